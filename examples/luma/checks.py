@@ -1,0 +1,92 @@
+"""Does an answer of Luma recommend a book that exists and fits? Read from catalogue/, beside this file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+CATALOGUE = Path(__file__).with_name("catalogue")
+SPAN = re.compile(r"(\d{1,2})(?:\s*(?:-|–|to)\s*(\d{1,2}))?")
+
+
+@dataclass(frozen=True)
+class Book:
+    """One document of the catalogue."""
+
+    title: str
+    ages: tuple[int, int]
+    """Youngest and oldest age, both included."""
+    themes: frozenset[str]
+    scary: bool
+
+
+def fits(example: Any, answer: str) -> bool:
+    """Whether `answer` recommends a book of the catalogue that suits the request.
+
+    In: an example with the tags `theme` ("dragons") and `age` ("6", or "6-7" when both must fit), and
+    any text. The text passes when its title is in the catalogue (case does not matter), that book has
+    the theme and covers the age, the Ages line says what the catalogue says, and a gentle note is there
+    exactly when the book has scary parts. Never raises. Does not judge the sentence "Why you might like
+    it", nor the order of the lines, which is the contract's part.
+    """
+    return not why(example, answer)
+
+
+def why(example: Any, answer: str) -> list[str]:
+    """What is wrong with `answer`, one phrase for each failure; empty when it fits."""
+    titles = field_values(answer, "Title")
+    if len(titles) != 1:
+        return ["no title" if not titles else "more than one title"]
+    book = catalogue().get(titles[0].casefold())
+    if book is None:
+        return ["no such book"]
+    faults = {
+        "wrong theme": tag(example, "theme") not in book.themes,
+        "wrong age": not covers(book.ages, span(tag(example, "age"))),
+        "ages differ from the catalogue": [span(text) for text in field_values(answer, "Ages")] != [book.ages],
+        "note missing": book.scary and not any(field_values(answer, "Gentle note")),
+        "note not due": not book.scary and bool(field_values(answer, "Gentle note")),
+    }
+    return [fault for fault, found in faults.items() if found]
+
+
+def field_values(answer: Any, name: str) -> list[str]:
+    """What stands after `name:` on each line that begins with it, in any case."""
+    pattern = rf"^[ \t]*{re.escape(name)}[ \t]*:[ \t]*(.*?)[ \t]*$"
+    return re.findall(pattern, str(answer), flags=re.MULTILINE | re.IGNORECASE)
+
+
+def tag(example: Any, name: str) -> str:
+    """The tag's value, or nothing where the row lacks it."""
+    return str((getattr(example, "tags", None) or {}).get(name, ""))
+
+
+def span(text: str) -> tuple[int, int] | None:
+    """`"6"` as (6, 6), `"6-7"` as (6, 7); None when the text is neither."""
+    found = SPAN.fullmatch(text.strip())
+    return (int(found[1]), int(found[2] or found[1])) if found else None
+
+
+def covers(ages: tuple[int, int], asked: tuple[int, int] | None) -> bool:
+    """Whether every age asked for lies in the book's range."""
+    return asked is not None and ages[0] <= asked[0] <= asked[1] <= ages[1]
+
+
+@cache
+def catalogue() -> dict[str, Book]:
+    """All books by casefolded title."""
+    books = (read_book(path.read_text(encoding="utf-8")) for path in sorted(CATALOGUE.glob("*.md")))
+    return {book.title.casefold(): book for book in books}
+
+
+def read_book(document: str) -> Book:
+    """The book a document of the catalogue describes."""
+    title, ages, themes, scary = (
+        re.search(pattern, document, flags=re.MULTILINE)[1]  # type: ignore[index]
+        for pattern in (r"^# (.+)$", r"^- Ages: (.+)$", r"^- Themes: (.+)$", r"^- Scary parts: (.+)$")
+    )
+    youngest, oldest = (int(age) for age in ages.split("-"))
+    return Book(title, (youngest, oldest), frozenset(themes.split(", ")), scary != "none")

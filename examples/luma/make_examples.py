@@ -1,0 +1,221 @@
+"""Writes Luma's library: catalogue/, examples.jsonl and test.jsonl, from books.yaml and wordings.yaml.
+
+    python make_examples.py [FOLDER]
+
+The same seed writes the same bytes. A request is a theme and an age. Its answer is the book of that
+theme whose ages lie closest around the age, so that the same wish always has the same answer. For some
+wishes the only fitting book is marked `catalogue_only`: those wishes are asked in test.jsonl alone, and
+only a method that reads the catalogue can know the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+from wording import Asker, Wish
+
+HERE = Path(__file__).parent
+SEED = 20
+AGES = range(3, 13)
+ROWS_TRAIN, ROWS_TEST, ROWS_UNSEEN = 1600, 400, 60
+ASKERS = ["parent"] * 6 + ["grandparent"] * 3 + ["friend"] * 4 + ["child"] * 4 + ["teacher"] * 3 + ["hurried"] * 3
+TWISTS = ["none"] * 6 + ["another age"] * 2 + ["unwanted theme"] * 2
+TOO_ALIKE = 0.7
+"""Of character 5-grams; stricter than the 0.8 from which etude calls two texts near-duplicates."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """One entry of books.yaml."""
+
+    title: str
+    youngest: int
+    oldest: int
+    themes: tuple[str, ...]
+    blurb: str
+    note: str
+    catalogue_only: bool
+
+    def suits(self, theme: str, ages: tuple[int, int]) -> bool:
+        return theme in self.themes and self.youngest <= ages[0] and ages[1] <= self.oldest
+
+
+def main(folder: Path) -> None:
+    """Writes everything under `folder`."""
+    books = read_books(HERE / "books.yaml")
+    write_catalogue(books, folder / "catalogue")
+    words = yaml.safe_load((HERE / "wordings.yaml").read_text(encoding="utf-8"))
+    train, test = make_rows(books, words, Random(SEED))
+    write_rows(train, folder / "examples.jsonl", "luma")
+    write_rows(test, folder / "test.jsonl", "luma-test")
+
+
+def read_books(path: Path) -> list[Book]:
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [
+        Book(
+            title=entry["title"],
+            youngest=int(entry["ages"].split("-")[0]),
+            oldest=int(entry["ages"].split("-")[1]),
+            themes=tuple(entry["themes"]),
+            blurb=entry["blurb"],
+            note=entry.get("note", ""),
+            catalogue_only=entry.get("catalogue_only", False),
+        )
+        for entry in entries
+    ]
+
+
+def write_catalogue(books: list[Book], folder: Path) -> None:
+    """One short Markdown document per book."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for book in books:
+        slug = re.sub(r"[^a-z0-9]+", "-", book.title.lower().replace("'", "")).strip("-")
+        lines = [
+            f"# {book.title}\n",
+            f"- Ages: {book.youngest}-{book.oldest}",
+            f"- Themes: {', '.join(book.themes)}",
+            f"- Scary parts: {'yes. ' + book.note if book.note else 'none'}\n",
+            book.blurb,
+        ]
+        (folder / f"{slug}.md").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def make_rows(books: list[Book], words: dict[str, Any], rng: Random) -> tuple[list[dict], list[dict]]:
+    """The rows of examples.jsonl and of test.jsonl, no two of them near-duplicates."""
+    known, unseen = all_wishes(books, list(words["themes"]), words["unwanted"])
+    asker, texts = Asker(words, rng), Distinct()
+    num_known = ROWS_TRAIN + ROWS_TEST - ROWS_UNSEEN
+    rows = [make_row(wish, book, asker, texts, rng) for wish, book in dealt(known, num_known, rng)]
+    rng.shuffle(rows)
+    new = [make_row(wish, book, asker, texts, rng) for wish, book in dealt(unseen, ROWS_UNSEEN, rng)]
+    test = rows[ROWS_TRAIN:] + new
+    rng.shuffle(test)
+    return rows[:ROWS_TRAIN], test
+
+
+def all_wishes(books: list[Book], themes: list[str], tiring: list[str]) -> tuple[list, list]:
+    """Every wish that some book fits, with its answer: those the known books answer, and the others."""
+    known, unseen = [], []
+    for theme in themes:
+        for ages in [(age, age) for age in AGES] * 2 + [(age, age + 1) for age in AGES]:
+            fitting = [book for book in books if book.suits(theme, ages)]
+            if not fitting:
+                continue
+            in_books = {name for book in fitting for name in book.themes}
+            wish = Wish(theme, ages, tuple(name for name in tiring if name not in in_books))
+            read = [book for book in fitting if not book.catalogue_only]
+            (known if read else unseen).append((wish, best(read or fitting, theme, ages)))
+    return known, unseen
+
+
+def best(fitting: list[Book], theme: str, ages: tuple[int, int]) -> Book:
+    """The book with the theme as its main one, then the one whose ages lie closest around the wish."""
+    return min(fitting, key=lambda book: (book.themes[0] != theme, distance(book, ages), book.title))
+
+
+def distance(book: Book, ages: tuple[int, int]) -> int:
+    """Twice the years between the middle of the book's ages and the middle of the wish."""
+    return abs(book.youngest + book.oldest - sum(ages))
+
+
+def dealt(wishes: list, count: int, rng: Random) -> Iterator[tuple[Wish, Book]]:
+    """`count` of the wishes, each as often as any other, give or take one."""
+    pile: list[tuple[Wish, Book]] = []
+    for _ in range(count):
+        if not pile:
+            pile = rng.sample(wishes, len(wishes))
+        yield pile.pop()
+
+
+def make_row(wish: Wish, book: Book, asker: Asker, texts: Distinct, rng: Random) -> dict:
+    """One row whose request resembles none before."""
+    while True:
+        who, twist = rng.choice(ASKERS), rng.choice(TWISTS)
+        if who == "hurried" or (who == "teacher" and twist == "another age"):
+            twist = "none"
+        if who == "child" and wish.ages[0] < 5:
+            who = "parent"  # the youngest do not type
+        text = asker.ask(wish, who, twist)
+        if texts.add(text):
+            return {"input": text, "output": answer(wish, book), "tags": tags(wish, book, who, twist)}
+
+
+def answer(wish: Wish, book: Book) -> str:
+    """The answer Luma should give: three lines, or four when the book has scary parts."""
+    reasons = [
+        f"You wanted a story about {wish.theme}, and in this one {as_clause(book.blurb)}",
+        f"It is about {wish.theme}: {as_clause(book.blurb)}",
+        f"It is a tale of {wish.theme} in which {as_clause(book.blurb)}",
+    ]
+    lines = [
+        f"Title: {book.title}",
+        f"Ages: {book.youngest}-{book.oldest}",
+        f"Why you might like it: {reasons[len(book.title) % len(reasons)]}",
+    ]
+    return "\n".join(lines + ([f"Gentle note: {book.note}"] if book.note else []))
+
+
+def as_clause(sentence: str) -> str:
+    """The sentence as it continues another: a small letter, unless it begins with a name."""
+    common = {"A", "An", "The", "Two", "Three", "Four", "Every", "Each", "Twins", "School", "Somebody", "Best"}
+    first = sentence.split()[0]
+    return sentence[0].lower() + sentence[1:] if first in common | {"When", "Books", "Soldiers"} else sentence
+
+
+def tags(wish: Wish, book: Book, who: str, twist: str) -> dict[str, str]:
+    """By what results are shown apart."""
+    young, old = wish.ages
+    band = next(name for name, top in {"3-4": 4, "5-6": 6, "7-8": 8, "9-10": 10, "11-12": 12}.items() if young <= top)
+    return {
+        "theme": wish.theme,
+        "age": str(young) if young == old else f"{young}-{old}",
+        "band": band,
+        "asker": who,
+        "twist": twist,
+        "book": "catalogue_only" if book.catalogue_only else "known",
+    }
+
+
+class Distinct:
+    """Texts of which no two are alike."""
+
+    def __init__(self) -> None:
+        self.seen: list[frozenset[str]] = []
+
+    def add(self, text: str) -> bool:
+        """Takes the text in, unless it is too much like one taken before; whether it was taken."""
+        plain = re.sub(r"\W+", " ", text.casefold()).strip()
+        grams = frozenset(plain[i : i + 5] for i in range(max(1, len(plain) - 4)))
+        if any(alike(grams, other) >= TOO_ALIKE for other in self.seen):
+            return False
+        self.seen.append(grams)
+        return True
+
+
+def alike(a: frozenset[str], b: frozenset[str]) -> float:
+    """Jaccard similarity; 0 without counting when the sizes alone keep it under the threshold."""
+    if min(len(a), len(b)) < TOO_ALIKE * max(len(a), len(b)):
+        return 0.0
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared)
+
+
+def write_rows(rows: list[dict], path: Path, prefix: str) -> None:
+    """One JSON object a line, in the order given."""
+    lines = [
+        json.dumps({"id": f"{prefix}-{number:04}", **row}, ensure_ascii=False) for number, row in enumerate(rows, 1)
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)

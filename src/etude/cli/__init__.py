@@ -1,0 +1,147 @@
+"""The command line: flags in, one library call, words and an exit code out.
+
+Exit codes: 0 good, 1 a gate or check failed, 2 the user's input is wrong, 3 a bug of ours.
+Imports of the library stand inside the commands, so that `etude --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etude import __version__
+from etude.errors import EtudeError
+
+app = typer.Typer(
+    name="etude",
+    help="From a file of examples to a measured answer to: do I need to fine-tune, and can I trust it?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+runs_app = typer.Typer(help="What has been run: list, show, compare two.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+
+TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
+RunName = Annotated[
+    str | None, typer.Option("--run", help="Name of a run, or its beginning; the latest run.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"etude {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def init(
+    examples: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of examples.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; task.yaml beside the examples.")
+    ] = None,
+) -> None:
+    """Look at a file of examples and write a task file that explains itself."""
+    from etude.starter import start
+
+    result = start(examples, output)
+    typer.echo(f"Read {examples}:")
+    for guess in result.guesses:
+        typer.echo(f"  {guess}")
+    typer.echo(f"\nWrote {result.task_file}. Read it, correct what was guessed wrong, then run:")
+    typer.echo(f"  etude compare {result.task_file}")
+
+
+@app.command()
+def compare(
+    task: TaskPath,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time to take, such as 15m or none; overrules the task.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+) -> None:
+    """Climb the ladder prompt, examples, fine-tune on one sealed test, and say which step is enough."""
+    from etude.cli.live import run_compare
+
+    raise typer.Exit(run_compare(task, yes=yes, budget=budget, fresh=fresh))
+
+
+@app.command()
+def chat(
+    task: TaskPath,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant; the recommended one.")
+    ] = None,
+    run: RunName = None,
+) -> None:
+    """Talk to an assistant of a run. An empty line or Ctrl-D ends."""
+    from etude.cli.talk import talk
+
+    talk(task, run, method)
+
+
+@runs_app.command("list")
+def list_runs(task: TaskPath) -> None:
+    """List the runs of a task, the latest first."""
+    from etude.cli.history import print_list
+
+    print_list(task)
+
+
+@runs_app.command("show")
+def show_run(task: TaskPath, run: RunName = None) -> None:
+    """Show a run's ladder and verdict."""
+    from etude.cli.history import print_run
+
+    print_run(task, run)
+
+
+@runs_app.command("compare")
+def compare_runs(
+    task: TaskPath,
+    first: Annotated[str, typer.Argument(help="A run.")],
+    second: Annotated[str, typer.Argument(help="Another run.")],
+) -> None:
+    """Compare two runs method by method, paired on the test rows they share."""
+    from etude.cli.history import print_two
+
+    print_two(task, first, second)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code. A fault of the user's is told without a traceback."""
+    try:
+        app(list(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except EtudeError as error:
+        typer.echo(_told(error), err=True)
+        return error.exit_code
+    return 0
+
+
+def entry() -> None:
+    """The console script. What nobody foresaw is a bug of ours: a traceback and exit code 3."""
+    try:
+        sys.exit(main())
+    except Exception:  # noqa: BLE001 - the outermost frame: only the exit code is added
+        traceback.print_exc()
+        typer.echo("This is a bug in Étude. Please report it with the lines above.", err=True)
+        sys.exit(3)
+
+
+def _told(error: EtudeError) -> str:
+    lines = str(error).splitlines()
+    if len(lines) == 1:
+        return f"etude: {lines[0]}"
+    return "\n".join([f"etude: {len(lines)} things to put right:", *(f"  {line}" for line in lines)])

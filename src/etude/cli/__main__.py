@@ -1,0 +1,5 @@
+"""`python -m etude.cli` is `etude`."""
+
+from etude.cli import entry
+
+entry()

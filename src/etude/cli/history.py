@@ -1,0 +1,99 @@
+"""`etude runs`: what has been run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from etude.cli.words import print_verdict, screen
+from etude.errors import RunError
+from etude.files import Json
+from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.stats.paired import headline
+from etude.stats.sample import score_sample
+
+
+def runs_folder(task: Path) -> Path:
+    """Where the runs of a task stand: beside its file."""
+    return (task if task.is_dir() else task.parent) / FOLDER
+
+
+def print_list(task: Path) -> None:
+    """One line for each run, the latest first."""
+    console = screen()
+    runs = find_runs(runs_folder(task))
+    if not runs:
+        console.print(Text(f"No run yet. Run: etude compare {task}"))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("run", "when", "status", "recommended", "headline"):
+        table.add_column(heading)
+    for run in runs:
+        when = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
+        verdict = run.verdict or {}
+        recommended = verdict.get("recommended") or ""
+        table.add_row(
+            run.name, f"{when:%Y-%m-%d %H:%M}", run.info["status"], recommended, headline_words(verdict)
+        )
+    console.print(table)
+
+
+def print_run(task: Path, name: str | None) -> None:
+    """One run's ladder and verdict."""
+    print_verdict(screen(), find_run(runs_folder(task), name), task)
+
+
+def print_two(task: Path, first: str, second: str) -> None:
+    """Both runs' methods on the test rows that both have answered, with paired intervals.
+
+    Raises RunError when they share no test row.
+    """
+    console = screen()
+    one, two = find_run(runs_folder(task), first), find_run(runs_folder(task), second)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("step", one.name, two.name, "second - first", "95% interval", "p"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    shared = [name for name in one.methods if name in two.methods]
+    rows = {name: shared_rows(one, two, name) for name in shared}
+    if not any(rows.values()):
+        raise RunError(f"{one.name} and {two.name} have answered no test row in common.")
+    for name, pairs in rows.items():
+        if pairs:
+            table.add_row(name, *difference(pairs))
+    console.print(table)
+    console.print(Text("Single intervals, not adjusted for the number of steps; mean row scores."))
+
+
+def shared_rows(one: Run, two: Run, method: str) -> list[tuple[Json, Json]]:
+    """Lines of the same test row (same id, input and wanted answer) in both runs."""
+    first, second = (
+        {(line["id"], line["input"], line["expected"]): line for line in run.predictions(method)}
+        for run in (one, two)
+    )
+    keys = [key for key, line in first.items() if line["side"] == "test" and key in second]
+    return [(first[key], second[key]) for key in keys if second[key]["side"] == "test"]
+
+
+def difference(pairs: list[tuple[Json, Json]]) -> list[str]:
+    """Cells: both values, their difference, its interval and p."""
+    units = [line["unit"] for line, _ in pairs]
+    first = score_sample([line["score"] for line, _ in pairs], units)
+    second = score_sample([line["score"] for _, line in pairs], units)
+    result = headline(second, first)
+    found = result.difference
+    values = [f"{100 * sample.value:.1f}%" for sample in (first, second)]
+    bounds = f"{100 * found.low:+.1f} to {100 * found.high:+.1f} (n = {found.n})"
+    return [*values, f"{100 * found.value:+.1f}", bounds, f"{result.p:.3f}"]
+
+
+def headline_words(verdict: Json) -> str:
+    """The headline comparison on one line."""
+    headline = verdict.get("headline")
+    if not headline:
+        return ""
+    found = headline["difference"]
+    bounds = f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
+    return f"{headline['tuned']} - {headline['untuned']}: {100 * found['value']:+.1f} ({bounds})"

@@ -1,0 +1,189 @@
+"""`etude compare` in the terminal: the ladder as it fills, then the verdict."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from etude.cli.words import percent, print_verdict, screen, seconds_in_words
+from etude.compare.events import Answered, Began, Ended, Event, Said, Trained
+from etude.compare.session import Comparison, compare
+from etude.errors import Fault, InputError, shown
+from etude.evaluate import Scored
+from etude.task.readers import duration
+from etude.types import Estimate
+
+ANSWER_WIDTH = 100
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
+    """Runs a comparison with the board on screen; returns the exit code."""
+    console = screen()
+    board = Board(console)
+    try:
+        result = _compared(board, task, yes=yes, budget=budget, fresh=fresh)
+    except KeyboardInterrupt:
+        console.print(Text("\nStopped. What is there stands in the report; the same command goes on."))
+        return INTERRUPTED
+    print_verdict(console, result.run, task)
+    return exit_code(result)
+
+
+def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh: bool) -> Comparison:
+    with board:
+        return compare(
+            task,
+            budget=seconds_of(budget),
+            fresh=fresh,
+            on_event=board.take,
+            confirm=lambda question: yes or board.ask(question),
+        )
+
+
+def exit_code(result: Comparison) -> int:
+    """1 when the task sets a target that no method reaches, else 0."""
+    target = result.verdict["target"]
+    return 1 if target and target["met_by"] is None else 0
+
+
+def seconds_of(budget: str | None) -> float | None:
+    """`--budget` in seconds: None when absent, infinity for "none"."""
+    if budget is None:
+        return None
+    if budget == "none":
+        return math.inf
+    seconds = duration(budget)
+    if seconds is None:
+        raise InputError([Fault("--budget", "not a duration", shown(budget), "write 15m, 2h, 90s or none")])
+    return seconds
+
+
+@dataclass
+class Line:
+    """One method on the board."""
+
+    dev: Estimate | None = None
+    test: Estimate | None = None
+    form: float | None = None
+    check: float | None = None
+    seconds: float = 0.0
+    sample: Scored | None = None
+    doing: str = ""
+
+
+@dataclass
+class Board:
+    """The ladder on screen. Where there is no terminal, a line is printed as each step ends."""
+
+    console: Console
+    lines: dict[str, Line] = field(default_factory=dict)
+    live: Live | None = None
+    began: float = 0.0
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def take(self, event: Event) -> None:
+        """Takes one event of the comparison."""
+        match event:
+            case Said(text):
+                self.console.print(Text(text))
+            case Began(method, side):
+                self.began = time.monotonic()
+                self.line(method).doing = f"{side} ..."
+            case Answered(method, rows, done, total):
+                self._answered(self.line(method), rows[-1], done, total)
+            case Trained(method, step, steps, loss, speed, left):
+                words = f"step {step}/{steps}, loss {loss:.3f}, {speed:,.0f} tokens/s"
+                self.line(method).doing = f"{words}, {seconds_in_words(left)} left"
+            case Ended():
+                self._ended(event)
+
+    def ask(self, question: str) -> bool:
+        """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
+        if not (self.console.is_terminal and sys.stdin.isatty()):
+            self.console.print(Text(f"{question} (nobody to ask: going on)"))
+            return True
+        if self.live:
+            self.live.stop()
+        answer = self.console.input(f"{question} [Y/n] ").strip().casefold()
+        if self.live:
+            self.live.start()
+        return answer in ("", "y", "yes")
+
+    def line(self, method: str) -> Line:
+        """The method's line, made when first needed."""
+        return self.lines.setdefault(method, Line())
+
+    def render(self) -> RenderableType:
+        """The board as it stands."""
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("step", "on dev", "on test", "form", "check", "time", ""):
+            table.add_column(heading, justify="left" if heading in ("step", "") else "right")
+        answers = []
+        for name, line in self.lines.items():
+            estimates = [interval(line.dev), interval(line.test)]
+            shares = [percent(line.form), percent(line.check)]
+            table.add_row(name, *estimates, *shares, seconds_in_words(line.seconds), Text(line.doing, "dim"))
+            if line.sample:
+                answers.append(Text.assemble((f"  {name}: ", "bold"), (one_line(line.sample), "dim")))
+        return Group(table, *([Text("an answer of each:")] if answers else []), *answers)
+
+    def _answered(self, line: Line, row: Scored, done: int, total: int) -> None:
+        line.sample = row
+        left = (time.monotonic() - self.began) / done * (total - done)
+        line.doing = f"{done}/{total} rows, {seconds_in_words(left)} left" if done < total else "scoring"
+
+    def _ended(self, event: Ended) -> None:
+        line = self.line(event.method)
+        line.form, line.check, line.sample, line.doing = event.form, event.check, event.sample, ""
+        line.seconds += event.seconds
+        if event.side == "dev":
+            line.dev = event.estimate
+        else:
+            line.test = event.estimate
+        if not self.live:
+            self.console.print(Text(ended_in_words(event)))
+            if event.sample:
+                self.console.print(Text(f"    {one_line(event.sample)}"))
+
+
+def ended_in_words(event: Ended) -> str:
+    """An interim line: `few_shot on dev: 31% (24% to 39%, n = 140); form 100%, check 31%; 40 s`."""
+    parts = [f"form {percent(event.form)}"] if event.form is not None else []
+    parts += [f"check {percent(event.check)}"] if event.check is not None else []
+    more = f"; {', '.join(parts)}" if parts else ""
+    done = seconds_in_words(event.seconds)
+    return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"
+
+
+def interval(estimate: Estimate | None) -> str:
+    """`31% (24 to 39)`, or nothing."""
+    if estimate is None:
+        return ""
+    return f"{100 * estimate.value:.1f}% ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def one_line(row: Scored) -> str:
+    """An answer on one line with its mark."""
+    flat = " | ".join(part.strip() for part in row.answer.text.splitlines() if part.strip())
+    mark = "right" if row.score.value == 1 else "wrong" if row.score.value == 0 else f"{row.score.value:.2f}"
+    short = flat if len(flat) <= ANSWER_WIDTH else flat[: ANSWER_WIDTH - 3] + "..."
+    return f"{short or '(nothing)'}  [{mark}]"

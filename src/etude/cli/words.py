@@ -1,0 +1,88 @@
+"""A run in words: the ladder and the verdict as they stand in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from etude.files import Json
+from etude.runs import Run
+
+PLAIN_WIDTH = 110
+"""Columns of the output where there is no terminal to ask."""
+
+
+def screen() -> Console:
+    """Where words go: the terminal at its width, or plain text."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def print_verdict(console: Console, run: Run, task: Path) -> None:
+    """The ladder, the verdict with what it rests on, the report's path and how to talk to the result."""
+    verdict = run.verdict
+    if verdict is None:
+        console.print(Text(f"{run.name} has no verdict yet. Run: etude compare {task}"))
+        return
+    console.print()
+    console.print(ladder_table(verdict))
+    console.print()
+    console.print(Text(verdict["sentence"], "bold"))
+    for line in [*verdict["caveats"], *(advice["text"] for advice in verdict["advice"])]:
+        console.print(Text(f"- {line}"))
+    console.print()
+    console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"))
+    if run.methods:
+        console.print(Text(f"Talk to it: etude chat {task}{method_flag(verdict, run)}"))
+
+
+def ladder_table(verdict: Json) -> Table:
+    """Every method with its estimate, its status and what a request takes."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("step", "on test", "95% interval", "verdict", "rows to decide"):
+        justify: JustifyMethod = "right" if heading in ("on test", "rows to decide") else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for heading in ("prompt tokens", "answer tokens", "seconds"):
+        table.add_column(heading, justify="right")
+    for step in verdict["ladder"]:
+        estimate, cost = step["estimate"], verdict["costs"][step["method"]]
+        table.add_row(
+            f"{step['method']}{' *' if step['method'] == verdict['recommended'] else ''}",
+            f"{100 * estimate['value']:.1f}%",
+            f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f} (n = {estimate['n']})",
+            step["status"],
+            f"{step['rows_to_decide']:,}" if step["rows_to_decide"] else "",
+            f"{cost['prompt_tokens']:,.0f}",
+            f"{cost['answer_tokens']:,.0f}",
+            f"{cost['seconds']:.3f}",
+        )
+    return table
+
+
+def method_flag(verdict: Json, run: Run) -> str:
+    """The flag that names an assistant where the verdict recommends none."""
+    return "" if verdict["recommended"] else f" --method {run.methods[-1]}"
+
+
+def percent(share: float | None) -> str:
+    """A share in whole percent, or nothing."""
+    return "" if share is None else f"{100 * share:.0f}%"
+
+
+def seconds_in_words(seconds: float) -> str:
+    """`40 s`, `3 min 20 s`, `1 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def shortest(path: Path) -> Path:
+    """The path as seen from here where that is below here, else as it is."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

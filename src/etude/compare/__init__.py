@@ -1,0 +1,1 @@
+"""The ladder of methods on one sealed test, and the verdict on it."""

@@ -1,0 +1,227 @@
+"""Climbing the ladder: every method is fitted without the test, then all of them answer the test once.
+
+The order is the point: split, plan, fits and the choices on dev are all on disk before the first
+test row is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from etude.assistant import Assistant, load
+from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
+from etude.compare.plan import Plan
+from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, sample_of, unit
+from etude.files import append_line, drop_cut_line, read_json, read_lines, write_json, write_lines
+from etude.methods import ladder
+from etude.methods.workshop import Method, Workshop, sampled
+from etude.metrics import Metric
+from etude.models.registry import Models
+from etude.runs import Run
+from etude.splits import Split
+from etude.stats.intervals import estimate_sample
+from etude.stats.ladder import choose
+from etude.task import Task
+from etude.types import Estimate, Side
+
+
+@dataclass
+class Climb:
+    """One comparison under way: what is fixed for all of its methods."""
+
+    task: Task
+    split: Split
+    run: Run
+    models: Models
+    metric: Metric
+    plan: Plan
+    on_event: OnEvent
+
+    def fit_all(self, start: Assistant) -> dict[str, Assistant]:
+        """Fits every method in the order of the ladder, each on the best one so far; method -> assistant."""
+        fitted: dict[str, Assistant] = {}
+        for method in ladder(self.task.methods):
+            best = self._best_so_far(fitted, start)
+            fitted[method.name] = self._fit_once(method, best)
+        return fitted
+
+    def answer_test(self, fitted: Mapping[str, Assistant]) -> dict[str, list[Scored]]:
+        """Every method's scored answers to the test rows; written to predictions.jsonl as they come."""
+        rows = sampled(self.split.test, self.plan.test_rows, self.task.seed)
+        results = {}
+        for name, assistant in fitted.items():
+            self.on_event(Began(name, "test"))
+            started = time.perf_counter()
+            log = AnswerLog(self._work(name) / "test.jsonl")
+            on_batch = partial(self._answered, name)
+            results[name] = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
+            self._write_predictions(name, "test", results[name])
+            self._tell_end(name, "test", results[name], time.perf_counter() - started)
+        return results
+
+    def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
+        """The best prompted assistant on dev, which the next method builds on."""
+        names = [name for name in fitted if name not in ("baseline", "fine_tune")]
+        if not names:
+            return start
+        samples = [(name, sample_of(self.metric, self.outcomes(name, "dev"))) for name in names]
+        return fitted[names[choose(samples).index]]
+
+    def outcomes(self, name: str, side: Side) -> list[Outcome]:
+        """One method's rows of one side as the statistics see them, from predictions.jsonl."""
+        return [outcome(line) for line in self.run.predictions(name) if line["side"] == side]
+
+    def _fit_once(self, method: Method, start: Assistant) -> Assistant:
+        """Fits a method, or loads it where this run has fitted it before."""
+        folder = self.run.method(method.name)
+        if not (folder / "method.json").exists():
+            self._fit(method, start, folder)
+        else:
+            self.on_event(Said(f"{method.name}: fitted before, going on"))
+        return load(folder / "assistant")
+
+    def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
+        self.on_event(Began(method.name, "dev"))
+        workshop = Workshop(
+            models=self.models,
+            metric=self.metric,
+            folder=self._work(method.name),
+            effort=self.plan.effort,
+            seed=self.task.seed,
+            on_batch=partial(self._answered, method.name),
+            log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
+        )
+        started = time.perf_counter()
+        assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
+        seconds = time.perf_counter() - started
+        assistant.save(folder / "assistant")
+        self._write_predictions(method.name, "dev", workshop.on_dev)
+        self._write_record(method, assistant, workshop, seconds)
+        self._tell_end(method.name, "dev", workshop.on_dev, seconds)
+
+    def _write_record(self, method: Method, assistant: Assistant, workshop: Workshop, seconds: float) -> None:
+        """method.json: written last, it marks the method as fitted."""
+        example = self.split.dev[0]
+        model = self.models.get(load(self.run.method(method.name) / "assistant").model)
+        record = {
+            "name": method.name,
+            "tuned": method.tuned,
+            "model": assistant.model.name,
+            "fit_seconds": seconds,
+            "candidates": [asdict(tried) for tried in workshop.tried],
+            "notes": workshop.notes,
+            "params": workshop.params,
+            "prompt": model.render_text(assistant.messages(example.input)),
+        }
+        write_json(self.run.method(method.name) / "method.json", record)
+
+    def _work(self, name: str) -> Path:
+        return self.run.method(name) / "work"
+
+    def _answered(self, name: str, rows: Sequence[Scored], done: int, total: int) -> None:
+        self.on_event(Answered(name, rows, done, total))
+
+    def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
+        forms = [row.score.form for row in rows if row.score.form is not None]
+        checks = [row.score.check for row in rows if row.score.check is not None]
+        self.on_event(
+            Ended(
+                method=name,
+                side=side,
+                estimate=self.metric_estimate(rows),
+                form=sum(forms) / len(forms) if forms else None,
+                check=sum(checks) / len(checks) if checks else None,
+                seconds=seconds,
+                sample=rows[0] if rows else None,
+            )
+        )
+
+    def metric_estimate(self, rows: Sequence[Scored]) -> Estimate:
+        """The headline metric with its interval."""
+        return estimate_sample(sample_of(self.metric, [row.outcome for row in rows]))
+
+    def _write_predictions(self, name: str, side: Side, rows: Sequence[Scored]) -> None:
+        """Replaces one side's lines of predictions.jsonl and keeps the other's."""
+        kept = [line for line in self.run.predictions(name) if line["side"] != side]
+        lines = [prediction(side, row) for row in rows]
+        write_lines(self.run.method(name) / "predictions.jsonl", [*kept, *lines])
+
+
+class TrainingLog:
+    """train.jsonl, and the events that show it. A step told again after a resume is not written twice."""
+
+    def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
+        self.method, self.file, self.on_event = method, file, on_event
+        drop_cut_line(file)
+        self.seen = {_key(line) for line in read_lines(file)} if file.exists() else set()
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Writes and shows one line."""
+        if "warning" in line:
+            self.on_event(Said(str(line["warning"])))
+        if "step" in line:
+            self._show(line)
+        if _key(line) in self.seen:
+            return
+        self.seen.add(_key(line))
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        append_line(self.file, line)
+
+    def _show(self, line: Mapping[str, Any]) -> None:
+        left = (line["steps"] - line["step"]) * line["seconds"]
+        speed = line["tokens"] / line["seconds"]
+        self.on_event(Trained(self.method, line["step"], line["steps"], line["loss"], speed, left))
+
+
+def prediction(side: Side, row: Scored) -> dict[str, Any]:
+    """One line of predictions.jsonl: the raw answer and all that any number of the report needs."""
+    example, answer, score = row.example, row.answer, row.score
+    return {
+        "side": side,
+        "id": example.id,
+        "unit": unit(example),
+        "group": example.group,
+        "tags": dict(example.tags),
+        "input": example.text,
+        "expected": example.output,
+        "references": list(example.references),
+        "answer": answer.text,
+        "value": answer.value,
+        "score": score.value,
+        "form": score.form,
+        "check": score.check,
+        "others": dict(score.others),
+        "failures": list(answer.failures),
+        "confidence": answer.confidence,
+        "cut": answer.cut,
+        "prompt_tokens": answer.prompt_tokens,
+        "cached_tokens": answer.cached_tokens,
+        "answer_tokens": answer.answer_tokens,
+        "seconds": answer.seconds,
+        "batch": row.batch,
+    }
+
+
+def outcome(line: Mapping[str, Any]) -> Outcome:
+    """A line of predictions.jsonl as the statistics see it."""
+    label = line["value"] if isinstance(line["value"], str) else line["answer"]
+    return Outcome(line["score"], line["expected"], label.strip(), line["unit"])
+
+
+def fitted_before(run: Run) -> dict[str, Assistant]:
+    """The assistants a run holds, by method."""
+    return {name: load(run.assistant(name)) for name in run.methods}
+
+
+def fit_seconds(run: Run) -> dict[str, float]:
+    """Seconds each method took to fit."""
+    return {name: read_json(run.method(name) / "method.json")["fit_seconds"] for name in run.methods}
+
+
+def _key(line: Mapping[str, Any]) -> tuple[str, Any]:
+    return ("step", line["step"]) if "step" in line else ("other", tuple(sorted(map(str, line.items()))))

@@ -1,0 +1,60 @@
+"""What a request costs, and when tuning is earned back. Prices are the user's; none is invented."""
+
+from __future__ import annotations
+
+import math
+
+from etude.compare.evidence import BreakEven, Cost, Inputs, Measured, PricedCost
+from etude.task import Prices
+
+_MILLION = 1_000_000
+_HOUR = 3_600
+
+
+def priced(cost: Cost, prices: Prices | None) -> PricedCost:
+    """A cost with its price per request, None where the prices given do not fix it."""
+    price = request_price(cost, prices)
+    return PricedCost(cost.prompt_tokens, cost.cached_tokens, cost.answer_tokens, cost.seconds, price)
+
+
+def request_price(cost: Cost, prices: Prices | None) -> float | None:
+    """Price of one request: by tokens when prompt and answer tokens have prices, else by machine time.
+
+    Cached tokens without a price of their own cost as much as other prompt tokens.
+    """
+    if prices is None:
+        return None
+    if prices.prompt is not None and prices.answer is not None:
+        cached = prices.prompt if prices.cached is None else prices.cached
+        fresh = (cost.prompt_tokens - cost.cached_tokens) * prices.prompt
+        return (fresh + cost.cached_tokens * cached + cost.answer_tokens * prices.answer) / _MILLION
+    return None if prices.per_hour is None else cost.seconds * prices.per_hour / _HOUR
+
+
+def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
+    """F / (c_U - c_T) requests; in money when a request and a machine hour have prices, else in seconds."""
+    saved = untuned.cost.prompt_tokens - tuned.cost.prompt_tokens
+    money = request_price(untuned.cost, inputs.prices), request_price(tuned.cost, inputs.prices)
+    per_hour = inputs.prices.per_hour if inputs.prices else None
+    if money[0] is not None and money[1] is not None and per_hour is not None:
+        fixed = tuned.fit_seconds * per_hour / _HOUR + inputs.data_cost
+        requests = _requests(fixed, money[0], money[1])
+        text = _text(requests, "money", f"{fixed:.4g}", f"{money[0]:.3g}", f"{money[1]:.3g}", saved)
+        return BreakEven("money", fixed, money[0], money[1], requests, saved, text)
+    before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.fit_seconds
+    requests = _requests(fixed, before, after)
+    text = _text(requests, "seconds", f"{fixed:,.0f} s", f"{before:.3g} s", f"{after:.3g} s", saved)
+    return BreakEven("seconds", fixed, before, after, requests, saved, text)
+
+
+def _requests(fixed: float, before: float, after: float) -> int | None:
+    return math.ceil(fixed / (before - after)) if after < before else None
+
+
+def _text(requests: int | None, unit: str, fixed: str, before: str, after: str, saved: float) -> str:
+    tokens = f"{abs(saved):,.0f} prompt tokens {'fewer' if saved >= 0 else 'more'} per request"
+    each = f"a request costs {after} tuned and {before} untuned, with {tokens}"
+    if requests is None:
+        return f"Tuning never pays on cost: {each}."
+    what = "its cost" if unit == "money" else "the seconds it took"
+    return f"Tuning earns back {what} ({fixed}) after {requests:,} requests: {each}."

@@ -1,0 +1,63 @@
+"""What a comparison tells while it runs. A front end takes these values and shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from etude.evaluate import Scored
+from etude.types import Estimate, Side
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Began:
+    """A method is being fitted, or is answering the test."""
+
+    method: str
+    side: Side
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A batch of rows was answered and scored."""
+
+    method: str
+    rows: Sequence[Scored]
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A step of training is done."""
+
+    method: str
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A method has its result on one side; `sample` is one of the answers behind it."""
+
+    method: str
+    side: Side
+    estimate: Estimate
+    form: float | None
+    check: float | None
+    seconds: float
+    sample: Scored | None
+
+
+Event = Said | Began | Answered | Trained | Ended
+OnEvent = Callable[[Event], None]

@@ -1,0 +1,274 @@
+"""What a verdict is made from and what it consists of, as frozen values. No I/O, no statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from etude.metrics import Metric
+from etude.task import Prices, Usage
+from etude.types import Estimate
+
+Status = Literal["good enough", "worse", "undecided"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The test rows, one entry each, in any order."""
+
+    ids: Sequence[str]
+    units: Sequence[str] | None = None
+    """Each row's group; None when every row is its own unit."""
+    expected: Sequence[str] = ()
+    """The labels wanted (classify); empty for other kinds."""
+    tags: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one request costs on average over the test rows."""
+
+    prompt_tokens: float = 0.0
+    """Cached ones included."""
+    cached_tokens: float = 0.0
+    answer_tokens: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One method on the test rows: every sequence has one entry per row, in the order of `Rows`."""
+
+    name: str
+    tuned: bool
+    scores: Sequence[float]
+    predicted: Sequence[str | None] = ()
+    """The labels given (classify); empty for other kinds."""
+    form: Sequence[bool | None] = ()
+    check: Sequence[float | None] = ()
+    cut: Sequence[bool] = ()
+    """Stopped by the length limit."""
+    cost: Cost = Cost()
+    fit_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The pair of the headline, named on dev before the test was opened; None where none was run."""
+
+    untuned: str | None
+    tuned: str | None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Everything a verdict depends on."""
+
+    rows: Rows
+    methods: Sequence[Measured]
+    """In the order of the ladder, lowest step first."""
+    decided: Decided
+    metric: Metric
+    model: str
+    total_rows: int
+    """Rows of train, dev and test together."""
+    margin: float = 0.02
+    target: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    prices: Prices | None = None
+    prompt_model: str | None = None
+    data_cost: float = 0.0
+    """What the examples cost to make, in the unit of the prices."""
+    openings: int = 1
+    """How often this test has been opened, this time included."""
+    resamples: int = 2_000
+
+    def in_order(self) -> Inputs:
+        """The same rows sorted by id: resampling is seeded, so the order must not come from the file."""
+        order = sorted(range(len(self.rows.ids)), key=self.rows.ids.__getitem__)
+        if order == list(range(len(order))):
+            return self
+        rows = Rows(*(_taken(part, order) for part in vars(self.rows).values()))
+        return replace(self, rows=rows, methods=[_method_taken(method, order) for method in self.methods])
+
+
+@dataclass(frozen=True, slots=True)
+class HeadlineResult:
+    """The comparison declared in advance: tuned minus untuned."""
+
+    tuned: str
+    untuned: str
+    difference: Estimate
+    p: float
+    test: str
+    gains: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """Whether some method reaches the task's target, and the lowest that does."""
+
+    target: float
+    met_by: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One method's place on the ladder."""
+
+    method: str
+    estimate: Estimate
+    status: Status
+    rows_to_decide: int | None = None
+    """Test rows that would decide an undecided step; None when decided, or when above 100,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Method a minus method b, with an interval that holds for all pairs together."""
+
+    a: str
+    b: str
+    difference: Estimate
+    adjusted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """After how many requests the cost of tuning is earned back."""
+
+    unit: Literal["money", "seconds"]
+    fixed: float
+    """Training and declared data cost."""
+    untuned_per_request: float
+    tuned_per_request: float
+    requests: int | None
+    """None: never on cost."""
+    prompt_tokens_saved: float
+    """Per request; negative when tuning needs more."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A sentence, and the number or setting it rests on."""
+
+    text: str
+    rests_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagEstimate:
+    """One method on the rows that carry one value of one tag: the mean score (macro-F1: the share right)."""
+
+    tag: str
+    value: str
+    method: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """Contract kept, check passed, and answers cut at the length limit."""
+
+    form: Estimate | None
+    check: Estimate | None
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class PricedCost:
+    """A Cost with its price in the unit of the task's prices; None without prices."""
+
+    prompt_tokens: float
+    cached_tokens: float
+    answer_tokens: float
+    seconds: float
+    price: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which method to use and why, with the numbers it rests on."""
+
+    sentence: str
+    caveats: tuple[str, ...]
+    advice: tuple[Advice, ...]
+    recommended: str | None
+    headline: HeadlineResult | None
+    target: TargetResult | None
+    ladder: tuple[Step, ...]
+    pairs: tuple[Pair, ...]
+    critical: float | None
+    """Standard errors that the intervals of `pairs` reach to; None with a single unit."""
+    break_even: BreakEven | None
+    by_tag: tuple[TagEstimate, ...]
+    costs: Mapping[str, PricedCost] = field(default_factory=dict)
+    forms: Mapping[str, Forms] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in verdict.json: only dicts, lists, texts, numbers, booleans and None."""
+        plain = _plain(asdict(self))
+        assert isinstance(plain, dict)
+        return plain
+
+
+def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Rows:
+    """The Rows of one side, from lines of predictions.jsonl; `labels` when the task is to classify."""
+    lines = list(lines)
+    return Rows(
+        ids=[line["id"] for line in lines],
+        units=[line["unit"] for line in lines],
+        expected=[line["expected"].strip() for line in lines] if labels else (),
+        tags=[line["tags"] for line in lines],
+    )
+
+
+def measured(
+    name: str,
+    lines: Iterable[Mapping[str, Any]],
+    ids: Sequence[str],
+    *,
+    tuned: bool,
+    fit_seconds: float = 0.0,
+) -> Measured:
+    """One method from its lines of predictions.jsonl, brought into the order of `ids`.
+
+    Raises KeyError when a row has no line.
+    """
+    by_id = {line["id"]: line for line in lines}
+    rows = [by_id[row] for row in ids]
+    return Measured(
+        name=name,
+        tuned=tuned,
+        scores=[float(row["score"]) for row in rows],
+        predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],
+        form=[row["form"] for row in rows],
+        check=[row["check"] for row in rows],
+        cut=[row["cut"] for row in rows],
+        cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
+        fit_seconds=fit_seconds,
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def _taken(values: Any, order: Sequence[int]) -> Any:
+    return [values[index] for index in order] if values is not None and len(values) else values
+
+
+def _method_taken(method: Measured, order: Sequence[int]) -> Measured:
+    parts = ("scores", "predicted", "form", "check", "cut")
+    return replace(method, **{part: _taken(getattr(method, part), order) for part in parts})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

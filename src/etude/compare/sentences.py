@@ -1,0 +1,212 @@
+"""The verdict in plain words. Every sentence carries the numbers or the setting it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
+from etude.stats import ALPHA, DETECT, MAX_ROWS
+from etude.types import Estimate
+
+_YEAR = 12
+"""Months within which a tuning that saves cost should be earned back."""
+
+
+def points(difference: float, signed: bool = False) -> str:
+    """A difference of two shares in points: "24", "2.4", "+0.5"."""
+    number = f"{100 * difference:+.1f}" if signed else f"{100 * difference:.1f}"
+    number = number.removesuffix(".0")
+    return "0" if number in ("-0", "+0") else number
+
+
+def interval(difference: Estimate) -> str:
+    """An interval of a difference in points, in brackets, with its n."""
+    return f"(95% interval {points(difference.low)} to {points(difference.high)}, n = {difference.n:,})"
+
+
+def share(value: float) -> str:
+    """A share in per cent: "95%", "91.2%"."""
+    return f"{100 * value:.1f}".removesuffix(".0") + "%"
+
+
+def about(rows: int) -> str:
+    """A number of rows to two digits, rounded up: 4,873 is "about 4,900"."""
+    unit = 10 ** max(0, len(str(rows)) - 2)
+    return f"about {math.ceil(rows / unit) * unit:,}"
+
+
+def verdict_sentence(
+    inputs: Inputs,
+    ladder: Sequence[Step],
+    headline: HeadlineResult | None,
+    recommended: str | None,
+    leaning: Step,
+) -> str:
+    """The verdict in one sentence: what tuning did, and which method to use."""
+    parts = [] if headline is None else [_tuning(headline)]
+    if len(ladder) == 1:
+        parts.append(f"only {leaning.method} was run, so there is nothing to compare it with")
+    elif recommended is None:
+        parts.append(_too_close(inputs, ladder, leaning))
+    else:
+        parts.append(_use(inputs, headline, recommended))
+    return _opened(inputs, "; ".join(parts))
+
+
+def too_few_sentence(inputs: Inputs, collect: int) -> str:
+    """The only verdict on tuning that under 150 rows allow."""
+    rows = f"{inputs.total_rows} rows are too few for a verdict on tuning"
+    return _opened(inputs, f"{rows}: collect {about(collect)}")
+
+
+def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:
+    """Which is the lowest method that surely reaches the target, or how near the best one comes."""
+    if met_by is not None:
+        low = next(step.estimate.low for step in ladder if step.method == met_by)
+        return f"The target of {share(target)} is met by {met_by}, at {share(low)} or more (95% interval)."
+    best = max(ladder, key=lambda step: step.estimate.low)
+    sure, found = share(best.estimate.low), share(best.estimate.value)
+    return f"No method meets the target of {share(target)}: {best.method} has {found}, and {sure} for sure."
+
+
+def caveats(
+    inputs: Inputs,
+    ladder: Sequence[Step],
+    headline: HeadlineResult | None,
+    recommended: str | None,
+    forms: dict[str, Forms],
+    error: float,
+) -> tuple[str, ...]:
+    """What has to be said with the verdict; `error` is the standard error of the headline."""
+    found = [*_about_models(inputs), *_about_test(inputs, ladder[0].estimate.n)]
+    if headline is not None:
+        found += _about_headline(headline, error)
+    found += _about_lower_steps(ladder, recommended)
+    for method, form in forms.items():
+        if form.cut:
+            found.append(
+                f"{method}: {form.cut:,} of {len(inputs.rows.ids):,} answers were cut at the length limit."
+            )
+    return tuple(found)
+
+
+def advice(inputs: Inputs, recommended: str | None, earned: BreakEven | None) -> tuple[Advice, ...]:
+    """What the task's `usage:` adds, which no test row can tell."""
+    found = []
+    if inputs.usage.facts_change in ("monthly", "daily"):
+        change = inputs.usage.facts_change
+        text = (
+            f"Facts that change {change} should be looked up in documents (retrieval) and not be tuned into "
+            "weights, which would need training anew with every change; tune for form and manner only."
+        )
+        found.append(Advice(text, f"usage.facts_change: {change}"))
+    if recommended == "baseline":
+        text = "The baseline answers without a language model, in less time and at less cost."
+        found.append(Advice(text, "the ladder: baseline is good enough"))
+    if inputs.usage.requests_per_month is not None and earned is not None:
+        found.append(_on_volume(inputs.usage.requests_per_month, earned))
+    return tuple(found)
+
+
+def _opened(inputs: Inputs, sentence: str) -> str:
+    if inputs.metric.form_only:
+        return f"Measures form only: {sentence}."
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _tuning(headline: HeadlineResult) -> str:
+    name = "fine-tuning" if headline.tuned == "fine_tune" else f"fine-tuning ({headline.tuned})"
+    difference, untuned = headline.difference, headline.untuned
+    if headline.gains:
+        gained = f"{points(difference.value)} points over {untuned}"
+        return f"{name} gains {gained} on this test {interval(difference)}"
+    if difference.high < 0 and headline.p <= ALPHA:
+        lost = Estimate(-difference.value, -difference.high, -difference.low, difference.n)
+        return f"{name} loses {points(lost.value)} points against {untuned} on this test {interval(lost)}"
+    found = f"{points(difference.value, signed=True)} points"
+    return f"this test shows no gain from {name} over {untuned}: {found} {interval(difference)}"
+
+
+def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> str:
+    if headline is not None and headline.gains and recommended == headline.tuned:
+        return f"use {recommended}"
+    margin = f"within {points(inputs.margin)} points of every other method"
+    if recommended == "baseline":
+        return f"use baseline: it is good enough ({margin}), and no language model is needed"
+    return f"use {recommended}, the lowest step that is good enough ({margin})"
+
+
+def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
+    rows = leaning.rows_to_decide
+    more = (
+        f"{about(rows)} test rows would decide"
+        if rows
+        else f"more than {MAX_ROWS:,} test rows would be needed"
+    )
+    rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
+    margin = f"at a margin of {points(inputs.margin)} points"
+    return f"too close to call between {_listed(rivals)} {margin}, leaning to {leaning.method}; {more}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _about_models(inputs: Inputs) -> Iterator[str]:
+    if inputs.metric.form_only:
+        yield "Nobody checks whether what an answer says is right: name a function under `check:` that does."
+    if inputs.prompt_model is None:
+        yield f"This speaks of {inputs.model}; no larger prompted model was tried."
+    else:
+        yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
+    if any(method.tuned for method in inputs.methods):
+        yield "One training run; another may differ."
+
+
+def _about_test(inputs: Inputs, units: int) -> Iterator[str]:
+    rows = len(inputs.rows.ids)
+    if units < rows:
+        yield f"Rows of one group count together: {rows:,} test rows are {units:,} independent groups."
+    if inputs.openings > 1:
+        yield (
+            f"This test has been opened {inputs.openings} times; choices made after an earlier look favour "
+            "what happens to suit these rows, so that the numbers may flatter."
+        )
+
+
+def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
+    if headline.gains:
+        return
+    if headline.difference.low > 0:
+        yield (
+            f"The interval of tuning lies above 0, but chance is not ruled out (p = {headline.p:.2f}, "
+            f"{headline.test}): no gain is claimed."
+        )
+    elif math.isfinite(error):
+        least = points(min(1.0, DETECT * error))
+        yield f"A true gain of less than about {least} points would often go unseen on this test."
+
+
+def _about_lower_steps(ladder: Sequence[Step], recommended: str | None) -> Iterator[str]:
+    for step in ladder:
+        if step.method == recommended or recommended is None:
+            return
+        if step.status == "undecided":
+            rows = step.rows_to_decide
+            more = about(rows) if rows else f"more than {MAX_ROWS:,}"
+            yield f"{step.method} may be good enough too: {more} test rows would decide."
+
+
+def _on_volume(per_month: float, earned: BreakEven) -> Advice:
+    use = f"usage.requests_per_month: {per_month:,.0f}"
+    if earned.requests is None:
+        text = "Cost is no reason to tune: a tuned request does not cost less than an untuned one."
+        return Advice(text, f"break-even: never on cost; {use}")
+    rests = f"break-even: {earned.requests:,} requests; {use}"
+    if earned.requests > _YEAR * per_month:
+        return Advice(
+            "At this use tuning is not earned back within a year: tune for better answers only.", rests
+        )
+    months = earned.requests / per_month
+    return Advice(f"At this use tuning is earned back after {months:.1f} months.", rests)

@@ -1,0 +1,53 @@
+"""How fast this machine answers and trains: a few timed steps before the plan is made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from etude.assistant import Assistant
+from etude.compare.plan import Rates
+from etude.dataset import Dataset
+from etude.methods.fine_tune import bare, config_for, token_row
+from etude.models.fake import FakeModel
+from etude.models.registry import Models
+from etude.task import Task
+from etude.types import Example
+
+TIMED_ANSWERS = 32
+TIMED_ROWS = 200
+"""Rows whose lengths stand for those of all rows."""
+
+
+def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains: bool) -> Rates:
+    """Answers 32 training inputs and, when the ladder trains, times a few training steps.
+
+    Nothing of it is kept. Speeds of later methods differ by the length of their prompts, so a plan
+    is a guide, not a promise.
+    """
+    answer = _answer_seconds(start, train, models)
+    if not trains or isinstance(models.get(bare(task, start).model), FakeModel):
+        return Rates(answer)
+    from etude.train.loop import estimate_speed
+
+    model = models.local(bare(task, start).model)
+    rows = [token_row(model, bare(task, start), example) for example in _spread(train, TIMED_ROWS)]
+    config = config_for(task, model, rows, len(train))
+    seconds = estimate_speed(model.module, rows, config)
+    return Rates(answer, seconds / len(rows), config.epochs)
+
+
+def _answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:
+    rows = _spread(train, TIMED_ANSWERS)
+    model = models.get(start.model)
+    requests = start.prepare([example.input for example in rows])
+    model.generate(requests[:1])  # the first call pays for what is set up once
+    started = time.perf_counter()
+    model.generate(requests)
+    return (time.perf_counter() - started) / len(rows)
+
+
+def _spread(rows: Dataset, size: int) -> Sequence[Example]:
+    """`size` rows at even distances."""
+    step = max(1, len(rows) // size)
+    return rows.examples[::step][:size]

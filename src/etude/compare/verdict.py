@@ -1,0 +1,230 @@
+"""The verdict: which method to use and why, from the rows that every method answered.
+
+Pure functions. `decide_on_dev` names the pair of the headline before the test is opened; `verdict`
+takes the test rows. The rules and their sources are those of docs and `etude.stats`; the words are
+in `sentences`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from etude.compare.costs import break_even, priced
+from etude.compare.evidence import (
+    BreakEven,
+    Decided,
+    Forms,
+    HeadlineResult,
+    Inputs,
+    Measured,
+    Pair,
+    Step,
+    TagEstimate,
+    TargetResult,
+    Verdict,
+)
+from etude.compare.sentences import advice, caveats, target_text, too_few_sentence, verdict_sentence
+from etude.stats import (
+    DETECT,
+    MAX_ROWS,
+    Joint,
+    Sample,
+    choose,
+    estimate,
+    estimate_sample,
+    headline,
+    rows_to_decide,
+    simultaneous,
+)
+from etude.types import Estimate
+
+FEWEST_ROWS = 150
+"""Rows in all below which nothing is said about tuning but how many to collect."""
+TEST_SHARE = 0.2
+"""Of newly collected rows, the share that will be test rows."""
+
+
+def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
+    """The best untuned method U and the best tuned method T, from their dev rows alone.
+
+    `methods`: (name, tuned, dev sample) in the order of the ladder. Within one standard error of the best
+    the lower step is taken. See `etude.stats.choose`.
+    """
+    names, reasons = [], []
+    for wanted in (False, True):
+        group = [(name, sample) for name, tuned, sample in methods if tuned is wanted]
+        choice = choose(group) if group else None
+        names.append(group[choice.index][0] if choice else None)
+        reasons += [choice.reason] if choice else []
+    return Decided(names[0], names[1], tuple(reasons))
+
+
+def verdict(inputs: Inputs) -> Verdict:
+    """The verdict on test rows that all methods answered. Deterministic, whatever the order of the rows."""
+    inputs = inputs.in_order()
+    samples = [_sample(inputs, method) for method in inputs.methods]
+    joint = simultaneous(samples, inputs.resamples)
+    compared = _headline(inputs, samples)
+    collect = _rows_to_collect(inputs, compared, joint)
+    estimates = [estimate_sample(sample) for sample in samples]
+    ladder = _ladder(inputs, estimates, joint)
+    if collect is not None and compared is not None:
+        compared = replace(compared, gains=False)
+        ladder = [Step(step.method, step.estimate, "undecided") for step in ladder]
+    recommended = next((step.method for step in ladder if step.status == "good enough"), None)
+    return _worded(inputs, ladder, compared, recommended, joint, collect)
+
+
+def _worded(
+    inputs: Inputs,
+    ladder: Sequence[Step],
+    compared: HeadlineResult | None,
+    recommended: str | None,
+    joint: Joint,
+    collect: int | None,
+) -> Verdict:
+    leaning = ladder[_leaning(joint, inputs.margin)]
+    earned = _break_even(inputs, compared)
+    forms = {method.name: _forms(inputs, method) for method in inputs.methods}
+    if collect is not None:
+        sentence = too_few_sentence(inputs, collect)
+    else:
+        sentence = verdict_sentence(inputs, ladder, compared, recommended, leaning)
+    return Verdict(
+        sentence=sentence,
+        caveats=caveats(
+            inputs, ladder, compared, recommended, forms, _headline_error(inputs, compared, joint)
+        ),
+        advice=advice(inputs, recommended, earned),
+        recommended=recommended,
+        headline=compared,
+        target=_target(inputs, ladder),
+        ladder=tuple(ladder),
+        pairs=tuple(_pairs(inputs, joint)),
+        critical=joint.critical if math.isfinite(joint.critical) else None,
+        break_even=earned,
+        by_tag=tuple(_by_tag(inputs)),
+        costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
+        forms=forms,
+    )
+
+
+def _sample(inputs: Inputs, method: Measured) -> Sample:
+    rows = inputs.rows
+    return inputs.metric.sample(method.scores, rows.units, rows.expected, method.predicted)
+
+
+def _position(inputs: Inputs, name: str) -> int:
+    return [method.name for method in inputs.methods].index(name)
+
+
+def _headline(inputs: Inputs, samples: Sequence[Sample]) -> HeadlineResult | None:
+    tuned, untuned = inputs.decided.tuned, inputs.decided.untuned
+    if tuned is None or untuned is None:
+        return None
+    found = headline(samples[_position(inputs, tuned)], samples[_position(inputs, untuned)])
+    return HeadlineResult(tuned, untuned, found.difference, found.p, found.test, found.gains)
+
+
+def _headline_error(inputs: Inputs, compared: HeadlineResult | None, joint: Joint) -> float:
+    if compared is None:
+        return math.inf
+    pair = _position(inputs, compared.tuned), _position(inputs, compared.untuned)
+    return float(joint.errors[pair])
+
+
+def _rows_to_collect(inputs: Inputs, compared: HeadlineResult | None, joint: Joint) -> int | None:
+    """Rows in all with which a difference worth having would be found in 80% of tests; None when there are
+    enough for a verdict on tuning, or when nothing was tuned.
+
+    Worth having is twice the margin, or half the difference seen so far when that is more: half, because
+    the few rows there are may flatter it.
+    """
+    if compared is None or inputs.total_rows >= FEWEST_ROWS:
+        return None
+    worth = max(2 * inputs.margin, abs(compared.difference.value) / 2, 1e-3)
+    error = min(1.0, _headline_error(inputs, compared, joint))
+    test_rows = len(inputs.rows.ids) * (DETECT * error / worth) ** 2
+    return min(MAX_ROWS, max(FEWEST_ROWS, math.ceil(test_rows / TEST_SHARE)))
+
+
+def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list[Step]:
+    if len(estimates) == 1:
+        return [Step(inputs.methods[0].name, estimates[0], "undecided")]
+    differences = joint.values[:, None] - joint.values
+    reach = joint.critical * joint.errors + np.diag(np.full(len(estimates), np.nan))
+    good = ~np.any(differences - reach <= -inputs.margin, axis=1)
+    worse = np.any(differences + reach < -inputs.margin, axis=1)
+    steps = []
+    for index, (method, found) in enumerate(zip(inputs.methods, estimates, strict=True)):
+        if good[index] or worse[index]:
+            steps.append(Step(method.name, found, "good enough" if good[index] else "worse"))
+        else:
+            steps.append(Step(method.name, found, "undecided", _rows_to_decide(inputs, joint, index)))
+    return steps
+
+
+def _rows_to_decide(inputs: Inputs, joint: Joint, index: int) -> int | None:
+    """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best of the others."""
+    rival = int(np.argmax(np.where(np.arange(len(joint.values)) == index, -np.inf, joint.values)))
+    distance = inputs.margin + float(joint.values[index] - joint.values[rival])
+    error = float(joint.errors[index, rival])
+    return rows_to_decide(len(inputs.rows.ids), joint.critical, error, distance)
+
+
+def _leaning(joint: Joint, margin: float) -> int:
+    """The lowest step whose difference to the best, taken at its face value, is within the margin."""
+    return int(np.argmax(joint.values >= joint.values.max() - margin))
+
+
+def _pairs(inputs: Inputs, joint: Joint) -> Iterator[Pair]:
+    for a, b in combinations(range(len(inputs.methods)), 2):
+        yield Pair(inputs.methods[a].name, inputs.methods[b].name, joint.difference(a, b))
+
+
+def _target(inputs: Inputs, ladder: Sequence[Step]) -> TargetResult | None:
+    if inputs.target is None:
+        return None
+    met_by = next((step.method for step in ladder if step.estimate.low >= inputs.target), None)
+    return TargetResult(inputs.target, met_by, target_text(inputs.target, met_by, ladder))
+
+
+def _break_even(inputs: Inputs, compared: HeadlineResult | None) -> BreakEven | None:
+    if compared is None:
+        return None
+    tuned, untuned = _position(inputs, compared.tuned), _position(inputs, compared.untuned)
+    return break_even(inputs, inputs.methods[tuned], inputs.methods[untuned])
+
+
+def _forms(inputs: Inputs, method: Measured) -> Forms:
+    form, check = _known(inputs, method.form), _known(inputs, method.check)
+    return Forms(form, check, sum(map(bool, method.cut)))
+
+
+def _known(inputs: Inputs, values: Sequence[float | None]) -> Estimate | None:
+    """Estimate of the values that are known."""
+    kept = {index: float(value) for index, value in enumerate(values) if value is not None}
+    return _estimate_of(inputs, list(kept.values()), list(kept)) if kept else None
+
+
+def _estimate_of(inputs: Inputs, values: Sequence[float], indices: Sequence[int]) -> Estimate:
+    units = inputs.rows.units
+    return estimate(values, None if units is None else [units[index] for index in indices])
+
+
+def _by_tag(inputs: Inputs) -> Iterator[TagEstimate]:
+    """Every tag and value of the rows, and for classify the label wanted."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for index, tags in enumerate(inputs.rows.tags or [{}] * len(inputs.rows.expected)):
+        labels = {"label": inputs.rows.expected[index]} if len(inputs.rows.expected) else {}
+        for pair in (labels | dict(tags)).items():
+            places.setdefault(pair, []).append(index)
+    for (tag, value), indices in sorted(places.items()):
+        for method in inputs.methods:
+            found = _estimate_of(inputs, [method.scores[index] for index in indices], indices)
+            yield TagEstimate(tag, value, method.name, found)

@@ -1,0 +1,157 @@
+"""Dataset: an ordered, unchangeable list of examples that knows what was done to it.
+
+Loading is where rows and task meet: the system message that all rows share becomes the task's
+instructions, and rows that contradict the task are reported together, each with its line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from etude.errors import Fault, InputError, shown
+from etude.formats import Rows, read_rows
+from etude.remedies import instead, raise_faults
+from etude.task import Task
+from etude.types import Example
+
+FEWEST_ROWS = 20
+"""Below this nothing can be compared: the split alone wants 50 test and 30 dev rows."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples in their order. Ids are unique."""
+
+    examples: tuple[Example, ...]
+    history: tuple[str, ...] = ()
+    """What was done to the rows since they were read, a sentence each."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "examples", tuple(self.examples))
+        twice = [name for name, count in Counter(row.id for row in self.examples).items() if count > 1]
+        if twice:
+            where = ", ".join(row.where or "?" for row in self.examples if row.id == twice[0])
+            raise InputError(
+                [Fault(where, "rows share an id", shown(twice[0]), "give every row an id of its own")]
+            )
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the rows in their order; where they were read from does not count."""
+        digest = hashlib.sha256()
+        for row in self.examples:
+            turns = [[turn.role, turn.content] for turn in row.input]
+            parts = [row.id, turns, row.output, list(row.references), row.group, dict(row.tags)]
+            digest.update(json.dumps(parts, sort_keys=True).encode() + b"\n")
+        return digest.hexdigest()
+
+    def select(self, rows: Iterable[str | int], reason: str) -> Dataset:
+        """The rows with these ids or positions, in the order given; the history says why.
+
+        Raises KeyError for an id and IndexError for a position that is not there.
+        """
+        chosen = tuple(self._by_id[row] if isinstance(row, str) else self.examples[row] for row in rows)
+        return Dataset(chosen, (*self.history, f"{reason}: {len(chosen)} of {len(self)} rows"))
+
+    @cached_property
+    def _by_id(self) -> dict[str, Example]:
+        return {row.id: row for row in self.examples}
+
+
+def load_dataset(task: Task) -> tuple[Task, Dataset]:
+    """Reads the task's examples; returns the task with the rows' system message as instructions.
+
+    What was guessed or changed while reading is added to the task's notes. Raises InputError with
+    every fault of the rows: unreadable ones, labels outside the contract, answers that break the
+    contract, system messages that conflict, too few rows.
+    """
+    rows = read_rows(task.examples, task.kind)
+    faults = [*_system_faults(task, rows), *_row_faults(task, rows), *_whole_faults(task, rows)]
+    raise_faults(faults, task.examples.file)
+    instructions = task.instructions or next(filter(None, rows.systems), "")
+    full = replace(task, instructions=instructions, notes=(*task.notes, *rows.notes))
+    return full, Dataset(rows.examples, (_read_sentence(rows),))
+
+
+def load_test(task: Task) -> Dataset | None:
+    """Reads the task's own test file; None when it names none.
+
+    Pass the task that `load_dataset` returned, so that the system messages are compared. Raises
+    InputError as `load_dataset` does, but for the number of rows.
+    """
+    if task.test is None:
+        return None
+    rows = read_rows(task.test, task.kind)
+    raise_faults([*_system_faults(task, rows), *_row_faults(task, rows)], task.test.file)
+    return Dataset(rows.examples, (_read_sentence(rows),))
+
+
+def _read_sentence(rows: Rows) -> str:
+    return f"read from {rows.source.file.name}: {len(rows.examples)} rows"
+
+
+def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
+    """A system message that is not the instructions, or not the same in all rows."""
+    first: dict[str | None, str] = {}
+    for system, example in zip(rows.systems, rows.examples, strict=True):
+        first.setdefault(system and system.strip(), example.where)
+    if task.instructions:
+        for system, where in first.items():
+            if system and system != task.instructions.strip():
+                what = "the system message conflicts with instructions: in the task file"
+                yield Fault(where, what, shown(system), "delete one of the two, or make them equal")
+    elif len(first) > 1:
+        for system, where in list(first.items())[1:]:
+            what = f"the rows have different system messages (another one at {next(iter(first.values()))})"
+            remedy = "write what they share as instructions: in the task file and delete the system messages"
+            yield Fault(where, what, shown(system) if system else "none", remedy)
+
+
+def _row_faults(task: Task, rows: Rows) -> Iterator[Fault]:
+    """Rows whose own answer the task does not allow."""
+    if task.contract is None:
+        return
+    labels = task.contract.labels
+    for example in rows.examples:
+        if labels and example.output not in labels:
+            remedy = f"{instead(example.output, labels)}, or add it to labels:"
+            yield Fault(example.where, "the label is not in the contract", shown(example.output), remedy)
+            continue
+        failures = task.contract.check(example.output)
+        if failures:
+            what = f"the answer breaks the contract: {'; '.join(failures)}"
+            yield Fault(example.where, what, shown(example.output), "correct the row, or loosen contract:")
+
+
+def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:
+    """Faults of the examples as a whole."""
+    file, count = task.examples.file.name, len(rows.examples)
+    if count < FEWEST_ROWS:
+        remedy = "collect at least 150: the split wants 50 for the test and 30 for choices, the rest trains"
+        yield Fault(file, f"too few rows; {FEWEST_ROWS} is the least", f"{count} rows", remedy)
+    elif task.kind == "classify":
+        yield from _label_faults(file, [row.output for row in rows.examples])
+
+
+def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:
+    labels = set(outputs)
+    if len(labels) > len(outputs) / 2:
+        got = f"{len(labels)} labels in {len(outputs)} rows, such as {shown(outputs[0], 40)}"
+        remedy = "set kind: answer, extract or rewrite, or name the column of the labels as output:"
+        yield Fault(file, "the answers are no labels", got, remedy)
+    if len(labels) == 1:
+        yield Fault(file, "every row has the same label", shown(outputs[0]), "add rows with other labels")

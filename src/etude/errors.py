@@ -1,0 +1,82 @@
+"""Every error a user can meet, as one tree.
+
+    EtudeError                     anything Étude raises on purpose
+    ├── InputError  (ValueError)   the user's input is wrong; carries every fault of the input at once
+    ├── NotYetError                a key or name of the design that this version does not carry out
+    ├── MissingExtraError (ImportError)   an optional dependency is absent; names the pip command
+    ├── ModelError  (RuntimeError) weights cannot be found, read or run
+    ├── RunError    (RuntimeError) a run folder cannot be read, continued or written
+    └── Declined                   the user was asked whether to go on, and said no
+
+A message is one sentence on what was wrong, the value we got, and what to do now. A failed
+`assert` is a bug of Étude's own and never stands for one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an input: where, what, the value we got, what to do."""
+
+    where: str
+    """`file:line`, or `file` when no line can be named."""
+    what: str
+    """What is wrong, as a phrase without a full stop."""
+    got: str
+    """The offending value, shortened for reading."""
+    remedy: str
+    """What to do now, as a phrase without a full stop."""
+
+    def __str__(self) -> str:
+        got = f" (got {self.got})" if self.got else ""
+        return f"{self.where}: {self.what}{got}. {self.remedy}."
+
+
+class EtudeError(Exception):
+    """Base of everything Étude raises on purpose. `exit_code` is what the command line returns."""
+
+    exit_code = 2
+
+
+class InputError(EtudeError, ValueError):
+    """The user's input is wrong. `faults` lists everything that is wrong with it, not only the first."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = tuple(faults)
+        assert self.faults, "an InputError names at least one fault"
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class NotYetError(InputError):
+    """The input asks for something that the design names and this version does not do."""
+
+
+class MissingExtraError(EtudeError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra '{extra}'. Run: pip install 'etude[{extra}]'")
+
+
+class ModelError(EtudeError, RuntimeError):
+    """Weights cannot be found, read or run."""
+
+
+class RunError(EtudeError, RuntimeError):
+    """A run folder cannot be read, continued or written."""
+
+
+class Declined(EtudeError):  # noqa: N818 - an answer, not a fault
+    """The user was asked whether to go on, and said no."""
+
+    exit_code = 1
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`value` as it stands in a message: quoted, on one line, at most `limit` characters long."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

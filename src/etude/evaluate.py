@@ -1,0 +1,149 @@
+"""Assistant x Dataset -> scores, resumable batch by batch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from etude.assistant import Assistant, Models
+from etude.dataset import Dataset
+from etude.files import Json, drop_cut_line, read_lines
+from etude.metrics import Metric, predicted_label
+from etude.stats.sample import Sample
+from etude.types import Answer, Batch, Completion, Example, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One row, what the assistant answered, and how right that is."""
+
+    example: Example
+    answer: Answer
+    score: Score
+    batch: int
+
+    @property
+    def outcome(self) -> Outcome:
+        """The row as the statistics see it."""
+        return Outcome(self.score.value, self.example.output, predicted_label(self.answer), unit(self.example))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the statistics need of one row."""
+
+    score: float
+    expected: str
+    predicted: str
+    """The label, for classify; else the answer's text."""
+    unit: str
+
+
+OnBatch = Callable[[Sequence[Scored], int, int], None]
+"""Called after each batch with its rows, the number of rows done so far, and the number of all rows."""
+
+
+def unit(example: Example) -> str:
+    """What the statistics count: the row's group where it has one, else the row."""
+    return f"group {example.group}" if example.group is not None else f"row {example.id}"
+
+
+def sample_of(metric: Metric, rows: Sequence[Outcome]) -> Sample:
+    """The rows under the headline metric, ready for every interval and comparison."""
+    return metric.sample(
+        [row.score for row in rows],
+        [row.unit for row in rows],
+        [row.expected for row in rows],
+        [row.predicted for row in rows],
+    )
+
+
+@dataclass
+class AnswerLog:
+    """Completions on disk, one line per batch, so that a kill loses at most the batch in progress.
+
+    A last line that was cut by a kill is dropped when the log is read. Without a file nothing is
+    written and nothing is resumed.
+    """
+
+    file: Path | None = None
+    _batches: dict[int, Batch] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if self.file is None or not self.file.exists():
+            return
+        drop_cut_line(self.file)
+        for line in read_lines(self.file):
+            batch = _read(line)
+            self._batches[batch.number] = batch
+
+    @property
+    def batches(self) -> Sequence[Batch]:
+        """What the log holds, in the order of the plan."""
+        return [self._batches[number] for number in sorted(self._batches)]
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Numbers of the batches that the log holds."""
+        return frozenset(self._batches)
+
+    def append(self, batch: Batch) -> None:
+        """Adds one batch, on disk before it returns."""
+        self._batches[batch.number] = batch
+        if self.file is None:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("ab") as out:
+            out.write(json.dumps(asdict(batch), ensure_ascii=False).encode() + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+
+
+def evaluate(
+    assistant: Assistant,
+    models: Models,
+    rows: Dataset,
+    metric: Metric,
+    log: AnswerLog | None = None,
+    on_batch: OnBatch | None = None,
+) -> list[Scored]:
+    """Answers and scores every row; results stand in the order of `rows`.
+
+    Batches that `log` already holds are not computed again; the model's plan depends on the whole
+    list, so the numbers do not depend on where an earlier run was cut.
+    """
+    log = log or AnswerLog()
+    scored: dict[int, Scored] = {}
+    for batch in _all_batches(assistant, models, rows, log):
+        for position, row in zip(batch.indices, _scored(assistant, rows, metric, batch), strict=True):
+            scored[position] = row
+        if on_batch:
+            on_batch([scored[position] for position in batch.indices], len(scored), len(rows))
+    return [scored[position] for position in range(len(rows))]
+
+
+def _all_batches(assistant: Assistant, models: Models, rows: Dataset, log: AnswerLog) -> Iterator[Batch]:
+    yield from log.batches
+    if sum(len(batch.indices) for batch in log.batches) == len(rows):
+        return  # everything is there: the weights need not be loaded
+    requests = assistant.prepare([example.input for example in rows])
+    for batch in models.get(assistant.model).batches(requests, log.done):
+        log.append(batch)
+        yield batch
+
+
+def _scored(assistant: Assistant, rows: Dataset, metric: Metric, batch: Batch) -> list[Scored]:
+    examples = [rows[position] for position in batch.indices]
+    answers = assistant.finish([example.id for example in examples], batch.completions)
+    return [
+        Scored(example, answer, metric.score(example, answer), batch.number)
+        for example, answer in zip(examples, answers, strict=True)
+    ]
+
+
+def _read(body: Json) -> Batch:
+    completions = tuple(Completion(**done) for done in body["completions"])
+    return Batch(body["number"], tuple(body["indices"]), completions)

@@ -1,0 +1,72 @@
+"""Files that are whole after a kill at any moment: written aside and renamed, or append-only lines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from etude.errors import RunError
+
+Json = dict[str, Any]
+
+
+def read_json(file: Path) -> Json:
+    """A JSON object. Raises RunError naming the file when it cannot be read."""
+    try:
+        body: Json = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{file} cannot be read ({error}). Delete the run's folder and compare again."
+        ) from error
+    return body
+
+
+def write_json(file: Path, body: object) -> None:
+    """Writes JSON aside and renames it, so that the old or the new file is there, never half of one."""
+    write_text(file, json.dumps(body, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes text aside, flushes it to the disk and renames it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(file.name + ".part")
+    with aside.open("w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    aside.replace(file)
+
+
+def write_lines(file: Path, lines: Iterable[Mapping[str, object]]) -> None:
+    """Writes JSON lines aside and renames the file."""
+    write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def append_line(file: Path, line: Mapping[str, object]) -> None:
+    """Adds one JSON line."""
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_lines(file: Path) -> Iterator[Json]:
+    """JSON lines; a last line without its line break was cut by a kill and is left out."""
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise RunError(
+                f"{file}:{number} is not JSON ({error}). Delete the run and compare again."
+            ) from error
+
+
+def drop_cut_line(file: Path) -> None:
+    """Takes away a last line without its line break, which a kill has cut, so that lines can be added."""
+    if not file.exists():
+        return
+    whole = file.read_bytes()
+    kept = whole.rfind(b"\n") + 1
+    if kept != len(whole):
+        os.truncate(file, kept)

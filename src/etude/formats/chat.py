@@ -1,0 +1,82 @@
+"""Chats: turns in order, a system message at most at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, get_args
+
+from etude.errors import shown
+from etude.formats.cells import Cells
+from etude.remedies import instead
+from etude.types import Message, Role
+
+
+def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
+    """The turns of a chat that ends with `last`; empty, with a fault, when they are none."""
+    value = cells.row.cells.get(column)
+    if not isinstance(value, list) or not value:
+        cells.fault(
+            f"{column} must be a list of turns",
+            shown(value),
+            'write [{"role": "user", "content": "..."}, ...]',
+        )
+        return ()
+    turns = [read_turn(cells, f"{column}[{number}]", item) for number, item in enumerate(value)]
+    whole = tuple(turn for turn in turns if turn is not None)
+    if len(whole) < len(turns):
+        return ()
+    problem = _order_problem([turn.role for turn in whole], last)
+    if problem:
+        cells.fault(f"{column}: {problem[0]}", " ".join(turn.role for turn in whole), problem[1])
+        return ()
+    return whole
+
+
+def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
+    """One turn; None, with a fault, when it is none. Content may be given in parts of type text."""
+    turn = item if isinstance(item, dict) else {}
+    role: Any = turn.get("role")
+    content: Any = turn.get("content")
+    if role not in get_args(Role):
+        remedy = instead(str(role), get_args(Role)) if role else 'write {"role": "user", "content": "..."}'
+        cells.fault(f"{place}: unknown role", shown(role if turn else item), remedy)
+        return None
+    if isinstance(content, list):
+        content = _joined_parts(content)
+    if not isinstance(content, str):
+        cells.fault(
+            f"{place}: content must be a text", shown(turn.get("content")), "write the turn as one text"
+        )
+    elif not content.strip():
+        cells.fault(f"{place}: content is empty", shown(content), "write the turn, or delete the row")
+    elif cells.is_clean(place, content):
+        if turn.keys() - {"role", "content"}:
+            cells.reading.counts["turns with keys besides role and content, which are not used"] += 1
+        return Message(role, content)
+    return None
+
+
+def _joined_parts(parts: list[Any]) -> str | None:
+    """The text of content given in parts; None when a part is no text."""
+    texts = [
+        part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts
+    ]
+    return "".join(text for text in texts if text) if all(isinstance(text, str) for text in texts) else None
+
+
+def _order_problem(roles: Sequence[str], last: Role) -> tuple[str, str] | None:
+    """(what, remedy) when turns do not go [system] user assistant user ... `last`."""
+    spoken = roles[1:] if roles[0] == "system" else roles
+    if "system" in spoken:
+        return "a system turn stands after the first turn", "put one system turn first"
+    if not spoken or spoken[0] != "user":
+        return "the chat does not begin with the user", "begin with a user turn"
+    if any(role == after for role, after in pairwise(spoken)):
+        return (
+            f"two {next(a for a, b in pairwise(spoken) if a == b)} turns in a row",
+            "join them into one turn",
+        )
+    if spoken[-1] != last:
+        return f"the last turn is not the {last}'s", f"end with the {last}'s turn"
+    return None

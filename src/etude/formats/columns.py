@@ -1,0 +1,137 @@
+"""Which columns mean what: by the names of the columns, never by their contents."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from etude.errors import Fault, InputError, shown
+from etude.task import RowSource
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Which columns mean what, by their names, and the same as a sentence for the user."""
+
+    source: RowSource
+    sentence: str
+
+
+_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("prompt",), "completion"),
+    (("instruction", "input"), "output"),
+    (("instruction",), "output"),
+    (("input",), "output"),
+    (("text",), "label"),
+    (("question",), "answer"),
+)
+
+_INPUT_NAMES = (
+    *("input", "prompt", "question", "instruction", "text", "body", "message", "query", "utterance"),
+    *("sentence", "description", "content", "document", "source", "draft", "request"),
+)
+
+_OUTPUT_NAMES = (
+    *("output", "completion", "answer", "label", "response", "category", "intent", "class", "target"),
+    *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
+)
+
+
+def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource) -> Guess:
+    """Fills in the columns that `source` leaves open, by the names of the columns in some rows.
+
+    Known shapes first, then usual names, then the order of a file with two columns. Raises
+    InputError when the input or the output stays unknown.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    found = _guess_chat(names, source) or _guess_pair(names, source) or _guess_by_order(names, rows, source)
+    if found is None:
+        raise InputError([_unknown_shape(names, rows, source)])
+    full = _guess_extras(names, found)
+    return Guess(full, _sentence(source, full))
+
+
+def optional(columns: RowSource) -> list[str]:
+    """The columns that a row may leave empty."""
+    names = [*columns.references, *columns.tags, columns.group, columns.system]
+    return [name for name in names if name is not None]
+
+
+def named(columns: RowSource) -> list[str]:
+    """All columns that mean something, in the order in which a table is written."""
+    needed = [columns.messages, columns.output, columns.id]
+    return [*columns.input, *(name for name in needed if name is not None), *optional(columns)]
+
+
+def _guess_chat(names: Sequence[str], source: RowSource) -> RowSource | None:
+    if source.messages:
+        return source
+    mapped = source.input or source.output or source.system
+    return replace(source, messages="messages") if "messages" in names and not mapped else None
+
+
+def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
+    if source.input and source.output:
+        return source
+    if not source.input and not source.output:
+        for shape, answer in _SHAPES:
+            if {*shape, answer} <= set(names):
+                return replace(source, input=shape, output=answer)
+    output = source.output or _first(_OUTPUT_NAMES, names, {*source.input})
+    named = _first(_INPUT_NAMES, names, {output})
+    inputs = source.input or ((named,) if named else ())
+    return replace(source, input=inputs, output=output) if inputs and output else None
+
+
+def _first(known: Sequence[str], names: Sequence[str], taken: Collection[str | None]) -> str | None:
+    by_name = {name.casefold(): name for name in names if name not in taken}
+    return next((by_name[name] for name in known if name in by_name), None)
+
+
+def _guess_by_order(
+    names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource
+) -> RowSource | None:
+    """The first of two columns is the input, when nothing was said and the names look like names."""
+    free = [name for name in names if name and name not in named(source)]
+    if source.input or source.output or len(free) != 2 or _looks_like_row(names, rows):
+        return None
+    return replace(source, input=(free[0],), output=free[1])
+
+
+def _looks_like_row(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the names of the columns are rather values: a sentence, or a value of their own column."""
+    return any(
+        len(name.split()) > 4 or name in {str(row.get(name)) for row in rows} for name in names if name
+    )
+
+
+def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
+    free = set(names) - set(named(source))
+    extras: dict[str, Any] = {}
+    for name in ("id", "group", "system", "references", "tags"):
+        if name in free and not getattr(source, name) and not (name == "system" and source.messages):
+            extras[name] = (name,) if name in ("references", "tags") else name
+    return replace(source, **extras)
+
+
+def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
+    if _looks_like_row(names, rows):
+        what, remedy = "the first line looks like a row", "put a line with the names of the columns before it"
+    else:
+        what = "no telling which columns are the input and the output"
+        remedy = (
+            f"write examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file"
+        )
+    return Fault(f"{source.file.name}:1", what, shown(", ".join(names)), remedy)
+
+
+def _sentence(source: RowSource, full: RowSource) -> str:
+    """What was guessed; "" when nothing was."""
+    parts = []
+    for name in ("messages", "input", "output", "system", "id", "references", "group", "tags"):
+        value = getattr(full, name)
+        if value and value != getattr(source, name):
+            columns = (value,) if isinstance(value, str) else value
+            parts.append(f"{name} = {' + '.join(columns)}")
+    return f"{full.file.name}: read by the names of the columns: {', '.join(parts)}" if parts else ""

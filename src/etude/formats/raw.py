@@ -1,0 +1,170 @@
+"""Files to raw rows: JSON lines and tables, one row after the other, each with its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Literal
+
+from etude.errors import Fault, InputError, shown
+from etude.formats.reading import Reading, Row
+
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+
+TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+
+_OTHER_SUFFIXES = {
+    ".json": "write one JSON object on each line and name the file .jsonl",
+    ".xlsx": "save the sheet as CSV (UTF-8)",
+    ".xls": "save the sheet as CSV (UTF-8)",
+    ".parquet": "save the table as CSV or JSONL",
+}
+
+_FIELD_LIMIT = 2**24
+"""Characters of one value in a table."""
+
+
+def raw_rows(reading: Reading) -> Iterator[Row]:
+    """The rows of a file as they can be read; those that cannot are faults of the reading.
+
+    Raises InputError at once when the kind of file is not read at all.
+    """
+    suffix = reading.file.suffix.lower()
+    if suffix in JSON_SUFFIXES:
+        return _json_rows(reading)
+    if suffix in TABLE_SUFFIXES:
+        return _table_rows(reading)
+    remedy = _OTHER_SUFFIXES.get(suffix, "give a .jsonl, .ndjson, .csv or .tsv file")
+    raise InputError([Fault(reading.file.name, "a kind of file that is not read", shown(suffix), remedy)])
+
+
+def _json_rows(reading: Reading) -> Iterator[Row]:
+    for number, line in enumerate(reading.lines(), 1):
+        if not line.strip():
+            reading.counts["blank lines"] += 1
+        elif number not in reading.broken:
+            cells = _json_object(reading, number, line)
+            if cells is not None:
+                yield Row(number, cells)
+
+
+def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+    except _UncertainError as error:
+        reading.fault(number, str(error), shown(line.strip()), "correct the line")
+    except RecursionError:
+        reading.fault(number, "JSON nested too deep", shown(line.strip()), "write it flatter")
+    except ValueError as error:
+        what = f"not JSON: {getattr(error, 'msg', error)} at position {getattr(error, 'pos', 0) + 1}"
+        reading.fault(number, what, shown(line.strip()), _json_remedy(line))
+    else:
+        if isinstance(value, dict):
+            return value
+        reading.fault(number, "the line is no JSON object", shown(line.strip()), _json_remedy(line))
+    return None
+
+
+def _json_remedy(line: str) -> str:
+    if line.lstrip().startswith("["):
+        return "write one JSON object on each line, without a list around them"
+    return 'write one whole object on the line, such as {"input": "...", "output": "..."}'
+
+
+class _UncertainError(Exception):
+    """JSON that Python reads and that means nothing certain."""
+
+
+def _no_constant(name: str) -> None:
+    raise _UncertainError(f"{name} is not JSON")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise _UncertainError(f"the key {twice[0]!r} stands twice")
+    return dict(pairs)
+
+
+def _table_rows(reading: Reading) -> Iterator[Row]:
+    lines = reading.lines()
+    first = next(lines, "")
+    delimiter = _delimiter(reading, first)
+    header: list[str] | None = None
+    for line, record in _records(reading, chain([first], lines), delimiter):
+        if not any(cell.strip() for cell in record):
+            reading.counts["empty rows"] += 1
+        elif header is None:
+            header = _header(reading, line, record)
+        elif len(record) != len(header):
+            what = f"{len(record)} values for {len(header)} columns"
+            remedy = "quote values that hold the separator or a line break, and fill up missing ones"
+            reading.fault(line, what, shown(delimiter.join(record)), remedy)
+        else:
+            yield Row(line, dict(zip(header, record, strict=True)))
+
+
+def _delimiter(reading: Reading, header: str) -> str:
+    usual = TABLE_SUFFIXES[reading.file.suffix.lower()]
+    other = max(",;\t", key=header.count)
+    if usual in header or other not in header:
+        return usual
+    reading.notes.append(f"{reading.file.name}: values are separated by {other!r}")
+    return other
+
+
+def _records(reading: Reading, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it begins, values) of every record."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, quoting=_quoting(reading, delimiter))
+    before = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        while True:
+            start = reader.line_num + 1
+            try:
+                yield start, next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                reading.fault(start, f"not {_table_name(reading)}: {error}", "", _table_remedy(error))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _quoting(reading: Reading, delimiter: str) -> Literal[0, 3]:
+    """Whether quotes around values are marks. In TSV they often are not, and reading them as marks
+    would join rows: there they are marks only if the whole file reads cleanly that way.
+    """
+    if reading.file.suffix.lower() != ".tsv":
+        return csv.QUOTE_MINIMAL
+    try:
+        records = list(csv.reader(Reading(reading.file).lines(), delimiter=delimiter, strict=True))
+    except csv.Error:
+        records = [[delimiter + "\n"]]
+    joined = any(delimiter in cell and "\n" in cell for record in records for cell in record)
+    if not joined and len({len(record) for record in records if record}) <= 1:
+        return csv.QUOTE_MINIMAL
+    reading.notes.append(f"{reading.file.name}: quotes are read as they stand, they do not enclose values")
+    return csv.QUOTE_NONE
+
+
+def _table_name(reading: Reading) -> str:
+    return reading.file.suffix.lower().removeprefix(".").upper()
+
+
+def _table_remedy(error: csv.Error) -> str:
+    if "end of data" in str(error) or "limit" in str(error):
+        return "close the quote that this row opens"
+    if "new-line" in str(error):
+        return "save the file with usual line ends"
+    return "write a quote inside a quoted value twice"
+
+
+def _header(reading: Reading, line: int, record: list[str]) -> list[str]:
+    names = [name.strip() for name in record]
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            reading.fault(line, "two columns of one name", shown(name), "rename one of them")
+    return names

@@ -1,0 +1,150 @@
+"""From a file of rows to examples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from etude.errors import InputError, shown
+from etude.formats.cells import Cells
+from etude.formats.chat import read_turn, read_turns
+from etude.formats.columns import guess_columns, named, optional
+from etude.formats.raw import raw_rows
+from etude.formats.reading import Reading, Row
+from etude.remedies import instead, raise_faults
+from etude.task import RowSource
+from etude.types import Example, Kind, Message
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a file of rows holds."""
+
+    examples: tuple[Example, ...]
+    systems: tuple[str | None, ...]
+    """The system message of each row, None where it has none."""
+    source: RowSource
+    """The columns as they were read, guessed ones included."""
+    notes: tuple[str, ...]
+    """What was guessed, left out or changed, a sentence each."""
+
+
+_HEAD = 100
+"""Rows by which the columns are guessed."""
+
+
+def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
+    """Reads a whole file of rows, guessing the columns that `source` does not name.
+
+    `kind` decides which values may stand as an answer: numbers for classify, any JSON value for
+    extract, all of them where it is None. Spaces and line breaks around an answer are taken off.
+
+    Raises InputError with every fault of the file (50 are spelled out), each as file:line.
+    """
+    reading = Reading(source.file, kind)
+    rows = raw_rows(reading)
+    head = list(islice(rows, _HEAD))
+    columns = _columns(reading, head, source)
+    for row in chain(head, rows):
+        reading.seen.update(row.cells)
+        if columns is not None:
+            _take(reading, row, columns)
+    return _finished(reading, columns or source)
+
+
+def peek_rows(file: Path, limit: int = 100) -> list[Mapping[str, Any]]:
+    """The first readable rows of a file, column name -> value; faults are passed over."""
+    return [row.cells for row in islice(raw_rows(Reading(file)), limit)]
+
+
+def _finished(reading: Reading, columns: RowSource) -> Rows:
+    for name in optional(columns):
+        if reading.examples and name not in reading.seen:
+            reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
+    if not reading.faults and not reading.examples:
+        reading.fault(1, "the file holds no rows", "", "add rows")
+    raise_faults([fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0])], reading.file)
+    unused = sorted(reading.seen - set(named(columns)))
+    if unused:
+        reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
+    reading.notes.extend(f"{reading.file.name}: {what}: {count}" for what, count in reading.counts.items())
+    return Rows(tuple(reading.examples), tuple(reading.systems), columns, tuple(reading.notes))
+
+
+def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSource | None:
+    """The full columns; None, with the reason among the faults, when the rows cannot be read by any."""
+    if not head:
+        return None
+    names = list(dict.fromkeys(name for row in head for name in row.cells))
+    absent = [name for name in named(source) if name not in names and name not in optional(source)]
+    for name in absent:
+        reading.fault(1, f"no column {name!r}", f"columns {', '.join(names)}", instead(name, names))
+    if absent:
+        return None
+    try:
+        guess = guess_columns([row.cells for row in head], source)
+    except InputError as error:
+        reading.faults.extend((1, fault) for fault in error.faults)
+        return None
+    if guess.sentence:
+        reading.notes.append(guess.sentence)
+    return guess.source
+
+
+def _take(reading: Reading, row: Row, columns: RowSource) -> None:
+    """Adds the row's example, or its faults."""
+    before = len(reading.faults)
+    cells = Cells(reading, row)
+    turns, output = _chat(cells, columns.messages) if columns.messages else _pair(cells, columns)
+    own = cells.own_id(columns.id) if columns.id else None
+    references, tags = tuple(cells.several(columns.references)), cells.tags(columns.tags)
+    group, system = cells.optional(columns.group), cells.optional(columns.system)
+    if len(reading.faults) > before:
+        return
+    if turns[0].role == "system":
+        system, turns = turns[0].content, turns[1:]
+    name = own if own is not None else _hash_id(reading, turns, output)
+    where = reading.where(row.line)
+    reading.examples.append(Example(name, turns, output, references, group, tags, where))
+    reading.systems.append(system)
+
+
+def _hash_id(reading: Reading, turns: Sequence[Message], output: str) -> str:
+    row = json.dumps([[[turn.role, turn.content] for turn in turns], output])
+    stem = hashlib.sha256(row.encode()).hexdigest()[:12]
+    reading.repeats[stem] += 1
+    return stem if reading.repeats[stem] == 1 else f"{stem}-{reading.repeats[stem]}"
+
+
+def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
+    """(turns, answer) of a row with an input and an output."""
+    output = _spoken_answer(cells, str(columns.output))
+    if len(columns.input) == 1 and isinstance(cells.row.cells.get(columns.input[0]), list):
+        return read_turns(cells, columns.input[0], "user"), output
+    parts = [cells.text(name, needed=len(columns.input) == 1) for name in columns.input]
+    spoken = [part for part in parts if part.strip()]
+    if not spoken and len(parts) > 1:
+        cells.fault(
+            f"the columns {', '.join(columns.input)} are all empty", "", "fill in one, or delete the row"
+        )
+    return (Message("user", "\n\n".join(spoken)),), output
+
+
+def _spoken_answer(cells: Cells, column: str) -> str:
+    """The answer of a column that holds it as it is, or as a list of one turn."""
+    value = cells.row.cells.get(column)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]:
+        turn = read_turn(cells, f"{column}[0]", value[0])
+        return cells.trimmed(turn.content) if turn else ""
+    return cells.answer(column)
+
+
+def _chat(cells: Cells, column: str) -> tuple[tuple[Message, ...], str]:
+    """(turns, answer) of a row that is a whole chat: the last turn is the answer."""
+    turns = read_turns(cells, column, "assistant")
+    return (turns[:-1], cells.trimmed(turns[-1].content)) if turns else ((), "")

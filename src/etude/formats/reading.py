@@ -1,0 +1,94 @@
+"""A file of rows being read: its lines, and what was found wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from etude.errors import Fault, InputError
+from etude.remedies import decoding_fault
+from etude.types import Example, Kind
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as the file has it."""
+
+    line: int
+    cells: Mapping[str, Any]
+
+
+@dataclass
+class Reading:
+    """A file being read: what was found wrong, and what should be said about it."""
+
+    file: Path
+    kind: Kind | None = None
+    faults: list[tuple[int, Fault]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
+    systems: list[str | None] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    """Columns that occurred in any row."""
+    broken: set[int] = field(default_factory=set)
+    """Lines with bytes that are not text."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What was done to lines and rows, how often."""
+    repeats: Counter[str] = field(default_factory=Counter)
+    """Hash of input and output, how often."""
+    ids: dict[str, int] = field(default_factory=dict)
+    """Id -> line of its row."""
+
+    def fault(self, line: int, what: str, got: str, remedy: str) -> None:
+        """Adds a fault of a line."""
+        self.faults.append((line, Fault(self.where(line), what, got, remedy)))
+
+    def where(self, line: int) -> str:
+        """`file:line`, as messages and examples name a row."""
+        return f"{self.file.name}:{line}"
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the file with their ends; bytes that are not UTF-8 are a fault and stand replaced."""
+        with _opened(self.file) as stream:
+            for number, raw in enumerate(stream, 1):
+                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                    self._undecoded(number, raw)
+                    return
+                yield self._decoded(number, raw)
+
+    def _decoded(self, number: int, raw: bytes) -> str:
+        if b"\0" in raw:
+            self.broken.add(number)
+            position = raw.index(b"\0") + 1
+            self.fault(
+                number, "a NUL byte", f"byte 0x00 at position {position}", "delete it; the file may be binary"
+            )
+        try:
+            return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            return self._undecoded(number, raw)
+
+    def _undecoded(self, number: int, raw: bytes) -> str:
+        self.broken.add(number)
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.faults.append((number, decoding_fault(self.where(number), raw, error)))
+        return raw.decode("utf-8", errors="replace")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        fault = Fault(
+            str(file), "cannot read the file of rows", error.strerror or "", "check the name and the rights"
+        )
+        raise InputError([fault]) from error
+    with stream:
+        yield stream

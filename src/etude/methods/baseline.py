@@ -1,0 +1,86 @@
+"""baseline: what no language model is needed for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from etude.assistant import Assistant
+from etude.dataset import Dataset
+from etude.methods.workshop import Candidate, Workshop
+from etude.task import Task
+from etude.types import Example, ModelRef
+
+if TYPE_CHECKING:
+    from etude.models.classical import Predictor
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The best of: the most frequent answer, the nearest example's, TF-IDF + linear SVM (classify).
+
+    Chosen on dev, then fitted again on train and dev together. The dev results that are reported
+    are those of the fit on train alone.
+    """
+
+    name: ClassVar[str] = "baseline"
+    tuned: ClassVar[bool] = False
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """None that cost anything."""
+        return 0
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Fits, chooses, and fits the choice again on all rows."""
+        fitted = predictors(task, train, dev)
+        candidates = [
+            Candidate(name, self._assistant(start, name, predictor, workshop))
+            for name, predictor in fitted.items()
+        ]
+        chosen = workshop.choose(candidates, dev, cheap=True)
+        both = replace(train, examples=(*train.examples, *dev.examples))
+        final = refitted(fitted[chosen.name], task, both)
+        workshop.params["form"] = chosen.name
+        return self._assistant(start, f"{chosen.name} on train and dev", final, workshop)
+
+    def _assistant(self, start: Assistant, name: str, predictor: Predictor, workshop: Workshop) -> Assistant:
+        from etude.models.classical import NAME, save_classical
+
+        folder = save_classical(predictor, workshop.folder / name.replace(" ", "-"))
+        return replace(
+            start, method=self.name, model=ModelRef(NAME, folder), instructions="", shots=(), choices=()
+        )
+
+
+def predictors(task: Task, train: Dataset, dev: Dataset) -> dict[str, Predictor]:
+    """Every classical model that fits the kind of task, from the simplest on, fitted on `train`."""
+    from etude.models.classical import Constant, Linear, Nearest
+
+    texts, outputs = columns(train.examples)
+    found: dict[str, Predictor] = {
+        "most frequent answer": Constant.fit(outputs),
+        "nearest example": Nearest(texts, outputs),
+    }
+    if task.kind == "classify" and len(set(outputs)) > 1:
+        linear = Linear.fit(texts, outputs, task.seed)
+        temperature = linear.calibrated(*columns(dev.examples))
+        found["TF-IDF + linear SVM"] = replace(linear, temperature=temperature)
+    return found
+
+
+def refitted(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
+    """The same kind of predictor fitted on other rows; a linear one keeps its temperature."""
+    from etude.models.classical import Constant, Linear, Nearest
+
+    texts, outputs = columns(rows.examples)
+    if isinstance(predictor, Linear):
+        return Linear.fit(texts, outputs, task.seed, predictor.temperature)
+    return Nearest(texts, outputs) if isinstance(predictor, Nearest) else Constant.fit(outputs)
+
+
+def columns(examples: Sequence[Example]) -> tuple[list[str], list[str]]:
+    """Last user turns and outputs."""
+    return [example.input[-1].content for example in examples], [example.output for example in examples]

@@ -1,0 +1,168 @@
+"""fine_tune: weights taught on the training rows."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from etude.assistant import Assistant
+from etude.dataset import Dataset
+from etude.files import read_json, write_json
+from etude.methods.prompt import first_sentence
+from etude.methods.workshop import Candidate, Workshop
+from etude.models.fake import FakeModel, tune_fake
+from etude.task import Task
+from etude.types import Example, Message, Model, ModelRef
+
+if TYPE_CHECKING:
+    from etude.models.local import LocalModel
+    from etude.train.batches import TokenRow
+    from etude.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """A LoRA adapter taught to give the training answers; the best epoch by loss on dev is kept.
+
+    The prompt is short, since the weights carry the rest: no instructions for classify and extract,
+    else their first sentence.
+    """
+
+    name: ClassVar[str] = "fine_tune"
+    tuned: ClassVar[bool] = True
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """The best epoch."""
+        return 1
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Trains; goes on from the last checkpoint where an earlier attempt was killed."""
+        student = bare(task, start)
+        rows = training_rows(task, train, workshop)
+        model = workshop.models.get(student.model)
+        adapter = workshop.folder / "adapter"
+        done = workshop.folder / "trained.json"
+        if not done.exists():
+            teach = _teach_fake if isinstance(model, FakeModel) else _teach_local
+            facts = teach(model, student, rows, workshop.dev_sample(dev), task, workshop, adapter)
+            write_json(done, facts)
+            shutil.rmtree(workshop.folder / "checkpoint", ignore_errors=True)
+        facts = read_json(done)
+        workshop.params.update(facts["params"])
+        workshop.notes.extend(facts["notes"])
+        tuned = replace(student, model=replace(student.model, adapter=adapter))
+        return workshop.choose([Candidate("best epoch", tuned)], dev).assistant
+
+
+def bare(task: Task, start: Assistant) -> Assistant:
+    """The untuned student: the task's model under the short prompt that training will use."""
+    named = task.kind in ("answer", "rewrite")
+    return replace(
+        start,
+        method=FineTune.name,
+        model=ModelRef(task.model),
+        instructions=first_sentence(task.instructions) if named else "",
+        place="system",
+        shots=(),
+    )
+
+
+def training_rows(task: Task, train: Dataset, workshop: Workshop) -> Sequence[Example]:
+    """The rows to train on: all, or a seeded draw as large as the task or the plan allows."""
+    limits = [limit for limit in (workshop.effort.train_rows, task.train.get("max_rows")) if limit]
+    size = min([len(train), *limits])
+    if size == len(train):
+        return train.examples
+    workshop.notes.append(f"trained on {size} of {len(train)} rows")
+    chosen = sorted(random.Random(f"{task.seed}/train").sample(range(len(train)), size))
+    return [train[row] for row in chosen]
+
+
+def token_row(model: LocalModel, assistant: Assistant, example: Example) -> TokenRow:
+    """One example as the token ids that the assistant would see and should give."""
+    from etude.render import render_training
+    from etude.train.batches import TokenRow
+
+    messages = (*assistant.messages(example.input), Message("assistant", example.output))
+    ids, trained = render_training(model.tokenizer, messages)
+    return TokenRow(example.where or example.id, tuple(ids), tuple(trained))
+
+
+def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows: int) -> TrainConfig:
+    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides."""
+    from etude.train.config import auto_config
+
+    mean = sum(len(row.ids) for row in rows) / len(rows)
+    parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    overrides = {key: value for key, value in task.train.items() if key != "max_rows"}
+    return auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
+
+
+def _teach_local(
+    model: LocalModel,
+    student: Assistant,
+    rows: Sequence[Example],
+    dev: Dataset,
+    task: Task,
+    workshop: Workshop,
+    adapter: Path,
+) -> dict[str, Any]:
+    from etude.train.loop import train
+
+    taught = [token_row(model, student, example) for example in rows]
+    held_out = [token_row(model, student, example) for example in dev]
+    config = config_for(task, model, taught, len(taught))
+    result = train(
+        model.module,
+        taught,
+        held_out,
+        config,
+        checkpoint=workshop.folder / "checkpoint",
+        adapter=adapter,
+        log=_with_steps(workshop, config, len(taught)),
+        base_model=task.model,
+    )
+    notes = []
+    if result.best_epoch == 0:
+        notes.append("training made the loss on dev worse, so the untrained weights were kept")
+    elif result.best_epoch < len(result.dev_losses) - 1:
+        notes.append(f"loss on dev was lowest after epoch {result.best_epoch}; later epochs were dropped")
+    params = {
+        "settings": config.values(),
+        "reasons": dict(config.reasons),
+        "best_epoch": result.best_epoch,
+        "dev_losses": list(result.dev_losses),
+        "tokens": result.tokens,
+        "seconds": result.seconds,
+        "peak_memory_gb": round(result.peak_memory / 1e9, 2),
+    }
+    return {"params": params, "notes": notes}
+
+
+def _with_steps(workshop: Workshop, config: TrainConfig, num_rows: int) -> Any:
+    """A log that adds the number of all steps to each line, so that time left can be told."""
+    steps = config.epochs * -(-num_rows // config.rows_per_step)
+
+    def log(line: Mapping[str, Any]) -> None:
+        workshop.log({**line, "steps": steps} if "step" in line else line)
+
+    return log
+
+
+def _teach_fake(
+    model: Model,
+    student: Assistant,
+    rows: Sequence[Example],
+    dev: Dataset,
+    task: Task,
+    workshop: Workshop,
+    adapter: Path,
+) -> dict[str, Any]:
+    tune_fake(rows, adapter)
+    return {"params": {"rows": len(rows)}, "notes": ["the fake model was taught by heart"]}

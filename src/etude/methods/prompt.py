@@ -1,0 +1,90 @@
+"""prompt and clear_prompt: instructions alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from etude.assistant import Assistant
+from etude.dataset import Dataset
+from etude.methods.workshop import Candidate, Workshop, named
+from etude.task import Task
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The user's instructions, word for word."""
+
+    name: ClassVar[str] = "prompt"
+    tuned: ClassVar[bool] = False
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """The instructions as given."""
+        return 1
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Changes nothing; runs on dev so that every step has a dev result."""
+        return workshop.choose([Candidate("as given", named(start, self.name))], dev).assistant
+
+
+@dataclass(frozen=True)
+class ClearPrompt:
+    """The best wording on dev: as given; with the contract in words; with an answer skeleton; the
+    same with the rules in the user's turn; the user's own `wordings:`.
+    """
+
+    name: ClassVar[str] = "clear_prompt"
+    tuned: ClassVar[bool] = False
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """Every wording."""
+        return len(self.candidates(task, start))
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Chooses among the wordings."""
+        return workshop.choose(self.candidates(task, named(start, self.name)), dev).assistant
+
+    def candidates(self, task: Task, start: Assistant) -> list[Candidate]:
+        """Every wording once, from the simplest to the most complex; equal ones are dropped."""
+        found = [Candidate("as given", start)]
+        found += [Candidate(name, replace(start, instructions=text)) for name, text in wordings(task)]
+        fullest = found[-1]
+        if fullest.assistant.instructions:
+            moved = replace(fullest.assistant, place="user")
+            found.append(Candidate(f"{fullest.name}, in the user's turn", moved))
+        for number, own in enumerate(task.wordings, start=1):
+            found.append(Candidate(f"your wording {number}", replace(start, instructions=own.strip())))
+        unique: dict[tuple[str, str], Candidate] = {}
+        for candidate in found:
+            unique.setdefault((candidate.assistant.instructions, candidate.assistant.place), candidate)
+        return list(unique.values())
+
+
+def wordings(task: Task) -> list[tuple[str, str]]:
+    """Named rewordings of the task's instructions that state what the contract asks for."""
+    if task.contract is None:
+        return []
+    given, rules, skeleton = task.instructions.strip(), task.contract.in_words(), task.contract.skeleton()
+    found = []
+    if rules:
+        found.append(("+ contract in words", _joined(given, rules)))
+    if skeleton:
+        found.append(
+            ("+ answer skeleton", _joined(given, rules, f"Answer in exactly this form:\n{skeleton}"))
+        )
+    return found
+
+
+def first_sentence(instructions: str) -> str:
+    """The first sentence of the instructions, which names the role."""
+    flat = " ".join(instructions.split())
+    return re.split(r"(?<=[.!?])\s", flat, maxsplit=1)[0]
+
+
+def _joined(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)

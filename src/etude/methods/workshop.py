@@ -1,0 +1,160 @@
+"""What a method is given to work with: weights, a way to choose on dev, a folder, limits.
+
+A method never sees a test row: neither `fit` nor the workshop is given one.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from etude.assistant import Assistant, Models
+from etude.dataset import Dataset
+from etude.evaluate import AnswerLog, OnBatch, Scored, evaluate, sample_of
+from etude.metrics import Metric
+from etude.stats.intervals import estimate_sample
+from etude.stats.ladder import choose
+from etude.task import Task
+from etude.types import Estimate, Message, ModelRef
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a method may try, as the plan for the budget allows. None means no limit."""
+
+    candidates: int | None = None
+    """At most this many candidates are tried on dev, the simplest first."""
+    dev_rows: int | None = None
+    """Candidates are compared on this many dev rows."""
+    train_rows: int | None = None
+    """Weights are trained on this many rows."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing a method could settle on."""
+
+    name: str
+    assistant: Assistant
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate with its result on dev."""
+
+    name: str
+    dev: Estimate
+    chosen: bool
+    why: str
+
+
+@dataclass
+class Workshop:
+    """The tools of one method in one comparison, and the record of what it did with them."""
+
+    models: Models
+    metric: Metric
+    folder: Path
+    """Scratch space of this method alone; what is there from an earlier, killed attempt may be used."""
+    effort: Effort = Effort()
+    seed: int = 0
+    on_batch: OnBatch | None = None
+    log: Callable[[Mapping[str, Any]], None] = lambda line: None
+    """Takes one line of train.jsonl."""
+    tried: list[Tried] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+    on_dev: list[Scored] = field(default_factory=list)
+    """Dev rows as answered by the candidate that was chosen last."""
+
+    def dev_sample(self, dev: Dataset) -> Dataset:
+        """The dev rows that choices rest on, the same for every method."""
+        return sampled(dev, self.effort.dev_rows, self.seed)
+
+    def choose(self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False) -> Candidate:
+        """The candidate to settle on, by the one-standard-error rule on dev.
+
+        `candidates` stand from the simplest to the most complex. Unless they are `cheap`, an
+        `effort` limit leaves out the last ones, and a note says so.
+        """
+        kept = list(candidates)[: None if cheap else self.effort.candidates]
+        if len(kept) < len(candidates):
+            left = ", ".join(candidate.name for candidate in candidates[len(kept) :])
+            self.notes.append(f"not tried, to stay inside the budget: {left}")
+        rows = self.dev_sample(dev)
+        results = [self.evaluate(candidate.assistant, rows) for candidate in kept]
+        samples = [sample_of(self.metric, [row.outcome for row in result]) for result in results]
+        names = [candidate.name for candidate in kept]
+        choice = choose(list(zip(names, samples, strict=True)))
+        self.on_dev = results[choice.index]
+        for name, sample in zip(names, samples, strict=True):
+            chosen = name == names[choice.index]
+            self.tried.append(Tried(name, estimate_sample(sample), chosen, choice.reason if chosen else ""))
+        return kept[choice.index]
+
+    def evaluate(self, assistant: Assistant, rows: Dataset) -> list[Scored]:
+        """Answers and scores `rows`, resumable through a log in the folder."""
+        log = AnswerLog(self.folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
+        return evaluate(assistant, self.models, rows, self.metric, log, self.on_batch)
+
+
+class Method(Protocol):
+    """A step of the ladder: a frozen config with one verb."""
+
+    name: ClassVar[str]
+    tuned: ClassVar[bool]
+    """Whether the method changes weights of a language model."""
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """How many candidates `fit` would answer dev with; 0 when they cost next to nothing."""
+        ...
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Builds on `start`, the best assistant of the lower steps, and returns a new one."""
+        ...
+
+
+def sampled(rows: Dataset, size: int | None, seed: int) -> Dataset:
+    """A seeded sample of `size` rows in their old order, or all rows."""
+    if size is None or size >= len(rows):
+        return rows
+    chosen = sorted(random.Random(f"{seed}/sample").sample(range(len(rows)), size))
+    return rows.select(chosen, f"a sample of {size} of {len(rows)} rows, to stay inside the budget")
+
+
+def blank(task: Task, train: Dataset, models: Models) -> Assistant:
+    """The assistant the ladder starts from: the task's own instructions, no example, untouched weights.
+
+    Labels and the longest answer are taken from the training rows when the task does not set them.
+    """
+    model = ModelRef(task.prompt_model or task.model)
+    return Assistant(
+        method="prompt",
+        kind=task.kind,
+        model=model,
+        instructions=task.instructions.strip(),
+        choices=task.contract.labels if task.kind == "classify" and task.contract else (),
+        contract=task.contract,
+        max_tokens=task.max_tokens or longest_answer(train, models, model),
+    )
+
+
+def longest_answer(train: Dataset, models: Models, model: ModelRef) -> int:
+    """Room for an answer, in tokens: half as long again as the 99th percentile of the training answers."""
+    count = models.get(model).count_tokens
+    question = (Message("user", ""),)
+    bare = count(question)
+    lengths = sorted(count((Message("user", example.output),)) - bare for example in train)
+    percentile = lengths[math.ceil(0.99 * len(lengths)) - 1]
+    return 16 * math.ceil((1.5 * percentile + 8) / 16)
+
+
+def named(assistant: Assistant, method: str) -> Assistant:
+    """`assistant` as the product of `method`."""
+    return replace(assistant, method=method)

@@ -1,0 +1,1 @@
+"""Models: anything that answers requests. `registry.Models` hands them out, each base loaded once."""

@@ -1,0 +1,126 @@
+"""Attention with a prefix that all rows of a batch share, and the cache that goes with it.
+
+The prefix's keys and values exist once, whatever the number of rows: every step reads them once for
+the whole batch, where a cache per row would copy and read them for each row. (The idea is Hydragen's,
+Juravsky et al. 2024, arXiv 2402.05099; here both parts go through one softmax.)
+
+Shapes: B rows, H query heads, K key heads, G = H / K, T new tokens, S tokens of the row, P tokens of
+the prefix, D size of a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+ATTENTION = "etude_shared_prefix"
+GROWTH = 64
+"""Tokens by which a full cache grows."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values (1, K, P, D) of the shared tokens, one pair a layer."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    length: int
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one layer in buffers with room to grow, so that a step copies one token only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = 0
+
+    def update(self, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Adds (B, K, T, D) and returns everything so far."""
+        end = self.length + key.shape[2]
+        if self.keys is None or end > self.keys.shape[2]:
+            self.keys, self.values = self._grown(self.keys, key, end), self._grown(self.values, value, end)
+            self.is_initialized = True
+        self.keys[:, :, self.length : end] = key
+        self.values[:, :, self.length : end] = value
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def _grown(self, old: Tensor | None, like: Tensor, end: int) -> Tensor:
+        rows, heads, _, size = like.shape
+        new = like.new_empty(rows, heads, end + GROWTH, size)
+        if old is not None:
+            new[:, :, : self.length] = old[:, :, : self.length]
+        return new
+
+    def get_seq_length(self) -> int:
+        """Tokens held for each row."""
+        return self.length
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keeps some rows only."""
+        self.keys, self.values = self.keys[indices], self.values[indices]
+
+
+def growing_cache(num_layers: int) -> Any:
+    """An empty cache for a model with full attention in every layer."""
+    return Cache(layers=[GrowingLayer() for _ in range(num_layers)])
+
+
+def shared_prefix_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    prefix: Prefix | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Any]:
+    """Attention of (B, H, T, D) over the prefix and the rows' own (B, K, S, D); `attention_mask`
+    (B, 1, T, S), true where a token sees, speaks of the rows' own tokens. Without a prefix it is
+    transformers' own scaled dot product attention."""
+    if prefix is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
+    assert attention_mask is not None, "rows beside a prefix come with their mask"
+    rows, heads, new, size = query.shape
+    key_heads, own = key.shape[1], key.shape[2]
+    prefix_key, prefix_value = prefix.layers[module.layer_idx]
+    query = query * kwargs["scaling"]
+    q = query.reshape(rows, key_heads, heads // key_heads * new, size)
+    q_by_head = q.transpose(0, 1).reshape(key_heads, -1, size)
+    own_scores = q @ key.transpose(2, 3)
+    hidden = ~attention_mask.expand(rows, key_heads, new, own).repeat(1, 1, heads // key_heads, 1)
+    own_scores = own_scores.masked_fill(hidden, float("-inf"))
+    shared_scores = (q_by_head @ prefix_key[0].transpose(1, 2)).view(key_heads, rows, -1, prefix.length)
+    scores = torch.cat([shared_scores.transpose(0, 1), own_scores], dim=-1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    shared_weights = weights[..., : prefix.length].transpose(0, 1).reshape(key_heads, -1, prefix.length)
+    shared_out = (shared_weights @ prefix_value[0]).view(key_heads, rows, -1, size).transpose(0, 1)
+    out = shared_out + weights[..., prefix.length :] @ value
+    return out.reshape(rows, heads, new, size).transpose(1, 2), None
+
+
+AttentionInterface.register(ATTENTION, shared_prefix_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+def can_share_prefix(module: Any) -> bool:
+    """Whether a model's attention is the plain kind that `shared_prefix_attention` computes: every
+    layer attends to everything before, without soft caps or sinks."""
+    config = module.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    odd = ("attn_logit_softcapping", "sliding_window", "use_alibi", "alibi")
+    return (
+        config.model_type in PLAIN_ATTENTION
+        and kinds == {"full_attention"}
+        and not any(getattr(config, name, None) for name in odd)
+    )
+
+
+PLAIN_ATTENTION = frozenset({"llama", "qwen2", "qwen3", "mistral", "smollm3", "olmo2", "granite", "phi3"})
+"""Architectures whose attention was read or tested to be the plain kind."""

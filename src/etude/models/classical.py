@@ -1,0 +1,303 @@
+"""Models without a language model: a constant answer, the nearest example, TF-IDF with a linear SVM.
+
+They answer requests like any other Model, so that a baseline is an Assistant like any other. Saved
+as JSON and safetensors; nothing is pickled. Their logits become probabilities by one temperature
+fitted on held-out rows (Guo et al. 2017, arXiv 1706.04599).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_matrix, hstack
+from scipy.special import log_softmax
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.svm import LinearSVC
+
+from etude.errors import ModelError
+from etude.types import Batch, Completion, Message, Request
+
+NAME = "classical"
+BATCH = 256
+ANALYSERS: tuple[dict[str, Any], ...] = (
+    {"analyzer": "word", "ngram_range": (1, 2), "sublinear_tf": True, "dtype": np.float32},
+    {"analyzer": "char_wb", "ngram_range": (2, 5), "sublinear_tf": True, "dtype": np.float32},
+)
+"""Word 1-2-grams and character 2-5-grams, the strongest cheap features for short texts."""
+
+
+class Predictor(Protocol):
+    """What the three models differ in."""
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Answer and log-probability for each text."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes the predictor into an existing folder."""
+        ...
+
+
+@dataclass
+class ClassicalModel:
+    """A Predictor behind the Model protocol. It reads the last user turn and counts no tokens."""
+
+    predictor: Predictor
+    name: str = NAME
+    context: int = 10**9
+
+    def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
+        """Batches of 256 in the order of the requests."""
+        for number, first in enumerate(range(0, len(requests), BATCH)):
+            if number not in done:
+                indices = tuple(range(first, min(first + BATCH, len(requests))))
+                yield Batch(number, indices, self._complete([requests[index] for index in indices]))
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answers in the order of the requests."""
+        return [done for batch in self.batches(requests) for done in batch.completions]
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The answer in one piece."""
+        yield self.generate([request])[0].text
+
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """The text the features are taken from."""
+        return messages[-1].content
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Always 0: there is no tokenizer."""
+        return 0
+
+    def _complete(self, requests: Sequence[Request]) -> tuple[Completion, ...]:
+        started = time.perf_counter()
+        predicted = self.predictor.predict([request.messages[-1].content for request in requests])
+        seconds = (time.perf_counter() - started) / len(requests)
+        return tuple(Completion(text, "stop", 0, 0, 0, seconds, logprob) for text, logprob in predicted)
+
+
+@dataclass
+class Constant:
+    """Always the same answer: the most frequent output."""
+
+    text: str
+    logprob: float
+
+    @classmethod
+    def fit(cls, outputs: Sequence[str]) -> Constant:
+        """The most frequent of the outputs; the first of equally frequent ones."""
+        counts: dict[str, int] = {}
+        for output in outputs:
+            counts[output] = counts.get(output, 0) + 1
+        text = max(counts, key=lambda output: counts[output])
+        return cls(text, float(np.log(counts[text] / len(outputs))))
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """The constant and the log of its share of the training outputs."""
+        return [(self.text, self.logprob)] * len(texts)
+
+    def save(self, folder: Path) -> None:
+        """One JSON file."""
+        _write_head(folder, "constant", text=self.text, logprob=self.logprob)
+
+    @classmethod
+    def load(cls, folder: Path, head: dict[str, Any]) -> Constant:
+        """Reads what `save` wrote."""
+        return cls(head["text"], head["logprob"])
+
+
+@dataclass
+class Nearest:
+    """The output of the training input with the highest TF-IDF cosine.
+
+    The log-probability is the log of that cosine: a ranking of trust, not a calibrated probability.
+    """
+
+    texts: Sequence[str]
+    outputs: Sequence[str]
+    features: Features = field(init=False)
+    rows: csr_matrix = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.features = Features.fit(self.texts)
+        self.rows = self.features.transform(self.texts)
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Output of the nearest training row; the first row of equally near ones."""
+        cosines = (self.features.transform(texts) @ self.rows.T).toarray() / len(ANALYSERS)
+        best = cosines.argmax(axis=1)
+        logs = np.log(np.clip(cosines[np.arange(len(best)), best], 1e-9, 1.0))
+        return [(self.outputs[row], float(log)) for row, log in zip(best, logs, strict=True)]
+
+    def save(self, folder: Path) -> None:
+        """The training rows; the features are computed again at load."""
+        _write_head(folder, "nearest")
+        lines = (json.dumps(row, ensure_ascii=False) for row in zip(self.texts, self.outputs, strict=True))
+        (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, head: dict[str, Any]) -> Nearest:
+        """Reads what `save` wrote."""
+        lines = (folder / "rows.jsonl").read_text(encoding="utf-8").split("\n")
+        rows = [json.loads(line) for line in lines if line]
+        return cls([text for text, _ in rows], [output for _, output in rows])
+
+
+@dataclass
+class Linear:
+    """TF-IDF and a one-against-rest linear SVM (scikit-learn's LinearSVC, C = 1)."""
+
+    labels: tuple[str, ...]
+    features: Features
+    coefficients: NDArray[np.float32]
+    """Shape (labels, features)."""
+    intercepts: NDArray[np.float32]
+    temperature: float = 1.0
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], labels: Sequence[str], seed: int, temperature: float = 1.0) -> Linear:
+        """Fits on at least two distinct labels."""
+        features = Features.fit(texts)
+        svm = LinearSVC(C=1.0, random_state=seed).fit(features.transform(texts), labels)
+        coefficients, intercepts = svm.coef_, svm.intercept_
+        if len(svm.classes_) == 2:  # one row stands for both classes
+            coefficients, intercepts = (
+                np.vstack([-coefficients, coefficients]),
+                np.r_[-intercepts, intercepts],
+            )
+        return cls(
+            tuple(str(label) for label in svm.classes_),
+            features,
+            coefficients.astype(np.float32),
+            intercepts.astype(np.float32),
+            temperature,
+        )
+
+    def margins(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Signed distances, shape (texts, labels)."""
+        margins: NDArray[np.float32] = self.features.transform(texts) @ self.coefficients.T + self.intercepts
+        return margins
+
+    def calibrated(self, texts: Sequence[str], labels: Sequence[str]) -> float:
+        """The temperature with the least log-loss on held-out rows (labels unseen in training left out)."""
+        index = {label: number for number, label in enumerate(self.labels)}
+        known = [row for row, label in enumerate(labels) if label in index]
+        if not known:
+            return self.temperature
+        margins = self.margins([texts[row] for row in known])
+        gold = np.array([index[labels[row]] for row in known])
+
+        def loss(log_temperature: float) -> float:
+            logs = log_softmax(margins / np.exp(log_temperature), axis=1)
+            return -float(logs[np.arange(len(gold)), gold].mean())
+
+        return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """The label of the largest margin and its log-probability."""
+        logs = log_softmax(self.margins(texts) / self.temperature, axis=1)
+        best = logs.argmax(axis=1)
+        return [(self.labels[label], float(logs[row, label])) for row, label in enumerate(best)]
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors, vocabularies as JSON."""
+        _write_head(folder, "linear", labels=self.labels, temperature=self.temperature)
+        vocabularies = [list(vocabulary) for vocabulary in self.features.vocabularies]
+        (folder / "vocabulary.json").write_text(
+            json.dumps(vocabularies, ensure_ascii=False), encoding="utf-8"
+        )
+        tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
+        tensors |= {f"idf.{number}": idf for number, idf in enumerate(self.features.idfs)}
+        save_file(
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
+            folder / "weights.safetensors",
+        )
+
+    @classmethod
+    def load(cls, folder: Path, head: dict[str, Any]) -> Linear:
+        """Reads what `save` wrote."""
+        tensors = load_file(folder / "weights.safetensors")
+        vocabularies = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        idfs = [tensors[f"idf.{number}"] for number in range(len(ANALYSERS))]
+        return cls(
+            tuple(head["labels"]),
+            Features.of(vocabularies, idfs),
+            tensors["coefficients"],
+            tensors["intercepts"],
+            head["temperature"],
+        )
+
+
+@dataclass
+class Features:
+    """The two TF-IDF blocks, each row of each block of length one."""
+
+    vectorisers: list[TfidfVectorizer]
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> Features:
+        """Learns vocabulary and document frequencies."""
+        return cls([_vectoriser(options).fit(texts) for options in ANALYSERS])
+
+    @classmethod
+    def of(cls, vocabularies: Sequence[Sequence[str]], idfs: Sequence[NDArray[np.float32]]) -> Features:
+        """The features that `vocabularies` (in column order) and `idfs` describe."""
+        vectorisers = []
+        for options, vocabulary, idf in zip(ANALYSERS, vocabularies, idfs, strict=True):
+            vectoriser = _vectoriser(options, {term: column for column, term in enumerate(vocabulary)})
+            vectoriser.idf_ = idf
+            vectorisers.append(vectoriser)
+        return cls(vectorisers)
+
+    @property
+    def vocabularies(self) -> list[list[str]]:
+        """Terms of each block in column order."""
+        return [list(vectoriser.get_feature_names_out()) for vectoriser in self.vectorisers]
+
+    @property
+    def idfs(self) -> list[NDArray[np.float32]]:
+        """Inverse document frequencies of each block."""
+        return [vectoriser.idf_.astype(np.float32) for vectoriser in self.vectorisers]
+
+    def transform(self, texts: Sequence[str]) -> csr_matrix:
+        """Shape (texts, features), float32."""
+        return hstack([vectoriser.transform(texts) for vectoriser in self.vectorisers], format="csr")
+
+
+def _vectoriser(options: dict[str, Any], vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:
+    pattern = r"(?u)\b\w+\b" if options["analyzer"] == "word" else None
+    return TfidfVectorizer(**options, token_pattern=pattern, vocabulary=vocabulary)
+
+
+def load_classical(folder: Path | None) -> ClassicalModel:
+    """The model that `save` wrote to `folder`. Raises ModelError when it cannot be read."""
+    try:
+        assert folder is not None, "a classical model always has a folder"
+        head = json.loads((folder / "classical.json").read_text(encoding="utf-8"))
+        kinds: dict[str, Any] = {"constant": Constant, "nearest": Nearest, "linear": Linear}
+        return ClassicalModel(kinds[head.pop("form")].load(folder, head))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{folder} holds no readable baseline ({error}). Run `etude compare` again."
+        ) from error
+
+
+def save_classical(predictor: Predictor, folder: Path) -> Path:
+    """Writes the predictor to a new folder and returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    predictor.save(folder)
+    return folder
+
+
+def _write_head(folder: Path, form: str, **values: object) -> None:
+    body = json.dumps({"form": form, **values}, ensure_ascii=False, sort_keys=True)
+    (folder / "classical.json").write_text(body + "\n", encoding="utf-8")

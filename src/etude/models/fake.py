@@ -1,0 +1,217 @@
+"""A deterministic model without weights, for tests, examples of the API and dry runs.
+
+It behaves as a real one does where that matters to the ladder: it copies from similar examples in the
+prompt, so few-shot helps; it copies from what it was tuned on, so fine-tuning helps more; without
+either it guesses. A token is a word between white space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+
+from etude.errors import ModelError, shown
+from etude.types import Batch, Completion, Example, Message, Request
+
+ADAPTER_FILE = "fake_adapter.json"
+ROWS_PER_BATCH = 8
+SIMILAR = 0.3
+"""Overlap from which an example in the prompt is copied rather than a choice guessed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeOptions:
+    """What `fake:delay=0.01,context=500` says."""
+
+    delay: float = 0.0
+    """Seconds slept for every batch."""
+    context: int = 4096
+    """Words that a prompt and its answer may have together."""
+
+
+class Known:
+    """Questions with their answers, searched by the words they share."""
+
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        self.answers = tuple(answers.values())
+        self._words = [_words(question) for question in answers]
+
+    @cached_property
+    def _holders(self) -> dict[str, list[int]]:
+        holders: dict[str, list[int]] = defaultdict(list)
+        for number, words in enumerate(self._words):
+            for word in words:
+                holders[word].append(number)
+        return holders
+
+    def nearest(self, question: str) -> tuple[str, float]:
+        """The answer of the question with the highest Jaccard overlap of words, and that overlap (the
+        first one wins a tie); ("", 0.0) when no word is shared."""
+        words = _words(question)
+        shared = Counter(number for word in words for number in self._holders.get(word, ()))
+        overlaps = {n: count / len(words | self._words[n]) for n, count in shared.items()}
+        if not overlaps:
+            return "", 0.0
+        best = min(overlaps, key=lambda number: (-overlaps[number], number))
+        return self.answers[best], overlaps[best]
+
+
+class FakeModel:
+    """A Model that computes nothing. Same requests, same answers, on every machine."""
+
+    def __init__(self, name: str = "fake", adapter: Path | None = None) -> None:
+        self.name = name
+        self.options = _parse_options(name)
+        self.context = self.options.context
+        self._tuned = Known(_read_adapter(adapter)) if adapter else None
+
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """The prompt: a line `role: text` for every turn, then `assistant:`."""
+        return "".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant:"
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Words of the rendered prompt."""
+        return len(self.render_text(messages).split())
+
+    def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
+        """Batches of 8 in the order of the list. Raises ModelError when a request is too long."""
+        prompts = [self.render_text(request.messages).split() for request in requests]
+        self._check_lengths(requests, prompts)
+        shared = _shared_words(prompts)
+        for number, begin in enumerate(range(0, len(requests), ROWS_PER_BATCH)):
+            if number in done:
+                continue
+            indices = tuple(range(begin, min(begin + ROWS_PER_BATCH, len(requests))))
+            started = time.perf_counter()
+            time.sleep(self.options.delay)
+            answers = [self._answer(requests[index]) for index in indices]
+            seconds = (time.perf_counter() - started) / len(indices)
+            completions = tuple(
+                _completion(requests[index], *answer, len(prompts[index]), shared, seconds)
+                for index, answer in zip(indices, answers, strict=True)
+            )
+            yield Batch(number, indices, completions)
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answers in the order of the requests."""
+        return [completion for batch in self.batches(requests) for completion in batch.completions]
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The answer in pieces of a word with the white space behind it."""
+        yield from re.findall(r"\s*\S+\s*", self.generate([request])[0].text)
+
+    def score(self, requests: Sequence[Request], completions: Sequence[str]) -> list[list[float]]:
+        """Log-probabilities of given answers, one a word and one for the end of turn: near 0 for the
+        answer this model gives, -5 else."""
+        own = [completion.text for completion in self.generate(requests)]
+        return [
+            [-0.01 if text == wanted else -5.0] * (len(wanted.split()) + 1)
+            for text, wanted in zip(own, completions, strict=True)
+        ]
+
+    def _check_lengths(self, requests: Sequence[Request], prompts: Sequence[list[str]]) -> None:
+        for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            if len(prompt) + request.max_tokens > self.context:
+                raise ModelError(
+                    f"Request {number} has {len(prompt)} tokens and may answer with {request.max_tokens}; "
+                    f"{self.name} reads at most {self.context}. Shorten it or lower max_tokens."
+                )
+
+    def _answer(self, request: Request) -> tuple[str, float]:
+        """The answer, and how sure the model is of it (0 to 1)."""
+        question = _question(request.messages)
+        candidates = [_shots(request.messages).nearest(question)]
+        if self._tuned:
+            candidates.append(self._tuned.nearest(question))
+        answer, sure = max(candidates, key=lambda candidate: candidate[1])
+        if request.choices:
+            return _choose(request.choices, question, answer, sure)
+        if not answer:
+            shots = _shots(request.messages).answers
+            answer = shots[0] if shots else question
+        return answer, max(sure, 0.1)
+
+
+def tune_fake(rows: Sequence[Example], folder: Path) -> None:
+    """Writes an adapter folder with which a FakeModel answers as the nearest of `rows`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = {_question(row.input): row.output for row in rows}
+    text = json.dumps({"answers": answers}, ensure_ascii=False, indent=1)
+    (folder / ADAPTER_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_adapter(folder: Path) -> dict[str, str]:
+    path = folder / ADAPTER_FILE
+    try:
+        answers = json.loads(path.read_text(encoding="utf-8"))["answers"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} is not an adapter of the fake model ({error}). Write it with tune_fake."
+        ) from error
+    return {str(question): str(answer) for question, answer in answers.items()}
+
+
+def _parse_options(name: str) -> FakeOptions:
+    _, _, rest = name.partition(":")
+    given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+    try:
+        options = FakeOptions(float(given.pop("delay", 0.0)), int(given.pop("context", 4096)))
+    except ValueError as error:
+        raise ModelError(f"An option of {shown(name)} is not a number: {error}. Example: fake:delay=0.01.") from None
+    if given:
+        raise ModelError(f"The fake model knows delay and context, not {shown(list(given))}. Correct {shown(name)}.")
+    return options
+
+
+def _choose(choices: tuple[str, ...], question: str, answer: str, sure: float) -> tuple[str, float]:
+    floor = 1 / len(choices)
+    if answer in choices and sure >= SIMILAR:
+        return answer, max(sure, floor)
+    digest = hashlib.sha256(question.encode("utf-8")).digest()
+    return choices[int.from_bytes(digest[:8], "big") % len(choices)], floor
+
+
+def _shots(messages: Sequence[Message]) -> Known:
+    """The question and answer pairs that stand in the prompt before the last turn."""
+    pairs = zip(messages, messages[1:], strict=False)
+    return Known({q.content: a.content for q, a in pairs if (q.role, a.role) == ("user", "assistant")})
+
+
+def _question(messages: Sequence[Message]) -> str:
+    return next((message.content for message in reversed(messages) if message.role == "user"), "")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.casefold()))
+
+
+def _shared_words(prompts: Sequence[list[str]]) -> int:
+    """Words with which all of several prompts begin."""
+    if len(prompts) < 2:
+        return 0
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
+
+
+def _completion(
+    request: Request, text: str, sure: float, prompt: int, shared: int, seconds: float
+) -> Completion:
+    words = re.findall(r"\s*\S+", text)
+    cut = not request.choices and len(words) >= request.max_tokens
+    return Completion(
+        text="".join(words[: request.max_tokens]) if cut else text,
+        finish="length" if cut else "stop",
+        prompt_tokens=prompt,
+        cached_tokens=min(shared, prompt - 1),
+        answer_tokens=request.max_tokens if cut else len(words) + 1,
+        seconds=seconds,
+        logprob=math.log(min(sure, 0.99)),
+    )

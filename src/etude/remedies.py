@@ -1,0 +1,43 @@
+"""What to say about a fault: the nearest known word, the byte that is no text, the end of a long list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from etude.errors import Fault, InputError
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like `word`, None when none is much like it."""
+    from rapidfuzz import fuzz, process
+
+    names = {name: name.casefold() for name in known}
+    found = process.extractOne(word.casefold(), names, scorer=fuzz.ratio, score_cutoff=55)
+    return found[2] if found else None
+
+
+def instead(word: str, known: Iterable[str]) -> str:
+    """What to write in place of an unknown word, as the remedy of a fault."""
+    names = list(known)
+    close = nearest(word, names)
+    return f"write {close!r}" if close else f"write one of: {', '.join(names)}"
+
+
+def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError) -> Fault:
+    """The fault of bytes that are not UTF-8, naming the byte and its position in `raw` (from 1)."""
+    what = "this is UTF-16, not UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+    got = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
+    return Fault(where, what, got, "save the file as UTF-8")
+
+
+MOST_FAULTS = 50
+"""So many faults of a file are printed; the others are counted."""
+
+
+def raise_faults(faults: Sequence[Fault], file: Path) -> None:
+    """Raises InputError when there are faults; the first 50 are spelled out, the others counted."""
+    if faults:
+        more = len(faults) - MOST_FAULTS
+        rest = [Fault(file.name, f"and {more} more faults", "", "correct these first")] if more > 0 else []
+        raise InputError([*faults[:MOST_FAULTS], *rest])

@@ -1,0 +1,33 @@
+"""The report of a run: `report.html`, one self-contained page, and `report.md` with the same content.
+
+    numbers     reads the run folder, once
+    words       numbers in words
+    pictures    where things stand in the pictures
+    html        the page (template.html.j2, report.css, report.js)
+    markdown    the same for GitHub
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etude.files import write_text
+from etude.report.html import render_html
+from etude.report.markdown import render_markdown
+from etude.report.numbers import Report, read_report
+
+__all__ = ["Report", "read_report", "write_report"]
+
+
+def write_report(run_folder: Path) -> tuple[Path, Path]:
+    """Writes `report.html` and `report.md` into a run folder and returns their paths.
+
+    Works on a run in any state: what is not there yet is left out, and the page says at its top
+    that the run is not complete. Both files are written aside and renamed. No text of a test row
+    is shown. Raises RunError when the folder is no run folder or a file in it cannot be read.
+    """
+    report = read_report(run_folder)
+    page, text = run_folder / "report.html", run_folder / "report.md"
+    write_text(page, render_html(report))
+    write_text(text, render_markdown(report))
+    return page, text

@@ -1,0 +1,162 @@
+"""report.html: one page that holds everything it needs and loads nothing.
+
+A content security policy with the hashes of the page's own style and script lets nothing else
+run, even where a browser would otherwise fetch or execute it. Texts of the user's are escaped by
+Jinja2; the rows for side-by-side reading travel as JSON that cannot close its own element.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from etude.report import pictures, words
+from etude.report.numbers import DevAnswer, DevRow, Report
+
+MOST_TEXT = 2_200_000
+"""Bytes of rows' texts in a page; above it, long texts are cut to fit."""
+CAPS = (20_000, 8_000, 4_000, 2_000, 1_000, 600, 400, 250, 120)
+"""Characters at which texts are cut, tried in this order."""
+MANY_VALUES = 12
+"""A tag with more values than this is folded away at first."""
+
+_HERE = Path(__file__).parent
+_INSIDE_SCRIPT = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+
+
+def render_html(report: Report) -> str:
+    """The whole page as text."""
+    css, script = _asset("report.css"), _asset("report.js")
+    axis = pictures.ladder_axis(report)
+    return (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            report=report,
+            verdict=report.verdict,
+            scale=words.scale(report),
+            words=words,
+            axis=axis,
+            rung_on_test=any(rung.test for rung in report.rungs),
+            best=pictures.best_value(report),
+            share_axis=pictures.SHARES,
+            drawing=pictures.drawing(report.curve) if report.curve else None,
+            tags=_by_tag(report),
+            failures=_failure_kinds(report),
+            labels={rung.name: rung.label for rung in report.rungs},
+            many_values=MANY_VALUES,
+            rows=Markup(embed(report)),
+            css=Markup(css),
+            script=Markup(script),
+            css_hash=_source_hash(css),
+            script_hash=_source_hash(script),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["seconds"] = words.seconds
+    environment.filters["price"] = words.price
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _source_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _by_tag(report: Report) -> dict[str, list[object]]:
+    """The test results of each tag's values, under the tag's name."""
+    found: dict[str, list[object]] = {}
+    for row in report.verdict.by_tag if report.verdict else ():
+        found.setdefault(row.tag, []).append(row)
+    return found
+
+
+def _failure_kinds(report: Report) -> list[str]:
+    """All kinds of contract failure on dev, the most frequent first."""
+    counts: dict[str, int] = {}
+    for rung in report.rungs:
+        for kind, count in rung.failures.items():
+            counts[kind] = counts.get(kind, 0) + count
+    return sorted(counts, key=lambda kind: (-counts[kind], kind))
+
+
+@dataclass
+class _Texts:
+    """Every text once; rows refer to it by its place."""
+
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, text: str) -> int:
+        """Where `text` stands in the list, put there when it is new."""
+        return self.places.setdefault(text, len(self.places))
+
+
+def embed(report: Report) -> str:
+    """The dev rows as compact JSON that is safe inside a script element."""
+    names = [rung.name for rung in report.rungs if rung.num_dev]
+    texts = _Texts()
+    rows = [_row(row, names, texts) for row in report.dev]
+    data = {
+        "methods": [[rung.name, rung.label] for rung in report.rungs if rung.num_dev],
+        "left": _first_of((report.untuned, *names), names),
+        "right": _first_of((report.tuned, *reversed(names)), names),
+        "tuned": report.tuned,
+        "rows": rows,
+        "texts": _capped(list(texts.places)),
+    }
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_INSIDE_SCRIPT)
+
+
+def _row(row: DevRow, names: list[str], texts: _Texts) -> list[object]:
+    """[id, input, expected, tags, answers], texts by their place; 0 where there is no answer yet."""
+    tags = [[texts.place(tag), texts.place(str(value))] for tag, value in row.tags.items()]
+    answers = [_answer(row.answers[name], texts) if name in row.answers else 0 for name in names]
+    return [row.id, texts.place(row.input), texts.place(row.expected), tags, answers]
+
+
+def _answer(answer: DevAnswer, texts: _Texts) -> list[object]:
+    failures = [texts.place(kind) for kind in answer.failures]
+    return [texts.place(answer.text), round(answer.score, 4), failures, int(answer.cut)]
+
+
+def _first_of(wanted: Iterable[str | None], names: list[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
+
+
+def _capped(texts: list[str]) -> list[str]:
+    """The texts, cut at the largest cap with which they fit into MOST_TEXT bytes."""
+    for cap in CAPS:
+        cut = [_cut(text, cap) for text in texts]
+        if sum(len(text.encode()) for text in cut) <= MOST_TEXT:
+            break
+    return cut
+
+
+def _cut(text: str, cap: int) -> str:
+    if len(text) <= cap:
+        return text
+    return f"{text[:cap]}\u2026 [{len(text) - cap:,} more characters in predictions.jsonl]"

@@ -1,0 +1,448 @@
+"""Everything a report shows, read once from a run folder.
+
+Test numbers are taken from `verdict.json` as they stand. Two things are worked out here, both on
+dev, whose rows may be read: each method's estimate, and how often each contract failure occurs.
+Texts of test rows are never read into the report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etude.files import Json, read_json, read_lines
+from etude.runs import Run
+from etude.stats import estimate_sample, label_sample, score_sample
+from etude.task import LADDER
+from etude.types import Estimate, Finding
+
+IN_WORDS = {
+    "baseline": "Without a language model",
+    "prompt": "The prompt as given",
+    "clear_prompt": "A clearer prompt",
+    "few_shot": "Examples in the prompt",
+    "fine_tune": "Fine-tuned",
+}
+"""What a method is, for readers who do not know its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one request costs, on average over the test rows."""
+
+    prompt_tokens: float
+    cached_tokens: float
+    answer_tokens: float
+    seconds: float
+    price: float | None
+    """In the unit of the task's prices; None when the task names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One variant of a method that was tried on dev."""
+
+    name: str
+    dev: Estimate | None
+    chosen: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One method of the ladder with all that is known about it so far."""
+
+    name: str
+    label: str
+    recommended: bool
+    test: Estimate | None
+    """None until the test was opened."""
+    status: str | None
+    """good enough, worse or undecided."""
+    rows_to_decide: int | None
+    dev: Estimate | None
+    """The headline metric on dev; None before the first dev row is answered."""
+    cost: Cost | None
+    fit_seconds: float | None
+    form: Estimate | None
+    check: Estimate | None
+    cut_test: int | None
+    """Test answers stopped by the length limit."""
+    cut_dev: int
+    num_dev: int
+    failures: Mapping[str, int]
+    """Kinds of contract failure on dev, and in how many rows each occurs."""
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+    prompt: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DevAnswer:
+    """What one method answered to one dev row."""
+
+    text: str
+    score: float
+    failures: tuple[str, ...]
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DevRow:
+    """One dev row and the answers of the methods that have reached it."""
+
+    id: str
+    input: str
+    expected: str
+    tags: Mapping[str, str]
+    answers: Mapping[str, DevAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """The test results of all methods on the rows that carry one value of one tag."""
+
+    tag: str
+    value: str
+    estimates: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The one comparison that was declared before the test was opened."""
+
+    tuned: str
+    untuned: str
+    difference: Estimate
+    p: float | None
+    test: str
+    gains: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The difference a - b between two methods, with its simultaneous interval."""
+
+    a: str
+    b: str
+    difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The loss on dev after one epoch, and the training step it was measured at."""
+
+    epoch: int
+    step: int
+    dev_loss: float
+    best: bool
+    """Whether this epoch's weights were kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The loss of a training run, step by step."""
+
+    steps: tuple[tuple[int, float], ...]
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was planned before anything ran."""
+
+    minutes: float | None
+    lines: tuple[str, ...]
+    shrunk: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """verdict.json, less what belongs to single methods."""
+
+    sentence: str
+    caveats: tuple[str, ...]
+    advice: tuple[tuple[str, str], ...]
+    """Sentences, each with what it rests on."""
+    headline: Headline | None
+    target: str | None
+    pairs: tuple[Pair, ...]
+    critical: float | None
+    break_even: Mapping[str, Any]
+    by_tag: tuple[TagRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All numbers and texts of one report."""
+
+    name: str
+    status: str
+    """running, complete or interrupted."""
+    metric: str
+    """The headline metric's name."""
+    metric_label: str
+    unit: str
+    """What one independent unit is: row or group."""
+    margin: float
+    target: float | None
+    split: Mapping[str, int]
+    split_notes: tuple[str, ...]
+    power: tuple[tuple[float, float], ...]
+    """(share of rows on which two methods disagree, smallest difference this test can show)."""
+    plan: Plan
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    openings: int
+    """How often this test has been opened, over all runs."""
+    versions: tuple[tuple[str, str], ...]
+    fingerprints: Mapping[str, str]
+    untuned: str | None
+    """The best untuned method, chosen on dev."""
+    tuned: str | None
+    verdict: Verdict | None
+    """None until the run is complete."""
+    rungs: tuple[Rung, ...]
+    dev: tuple[DevRow, ...]
+    curve: Curve | None
+
+
+def read_report(run_folder: Path) -> Report:
+    """Reads a run folder, complete or not. Raises RunError when `run.json` is absent or a file is
+    not JSON; a torn last line, which a kill leaves behind, is passed over."""
+    run = Run(run_folder).info
+    raw = _json(run_folder / "verdict.json")
+    names = _method_names(run_folder, raw)
+    predictions = {name: _dev_predictions(run_folder / "methods" / name) for name in names}
+    metric = run.get("metric") or {}
+    by_label = metric.get("name") == "macro_f1"
+    decided = run.get("decided") or {}
+    split = run.get("split") or {}
+    split_notes = _texts(split.get("notes"))
+    return Report(
+        name=run["name"],
+        status=run["status"],
+        metric=metric.get("name", "score"),
+        metric_label=metric.get("label") or "mean score",
+        unit=run.get("unit", "row"),
+        margin=run.get("margin", 0.02),
+        target=run.get("target"),
+        split={side: split.get(side, 0) for side in ("train", "dev", "test")},
+        split_notes=split_notes,
+        power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
+        plan=_plan(run.get("plan") or {}),
+        notes=tuple(note for note in _texts(run.get("notes")) if note not in split_notes),
+        findings=_findings(run_folder, run),
+        openings=run.get("openings", 0),
+        versions=_versions(run),
+        fingerprints=run.get("fingerprints") or {},
+        untuned=decided.get("untuned"),
+        tuned=decided.get("tuned"),
+        verdict=_verdict(raw, names) if raw else None,
+        rungs=tuple(
+            _rung(run_folder / "methods" / name, raw, list(predictions[name].values()), by_label) for name in names
+        ),
+        dev=_dev_rows(predictions),
+        curve=_curve(run_folder),
+    )
+
+
+def _json(file: Path) -> Json:
+    """A JSON file, or nothing where it has not been written yet."""
+    return read_json(file) if file.exists() else {}
+
+
+def _lines(file: Path) -> list[Json]:
+    """The whole lines of a log, or none where it has not been begun."""
+    return list(read_lines(file)) if file.exists() else []
+
+
+def _texts(values: Iterable[object] | None) -> tuple[str, ...]:
+    return tuple(str(value) for value in values or ())
+
+
+def _estimate(raw: Mapping[str, Any] | None) -> Estimate | None:
+    return Estimate(raw["value"], raw["low"], raw["high"], raw["n"]) if raw else None
+
+
+def _known(raw: Mapping[str, Any]) -> Estimate:
+    return Estimate(raw["value"], raw["low"], raw["high"], raw["n"])
+
+
+def _method_names(run_folder: Path, verdict: Mapping[str, Any]) -> list[str]:
+    """In ladder order: the verdict's, else the design's; methods without a file are left out."""
+    folder = run_folder / "methods"
+    found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    order = [rung["method"] for rung in verdict.get("ladder") or ()] or list(LADDER)
+    return [name for name in order if name in found] + sorted(found - set(order))
+
+
+def _dev_predictions(folder: Path) -> dict[str, Json]:
+    """The dev rows' lines by row id; of a row that was answered twice, the later line."""
+    lines = _lines(folder / "predictions.jsonl")
+    return {line["id"]: line for line in lines if line["side"] == "dev"}
+
+
+def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: bool) -> Rung:
+    name = folder.name
+    method = _json(folder / "method.json")
+    ladder = next((rung for rung in verdict.get("ladder") or () if rung["method"] == name), {})
+    forms = (verdict.get("forms") or {}).get(name) or {}
+    cost = (verdict.get("costs") or {}).get(name)
+    return Rung(
+        name=name,
+        label=method.get("label") or IN_WORDS.get(name, name),
+        recommended=verdict.get("recommended") == name,
+        test=_estimate(ladder.get("estimate")),
+        status=ladder.get("status"),
+        rows_to_decide=ladder.get("rows_to_decide"),
+        dev=_dev_estimate(dev, by_label),
+        cost=_cost(cost) if cost else None,
+        fit_seconds=method.get("fit_seconds"),
+        form=_estimate(forms.get("form")),
+        check=_estimate(forms.get("check")),
+        cut_test=forms.get("cut"),
+        cut_dev=sum(bool(line["cut"]) for line in dev),
+        num_dev=len(dev),
+        failures=_count_failures(dev),
+        candidates=tuple(_candidate(raw) for raw in method.get("candidates") or ()),
+        notes=_texts(method.get("notes")),
+        prompt=method.get("prompt") or "",
+        params=method.get("params") or {},
+    )
+
+
+def _dev_estimate(lines: Sequence[Json], by_label: bool) -> Estimate | None:
+    if not lines:
+        return None
+    units = [line["unit"] for line in lines]
+    if by_label:
+        sample = label_sample([line["expected"] for line in lines], [_label(line) for line in lines], units)
+    else:
+        sample = score_sample([line["score"] for line in lines], units)
+    return estimate_sample(sample)
+
+
+def _label(line: Json) -> str:
+    """The label an answer gives; one that holds none stands as its whole text."""
+    value = line.get("value")
+    return (value if isinstance(value, str) else str(line["answer"])).strip()
+
+
+def _cost(raw: Mapping[str, Any]) -> Cost:
+    return Cost(
+        raw["prompt_tokens"], raw["cached_tokens"], raw["answer_tokens"], raw["seconds"], raw.get("price")
+    )
+
+
+def _count_failures(lines: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
+    counts = Counter(kind for line in lines for kind in set(line["failures"]))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _candidate(raw: Mapping[str, Any]) -> Candidate:
+    return Candidate(raw["name"], _estimate(raw.get("dev")), bool(raw.get("chosen")), raw.get("why") or "")
+
+
+def _dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[DevRow, ...]:
+    """Every dev row that some method has reached, in the order of the predictions."""
+    first: dict[str, Json] = {}
+    for lines in predictions.values():
+        for row_id, line in lines.items():
+            first.setdefault(row_id, line)
+    return tuple(_dev_row(line, predictions) for line in first.values())
+
+
+def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Json]]) -> DevRow:
+    answers = {name: _dev_answer(lines[line["id"]]) for name, lines in predictions.items() if line["id"] in lines}
+    return DevRow(line["id"], line["input"], line["expected"], line.get("tags") or {}, answers)
+
+
+def _dev_answer(line: Mapping[str, Any]) -> DevAnswer:
+    return DevAnswer(line["answer"], float(line["score"]), tuple(line["failures"]), bool(line["cut"]))
+
+
+def _verdict(raw: Mapping[str, Any], names: Sequence[str]) -> Verdict:
+    return Verdict(
+        sentence=raw["sentence"],
+        caveats=_texts(raw.get("caveats")),
+        advice=tuple((line["text"], line.get("rests_on") or "") for line in raw.get("advice") or ()),
+        headline=_headline(raw.get("headline")),
+        target=(raw.get("target") or {}).get("text"),
+        pairs=tuple(Pair(p["a"], p["b"], _known(p["difference"])) for p in raw.get("pairs") or ()),
+        critical=raw.get("critical"),
+        break_even=raw.get("break_even") or {},
+        by_tag=_by_tag(raw.get("by_tag") or (), names),
+    )
+
+
+def _headline(raw: Mapping[str, Any] | None) -> Headline | None:
+    if not raw:
+        return None
+    return Headline(
+        raw["tuned"], raw["untuned"], _known(raw["difference"]), raw.get("p"), raw.get("test") or "", raw["gains"]
+    )
+
+
+def _by_tag(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> tuple[TagRow, ...]:
+    rows: dict[tuple[str, str], dict[str, Estimate]] = {}
+    for line in lines:
+        if line["method"] in names:
+            found = rows.setdefault((line["tag"], str(line["value"])), {})
+            found[line["method"]] = _known(line["estimate"])
+    return tuple(TagRow(tag, value, estimates) for (tag, value), estimates in rows.items())
+
+
+def _plan(raw: Mapping[str, Any]) -> Plan:
+    """The plan; a line that only repeats what was shrunk is left out."""
+    lines, shrunk = _texts(raw.get("lines")), _texts(raw.get("shrunk"))
+    kept = tuple(line for line in lines if not (shrunk and all(cut in line for cut in shrunk)))
+    return Plan(raw.get("minutes"), kept, shrunk)
+
+
+def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
+    lines = _lines(run_folder / "findings.jsonl") or run.get("findings") or []
+    return tuple(
+        Finding(f["kind"], f["severity"], tuple(f.get("rows") or ()), f["message"], f.get("remedy") or "")
+        for f in lines
+    )
+
+
+def _versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    machine = run.get("machine") or {}
+    named = {
+        "Étude": run.get("etude"),
+        "Python": run.get("python"),
+        "Platform": run.get("platform"),
+        "Processor": machine.get("cpu"),
+        "Cores": machine.get("cores"),
+        "Memory": f"{machine['memory_gb']:g} GB" if machine.get("memory_gb") else None,
+        "Seed": run.get("seed"),
+        **(run.get("packages") or {}),
+    }
+    return tuple((name, str(value)) for name, value in named.items() if value is not None)
+
+
+def _curve(run_folder: Path) -> Curve | None:
+    """The training log of the first method that has one."""
+    logs = [_lines(file) for file in sorted(run_folder.glob("methods/*/train.jsonl"))]
+    log = next((lines for lines in logs if any("loss" in line for line in lines)), None)
+    if log is None:
+        return None
+    steps = tuple((line["step"], line["loss"]) for line in log if "loss" in line)
+    return Curve(steps, _epochs(log))
+
+
+def _epochs(log: Sequence[Json]) -> tuple[Epoch, ...]:
+    """An epoch's line follows those of its steps. Of all that were best so far, the last was kept."""
+    step, found = 0, []
+    for line in log:
+        step = line.get("step", step)
+        if "dev_loss" in line:
+            found.append((line["epoch"], step, line["dev_loss"]))
+    kept = max((line["epoch"] for line in log if "dev_loss" in line and line.get("best")), default=None)
+    return tuple(Epoch(epoch, at, loss, epoch == kept) for epoch, at, loss in found)

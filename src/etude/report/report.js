@@ -1,0 +1,188 @@
+"use strict";
+// Reads dev rows side by side. All texts are put in as text, never as markup.
+(() => {
+  const data = JSON.parse(document.getElementById("data-rows").textContent);
+  const PAGE = 25;
+  const LONG = 700;
+  const SHOWN = 520;
+  const KEYS = ["left", "right", "filter", "q", "tag", "page"];
+  const names = data.methods.map((method) => method[0]);
+  const by = (id) => document.getElementById(id);
+  const text = (place) => data.texts[place];
+  const state = { left: data.left, right: data.right, filter: "all", q: "", tag: "", page: 1 };
+
+  const make = (tag, className, content) => {
+    const node = document.createElement(tag);
+    if (className) node.className = className;
+    if (content !== undefined) node.textContent = content;
+    return node;
+  };
+  const label = (name) => data.methods[names.indexOf(name)][1];
+  const answers = (row) => [row[4][names.indexOf(state.left)], row[4][names.indexOf(state.right)]];
+  const tagsOf = (row) => row[3].map(([tag, value]) => `${text(tag)}: ${text(value)}`);
+
+  // What changes from the left answer to the right one; nothing is said while one is missing.
+  const KIND = {
+    all: () => true,
+    fixed: ([left, right]) => left && right && right[1] > left[1],
+    broken: ([left, right]) => left && right && right[1] < left[1],
+    differs: ([left, right]) => left && right && (left[0] !== right[0] || left[1] !== right[1]),
+  };
+
+  const haystack = (row) => {
+    const parts = [row[0], text(row[1]), text(row[2]), ...tagsOf(row)];
+    for (const answer of answers(row)) if (answer) parts.push(text(answer[0]), ...answer[2].map(text));
+    return parts.join("\n").toLowerCase();
+  };
+  const found = (row) =>
+    (!state.tag || tagsOf(row).includes(state.tag)) &&
+    (!state.q || haystack(row).includes(state.q.toLowerCase()));
+
+  const longText = (content) => {
+    const holder = make("div");
+    const paragraph = make("p", "text", content);
+    paragraph.dir = "auto";
+    holder.append(paragraph);
+    if (content.length > LONG) {
+      const more = make("button", "more", `Show all ${content.length.toLocaleString("en")} characters`);
+      more.type = "button";
+      paragraph.textContent = content.slice(0, SHOWN) + "…";
+      more.addEventListener("click", () => { paragraph.textContent = content; more.remove(); });
+      holder.append(more);
+    }
+    return holder;
+  };
+  const judged = (score) =>
+    score >= 1 ? ["right", "✓ right"] : score <= 0 ? ["wrong", "✗ wrong"] : ["partly", `◐ ${score.toFixed(3)}`];
+
+  const plainCell = (title, content) => {
+    const cell = make("div", "cell");
+    cell.append(make("h4", "", title), longText(content));
+    return cell;
+  };
+  const answerCell = (name, answer) => {
+    const [kind, words] = answer ? judged(answer[1]) : ["", "no answer yet"];
+    const cell = make("div", `cell answer ${kind}`);
+    const head = make("h4");
+    head.append(make("span", "", label(name)), make("span", "judged", words));
+    cell.append(head);
+    if (!answer) return cell;
+    cell.append(longText(text(answer[0]) || "(empty answer)"));
+    const fails = answer[2].map(text);
+    if (answer[3]) fails.push("cut at the length limit");
+    if (fails.length) cell.append(make("p", "fails", `Failed: ${fails.join("; ")}`));
+    return cell;
+  };
+  const rowItem = (row) => {
+    const item = make("li");
+    const head = make("div", "row-head");
+    const pair = answers(row);
+    head.append(make("code", "", row[0]), ...tagsOf(row).map((tag) => make("span", "", tag)));
+    const turn = KIND.fixed(pair) ? "fixed" : KIND.broken(pair) ? "broken" : "";
+    if (turn) head.append(make("span", "turn", turn));
+    const cells = make("div", "cells");
+    cells.append(plainCell("Asked", text(row[1])), plainCell("Wanted", text(row[2])));
+    cells.append(answerCell(state.left, pair[0]), answerCell(state.right, pair[1]));
+    item.append(head, cells);
+    return item;
+  };
+
+  const showCounts = (candidates) => {
+    for (const input of document.querySelectorAll("input[name=filter]")) {
+      input.checked = input.value === state.filter;
+      const count = candidates.filter((row) => KIND[input.value](answers(row))).length;
+      input.nextElementSibling.querySelector("b").textContent = count.toLocaleString("en");
+    }
+    const tuning = state.right === data.tuned && state.left !== data.tuned;
+    const who = tuning ? "tuning" : label(state.right);
+    document.querySelector("input[value=fixed] + span i").textContent = `Fixed by ${who}`;
+    document.querySelector("input[value=broken] + span i").textContent = `Broken by ${who}`;
+  };
+  const show = () => {
+    const candidates = data.rows.filter(found);
+    showCounts(candidates);
+    const rows = candidates.filter((row) => KIND[state.filter](answers(row)));
+    const pages = Math.max(1, Math.ceil(rows.length / PAGE));
+    state.page = Math.min(Math.max(1, state.page), pages);
+    const start = (state.page - 1) * PAGE;
+    const page = rows.slice(start, start + PAGE);
+    by("rows").replaceChildren(...page.map(rowItem));
+    by("rows").start = start + 1;
+    by("count").textContent = rows.length
+      ? `Rows ${start + 1} to ${start + page.length} of ${rows.length.toLocaleString("en")}`
+      : "No row fits. Choose other rows, another tag or another search.";
+    by("where").textContent = `Page ${state.page} of ${pages}`;
+    by("pager").hidden = pages === 1;
+    by("before").disabled = state.page === 1;
+    by("after").disabled = state.page === pages;
+    for (const id of ["left", "right", "tag"]) by(id).value = state[id];
+    if (by("search").value !== state.q) by("search").value = state.q;
+  };
+
+  // The state stands in the address, so that a view can be passed on.
+  const fromAddress = () => {
+    const given = new URLSearchParams(location.hash.slice(1));
+    if (!KEYS.some((key) => given.has(key))) return false;
+    for (const key of ["left", "right"]) if (names.includes(given.get(key))) state[key] = given.get(key);
+    state.filter = given.get("filter") in KIND ? given.get("filter") : "all";
+    state.q = given.get("q") || "";
+    state.tag = given.get("tag") || "";
+    state.page = Number(given.get("page")) || 1;
+    return true;
+  };
+  const toAddress = () => {
+    const hash = new URLSearchParams();
+    for (const key of KEYS) if (state[key]) hash.set(key, state[key]);
+    try { history.replaceState(null, "", `#${hash}`); } catch { /* Some browsers forbid it for files. */ }
+  };
+  const change = (changes) => {
+    Object.assign(state, { page: 1 }, changes);
+    show();
+    toAddress();
+  };
+  const turn = (by_) => {
+    change({ page: state.page + by_ });
+    by("side-by-side").scrollIntoView();
+  };
+
+  const fillPickers = () => {
+    for (const id of ["left", "right"]) {
+      by(id).append(...data.methods.map(([name, words]) => new Option(words, name)));
+      by(id).addEventListener("change", (event) => change({ [id]: event.target.value }));
+    }
+    const groups = new Map();
+    for (const row of data.rows)
+      for (const [tag, value] of row[3]) groups.set(tag, (groups.get(tag) || new Set()).add(value));
+    for (const [tag, values] of groups) {
+      const group = make("optgroup");
+      group.label = text(tag);
+      for (const value of [...values].map(text).sort()) group.append(new Option(value, `${text(tag)}: ${value}`));
+      by("tag").append(group);
+    }
+    by("tag-label").hidden = groups.size === 0;
+  };
+  const listen = () => {
+    by("tag").addEventListener("change", (event) => change({ tag: event.target.value }));
+    let waiting = 0;
+    by("search").addEventListener("input", (event) => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => change({ q: event.target.value.trim() }), 150);
+    });
+    for (const input of document.querySelectorAll("input[name=filter]"))
+      input.addEventListener("change", () => change({ filter: input.value }));
+    by("before").addEventListener("click", () => turn(-1));
+    by("after").addEventListener("click", () => turn(1));
+    document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());
+    addEventListener("hashchange", () => {
+      if (fromAddress()) { show(); by("side-by-side").scrollIntoView(); }
+    });
+  };
+
+  if (!data.rows.length || !names.length) return;
+  by("reader").hidden = false;
+  fillPickers();
+  listen();
+  const asked = fromAddress();
+  show();
+  if (asked) by("side-by-side").scrollIntoView();
+})();

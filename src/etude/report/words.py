@@ -1,0 +1,151 @@
+"""Numbers in words: how the report writes shares, differences, times and statuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from etude.report.numbers import Report, Rung
+from etude.types import Estimate
+
+MINUS = "\u2212"
+
+MARKS = {"good enough": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
+"""The shape that stands for a status, so that colour is never the only sign."""
+
+RUN_STATES = {
+    "running": "This run is not finished. The page shows what was there when it was written.",
+    "interrupted": "This run was interrupted. The page shows what is there; the same command goes on from here.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How values of one metric are written: shares in per cent, chrF and macro-F1 as they are."""
+
+    share: bool
+
+    def number(self, value: float) -> str:
+        """A value, as `82.5%` or `0.825`."""
+        return f"{100 * value:.1f}%" if self.share else f"{value:.3f}"
+
+    def tick(self, value: float) -> str:
+        """A value on an axis."""
+        return f"{100 * value:.0f}%" if self.share else f"{value:.2f}".rstrip("0").rstrip(".")
+
+    def interval(self, estimate: Estimate) -> str:
+        """The two bounds, as `78.1 to 86.4`."""
+        if self.share:
+            return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+        return f"{estimate.low:.3f} to {estimate.high:.3f}"
+
+    def estimate(self, estimate: Estimate) -> str:
+        """Value, bounds and n."""
+        return f"{self.number(estimate.value)} ({self.interval(estimate)}, n = {estimate.n:,})"
+
+    def signed(self, value: float) -> str:
+        """A difference with its sign, without a unit."""
+        digits = f"{abs(100 * value):.1f}" if self.share else f"{abs(value):.3f}"
+        return ("+" if value > 0 else MINUS if value < 0 else "") + digits
+
+    def difference(self, estimate: Estimate) -> str:
+        """A difference with its bounds and n."""
+        unit = " points" if self.share else ""
+        bounds = f"{self.signed(estimate.low)} to {self.signed(estimate.high)}"
+        return f"{self.signed(estimate.value)}{unit} (95% interval {bounds}, n = {estimate.n:,})"
+
+    def points(self, value: float) -> str:
+        """A size without a sign: `6.1 points`."""
+        return f"{100 * value:.1f} points" if self.share else f"{value:.3f}"
+
+
+SHARES = Scale(share=True)
+
+
+def scale(report: Report) -> Scale:
+    """The scale of the run's headline metric."""
+    return Scale(report.metric not in ("chrf", "macro_f1"))
+
+
+def seconds(value: float | None) -> str:
+    """A time in the unit that reads best: `0.8 ms`, `0.55 s`, `6.9 min`, `2.1 h`."""
+    if value is None:
+        return ""
+    if value < 0.00005:
+        return "0 s"
+    for limit, divisor, unit in ((0.0995, 0.001, "ms"), (99.5, 1, "s"), (5970, 60, "min")):
+        if value < limit:
+            return f"{value / divisor:.3g} {unit}"
+    return f"{value / 3600:.3g} h"
+
+
+def price(value: float | None) -> str:
+    """The price of 1,000 requests with three significant digits."""
+    if value is None:
+        return ""
+    return f"{1000 * value:.3g}"
+
+
+def headline(report: Report) -> str:
+    """The comparison that was declared in advance, as one sentence; empty without one."""
+    found = report.verdict.headline if report.verdict else None
+    if found is None:
+        return ""
+    labels = {rung.name: rung.label for rung in report.rungs}
+    tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
+    p = f", p {_p(found.p)} by {found.test}" if found.p is not None else ""
+    return (
+        f"{tuned} against {untuned}: {scale(report).difference(found.difference)}{p}. "
+        f"{_reading(found.difference, found.gains)}"
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"= {value:.2g}"
+
+
+def _reading(difference: Estimate, gains: bool) -> str:
+    if gains:
+        return "The whole interval lies above zero: fine-tuning gains."
+    if difference.high < 0:
+        return "The whole interval lies below zero: fine-tuning loses."
+    return "The interval holds zero: this test shows no gain from fine-tuning."
+
+
+def role(report: Report, rung: Rung) -> str:
+    """What the choices on dev made of a method; empty for most."""
+    if rung.name == report.untuned:
+        return "best untuned on dev"
+    return "best tuned on dev" if rung.name == report.tuned else ""
+
+
+def status(rung: Rung) -> str:
+    """The status with its shape, and the rows that would decide."""
+    if not rung.status:
+        return ""
+    mark = MARKS.get(rung.status, "")
+    rows = f"; about {rung.rows_to_decide:,} test rows would decide" if rung.rows_to_decide else ""
+    return f"{mark} {rung.status}{rows}"
+
+
+def openings(report: Report) -> str:
+    """How often the test was opened, in a sentence."""
+    if report.openings == 0:
+        return "The test has not been opened."
+    times = "once" if report.openings == 1 else f"{report.openings} times"
+    return f"The test has been opened {times}, counting every run on it."
+
+
+def plain(value: Any) -> str:
+    """A value of a settings mapping as text."""
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
+
+
+def items(mapping: Any) -> list[tuple[str, str]]:
+    """A mapping as pairs of words and text, nested values left out, `text` left out."""
+    pairs = ((str(key).replace("_", " "), value) for key, value in dict(mapping).items() if key != "text")
+    return [(key, plain(value)) for key, value in pairs if not isinstance(value, (dict, list))]

@@ -1,0 +1,151 @@
+"""The run folder: everything about one comparison, and the only thing its readers read.
+
+Written so that a kill at any moment loses at most the step in progress: logs are append-only
+lines, everything else is written aside and renamed. The same command on the same inputs opens the
+same folder and goes on where it stopped.
+
+    RUNS/NAME-HASH/
+      run.json  task.yaml  split.json  findings.jsonl  verdict.json  report.html  report.md
+      methods/METHOD/assistant/  method.json  predictions.jsonl  train.jsonl  work/
+    RUNS/openings.jsonl    one line for each run that opened a test
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.errors import RunError
+from etude.files import Json, append_line, read_json, read_lines, write_json
+
+FORMAT = 1
+FOLDER = "runs"
+LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Holds no state of its own: every read goes to the disk."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def info(self) -> Json:
+        """run.json. Raises RunError when it cannot be read or is of another format."""
+        info = read_json(self.folder / "run.json")
+        if info.get("format") != FORMAT:
+            raise RunError(f"{self.folder} was written by another version of Étude. Compare again.")
+        return info
+
+    @property
+    def complete(self) -> bool:
+        """Whether the verdict has been reached."""
+        return (self.folder / "run.json").exists() and self.info.get("status") == "complete"
+
+    @property
+    def verdict(self) -> Json | None:
+        """verdict.json, once it has been reached."""
+        file = self.folder / "verdict.json"
+        return read_json(file) if file.exists() else None
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods that have been fitted, in the order they were."""
+        order = self.info.get("methods", [])
+        return [name for name in order if (self.method(name) / "method.json").exists()]
+
+    def method(self, name: str) -> Path:
+        """The folder of one method."""
+        return self.folder / "methods" / name
+
+    def assistant(self, name: str) -> Path:
+        """The folder of one method's assistant. Raises RunError when there is none."""
+        folder = self.method(name) / "assistant"
+        if not folder.is_dir():
+            fitted = ", ".join(self.methods) or "none yet"
+            raise RunError(f"Run {self.name} has no assistant {name!r}; it has: {fitted}.")
+        return folder
+
+    def update(self, **values: object) -> None:
+        """Sets keys of run.json."""
+        file = self.folder / "run.json"
+        write_json(file, {**(read_json(file) if file.exists() else {}), **values})
+
+    def predictions(self, method: str) -> list[Json]:
+        """All lines of one method's predictions.jsonl, dev and test."""
+        file = self.method(method) / "predictions.jsonl"
+        return list(read_lines(file)) if file.exists() else []
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process. Raises RunError when another process holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"Another process is at work on {self.folder}. Wait for it to end.") from error
+            yield
+
+
+def run_for(root: Path, name: str, fingerprints: Mapping[str, str]) -> Run:
+    """The run of these inputs: its folder's name ends in a hash of all of them."""
+    digest = hashlib.sha256(json.dumps(dict(fingerprints), sort_keys=True).encode()).hexdigest()
+    return Run(root / f"{name}-{digest[:8]}")
+
+
+def find_runs(root: Path) -> list[Run]:
+    """All runs below `root`, the one worked on last first."""
+    files = root.glob("*/run.json") if root.is_dir() else []
+    return [Run(file.parent) for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
+
+
+def find_run(root: Path, name: str | None) -> Run:
+    """The run of that name or beginning with it, or the latest one.
+
+    Raises RunError when there is none, or when several begin so.
+    """
+    runs = find_runs(root)
+    if not runs:
+        raise RunError(f"There is no run in {root}. Run `etude compare TASK` first.")
+    if name is None:
+        return runs[0]
+    matching = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
+    if len(matching) != 1:
+        names = ", ".join(run.name for run in runs)
+        raise RunError(f"{len(matching)} runs in {root} are named {name!r}. There are: {names}.")
+    return matching[0]
+
+
+def opened(root: Path, run: Run, test: str) -> int:
+    """Notes that `run` opens the test with fingerprint `test`; returns how many runs have by now.
+
+    One run counts once, however often it is stopped and continued.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    file = root / "openings.jsonl"
+    runs = {line["run"] for line in read_lines(file) if line["test"] == test} if file.exists() else set()
+    if run.name not in runs:
+        append_line(file, {"test": test, "run": run.name})
+        runs.add(run.name)
+    return len(runs)
+
+
+def clear(run: Run) -> None:
+    """Deletes everything in a run's folder but its lock, which this process holds."""
+    for path in run.folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()

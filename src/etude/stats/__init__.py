@@ -1,0 +1,50 @@
+"""Intervals, paired comparison, the ladder's joint intervals, and power. Pure functions of arrays."""
+
+from __future__ import annotations
+
+from etude.stats.intervals import estimate, estimate_sample, standard_error, wilson
+from etude.stats.ladder import Choice, Joint, choose, simultaneous
+from etude.stats.paired import (
+    ALPHA,
+    Headline,
+    bootstrap_difference,
+    difference_error,
+    disagreement,
+    headline,
+    mcnemar_exact,
+    newcombe_paired,
+    sign_flips,
+    swaps,
+)
+from etude.stats.power import DETECT, MAX_ROWS, rows_to_decide, smallest_difference
+from etude.stats.sample import RESAMPLES, SEED, Sample, label_sample, score_sample
+
+__all__ = [
+    "ALPHA",
+    "DETECT",
+    "MAX_ROWS",
+    "RESAMPLES",
+    "SEED",
+    "Choice",
+    "Headline",
+    "Joint",
+    "Sample",
+    "bootstrap_difference",
+    "choose",
+    "difference_error",
+    "disagreement",
+    "estimate",
+    "estimate_sample",
+    "headline",
+    "label_sample",
+    "mcnemar_exact",
+    "newcombe_paired",
+    "rows_to_decide",
+    "score_sample",
+    "sign_flips",
+    "simultaneous",
+    "smallest_difference",
+    "standard_error",
+    "swaps",
+    "wilson",
+]

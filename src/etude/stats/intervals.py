@@ -1,0 +1,81 @@
+"""Intervals of one number: a share, a mean score or a macro-F1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from etude.stats.sample import FloatArray, Sample, score_sample, t_quantile, unit_weights
+from etude.types import Estimate
+
+Z = 1.959963984540054
+"""Normal quantile of a 95% interval."""
+
+
+def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
+    """Wilson's 95% score interval of a share, (low, high). Neither number need be whole.
+
+    Wilson 1927. Never of zero width for finite n > 0.
+    """
+    if not 0 <= successes <= n or n <= 0:
+        raise ValueError(f"successes must lie between 0 and n > 0 (got {successes} of {n})")
+    share = successes / n
+    scale = 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+
+
+def estimate(scores: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> Estimate:
+    """Mean score of rows (0 to 1) with its 95% interval; n counts units. See `estimate_sample`."""
+    return estimate_sample(score_sample(scores, units))
+
+
+def estimate_sample(sample: Sample) -> Estimate:
+    """The aggregate of a sample with its 95% interval, inside 0 to 1 and never of zero width.
+
+    Ungrouped right/wrong: Wilson. Else Wilson's interval at the effective number of rows
+    value(1 - value) / SE², with SE from the bootstrap over units and Student's quantile for the normal one,
+    which holds its coverage near 0 and 1 and with few units where percentiles of the bootstrap do not
+    (Korn and Graubard 1998; compared by Franco et al. 2019, J. Surv. Stat. Methodol. 7). Where units do
+    not differ at all, the effective number of rows is the number of units.
+    """
+    value, units = sample.value, sample.units
+    if units < 2:
+        return Estimate(value, 0.0, 1.0, units)
+    if sample.right_wrong:
+        low, high = wilson(sample.sums[:, 0].sum(), units)
+        return Estimate(value, low, high, units)
+    error = standard_error(sample)
+    spread = value * (1 - value)
+    effective = spread / error**2 if error > 0 and spread > 0 else units
+    low, high = wilson(value * effective, effective, t_quantile(units))
+    return Estimate(value, low, high, units)
+
+
+def standard_error(sample: Sample) -> float:
+    """Bootstrap standard error of a sample's aggregate, resampling units, times sqrt(G / (G - 1))."""
+    if sample.aggregate == "mean":
+        return spread_of_mean(residuals(sample))
+    return corrected(sample.replicates(unit_weights(sample.units)), sample.units)
+
+
+def residuals(sample: Sample) -> FloatArray:
+    """How far each unit pulls the mean, (G,): zero on average, linear in the scores."""
+    scores, rows = sample.sums[:, 0], sample.sums[:, 1]
+    return np.asarray((scores - sample.value * rows) / rows.mean())
+
+
+def spread_of_mean(pulls: FloatArray) -> float:
+    """Standard error of a mean over units whose residuals are `pulls`: the bootstrap's limit for
+    infinitely many resamples, with G / (G - 1) (Efron and Tibshirani 1993, chapter 6)."""
+    units = len(pulls)
+    return math.sqrt(float(pulls @ pulls) / (units * (units - 1)))
+
+
+def corrected(replicates: FloatArray, units: int) -> float:
+    """Standard deviation of bootstrap replicates, times sqrt(G / (G - 1))."""
+    return float(np.std(replicates)) * math.sqrt(units / (units - 1))

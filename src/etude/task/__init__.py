@@ -1,0 +1,27 @@
+"""The task file: what a right answer is, and how the comparison is to be run.
+
+`load_task` reports every fault of the file together, each with its line. Nothing is run or loaded
+while it is read: not the model, not the check function, no rows. Paths in a task file are relative
+to the file's folder.
+"""
+
+from __future__ import annotations
+
+from etude.task.check import Check, CheckRef
+from etude.task.load import load_task
+from etude.task.readers import duration
+from etude.task.values import LADDER, FactsChange, MetricName, Prices, RowSource, Task, Usage
+
+__all__ = [
+    "LADDER",
+    "Check",
+    "CheckRef",
+    "FactsChange",
+    "MetricName",
+    "Prices",
+    "RowSource",
+    "Task",
+    "Usage",
+    "duration",
+    "load_task",
+]

@@ -1,0 +1,201 @@
+"""The keys of a task file and how each is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from etude.contract import Contract
+from etude.errors import InputError, shown
+from etude.remedies import instead
+from etude.task.check import CheckRef, function_fault
+from etude.task.page import Page, Reader, got, plain
+from etude.task.readers import (
+    budget,
+    existing,
+    existing_file,
+    near_file,
+    nested,
+    number,
+    one_of,
+    prose,
+    text,
+    texts,
+)
+from etude.task.values import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
+from etude.types import Kind
+
+_LATER_METHODS = ("similar_shot", "retrieval", "constrained", "fine_tune + retrieval")
+
+
+def _model(page: Page, key: str, node: yaml.Node) -> str | None:
+    name = prose(page, key, node)
+    if name is None:
+        return None
+    if name.startswith(("http://", "https://")):
+        page.not_yet(node, f"{key}: an endpoint ({name})", "name a hub id, a folder or a .gguf file")
+        return None
+    path = page.folder / Path(name).expanduser()
+    if path.exists():
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
+        page.fault(node, f"the {key} is not there", shown(name), near_file(path))
+    return name
+
+
+def _rows(page: Page, key: str, node: yaml.Node) -> RowSource | None:
+    """A file name, or {file: ..., input: ..., output: ...}."""
+    if isinstance(node, yaml.ScalarNode):
+        file = existing_file(page, key, node)
+        return RowSource(file) if file else None
+    if isinstance(node, yaml.SequenceNode):
+        page.fault(node, f"{key} must be one file", got(node), f"write {key}: FILE or {key}: {{file: FILE}}")
+        return None
+    parts = page.mapping(node, _COLUMNS, key)
+    values = {name: _COLUMNS[name](page, f"{key}.{name}", part) for name, part in parts.items()}
+    if "file" not in parts:
+        page.fault(node, f"{key} names no file", "", f"add file: to {key}")
+    if "messages" in parts and {"input", "output", "system"} & parts.keys():
+        page.fault(
+            node, f"{key} names messages beside input, output or system", "", "keep messages, or the others"
+        )
+    return RowSource(**values) if values.get("file") else None
+
+
+def _contract(page: Page, key: str, node: yaml.Node) -> Contract | None:
+    nodes = page.mapping(node, _CONTRACT, key)
+    values = {name: _CONTRACT[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return Contract(**given) if given else None
+    except InputError as error:
+        for fault in error.faults:
+            page.fault(nodes[fault.where.removeprefix("contract: ")], fault.what, fault.got, fault.remedy)
+        return None
+
+
+def _schema(page: Page, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
+    """A JSON schema written out, or the name of a .json file that holds it."""
+    schema: Any = None
+    if isinstance(node, yaml.ScalarNode):
+        file = existing_file(page, key, node)
+        if file is None or not file.exists():
+            return None
+        try:
+            schema = json.loads(file.read_bytes())
+        except ValueError as error:
+            page.fault(node, f"{key}: {file.name} is not JSON: {error}", got(node), "correct the file")
+            return None
+    else:
+        schema = plain(node)
+    if isinstance(schema, dict):
+        return schema
+    page.fault(node, f"{key} must be a mapping", type(schema).__name__, "write type: object and properties:")
+    return None
+
+
+def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
+    name = prose(page, key, node)
+    if name is None:
+        return None
+    match = re.fullmatch(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)", name)
+    if not match:
+        page.fault(node, f"{key} must name a file and a function", shown(name), "write it as checks.py:fits")
+        return None
+    path = page.folder / Path(match["file"]).expanduser()
+    if not path.is_file():
+        page.fault(node, f"{key} names a file that is not there", shown(match["file"]), near_file(path))
+        return None
+    what, got, remedy = function_fault(path, match["function"])
+    if what:
+        page.fault(node, f"{key}: {what}", got, remedy)
+    return CheckRef(path, match["function"])
+
+
+def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
+    """The named methods in the order of the ladder."""
+    if isinstance(node, yaml.ScalarNode) and node.value == "all":
+        return LADDER
+    words = texts(page, key, node)
+    if isinstance(node, yaml.SequenceNode) and not node.value:
+        page.fault(node, f"{key} is empty", "[]", f"write all, or some of: {', '.join(LADDER)}")
+    for word in words:
+        if word.replace("_retrieval", " + retrieval") in _LATER_METHODS or word in _LATER_METHODS:
+            page.not_yet(node, f"the method {word!r}", f"choose from: {', '.join(LADDER)}")
+        elif word not in LADDER:
+            page.fault(node, "unknown method", shown(word), instead(word, LADDER))
+    return tuple(name for name in LADDER if name in words)
+
+
+def _judge(page: Page, key: str, node: yaml.Node) -> None:
+    page.not_yet(node, key, "delete the key; use check: for what can be computed")
+
+
+_COLUMNS: Mapping[str, Reader] = {
+    "file": existing_file,
+    "input": texts,
+    "output": text,
+    "system": text,
+    "messages": text,
+    "id": text,
+    "references": texts,
+    "group": text,
+    "tags": texts,
+}
+
+_CONTRACT: Mapping[str, Reader] = {
+    "labels": texts,
+    "fields": texts,
+    "json_schema": _schema,
+    "regex": text,
+    "max_words": number(1, whole=True),
+    "must_contain": texts,
+    "must_not_contain": texts,
+}
+
+_USAGE: Mapping[str, Reader] = {
+    "requests_per_month": number(0),
+    "facts_change": one_of(*get_args(FactsChange)),
+}
+
+_PRICES: Mapping[str, Reader] = {name: number(0) for name in ("prompt", "cached", "answer", "per_hour")}
+
+_TRAIN: Mapping[str, Reader] = {
+    "rank": number(1, 512, whole=True),
+    "alpha": number(0, above=True),
+    "learning_rate": number(0, 1, above=True),
+    "epochs": number(1, 1000, whole=True),
+    "batch_tokens": number(1, whole=True),
+    "dropout": number(0, 0.9),
+    "max_rows": number(1, whole=True),
+}
+
+KEYS: Mapping[str, Reader] = {
+    "name": text,
+    "kind": one_of(*get_args(Kind)),
+    "model": _model,
+    "prompt_model": _model,
+    "examples": _rows,
+    "test": _rows,
+    "documents": existing,
+    "instructions": prose,
+    "wordings": texts,
+    "contract": _contract,
+    "check": _check_function,
+    "metric": one_of(*get_args(MetricName)),
+    "judge": _judge,
+    "methods": _methods,
+    "margin": number(0, 0.5),
+    "target": number(0, 1),
+    "budget": budget,
+    "usage": nested(_USAGE, Usage),
+    "prices": nested(_PRICES, Prices),
+    "seed": number(0, 2**32 - 1, whole=True),
+    "train": nested(_TRAIN, dict),
+    "max_tokens": number(1, 32768, whole=True),
+}

@@ -1,0 +1,164 @@
+"""A YAML file read by its nodes, so that every fault names its line.
+
+Only plain YAML is read: no aliases, no tags, one document. Nothing is constructed from a node but
+texts, numbers, truth values, lists and mappings."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from etude.errors import Fault, InputError, NotYetError, shown
+from etude.remedies import decoding_fault, instead
+
+
+@dataclass
+class Page:
+    """A task file being read, and the faults found in it so far."""
+
+    name: str
+    folder: Path
+    faults: list[tuple[int, Fault]] = field(default_factory=list)
+    later: list[tuple[int, Fault]] = field(default_factory=list)
+
+    def fault(self, node: yaml.Node | None, what: str, got: str, remedy: str) -> None:
+        """Adds a fault of the node's line; without a node, of the first line."""
+        self.faults.append(self._located(node, what, got, remedy))
+
+    def not_yet(self, node: yaml.Node, what: str, remedy: str) -> None:
+        """Adds something that the design names and this version does not do."""
+        self.later.append(self._located(node, f"{what}: not yet in this version", "", remedy))
+
+    def mapping(self, node: yaml.Node, known: Iterable[str], name: str) -> dict[str, yaml.Node]:
+        """Known key -> node of its value; keys without a value are left out."""
+        if not isinstance(node, yaml.MappingNode):
+            self.fault(
+                node, f"{name} must be a mapping of keys to values", got(node), "write key: value lines"
+            )
+            return {}
+        first: dict[str, int] = {}
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            if self._is_new_key(key, known, name, first) and not _is_null(value):
+                found[key.value] = value
+        return found
+
+    def raise_faults(self) -> None:
+        """Raises all faults in the order of lines; NotYetError when nothing else is wrong."""
+        faults = [fault for _, fault in sorted(self.faults + self.later, key=lambda pair: pair[0])]
+        if faults:
+            raise InputError(faults) if self.faults else NotYetError(faults)
+
+    def _is_new_key(self, key: yaml.Node, known: Iterable[str], name: str, first: dict[str, int]) -> bool:
+        word = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+        if word not in known:
+            self.fault(key, f"unknown key in {name}", got(key), instead(word, known))
+            return False
+        if word in first:
+            what = f"the key {word!r} stands twice, first on line {first[word]}"
+            self.fault(key, what, word, "keep one of the two")
+            return False
+        first[word] = _line(key)
+        return True
+
+    def _located(self, node: yaml.Node | None, what: str, got: str, remedy: str) -> tuple[int, Fault]:
+        line = _line(node) if node is not None else 1
+        return line, Fault(f"{self.name}:{line}", what, got, remedy)
+
+
+Reader = Callable[[Page, str, yaml.Node], Any]
+
+
+def compose(page: Page, file: Path) -> yaml.Node:
+    """The root node of a YAML file. Raises InputError when it cannot be read as one mapping."""
+    text = _read_text(page, file)
+    try:
+        # Anchors would let a short file stand for an endless one, and hide which line a value is on.
+        aliases = [event for event in yaml.parse(text, yaml.SafeLoader) if isinstance(event, yaml.AliasEvent)]
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise InputError([_yaml_fault(page, error, text)]) from error
+    except RecursionError as error:
+        raise InputError([Fault(page.name, "nested too deep", "", "write it flatter")]) from error
+    if aliases and aliases[0].start_mark:
+        where = f"{page.name}:{aliases[0].start_mark.line + 1}"
+        raise InputError(
+            [Fault(where, "YAML aliases are not read", f"*{aliases[0].anchor}", "write the value out")]
+        )
+    if root is None:
+        raise InputError([Fault(page.name, "the task file is empty", "", "run etude init FILE to write one")])
+    return root
+
+
+def _read_text(page: Page, file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        remedy = "name a task file, or write one with etude init FILE"
+        raise InputError(
+            [Fault(str(file), "cannot read the task file", error.strerror or "", remedy)]
+        ) from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError([decoding_fault(f"{page.name}:{line}", raw, error)]) from error
+
+
+def _yaml_fault(page: Page, error: yaml.YAMLError, text: str) -> Fault:
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        what = f"not YAML: {getattr(error, 'problem', None) or error}"
+        got = (
+            text.splitlines()[mark.line].strip()
+            if mark.line < len(text.splitlines())
+            else "the end of the file"
+        )
+        return Fault(f"{page.name}:{mark.line + 1}", what, shown(got), "check colons, quotes and indentation")
+    position = getattr(error, "position", 0)
+    got = shown(text[position : position + 1])
+    line = text.count("\n", 0, position) + 1
+    return Fault(f"{page.name}:{line}", "a character that YAML does not allow", got, "delete it")
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def got(node: yaml.Node) -> str:
+    """A node as it stands in a message."""
+    if isinstance(node, yaml.ScalarNode):
+        return shown(node.value)
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+
+
+def is_number(node: yaml.Node) -> bool:
+    """Whether a node is a number by its text: YAML 1.1 itself takes 1e-4 for a text and 1:30 for 90."""
+    try:
+        return isinstance(node, yaml.ScalarNode) and node.style is None and math.isfinite(float(node.value))
+    except ValueError:
+        return False
+
+
+def plain(node: yaml.Node) -> Any:
+    """A node as JSON has it: dates and the like stay texts."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): plain(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [plain(item) for item in node.value]
+    kind = node.tag.rpartition(":")[2]
+    if kind in ("null", "bool"):
+        return None if kind == "null" else node.value.lower() in ("true", "yes", "on")
+    if is_number(node):
+        return int(node.value) if re.fullmatch(r"[+-]?\d+", node.value) else float(node.value)
+    return str(node.value)

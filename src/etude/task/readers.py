@@ -1,0 +1,139 @@
+"""Readers of single values: page, name of the key and node in, the value out.
+
+A value that cannot be used becomes a fault of the page and comes out as None or empty.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from etude.errors import shown
+from etude.remedies import instead, nearest
+from etude.task.page import Page, Reader, got, is_number
+
+
+def text(page: Page, key: str, node: yaml.Node) -> str | None:
+    """A text; words that YAML takes for something else (yes, no, 12) are the text as it was written."""
+    if not isinstance(node, yaml.ScalarNode):
+        page.fault(node, f"{key} must be a text", got(node), f"write {key}: some text")
+    elif not node.value.strip():
+        page.fault(node, f"{key} is empty", got(node), "write a text, or delete the line")
+    else:
+        return str(node.value)
+    return None
+
+
+def prose(page: Page, key: str, node: yaml.Node) -> str | None:
+    """A text that is meant to be read: a bare number or truth value is a fault."""
+    if is_number(node) or node.tag == "tag:yaml.org,2002:bool":
+        page.fault(node, f"{key} must be a text", got(node), f"write {key}: in words, or in quotes")
+        return None
+    words = text(page, key, node)
+    return words.strip() if words else None
+
+
+def texts(page: Page, key: str, node: yaml.Node) -> tuple[str, ...]:
+    """A list of texts; one text stands for a list of one."""
+    if isinstance(node, yaml.MappingNode):
+        page.fault(node, f"{key} must be a list of texts", got(node), f"write {key}: [first, second]")
+        return ()
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    texts = [text(page, f"{key}, entry {number},", item) for number, item in enumerate(items, 1)]
+    return tuple(text for text in texts if text is not None)
+
+
+def one_of(*known: str) -> Reader:
+    """A reader of one of some words."""
+
+    def read(page: Page, key: str, node: yaml.Node) -> str | None:
+        word = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+        if word in known:
+            return word
+        page.fault(node, f"{key} must be one of {', '.join(known)}", got(node), instead(word, known))
+        return None
+
+    return read
+
+
+def number(low: float, high: float = math.inf, whole: bool = False, above: bool = False) -> Reader:
+    """A reader of numbers from `low` to `high`; `above` leaves `low` itself out."""
+    kind = "a whole number" if whole else "a number"
+    start = f"above {low:g}" if above else f"from {low:g}"
+    span = f"{start} to {high:g}" if math.isfinite(high) else start if above else f"of {low:g} or more"
+
+    def read(page: Page, key: str, node: yaml.Node) -> float | None:
+        value = float(node.value) if is_number(node) else math.nan
+        if low <= value <= high and not (above and value == low):
+            if not whole:
+                return value
+            if re.fullmatch(r"[+-]?[\d_]+", node.value):
+                return int(node.value)
+        page.fault(node, f"{key} must be {kind} {span}", got(node), f"write {key}: and {kind} {span}")
+        return None
+
+    return read
+
+
+def duration(words: str) -> float | None:
+    """Seconds of a length of time such as 90s, 15m, 2h or 1h30m; None when it is none or not above zero."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", words.strip())
+    if match is None:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds or None
+
+
+def budget(page: Page, key: str, node: yaml.Node) -> float | None:
+    """Seconds; None for the word none."""
+    words = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+    seconds = duration(words)
+    if seconds is None and words != "none":
+        page.fault(node, f"{key} must be a length of time", got(node), "write 90s, 15m, 2h, 1h30m or none")
+    return seconds
+
+
+def existing(page: Page, key: str, node: yaml.Node) -> Path | None:
+    """A path that is there, relative to the task's folder."""
+    name = prose(page, key, node)
+    if name is None:
+        return None
+    path = page.folder / Path(name).expanduser()
+    if not path.exists():
+        page.fault(node, f"{key} names a file that is not there", shown(name), near_file(path))
+    return path
+
+
+def existing_file(page: Page, key: str, node: yaml.Node) -> Path | None:
+    """A file that is there, relative to the task's folder."""
+    path = existing(page, key, node)
+    if path is not None and path.is_dir():
+        page.fault(node, f"{key} names a folder, not a file", got(node), "name the file inside it")
+        return None
+    return path
+
+
+def near_file(path: Path) -> str:
+    """The remedy for a path that is not there."""
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, names)
+    return (
+        f"did you mean {close!r}? Paths start at the task's folder"
+        if close
+        else "paths start at the task's folder"
+    )
+
+
+def nested(readers: Mapping[str, Reader], build: Callable[..., Any]) -> Reader:
+    """A reader of a mapping whose keys have readers of their own."""
+
+    def read(page: Page, key: str, node: yaml.Node) -> Any:
+        nodes = page.mapping(node, readers, key)
+        return build(**{name: readers[name](page, f"{key}.{name}", part) for name, part in nodes.items()})
+
+    return read

@@ -1,0 +1,93 @@
+"""What a task file says, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from etude.contract import Contract
+from etude.task.check import CheckRef
+from etude.types import Kind
+
+MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf"]
+
+FactsChange = Literal["never", "yearly", "monthly", "daily"]
+
+LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
+"""The methods of this version, lowest step first."""
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A file of rows and which columns mean what; a column that is not named is guessed by its name."""
+
+    file: Path
+    input: tuple[str, ...] = ()
+    """Columns that make the input together, joined by a blank line."""
+    output: str | None = None
+    system: str | None = None
+    messages: str | None = None
+    """A column that holds a whole chat, in place of input and output."""
+    id: str | None = None
+    references: tuple[str, ...] = ()
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the user knows about the use to come; None where nothing was said."""
+
+    requests_per_month: float | None = None
+    facts_change: FactsChange | None = None
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The user's own prices, per million tokens and per machine hour; None where none was given."""
+
+    prompt: float | None = None
+    cached: float | None = None
+    answer: float | None = None
+    per_hour: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a right answer is, and how the comparison is to be run. Made by `load_task`."""
+
+    name: str
+    kind: Kind
+    model: str
+    """Hub id, folder, .gguf file or packaged weights; a path of the task's folder is absolute."""
+    examples: RowSource
+    folder: Path
+    """Folder of the task file."""
+    file: Path
+    prompt_model: str | None = None
+    """A bigger model for the untuned methods."""
+    test: RowSource | None = None
+    documents: Path | None = None
+    instructions: str = ""
+    wordings: tuple[str, ...] = ()
+    """The user's own alternatives to the instructions."""
+    contract: Contract | None = None
+    check: CheckRef | None = None
+    metric: MetricName | None = None
+    methods: tuple[str, ...] = LADDER
+    """In the order of the ladder."""
+    margin: float = 0.02
+    target: float | None = None
+    budget_seconds: float | None = None
+    """Wall clock of a comparison; None is no limit."""
+    usage: Usage = Usage()
+    prices: Prices | None = None
+    seed: int = 0
+    train: Mapping[str, float] = field(default_factory=dict)
+    """Overrides of the automatic hyper-parameters."""
+    max_tokens: int | None = None
+    """At most this many tokens an answer; None is chosen from the examples."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how the task was read."""

@@ -1,0 +1,128 @@
+"""Token rows into batches: which rows make a step, and how a step is split to fit memory.
+
+A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is a
+part of it that is computed at once. Nothing here cuts a row.
+
+B = rows of a micro-batch, T = its longest row in tokens, N = trained tokens of a micro-batch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from etude.errors import Fault, InputError
+
+MICRO_BATCH_COST = 64
+"""What one more micro-batch costs beyond its tokens, in tokens (measured on two CPU cores)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One conversation as token ids, and which of them the model learns to produce."""
+
+    id: str
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+    """For each token whether it is learned; the first token has nothing before it and never is."""
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that are learned."""
+        return sum(self.trained[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rows padded on the right to one length, and where a trained token is predicted."""
+
+    ids: torch.Tensor
+    """(B, T) token ids."""
+    positions: torch.Tensor
+    """(N,) indices into the flattened (B * T) positions whose next token is trained."""
+    targets: torch.Tensor
+    """(N,) the next tokens themselves."""
+
+
+def check_rows(rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], max_tokens: int) -> None:
+    """Raises InputError that lists every row which cannot be trained on as it stands."""
+    faults = [fault for row in [*rows, *dev_rows] for fault in _faults(row, max_tokens)]
+    for where, side in (("training rows", rows), ("dev rows", dev_rows)):
+        if not side:
+            faults.append(Fault(where, "there are none", "", "give at least one row"))
+    if faults:
+        raise InputError(faults)
+
+
+def make_batches(
+    rows: Sequence[TokenRow], rows_per_step: int, seed: int, epoch: int
+) -> list[tuple[TokenRow, ...]]:
+    """The global batches of one epoch. The order depends on seed, epoch and the number of rows only.
+
+    Every row comes once; the last batch may be smaller.
+    """
+    order = list(range(len(rows)))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    return [
+        tuple(rows[i] for i in order[start : start + rows_per_step])
+        for start in range(0, len(order), rows_per_step)
+    ]
+
+
+def split_micro(rows: Sequence[TokenRow], micro_tokens: int) -> list[tuple[TokenRow, ...]]:
+    """Splits rows into micro-batches of similar length, so that tokens and overhead are fewest.
+
+    No micro-batch exceeds `micro_tokens` with its padding, except a single row longer than that.
+    Exact by dynamic programming over the rows sorted by length, longest first.
+    """
+    ordered = sorted(rows, key=lambda row: -len(row.ids))
+    best = [0.0] + [float("inf")] * len(ordered)
+    cut = [0] * (len(ordered) + 1)
+    for start, longest in enumerate(len(row.ids) for row in ordered):
+        room = max(1, micro_tokens // longest)
+        for end in range(start + 1, min(start + room, len(ordered)) + 1):
+            cost = best[start] + longest * (end - start) + MICRO_BATCH_COST
+            if cost < best[end]:
+                best[end], cut[end] = cost, start
+    return _cut_at(ordered, cut)
+
+
+def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
+    """Pads rows on the right (with token 0, which no real token can attend to) and finds the targets."""
+    length = max(len(row.ids) for row in rows)
+    ids = torch.tensor([row.ids + (0,) * (length - len(row.ids)) for row in rows], dtype=torch.long)
+    positions = [
+        number * length + i
+        for number, row in enumerate(rows)
+        for i, trained in enumerate(row.trained[1:])
+        if trained
+    ]
+    at = torch.tensor(positions, dtype=torch.long)
+    return MicroBatch(ids.to(device), at.to(device), ids.flatten()[at + 1].to(device))
+
+
+def _cut_at(ordered: Sequence[TokenRow], cut: Sequence[int]) -> list[tuple[TokenRow, ...]]:
+    parts: list[tuple[TokenRow, ...]] = []
+    end = len(ordered)
+    while end:
+        parts.append(tuple(ordered[cut[end] : end]))
+        end = cut[end]
+    return parts[::-1]
+
+
+def _faults(row: TokenRow, max_tokens: int) -> list[Fault]:
+    where = f"row {row.id}"
+    if len(row.ids) != len(row.trained):
+        got = f"{len(row.ids)} tokens, {len(row.trained)} marks"
+        return [Fault(where, "tokens and their marks differ in number", got, "mark every token once")]
+    faults = []
+    if not row.num_trained:
+        remedy = "give the row an answer, or leave the row out"
+        faults.append(Fault(where, "no token of the row is trained", f"{len(row.ids)} tokens", remedy))
+    if len(row.ids) > max_tokens:
+        remedy = f"shorten the row, leave it out, or set max_tokens above {max_tokens}"
+        faults.append(Fault(where, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
+    return faults

@@ -1,0 +1,224 @@
+"""The training loop: LoRA on token rows, best epoch by dev loss, and an exact continuation after a kill.
+
+One function, `train`, varied by what it is passed. It knows no run folder and no method: it gets
+token rows, tells `log` what happens, and calls `on_eval` where the dev loss is measured.
+
+Nothing random carries over from step to step (row order comes from seed and epoch, dropout from
+seed and step), so weights, optimizer state and counters are the whole state of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from etude.errors import ModelError, RunError
+from etude.train.batches import TokenRow, check_rows, make_batches
+from etude.train.checkpoint import load_checkpoint, save_checkpoint
+from etude.train.config import TrainConfig
+from etude.train.lora import save_adapter
+from etude.train.loss import check_head
+from etude.train.memory import peak_memory, reset_peak_memory
+from etude.train.speed import estimate_speed
+from etude.train.step import Progress, Run, dev_loss, started_run, train_step
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Log", "OnEval", "TrainResult", "estimate_speed", "train"]
+
+Log = Callable[[Mapping[str, Any]], None]
+"""Takes one line of training news, as JSON-ready values."""
+OnEval = Callable[[], Mapping[str, Any]]
+"""Called after each dev loss, the adapter in place and the module in eval mode; its values join the
+epoch's line of news."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a finished training run was."""
+
+    best_epoch: int
+    """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
+    dev_losses: tuple[float, ...]
+    """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    steps: int
+    tokens: int
+    """Tokens computed in training, without padding."""
+    rows: int
+    """Rows trained on, counted once for each epoch."""
+    seconds: float
+    """Wall-clock seconds of steps and dev losses, over all continuations."""
+    peak_memory: int
+    """Bytes at the highest point since this process began or went on; 0 where unknown."""
+
+
+def train(
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    config: TrainConfig,
+    *,
+    checkpoint: Path,
+    adapter: Path,
+    log: Log,
+    on_eval: OnEval = dict,
+    checkpoint_seconds: float = 30.0,
+    base_model: str = "",
+) -> TrainResult:
+    """Trains LoRA adapters over `module` and writes the best epoch's to the folder `adapter`.
+
+    `module` is a decoder with a language-model head; afterwards it is as it was. When the folder
+    `checkpoint` holds a run of the same rows and settings, that run goes on, to the same weights bit
+    for bit on the same machine; news of steps after its last checkpoint is told again. The caller
+    removes `checkpoint` once the result is safe. Loss of a step: sum of token losses over the number of
+    trained tokens of the global batch.
+
+    `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient"} for a step,
+    {"epoch", "dev_loss", "best"} and what `on_eval` returned for an epoch, {"resumed_at_step"} and
+    {"warning"} (a checkpoint that could not be written).
+    Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
+    number, with its row ids; a model that cannot be trained), RunError (the checkpoint is another run's,
+    or the adapter cannot be written).
+    """
+    check_rows(rows, dev_rows, config.max_tokens)
+    reset_peak_memory(module.device)
+    with started_run(module, config, len(rows)) as run:
+        check_head(module)
+        keep = _Keeper(run, checkpoint, checkpoint_seconds, log, _fingerprint(run, rows, dev_rows))
+        keep.restore()
+        while not _finished(run):
+            if run.progress.epoch >= 0:
+                _epoch(run, rows, keep, log)
+            _measure(run, dev_rows, log, on_eval)
+            keep.save()
+        _write_best(run, adapter, base_model)
+        return _result(run)
+
+
+def _finished(run: Run) -> bool:
+    progress = run.progress
+    return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+
+
+def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
+    """The steps of the epoch under way that are not done yet."""
+    progress, config = run.progress, run.config
+    batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1)
+    for batch in batches[progress.batch :]:
+        started = time.perf_counter()
+        news = train_step(run, batch)
+        seconds = time.perf_counter() - started
+        tokens = sum(len(row.ids) for row in batch)
+        progress.step += 1
+        progress.batch += 1
+        progress.tokens += tokens
+        progress.rows += len(batch)
+        progress.seconds += seconds
+        log(
+            {"step": progress.step, "epoch": progress.epoch + 1, **news, "tokens": tokens, "seconds": seconds}
+        )
+        keep.save_when_due()
+
+
+def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) -> None:
+    """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
+    progress = run.progress
+    started = time.perf_counter()
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens)
+    if not math.isfinite(loss):
+        raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
+    progress.epoch += 1
+    progress.batch = 0
+    best = loss < min(progress.dev_losses, default=math.inf)
+    progress.dev_losses.append(loss)
+    if best:
+        progress.best_epoch = progress.epoch
+        run.best.copy_(run.weights.detach())
+    progress.seconds += time.perf_counter() - started
+    log({"epoch": progress.epoch, "dev_loss": loss, "best": best, **on_eval()})
+
+
+def _write_best(run: Run, folder: Path, base_model: str) -> None:
+    run.weights.data.copy_(run.best)
+    try:
+        save_adapter(run.adapters, folder, base_model)
+    except OSError as error:
+        raise RunError(
+            f"The adapter cannot be written to {folder} ({error}). Make room and go on."
+        ) from error
+
+
+def _result(run: Run) -> TrainResult:
+    done = run.progress
+    peak = peak_memory(run.module.device)
+    return TrainResult(
+        done.best_epoch, tuple(done.dev_losses), done.step, done.tokens, done.rows, done.seconds, peak
+    )
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """Keeps a run's checkpoint: when it is due, and where."""
+
+    run: Run
+    folder: Path
+    every_seconds: float
+    log: Log
+    fingerprint: str
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def save_when_due(self) -> None:
+        if time.monotonic() - self.saved_at >= self.every_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """A checkpoint that cannot be written is told and training goes on: the last good one stands."""
+        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
+        try:
+            save_checkpoint(self.folder, _tensors(self.run), facts)
+        except OSError as error:
+            self.log(
+                {"warning": f"The checkpoint of step {self.run.progress.step} was not written: {error}."}
+            )
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Goes on from the folder's checkpoint, when there is one."""
+        found = load_checkpoint(self.folder)
+        if found is None:
+            return
+        tensors, facts = found
+        if facts["fingerprint"] != self.fingerprint:
+            raise RunError(
+                f"{self.folder} holds a checkpoint of other rows, settings or weights. "
+                "Remove the folder to train anew, or give another."
+            )
+        for name, tensor in _tensors(self.run).items():
+            tensor.copy_(tensors[name])
+        self.run.progress = Progress(**facts["progress"])
+        self.log({"resumed_at_step": self.run.progress.step})
+
+
+def _tensors(run: Run) -> dict[str, Tensor]:
+    return {"weights": run.weights.data, "best": run.best, **run.optimizer.state[run.weights]}
+
+
+def _fingerprint(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> str:
+    """Tells runs apart: settings, rows, and the first input row of every adapted matrix."""
+    digest = hashlib.sha256(json.dumps(run.config.values(), sort_keys=True).encode())
+    for part in (rows, dev_rows):
+        digest.update(repr([(row.id, row.ids, row.trained) for row in part]).encode())
+    for adapter in run.adapters:
+        weight = adapter.base.weight.detach()
+        digest.update(f"{adapter.name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight[0].double().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,241 @@
+"""LoRA over the linear layers of a decoder, folded into the weight inside each forward.
+
+The frozen base is shared with inference, so adapters are laid over it for a while and taken off
+without a trace. An adapted matrix computes `W_eff = W + scale * B @ A` in W's own precision and
+then one matrix product; gradients of A and B come from products of low rank, and no gradient of W
+is ever formed. W_eff is exactly what a merged model holds.
+
+Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scale: Kalajdzievski 2023 (2312.03732).
+Folders are in the format of Hugging Face PEFT.
+
+I = inputs of a matrix, O = outputs, R = rank.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etude.errors import ModelError
+from etude.train.checkpoint import write_aside
+
+PREFIX = "base_model.model."
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """What all adapters of one model have in common."""
+
+    rank: int
+    alpha: float
+    rslora: bool = False
+    dropout: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """What the low-rank product is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+def fold(weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
+    """`weight + scale * b @ a`, rounded to the weight's own type."""
+    dtype = weight_OI.dtype
+    return torch.addmm(weight_OI, b_OR.to(dtype), a_RI.to(dtype), alpha=scale)
+
+
+class _Folded(torch.autograd.Function):
+    """x @ fold(W, A, B)^T + bias. W_eff is made again in the backward: cheaper than keeping a second base."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale = scale
+        return functional.linear(x, fold(weight, a, b, scale), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, a, b = ctx.saved_tensors
+        (grad,) = grads
+        rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        grad_x = (rows @ fold(weight, a, b, ctx.scale)).view_as(x) if ctx.needs_input_grad[0] else None
+        grad_a = (rows @ b.to(x.dtype)).t() @ inputs
+        grad_b = rows.t() @ (inputs @ a.to(x.dtype).t())
+        return grad_x, None, None, _scaled(grad_a, a, ctx.scale), _scaled(grad_b, b, ctx.scale), None
+
+
+def _scaled(grad: Tensor, like: Tensor, scale: float) -> Tensor:
+    return grad.to(like.dtype).mul_(scale)
+
+
+class Adapter(nn.Module):
+    """Stands in the place of one linear layer; `base` is that layer, untouched."""
+
+    def __init__(self, name: str, base: nn.Linear, settings: AdapterSettings) -> None:
+        super().__init__()
+        self.name = name
+        self.base = base
+        self.settings = settings
+        master = torch.promote_types(base.weight.dtype, torch.float32)
+        device = base.weight.device
+        self.a = nn.Parameter(torch.zeros(settings.rank, base.in_features, dtype=master, device=device))
+        self.b = nn.Parameter(torch.zeros(base.out_features, settings.rank, dtype=master, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output with the adapter laid over it; x (..., I) -> (..., O)."""
+        settings = self.settings
+        if self.training and settings.dropout > 0:
+            return self._unfolded(x)
+        output: Tensor = _Folded.apply(x, self.base.weight, self.base.bias, self.a, self.b, settings.scale)  # type: ignore[no-untyped-call]
+        return output
+
+    def _unfolded(self, x: Tensor) -> Tensor:
+        dropped = functional.dropout(x, self.settings.dropout)
+        low = functional.linear(dropped, self.a.to(x.dtype))
+        output: Tensor = self.base(x)
+        return output + self.settings.scale * functional.linear(low, self.b.to(x.dtype))
+
+
+def inject(
+    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
+) -> list[Adapter]:
+    """Puts an adapter in the place of each targeted linear layer; the model's answers stay as they are.
+
+    `targets` are last names of layers ("q_proj"); none means every linear layer but the head. A
+    starts Kaiming-uniform from `seed`, B at zero. Raises ModelError when a target matches no layer.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    adapters = [Adapter(name, base, settings) for name, base in _linear_layers(module, targets)]
+    for adapter in adapters:
+        _place(module, adapter.name, adapter)
+        bound = 1 / math.sqrt(adapter.base.in_features)
+        drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
+        with torch.no_grad():
+            adapter.a.copy_(drawn)
+    return adapters
+
+
+def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:
+    """Puts the base's own layers back, the very same objects."""
+    for adapter in adapters:
+        _place(module, adapter.name, adapter.base)
+
+
+@contextmanager
+def adapted(
+    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
+) -> Iterator[list[Adapter]]:
+    """Adapters over a frozen base for the length of a `with`; afterwards the base is as it was."""
+    frozen = {parameter: parameter.requires_grad for parameter in module.parameters()}
+    modes = {part: part.training for part in module.modules()}
+    module.requires_grad_(False)
+    adapters: list[Adapter] = []
+    try:
+        adapters = inject(module, settings, targets, seed)
+        yield adapters
+    finally:
+        remove(module, adapters)
+        for parameter, wanted in frozen.items():
+            parameter.requires_grad_(wanted)
+        for part, training in modes.items():
+            part.training = training
+
+
+def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
+    """Writes the adapters in PEFT's format; the same weights give the same bytes.
+
+    `base_model` is noted as the base's name; nothing is looked up by it. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{PREFIX}{adapter.name}.lora_{side}.weight": weight.detach().float().cpu().contiguous()
+        for adapter in adapters
+        for side, weight in (("A", adapter.a), ("B", adapter.b))
+    }
+    text = json.dumps(_peft_config(adapters, base_model), indent=2, sort_keys=True) + "\n"
+    write_aside(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_aside(folder / CONFIG_FILE, text.encode())
+
+
+def load_adapter(module: nn.Module, folder: Path) -> list[Adapter]:
+    """Injects the adapter of a PEFT folder, as `inject` does. Raises ModelError on a folder that does not
+    hold plain LoRA of this model's linear layers."""
+    config, tensors = _read_folder(folder)
+    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("rank_pattern"):
+        raise ModelError(f"{folder} holds another kind of adapter than plain LoRA. Give a plain LoRA folder.")
+    settings = AdapterSettings(config["r"], config["lora_alpha"], bool(config.get("use_rslora")))
+    adapters = inject(module, settings, config["target_modules"])
+    for adapter in adapters:
+        for side, weight in (("A", adapter.a), ("B", adapter.b)):
+            found = tensors.get(f"{PREFIX}{adapter.name}.lora_{side}.weight")
+            if found is None or found.shape != weight.shape:
+                remove(module, adapters)
+                raise ModelError(
+                    f"{folder} does not fit this model at {adapter.name}. Use its own base model."
+                )
+            weight.data.copy_(found)
+    return adapters
+
+
+def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
+    head = getattr(module, "get_output_embeddings", lambda: None)()
+    linear = [
+        (name, part)
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and part is not head
+    ]
+    names = {name.rpartition(".")[2] for name, _ in linear}
+    missing = sorted(set(targets) - names)
+    if missing or not linear:
+        known = ", ".join(sorted(names)) or "none"
+        raise ModelError(
+            f"No linear layer is named {', '.join(missing)}. The model's linear layers: {known}."
+        )
+    return [(name, part) for name, part in linear if not targets or name.rpartition(".")[2] in targets]
+
+
+def _place(module: nn.Module, name: str, part: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, part)
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        return config, load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder} is no readable adapter folder ({error}). Train again.") from error
+
+
+def _peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:
+    settings = adapters[0].settings
+    return {
+        "base_model_name_or_path": base_model,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": settings.rank,
+        "target_modules": sorted({adapter.name.rpartition(".")[2] for adapter in adapters}),
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+        "use_rslora": settings.rslora,
+    }

@@ -1,0 +1,145 @@
+"""One step of the optimizer, and what a run is made of while it is under way.
+
+The loss of a step is the sum of token losses over the number of trained tokens in the whole global
+batch, so that no micro-batch and no padding changes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from etude.errors import ModelError
+from etude.train.batches import TokenRow, collate, split_micro
+from etude.train.config import TrainConfig
+from etude.train.lora import Adapter, AdapterSettings, adapted
+from etude.train.loss import summed_loss
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is; with the tensors of `Run`, all that a checkpoint holds."""
+
+    epoch: int = -1
+    """Epochs finished and measured; -1 before the base is."""
+    batch: int = 0
+    """Batches done in the epoch under way."""
+    step: int = 0
+    tokens: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    dev_losses: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Run:
+    """One training run under way."""
+
+    module: PreTrainedModel
+    config: TrainConfig
+    adapters: list[Adapter]
+    weights: nn.Parameter
+    """All adapter weights, end to end in one buffer; the adapters' own parameters are views of it."""
+    optimizer: torch.optim.Optimizer
+    best: Tensor
+    total_steps: int
+    progress: Progress = field(default_factory=Progress)
+
+
+@contextmanager
+def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> Iterator[Run]:
+    """A fresh run over `module`; on leaving, the module and all random state are as they were."""
+    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout)
+    devices = [module.device] if module.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), adapted(module, settings, config.targets, config.seed) as adapters:
+        weights = flatten([each for adapter in adapters for each in (adapter.a, adapter.b)])
+        optimizer = torch.optim.AdamW(
+            [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        optimizer.state[weights] = {
+            "step": torch.zeros((), device=weights.device),
+            "exp_avg": torch.zeros_like(weights),
+            "exp_avg_sq": torch.zeros_like(weights),
+        }
+        steps = config.epochs * -(-num_rows // config.rows_per_step)
+        yield Run(module, config, adapters, weights, optimizer, weights.detach().clone(), steps)
+
+
+def dev_loss(module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int) -> float:
+    """Mean loss of a trained token over all rows, in nats, in eval mode."""
+    module.eval()
+    with torch.no_grad():
+        losses = [
+            float(summed_loss(module, collate(part, module.device)))
+            for part in split_micro(rows, micro_tokens)
+        ]
+    return math.fsum(losses) / sum(row.num_trained for row in rows)
+
+
+def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
+    """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate."""
+    torch.manual_seed(run.config.seed * 1_000_003 + run.progress.step)
+    run.module.train()
+    loss = accumulate(run.module, batch, run.config.micro_tokens)
+    norm = float(nn.utils.clip_grad_norm_([run.weights], run.config.clip))
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        ids = ", ".join(row.id for row in batch)
+        raise ModelError(
+            f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
+            f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate."
+        )
+    rate = learning_rate(run.config, run.progress.step, run.total_steps)
+    run.optimizer.param_groups[0]["lr"] = rate
+    run.optimizer.step()
+    assert run.weights.grad is not None
+    run.weights.grad.zero_()
+    return {"loss": loss, "gradient": norm, "learning_rate": rate}
+
+
+def accumulate(module: PreTrainedModel, batch: Sequence[TokenRow], micro_tokens: int) -> float:
+    """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches;
+    returns that loss."""
+    num_trained = sum(row.num_trained for row in batch)
+    losses = []
+    for part in split_micro(batch, micro_tokens):
+        loss = summed_loss(module, collate(part, module.device)) / num_trained
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(float(loss.detach()))
+    return math.fsum(losses)
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """The learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
+    warmup = max(1, round(config.warmup * total_steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    left = (total_steps - step) / max(1, total_steps - warmup)
+    if config.schedule == "cosine":
+        left = (1 - math.cos(math.pi * left)) / 2
+    return config.learning_rate * left
+
+
+def flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
+    """One buffer that holds all parameters; they become views of it, and their gradients of its gradient.
+
+    One clip and one optimizer step for all of them, and a checkpoint of three tensors.
+    """
+    flat = nn.Parameter(torch.cat([each.detach().flatten() for each in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for each in parameters:
+        part = slice(start, start + each.numel())
+        each.data = flat.data[part].view_as(each)
+        each.grad = flat.grad[part].view_as(each)
+        start = part.stop
+    return flat

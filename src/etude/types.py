@@ -1,0 +1,193 @@
+"""The nouns, as frozen values. No I/O, no behaviour beyond a derived field.
+
+Nouns that need a module of their own: Contract (contract.py), Task (task.py), Dataset
+(dataset.py), Split (splits.py), Assistant (assistant.py), Verdict (compare/verdict.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Role = Literal["system", "user", "assistant"]
+Kind = Literal["classify", "extract", "answer", "rewrite"]
+Side = Literal["train", "dev", "test"]
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row: an input, the answer wanted, and what is known about the row."""
+
+    id: str
+    """Unique within its Dataset; the row's own `id` column, else the hash of input and output."""
+    input: tuple[Message, ...]
+    """The turns before the answer, without a system message; the last one is the user's."""
+    output: str
+    """The answer wanted."""
+    references: tuple[str, ...] = ()
+    """Further answers that are as right as `output`."""
+    group: str | None = None
+    """Rows of one group never stand on two sides of the split."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Names and values by which results are shown apart."""
+    where: str = ""
+    """`file:line` the row was read from."""
+
+    @property
+    def text(self) -> str:
+        """The input as one text: turns joined by a newline, the last user turn last."""
+        return "\n".join(message.content for message in self.input)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a Model is asked: the whole conversation, and how it may answer."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    """At most this many answer tokens; an answer stopped by it has finish "length"."""
+    choices: tuple[str, ...] = ()
+    """When given, the answer is exactly one of these texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a Model gave back for one Request."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    prompt_tokens: int
+    """Tokens of the rendered request, cached ones included."""
+    cached_tokens: int
+    """Prompt tokens that were computed once for several requests."""
+    answer_tokens: int
+    """Tokens generated, end of turn included."""
+    seconds: float
+    """This request's share of its batch's wall-clock seconds."""
+    logprob: float
+    """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's
+    probability among the choices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests that were answered together: the unit of resume."""
+
+    number: int
+    """Position in the plan that the whole request list fixes."""
+    indices: tuple[int, ...]
+    """Which requests of the list, in the order of `completions`."""
+    completions: tuple[Completion, ...]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that answers requests."""
+
+    name: str
+
+    def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
+        """Answers the whole list batch by batch. The plan depends on the whole list only, so that
+        leaving out the batches numbered in `done` changes nothing about the others."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answers in the order of the requests."""
+        ...
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The answer to one request, piece by piece."""
+        ...
+
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """The prompt that these messages become, verbatim."""
+        ...
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that these messages become."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """The longest prompt with its answer, in tokens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of an Assistant, with everything that was observed while it was made."""
+
+    id: str
+    text: str
+    value: Any
+    """The parsed answer: a label, a JSON value, a mapping of fields, or the text itself."""
+    form: bool | None
+    """Whether the answer keeps the contract; None without a contract."""
+    failures: tuple[str, ...]
+    """Kinds of contract failure, e.g. "missing field: Ages"."""
+    confidence: float | None
+    """Probability of the label (classify), else None."""
+    prompt_tokens: int
+    cached_tokens: int
+    answer_tokens: int
+    seconds: float
+    cut: bool
+    """Stopped by the length limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How right one answer is."""
+
+    value: float
+    """The headline metric's score of this row, 0 to 1 (for macro-F1: 1 when the label is right)."""
+    form: bool | None
+    """Contract kept."""
+    check: float | None
+    """What the task's check function said, 0 to 1."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """Further metrics, shown beside the headline and deciding nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number that knows its uncertainty."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Independent units it rests on: groups where rows are grouped, else rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of a check of the data."""
+
+    kind: str
+    severity: Severity
+    rows: tuple[str, ...]
+    """Row ids concerned."""
+    message: str
+    """What was found, in a sentence."""
+    remedy: str
+    """What to do, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which weights: a name as the task file gives it, and an adapter folder laid over it."""
+
+    name: str
+    adapter: Path | None = None

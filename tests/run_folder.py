@@ -1,0 +1,374 @@
+"""A made-up run folder with every file a real one has: deterministic, and no model needed.
+
+The task is a robot librarian's: a request in, four lines out. Numbers are drawn, not measured;
+they are consistent with the predictions where a reader could check them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+METHODS = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
+LABELS = {
+    "baseline": "Nearest example",
+    "prompt": "The prompt as given",
+    "clear_prompt": "A clearer prompt",
+    "few_shot": "Examples in the prompt",
+    "fine_tune": "Fine-tuned",
+}
+RIGHT = {"baseline": 0.24, "prompt": 0.05, "clear_prompt": 0.22, "few_shot": 0.45, "fine_tune": 0.86}
+PROMPT_TOKENS = {"baseline": 0, "prompt": 148, "clear_prompt": 236, "few_shot": 611, "fine_tune": 64}
+CACHED_TOKENS = {"baseline": 0, "prompt": 120, "clear_prompt": 208, "few_shot": 580, "fine_tune": 30}
+SECONDS = {"baseline": 0.002, "prompt": 0.81, "clear_prompt": 0.84, "few_shot": 1.02, "fine_tune": 0.55}
+STATUS = {name: "worse" for name in METHODS} | {"fine_tune": "good enough"}
+
+THEMES = ("space", "friendship", "dragons", "the sea", "detectives", "animals")
+AGES = ("3-5", "6-8", "9-12")
+OPENERS = (
+    "Hi! My daughter is {age} and cannot get enough of {theme}. What should we read next?",
+    "Looking for a book about {theme} for a class of {age} year olds, please.",
+    "do you have anything with {theme}?? my nephew turned {age}",
+    "We loved the last one. Something on {theme} again, ages {age}, not too long?",
+)
+TITLES = ("The Lantern Fox", "Nine Small Moons", "Captain Quill", "A Map of Whispers", "Moss and the Tide")
+
+
+@dataclass(frozen=True)
+class Made:
+    """One made-up row."""
+
+    id: str
+    side: str
+    input: str
+    expected: str
+    theme: str
+    ages: str
+
+
+def write_run_folder(
+    folder: Path,
+    *,
+    dev: int = 120,
+    test: int = 200,
+    status: str = "complete",
+    finished: tuple[str, ...] = METHODS,
+    spice: str = "",
+    long_answers: int = 0,
+) -> Path:
+    """Writes the run folder and returns it.
+
+    `finished` names the methods that have predictions; with fewer than all, there is no verdict
+    and the next method's training log ends in a torn line. `spice` is put into every text that a
+    user could have written. `long_answers` adds that many characters to every answer.
+    """
+    rows = [_row(n, "dev", spice) for n in range(dev)] + [_row(n, "test", spice) for n in range(test)]
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "run.json", _run(dev, test, status, spice))
+    (folder / "task.yaml").write_text("name: luma\nkind: answer\nexamples: examples.jsonl\n", encoding="utf-8")
+    _write(folder / "split.json", {"train": [], "dev": _ids(rows, "dev"), "test": _ids(rows, "test")})
+    _write_lines(folder / "findings.jsonl", _findings(spice))
+    for name in finished:
+        _write_method(folder / "methods" / name, name, rows, spice, long_answers)
+    if finished == METHODS:
+        _write(folder / "verdict.json", _verdict(test, spice))
+    else:
+        _write_torn(folder / "methods" / METHODS[len(finished)])
+    return folder
+
+
+def _row(number: int, side: str, spice: str) -> Made:
+    rng = random.Random(f"{side}{number}")
+    theme, ages = rng.choice(THEMES), rng.choice(AGES)
+    words = rng.choice(OPENERS).format(theme=theme, age=ages.split("-")[0])
+    return Made(
+        f"{side}-{number:04d}", side, words + spice, _answer(rng, theme, ages, "") + spice, theme + spice, ages
+    )
+
+
+def _answer(rng: random.Random, theme: str, ages: str, fault: str) -> str:
+    lines = [
+        f"Title: {rng.choice(TITLES)}",
+        f"Ages: {ages}",
+        f"Why you might like it: It is all about {theme}, with a friend on every page.",
+    ]
+    if fault.startswith("missing field: Ages"):
+        del lines[1]
+    if rng.random() < 0.3:
+        lines.append("Gentle note: one stormy night may feel a little scary.")
+    return "\n".join(lines)
+
+
+def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str, Any]:
+    rng = random.Random(f"{name}{row.id}")
+    draw = rng.random()
+    right = draw < RIGHT[name]
+    failures = [] if right or draw < RIGHT[name] + 0.25 else [_failure(rng) + spice]
+    text = row.expected if right else _answer(rng, rng.choice(THEMES), row.ages, "".join(failures))
+    cut = not right and rng.random() < 0.05
+    return {
+        "side": row.side,
+        "id": row.id,
+        "unit": row.id,
+        "group": None,
+        "tags": {"theme": row.theme, "age": row.ages},
+        "input": row.input,
+        "expected": row.expected,
+        "references": [],
+        "answer": text + (spice if not right else "") + "long " * (long_answers // 5),
+        "value": None,
+        "score": float(right),
+        "form": not failures,
+        "check": float(right or not failures and draw < RIGHT[name] + 0.1),
+        "others": {"chrf": round(0.5 + rng.random() / 2, 3)},
+        "failures": failures,
+        "confidence": None,
+        "cut": cut,
+        "prompt_tokens": PROMPT_TOKENS[name] + len(row.input) // 5,
+        "cached_tokens": CACHED_TOKENS[name],
+        "answer_tokens": 44 + rng.randrange(12),
+        "seconds": round(SECONDS[name] * (0.8 + 0.4 * rng.random()), 4),
+        "batch": int(row.id.split("-")[1]) // 16,
+    }
+
+
+def _failure(rng: random.Random) -> str:
+    return rng.choice(("missing field: Ages", "missing field: Ages", "unexpected line", "over 60 words"))
+
+
+def _write_method(folder: Path, name: str, rows: list[Made], spice: str, long_answers: int) -> None:
+    (folder / "assistant").mkdir(parents=True, exist_ok=True)
+    _write(folder / "assistant" / "assistant.json", {"method": name})
+    _write_lines(folder / "predictions.jsonl", [_prediction(name, row, spice, long_answers) for row in rows])
+    _write(folder / "method.json", _method(name, spice))
+    if name == "fine_tune":
+        _write_lines(folder / "train.jsonl", _training())
+
+
+def _method(name: str, spice: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": LABELS[name] + spice,
+        "fit_seconds": {"baseline": 1.4, "clear_prompt": 96.0, "few_shot": 171.0, "fine_tune": 412.5}.get(name, 0.0),
+        "candidates": _candidates(name, spice),
+        "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
+        "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
+        f"<|im_start|>user\nSomething about {THEMES[0]}, age 6?{spice}<|im_end|>\n<|im_start|>assistant\n",
+        "params": {"epochs": 3, "rank": 16, "rate": 2e-4} if name == "fine_tune" else {},
+    }
+
+
+def _candidates(name: str, spice: str) -> list[dict[str, Any]]:
+    if name == "clear_prompt":
+        tried = (("as given", 0.04), ("contract in words", 0.2), ("answer skeleton", 0.23))
+    elif name == "few_shot":
+        tried = (("2 examples", 0.37), ("4 examples", 0.44), ("8 examples", 0.46))
+    else:
+        return []
+    return [
+        {
+            "name": text + spice,
+            "dev": _estimate(value, 120),
+            "chosen": text in ("answer skeleton", "4 examples"),
+            "why": {
+                "answer skeleton": "best on dev, more than one standard error ahead",
+                "4 examples": "within one standard error of the best, and simpler",
+            }.get(text, "more than one standard error behind the best"),
+        }
+        for text, value in tried
+    ]
+
+
+def _training() -> list[dict[str, Any]]:
+    rng = random.Random(7)
+    lines: list[dict[str, Any]] = []
+    for step in range(1, 241):
+        epoch = (step - 1) // 80 + 1
+        loss = 0.55 + 1.9 * math.exp(-step / 38) + rng.gauss(0, 0.05) - 0.06 * (epoch - 1)
+        lines.append({"step": step, "epoch": epoch, "loss": round(loss, 4), "tokens": 2048, "seconds": 1.7})
+        if step % 80 == 0:
+            dev_loss = (0.71, 0.655, 0.662)[epoch - 1]
+            lines.append({"epoch": epoch, "dev_loss": dev_loss, "best": epoch == 2})
+    return lines
+
+
+def _write_torn(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "predictions.jsonl").write_text('{"side": "dev", "id": "dev-0', encoding="utf-8")
+
+
+def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "name": "luma" + spice,
+        "task_file": "task.yaml",
+        "status": status,
+        "etude": "0.1.0",
+        "python": "3.11.9",
+        "platform": "Linux-6.1-x86_64",
+        "packages": {"torch": "2.8.0", "transformers": "5.24.0"},
+        "machine": {"cpu": "made-up CPU" + spice, "cores": 2, "memory_gb": 8.0},
+        "seed": 0,
+        "fingerprints": {name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")},
+        "metric": {"name": "passes", "label": "answers that pass the contract and the check"},
+        "unit": "row",
+        "margin": 0.02,
+        "target": 0.9,
+        "split": {
+            "train": 1680,
+            "dev": dev,
+            "test": test,
+            "notes": ["14 near-duplicates were kept on one side." + spice],
+        },
+        "power": [{"disagree": d, "difference": 2.8 * math.sqrt(d / max(test, 1))} for d in (0.1, 0.2, 0.3)],
+        "plan": {
+            "minutes": 13.5,
+            "lines": ["few_shot: 3 candidates on 60 dev rows, 2.9 min", "fine_tune: 3 epochs, 6.9 min"],
+            "shrunk": ["candidates on dev: 60 of 120 rows", "test: 200 of 400 rows"],
+            "dev_rows": dev,
+            "test_rows": test,
+            "train_rows": 1680,
+        },
+        "decided": {"untuned": "few_shot", "tuned": "fine_tune"},
+        "openings": 2,
+        "notes": ["documents: not used yet, retrieval is not among the methods of this version." + spice],
+        "findings": _findings(spice),
+    }
+
+
+def _findings(spice: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "near_duplicates",
+            "severity": "warning",
+            "rows": ["dev-0001", "dev-0007"],
+            "message": "14 rows say nearly the same as another row." + spice,
+            "remedy": "Nothing to do: they stand on one side of the split.",
+        },
+        {
+            "kind": "short_answers",
+            "severity": "note",
+            "rows": [],
+            "message": "Answers have 38 words in the middle.",
+            "remedy": "Nothing to do.",
+        },
+    ]
+
+
+def _estimate(value: float, n: int) -> dict[str, Any]:
+    """Wilson's interval, so that the made-up numbers look like real ones."""
+    z, n = 1.96, max(n, 1)
+    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return {"value": value, "low": max(0.0, centre - half), "high": min(1.0, centre + half), "n": n}
+
+
+def _difference(a: str, b: str, n: int, c: float) -> dict[str, Any]:
+    value = RIGHT[a] - RIGHT[b]
+    half = c * math.sqrt(0.3 / max(n, 1))
+    return {"value": value, "low": value - half, "high": value + half, "n": n}
+
+
+def _verdict(test: int, spice: str) -> dict[str, Any]:
+    return {
+        "sentence": "Fine-tune: with smollm2-135m-instruct, the fine-tuned assistant passes 86% of the test, "
+        "41 points more than the best prompt." + spice,
+        "caveats": [
+            "No larger prompted model was tried." + spice,
+            "One training run; another may differ.",
+            "This test has been opened 2 times; each opening makes it a little less sealed.",
+        ],
+        "advice": [
+            {
+                "text": "Facts change monthly: retrain monthly, or wait for retrieval." + spice,
+                "rests_on": "usage.facts_change: monthly",
+            },
+            {
+                "text": "Fine-tuning also answers faster, by 0.47 s a request.",
+                "rests_on": "seconds per request, few_shot 1.02, fine_tune 0.55",
+            },
+        ],
+        "recommended": "fine_tune",
+        "headline": {
+            "tuned": "fine_tune",
+            "untuned": "few_shot",
+            "difference": _difference("fine_tune", "few_shot", test, 1.96),
+            "p": 0.0000021,
+            "test": "exact McNemar",
+            "gains": True,
+        },
+        "target": {"target": 0.9, "met_by": None, "text": "No method meets the target of 90% on this test."},
+        "ladder": [_rung(name, test) for name in METHODS],
+        "pairs": [
+            {"a": b, "b": a, "difference": _difference(b, a, test, 2.7), "adjusted": True}
+            for i, a in enumerate(METHODS)
+            for b in METHODS[i + 1 :]
+        ],
+        "critical": 2.7,
+        "break_even": {"requests": 18400, "text": "Fine-tuning pays for itself after about 18,400 requests."},
+        "by_tag": _by_tag(test, spice),
+        "costs": {name: _cost(name) for name in METHODS},
+        "forms": {
+            name: {
+                "form": _estimate(min(1.0, RIGHT[name] + 0.25), test),
+                "check": _estimate(RIGHT[name], test),
+                "cut": 3 if name == "prompt" else 0,
+            }
+            for name in METHODS
+        },
+    }
+
+
+def _rung(name: str, test: int) -> dict[str, Any]:
+    return {
+        "method": name,
+        "estimate": _estimate(RIGHT[name], test),
+        "status": STATUS[name],
+        "rows_to_decide": None,
+    }
+
+
+def _by_tag(test: int, spice: str) -> list[dict[str, Any]]:
+    lines = []
+    for tag, values in (("theme", THEMES), ("age", AGES)):
+        for at, value in enumerate(values):
+            for name in METHODS:
+                shifted = min(0.98, max(0.02, RIGHT[name] + (at - 2) * 0.03))
+                lines.append(
+                    {
+                        "tag": tag,
+                        "value": value + spice,
+                        "method": name,
+                        "estimate": _estimate(shifted, test // len(values)),
+                    }
+                )
+    return lines
+
+
+def _cost(name: str) -> dict[str, Any]:
+    price = (PROMPT_TOKENS[name] * 0.15 + 50 * 0.6) / 1e6
+    return {
+        "prompt_tokens": PROMPT_TOKENS[name] + 16.4,
+        "cached_tokens": CACHED_TOKENS[name] + 0.0,
+        "answer_tokens": 49.2 if name != "baseline" else 0.0,
+        "seconds": SECONDS[name],
+        "price": price if name != "baseline" else 0.0,
+    }
+
+
+def _ids(rows: list[Made], side: str) -> list[str]:
+    return [row.id for row in rows if row.side == side]
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,76 @@
+"""The shape of the project: which module may import which, what loads at start, what the map names."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "etude"
+ORDER = (
+    "errors types files contract task formats dataset starter text privacy splits stats metrics render models "
+    "assistant evaluate train methods runs compare report cli"
+).split()
+"""Each may import only from the left. `report` reads run folders; `compare` writes them and asks for it."""
+UPWARDS = {("compare", "report"), ("starter", "text")}
+"""Named exceptions: none but these."""
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def unit(path: Path) -> str:
+    """The top-level module or package that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level modules of etude that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {name.split(".")[1] for name in names if name.startswith("etude.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_from_its_left(path: Path) -> None:
+    own = unit(path)
+    if own in ("__init__", "__main__"):
+        return
+    assert own in ORDER, f"{own} has no place in the order of imports"
+    for other in imported(path) - {own}:
+        allowed = ORDER.index(other) < ORDER.index(own) or (own, other) in UPWARDS
+        assert allowed, f"{path.name} imports {other}, which stands to the right of {own}"
+
+
+def test_help_and_import_load_neither_torch_nor_the_statistics() -> None:
+    code = (
+        "import sys, etude, etude.cli\n"
+        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'numpy', 'rich'} & set(sys.modules)\n"
+        "sys.exit(','.join(sorted(heavy)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"loaded at start: {result.stderr}"
+
+
+def test_the_map_in_the_readme_names_every_module() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = text[text.index("## The map") :]
+    missing = [
+        str(path.relative_to(SOURCE))
+        for path in MODULES
+        if path.name != "__init__.py" and f"{path.name} " not in listed
+    ]
+    assert not missing, f"the README's map does not name {missing}"
+
+
+def test_no_file_of_ours_unpickles_or_runs_remote_code() -> None:
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert "import pickle" not in text
+        assert "trust_remote_code=True" not in text
+        assert "torch.load(" not in text

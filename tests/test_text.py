@@ -1,0 +1,137 @@
+"""Near-duplicates are exactly those that comparing every pair finds."""
+
+from __future__ import annotations
+
+import csv
+import random
+import time
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import data_folder
+from etude.text import (
+    clusters,
+    jaccard,
+    near_duplicate_clusters,
+    near_duplicates,
+    near_matches,
+    normalise,
+    shingles,
+)
+
+# Few letters and edited copies: near-duplicates of every degree are common.
+WORDS = st.lists(st.sampled_from(["ab", "abc", "b", "Ca", "é", "ß", "漢字", "!"]), max_size=9).map(" ".join)
+TEXTS = st.lists(WORDS | st.text(max_size=12), max_size=14)
+THRESHOLDS = st.sampled_from([0.2, 0.5, 0.55, 0.7, 0.8, 0.9, 1.0])
+
+
+def brute_force(texts: list[str], threshold: float) -> list[tuple[int, int, float]]:
+    sets = [shingles(text) for text in texts]
+    pairs = [(i, j, jaccard(sets[i], sets[j])) for i, j in combinations(range(len(texts)), 2)]
+    return [pair for pair in pairs if pair[2] >= threshold]
+
+
+def edited_copies(seed: int, n: int) -> list[str]:
+    """Sentences of which every second is a copy of an earlier one with a few letters changed."""
+    draw = random.Random(seed)
+    texts: list[str] = []
+    for _ in range(n):
+        if texts and draw.random() < 0.5:
+            letters = list(draw.choice(texts))
+            for _ in range(draw.randrange(4)):
+                letters[draw.randrange(len(letters))] = draw.choice("abcdef ")
+            texts.append("".join(letters))
+        else:
+            texts.append("".join(draw.choice("abcdefgh ") for _ in range(draw.randrange(1, 90))))
+    return texts
+
+
+def test_normalising_takes_out_case_and_punctuation() -> None:
+    assert normalise("  Hello,   WORLD -- straße! ") == "hello world strasse"
+    assert normalise("?!") == ""
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
+
+
+def test_a_short_text_is_one_shingle() -> None:
+    assert shingles("Abc") == {"abc"}
+    assert shingles("abcdef") == {"abcde", "bcdef"}
+    assert shingles("!") == {""}
+
+
+@given(TEXTS, THRESHOLDS)
+def test_pairs_are_those_of_brute_force(texts: list[str], threshold: float) -> None:
+    assert near_duplicates(texts, threshold) == brute_force(texts, threshold)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("threshold", [0.3, 0.6, 0.8])
+def test_pairs_among_edited_copies_are_those_of_brute_force(seed: int, threshold: float) -> None:
+    texts = edited_copies(seed, 150)
+    expected = brute_force(texts, threshold)
+    assert expected
+    assert near_duplicates(texts, threshold) == expected
+
+
+@given(TEXTS, THRESHOLDS)
+def test_clusters_are_the_components_of_the_pairs(texts: list[str], threshold: float) -> None:
+    pairs = near_duplicates(texts, threshold)
+    assert near_duplicate_clusters(texts, threshold) == clusters(len(texts), pairs)
+
+
+@given(TEXTS, TEXTS, THRESHOLDS)
+def test_matches_are_the_nearest_of_brute_force(
+    texts: list[str], others: list[str], threshold: float
+) -> None:
+    expected = []
+    for position, text in enumerate(texts):
+        alike = [jaccard(shingles(text), shingles(other)) for other in others]
+        if alike and max(alike) >= threshold:
+            expected.append((position, alike.index(max(alike)), max(alike)))
+    assert near_matches(texts, others, threshold) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
+def test_clusters_partition_and_follow_every_link(links: list[tuple[int, int]]) -> None:
+    groups = clusters(10, links)
+    of = {member: number for number, group in enumerate(groups) for member in group}
+    assert sorted(member for group in groups for member in group) == list(range(10))
+    assert all(of[first] == of[second] for first, second in links)
+    assert len(groups) >= 10 - len(links)
+
+
+def test_a_threshold_outside_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Jaccard similarity above 0 .* not 0"):
+        near_duplicates(["a"], 0)
+
+
+def test_a_template_filled_in_thousands_of_times_is_one_cluster_quickly() -> None:
+    texts = [f"Where is my order number {number:05d}, please tell me now" for number in range(5000)]
+    started = time.perf_counter()
+    assert near_duplicate_clusters(texts) == [tuple(range(5000))]
+    assert time.perf_counter() - started < 10
+
+
+@pytest.mark.data
+def test_banking77_has_the_near_duplicates_known_of_it() -> None:
+    folder = data_folder("banking77")
+    with (folder / "train.csv").open(encoding="utf-8", newline="") as file:
+        train = [row["text"] for row in csv.DictReader(file)]
+    with (folder / "test.csv").open(encoding="utf-8", newline="") as file:
+        test = [row["text"] for row in csv.DictReader(file)]
+    assert len(train) - len({normalise(text) for text in train}) == 31
+    known = {normalise(text) for text in train}
+    assert sum(normalise(text) in known for text in test) == 25
+    started = time.perf_counter()
+    pairs = near_duplicates(train + test)
+    assert time.perf_counter() - started < 20
+    across = [(i, j - len(train)) for i, j, _ in pairs if i < len(train) <= j]
+    assert len({j for _, j in across}) == 151
+    assert len({i for i, _ in across}) == 168
+    assert {row for row, *_ in near_matches(train, test)} == {i for i, _ in across}

@@ -1,0 +1,640 @@
+"""Training is right: gradients, losses, adapters and continuations against oracles, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from etude.errors import InputError, ModelError, RunError
+from etude.train import TokenRow, TrainConfig, auto_config, load_adapter, make_batches, train
+from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
+from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint, write_aside
+from etude.train.lora import AdapterSettings, adapted, fold, inject, remove, save_adapter
+from etude.train.loss import check_head, summed_loss
+from etude.train.speed import estimate_speed
+from etude.train.step import accumulate, dev_loss, learning_rate
+
+VOCABULARY = 96
+SETTINGS = AdapterSettings(rank=4, alpha=8.0)
+CONFIG = TrainConfig(rank=4, alpha=8.0, learning_rate=1e-2, epochs=2, rows_per_step=4, micro_tokens=40)
+ADAPTER = "adapter_model.safetensors"
+# peft 0.21 asks transformers 5.24 for a property under its old name.
+peft_warns = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+def tiny_model(dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LlamaForCausalLM(LlamaConfig(**(shape | settings))).to(dtype).eval()
+
+
+def token_rows(number: int, seed: int = 0) -> list[TokenRow]:
+    """Rows whose answer repeats the question: something to learn."""
+    draw = random.Random(seed)
+    rows = []
+    for i in range(number):
+        question = tuple(draw.randrange(3, VOCABULARY) for _ in range(draw.randrange(1, 9)))
+        ids = (*question, 1, *question, 2)
+        trained = (False,) * (len(question) + 1) + (True,) * (len(question) + 1)
+        rows.append(TokenRow(f"{seed}-{i}", ids, trained))
+    return rows
+
+
+def shaken(adapters: Sequence[Any]) -> None:
+    """Gives B values other than zero, so that A has a gradient too."""
+    generator = torch.Generator().manual_seed(1)
+    for adapter in adapters:
+        adapter.b.data.normal_(std=0.2, generator=generator)
+
+
+def ignore(news: Mapping[str, Any]) -> None:
+    """A log that nobody reads."""
+
+
+def snapshot(module: nn.Module) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in module.state_dict().items()}
+
+
+def run(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore, **changes: Any) -> bytes:
+    """One training run in `folder`; the bytes of its adapter."""
+    from dataclasses import replace
+
+    every = changes.pop("checkpoint_seconds", 30.0)
+    train(
+        tiny_model(),
+        token_rows(18),
+        token_rows(6, seed=1),
+        replace(CONFIG, **changes),
+        checkpoint=folder / "checkpoint",
+        adapter=folder / "adapter",
+        log=log,
+        checkpoint_seconds=every,
+    )
+    return (folder / "adapter" / ADAPTER).read_bytes()
+
+
+# Batches
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 5), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_an_epoch_holds_every_row_once_in_an_order_fixed_by_seed_and_epoch(
+    number: int, size: int, seed: int, epoch: int
+) -> None:
+    rows = token_rows(number)
+    batches = make_batches(rows, size, seed, epoch)
+    assert sorted(row.id for batch in batches for row in batch) == sorted(row.id for row in rows)
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert batches == make_batches(rows, size, seed, epoch)
+
+
+def test_epochs_differ_in_order() -> None:
+    rows = token_rows(30)
+    assert make_batches(rows, 8, 0, 1) != make_batches(rows, 8, 0, 2)
+
+
+def cost(parts: Sequence[Sequence[TokenRow]]) -> int:
+    return sum(len(part) * max(len(row.ids) for row in part) + MICRO_BATCH_COST for part in parts)
+
+
+def contiguous_splits(rows: Sequence[TokenRow]) -> list[list[Sequence[TokenRow]]]:
+    if not rows:
+        return [[]]
+    return [[rows[:k], *rest] for k in range(1, len(rows) + 1) for rest in contiguous_splits(rows[k:])]
+
+
+@given(st.lists(st.integers(2, 300), min_size=1, max_size=8), st.integers(50, 700))
+@settings(max_examples=50, deadline=None)
+def test_micro_batches_are_the_cheapest_that_fit(lengths: list[int], limit: int) -> None:
+    rows = [TokenRow(str(i), (3,) * n, (False,) + (True,) * (n - 1)) for i, n in enumerate(lengths)]
+    parts = split_micro(rows, limit)
+    assert sorted(row.id for part in parts for row in part) == sorted(row.id for row in rows)
+
+    def fits(split: Sequence[Sequence[TokenRow]]) -> bool:
+        return all(len(part) == 1 or len(part) * len(part[0].ids) <= limit for part in split)
+
+    ordered = sorted(rows, key=lambda row: -len(row.ids))
+    assert fits(parts)
+    assert cost(parts) == min(cost(split) for split in contiguous_splits(ordered) if fits(split))
+
+
+def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
+    rows = [
+        *token_rows(2),
+        TokenRow("mute", (5, 6, 7), (True, False, False)),
+        TokenRow("long", (5,) * 50, (False,) + (True,) * 49),
+        TokenRow("torn", (5, 6), (False,)),
+    ]
+    config = TrainConfig(max_tokens=40)
+    with pytest.raises(InputError) as caught:
+        train(tiny_model(), rows, token_rows(2), config, checkpoint=tmp_path, adapter=tmp_path, log=ignore)
+    assert {fault.where for fault in caught.value.faults} == {"row mute", "row long", "row torn"}
+    assert all(fault.remedy for fault in caught.value.faults)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_rows_is_an_input_error(tmp_path: Path) -> None:
+    for rows, dev in (([], token_rows(2)), (token_rows(2), [])):
+        with pytest.raises(InputError):
+            train(tiny_model(), rows, dev, CONFIG, checkpoint=tmp_path, adapter=tmp_path, log=ignore)
+
+
+# Loss and gradients
+
+
+def plain_loss(module: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
+    """The oracle: row by row, full logits, no padding."""
+    total = torch.zeros((), dtype=torch.float64)
+    for row in rows:
+        logits = module(input_ids=torch.tensor([row.ids])).logits[0, :-1].double()
+        losses = nn.functional.cross_entropy(logits, torch.tensor(row.ids[1:]), reduction="none")
+        total = total + losses[torch.tensor(row.trained[1:])].sum()
+    return total / sum(row.num_trained for row in rows)
+
+
+@pytest.mark.parametrize("chunk", [1, 7 * VOCABULARY, 2**24])
+def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etude.train.loss.CHUNK_LOGITS", chunk)
+    module, rows = tiny_model(torch.float64), token_rows(8)
+    with adapted(module, SETTINGS) as adapters:
+        shaken(adapters)
+        weights = [each for adapter in adapters for each in (adapter.a, adapter.b)]
+        expected = plain_loss(module, rows)
+        wanted = torch.autograd.grad(expected, weights)
+        loss = accumulate(module, rows, 10_000)
+        assert loss == pytest.approx(expected.item(), rel=1e-12)
+        for each, grad in zip(weights, wanted, strict=True):
+            torch.testing.assert_close(each.grad, grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("micro_tokens", [1, 20, 40, 10_000])
+def test_any_micro_batches_give_the_same_gradient(micro_tokens: int) -> None:
+    module, rows = tiny_model(torch.float64), token_rows(8)
+
+    def gradient(limit: int) -> torch.Tensor:
+        with adapted(module, SETTINGS) as adapters:
+            shaken(adapters)
+            accumulate(module, rows, limit)
+            return torch.cat(
+                [each.grad.flatten() for each in nn.ModuleList(adapters).parameters() if each.requires_grad]
+            )
+
+    whole, split = gradient(10_000), gradient(micro_tokens)
+    assert torch.linalg.vector_norm(whole - split) <= 1e-10 * torch.linalg.vector_norm(whole)
+
+
+def test_dev_loss_is_weighted_by_tokens() -> None:
+    module, rows = tiny_model(torch.float64), token_rows(9)
+    with torch.no_grad():
+        expected = float(plain_loss(module, rows))
+    assert dev_loss(module, rows, 40) == pytest.approx(expected, rel=1e-12)
+
+
+def test_padding_does_not_reach_a_real_token() -> None:
+    module = tiny_model(torch.float64)
+    short, long = token_rows(1)[0], TokenRow("long", (4,) * 40, (False,) + (True,) * 39)
+    with torch.no_grad():
+        alone = summed_loss(module, collate([short], module.device))
+        both = summed_loss(module, collate([short, long], module.device))
+        other = summed_loss(module, collate([long], module.device))
+    assert float(alone + other) == pytest.approx(float(both), rel=1e-12)
+
+
+def test_a_model_that_changes_its_logits_is_refused() -> None:
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    config = GraniteConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        logits_scaling=8.0,
+    )
+    with pytest.raises(ModelError, match="Granite"):
+        check_head(GraniteForCausalLM(config))
+
+
+# Adapters
+
+
+def test_folding_rounds_once() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(24, 32, generator=generator).bfloat16()
+    a, b = torch.randn(4, 32, generator=generator), torch.randn(24, 4, generator=generator)
+    exact = weight.double() + 2.0 * b.bfloat16().double() @ a.bfloat16().double()
+    folded = fold(weight, a, b, 2.0)
+    assert folded.dtype == torch.bfloat16
+    assert torch.all((folded.double() - exact).abs() <= exact.abs() * 2**-8 + 1e-6)
+
+
+def test_a_fresh_adapter_changes_nothing() -> None:
+    module = tiny_model()
+    ids = torch.arange(3, 20)[None]
+    before = module(input_ids=ids).logits
+    with adapted(module, SETTINGS):
+        assert torch.equal(module(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_base_is_as_it_was_afterwards(fails: bool) -> None:
+    module = tiny_model()
+    module.lm_head.weight.requires_grad_(False)
+    module.model.layers[0].train()
+    parts = dict(module.named_modules())
+    flags = {name: each.requires_grad for name, each in module.named_parameters()}
+    modes = {name: part.training for name, part in parts.items()}
+    weights = snapshot(module)
+    try:
+        with adapted(module, SETTINGS) as adapters:
+            shaken(adapters)
+            accumulate(module.train(), token_rows(4), 100)
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert fails
+    after = dict(module.named_modules())
+    assert after.keys() == parts.keys()
+    assert all(after[name] is part for name, part in parts.items())
+    assert {name: each.requires_grad for name, each in module.named_parameters()} == flags
+    assert {name: part.training for name, part in after.items()} == modes
+    assert snapshot(module) == weights
+    assert all(each.grad is None for each in module.parameters())
+
+
+def test_targets_choose_layers_and_unknown_ones_are_named() -> None:
+    module = tiny_model()
+    adapters = inject(module, SETTINGS, ["q_proj", "down_proj"])
+    assert {adapter.name.split(".")[-1] for adapter in adapters} == {"q_proj", "down_proj"}
+    remove(module, adapters)
+    with pytest.raises(ModelError, match=r"qq_proj.*q_proj"):
+        inject(module, SETTINGS, ["qq_proj"])
+    assert not any(adapter.name.endswith("lm_head") for adapter in inject(module, SETTINGS))
+
+
+def peft_model(folder: Path, trainable: bool = False) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(tiny_model(), folder, is_trainable=trainable)
+
+
+@peft_warns
+@pytest.mark.parametrize("rslora", [False, True])
+def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path, rslora: bool) -> None:
+    module, rows = tiny_model(), token_rows(6)
+    ids = torch.arange(3, 40)[None]
+    with adapted(module, AdapterSettings(4, 8.0, rslora=rslora)) as adapters:
+        shaken(adapters)
+        save_adapter(adapters, tmp_path)
+        with torch.no_grad():
+            ours = module(input_ids=ids).logits
+        accumulate(module, rows, 10_000)
+    theirs = peft_model(tmp_path, trainable=True)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=1e-5, atol=1e-5)
+    plain_loss(theirs, rows).backward()
+    found = dict(theirs.named_parameters())
+    for adapter in adapters:
+        for side, weight in (("A", adapter.a), ("B", adapter.b)):
+            grad = found[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
+            assert grad is not None
+            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)
+
+
+@peft_warns
+def test_an_adapter_of_peft_is_read_back(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    theirs = get_peft_model(tiny_model(), LoraConfig(r=3, lora_alpha=5, target_modules=["v_proj", "up_proj"]))
+    for name, each in theirs.named_parameters():
+        if "lora_B" in name:
+            each.data.normal_(std=0.2)
+    theirs.save_pretrained(tmp_path)
+    module, ids = tiny_model(), torch.arange(3, 40)[None]
+    load_adapter(module, tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            module(input_ids=ids).logits, theirs.eval()(input_ids=ids).logits, rtol=1e-5, atol=1e-5
+        )
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with adapted(tiny_model(), SETTINGS, seed=3) as adapters:
+            save_adapter(adapters, tmp_path / name, "base")
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
+    ]
+    assert files[0] == files[1]
+    assert set(files[0]) == {"adapter_config.json", ADAPTER}
+
+
+@pytest.mark.parametrize("damage", ["absent", "not json", "cut", "other shape"])
+def test_an_unfit_adapter_folder_is_a_model_error(tmp_path: Path, damage: str) -> None:
+    module = tiny_model()
+    with adapted(tiny_model(hidden_size=64) if damage == "other shape" else module, SETTINGS) as adapters:
+        save_adapter(adapters, tmp_path)
+    if damage == "absent":
+        (tmp_path / "adapter_config.json").unlink()
+    elif damage == "not json":
+        (tmp_path / "adapter_config.json").write_text("{")
+    elif damage == "cut":
+        (tmp_path / ADAPTER).write_bytes((tmp_path / ADAPTER).read_bytes()[:100])
+    parts = dict(module.named_modules())
+    with pytest.raises(ModelError):
+        load_adapter(module, tmp_path)
+    assert all(part is parts[name] for name, part in module.named_modules())
+
+
+def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() -> None:
+    module, ids = tiny_model(torch.float64), torch.arange(3, 40)[None]
+    with adapted(module, AdapterSettings(4, 8.0, dropout=0.5)) as adapters, torch.no_grad():
+        shaken(adapters)
+        answers = module.eval()(input_ids=ids).logits
+        module.train()
+        assert not torch.equal(module(input_ids=ids).logits, module(input_ids=ids).logits)
+        module.eval()
+    with adapted(module, SETTINGS) as adapters, torch.no_grad():
+        shaken(adapters)
+        torch.testing.assert_close(module(input_ids=ids).logits, answers)
+
+
+# The loop
+
+
+def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
+    module, rows, news = tiny_model(), token_rows(18), list[Mapping[str, Any]]()
+    config = TrainConfig(rank=4, alpha=8.0, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
+    weights = snapshot(module)
+    result = train(
+        module, rows, rows, config, checkpoint=tmp_path / "c", adapter=tmp_path / "a", log=news.append
+    )
+    assert snapshot(module) == weights
+    assert min(result.dev_losses) < 0.8 * result.dev_losses[0]
+    assert result.best_epoch == result.dev_losses.index(min(result.dev_losses))
+    assert (result.steps, result.rows) == (40, 144)
+    assert result.tokens == 8 * sum(len(row.ids) for row in rows)
+    assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
+    assert json.loads(json.dumps(news)) == news
+    load_adapter(module, tmp_path / "a")
+    assert dev_loss(module, rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
+
+
+def test_a_run_that_makes_it_worse_keeps_the_base(tmp_path: Path) -> None:
+    """Every trained row answers with one token, every dev row with another."""
+
+    def answering(token: int) -> list[TokenRow]:
+        return [TokenRow(str(n), (n, 1, token), (False, False, True)) for n in range(3, 15)]
+
+    config = TrainConfig(rank=4, learning_rate=0.1, epochs=5, rows_per_step=4, patience=2)
+    module = tiny_model()
+    paths = {"checkpoint": tmp_path / "c", "adapter": tmp_path / "a"}
+    rows, dev = answering(50), answering(60)
+    result = train(module, rows, dev, config, log=ignore, **paths)
+    assert result.best_epoch == 0
+    assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
+    ids = torch.arange(3, 20)[None]
+    before = module(input_ids=ids).logits
+    load_adapter(module, tmp_path / "a")
+    assert torch.equal(module(input_ids=ids).logits, before)
+
+
+def test_on_eval_sees_the_adapted_model_and_joins_the_news(tmp_path: Path) -> None:
+    module, news, seen = tiny_model(), list[Mapping[str, Any]](), list[bool]()
+
+    def on_eval() -> dict[str, Any]:
+        seen.append(module.training)
+        return {"right": len(seen)}
+
+    paths = {"checkpoint": tmp_path / "c", "adapter": tmp_path / "a"}
+    train(module, token_rows(8), token_rows(4), CONFIG, log=news.append, on_eval=on_eval, **paths)
+    assert [line["right"] for line in news if "dev_loss" in line] == [1, 2, 3]
+    assert not any(seen)
+
+
+def test_a_loss_that_is_no_number_names_the_rows(tmp_path: Path) -> None:
+    module = tiny_model()
+    module.model.embed_tokens.weight.data[95] = float("nan")
+    rows = [*token_rows(3), TokenRow("poisoned", (95, 4, 5), (False, True, True))]
+    clean = [row for row in token_rows(20, seed=2) if 95 not in row.ids]
+    with pytest.raises(ModelError, match="poisoned"):
+        train(module, rows, clean, CONFIG, checkpoint=tmp_path / "c", adapter=tmp_path / "a", log=ignore)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_caller_keeps_its_random_state(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    run(tmp_path, dropout=0.1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_learning_rate_rises_then_falls_to_zero(schedule: Any) -> None:
+    config = TrainConfig(learning_rate=1.0, schedule=schedule, warmup=0.1)
+    rates = [learning_rate(config, step, 100) for step in range(101)]
+    peak = rates.index(max(rates))
+    assert max(rates) == 1.0
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 0 < rates[0] < 0.2
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+
+
+def test_speed_is_estimated_and_leaves_no_trace() -> None:
+    module, rows = tiny_model(), token_rows(20)
+    parts, weights = dict(module.named_modules()), snapshot(module)
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    alone = estimate_speed(module, rows, CONFIG)
+    assert 0 < alone < 60
+    assert estimate_speed(module, rows[:1], CONFIG, rows[:3]) > 0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert snapshot(module) == weights
+    assert all(part is parts[name] for name, part in module.named_modules())
+    assert all(each.requires_grad for each in module.parameters())
+    assert not module.training
+
+
+# Continuing after a kill
+
+
+class StopError(Exception):
+    """Stands for a kill at a step."""
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("steps", [(1,), (4, 5), (5, 5, 6, 9), (10,), (0,)])
+def test_an_interrupted_run_ends_with_the_same_bytes(
+    tmp_path: Path, steps: tuple[int, ...], dropout: float
+) -> None:
+    """CONFIG has 5 steps an epoch; 0 stops at the first dev loss. Every second stop lost its last steps."""
+    expected = run(tmp_path / "whole", dropout=dropout)
+    for number, stop in enumerate(steps):
+
+        def log(news: Mapping[str, Any], stop: int = stop) -> None:
+            if news.get("step", 0) == stop:
+                raise StopError
+
+        with pytest.raises(StopError):
+            run(tmp_path / "cut", log, dropout=dropout, checkpoint_seconds=0.0 if number % 2 == 0 else 30.0)
+    assert run(tmp_path / "cut", dropout=dropout) == expected
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    expected = run(tmp_path)
+    news: list[Mapping[str, Any]] = []
+    assert run(tmp_path, news.append) == expected
+    assert news == [{"resumed_at_step": 10}]
+
+
+def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    expected = run(tmp_path / "whole")
+    script = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import test_train as t\n"
+        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.2), checkpoint_seconds=0.0)"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = load_checkpoint(tmp_path / "cut" / "checkpoint")
+        if found and found[1]["progress"]["step"] >= 3:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert found
+    assert 3 <= found[1]["progress"]["step"] < 10
+    assert run(tmp_path / "cut") == expected
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(RunError, match="Remove the folder"):
+        run(tmp_path, learning_rate=2e-2)
+
+
+def test_an_unreadable_checkpoint_is_a_run_error(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / FILE).write_bytes(b"half")
+    with pytest.raises(RunError, match="no readable checkpoint"):
+        run(tmp_path)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import torch
+from etude.train.checkpoint import save_checkpoint
+save_checkpoint(Path(sys.argv[1]), {"weights": torch.ones(10)}, {"step": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    save_checkpoint(Path(sys.argv[1]), {"weights": torch.ones(10_000)}, {"step": 2})
+except OSError:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
+def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], check=False)
+    assert done.returncode == 7
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert found[1] == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_training_goes_on_when_a_checkpoint_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(tmp_path / "whole")
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    news: list[Mapping[str, Any]] = []
+    monkeypatch.setattr("etude.train.checkpoint.write_aside", full)
+    assert run(tmp_path / "full", news.append, checkpoint_seconds=0.0) == expected
+    assert any("No space left" in line.get("warning", "") for line in news)
+
+
+def test_an_adapter_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> None:
+    (tmp_path / "adapter").write_text("a file in the way")
+    with pytest.raises(RunError, match="cannot be written"):
+        run(tmp_path)
+
+
+def test_checkpoints_hold_exact_tensors_and_facts(tmp_path: Path) -> None:
+    tensors = {"one": torch.randn(5), "two": torch.tensor(3.0)}
+    save_checkpoint(tmp_path, tensors, {"loss": 0.1 + 0.2, "list": [1, 2]})
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert all(torch.equal(found[0][name], tensor) for name, tensor in tensors.items())
+    assert found[1] == {"loss": 0.1 + 0.2, "list": [1, 2]}
+    assert load_checkpoint(tmp_path / "none") is None
+
+
+def test_write_aside_replaces_whole_files(tmp_path: Path) -> None:
+    write_aside(tmp_path / "file", b"one")
+    write_aside(tmp_path / "file", b"two")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"two")]
+
+
+# Settings
+
+
+@given(st.integers(1, 200_000), st.floats(5, 2000), st.integers(10**6, 10**10))
+@settings(max_examples=50, deadline=None)
+def test_automatic_settings_have_reasons_and_are_sane(rows: int, tokens: float, parameters: int) -> None:
+    config = auto_config(rows, tokens, parameters)
+    assert set(config.reasons) == {"rank", "alpha", "learning_rate", "epochs", "rows_per_step"}
+    assert all(reason for reason in config.reasons.values())
+    assert 4 <= config.rank <= 64
+    assert 1e-5 <= config.learning_rate <= 5e-3
+    assert 1 <= config.epochs <= 10
+    assert 1 <= config.rows_per_step <= 64
+
+
+def test_settings_of_the_user_win_and_are_said() -> None:
+    config = auto_config(500, 100, 135_000_000, {"rank": 4, "learning_rate": "3e-4", "targets": ["q_proj"]})
+    assert (config.rank, config.alpha, config.learning_rate) == (4, 8.0, 3e-4)
+    assert config.targets == ("q_proj",)
+    assert config.reasons["rank"] == config.reasons["targets"] == "set by the user"
+
+
+def test_wrong_settings_are_refused_all_at_once() -> None:
+    wrong = {"rnak": 4, "epochs": 0, "dropout": 1.5, "betas": 3, "seed": "one", "rslora": 1, "targets": "q"}
+    with pytest.raises(InputError) as caught:
+        auto_config(500, 100, 135_000_000, wrong)
+    assert len(caught.value.faults) == len(wrong)
+    assert "rank" in caught.value.faults[0].remedy
