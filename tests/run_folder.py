@@ -30,6 +30,7 @@ STATUS = {name: "worse" for name in METHODS} | {"fine_tune": "good enough"}
 
 THEMES = ("space", "friendship", "dragons", "the sea", "detectives", "animals")
 AGES = ("3-5", "6-8", "9-12")
+SEALED = " (sealed words)"
 OPENERS = (
     "Hi! My daughter is {age} and cannot get enough of {theme}. What should we read next?",
     "Looking for a book about {theme} for a class of {age} year olds, please.",
@@ -63,14 +64,17 @@ def write_run_folder(
 ) -> Path:
     """Writes the run folder and returns it.
 
-    `finished` names the methods that have predictions; with fewer than all, there is no verdict
-    and the next method's training log ends in a torn line. `spice` is put into every text that a
-    user could have written. `long_answers` adds that many characters to every answer.
+    Every text of a test row holds SEALED, so that a reader can be shown to leave it out.
+    `finished` names the methods that have predictions; with fewer than all, there is no verdict and
+    the next method's predictions end in a torn line. `spice` is put into every text that a user
+    could have written. `long_answers` adds that many characters to every answer.
     """
     rows = [_row(n, "dev", spice) for n in range(dev)] + [_row(n, "test", spice) for n in range(test)]
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "run.json", _run(dev, test, status, spice))
-    (folder / "task.yaml").write_text("name: luma\nkind: answer\nexamples: examples.jsonl\n", encoding="utf-8")
+    (folder / "task.yaml").write_text(
+        "name: luma\nkind: answer\nexamples: examples.jsonl\n", encoding="utf-8"
+    )
     _write(folder / "split.json", {"train": [], "dev": _ids(rows, "dev"), "test": _ids(rows, "test")})
     _write_lines(folder / "findings.jsonl", _findings(spice))
     for name in finished:
@@ -86,8 +90,9 @@ def _row(number: int, side: str, spice: str) -> Made:
     rng = random.Random(f"{side}{number}")
     theme, ages = rng.choice(THEMES), rng.choice(AGES)
     words = rng.choice(OPENERS).format(theme=theme, age=ages.split("-")[0])
+    end = spice + (SEALED if side == "test" else "")
     return Made(
-        f"{side}-{number:04d}", side, words + spice, _answer(rng, theme, ages, "") + spice, theme + spice, ages
+        f"{side}-{number:04d}", side, words + end, _answer(rng, theme, ages, "") + end, theme + spice, ages
     )
 
 
@@ -120,11 +125,13 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
         "input": row.input,
         "expected": row.expected,
         "references": [],
-        "answer": text + (spice if not right else "") + "long " * (long_answers // 5),
+        "answer": text
+        + ("" if right else spice + (SEALED if row.side == "test" else ""))
+        + "long " * (long_answers // 5),
         "value": None,
         "score": float(right),
         "form": not failures,
-        "check": float(right or not failures and draw < RIGHT[name] + 0.1),
+        "check": float(right or (not failures and draw < RIGHT[name] + 0.1)),
         "others": {"chrf": round(0.5 + rng.random() / 2, 3)},
         "failures": failures,
         "confidence": None,
@@ -154,7 +161,9 @@ def _method(name: str, spice: str) -> dict[str, Any]:
     return {
         "name": name,
         "label": LABELS[name] + spice,
-        "fit_seconds": {"baseline": 1.4, "clear_prompt": 96.0, "few_shot": 171.0, "fine_tune": 412.5}.get(name, 0.0),
+        "fit_seconds": {"baseline": 1.4, "clear_prompt": 96.0, "few_shot": 171.0, "fine_tune": 412.5}.get(
+            name, 0.0
+        ),
         "candidates": _candidates(name, spice),
         "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
         "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
@@ -214,7 +223,12 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "packages": {"torch": "2.8.0", "transformers": "5.24.0"},
         "machine": {"cpu": "made-up CPU" + spice, "cores": 2, "memory_gb": 8.0},
         "seed": 0,
-        "fingerprints": {name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")},
+        "model": "smollm2-135m-instruct",
+        "prompt_model": None,
+        "methods": list(METHODS),
+        "fingerprints": {
+            name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")
+        },
         "metric": {"name": "passes", "label": "answers that pass the contract and the check"},
         "unit": "row",
         "margin": 0.02,
@@ -234,7 +248,11 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "test_rows": test,
             "train_rows": 1680,
         },
-        "decided": {"untuned": "few_shot", "tuned": "fine_tune"},
+        "decided": {
+            "untuned": "few_shot",
+            "tuned": "fine_tune",
+            "reasons": ["few_shot is best on dev, more than one standard error ahead." + spice],
+        },
         "openings": 2,
         "notes": ["documents: not used yet, retrieval is not among the methods of this version." + spice],
         "findings": _findings(spice),

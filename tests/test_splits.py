@@ -86,7 +86,7 @@ DATASETS = st.builds(
     labels=st.sampled_from([1, 3, 12]),
 )
 KINDS = st.sampled_from(["classify", "answer"])
-SOME = settings(max_examples=25, deadline=None)
+SOME = settings(max_examples=15, deadline=None)
 
 
 @SOME

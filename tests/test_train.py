@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from etude.errors import InputError, ModelError, RunError
-from etude.train import TokenRow, TrainConfig, auto_config, load_adapter, make_batches, train
+from etude.models.adapters import adapted as answering_with
+from etude.train import TokenRow, TrainConfig, auto_config, estimate_speed, make_batches, train
+from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
 from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint, write_aside
 from etude.train.lora import AdapterSettings, adapted, fold, inject, remove, save_adapter
 from etude.train.loss import check_head, summed_loss
-from etude.train.speed import estimate_speed
 from etude.train.step import accumulate, dev_loss, learning_rate
 
 VOCABULARY = 96
@@ -328,23 +330,6 @@ def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path, 
             assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)
 
 
-@peft_warns
-def test_an_adapter_of_peft_is_read_back(tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
-
-    theirs = get_peft_model(tiny_model(), LoraConfig(r=3, lora_alpha=5, target_modules=["v_proj", "up_proj"]))
-    for name, each in theirs.named_parameters():
-        if "lora_B" in name:
-            each.data.normal_(std=0.2)
-    theirs.save_pretrained(tmp_path)
-    module, ids = tiny_model(), torch.arange(3, 40)[None]
-    load_adapter(module, tmp_path)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            module(input_ids=ids).logits, theirs.eval()(input_ids=ids).logits, rtol=1e-5, atol=1e-5
-        )
-
-
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with adapted(tiny_model(), SETTINGS, seed=3) as adapters:
@@ -354,23 +339,6 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     ]
     assert files[0] == files[1]
     assert set(files[0]) == {"adapter_config.json", ADAPTER}
-
-
-@pytest.mark.parametrize("damage", ["absent", "not json", "cut", "other shape"])
-def test_an_unfit_adapter_folder_is_a_model_error(tmp_path: Path, damage: str) -> None:
-    module = tiny_model()
-    with adapted(tiny_model(hidden_size=64) if damage == "other shape" else module, SETTINGS) as adapters:
-        save_adapter(adapters, tmp_path)
-    if damage == "absent":
-        (tmp_path / "adapter_config.json").unlink()
-    elif damage == "not json":
-        (tmp_path / "adapter_config.json").write_text("{")
-    elif damage == "cut":
-        (tmp_path / ADAPTER).write_bytes((tmp_path / ADAPTER).read_bytes()[:100])
-    parts = dict(module.named_modules())
-    with pytest.raises(ModelError):
-        load_adapter(module, tmp_path)
-    assert all(part is parts[name] for name, part in module.named_modules())
 
 
 def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() -> None:
@@ -384,6 +352,40 @@ def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() ->
     with adapted(module, SETTINGS) as adapters, torch.no_grad():
         shaken(adapters)
         torch.testing.assert_close(module(input_ids=ids).logits, answers)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+@pytest.mark.parametrize("limit", [0, 256])
+def test_attention_of_short_rows_equals_the_fused_kernel(
+    heads: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etude.train.attention.SHORT", limit)
+    module, ids = tiny_model(torch.float64, num_key_value_heads=heads), torch.arange(3, 40).view(1, -1)
+    ids = torch.cat([ids, ids.flip(-1)])
+
+    def outcome(attention: Any) -> tuple[torch.Tensor, ...]:
+        with attention, adapted(module, SETTINGS) as adapters:
+            shaken(adapters)
+            output = module(input_ids=ids).logits
+            output.pow(2).sum().backward()
+            return output, *(each.grad for adapter in adapters for each in (adapter.a, adapter.b))
+
+    for ours, theirs in zip(outcome(short_rows(module)), outcome(nullcontext()), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert module.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_trained_model_answers_as_it_was_trained(tmp_path: Path, dtype: torch.dtype) -> None:
+    """The adapter folded in training and the one laid over the base for answering are the same weights."""
+    module, ids = tiny_model(dtype), torch.arange(3, 40)[None]
+    with adapted(module, SETTINGS) as adapters, torch.no_grad():
+        shaken(adapters)
+        save_adapter(adapters, tmp_path)
+        trained = module(input_ids=ids).logits.float()
+    answered = answering_with(module, tmp_path)(input_ids=ids).logits.float()
+    error = torch.linalg.vector_norm(answered - trained) / torch.linalg.vector_norm(trained)
+    assert error <= (1e-6 if dtype == torch.float32 else 2e-2)
 
 
 # The loop
@@ -403,8 +405,8 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert result.tokens == 8 * sum(len(row.ids) for row in rows)
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
-    load_adapter(module, tmp_path / "a")
-    assert dev_loss(module, rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
+    tuned = answering_with(module, tmp_path / "a")
+    assert dev_loss(tuned, rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
 def test_a_run_that_makes_it_worse_keeps_the_base(tmp_path: Path) -> None:
@@ -422,8 +424,8 @@ def test_a_run_that_makes_it_worse_keeps_the_base(tmp_path: Path) -> None:
     assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
     ids = torch.arange(3, 20)[None]
     before = module(input_ids=ids).logits
-    load_adapter(module, tmp_path / "a")
-    assert torch.equal(module(input_ids=ids).logits, before)
+    tuned = answering_with(module, tmp_path / "a")
+    assert torch.equal(tuned(input_ids=ids).logits, before)
 
 
 def test_on_eval_sees_the_adapted_model_and_joins_the_news(tmp_path: Path) -> None:

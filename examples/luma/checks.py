@@ -43,10 +43,11 @@ def why(example: Any, answer: str) -> list[str]:
     book = catalogue().get(titles[0].casefold())
     if book is None:
         return ["no such book"]
+    ages = [span(text) for text in field_values(answer, "Ages")]
     faults = {
         "wrong theme": tag(example, "theme") not in book.themes,
         "wrong age": not covers(book.ages, span(tag(example, "age"))),
-        "ages differ from the catalogue": [span(text) for text in field_values(answer, "Ages")] != [book.ages],
+        "ages differ from the catalogue": ages != [book.ages],
         "note missing": book.scary and not any(field_values(answer, "Gentle note")),
         "note not due": not book.scary and bool(field_values(answer, "Gentle note")),
     }
@@ -55,8 +56,8 @@ def why(example: Any, answer: str) -> list[str]:
 
 def field_values(answer: Any, name: str) -> list[str]:
     """What stands after `name:` on each line that begins with it, in any case."""
-    pattern = rf"^[ \t]*{re.escape(name)}[ \t]*:[ \t]*(.*?)[ \t]*$"
-    return re.findall(pattern, str(answer), flags=re.MULTILINE | re.IGNORECASE)
+    pattern = rf"^[ \t]*{re.escape(name)}[ \t]*:(.*)$"
+    return [text.strip() for text in re.findall(pattern, str(answer), flags=re.MULTILINE | re.IGNORECASE)]
 
 
 def tag(example: Any, name: str) -> str:

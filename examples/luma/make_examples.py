@@ -22,12 +22,19 @@ from typing import Any
 import yaml
 from wording import Asker, Wish
 
+from etude.text import jaccard, shingles
+
 HERE = Path(__file__).parent
 SEED = 20
 AGES = range(3, 13)
 ROWS_TRAIN, ROWS_TEST, ROWS_UNSEEN = 1600, 400, 60
-ASKERS = ["parent"] * 6 + ["grandparent"] * 3 + ["friend"] * 4 + ["child"] * 4 + ["teacher"] * 3 + ["hurried"] * 3
-TWISTS = ["none"] * 6 + ["another age"] * 2 + ["unwanted theme"] * 2
+ASKERS = {"parent": 6, "grandparent": 3, "friend": 4, "child": 4, "teacher": 3, "hurried": 3}
+TWISTS = {"none": 6, "another age": 2, "unwanted theme": 2}
+"""Who asks and what else is mentioned, with how often."""
+BANDS = {"3-4": 4, "5-6": 6, "7-8": 8, "9-10": 10, "11-12": 12}
+"""Names of the age bands, with the oldest age of each."""
+COMMON = {"A", "An", "The", "Two", "Three", "Four", "Every", "Each", "Twins", "School", "Best", "Books"}
+"""First words of a blurb that are no names."""
 TOO_ALIKE = 0.7
 """Of character 5-grams; stricter than the 0.8 from which etude calls two texts near-duplicates."""
 
@@ -139,7 +146,7 @@ def dealt(wishes: list, count: int, rng: Random) -> Iterator[tuple[Wish, Book]]:
 def make_row(wish: Wish, book: Book, asker: Asker, texts: Distinct, rng: Random) -> dict:
     """One row whose request resembles none before."""
     while True:
-        who, twist = rng.choice(ASKERS), rng.choice(TWISTS)
+        who, twist = (rng.choices(list(often), list(often.values()))[0] for often in (ASKERS, TWISTS))
         if who == "hurried" or (who == "teacher" and twist == "another age"):
             twist = "none"
         if who == "child" and wish.ages[0] < 5:
@@ -151,30 +158,25 @@ def make_row(wish: Wish, book: Book, asker: Asker, texts: Distinct, rng: Random)
 
 def answer(wish: Wish, book: Book) -> str:
     """The answer Luma should give: three lines, or four when the book has scary parts."""
-    reasons = [
-        f"You wanted a story about {wish.theme}, and in this one {as_clause(book.blurb)}",
-        f"It is about {wish.theme}: {as_clause(book.blurb)}",
-        f"It is a tale of {wish.theme} in which {as_clause(book.blurb)}",
-    ]
+    clause = as_clause(book.blurb)
+    about = f"A story about {wish.theme} in which" if len(book.title) % 2 else f"It is about {wish.theme}:"
     lines = [
         f"Title: {book.title}",
         f"Ages: {book.youngest}-{book.oldest}",
-        f"Why you might like it: {reasons[len(book.title) % len(reasons)]}",
+        f"Why you might like it: {about} {clause}",
     ]
     return "\n".join(lines + ([f"Gentle note: {book.note}"] if book.note else []))
 
 
 def as_clause(sentence: str) -> str:
     """The sentence as it continues another: a small letter, unless it begins with a name."""
-    common = {"A", "An", "The", "Two", "Three", "Four", "Every", "Each", "Twins", "School", "Somebody", "Best"}
-    first = sentence.split()[0]
-    return sentence[0].lower() + sentence[1:] if first in common | {"When", "Books", "Soldiers"} else sentence
+    return sentence[0].lower() + sentence[1:] if sentence.split()[0] in COMMON else sentence
 
 
 def tags(wish: Wish, book: Book, who: str, twist: str) -> dict[str, str]:
     """By what results are shown apart."""
     young, old = wish.ages
-    band = next(name for name, top in {"3-4": 4, "5-6": 6, "7-8": 8, "9-10": 10, "11-12": 12}.items() if young <= top)
+    band = next(name for name, oldest in BANDS.items() if young <= oldest)
     return {
         "theme": wish.theme,
         "age": str(young) if young == old else f"{young}-{old}",
@@ -193,27 +195,22 @@ class Distinct:
 
     def add(self, text: str) -> bool:
         """Takes the text in, unless it is too much like one taken before; whether it was taken."""
-        plain = re.sub(r"\W+", " ", text.casefold()).strip()
-        grams = frozenset(plain[i : i + 5] for i in range(max(1, len(plain) - 4)))
-        if any(alike(grams, other) >= TOO_ALIKE for other in self.seen):
-            return False
-        self.seen.append(grams)
-        return True
+        grams = shingles(text)
+        alike = any(jaccard(grams, other) >= TOO_ALIKE for other in self.seen if similar_size(grams, other))
+        if not alike:
+            self.seen.append(grams)
+        return not alike
 
 
-def alike(a: frozenset[str], b: frozenset[str]) -> float:
-    """Jaccard similarity; 0 without counting when the sizes alone keep it under the threshold."""
-    if min(len(a), len(b)) < TOO_ALIKE * max(len(a), len(b)):
-        return 0.0
-    shared = len(a & b)
-    return shared / (len(a) + len(b) - shared)
+def similar_size(a: frozenset[str], b: frozenset[str]) -> bool:
+    """Whether the sizes alone leave room for that much likeness."""
+    return min(len(a), len(b)) >= TOO_ALIKE * max(len(a), len(b))
 
 
 def write_rows(rows: list[dict], path: Path, prefix: str) -> None:
     """One JSON object a line, in the order given."""
-    lines = [
-        json.dumps({"id": f"{prefix}-{number:04}", **row}, ensure_ascii=False) for number, row in enumerate(rows, 1)
-    ]
+    numbered = [{"id": f"{prefix}-{number:04}", **row} for number, row in enumerate(rows, 1)]
+    lines = [json.dumps(row, ensure_ascii=False) for row in numbered]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 

@@ -149,7 +149,12 @@ class Contract:
         return validator_for(schema, default=Draft202012Validator)(schema, registry=referencing.Registry())
 
     def _schema_failures(self, value: Any) -> list[str]:
-        return sorted({_schema_kind(error) for error in self._validator.iter_errors(value)})
+        try:
+            return sorted(
+                {kind for error in self._validator.iter_errors(value) for kind in _schema_kinds(error)}
+            )
+        except RecursionError:
+            return ["schema: nested too deep"]
 
     def _form_words(self) -> str:
         if self.labels:
@@ -277,20 +282,20 @@ def _field_failures(found: Mapping[str, str], names: Mapping[str, bool]) -> list
     return missing + empty + ([] if in_order else ["fields out of order"])
 
 
-def _schema_kind(error: Any) -> str:
-    """One kind of schema failure, with the place in the value and never the value itself."""
+def _schema_kinds(error: Any) -> list[str]:
+    """The kinds of one schema failure, with the place in the value and never the value itself."""
     place = _path(error.path) or "the value"
     match error.validator:
         case "required":
             absent = [name for name in error.validator_value if name not in error.instance]
-            return f"schema: missing key: {_path([*error.path, absent[0]])}"
+            return [f"schema: missing key: {_path([*error.path, name])}" for name in absent]
         case "additionalProperties" | "unevaluatedProperties":
-            return f"schema: unknown key in {place}"
+            return [f"schema: unknown key in {place}"]
         case "type":
-            return f"schema: {place} is not of type {error.validator_value}"
+            return [f"schema: {place} is not of type {error.validator_value}"]
         case "enum" | "const":
-            return f"schema: {place} is not an allowed value"
-    return f"schema: {place} breaks {error.validator}"
+            return [f"schema: {place} is not an allowed value"]
+    return [f"schema: {place} breaks {error.validator}"]
 
 
 def _path(parts: Iterable[str | int]) -> str:
@@ -312,15 +317,16 @@ def _references(schema: Any) -> Iterator[str]:
 
 def _resolves(schema: Mapping[str, Any], reference: str) -> bool:
     """Whether a `$ref` of the form #/a/b leads to a place inside the schema; anchors (#name) are trusted."""
-    if not reference.startswith("#"):
-        return False
     place: Any = schema
     for part in reference.split("/")[1:]:
         part = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(place, Mapping) or part not in place:
+        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        elif isinstance(place, Mapping) and part in place:
+            place = place[part]
+        else:
             return False
-        place = place[part]
-    return True
+    return reference.startswith("#")
 
 
 def _quoted(parts: Iterable[str], word: str) -> str:

@@ -21,6 +21,8 @@ from etude.types import Example
 
 FEWEST_ROWS = 20
 """Below this nothing can be compared: the split alone wants 50 test and 30 dev rows."""
+MOST_BROKEN = 0.05
+"""Up to this share of the answers may break the contract; beyond it the two do not belong together."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,19 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
     """Reads the task's examples; returns the task with the rows' system message as instructions.
 
     What was guessed or changed while reading is added to the task's notes. Raises InputError with
-    every fault of the rows: unreadable ones, labels outside the contract, answers that break the
-    contract, system messages that conflict, too few rows.
+    every fault of the rows: unreadable ones, labels outside the contract, system messages that
+    conflict, too few rows, answers that break the contract where over 5% of them do. Up to that
+    share they are named in the notes.
     """
     rows = read_rows(task.examples, task.kind)
-    faults = [*_system_faults(task, rows), *_row_faults(task, rows), *_whole_faults(task, rows)]
-    raise_faults(faults, task.examples.file)
+    broken = _broken_answers(task, rows)
+    faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows)]
+    raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
     instructions = task.instructions or next(filter(None, rows.systems), "")
-    full = replace(task, instructions=instructions, notes=(*task.notes, *rows.notes))
-    return full, Dataset(rows.examples, (_read_sentence(rows),))
+    notes = (*task.notes, *rows.notes, *_note_of(broken))
+    return replace(task, instructions=instructions, notes=notes), Dataset(
+        rows.examples, (_read_sentence(rows),)
+    )
 
 
 def load_test(task: Task) -> Dataset | None:
@@ -96,8 +102,10 @@ def load_test(task: Task) -> Dataset | None:
     if task.test is None:
         return None
     rows = read_rows(task.test, task.kind)
-    raise_faults([*_system_faults(task, rows), *_row_faults(task, rows)], task.test.file)
-    return Dataset(rows.examples, (_read_sentence(rows),))
+    broken = _broken_answers(task, rows)
+    faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
+    raise_faults(faults, task.test.file)
+    return Dataset(rows.examples, (_read_sentence(rows), *rows.notes, *_note_of(broken)))
 
 
 def _read_sentence(rows: Rows) -> str:
@@ -121,20 +129,40 @@ def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
             yield Fault(where, what, shown(system) if system else "none", remedy)
 
 
-def _row_faults(task: Task, rows: Rows) -> Iterator[Fault]:
-    """Rows whose own answer the task does not allow."""
-    if task.contract is None:
-        return
-    labels = task.contract.labels
-    for example in rows.examples:
-        if labels and example.output not in labels:
+def _foreign_labels(task: Task, rows: Rows) -> Iterator[Fault]:
+    """Rows whose label the contract does not list."""
+    labels = task.contract.labels if task.contract else ()
+    for example in rows.examples if labels else ():
+        if example.output not in labels:
             remedy = f"{instead(example.output, labels)}, or add it to labels:"
             yield Fault(example.where, "the label is not in the contract", shown(example.output), remedy)
-            continue
-        failures = task.contract.check(example.output)
-        if failures:
-            what = f"the answer breaks the contract: {'; '.join(failures)}"
-            yield Fault(example.where, what, shown(example.output), "correct the row, or loosen contract:")
+
+
+def _broken_answers(task: Task, rows: Rows) -> list[Fault]:
+    """Rows whose own answer breaks the contract, labels left aside."""
+    if task.contract is None or task.contract.labels:
+        return []
+    found = ((example, task.contract.check(example.output)) for example in rows.examples)
+    return [_broken_fault(example, failures) for example, failures in found if failures]
+
+
+def _broken_fault(example: Example, failures: tuple[str, ...]) -> Fault:
+    what = f"the answer breaks the contract: {'; '.join(failures)}"
+    return Fault(example.where, what, shown(example.output), "correct the row, or loosen contract:")
+
+
+def _too_many(broken: list[Fault], rows: Rows) -> list[Fault]:
+    return broken if len(broken) > MOST_BROKEN * len(rows.examples) else []
+
+
+def _note_of(broken: list[Fault]) -> tuple[str, ...]:
+    places = ", ".join(fault.where for fault in broken[:10])
+    more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
+    return (
+        (f"{len(broken)} answers of the examples break the contract themselves: {places}{more}",)
+        if broken
+        else ()
+    )
 
 
 def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from etude.errors import Fault, InputError
 
+MOST_FAULTS = 50
+"""So many faults of a file are spelled out; the others are counted."""
+_MOST_NAMES = 25
+
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like `word`, None when none is much like it."""
@@ -21,7 +25,10 @@ def instead(word: str, known: Iterable[str]) -> str:
     """What to write in place of an unknown word, as the remedy of a fault."""
     names = list(known)
     close = nearest(word, names)
-    return f"write {close!r}" if close else f"write one of: {', '.join(names)}"
+    if close:
+        return f"write {close!r}"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"write one of: {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError) -> Fault:
@@ -29,10 +36,6 @@ def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError) -> Fault:
     what = "this is UTF-16, not UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
     got = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
     return Fault(where, what, got, "save the file as UTF-8")
-
-
-MOST_FAULTS = 50
-"""So many faults of a file are printed; the others are counted."""
 
 
 def raise_faults(faults: Sequence[Fault], file: Path) -> None:

@@ -146,7 +146,7 @@ def _without_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
         rows=tuple(dataset[row].id for row in sorted(out)),
         message=f"{len(near)} rows are near-duplicates of test rows and {len(grouped)} more share a group "
         "with one. They are left out of train and dev.",
-        remedy="Nothing to do for this comparison; take them out of the examples to silence this",
+        remedy="Nothing to do for this comparison; take them out of the examples to silence this.",
     )
     return [row for row in range(len(dataset)) if row not in out], [finding]
 
@@ -199,7 +199,7 @@ def _conflict(cluster: _Cluster, sides: Sequence[Side], dataset: Dataset) -> Fin
         rows=tuple(dataset[row].id for row in cluster.rows),
         message=f"{cluster.size} rows now belong together that stood in {' and '.join(sides)} before. "
         f"All of them are in {sides[0]}.",
-        remedy="Nothing to do; results from before are not comparable on these rows",
+        remedy="Nothing to do; results from before are not comparable on these rows.",
     )
 
 
@@ -221,7 +221,7 @@ def _template(cluster: _Cluster, side: Side, total: int, dataset: Dataset) -> Fi
         rows=tuple(dataset[row].id for row in cluster.rows),
         message=f"{cluster.size} of {total} rows ({cluster.size / total:.0%}) are one cluster of "
         f"near-duplicates or of one group. All of them are in {side}.",
-        remedy="Check whether they are one template filled in many times, and keep a few of them if so",
+        remedy="Check whether they are one template filled in many times, and keep a few of them if so.",
     )
 
 

@@ -24,6 +24,7 @@ import yaml
 
 from etude.contract import Contract
 from etude.errors import Fault, InputError, shown
+from etude.files import write_text
 from etude.formats import Rows, guess_columns, peek_rows, read_rows
 from etude.task import RowSource
 from etude.text import normalise
@@ -43,7 +44,10 @@ _GROUP_NAME = re.compile(
 )
 _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
-_PLAIN_STEMS = {"train", "training", "data", "examples", "rows", "all", "full", "dataset"}
+_SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
+_PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
+_PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
+_PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
 _WIDTH = 100
 
 
@@ -71,7 +75,7 @@ def start(path: Path, target: Path | None = None) -> StarterResult:
     columns, reasons = _guess_roles(path, cells)
     draft = _Draft(read_rows(columns), target, reasons)
     text = "\n".join(_render(entry) for entry in _entries(draft))
-    target.write_text(text, encoding="utf-8")
+    write_text(target, text)
     return StarterResult(target, text, tuple(draft.guesses()))
 
 
@@ -106,6 +110,11 @@ class _Column:
         return sum(len(value.split()) for value in self.values) / max(len(self.values), 1)
 
     @property
+    def is_headed_by_a_value(self) -> bool:
+        """Whether the name is rather a value: the file has no line of names, and rows are not guessed."""
+        return len(self.name.split()) > 4 or self.name in self.counts
+
+    @property
     def is_text(self) -> bool:
         full = len(self.values) >= 0.9 * self.rows
         return full and self.words >= 3 and len(self.counts) > 0.3 * len(self.values)
@@ -113,7 +122,8 @@ class _Column:
     @property
     def is_label(self) -> bool:
         few = 2 <= len(self.counts) <= len(self.values) / 4
-        return few and self.words <= 4 and len(self.values) >= 0.9 * self.rows
+        named = _SPLIT_NAME.fullmatch(self.name) or _GROUP_NAME.fullmatch(self.name)
+        return few and not named and self.words <= 4 and len(self.values) >= 0.9 * self.rows
 
     @property
     def is_group(self) -> bool:
@@ -173,6 +183,8 @@ def _guess_input_and_output(
             return guess_columns(cells, source).source, "the names of the columns"
         except InputError as error:
             unknown = error
+        if any(column.is_headed_by_a_value for column in profile.values()):
+            raise unknown
     if len(texts) >= 2:
         return _pair_of_texts(path, texts, list(profile))
     if texts and labels:
@@ -265,6 +277,7 @@ class _Draft:
         yield f"contract: {self.contract[1]}"
         if self.broken:
             yield f"contract: {_broken_sentence(self.broken)}"
+        yield from self.rows.notes
 
 
 def _guess_kind(examples: Sequence[Example]) -> tuple[Kind, str]:
@@ -354,17 +367,19 @@ def _json_type(value: Any) -> str:
 def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
     """Names of the lines `Name: text` that 95% of the outputs consist of; none when they do not.
 
-    A name in fewer than 98% of the outputs ends in "?", one in 5% or fewer is no field.
+    Of the outputs that have such lines at all: a name in fewer than 98% ends in "?", one in 5% or
+    fewer is no field.
     """
     found = [list(dict.fromkeys(_FIELD_LINE.findall(output))) for output in outputs]
+    found = [names for names in found if names]
     counts = Counter(name for names in found for name in names)
     places: dict[str, list[int]] = {name: [] for name in counts}
     for names in found:
         for place, name in enumerate(names):
             places[name].append(place)
-    usual = [name for name, count in counts.items() if count > 0.05 * len(outputs)]
+    usual = [name for name, count in counts.items() if count > 0.05 * len(found)]
     usual.sort(key=lambda name: sum(places[name]) / counts[name])
-    fields = tuple(name if counts[name] >= 0.98 * len(outputs) else f"{name}?" for name in usual)
+    fields = tuple(name if counts[name] >= 0.98 * len(found) else f"{name}?" for name in usual)
     if all(name.endswith("?") for name in fields):
         return ()
     contract = Contract(fields=fields)
@@ -403,6 +418,11 @@ def _entries(draft: _Draft) -> Iterator[_Entry]:
         "The model that is prompted and tuned: a name known to Étude, a folder with safetensors, a .gguf "
         "file or a hub id.",
         _yaml({"model": MODEL}),
+    )
+    yield _Entry(
+        "A bigger model for the methods that are not tuned. Without it the verdict says that none was tried.",
+        _yaml({"prompt_model": "../models/bigger.gguf"}),
+        active=False,
     )
     yield from _row_entries(draft)
     yield from _instruction_entries(draft)
@@ -452,27 +472,49 @@ def _instruction_entries(draft: _Draft) -> Iterator[_Entry]:
 
 
 def _instructions(draft: _Draft) -> str:
-    contract, names = draft.contract[0], {name.casefold() for name in draft.columns.input}
+    contract = draft.contract[0]
     match draft.kind[0]:
         case "classify":
-            return f"Classify the message into one of: {', '.join(contract.labels)}."
+            return f"Classify the message into one of:{_label_list(contract.labels)}"
         case "extract":
             keys = ", ".join((contract.json_schema or {}).get("properties", {}))
-            return f"Extract from the text as JSON{': ' + keys if keys else ''}."
+            return f"Extract from the text, as JSON{' with the keys ' + keys if keys else ''}."
         case "rewrite":
-            return f"Rewrite the text. Keep its meaning. {_length_sentence(draft.outputs)}"
-    first = "Follow the instruction." if "instruction" in names else "Answer the question."
-    if not names & {"question", "instruction"}:
-        first = "Answer the message."
-    lines = [f"Write these lines: {_listed(contract.fields)}."] if contract.fields else []
-    optional = [name for name in contract.fields if name.endswith("?")]
-    lines += [f"Leave out {_listed(optional)} where it does not apply."] if optional else []
-    return " ".join([first, *lines, _length_sentence(draft.outputs)]).replace("?", "")
+            first = "Rewrite the text. Keep its meaning."
+        case _:
+            first = _answer_sentence(draft.columns)
+    return " ".join([first, *_field_sentences(contract.fields), *_length_sentences(draft.outputs)])
 
 
-def _length_sentence(outputs: Sequence[str]) -> str:
-    words = round(median(len(output.split()) for output in outputs))
-    return f"Use about {max(words, 1)} word{'s' if words > 1 else ''}."
+def _label_list(labels: Sequence[str]) -> str:
+    """Short lists in a line, long ones a label a line."""
+    line = f" {', '.join(labels)}."
+    return line if len(line) <= _WIDTH else "".join(f"\n- {label}" for label in labels)
+
+
+def _answer_sentence(columns: RowSource) -> str:
+    names = [name.replace("_", " ").lower() for name in columns.input]
+    output = (columns.output or "output").replace("_", " ").lower()
+    given = " and ".join(name for name in names if name not in _PLAIN_INPUTS) or "message"
+    if output not in _PLAIN_OUTPUTS:
+        return f"Read the {given} and write the {output}."
+    return "Follow the instruction." if "instruction" in names else f"Answer the {given}."
+
+
+def _field_sentences(fields: Sequence[str]) -> Iterator[str]:
+    if fields:
+        yield f"Write these lines: {_listed(name.removesuffix('?') for name in fields)}."
+    optional = [name.removesuffix("?") for name in fields if name.endswith("?")]
+    if optional:
+        yield f"Leave out {_listed(optional)} where it does not apply."
+
+
+def _length_sentences(outputs: Sequence[str]) -> Iterator[str]:
+    """The usual length, where there is one."""
+    lengths = sorted(len(output.split()) for output in outputs)
+    low, usual, high = (lengths[len(lengths) * part // 10] for part in (1, 5, 9))
+    if high <= 3 * max(low, 1):
+        yield f"Use about {usual} word{'s' if usual > 1 else ''}."
 
 
 def _contract_entry(draft: _Draft) -> _Entry:
@@ -522,6 +564,9 @@ def _setting_entries(draft: _Draft) -> Iterator[_Entry]:
         "Your prices per million tokens and per machine hour. None are invented.",
         _yaml({"prices": {"prompt": 0.15, "cached": 0.08, "answer": 0.6, "per_hour": 0.1}}),
         active=False,
+    )
+    yield _Entry(
+        "Longest answer in tokens. Chosen from the examples.", _yaml({"max_tokens": 256}), active=False
     )
     yield _Entry("The same seed gives the same split and the same result.", _yaml({"seed": 0}))
 

@@ -121,7 +121,7 @@ def compare_runs(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code. A fault of the user's is told without a traceback."""
     try:
-        app(list(sys.argv[1:] if arguments is None else arguments))
+        app(list(sys.argv[1:] if arguments is None else arguments), prog_name="etude")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except EtudeError as error:

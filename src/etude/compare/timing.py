@@ -28,7 +28,7 @@ def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains
     answer = _answer_seconds(start, train, models)
     if not trains or isinstance(models.get(bare(task, start).model), FakeModel):
         return Rates(answer)
-    from etude.train.loop import estimate_speed
+    from etude.train.speed import estimate_speed
 
     model = models.local(bare(task, start).model)
     rows = [token_row(model, bare(task, start), example) for example in _spread(train, TIMED_ROWS)]

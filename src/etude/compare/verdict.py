@@ -157,9 +157,9 @@ def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list
     if len(estimates) == 1:
         return [Step(inputs.methods[0].name, estimates[0], "undecided")]
     differences = joint.values[:, None] - joint.values
-    reach = joint.critical * joint.errors + np.diag(np.full(len(estimates), np.nan))
-    good = ~np.any(differences - reach <= -inputs.margin, axis=1)
-    worse = np.any(differences + reach < -inputs.margin, axis=1)
+    others = ~np.eye(len(estimates), dtype=bool)
+    good = ~np.any((differences - joint.down <= -inputs.margin) & others, axis=1)
+    worse = np.any((differences + joint.down.T < -inputs.margin) & others, axis=1)
     steps = []
     for index, (method, found) in enumerate(zip(inputs.methods, estimates, strict=True)):
         if good[index] or worse[index]:

@@ -116,4 +116,4 @@ class Cells:
         names = [name for name in self.row.cells if self.row.cells[name] is not None]
         close = nearest(column, names) if column not in self.row.cells else None
         remedy = f"rename {close!r} to {column!r}" if close else "fill it in, or delete the row"
-        self.fault(f"the row has no {column!r}", f"columns {', '.join(names) or 'none'}", remedy)
+        self.fault(f"the row has no {column!r}", shown(", ".join(names)), remedy)

@@ -9,15 +9,6 @@ from typing import Any
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
 
-
-@dataclass(frozen=True)
-class Guess:
-    """Which columns mean what, by their names, and the same as a sentence for the user."""
-
-    source: RowSource
-    sentence: str
-
-
 _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("prompt",), "completion"),
     (("instruction", "input"), "output"),
@@ -36,6 +27,14 @@ _OUTPUT_NAMES = (
     *("output", "completion", "answer", "label", "response", "category", "intent", "class", "target"),
     *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
 )
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Which columns mean what, by their names, and the same as a sentence for the user."""
+
+    source: RowSource
+    sentence: str
 
 
 def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource) -> Guess:
@@ -79,8 +78,8 @@ def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
             if {*shape, answer} <= set(names):
                 return replace(source, input=shape, output=answer)
     output = source.output or _first(_OUTPUT_NAMES, names, {*source.input})
-    named = _first(_INPUT_NAMES, names, {output})
-    inputs = source.input or ((named,) if named else ())
+    usual = _first(_INPUT_NAMES, names, {output})
+    inputs = source.input or ((usual,) if usual else ())
     return replace(source, input=inputs, output=output) if inputs and output else None
 
 

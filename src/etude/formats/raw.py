@@ -118,19 +118,30 @@ def _delimiter(reading: Reading, header: str) -> str:
 
 def _records(reading: Reading, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(line on which it begins, values) of every record."""
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, quoting=_quoting(reading, delimiter))
     before = csv.field_size_limit(_FIELD_LIMIT)
+    taken: list[str] = []
+    quoting = _quoting(reading, delimiter)
+    reader = csv.reader(_noted(lines, taken), delimiter=delimiter, strict=True, quoting=quoting)
     try:
         while True:
             start = reader.line_num + 1
+            taken.clear()
             try:
                 yield start, next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                reading.fault(start, f"not {_table_name(reading)}: {error}", "", _table_remedy(error))
+                got = shown(taken[0].strip())
+                reading.fault(start, f"not {_table_name(reading)}: {error}", got, _table_remedy(error))
     finally:
         csv.field_size_limit(before)
+
+
+def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+    """The lines, each also put on a list when it is taken."""
+    for line in lines:
+        taken.append(line)
+        yield line
 
 
 def _quoting(reading: Reading, delimiter: str) -> Literal[0, 3]:

@@ -20,6 +20,9 @@ from etude.remedies import instead, raise_faults
 from etude.task import RowSource
 from etude.types import Example, Kind, Message
 
+_HEAD = 100
+"""Rows by which the columns are guessed."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -32,10 +35,6 @@ class Rows:
     """The columns as they were read, guessed ones included."""
     notes: tuple[str, ...]
     """What was guessed, left out or changed, a sentence each."""
-
-
-_HEAD = 100
-"""Rows by which the columns are guessed."""
 
 
 def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
@@ -83,7 +82,7 @@ def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSou
     names = list(dict.fromkeys(name for row in head for name in row.cells))
     absent = [name for name in named(source) if name not in names and name not in optional(source)]
     for name in absent:
-        reading.fault(1, f"no column {name!r}", f"columns {', '.join(names)}", instead(name, names))
+        reading.fault(1, f"no column {name!r}", shown(", ".join(names)), instead(name, names))
     if absent:
         return None
     try:

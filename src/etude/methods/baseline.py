@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.methods.workshop import Candidate, Workshop
+from etude.models.registry import CLASSICAL
 from etude.task import Task
 from etude.types import Example, ModelRef
 
@@ -47,11 +48,11 @@ class Baseline:
         return self._assistant(start, f"{chosen.name} on train and dev", final, workshop)
 
     def _assistant(self, start: Assistant, name: str, predictor: Predictor, workshop: Workshop) -> Assistant:
-        from etude.models.classical import NAME, save_classical
+        from etude.models.classical import save_classical
 
         folder = save_classical(predictor, workshop.folder / name.replace(" ", "-"))
         return replace(
-            start, method=self.name, model=ModelRef(NAME, folder), instructions="", shots=(), choices=()
+            start, method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", shots=(), choices=()
         )
 
 

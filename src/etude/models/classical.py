@@ -24,9 +24,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from etude.errors import ModelError
+from etude.models.registry import CLASSICAL
 from etude.types import Batch, Completion, Message, Request
 
-NAME = "classical"
 BATCH = 256
 ANALYSERS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "sublinear_tf": True, "dtype": np.float32},
@@ -52,7 +52,7 @@ class ClassicalModel:
     """A Predictor behind the Model protocol. It reads the last user turn and counts no tokens."""
 
     predictor: Predictor
-    name: str = NAME
+    name: str = CLASSICAL
     context: int = 10**9
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:

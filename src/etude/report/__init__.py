@@ -1,10 +1,10 @@
 """The report of a run: `report.html`, one self-contained page, and `report.md` with the same content.
 
-    numbers     reads the run folder, once
-    words       numbers in words
-    pictures    where things stand in the pictures
-    html        the page (template.html.j2, report.css, report.js)
-    markdown    the same for GitHub
+numbers     reads the run folder, once
+words       numbers in words
+pictures    where things stand in the pictures
+html        the page (template.html.j2, report.css, report.js)
+markdown    the same for GitHub
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def render_html(report: Report) -> str:
             scale=words.scale(report),
             words=words,
             axis=axis,
-            rung_on_test=any(rung.test for rung in report.rungs),
+            on_test=any(rung.test for rung in report.rungs),
             best=pictures.best_value(report),
             share_axis=pictures.SHARES,
             drawing=pictures.drawing(report.curve) if report.curve else None,

@@ -27,6 +27,7 @@ def render_markdown(report: Report) -> str:
         _top(report),
         _ladder(report),
         _pairs(report),
+        _dev(report),
         _turned(report),
         _tags(report),
         _failures(report),
@@ -42,9 +43,16 @@ def render_markdown(report: Report) -> str:
 
 def escaped(text: object) -> str:
     """A text of the user's as Markdown that shows it as it is, on one line, inside a table too."""
-    shown = re.sub(r"([\\`*_{}\[\]()#+!|~$@:-])", r"\\\1", str(text))
+    shown = re.sub(r"([\\`*_\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", str(text))
+    shown = re.sub(r"^(\s*)([#+=-]|\d+(?=[.)]))", _not_a_mark, shown)
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"\r\n|[\r\n\u2028\u2029]", "<br>", shown)
+
+
+def _not_a_mark(start: re.Match[str]) -> str:
+    """The start of a text that Markdown would take for a heading or a list."""
+    space, mark = start.groups()
+    return f"{space}{mark}&#8203;" if mark.isdigit() else f"{space}\\{mark}"
 
 
 def fenced(text: str) -> list[str]:
@@ -105,11 +113,16 @@ def _ladder(report: Report) -> list[str]:
     where = f"on {report.split['test']:,} test rows" if on_test else "on dev so far"
     head = ("Method", "0 to 1", "Estimate", "95% interval", "n", "Status", "Rows that would decide")
     rows = [_ladder_row(report, rung, rung.test if on_test else rung.dev) for rung in report.rungs]
-    lines = ["## The ladder", "", f"{escaped(report.metric_label).capitalize()}, {where}, simplest method first."]
+    lines = [
+        "## The ladder",
+        "",
+        f"{escaped(words.opening(report.metric_label))}, {where}, simplest method first.",
+    ]
     lines += table(head, rows, right=(2, 3, 4, 6))
     lines += [f"Margin: {words.scale(report).points(report.margin)}. n counts {report.unit}s.", ""]
     if words.headline(report):
         lines += ["### The comparison declared in advance", "", escaped(words.headline(report)), ""]
+        lines += bullets(report.reasons)
     return lines
 
 
@@ -139,7 +152,26 @@ def _pairs(report: Report) -> list[str]:
         [escaped(labels.get(p.a, p.a)), escaped(labels.get(p.b, p.b)), scale.difference(p.difference)]
         for p in report.verdict.pairs
     ]
-    return ["### All pairs of methods", "", "Intervals are simultaneous.", *table(("Method", "Against", "Difference"), rows)]
+    return [
+        "### All pairs of methods",
+        "",
+        "Intervals are simultaneous.",
+        *table(("Method", "Against", "Difference"), rows),
+    ]
+
+
+def _dev(report: Report) -> list[str]:
+    """Dev results beside the test's; without a test the ladder shows them already."""
+    if not any(rung.test for rung in report.rungs):
+        return []
+    scale = words.scale(report)
+    rows = [[escaped(rung.label), scale.estimate(rung.dev)] for rung in report.rungs if rung.dev]
+    return [
+        "## On dev",
+        "",
+        "Choices were made on these rows; the test decides.",
+        *table(("Method", "Dev"), rows),
+    ]
 
 
 def _turned(report: Report) -> list[str]:
@@ -193,23 +225,33 @@ def _tags(report: Report) -> list[str]:
     for row in report.verdict.by_tag:
         cells = [row.estimates.get(rung.name) for rung in report.rungs]
         rows.append([escaped(row.tag), escaped(row.value), *(scale.estimate(e) if e else "" for e in cells)])
-    return ["## Results by tag", "", "On test; these point at where to look, and decide nothing.", *table(head, rows)]
+    return [
+        "## Results by tag",
+        "",
+        "On test; these point at where to look, and decide nothing.",
+        *table(head, rows),
+    ]
 
 
 def _failures(report: Report) -> list[str]:
     lines = ["## Failures by kind", ""]
-    if report.verdict:
-        head = ("Method", "Keeps the contract (test)", "Passes the check (test)", "Cut at the length limit (test)")
+    if report.has_forms:
+        head = (
+            "Method",
+            "Keeps the contract (test)",
+            "Passes the check (test)",
+            "Cut at the length limit (test)",
+        )
         lines += table(head, [_forms_row(rung) for rung in report.rungs], right=(3,))
     kinds = sorted({kind for rung in report.rungs for kind in rung.failures})
     if not kinds:
         return [*lines, "No contract failure on dev."]
-    head = ("Kind (dev rows)", *(escaped(rung.label) for rung in report.rungs))
+    by_kind = ("Kind (dev rows)", *(escaped(rung.label) for rung in report.rungs))
     rows = [
         [escaped(kind), *(f"{rung.failures.get(kind, 0):,} of {rung.num_dev:,}" for rung in report.rungs)]
         for kind in kinds
     ]
-    return lines + table(head, rows, right=range(1, len(head)))
+    return lines + table(by_kind, rows, right=range(1, len(by_kind)))
 
 
 def _forms_row(rung: Rung) -> list[str]:
@@ -221,8 +263,19 @@ def _forms_row(rung: Rung) -> list[str]:
 def _cost(report: Report) -> list[str]:
     if not report.verdict:
         return []
-    head = ("Method", "Prompt tokens", "of them cached", "Answer tokens", "Time", "Price of 1,000", "Time to fit")
-    lines = ["## What a request costs", *table(head, [_cost_row(rung) for rung in report.rungs], right=range(1, 7))]
+    head = (
+        "Method",
+        "Prompt tokens",
+        "of them cached",
+        "Answer tokens",
+        "Time",
+        "Price of 1,000",
+        "Time to fit",
+    )
+    lines = [
+        "## What a request costs",
+        *table(head, [_cost_row(rung) for rung in report.rungs], right=range(1, 7)),
+    ]
     found = report.verdict.break_even
     lines += [escaped(found["text"]), ""] if found.get("text") else []
     return lines + bullets(f"{key}: {value}" for key, value in words.items(found))
@@ -240,7 +293,9 @@ def _training(report: Report) -> list[str]:
     if not report.curve:
         return []
     first, last = report.curve.steps[0], report.curve.steps[-1]
-    said = f"Loss on the training rows: {first[1]:.4f} at step {first[0]:,}, {last[1]:.4f} at step {last[0]:,}."
+    said = (
+        f"Loss on the training rows: {first[1]:.4f} at step {first[0]:,}, {last[1]:.4f} at step {last[0]:,}."
+    )
     rows = [
         [f"{epoch.epoch}", f"{epoch.step:,}", f"{epoch.dev_loss:.4f}", "kept" if epoch.best else ""]
         for epoch in report.curve.epochs
@@ -292,5 +347,7 @@ def _data(report: Report) -> list[str]:
 
 def _again(report: Report) -> list[str]:
     versions = [[escaped(name), escaped(value)] for name, value in report.versions]
-    prints = [[f"fingerprint of {escaped(name)}", escaped(value)] for name, value in report.fingerprints.items()]
+    prints = [
+        [f"fingerprint of {escaped(name)}", escaped(value)] for name, value in report.fingerprints.items()
+    ]
     return ["## Do it again", "", words.openings(report), *table(("", ""), [*versions, *prints])]

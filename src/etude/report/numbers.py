@@ -204,11 +204,18 @@ class Report:
     untuned: str | None
     """The best untuned method, chosen on dev."""
     tuned: str | None
+    reasons: tuple[str, ...]
+    """Why these two were chosen."""
     verdict: Verdict | None
     """None until the run is complete."""
     rungs: tuple[Rung, ...]
     dev: tuple[DevRow, ...]
     curve: Curve | None
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether a contract, a check or a cut answer was seen on the test."""
+        return any(rung.form or rung.check or rung.cut_test for rung in self.rungs)
 
 
 def read_report(run_folder: Path) -> Report:
@@ -242,9 +249,11 @@ def read_report(run_folder: Path) -> Report:
         fingerprints=run.get("fingerprints") or {},
         untuned=decided.get("untuned"),
         tuned=decided.get("tuned"),
+        reasons=_texts(decided.get("reasons")),
         verdict=_verdict(raw, names) if raw else None,
         rungs=tuple(
-            _rung(run_folder / "methods" / name, raw, list(predictions[name].values()), by_label) for name in names
+            _rung(run_folder / "methods" / name, raw, list(predictions[name].values()), by_label)
+            for name in names
         ),
         dev=_dev_rows(predictions),
         curve=_curve(run_folder),
@@ -290,7 +299,7 @@ def _dev_predictions(folder: Path) -> dict[str, Json]:
 def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: bool) -> Rung:
     name = folder.name
     method = _json(folder / "method.json")
-    ladder = next((rung for rung in verdict.get("ladder") or () if rung["method"] == name), {})
+    ladder: Json = next((rung for rung in verdict.get("ladder") or () if rung["method"] == name), {})
     forms = (verdict.get("forms") or {}).get(name) or {}
     cost = (verdict.get("costs") or {}).get(name)
     return Rung(
@@ -358,7 +367,9 @@ def _dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[DevRow, ..
 
 
 def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Json]]) -> DevRow:
-    answers = {name: _dev_answer(lines[line["id"]]) for name, lines in predictions.items() if line["id"] in lines}
+    answers = {
+        name: _dev_answer(lines[line["id"]]) for name, lines in predictions.items() if line["id"] in lines
+    }
     return DevRow(line["id"], line["input"], line["expected"], line.get("tags") or {}, answers)
 
 
@@ -384,7 +395,12 @@ def _headline(raw: Mapping[str, Any] | None) -> Headline | None:
     if not raw:
         return None
     return Headline(
-        raw["tuned"], raw["untuned"], _known(raw["difference"]), raw.get("p"), raw.get("test") or "", raw["gains"]
+        raw["tuned"],
+        raw["untuned"],
+        _known(raw["difference"]),
+        raw.get("p"),
+        raw.get("test") or "",
+        raw["gains"],
     )
 
 
@@ -415,6 +431,8 @@ def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
 def _versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     machine = run.get("machine") or {}
     named = {
+        "Model": run.get("model"),
+        "Model of the prompts": run.get("prompt_model"),
         "Étude": run.get("etude"),
         "Python": run.get("python"),
         "Platform": run.get("platform"),

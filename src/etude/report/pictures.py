@@ -39,7 +39,7 @@ class Axis:
         return f"{100 * max(0.0, high - low) / (self.high - self.low):.2f}%"
 
 
-SHARES = Axis(0.0, 1.0, (0.0, 0.5, 1.0))
+SHARES = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
 """The whole axis from 0 to 1, which all small pictures share so that they compare."""
 
 
@@ -47,7 +47,7 @@ def axis(values: Iterable[float], lowest: float = -math.inf, highest: float = ma
     """A round axis around all values, kept inside [lowest, highest]."""
     kept = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(kept), max(kept)
-    step = _step(max(high - low, 1e-9))
+    step = _step(max(high - low, 0.01 * max(abs(low), abs(high))) or 1.0)
     low = max(lowest, math.floor(low / step + 1e-9) * step)
     high = min(highest, math.ceil(high / step - 1e-9) * step)
     if high <= low:
@@ -57,9 +57,9 @@ def axis(values: Iterable[float], lowest: float = -math.inf, highest: float = ma
 
 
 def _step(span: float) -> float:
-    """The largest of 1, 2, 2.5, 5 times a power of ten that cuts the span into four or more."""
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    return max(power * factor for factor in (1, 2, 2.5, 5) if power * factor <= span / 4 * (1 + 1e-9))
+    """The smallest of 1, 2, 5 times a power of ten that cuts the span into six or fewer."""
+    power = 10.0 ** math.floor(math.log10(span / 6))
+    return next(power * factor for factor in (1, 2, 5, 10) if span <= 6 * power * factor * (1 + 1e-9))
 
 
 def ladder_axis(report: Report) -> Axis:
@@ -74,7 +74,7 @@ def ladder_axis(report: Report) -> Axis:
     if best is not None:
         values.append(best - report.margin)
     if not values or max(values) - min(values) > 0.5:
-        values = [0.0, 1.0]
+        return SHARES
     return axis(values, 0.0, 1.0)
 
 

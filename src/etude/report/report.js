@@ -94,7 +94,7 @@
       input.nextElementSibling.querySelector("b").textContent = count.toLocaleString("en");
     }
     const tuning = state.right === data.tuned && state.left !== data.tuned;
-    const who = tuning ? "tuning" : label(state.right);
+    const who = tuning ? "tuning" : `“${label(state.right)}”`;
     document.querySelector("input[value=fixed] + span i").textContent = `Fixed by ${who}`;
     document.querySelector("input[value=broken] + span i").textContent = `Broken by ${who}`;
   };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,14 @@ from etude.report.numbers import Report, Rung
 from etude.types import Estimate
 
 MINUS = "\u2212"
+EQUALS = "\u00a0=\u00a0"
 
 MARKS = {"good enough": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
 """The shape that stands for a status, so that colour is never the only sign."""
 
 RUN_STATES = {
     "running": "This run is not finished. The page shows what was there when it was written.",
-    "interrupted": "This run was interrupted. The page shows what is there; the same command goes on from here.",
+    "interrupted": "This run was interrupted. The page shows what is there; the same command goes on.",
 }
 
 
@@ -31,7 +33,7 @@ class Scale:
 
     def tick(self, value: float) -> str:
         """A value on an axis."""
-        return f"{100 * value:.0f}%" if self.share else f"{value:.2f}".rstrip("0").rstrip(".")
+        return f"{100 * value:.4g}%" if self.share else f"{value:.4g}"
 
     def interval(self, estimate: Estimate) -> str:
         """The two bounds, as `78.1 to 86.4`."""
@@ -41,7 +43,7 @@ class Scale:
 
     def estimate(self, estimate: Estimate) -> str:
         """Value, bounds and n."""
-        return f"{self.number(estimate.value)} ({self.interval(estimate)}, n = {estimate.n:,})"
+        return f"{self.number(estimate.value)} ({self.interval(estimate)}, n{EQUALS}{estimate.n:,})"
 
     def signed(self, value: float) -> str:
         """A difference with its sign, without a unit."""
@@ -52,7 +54,7 @@ class Scale:
         """A difference with its bounds and n."""
         unit = " points" if self.share else ""
         bounds = f"{self.signed(estimate.low)} to {self.signed(estimate.high)}"
-        return f"{self.signed(estimate.value)}{unit} (95% interval {bounds}, n = {estimate.n:,})"
+        return f"{self.signed(estimate.value)}{unit} (95% interval {bounds}, n{EQUALS}{estimate.n:,})"
 
     def points(self, value: float) -> str:
         """A size without a sign: `6.1 points`."""
@@ -79,11 +81,16 @@ def seconds(value: float | None) -> str:
     return f"{value / 3600:.3g} h"
 
 
+def opening(text: str) -> str:
+    """A text as the start of a sentence: only its first letter changes, so that chrF stays chrF inside."""
+    return text[:1].upper() + text[1:]
+
+
 def price(value: float | None) -> str:
     """The price of 1,000 requests with three significant digits."""
     if value is None:
         return ""
-    return f"{1000 * value:.3g}"
+    return _decimal(1000 * value)
 
 
 def headline(report: Report) -> str:
@@ -139,10 +146,17 @@ def openings(report: Report) -> str:
 def plain(value: Any) -> str:
     """A value of a settings mapping as text."""
     if isinstance(value, float):
-        return f"{value:,.6g}"
+        return _decimal(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "" if value is None else str(value)
+
+
+def _decimal(value: float) -> str:
+    """A number with at least three significant digits and no exponent."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    text = f"{value:,.{max(0, digits)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def items(mapping: Any) -> list[tuple[str, str]]:

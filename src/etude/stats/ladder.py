@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from etude.stats.intervals import corrected, residuals
-from etude.stats.paired import difference_error
+from etude.stats.intervals import Z, residuals
+from etude.stats.paired import Spread, difference_error, difference_spread
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, Sample, t_quantile, unit_weights
 from etude.types import Estimate
 
@@ -23,15 +22,17 @@ class Joint:
     """(M,) each method's value."""
     errors: FloatArray
     """(M, M) standard error of each difference; 0 on the diagonal, symmetric."""
+    down: FloatArray
+    """(M, M) how far below the difference [a] - [b] its interval reaches; [b, a] is how far above."""
     critical: float
-    """The number of standard errors that every interval reaches to both sides."""
+    """The number of standard errors that an interval reaches to both sides, skewness apart."""
     units: int
 
     def difference(self, a: int, b: int) -> Estimate:
         """Value of method `a` minus value of method `b`, with its simultaneous interval."""
         value = float(self.values[a] - self.values[b])
-        half = self.critical * float(self.errors[a, b])
-        return Estimate(value, max(-1.0, value - half), min(1.0, value + half), self.units)
+        low, high = value - float(self.down[a, b]), value + float(self.down[b, a])
+        return Estimate(value, max(-1.0, low), min(1.0, high), self.units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +49,22 @@ def simultaneous(samples: Sequence[Sample], resamples: int = RESAMPLES, seed: in
 
     Every resample weighs all methods alike; the critical value is the 95% quantile of the largest |t| over
     the pairs (Romano and Wolf 2005), raised for few units as Student's quantile is above the normal one,
-    and never below a single interval's. Standard errors have the floor of `difference_error`.
+    and never below a single interval's. Standard errors, their floor and what skewness adds: `Spread`.
     All samples must come from the same rows. One method: no pairs, the critical value of one interval.
     """
-    units = samples[0].units
-    pairs = list(combinations(range(len(samples)), 2))
-    errors = np.zeros((len(samples), len(samples)))
+    units, num = samples[0].units, len(samples)
+    pairs = list(combinations(range(num), 2))
+    replicates = _centred(samples, unit_weights(units, resamples, seed)) if units > 1 else None
+    spreads = {(a, b): _spread(samples, replicates, a, b) for a, b in pairs}
+    errors, down = np.zeros((num, num)), np.zeros((num, num))
+    for (a, b), spread in spreads.items():
+        errors[a, b] = errors[b, a] = spread.error
     critical = t_quantile(units)
-    if pairs:
-        replicates = _centred(samples, unit_weights(units, resamples, seed)) if units > 1 else None
-        for a, b in pairs:
-            errors[a, b] = errors[b, a] = _error(samples[a], samples[b], replicates, a, b)
-        if replicates is not None:
-            critical = t_quantile(units, _critical(replicates, errors, pairs))
-    return Joint(np.array([sample.value for sample in samples]), errors, critical, units)
+    if pairs and replicates is not None:
+        critical = t_quantile(units, _critical(replicates, errors, pairs))
+    for (a, b), spread in spreads.items():
+        down[a, b], down[b, a] = spread.down(critical), spread.up(critical)
+    return Joint(np.array([sample.value for sample in samples]), errors, down, critical, units)
 
 
 def choose(candidates: Sequence[tuple[str, Sample]]) -> Choice:
@@ -83,11 +86,10 @@ def choose(candidates: Sequence[tuple[str, Sample]]) -> Choice:
     return Choice(best, _best_reason(candidates, best))
 
 
-def _error(first: Sample, second: Sample, replicates: FloatArray | None, a: int, b: int) -> float:
-    """`difference_error`, with macro-F1's costly replicates taken from the joint bootstrap."""
-    if replicates is None or first.aggregate == "mean":
-        return difference_error(first, second)
-    return math.hypot(corrected(replicates[:, a] - replicates[:, b], first.units), 1 / first.units)
+def _spread(samples: Sequence[Sample], replicates: FloatArray | None, a: int, b: int) -> Spread:
+    """`difference_spread`, with macro-F1's costly replicates taken from the joint bootstrap."""
+    joint = None if replicates is None else replicates[:, a] - replicates[:, b]
+    return difference_spread(samples[a], samples[b], joint)
 
 
 def _centred(samples: Sequence[Sample], weights: FloatArray) -> FloatArray:
@@ -102,7 +104,7 @@ def _critical(replicates: FloatArray, errors: FloatArray, pairs: Sequence[tuple[
     """95% quantile over resamples of the largest |difference| in standard errors."""
     first, second = np.array(pairs).T
     t = np.abs(replicates[:, first] - replicates[:, second]) / errors[first, second]
-    return float(np.quantile(t.max(axis=1), 0.95))
+    return max(Z, float(np.quantile(t.max(axis=1), 0.95)))
 
 
 def _near_enough(candidates: Sequence[tuple[str, Sample]], index: int, best: int, error: float) -> str:

@@ -120,29 +120,76 @@ def swaps(a: Sample, b: Sample) -> float:
 def bootstrap_difference(a: Sample, b: Sample) -> Estimate:
     """Value of `a` minus value of `b` with its 95% interval from the bootstrap over units.
 
-    Value ± t SE with `difference_error` and Student's quantile for G - 1: with few units the percentiles of
-    a bootstrap cover too little (Efron and Tibshirani 1993, chapters 12 and 13). One unit: -1 to 1.
+    See `Spread`; the number of standard errors is Student's quantile for G - 1, as with few units the
+    percentiles of a bootstrap cover too little. One unit: -1 to 1.
     """
-    value = a.value - b.value
-    half = t_quantile(a.units) * difference_error(a, b)
-    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), a.units)
+    value, critical, spread = a.value - b.value, t_quantile(a.units), difference_spread(a, b)
+    low, high = value - spread.down(critical), value + spread.up(critical)
+    return Estimate(value, max(-1.0, low), min(1.0, high), a.units)
 
 
-def difference_error(a: Sample, b: Sample) -> float:
-    """Standard error of value(a) - value(b), bootstrap over units, with a floor.
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How uncertain a difference is, and how much more so if the truth lies lower or higher than observed.
 
-    Squared, it is the bootstrap's variance plus what one more unit that differs would add; so it is never 0,
-    and a handful of rows that all differ in one direction is not taken for certainty (the pseudo-pairs of
-    Agresti and Min 2005, Stat. Med. 24). Infinite for one unit.
+    Where the units that differ mostly differ in one direction, a truth further in that direction goes with
+    more such units and so with a larger variance: error² + tilt x distance, the first-order change under
+    exponential tilting, whose slope is third over second central moment (Efron 1981, Can. J. Stat. 9;
+    DiCiccio and Romano 1990). An interval ends where the distance is `critical` standard errors as they
+    would be there, as Wilson's does. Without skewness this is value ± critical x error.
+    """
+
+    error: float
+    """Standard error of the difference; never 0, infinite for one unit."""
+    tilt_down: float
+    """Variance gained per unit of distance below the observed difference, 0 or more."""
+    tilt_up: float
+
+    def down(self, critical: float) -> float:
+        """How far below the difference the interval reaches."""
+        return reach(critical, self.error, self.tilt_down)
+
+    def up(self, critical: float) -> float:
+        """How far above the difference the interval reaches."""
+        return reach(critical, self.error, self.tilt_up)
+
+
+def reach(critical: float, error: float, tilt: float) -> float:
+    """The distance x with x² = critical² (error² + tilt x)."""
+    half = critical * critical * tilt / 2
+    return math.hypot(half, critical * error) + half
+
+
+def difference_spread(a: Sample, b: Sample, replicates: FloatArray | None = None) -> Spread:
+    """Spread of value(a) - value(b) from the bootstrap over units, with a floor.
+
+    The floor: one more unit is counted that differs as much as the most different one, by 1 where none
+    does. So the error is never 0, and a handful of rows that all differ in one direction is not taken for
+    certainty (the pseudo-pairs of Agresti and Min 2005, Stat. Med. 24). For means the moments are the
+    bootstrap's limits for infinitely many resamples; for macro-F1 those of `replicates` (R,) of the
+    difference, drawn here where none are given.
     """
     units = a.units
     if units < 2:
-        return math.inf
+        return Spread(math.inf, 0.0, 0.0)
     if a.aggregate == "mean":
         pulls = residuals(a) - residuals(b)
-        return math.hypot(spread_of_mean(pulls), _largest(a, b) / units)
-    weights = unit_weights(units)
-    return math.hypot(corrected(a.replicates(weights) - b.replicates(weights), units), 1 / units)
+        second, third, size = spread_of_mean(pulls) ** 2, float((pulls**3).sum()) / units**3, _largest(a, b)
+    else:
+        if replicates is None:
+            weights = unit_weights(units)
+            replicates = a.replicates(weights) - b.replicates(weights)
+        centred = replicates - replicates.mean()
+        second, third, size = corrected(replicates, units) ** 2, float((centred**3).mean()), 1.0
+    one = size / units
+    error = math.hypot(math.sqrt(second), one)
+    down, up = (max(0.0, one**3 + sign * third) / error**2 for sign in (-1, 1))
+    return Spread(error, down, up)
+
+
+def difference_error(a: Sample, b: Sample) -> float:
+    """Standard error of value(a) - value(b); see `difference_spread`."""
+    return difference_spread(a, b).error
 
 
 def disagreement(a: npt.ArrayLike, b: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> float:

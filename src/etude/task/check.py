@@ -33,9 +33,7 @@ class CheckRef:
         returns raises InputError, naming the row, when the check fails or returns neither a bool
         nor a number from 0 to 1. Writes no bytecode next to the file.
         """
-        with _importing_from(self.file.parent):
-            module = self._run()
-        check = getattr(module, self.function, None)
+        check = getattr(self._run(), self.function, None)
         if not callable(check):
             raise InputError([self._fault(f"no function {self.function!r} in {self.file.name}", "")])
         return lambda example, answer: self._value(check, example, answer)
@@ -47,12 +45,14 @@ class CheckRef:
         module, loader = importlib.util.module_from_spec(spec), spec.loader
         # Dataclasses look their module up by name while the file runs.
         sys.modules[spec.name] = module
-        self._guarded("cannot be run", lambda: loader.exec_module(module))
+        with _importing_from(self.file.parent):
+            self._guarded("cannot be run", lambda: loader.exec_module(module))
         return module
 
     def _value(self, check: Check, example: Example, answer: str) -> bool | float:
         failed = f"failed on the row {example.id} ({example.where or 'no file'})"
-        value = self._guarded(failed, lambda: check(example, answer))
+        with _importing_from(self.file.parent):
+            value = self._guarded(failed, lambda: check(example, answer))
         if isinstance(value, int | float) and 0 <= value <= 1:
             return value
         what = f"returned neither a bool nor a number from 0 to 1 on the row {example.id}"
@@ -63,7 +63,7 @@ class CheckRef:
             return call()
         # The user's own code can raise anything, and whatever it raises is a fault of the input.
         except (Exception, SystemExit) as error:
-            fault = self._fault(f"the check {failed}: {type(error).__name__}", str(error))
+            fault = self._fault(f"the check {failed}: {type(error).__name__}", shown(str(error)))
             raise InputError([replace(fault, where=self._line(error))]) from error
 
     def _line(self, error: BaseException) -> str:
@@ -90,7 +90,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def function_fault(path: Path, name: str) -> tuple[str, str, str]:
+def function_fault(path: Path, name: str) -> tuple[str, str, str] | None:
     """(what, got, remedy) of a function that is not there or takes other arguments; read, never run."""
     try:
         body = ast.parse(path.read_bytes()).body
@@ -99,24 +99,21 @@ def function_fault(path: Path, name: str) -> tuple[str, str, str]:
         return f"{path.name} is not Python: {place}: {getattr(error, 'msg', error)}", name, f"correct {place}"
     functions = {part.name: part for part in body if isinstance(part, ast.FunctionDef)}
     if name in functions:
-        takes = functions[name].args
-        fewest = len(takes.posonlyargs) + len(takes.args) - len(takes.defaults)
-        fits = fewest <= 2 and (takes.vararg or len(takes.posonlyargs) + len(takes.args) >= 2)
-        got = f"{name}({ast.unparse(takes)})"
-        return (
-            ("", "", "")
-            if fits
-            else ("the function must take two arguments", got, "write def fits(example, answer)")
-        )
+        return _arguments_fault(functions[name])
     # A name that was imported or assigned is settled only when the file runs: CheckRef.load says.
-    named = {word for part in body for word in _bound(part)}
-    if name in named:
-        return "", "", ""
-    return (
-        f"no function of that name in {path.name}",
-        shown(name),
-        instead(name, functions or ["def fits(...)"]),
-    )
+    if any(name in _bound(part) for part in body):
+        return None
+    remedy = instead(name, functions) if functions else f"write def {name}(example, answer)"
+    return f"no function of that name in {path.name}", shown(name), remedy
+
+
+def _arguments_fault(function: ast.FunctionDef) -> tuple[str, str, str] | None:
+    takes = function.args
+    most = len(takes.posonlyargs) + len(takes.args)
+    if most - len(takes.defaults) <= 2 and (most >= 2 or takes.vararg):
+        return None
+    got = f"{function.name}({ast.unparse(takes)})"
+    return "the function must take two arguments", got, f"write def {function.name}(example, answer)"
 
 
 def _bound(part: ast.stmt) -> Iterator[str]:

@@ -30,10 +30,17 @@ from etude.task.readers import (
 from etude.task.values import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
 from etude.types import Kind
 
-_LATER_METHODS = ("similar_shot", "retrieval", "constrained", "fine_tune + retrieval")
+_LATER_METHODS = (
+    "similar_shot",
+    "retrieval",
+    "constrained",
+    "fine_tune + retrieval",
+    "fine_tune_retrieval",
+)
 
 
 def _model(page: Page, key: str, node: yaml.Node) -> str | None:
+    """A name of weights; a path of the task's folder comes out absolute."""
     name = prose(page, key, node)
     if name is None:
         return None
@@ -111,9 +118,9 @@ def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
     if not path.is_file():
         page.fault(node, f"{key} names a file that is not there", shown(match["file"]), near_file(path))
         return None
-    what, got, remedy = function_fault(path, match["function"])
-    if what:
-        page.fault(node, f"{key}: {what}", got, remedy)
+    fault = function_fault(path, match["function"])
+    if fault:
+        page.fault(node, f"{key}: {fault[0]}", fault[1], fault[2])
     return CheckRef(path, match["function"])
 
 
@@ -125,7 +132,7 @@ def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
     if isinstance(node, yaml.SequenceNode) and not node.value:
         page.fault(node, f"{key} is empty", "[]", f"write all, or some of: {', '.join(LADDER)}")
     for word in words:
-        if word.replace("_retrieval", " + retrieval") in _LATER_METHODS or word in _LATER_METHODS:
+        if word in _LATER_METHODS:
             page.not_yet(node, f"the method {word!r}", f"choose from: {', '.join(LADDER)}")
         elif word not in LADDER:
             page.fault(node, "unknown method", shown(word), instead(word, LADDER))

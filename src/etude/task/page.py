@@ -1,7 +1,8 @@
 """A YAML file read by its nodes, so that every fault names its line.
 
 Only plain YAML is read: no aliases, no tags, one document. Nothing is constructed from a node but
-texts, numbers, truth values, lists and mappings."""
+texts, numbers, truth values, lists and mappings.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +81,18 @@ def compose(page: Page, file: Path) -> yaml.Node:
     """The root node of a YAML file. Raises InputError when it cannot be read as one mapping."""
     text = _read_text(page, file)
     try:
-        # Anchors would let a short file stand for an endless one, and hide which line a value is on.
         aliases = [event for event in yaml.parse(text, yaml.SafeLoader) if isinstance(event, yaml.AliasEvent)]
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise InputError([_yaml_fault(page, error, text)]) from error
     except RecursionError as error:
         raise InputError([Fault(page.name, "nested too deep", "", "write it flatter")]) from error
-    if aliases and aliases[0].start_mark:
-        where = f"{page.name}:{aliases[0].start_mark.line + 1}"
-        raise InputError(
-            [Fault(where, "YAML aliases are not read", f"*{aliases[0].anchor}", "write the value out")]
-        )
+    # An alias would let a short file stand for an endless one, and hide which line a value is on.
+    if aliases:
+        lines = [alias.start_mark.line + 1 if alias.start_mark else 1 for alias in aliases]
+        anchor = f"*{aliases[0].anchor}"
+        what = "YAML aliases are not read"
+        raise InputError(Fault(f"{page.name}:{line}", what, anchor, "write the value out") for line in lines)
     if root is None:
         raise InputError([Fault(page.name, "the task file is empty", "", "run etude init FILE to write one")])
     return root
@@ -115,12 +117,9 @@ def _yaml_fault(page: Page, error: yaml.YAMLError, text: str) -> Fault:
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
         what = f"not YAML: {getattr(error, 'problem', None) or error}"
-        got = (
-            text.splitlines()[mark.line].strip()
-            if mark.line < len(text.splitlines())
-            else "the end of the file"
-        )
-        return Fault(f"{page.name}:{mark.line + 1}", what, shown(got), "check colons, quotes and indentation")
+        words = next(islice(text.splitlines(), mark.line, None), "the end of the file").strip()
+        remedy = "check colons, quotes and indentation"
+        return Fault(f"{page.name}:{mark.line + 1}", what, shown(words), remedy)
     position = getattr(error, "position", 0)
     got = shown(text[position : position + 1])
     line = text.count("\n", 0, position) + 1

@@ -15,7 +15,6 @@ if find_spec("torch") is None:
 from etude.train.batches import TokenRow, make_batches
 from etude.train.config import TrainConfig, auto_config
 from etude.train.loop import TrainResult, train
-from etude.train.lora import load_adapter
 from etude.train.speed import estimate_speed
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "TrainResult",
     "auto_config",
     "estimate_speed",
-    "load_adapter",
     "make_batches",
     "train",
 ]

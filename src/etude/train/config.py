@@ -16,6 +16,14 @@ from etude.errors import Fault, InputError, shown
 
 Schedule = Literal["linear", "cosine"]
 
+FEW_ROWS = 100
+MANY_ROWS = 2000
+WANTED_STEPS = 300
+LONG_EPOCH = 1500
+"""Steps from which one epoch is enough."""
+MEASURED_RATE = 2e-3
+MEASURED_PARAMETERS = 135e6
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
@@ -30,7 +38,7 @@ class TrainConfig:
     """Share of the adapter's inputs set to zero in training; above 0 the slower unfolded path runs."""
     targets: tuple[str, ...] = ()
     """Last names of the matrices to adapt, e.g. "q_proj"; empty: all of the decoder layers."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"
     """How the learning rate falls from its highest value to zero at the last step."""
@@ -67,8 +75,8 @@ def auto_config(
 
     `overrides` (setting -> value) win, also over what other settings are derived from.
     Raises InputError on unknown or impossible overrides, all together.
-    The constants were measured on SmolLM2-135M (bench/train_speed.py); the larger the model, the more
-    they are a rule of thumb.
+    The constants were measured on SmolLM2-135M with some hundred rows; for larger models they are a rule
+    of thumb.
     """
     given = _checked(dict(overrides or {}))
     chosen: dict[str, tuple[Any, str]] = {}
@@ -85,23 +93,31 @@ def auto_config(
 
 
 def _rows_per_step(num_rows: int, mean_tokens: float) -> tuple[int, str]:
-    rows = 8 if num_rows < 2000 else 16
-    return rows, f"{num_rows} training rows of {mean_tokens:.0f} tokens: steps of {rows} rows"
+    rows = 8 if num_rows < MANY_ROWS else 16
+    few = "few enough for many steps" if rows == 8 else "enough for calmer steps"
+    return rows, f"{num_rows} training rows of {mean_tokens:.0f} tokens are {few}"
 
 
 def _epochs(steps: int) -> tuple[int, str]:
-    epochs = min(6, max(2, -(-200 // steps)))
-    return epochs, f"an epoch is {steps} steps; the best of {epochs} is kept by dev loss"
+    epochs = min(5, max(2, -(-WANTED_STEPS // steps))) if steps < LONG_EPOCH else 1
+    return (
+        epochs,
+        f"an epoch is {steps} steps; about {WANTED_STEPS} teach the form, and the best epoch is kept",
+    )
 
 
 def _rank(num_rows: int) -> tuple[int, str]:
-    rank = 8 if num_rows < 100 else 16
-    return rank, f"{num_rows} training rows"
+    rank = 8 if num_rows < FEW_ROWS else 16
+    return rank, f"{num_rows} training rows; a higher rank learns more from many rows and costs little"
 
 
 def _learning_rate(num_parameters: int) -> tuple[float, str]:
-    rate = 1e-3
-    return rate, f"measured for {num_parameters / 1e6:.0f} million parameters"
+    scaled = MEASURED_RATE * math.sqrt(MEASURED_PARAMETERS / num_parameters)
+    rate = float(f"{min(MEASURED_RATE, max(5e-5, scaled)):.1g}")
+    return rate, (
+        f"{num_parameters / 1e6:.0f} million parameters; {MEASURED_RATE:g} was best at 135 million, "
+        "and larger models want less, by the square root of their size"
+    )
 
 
 def _take(

@@ -22,17 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from etude.errors import ModelError
+from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE
 from etude.train.checkpoint import write_aside
-
-PREFIX = "base_model.model."
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,26 +167,6 @@ def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = ""
     write_aside(folder / CONFIG_FILE, text.encode())
 
 
-def load_adapter(module: nn.Module, folder: Path) -> list[Adapter]:
-    """Injects the adapter of a PEFT folder, as `inject` does. Raises ModelError on a folder that does not
-    hold plain LoRA of this model's linear layers."""
-    config, tensors = _read_folder(folder)
-    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("rank_pattern"):
-        raise ModelError(f"{folder} holds another kind of adapter than plain LoRA. Give a plain LoRA folder.")
-    settings = AdapterSettings(config["r"], config["lora_alpha"], bool(config.get("use_rslora")))
-    adapters = inject(module, settings, config["target_modules"])
-    for adapter in adapters:
-        for side, weight in (("A", adapter.a), ("B", adapter.b)):
-            found = tensors.get(f"{PREFIX}{adapter.name}.lora_{side}.weight")
-            if found is None or found.shape != weight.shape:
-                remove(module, adapters)
-                raise ModelError(
-                    f"{folder} does not fit this model at {adapter.name}. Use its own base model."
-                )
-            weight.data.copy_(found)
-    return adapters
-
-
 def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
     head = getattr(module, "get_output_embeddings", lambda: None)()
     linear = [
@@ -211,14 +187,6 @@ def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str,
 def _place(module: nn.Module, name: str, part: nn.Module) -> None:
     parent, _, leaf = name.rpartition(".")
     setattr(module.get_submodule(parent), leaf, part)
-
-
-def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        return config, load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder} is no readable adapter folder ({error}). Train again.") from error
 
 
 def _peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:

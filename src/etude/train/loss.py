@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from etude.errors import ModelError
+from etude.train.attention import short_rows
 from etude.train.batches import MicroBatch
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def summed_loss(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
     No attention mask is needed: padding stands on the right and attention is causal, so no real
     token sees it.
     """
-    body = module.base_model(input_ids=batch.ids, use_cache=False)
+    with short_rows(module):
+        body = module.base_model(input_ids=batch.ids, use_cache=False)
     hidden_ND = body.last_hidden_state.flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]

@@ -1,0 +1,117 @@
+"""LoRA adapters in PEFT's file format, laid over a base model.
+
+W' = W + scale * B @ A with scale = alpha / r, or alpha / sqrt(r) for rslora (Hu et al. 2021, arXiv
+2106.09685; Kalajdzievski 2023, arXiv 2312.03732).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from etude.errors import ModelError, shown
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+PREFIX = "base_model.model."
+UNSUPPORTED = (
+    "use_dora",
+    "lora_bias",
+    "modules_to_save",
+    "alpha_pattern",
+    "fan_in_fan_out",
+    "target_parameters",
+    "trainable_token_indices",
+)
+
+
+def adapted(base: Any, folder: Path) -> Any:
+    """A model with the adapter's weights added in, sharing every other tensor with `base`.
+
+    The sum is computed in fp32 and rounded once to the base's dtype; `base` stays as it is. Raises
+    ModelError when the folder is not a plain LoRA adapter or does not fit the base.
+    """
+    config = _read_config(folder)
+    pairs = _read_pairs(folder)
+    shared = [*base.parameters(), *base.buffers()]
+    module = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
+    for path, (a, b) in pairs.items():
+        layer = _linear(module, path, folder)
+        if (b.shape[0], a.shape[1]) != tuple(layer.weight.shape) or a.shape[0] != b.shape[1]:
+            raise ModelError(
+                f"The adapter {folder} does not fit the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
+                f"beside {tuple(layer.weight.shape)}. Use the base model it was trained on."
+            )
+        layer.weight = torch.nn.Parameter(_merged(layer.weight, a, b, _scale(config, a)), requires_grad=False)
+    return module
+
+
+@torch.no_grad()
+def _merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    a, b = a.to(weight.device, torch.float32), b.to(weight.device, torch.float32)
+    return (weight.float() + scale * (b @ a)).to(weight.dtype)
+
+
+def _scale(config: Mapping[str, Any], a: Tensor) -> float:
+    rank = a.shape[0]
+    return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _linear(module: Any, path: str, folder: Path) -> Any:
+    try:
+        layer = module.get_submodule(path)
+    except AttributeError:
+        layer = None
+    if not isinstance(layer, torch.nn.Linear):
+        raise ModelError(
+            f"The adapter {folder} changes {path!r}, which is no linear layer of this model. "
+            "Use the base model it was trained on."
+        )
+    return layer
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind, alpha = config["peft_type"], config["lora_alpha"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not the file of a LoRA adapter ({error!r}). Train the adapter again.") from error
+    odd = [name for name in UNSUPPORTED if config.get(name)]
+    odd += [name for name, usual in (("bias", "none"), ("peft_type", "LORA")) if config.get(name, usual) != usual]
+    if odd or not isinstance(alpha, int | float):
+        raise ModelError(
+            f"{path} asks for {', '.join(f'{name}={shown(config.get(name))}' for name in odd) or shown(alpha)} "
+            f"({kind}); Etude lays plain LoRA adapters over a model. Merge the adapter with PEFT and name "
+            "the merged folder."
+        )
+    return dict(config)
+
+
+def _read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    path = folder / WEIGHTS_FILE
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read ({error}). Train the adapter again.") from error
+    halves: dict[str, dict[str, Tensor]] = {}
+    odd = []
+    for key, tensor in tensors.items():
+        name, _, half = key.removesuffix(".weight").rpartition(".")
+        if key.startswith(PREFIX) and half in ("lora_A", "lora_B"):
+            halves.setdefault(name.removeprefix(PREFIX), {})[half] = tensor
+        else:
+            odd.append(key)
+    odd += [name for name, both in halves.items() if len(both) < 2]
+    if odd or not halves:
+        raise ModelError(f"{path} holds tensors that are not pairs of a LoRA adapter: {shown(odd)}. Train it again.")
+    return {name: (both["lora_A"], both["lora_B"]) for name, both in halves.items()}

@@ -1,0 +1,127 @@
+"""Weights into memory: a transformers model and its tokenizer from a folder or a GGUF file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging
+
+from etude.errors import ModelError
+from etude.models.local import LocalModel
+from etude.models.weights import find_weights, forget, unpacked
+
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+"""What transformers raises for weights that are damaged or of an unknown kind."""
+
+
+def load_local(
+    name: str, device: str | None = None, dtype: str | None = None, cache: Path | None = None
+) -> LocalModel:
+    """The model `name` means (see find_weights) on `device` (default: CUDA where there is one) in `dtype`
+    ("bfloat16" or "float32"; default: `native_dtype`). `cache` replaces the default cache folder.
+
+    Raises ModelError when the weights cannot be found or read.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or native_dtype(device)
+    path = find_weights(name)
+    if path.suffix != ".gguf":
+        return _read(name, path, device, dtype)
+    folder = unpacked(path, dtype, _unpacker(dtype), cache)
+    try:
+        return _read(name, folder, device, dtype)
+    except ModelError:
+        forget(folder)
+        return _read(name, unpacked(path, dtype, _unpacker(dtype), cache), device, dtype)
+
+
+def native_dtype(device: str) -> str:
+    """bfloat16 where the processor multiplies it natively, else float32."""
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
+
+
+def _read(name: str, folder: Path, device: str, dtype: str) -> LocalModel:
+    try:
+        with _silence():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            module = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+            )
+    except UNREADABLE as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelError(f"The weights of {name} in {folder} cannot be read ({reason}). Get them again.") from error
+    return LocalModel(name, module.requires_grad_(False).to(device), tokenizer)
+
+
+def _unpacker(dtype: str) -> Any:
+    def unpack(gguf: Path, folder: Path) -> None:
+        try:
+            with _silence():
+                tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+                module = AutoModelForCausalLM.from_pretrained(
+                    gguf.parent,
+                    gguf_file=gguf.name,
+                    # Without it the weights stay packed and are unpacked again at every step.
+                    quantization_config=GgufConfig(dequantize=True),
+                    dtype=getattr(torch, dtype),
+                    local_files_only=True,
+                )
+        except (*UNREADABLE, ImportError, NotImplementedError) as error:
+            raise ModelError(f"The GGUF file {gguf} cannot be unpacked ({error}). Download it again.") from error
+        _save(module, tokenizer, folder)
+
+    return unpack
+
+
+def _save(module: Any, tokenizer: Any, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    if hasattr(module.config, "quantization_config"):
+        del module.config.quantization_config
+    module.config.save_pretrained(folder)
+    tensors: dict[str, torch.Tensor] = {}
+    written: set[int] = set()
+    for key, tensor in module.state_dict().items():
+        # Tied weights are one tensor under two names, which safetensors refuses; loading ties them again.
+        if tensor.data_ptr() not in written:
+            written.add(tensor.data_ptr())
+            tensors[key] = tensor.contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No progress bars, log lines or warnings of transformers while weights are read."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        # The bar of the GGUF reader knows no switch, so its stream is taken away.
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,222 @@
+"""A Model on this machine: transformers weights, answered greedily in batches.
+
+Per list of requests: the tokens that all prompts begin with are computed once, batches are fixed from
+the whole list, rows leave a batch when they have ended. Log-probabilities are summed in fp32.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from etude.errors import ModelError
+from etude.models.attention import Prefix
+from etude.models.choices import Trie, build_trie
+from etude.models.plan import MAX_TOKENS, plan_batches, shared_prefix
+from etude.models.rows import Engine, Rows
+from etude.render import end_of_turn, render, render_answer, render_text
+from etude.types import Batch, Completion, Message, Request
+
+SCORED_TOKENS = 2048
+"""Tokens of a batch of `score`, which holds the logits of every answer token at once."""
+ATTENTION_CELLS = 48_000_000
+"""Query heads x new tokens x tokens seen in one batch: 200 MB of attention weights in fp32."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """An answer while it is written."""
+
+    limit: int
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+
+    def ended(self, stop: frozenset[int]) -> bool:
+        """Whether the last token ends the turn or the length limit is reached."""
+        return len(self.tokens) >= self.limit or (bool(self.tokens) and self.tokens[-1] in stop)
+
+
+class LocalModel:
+    """A Model whose weights are in this process. `module` is the transformers model, in evaluation mode,
+    `tokenizer` its tokenizer; fine-tuning reads both."""
+
+    def __init__(self, name: str, module: Any, tokenizer: Any) -> None:
+        self.name = name
+        self.module = module
+        self.tokenizer = tokenizer
+        self.context = int(getattr(module.config, "max_position_embeddings", 2048))
+        """Tokens that a prompt and its answer may have together."""
+        self.stop = frozenset({end_of_turn(tokenizer), tokenizer.eos_token_id} - {None})
+        pad = tokenizer.pad_token_id
+        self._engine = Engine(module, tokenizer.eos_token_id if pad is None else pad)
+        self._trie = lru_cache(maxsize=64)(self._build_trie)
+
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """The prompt as the model reads it."""
+        return render_text(self.tokenizer, messages)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt."""
+        return len(render(self.tokenizer, messages))
+
+    def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
+        """Answers the whole list batch by batch; see Model. Raises ModelError when a request and its
+        answer cannot fit the context."""
+        prompts = [render(self.tokenizer, request.messages) for request in requests]
+        self._check_lengths(prompts, [request.max_tokens for request in requests])
+        shared, plan = self._plan(prompts, [request.choices for request in requests])
+        todo = [(number, indices) for number, indices in enumerate(plan) if number not in done]
+        if not todo:
+            return
+        started = time.perf_counter()
+        prefix = self._engine.prefix(prompts[0][:shared])
+        prefix_seconds = (time.perf_counter() - started) / len(requests)
+        for number, indices in todo:
+            started = time.perf_counter()
+            rows = Rows(self._engine, prefix, len(indices))
+            logits = rows.read([prompts[index][shared:] for index in indices])
+            answers = self._answer(rows, logits, [requests[index] for index in indices])
+            seconds = prefix_seconds + (time.perf_counter() - started) / len(indices)
+            completions = (
+                Completion(*answer[:2], len(prompts[index]), shared, answer[2], seconds, answer[3])
+                for index, answer in zip(indices, answers, strict=True)
+            )
+            yield Batch(number, indices, tuple(completions))
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answers in the order of the requests."""
+        answered = {
+            index: completion
+            for batch in self.batches(requests)
+            for index, completion in zip(batch.indices, batch.completions, strict=True)
+        }
+        return [answered[index] for index in range(len(requests))]
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The answer piece by piece; a piece never ends within a character."""
+        if request.choices:
+            yield self.generate([request])[0].text
+            return
+        prompt = render(self.tokenizer, request.messages)
+        self._check_lengths([prompt], [request.max_tokens])
+        rows = Rows(self._engine, None, 1)
+        draft = Draft(request.max_tokens)
+        given = ""
+        for _ in self._write(rows, rows.read([prompt]), [draft]):
+            text = self._text(draft.tokens)
+            if not text.endswith("\N{REPLACEMENT CHARACTER}") and len(text) > len(given):
+                yield text[len(given) :]
+                given = text
+        if rest := self._text(draft.tokens)[len(given) :]:
+            yield rest
+
+    def score(self, requests: Sequence[Request], completions: Sequence[str]) -> list[list[float]]:
+        """Log-probabilities of given answers, for each its tokens and the end of turn."""
+        prompts = [render(self.tokenizer, request.messages) for request in requests]
+        answers = [render_answer(self.tokenizer, text) for text in completions]
+        self._check_lengths(prompts, [len(answer) for answer in answers])
+        shared = shared_prefix(prompts) if self._engine.shares else 0
+        lengths = [len(prompt) - shared + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        prefix = self._engine.prefix(prompts[0][:shared]) if prompts else None
+        scores: list[list[float]] = [[] for _ in prompts]
+        for indices in plan_batches(lengths, max_tokens=min(SCORED_TOKENS, self._token_limit(shared, lengths))):
+            rows = Rows(self._engine, prefix, len(indices))
+            keep = 1 + max(len(answers[index]) for index in indices)
+            logits = rows.read([prompts[index][shared:] + answers[index] for index in indices], keep)
+            for row, index in enumerate(indices):
+                scores[index] = _token_scores(logits[row, :-1], answers[index])
+        return scores
+
+    def _plan(
+        self, prompts: Sequence[list[int]], kinds: Sequence[tuple[str, ...]]
+    ) -> tuple[int, list[tuple[int, ...]]]:
+        shared = shared_prefix(prompts) if self._engine.shares else 0
+        lengths = [len(prompt) - shared for prompt in prompts]
+        return shared, plan_batches(lengths, kinds, max_tokens=self._token_limit(shared, lengths))
+
+    def _token_limit(self, shared: int, lengths: Sequence[int]) -> int:
+        """Tokens a batch may have so that the attention weights beside a long prefix stay small."""
+        heads = self.module.config.num_attention_heads
+        return min(MAX_TOKENS, max(1, ATTENTION_CELLS // (heads * (shared + max(lengths, default=0) + 1))))
+
+    def _check_lengths(self, prompts: Sequence[list[int]], answers: Sequence[int]) -> None:
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            if len(prompt) + answer > self.context:
+                raise ModelError(
+                    f"Request {number} has {len(prompt)} tokens and may answer with {answer}; {self.name} reads "
+                    f"at most {self.context}. Shorten it, give fewer examples, or lower max_tokens."
+                )
+
+    def _answer(self, rows: Rows, logits: Tensor, requests: Sequence[Request]) -> list[Any]:
+        """For each row: text, finish, answer tokens, log-probability."""
+        if requests[0].choices:
+            return self._choose(rows, logits, requests[0].choices)
+        drafts = [Draft(request.max_tokens) for request in requests]
+        for _ in self._write(rows, logits, drafts):
+            pass
+        return [
+            (self._text(d.tokens), "stop" if d.tokens[-1] in self.stop else "length", len(d.tokens), d.logprob)
+            for d in drafts
+        ]
+
+    def _write(self, rows: Rows, logits: Tensor, drafts: Sequence[Draft]) -> Iterator[None]:
+        """Adds the likeliest token to every draft that has not ended, until all have; yields a step."""
+        going = list(drafts)
+        while going:
+            best, tokens = logits[:, -1].float().log_softmax(dim=-1).max(dim=-1)
+            for draft, token, logprob in zip(going, tokens.tolist(), best.tolist(), strict=True):
+                draft.tokens.append(token)
+                draft.logprob += logprob
+            yield
+            kept = [row for row, draft in enumerate(going) if not draft.ended(self.stop)]
+            if kept and len(kept) < len(going):
+                rows.select(kept)
+            going = [going[row] for row in kept]
+            if going:
+                logits = rows.read([draft.tokens[-1:] for draft in going])
+
+    def _choose(self, rows: Rows, logits: Tensor, choices: tuple[str, ...]) -> list[Any]:
+        trie, lengths = self._trie(choices)
+        if trie.tokens:
+            tree = rows.read_tree(
+                torch.tensor(trie.tokens), torch.tensor(trie.ancestors()), torch.tensor(trie.depths())
+            )
+            logits = torch.cat([logits, tree], dim=1)
+        best, picks = _choice_scores(trie, logits, len(choices)).max(dim=-1)
+        return [
+            (choices[pick], "stop", lengths[pick], logprob)
+            for pick, logprob in zip(picks.tolist(), best.tolist(), strict=True)
+        ]
+
+    def _build_trie(self, choices: tuple[str, ...]) -> tuple[Trie, tuple[int, ...]]:
+        sequences = [render_answer(self.tokenizer, choice) for choice in choices]
+        return build_trie(sequences), tuple(map(len, sequences))
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return str(
+            self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+
+def _choice_scores(trie: Trie, logits: Tensor, num_choices: int) -> Tensor:
+    """Log-probability of each choice among the choices, (B, choices), from logits (B, places, V)."""
+    scores = torch.zeros(len(logits), num_choices)
+    for fork in trie.forks:
+        among = logits[:, fork.place, list(fork.tokens)].float().log_softmax(dim=-1).cpu()
+        for column, reached in enumerate(fork.leads_to):
+            scores[:, list(reached)] += among[:, column, None]
+    return scores
+
+
+def _token_scores(logits: Tensor, answer: Sequence[int]) -> list[float]:
+    """Log-probabilities of the tokens of an answer, from logits (T, V) whose last place predicts its
+    last token."""
+    wanted = torch.tensor(answer, device=logits.device)
+    logprobs = logits[-len(answer) :].float().log_softmax(dim=-1)
+    return [float(value) for value in logprobs.gather(1, wanted[:, None])[:, 0].tolist()]

@@ -1,0 +1,55 @@
+"""Small tasks, made from a seed, for tests that run whole comparisons with the fake model."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+THEMES = ("dragons", "trains", "the sea", "ghosts", "cooking", "space", "music", "winter")
+OPENINGS = ("Please find", "We want", "Have you got", "Is there", "Show us", "My class would like")
+KINDS = ("answer", "classify", "extract", "rewrite")
+SETTINGS = {
+    "answer": "contract:\n  fields: [Title, Ages]\n",
+    "classify": "",
+    "extract": "contract:\n  json_schema: {type: object, required: [theme, age]}\n",
+    "rewrite": "contract: {max_words: 20}\n",
+}
+
+
+def rows(kind: str, num: int, seed: int = 7) -> list[dict[str, object]]:
+    """Rows whose inputs are far apart and whose outputs follow from them."""
+    draw = random.Random(f"{kind}/{seed}")
+    made = []
+    for number in range(num):
+        theme, age = draw.choice(THEMES), draw.randint(3, 12)
+        filler = " ".join("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(4))
+        asked = f"{draw.choice(OPENINGS)} {number} {filler} about {theme}, age {age}"
+        made.append({"input": asked, "output": output(kind, theme, age), "tags": {"theme": theme}})
+    return made
+
+
+def output(kind: str, theme: str, age: int) -> str:
+    """The answer wanted."""
+    return {
+        "answer": f"Title: All about {theme}\nAges: {age}",
+        "classify": theme,
+        "extract": json.dumps({"theme": theme, "age": age}),
+        "rewrite": f"A book about {theme} for age {age}.",
+    }[kind]
+
+
+def write_task(
+    folder: Path, kind: str = "answer", model: str = "fake", num: int = 220, more: str = ""
+) -> Path:
+    """Writes examples.jsonl and task.yaml into a new folder and returns the task file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(row) + "\n" for row in rows(kind, num))
+    (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+    task = folder / "task.yaml"
+    task.write_text(
+        f"name: small\nkind: {kind}\nmodel: {model}\nexamples: examples.jsonl\n"
+        f"instructions: You are a librarian. Say what fits.\n{SETTINGS[kind]}{more}",
+        encoding="utf-8",
+    )
+    return task

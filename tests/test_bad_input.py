@@ -1,0 +1,398 @@
+"""Bad input: ten kinds times ten cases, each with its place, its value and its remedy.
+
+Whatever is wrong, nothing is written, nothing is guessed away, and no traceback is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from etude.cli import main
+from etude.dataset import load_dataset
+from etude.task import load_task
+
+Files = dict[str, str | bytes]
+LABELS = ("billing", "technical", "refund")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad input: the files that differ from good ones, and what the message must say."""
+
+    name: str
+    where: str
+    got: str
+    remedy: str
+    keys: dict[str, str | None] = field(default_factory=dict)
+    """Lines of the task file to put in place of those with the same key; None leaves the line out."""
+    files: Files = field(default_factory=dict)
+
+
+GOOD_KEYS = {
+    "name": "tickets",
+    "kind": "classify",
+    "model": "fake",
+    "examples": "rows.jsonl",
+    "instructions": "Sort.",
+}
+
+
+def good_row(number: int) -> dict[str, object]:
+    return {"input": f"message number {number}", "output": LABELS[number % 3]}
+
+
+def jsonl(*bad: object, before: int = 30) -> bytes:
+    """30 good rows, then bad ones: texts and bytes as they stand, objects as JSON."""
+    good = [json.dumps(good_row(number)) for number in range(before)]
+    lines = [row if isinstance(row, str | bytes) else json.dumps(row) for row in (*good, *bad)]
+    return b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines)
+
+
+def table(*bad: str | bytes, header: str = "input,output") -> bytes:
+    """A header, 30 good rows (lines 2 to 31), then bad lines as they stand."""
+    good = [header, *(f"message number {number},{LABELS[number % 3]}" for number in range(30))]
+    return b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in (*good, *bad))
+
+
+def write_folder(folder: Path, case: Case) -> Path:
+    keys = {**GOOD_KEYS, **case.keys}
+    lines = [f"{key}: {value}" if value else f"{key}:" for key, value in keys.items() if value is not None]
+    files: Files = {"task.yaml": "\n".join(lines) + "\n", "rows.jsonl": jsonl(), **case.files}
+    for name, text in files.items():
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder / "task.yaml"
+
+
+def by_command_line(task: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit code and all that `etude compare` prints."""
+    code = main(["compare", "--yes", str(task)])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def key(name: str, value: str, got: str, remedy: str, line: int = 6, **files: str | bytes) -> Case:
+    """A bad value of one key; a key that good files lack stands on line 6."""
+    lines = {given: number for number, given in enumerate(GOOD_KEYS, 1)}
+    named = {file.replace("_", "."): text for file, text in files.items()}
+    return Case(
+        f"{name}={value[:20]}", f"task.yaml:{lines.get(name, line)}", got, remedy, {name: value}, named
+    )
+
+
+def unknown_keys() -> Iterator[Case]:
+    for word, known in (
+        ("knd", "kind"),
+        ("exmples", "examples"),
+        ("modle", "model"),
+        ("Instructions", "instructions"),
+    ):
+        yield Case(word, "task.yaml:6", repr(word), f"write '{known}'", {word: "x"})
+    yield key("metrics", "accuracy", "'metrics'", "write 'metric'")
+    yield key("contract", "{lables: [a]}", "'lables'", "write 'labels'")
+    yield key("usage", "{request_per_month: 3}", "'request_per_month'", "write 'requests_per_month'")
+    yield key("prices", "{per_hr: 3}", "'per_hr'", "write 'per_hour'")
+    yield key("train", "{learningrate: 0.1}", "'learningrate'", "write 'learning_rate'")
+    yield key("examples", "{file: rows.jsonl, ouput: label}", "'ouput'", "write 'output'")
+
+
+def wrong_types() -> Iterator[Case]:
+    yield key("name", "[a, b]", "a list", "write name: some text")
+    yield key("kind", "{a: b}", "a mapping", "write one of: classify, extract, answer, rewrite")
+    yield key("instructions", "12", "'12'", "in quotes")
+    yield key("margin", "small", "'small'", "a number from 0 to 0.5")
+    yield key("seed", "1.5", "'1.5'", "a whole number")
+    yield key("examples", "[a.jsonl, b.jsonl]", "a list", "write examples: FILE")
+    yield key("contract", "short", "'short'", "write key: value lines")
+    yield key("wordings", "{a: b}", "a mapping", "write wordings: [first, second]")
+    yield key("budget", "15", "'15'", "write 90s, 15m, 2h")
+    yield key(
+        "usage", "{facts_change: sometimes}", "'sometimes'", "write one of: never, yearly, monthly, daily"
+    )
+
+
+def out_of_range() -> Iterator[Case]:
+    yield key("margin", "0.9", "'0.9'", "from 0 to 0.5")
+    yield key("target", "95", "'95'", "from 0 to 1")
+    yield key("seed", "-1", "'-1'", "from 0 to")
+    yield key("max_tokens", "0", "'0'", "from 1 to 32768")
+    yield key("budget", "0m", "'0m'", "write 90s, 15m, 2h")
+    yield key("prices", "{answer: -2}", "'-2'", "of 0 or more")
+    yield key("usage", "{requests_per_month: -5}", "'-5'", "of 0 or more")
+    yield key("train", "{dropout: 1.0}", "'1.0'", "from 0 to 0.9")
+    yield key("train", "{learning_rate: 0}", "'0'", "above 0 to 1")
+    yield key("contract", "{max_words: 0}", "'0'", "of 1 or more")
+
+
+def missing_files() -> Iterator[Case]:
+    yield key("examples", "row.jsonl", "'row.jsonl'", "did you mean 'rows.jsonl'")
+    yield key("examples", "{file: nothing.csv}", "'nothing.csv'", "start at the task's folder")
+    yield key("examples", ".", "'.'", "name the file inside it")
+    yield key("examples", "{input: text}", "no file", "add file: to examples")
+    yield key("test", "tests.jsonl", "'tests.jsonl'", "start at the task's folder")
+    yield key("test", "rows.jsonl", "rows.jsonl", "delete test: to split one off")
+    yield key("documents", "catalogue/", "'catalogue/'", "start at the task's folder")
+    yield key("model", "weights.gguf", "'weights.gguf'", "start at the task's folder")
+    yield key("prompt_model", "./big-model", "'./big-model'", "start at the task's folder")
+    yield Case(
+        "contract schema",
+        "task.yaml:6",
+        "'schema.json'",
+        "start at the task's folder",
+        {"kind": "extract", "contract": "{json_schema: schema.json}"},
+    )
+
+
+def bad_checks() -> Iterator[Case]:
+    fits = "def fits(example, answer):\n    return True\n"
+    yield key("check", "checks.py", "'checks.py'", "write it as checks.py:fits")
+    yield key("check", "fits", "'fits'", "write it as checks.py:fits")
+    yield key("check", "checks:fits", "'checks:fits'", "write it as checks.py:fits")
+    yield key("check", "checks.py:fits()", "'checks.py:fits()'", "write it as checks.py:fits")
+    yield key("check", "checks.py:fits", "'checks.py'", "start at the task's folder")
+    yield key("check", "check.py:fits", "'check.py'", "did you mean 'checks.py'", checks_py=fits)
+    yield key("check", "checks.py:fit", "'fit'", "write 'fits'", checks_py=fits)
+    yield key(
+        "check",
+        "checks.py:fits",
+        "fits(answer)",
+        "write def fits(example, answer)",
+        checks_py="def fits(answer):\n    return True\n",
+    )
+    yield key("check", "checks.py:fits", "fits", "correct checks.py:2", checks_py="\ndef fits(:\n")
+    yield key("check", "[checks.py, fits]", "a list", "write check: some text")
+
+
+def bad_json_rows() -> Iterator[Case]:
+    def row(name: str, line: object, got: str, remedy: str, **keys: str) -> Case:
+        return Case(name, "rows.jsonl:31", got, remedy, dict(keys), {"rows.jsonl": jsonl(line)})
+
+    yield row("cut", '{"input": "a", "outp', "outp", "write one whole object on the line")
+    yield row("single quotes", "{'input': 'a'}", "'input'", "write one whole object on the line")
+    yield row("no object", '"only a text"', "only a text", "write one whole object on the line")
+    yield row("a list", '[{"input": "a", "output": "b"}]', "[{", "without a list around them")
+    yield row("two objects", '{"input": "a"} {"input": "b"}', "Extra data", "write one whole object")
+    yield row("NaN", '{"input": "a", "output": NaN}', "NaN", "correct the line")
+    yield row(
+        "key twice", '{"input": "a", "input": "b", "output": "c"}', "'input' stands twice", "correct the line"
+    )
+    yield row("no output", {"input": "a"}, "no 'output'", "fill it in, or delete the row")
+    yield row(
+        "misspelt output", {"input": "a", "outptu": "b"}, "input, outptu", "rename 'outptu' to 'output'"
+    )
+    yield row("number as input", {"input": 3, "output": "billing"}, "got 3", "write it in quotes")
+
+
+def bad_tables() -> Iterator[Case]:
+    def rows(name: str, line: int, text: bytes, got: str, remedy: str, examples: str = "rows.csv") -> Case:
+        return Case(name, f"rows.csv:{line}", got, remedy, {"examples": examples}, {"rows.csv": text})
+
+    yield rows(
+        "too many values",
+        32,
+        table("a,b,c"),
+        "3 values for 2 columns",
+        "quote values that hold the separator",
+    )
+    yield rows("too few values", 32, table("alone"), "1 values for 2 columns", "fill up missing ones")
+    yield rows("quote never closed", 32, table('"open,billing'), "end of data", "close the quote")
+    yield rows("quote inside", 32, table('"a "word" here",billing'), "expected after", "write a quote inside")
+    yield rows(
+        "after a long row", 36, table('"one\ntwo\n\nthree",billing', "a,b,c"), "3 values", "quote values"
+    )
+    yield rows("columns of one name", 1, table(header="input,input"), "'input'", "rename one of them")
+    yield rows(
+        "mapped column",
+        1,
+        table(),
+        "'ouput'",
+        "write 'output'",
+        "{file: rows.csv, input: input, output: ouput}",
+    )
+    yield rows("tag column", 1, table(), "'colour'", "write", "{file: rows.csv, tags: [colour]}")
+    yield rows(
+        "names that say nothing",
+        1,
+        table(header="alpha,beta,gamma").replace(b"message", b"x,message"),
+        "alpha, beta, gamma",
+        "input: COLUMN, output: COLUMN",
+    )
+    yield rows(
+        "no header", 1, table(header="where is my money,billing"), "looks like a row", "names of the columns"
+    )
+
+
+def bad_chats() -> Iterator[Case]:
+    user, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "billing"}
+    system = {"role": "system", "content": "Sort."}
+
+    def chat(name: str, turns: object, got: str, remedy: str) -> Case:
+        good = [json.dumps({"messages": [user, {**answer, "content": LABELS[n % 3]}]}) for n in range(30)]
+        rows = jsonl(*good, {"messages": turns}, before=0)
+        return Case(name, "rows.jsonl:31", got, remedy, {}, {"rows.jsonl": rows})
+
+    yield chat("unknown role", [{"role": "usr", "content": "a"}, answer], "'usr'", "write 'user'")
+    yield chat("no role", [{"content": "a"}, answer], "unknown role", 'write {"role": "user"')
+    yield chat("last turn", [user], "user", "end with the assistant's turn")
+    yield chat("two users", [user, user, answer], "user user assistant", "join them into one turn")
+    yield chat("late system", [user, system, answer], "user system assistant", "put one system turn first")
+    yield chat("assistant first", [answer], "assistant", "begin with a user turn")
+    yield chat("no turns", [], "[]", 'write [{"role": "user"')
+    yield chat("a text", "hello", "'hello'", 'write [{"role": "user"')
+    yield chat("empty content", [user, {"role": "assistant", "content": " "}], "' '", "write the turn")
+    yield chat(
+        "no text", [user, {"role": "assistant", "content": None}], "None", "write the turn as one text"
+    )
+
+
+def bad_bytes() -> Iterator[Case]:
+    def rows(name: str, line: int, text: bytes, got: str, remedy: str, file: str = "rows.jsonl") -> Case:
+        return Case(name, f"{file}:{line}", got, remedy, {"examples": file}, {file: text})
+
+    latin = '{"input": "café", "output": "billing"}'.encode("latin-1")
+    yield rows("Latin-1", 31, jsonl(latin), "byte 0xE9 at position 15", "save the file as UTF-8")
+    yield rows(
+        "Latin-1 table", 32, table("café,billing".encode("latin-1")), "byte 0xE9", "as UTF-8", "rows.csv"
+    )
+    yield rows("UTF-16", 1, jsonl().decode().encode("utf-16"), "UTF-16", "save the file as UTF-8")
+    yield rows("NUL byte", 31, jsonl(b'{"input": "a\0", "output": "billing"}'), "byte 0x00", "delete it")
+    yield rows(
+        "NUL in a table", 32, table(b"a\0b,billing"), "byte 0x00 at position 2", "delete it", "rows.csv"
+    )
+    yield rows("NUL escape", 31, jsonl({"input": "a\0", "output": "billing"}), "position 2", "delete it")
+    half = '{"input": "a\\ud800", "output": "billing"}'
+    yield rows("half a character", 31, jsonl(half), "\\ud800 at position 2", "write the whole character")
+    yield rows(
+        "empty input", 31, jsonl({"input": " ", "output": "billing"}), "' '", "fill it in, or delete the row"
+    )
+    yield rows("empty output", 32, table("a,"), "''", "fill it in, or delete the row", "rows.csv")
+    yield Case(
+        "task in Latin-1",
+        "task.yaml:2",
+        "byte 0xE9",
+        "save the file as UTF-8",
+        {},
+        {"task.yaml": "kind: classify\nname: café\n".encode("latin-1")},
+    )
+
+
+def conflicts() -> Iterator[Case]:
+    labels = "{labels: [billing, technical, refund]}"
+    foreign = {"rows.jsonl": jsonl({"input": "a", "output": "biling"})}
+    yield Case(
+        "foreign label",
+        "rows.jsonl:31",
+        "'biling'",
+        "write 'billing', or add it",
+        {"contract": labels},
+        foreign,
+    )
+    yield Case(
+        "foreign test label",
+        "test.jsonl:31",
+        "'biling'",
+        "write 'billing'",
+        {"contract": labels, "test": "test.jsonl"},
+        {"test.jsonl": foreign["rows.jsonl"]},
+    )
+    yield Case(
+        "labels for answers",
+        "task.yaml:6",
+        "answer",
+        "write kind: classify",
+        {"kind": "answer", "contract": labels},
+    )
+    yield key("contract", "{regex: '['}", "'['", "correct it")
+    yield key("contract", "{labels: [a, b], regex: '(?P<'}", "'(?P<'", "correct it")
+    wordy = [{"input": f"a {number}", "output": "two words"} for number in range(30)]
+    yield Case(
+        "answers break it",
+        "rows.jsonl:2",
+        "over 1 words",
+        "loosen contract",
+        {"kind": "answer", "contract": "{max_words: 1}"},
+        {"rows.jsonl": jsonl(*wordy, before=1)},
+    )
+    other = {"input": "a", "output": "billing", "system": "Be quick."}
+    yield Case(
+        "system against instructions",
+        "rows.jsonl:31",
+        "'Be quick.'",
+        "delete one of the two",
+        {},
+        {"rows.jsonl": jsonl(other)},
+    )
+    yield Case(
+        "two systems",
+        "rows.jsonl:31",
+        "'Be quick.'",
+        "instructions: in the task file",
+        {"instructions": None},
+        {"rows.jsonl": jsonl(other)},
+    )
+    yield Case(
+        "too few rows", "rows.jsonl", "5 rows", "collect at least 150", {}, {"rows.jsonl": jsonl(before=5)}
+    )
+    free = [{"input": f"a {n}", "output": f"free text {n}"} for n in range(30)]
+    yield Case(
+        "texts as labels",
+        "rows.jsonl",
+        "30 labels in 30 rows",
+        "set kind: answer",
+        {},
+        {"rows.jsonl": jsonl(*free, before=0)},
+    )
+
+
+KINDS: tuple[Callable[[], Iterator[Case]], ...] = (
+    *(unknown_keys, wrong_types, out_of_range, missing_files, bad_checks),
+    *(bad_json_rows, bad_tables, bad_chats, bad_bytes, conflicts),
+)
+CASES = list(chain.from_iterable(kind() for kind in KINDS))
+
+
+def test_there_are_ten_kinds_of_ten_cases() -> None:
+    assert [len(list(kind())) for kind in KINDS] == [10] * 10
+
+
+def test_good_input_has_no_fault(tmp_path: Path) -> None:
+    task, dataset = load_dataset(load_task(write_folder(tmp_path, Case("good", "", "", ""))))
+    assert (task.name, len(dataset)) == ("tickets", 30)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input_is_refused_in_one_sentence(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_folder(tmp_path, case)
+    before = snapshot(tmp_path)
+    code, message = by_command_line(task, capsys)
+    assert code == 2, message
+    lines = message.splitlines()
+    line = next((line for line in lines if re.match(rf"(etude:)?\s*{re.escape(case.where)}\b", line)), "")
+    assert line, message
+    assert case.got in line, message
+    assert case.remedy in line, message
+    assert "Traceback" not in message
+    assert snapshot(tmp_path) == before
+
+
+def test_all_faults_come_together_in_the_order_of_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"kind": "clasify", "margin": "2", "seed": "x", "nme": "y", "metric": "bleu"}
+    _, message = by_command_line(write_folder(tmp_path, Case("many", "", "", "", dict(keys))), capsys)
+    lines = [int(found) for found in re.findall(r"^(?:etude:)?\s*task\.yaml:(\d+)", message, re.MULTILINE)]
+    assert lines == [2, 6, 7, 8, 9]

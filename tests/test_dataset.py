@@ -1,0 +1,125 @@
+"""Datasets: fingerprints, selections, and where rows and task meet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.dataset import Dataset, load_dataset, load_test
+from etude.errors import InputError
+from etude.task import RowSource, Task
+from etude.types import Example, Message
+
+ROWS = Dataset(
+    tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", where=f"f:{n}") for n in range(5))
+)
+
+
+def task_of(tmp_path: Path, rows: list[dict[str, Any]], **changes: Any) -> Task:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = Task("t", "answer", "fake", RowSource(file), tmp_path, tmp_path / "task.yaml")
+    return replace(task, **changes)
+
+
+def rows(count: int, **more: str) -> list[dict[str, Any]]:
+    return [{"input": f"q{number}", "output": f"a{number}", **more} for number in range(count)]
+
+
+def test_a_dataset_is_a_sequence_that_does_not_change() -> None:
+    assert (len(ROWS), ROWS[1].id, [row.id for row in ROWS][-1]) == (5, "r1", "r4")
+    with pytest.raises(FrozenInstanceError):
+        ROWS.examples = ()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "x"},
+        {"input": (Message("user", "x"),)},
+        {"output": "x"},
+        {"references": ("x",)},
+        {"group": "x"},
+        {"tags": {"a": "x"}},
+    ],
+)
+def test_the_fingerprint_is_of_all_that_counts(change: dict[str, Any]) -> None:
+    changed = Dataset((replace(ROWS[0], **change), *ROWS.examples[1:]))
+    assert changed.fingerprint != ROWS.fingerprint
+
+
+def test_the_fingerprint_is_not_of_where_rows_came_from_or_what_was_done() -> None:
+    moved = Dataset(tuple(replace(row, where="elsewhere:1") for row in ROWS), ("moved",))
+    assert moved.fingerprint == ROWS.fingerprint
+    assert ROWS.select([1, 0, 2, 3, 4], "turned").fingerprint != ROWS.fingerprint
+
+
+@given(st.lists(st.integers(0, 4), unique=True))
+def test_a_selection_keeps_order_and_says_why(chosen: list[int]) -> None:
+    by_place, by_id = ROWS.select(chosen, "sample"), ROWS.select([f"r{n}" for n in chosen], "sample")
+    assert by_place == by_id
+    assert [row.id for row in by_place] == [f"r{n}" for n in chosen]
+    assert by_place.history == (f"sample: {len(chosen)} of 5 rows",)
+
+
+def test_what_is_not_there_cannot_be_selected() -> None:
+    with pytest.raises(KeyError):
+        ROWS.select(["r9"], "x")
+    with pytest.raises(IndexError):
+        ROWS.select([9], "x")
+
+
+def test_ids_are_unique() -> None:
+    with pytest.raises(InputError, match="rows share an id"):
+        Dataset((ROWS[0], ROWS[0]))
+
+
+def test_a_system_message_of_all_rows_becomes_the_instructions(tmp_path: Path) -> None:
+    task, dataset = load_dataset(task_of(tmp_path, rows(30, system="Be kind.")))
+    assert task.instructions == "Be kind."
+    assert len(dataset) == 30
+    assert dataset.history == ("read from rows.jsonl: 30 rows",)
+    assert "input = input, output = output, system = system" in task.notes[0]
+
+
+def test_a_system_message_equal_to_the_instructions_is_no_conflict(tmp_path: Path) -> None:
+    mixed = [*rows(30, system="Be kind. "), {"input": "x", "output": "y"}]
+    task, _ = load_dataset(task_of(tmp_path, mixed, instructions="Be kind."))
+    assert task.instructions == "Be kind."
+
+
+def test_a_test_file_must_agree_with_the_instructions_of_the_examples(tmp_path: Path) -> None:
+    test = tmp_path / "test.jsonl"
+    test.write_text(json.dumps({"input": "a", "output": "b", "system": "Be rude."}) + "\n")
+    task, _ = load_dataset(task_of(tmp_path, rows(30, system="Be kind."), test=RowSource(test)))
+    with pytest.raises(InputError, match=r"test\.jsonl:1: .*conflicts .*'Be rude\.'"):
+        load_test(task)
+
+
+def test_a_task_without_a_test_file_has_none(tmp_path: Path) -> None:
+    assert load_test(task_of(tmp_path, rows(30))) is None
+
+
+def test_the_same_file_is_the_same_dataset(tmp_path: Path) -> None:
+    first = load_dataset(task_of(tmp_path, rows(30)))[1]
+    assert load_dataset(task_of(tmp_path, rows(30)))[1].fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_path: Path, broken: int) -> None:
+    from etude.contract import Contract
+
+    long = [{"input": f"x{number}", "output": "too many words"} for number in range(broken)]
+    task = task_of(tmp_path, rows(21) + long, contract=Contract(max_words=2))
+    if broken == 1:
+        notes = load_dataset(task)[0].notes
+        assert "1 answers of the examples break the contract themselves: rows.jsonl:22" in notes
+    else:
+        with pytest.raises(InputError, match=r"rows\.jsonl:22: .*over 2 words"):
+            load_dataset(task)

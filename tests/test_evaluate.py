@@ -1,0 +1,112 @@
+"""Answers are logged batch by batch: wherever a run is cut, going on gives what an uncut run gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etude.assistant import Assistant, Models, load
+from etude.contract import Contract
+from etude.dataset import Dataset
+from etude.errors import RunError
+from etude.evaluate import AnswerLog, evaluate, sample_of
+from etude.metrics import Metric
+from etude.models.fake import FakeModel
+from etude.types import Example, Message, Model, ModelRef
+
+ROWS = Dataset(
+    tuple(
+        Example(
+            id=str(n),
+            input=(Message("user", f"row {n} of words"),),
+            output=f"row {n} of words",
+            where=f"a:{n}",
+        )
+        for n in range(37)
+    )
+)
+METRIC = Metric("exact_match", "answer")
+SHOT = Example(id="s", input=(Message("user", "what"),), output="that", references=("this",), tags={"a": "b"})
+ASSISTANT = Assistant(
+    "few_shot", "answer", ModelRef("fake"), "Be brief.", "user", (SHOT,), (), Contract(fields=("A", "B?")), 40
+)
+
+
+class OneFake:
+    """Models that hold the fake one and count how often it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def get(self, ref: ModelRef) -> Model:
+        self.asked += 1
+        return FakeModel()
+
+
+def texts(models: Models, log: AnswerLog | None = None) -> list[tuple[str, float]]:
+    assistant = Assistant("prompt", "answer", ModelRef("fake"))
+    return [(row.answer.text, row.score.value) for row in evaluate(assistant, models, ROWS, METRIC, log)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(cut=st.integers(0, 40_000))
+def test_a_log_cut_at_any_byte_is_completed_to_the_same_answers(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("log") / "answers.jsonl"
+    whole = texts(OneFake(), AnswerLog(file))
+    uncut = file.read_bytes()
+    file.write_bytes(uncut[: cut % (len(uncut) + 1)])
+    assert texts(OneFake(), AnswerLog(file)) == whole
+    assert len(file.read_bytes().splitlines()) == len(uncut.splitlines())
+
+
+def test_a_complete_log_needs_no_weights(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    models = OneFake()
+    first = texts(models, AnswerLog(file))
+    asked = models.asked
+    assert texts(models, AnswerLog(file)) == first
+    assert models.asked == asked
+
+
+def test_a_log_broken_in_the_middle_names_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    texts(OneFake(), AnswerLog(file))
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], "garbage", *lines[2:]]) + "\n")
+    with pytest.raises(RunError, match=r"answers\.jsonl:2"):
+        AnswerLog(file)
+
+
+def test_an_assistant_is_the_same_after_saving(tmp_path: Path) -> None:
+    ASSISTANT.save(tmp_path / "one")
+    loaded = load(tmp_path / "one")
+    loaded.save(tmp_path / "two")
+    assert loaded == ASSISTANT
+    assert (tmp_path / "one" / "assistant.json").read_bytes() == (
+        tmp_path / "two" / "assistant.json"
+    ).read_bytes()
+    assert loaded.fingerprint == ASSISTANT.fingerprint
+
+
+def test_a_folder_without_an_assistant_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="Run `etude compare` again"):
+        load(tmp_path)
+
+
+def test_instructions_stand_where_they_were_asked_to() -> None:
+    turns = ASSISTANT.messages((Message("user", "question"),))
+    assert [turn.role for turn in turns] == ["user", "assistant", "user"]
+    assert turns[0].content == "Be brief.\n\nwhat"
+    assert turns[-1].content == "question"
+
+
+def test_the_sample_of_scored_rows_has_their_mean() -> None:
+    rows = evaluate(Assistant("prompt", "answer", ModelRef("fake")), OneFake(), ROWS, METRIC)
+    sample = sample_of(METRIC, [row.outcome for row in rows])
+    assert sample.value == pytest.approx(sum(row.score.value for row in rows) / len(rows))
+    assert sample.units == len(ROWS)

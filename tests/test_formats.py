@@ -1,0 +1,285 @@
+"""Rows: what is written reads back the same, every shape is understood, every line keeps its number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import data_folder
+from etude.errors import InputError
+from etude.formats import Rows, guess_columns, peek_rows, read_rows, write_rows
+from etude.task import RowSource
+from etude.types import Example, Message
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).filter(
+    str.strip
+)
+ANSWER = TEXT.map(str.strip)
+TAGS = st.dictionaries(st.sampled_from(["theme", "age"]), TEXT, max_size=2)
+MANY = st.lists(
+    st.tuples(TEXT, ANSWER, st.lists(ANSWER, max_size=2), st.none() | TEXT, TAGS), min_size=1, max_size=6
+)
+
+
+def examples(rows: list[tuple[str, str, list[str], str | None, dict[str, str]]]) -> list[Example]:
+    return [
+        Example(f"r{number}", (Message("user", text),), answer, tuple(references), group, tags)
+        for number, (text, answer, references, group, tags) in enumerate(rows)
+    ]
+
+
+def bare(rows: Rows) -> list[tuple[Any, ...]]:
+    return [(row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows.examples]
+
+
+def read(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> Rows:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_rows(RowSource(tmp_path / name, **columns))
+
+
+def faults(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, name, text, **columns)
+    return [fault.where for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.tsv"])
+@given(drawn=MANY, system=st.none() | ANSWER)
+def test_what_is_written_reads_back_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    drawn: list[tuple[str, str, list[str], str | None, dict[str, str]]],
+    system: str | None,
+) -> None:
+    rows = examples(drawn)
+    source = write_rows(tmp_path_factory.getbasetemp() / name, rows, system)
+    back = read_rows(source)
+    assert bare(back) == [
+        (row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows
+    ]
+    assert set(back.systems) == {system}
+
+
+@given(rows=st.lists(st.tuples(TEXT, ANSWER), min_size=1, max_size=6), end=st.sampled_from(["\n", "\r\n"]))
+def test_a_table_of_pythons_own_writer_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], end: str
+) -> None:
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("input", "output"), *rows])
+    file = tmp_path_factory.getbasetemp() / "python.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + stream.getvalue().encode())
+    back = read_rows(RowSource(file)).examples
+    assert [(row.text, row.output) for row in back] == rows
+
+
+@given(rows=st.lists(st.tuples(TEXT, ANSWER), min_size=1, max_size=6), ascii_only=st.booleans())
+def test_json_lines_of_pythons_own_writer_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], ascii_only: bool
+) -> None:
+    lines = [json.dumps({"prompt": a, "completion": b}, ensure_ascii=ascii_only) for a, b in rows]
+    file = tmp_path_factory.getbasetemp() / "python.jsonl"
+    file.write_bytes("\r\n".join(lines).encode())
+    back = read_rows(RowSource(file)).examples
+    assert [(row.text, row.output) for row in back] == rows
+
+
+@given(st.binary(max_size=200), st.sampled_from(["any.jsonl", "any.csv", "any.tsv"]))
+def test_any_bytes_are_rows_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes, name: str
+) -> None:
+    file = tmp_path_factory.getbasetemp() / name
+    file.write_bytes(raw)
+    try:
+        places = [row.where for row in read_rows(RowSource(file)).examples]
+    except InputError as error:
+        places = [fault.where for fault in error.faults]
+    assert places
+    assert all(place.startswith(name) for place in places)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=8))
+def test_a_row_is_named_by_the_line_it_begins_on(
+    tmp_path_factory: pytest.TempPathFactory, heights: list[int]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "tall.csv"
+    body = "".join('"{}",b\n'.format("\n".join("x" * height)) for height in heights)
+    file.write_text("input,output\n" + body, newline="")
+    begins = [2 + sum(heights[:number]) for number in range(len(heights))]
+    assert [row.where for row in read_rows(RowSource(file)).examples] == [
+        f"tall.csv:{line}" for line in begins
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "answer"),
+    [
+        ({"prompt": "a", "completion": " b\n"}, "a", "b"),
+        ({"input": "a", "output": "b"}, "a", "b"),
+        ({"instruction": "do", "input": "a", "output": "b"}, "do\n\na", "b"),
+        ({"instruction": "do", "input": "", "output": "b"}, "do", "b"),
+        ({"text": "a", "label": 3}, "a", "3"),
+        ({"question": "a", "answer": "b", "context": "c"}, "a", "b"),
+        ({"text": "a", "output": {"z": 1, "a": "é"}}, "a", '{"z": 1, "a": "é"}'),
+        ({"body": "a", "Category": "b"}, "a", "b"),
+        ({"left": "a", "right": "b"}, "a", "b"),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "a", "b"),
+        (
+            {"input": [{"role": "user", "content": "a"}], "output": [{"role": "assistant", "content": "b"}]},
+            "a",
+            "b",
+        ),
+    ],
+)
+def test_every_shape_is_understood(tmp_path: Path, row: dict[str, Any], text: str, answer: str) -> None:
+    example = read(tmp_path, "rows.jsonl", json.dumps(row)).examples[0]
+    assert (example.text, example.output, example.where) == (text, answer, "rows.jsonl:1")
+
+
+def test_a_chat_keeps_its_turns_and_gives_its_system_message_apart(tmp_path: Path) -> None:
+    turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    row = {"messages": [{"role": role, "content": content, "weight": 1} for role, content in turns]}
+    rows = read(tmp_path, "chat.jsonl", json.dumps(row))
+    assert rows.systems == ("s",)
+    assert rows.examples[0].input == (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    assert rows.examples[0].output == "d"
+    assert any("keys besides role and content" in note for note in rows.notes)
+
+
+def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    row = {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "c"}]}
+    assert read(tmp_path, "chat.jsonl", json.dumps(row)).examples[0].text == "ab"
+
+
+def test_mapped_columns_and_the_rest_is_said(tmp_path: Path) -> None:
+    text = "nr,subject,body,team,who,colour,extra\n1,s,b,billing,anna,red,x\n2,,c,refund,,,y\n"
+    columns = {
+        "input": ("subject", "body"),
+        "output": "team",
+        "id": "nr",
+        "group": "who",
+        "tags": ("colour",),
+    }
+    rows = read(tmp_path, "t.csv", text, **columns)
+    assert [(r.id, r.text, r.output, r.group, r.tags) for r in rows.examples] == [
+        ("1", "s\n\nb", "billing", "anna", {"colour": "red"}),
+        ("2", "c", "refund", None, {}),
+    ]
+    assert rows.notes == ("t.csv: columns not used: extra",)
+
+
+def test_references_come_from_columns_and_lists(tmp_path: Path) -> None:
+    row = {"input": "a", "output": "b", "references": ["c", "d"]}
+    assert read(tmp_path, "r.jsonl", json.dumps(row)).examples[0].references == ("c", "d")
+    text = "input,output,one,two\na,b,c,\n"
+    assert read(tmp_path, "r.csv", text, references=("one", "two")).examples[0].references == ("c",)
+
+
+def test_ids_are_stable_and_unique(tmp_path: Path) -> None:
+    text = "input,output\na,b\na,b\na,c\na,b\n"
+    first, again, other, third = (row.id for row in read(tmp_path, "r.csv", text).examples)
+    assert (again, third) == (f"{first}-2", f"{first}-3")
+    assert other not in (first, again, third)
+    row = json.dumps({"prompt": "a", "completion": "b"})
+    assert read(tmp_path, "r.jsonl", row).examples[0].id == first
+
+
+def test_an_id_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"r\.csv:4: the id stands twice, first on line 2 \(got '1'\)"):
+        read(tmp_path, "r.csv", "id,input,output\n1,a,b\n2,a,b\n1,c,d\n")
+
+
+def test_all_faults_are_found_and_fifty_are_spelled_out(tmp_path: Path) -> None:
+    places = faults(tmp_path, "r.csv", "input,output\n" + "a,b\n" * 3 + "a\n" * 70)
+    assert places == [*(f"r.csv:{line}" for line in range(5, 55)), "r.csv"]
+    with pytest.raises(InputError, match="and 20 more faults"):
+        read_rows(RowSource(tmp_path / "r.csv"))
+
+
+def test_faults_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) -> None:
+    text = b'{"input": "a", "output": "b"}\n{"input": "\xff"}\n{"input": 1, "output": ""}\n\n{}\nnothing\n'
+    assert faults(tmp_path, "r.jsonl", text) == [f"r.jsonl:{line}" for line in (2, 3, 3, 5, 5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("r.jsonl", "", "holds no rows"),
+        ("r.csv", "input,output\n", "holds no rows"),
+        ("r.xlsx", "x", "save the sheet as CSV"),
+        ("r.json", "[]", "one JSON object on each line"),
+        ("r.txt", "x", "give a .jsonl"),
+        ("r.csv", "input,output\ra,b\r", "r.csv:1"),
+    ],
+)
+def test_files_that_hold_no_rows_say_so(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, name, text)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: cannot read"):
+        read_rows(RowSource(tmp_path / "none.csv"))
+
+
+def test_another_separator_is_noticed_and_said(tmp_path: Path) -> None:
+    rows = read(tmp_path, "r.csv", "text;label\na, b;c\n")
+    assert (rows.examples[0].text, rows.examples[0].output) == ("a, b", "c")
+    assert any("separated by ';'" in note for note in rows.notes)
+
+
+def test_quotes_in_tsv_that_enclose_nothing_join_no_rows(tmp_path: Path) -> None:
+    text = 'text\tlabel\n"Hi there\tham\nbye"\tham\n"whole"\tham\n'
+    rows = read(tmp_path, "r.tsv", text)
+    assert [row.text for row in rows.examples] == ['"Hi there', 'bye"', '"whole"']
+    assert any("quotes are read as they stand" in note for note in rows.notes)
+
+
+def test_blank_lines_and_empty_rows_are_counted(tmp_path: Path) -> None:
+    rows = read(tmp_path, "r.csv", "input,output\n\na,b\n,\n\n")
+    assert [row.where for row in rows.examples] == ["r.csv:3"]
+    assert "r.csv: empty rows: 3" in rows.notes
+
+
+def test_the_guess_is_a_sentence_and_can_be_set(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,body,category,customer\n1,a,b,c\n")
+    peeked = peek_rows(tmp_path / "t.csv")
+    guess = guess_columns(peeked, RowSource(tmp_path / "t.csv"))
+    assert (
+        guess.sentence == "t.csv: read by the names of the columns: input = body, output = category, id = id"
+    )
+    set_by_user = guess_columns(peeked, RowSource(tmp_path / "t.csv", output="customer"))
+    assert (set_by_user.source.input, set_by_user.source.output) == (("body",), "customer")
+    assert "output" not in set_by_user.sentence
+
+
+def test_a_long_chat_does_not_fit_a_table(tmp_path: Path) -> None:
+    chat = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    with pytest.raises(InputError, match=r"write a \.jsonl file"):
+        write_rows(tmp_path / "r.csv", [Example("1", chat, "d")])
+    back = read_rows(write_rows(tmp_path / "r.jsonl", [Example("1", chat, "d")]))
+    assert back.examples[0].input == chat
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "columns", "rows"),
+    [
+        ("banking77/train.csv", {}, 10_003),
+        ("medquad_sample/medquad.jsonl", {}, 3_319),
+        ("paradetox/paradetox_300.tsv", {"input": ("toxic",), "output": "neutral1"}, 300),
+        ("snips_intents/validate.jsonl", {"output": "intent"}, 700),
+        ("xquad_en/xquad_en.jsonl", {"input": ("context", "question")}, 1_190),
+        ("mts_dialog/TrainingSet.csv", {"input": ("dialogue",), "output": "section_text"}, 1_201),
+    ],
+)
+def test_real_files_are_read_whole(name: str, columns: dict[str, Any], rows: int) -> None:
+    folder, file = name.split("/")
+    assert len(read_rows(RowSource(data_folder(folder) / file, **columns)).examples) == rows

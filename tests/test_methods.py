@@ -1,0 +1,140 @@
+"""The methods: what each tries, and what it must never do."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_task import write_task
+
+from etude.assistant import Assistant
+from etude.dataset import Dataset, load_dataset
+from etude.methods import LADDER, ladder
+from etude.methods.baseline import Baseline
+from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
+from etude.methods.prompt import ClearPrompt, first_sentence
+from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
+from etude.metrics import choose_metric
+from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
+from etude.models.registry import Models
+from etude.task import Task, load_task
+from etude.types import Example, Message, ModelRef
+
+
+def workshop(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> Workshop:  # noqa: B008
+    return Workshop(Models(), choose_metric(task, rows), folder, effort)
+
+
+def example(name: str, label: str) -> Example:
+    return Example(id=name, input=(Message("user", f"text {name}"),), output=label)
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9), min_size=1), st.integers(1, 30))
+def test_shots_cover_every_label_before_any_comes_twice(counts: dict[str, int], size: int) -> None:
+    forms = {label: [example(f"{label}{n}", label) for n in range(count)] for label, count in counts.items()}
+    shots = cover(forms, size, random.Random(0))
+    used = [shot.output for shot in shots]
+    assert len({shot.id for shot in shots}) == len(shots) <= size
+    assert len(set(used)) == min(len(counts), size)
+
+
+def test_few_shot_tries_one_and_two_of_each_label(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
+    start = blank(task, data, Models())
+    assert sizes(task, by_form(start, data.examples)) == [8, 16]
+    assert max(sizes(task, {str(n): [example(str(n), str(n))] * 5 for n in range(200)})) <= MOST
+
+
+def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -> None:
+    file = write_task(tmp_path, "answer", model="fake:context=90", more="max_tokens: 10\n")
+    task, data = load_dataset(load_task(file))
+    bench = workshop(task, data, tmp_path / "work")
+    fitted = FewShot().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
+    assert len(fitted.shots) < 8
+    assert any("longer than the context" in note for note in bench.notes)
+
+
+def test_clear_prompt_states_the_contract_and_keeps_the_users_wordings(tmp_path: Path) -> None:
+    file = write_task(tmp_path, "answer", more='wordings: ["Name a book.", "Pick one."]\n')
+    task, data = load_dataset(load_task(file))
+    found = ClearPrompt().candidates(task, blank(task, data, Models()))
+    texts = [candidate.assistant.instructions for candidate in found]
+    assert texts[0] == "You are a librarian. Say what fits."
+    assert '"Title:"' in texts[1]
+    assert "Title: " in texts[2]
+    assert texts[-2:] == ["Name a book.", "Pick one."]
+    assert [candidate.assistant.place for candidate in found].count("user") == 1
+
+
+def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    bench = workshop(task, data, tmp_path / "work", Effort(candidates=2, dev_rows=12))
+    start = blank(task, data, bench.models)
+    bench.choose([Candidate(str(n), start) for n in range(4)], data)
+    assert [tried.name for tried in bench.tried] == ["0", "1"]
+    assert bench.tried[0].dev.n == 12
+    assert bench.notes == ["not tried, to stay inside the budget: 2, 3"]
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_the_baseline_is_refitted_on_dev_but_reports_the_fit_on_train(kind: str, tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, kind)))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
+    bench = workshop(task, data, tmp_path / "work")
+    fitted = Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+    assert len(bench.tried) == (3 if kind == "classify" else 2)
+    answers = fitted.answer([row.input for row in dev], bench.models)
+    if bench.params["form"] == "nearest example":  # a refitted one knows every dev row by heart
+        assert [answer.text for answer in answers] == [row.output for row in dev]
+    assert [row.example.id for row in bench.on_dev] == [row.id for row in dev]
+
+
+def predictors() -> list[Constant | Nearest | Linear]:
+    texts = ["red apple", "green apple", "fast car", "slow car", "tall tree", "old tree"]
+    labels = ["fruit", "fruit", "car", "car", "plant", "plant"]
+    two = Linear.fit(texts[:4], labels[:4], 0)
+    return [Constant.fit(labels), Nearest(texts, labels), Linear.fit(texts, labels, 0, 0.5), two]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, tmp_path: Path) -> None:
+    predictor = predictors()[number]
+    asked = ["an apple", "my car", "trees", "", "日本"]
+    one, two = (
+        save_classical(predictor, tmp_path / "one"),
+        save_classical(predictors()[number], tmp_path / "two"),
+    )
+    assert load_classical(one).predictor.predict(asked) == predictor.predict(asked)
+    assert {f.name: f.read_bytes() for f in one.iterdir()} == {f.name: f.read_bytes() for f in two.iterdir()}
+
+
+def test_linear_confidences_are_probabilities() -> None:
+    linear = predictors()[3]
+    assert isinstance(linear, Linear)
+    margins = linear.margins(["apple car"])
+    assert margins.shape == (1, 2)
+    assert margins[0, 0] == pytest.approx(-margins[0, 1])
+
+
+def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
+    assert [method.name for method in ladder(("few_shot", "baseline"))] == ["baseline", "few_shot"]
+    assert [method.name for method in LADDER if method.tuned] == ["fine_tune"]
+
+
+def test_first_sentences_are_found() -> None:
+    assert (
+        first_sentence("You are Luma, a robot.\nAnswer in four lines. Be kind.") == "You are Luma, a robot."
+    )
+    assert first_sentence("No stop") == "No stop"
+    assert first_sentence("") == ""
+
+
+def test_room_for_an_answer_comes_from_the_training_rows(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    start: Assistant = blank(task, data, Models())
+    assert start.model == ModelRef("fake")
+    assert start.max_tokens % 16 == 0
+    assert start.max_tokens >= max(len(row.output.split()) for row in data)

@@ -1,0 +1,425 @@
+"""The report: complete, safe to open, small, and readable in every browser window."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etude.errors import RunError
+from etude.report import html as page_module
+from etude.report import pictures, read_report, words, write_report
+from etude.report.markdown import escaped, fenced, picture
+from etude.stats import estimate, estimate_sample, label_sample
+from etude.types import Estimate
+from run_folder import METHODS, SEALED, write_run_folder
+
+SPICE = " <script>alert(1)</script> </script><!-- <img src=x onerror=alert(2)> & | `x` ``` \u2028 '\""
+
+
+class Page(html.parser.HTMLParser):
+    """Elements with their attributes, and the text inside each script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.shown: list[str] = []
+        self._open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open == "script":
+            self.scripts[-1] += data
+        elif self._open != "style":
+            self.shown.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.shown).split())
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.scripts[0])
+        return found
+
+
+def written(folder: Path, **options: Any) -> tuple[Page, str]:
+    page, text = write_report(write_run_folder(folder, **options))
+    return Page(page.read_text(encoding="utf-8")), text.read_text(encoding="utf-8")
+
+
+def predictions(folder: Path, method: str, side: str) -> list[dict[str, Any]]:
+    lines = (folder / "methods" / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    return [line for line in map(json.loads, lines) if line["side"] == side]
+
+
+# What is shown
+
+
+def test_every_number_of_the_ladder_is_the_verdicts(tmp_path: Path) -> None:
+    page, text = written(tmp_path)
+    verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
+    for rung in verdict["ladder"]:
+        found = Estimate(**rung["estimate"])
+        assert words.SHARES.estimate(found) in page.text + json.dumps(page.elements, ensure_ascii=False)
+        for part in (words.SHARES.number(found.value), words.SHARES.interval(found), rung["status"]):
+            assert part in page.text
+            assert part in text
+    for sentence in (verdict["sentence"], *verdict["caveats"], verdict["break_even"]["text"]):
+        assert sentence in page.text
+        assert escaped(sentence) in text
+
+
+def test_both_files_have_every_section(tmp_path: Path) -> None:
+    page, text = written(tmp_path)
+    titles = (
+        "The ladder",
+        "Results by tag",
+        "Failures by kind",
+        "Training",
+        "Prompts, word for word",
+        "Data",
+    )
+    for title in (*titles, "What this test can show", "The plan", "Findings", "Notes", "Do it again"):
+        assert title in page.text
+        assert title in text
+
+
+def test_dev_estimates_are_those_of_the_statistics(tmp_path: Path) -> None:
+    _, text = written(tmp_path)
+    for rung in read_report(tmp_path).rungs:
+        lines = predictions(tmp_path, rung.name, "dev")
+        assert rung.dev == estimate([line["score"] for line in lines], [line["unit"] for line in lines])
+        assert words.SHARES.estimate(rung.dev) in text
+        assert rung.num_dev == len(lines)
+        assert rung.cut_dev == sum(line["cut"] for line in lines)
+        for kind, count in rung.failures.items():
+            assert count == sum(kind in line["failures"] for line in lines)
+
+
+def test_macro_f1_on_dev_is_macro_f1(tmp_path: Path) -> None:
+    write_run_folder(tmp_path)
+    run = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    run["metric"] = {"name": "macro_f1", "label": "macro-F1 over the labels"}
+    (tmp_path / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    for rung in read_report(tmp_path).rungs:
+        lines = predictions(tmp_path, rung.name, "dev")
+        sample = label_sample(
+            [line["expected"].strip() for line in lines], [line["answer"] for line in lines]
+        )
+        assert rung.dev == estimate_sample(sample)
+
+
+def test_no_text_of_a_test_row_is_shown(tmp_path: Path) -> None:
+    page, text = write_report(write_run_folder(tmp_path))
+    for file in (page, text):
+        content = file.read_text(encoding="utf-8")
+        assert SEALED.strip() not in content
+        assert not re.search(r"test-\d{4}", content.replace("\\-", "-"))
+
+
+def test_only_the_last_best_epoch_counts_as_kept(tmp_path: Path) -> None:
+    write_run_folder(tmp_path)
+    log = [{"step": 1, "epoch": 1, "loss": 2.0}, {"epoch": 1, "dev_loss": 1.5, "best": True}]
+    log += [{"step": 2, "epoch": 2, "loss": 1.0}, {"epoch": 2, "dev_loss": 1.2, "best": True}]
+    log += [
+        {"warning": "w"},
+        {"step": 3, "epoch": 3, "loss": 0.5},
+        {"epoch": 3, "dev_loss": 1.3, "best": False},
+    ]
+    lines = "".join(json.dumps(line) + "\n" for line in log)
+    (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
+    curve = read_report(tmp_path).curve
+    assert curve is not None
+    assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(1, False), (2, True), (3, False)]
+
+
+# Runs that are not complete
+
+
+@pytest.mark.parametrize("count", range(len(METHODS)))
+def test_a_partial_run_says_so_and_shows_what_is_there(tmp_path: Path, count: int) -> None:
+    page, text = written(tmp_path, status="interrupted", finished=METHODS[:count])
+    for shown in (page.text, text):
+        assert "Interrupted." in shown
+        assert "No verdict yet." in shown
+    assert len(page.rows["methods"]) == count
+    assert len(page.rows["rows"]) == (120 if count else 0)
+
+
+def test_a_run_that_has_only_begun_can_be_shown(tmp_path: Path) -> None:
+    run = {"format": 1, "name": "luma", "status": "running"}
+    (tmp_path / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    page, text = write_report(tmp_path)
+    assert "No method has answered yet." in page.read_text(encoding="utf-8")
+    assert "No method has answered yet." in text.read_text(encoding="utf-8")
+
+
+def test_a_verdict_without_its_optional_parts_can_be_shown(tmp_path: Path) -> None:
+    write_run_folder(tmp_path)
+    file = tmp_path / "verdict.json"
+    verdict = json.loads(file.read_text(encoding="utf-8"))
+    for key in ("headline", "target", "recommended", "break_even", "critical"):
+        verdict[key] = None
+    for key in ("caveats", "advice", "pairs", "by_tag"):
+        verdict[key] = []
+    for name in METHODS:
+        verdict["forms"][name] |= {"form": None, "check": None}
+        verdict["costs"][name]["price"] = None
+    file.write_text(json.dumps(verdict), encoding="utf-8")
+    page, text = write_report(tmp_path)
+    assert verdict["sentence"] in page.read_text(encoding="utf-8")
+    assert "None" not in Page(page.read_text(encoding="utf-8")).text
+    assert "None" not in text.read_text(encoding="utf-8").replace("None.", "")
+
+
+def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=re.escape(str(tmp_path))):
+        write_report(tmp_path)
+
+
+def test_writing_again_gives_the_same_bytes_and_leaves_nothing_aside(tmp_path: Path) -> None:
+    first = [file.read_bytes() for file in write_report(write_run_folder(tmp_path))]
+    assert [file.read_bytes() for file in write_report(tmp_path)] == first
+    assert not list(tmp_path.rglob("*.part"))
+
+
+# Safe to open
+
+
+def test_texts_of_users_never_become_markup(tmp_path: Path) -> None:
+    plain, _ = written(tmp_path / "plain")
+    spiced, text = written(tmp_path / "spiced", spice=SPICE)
+    assert [tag for tag, _ in spiced.elements] == [tag for tag, _ in plain.elements]
+    assert all(set(a) == set(b) for (_, a), (_, b) in zip(spiced.elements, plain.elements, strict=True))
+    assert "<script" not in outside_fences(text)
+    assert "<img" not in outside_fences(text)
+
+
+def test_rows_reach_the_page_unchanged(tmp_path: Path) -> None:
+    page, _ = written(tmp_path, spice=SPICE)
+    data = page.rows
+    by_id = {line["id"]: line for line in predictions(tmp_path, "fine_tune", "dev")}
+    at = [name for name, _ in data["methods"]].index("fine_tune")
+    assert {row[0] for row in data["rows"]} == set(by_id)
+    for row_id, asked, wanted, tags, answers in data["rows"]:
+        line = by_id[row_id]
+        text, score, failures, cut = answers[at]
+        assert [data["texts"][place] for place in (asked, wanted, text)] == [
+            line["input"],
+            line["expected"],
+            line["answer"],
+        ]
+        assert {data["texts"][tag]: data["texts"][value] for tag, value in tags} == line["tags"]
+        assert [data["texts"][place] for place in failures] == line["failures"]
+        assert (score, bool(cut)) == (line["score"], line["cut"])
+
+
+def test_the_page_asks_nothing_of_anyone(tmp_path: Path) -> None:
+    page, _ = written(tmp_path)
+    for tag, attributes in page.elements:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base")
+        assert not {"src", "style", "srcset", "action"} & set(attributes)
+        assert not any(name.startswith("on") for name in attributes)
+        assert (attributes.get("href") or "#").startswith("#")
+    source = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "url(" not in source
+    assert "@import" not in source
+    assert not re.search(r"https?://", source)
+
+
+def outside_fences(text: str) -> str:
+    return re.sub(r"^(`{3,})text\n.*?^\1$", "", text, flags=re.S | re.M)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")))
+def test_a_text_in_a_table_stays_in_its_cell(text: str) -> None:
+    shown = escaped(text)
+    assert len(f"| {shown} |".splitlines()) == 1 or not re.search(r"[\r\n]", shown)
+    assert not re.search(r"(?<!\\)(\\\\)*\|", shown)
+    assert "<" not in shown.replace("<br>", "")
+
+
+@given(st.text(alphabet="`a\n", max_size=40))
+def test_a_fence_is_longer_than_any_inside(text: str) -> None:
+    fence = fenced(text)[1].removesuffix("text")
+    assert fence not in text
+
+
+def test_all_tables_of_the_markdown_are_rectangular(tmp_path: Path) -> None:
+    _, text = written(tmp_path, spice=SPICE)
+    tables = re.findall(r"(?:^\|.*\n)+", outside_fences(text), flags=re.M)
+    assert len(tables) > 8
+    for lines in tables:
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in lines.splitlines()}
+        assert len(widths) == 1, lines
+
+
+# Small
+
+
+@pytest.mark.parametrize("long_answers", [300, 20_000])
+def test_a_thousand_rows_of_five_methods_stay_small(tmp_path: Path, long_answers: int) -> None:
+    page, text = write_report(write_run_folder(tmp_path, dev=1000, test=10, long_answers=long_answers))
+    assert page.stat().st_size < 3_000_000
+    assert text.stat().st_size < 200_000
+
+
+def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "MOST_TEXT", 100_000)
+    page, _ = written(tmp_path, long_answers=5_000)
+    cut = [text for text in page.rows["texts"] if "more characters in predictions.jsonl]" in text]
+    assert cut
+    assert all(len(text) < 400 for text in cut)
+
+
+# Words and pictures
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0 s"), (0.0008, "0.8 ms"), (0.55, "0.55 s"), (96, "96 s"), (412.5, "6.88 min"), (7_560, "2.1 h")],
+)
+def test_times_are_written_in_the_unit_that_reads_best(value: float, shown: str) -> None:
+    assert words.seconds(value) == shown
+
+
+@given(st.floats(1e-9, 1e9))
+def test_numbers_keep_three_digits_and_no_exponent(value: float) -> None:
+    shown = words.plain(value)
+    assert float(shown.replace(",", "")) == pytest.approx(value, rel=5e-3)
+    assert "e" not in shown
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
+def test_an_axis_holds_its_values_between_its_ticks(values: list[float]) -> None:
+    axis = pictures.axis(values)
+    little = 1e-6 * (axis.high - axis.low)
+    assert axis.low - little <= min(values)
+    assert max(values) <= axis.high + little
+    assert 2 <= len(axis.ticks) <= 9
+    assert len({f"{tick:.4g}" for tick in axis.ticks}) == len(axis.ticks)
+    places = [float(axis.at(value)[:-1]) for value in sorted(values)]
+    assert places == sorted(places)
+    assert all(0 <= place <= 100 for place in places)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3).map(sorted))
+def test_the_picture_of_an_interval_has_one_dot_and_one_width(bounds: list[float]) -> None:
+    drawn = picture(Estimate(bounds[1], bounds[0], bounds[2], 50))
+    assert len(drawn) == 27
+    assert drawn.count("●") == 1
+
+
+def test_a_long_training_log_is_thinned_to_means() -> None:
+    steps = [(n, float(n % 3)) for n in range(1, 10_001)]
+    points, each = pictures.thinned(steps)
+    assert len(points) <= pictures.MOST_POINTS
+    assert each == 25
+    assert sum(loss for _, loss in points) / len(points) == pytest.approx(sum(v for _, v in steps) / 10_000)
+
+
+def test_text_has_enough_contrast_in_light_and_dark() -> None:
+    css = (Path(page_module.__file__).parent / "report.css").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split(":root {")[1:3]
+    )
+    for colours in (light, light | dark):
+        for paper in ("paper", "card", "faint", "accent-soft", "worse-soft"):
+            for ink in ("ink", "soft", "accent", "good", "worse", "open"):
+                assert contrast(colours[ink], colours[paper]) >= 4.5, (
+                    ink,
+                    paper,
+                    colours[ink],
+                    colours[paper],
+                )
+        assert contrast(colours["paper"], colours["accent"]) >= 4.5
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG's contrast ratio."""
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+# In a real browser
+
+
+def dom(file: Path, hash_: str, profile: Path) -> str:
+    """The page as a headless Chromium has it after its script ran."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine: the page's script was not run")
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
+    flags += " --disable-background-networking --disable-component-update --allow-file-access-from-files"
+    command = [browser, *flags.split(), f"--user-data-dir={profile}", "--dump-dom", f"file://{file}{hash_}"]
+    return subprocess.run(command, capture_output=True, timeout=60, check=True).stdout.decode()
+
+
+def turned(folder: Path, sign: int) -> list[str]:
+    before = {line["id"]: line["score"] for line in predictions(folder, "few_shot", "dev")}
+    after = predictions(folder, "fine_tune", "dev")
+    return [line["id"] for line in after if (line["score"] - before[line["id"]]) * sign > 0]
+
+
+@pytest.mark.parametrize(("name", "sign"), [("fixed", 1), ("broken", -1)])
+def test_filters_show_the_rows_that_tuning_turned(tmp_path: Path, name: str, sign: int) -> None:
+    file, _ = write_report(write_run_folder(tmp_path / "run", spice=SPICE))
+    shown = dom(file, f"#filter={name}", tmp_path / "profile")
+    rows = turned(tmp_path / "run", sign)
+    listed = re.findall(r"<code>(dev-\d+)</code>", shown)
+    assert listed == rows[:25]
+    assert re.search(rf"<i>{name.capitalize()} by tuning</i> <b>{len(rows)}</b>", shown)
+    assert "<script>alert" not in shown
+
+
+def test_search_tag_methods_and_page_can_be_set_in_the_address(tmp_path: Path) -> None:
+    file, _ = write_report(write_run_folder(tmp_path / "run"))
+    lines = predictions(tmp_path / "run", "prompt", "dev")
+    kind = "missing field: Ages"
+    failed = [line["id"] for line in lines if kind in line["failures"]]
+    shown = dom(file, f"#left=prompt&right=prompt&q={quote(kind)}&page=2", tmp_path / "one")
+    assert re.findall(r"<code>(dev-\d+)</code>", shown) == failed[25:50]
+    tagged = [line["id"] for line in lines if line["tags"]["theme"] == "space"]
+    shown = dom(file, "#tag=" + quote("theme: space"), tmp_path / "two")
+    assert re.findall(r"<code>(dev-\d+)</code>", shown) == tagged[:25]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
+    write_report(write_run_folder(tmp_path / "run", spice=SPICE + "x" * 300))
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<iframe src='run/report.html' style='width:{width}px;height:800px;border:0'></iframe><p id=p></p>"
+        "<script>onload = () => {"
+        " const root = document.querySelector('iframe').contentDocument.documentElement;"
+        " p.textContent = root.scrollWidth > root.clientWidth ? 'too wide' : 'fits'; }</script>",
+        encoding="utf-8",
+    )
+    assert '<p id="p">fits</p>' in dom(frame, "", tmp_path / "profile")

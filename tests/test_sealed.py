@@ -1,0 +1,67 @@
+"""No method can see the test: whatever stands in its rows, every assistant is the same byte for byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_task import KINDS, write_task
+
+from etude.compare.climb import Climb
+from etude.compare.plan import Plan
+from etude.dataset import Dataset, load_dataset
+from etude.methods.workshop import Effort, blank
+from etude.metrics import choose_metric
+from etude.models.registry import Models
+from etude.runs import Run
+from etude.splits import Split, split
+from etude.task import load_task
+from etude.types import Message
+
+WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
+
+
+def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes]:
+    """Fits every method and returns every file of every saved assistant."""
+    task, _ = load_dataset(load_task(task_file))
+    models = Models()
+    run = Run(folder)
+    run.update(format=1, methods=list(task.methods))
+    metric = choose_metric(task, parts.train)
+    climb = Climb(task, parts, run, models, metric, Plan(Effort(), None, {}), lambda event: None)
+    climb.fit_all(blank(task, parts.train, models))
+    files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def filled(test: Dataset, texts: list[str]) -> Dataset:
+    """The test with other texts in all of its rows."""
+    examples = tuple(
+        replace(
+            example,
+            input=(Message("user", texts[number % len(texts)]),),
+            output=texts[-1 - number % len(texts)],
+            tags={"theme": texts[0]},
+        )
+        for number, example in enumerate(test)
+    )
+    return replace(test, examples=examples)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(WORDS, min_size=1, max_size=8))
+def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
+    kind: str, texts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    task_file = write_task(tmp_path_factory.mktemp("task"), kind, num=160)
+    task, dataset = load_dataset(load_task(task_file))
+    parts = split(dataset, task.kind, task.seed)
+    other = replace(parts, test=filled(parts.test, texts))
+    before = fitted_bytes(parts, task_file, tmp_path_factory.mktemp("run"))
+    after = fitted_bytes(other, task_file, tmp_path_factory.mktemp("run"))
+    assert {name.split("/")[1] for name in before} == set(task.methods)
+    assert before == after

@@ -1,0 +1,300 @@
+"""A task file that loads as it is written, and says what every guess rests on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from conftest import data_folder
+from etude.contract import Contract
+from etude.dataset import load_dataset
+from etude.errors import InputError
+from etude.starter import StarterResult, infer_fields, infer_schema, start
+from etude.task import Task, load_task
+
+DRAW = random.Random(0)
+
+
+def words(n: int) -> str:
+    return " ".join("".join(DRAW.choices("abcdefghij", k=5)) for _ in range(n))
+
+
+def written(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    """`rows` as a file of the kind that the path's suffix names."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        else:
+            table = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            table.writeheader()
+            table.writerows(rows)
+    return path
+
+
+def started(path: Path) -> tuple[StarterResult, Task]:
+    """What init makes of a file, read back together with its rows."""
+    result = start(path)
+    task, _ = load_dataset(load_task(result.task_file))
+    return result, task
+
+
+def tickets(n: int = 240) -> list[dict[str, object]]:
+    return [
+        {
+            "ticket": f"T{number}",
+            "customer_id": f"C{number % 50}",
+            "channel": ("mail", "phone", "chat")[number % 3],
+            "message": words(12),
+            "queue": ("billing", "technical", "refund", "other")[number % 4],
+        }
+        for number in range(n)
+    ]
+
+
+def test_labels_group_and_tags_of_a_table_of_tickets(tmp_path: Path) -> None:
+    result, task = started(written(tmp_path / "tickets.csv", tickets()))
+    assert task.kind == "classify"
+    assert (task.examples.input, task.examples.output) == (("message",), "queue")
+    assert (task.examples.group, task.examples.tags) == ("customer_id", ("channel",))
+    assert task.contract == Contract(labels=("billing", "other", "refund", "technical"))
+    assert task.instructions == "Classify the message into one of: billing, other, refund, technical."
+    assert (task.name, task.model) == ("tickets", "smollm2-135m-instruct")
+    assert any(line.startswith("group: customer_id") for line in result.guesses)
+    assert result.text == result.task_file.read_text(encoding="utf-8")
+
+
+def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
+    text = start(written(tmp_path / "tickets.csv", tickets())).text
+    for block in text.strip().split("\n\n"):
+        assert block.startswith("# "), block
+
+
+@pytest.mark.parametrize("shape", ["classify", "extract", "answer", "rewrite"])
+def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
+    text = start(written(tmp_path / "rows.jsonl", SHAPES[shape])).text
+    blocks = [block.splitlines() for block in text.strip().split("\n\n")]
+    keys = ("test", "wordings", "metric", "target", "usage", "prices", "check", "prompt_model", "max_tokens")
+    bare: list[str] = []
+    for lines in blocks:
+        shown = [
+            number for number, line in enumerate(lines) if line.startswith(tuple(f"# {key}:" for key in keys))
+        ]
+        bare += [line.removeprefix("# ") for line in lines[shown[0] :]] if shown else lines
+    (tmp_path / "test.jsonl").touch()
+    (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return True\n")
+    task = tmp_path / "all.yaml"
+    task.write_text("\n".join(bare).replace("../models/bigger.gguf", "rows.jsonl"), encoding="utf-8")
+    assert load_task(task).target == 0.95
+
+
+SENTENCES = [words(10) for _ in range(60)]
+SHAPES: dict[str, list[dict[str, object]]] = {
+    "classify": [{"text": text, "label": f"class {n % 3}"} for n, text in enumerate(SENTENCES)],
+    "extract": [
+        {"note": text, "found": {"name": text[:5], "age": n, **({"plan": [text[:9]]} if n % 2 else {})}}
+        for n, text in enumerate(SENTENCES)
+    ],
+    "answer": [{"question": text, "answer": words(8 + n % 5)} for n, text in enumerate(SENTENCES)],
+    "rewrite": [
+        {"draft": text, "better": " ".join(text.split()[1:]) + " indeed"} for n, text in enumerate(SENTENCES)
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
+def test_the_kind_is_known_by_the_outputs(tmp_path: Path, kind: str, suffix: str) -> None:
+    rows = SHAPES[kind]
+    if suffix != ".jsonl":
+        rows = [{k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()} for row in rows]
+    _, task = started(written(tmp_path / f"rows{suffix}", rows))
+    assert task.kind == kind
+    assert task.instructions
+
+
+def test_a_schema_names_types_and_required_keys(tmp_path: Path) -> None:
+    _, task = started(written(tmp_path / "rows.jsonl", SHAPES["extract"]))
+    assert task.contract is not None
+    assert task.contract.json_schema == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "age": {"type": "integer"},
+            "plan": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["name", "age"],
+    }
+    assert task.instructions == "Extract from the text, as JSON with the keys name, age, plan."
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(JSON, max_size=6))
+def test_an_inferred_schema_is_kept_by_the_values_it_was_inferred_from(values: list[object]) -> None:
+    schema = infer_schema(values)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    assert all(validator.is_valid(value) for value in values)
+
+
+def book(number: int, note: bool) -> str:
+    lines = [f"Title: {words(3)}", f"Ages: {number % 9}-12", f"Why: {words(9)}"]
+    return "\n".join([*lines, "Gentle note: one sad page"] if note else lines)
+
+
+def test_fields_in_order_and_the_one_that_may_be_absent(tmp_path: Path) -> None:
+    rows = [{"input": words(9), "output": book(n, n % 3 == 0)} for n in range(90)]
+    _, task = started(written(tmp_path / "rows.jsonl", rows))
+    assert task.contract is not None
+    assert task.contract.fields == ("Title", "Ages", "Why", "Gentle note?")
+    assert "Write these lines: Title, Ages, Why, Gentle note. Leave out Gentle note" in task.instructions
+
+
+def test_fields_that_over_one_row_in_twenty_lacks_are_not_proposed() -> None:
+    outputs = [book(n, False) for n in range(90)]
+    assert infer_fields([*outputs, *["Sorry, there is none."] * 4]) == ("Title", "Ages", "Why")
+    assert infer_fields([*outputs, *["Sorry, there is none."] * 6]) == ()
+
+
+def test_rows_that_break_the_proposed_fields_are_named(tmp_path: Path) -> None:
+    rows = [{"input": words(9), "output": book(n, False)} for n in range(99)]
+    path = written(tmp_path / "rows.jsonl", [*rows, {"input": words(9), "output": "Sorry, there is none."}])
+    result = start(path)
+    assert any("1 rows break it and must be corrected: rows.jsonl:100" in line for line in result.guesses)
+    assert "rows.jsonl:100" in result.text
+
+
+def test_the_word_limit_lets_every_row_pass(tmp_path: Path) -> None:
+    rows = [{"input": words(9), "output": words(10)} for _ in range(199)]
+    _, task = started(written(tmp_path / "a.jsonl", rows))
+    assert task.contract == Contract(max_words=12)
+    long = written(tmp_path / "b.jsonl", [*rows, {"input": words(9), "output": words(80)}])
+    assert load_task(start(long, tmp_path / "b.yaml").task_file).contract == Contract(max_words=80)
+
+
+def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> None:
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": "You are Luma."},
+                {"role": "user", "content": words(8)},
+                {"role": "assistant", "content": words(9)},
+            ]
+        }
+        for _ in range(40)
+    ]
+    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    assert task.instructions == "You are Luma."
+    assert "their system message is taken" in " ".join(result.text.replace("\n# ", " ").split())
+
+
+def test_values_that_yaml_would_misread_come_back_as_they_were(tmp_path: Path) -> None:
+    labels = ("yes", "no", "12", "null", "a: b", "- c", "#d", "'e'", "1e5", "ünï")
+    rows = [{"text": words(8), "label": labels[n % len(labels)]} for n in range(80)]
+    _, task = started(written(tmp_path / "rows.csv", rows))
+    assert task.contract is not None
+    assert set(task.contract.labels) == set(labels)
+
+
+def test_numbered_columns_beside_the_output_are_further_right_answers(tmp_path: Path) -> None:
+    rows = [{"rough": words(9), "polite1": words(9), "polite2": words(9)} for _ in range(40)]
+    _, task = started(written(tmp_path / "rows.csv", rows))
+    assert (task.examples.output, task.examples.references) == ("polite1", ("polite2",))
+
+
+def test_the_task_may_stand_in_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path = written(tmp_path / "data" / "rows.jsonl", SHAPES["answer"])
+    task = load_task(start(path, tmp_path / "task.yaml").task_file)
+    assert task.examples.file.resolve() == path.resolve()
+
+
+def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
+    written(tmp_path / "test.jsonl", SHAPES["answer"])
+    text = start(written(tmp_path / "train.jsonl", SHAPES["answer"])).text
+    assert "test.jsonl stands beside the examples" in text.replace("\n# ", " ")
+
+
+def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", SHAPES["answer"])
+    (tmp_path / "task.yaml").write_text("mine")
+    with pytest.raises(InputError, match=r"is there already.* --output FILE"):
+        start(path)
+    assert (tmp_path / "task.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("rows.csv", "", "holds no rows"),
+        ("rows.jsonl", '{"text": "a", "label": "b"}\n{"text": \n', "rows.jsonl:2: not JSON"),
+        ("rows.csv", "ham,how are you today my dear friend\n" * 9, "the first line looks like a row"),
+        ("rows.csv", "a,b,c\n1,2,3\n4,5,6\n", "which columns are the input and the output"),
+        ("rows.xlsx", "x", "save the sheet as CSV"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_faults_and_nothing_is_written(
+    tmp_path: Path, name: str, content: str, expected: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        start(tmp_path / name)
+    assert expected in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.csv"):
+        start(tmp_path / "absent.csv")
+    path = written(tmp_path / "rows.jsonl", SHAPES["answer"])
+    with pytest.raises(InputError, match="no such folder"):
+        start(path, tmp_path / "none" / "task.yaml")
+
+
+def real(tmp_path: Path, name: str) -> Path:
+    """A real set in a file of a kind that is read: sms_spam has no line of names, rasbt is one list."""
+    if name == "sms_spam":
+        copy = tmp_path / "sms.tsv"
+        copy.write_bytes(b"label\ttext\n" + (data_folder(name) / "sms.tsv").read_bytes())
+        return copy
+    if name == "rasbt_instructions":
+        rows = json.loads((data_folder(name) / "instruction-data.json").read_text(encoding="utf-8"))
+        return written(tmp_path / "instructions.jsonl", rows)
+    files = {"banking77": "train.csv", "mts_dialog": "TrainingSet.csv", "paradetox": "paradetox_300.tsv"}
+    return data_folder(name) / files.get(name, "train.jsonl")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "kind", "inputs", "output"),
+    [
+        ("banking77", "classify", ("text",), "category"),
+        ("sms_spam", "classify", ("text",), "label"),
+        ("snips_intents", "classify", ("text",), "intent"),
+        ("rasbt_instructions", "answer", ("instruction", "input"), "output"),
+        ("mts_dialog", "answer", ("dialogue",), "section_text"),
+        ("ncbi_disease", "extract", ("text",), "entities"),
+        ("paradetox", "rewrite", ("toxic",), "neutral1"),
+    ],
+)
+def test_real_sets_are_read_as_they_are_meant(
+    tmp_path: Path, name: str, kind: str, inputs: tuple[str, ...], output: str
+) -> None:
+    result = start(real(tmp_path, name), tmp_path / "task.yaml")
+    task, dataset = load_dataset(load_task(result.task_file))
+    assert (task.kind, task.examples.input, task.examples.output) == (kind, inputs, output)
+    assert task.contract is not None
+    assert not [row.where for row in dataset if task.contract.check(row.output)]

@@ -1,0 +1,239 @@
+"""Task files: every key read, every path found, checks loaded on request only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.errors import InputError, NotYetError
+from etude.remedies import nearest
+from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
+from etude.types import Example, Message
+
+WHOLE = """\
+name: luma
+kind: answer
+model: smollm2-135m-instruct
+prompt_model: bigger
+examples: {file: rows.csv, input: [subject, body], output: reply, references: other,
+  group: customer, tags: [theme, age]}
+test: test.csv
+documents: catalogue/
+instructions: |
+  You are Luma.
+  Be kind.
+wordings: [Be brief., Be warm.]
+contract:
+  fields: [Title, yes, "Gentle note?"]
+  max_words: 60
+  must_contain: [2024]
+check: checks.py:fits
+metric: passes
+methods: [few_shot, baseline]
+margin: 0.03
+target: 0.95
+budget: 1h30m
+usage: {requests_per_month: 20_000, facts_change: monthly}
+prices: {prompt: 0.15, per_hour: 1e-1}
+seed: 7
+train: {rank: 8, learning_rate: 1e-4}
+max_tokens: 200
+judge:
+"""
+EXAMPLE = Example("r1", (Message("user", "hi"),), "hello", where="rows.csv:2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("rows.csv", "test.csv", "rows.jsonl"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return answer == example.output\n")
+    return tmp_path
+
+
+def read(folder: Path, text: str) -> Task:
+    (folder / "task.yaml").write_text(text, encoding="utf-8")
+    return load_task(folder / "task.yaml")
+
+
+def test_every_key_of_the_schema_is_read(folder: Path) -> None:
+    task = read(folder, WHOLE)
+    columns = RowSource(
+        folder / "rows.csv",
+        ("subject", "body"),
+        "reply",
+        references=("other",),
+        group="customer",
+        tags=("theme", "age"),
+    )
+    assert task.examples == columns
+    assert task.test == RowSource(folder / "test.csv", *list(vars(columns).values())[1:])
+    assert task.instructions == "You are Luma.\nBe kind."
+    assert task.contract is not None
+    assert task.contract.fields == ("Title", "yes", "Gentle note?")
+    assert task.contract.must_contain == ("2024",)
+    assert task.check == CheckRef(folder / "checks.py", "fits")
+    assert task.methods == ("baseline", "few_shot")
+    assert (task.margin, task.target, task.seed, task.max_tokens) == (0.03, 0.95, 7, 200)
+    assert task.budget_seconds == 5400
+    assert task.usage == Usage(20_000, "monthly")
+    assert task.prices == Prices(prompt=0.15, per_hour=0.1)
+    assert task.train == {"rank": 8, "learning_rate": 1e-4}
+    assert task.documents == folder / "catalogue"
+    assert "not used yet" in task.notes[0]
+    assert (task.folder, task.file) == (folder, folder / "task.yaml")
+
+
+def test_a_short_task_has_the_defaults(folder: Path) -> None:
+    task = read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\n")
+    assert task.name == folder.name
+    assert (task.methods, task.margin, task.seed, task.budget_seconds) == (LADDER, 0.02, 0, None)
+    assert (task.contract, task.check, task.test, task.prices, task.notes) == (None, None, None, None, ())
+
+
+def test_a_folder_stands_for_its_task_file(folder: Path) -> None:
+    assert read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\n") == load_task(folder)
+
+
+def test_a_model_of_the_folder_is_found_from_anywhere(folder: Path) -> None:
+    (folder / "base.gguf").write_bytes(b"")
+    task = read(folder, "kind: classify\nmodel: base.gguf\nexamples: rows.jsonl\n")
+    assert task.model == str(folder / "base.gguf")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "judge: gpt",
+        "methods: [retrieval]",
+        "methods: [similar_shot, prompt]",
+        "methods: constrained",
+        "methods: [fine_tune + retrieval]",
+        "prompt_model: https://localhost:8000/v1",
+    ],
+)
+def test_what_comes_later_is_said_by_name(folder: Path, line: str) -> None:
+    with pytest.raises(NotYetError, match=r"task\.yaml:4: .*not yet"):
+        read(folder, f"kind: classify\nmodel: m\nexamples: rows.jsonl\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        ("kind: [", r"task\.yaml:1: not YAML.*got .kind: \["),
+        ("kind: a\nkind: b\n", r"task\.yaml:2: the key 'kind' stands twice, first on line 1"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("kind: a\n---\nkind: b\n", "not YAML"),
+        ("kind: &a x\nname: *a\n", "aliases are not read"),
+        ("<<: {kind: a}\n", "unknown key"),
+        ("? [a, b]\n: c\n", "unknown key"),
+        ("a: " + "[" * 1200, "not YAML|too deep"),
+        ("kind: !!python/object/apply:os.system [ls]\n", "kind must be one of"),
+        ("name: 'a\0b'\n", "does not allow"),
+        ("kind: classify\nmodel: m\n", "'examples' is missing"),
+    ],
+)
+def test_what_is_no_task_is_refused(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(folder, text)
+
+
+@given(text=st.text(max_size=60))
+def test_any_text_is_a_task_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError):
+        load_task(file)
+
+
+def test_a_task_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.yaml: cannot read the task file"):
+        load_task(tmp_path / "nothing.yaml")
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
+def test_lengths_of_time_add_up(hours: int, minutes: int, seconds: int) -> None:
+    assert (duration(f"{hours}h{minutes}m{seconds}s") or 0) == 3600 * hours + 60 * minutes + seconds
+
+
+@pytest.mark.parametrize("text", ["", "15", "m", "-3m", "3 weeks", "1m1h", "0s", "nan"])
+def test_anything_else_is_no_length_of_time(text: str) -> None:
+    assert duration(text) is None
+
+
+def test_the_nearest_word_is_near() -> None:
+    assert nearest("lables", ["labels", "fields"]) == "labels"
+    assert nearest("zzz", ["labels", "fields"]) is None
+
+
+def test_a_check_runs_on_request_and_leaves_no_trace(folder: Path) -> None:
+    (folder / "helper.py").write_text("WORD = 'hello'\n")
+    (folder / "checks.py").write_text(
+        "import helper\nfrom dataclasses import dataclass\n\n"
+        "@dataclass\nclass Made:\n    word: str = helper.WORD\n\n"
+        "def fits(example, answer):\n    return answer == Made().word\n"
+    )
+    path = list(sys.path)
+    check = CheckRef(folder / "checks.py", "fits").load()
+    assert check(EXAMPLE, "hello") is True
+    assert check(EXAMPLE, "bye") is False
+    assert sys.path == path
+    assert not list(folder.rglob("*.pyc"))
+    del sys.modules["helper"]
+
+
+def test_a_check_may_import_its_neighbours_while_it_runs(folder: Path) -> None:
+    (folder / "neighbour.py").write_text("WORD = 'hello'\n")
+    (folder / "checks.py").write_text(
+        "def fits(example, answer):\n    import neighbour\n    return answer == neighbour.WORD\n"
+    )
+    assert CheckRef(folder / "checks.py", "fits").load()(EXAMPLE, "hello") is True
+    assert not list(folder.rglob("*.pyc"))
+    del sys.modules["neighbour"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise RuntimeError('no catalogue')", r"checks\.py:1: .*RuntimeError \(got 'no catalogue'\)"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("x = (", r"checks\.py:1: .*SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("fits = 3", "no function 'fits'"),
+    ],
+)
+def test_a_check_that_cannot_be_loaded_says_why(folder: Path, source: str, message: str) -> None:
+    (folder / "checks.py").write_text(source + "\n")
+    with pytest.raises(InputError, match=message):
+        CheckRef(folder / "checks.py", "fits").load()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("answer.nothing", r"checks\.py:2: the check failed on the row r1 \(rows\.csv:2\): AttributeError"),
+        ("'yes'", r"returned neither .* on the row r1 \(got 'yes'\)"),
+        ("1.5", "got 1.5"),
+        ("None", "got None"),
+    ],
+)
+def test_a_check_that_fails_on_a_row_names_it(folder: Path, body: str, message: str) -> None:
+    (folder / "checks.py").write_text(f"def fits(example, answer):\n    return {body}\n")
+    with pytest.raises(InputError, match=message):
+        CheckRef(folder / "checks.py", "fits").load()(EXAMPLE, "x")
+
+
+def test_a_schema_may_stand_in_a_file(folder: Path) -> None:
+    (folder / "schema.json").write_text('{"type": "array"}')
+    head = "kind: extract\nmodel: m\nexamples: rows.jsonl\n"
+    task = read(folder, head + "contract: {json_schema: schema.json}\n")
+    written = read(folder, head + "contract:\n  json_schema:\n    type: array\n")
+    assert task.contract == written.contract
+    assert task.contract is not None
+    assert task.contract.json_schema == {"type": "array"}
