@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from small_task import KINDS, write_task
 
 from etude.assistant import load
 from etude.compare import compare
@@ -14,6 +13,7 @@ from etude.compare.events import Ended, Event, Said
 from etude.errors import Declined, RunError
 from etude.models.registry import Models
 from etude.runs import Run
+from small_task import KINDS, write_task
 
 
 def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:

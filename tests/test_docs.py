@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_task import write_task
 
 from etude import errors
+from small_task import write_task
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))

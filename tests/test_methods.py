@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_task import write_task
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset, load_dataset
@@ -22,6 +21,7 @@ from etude.models.classical import Constant, Linear, Nearest, load_classical, sa
 from etude.models.registry import Models
 from etude.task import Task, load_task
 from etude.types import Example, Message, ModelRef
+from small_task import write_task
 
 
 def workshop(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> Workshop:  # noqa: B008

@@ -25,7 +25,8 @@ def write_task(folder: Path, model: str, methods: str = "all", rows: int = 260) 
     lines = []
     for number in range(rows):
         theme, age = draw.choice(THEMES), draw.randint(3, 12)
-        asked = f"{draw.choice(('Please find', 'We want', 'Have you got', 'Any'))} number {number} on {theme}, age {age}"
+        opening = draw.choice(("Please find", "We want", "Have you got", "Any"))
+        asked = f"{opening} number {number} on {theme}, age {age}"
         lines.append(
             {"input": asked, "output": f"Title: All about {theme}\nAges: {age}", "tags": {"theme": theme}}
         )

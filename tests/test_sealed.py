@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_task import KINDS, write_task
 
 from etude.compare.climb import Climb
 from etude.compare.plan import Plan
@@ -20,6 +19,7 @@ from etude.runs import Run
 from etude.splits import Split, split
 from etude.task import load_task
 from etude.types import Message
+from small_task import KINDS, write_task
 
 WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from etude.dataset import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import data_folder
+from etude.dataset import Dataset
 from etude.errors import InputError
 from etude.splits import Split, input_key, split
 from etude.text import near_duplicates

@@ -113,9 +113,9 @@ def test_a_threshold_outside_its_range_is_refused() -> None:
 
 def test_a_template_filled_in_thousands_of_times_is_one_cluster_quickly() -> None:
     texts = [f"Where is my order number {number:05d}, please tell me now" for number in range(5000)]
-    started = time.perf_counter()
+    started = time.process_time()
     assert near_duplicate_clusters(texts) == [tuple(range(5000))]
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.data
@@ -128,9 +128,9 @@ def test_banking77_has_the_near_duplicates_known_of_it() -> None:
     assert len(train) - len({normalise(text) for text in train}) == 31
     known = {normalise(text) for text in train}
     assert sum(normalise(text) in known for text in test) == 25
-    started = time.perf_counter()
+    started = time.process_time()
     pairs = near_duplicates(train + test)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     across = [(i, j - len(train)) for i, j, _ in pairs if i < len(train) <= j]
     assert len({j for _, j in across}) == 151
     assert len({i for i, _ in across}) == 168

@@ -55,6 +55,12 @@ class Book:
         return theme in self.themes and self.youngest <= ages[0] and ages[1] <= self.oldest
 
 
+Row = dict[str, Any]
+"""A line of a JSONL file."""
+Deal = tuple[Wish, Book]
+"""A wish and the book that answers it."""
+
+
 def main(folder: Path) -> None:
     """Writes everything under `folder`."""
     books = read_books(HERE / "books.yaml")
@@ -96,7 +102,7 @@ def write_catalogue(books: list[Book], folder: Path) -> None:
         (folder / f"{slug}.md").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-def make_rows(books: list[Book], words: dict[str, Any], rng: Random) -> tuple[list[dict], list[dict]]:
+def make_rows(books: list[Book], words: dict[str, Any], rng: Random) -> tuple[list[Row], list[Row]]:
     """The rows of examples.jsonl and of test.jsonl, no two of them near-duplicates."""
     known, unseen = all_wishes(books, list(words["themes"]), words["unwanted"])
     asker, texts = Asker(words, rng), Distinct()
@@ -109,9 +115,10 @@ def make_rows(books: list[Book], words: dict[str, Any], rng: Random) -> tuple[li
     return rows[:ROWS_TRAIN], test
 
 
-def all_wishes(books: list[Book], themes: list[str], tiring: list[str]) -> tuple[list, list]:
+def all_wishes(books: list[Book], themes: list[str], tiring: list[str]) -> tuple[list[Deal], list[Deal]]:
     """Every wish that some book fits, with its answer: those the known books answer, and the others."""
-    known, unseen = [], []
+    known: list[Deal] = []
+    unseen: list[Deal] = []
     for theme in themes:
         for ages in [(age, age) for age in AGES] * 2 + [(age, age + 1) for age in AGES]:
             fitting = [book for book in books if book.suits(theme, ages)]
@@ -134,16 +141,16 @@ def distance(book: Book, ages: tuple[int, int]) -> int:
     return abs(book.youngest + book.oldest - sum(ages))
 
 
-def dealt(wishes: list, count: int, rng: Random) -> Iterator[tuple[Wish, Book]]:
+def dealt(wishes: list[Deal], count: int, rng: Random) -> Iterator[Deal]:
     """`count` of the wishes, each as often as any other, give or take one."""
-    pile: list[tuple[Wish, Book]] = []
+    pile: list[Deal] = []
     for _ in range(count):
         if not pile:
             pile = rng.sample(wishes, len(wishes))
         yield pile.pop()
 
 
-def make_row(wish: Wish, book: Book, asker: Asker, texts: Distinct, rng: Random) -> dict:
+def make_row(wish: Wish, book: Book, asker: Asker, texts: Distinct, rng: Random) -> Row:
     """One row whose request resembles none before."""
     while True:
         who, twist = (rng.choices(list(often), list(often.values()))[0] for often in (ASKERS, TWISTS))
@@ -207,7 +214,7 @@ def similar_size(a: frozenset[str], b: frozenset[str]) -> bool:
     return min(len(a), len(b)) >= TOO_ALIKE * max(len(a), len(b))
 
 
-def write_rows(rows: list[dict], path: Path, prefix: str) -> None:
+def write_rows(rows: list[Row], path: Path, prefix: str) -> None:
     """One JSON object a line, in the order given."""
     numbered = [{"id": f"{prefix}-{number:04}", **row} for number, row in enumerate(rows, 1)]
     lines = [json.dumps(row, ensure_ascii=False) for row in numbered]

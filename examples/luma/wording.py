@@ -156,7 +156,7 @@ class Asker:
         young, old = ages
         years = self.words["years"]
         american = young in years["american"] and self.rng.random() < 0.25
-        form = self.rng.choice(self.words["ages"][manner]["one" if young == old else "two"])
+        form: str = self.rng.choice(self.words["ages"][manner]["one" if young == old else "two"])
         digits = self.rng.random() < 0.45
         return form.format(
             n=self.number(young, digits),
@@ -173,10 +173,10 @@ class Asker:
     def number(self, n: int, digits: bool | None = None) -> str:
         if digits is None:
             digits = self.rng.random() < 0.45
-        return str(n) if digits else self.words["numbers"][n]
+        return str(n if digits else self.words["numbers"][n])
 
     def pick(self, name: str) -> str:
-        return self.rng.choice(self.words[name])
+        return str(self.rng.choice(self.words[name]))
 
     def slip(self, text: str, chance: float) -> str:
         """The text, with this chance with one slip of the fingers."""

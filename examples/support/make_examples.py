@@ -43,7 +43,9 @@ def main(folder: Path) -> None:
 
 def make_rows(words: dict[str, Any], rng: Random) -> list[dict[str, str]]:
     """All rows, in an order that tells nothing."""
-    writer, seen, rows = Writer(words, rng), [], []
+    writer = Writer(words, rng)
+    seen: list[frozenset[str]] = []
+    rows: list[dict[str, str]] = []
     while len(rows) < ROWS:
         category, channel = CATEGORIES[len(rows) % len(CATEGORIES)], rng.choice(CHANNELS)
         difficulty = "mixed" if rng.random() < SHARE_MIXED else "easy"
@@ -112,7 +114,7 @@ class Writer:
         other = self.rng.choice([name for name in COMPLAINTS if name != category])
         frame = self.rng.choice(self.words["two_matters_noted" if note else "two_matters"])
         told = self.rng.choice(self.words["easy"][other]["noted" if note else "cases"])[0]
-        return frame.format(other=self.filled(told), this=self.easy(category, note))
+        return str(frame).format(other=self.filled(told), this=self.easy(category, note))
 
     def with_aside(self, body: str, category: str) -> str:
         """The body, half of the time with a remark that tells nothing about the wish."""

@@ -175,9 +175,10 @@ def _shot(body: Mapping[str, Any]) -> Example:
 def _contract(body: Mapping[str, Any] | None) -> Contract | None:
     if body is None:
         return None
-    return Contract(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
-    )
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in body.items()
+    }
+    return Contract(**values)
 
 
 def _files(folder: Path | None) -> list[Path]:

@@ -69,11 +69,12 @@ def compare(
         str | None, typer.Option("--budget", help="Time to take, such as 15m or none; overrules the task.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 when the target is missed.")] = False,
 ) -> None:
     """Climb the ladder prompt, examples, fine-tune on one sealed test, and say which step is enough."""
     from etude.cli.live import run_compare
 
-    raise typer.Exit(run_compare(task, yes=yes, budget=budget, fresh=fresh))
+    raise typer.Exit(run_compare(task, yes=yes, budget=budget, fresh=fresh, gate=gate))
 
 
 @app.command()

@@ -26,8 +26,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
-    """Runs a comparison with the board on screen; returns the exit code."""
+def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate: bool = False) -> int:
+    """Runs a comparison with the board on screen; returns the exit code: with `gate`, 1 for a missed target."""
     console = screen()
     board = Board(console)
     try:
@@ -36,7 +36,7 @@ def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> in
         console.print(Text("\nStopped. What is there stands in the report; the same command goes on."))
         return INTERRUPTED
     print_verdict(console, result.run, task)
-    return exit_code(result)
+    return int(gate and missed(result))
 
 
 def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh: bool) -> Comparison:
@@ -50,10 +50,10 @@ def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh:
         )
 
 
-def exit_code(result: Comparison) -> int:
-    """1 when the task sets a target that no method reaches, else 0."""
+def missed(result: Comparison) -> bool:
+    """Whether the task sets a target that no method reaches."""
     target = result.verdict["target"]
-    return 1 if target and target["met_by"] is None else 0
+    return target is not None and target["met_by"] is None
 
 
 def seconds_of(budget: str | None) -> float | None:

@@ -9,8 +9,7 @@ from etude.assistant import Assistant
 from etude.compare.plan import Rates
 from etude.dataset import Dataset
 from etude.methods.fine_tune import bare, config_for, token_row
-from etude.models.fake import FakeModel
-from etude.models.registry import Models
+from etude.models.registry import Models, is_fake
 from etude.task import Task
 from etude.types import Example
 
@@ -26,7 +25,7 @@ def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains
     is a guide, not a promise.
     """
     answer = _answer_seconds(start, train, models)
-    if not trains or isinstance(models.get(bare(task, start).model), FakeModel):
+    if not trains or is_fake(task.model):
         return Rates(answer)
     from etude.train.speed import estimate_speed
 

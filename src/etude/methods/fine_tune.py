@@ -14,9 +14,10 @@ from etude.dataset import Dataset
 from etude.files import read_json, write_json
 from etude.methods.prompt import first_sentence
 from etude.methods.workshop import Candidate, Workshop
-from etude.models.fake import FakeModel, tune_fake
+from etude.models.fake import tune_fake
+from etude.models.registry import is_fake
 from etude.task import Task
-from etude.types import Example, Message, Model, ModelRef
+from etude.types import Example, Message, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.local import LocalModel
@@ -45,13 +46,11 @@ class FineTune:
         """Trains; goes on from the last checkpoint where an earlier attempt was killed."""
         student = bare(task, start)
         rows = training_rows(task, train, workshop)
-        model = workshop.models.get(student.model)
+        teach = _teach_fake if is_fake(task.model) else _teach_local
         adapter = workshop.folder / "adapter"
         done = workshop.folder / "trained.json"
         if not done.exists():
-            teach = _teach_fake if isinstance(model, FakeModel) else _teach_local
-            facts = teach(model, student, rows, workshop.dev_sample(dev), task, workshop, adapter)
-            write_json(done, facts)
+            write_json(done, teach(student, rows, workshop.dev_sample(dev), task, workshop, adapter))
             shutil.rmtree(workshop.folder / "checkpoint", ignore_errors=True)
         facts = read_json(done)
         workshop.params.update(facts["params"])
@@ -75,7 +74,7 @@ def bare(task: Task, start: Assistant) -> Assistant:
 
 def training_rows(task: Task, train: Dataset, workshop: Workshop) -> Sequence[Example]:
     """The rows to train on: all, or a seeded draw as large as the task or the plan allows."""
-    limits = [limit for limit in (workshop.effort.train_rows, task.train.get("max_rows")) if limit]
+    limits = [int(limit) for limit in (workshop.effort.train_rows, task.train.get("max_rows")) if limit]
     size = min([len(train), *limits])
     if size == len(train):
         return train.examples
@@ -105,7 +104,6 @@ def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows
 
 
 def _teach_local(
-    model: LocalModel,
     student: Assistant,
     rows: Sequence[Example],
     dev: Dataset,
@@ -115,6 +113,7 @@ def _teach_local(
 ) -> dict[str, Any]:
     from etude.train.loop import train
 
+    model = workshop.models.local(student.model)
     taught = [token_row(model, student, example) for example in rows]
     held_out = [token_row(model, student, example) for example in dev]
     config = config_for(task, model, taught, len(taught))
@@ -156,7 +155,6 @@ def _with_steps(workshop: Workshop, config: TrainConfig, num_rows: int) -> Any:
 
 
 def _teach_fake(
-    model: Model,
     student: Assistant,
     rows: Sequence[Example],
     dev: Dataset,

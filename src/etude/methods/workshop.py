@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from etude.assistant import Assistant, Models
+from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.evaluate import AnswerLog, OnBatch, Scored, evaluate, sample_of
 from etude.metrics import Metric
+from etude.models.registry import Models
 from etude.stats.intervals import estimate_sample
 from etude.stats.ladder import choose
 from etude.task import Task

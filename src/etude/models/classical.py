@@ -270,7 +270,8 @@ class Features:
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Shape (texts, features), float32."""
-        return hstack([vectoriser.transform(texts) for vectoriser in self.vectorisers], format="csr")
+        blocks = [vectoriser.transform(texts) for vectoriser in self.vectorisers]
+        return csr_matrix(hstack(blocks, format="csr"))
 
 
 def _vectoriser(options: dict[str, Any], vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:

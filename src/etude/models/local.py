@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from etude.errors import ModelError
-from etude.models.attention import Prefix
 from etude.models.choices import Trie, build_trie
 from etude.models.plan import MAX_TOKENS, plan_batches, shared_prefix
 from etude.models.rows import Engine, Rows

@@ -128,7 +128,7 @@ def _ladder(report: Report) -> list[str]:
 
 def _ladder_row(report: Report, rung: Rung, found: Estimate | None) -> list[str]:
     scale = words.scale(report)
-    name = f"{escaped(rung.label)}{' (recommended)' if rung.recommended else ''}"
+    name = f"{escaped(rung.label)}, {escaped(rung.name)}{' (recommended)' if rung.recommended else ''}"
     if found is None:
         return [name, "", "not measured yet", "", "", "", ""]
     status = f"{words.MARKS.get(rung.status, '')} {rung.status}" if rung.status else ""
