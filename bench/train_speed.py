@@ -37,7 +37,7 @@ def main() -> None:
     model = Models().local(ModelRef(args.model))
     config = TrainConfig(rank=args.rank, rows_per_step=args.rows_per_step, epochs=1)
     print(
-        f"{args.model}, {model.module.dtype}, {torch.get_num_threads()} threads, {args.rows_per_step} rows a step"
+        f"{args.model}, {model.module.dtype}, {torch.get_num_threads()} threads, {config.rows_per_step} rows/step"
     )
     for file in args.files:
         print(measured(model.module, read(file, model.tokenizer, args.rows), config, file.stem))

@@ -552,24 +552,18 @@ def test_an_unreadable_checkpoint_is_a_run_error(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-import torch
-from etude.train.checkpoint import save_checkpoint
-save_checkpoint(Path(sys.argv[1]), {"weights": torch.ones(10)}, {"step": 1})
-resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-try:
-    save_checkpoint(Path(sys.argv[1]), {"weights": torch.ones(10_000)}, {"step": 2})
-except OSError:
-    sys.exit(7)
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
 def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], check=False)
-    assert done.returncode == 7
+    import resource
+
+    save_checkpoint(tmp_path, {"weights": torch.ones(10)}, {"step": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            save_checkpoint(tmp_path, {"weights": torch.ones(10_000)}, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     found = load_checkpoint(tmp_path)
     assert found is not None
     assert found[1] == {"step": 1}
@@ -640,3 +634,29 @@ def test_wrong_settings_are_refused_all_at_once() -> None:
         auto_config(500, 100, 135_000_000, wrong)
     assert len(caught.value.faults) == len(wrong)
     assert "rank" in caught.value.faults[0].remedy
+
+
+@pytest.mark.real
+def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
+    """Forty rows of one form, two epochs: the loss on unseen rows of that form falls by over a third."""
+    from etude.models.registry import Models
+    from etude.render import render_training
+    from etude.types import Message, ModelRef
+
+    model = Models().local(ModelRef("smollm2-135m-instruct"))
+
+    def row(number: int) -> TokenRow:
+        answer = f"Order {number}: received.\nNext: we reply in {number % 5 + 1} days."
+        chat = (Message("user", f"Where is order {number}?"), Message("assistant", answer))
+        ids, trained = render_training(model.tokenizer, chat)
+        return TokenRow(str(number), tuple(ids), tuple(trained))
+
+    rows, dev = [row(n) for n in range(100, 140)], [row(n) for n in range(500, 510)]
+    weights = {name: hash(tensor.float().sum().item()) for name, tensor in model.module.state_dict().items()}
+    config = auto_config(40, 60, 135_000_000, {"epochs": 2})
+    paths = {"checkpoint": tmp_path / "c", "adapter": tmp_path / "a"}
+    result = train(model.module, rows, dev, config, log=ignore, **paths)
+    assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
+    assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
+    tuned = answering_with(model.module, tmp_path / "a")
+    assert dev_loss(tuned, dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.05), "bf16 rounding only"

@@ -85,9 +85,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind, alpha = config["peft_type"], config["lora_alpha"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not the file of a LoRA adapter ({error!r}). Train the adapter again.") from error
+        raise ModelError(
+            f"{path} is not the file of a LoRA adapter ({error!r}). Train the adapter again."
+        ) from error
     odd = [name for name in UNSUPPORTED if config.get(name)]
-    odd += [name for name, usual in (("bias", "none"), ("peft_type", "LORA")) if config.get(name, usual) != usual]
+    odd += [
+        name for name, usual in (("bias", "none"), ("peft_type", "LORA")) if config.get(name, usual) != usual
+    ]
     if odd or not isinstance(alpha, int | float):
         raise ModelError(
             f"{path} asks for {', '.join(f'{name}={shown(config.get(name))}' for name in odd) or shown(alpha)} "
@@ -113,5 +117,7 @@ def _read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
             odd.append(key)
     odd += [name for name, both in halves.items() if len(both) < 2]
     if odd or not halves:
-        raise ModelError(f"{path} holds tensors that are not pairs of a LoRA adapter: {shown(odd)}. Train it again.")
+        raise ModelError(
+            f"{path} holds tensors that are not pairs of a LoRA adapter: {shown(odd)}. Train it again."
+        )
     return {name: (both["lora_A"], both["lora_B"]) for name, both in halves.items()}

@@ -39,24 +39,27 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.length = 0
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
 
     def update(self, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Adds (B, K, T, D) and returns everything so far."""
         end = self.length + key.shape[2]
-        if self.keys is None or end > self.keys.shape[2]:
-            self.keys, self.values = self._grown(self.keys, key, end), self._grown(self.values, value, end)
-            self.is_initialized = True
-        self.keys[:, :, self.length : end] = key
-        self.values[:, :, self.length : end] = value
+        self.keys = self._with(self.keys, key, end)
+        self.values = self._with(self.values, value, end)
+        self.is_initialized = True
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def _grown(self, old: Tensor | None, like: Tensor, end: int) -> Tensor:
-        rows, heads, _, size = like.shape
-        new = like.new_empty(rows, heads, end + GROWTH, size)
-        if old is not None:
-            new[:, :, : self.length] = old[:, :, : self.length]
-        return new
+    def _with(self, buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
+        if buffer is None or end > buffer.shape[2]:
+            rows, heads, _, size = new.shape
+            grown = new.new_empty(rows, heads, end + GROWTH, size)
+            if buffer is not None:
+                grown[:, :, : self.length] = buffer[:, :, : self.length]
+            buffer = grown
+        buffer[:, :, self.length : end] = new
+        return buffer
 
     def get_seq_length(self) -> int:
         """Tokens held for each row."""
@@ -64,7 +67,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keeps some rows only."""
-        self.keys, self.values = self.keys[indices], self.values[indices]
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[indices], self.values[indices]
 
 
 def growing_cache(num_layers: int) -> Any:

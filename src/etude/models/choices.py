@@ -40,6 +40,13 @@ class Trie:
             depths.append(depths[parent - 1] + 1 if parent else 0)
         return depths
 
+    def branches(self) -> list[tuple[int, ...]]:
+        """The ways from the prompt (place 0) to every last token, as places."""
+        ways: list[tuple[int, ...]] = [(0,)]
+        for place, parent in enumerate(self.parents, start=1):
+            ways.append((*ways[parent], place))
+        return [way for place, way in enumerate(ways) if place not in self.parents]
+
     def ancestors(self) -> list[list[bool]]:
         """Row n says which tokens token n sees: itself and those on the way from the prompt."""
         rows: list[list[bool]] = []

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from etude.errors import ModelError, shown
@@ -166,9 +166,13 @@ def _parse_options(name: str) -> FakeOptions:
     try:
         options = FakeOptions(float(given.pop("delay", 0.0)), int(given.pop("context", 4096)))
     except ValueError as error:
-        raise ModelError(f"An option of {shown(name)} is not a number: {error}. Example: fake:delay=0.01.") from None
+        raise ModelError(
+            f"An option of {shown(name)} is not a number: {error}. Example: fake:delay=0.01."
+        ) from None
     if given:
-        raise ModelError(f"The fake model knows delay and context, not {shown(list(given))}. Correct {shown(name)}.")
+        raise ModelError(
+            f"The fake model knows delay and context, not {shown(list(given))}. Correct {shown(name)}."
+        )
     return options
 
 
@@ -182,7 +186,7 @@ def _choose(choices: tuple[str, ...], question: str, answer: str, sure: float) -
 
 def _shots(messages: Sequence[Message]) -> Known:
     """The question and answer pairs that stand in the prompt before the last turn."""
-    pairs = zip(messages, messages[1:], strict=False)
+    pairs = pairwise(messages)
     return Known({q.content: a.content for q, a in pairs if (q.role, a.role) == ("user", "assistant")})
 
 

@@ -71,7 +71,9 @@ def _read(name: str, folder: Path, device: str, dtype: str) -> LocalModel:
             )
     except UNREADABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelError(f"The weights of {name} in {folder} cannot be read ({reason}). Get them again.") from error
+        raise ModelError(
+            f"The weights of {name} in {folder} cannot be read ({reason}). Get them again."
+        ) from error
     return LocalModel(name, module.requires_grad_(False).to(device), tokenizer)
 
 
@@ -79,7 +81,9 @@ def _unpacker(dtype: str) -> Any:
     def unpack(gguf: Path, folder: Path) -> None:
         try:
             with _silence():
-                tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(
+                    gguf.parent, gguf_file=gguf.name, local_files_only=True
+                )
                 module = AutoModelForCausalLM.from_pretrained(
                     gguf.parent,
                     gguf_file=gguf.name,
@@ -89,7 +93,9 @@ def _unpacker(dtype: str) -> Any:
                     local_files_only=True,
                 )
         except (*UNREADABLE, ImportError, NotImplementedError) as error:
-            raise ModelError(f"The GGUF file {gguf} cannot be unpacked ({error}). Download it again.") from error
+            raise ModelError(
+                f"The GGUF file {gguf} cannot be unpacked ({error}). Download it again."
+            ) from error
         _save(module, tokenizer, folder)
 
     return unpack

@@ -10,12 +10,13 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from etude.errors import ModelError
+from etude.models.attention import Prefix
 from etude.models.choices import Trie, build_trie
 from etude.models.plan import MAX_TOKENS, plan_batches, shared_prefix
 from etude.models.rows import Engine, Rows
@@ -23,9 +24,21 @@ from etude.render import end_of_turn, render, render_answer, render_text
 from etude.types import Batch, Completion, Message, Request
 
 SCORED_TOKENS = 2048
-"""Tokens of a batch of `score`, which holds the logits of every answer token at once."""
+"""Tokens of a batch whose logits are held at many places at once: given answers, trees of choices."""
 ATTENTION_CELLS = 48_000_000
 """Query heads x new tokens x tokens seen in one batch: 200 MB of attention weights in fp32."""
+
+
+Finish = Literal["stop", "length"]
+
+
+class Written(NamedTuple):
+    """What was written behind one prompt."""
+
+    text: str
+    finish: Finish
+    num_tokens: int
+    logprob: float
 
 
 @dataclass(slots=True)
@@ -69,7 +82,7 @@ class LocalModel:
         answer cannot fit the context."""
         prompts = [render(self.tokenizer, request.messages) for request in requests]
         self._check_lengths(prompts, [request.max_tokens for request in requests])
-        shared, plan = self._plan(prompts, [request.choices for request in requests])
+        shared, plan = self._plan(prompts, requests)
         todo = [(number, indices) for number, indices in enumerate(plan) if number not in done]
         if not todo:
             return
@@ -78,13 +91,12 @@ class LocalModel:
         prefix_seconds = (time.perf_counter() - started) / len(requests)
         for number, indices in todo:
             started = time.perf_counter()
-            rows = Rows(self._engine, prefix, len(indices))
-            logits = rows.read([prompts[index][shared:] for index in indices])
-            answers = self._answer(rows, logits, [requests[index] for index in indices])
+            tails = [prompts[index][shared:] for index in indices]
+            answers = self._answer(prefix, tails, [requests[index] for index in indices])
             seconds = prefix_seconds + (time.perf_counter() - started) / len(indices)
             completions = (
-                Completion(*answer[:2], len(prompts[index]), shared, answer[2], seconds, answer[3])
-                for index, answer in zip(indices, answers, strict=True)
+                _completion(written, len(prompts[index]), shared, seconds)
+                for index, written in zip(indices, answers, strict=True)
             )
             yield Batch(number, indices, tuple(completions))
 
@@ -121,10 +133,13 @@ class LocalModel:
         answers = [render_answer(self.tokenizer, text) for text in completions]
         self._check_lengths(prompts, [len(answer) for answer in answers])
         shared = shared_prefix(prompts) if self._engine.shares else 0
-        lengths = [len(prompt) - shared + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        lengths = [
+            len(prompt) - shared + len(answer) for prompt, answer in zip(prompts, answers, strict=True)
+        ]
         prefix = self._engine.prefix(prompts[0][:shared]) if prompts else None
         scores: list[list[float]] = [[] for _ in prompts]
-        for indices in plan_batches(lengths, max_tokens=min(SCORED_TOKENS, self._token_limit(shared, lengths))):
+        limit = self._token_limit(shared, lengths, SCORED_TOKENS)
+        for indices in plan_batches(lengths, max_tokens=limit):
             rows = Rows(self._engine, prefix, len(indices))
             keep = 1 + max(len(answers[index]) for index in indices)
             logits = rows.read([prompts[index][shared:] + answers[index] for index in indices], keep)
@@ -133,16 +148,19 @@ class LocalModel:
         return scores
 
     def _plan(
-        self, prompts: Sequence[list[int]], kinds: Sequence[tuple[str, ...]]
+        self, prompts: Sequence[list[int]], requests: Sequence[Request]
     ) -> tuple[int, list[tuple[int, ...]]]:
+        """How many tokens all prompts share, and the batches."""
         shared = shared_prefix(prompts) if self._engine.shares else 0
-        lengths = [len(prompt) - shared for prompt in prompts]
-        return shared, plan_batches(lengths, kinds, max_tokens=self._token_limit(shared, lengths))
+        trees = [len(self._trie(r.choices)[0].tokens) if r.choices else 0 for r in requests]
+        lengths = [len(prompt) - shared + tree for prompt, tree in zip(prompts, trees, strict=True)]
+        limit = self._token_limit(shared, lengths, SCORED_TOKENS if any(trees) else MAX_TOKENS)
+        return shared, plan_batches(lengths, [request.choices for request in requests], max_tokens=limit)
 
-    def _token_limit(self, shared: int, lengths: Sequence[int]) -> int:
+    def _token_limit(self, shared: int, lengths: Sequence[int], most: int) -> int:
         """Tokens a batch may have so that the attention weights beside a long prefix stay small."""
-        heads = self.module.config.num_attention_heads
-        return min(MAX_TOKENS, max(1, ATTENTION_CELLS // (heads * (shared + max(lengths, default=0) + 1))))
+        heads: int = self.module.config.num_attention_heads
+        return min(most, max(1, ATTENTION_CELLS // (heads * (shared + max(lengths, default=0) + 1))))
 
     def _check_lengths(self, prompts: Sequence[list[int]], answers: Sequence[int]) -> None:
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
@@ -152,17 +170,21 @@ class LocalModel:
                     f"at most {self.context}. Shorten it, give fewer examples, or lower max_tokens."
                 )
 
-    def _answer(self, rows: Rows, logits: Tensor, requests: Sequence[Request]) -> list[Any]:
-        """For each row: text, finish, answer tokens, log-probability."""
+    def _answer(
+        self, prefix: Prefix | None, tails: Sequence[list[int]], requests: Sequence[Request]
+    ) -> list[Written]:
+        """Answers the prompts made of `prefix` and each of `tails`."""
         if requests[0].choices:
-            return self._choose(rows, logits, requests[0].choices)
+            return self._choose(prefix, tails, requests[0].choices)
+        rows = Rows(self._engine, prefix, len(tails))
         drafts = [Draft(request.max_tokens) for request in requests]
-        for _ in self._write(rows, logits, drafts):
+        for _ in self._write(rows, rows.read(tails), drafts):
             pass
-        return [
-            (self._text(d.tokens), "stop" if d.tokens[-1] in self.stop else "length", len(d.tokens), d.logprob)
-            for d in drafts
-        ]
+        return [self._written(draft) for draft in drafts]
+
+    def _written(self, draft: Draft) -> Written:
+        finish: Finish = "stop" if draft.tokens[-1] in self.stop else "length"
+        return Written(self._text(draft.tokens), finish, len(draft.tokens), draft.logprob)
 
     def _write(self, rows: Rows, logits: Tensor, drafts: Sequence[Draft]) -> Iterator[None]:
         """Adds the likeliest token to every draft that has not ended, until all have; yields a step."""
@@ -180,18 +202,39 @@ class LocalModel:
             if going:
                 logits = rows.read([draft.tokens[-1:] for draft in going])
 
-    def _choose(self, rows: Rows, logits: Tensor, choices: tuple[str, ...]) -> list[Any]:
+    def _choose(
+        self, prefix: Prefix | None, tails: Sequence[list[int]], choices: tuple[str, ...]
+    ) -> list[Written]:
         trie, lengths = self._trie(choices)
-        if trie.tokens:
-            tree = rows.read_tree(
-                torch.tensor(trie.tokens), torch.tensor(trie.ancestors()), torch.tensor(trie.depths())
-            )
-            logits = torch.cat([logits, tree], dim=1)
+        if self._engine.shares:
+            logits = self._read_tree(trie, prefix, tails)
+        else:
+            logits = torch.stack([self._read_branches(trie, tail) for tail in tails])
         best, picks = _choice_scores(trie, logits, len(choices)).max(dim=-1)
         return [
-            (choices[pick], "stop", lengths[pick], logprob)
+            Written(choices[pick], "stop", lengths[pick], logprob)
             for pick, logprob in zip(picks.tolist(), best.tolist(), strict=True)
         ]
+
+    def _read_tree(self, trie: Trie, prefix: Prefix | None, tails: Sequence[list[int]]) -> Tensor:
+        """Logits (B, places, V) at the end of the prompt and behind every token of the tree."""
+        rows = Rows(self._engine, prefix, len(tails))
+        logits = rows.read(tails)
+        if not trie.tokens:
+            return logits
+        sees, depths = torch.tensor(trie.ancestors()), torch.tensor(trie.depths())
+        return torch.cat([logits, rows.read_tree(torch.tensor(trie.tokens), sees, depths)], dim=1)
+
+    def _read_branches(self, trie: Trie, prompt: list[int]) -> Tensor:
+        """As `_read_tree` for one row of a model that cannot read a tree: each branch by itself."""
+        branches = trie.branches()
+        texts = [prompt + [trie.tokens[place - 1] for place in branch if place] for branch in branches]
+        rows = Rows(self._engine, None, len(texts))
+        logits = rows.read(texts, keep=max(map(len, branches)))
+        places = logits.new_empty(len(trie.tokens) + 1, logits.shape[-1])
+        for row, branch in enumerate(branches):
+            places[list(branch)] = logits[row, -len(branch) :]
+        return places
 
     def _build_trie(self, choices: tuple[str, ...]) -> tuple[Trie, tuple[int, ...]]:
         sequences = [render_answer(self.tokenizer, choice) for choice in choices]
@@ -201,6 +244,18 @@ class LocalModel:
         return str(
             self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
+
+
+def _completion(written: Written, prompt_tokens: int, cached_tokens: int, seconds: float) -> Completion:
+    return Completion(
+        text=written.text,
+        finish=written.finish,
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached_tokens,
+        answer_tokens=written.num_tokens,
+        seconds=seconds,
+        logprob=written.logprob,
+    )
 
 
 def _choice_scores(trie: Trie, logits: Tensor, num_choices: int) -> Tensor:

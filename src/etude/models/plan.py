@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import takewhile
 
 MAX_ROWS = 32
 MAX_TOKENS = 4096
@@ -40,6 +41,5 @@ def shared_prefix(sequences: Sequence[Sequence[int]]) -> int:
     """How many tokens all sequences begin with, at least one token of each left outside; 0 for one."""
     if len(sequences) < 2:
         return 0
-    low, high = min(sequences), max(sequences)
-    limit = min(len(sequence) for sequence in sequences) - 1
-    return next((n for n in range(limit) if low[n] != high[n]), max(limit, 0))
+    columns = zip(*(sequence[:-1] for sequence in sequences), strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))

@@ -130,7 +130,9 @@ def _folder_aside(root: Path) -> Iterator[Path]:
         root.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
     except OSError as error:
-        raise ModelError(f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another.") from error
+        raise ModelError(
+            f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another."
+        ) from error
     try:
         yield aside
     finally:

@@ -59,14 +59,8 @@ def estimate_sample(sample: Sample) -> Estimate:
 def standard_error(sample: Sample) -> float:
     """Bootstrap standard error of a sample's aggregate, resampling units, times sqrt(G / (G - 1))."""
     if sample.aggregate == "mean":
-        return spread_of_mean(residuals(sample))
+        return spread_of_mean(sample.pulls)
     return corrected(sample.replicates(unit_weights(sample.units)), sample.units)
-
-
-def residuals(sample: Sample) -> FloatArray:
-    """How far each unit pulls the mean, (G,): zero on average, linear in the scores."""
-    scores, rows = sample.sums[:, 0], sample.sums[:, 1]
-    return np.asarray((scores - sample.value * rows) / rows.mean())
 
 
 def spread_of_mean(pulls: FloatArray) -> float:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from etude.stats.intervals import Z, residuals
+from etude.stats.intervals import Z
 from etude.stats.paired import Spread, difference_error, difference_spread
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, Sample, t_quantile, unit_weights
 from etude.types import Estimate
@@ -95,7 +95,7 @@ def _spread(samples: Sequence[Sample], replicates: FloatArray | None, a: int, b:
 def _centred(samples: Sequence[Sample], weights: FloatArray) -> FloatArray:
     """(R, M) each method's replicates minus its value; for means, to first order in the weights."""
     if samples[0].aggregate == "mean":
-        pulls = np.column_stack([residuals(sample) for sample in samples])
+        pulls = np.column_stack([sample.pulls for sample in samples])
         return np.asarray(weights @ pulls / samples[0].units)
     return np.column_stack([sample.replicates(weights) - sample.value for sample in samples])
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
-from etude.stats.intervals import corrected, residuals, spread_of_mean, wilson
+from etude.stats.intervals import corrected, spread_of_mean, wilson
 from etude.stats.sample import SEED, FloatArray, Sample, score_sample, t_quantile, unit_weights
 from etude.types import Estimate
 
@@ -163,18 +163,21 @@ def reach(critical: float, error: float, tilt: float) -> float:
 def difference_spread(a: Sample, b: Sample, replicates: FloatArray | None = None) -> Spread:
     """Spread of value(a) - value(b) from the bootstrap over units, with a floor.
 
-    The floor: one more unit is counted that differs as much as the most different one, by 1 where none
-    does. So the error is never 0, and a handful of rows that all differ in one direction is not taken for
-    certainty (the pseudo-pairs of Agresti and Min 2005, Stat. Med. 24). For means the moments are the
-    bootstrap's limits for infinitely many resamples; for macro-F1 those of `replicates` (R,) of the
-    difference, drawn here where none are given.
+    The floor: as if one unit differed, by as much as the most different one does, by 1 where none does; and
+    to both sides the skewness that one more such unit would bring. So an interval has width even where no
+    unit differs. For means the moments are the bootstrap's limits for infinitely many resamples; for
+    macro-F1 those of `replicates` (R,) of the difference, drawn here where none are given.
     """
     units = a.units
     if units < 2:
         return Spread(math.inf, 0.0, 0.0)
     if a.aggregate == "mean":
-        pulls = residuals(a) - residuals(b)
-        second, third, size = spread_of_mean(pulls) ** 2, float((pulls**3).sum()) / units**3, _largest(a, b)
+        pulls = a.pulls - b.pulls
+        second, third, size = (
+            spread_of_mean(pulls) ** 2,
+            float(pulls * pulls @ pulls) / units**3,
+            _largest(a, b),
+        )
     else:
         if replicates is None:
             weights = unit_weights(units)
@@ -182,9 +185,9 @@ def difference_spread(a: Sample, b: Sample, replicates: FloatArray | None = None
         centred = replicates - replicates.mean()
         second, third, size = corrected(replicates, units) ** 2, float((centred**3).mean()), 1.0
     one = size / units
-    error = math.hypot(math.sqrt(second), one)
-    down, up = (max(0.0, one**3 + sign * third) / error**2 for sign in (-1, 1))
-    return Spread(error, down, up)
+    least = one**3 / (second + one**2)
+    skew = third / second if second else 0.0
+    return Spread(max(math.sqrt(second), one), max(least, -skew), max(least, skew))
 
 
 def difference_error(a: Sample, b: Sample) -> float:
@@ -201,7 +204,7 @@ def disagreement(a: npt.ArrayLike, b: npt.ArrayLike, units: Sequence[Hashable] |
     first, second = score_sample(a, units), score_sample(b, units)
     if first.units < 2:
         return 1.0
-    return min(1.0, first.rows * spread_of_mean(residuals(first) - residuals(second)) ** 2)
+    return min(1.0, first.rows * spread_of_mean(first.pulls - second.pulls) ** 2)
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -49,6 +49,12 @@ class Sample:
     def value(self) -> float:
         """The aggregate over all rows, 0 to 1."""
         return float(self.of(self.sums.sum(axis=0)))
+
+    @cached_property
+    def pulls(self) -> FloatArray:
+        """How far each unit pulls the mean, (G,): zero on average, linear in the scores. Not for macro-F1."""
+        scores, rows = self.sums[:, 0], self.sums[:, 1]
+        return np.asarray((scores - self.value * rows) / rows.mean())
 
     def of(self, totals: FloatArray) -> FloatArray:
         """The aggregate of weighted sums: (..., k) to (...). Classes of zero weight take no part."""

@@ -1,0 +1,151 @@
+"""Training and answering see the same token ids; only answers and their ends of turn are trained."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etude.errors import ModelError
+from etude.render import end_of_turn, render, render_answer, render_text, render_training
+from etude.types import Message
+from tiny import CHATML, tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+PLAIN = tiny_tokenizer(None, "<|endoftext|>")
+HIDDEN = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}"
+    + CHATML
+)
+STRIPPING = CHATML.replace("m['content']", "m['content'].strip()")
+ENDLESS = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}assistant: "
+REFUSING = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + CHATML
+)
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), max_size=30)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
+    """An optional system text, then turns that end with the assistant's."""
+    head = [Message("system", draw(texts))] if draw(st.booleans()) else []
+    turns = [
+        message
+        for _ in range(draw(st.integers(1, 4)))
+        for message in (Message("user", draw(texts)), Message("assistant", draw(texts)))
+    ]
+    return (*head, *turns)
+
+
+def both(test: Any) -> Any:
+    return pytest.mark.parametrize("tokenizer", [TOKENIZER, PLAIN], ids=["template", "no template"])(test)
+
+
+@both
+@given(messages=conversations())
+@settings(max_examples=60, deadline=None)
+def test_what_is_trained_is_what_is_asked_and_answered(tokenizer: Any, messages: tuple[Message, ...]) -> None:
+    ids, trained = render_training(tokenizer, messages)
+    prompt = render(tokenizer, messages[:-1])
+    answer = render_answer(tokenizer, messages[-1].content)
+    assert ids == prompt + answer
+    assert trained[len(prompt) :] == [True] * len(answer)
+
+
+@both
+@given(messages=conversations())
+@settings(max_examples=60, deadline=None)
+def test_every_answer_with_its_end_of_turn_is_trained_and_nothing_else(
+    tokenizer: Any, messages: tuple[Message, ...]
+) -> None:
+    ids, trained = render_training(tokenizer, messages)
+    runs = [
+        [token for token, _ in run]
+        for on, run in groupby(zip(ids, trained, strict=True), lambda pair: pair[1])
+        if on
+    ]
+    answers = [message.content for message in messages if message.role == "assistant"]
+    assert runs == [render_answer(tokenizer, answer) for answer in answers]
+    assert all(run[-1] == end_of_turn(tokenizer) for run in runs)
+
+
+@given(messages=conversations())
+@settings(max_examples=60, deadline=None)
+def test_the_text_is_the_templates_own(messages: tuple[Message, ...]) -> None:
+    turns = [{"role": message.role, "content": message.content} for message in messages[:-1]]
+    own = TOKENIZER.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert render_text(TOKENIZER, messages[:-1]) == own
+    assert TOKENIZER.decode(render(TOKENIZER, messages[:-1]), clean_up_tokenization_spaces=False) == own
+
+
+def test_ids_equal_the_templates_own_where_words_do_not_meet_the_seams() -> None:
+    messages = (Message("user", "where is it"), Message("assistant", "card"), Message("user", "refund"))
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    own = TOKENIZER.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert render(TOKENIZER, messages) == list(own)
+
+
+def test_a_hidden_system_text_is_kept() -> None:
+    assert render_text(tiny_tokenizer(HIDDEN), [Message("user", "a")]).startswith(
+        "<|im_start|>system\nBe kind"
+    )
+
+
+def test_without_a_template_turns_are_labelled_lines() -> None:
+    messages = [
+        Message("system", "Rules."),
+        Message("user", "q"),
+        Message("assistant", "a"),
+        Message("user", "r"),
+    ]
+    expected = "Rules.\n\nUser:\nq\n\nAssistant:\na<|endoftext|>\n\nUser:\nr\n\nAssistant:\n"
+    assert render_text(PLAIN, messages) == expected
+
+
+def test_the_end_of_turn_is_the_token_behind_an_answer() -> None:
+    assert end_of_turn(tiny_tokenizer(CHATML, "<|endoftext|>")) == TOKENIZER.convert_tokens_to_ids(
+        "<|im_end|>"
+    )
+
+
+def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
+    tokenizer = tiny_tokenizer(STRIPPING)
+    messages = (Message("user", "q"), Message("assistant", " spaced "))
+    with pytest.raises(ModelError, match=r"rewrites the conversation.*spaced"):
+        render_training(tokenizer, messages)
+    followed = (*messages, Message("user", "more"))
+    assert tokenizer.decode(render(tokenizer, followed)) == render_text(tokenizer, followed)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "messages", "words"),
+    [
+        (TOKENIZER, (Message("user", "q"),), r"ends with an assistant turn.*\['user'\]"),
+        (TOKENIZER, (), "ends with an assistant turn"),
+        (
+            tiny_tokenizer(ENDLESS),
+            (Message("user", "q"), Message("assistant", "a")),
+            "no special token that ends",
+        ),
+        (
+            tiny_tokenizer(None, None),
+            (Message("user", "q"), Message("assistant", "a")),
+            "neither a chat template",
+        ),
+        (
+            tiny_tokenizer(REFUSING),
+            (Message("system", "s"), Message("assistant", "a")),
+            "no system here.*user's text",
+        ),
+    ],
+    ids=["no answer", "nothing", "endless template", "no end token", "refused role"],
+)
+def test_what_cannot_be_rendered_is_explained(
+    tokenizer: Any, messages: tuple[Message, ...], words: str
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        render_training(tokenizer, messages)
