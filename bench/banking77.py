@@ -34,7 +34,9 @@ methods: {methods}
 
 def main() -> None:
     """Runs what the flags ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--baseline-only", action="store_true")
     parser.add_argument("--budget", default="30m")
     parser.add_argument("--folder", type=Path, help="where to keep the run; a temporary folder")

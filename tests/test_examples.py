@@ -98,11 +98,12 @@ def test_the_library_is_large_varied_and_partly_scary() -> None:
 
 
 def test_the_check_agrees_with_a_second_reading_of_the_library(luma: tuple[Task, Dataset, Dataset]) -> None:
-    """Oracle: the answers of all books to a sample of requests, judged from books.yaml."""
-    task, rows, test = luma
-    check, outputs = fits(task), {row.output.split("\n")[0]: row.output for row in [*rows, *test]}
+    """Oracle: an answer for every book to a sample of requests, judged from books.yaml."""
+    task, _, test = luma
+    check = fits(task)
     for book in yaml.safe_load((LUMA / "books.yaml").read_text(encoding="utf-8")):
-        output = outputs[f"Title: {book['title']}"]
+        output = f"Title: {book['title']}\nAges: {book['ages']}\nWhy you might like it: It is fun."
+        output += f"\nGentle note: {book['note']}" if "note" in book else ""
         youngest, oldest = (int(age) for age in book["ages"].split("-"))
         for row in list(test)[::7]:
             asked = [int(age) for age in row.tags["age"].split("-")]

@@ -14,31 +14,14 @@ from typing import Any
 
 import pytest
 
-THEMES = ("dragons", "trains", "the sea", "ghosts", "cooking", "space", "music", "winter")
-KILLS = 50
+from small_task import write_task
+
+FEW_STEPS = "max_tokens: 24\ntrain: {epochs: 1, max_rows: 32}\n"
 
 
-def write_task(folder: Path, model: str, methods: str = "all", rows: int = 260) -> Path:
-    """A small answer task with a contract, made from a seed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    draw = random.Random(7)
-    lines = []
-    for number in range(rows):
-        theme, age = draw.choice(THEMES), draw.randint(3, 12)
-        opening = draw.choice(("Please find", "We want", "Have you got", "Any"))
-        asked = f"{opening} number {number} on {theme}, age {age}"
-        lines.append(
-            {"input": asked, "output": f"Title: All about {theme}\nAges: {age}", "tags": {"theme": theme}}
-        )
-    (folder / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    task = folder / "task.yaml"
-    task.write_text(
-        f"name: small\nkind: answer\nmodel: {model}\nexamples: examples.jsonl\n"
-        "instructions: You are a librarian. Name one book.\n"
-        f"contract:\n  fields: [Title, Ages]\nmethods: {methods}\nmax_tokens: 24\n"
-        "train: {epochs: 1, max_rows: 32}\n"
-    )
-    return task
+def small(folder: Path, model: str) -> Path:
+    """A task that every method can be fitted on in moments."""
+    return write_task(folder, model=model, num=160, more=FEW_STEPS)
 
 
 def start(task: Path) -> subprocess.Popen[bytes]:
@@ -66,7 +49,7 @@ def without_times(value: Any) -> Any:
 
 def verdict(run: Path) -> Any:
     """verdict.json, times and sentences about times left out."""
-    found = json.loads((run / "verdict.json").read_text())
+    found = json.loads((run / "verdict.json").read_text().replace("fake:delay=0.02", "fake"))
     found["advice"] = [
         line for line in found["advice"] if "earn" not in line["text"] and "cost" not in line["text"]
     ]
@@ -84,12 +67,14 @@ def answers(run: Path) -> Any:
 def assistants(run: Path) -> dict[str, bytes]:
     """Every file of every assistant."""
     files = sorted(path for path in run.glob("methods/*/assistant/**/*") if path.is_file())
-    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+    return {
+        str(path.relative_to(run)): path.read_bytes().replace(b"fake:delay=0.02", b"fake") for path in files
+    }
 
 
-def kill_often(task: Path, kills: int, longest: float) -> int:
+def kill_often(task: Path, kills: int, longest: float, seed: int) -> int:
     """Kills the comparison at random moments until `kills` have struck or it is done; returns how many did."""
-    draw = random.Random(11)
+    draw = random.Random(seed)
     struck = 0
     while struck < kills:
         process = start(task)
@@ -104,27 +89,36 @@ def kill_often(task: Path, kills: int, longest: float) -> int:
     return struck
 
 
-@pytest.mark.slow
-def test_fifty_kills_change_nothing_with_the_fake_model(tmp_path: Path) -> None:
-    whole = finish(write_task(tmp_path / "whole", "fake"))
+def check_kills(folder: Path, kills: int) -> None:
+    """Strikes `kills` times, in as many comparisons as that takes, and compares each with an uncut one."""
+    whole = finish(small(folder / "whole", "fake"))
     struck, attempt = 0, 0
-    while struck < KILLS:
+    while struck < kills:
         attempt += 1
-        task = write_task(tmp_path / f"killed{attempt}", "fake:delay=0.02")
-        struck += kill_often(task, KILLS - struck, 3.0)
+        task = small(folder / f"killed{attempt}", "fake:delay=0.02")
+        struck += kill_often(task, min(5, kills - struck), 4.0, seed=attempt)
         cut = finish(task)
         assert verdict(cut) == verdict(whole)
         assert answers(cut) == answers(whole)
+        assert assistants(cut) == assistants(whole)
         assert json.loads((cut / "run.json").read_text())["openings"] == 1
+
+
+def test_kills_change_nothing_with_the_fake_model(tmp_path: Path) -> None:
+    check_kills(tmp_path, 5)
+
+
+@pytest.mark.real
+def test_fifty_kills_change_nothing_with_the_fake_model(tmp_path: Path) -> None:
+    check_kills(tmp_path, 50)
 
 
 @pytest.mark.real
 def test_five_kills_change_nothing_with_the_real_model(tmp_path: Path) -> None:
-    whole = finish(write_task(tmp_path / "whole", "smollm2-135m-instruct"))
     started = time.monotonic()
-    finish(write_task(tmp_path / "again", "smollm2-135m-instruct"))
-    task = write_task(tmp_path / "killed", "smollm2-135m-instruct")
-    assert kill_often(task, 5, (time.monotonic() - started) / 2) == 5
+    whole = finish(small(tmp_path / "whole", "smollm2-135m-instruct"))
+    task = small(tmp_path / "killed", "smollm2-135m-instruct")
+    assert kill_often(task, 5, time.monotonic() - started, seed=0) == 5
     cut = finish(task)
     assert verdict(cut) == verdict(whole)
     assert answers(cut) == answers(whole)

@@ -22,11 +22,12 @@ from torch import nn
 
 from etude.errors import InputError, ModelError, RunError
 from etude.models.adapters import adapted as answering_with
+from etude.models.adapters import fold
 from etude.train import TokenRow, TrainConfig, auto_config, estimate_speed, make_batches, train
 from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
 from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint, write_aside
-from etude.train.lora import AdapterSettings, adapted, fold, inject, remove, save_adapter
+from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
 from etude.train.loss import check_head, summed_loss
 from etude.train.step import accumulate, dev_loss, learning_rate
 
@@ -659,4 +660,6 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
     tuned = answering_with(model.module, tmp_path / "a")
-    assert dev_loss(tuned, dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.05), "bf16 rounding only"
+    assert dev_loss(tuned, dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
+        "attention rounds differently"
+    )

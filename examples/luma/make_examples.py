@@ -132,8 +132,15 @@ def all_wishes(books: list[Book], themes: list[str], tiring: list[str]) -> tuple
 
 
 def best(fitting: list[Book], theme: str, ages: tuple[int, int]) -> Book:
-    """The book with the theme as its main one, then the one whose ages lie closest around the wish."""
-    return min(fitting, key=lambda book: (book.themes[0] != theme, distance(book, ages), book.title))
+    """The book with the theme as its main one, then the one for most ages, then the closest to the wish.
+
+    So a theme has few answers, and each is seen often enough to be learned.
+    """
+
+    def rank(book: Book) -> tuple[bool, int, int, str]:
+        return book.themes[0] != theme, book.youngest - book.oldest, distance(book, ages), book.title
+
+    return min(fitting, key=rank)
 
 
 def distance(book: Book, ages: tuple[int, int]) -> int:

@@ -28,7 +28,9 @@ class Scored:
     @property
     def outcome(self) -> Outcome:
         """The row as the statistics see it."""
-        return Outcome(self.score.value, self.example.output, predicted_label(self.answer), unit(self.example))
+        return Outcome(
+            self.score.value, self.example.output, predicted_label(self.answer), unit(self.example)
+        )
 
 
 @dataclass(frozen=True, slots=True)

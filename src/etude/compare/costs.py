@@ -39,7 +39,7 @@ def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     if money[0] is not None and money[1] is not None and per_hour is not None:
         fixed = tuned.fit_seconds * per_hour / _HOUR + inputs.data_cost
         requests = _requests(fixed, money[0], money[1])
-        text = _text(requests, "money", f"{fixed:.4g}", f"{money[0]:.3g}", f"{money[1]:.3g}", saved)
+        text = _text(requests, "money", f"{fixed:.4g}", _per_1000(money[0]), _per_1000(money[1]), saved)
         return BreakEven("money", fixed, money[0], money[1], requests, saved, text)
     before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.fit_seconds
     requests = _requests(fixed, before, after)
@@ -47,14 +47,20 @@ def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     return BreakEven("seconds", fixed, before, after, requests, saved, text)
 
 
+def _per_1000(price: float) -> str:
+    """A price that is told for a thousand requests: alone it would be too small to read."""
+    return f"{1000 * price:.3g} per 1,000"
+
+
 def _requests(fixed: float, before: float, after: float) -> int | None:
     return math.ceil(fixed / (before - after)) if after < before else None
 
 
 def _text(requests: int | None, unit: str, fixed: str, before: str, after: str, saved: float) -> str:
-    tokens = f"{abs(saved):,.0f} prompt tokens {'fewer' if saved >= 0 else 'more'} per request"
-    each = f"a request costs {after} tuned and {before} untuned, with {tokens}"
+    each = f"a request costs {after} tuned and {before} untuned"
+    if round(saved):
+        each += f", with {abs(saved):,.0f} prompt tokens {'fewer' if saved > 0 else 'more'}"
     if requests is None:
         return f"Tuning never pays on cost: {each}."
     what = "its cost" if unit == "money" else "the seconds it took"
-    return f"Tuning earns back {what} ({fixed}) after {requests:,} requests: {each}."
+    return f"Tuning earns back {what} ({fixed}) after {requests:,} request{'' if requests == 1 else 's'}: {each}."

@@ -7,11 +7,14 @@ from dataclasses import asdict
 
 from etude.assistant import Assistant
 from etude.compare.climb import Climb, fit_seconds
+from etude.compare.events import Said
 from etude.compare.evidence import Decided, Inputs, measured, rows_of
+from etude.compare.prepare import shown_by
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.evaluate import sample_of
 from etude.files import Json
 from etude.methods import ladder
+from etude.stats import disagreement
 
 
 def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
@@ -19,6 +22,20 @@ def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
     tuned = tuned_names(climb)
     samples = [(name, name in tuned, sample_of(climb.metric, climb.outcomes(name, "dev"))) for name in fitted]
     return asdict(decide_on_dev(samples))
+
+
+def tell_power(climb: Climb) -> None:
+    """Tells the smallest difference that the test can show, with the disagreement now known from dev."""
+    decided = climb.run.info["decided"]
+    if decided["tuned"] is None or decided["untuned"] is None:
+        return
+    rows = [climb.outcomes(decided[side], "dev") for side in ("tuned", "untuned")]
+    first, second = ([row.score for row in side] for side in rows)
+    d = disagreement(first, second, [row.unit for row in rows[0]])
+    difference = shown_by(climb.split.test, d)
+    climb.run.update(power_on_dev={"disagree": d, "difference": difference})
+    pair = f"{decided['tuned']} and {decided['untuned']} disagree on {d:.0%} of rows"
+    climb.on_event(Said(f"On dev {pair}: the test can show a difference of {100 * difference:.1f} points."))
 
 
 def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Json:

@@ -100,8 +100,7 @@ def split_once(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> 
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
-    units = len({unit(example) for example in parts.test})
-    power = [{"disagree": d, "difference": smallest_difference(units, d)} for d in DISAGREEMENT]
+    power = [{"disagree": d, "difference": shown_by(parts.test, d)} for d in DISAGREEMENT]
     notes = [*task.notes, *parts.notes]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
@@ -121,6 +120,13 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     on_event(Said(f"This test can show: {shown}."))
     for note in [*notes, *(finding.message for finding in parts.findings)]:
         on_event(Said(f"Note: {note}"))
+
+
+def shown_by(test: Dataset, disagree: float) -> float:
+    """The smallest difference that these rows show in 80% of tests, at a share of rows on which two
+    methods disagree."""
+    units = len({unit(example) for example in test})
+    return smallest_difference(len(test), disagree, units if units < len(test) else None)
 
 
 def planned(

@@ -62,12 +62,13 @@ def too_few_sentence(inputs: Inputs, collect: int) -> str:
 
 def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:
     """Which is the lowest method that surely reaches the target, or how near the best one comes."""
-    if met_by is not None:
-        low = next(step.estimate.low for step in ladder if step.method == met_by)
-        return f"The target of {share(target)} is met by {met_by}, at {share(low)} or more (95% interval)."
-    best = max(ladder, key=lambda step: step.estimate.low)
-    sure, found = share(best.estimate.low), share(best.estimate.value)
-    return f"No method meets the target of {share(target)}: {best.method} has {found}, and {sure} for sure."
+    found = next((step for step in ladder if step.method == met_by), None)
+    nearest = found or max(ladder, key=lambda step: step.estimate.low)
+    value, low = share(nearest.estimate.value), share(nearest.estimate.low)
+    numbers = f"{value} (at least {low} by its 95% interval, n = {nearest.estimate.n:,})"
+    if found is not None:
+        return f"The target of {share(target)} is met by {found.method}: {numbers}."
+    return f"No method surely meets the target of {share(target)}: {nearest.method} comes nearest with {numbers}."
 
 
 def caveats(
@@ -209,4 +210,5 @@ def _on_volume(per_month: float, earned: BreakEven) -> Advice:
             "At this use tuning is not earned back within a year: tune for better answers only.", rests
         )
     months = earned.requests / per_month
-    return Advice(f"At this use tuning is earned back after {months:.1f} months.", rests)
+    after = "within the first month" if months < 1 else f"after {months:.1f} months"
+    return Advice(f"At this use tuning is earned back {after}.", rests)

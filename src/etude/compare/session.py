@@ -11,7 +11,7 @@ from pathlib import Path
 
 from etude.compare.climb import Climb, fitted_before
 from etude.compare.events import OnEvent
-from etude.compare.outcome import decided_on_dev, final_verdict
+from etude.compare.outcome import decided_on_dev, final_verdict, tell_power
 from etude.compare.prepare import (
     Confirm,
     begin,
@@ -86,6 +86,7 @@ def _climb(
 
     fitted = climb.fit_all(start)
     run.update(decided=decided_on_dev(climb, fitted))
+    tell_power(climb)
 
     openings = opened(run.folder.parent, run, parts.test.fingerprint)
     run.update(openings=openings)

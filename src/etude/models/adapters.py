@@ -37,7 +37,7 @@ UNSUPPORTED = (
 def adapted(base: Any, folder: Path) -> Any:
     """A model with the adapter's weights added in, sharing every other tensor with `base`.
 
-    The sum is computed in fp32 and rounded once to the base's dtype; `base` stays as it is. Raises
+    The weights are those of the last training step, bit for bit (`fold`); `base` stays as it is. Raises
     ModelError when the folder is not a plain LoRA adapter or does not fit the base.
     """
     config = _read_config(folder)
@@ -55,10 +55,18 @@ def adapted(base: Any, folder: Path) -> Any:
     return module
 
 
+def fold(weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
+    """`weight + scale * b @ a`, rounded to the weight's own type.
+
+    Training and answering share it, so that what answers is bit for bit what was trained.
+    """
+    dtype = weight_OI.dtype
+    return torch.addmm(weight_OI, b_OR.to(dtype), a_RI.to(dtype), alpha=scale)
+
+
 @torch.no_grad()
 def _merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    a, b = a.to(weight.device, torch.float32), b.to(weight.device, torch.float32)
-    return (weight.float() + scale * (b @ a)).to(weight.dtype)
+    return fold(weight, a.to(weight.device), b.to(weight.device), scale)
 
 
 def _scale(config: Mapping[str, Any], a: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 The prefix's keys and values exist once, whatever the number of rows: every step reads them once for
 the whole batch, where a cache per row would copy and read them for each row. (The idea is Hydragen's,
-Juravsky et al. 2024, arXiv 2402.05099; here both parts go through one softmax.)
+Juravsky et al. 2024, arXiv 2402.05099.)
 
 Shapes: B rows, H query heads, K key heads, G = H / K, T new tokens, S tokens of the row, P tokens of
 the prefix, D size of a head.
@@ -92,21 +92,32 @@ def shared_prefix_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
     assert attention_mask is not None, "rows beside a prefix come with their mask"
     rows, heads, new, size = query.shape
-    key_heads, own = key.shape[1], key.shape[2]
+    key_heads, scale = key.shape[1], kwargs["scaling"]
     prefix_key, prefix_value = prefix.layers[module.layer_idx]
-    query = query * kwargs["scaling"]
-    q = query.reshape(rows, key_heads, heads // key_heads * new, size)
-    q_by_head = q.transpose(0, 1).reshape(key_heads, -1, size)
-    own_scores = q @ key.transpose(2, 3)
-    hidden = ~attention_mask.expand(rows, key_heads, new, own).repeat(1, 1, heads // key_heads, 1)
-    own_scores = own_scores.masked_fill(hidden, float("-inf"))
-    shared_scores = (q_by_head @ prefix_key[0].transpose(1, 2)).view(key_heads, rows, -1, prefix.length)
-    scores = torch.cat([shared_scores.transpose(0, 1), own_scores], dim=-1)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
-    shared_weights = weights[..., : prefix.length].transpose(0, 1).reshape(key_heads, -1, prefix.length)
-    shared_out = (shared_weights @ prefix_value[0]).view(key_heads, rows, -1, size).transpose(0, 1)
-    out = shared_out + weights[..., prefix.length :] @ value
+    # The G query heads of a key head are laid out as G * T queries, so that no key is repeated.
+    q = query.reshape(rows, key_heads, -1, size)
+    mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, float("-inf"))
+    own, own_sum = _attend(q, key, value, mask.repeat(1, 1, heads // key_heads, 1), scale)
+    q = q.transpose(0, 1).reshape(1, key_heads, -1, size)
+    shared, shared_sum = _attend(q, prefix_key, prefix_value, None, scale)
+    shared = shared.reshape(key_heads, rows, -1, size).transpose(0, 1)
+    shared_sum = shared_sum.reshape(key_heads, rows, -1).transpose(0, 1)
+    share = torch.sigmoid(shared_sum - own_sum)[..., None].to(query.dtype)
+    out = torch.lerp(own, shared, share)
     return out.reshape(rows, heads, new, size).transpose(1, 2), None
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Attention, and the logarithm of the sum by which each query's weights were divided."""
+    if query.device.type == "cpu":
+        # The public function keeps this sum to itself.
+        op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return op(query, key, value, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
+    scores = (query @ key.transpose(2, 3)).float() * scale
+    scores = scores if mask is None else scores + mask
+    return torch.softmax(scores, dim=-1).to(value.dtype) @ value, scores.logsumexp(dim=-1)
 
 
 AttentionInterface.register(ATTENTION, shared_prefix_attention)

@@ -97,7 +97,10 @@ class Rows:
         ids, real, sees, depth = (tensor.to(device) for tensor in (ids, real, sees, depth))
         past, self.seen = self.seen, torch.cat([self.seen, real], dim=1)
         begin = (self.prefix.length if self.prefix else 0) + past.sum(1, keepdim=True)
-        options: dict[str, Any] = {"logits_to_keep": keep}
+        # Chosen by index, which copies: on a slice of the hidden states the head would be multiplied row
+        # by row, which took four fifths of the time that a batch of prompts takes.
+        width = ids.shape[1]
+        options: dict[str, Any] = {"logits_to_keep": torch.arange(width - keep, width, device=device)}
         if self.prefix:
             options["prefix"] = self.prefix
         mask = _mask(past, real, sees) if self.engine.shares else self.seen.long()

@@ -155,7 +155,9 @@ class Spread:
 
 
 def reach(critical: float, error: float, tilt: float) -> float:
-    """The distance x with x² = critical² (error² + tilt x)."""
+    """The distance x with x² = critical² (error² + tilt x); infinite where nothing is known."""
+    if math.isinf(critical) or math.isinf(error):
+        return math.inf
     half = critical * critical * tilt / 2
     return math.hypot(half, critical * error) + half
 

@@ -18,7 +18,7 @@ Schedule = Literal["linear", "cosine"]
 
 FEW_ROWS = 300
 MANY_ROWS = 2000
-WANTED_STEPS = 300
+WANTED_STEPS = 500
 LONG_EPOCH = 1500
 """Steps from which one epoch is enough."""
 MEASURED_RATE = 2e-3

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etude.errors import ModelError
-from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE
+from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
 from etude.train.checkpoint import write_aside
 
 
@@ -44,12 +44,6 @@ class AdapterSettings:
     def scale(self) -> float:
         """What the low-rank product is multiplied by."""
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
-
-
-def fold(weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
-    """`weight + scale * b @ a`, rounded to the weight's own type."""
-    dtype = weight_OI.dtype
-    return torch.addmm(weight_OI, b_OR.to(dtype), a_RI.to(dtype), alpha=scale)
 
 
 class _Folded(torch.autograd.Function):

@@ -1,0 +1,1264 @@
+"""Every number of a run once more: a second implementation, which imports nothing of Étude.
+
+    python bench/rescore.py RUN_FOLDER [--check-file PATH]
+
+Reads the raw answers in methods/*/predictions.jsonl, scores them again, and works out verdict.json from
+those scores; then compares the numbers printed in report.md. Prints
+
+    what | stored | recomputed | difference | allowed | ok
+
+and exits with 1 when a line disagrees. Groups of numbers stand on one line with their largest difference.
+
+What is allowed:
+
+* Scores, counts, names and statuses: nothing.
+* What has a closed form (Wilson, Newcombe, moments, exact p, costs): 1e-9, for costs relative.
+* What is resampled: the stored number comes from one bootstrap of 2,000 resamples. Here the same number is
+  worked out in BATCHES bootstraps of that size with other seeds. Their mean is the recomputed number, and
+  their spread s is the Monte Carlo error of one such number. So the stored one lies within
+  t s sqrt(1 + 1 / BATCHES) of the mean, t being Student's quantile, but for once in 1 / RARE comparisons.
+  A p from 4,095 random patterns is held to the binomial quantiles of the same level. A status that is read
+  off a resampled bound may differ where the threshold lies within that bound's allowance.
+* What is printed: half of the last digit.
+
+Where the metric is a mean, the moments have a closed form, the limit of infinitely many resamples, and only
+the critical value of all pairs is resampled. Such bounds are checked twice, in closed form (of a pair at the
+stored critical value) to 1e-9 and by resampling.
+
+Not checked: what is not in the run folder, that is the training rows (choice of the metric, of the split)
+and the candidates on dev that were not chosen; times and token counts are averaged, not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import json
+import math
+import re
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import jsonschema
+import numpy as np
+import yaml
+from sacrebleu.metrics import CHRF
+from scipy import stats
+
+BATCHES = 25
+RESAMPLES = 2000
+PATTERNS = 4095
+RARE = 1e-4
+CLOSED = 1e-9
+SEED = 7_654_321
+Z = float(stats.norm.ppf(0.975))
+Z_POWER = 0.84
+FEWEST_ROWS = 150
+MOST_ROWS = 100_000
+
+Json = dict[str, Any]
+Number = float | int | None
+
+
+# The table
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison of a stored value with a recomputed one."""
+
+    what: str
+    stored: Any
+    again: Any
+    allowed: float = 0.0
+
+    @property
+    def difference(self) -> float | None:
+        """Absolute difference of two numbers; None for anything else."""
+        if isinstance(self.stored, int | float) and isinstance(self.again, int | float):
+            return abs(self.stored - self.again)
+        return None
+
+    @property
+    def ok(self) -> bool:
+        """Whether both are equal, numbers within what is allowed."""
+        gap = self.difference
+        return self.stored == self.again if gap is None else gap <= self.allowed
+
+    def cells(self) -> tuple[str, ...]:
+        """The line as it is printed."""
+        gap = self.difference
+        shown = "" if gap is None else f"{gap:.3g}"
+        return (
+            self.what,
+            brief(self.stored),
+            brief(self.again),
+            shown,
+            f"{self.allowed:.3g}",
+            "yes" if self.ok else "NO",
+        )
+
+
+def brief(value: Any) -> str:
+    """A value in at most 40 characters."""
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def largest(what: str, stored: Sequence[float], again: Sequence[float], allowed: float = CLOSED) -> Line:
+    """Many numbers as one line: the pair that differs most; a line on the count when that differs."""
+    if len(stored) != len(again):
+        return Line(f"{what}: how many", len(stored), len(again))
+    if not stored:
+        return Line(f"{what}: none", 0, 0)
+    worst = max(range(len(stored)), key=lambda i: abs(stored[i] - again[i]))
+    return Line(f"{what} ({len(stored)} numbers)", stored[worst], again[worst], allowed)
+
+
+def print_table(lines: Sequence[Line]) -> None:
+    """The lines as a Markdown table, and how many do not agree."""
+    print("| what | stored | recomputed | difference | allowed | ok |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    for line in lines:
+        print("| " + " | ".join(line.cells()) + " |")
+    wrong = [line.what for line in lines if not line.ok]
+    print(f"\n{len(lines)} comparisons, {len(wrong)} do not agree" + "".join(f"\n- {what}" for what in wrong))
+
+
+# The run folder
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method's folder: method.json and the lines of both sides by row id."""
+
+    name: str
+    info: Json
+    sides: Mapping[str, Mapping[str, Json]]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the method changes weights."""
+        return bool(self.info["tuned"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as it was read."""
+
+    folder: Path
+    info: Json
+    task: Json
+    verdict: Json
+    report: str
+    methods: tuple[Method, ...]
+
+    @property
+    def metric(self) -> str:
+        """Name of the headline metric."""
+        return str(self.info["metric"]["name"])
+
+    @cached_property
+    def rows(self) -> dict[str, list[Json]]:
+        """The lines of each method on the test, in the order of the ids."""
+        return {m.name: in_order(m.sides["test"]) for m in self.methods}
+
+
+def in_order(lines: Mapping[str, Json]) -> list[Json]:
+    """Lines by id, so that all methods' rows stand in the same order."""
+    return [lines[key] for key in sorted(lines)]
+
+
+class TaskLoader(yaml.SafeLoader):
+    """YAML in which only true and false are no texts: yes and no are common labels."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in found if first in "tTfF" or not tag.endswith(":bool")]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_json(path: Path) -> Json:
+    """A JSON file of an object."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_method(folder: Path) -> Method:
+    """method.json and predictions.jsonl; of a row answered twice the later line."""
+    sides: dict[str, dict[str, Json]] = {"dev": {}, "test": {}}
+    for line in map(json.loads, (folder / "predictions.jsonl").open(encoding="utf-8")):
+        sides[line["side"]][line["id"]] = line
+    return Method(folder.name, read_json(folder / "method.json"), sides)
+
+
+def read_run(folder: Path) -> Run:
+    """All that is checked; methods in the order of the verdict's ladder."""
+    verdict = read_json(folder / "verdict.json")
+    names = [step["method"] for step in verdict["ladder"]]
+    report = folder / "report.md"
+    return Run(
+        folder,
+        read_json(folder / "run.json"),
+        yaml.load((folder / "task.yaml").read_text(encoding="utf-8"), Loader=TaskLoader),
+        verdict,
+        report.read_text(encoding="utf-8").replace("\xa0", " ") if report.exists() else "",
+        tuple(read_method(folder / "methods" / name) for name in names),
+    )
+
+
+# The contract
+
+
+def plain(text: str) -> str:
+    """A text without case, width of characters and runs of white space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def json_value(text: str) -> Any:
+    """The JSON value of a text; ValueError for anything a strict reader refuses."""
+    try:
+        return json.loads(text.strip(), parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def refuse(name: str) -> Any:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
+
+
+def keeps(contract: Mapping[str, Any], answer: str) -> bool:
+    """Whether an answer keeps every part of a contract; an empty answer keeps none."""
+    text = answer.strip()
+    folded = text.casefold()
+    labels, fields, wanted, banned = (
+        listed(contract.get(part)) for part in ("labels", "fields", "must_contain", "must_not_contain")
+    )
+    return bool(text) and all(
+        (
+            not labels or label_of(labels, text) is not None,
+            not fields or keeps_fields(fields, text),
+            contract.get("json_schema") is None or keeps_schema(contract["json_schema"], text),
+            contract.get("regex") is None or re.fullmatch(contract["regex"], text) is not None,
+            contract.get("max_words") is None or len(text.split()) <= contract["max_words"],
+            all(part.casefold() in folded for part in wanted),
+            not any(part.casefold() in folded for part in banned),
+        )
+    )
+
+
+def listed(part: Any) -> list[str]:
+    """The texts of a part of the contract, of which there may be one or none."""
+    return [str(text) for text in (part if isinstance(part, list) else [] if part is None else [part])]
+
+
+def label_of(labels: Sequence[str], text: str) -> str | None:
+    """The label a text is: as written, else without case, marks around it and a final stop."""
+    if text.strip() in labels:
+        return text.strip()
+    found = [label for label in labels if bare(label) == bare(text)]
+    return found[0] if len(found) == 1 else None
+
+
+def bare(text: str) -> str:
+    """A text without case, white space, quotes, asterisks and closing punctuation around it."""
+    marks = " \t\r\n\"'`´’‘“”„»«*"
+    return text.rstrip(marks + ".,;:!?").lstrip(marks).casefold()
+
+
+def keeps_schema(schema: Mapping[str, Any], text: str) -> bool:
+    """Whether a text is JSON of a schema's shape."""
+    try:
+        value = json_value(text)
+    except ValueError:
+        return False
+    return bool(
+        jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema).is_valid(value)
+    )
+
+
+def keeps_fields(fields: Sequence[str], text: str) -> bool:
+    """Whether a text is the fields, once each and in order, none empty and nothing around them."""
+    names = [name.removesuffix("?").strip() for name in fields]
+    needed = {name for name, wanted in zip(names, fields, strict=True) if not wanted.endswith("?")}
+    found = list(field_texts(names, text))
+    keys = [key for key, _ in found]
+    return (
+        needed <= set(keys)
+        and "" not in keys
+        and [name for name in names if name in keys] == keys
+        and all(told.strip() for _, told in found)
+    )
+
+
+def field_texts(names: Sequence[str], text: str) -> Iterator[tuple[str, str]]:
+    """(field, its text) in the order of the text; the field is "" for lines that belong to none."""
+    key, told = "", ""
+    for line in text.splitlines():
+        head, colon, rest = line.partition(":")
+        starts = bool(colon) and head.strip() in names
+        if starts or not line.strip():
+            yield from [(key, told)] if key or told else []
+            key, told = (head.strip(), rest) if starts else ("", "")
+        else:
+            told += "\n" + line
+    yield from [(key, told)] if key or told else []
+
+
+# Scores of single answers
+
+
+def same_json(first: Any, second: Any) -> bool:
+    """Equality of JSON values: key order does not matter, 1 is 1.0, and true is not 1."""
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(same_json(first[key], second[key]) for key in first)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(same_json, first, second))
+    return bool(first == second)
+
+
+def exact_match(answer: str, wanted: Sequence[str]) -> float:
+    """1 when the answer equals a right output, as JSON where both are JSON, else as plain text."""
+    return float(any(equal(answer, output) for output in wanted))
+
+
+def equal(answer: str, output: str) -> bool:
+    """Whether two outputs say the same."""
+    values = []
+    for text in (answer, output):
+        try:
+            values.append(json_value(text))
+        except ValueError:
+            continue
+    if len(values) == 2:
+        return same_json(*values)
+    return not values and plain(answer) == plain(output)
+
+
+def chrf(answer: str, wanted: Sequence[str]) -> float:
+    """chrF2 against the likest right output, 0 to 1."""
+    return max(CHRF().sentence_score(answer, [output]).score for output in wanted) / 100
+
+
+def predicted(contract: Mapping[str, Any], answer: str) -> str:
+    """The label an answer gives, else its whole text."""
+    return label_of(listed(contract.get("labels")), answer) or answer.strip()
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores the answers of one task."""
+
+    metric: str
+    contract: Mapping[str, Any]
+    check: Callable[[Any, str], Any] | None
+
+    def line(self, row: Json) -> Json:
+        """`score`, `form`, `check` and `others` of one line of predictions.jsonl."""
+        answer, wanted = row["answer"], [row["expected"], *row["references"]]
+        form = keeps(self.contract, answer) if self.contract else None
+        checked = None if self.check is None else float(self.check(example_of(row), answer))
+        known = {
+            "passes": lambda: 0.0 if form is False else 1.0 if checked is None else checked,
+            "exact_match": lambda: exact_match(answer, wanted),
+            "chrf": lambda: chrf(answer, wanted),
+            "accuracy": lambda: float(predicted(self.contract, answer) in [text.strip() for text in wanted]),
+        }
+        known["macro_f1"] = known["accuracy"]
+        others = {name: known[name]() for name in row["others"]}
+        return {"score": known[self.metric](), "form": form, "check": checked, "others": others}
+
+
+def example_of(row: Json) -> SimpleNamespace:
+    """What a check function is handed, as far as the run folder knows it."""
+    return SimpleNamespace(
+        id=row["id"],
+        tags=row["tags"],
+        text=row["input"],
+        output=row["expected"],
+        references=tuple(row["references"]),
+        group=row["group"],
+    )
+
+
+def load_check(run: Run, path: Path | None) -> Callable[[Any, str], Any] | None:
+    """The user's own check function; by default from the folder that holds runs/."""
+    named = run.task.get("check")
+    if not named:
+        return None
+    file, _, function = str(named).rpartition(":")
+    path = path or run.folder.resolve().parents[1] / file
+    if not path.exists():
+        raise SystemExit(f"{path}: no such file; name it with --check-file")
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location("rescored_check", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return getattr(module, function)  # type: ignore[no-any-return]
+
+
+def scores(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """How many rows of each method have the stored score, form, check and further metrics."""
+    for method in run.methods:
+        rows = [*method.sides["dev"].values(), *method.sides["test"].values()]
+        again = [scorer.line(row) for row in rows]
+        for key in ("score", "form", "check", "others"):
+            differ = [row["id"] for row, new in zip(rows, again, strict=True) if row[key] != new[key]]
+            named = f", first {differ[0]}" if differ else ""
+            yield Line(f"{method.name}: rows with the same {key}{named}", len(rows), len(rows) - len(differ))
+        broken = [row["id"] for row in rows if (row["form"] is False) != bool(row["failures"])]
+        yield Line(f"{method.name}: rows whose form and failures disagree", 0, len(broken))
+
+
+# Samples, resampled by units
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One method on some rows as sums per unit.
+
+    `sums` is (G, 2): score and rows; or, for macro-F1, (G, 3C): rows right, given and wanted per label.
+    """
+
+    sums: np.ndarray
+    names: tuple[str, ...]
+    scores: np.ndarray
+    macro: bool
+    key: int
+
+    @property
+    def G(self) -> int:  # noqa: N802
+        """Units."""
+        return len(self.names)
+
+    @property
+    def rows(self) -> int:
+        """Rows."""
+        return len(self.scores)
+
+    @property
+    def binary(self) -> bool:
+        """Ungrouped and right or wrong."""
+        return not self.macro and self.rows == self.G and bool(np.isin(self.scores, (0, 1)).all())
+
+    @property
+    def value(self) -> float:
+        """The mean or macro-F1."""
+        return float(self.of(self.sums.sum(axis=0)))
+
+    def of(self, sums: np.ndarray) -> np.ndarray:
+        """The aggregate of sums, (..., k) to (...); labels that no row wants do not count."""
+        if not self.macro:
+            return np.asarray(sums[..., 0] / sums[..., 1])
+        right, given, wanted = np.split(sums, 3, axis=-1)
+        f1 = 2 * right / np.maximum(given + wanted, 1e-300)
+        return np.asarray((f1 * (wanted > 0)).sum(axis=-1) / (wanted > 0).sum(axis=-1))
+
+    @property
+    def pulls(self) -> np.ndarray:
+        """What each unit adds to the error of the mean."""
+        return np.asarray((self.sums[:, 0] - self.value * self.sums[:, 1]) / self.rows)
+
+    def deviations(self, counts: np.ndarray) -> np.ndarray:
+        """Resampled aggregates minus the value; a mean to first order in the weights."""
+        weights = counts.astype(float)
+        return np.asarray(self.of(weights @ self.sums) - self.value if self.macro else weights @ self.pulls)
+
+    @cached_property
+    def replicates(self) -> np.ndarray:
+        """(BATCHES, RESAMPLES) deviations; the same resamples for all samples of as many units."""
+        return np.stack([self.deviations(weights) for weights in resamples(self.G, self.key)])
+
+
+@cache
+def resamples(units: int, key: int) -> list[np.ndarray]:
+    """BATCHES times the multinomial weights (RESAMPLES, units) of a bootstrap."""
+    draws = []
+    for batch in range(BATCHES):
+        random = np.random.default_rng([SEED, key, batch])
+        draws.append(random.multinomial(units, np.full(units, 1 / units), RESAMPLES).astype(np.uint8))
+    return draws
+
+
+def sample_of(rows: Sequence[Json], scorer: Scorer | None = None, key: int = 0) -> Sample:
+    """Rows as a sample; a mean of scores without a scorer, macro-F1 with one."""
+    names = tuple(sorted({row["unit"] for row in rows}))
+    place = {name: i for i, name in enumerate(names)}
+    units = np.array([place[row["unit"]] for row in rows])
+    scores = np.array([row["score"] for row in rows], dtype=float)
+    parts = np.column_stack([scores, np.ones(len(rows))]) if scorer is None else label_parts(rows, scorer)
+    sums = np.zeros((len(names), parts.shape[1]))
+    np.add.at(sums, units, parts)
+    return Sample(sums, names, scores, scorer is not None, key)
+
+
+def label_parts(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
+    """(rows, 3C): right, given and wanted for each of the C labels that some row wants."""
+    labels = sorted({row["expected"] for row in rows})
+    wanted = np.array([[row["expected"] == label for label in labels] for row in rows])
+    given = np.array(
+        [[predicted(scorer.contract, row["answer"]) == label for label in labels] for row in rows]
+    )
+    return np.hstack([wanted & given, given, wanted]).astype(float)
+
+
+def headline_sample(run: Run, scorer: Scorer, rows: Sequence[Json], key: int = 0) -> Sample:
+    """Rows under the headline metric."""
+    return sample_of(rows, scorer if run.metric == "macro_f1" else None, key)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recomputed number: one value for each batch of resamples, or a single one."""
+
+    values: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The recomputed number."""
+        return float(self.values.mean())
+
+    @property
+    def allowed(self) -> float:
+        """What one bootstrap more may differ from the mean; CLOSED where nothing is resampled."""
+        num = self.values.size
+        if num == 1:
+            return CLOSED
+        reach = float(stats.t.ppf(1 - RARE / 2, num - 1))
+        return CLOSED + reach * float(self.values.std(ddof=1)) * math.sqrt(1 + 1 / num)
+
+    def line(self, what: str, stored: Number) -> Line:
+        """The comparison with a stored number."""
+        return Line(what, stored, self.mean, self.allowed)
+
+
+def student(units: int, z: Any = Z) -> Any:
+    """Student's quantile for units - 1 at the level of the normal quantile z."""
+    return stats.t.ppf(stats.norm.cdf(z), units - 1) if units > 1 else np.full_like(z, np.inf, dtype=float)
+
+
+def wilson(share: Any, n: Any, z: Any = Z) -> tuple[Any, Any]:
+    """Wilson's score interval (1927), n not necessarily whole."""
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
+
+
+def sample_variance(sample: Sample, resampled: bool) -> np.ndarray:
+    """Squared standard error with G / (G - 1): (BATCHES,) where resampled, else (1,)."""
+    if sample.G == 1:
+        return np.zeros(1)
+    spread = sample.replicates.var(axis=1) if resampled else np.array([(sample.pulls**2).sum()])
+    return np.asarray(spread * sample.G / (sample.G - 1))
+
+
+def estimate(sample: Sample, resampled: bool = False) -> tuple[Found, Found]:
+    """Bounds of a sample's own 95% interval; macro-F1 is always `resampled`, a mean where asked for.
+
+    Wilson for ungrouped right or wrong; else Wilson at the rows that would give the bootstrap's standard
+    error, with Student's quantile; as many rows as units where no unit differs from another.
+    """
+    value = min(max(sample.value, 0.0), 1.0)
+    if sample.binary:
+        low, high = wilson(value, sample.rows)
+        return Found(np.array([low])), Found(np.array([high]))
+    variance = sample_variance(sample, resampled or sample.macro)
+    nothing = variance < 1e-20
+    rows = np.where(nothing, sample.G, value * (1 - value) / np.where(nothing, 1, variance))
+    if sample.G == 1:
+        return Found(np.zeros(1)), Found(np.ones(1))
+    low, high = wilson(value, np.maximum(rows, 1e-12), float(student(sample.G)))
+    return Found(low), Found(high)
+
+
+def estimate_lines(what: str, stored: Json | None, sample: Sample | None) -> Iterator[Line]:
+    """Value, bounds and n of one estimate; a line on its absence where there is none."""
+    if stored is None or sample is None:
+        yield Line(f"{what}: present", stored is not None, sample is not None)
+        return
+    low, high = estimate(sample)
+    yield Line(f"{what}: value", stored["value"], sample.value, CLOSED)
+    yield low.line(f"{what}: low", stored["low"])
+    yield high.line(f"{what}: high", stored["high"])
+    yield Line(f"{what}: n", stored["n"], sample.G)
+
+
+# Two methods on the same rows
+
+
+def newcombe(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Newcombe 1998, Statistics in Medicine 17, 2635, method 10: paired shares right - other."""
+    n = len(right)
+    e, f = int((right * other).sum()), int((right * (1 - other)).sum())
+    g = int(((1 - right) * other).sum())
+    h = n - e - f - g
+    (low1, up1), (low2, up2) = wilson((e + f) / n, n), wilson((e + g) / n, n)
+    product = (e + f) * (g + h) * (e + g) * (f + h)
+    cross = e * h - f * g
+    cross = max(cross - n / 2, 0) if cross > 0 else cross
+    phi = cross / math.sqrt(product) if product else 0.0
+    below1, above1 = (e + f) / n - low1, up1 - (e + f) / n
+    below2, above2 = (e + g) / n - low2, up2 - (e + g) / n
+    down = math.sqrt(max(below1**2 - 2 * phi * below1 * above2 + above2**2, 0))
+    up = math.sqrt(max(above1**2 - 2 * phi * above1 * below2 + below2**2, 0))
+    return (f - g) / n - down, (f - g) / n + up
+
+
+@dataclass(frozen=True)
+class Difference:
+    """a - b: its floored standard error and the skewness to each side, per batch where resampled."""
+
+    value: float
+    units: int
+    error: np.ndarray
+    tilt_up: np.ndarray
+    tilt_down: np.ndarray
+
+    def bounds(self, critical: Any) -> tuple[Found, Found]:
+        """Ends of the interval, inside -1 to 1; x solves x² = critical² (error² + tilt x)."""
+        if self.units == 1:
+            return Found(-np.ones(1)), Found(np.ones(1))
+        up, down = (root(critical, self.error, tilt) for tilt in (self.tilt_up, self.tilt_down))
+        return (
+            Found(np.atleast_1d(np.maximum(self.value - down, -1))),
+            Found(np.atleast_1d(np.minimum(self.value + up, 1))),
+        )
+
+
+def root(critical: Any, error: np.ndarray, tilt: np.ndarray) -> np.ndarray:
+    """The positive x with x² = critical² (error² + tilt x)."""
+    half = critical**2 * tilt / 2
+    return np.asarray(half + np.sqrt(half**2 + critical**2 * error**2))
+
+
+def difference(a: Sample, b: Sample, resampled: bool = False) -> Difference:
+    """Moments of a - b over units, with the floor of one unit's difference; `resampled` as in `estimate`.
+
+    With e² the variance (G / (G - 1) included), m3 the third moment and L the largest difference of a unit
+    as part of the mean (1 / G where none differs, and for macro-F1): the standard error is max(e, L), and
+    the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and the same with -m3 downwards.
+    """
+    G = a.G
+    if a.macro or resampled:
+        deviations = a.replicates - b.replicates
+        deviations = deviations - deviations.mean(axis=1, keepdims=True)
+        second, third = (deviations**2).mean(axis=1), (deviations**3).mean(axis=1)
+    else:
+        pulls = a.pulls - b.pulls
+        second, third = np.array([(pulls**2).sum()]), np.array([(pulls**3).sum()])
+    squared = second * G / (G - 1) if G > 1 else second
+    one = largest_unit(a, b)
+    skew = np.divide(third, squared, out=np.zeros_like(squared), where=squared > 1e-20)
+    least = one**3 / (squared + one**2)
+    error = np.maximum(np.sqrt(squared), one)
+    return Difference(a.value - b.value, G, error, np.maximum(skew, least), np.maximum(-skew, least))
+
+
+def largest_unit(a: Sample, b: Sample) -> float:
+    """L of `difference`."""
+    if a.macro:
+        return 1 / a.G
+    largest_sum = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max())
+    return largest_sum / a.rows if largest_sum > 0 else 1 / a.G
+
+
+def exact_flips(diffs: np.ndarray) -> float:
+    """P(|sum of ± diffs| >= observed) for whole numbers, from the distribution of the sum."""
+    sums = Counter({0: 1})
+    for size in np.abs(diffs).astype(int):
+        spread: Counter[int] = Counter()
+        for total, ways in sums.items():
+            spread[total + size] += ways
+            spread[total - size] += ways
+        sums = spread
+    seen = abs(int(diffs.sum()))
+    return sum(ways for total, ways in sums.items() if abs(total) >= seen) / sum(sums.values())
+
+
+def flipped(a: Sample, b: Sample, signs: np.ndarray) -> np.ndarray:
+    """|a - b| after swapping both within the units whose sign is -1; (P, G) to (P,)."""
+    middle, half = (a.sums + b.sums).sum(axis=0) / 2, (a.sums - b.sums) / 2
+    turned = signs @ half
+    return np.asarray(np.abs(a.of(middle + turned) - b.of(middle - turned)))
+
+
+def p_value(a: Sample, b: Sample) -> Found:
+    """Two-sided p of "swapping both within any unit changes nothing"; resampled where it must be."""
+    diffs = a.sums[:, 0] - b.sums[:, 0]
+    if a.binary and b.binary:
+        gains, losses = int((diffs > 0).sum()), int((diffs < 0).sum())
+        return Found(np.array([stats.binomtest(gains, gains + losses).pvalue if gains + losses else 1.0]))
+    if not a.macro and np.allclose(diffs, np.round(diffs), atol=1e-9):
+        return Found(np.array([exact_flips(np.round(diffs))]))
+    differ = np.flatnonzero((a.sums != b.sums).any(axis=1))
+    signs = np.ones((1, a.G))
+    seen = float(flipped(a, b, signs)[0]) - 1e-12
+    if len(differ) <= 12:
+        signs = np.ones((2 ** len(differ), a.G))
+        signs[:, differ] = list(itertools.product((1, -1), repeat=len(differ)))
+        return Found(np.array([float((flipped(a, b, signs) >= seen).mean())]))
+    return Found(np.array([random_flips(a, b, seen, batch) for batch in range(BATCHES)]))
+
+
+def random_flips(a: Sample, b: Sample, seen: float, batch: int) -> float:
+    """p from as many random patterns as the stored one has, the observed one counted."""
+    random = np.random.default_rng([SEED, 99, batch])
+    signs = random.choice(np.array([-1.0, 1.0]), (PATTERNS, a.G))
+    return float((1 + (flipped(a, b, signs) >= seen).sum()) / (PATTERNS + 1))
+
+
+def p_line(found: Found, stored: float) -> Line:
+    """p against p; a random one may lie anywhere between the binomial quantiles of the level RARE."""
+    if found.values.size == 1:
+        return relative("headline: p", stored, found.mean)
+    true = min(found.mean + 5 * float(found.values.std()) / math.sqrt(BATCHES) + 1 / PATTERNS, 1.0)
+    ends = stats.binom.ppf([RARE / 2, 1 - RARE / 2], PATTERNS, true)
+    ends[0] = stats.binom.ppf(RARE / 2, PATTERNS, max(2 * found.mean - true, 0))
+    return Line(
+        "headline: p", stored, found.mean, float(np.abs((ends + 1) / (PATTERNS + 1) - found.mean).max())
+    )
+
+
+# What was decided on dev
+
+
+def choose(names: Sequence[str], samples: Sequence[Sample]) -> str | None:
+    """The first (simplest) whose paired distance to the best is at most one standard error."""
+    if not names:
+        return None
+    best = max(range(len(names)), key=lambda i: (samples[i].value, -i))
+    for i in range(best):
+        gap = difference(samples[best], samples[i])
+        if gap.value <= float(gap.error.mean()):
+            return names[i]
+    return names[best]
+
+
+def dev_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """The pair named on dev, and the dev estimate of every method's chosen candidate."""
+    samples = {
+        m.name: headline_sample(run, scorer, in_order(m.sides["dev"]), 1)
+        for m in run.methods
+        if m.sides["dev"]
+    }
+    for side, tuned in (("untuned", False), ("tuned", True)):
+        names = [m.name for m in run.methods if m.tuned is tuned and m.name in samples]
+        found = choose(names, [samples[name] for name in names])
+        yield Line(f"decided on dev: {side}", run.info["decided"][side], found)
+    for method in run.methods:
+        for candidate in method.info["candidates"]:
+            if candidate["chosen"] and method.name in samples:
+                what = f"{method.name}: dev, {candidate['name']}"
+                yield from estimate_lines(what, candidate["dev"], samples[method.name])
+
+
+# The verdict
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """All methods on the test with the joint intervals of their pairs."""
+
+    names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    differences: Mapping[tuple[str, str], Difference] = field(default_factory=dict)
+
+    @cached_property
+    def critical(self) -> Found:
+        """95% quantile of the largest |t| over pairs, raised for few units; one for each batch."""
+        least = float(student(self.samples[0].G))
+        if not self.differences:
+            return Found(np.array([least]))
+        place = {name: sample.replicates for name, sample in zip(self.names, self.samples, strict=True)}
+        ts = [
+            np.abs(place[a] - place[b]) / found.error[:, None]
+            for (a, b), found in self.differences.items()
+            if self.names.index(a) < self.names.index(b)
+        ]
+        quantiles = np.quantile(np.max(ts, axis=0), 0.95, axis=1)
+        return Found(np.maximum(student(self.samples[0].G, quantiles), least))
+
+
+def ladder_of(run: Run, scorer: Scorer) -> Ladder:
+    """The methods' test samples, and a - b for every ordered pair."""
+    names = tuple(m.name for m in run.methods)
+    samples = tuple(headline_sample(run, scorer, run.rows[name]) for name in names)
+    pairs = {
+        (a, b): difference(samples[i], samples[j])
+        for (i, a), (j, b) in itertools.permutations(enumerate(names), 2)
+    }
+    return Ladder(names, samples, pairs)
+
+
+def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
+    """The comparison declared in advance."""
+    stored = run.verdict["headline"]
+    tuned, untuned = (run.info["decided"][side] for side in ("tuned", "untuned"))
+    if stored is None or tuned is None or untuned is None:
+        yield Line("headline: present", stored is not None, tuned is not None and untuned is not None)
+        return
+    a, b = (ladder.samples[ladder.names.index(name)] for name in (tuned, untuned))
+    both = a.binary and b.binary
+    test = "exact McNemar" if both else "swaps" if a.macro else "sign flips"
+    if both:
+        low, high = (Found(np.array([end])) for end in newcombe(a.sums[:, 0], b.sums[:, 0]))
+    else:
+        low, high = ladder.differences[tuned, untuned].bounds(student(a.G))
+    p = p_value(a, b)
+    yield Line("headline: tuned", stored["tuned"], tuned)
+    yield Line("headline: untuned", stored["untuned"], untuned)
+    yield Line("headline: value", stored["difference"]["value"], a.value - b.value, CLOSED)
+    yield low.line("headline: low", stored["difference"]["low"])
+    yield high.line("headline: high", stored["difference"]["high"])
+    if not both and not a.macro:
+        ends = difference(a, b, resampled=True).bounds(student(a.G))
+        for name, end in zip(("low", "high"), ends, strict=True):
+            yield end.line(f"headline: {name}, by resampling", stored["difference"][name])
+    yield Line("headline: n", stored["difference"]["n"], a.G)
+    yield Line("headline: test", stored["test"], test)
+    yield p_line(p, stored["p"])
+    yield Line("headline: gains", stored["gains"], stored["difference"]["low"] > 0 and stored["p"] <= 0.05)
+
+
+def pair_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
+    """The simultaneous intervals, at our own critical value and, for means, at the stored one."""
+    stored = run.verdict["critical"]
+    yield ladder.critical.line("critical value", stored)
+    named = [(pair["a"], pair["b"]) for pair in run.verdict["pairs"]]
+    yield Line("pairs: which", named, list(itertools.combinations(ladder.names, 2)))
+    for pair in run.verdict["pairs"]:
+        found, told = ladder.differences[pair["a"], pair["b"]], pair["difference"]
+        what = f"{pair['a']} - {pair['b']}"
+        yield Line(f"{what}: value", told["value"], found.value, CLOSED)
+        yield Line(f"{what}: n", told["n"], found.units)
+        for place, end in enumerate(("low", "high")):
+            if found.error.size == 1:
+                fixed = found.bounds(stored)[place]
+                yield fixed.line(f"{what}: {end}, stored critical value", told[end])
+            yield found.bounds(ladder.critical.values)[place].line(f"{what}: {end}", told[end])
+
+
+def stored_bounds(run: Run, name: str) -> list[tuple[float, float]]:
+    """Stored bounds of a method against every other one."""
+    bounds = []
+    for pair in run.verdict["pairs"]:
+        low, high = pair["difference"]["low"], pair["difference"]["high"]
+        bounds += [(low, high)] if pair["a"] == name else [(-high, -low)] if pair["b"] == name else []
+    return bounds
+
+
+def status_of(bounds: Iterable[tuple[float, float]], margin: float) -> str:
+    """Good enough, worse or undecided, from a method's bounds against every other."""
+    bounds = list(bounds)
+    if bounds and all(low > -margin for low, _ in bounds):
+        return "good enough"
+    return "worse" if any(high < -margin for _, high in bounds) else "undecided"
+
+
+def possible_statuses(ladder: Ladder, name: str, margin: float) -> set[str]:
+    """Statuses that our own bounds allow: as they are, and all moved to either end of their allowance."""
+    statuses = set()
+    for side in (-1, 0, 1):
+        moved = []
+        for other in ladder.names:
+            if other != name:
+                ends = ladder.differences[name, other].bounds(ladder.critical.values)
+                moved.append(tuple(end.mean + side * end.allowed for end in ends))
+        statuses.add(status_of(moved, margin))
+    return statuses
+
+
+def too_few(run: Run) -> bool:
+    """Whether there are too few rows for any verdict on tuning."""
+    rows = sum(run.info["split"][side] for side in ("train", "dev", "test"))
+    return rows < FEWEST_ROWS and run.verdict["headline"] is not None
+
+
+def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
+    """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best other; None above 100,000."""
+    others = [other for other in ladder.names if other != name]
+    if not others:
+        return None
+    values = dict(zip(ladder.names, (sample.value for sample in ladder.samples), strict=True))
+    best = max(others, key=lambda other: values[other])
+    found = ladder.differences[name, best]
+    distance = abs(run.info["margin"] + found.value)
+    critical = run.verdict["critical"] if found.error.size == 1 else ladder.critical.values
+    if distance < 1e-12:
+        return None
+    rows = np.ceil(ladder.samples[0].rows * ((critical + Z_POWER) * found.error / distance) ** 2 - 1e-9)
+    return None if rows.mean() > MOST_ROWS else Found(rows)
+
+
+def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
+    """Each method's estimate, status and rows to decide; the recommended method."""
+    few, margin = too_few(run), run.info["margin"]
+    for step, sample in zip(run.verdict["ladder"], ladder.samples, strict=True):
+        name, status = step["method"], step["status"]
+        yield from estimate_lines(name, step["estimate"], sample)
+        if not sample.binary and not sample.macro:
+            for key, end in zip(("low", "high"), estimate(sample, resampled=True), strict=True):
+                yield end.line(f"{name}: {key}, by resampling", step["estimate"][key])
+        again = "undecided" if few else status_of(stored_bounds(run, name), margin)
+        yield Line(f"{name}: status by the stored bounds", status, again)
+        if not few and len(ladder.names) > 1:
+            possible = possible_statuses(ladder, name, margin)
+            yield Line(
+                f"{name}: status by our bounds", status, status if status in possible else min(possible)
+            )
+        rows = None if few or status != "undecided" else rows_to_decide(run, ladder, name)
+        stored = step["rows_to_decide"]
+        yield (
+            Line(f"{name}: rows to decide", stored, None)
+            if rows is None
+            else rows.line(f"{name}: rows to decide", stored)
+        )
+    good = [step["method"] for step in run.verdict["ladder"] if step["status"] == "good enough"]
+    yield Line("recommended", run.verdict["recommended"], good[0] if good else None)
+
+
+def target_lines(run: Run) -> Iterator[Line]:
+    """The lowest method whose own lower bound reaches the target."""
+    stored, wanted = run.verdict["target"], run.info["target"]
+    yield Line("target", stored and stored["target"], wanted)
+    if stored:
+        reached = [s["method"] for s in run.verdict["ladder"] if s["estimate"]["low"] >= stored["target"]]
+        yield Line("target: met by", stored["met_by"], reached[0] if reached else None)
+
+
+def tag_rows(run: Run, rows: Sequence[Json]) -> dict[tuple[str, str], list[Json]]:
+    """Rows by (tag, value), and for classify by the label wanted."""
+    found: dict[tuple[str, str], list[Json]] = {}
+    for row in rows:
+        tags = dict(row["tags"]) | ({"label": row["expected"]} if run.task["kind"] == "classify" else {})
+        for tag, value in tags.items():
+            found.setdefault((tag, str(value)), []).append(row)
+    return found
+
+
+def tag_lines(run: Run) -> Iterator[Line]:
+    """Results by tag: the mean score with its own interval, also where the headline is macro-F1."""
+    again = {
+        (tag, value, name): sample_of(rows)
+        for name in run.rows
+        for (tag, value), rows in tag_rows(run, run.rows[name]).items()
+    }
+    stored = {(e["tag"], e["value"], e["method"]): e["estimate"] for e in run.verdict["by_tag"]}
+    yield Line("by tag: which", sorted(stored), sorted(again))
+    keys = sorted(stored.keys() & again.keys())
+    ends = {key: estimate(again[key]) for key in keys}
+    yield largest("by tag: value", [stored[k]["value"] for k in keys], [again[k].value for k in keys])
+    yield largest("by tag: low", [stored[k]["low"] for k in keys], [ends[k][0].mean for k in keys])
+    yield largest("by tag: high", [stored[k]["high"] for k in keys], [ends[k][1].mean for k in keys])
+    yield largest("by tag: n", [stored[k]["n"] for k in keys], [again[k].G for k in keys], 0)
+
+
+def form_lines(run: Run) -> Iterator[Line]:
+    """Contract kept, check passed, answers cut."""
+    for name, rows in run.rows.items():
+        stored = run.verdict["forms"][name]
+        for key in ("form", "check"):
+            known = [row | {"score": float(row[key])} for row in rows if row[key] is not None]
+            yield from estimate_lines(f"{name}: {key}", stored[key], sample_of(known) if known else None)
+        yield Line(f"{name}: cut", stored["cut"], sum(row["cut"] for row in rows))
+
+
+# Costs
+
+TOKENS = ("prompt_tokens", "cached_tokens", "answer_tokens")
+
+
+def costs_of(run: Run, rows: Sequence[Json]) -> dict[str, float | None]:
+    """Mean tokens and seconds of a request, and its price where the user's prices fix it."""
+    cost: dict[str, Any] = {
+        key: math.fsum(row[key] for row in rows) / len(rows) for key in (*TOKENS, "seconds")
+    }
+    prices = run.task.get("prices") or {}
+    prompt, answer, per_hour = (prices.get(key) for key in ("prompt", "answer", "per_hour"))
+    cost["price"] = None
+    if prompt is not None and answer is not None:
+        cached = prices["cached"] if prices.get("cached") is not None else prompt
+        fresh = cost["prompt_tokens"] - cost["cached_tokens"]
+        told = fresh * prompt + cost["cached_tokens"] * cached + cost["answer_tokens"] * answer
+        cost["price"] = told / 1e6
+    elif per_hour is not None:
+        cost["price"] = cost["seconds"] * per_hour / 3600
+    return cost
+
+
+def relative(what: str, stored: Number, again: Number) -> Line:
+    """A comparison of numbers of any size."""
+    return Line(what, stored, again, CLOSED * abs(again or 0))
+
+
+def cost_lines(run: Run) -> Iterator[Line]:
+    """Costs of a request, method by method."""
+    for name, rows in run.rows.items():
+        for key, value in costs_of(run, rows).items():
+            yield relative(f"{name}: {key}", run.verdict["costs"][name][key], value)
+
+
+def break_even_of(run: Run) -> Json | None:
+    """F / (c_U - c_T) requests, in money where a request and a machine hour have prices."""
+    headline = run.verdict["headline"]
+    if headline is None:
+        return None
+    tuned, untuned = (costs_of(run, run.rows[headline[side]]) for side in ("tuned", "untuned"))
+    fixed = next(m.info["fit_seconds"] for m in run.methods if m.name == headline["tuned"])
+    per_hour = (run.task.get("prices") or {}).get("per_hour")
+    money = per_hour is not None and tuned["price"] is not None
+    key = "price" if money else "seconds"
+    fixed *= per_hour / 3600 if money else 1
+    saved = untuned[key] - tuned[key]
+    return {
+        "unit": "money" if money else "seconds",
+        "fixed": fixed,
+        "untuned_per_request": untuned[key],
+        "tuned_per_request": tuned[key],
+        "requests": math.ceil(fixed / saved) if saved > 0 else None,
+        "prompt_tokens_saved": untuned["prompt_tokens"] - tuned["prompt_tokens"],
+    }
+
+
+def break_even_lines(run: Run) -> Iterator[Line]:
+    """When tuning is earned back."""
+    stored, again = run.verdict["break_even"], break_even_of(run)
+    if stored is None or again is None:
+        yield Line("break-even: present", stored is not None, again is not None)
+        return
+    yield Line("break-even: unit", stored["unit"], again["unit"])
+    for key in ("fixed", "untuned_per_request", "tuned_per_request", "requests", "prompt_tokens_saved"):
+        yield relative(f"break-even: {key}", stored[key], again[key])
+
+
+# What the words and the report say
+
+NUMBER = re.compile(r"([-−+]?\d[\d,]*(?:\.\d+)?)(%| points)?")
+POINTS = r"([-−+]?[\d.]+)"
+INTERVAL = re.compile(rf"{POINTS} points.*?95% interval {POINTS} to {POINTS}, n = (\d+)")
+
+
+def number(text: str) -> float:
+    """A printed number."""
+    return float(text.replace("−", "-").replace(",", ""))
+
+
+def power_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
+    """The smallest difference the test can show, 2.8 sqrt(d / n) over n units."""
+    grouped = run.info["unit"] == "group"
+    whole = ladder.samples[0].rows == run.info["split"]["test"]
+    n = ladder.samples[0].G if whole else run.info["split"]["test"]
+    if whole or not grouped:
+        for entry in run.info["power"]:
+            again = min(2.8 * math.sqrt(entry["disagree"] / n), 1.0)
+            yield Line(f"smallest difference at {entry['disagree']:.0%}", entry["difference"], again, CLOSED)
+
+
+def sentence_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
+    """Numbers in the sentence and the caveats, which are printed to a tenth of a point."""
+    verdict, headline = run.verdict, run.verdict["headline"]
+    found = INTERVAL.search(verdict["sentence"])
+    if headline and found:
+        told = headline["difference"]
+        ends = [100 * told[key] for key in ("value", "low", "high")]
+        ends = [-ends[0], -ends[2], -ends[1]] if "loses" in verdict["sentence"] else ends
+        yield largest(
+            "sentence: difference", [number(part) for part in found.groups()[:3]], ends, 0.05 + CLOSED
+        )
+        yield Line("sentence: n", int(found[4]), told["n"])
+    if headline:
+        yield from unseen_lines(run, ladder.differences[headline["tuned"], headline["untuned"]])
+
+
+def unseen_lines(run: Run, gap: Difference) -> Iterator[Line]:
+    """The gain that would go unseen, 2.8 standard errors; and the rows to collect where there are few."""
+    for caveat in run.verdict["caveats"]:
+        if found := re.search(rf"gain of less than about {POINTS} points", caveat):
+            error = Found(280 * gap.error)
+            allowed = 0.05 + error.allowed
+            yield Line("caveat: gain that goes unseen, points", number(found[1]), error.mean, allowed)
+    if too_few(run):
+        found = re.search(r"collect about ([\d,]+)", run.verdict["sentence"])
+        rows = run.info["split"]["test"] * float((2.8 * gap.error.mean()) ** 2)
+        wanted = rows / max(2 * run.info["margin"], abs(gap.value) / 2) ** 2 / 0.2
+        yield Line("sentence: rows to collect", number(found[1]) if found else None, two_digits(wanted))
+
+
+def two_digits(rows: float) -> int:
+    """A number of rows rounded up to two digits."""
+    unit = 10 ** max(math.floor(math.log10(rows)) - 1, 0)
+    return math.ceil(rows / unit - 1e-9) * unit
+
+
+def section(report: str, title: str) -> list[list[str]]:
+    """Cells of the table's body below the heading that begins with `title`; none where there is none."""
+    found = re.search(rf"^#+ {re.escape(title)}.*?\n(.*?)(?=^#|\Z)", report, re.M | re.S)
+    rows = [line for line in (found[1] if found else "").splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows[2:]]
+
+
+def numbers(cells: Iterable[str]) -> list[float]:
+    """The numbers in cells, shares in per cent and points as parts of 1; "95% interval" is none."""
+    found = NUMBER.findall(" ".join(cells).replace("95% interval", ""))
+    percent = any(unit for _, unit in found)
+    return [number(text) / (100 if percent else 1) for text, _ in found]
+
+
+def joined(lists: Iterable[list[float]]) -> list[float]:
+    """Lists as one."""
+    return list(itertools.chain.from_iterable(lists))
+
+
+def flat(told: Json) -> list[float]:
+    """Value and bounds of an estimate."""
+    return [told["value"], told["low"], told["high"]]
+
+
+def printed(cells: Iterable[str]) -> list[float]:
+    """Value and bounds of every "value (low to high, n = N)" in cells."""
+    values = []
+    for cell in cells:
+        body, _, _ = cell.partition(", n")
+        values += numbers([body])
+    return values
+
+
+def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """What report.md prints: the verdict's numbers, and those on dev that only it shows."""
+    if not run.report:
+        return
+    verdict, half = run.verdict, partial(largest, allowed=0.0005 + CLOSED)
+    body = section(run.report, "The ladder")
+    told = [numbers(row[2:4]) for row in body]
+    ladder = [flat(step["estimate"]) for step in verdict["ladder"]]
+    yield half("report: ladder", joined(told), joined(ladder))
+    shown = [int(number(row[6])) for row in body if row[6]]
+    wanted = [step["rows_to_decide"] for step in verdict["ladder"] if step["rows_to_decide"] is not None]
+    yield Line("report: rows that would decide", shown, wanted)
+    pairs = section(run.report, "All pairs of methods")
+    yield half(
+        "report: pairs",
+        printed(row[2] for row in pairs),
+        joined(flat(pair["difference"]) for pair in verdict["pairs"]),
+    )
+    by_tag = joined(flat(entry["estimate"]) for entry in verdict["by_tag"])
+    yield half(
+        "report: by tag", joined(printed(row[2:]) for row in section(run.report, "Results by tag")), by_tag
+    )
+    yield from report_dev_lines(run, scorer)
+    yield from report_turned_lines(run)
+    yield from report_failure_lines(run)
+    yield from report_cost_lines(run)
+
+
+def report_dev_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """Each method's estimate on dev, worked out from the dev lines."""
+    body = section(run.report, "On dev")
+    methods = [m for m in run.methods if m.sides["dev"]]
+    yield Line("report: methods on dev", len(body), len(methods))
+    for row, method in zip(body, methods, strict=False):
+        sample = headline_sample(run, scorer, in_order(method.sides["dev"]), 1)
+        low, high = estimate(sample)
+        again, told = [sample.value, low.mean, high.mean], printed(row[1:])
+        yield largest(f"report: {method.name} on dev", told, again, 0.0005 + max(low.allowed, high.allowed))
+        yield Line(f"report: {method.name} on dev, n", int(row[1].rpartition("n = ")[2].strip(")")), sample.G)
+
+
+def report_turned_lines(run: Run) -> Iterator[Line]:
+    """Dev rows whose score tuning raised or lowered."""
+    methods = {m.name: m.sides["dev"] for m in run.methods}
+    tuned, untuned = (methods.get(run.info["decided"][side] or "") for side in ("tuned", "untuned"))
+    if not tuned or not untuned:
+        return
+    gaps = [tuned[key]["score"] - untuned[key]["score"] for key in tuned.keys() & untuned.keys()]
+    for word, num in (("Fixed", sum(gap > 0 for gap in gaps)), ("Broken", sum(gap < 0 for gap in gaps))):
+        found = re.search(rf"^## {word} by tuning: ([\d,]+) of ([\d,]+) dev rows", run.report, re.M)
+        told = [int(number(part)) for part in found.groups()] if found else None
+        yield Line(f"report: {word.lower()} by tuning", told, [num, len(gaps)])
+
+
+def report_failure_lines(run: Run) -> Iterator[Line]:
+    """Contract failures on dev by kind, and the answers' form and check on the test."""
+    body = section(run.report, "Failures by kind")
+    told = [cell for row in body for cell in row[1:] if " of " in cell]
+    dev = {m.name: m.sides["dev"].values() for m in run.methods}
+    kinds = Counter(kind for rows in dev.values() for row in rows for kind in row["failures"])
+    again = [
+        f"{sum(kind in row['failures'] for row in rows)} of {len(rows)}"
+        for kind in kinds
+        for rows in dev.values()
+    ]
+    yield Line("report: failures by kind on dev", sorted(told), sorted(again))
+    forms = [cell for row in body for cell in row[1:3] if "n = " in cell]
+    stored = [run.verdict["forms"][name][key] for name in run.rows for key in ("form", "check")]
+    wanted = joined(flat(entry) for entry in stored if entry)
+    yield largest("report: form and check", printed(forms), wanted, 0.0005 + CLOSED)
+
+
+def report_cost_lines(run: Run) -> Iterator[Line]:
+    """Tokens to the whole, times to three digits (and not below 0.05 ms)."""
+    body = section(run.report, "What a request costs")
+    costs = [run.verdict["costs"][name] for name in run.rows]
+    told = [number(cell) for row in body for cell in row[1:4]]
+    yield largest("report: tokens", told, [cost[key] for cost in costs for key in TOKENS], 0.5)
+    ratios = [
+        time_of(row[4]) / cost["seconds"] for row, cost in zip(body, costs, strict=False) if time_of(row[4])
+    ]
+    yield largest("report: seconds, told / stored", ratios, [1.0] * len(ratios), 0.005)
+    dropped = [c["seconds"] for row, c in zip(body, costs, strict=False) if not time_of(row[4])]
+    yield largest("report: seconds told as 0", [0.0] * len(dropped), dropped, 5e-5)
+
+
+def time_of(text: str) -> float:
+    """A printed time in seconds."""
+    value, _, unit = text.partition(" ")
+    return number(value) * {"ms": 0.001, "s": 1, "min": 60, "h": 3600}[unit]
+
+
+def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """All comparisons of one run."""
+    yield from scores(run, scorer)
+    yield from dev_lines(run, scorer)
+    ladder = ladder_of(run, scorer)
+    yield from headline_lines(run, ladder)
+    yield from ladder_lines(run, ladder)
+    yield from pair_lines(run, ladder)
+    yield from target_lines(run)
+    yield from tag_lines(run)
+    yield from form_lines(run)
+    yield from cost_lines(run)
+    yield from break_even_lines(run)
+    yield from power_lines(run, ladder)
+    yield from sentence_lines(run, ladder)
+    yield from report_lines(run, scorer)
+
+
+def main() -> int:
+    """Prints the table of the run named on the command line; 1 when something does not agree."""
+    parser = argparse.ArgumentParser(description="Works out every number of a run folder once more.")
+    parser.add_argument("run", type=Path, help="a complete run folder")
+    parser.add_argument("--check-file", type=Path, help="the file of the task's check function")
+    options = parser.parse_args()
+    run = read_run(options.run)
+    scorer = Scorer(run.metric, run.task.get("contract") or {}, load_check(run, options.check_file))
+    lines = list(compare(run, scorer))
+    print_table(lines)
+    return int(not all(line.ok for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Scores of single answers, and which metric a task gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etude.contract import Contract
+from etude.dataset import Dataset
+from etude.errors import InputError
+from etude.metrics import Metric, choose_metric
+from etude.task import RowSource, Task
+from etude.types import Answer, Example, Kind, Message
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def row(output: str, *references: str) -> Example:
+    return Example("r1", (Message("user", "question"),), output, references, where="rows.jsonl:7")
+
+
+def answer(text: str, value: Any = None, form: bool | None = None) -> Answer:
+    parsed = text if value is None else value
+    return Answer(
+        id="r1",
+        text=text,
+        value=parsed,
+        form=form,
+        failures=(),
+        confidence=None,
+        prompt_tokens=0,
+        cached_tokens=0,
+        answer_tokens=0,
+        seconds=0.0,
+        cut=False,
+    )
+
+
+def task(kind: Kind, **parts: Any) -> Task:
+    return Task("t", kind, "m", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"), **parts)
+
+
+def labelled(sizes: dict[str, int]) -> Dataset:
+    outputs = [label for label, size in sizes.items() for _ in range(size)]
+    return Dataset(tuple(Example(str(i), (Message("user", str(i)),), out) for i, out in enumerate(outputs)))
+
+
+# which metric
+
+
+@pytest.mark.parametrize(("largest", "name"), [(10, "accuracy"), (50, "accuracy"), (51, "macro_f1")])
+def test_skewed_labels_are_judged_by_macro_f1(largest: int, name: str) -> None:
+    assert choose_metric(task("classify"), labelled({"a": 10, "b": largest})).name == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "name", "form_only"),
+    [
+        ("extract", {}, "exact_match", False),
+        ("answer", {"contract": Contract(max_words=5)}, "passes", True),
+        ("rewrite", {}, "chrf", True),
+        ("rewrite", {"metric": "exact_match"}, "exact_match", True),
+        ("classify", {"metric": "macro_f1"}, "macro_f1", False),
+    ],
+)
+def test_the_kind_decides_unless_the_task_does(
+    kind: Kind, parts: dict[str, Any], name: str, form_only: bool
+) -> None:
+    metric = choose_metric(task(kind, **parts), labelled({"a": 2, "b": 2}))
+    assert (metric.name, metric.form_only) == (name, form_only)
+
+
+# labels
+
+
+def test_a_label_is_right_when_it_is_the_rows_or_a_reference() -> None:
+    metric = Metric("accuracy", "classify")
+    values = [metric.score(row("a", "b"), answer(text)).value for text in ("a", " b ", "c", "A")]
+    assert values == [1, 1, 0, 0]
+
+
+def test_macro_f1_scores_rows_as_right_or_wrong_and_aggregates_labels() -> None:
+    metric = Metric("macro_f1", "classify")
+    assert metric.score(row("a"), answer("a")).value == 1
+    found = metric.estimate([1, 1, 1, 0], None, ["a", "a", "a", "b"], ["a", "a", "a", "a"])
+    assert found.value == pytest.approx((6 / 7 + 0) / 2)
+    assert found.low < found.value < found.high
+
+
+# exact match
+
+
+def exact(output: str, text: str) -> float:
+    return Metric("exact_match", "extract").score(row(output), answer(text)).value
+
+
+@given(JSON)
+@settings(deadline=None)
+def test_json_is_equal_whatever_its_layout_and_key_order(value: Any) -> None:
+    turned = json.loads(json.dumps(value), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    assert exact(json.dumps(value), json.dumps(turned, indent=2)) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "text", "value"),
+    [
+        ('{"n": 1}', '{"n": 1.0}', 1),
+        ('{"n": 1}', '{"n": true}', 0),
+        ('{"n": [1, 2]}', '{"n": [2, 1]}', 0),
+        ('{"n": 1}', '{"n": 1, "m": null}', 0),
+        ('{"n": "x"}', "n is x", 0),
+        ("Two  words", "two words\n", 1),
+        ("total: -5", "total: 5", 0),
+    ],
+)
+def test_exact_match_is_equality_of_meaning_not_of_layout(output: str, text: str, value: float) -> None:
+    assert exact(output, text) == value
+
+
+# answers
+
+
+@pytest.mark.parametrize(
+    ("form", "checked", "value"),
+    [(True, True, 1), (True, False, 0), (False, True, 0), (None, 0.5, 0.5), (False, 0.5, 0), (True, None, 1)],
+)
+def test_an_answer_passes_contract_and_check(form: bool | None, checked: Any, value: float) -> None:
+    check = None if checked is None else lambda example, text: checked
+    score = Metric("passes", "answer", check).score(row("x"), answer("x", form=form))
+    assert (score.value, score.form) == (value, form)
+    assert score.check == (None if checked is None else float(checked))
+
+
+@pytest.mark.parametrize("value", [None, "yes", 1.5, -0.1, float("nan")])
+def test_a_check_that_says_something_else_names_row_value_and_remedy(value: Any) -> None:
+    metric = Metric("passes", "answer", lambda example, text: value)
+    with pytest.raises(InputError) as caught:
+        metric.score(row("x"), answer("x"))
+    (fault,) = caught.value.faults
+    assert fault.where == "rows.jsonl:7"
+    assert "'r1'" in fault.what
+    assert fault.got == repr(value)
+    assert "0 to 1" in fault.remedy
+
+
+def test_chrf_is_sacrebleus_against_the_likest_right_output() -> None:
+    example, text = row("the owl is awake", "an owl that wakes"), "an owl awakes"
+    oracle = sacrebleu.sentence_chrf(text, [example.output, *example.references]).score / 100
+    score = Metric("chrf", "answer").score(example, answer(text))
+    assert score.value == pytest.approx(oracle)
+    assert 0 < score.value < 1
+
+
+def test_other_metrics_stand_beside_the_headline() -> None:
+    passes = Metric("passes", "answer").score(row("yes"), answer("Yes"))
+    assert passes.others == {"exact_match": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
+    assert Metric("exact_match", "extract").score(row("1"), answer("1")).others == {}
+
+
+@given(st.text(max_size=30))
+@settings(deadline=None)
+def test_a_right_output_gets_the_full_score(text: str) -> None:
+    for name in ("exact_match", "passes"):
+        assert Metric(name, "answer").score(row("other", text), answer(text)).value == 1

@@ -1,0 +1,419 @@
+"""The statistics against scipy, scikit-learn and published values, and their properties."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, product
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+from sklearn.metrics import f1_score
+
+from etude.stats import (
+    Sample,
+    bootstrap_difference,
+    choose,
+    difference_error,
+    disagreement,
+    estimate,
+    estimate_sample,
+    headline,
+    label_sample,
+    mcnemar_exact,
+    newcombe_paired,
+    rows_to_decide,
+    score_sample,
+    sign_flips,
+    simultaneous,
+    smallest_difference,
+    standard_error,
+    swaps,
+    wilson,
+)
+from etude.stats.paired import reach
+from etude.stats.sample import unit_weights
+
+Floats = npt.NDArray[np.float64]
+
+BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
+SCORES = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 7)), min_size=2, max_size=40
+).filter(lambda rows: len({unit for _, _, unit in rows}) > 1)
+
+
+def columns(rows: list[tuple[bool, bool]]) -> tuple[Floats, Floats]:
+    a, b = np.array(rows, dtype=float).T
+    return a, b
+
+
+def pair(rows: list[tuple[int, int, int]]) -> tuple[Sample, Sample]:
+    units = [str(unit) for _, _, unit in rows]
+    return score_sample([a / 20 for a, _, _ in rows], units), score_sample(
+        [b / 20 for _, b, _ in rows], units
+    )
+
+
+def table(both: int, only_a: int, only_b: int, neither: int) -> tuple[list[int], list[int]]:
+    a = [1] * (both + only_a) + [0] * (only_b + neither)
+    return a, [1] * both + [0] * only_a + [1] * only_b + [0] * neither
+
+
+# one number
+
+
+@given(st.integers(0, 200), st.integers(1, 200))
+def test_wilson_is_scipys(successes: int, n: int) -> None:
+    successes = min(successes, n)
+    oracle = scipy_stats.binomtest(successes, n).proportion_ci(method="wilson")
+    assert wilson(successes, n) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+
+
+@given(SCORES)
+def test_an_estimate_contains_its_value_has_width_and_stays_within_0_and_1(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    for sample in pair(rows):
+        found = estimate_sample(sample)
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.high - found.low > 0
+        assert found.n == len({unit for _, _, unit in rows})
+
+
+@given(SCORES, st.randoms())
+def test_an_estimate_does_not_hang_on_the_order_of_rows(rows: list[tuple[int, int, int]], random) -> None:  # type: ignore[no-untyped-def]
+    shuffled = random.sample(rows, len(rows))
+    for one, other in zip(pair(rows), pair(shuffled), strict=True):
+        assert estimate_sample(one).low == pytest.approx(estimate_sample(other).low, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_fewer_rows_give_a_wider_interval(value: float) -> None:
+    widths = []
+    for num in (4, 20, 100, 1_000):
+        found = estimate([value, 1 - value] * (num // 2) if value == 0.5 else [value] * num)
+        widths.append(found.high - found.low)
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) == 4
+
+
+def test_groups_that_agree_within_are_as_informative_as_their_number() -> None:
+    scores = np.repeat([1, 0, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0], 5)
+    grouped = estimate(scores, [str(row // 5) for row in range(60)])
+    alone = estimate(scores[::5])
+    assert grouped.n == alone.n == 12
+    assert grouped.high - grouped.low >= alone.high - alone.low
+
+
+def test_one_unit_says_nothing() -> None:
+    found = estimate([0.4, 0.6], ["a", "a"])
+    assert (found.value, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 1)
+
+
+def test_the_standard_error_is_the_bootstraps() -> None:
+    scores = np.random.default_rng(1).random(40)
+    oracle = scipy_stats.bootstrap((scores,), np.mean, n_resamples=20_000, rng=np.random.default_rng(2))
+    assert standard_error(score_sample(scores)) == pytest.approx(
+        oracle.standard_error * math.sqrt(40 / 39), rel=0.03
+    )
+
+
+def test_estimates_of_grouped_rows_cover_the_truth() -> None:
+    """10 groups of 5 with much in common: the percentile bootstrap covers about 88%."""
+    rng, covered = np.random.default_rng(3), 0
+    units = [str(row // 5) for row in range(50)]
+    for _ in range(1_000):
+        level = rng.beta(4, 2, size=(10, 1))
+        found = estimate((rng.random((10, 5)) < level).ravel().astype(float), units)
+        covered += found.low <= 4 / 6 <= found.high
+    assert covered >= 930
+
+
+@pytest.mark.parametrize("scores", [[], [[1.0]], [float("nan")]])
+def test_scores_that_are_none_are_refused(scores: list[float]) -> None:
+    with pytest.raises(ValueError, match="one finite number per row"):
+        score_sample(scores)
+
+
+def test_units_must_be_as_many_as_rows() -> None:
+    with pytest.raises(ValueError, match="1 units for 2 rows"):
+        score_sample([1, 0], ["a"])
+
+
+# macro-F1
+
+
+LABELS = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.sampled_from(["a", "b", "c", "d", "other"])), min_size=1
+)
+
+
+@given(LABELS)
+@settings(deadline=None)
+def test_macro_f1_is_scikit_learns(rows: list[tuple[str, str]]) -> None:
+    expected, predicted = [list(column) for column in zip(*rows, strict=True)]
+    oracle = f1_score(expected, predicted, labels=sorted(set(expected)), average="macro", zero_division=0)
+    assert label_sample(expected, predicted).value == pytest.approx(oracle)
+
+
+def test_macro_f1_under_weights_is_scikit_learns() -> None:
+    rng = np.random.default_rng(4)
+    expected, predicted = rng.choice(list("aaabc"), 60), rng.choice(list("abcd"), 60)
+    weights = unit_weights(60)[:20]
+    found = label_sample(expected.tolist(), predicted.tolist()).replicates(weights)
+    for value, weight in zip(found, weights, strict=True):
+        seen = sorted(set(expected[weight > 0]))
+        oracle = f1_score(
+            expected, predicted, labels=seen, average="macro", sample_weight=weight, zero_division=0
+        )
+        assert value == pytest.approx(oracle)
+
+
+def test_swaps_are_scipys_paired_permutation_test() -> None:
+    rng = np.random.default_rng(5)
+    expected = np.array(list("aaaabbbccd"))
+    first, second = rng.choice(list("abcd"), 10), expected.copy()
+
+    def difference(one: npt.NDArray[np.str_], two: npt.NDArray[np.str_]) -> float:
+        seen = sorted(set(expected))
+        values = [f1_score(expected, x, labels=seen, average="macro", zero_division=0) for x in (one, two)]
+        return float(values[0] - values[1])
+
+    values = []
+    for swapped in product([False, True], repeat=10):
+        one, two = np.where(swapped, second, first), np.where(swapped, first, second)
+        values.append(difference(one, two))
+    oracle = np.mean(np.abs(values) >= abs(difference(first, second)) - 1e-12)
+    samples = [label_sample(expected.tolist(), labels.tolist()) for labels in (first, second)]
+    assert swaps(*samples) == pytest.approx(oracle)
+
+
+# two methods
+
+
+@pytest.mark.parametrize(
+    ("cells", "low", "high"),
+    [
+        ((59, 6, 16, 80), -0.1186, -0.0046),  # Cavo et al. 2012, in Fagerland, Lydersen and Laake 2017
+        ((1, 1, 7, 12), -0.507, -0.026),  # Bentur et al. 2009, in Fagerland, Lydersen and Laake 2014
+        ((14, 5, 0, 22), 0.011, 0.226),  # Altman et al. 2000, table 6.2
+    ],
+)
+def test_newcombe_gives_the_published_intervals(cells: tuple[int, ...], low: float, high: float) -> None:
+    found = newcombe_paired(*table(*cells))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-4)
+
+
+@given(BITS)
+def test_newcombe_contains_its_value_has_width_and_mirrors(rows: list[tuple[bool, bool]]) -> None:
+    a, b = columns(rows)
+    found, mirrored = newcombe_paired(a, b), newcombe_paired(b, a)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    assert found.high > found.low
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (-mirrored.value, -mirrored.high, -mirrored.low)
+    )
+
+
+@given(BITS)
+def test_mcnemar_is_scipys_binomial_test(rows: list[tuple[bool, bool]]) -> None:
+    a, b = columns(rows)
+    wins, losses = int((a > b).sum()), int((a < b).sum())
+    oracle = scipy_stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert mcnemar_exact(a, b) == pytest.approx(oracle)
+
+
+@given(BITS)
+def test_sign_flips_of_right_and_wrong_are_mcnemar(rows: list[tuple[bool, bool]]) -> None:
+    a, b = columns(rows)
+    assert sign_flips(a - b) == pytest.approx(mcnemar_exact(a, b))
+
+
+@given(st.lists(st.integers(-5, 5), min_size=2, max_size=10))
+@settings(deadline=None)
+def test_sign_flips_are_scipys_permutation_test(diffs: list[int]) -> None:
+    values = np.array(diffs, dtype=float)
+    oracle = scipy_stats.permutation_test(
+        (values,), np.sum, permutation_type="samples", n_resamples=np.inf, alternative="greater"
+    )
+    exact = np.mean(np.abs(oracle.null_distribution) >= abs(values.sum()) - 1e-9)
+    assert sign_flips(values) == pytest.approx(exact)
+    assert sign_flips(values / 7) == pytest.approx(exact)
+
+
+def test_many_sign_flips_of_scores_come_near_the_exact_p() -> None:
+    diffs = np.random.default_rng(6).integers(-3, 5, 60).astype(float)
+    assert sign_flips(diffs / 7) == pytest.approx(sign_flips(diffs), abs=0.015)
+
+
+@given(SCORES)
+def test_a_difference_contains_its_value_has_width_and_mirrors(rows: list[tuple[int, int, int]]) -> None:
+    a, b = pair(rows)
+    found, mirrored = bootstrap_difference(a, b), bootstrap_difference(b, a)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    assert found.high > found.low
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (-mirrored.value, -mirrored.high, -mirrored.low)
+    )
+
+
+@given(SCORES)
+@settings(deadline=None)
+def test_the_headline_mirrors(rows: list[tuple[int, int, int]]) -> None:
+    a, b = pair(rows)
+    found, mirrored = headline(a, b), headline(b, a)
+    assert found.p == pytest.approx(mirrored.p)
+    assert not (found.gains and mirrored.gains)
+
+
+def test_more_wins_mean_a_higher_interval_and_four_to_none_is_no_gain() -> None:
+    lows = [newcombe_paired(*table(80, wins, 4, 16 - wins)).low for wins in range(16)]
+    assert lows == sorted(lows)
+    four, six = (headline(*map(score_sample, table(190, wins, 0, 10 - wins))) for wins in (4, 6))
+    assert not four.gains
+    assert six.gains
+
+
+def test_methods_that_never_differ_are_not_known_to_be_equal() -> None:
+    a = score_sample([0.5] * 20)
+    found = bootstrap_difference(a, a)
+    assert found.low < -0.1 < 0.1 < found.high
+    assert headline(a, a).p == 1
+
+
+@given(st.floats(1, 5), st.floats(1e-3, 1), st.floats(0, 1))
+def test_an_interval_ends_where_it_is_critical_errors_away(
+    critical: float, error: float, tilt: float
+) -> None:
+    x = reach(critical, error, tilt)
+    assert x**2 == pytest.approx(critical**2 * (error**2 + tilt * x))
+    assert x >= critical * error * (1 - 1e-9)
+
+
+def test_intervals_of_lopsided_differences_cover_the_truth() -> None:
+    """5% of 60 rows are lost, none won: value ± 1.96 standard errors covers under 90%."""
+    rng, covered, lower = np.random.default_rng(8), 0, 0
+    for _ in range(1_000):
+        a, b = score_sample(1.0 - (rng.random(60) < 0.05)), score_sample(np.ones(60))
+        found = bootstrap_difference(a, b)
+        covered += found.low <= -0.05 <= found.high
+        lower += found.low > -0.05
+    assert covered >= 950
+    assert lower <= 37
+
+
+@pytest.mark.parametrize(("a", "b"), [([1, 0], [1]), ([], []), ([1, 0.5], [1, 0])])
+def test_paired_right_and_wrong_is_checked(a: list[float], b: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"same rows|0 or 1"):
+        newcombe_paired(a, b)
+
+
+# many methods
+
+
+def samples_of(scores: Floats) -> list[Sample]:
+    return [score_sample(column) for column in scores.T]
+
+
+def test_joint_intervals_mirror_and_are_wider_than_single_ones() -> None:
+    scores = np.random.default_rng(9).random((80, 4))
+    joint = simultaneous(samples_of(scores))
+    for a, b in combinations(range(4), 2):
+        found, mirrored = joint.difference(a, b), joint.difference(b, a)
+        single = bootstrap_difference(*samples_of(scores[:, [a, b]]))
+        assert found.low == pytest.approx(-mirrored.high)
+        assert found.low < single.low < found.value < single.high < found.high
+
+
+def test_the_critical_value_is_near_tukeys() -> None:
+    """For equal and independent methods it is the studentised range over root two, at many rows."""
+    scores = np.random.default_rng(10).random((2_000, 5))
+    assert simultaneous(samples_of(scores)).critical == pytest.approx(
+        scipy_stats.studentized_range.ppf(0.95, 5, np.inf) / math.sqrt(2), rel=0.03
+    )
+
+
+def test_joint_intervals_of_methods_that_never_differ_have_width() -> None:
+    joint = simultaneous(samples_of(np.ones((30, 3))))
+    assert joint.critical >= 1.96
+    assert joint.difference(0, 1).low < -0.1
+
+
+def test_joint_intervals_hold_together() -> None:
+    rng, held = np.random.default_rng(11), 0
+    for _ in range(400):
+        scores = (rng.random((60, 4)) < np.array([0.5, 0.7, 0.8, 0.9])).astype(float)
+        joint = simultaneous(samples_of(scores), 400)
+        truth = np.array([0.5, 0.7, 0.8, 0.9])
+        found = [(joint.difference(a, b), truth[a] - truth[b]) for a, b in combinations(range(4), 2)]
+        held += all(one.low <= true <= one.high for one, true in found)
+    assert held >= 0.93 * 400
+
+
+def test_macro_f1_goes_through_the_ladder() -> None:
+    rng = np.random.default_rng(12)
+    expected = rng.choice(list("aaaab"), 100).tolist()
+    right, wrong = label_sample(expected, expected), label_sample(expected, ["a"] * 100)
+    joint = simultaneous([wrong, right])
+    assert joint.difference(1, 0).low > 0.3
+    assert joint.errors[0, 1] == pytest.approx(difference_error(wrong, right), rel=1e-6)
+
+
+# choosing
+
+
+def test_the_best_is_taken_when_nothing_simpler_is_near() -> None:
+    samples = [score_sample([1] * right + [0] * (100 - right)) for right in (50, 90)]
+    assert choose([("plain", samples[0]), ("long", samples[1])]).index == 1
+
+
+def test_the_simpler_of_two_near_equals_is_taken_and_the_reason_has_the_numbers() -> None:
+    rng = np.random.default_rng(13)
+    simple, best = (rng.random(50) < 0.80).astype(float), (rng.random(50) < 0.80).astype(float)
+    ordered = sorted([simple, best], key=np.mean)
+    found = choose([("plain", score_sample(ordered[0])), ("long", score_sample(ordered[1]))])
+    assert found.index == 0
+    assert "plain" in found.reason
+    assert "n = 50" in found.reason
+
+
+def test_of_equal_candidates_the_first_is_taken() -> None:
+    sample = score_sample([1, 0, 1])
+    assert choose([("a", sample), ("b", sample), ("c", sample)]).index == 0
+    with pytest.raises(ValueError, match="at least one"):
+        choose([])
+
+
+# power
+
+
+def test_the_smallest_difference_is_the_published_rule() -> None:
+    assert smallest_difference(400, 0.2) == pytest.approx(2.8 * math.sqrt(0.2 / 400))
+    assert smallest_difference(400, 0) == 0
+    assert smallest_difference(2, 1) == 1
+    assert smallest_difference(400, 0.2, units=400) == pytest.approx(smallest_difference(400, 0.2), rel=0.01)
+    assert smallest_difference(50, 0.2, units=10) > smallest_difference(50, 0.2)
+    assert smallest_difference(5, 0.2, units=2) == 1
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000), st.floats(0, 1))
+def test_more_rows_show_smaller_differences(n: int, m: int, d: float) -> None:
+    fewer, more = sorted((n, m))
+    assert smallest_difference(more, d) <= smallest_difference(fewer, d)
+
+
+def test_rows_to_decide_is_the_formula_and_stops_at_a_hundred_thousand() -> None:
+    assert rows_to_decide(400, 2.5, 0.02, 0.03) == math.ceil(400 * ((2.5 + 0.84) * 0.02 / 0.03) ** 2)
+    assert rows_to_decide(400, 2.5, 0.02, -0.03) == rows_to_decide(400, 2.5, 0.02, 0.03)
+    assert rows_to_decide(400, 2.5, 0.02, 0.001) is None
+    assert rows_to_decide(400, 2.5, 0.02, 0) is None
+
+
+def test_disagreement_of_rows_is_their_share_and_of_groups_what_gives_the_same_error() -> None:
+    a, b = table(80, 10, 10, 100)
+    assert disagreement(a, b) == pytest.approx(0.1, rel=0.01)
+    units = [str(row // 2) for row in range(400)]
+    assert disagreement(np.repeat(a, 2), np.repeat(b, 2), units) == pytest.approx(0.2, rel=0.01)

@@ -1,0 +1,371 @@
+"""The verdict: its sentence in every case, its numbers, and what does not change it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from etude.compare.evidence import Cost, Decided, Inputs, Measured, Rows, measured, rows_of
+from etude.compare.sentences import about, points
+from etude.compare.verdict import decide_on_dev, verdict
+from etude.metrics import Metric
+from etude.stats import newcombe_paired, score_sample, wilson
+from etude.task import Prices, Usage
+
+ACCURACY = Metric("accuracy", "classify")
+FORM = Metric("passes", "answer")
+
+
+def scores(right: int, num: int, start: int = 0) -> list[float]:
+    """`num` rows of which `right` are right, from row `start` on, round the end."""
+    marks = np.zeros(num)
+    marks[(start + np.arange(right)) % num] = 1
+    return marks.tolist()
+
+
+def method(name: str, values: Sequence[float], **parts: Any) -> Measured:
+    return Measured(name, name == "fine_tune", values, **parts)
+
+
+def inputs(methods: Sequence[Measured], **parts: Any) -> Inputs:
+    num = len(methods[0].scores)
+    names = [one.name for one in methods]
+    tuned = "fine_tune" if "fine_tune" in names else None
+    untuned = next((name for name in reversed(names) if name != "fine_tune"), None)
+    rows = Rows([f"{row:05d}" for row in range(num)])
+    fixed = {"rows": rows, "decided": Decided(untuned, tuned), "metric": ACCURACY, "total_rows": 5 * num}
+    return Inputs(methods=methods, model="smollm2", **(fixed | parts))
+
+
+def ladder(right: dict[str, int], num: int = 400, **parts: Any) -> Inputs:
+    """Methods that are right on the first rows each: the better one is right wherever the other is."""
+    return inputs([method(name, scores(count, num)) for name, count in right.items()], **parts)
+
+
+# the sentence
+
+
+def test_a_gain_is_said_with_its_numbers_and_the_tuned_method_is_used() -> None:
+    found = verdict(ladder({"prompt": 200, "few_shot": 240, "fine_tune": 336}))
+    difference = newcombe_paired(scores(336, 400), scores(240, 400))
+    assert found.sentence == (
+        f"Fine-tuning gains 24 points over few_shot on this test (95% interval {points(difference.low)} to "
+        f"{points(difference.high)}, n = 400); use fine_tune."
+    )
+    assert found.recommended == "fine_tune"
+    assert [step.status for step in found.ladder] == ["worse", "worse", "good enough"]
+
+
+def test_no_gain_recommends_the_lowest_good_enough_step() -> None:
+    found = verdict(ladder({"prompt": 1_500, "few_shot": 1_800, "fine_tune": 1_802}, 2_000))
+    assert found.sentence.startswith("This test shows no gain from fine-tuning over few_shot: +0.1 points")
+    assert found.sentence.endswith(
+        "use few_shot, the lowest step that is good enough (within 2 points of every other method)."
+    )
+    assert any("would often go unseen" in caveat for caveat in found.caveats)
+
+
+def test_a_gain_below_the_margin_does_not_make_tuning_worth_it() -> None:
+    found = verdict(ladder({"few_shot": 2_700, "fine_tune": 2_715}, 3_000))
+    assert found.headline is not None
+    assert found.headline.gains
+    assert found.recommended == "few_shot"
+    assert "gains 0.5 points" in found.sentence
+    assert "use few_shot" in found.sentence
+
+
+def test_a_loss_is_said() -> None:
+    found = verdict(ladder({"few_shot": 360, "fine_tune": 300}))
+    assert found.sentence.startswith(
+        "Fine-tuning loses 15 points against few_shot on this test (95% interval 1"
+    )
+    assert found.recommended == "few_shot"
+
+
+def test_a_baseline_that_is_as_good_needs_no_language_model() -> None:
+    found = verdict(ladder({"baseline": 1_900, "few_shot": 1_880, "fine_tune": 1_900}, 2_000))
+    assert found.recommended == "baseline"
+    assert "no language model is needed" in found.sentence
+    assert any(advice.rests_on.startswith("the ladder") for advice in found.advice)
+
+
+def test_too_close_to_call_names_the_leaning_and_the_rows() -> None:
+    methods = [method("prompt", scores(150, 300)), method("fine_tune", scores(156, 300, 100))]
+    found = verdict(inputs(methods))
+    assert found.recommended is None
+    assert "too close to call between prompt and fine_tune at a margin of 2 points" in found.sentence
+    assert "leaning to prompt; " in found.sentence or "leaning to fine_tune; " in found.sentence
+    assert "test rows would" in found.sentence
+
+
+def test_a_lower_undecided_step_is_named_with_the_rows_that_would_decide_it() -> None:
+    right = np.array(scores(540, 600))
+    near = right.copy()
+    near[:12], near[-6:] = 0, 1
+    found = verdict(inputs([method("prompt", near), method("few_shot", right), method("fine_tune", right)]))
+    step = found.ladder[0]
+    assert (found.recommended, step.status) == ("few_shot", "undecided")
+    assert step.rows_to_decide is not None
+    assert (
+        f"prompt may be good enough too: {about(step.rows_to_decide)} test rows would decide."
+        in found.caveats
+    )
+
+
+def test_rows_to_decide_follow_the_formula() -> None:
+    methods = [method("prompt", scores(150, 300)), method("fine_tune", scores(155, 300, 100))]
+    found = verdict(inputs(methods))
+    assert found.critical is not None
+    both = np.array(methods[0].scores) - np.array(methods[1].scores)
+    error = both.std(ddof=1) / math.sqrt(300)
+    wanted = 300 * ((found.critical + 0.84) * error / abs(0.02 + both.mean())) ** 2
+    rows = found.ladder[0].rows_to_decide
+    assert rows == (pytest.approx(wanted, rel=0.01) if wanted <= 100_000 else None)
+
+
+def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:
+    found = verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149))
+    assert found.sentence.startswith("149 rows are too few for a verdict on tuning: collect about ")
+    assert found.headline is not None
+    assert not found.headline.gains
+    assert found.recommended is None
+    assert {step.status for step in found.ladder} == {"undecided"}
+    assert verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=150)).recommended == "fine_tune"
+
+
+def test_without_a_tuned_method_there_is_no_headline() -> None:
+    found = verdict(ladder({"prompt": 100, "few_shot": 300}, total_rows=100))
+    assert found.headline is None
+    assert found.break_even is None
+    assert (
+        found.sentence
+        == "Use few_shot, the lowest step that is good enough (within 2 points of every other method)."
+    )
+
+
+def test_a_single_method_is_compared_with_nothing() -> None:
+    found = verdict(ladder({"prompt": 300}))
+    assert found.sentence == "Only prompt was run, so there is nothing to compare it with."
+    assert (found.recommended, found.pairs) == (None, ())
+
+
+def test_form_only_comes_first() -> None:
+    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, metric=FORM))
+    assert found.sentence.startswith("Measures form only: fine-tuning gains ")
+    assert any("check:" in caveat for caveat in found.caveats)
+    checked = Metric("passes", "answer", lambda example, text: True)
+    assert verdict(ladder({"few_shot": 100, "fine_tune": 300}, metric=checked)).sentence.startswith(
+        "Fine-tuning"
+    )
+
+
+# what is said with it
+
+
+def test_the_model_the_training_run_and_the_openings_are_named() -> None:
+    found = " ".join(verdict(ladder({"few_shot": 100, "fine_tune": 300}, openings=2)).caveats)
+    assert "smollm2; no larger prompted model was tried" in found
+    assert "One training run; another may differ." in found
+    assert "opened 2 times" in found
+    bigger = " ".join(verdict(ladder({"few_shot": 100, "fine_tune": 300}, prompt_model="big")).caveats)
+    assert "prompted ones on big" in bigger
+    assert "opened" not in bigger
+
+
+def test_cut_answers_are_counted_and_said() -> None:
+    cut = [True] * 3 + [False] * 397
+    found = verdict(
+        inputs([method("few_shot", scores(100, 400), cut=cut), method("fine_tune", scores(300, 400))])
+    )
+    assert found.forms["few_shot"].cut == 3
+    assert "few_shot: 3 of 400 answers were cut at the length limit." in found.caveats
+
+
+def test_groups_are_counted_and_said() -> None:
+    rows = Rows([f"{row:05d}" for row in range(400)], [str(row // 4) for row in range(400)])
+    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
+    assert found.headline is not None
+    assert (found.headline.test, found.headline.difference.n) == ("sign flips", 100)
+    assert "400 test rows are 100 independent groups" in " ".join(found.caveats)
+
+
+@pytest.mark.parametrize(("target", "met_by"), [(0.5, "few_shot"), (0.7, "fine_tune"), (0.75, None)])
+def test_a_target_is_met_by_the_lowest_method_whose_lower_bound_reaches_it(
+    target: float, met_by: str | None
+) -> None:
+    found = verdict(ladder({"prompt": 180, "few_shot": 240, "fine_tune": 300}, target=target)).target
+    assert found is not None
+    assert found.met_by == met_by
+    assert (met_by or "No method surely meets") in found.text
+    assert points(wilson(300 if target > 0.5 else 240, 400)[0]) in found.text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [("daily", True), ("monthly", True), ("yearly", False), (None, False)]
+)
+def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
+    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, usage=Usage(facts_change=change))).advice
+    assert [advice.rests_on for advice in found] == ([f"usage.facts_change: {change}"] if told else [])
+
+
+# cost
+
+
+def costly(**parts: Any) -> Inputs:
+    few = method("few_shot", scores(100, 400), cost=Cost(1_000, 800, 50, 0.5))
+    tuned = method("fine_tune", scores(300, 400), cost=Cost(200, 0, 50, 0.2), fit_seconds=3_600.0)
+    return inputs([few, tuned], **parts)
+
+
+def test_break_even_without_prices_is_in_seconds() -> None:
+    found = verdict(costly(usage=Usage(requests_per_month=2_000)))
+    earned = found.break_even
+    assert earned is not None
+    assert (earned.unit, earned.requests, earned.prompt_tokens_saved) == ("seconds", 12_000, 800)
+    assert found.costs["few_shot"].price is None
+    assert found.advice[0].text == "At this use tuning is earned back after 6.0 months."
+    assert "12,000" in found.advice[0].rests_on
+
+
+def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> None:
+    prices = Prices(prompt=10, cached=1, answer=20, per_hour=6)
+    found = verdict(costly(prices=prices, data_cost=3))
+    before, after = (200 * 10 + 800 * 1 + 50 * 20) / 1e6, (200 * 10 + 50 * 20) / 1e6
+    earned = found.break_even
+    assert earned is not None
+    assert (earned.unit, earned.fixed) == ("money", 9)
+    assert earned.requests == math.ceil(9 / (before - after))
+    assert found.costs["few_shot"].price == pytest.approx(before)
+
+
+def test_tuning_that_costs_more_per_request_never_pays_on_cost() -> None:
+    few = method("few_shot", scores(100, 400), cost=Cost(100, 0, 10, 0.1))
+    tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), fit_seconds=60.0)
+    found = verdict(inputs([few, tuned], usage=Usage(requests_per_month=5)))
+    assert found.break_even is not None
+    assert found.break_even.requests is None
+    assert "never pays on cost" in found.break_even.text
+    assert "never on cost" in found.advice[0].rests_on
+
+
+def test_rare_use_is_not_earned_back_within_a_year() -> None:
+    found = verdict(costly(usage=Usage(requests_per_month=10)))
+    assert "not earned back within a year" in found.advice[0].text
+
+
+# the object
+
+
+def test_to_dict_has_the_keys_of_verdict_json_and_is_json() -> None:
+    rows = Rows([f"{row:05d}" for row in range(400)], tags=[{"source": "ab"[row % 2]} for row in range(400)])
+    found = verdict(costly(rows=rows, target=0.9)).to_dict()
+    assert list(found) == [
+        *(
+            "sentence",
+            "caveats",
+            "advice",
+            "recommended",
+            "headline",
+            "target",
+            "ladder",
+            "pairs",
+            "critical",
+        ),
+        *("break_even", "by_tag", "costs", "forms"),
+    ]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains"}
+    assert set(found["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide"}
+    assert set(found["pairs"][0]) == {"a", "b", "difference", "adjusted"}
+    assert [line["estimate"]["n"] for line in found["by_tag"]] == [200] * 4
+
+
+def test_a_single_group_gives_a_verdict_that_decides_nothing() -> None:
+    rows = Rows([f"{row:05d}" for row in range(400)], ["all"] * 400)
+    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
+    assert found.recommended is None
+    assert found.critical is None
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, Metric("macro_f1", "classify"), Metric("chrf", "answer")])
+def test_the_order_of_rows_changes_nothing(metric: Metric) -> None:
+    rng = np.random.default_rng(1)
+    num = 120
+    labels = rng.choice(list("aaab"), num)
+    guesses = [np.where(rng.random(num) < share, labels, "b") for share in (0.6, 0.7, 0.9)]
+    values = [
+        rng.random(num) if metric.name == "chrf" else (guess == labels).astype(float) for guess in guesses
+    ]
+
+    def of(order: Sequence[int]) -> Inputs:
+        rows = Rows([f"{row:05d}" for row in order], [str(row // 3) for row in order], labels[order].tolist())
+        methods = [
+            method(name, value[order].tolist(), predicted=guess[order].tolist())
+            for name, value, guess in zip(("prompt", "few_shot", "fine_tune"), values, guesses, strict=True)
+        ]
+        return inputs(methods, rows=rows, metric=metric)
+
+    assert verdict(of(np.arange(num))).to_dict() == verdict(of(rng.permutation(num))).to_dict()
+
+
+def test_swapping_two_methods_mirrors_their_difference() -> None:
+    a, b = scores(250, 400), scores(200, 400, 100)
+    one = verdict(inputs([method("x", a), method("y", b), method("fine_tune", a)]))
+    other = verdict(inputs([method("y", b), method("x", a), method("fine_tune", a)]))
+    first, second = one.pairs[0].difference, other.pairs[0].difference
+    assert (first.value, first.low, first.high) == pytest.approx((-second.value, -second.high, -second.low))
+
+
+def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
+    labels = ["a"] * 360 + ["b"] * 40
+    guesses = {"few_shot": ["a"] * 400, "fine_tune": labels}
+    methods = [
+        method(name, [float(x == y) for x, y in zip(guess, labels, strict=True)], predicted=guess)
+        for name, guess in guesses.items()
+    ]
+    rows = Rows([f"{row:05d}" for row in range(400)], expected=labels)
+    found = verdict(inputs(methods, rows=rows, metric=Metric("macro_f1", "classify")))
+    assert found.headline is not None
+    assert (found.headline.test, found.recommended) == ("swaps", "fine_tune")
+    shown = {(line.value, line.method): line.estimate.value for line in found.by_tag if line.tag == "label"}
+    assert shown["b", "few_shot"] == 0
+    assert shown["b", "fine_tune"] == 1
+
+
+def test_the_pair_of_the_headline_is_named_on_dev_by_the_one_standard_error_rule() -> None:
+    dev = {"prompt": 40, "few_shot": 41, "fine_tune": 48}
+    samples = [(name, name == "fine_tune", score_sample(scores(right, 50))) for name, right in dev.items()]
+    found = decide_on_dev(samples)
+    assert (found.untuned, found.tuned) == ("prompt", "fine_tune")
+    assert "within one standard error" in found.reasons[0]
+    assert decide_on_dev(samples[:2]).tuned is None
+
+
+def test_lines_of_predictions_become_rows_and_methods_in_one_order() -> None:
+    lines = [
+        {"id": name, "unit": name, "expected": "a ", "tags": {}, "score": float(name == "x"), "value": "a"}
+        | {"form": None, "check": 0.5, "cut": False, "answer_tokens": 4}
+        | {"prompt_tokens": 10, "cached_tokens": 2, "seconds": 0.1}
+        for name in "xyz"
+    ]
+    rows = rows_of(lines, labels=True)
+    found = measured("prompt", reversed(lines), rows.ids, tuned=False)
+    assert list(found.scores) == [1, 0, 0]
+    assert found.cost == Cost(10, 2, 4, pytest.approx(0.1))
+    assert rows.expected == ["a"] * 3
+
+
+@pytest.mark.parametrize(("rows", "words"), [(7, "about 7"), (150, "about 150"), (4_873, "about 4,900")])
+def test_numbers_of_rows_are_rounded_up_to_two_digits(rows: int, words: str) -> None:
+    assert about(rows) == words
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.24, "24"), (0.005, "0.5"), (-0.0001, "0"), (-0.031, "-3.1")])
+def test_points_are_short(value: float, words: str) -> None:
+    assert points(value) == words
