@@ -201,6 +201,8 @@ def read_method(folder: Path) -> Method:
 
 def read_run(folder: Path) -> Run:
     """All that is checked; methods in the order of the verdict's ladder."""
+    if not (folder / "verdict.json").exists():
+        raise SystemExit(f"{folder}: no verdict.json; name the folder of a complete run")
     verdict = read_json(folder / "verdict.json")
     names = [step["method"] for step in verdict["ladder"]]
     report = folder / "report.md"
@@ -441,8 +443,8 @@ class Sample:
     key: int
 
     @property
-    def G(self) -> int:  # noqa: N802
-        """Units."""
+    def units(self) -> int:
+        """How many units."""
         return len(self.names)
 
     @property
@@ -453,7 +455,7 @@ class Sample:
     @property
     def binary(self) -> bool:
         """Ungrouped and right or wrong."""
-        return not self.macro and self.rows == self.G and bool(np.isin(self.scores, (0, 1)).all())
+        return not self.macro and self.rows == self.units and bool(np.isin(self.scores, (0, 1)).all())
 
     @property
     def value(self) -> float:
@@ -481,7 +483,7 @@ class Sample:
     @cached_property
     def replicates(self) -> np.ndarray:
         """(BATCHES, RESAMPLES) deviations; the same resamples for all samples of as many units."""
-        return np.stack([self.deviations(weights) for weights in resamples(self.G, self.key)])
+        return np.stack([self.deviations(weights) for weights in resamples(self.units, self.key)])
 
 
 @cache
@@ -560,10 +562,10 @@ def wilson(share: Any, n: Any, z: Any = Z) -> tuple[Any, Any]:
 
 def sample_variance(sample: Sample, resampled: bool) -> np.ndarray:
     """Squared standard error with G / (G - 1): (BATCHES,) where resampled, else (1,)."""
-    if sample.G == 1:
+    if sample.units == 1:
         return np.zeros(1)
     spread = sample.replicates.var(axis=1) if resampled else np.array([(sample.pulls**2).sum()])
-    return np.asarray(spread * sample.G / (sample.G - 1))
+    return np.asarray(spread * sample.units / (sample.units - 1))
 
 
 def estimate(sample: Sample, resampled: bool = False) -> tuple[Found, Found]:
@@ -578,10 +580,10 @@ def estimate(sample: Sample, resampled: bool = False) -> tuple[Found, Found]:
         return Found(np.array([low])), Found(np.array([high]))
     variance = sample_variance(sample, resampled or sample.macro)
     nothing = variance < 1e-20
-    rows = np.where(nothing, sample.G, value * (1 - value) / np.where(nothing, 1, variance))
-    if sample.G == 1:
+    rows = np.where(nothing, sample.units, value * (1 - value) / np.where(nothing, 1, variance))
+    if sample.units == 1:
         return Found(np.zeros(1)), Found(np.ones(1))
-    low, high = wilson(value, np.maximum(rows, 1e-12), float(student(sample.G)))
+    low, high = wilson(value, np.maximum(rows, 1e-12), float(student(sample.units)))
     return Found(low), Found(high)
 
 
@@ -594,7 +596,7 @@ def estimate_lines(what: str, stored: Json | None, sample: Sample | None) -> Ite
     yield Line(f"{what}: value", stored["value"], sample.value, CLOSED)
     yield low.line(f"{what}: low", stored["low"])
     yield high.line(f"{what}: high", stored["high"])
-    yield Line(f"{what}: n", stored["n"], sample.G)
+    yield Line(f"{what}: n", stored["n"], sample.units)
 
 
 # Two methods on the same rows
@@ -652,7 +654,7 @@ def difference(a: Sample, b: Sample, resampled: bool = False) -> Difference:
     as part of the mean (1 / G where none differs, and for macro-F1): the standard error is max(e, L), and
     the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and the same with -m3 downwards.
     """
-    G = a.G
+    G = a.units
     if a.macro or resampled:
         deviations = a.replicates - b.replicates
         deviations = deviations - deviations.mean(axis=1, keepdims=True)
@@ -671,9 +673,9 @@ def difference(a: Sample, b: Sample, resampled: bool = False) -> Difference:
 def largest_unit(a: Sample, b: Sample) -> float:
     """L of `difference`."""
     if a.macro:
-        return 1 / a.G
+        return 1 / a.units
     largest_sum = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max())
-    return largest_sum / a.rows if largest_sum > 0 else 1 / a.G
+    return largest_sum / a.rows if largest_sum > 0 else 1 / a.units
 
 
 def exact_flips(diffs: np.ndarray) -> float:
@@ -705,10 +707,10 @@ def p_value(a: Sample, b: Sample) -> Found:
     if not a.macro and np.allclose(diffs, np.round(diffs), atol=1e-9):
         return Found(np.array([exact_flips(np.round(diffs))]))
     differ = np.flatnonzero((a.sums != b.sums).any(axis=1))
-    signs = np.ones((1, a.G))
+    signs = np.ones((1, a.units))
     seen = float(flipped(a, b, signs)[0]) - 1e-12
     if len(differ) <= 12:
-        signs = np.ones((2 ** len(differ), a.G))
+        signs = np.ones((2 ** len(differ), a.units))
         signs[:, differ] = list(itertools.product((1, -1), repeat=len(differ)))
         return Found(np.array([float((flipped(a, b, signs) >= seen).mean())]))
     return Found(np.array([random_flips(a, b, seen, batch) for batch in range(BATCHES)]))
@@ -717,7 +719,7 @@ def p_value(a: Sample, b: Sample) -> Found:
 def random_flips(a: Sample, b: Sample, seen: float, batch: int) -> float:
     """p from as many random patterns as the stored one has, the observed one counted."""
     random = np.random.default_rng([SEED, 99, batch])
-    signs = random.choice(np.array([-1.0, 1.0]), (PATTERNS, a.G))
+    signs = random.choice(np.array([-1.0, 1.0]), (PATTERNS, a.units))
     return float((1 + (flipped(a, b, signs) >= seen).sum()) / (PATTERNS + 1))
 
 
@@ -780,7 +782,7 @@ class Ladder:
     @cached_property
     def critical(self) -> Found:
         """95% quantile of the largest |t| over pairs, raised for few units; one for each batch."""
-        least = float(student(self.samples[0].G))
+        least = float(student(self.samples[0].units))
         if not self.differences:
             return Found(np.array([least]))
         place = {name: sample.replicates for name, sample in zip(self.names, self.samples, strict=True)}
@@ -790,7 +792,7 @@ class Ladder:
             if self.names.index(a) < self.names.index(b)
         ]
         quantiles = np.quantile(np.max(ts, axis=0), 0.95, axis=1)
-        return Found(np.maximum(student(self.samples[0].G, quantiles), least))
+        return Found(np.maximum(student(self.samples[0].units, quantiles), least))
 
 
 def ladder_of(run: Run, scorer: Scorer) -> Ladder:
@@ -807,7 +809,7 @@ def ladder_of(run: Run, scorer: Scorer) -> Ladder:
 def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     """The comparison declared in advance."""
     stored = run.verdict["headline"]
-    tuned, untuned = (run.info["decided"][side] for side in ("tuned", "untuned"))
+    tuned, untuned = decided(run)
     if stored is None or tuned is None or untuned is None:
         yield Line("headline: present", stored is not None, tuned is not None and untuned is not None)
         return
@@ -817,7 +819,7 @@ def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     if both:
         low, high = (Found(np.array([end])) for end in newcombe(a.sums[:, 0], b.sums[:, 0]))
     else:
-        low, high = ladder.differences[tuned, untuned].bounds(student(a.G))
+        low, high = ladder.differences[tuned, untuned].bounds(student(a.units))
     p = p_value(a, b)
     yield Line("headline: tuned", stored["tuned"], tuned)
     yield Line("headline: untuned", stored["untuned"], untuned)
@@ -825,10 +827,10 @@ def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     yield low.line("headline: low", stored["difference"]["low"])
     yield high.line("headline: high", stored["difference"]["high"])
     if not both and not a.macro:
-        ends = difference(a, b, resampled=True).bounds(student(a.G))
+        ends = difference(a, b, resampled=True).bounds(student(a.units))
         for name, end in zip(("low", "high"), ends, strict=True):
             yield end.line(f"headline: {name}, by resampling", stored["difference"][name])
-    yield Line("headline: n", stored["difference"]["n"], a.G)
+    yield Line("headline: n", stored["difference"]["n"], a.units)
     yield Line("headline: test", stored["test"], test)
     yield p_line(p, stored["p"])
     yield Line("headline: gains", stored["gains"], stored["difference"]["low"] > 0 and stored["p"] <= 0.05)
@@ -889,7 +891,7 @@ def too_few(run: Run) -> bool:
 
 
 def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
-    """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best other; None above 100,000."""
+    """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best other; above n, and None above 100,000."""
     others = [other for other in ladder.names if other != name]
     if not others:
         return None
@@ -901,6 +903,7 @@ def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
     if distance < 1e-12:
         return None
     rows = np.ceil(ladder.samples[0].rows * ((critical + Z_POWER) * found.error / distance) ** 2 - 1e-9)
+    rows = np.maximum(rows, ladder.samples[0].rows + 1)
     return None if rows.mean() > MOST_ROWS else Found(rows)
 
 
@@ -964,7 +967,7 @@ def tag_lines(run: Run) -> Iterator[Line]:
     yield largest("by tag: value", [stored[k]["value"] for k in keys], [again[k].value for k in keys])
     yield largest("by tag: low", [stored[k]["low"] for k in keys], [ends[k][0].mean for k in keys])
     yield largest("by tag: high", [stored[k]["high"] for k in keys], [ends[k][1].mean for k in keys])
-    yield largest("by tag: n", [stored[k]["n"] for k in keys], [again[k].G for k in keys], 0)
+    yield largest("by tag: n", [stored[k]["n"] for k in keys], [again[k].units for k in keys], 0)
 
 
 def form_lines(run: Run) -> Iterator[Line]:
@@ -1057,15 +1060,43 @@ def number(text: str) -> float:
     return float(text.replace("−", "-").replace(",", ""))
 
 
+def shown(rows: int, units: int, disagree: float) -> float:
+    """The smallest difference found in 80% of tests: 2.8 sqrt(d / n), with groups by Student's quantiles.
+
+    With groups, 2.8 becomes the sum of both quantiles for G - 1 times the deviation of Student's t.
+    """
+    if units == rows:
+        return min(2.8 * math.sqrt(disagree / rows), 1.0)
+    if units <= 3:
+        return 1.0
+    factor = float(student(units) + student(units, stats.norm.ppf(0.8))) * math.sqrt(
+        (units - 1) / (units - 3)
+    )
+    return min(factor * math.sqrt(disagree / rows), 1.0)
+
+
 def power_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
-    """The smallest difference the test can show, 2.8 sqrt(d / n) over n units."""
-    grouped = run.info["unit"] == "group"
-    whole = ladder.samples[0].rows == run.info["split"]["test"]
-    n = ladder.samples[0].G if whole else run.info["split"]["test"]
-    if whole or not grouped:
-        for entry in run.info["power"]:
-            again = min(2.8 * math.sqrt(entry["disagree"] / n), 1.0)
-            yield Line(f"smallest difference at {entry['disagree']:.0%}", entry["difference"], again, CLOSED)
+    """The smallest difference the test can show, where all of its rows were answered."""
+    rows, units = ladder.samples[0].rows, ladder.samples[0].units
+    if rows != run.info["split"]["test"]:
+        return
+    for entry in run.info["power"]:
+        again = min(2.8 * math.sqrt(entry["disagree"] / units), 1.0)
+        yield Line(f"smallest difference at {entry['disagree']:.0%}", entry["difference"], again, CLOSED)
+    stored = run.info.get("power_on_dev")
+    sides = [m.sides["dev"] for name in decided(run) for m in run.methods if m.name == name]
+    if stored and len(sides) == 2:
+        dev = [sample_of(in_order(side), key=1) for side in sides]
+        squared = float(((dev[0].pulls - dev[1].pulls) ** 2).sum()) * dev[0].units / (dev[0].units - 1)
+        disagree = max(min(dev[0].rows * squared, 1.0), 1 / dev[0].rows)
+        again = shown(rows, units, disagree)
+        yield Line("disagreement on dev", stored["disagree"], disagree, CLOSED)
+        yield Line("smallest difference as seen on dev", stored["difference"], again, CLOSED)
+
+
+def decided(run: Run) -> tuple[str | None, str | None]:
+    """The tuned and the untuned method of the headline, as named on dev."""
+    return run.info["decided"]["tuned"], run.info["decided"]["untuned"]
 
 
 def sentence_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
@@ -1175,13 +1206,15 @@ def report_dev_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
         low, high = estimate(sample)
         again, told = [sample.value, low.mean, high.mean], printed(row[1:])
         yield largest(f"report: {method.name} on dev", told, again, 0.0005 + max(low.allowed, high.allowed))
-        yield Line(f"report: {method.name} on dev, n", int(row[1].rpartition("n = ")[2].strip(")")), sample.G)
+        yield Line(
+            f"report: {method.name} on dev, n", int(row[1].rpartition("n = ")[2].strip(")")), sample.units
+        )
 
 
 def report_turned_lines(run: Run) -> Iterator[Line]:
     """Dev rows whose score tuning raised or lowered."""
     methods = {m.name: m.sides["dev"] for m in run.methods}
-    tuned, untuned = (methods.get(run.info["decided"][side] or "") for side in ("tuned", "untuned"))
+    tuned, untuned = (methods.get(name or "") for name in decided(run))
     if not tuned or not untuned:
         return
     gaps = [tuned[key]["score"] - untuned[key]["score"] for key in tuned.keys() & untuned.keys()]

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from etude.errors import Fault, InputError, shown
+from etude.files import parse_json
 
 _TRAILING = " \t\r\n.,;:!?\"'`´’‘“”„»«*"
 _LEADING = " \t\r\n\"'`´’‘“”„»«*"
@@ -241,13 +242,9 @@ def _label_key(text: str) -> str:
 def _json_value(text: str) -> tuple[Any, bool]:
     """(value, True), or (None, False) when the text is not JSON by RFC 8259: NaN and Infinity are not."""
     try:
-        return json.loads(text, parse_constant=_no_constant), True
-    except (ValueError, RecursionError):
+        return parse_json(text), True
+    except ValueError:
         return None, False
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _read_fields(answer: str, names: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:

@@ -5,7 +5,6 @@ A metric scores rows; a mean or macro-F1 of them is only ever handed out as an E
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from etude.errors import Fault, InputError, shown
+from etude.files import parse_json
 from etude.stats import Sample, estimate_sample, label_sample, score_sample
 from etude.types import Answer, Estimate, Example, Kind, Score
 
@@ -169,8 +169,8 @@ def _canonical(text: str) -> tuple[str, Any]:
     """What two equal answers share: a JSON value whatever its key order, else the text without case, width
     of characters and runs of white space. Signs and punctuation stay: -5 is not 5."""
     try:
-        return "json", _comparable(json.loads(text))
-    except (ValueError, RecursionError):
+        return "json", _comparable(parse_json(text))
+    except ValueError:
         return "text", " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

@@ -31,9 +31,6 @@ TEMPLATE_SHARE = Fraction(1, 10)
 """A cluster above this share of the rows is reported as a template and trained on."""
 VERDICT_LEAST = 150
 """Rows below which the only advice on tuning is to collect more."""
-COLLECT = 800
-"""Rows of which 20% are a test that can show a difference of 10 points where two methods disagree
-on 20% of rows: 2.8 * sqrt(0.2 / 160) = 0.099."""
 
 
 @dataclass(frozen=True)
@@ -335,10 +332,7 @@ def _check_sizes(places: _Places, dataset: Dataset, test: Dataset | None, grown:
         notes.append(f"The test file has {len(test)} rows; {TEST_LEAST} or more would be right.")
     total = sum(sizes.values()) + (len(test) if test is not None else 0)
     if total < VERDICT_LEAST:
-        notes.append(
-            f"With {total} rows the only advice on tuning is to collect about {COLLECT}: their test "
-            "can show a difference of 10 points where two methods disagree on 20% of rows."
-        )
+        notes.append(f"{total} rows are too few for a verdict on tuning; it will say how many to collect.")
     return notes
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
 from etude.compare.climb import Climb, fit_seconds
 from etude.compare.events import Said
 from etude.compare.evidence import Decided, Inputs, measured, rows_of
-from etude.compare.prepare import shown_by
 from etude.compare.verdict import decide_on_dev, verdict
-from etude.evaluate import sample_of
+from etude.evaluate import sample_of, unit
 from etude.files import Json
 from etude.methods import ladder
-from etude.stats import disagreement
+from etude.stats import disagreement, smallest_difference
 
 
 def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
@@ -29,13 +28,17 @@ def tell_power(climb: Climb) -> None:
     decided = climb.run.info["decided"]
     if decided["tuned"] is None or decided["untuned"] is None:
         return
-    rows = [climb.outcomes(decided[side], "dev") for side in ("tuned", "untuned")]
-    first, second = ([row.score for row in side] for side in rows)
-    d = disagreement(first, second, [row.unit for row in rows[0]])
-    difference = shown_by(climb.split.test, d)
+    tuned, untuned = (climb.outcomes(decided[side], "dev") for side in ("tuned", "untuned"))
+    units = [row.unit for row in tuned]
+    spread = disagreement([row.score for row in tuned], [row.score for row in untuned], units)
+    d = max(spread, 1 / len(units))  # no disagreement on dev does not promise any on the test
+    test_units = len({unit(example) for example in climb.split.test})
+    rows = len(climb.split.test)
+    difference = smallest_difference(rows, d, test_units if test_units < rows else None)
     climb.run.update(power_on_dev={"disagree": d, "difference": difference})
-    pair = f"{decided['tuned']} and {decided['untuned']} disagree on {d:.0%} of rows"
-    climb.on_event(Said(f"On dev {pair}: the test can show a difference of {100 * difference:.1f} points."))
+    pair = f"{decided['tuned']} and {decided['untuned']}"
+    text = f"As {pair} differ on dev, the test can show a difference of {100 * difference:.1f} points between them."
+    climb.on_event(Said(text))
 
 
 def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Json:
@@ -65,7 +68,14 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         prices=task.prices,
         openings=openings,
     )
-    return verdict(inputs).to_dict()
+    found = verdict(inputs)
+    return replace(found, caveats=(*found.caveats, *_about_budget(climb))).to_dict()
+
+
+def _about_budget(climb: Climb) -> list[str]:
+    """What the budget has cut, since a fuller run may say something else."""
+    cut = "; ".join(climb.plan.shrunk)
+    return [f"Cut to fit the budget: {cut}. Without a budget the verdict may differ."] if cut else []
 
 
 def tuned_names(climb: Climb) -> set[str]:

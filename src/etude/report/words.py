@@ -74,7 +74,7 @@ def seconds(value: float | None) -> str:
     if value is None:
         return ""
     if value < 0.00005:
-        return "0 s"
+        return "under 0.1 ms" if value else "0 s"
     for limit, divisor, unit in ((0.0995, 0.001, "ms"), (99.5, 1, "s"), (5970, 60, "min")):
         if value < limit:
             return f"{value / divisor:.3g} {unit}"

@@ -44,11 +44,11 @@ def estimate_sample(sample: Sample) -> Estimate:
     not differ at all, the effective number of rows is the number of units.
     """
     value, units = sample.value, sample.units
-    if units < 2:
-        return Estimate(value, 0.0, 1.0, units)
     if sample.right_wrong:
         low, high = wilson(sample.sums[:, 0].sum(), units)
         return Estimate(value, low, high, units)
+    if units < 2:
+        return Estimate(value, 0.0, 1.0, units)
     error = standard_error(sample)
     spread = value * (1 - value)
     effective = spread / error**2 if error > 0 and spread > 0 else units

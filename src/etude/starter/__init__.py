@@ -1,0 +1,60 @@
+"""The first task file, guessed from a file of examples.
+
+Every guess says what it was guessed from, in the file itself and to the caller. The contract is one
+that the rows themselves keep; where up to 5% do not, the guess says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.errors import Fault, InputError, shown
+from etude.files import write_text
+from etude.formats import peek_rows, read_rows
+from etude.starter.columns import guess_roles
+from etude.starter.draft import Draft, infer_fields, infer_schema
+from etude.starter.page import guesses, page
+from etude.task import RowSource
+
+__all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]
+
+MOST_ROWS = 100_000
+"""Rows looked at to guess columns."""
+
+
+@dataclass(frozen=True)
+class StarterResult:
+    """A task file that was written."""
+
+    task_file: Path
+    text: str
+    guesses: tuple[str, ...]
+    """What was guessed and from what, a sentence each."""
+
+
+def start(path: Path, target: Path | None = None) -> StarterResult:
+    """Writes a task file for the rows in `path`: to `target`, else task.yaml beside them.
+
+    Raises InputError when the target is there already, when the rows cannot be read (every fault
+    of the file) and when it stays unknown which columns are the input and the output.
+    """
+    target = target or path.with_name("task.yaml")
+    _refuse_to_overwrite(target)
+    cells = peek_rows(path, MOST_ROWS)
+    if not cells:
+        read_rows(RowSource(path))
+    columns, reasons = guess_roles(path, cells)
+    draft = Draft(read_rows(columns), target, reasons)
+    text = page(draft)
+    write_text(target, text)
+    return StarterResult(target, text, tuple(guesses(draft)))
+
+
+def _refuse_to_overwrite(target: Path) -> None:
+    if target.exists():
+        remedy = "delete it, write elsewhere with --output FILE, or go on with etude compare"
+        raise InputError([Fault(str(target), "the task file is there already", "", remedy)])
+    if not target.parent.is_dir():
+        remedy = "make the folder first, or name another"
+        raise InputError([Fault(str(target), "no such folder", shown(str(target.parent)), remedy)])

@@ -1,0 +1,181 @@
+"""What a right answer is: kind, labels, fields and schema, from the outputs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from etude.contract import Contract
+from etude.files import parse_json
+from etude.formats import Rows
+from etude.task import RowSource
+from etude.text import normalise
+from etude.types import Example, Kind
+
+SHARED = 0.95
+"""Share of the outputs that must have a form for it to be proposed."""
+_FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Everything that is guessed from the rows, each guess with its reason."""
+
+    rows: Rows
+    target: Path
+    reasons: Mapping[str, str]
+
+    @property
+    def columns(self) -> RowSource:
+        """The columns as they were read."""
+        return self.rows.source
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The rows."""
+        return self.rows.examples
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """The rows' answers."""
+        return [example.output for example in self.examples]
+
+    @cached_property
+    def kind(self) -> tuple[Kind, str]:
+        """The kind of task, and what it was guessed from."""
+        return _guess_kind(self.examples)
+
+    @cached_property
+    def contract(self) -> tuple[Contract, str]:
+        """The contract, and what it was guessed from."""
+        return _guess_contract(self.kind[0], self.outputs)
+
+    @cached_property
+    def broken(self) -> list[str]:
+        """`file:line` of the rows whose own output breaks the contract."""
+        return [row.where for row in self.examples if self.contract[0].check(row.output)]
+
+    @cached_property
+    def system(self) -> bool:
+        """Whether the rows bring system messages of their own."""
+        return any(self.rows.systems)
+
+
+def _guess_kind(examples: Sequence[Example]) -> tuple[Kind, str]:
+    outputs = [example.output for example in examples]
+    labels, n = set(outputs), len(outputs)
+    structured = sum(isinstance(json_value(output), dict | list) for output in outputs)
+    if structured >= SHARED * n:
+        return "extract", f"{structured} of {n} outputs, which are JSON"
+    if 2 <= len(labels) <= n / 4 and all(len(label.split()) <= 8 and len(label) <= 80 for label in labels):
+        return "classify", f"{len(labels)} short outputs that repeat over {n} rows"
+    contained, alike = _overlap(examples)
+    if contained >= 0.6 and alike >= 0.4:
+        return "rewrite", f"the words of the outputs, of which {contained:.0%} stand in their input (median)"
+    return (
+        "answer",
+        f"outputs that are no labels, no JSON and no edited inputs ({contained:.0%} shared words)",
+    )
+
+
+def _overlap(examples: Sequence[Example]) -> tuple[float, float]:
+    """Medians over the rows: share of the output's words found in the input, and Jaccard of both."""
+    contained, alike = [0.0], [0.0]
+    for example in examples:
+        one, other = set(normalise(example.text).split()), set(normalise(example.output).split())
+        if one and other:
+            contained.append(len(one & other) / len(other))
+            alike.append(len(one & other) / len(one | other))
+    return median(contained), median(alike)
+
+
+def _guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
+    """A contract that the outputs keep, and what it was guessed from."""
+    if kind == "classify":
+        labels = tuple(sorted(set(outputs)))
+        return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
+    if kind == "extract":
+        values = [value for value in map(json_value, outputs) if value is not None]
+        return Contract(json_schema=infer_schema(values)), f"json_schema, from {len(values)} outputs"
+    words, why = _guess_length(outputs)
+    fields = infer_fields(outputs)
+    if not fields:
+        return Contract(max_words=words), why
+    return Contract(fields=fields, max_words=words), f"fields {listed(fields)}, from the lines; {why}"
+
+
+def _guess_length(outputs: Sequence[str]) -> tuple[int, str]:
+    lengths = sorted(len(output.split()) for output in outputs)
+    usual, longest = lengths[math.ceil(0.99 * len(lengths)) - 1], lengths[-1]
+    words = max(math.ceil(1.2 * usual), longest)
+    return words, f"max_words {words}, from the outputs: 99% have up to {usual} words, the longest {longest}"
+
+
+def json_value(text: str) -> Any:
+    """The JSON value of a text; None when it is none."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return None
+
+
+def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
+    """A JSON schema that all values keep: types, the keys of objects, those in every object required.
+
+    Other keys are not forbidden. Values of objects and lists are described in turn.
+    """
+    kinds = sorted({_json_type(value) for value in values})
+    if {"integer", "number"} <= set(kinds):
+        kinds.remove("integer")
+    schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds} if kinds else {}
+    if "object" in kinds:
+        schema |= _object_schema([value for value in values if isinstance(value, dict)])
+    items = [item for value in values if isinstance(value, list) for item in value]
+    return schema | {"items": infer_schema(items)} if items else schema
+
+
+def _object_schema(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    keys = list(dict.fromkeys(key for value in values for key in value))
+    required = [key for key in keys if all(key in value for value in values)]
+    properties = {key: infer_schema([value[key] for value in values if key in value]) for key in keys}
+    return {"properties": properties} | ({"required": required} if required else {})
+
+
+def _json_type(value: Any) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
+    """Names of the lines `Name: text` that 95% of the outputs consist of; none when they do not.
+
+    Of the outputs that have such lines at all: a name in fewer than 98% ends in "?", one in 5% or
+    fewer is no field.
+    """
+    found = [list(dict.fromkeys(_FIELD_LINE.findall(output))) for output in outputs]
+    found = [names for names in found if names]
+    counts = Counter(name for names in found for name in names)
+    places: dict[str, list[int]] = {name: [] for name in counts}
+    for names in found:
+        for place, name in enumerate(names):
+            places[name].append(place)
+    usual = [name for name, count in counts.items() if count > 0.05 * len(found)]
+    usual.sort(key=lambda name: sum(places[name]) / counts[name])
+    fields = tuple(name if counts[name] >= 0.98 * len(found) else f"{name}?" for name in usual)
+    if all(name.endswith("?") for name in fields):
+        return ()
+    contract = Contract(fields=fields)
+    kept = sum(not contract.check(output) for output in outputs)
+    return fields if kept >= SHARED * len(outputs) else ()
+
+
+def listed(names: str | Iterable[str]) -> str:
+    """Names with commas between them."""
+    return names if isinstance(names, str) else ", ".join(names)
