@@ -24,7 +24,7 @@ docs: $(STAMP)  ## write the generated parts of the documentation
 real: $(STAMP)  ## the tests and the end-to-end run that need the packaged model and minutes
 	$(BIN)/python -m pytest --real -m real
 
-bench: $(STAMP)  ## banking77 and speed figures (needs real data: see bench/README.md)
+bench: $(STAMP)  ## banking77 and speed figures (needs real data: see the docstrings in bench/)
 	$(BIN)/python bench/banking77.py
 	$(BIN)/python bench/train_speed.py
 

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -433,6 +435,23 @@ def test_a_file_is_unpacked_once_and_again_when_the_copy_is_damaged(tmp_path: Pa
     os.utime(gguf, ns=(1, 1))
     assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") != first
     assert not list((tmp_path / "cache").glob(".making-*"))
+
+
+def test_two_at_once_unpack_to_one_whole_folder(tmp_path: Path) -> None:
+    gguf = tmp_path / "m.gguf"
+    gguf.write_bytes(b"weights")
+    together = Barrier(2, timeout=10)
+
+    def unpack(source: Path, folder: Path) -> None:
+        together.wait()
+        (folder / "model.safetensors").write_bytes(source.read_bytes())
+
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(weights.unpacked, gguf, "float32", unpack, tmp_path / "cache") for _ in range(2)]
+    first, second = (future.result() for future in made)
+    assert first == second
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.name]
+    assert (first / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_a_failed_unpacking_leaves_nothing(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_too_few_rows_are_refused_with_the_numbers(n: int) -> None:
 def test_a_hundred_rows_can_be_split_and_are_few() -> None:
     result = split(dataset(rows(0, 100)), "answer", 0)
     assert (len(result.test), len(result.dev), len(result.train)) == (50, 30, 20)
-    assert any("collect about 800" in note for note in result.notes)
+    assert any("too few for a verdict on tuning" in note for note in result.notes)
 
 
 def test_the_note_on_few_rows_ends_at_150() -> None:

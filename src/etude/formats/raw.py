@@ -146,9 +146,10 @@ def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
 
 def _quoting(reading: Reading, delimiter: str) -> Literal[0, 3]:
     """Whether quotes around values are marks. In TSV they often are not, and reading them as marks
-    would join rows: there they are marks only if the whole file reads cleanly that way.
+    would join rows: there they are marks if all names of the first line are quoted, or if the whole
+    file reads cleanly that way.
     """
-    if reading.file.suffix.lower() != ".tsv":
+    if reading.file.suffix.lower() != ".tsv" or _is_quoted_whole(next(Reading(reading.file).lines(), "")):
         return csv.QUOTE_MINIMAL
     try:
         records = list(csv.reader(Reading(reading.file).lines(), delimiter=delimiter, strict=True))
@@ -159,6 +160,11 @@ def _quoting(reading: Reading, delimiter: str) -> Literal[0, 3]:
         return csv.QUOTE_MINIMAL
     reading.notes.append(f"{reading.file.name}: quotes are read as they stand, they do not enclose values")
     return csv.QUOTE_NONE
+
+
+def _is_quoted_whole(line: str) -> bool:
+    cells = line.strip().split("\t")
+    return all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
 
 
 def _table_name(reading: Reading) -> str:

@@ -2,7 +2,13 @@
 
 The probability of a choice is the product, along its tokens, of the model's probability of the token
 among those that still lead to a choice. These sum to one over the choices. Where one token only is
-possible its probability is one, so that a model computes just the tokens that lead to a fork.
+possible its probability is one, so that a model computes just the tokens that lead to a fork: 47 of
+the 558 tokens of banking77's 77 labels, in one forward for all choices.
+
+Chosen by measuring (SmolLM2-135M-Instruct untuned, banking77, one example of each label in the prompt,
+80 test rows): 34% right and a log loss of 4.0, where the probability of every whole label gave 24% and
+6.4 at eight times the tokens (382), and following the likeliest branch, one forward a token, 33%. With
+the labels only listed (120 rows) all are near chance: 6%, 11% and 6%, log losses 5.9 and 6.5.
 """
 
 from __future__ import annotations
