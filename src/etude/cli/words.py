@@ -31,6 +31,8 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     console.print(ladder_table(verdict))
     console.print()
     console.print(Text(verdict["sentence"], "bold"))
+    if verdict["target"]:
+        console.print(Text(verdict["target"]["text"]))
     for line in [*verdict["caveats"], *(advice["text"] for advice in verdict["advice"])]:
         console.print(Text(f"- {line}"))
     console.print()
