@@ -23,12 +23,14 @@ from etude.render import render_training
 from etude.train import TokenRow, TrainConfig, estimate_speed, train
 from etude.types import Message, ModelRef
 
+LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("files", nargs="*", type=Path, default=[LUMA])
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--rank", type=int, default=16)

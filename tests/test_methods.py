@@ -48,6 +48,14 @@ def test_few_shot_tries_one_and_two_of_each_label(tmp_path: Path) -> None:
     assert max(sizes(task, {str(n): [example(str(n), str(n))] * 5 for n in range(200)})) <= MOST
 
 
+def test_without_labels_a_classifier_answers_with_those_of_the_training_rows(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
+    start = blank(task, data, Models())
+    assert start.choices == tuple(sorted({row.output for row in data}))
+    answers = start.answer([row.input for row in data], Models())
+    assert all(answer.form and answer.confidence for answer in answers)
+
+
 def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -> None:
     file = write_task(tmp_path, "answer", model="fake:context=90", more="max_tokens: 10\n")
     task, data = load_dataset(load_task(file))

@@ -57,7 +57,8 @@ def write_lines(file: Path, lines: Iterable[Mapping[str, object]]) -> None:
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:
-    """Adds one JSON line."""
+    """Adds one JSON line, after taking away one that a kill has cut."""
+    drop_cut_line(file)
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(line, ensure_ascii=False) + "\n")
 

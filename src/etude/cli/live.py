@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from etude.compare.events import Answered, Began, Ended, Event, Said, Trained
 from etude.compare.session import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
+from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
 
@@ -28,6 +30,9 @@ INTERRUPTED = 130
 
 def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate: bool = False) -> int:
     """Runs a comparison with the board on screen; returns the exit code: with `gate`, 1 for a missed target."""
+    if gate and load_task(task).target is None:
+        fault = Fault("--gate", "the task names no target", "", "add target: to the task file, such as 0.9")
+        raise InputError([fault])
     console = screen()
     board = Board(console)
     try:
@@ -79,6 +84,7 @@ class Line:
     seconds: float = 0.0
     sample: Scored | None = None
     doing: str = ""
+    done: int = 0
 
 
 @dataclass
@@ -109,7 +115,7 @@ class Board:
                 self.began = time.monotonic()
                 self.line(method).doing = f"{side} ..."
             case Answered(method, rows, done, total):
-                self._answered(self.line(method), rows[-1], done, total)
+                self._answered(self.line(method), rows, done, total)
             case Trained(method, step, steps, loss, speed, left):
                 words = f"step {step}/{steps}, loss {loss:.3f}, {speed:,.0f} tokens/s"
                 self.line(method).doing = f"{words}, {seconds_in_words(left)} left"
@@ -146,14 +152,18 @@ class Board:
                 answers.append(Text.assemble((f"  {name}: ", "bold"), (one_line(line.sample), "dim")))
         return Group(table, *([Text("an answer of each:")] if answers else []), *answers)
 
-    def _answered(self, line: Line, row: Scored, done: int, total: int) -> None:
-        line.sample = row
+    def _answered(self, line: Line, rows: Sequence[Scored], done: int, total: int) -> None:
+        line.sample = rows[-1] if rows else line.sample
+        if done <= line.done:  # another candidate has begun
+            self.began = time.monotonic()
+        line.done = done
         left = (time.monotonic() - self.began) / done * (total - done)
         line.doing = f"{done}/{total} rows, {seconds_in_words(left)} left" if done < total else "scoring"
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
-        line.form, line.check, line.sample, line.doing = event.form, event.check, event.sample, ""
+        line.form, line.check, line.doing, line.done = event.form, event.check, "", 0
+        line.sample = event.sample or line.sample
         line.seconds += event.seconds
         if event.side == "dev":
             line.dev = event.estimate

@@ -30,6 +30,7 @@ class Answered:
 
     method: str
     rows: Sequence[Scored]
+    """Empty for rows of the test, which nobody should read."""
     done: int
     total: int
 
@@ -48,7 +49,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Ended:
-    """A method has its result on one side; `sample` is one of the answers behind it."""
+    """A method has its result on one side; `sample` is one of the answers behind it,
+    on dev only."""
 
     method: str
     side: Side

@@ -48,15 +48,25 @@ def with_budget(task: Task, budget: float | None) -> Task:
 
 def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str, str]:
     """Hashes of all that a comparison depends on; equal ones share a run."""
-    files = [task.file, *([task.check.file] if task.check else [])]
-    digest = hashlib.sha256(f"{__version__} {task.budget_seconds}".encode())
-    for file in files:
+    digest = hashlib.sha256(
+        f"{__version__} {task.budget_seconds}\n{task.instructions}\n{task.contract}".encode()
+    )
+    for file in [task.file, *_beside(task)]:
+        digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return {
         "task": digest.hexdigest(),
         "examples": dataset.fingerprint,
         "test": test.fingerprint if test else "",
     }
+
+
+def _beside(task: Task) -> list[Path]:
+    """Files that the check function may read: Python files beside it, and the documents."""
+    found = list(task.check.file.parent.glob("*.py")) if task.check else []
+    if task.documents:
+        found += task.documents.rglob("*") if task.documents.is_dir() else [task.documents]
+    return sorted(path for path in found if path.is_file())
 
 
 def begin(run: Run, task: Task) -> None:

@@ -69,6 +69,8 @@ def compare(
         if not run.complete:
             begin(run, task)
             _told_on_stop(run, lambda: _climb(run, task, dataset, test, on_event, confirm))
+        elif not (run.folder / "report.html").exists():
+            write_report(run.folder)
     return Comparison(run)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from etude.assistant import Assistant
+from etude.contract import Contract
 from etude.dataset import Dataset
 from etude.methods.workshop import Candidate, Workshop, named
 from etude.task import Task
@@ -52,7 +53,8 @@ class ClearPrompt:
     def candidates(self, task: Task, start: Assistant) -> list[Candidate]:
         """Every wording once, from the simplest to the most complex; equal ones are dropped."""
         found = [Candidate("as given", start)]
-        found += [Candidate(name, replace(start, instructions=text)) for name, text in wordings(task)]
+        reworded = wordings(task.instructions.strip(), start.contract)
+        found += [Candidate(name, replace(start, instructions=text)) for name, text in reworded]
         fullest = found[-1]
         if fullest.assistant.instructions:
             moved = replace(fullest.assistant, place="user")
@@ -65,11 +67,11 @@ class ClearPrompt:
         return list(unique.values())
 
 
-def wordings(task: Task) -> list[tuple[str, str]]:
-    """Named rewordings of the task's instructions that state what the contract asks for."""
-    if task.contract is None:
+def wordings(given: str, contract: Contract | None) -> list[tuple[str, str]]:
+    """Named rewordings of the instructions `given` that state what the contract asks for."""
+    if contract is None:
         return []
-    given, rules, skeleton = task.instructions.strip(), task.contract.in_words(), task.contract.skeleton()
+    rules, skeleton = contract.in_words(), contract.skeleton()
     found = []
     if rules:
         found.append(("+ contract in words", _joined(given, rules)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from etude.assistant import Assistant
+from etude.contract import Contract
 from etude.dataset import Dataset
 from etude.evaluate import AnswerLog, OnBatch, Scored, evaluate, sample_of
 from etude.metrics import Metric
@@ -135,15 +136,24 @@ def blank(task: Task, train: Dataset, models: Models) -> Assistant:
     Labels and the longest answer are taken from the training rows when the task does not set them.
     """
     model = ModelRef(task.prompt_model or task.model)
+    contract = contract_of(task, train)
     return Assistant(
         method="prompt",
         kind=task.kind,
         model=model,
         instructions=task.instructions.strip(),
-        choices=task.contract.labels if task.kind == "classify" and task.contract else (),
-        contract=task.contract,
+        choices=contract.labels if task.kind == "classify" and contract else (),
+        contract=contract,
         max_tokens=task.max_tokens or longest_answer(train, models, model),
     )
+
+
+def contract_of(task: Task, train: Dataset) -> Contract | None:
+    """The task's contract; for classify without labels, with those of the training rows."""
+    if task.kind != "classify" or (task.contract and task.contract.labels):
+        return task.contract
+    labels = tuple(sorted({example.output for example in train}))
+    return replace(task.contract or Contract(), labels=labels)
 
 
 def longest_answer(train: Dataset, models: Models, model: ModelRef) -> int:

@@ -114,9 +114,10 @@ def _p(value: float) -> str:
 def _reading(difference: Estimate, gains: bool) -> str:
     if gains:
         return "The whole interval lies above zero: fine-tuning gains."
-    if difference.high < 0:
-        return "The whole interval lies below zero: fine-tuning loses."
-    return "The interval holds zero: this test shows no gain from fine-tuning."
+    if difference.low <= 0 <= difference.high:
+        return "The interval holds zero: this test shows no gain from fine-tuning."
+    side = "above" if difference.low > 0 else "below"
+    return f"The whole interval lies {side} zero; the verdict says what that is worth."
 
 
 def role(report: Report, rung: Rung) -> str:

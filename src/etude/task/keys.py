@@ -177,7 +177,7 @@ _TRAIN: Mapping[str, Reader] = {
     "alpha": number(0, above=True),
     "learning_rate": number(0, 1, above=True),
     "epochs": number(1, 1000, whole=True),
-    "batch_tokens": number(1, whole=True),
+    "rows_per_step": number(1, whole=True),
     "dropout": number(0, 0.9),
     "max_rows": number(1, whole=True),
 }
