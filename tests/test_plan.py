@@ -22,7 +22,7 @@ from etude.compare.plan import (
 WORK = Workload(
     {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400
 )
-RATES = Rates(answer=0.3, train_row=0.25, epochs=3)
+RATES = Rates(answer=0.3, train_row=0.25, epochs=lambda rows: 3)
 BUDGETS = st.floats(1, 100_000)
 
 

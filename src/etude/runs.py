@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -102,7 +103,8 @@ class Run:
 def run_for(root: Path, name: str, fingerprints: Mapping[str, str]) -> Run:
     """The run of these inputs: its folder's name ends in a hash of all of them."""
     digest = hashlib.sha256(json.dumps(dict(fingerprints), sort_keys=True).encode()).hexdigest()
-    return Run(root / f"{name}-{digest[:8]}")
+    plain = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "task"
+    return Run(root / f"{plain}-{digest[:8]}")
 
 
 def find_runs(root: Path) -> list[Run]:

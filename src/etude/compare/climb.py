@@ -60,6 +60,7 @@ class Climb:
             log = AnswerLog(self._work(name) / "test.jsonl")
             on_batch = partial(self._counted, name)
             results[name] = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
+            self._release(assistant)
             self._write_predictions(name, "test", results[name])
             self._tell_end(name, "test", results[name], time.perf_counter() - started)
         return results
@@ -96,15 +97,19 @@ class Climb:
             on_batch=partial(self._answered, method.name),
             log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
         )
-        started = time.perf_counter()
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
-        seconds = time.perf_counter() - started
         assistant.save(folder / "assistant")
+        self._release(assistant)
         self._write_predictions(method.name, "dev", workshop.on_dev)
-        self._write_record(method, assistant, workshop, seconds)
-        self._tell_end(method.name, "dev", workshop.on_dev, seconds)
+        self._write_record(method, assistant, workshop)
+        self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
 
-    def _write_record(self, method: Method, assistant: Assistant, workshop: Workshop, seconds: float) -> None:
+    def _release(self, assistant: Assistant) -> None:
+        """Gives back the memory of adapted weights; the base stays loaded."""
+        if assistant.model.adapter is not None:
+            self.models.evict(assistant.model)
+
+    def _write_record(self, method: Method, assistant: Assistant, workshop: Workshop) -> None:
         """method.json: written last, it marks the method as fitted."""
         example = self.split.dev[0]
         model = self.models.get(load(self.run.method(method.name) / "assistant").model)
@@ -112,7 +117,7 @@ class Climb:
             "name": method.name,
             "tuned": method.tuned,
             "model": assistant.model.name,
-            "fit_seconds": seconds,
+            "fit_seconds": workshop.seconds,
             "candidates": [asdict(tried) for tried in workshop.tried],
             "notes": workshop.notes,
             "params": workshop.params,

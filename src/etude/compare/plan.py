@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,8 @@ class Rates:
     """Seconds for one row answered by the untuned model under the task's own prompt."""
     train_row: float = 0.0
     """Seconds to train on one row once."""
-    epochs: int = 0
+    epochs: Callable[[int], int] = lambda rows: 0
+    """Epochs that training on so many rows would take."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _priced(work: Workload, rates: Rates, effort: Effort, test_rows: int | None)
         if method in work.tuned:
             rows = effort.train_rows or work.train
             # the loss on dev after each epoch costs a forward pass, a third of a training step
-            seconds[method] += rates.train_row * rates.epochs * (rows + dev / 3)
+            seconds[method] += rates.train_row * rates.epochs(rows) * (rows + dev / 3)
     limits = {"train_rows": effort.train_rows or work.train, "dev_rows": dev, "test_rows": test}
     return Plan(effort, test_rows, seconds, limits=limits)
 

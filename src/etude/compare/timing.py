@@ -31,9 +31,8 @@ def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains
 
     model = models.local(bare(task, start).model)
     rows = [token_row(model, bare(task, start), example) for example in _spread(train, TIMED_ROWS)]
-    config = config_for(task, model, rows, len(train))
-    seconds = estimate_speed(model.module, rows, config)
-    return Rates(answer, seconds / len(rows), config.epochs)
+    seconds = estimate_speed(model.module, rows, config_for(task, model, rows, len(train)))
+    return Rates(answer, seconds / len(rows), lambda num: config_for(task, model, rows, num).epochs)
 
 
 def _answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -36,6 +37,7 @@ class Baseline:
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:
         """Fits, chooses, and fits the choice again on all rows."""
+        started = time.perf_counter()
         fitted = predictors(task, train, dev)
         candidates = [
             Candidate(name, self._assistant(start, name, predictor, workshop))
@@ -45,6 +47,7 @@ class Baseline:
         both = replace(train, examples=(*train.examples, *dev.examples))
         final = refitted(fitted[chosen.name], task, both)
         workshop.params["form"] = chosen.name
+        workshop.seconds = time.perf_counter() - started
         return self._assistant(start, f"{chosen.name} on train and dev", final, workshop)
 
     def _assistant(self, start: Assistant, name: str, predictor: Predictor, workshop: Workshop) -> Assistant:

@@ -54,6 +54,7 @@ class FineTune:
             shutil.rmtree(workshop.folder / "checkpoint", ignore_errors=True)
         facts = read_json(done)
         workshop.params.update(facts["params"])
+        workshop.seconds += facts["params"].get("seconds", 0.0)
         workshop.notes.extend(facts["notes"])
         tuned = replace(student, model=replace(student.model, adapter=adapter))
         return workshop.choose([Candidate("best epoch", tuned)], dev).assistant

@@ -70,6 +70,8 @@ class Workshop:
     tried: list[Tried] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    """What fitting has taken, counted from what is on disk, so that a kill and a new start add nothing."""
     on_dev: list[Scored] = field(default_factory=list)
     """Dev rows as answered by the candidate that was chosen last."""
 
@@ -101,7 +103,9 @@ class Workshop:
     def evaluate(self, assistant: Assistant, rows: Dataset) -> list[Scored]:
         """Answers and scores `rows`, resumable through a log in the folder."""
         log = AnswerLog(self.folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
-        return evaluate(assistant, self.models, rows, self.metric, log, self.on_batch)
+        scored = evaluate(assistant, self.models, rows, self.metric, log, self.on_batch)
+        self.seconds += sum(row.answer.seconds for row in scored)
+        return scored
 
 
 class Method(Protocol):
