@@ -52,7 +52,8 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether the verdict has been reached."""
-        return (self.folder / "run.json").exists() and self.info.get("status") == "complete"
+        written = all((self.folder / name).exists() for name in ("run.json", "split.json", "verdict.json"))
+        return written and self.info["status"] == "complete"
 
     @property
     def verdict(self) -> Json | None:

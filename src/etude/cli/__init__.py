@@ -128,6 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EtudeError as error:
         typer.echo(_told(error), err=True)
         return error.exit_code
+    except OSError as error:  # a full or read-only disk, a closed pipe: nothing of ours to report
+        where = f" ({error.filename})" if error.filename else ""
+        typer.echo(
+            f"etude: {error.strerror or error}{where}. Make room or rights, and run it again.", err=True
+        )
+        return 2
     return 0
 
 
