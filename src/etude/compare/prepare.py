@@ -178,6 +178,8 @@ def plan_lines(plan: Plan, budget: float | None) -> Iterator[str]:
     if plan.shrunk:
         limit = f" of {in_words(budget)}" if budget else ""
         yield f"To fit the budget{limit}: {'; '.join(plan.shrunk)}."
+    if budget is not None and plan.total > budget:
+        yield "Even cut as far as it goes it takes longer than the budget."
 
 
 def check_lengths(start: Assistant, model: Model, parts: tuple[Dataset, ...]) -> None:

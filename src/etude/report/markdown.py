@@ -43,15 +43,15 @@ def render_markdown(report: Report) -> str:
 
 def escaped(text: object) -> str:
     """A text of the user's as Markdown that shows it as it is, on one line, inside a table too."""
-    shown = re.sub(r"([\\`*_\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", str(text))
-    shown = re.sub(r"^(\s*)([#+=-]|\d+(?=[.)]))", _not_a_mark, shown)
-    shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = re.sub(r"([\\`*_\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", shown)
+    shown = re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](\s|$)))", _not_a_mark, shown)
     return re.sub(r"\r\n|[\r\n\u2028\u2029]", "<br>", shown)
 
 
 def _not_a_mark(start: re.Match[str]) -> str:
     """The start of a text that Markdown would take for a heading or a list."""
-    space, mark = start.groups()
+    space, mark = start.group(1, 2)
     return f"{space}{mark}&#8203;" if mark.isdigit() else f"{space}\\{mark}"
 
 
