@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -159,12 +159,6 @@ def load(folder: Path) -> Assistant:
         contract=_contract(body.pop("contract")),
         **body,
     )
-
-
-def moved(assistant: Assistant, folder: Path) -> Assistant:
-    """The assistant with its adapter taken from the folder it was saved to."""
-    adapter = folder / ADAPTER
-    return replace(assistant, model=replace(assistant.model, adapter=adapter if adapter.is_dir() else None))
 
 
 def _shot(body: Mapping[str, Any]) -> Example:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from etude.assistant import Assistant, Models
 from etude.dataset import Dataset
-from etude.files import Json, drop_cut_line, read_lines
+from etude.files import Json, append_line, read_lines
 from etude.metrics import Metric, predicted_label
 from etude.stats.sample import Sample
 from etude.types import Answer, Batch, Completion, Example, Score
@@ -53,6 +51,12 @@ def unit(example: Example) -> str:
     return f"group {example.group}" if example.group is not None else f"row {example.id}"
 
 
+def outcome_of(line: Json) -> Outcome:
+    """A line of predictions.jsonl as the statistics see it: the twin of `Scored.outcome`."""
+    label = line["value"] if isinstance(line["value"], str) else line["answer"]
+    return Outcome(line["score"], line["expected"], label.strip(), line["unit"])
+
+
 def sample_of(metric: Metric, rows: Sequence[Outcome]) -> Sample:
     """The rows under the headline metric, ready for every interval and comparison."""
     return metric.sample(
@@ -77,7 +81,6 @@ class AnswerLog:
     def __post_init__(self) -> None:
         if self.file is None or not self.file.exists():
             return
-        drop_cut_line(self.file)
         for line in read_lines(self.file):
             batch = _read(line)
             self._batches[batch.number] = batch
@@ -97,11 +100,7 @@ class AnswerLog:
         self._batches[batch.number] = batch
         if self.file is None:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("ab") as out:
-            out.write(json.dumps(asdict(batch), ensure_ascii=False).encode() + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
+        append_line(self.file, asdict(batch))
 
 
 def evaluate(

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from etude.errors import RunError
 
@@ -57,15 +57,20 @@ def write_lines(file: Path, lines: Iterable[Mapping[str, object]]) -> None:
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:
-    """Adds one JSON line, after taking away one that a kill has cut."""
-    drop_cut_line(file)
-    with file.open("a", encoding="utf-8") as out:
-        out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    """Adds one JSON line, on disk before it returns, after taking away one that a kill has cut."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+b") as out:
+        _drop_cut_line(out)
+        out.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def read_lines(file: Path) -> Iterator[Json]:
     """JSON lines; a last line without its line break was cut by a kill and is left out."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    whole = file.read_bytes()
+    kept = whole[: whole.rfind(b"\n") + 1].decode("utf-8")
+    for number, line in enumerate(kept.split("\n")[:-1], start=1):
         try:
             yield json.loads(line)
         except ValueError as error:
@@ -74,14 +79,14 @@ def read_lines(file: Path) -> Iterator[Json]:
             ) from error
 
 
-def drop_cut_line(file: Path) -> None:
-    """Takes away a last line without its line break, which a kill has cut, so that lines can be added."""
-    if not file.exists():
+def _drop_cut_line(file: BinaryIO) -> None:
+    """Takes away a last line without its line break; a whole file costs one byte read."""
+    if not file.seek(0, os.SEEK_END):
         return
-    whole = file.read_bytes()
-    kept = whole.rfind(b"\n") + 1
-    if kept != len(whole):
-        os.truncate(file, kept)
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _no_constant(name: str) -> None:

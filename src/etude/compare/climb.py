@@ -16,8 +16,8 @@ from typing import Any
 from etude.assistant import Assistant, load
 from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
 from etude.compare.plan import Plan
-from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, sample_of, unit
-from etude.files import append_line, drop_cut_line, read_json, read_lines, write_json, write_lines
+from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
+from etude.files import append_line, read_json, read_lines, write_json, write_lines
 from etude.methods import ladder
 from etude.methods.workshop import Method, Workshop, sampled
 from etude.metrics import Metric
@@ -75,7 +75,7 @@ class Climb:
 
     def outcomes(self, name: str, side: Side) -> list[Outcome]:
         """One method's rows of one side as the statistics see them, from predictions.jsonl."""
-        return [outcome(line) for line in self.run.predictions(name) if line["side"] == side]
+        return [outcome_of(line) for line in self.run.predictions(name) if line["side"] == side]
 
     def _fit_once(self, method: Method, start: Assistant) -> Assistant:
         """Fits a method, or loads it where this run has fitted it before."""
@@ -165,7 +165,6 @@ class TrainingLog:
 
     def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
         self.method, self.file, self.on_event = method, file, on_event
-        drop_cut_line(file)
         self.seen = {_key(line) for line in read_lines(file)} if file.exists() else set()
 
     def __call__(self, line: Mapping[str, Any]) -> None:
@@ -177,7 +176,6 @@ class TrainingLog:
         if _key(line) in self.seen:
             return
         self.seen.add(_key(line))
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         append_line(self.file, line)
 
     def _show(self, line: Mapping[str, Any]) -> None:
@@ -213,12 +211,6 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
         "seconds": answer.seconds,
         "batch": row.batch,
     }
-
-
-def outcome(line: Mapping[str, Any]) -> Outcome:
-    """A line of predictions.jsonl as the statistics see it."""
-    label = line["value"] if isinstance(line["value"], str) else line["answer"]
-    return Outcome(line["score"], line["expected"], label.strip(), line["unit"])
 
 
 def fitted_before(run: Run) -> dict[str, Assistant]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from etude.evaluate import outcome_of
 from etude.files import Json, read_json, read_lines
 from etude.runs import Run
 from etude.stats import estimate_sample, label_sample, score_sample
@@ -330,16 +331,12 @@ def _dev_estimate(lines: Sequence[Json], by_label: bool) -> Estimate | None:
         return None
     units = [line["unit"] for line in lines]
     if by_label:
-        sample = label_sample([line["expected"] for line in lines], [_label(line) for line in lines], units)
+        sample = label_sample(
+            [line["expected"] for line in lines], [outcome_of(line).predicted for line in lines], units
+        )
     else:
         sample = score_sample([line["score"] for line in lines], units)
     return estimate_sample(sample)
-
-
-def _label(line: Json) -> str:
-    """The label an answer gives; one that holds none stands as its whole text."""
-    value = line.get("value")
-    return (value if isinstance(value, str) else str(line["answer"])).strip()
 
 
 def _cost(raw: Mapping[str, Any]) -> Cost:
