@@ -20,6 +20,7 @@ from etude.splits import Split, split
 from etude.task import load_task
 from etude.types import Message
 from small_task import KINDS, write_task
+from tiny import tiny_folder
 
 WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
 
@@ -64,4 +65,20 @@ def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
     before = fitted_bytes(parts, task_file, tmp_path_factory.mktemp("run"))
     after = fitted_bytes(other, task_file, tmp_path_factory.mktemp("run"))
     assert {name.split("/")[1] for name in before} == set(task.methods)
+    assert before == after
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_random_text_in_the_test_leaves_weights_trained_on_real_layers_as_they_were(
+    kind: str, tmp_path: Path
+) -> None:
+    model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
+    more = "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\n"
+    task_file = write_task(tmp_path / "task", kind, str(model), 130, more)
+    task, dataset = load_dataset(load_task(task_file))
+    parts = split(dataset, task.kind, task.seed)
+    other = replace(parts, test=filled(parts.test, ["Anything", "else 🙂", "\n\tat all"]))
+    before = fitted_bytes(parts, task_file, tmp_path / "run")
+    after = fitted_bytes(other, task_file, tmp_path / "other")
+    assert any(name.endswith(".safetensors") for name in before)
     assert before == after
