@@ -50,7 +50,7 @@ def read(file: Path, tokenizer: Any, number: int) -> list[TokenRow]:
     for line in file.read_text(encoding="utf-8").splitlines()[:number]:
         pair = json.loads(line)
         chat = (Message("user", pair["input"]), Message("assistant", pair["output"]))
-        ids, trained = render_training(tokenizer, chat)
+        ((ids, trained),) = render_training(tokenizer, chat)
         rows.append(TokenRow(str(len(rows)), tuple(ids), tuple(trained)))
     return rows
 

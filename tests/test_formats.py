@@ -144,12 +144,31 @@ def test_every_shape_is_understood(tmp_path: Path, row: dict[str, Any], text: st
 
 def test_a_chat_keeps_its_turns_and_gives_its_system_message_apart(tmp_path: Path) -> None:
     turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
-    row = {"messages": [{"role": role, "content": content, "weight": 1} for role, content in turns]}
+    row = {"messages": [{"role": role, "content": content, "name": "x"} for role, content in turns]}
     rows = read(tmp_path, "chat.jsonl", json.dumps(row))
     assert rows.systems == ("s",)
     assert rows.examples[0].input == (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
     assert rows.examples[0].output == "d"
-    assert any("keys besides role and content" in note for note in rows.notes)
+    assert any("keys besides role, content and weight" in note for note in rows.notes)
+
+
+def test_a_turn_of_weight_0_is_kept_and_not_learned_there_and_back(tmp_path: Path) -> None:
+    turns = [("user", "a", 1), ("assistant", " b ", 0), ("user", "c", 1), ("assistant", "d", 1)]
+    row = {"messages": [{"role": role, "content": said, "weight": weight} for role, said, weight in turns]}
+    rows = read(tmp_path, "chat.jsonl", json.dumps(row))
+    asked = (Message("user", "a"), Message("assistant", "b", trained=False), Message("user", "c"))
+    assert rows.examples[0].input == asked
+    assert read_rows(write_rows(tmp_path / "back.jsonl", rows.examples)).examples[0].input == asked
+
+
+@pytest.mark.parametrize(("at", "weight"), [(1, 2), (1, "0"), (1, True), (3, 0)])
+def test_a_weight_that_says_nothing_is_a_fault(tmp_path: Path, at: int, weight: object) -> None:
+    turns: list[dict[str, object]] = [
+        {"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")
+    ]
+    turns[at]["weight"] = weight
+    with pytest.raises(InputError, match=r"chat\.jsonl:1: messages.*weight"):
+        read(tmp_path, "chat.jsonl", json.dumps({"messages": turns}))
 
 
 def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:

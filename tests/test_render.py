@@ -49,7 +49,7 @@ def both(test: Any) -> Any:
 @given(messages=conversations())
 @settings(max_examples=60, deadline=None)
 def test_what_is_trained_is_what_is_asked_and_answered(tokenizer: Any, messages: tuple[Message, ...]) -> None:
-    ids, trained = render_training(tokenizer, messages)
+    ((ids, trained),) = render_training(tokenizer, messages)
     prompt = render(tokenizer, messages[:-1])
     answer = render_answer(tokenizer, messages[-1].content)
     assert ids == prompt + answer
@@ -62,7 +62,7 @@ def test_what_is_trained_is_what_is_asked_and_answered(tokenizer: Any, messages:
 def test_every_answer_with_its_end_of_turn_is_trained_and_nothing_else(
     tokenizer: Any, messages: tuple[Message, ...]
 ) -> None:
-    ids, trained = render_training(tokenizer, messages)
+    ((ids, trained),) = render_training(tokenizer, messages)
     runs = [
         [token for token, _ in run]
         for on, run in groupby(zip(ids, trained, strict=True), lambda pair: pair[1])
@@ -127,9 +127,9 @@ def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
         (TOKENIZER, (Message("user", "q"),), r"ends with an assistant turn.*\['user'\]"),
         (TOKENIZER, (), "ends with an assistant turn"),
         (
-            tiny_tokenizer(ENDLESS),
+            tiny_tokenizer(ENDLESS, None),
             (Message("user", "q"), Message("assistant", "a")),
-            "no special token that ends",
+            "Neither the chat template nor the tokenizer has a special token that ends",
         ),
         (
             tiny_tokenizer(None, None),
@@ -142,7 +142,7 @@ def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
             "no system here.*user's text",
         ),
     ],
-    ids=["no answer", "nothing", "endless template", "no end token", "refused role"],
+    ids=["no answer", "nothing", "nothing ends an answer", "no end token", "refused role"],
 )
 def test_what_cannot_be_rendered_is_explained(
     tokenizer: Any, messages: tuple[Message, ...], words: str

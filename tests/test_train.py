@@ -649,7 +649,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     def row(number: int) -> TokenRow:
         answer = f"Order {number}: received.\nNext: we reply in {number % 5 + 1} days."
         chat = (Message("user", f"Where is order {number}?"), Message("assistant", answer))
-        ids, trained = render_training(model.tokenizer, chat)
+        ((ids, trained),) = render_training(model.tokenizer, chat)
         return TokenRow(str(number), tuple(ids), tuple(trained))
 
     rows, dev = [row(n) for n in range(100, 140)], [row(n) for n in range(500, 510)]

@@ -56,7 +56,7 @@ class Dataset:
         """SHA-256 (hex) over the rows in their order; where they were read from does not count."""
         digest = hashlib.sha256()
         for row in self.examples:
-            turns = [[turn.role, turn.content] for turn in row.input]
+            turns = [[turn.role, turn.content, *([] if turn.trained else [0])] for turn in row.input]
             parts = [row.id, turns, row.output, list(row.references), row.group, dict(row.tags)]
             digest.update(json.dumps(parts, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()

@@ -1,18 +1,22 @@
 """Messages to token ids: the only renderer, for training, evaluation, export and chat alike.
 
-A conversation is cut at its assistant turns: text up to and with the generation prompt, the answer,
-the end of turn, and so on. Every piece is encoded by itself, so the ids that a model was asked with
-are the beginning of the ids it is trained on, and answers in the middle of a conversation have the
-ids a model would have generated. The text is always the template's own; a hidden system text that a
-template inserts is kept.
+A prompt is the text that the model's template puts before an answer, including what it always puts
+between the assistant's name and the answer's first word (an empty thinking block, a channel's name).
+An answer is its text with the end of turn. A conversation is cut at its assistant turns, and every
+piece is encoded by itself, so the ids that a model was asked with are the beginning of the ids it is
+trained on, and answers in the middle of a conversation have the ids a model would have generated. A
+hidden system text that a template inserts is kept.
 
-Limit: text of a special token inside a message (`<|im_end|>`) is read as that token, as chat
-templates do everywhere.
+Limits: text of a special token inside a message (`<|im_end|>`) is read as that token, as chat
+templates do everywhere. A template that can leave out thinking is told to, and one that cannot is
+refused. Templates that print today's date get the same day always, so that a prompt is the same
+tomorrow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
@@ -21,6 +25,18 @@ from etude.errors import ModelError, shown
 from etude.types import Message
 
 Chat = Sequence[Message]
+Tokens = tuple[list[int], list[bool]]
+"""Token ids, and which of them are trained."""
+PROBE = "ANSWER"
+"""Stands where an answer would, to see what a template puts around it."""
+DAY = {"%Y": "2024", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%A": "Friday", "%y": "24"}
+"""What templates that print today's date are told: the day that Llama 3's prints when it knows none."""
+ONE_DAY = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('{code}', '{value}')" for code, value in DAY.items())
+    + " }}{% endmacro %}{{ '' }}"
+)
+"""Laid before such a template. The last part keeps the engine from taking away the template's first newline."""
 
 
 class Tokenizer(Protocol):
@@ -44,108 +60,163 @@ class Tokenizer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a template puts around an answer."""
+
+    lead: str
+    """Between the generation prompt and the answer."""
+    close: str
+    """Behind it, up to and with the first special token: the end of turn."""
+    own: bool = True
+    """Whether `close` is the template's; else the tokenizer's end of text, as the template has none."""
+
+
 def render_text(tokenizer: Tokenizer, messages: Chat) -> str:
     """The prompt as the model reads it, up to where the answer begins.
 
     Raises ModelError when the template refuses the messages.
     """
-    return _text(tokenizer, messages, prompt=True)
+    return _prompt(tokenizer, messages, frame(tokenizer))
 
 
 def render(tokenizer: Tokenizer, messages: Chat) -> list[int]:
     """Token ids of `render_text`. Raises ModelError as that does."""
-    return [token for piece, _ in _pieces(tokenizer, messages) for token in _encode(tokenizer, piece)]
+    around = frame(tokenizer)
+    pieces = _pieces(tokenizer, _prompt(tokenizer, messages, around), messages, around)
+    return [token for piece, _ in pieces for token in _encode(tokenizer, piece)]
 
 
-def render_training(tokenizer: Tokenizer, messages: Chat) -> tuple[list[int], list[bool]]:
-    """Token ids of a conversation that ends with an assistant turn, and which of them are trained.
+def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
+    """What to train on for a conversation that ends with an assistant turn, as sequences of tokens.
 
-    Trained are the tokens of every assistant turn and the end of turn behind each; the ids before the
-    last answer equal `render(tokenizer, messages[:-1])`.
+    Trained are the tokens of every assistant turn that is to be learned, and the end of turn behind
+    each; the ids before the last answer equal `render(tokenizer, messages[:-1])`. A conversation is one
+    sequence, unless the template shows earlier answers in another way than it asks for them (without
+    their thinking block, say): then there is one for each answer, as it would be asked.
 
-    Raises ModelError when the last turn is not the assistant's, or when the template changes answers
-    or earlier turns, so that what is trained would not be what is asked.
+    Raises ModelError when the last turn is not the assistant's, or when the template changes answers,
+    so that what is trained would not be what is asked.
     """
     if not messages or messages[-1].role != "assistant":
         raise ModelError(
             f"A conversation to train on ends with an assistant turn (got {_roles(messages)}). Add the answer."
         )
-    ids: list[int] = []
-    trained: list[bool] = []
-    for piece, is_answer in _pieces(tokenizer, messages, strict=True):
-        tokens = _encode(tokenizer, piece)
-        ids += tokens
-        trained += [is_answer] * len(tokens)
-    return ids, trained
+    around = frame(tokenizer)
+    turns = [at for at, message in enumerate(messages) if message.role == "assistant"]
+    for at in turns:
+        _check_unchanged(tokenizer, messages[: at + 1], around)
+    text = _prompt(tokenizer, messages[:-1], around) + messages[-1].content + around.close
+    pieces = list(_pieces(tokenizer, text, messages, around))
+    if sum(answer is not None for _, answer in pieces) == len(turns):
+        return [_marked(tokenizer, pieces)]
+    return [_alone(tokenizer, messages[: at + 1]) for at in turns if messages[at].trained]
 
 
 def render_answer(tokenizer: Tokenizer, answer: str) -> list[int]:
     """Token ids of an answer and its end of turn, as they follow `render(...)`."""
-    return _encode(tokenizer, answer) + _encode(tokenizer, ending(tokenizer))
+    return _encode(tokenizer, answer) + _encode(tokenizer, frame(tokenizer).close)
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int:
-    """The token that closes an assistant turn. Raises ModelError when the template has none."""
-    return _encode(tokenizer, ending(tokenizer))[-1]
+    """The token that closes an assistant turn. Raises ModelError when there is none."""
+    return _encode(tokenizer, frame(tokenizer).close)[-1]
 
 
-def ending(tokenizer: Tokenizer) -> str:
-    """The text a template puts behind an answer, up to and with its first special token."""
-    probe = (Message("user", "a"), Message("assistant", "b"))
-    head = _text(tokenizer, probe[:1], prompt=True) + "b"
-    whole = _text(tokenizer, probe, prompt=False)
-    if whole.startswith(head):
-        ids = _encode(tokenizer, whole[len(head) :])
-        special = set(tokenizer.all_special_ids)
-        for length, token in enumerate(ids, start=1):
-            if token in special:
-                return str(tokenizer.decode(ids[:length], skip_special_tokens=False))
-    raise ModelError(
-        f"The chat template has no special token that ends an answer (it renders {shown(whole)}). "
-        "Use the instruction-tuned version of the model, or its tokenizer."
-    )
+def frame(tokenizer: Tokenizer) -> Frame:
+    """What the template puts around an answer.
 
-
-def _pieces(tokenizer: Tokenizer, messages: Chat, strict: bool = False) -> Iterator[tuple[str, bool]]:
-    """The conversation's text in order, as (text, whether it is an answer with its end of turn).
-
-    A template that rewrites earlier turns cannot be cut: with `strict` that is a ModelError, else the
-    rest is one piece.
+    Raises ModelError when it thinks before it answers whatever it is told, when it shows no answers at
+    all, or when neither it nor the tokenizer ends them.
     """
-    closing = messages[-1].role == "assistant" if messages else False
-    whole = _text(tokenizer, messages, prompt=not closing)
+    probe = (Message("user", "question"), Message("assistant", PROBE))
+    head = _text(tokenizer, probe[:1], prompt=True)
+    whole = _text(tokenizer, probe, prompt=False)
+    lead, found, tail = whole[len(head) :].partition(PROBE)
+    if not (whole.startswith(head) and found):
+        raise ModelError(
+            f"The chat template asks with {shown(head[-60:])} and shows an answer as {shown(whole[-60:])}: it "
+            "leaves no place for an answer without thinking. Use a model that can answer at once."
+        )
+    ids = _encode(tokenizer, tail)
+    special = set(tokenizer.all_special_ids)
+    for length, token in enumerate(ids, start=1):
+        if token in special:
+            return Frame(lead, str(tokenizer.decode(ids[:length], skip_special_tokens=False)))
+    if not tokenizer.eos_token:
+        raise ModelError(
+            f"Neither the chat template nor the tokenizer has a special token that ends an answer (it renders "
+            f"{shown(whole)}). Use the instruction-tuned version of the model, or its tokenizer."
+        )
+    return Frame(lead, str(tokenizer.eos_token), own=False)
+
+
+def _pieces(
+    tokenizer: Tokenizer, text: str, messages: Chat, around: Frame
+) -> Iterator[tuple[str, Message | None]]:
+    """`text`, cut at its answers, as (piece, the turn it is the answer of).
+
+    Where the template shows an earlier turn in another way than it asks for it, the rest is one piece.
+    """
     begin = 0
-    turns = [number for number, message in enumerate(messages) if message.role == "assistant"]
-    close = ending(tokenizer) if turns else ""
-    for number in turns:
-        head = _text(tokenizer, messages[:number], prompt=True)
-        answer = messages[number].content + close
-        if not whole.startswith(head + answer):
-            if strict:
-                raise _changed(whole, head + answer)
+    for at, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        head = _prompt(tokenizer, messages[:at], around)
+        answer = message.content + around.close
+        if not text.startswith(head + answer):
             break
-        yield head[begin:], False
-        yield answer, True
+        yield text[begin : len(head)], None
+        yield answer, message
         begin = len(head) + len(answer)
-    if not closing:
-        yield whole[begin:], False
+    if begin < len(text):
+        yield text[begin:], None
 
 
-def _changed(whole: str, wanted: str) -> ModelError:
+def _marked(tokenizer: Tokenizer, pieces: Sequence[tuple[str, Message | None]]) -> Tokens:
+    ids: list[int] = []
+    trained: list[bool] = []
+    for piece, answer in pieces:
+        tokens = _encode(tokenizer, piece)
+        ids += tokens
+        trained += [answer is not None and answer.trained] * len(tokens)
+    return ids, trained
+
+
+def _alone(tokenizer: Tokenizer, messages: Chat) -> Tokens:
+    """The last answer alone, behind the prompt that would ask for it."""
+    prompt, answer = render(tokenizer, messages[:-1]), render_answer(tokenizer, messages[-1].content)
+    return prompt + answer, [False] * len(prompt) + [True] * len(answer)
+
+
+def _check_unchanged(tokenizer: Tokenizer, messages: Chat, around: Frame) -> None:
+    """Raises ModelError when the template shows the last answer otherwise than it was given."""
+    whole = _text(tokenizer, messages, prompt=False)
+    head = _prompt(tokenizer, messages[:-1], around)
+    wanted = head + messages[-1].content + (around.close if around.own else "")
+    if whole.startswith(wanted):
+        return
     at = next((i for i, (a, b) in enumerate(zip(whole, wanted, strict=False)) if a != b), len(whole))
-    return ModelError(
+    raise ModelError(
         "The chat template rewrites the conversation, so training would not match answering: it renders "
         f"{shown(whole[max(0, at - 20) : at + 30])} where {shown(wanted[max(0, at - 20) : at + 30])} was given. "
-        "Remove spaces and line breaks around the answers, or train on single-turn rows."
+        "Remove spaces and line breaks around the answers."
     )
+
+
+def _prompt(tokenizer: Tokenizer, messages: Chat, around: Frame) -> str:
+    return _text(tokenizer, messages, prompt=True) + around.lead
 
 
 def _text(tokenizer: Tokenizer, messages: Chat, prompt: bool) -> str:
     if not tokenizer.chat_template:
         return _plain(tokenizer, messages, prompt)
     turns = [{"role": message.role, "content": message.content} for message in messages]
+    options: dict[str, Any] = {"add_generation_prompt": prompt, "enable_thinking": False}
+    if "strftime_now" in str(tokenizer.chat_template):
+        options["chat_template"] = ONE_DAY + tokenizer.chat_template
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt))
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
     except TemplateError as error:
         raise ModelError(
             f"The model's chat template refuses the turns {_roles(messages)}: {error}. "

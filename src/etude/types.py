@@ -23,6 +23,8 @@ class Message:
 
     role: Role
     content: str
+    trained: bool = True
+    """Whether training learns this turn; only an assistant's turn ever is learned."""
 
 
 @dataclass(frozen=True, slots=True)

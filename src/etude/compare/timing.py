@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from etude.assistant import Assistant
 from etude.compare.plan import Rates
 from etude.dataset import Dataset
-from etude.methods.fine_tune import bare, config_for, token_row
+from etude.methods.fine_tune import bare, config_for, token_rows
 from etude.models.registry import Models, is_fake
 from etude.task import Task
 from etude.types import Example
@@ -30,9 +30,10 @@ def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains
     from etude.train.speed import estimate_speed
 
     model = models.local(bare(task, start).model)
-    rows = [token_row(model, bare(task, start), example) for example in _spread(train, TIMED_ROWS)]
+    examples = _spread(train, TIMED_ROWS)
+    rows = token_rows(model, bare(task, start), examples)
     seconds = estimate_speed(model.module, rows, config_for(task, model, rows, len(train)))
-    return Rates(answer, seconds / len(rows), lambda num: config_for(task, model, rows, num).epochs)
+    return Rates(answer, seconds / len(examples), lambda num: config_for(task, model, rows, num).epochs)
 
 
 def _answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -34,7 +34,11 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
 
 
 def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
-    """One turn; None, with a fault, when it is none. Content may be given in parts of type text."""
+    """One turn; None, with a fault, when it is none. Content may be given in parts of type text.
+
+    Spaces around what the assistant says are taken away: many chat templates drop them, and then what is
+    trained would not be what is asked.
+    """
     turn = item if isinstance(item, dict) else {}
     role: Any = turn.get("role")
     content: Any = turn.get("content")
@@ -51,10 +55,23 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
     elif not content.strip():
         cells.fault(f"{place}: content is empty", shown(content), "write the turn, or delete the row")
     elif cells.is_clean(place, content):
-        if turn.keys() - {"role", "content"}:
-            cells.reading.counts["turns with keys besides role and content, which are not used"] += 1
-        return Message(role, content)
+        if turn.keys() - {"role", "content", "weight"}:
+            cells.reading.counts["turns with keys besides role, content and weight, which are not used"] += 1
+        said = cells.trimmed(content) if role == "assistant" else content
+        return Message(role, said, trained=_is_trained(cells, place, turn))
     return None
+
+
+def _is_trained(cells: Cells, place: str, turn: Mapping[str, Any]) -> bool:
+    """Whether training learns a turn: `weight: 0` says no, as in the chat files of hosted fine-tuning."""
+    weight = turn.get("weight", 1)
+    if isinstance(weight, bool) or weight not in (0, 1, None):
+        cells.fault(
+            f"{place}: weight must be 0 or 1", shown(weight), "write 0 for a turn that is not learned"
+        )
+    elif weight == 0 and turn.get("role") != "assistant":
+        cells.reading.counts["turns of the user or the system with weight 0, which are never learned"] += 1
+    return bool(weight != 0)
 
 
 def _joined_parts(parts: list[Any]) -> str | None:

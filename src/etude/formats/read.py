@@ -139,11 +139,17 @@ def _spoken_answer(cells: Cells, column: str) -> str:
     value = cells.row.cells.get(column)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]:
         turn = read_turn(cells, f"{column}[0]", value[0])
-        return cells.trimmed(turn.content) if turn else ""
+        return turn.content if turn else ""
     return cells.answer(column)
 
 
 def _chat(cells: Cells, column: str) -> tuple[tuple[Message, ...], str]:
     """(turns, answer) of a row that is a whole chat: the last turn is the answer."""
     turns = read_turns(cells, column, "assistant")
-    return (turns[:-1], cells.trimmed(turns[-1].content)) if turns else ((), "")
+    if turns and not turns[-1].trained:
+        cells.fault(
+            f"{column}: the last turn, which is the answer, has weight 0",
+            "",
+            "set it to 1, or delete the row",
+        )
+    return (turns[:-1], turns[-1].content) if turns else ((), "")

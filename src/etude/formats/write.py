@@ -40,7 +40,10 @@ def _write_json(file: Path, rows: Sequence[Example], system: str | None) -> RowS
 
 
 def _json_row(row: Example, system: str | None) -> dict[str, Any]:
-    turns = [{"role": turn.role, "content": turn.content} for turn in row.input]
+    turns = [
+        {"role": turn.role, "content": turn.content} | ({} if turn.trained else {"weight": 0})
+        for turn in row.input
+    ]
     cells = {
         "id": row.id,
         "system": system,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -84,14 +84,18 @@ def training_rows(task: Task, train: Dataset, workshop: Workshop) -> Sequence[Ex
     return [train[row] for row in chosen]
 
 
-def token_row(model: LocalModel, assistant: Assistant, example: Example) -> TokenRow:
-    """One example as the token ids that the assistant would see and should give."""
+def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
+    """Examples as the token ids that the assistant would see and should give; one row each, or one for
+    each of its answers where the chat template shows earlier ones in another way than it asks for them."""
     from etude.render import render_training
     from etude.train.batches import TokenRow
 
-    messages = (*assistant.messages(example.input), Message("assistant", example.output))
-    ids, trained = render_training(model.tokenizer, messages)
-    return TokenRow(example.where or example.id, tuple(ids), tuple(trained))
+    rows = []
+    for example in examples:
+        messages = (*assistant.messages(example.input), Message("assistant", example.output))
+        for ids, trained in render_training(model.tokenizer, messages):
+            rows.append(TokenRow(example.where or example.id, tuple(ids), tuple(trained)))
+    return rows
 
 
 def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows: int) -> TrainConfig:
@@ -115,8 +119,7 @@ def _teach_local(
     from etude.train.loop import train
 
     model = workshop.models.local(student.model)
-    taught = [token_row(model, student, example) for example in rows]
-    held_out = [token_row(model, student, example) for example in dev]
+    taught, held_out = token_rows(model, student, rows), token_rows(model, student, dev)
     config = config_for(task, model, taught, len(taught))
     result = train(
         model.module,

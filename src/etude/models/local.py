@@ -64,7 +64,7 @@ class LocalModel:
         self.tokenizer = tokenizer
         self.context = int(getattr(module.config, "max_position_embeddings", 2048))
         """Tokens that a prompt and its answer may have together."""
-        self.stop = frozenset({end_of_turn(tokenizer), tokenizer.eos_token_id} - {None})
+        self.stop = frozenset({end_of_turn(tokenizer), tokenizer.eos_token_id, *_own_ends(module)} - {None})
         pad = tokenizer.pad_token_id
         self._engine = Engine(module, tokenizer.eos_token_id if pad is None else pad)
         self._trie = lru_cache(maxsize=64)(self._build_trie)
@@ -274,3 +274,9 @@ def _token_scores(logits: Tensor, answer: Sequence[int]) -> list[float]:
     wanted = torch.tensor(answer, device=logits.device)
     logprobs = logits[-len(answer) :].float().log_softmax(dim=-1)
     return [float(value) for value in logprobs.gather(1, wanted[:, None])[:, 0].tolist()]
+
+
+def _own_ends(module: Any) -> list[int]:
+    """The tokens by which the model's own generation settings say that it ends."""
+    ends = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
+    return ends if isinstance(ends, list) else [ends] if ends is not None else []
