@@ -23,7 +23,7 @@ from torch import nn
 from etude.errors import InputError, ModelError, RunError
 from etude.models.adapters import adapted as answering_with
 from etude.models.adapters import fold
-from etude.train import TokenRow, TrainConfig, auto_config, estimate_speed, make_batches, train
+from etude.train import TokenRow, TrainConfig, auto_config, estimate_speed, flat, make_batches, train
 from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
 from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint, write_aside
@@ -427,6 +427,23 @@ def test_a_run_that_makes_it_worse_keeps_the_base(tmp_path: Path) -> None:
     before = module(input_ids=ids).logits
     tuned = answering_with(module, tmp_path / "a")
     assert torch.equal(tuned(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_flat_script_reaches_the_same_losses(seed: int, tmp_path: Path) -> None:
+    news: list[Mapping[str, Any]] = []
+    run(tmp_path, news.append, seed=seed, epochs=3, patience=9)
+    plain = [[(list(row.ids), list(row.trained)) for row in token_rows(*which)] for which in ((18,), (6, 1))]
+    told = list(
+        flat.train(
+            tiny_model(), *plain, rank=4, alpha=8.0, highest=1e-2, epochs=3, rows_per_step=4, seed=seed
+        )
+    )
+    for key, limit in (("loss", 2e-4), ("dev_loss", 2e-4)):
+        ours = [line[key] for line in news if key in line and line.get("epoch", 1) > 0]
+        theirs = [line[key] for line in told if key in line]
+        assert len(theirs) >= 3
+        assert theirs == pytest.approx(ours, rel=limit)
 
 
 def test_on_eval_sees_the_adapted_model_and_joins_the_news(tmp_path: Path) -> None:

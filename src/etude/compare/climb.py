@@ -169,8 +169,8 @@ class TrainingLog:
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
-        if "warning" in line:
-            self.on_event(Said(str(line["warning"])))
+        for text in (*line.get("supervision", ()), *([line["warning"]] if "warning" in line else ())):
+            self.on_event(Said(str(text)))
         if "step" in line:
             self._show(line)
         if _key(line) in self.seen:

@@ -116,10 +116,14 @@ def _teach_local(
     workshop: Workshop,
     adapter: Path,
 ) -> dict[str, Any]:
+    from etude.render import end_of_turn
     from etude.train.loop import train
+    from etude.train.supervision import supervise
 
     model = workshop.models.local(student.model)
     taught, held_out = token_rows(model, student, rows), token_rows(model, student, dev)
+    supervision = supervise(taught, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id)
+    workshop.log({"supervision": list(supervision.lines())})
     config = config_for(task, model, taught, len(taught))
     result = train(
         model.module,
@@ -139,6 +143,7 @@ def _teach_local(
     params = {
         "settings": config.values(),
         "reasons": dict(config.reasons),
+        "supervision": list(supervision.lines()),
         "best_epoch": result.best_epoch,
         "dev_losses": list(result.dev_losses),
         "tokens": result.tokens,

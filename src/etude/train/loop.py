@@ -1,5 +1,7 @@
 """The training loop: LoRA on token rows, best epoch by dev loss, and an exact continuation after a kill.
 
+To see what happens in one plain script, read `flat.py` first; it reaches the same losses.
+
 One function, `train`, varied by what it is passed. It knows no run folder and no method: it gets
 token rows, tells `log` what happens, and calls `on_eval` where the dev loss is measured.
 

@@ -1,0 +1,63 @@
+"""What is learned is counted and shown before the first step; an answer without an end stops it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etude.errors import InputError
+from etude.render import end_of_turn, render_training
+from etude.train.batches import TokenRow
+from etude.train.supervision import spans, supervise
+from etude.types import Message
+from tiny import tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+END = end_of_turn(TOKENIZER)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), min_size=1, max_size=20)
+
+
+def token_row(name: str, turns: list[tuple[str, str]]) -> TokenRow:
+    chat = [message for q, a in turns for message in (Message("user", q), Message("assistant", a))]
+    ((ids, trained),) = render_training(TOKENIZER, chat)
+    return TokenRow(name, tuple(ids), tuple(trained))
+
+
+@given(chats=st.lists(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), min_size=1, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_every_token_is_counted_once_and_every_answer_is_seen(chats: list[list[tuple[str, str]]]) -> None:
+    rows = [token_row(str(at), turns) for at, turns in enumerate(chats)]
+    found = supervise(rows, END)
+    assert found.trained + found.masked == sum(len(row.ids) for row in rows)
+    assert found.trained == sum(sum(row.trained) for row in rows)
+    assert found.answers == sum(map(len, chats))
+    assert found.longest[0][1] == max(len(row.ids) for row in rows)
+
+
+@given(turns=st.lists(st.tuples(texts, texts), min_size=1, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_the_view_of_a_row_shows_all_of_it_and_marks_the_answers(turns: list[tuple[str, str]]) -> None:
+    row = token_row("r", turns)
+    found = spans(TOKENIZER, row)
+    assert "".join(text for text, _ in found) == TOKENIZER.decode(row.ids, clean_up_tokenization_spaces=False)
+    assert [text for text, learned in found if learned] == [f"{answer}<|im_end|>" for _, answer in turns]
+
+
+def test_rows_whose_end_of_turn_is_not_learned_are_all_named() -> None:
+    good, bad = token_row("good", [("q", "a")]), token_row("bad", [("q", "a"), ("q", "b")])
+    at = [number for number, token in enumerate(bad.ids) if token == END and bad.trained[number]]
+    dumb = replace(bad, trained=tuple(on and number not in at for number, on in enumerate(bad.trained)))
+    with pytest.raises(InputError) as caught:
+        supervise([good, dumb], END)
+    assert [fault.where for fault in caught.value.faults] == ["row bad", "row bad"]
+    assert "would not know when to stop" in str(caught.value)
+
+
+def test_beginnings_of_the_text_are_counted() -> None:
+    row = token_row("r", [("q", "a")])
+    twice = replace(row, ids=(0, 0, *row.ids), trained=(False, False, *row.trained))
+    assert supervise([row, twice, twice], END, start=0).starts == ((0, 1), (2, 2))
+    assert any("2 in 2 rows" in line for line in supervise([row, twice, twice], END, start=0).lines())
