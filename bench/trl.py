@@ -1,0 +1,309 @@
+"""Étude's training loop against TRL's SFTTrainer over PEFT: rows a second, memory, and the loss on dev.
+
+    python bench/trl.py                       # three data sets of ../shared/data, some 25 minutes
+    python bench/trl.py --rows 96 --epochs 3 --sets snips rasbt mts
+
+Both train the same rows in the same order from the same adapter, with the same rank, targets, learning
+rate and schedule, in the model's own precision. TRL runs with its default loss, once as it is and once
+with gradient checkpointing; the faster one counts. Each run is a process of its own, the runs of a set
+take turns, and the peak of memory is counted after the weights are loaded. The loss on dev is worked
+out by one function for both. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else
+../shared/data beside the checkout).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from etude.models.registry import Models
+from etude.render import render_training
+from etude.train import TokenRow, TrainConfig, make_batches, train
+from etude.train.lora import AdapterSettings, adapted, save_adapter
+from etude.train.memory import peak_memory, reset_peak_memory
+from etude.train.step import learning_rate
+from etude.types import Message, ModelRef
+
+DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+MODEL = "smollm2-135m-instruct"
+DEV = 32
+RUNS = ("etude", "trl", "trl checkpointing")
+CPU = torch.device("cpu")
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run of one trainer gave."""
+
+    seconds: float
+    rows: int
+    tokens: int
+    peak: int
+    dev_losses: list[float]
+
+
+def snips() -> Iterator[Pair]:
+    for line in (DATA / "snips_intents" / "train.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        yield row["text"], json.dumps(row["slots"])
+
+
+def rasbt() -> Iterator[Pair]:
+    for row in json.loads(
+        (DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8")
+    ):
+        yield f"{row['instruction']}\n{row['input']}".strip(), row["output"]
+
+
+def mts() -> Iterator[Pair]:
+    with (DATA / "mts_dialog" / "TrainingSet.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield row["dialogue"], row["section_text"]
+
+
+SETS: dict[str, Callable[[], Iterator[Pair]]] = {"snips": snips, "rasbt": rasbt, "mts": mts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--rows", type=int, default=96)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1, help="how often the runs take turns")
+    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.rows % TrainConfig().rows_per_step:
+        parser.error(
+            f"--rows must be a multiple of {TrainConfig().rows_per_step}, so that epochs are whole steps"
+        )
+    if not DATA.is_dir():
+        sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
+    if flags.run:
+        print(json.dumps(asdict(one_run(flags.run, flags.sets[0], flags.rows, flags.epochs))))
+        return
+    print(f"{MODEL}, {torch.get_num_threads()} threads, {flags.rows} rows, {flags.epochs} epochs")
+    print("| rows | trainer | tokens a row | rows/s | tokens/s | peak GB | dev loss by epoch |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | --- |")
+    for name in flags.sets:
+        compare(name, flags)
+
+
+def compare(name: str, flags: argparse.Namespace) -> None:
+    """Runs the trainers in turn on one set; prints a line for each and the ratios."""
+    found: dict[str, list[Figures]] = {run: [] for run in RUNS}
+    for _ in range(flags.rounds):
+        for run in RUNS:
+            found[run].append(apart(run, name, flags))
+    speed = {run: statistics.median(each.rows / each.seconds for each in all_) for run, all_ in found.items()}
+    for run, all_ in found.items():
+        first = all_[0]
+        losses = ", ".join(f"{loss:.4f}" for loss in first.dev_losses)
+        tokens = first.tokens / first.rows
+        print(
+            f"| {name} | {run} | {tokens:.0f} | {speed[run]:.2f} | {speed[run] * tokens:.0f} | "
+            f"{first.peak / 1e9:.2f} | {losses} |"
+        )
+    best = max(RUNS[1:], key=speed.__getitem__)
+    ours, theirs, plain = found["etude"][0], found[best][0], found["trl"][0]
+    print(
+        f"{name}: {speed['etude'] / speed[best]:.2f} times the rows a second of {best}; peak memory "
+        f"{ours.peak / plain.peak:.0%} of TRL's without checkpointing; last dev loss "
+        f"{ours.dev_losses[-1] / theirs.dev_losses[-1] - 1:+.2%}",
+        flush=True,
+    )
+
+
+def apart(run: str, name: str, flags: argparse.Namespace) -> Figures:
+    """One run in a process of its own."""
+    sizes = ["--rows", str(flags.rows), "--epochs", str(flags.epochs)]
+    command = [sys.executable, __file__, "--run", run, "--sets", name, *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return Figures(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def one_run(run: str, name: str, num_rows: int, epochs: int) -> Figures:
+    model = Models().local(ModelRef(MODEL))
+    rows = token_rows(name, model.tokenizer, num_rows + DEV)
+    dev, rows = rows[:DEV], rows[DEV:]
+    config = TrainConfig(epochs=epochs, patience=epochs + 1)
+    if run == "etude":
+        return ours(model.module, rows, dev, config)
+    return theirs(model.module, model.tokenizer, rows, dev, config, checkpointing=run != "trl")
+
+
+def token_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
+    """The first rows of a set of at most 1,000 tokens."""
+    rows: list[TokenRow] = []
+    for asked, answered in SETS[name]():
+        chat = (Message("user", asked), Message("assistant", answered))
+        ((ids, trained),) = render_training(tokenizer, chat)
+        if len(ids) <= 1000:
+            rows.append(TokenRow(str(len(rows)), tuple(ids), tuple(trained)))
+        if len(rows) == number:
+            break
+    return rows
+
+
+def ours(module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig) -> Figures:
+    news: list[Any] = []
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(
+            module,
+            rows,
+            dev,
+            config,
+            checkpoint=Path(folder) / "checkpoint",
+            adapter=Path(folder) / "adapter",
+            log=lambda line: news.append(dict(line)),
+            on_eval=lambda: {"plain": plain_loss(module, dev)},
+        )
+    seconds = sum(line["seconds"] for line in news if "step" in line)
+    losses = [line["plain"] for line in news if "plain" in line][1:]
+    return Figures(seconds, result.rows, result.tokens, result.peak_memory, losses)
+
+
+def theirs(
+    module: Any,
+    tokenizer: Any,
+    rows: Sequence[TokenRow],
+    dev: Sequence[TokenRow],
+    config: TrainConfig,
+    *,
+    checkpointing: bool,
+) -> Figures:
+    """TRL's trainer, with our order of rows, our first adapter and our learning rates."""
+    from peft import PeftModel
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = Path(folder) / "adapter"
+        with adapted(module, AdapterSettings(config.rank, config.alpha), seed=config.seed) as adapters:
+            save_adapter(adapters, start)
+        model = PeftModel.from_pretrained(module, start, is_trainable=True)
+        clock = Clock(model, dev, -(-len(rows) // config.rows_per_step))
+        trainer = sft_trainer(model, tokenizer, in_order(rows, config), config, Path(folder), checkpointing)
+        trainer.add_callback(clock.callback())
+        reset_peak_memory(CPU)
+        trainer.train()
+        ordered = config.epochs * len(rows)
+        tokens = config.epochs * sum(len(row.ids) for row in rows)
+        return Figures(clock.seconds, ordered, tokens, peak_memory(CPU), clock.losses)
+
+
+def in_order(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
+    """All epochs one after the other, each in the order of our loop."""
+    return [
+        row
+        for epoch in range(1, config.epochs + 1)
+        for batch in make_batches(rows, config.rows_per_step, config.seed, epoch)
+        for row in batch
+    ]
+
+
+def sft_trainer(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[TokenRow],
+    config: TrainConfig,
+    folder: Path,
+    checkpointing: bool,
+) -> Any:
+    from datasets import Dataset
+    from torch.utils.data import SequentialSampler
+    from trl import SFTConfig, SFTTrainer
+
+    class InOrder(SFTTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return SequentialSampler(dataset if dataset is not None else self.train_dataset)
+
+    columns = {
+        "input_ids": [list(row.ids) for row in rows],
+        "completion_mask": [[int(on) for on in row.trained] for row in rows],
+    }
+    settings = SFTConfig(
+        output_dir=str(folder / "out"),
+        num_train_epochs=1,
+        per_device_train_batch_size=config.rows_per_step,
+        gradient_checkpointing=checkpointing,
+        max_grad_norm=config.clip,
+        bf16=next(model.parameters()).dtype == torch.bfloat16,
+        use_cpu=not torch.cuda.is_available(),
+        completion_only_loss=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_drop_last=False,
+    )
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=1.0, betas=config.betas, weight_decay=config.weight_decay)
+    steps = math.ceil(len(rows) / config.rows_per_step)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(config, step, steps))
+    return InOrder(
+        model=model,
+        args=settings,
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=tokenizer,
+        optimizers=(optimizer, rates),
+    )
+
+
+class Clock:
+    """Times the steps of TRL's trainer, from a batch at hand to the weights moved, and measures each epoch."""
+
+    def __init__(self, model: Any, dev: Sequence[TokenRow], steps: int) -> None:
+        self.model, self.dev, self.steps = model, dev, steps
+        self.seconds, self.began = 0.0, 0.0
+        self.losses: list[float] = []
+
+    def callback(self) -> Any:
+        from transformers import TrainerCallback
+
+        clock = self
+
+        class Steps(TrainerCallback):  # type: ignore[misc]
+            def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+                clock.began = time.perf_counter()
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+                clock.seconds += time.perf_counter() - clock.began
+                if state.global_step % clock.steps == 0:
+                    clock.losses.append(plain_loss(clock.model, clock.dev))
+                    clock.model.train()
+
+        return Steps()
+
+
+@torch.no_grad()
+def plain_loss(model: Any, rows: Sequence[TokenRow]) -> float:
+    """Mean loss of a learned token in nats, by torch's own cross-entropy, one row at a time."""
+    model.eval()
+    total = 0.0
+    for row in rows:
+        ids, learned = torch.tensor(row.ids), torch.tensor(row.trained[1:])
+        logits = model(input_ids=ids[None]).logits[0, :-1][learned].float()
+        total += torch.nn.functional.cross_entropy(logits, ids[1:][learned], reduction="sum").item()
+    return total / sum(row.num_trained for row in rows)
+
+
+if __name__ == "__main__":
+    main()
