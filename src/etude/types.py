@@ -1,6 +1,6 @@
 """The nouns, as frozen values. No I/O, no behaviour beyond a derived field.
 
-Nouns that need a module of their own: Contract (contract.py), Task (task.py), Dataset
+Nouns that need a module of their own: Contract (contract.py), Task (task/values.py), Dataset
 (dataset.py), Split (splits.py), Assistant (assistant.py), Verdict (compare/verdict.py).
 """
 
@@ -59,6 +59,8 @@ class Request:
     """At most this many answer tokens; an answer stopped by it has finish "length"."""
     choices: tuple[str, ...] = ()
     """When given, the answer is exactly one of these texts."""
+    shots_dropped: int = 0
+    """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class Batch:
     indices: tuple[int, ...]
     """Which requests of the list, in the order of `completions`."""
     completions: tuple[Completion, ...]
+    shots_dropped: tuple[int, ...] = ()
+    """As the requests have it, in the same order; empty where nobody has noted it."""
 
 
 @runtime_checkable
@@ -144,6 +148,8 @@ class Answer:
     seconds: float
     cut: bool
     """Stopped by the length limit."""
+    shots_dropped: int = 0
+    """Examples left out of the prompt, which would not have fitted the model's context."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ test row is answered.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from etude.assistant import Assistant, load
 from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
+from etude.compare.notes import dropped_shots
 from etude.compare.plan import Plan
 from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
 from etude.files import append_line, read_json, read_lines, write_json, write_lines
@@ -62,6 +63,7 @@ class Climb:
             results[name] = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
             self._release(assistant)
             self._write_predictions(name, "test", results[name])
+            self._add_notes(name, dropped_shots(name, "test", results[name]))
             self._tell_end(name, "test", results[name], time.perf_counter() - started)
         return results
 
@@ -101,6 +103,7 @@ class Climb:
         assistant.save(folder / "assistant")
         self._release(assistant)
         self._write_predictions(method.name, "dev", workshop.on_dev)
+        workshop.notes += self._said(dropped_shots(method.name, "dev", workshop.on_dev))
         self._write_record(method, assistant, workshop)
         self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
 
@@ -124,6 +127,20 @@ class Climb:
             "prompt": model.render_text(assistant.messages(example.input)),
         }
         write_json(self.run.method(method.name) / "method.json", record)
+
+    def _said(self, notes: Iterable[str]) -> list[str]:
+        """Tells the notes and returns them."""
+        told = list(notes)
+        for note in told:
+            self.on_event(Said(f"Note: {note}."))
+        return told
+
+    def _add_notes(self, name: str, notes: Iterable[str]) -> None:
+        """Tells the notes and adds to method.json those that it lacks."""
+        file = self.run.method(name) / "method.json"
+        record = read_json(file)
+        if new := [note for note in self._said(notes) if note not in record["notes"]]:
+            write_json(file, {**record, "notes": [*record["notes"], *new]})
 
     def _work(self, name: str) -> Path:
         return self.run.method(name) / "work"
@@ -205,6 +222,7 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
         "failures": list(answer.failures),
         "confidence": answer.confidence,
         "cut": answer.cut,
+        "shots_dropped": answer.shots_dropped,
         "prompt_tokens": answer.prompt_tokens,
         "cached_tokens": answer.cached_tokens,
         "answer_tokens": answer.answer_tokens,

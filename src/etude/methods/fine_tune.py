@@ -13,9 +13,9 @@ from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.files import read_json, write_json
 from etude.methods.prompt import first_sentence
-from etude.methods.workshop import Candidate, Workshop
+from etude.methods.workshop import Candidate, Workshop, longest_answer
 from etude.models.fake import tune_fake
-from etude.models.registry import is_fake
+from etude.models.registry import Models, is_fake
 from etude.task import Task
 from etude.types import Example, Message, ModelRef
 
@@ -44,7 +44,7 @@ class FineTune:
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:
         """Trains; goes on from the last checkpoint where an earlier attempt was killed."""
-        student = bare(task, start)
+        student = student_of(task, start, train, workshop.models)
         rows = training_rows(task, train, workshop)
         teach = _teach_fake if is_fake(task.model) else _teach_local
         adapter = workshop.folder / "adapter"
@@ -60,16 +60,22 @@ class FineTune:
         return workshop.choose([Candidate("best epoch", tuned)], dev).assistant
 
 
-def bare(task: Task, start: Assistant) -> Assistant:
-    """The untuned student: the task's model under the short prompt that training will use."""
+def student_of(task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+    """The untuned student: the task's model under the short prompt that training will use.
+
+    Where another model answered the prompts, room for the answer is counted anew with its own tokenizer.
+    """
     named = task.kind in ("answer", "rewrite")
+    model = ModelRef(task.model)
+    same = task.max_tokens is not None or start.model == model
     return replace(
         start,
         method=FineTune.name,
-        model=ModelRef(task.model),
+        model=model,
         instructions=first_sentence(task.instructions) if named else "",
         place="system",
         shots=(),
+        max_tokens=start.max_tokens if same else longest_answer(train, models, model),
     )
 
 
