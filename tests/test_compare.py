@@ -10,10 +10,11 @@ import pytest
 from etude.assistant import load
 from etude.compare import compare
 from etude.compare.events import Ended, Event, Said
-from etude.errors import Declined, RunError
+from etude.errors import Declined, InputError, RunError
 from etude.models.registry import Models
 from etude.runs import Run
-from small_task import KINDS, write_task
+from small_task import KINDS, rows, write_task
+from tiny import tiny_folder
 
 
 def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
@@ -145,3 +146,54 @@ def test_a_run_folder_that_is_broken_says_what_to_do(tmp_path: Path) -> None:
     (run.folder / "run.json").write_text("{ half")
     with pytest.raises(RunError, match=r"run\.json cannot be read.*Delete the run"):
         compare(task)
+
+
+def with_test(folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int) -> Path:
+    """A task with its own test file, whose fourth row is so many words longer."""
+    file = write_task(folder, model=model, more=f"test: test.jsonl\n{more}", **task)
+    lines = rows("answer", 60, seed=8)
+    lines[3]["input"] = f"{lines[3]['input']}{' more' * words}"
+    (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_told(tmp_path: Path) -> None:
+    run, told = events_of(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, few_shot]\n"))
+    lines = [line for line in run.predictions("few_shot") if line["side"] == "test"]
+    assert [number for number, line in enumerate(lines) if line["shots_dropped"]] == [3]
+    assert not any(line["shots_dropped"] for line in run.predictions("prompt"))
+    (note,) = json.loads((run.method("few_shot") / "method.json").read_text())["notes"][-1:]
+    assert "1 of 60 test rows" in note
+    assert any(isinstance(event, Said) and note in event.text for event in told)
+
+
+def test_a_test_row_too_long_for_a_wording_is_told_before_anything_is_fitted(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        compare(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, clear_prompt]\n", words=82))
+    (fault,) = caught.value.faults
+    assert fault.where.endswith("test.jsonl:4")
+    assert "clear_prompt" in fault.what
+    assert "`methods:`" in fault.remedy
+    assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+def test_a_row_too_long_for_every_prompt_is_told_once_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        compare(with_test(tmp_path, "max_tokens: 10\n", words=300))
+    (fault,) = caught.value.faults
+    assert fault.where.endswith("test.jsonl:4")
+
+
+def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:
+    tiny = tiny_folder(tmp_path / "tiny", max_position_embeddings=8192)
+    task = write_task(tmp_path, model=str(tiny), more="max_tokens: 16\n")
+    file = tmp_path / "examples.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for number in (5, 17):
+        lines[number]["output"] += "\nwhere is my card" * 400
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError) as caught:
+        compare(task)
+    assert [fault.where.rpartition(":")[2] for fault in caught.value.faults] == ["6", "18"]
+    assert all("`methods:`" in fault.remedy for fault in caught.value.faults)
+    assert not list((tmp_path / "runs").glob("*/methods"))
