@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from etude.assistant import load
+from etude.assistant import Assistant, load
 from etude.compare import compare
 from etude.compare.events import Ended, Event, Said
+from etude.dataset import Dataset
 from etude.errors import Declined, InputError, RunError
+from etude.methods import LADDER, Candidate, Method, Workshop
+from etude.methods.few_shot import FewShot
+from etude.methods.fine_tune import FineTune
+from etude.methods.prompt import Prompt
 from etude.models.registry import Models
 from etude.runs import Run
+from etude.task import Task
 from small_task import KINDS, rows, write_task
 from tiny import tiny_folder
 
@@ -197,3 +204,57 @@ def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitte
     assert [fault.where.rpartition(":")[2] for fault in caught.value.faults] == ["6", "18"]
     assert all("`methods:`" in fault.remedy for fault in caught.value.faults)
     assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+@dataclass(frozen=True)
+class Told(Method):
+    """The right answers of all training rows, as instructions."""
+
+    name = "told"
+    label = "Everything told"
+    rows: int = 4
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Shows the first rows of the training rows."""
+        shown = replace(start, method=self.name, shots=train.examples[: self.rows])
+        return workshop.choose([Candidate("the first rows", shown)], dev).assistant
+
+
+def test_a_method_of_ones_own_climbs_like_the_built_in_ones(
+    tmp_path: Path,
+) -> None:
+    task = write_task(tmp_path, "classify")
+    run = compare(task, methods=[LADDER[0], Told(150), FewShot(), FineTune()]).run
+    assert run.methods == ["baseline", "told", "few_shot", "fine_tune"]
+    assert {step["method"] for step in run.verdict["ladder"]} == set(run.methods)  # type: ignore[index]
+    assert "Everything told" in (run.folder / "report.md").read_text()
+    records = [json.loads((run.method(name) / "method.json").read_text()) for name in run.methods]
+    assert [record["label"] for record in records][1] == "Everything told"
+
+
+def test_runs_of_different_methods_are_different_runs(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    ladders = [None, [Prompt()], [Prompt(), Told(2)], [Prompt(), Told(3)]]
+    runs = [compare(task, methods=methods).run for methods in ladders]
+    assert len({run.name for run in runs}) == 4
+    assert compare(task, methods=ladders[3]).run == runs[3]
+
+
+def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) -> None:
+    seen: list[Assistant] = []
+
+    @dataclass(frozen=True)
+    class Spy(Method):
+        name = "spy"
+        label = "Looks at its start"
+
+        def fit(
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        ) -> Assistant:
+            seen.append(start)
+            return workshop.choose([Candidate("start", start)], dev).assistant
+
+    compare(write_task(tmp_path), methods=[LADDER[0], Prompt(), Told(80), FineTune(), Spy()])
+    assert [start.method for start in seen] == ["told"]

@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset, load_dataset
-from etude.methods import LADDER, ladder
+from etude.errors import InputError
+from etude.methods import LADDER, ladder, own_ladder
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
 from etude.methods.fine_tune import student_of
-from etude.methods.prompt import ClearPrompt, first_sentence
+from etude.methods.prompt import ClearPrompt, Prompt, first_sentence
 from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
 from etude.models.registry import Models
+from etude.task import LADDER as NAMES
 from etude.task import Task, load_task
 from etude.types import Example, Message, ModelRef
 from small_task import write_task
@@ -163,6 +165,26 @@ def test_linear_confidences_are_probabilities() -> None:
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
     assert [method.name for method in ladder(("few_shot", "baseline"))] == ["baseline", "few_shot"]
     assert [method.name for method in LADDER if method.tuned] == ["fine_tune"]
+
+
+def test_a_task_may_name_every_method_and_no_other() -> None:
+    assert tuple(method.name for method in LADDER) == NAMES == tuple(method.name for method in ladder(NAMES))
+
+
+def test_every_method_says_what_it_is_in_words_of_its_own() -> None:
+    labels = {method.label for method in LADDER}
+    assert len(labels) == len(LADDER)
+    assert labels.isdisjoint(NAMES)
+
+
+@pytest.mark.parametrize("names", [[], ["prompt", "prompt"], ["../up"], [""]])
+def test_an_own_ladder_that_cannot_be_climbed_is_refused(names: list[str]) -> None:
+    class Own(Prompt):
+        def __init__(self, name: str) -> None:
+            object.__setattr__(self, "name", name)
+
+    with pytest.raises(InputError):
+        own_ladder([Own(name) for name in names])
 
 
 def test_first_sentences_are_found() -> None:

@@ -19,7 +19,6 @@ from etude.compare.notes import dropped_shots
 from etude.compare.plan import Plan
 from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
 from etude.files import append_line, read_json, read_lines, write_json, write_lines
-from etude.methods import ladder
 from etude.methods.workshop import Method, Workshop, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
@@ -42,11 +41,13 @@ class Climb:
     metric: Metric
     plan: Plan
     on_event: OnEvent
+    methods: Sequence[Method]
+    """Lowest step first."""
 
     def fit_all(self, start: Assistant) -> dict[str, Assistant]:
         """Fits every method in the order of the ladder, each on the best one so far; method -> assistant."""
         fitted: dict[str, Assistant] = {}
-        for method in ladder(self.task.methods):
+        for method in self.methods:
             best = self._best_so_far(fitted, start)
             fitted[method.name] = self._fit_once(method, best)
         return fitted
@@ -69,7 +70,7 @@ class Climb:
 
     def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""
-        names = [name for name in fitted if name not in ("baseline", "fine_tune")]
+        names = [method.name for method in self.methods if method.prompted and method.name in fitted]
         if not names:
             return start
         samples = [(name, sample_of(self.metric, self.outcomes(name, "dev"))) for name in names]
@@ -118,6 +119,7 @@ class Climb:
         model = self.models.get(load(self.run.method(method.name) / "assistant").model)
         record = {
             "name": method.name,
+            "label": method.label,
             "tuned": method.tuned,
             "model": assistant.model.name,
             "fit_seconds": workshop.seconds,

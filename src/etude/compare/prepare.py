@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +21,7 @@ from etude.dataset import Dataset
 from etude.errors import Declined
 from etude.evaluate import unit
 from etude.files import Json, read_json, write_json, write_lines
-from etude.methods import ladder
+from etude.methods import Method
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import FORMAT, Run, find_runs
@@ -142,6 +142,7 @@ def shown_by(test: Dataset, disagree: float) -> float:
 def planned(
     run: Run,
     task: Task,
+    methods: Sequence[Method],
     parts: Split,
     start: Assistant,
     models: Models,
@@ -151,9 +152,8 @@ def planned(
     """The run's plan: as it was first made, or made now from a few timed steps and kept in run.json."""
     if saved := run.info.get("plan"):
         return Plan.from_dict(saved)
-    check_lengths(task, task.methods, start, parts, models)
+    check_lengths(task, [method.name for method in methods], start, parts, models)
     on_event(Said("Timing a few steps ..."))
-    methods = ladder(task.methods)
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
     tuned = [method.name for method in methods if method.tuned]
     work = Workload(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Workshop
+from etude.methods.workshop import Candidate, Method, Workshop
 from etude.models.registry import CLASSICAL
 from etude.task import Task
 from etude.types import Example, ModelRef
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Method):
     """The best of: the most frequent answer, the nearest example's, TF-IDF + linear SVM (classify).
 
     Chosen on dev, then fitted again on train and dev together. The dev results that are reported
@@ -27,7 +27,8 @@ class Baseline:
     """
 
     name: ClassVar[str] = "baseline"
-    tuned: ClassVar[bool] = False
+    label: ClassVar[str] = "Without a language model"
+    prompted: ClassVar[bool] = False
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """None that cost anything."""

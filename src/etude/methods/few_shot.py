@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant, Room
 from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Workshop
+from etude.methods.workshop import Candidate, Method, Workshop
 from etude.task import Task
 from etude.types import Example
 
@@ -23,11 +23,11 @@ MOST = 100
 
 
 @dataclass(frozen=True)
-class FewShot:
+class FewShot(Method):
     """The best wording so far with k training examples before the question; k and draw chosen on dev."""
 
     name: ClassVar[str] = "few_shot"
-    tuned: ClassVar[bool] = False
+    label: ClassVar[str] = "Examples in the prompt"
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """Every number with every draw."""

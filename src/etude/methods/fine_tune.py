@@ -13,7 +13,7 @@ from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.files import read_json, write_json
 from etude.methods.prompt import first_sentence
-from etude.methods.workshop import Candidate, Workshop, longest_answer
+from etude.methods.workshop import Candidate, Method, Workshop, longest_answer
 from etude.models.fake import tune_fake
 from etude.models.registry import Models, is_fake
 from etude.task import Task
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FineTune:
+class FineTune(Method):
     """A LoRA adapter taught to give the training answers; the best epoch by loss on dev is kept.
 
     The prompt is short, since the weights carry the rest: no instructions for classify and extract,
@@ -34,11 +34,9 @@ class FineTune:
     """
 
     name: ClassVar[str] = "fine_tune"
+    label: ClassVar[str] = "Fine-tuned"
     tuned: ClassVar[bool] = True
-
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """The best epoch."""
-        return 1
+    prompted: ClassVar[bool] = False
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop

@@ -10,21 +10,17 @@ from typing import ClassVar
 from etude.assistant import Assistant, Room
 from etude.contract import Contract
 from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Workshop, named
+from etude.methods.workshop import Candidate, Method, Workshop, named
 from etude.task import Task
 from etude.types import Example, Model
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Prompt(Method):
     """The user's instructions, word for word."""
 
     name: ClassVar[str] = "prompt"
-    tuned: ClassVar[bool] = False
-
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """The instructions as given."""
-        return 1
+    label: ClassVar[str] = "The prompt as given"
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
@@ -34,13 +30,13 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class ClearPrompt:
+class ClearPrompt(Method):
     """The best wording on dev: as given; with the contract in words; with an answer skeleton; the
     same with the rules in the user's turn; the user's own `wordings:`.
     """
 
     name: ClassVar[str] = "clear_prompt"
-    tuned: ClassVar[bool] = False
+    label: ClassVar[str] = "A clearer prompt"
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """Every wording."""
