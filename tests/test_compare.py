@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etude.assistant import Assistant, load
 from etude.compare import compare
 from etude.compare.events import Ended, Event, Said
+from etude.compare.notes import same_answer
 from etude.dataset import Dataset
 from etude.errors import Declined, InputError, RunError
+from etude.evaluate import Scored
 from etude.methods import LADDER, Candidate, Method, Workshop
 from etude.methods.few_shot import FewShot
 from etude.methods.fine_tune import FineTune
@@ -20,6 +25,7 @@ from etude.methods.prompt import Prompt
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.task import Task
+from etude.types import Answer, Example, Message, Score
 from small_task import KINDS, rows, write_task
 from tiny import tiny_folder
 
@@ -100,8 +106,6 @@ def test_a_corrected_answer_stays_on_its_side(tmp_path: Path) -> None:
 def test_a_reloaded_assistant_answers_as_it_was_measured(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path))
     models = Models()
-    from etude.types import Message
-
     for name in run.methods:
         if name == "baseline":
             continue  # its dev results are those of the fit on train alone
@@ -258,3 +262,54 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
 
     compare(write_task(tmp_path), methods=[LADDER[0], Prompt(), Told(80), FineTune(), Spy()])
     assert [start.method for start in seen] == ["told"]
+
+
+def scored(wanted: Sequence[str], given: Sequence[str]) -> list[Scored]:
+    """Rows with the labels wanted and given."""
+    answer = Answer("", "", "", True, (), None, 1, 0, 1, 0.0, False)
+    return [
+        Scored(
+            Example(str(number), (Message("user", str(number)),), label),
+            replace(answer, text=said, value=said),
+            Score(float(label == said), True, None),
+            0,
+        )
+        for number, (label, said) in enumerate(zip(wanted, given, strict=True))
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=40), st.integers(0, 300))
+def test_one_answer_to_nearly_all_rows_is_told_unless_that_many_want_it(
+    pairs: list[tuple[str, str]], same: int
+) -> None:
+    wanted = [label for label, _ in pairs] + ["b"] * same
+    answers = [said for _, said in pairs] + ["a"] * same
+    notes = list(same_answer("prompt", scored(wanted, answers)))
+    told = {label for label in "abc" if any(f"answers '{label}' on" in note for note in notes)}
+    due = {
+        label
+        for label in "abc"
+        if wanted
+        and answers.count(label) >= 0.95 * len(answers)
+        and answers.count(label) > wanted.count(label)
+    }
+    assert told == due
+
+
+def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Stuck(Method):
+        name = "stuck"
+        label = "Always the same"
+
+        def fit(
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        ) -> Assistant:
+            stuck = replace(start, method=self.name, choices=start.choices[:1])
+            return workshop.choose([Candidate("stuck", stuck)], dev).assistant
+
+    run, told = events_of(write_task(tmp_path, "classify"), methods=[Stuck()])
+    (note,) = json.loads((run.method("stuck") / "method.json").read_text())["notes"]
+    assert note.startswith("stuck answers ")
+    assert "on 100% of" in note
+    assert any(isinstance(event, Said) and note in event.text for event in told)

@@ -7,7 +7,7 @@ test row is answered.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from etude.assistant import Assistant, load
 from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
-from etude.compare.notes import dropped_shots
+from etude.compare.notes import dropped_shots, same_answer
 from etude.compare.plan import Plan
 from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
 from etude.files import append_line, read_json, read_lines, write_json, write_lines
@@ -104,7 +104,7 @@ class Climb:
         assistant.save(folder / "assistant")
         self._release(assistant)
         self._write_predictions(method.name, "dev", workshop.on_dev)
-        workshop.notes += self._said(dropped_shots(method.name, "dev", workshop.on_dev))
+        workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
         self._write_record(method, assistant, workshop)
         self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
 
@@ -129,6 +129,11 @@ class Climb:
             "prompt": model.render_text(assistant.messages(example.input)),
         }
         write_json(self.run.method(method.name) / "method.json", record)
+
+    def _about_dev(self, name: str, rows: Sequence[Scored]) -> Iterator[str]:
+        yield from dropped_shots(name, "dev", rows)
+        if self.task.kind == "classify":
+            yield from same_answer(name, rows)
 
     def _said(self, notes: Iterable[str]) -> list[str]:
         """Tells the notes and returns them."""
