@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -173,3 +174,16 @@ def test_what_was_left_out_of_a_prompt_stands_in_its_answer_also_after_a_resume(
     for _ in range(2):  # the second time from the log
         rows = evaluate(assistant, Narrow(), ROWS, METRIC, AnswerLog(tmp_path / "log.jsonl"))
         assert [row.answer.shots_dropped for row in rows] == dropped
+
+
+def test_a_folder_that_could_not_be_filled_leaves_the_old_one_as_it_was(tmp_path: Path) -> None:
+    ASSISTANT.save(tmp_path / "one")
+    before = (tmp_path / "one" / "assistant.json").read_bytes()
+    gone = replace(ASSISTANT, model=ModelRef("fake", tmp_path / "no adapter here"))
+    with pytest.raises(OSError):
+        gone.save(tmp_path / "one")
+    assert (tmp_path / "one" / "assistant.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    other = replace(ASSISTANT, method="other")
+    other.save(tmp_path / "one")
+    assert load(tmp_path / "one") == other

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shutil import copytree
 from typing import Any, Literal
 
 from etude.contract import Contract
 from etude.errors import RunError
+from etude.files import folder_aside
 from etude.models.registry import Models
 from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
 
@@ -118,18 +119,14 @@ class Assistant:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Writes the assistant with its adapter to `folder`, aside first, then renamed.
+        """Writes the assistant with its adapter to `folder`, whole or not at all (see `folder_aside`).
 
         The bytes depend on the assistant alone: no time, no path.
         """
-        aside = folder.with_name(folder.name + ".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        (aside / FILE).write_text(self._json(), encoding="utf-8")
-        if self.model.adapter is not None:
-            shutil.copytree(self.model.adapter, aside / ADAPTER)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        with folder_aside(folder) as aside:
+            (aside / FILE).write_text(self._json(), encoding="utf-8")
+            if self.model.adapter is not None:
+                copytree(self.model.adapter, aside / ADAPTER)
 
     def _json(self) -> str:
         body = {"format": FORMAT, **asdict(self), "model": self.model.name}

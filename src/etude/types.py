@@ -15,6 +15,8 @@ Role = Literal["system", "user", "assistant"]
 Kind = Literal["classify", "extract", "answer", "rewrite"]
 Side = Literal["train", "dev", "test"]
 Severity = Literal["error", "warning", "note"]
+CLASSICAL = "classical"
+"""Name in a ModelRef of what is no language model; its folder says which it is."""
 
 
 @dataclass(frozen=True, slots=True)

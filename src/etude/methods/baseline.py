@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.methods.workshop import Candidate, Method, Workshop
-from etude.models.registry import CLASSICAL
 from etude.task import Task
-from etude.types import Example, ModelRef
+from etude.types import CLASSICAL, Example, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.classical import Predictor
