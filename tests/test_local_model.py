@@ -75,6 +75,28 @@ def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str |
         assert kept == len(shots) or short.count_tokens(one_more) + 20 > short.context
 
 
+def test_one_row_with_fewer_examples_costs_the_others_no_shared_prefix(llama: LocalModel) -> None:
+    shots = tuple(
+        Example(id=str(n), input=(Message("user", f"where is my card {n}"),), output=LABELS[n % 6])
+        for n in range(6)
+    )
+    assistant = Assistant("few_shot", "answer", ModelRef("tiny"), "", "system", shots, max_tokens=8)
+    asked = [[Message("user", f"refund {n}" + " the transfer" * (60 if n == 3 else 1))] for n in range(9)]
+    llama.context = 200
+    prepared = assistant.prepare(asked, llama)
+    assert [n for n, request in enumerate(prepared) if request.shots_dropped] == [3]
+    others = [request for n, request in enumerate(prepared) if n != 3]
+    together, apart = llama.generate(prepared), [llama.generate([request])[0] for request in prepared]
+    assert [done.text for done in together] == [done.text for done in apart]
+    cached = [done.cached_tokens for n, done in enumerate(together) if n != 3]
+    assert cached == [done.cached_tokens for done in llama.generate(others)]
+    batches = list(llama.batches(prepared))
+    assert [batch.number for batch in batches] == list(range(len(batches)))
+    for batch in batches:
+        left = [each.number for each in llama.batches(prepared, done={batch.number})]
+        assert left == [each.number for each in batches if each.number != batch.number]
+
+
 def facts(completions: list[Completion]) -> list[Completion]:
     """Everything but the times, log-probabilities rounded."""
     return [replace(c, seconds=0.0, logprob=round(c.logprob, 3)) for c in completions]
