@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from etude.assistant import load
+from etude.assistant import Assistant, load
 from etude.compare import compare
 from etude.compare.events import Ended, Event, Said
-from etude.errors import Declined, RunError
+from etude.compare.notes import same_answer
+from etude.dataset import Dataset
+from etude.errors import Declined, InputError, RunError
+from etude.evaluate import Scored
+from etude.methods import LADDER, Candidate, Method, Workshop
+from etude.methods.few_shot import FewShot
+from etude.methods.fine_tune import FineTune
+from etude.methods.prompt import Prompt
 from etude.models.registry import Models
 from etude.runs import Run
-from small_task import KINDS, write_task
+from etude.task import Task
+from etude.types import Answer, Example, Message, Score
+from small_task import KINDS, rows, write_task
+from tiny import tiny_folder
 
 
 def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
@@ -92,8 +106,6 @@ def test_a_corrected_answer_stays_on_its_side(tmp_path: Path) -> None:
 def test_a_reloaded_assistant_answers_as_it_was_measured(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path))
     models = Models()
-    from etude.types import Message
-
     for name in run.methods:
         if name == "baseline":
             continue  # its dev results are those of the fit on train alone
@@ -145,3 +157,159 @@ def test_a_run_folder_that_is_broken_says_what_to_do(tmp_path: Path) -> None:
     (run.folder / "run.json").write_text("{ half")
     with pytest.raises(RunError, match=r"run\.json cannot be read.*Delete the run"):
         compare(task)
+
+
+def with_test(folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int) -> Path:
+    """A task with its own test file, whose fourth row is so many words longer."""
+    file = write_task(folder, model=model, more=f"test: test.jsonl\n{more}", **task)
+    lines = rows("answer", 60, seed=8)
+    lines[3]["input"] = f"{lines[3]['input']}{' more' * words}"
+    (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_told(tmp_path: Path) -> None:
+    run, told = events_of(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, few_shot]\n"))
+    lines = [line for line in run.predictions("few_shot") if line["side"] == "test"]
+    assert [number for number, line in enumerate(lines) if line["shots_dropped"]] == [3]
+    assert not any(line["shots_dropped"] for line in run.predictions("prompt"))
+    (note,) = json.loads((run.method("few_shot") / "method.json").read_text())["notes"][-1:]
+    assert "1 of 60 test rows" in note
+    assert any(isinstance(event, Said) and note in event.text for event in told)
+
+
+def test_a_test_row_too_long_for_a_wording_is_told_before_anything_is_fitted(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        compare(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, clear_prompt]\n", words=82))
+    (fault,) = caught.value.faults
+    assert fault.where.endswith("test.jsonl:4")
+    assert "clear_prompt" in fault.what
+    assert "`methods:`" in fault.remedy
+    assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+def test_a_row_too_long_for_every_prompt_is_told_once_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        compare(with_test(tmp_path, "max_tokens: 10\n", words=300))
+    (fault,) = caught.value.faults
+    assert fault.where.endswith("test.jsonl:4")
+
+
+def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:
+    tiny = tiny_folder(tmp_path / "tiny", max_position_embeddings=8192)
+    task = write_task(tmp_path, model=str(tiny), more="max_tokens: 16\n")
+    file = tmp_path / "examples.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for number in (5, 17):
+        lines[number]["output"] += "\nwhere is my card" * 400
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError) as caught:
+        compare(task)
+    assert [fault.where.rpartition(":")[2] for fault in caught.value.faults] == ["6", "18"]
+    assert all("`methods:`" in fault.remedy for fault in caught.value.faults)
+    assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+@dataclass(frozen=True)
+class Told(Method):
+    """The right answers of all training rows, as instructions."""
+
+    name = "told"
+    label = "Everything told"
+    rows: int = 4
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Shows the first rows of the training rows."""
+        shown = replace(start, method=self.name, shots=train.examples[: self.rows])
+        return workshop.choose([Candidate("the first rows", shown)], dev).assistant
+
+
+def test_a_method_of_ones_own_climbs_like_the_built_in_ones(
+    tmp_path: Path,
+) -> None:
+    task = write_task(tmp_path, "classify")
+    run = compare(task, methods=[LADDER[0], Told(150), FewShot(), FineTune()]).run
+    assert run.methods == ["baseline", "told", "few_shot", "fine_tune"]
+    assert {step["method"] for step in run.verdict["ladder"]} == set(run.methods)  # type: ignore[index]
+    assert "Everything told" in (run.folder / "report.md").read_text()
+    records = [json.loads((run.method(name) / "method.json").read_text()) for name in run.methods]
+    assert [record["label"] for record in records][1] == "Everything told"
+
+
+def test_runs_of_different_methods_are_different_runs(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    ladders = [None, [Prompt()], [Prompt(), Told(2)], [Prompt(), Told(3)]]
+    runs = [compare(task, methods=methods).run for methods in ladders]
+    assert len({run.name for run in runs}) == 4
+    assert compare(task, methods=ladders[3]).run == runs[3]
+
+
+def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) -> None:
+    seen: list[Assistant] = []
+
+    @dataclass(frozen=True)
+    class Spy(Method):
+        name = "spy"
+        label = "Looks at its start"
+
+        def fit(
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        ) -> Assistant:
+            seen.append(start)
+            return workshop.choose([Candidate("start", start)], dev).assistant
+
+    compare(write_task(tmp_path), methods=[LADDER[0], Prompt(), Told(80), FineTune(), Spy()])
+    assert [start.method for start in seen] == ["told"]
+
+
+def scored(wanted: Sequence[str], given: Sequence[str]) -> list[Scored]:
+    """Rows with the labels wanted and given."""
+    answer = Answer("", "", "", True, (), None, 1, 0, 1, 0.0, False)
+    return [
+        Scored(
+            Example(str(number), (Message("user", str(number)),), label),
+            replace(answer, text=said, value=said),
+            Score(float(label == said), True, None),
+            0,
+        )
+        for number, (label, said) in enumerate(zip(wanted, given, strict=True))
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=40), st.integers(0, 300))
+def test_one_answer_to_nearly_all_rows_is_told_unless_that_many_want_it(
+    pairs: list[tuple[str, str]], same: int
+) -> None:
+    wanted = [label for label, _ in pairs] + ["b"] * same
+    answers = [said for _, said in pairs] + ["a"] * same
+    notes = list(same_answer("prompt", scored(wanted, answers)))
+    told = {label for label in "abc" if any(f"answers '{label}' on" in note for note in notes)}
+    due = {
+        label
+        for label in "abc"
+        if wanted
+        and answers.count(label) >= 0.95 * len(answers)
+        and answers.count(label) > wanted.count(label)
+    }
+    assert told == due
+
+
+def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Stuck(Method):
+        name = "stuck"
+        label = "Always the same"
+
+        def fit(
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        ) -> Assistant:
+            stuck = replace(start, method=self.name, choices=start.choices[:1])
+            return workshop.choose([Candidate("stuck", stuck)], dev).assistant
+
+    run, told = events_of(write_task(tmp_path, "classify"), methods=[Stuck()])
+    (note,) = json.loads((run.method("stuck") / "method.json").read_text())["notes"]
+    assert note.startswith("stuck answers ")
+    assert "on 100% of" in note
+    assert any(isinstance(event, Said) and note in event.text for event in told)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etude.assistant import Assistant, Models, load
+from etude.assistant import Assistant, load
 from etude.contract import Contract
 from etude.dataset import Dataset
 from etude.errors import RunError
 from etude.evaluate import AnswerLog, evaluate, sample_of
 from etude.metrics import Metric
 from etude.models.fake import FakeModel
+from etude.models.registry import Models
 from etude.types import Example, Message, Model, ModelRef
 
 ROWS = Dataset(
@@ -110,3 +114,76 @@ def test_the_sample_of_scored_rows_has_their_mean() -> None:
     sample = sample_of(METRIC, [row.outcome for row in rows])
     assert sample.value == pytest.approx(sum(row.score.value for row in rows) / len(rows))
     assert sample.units == len(ROWS)
+
+
+SHOWN = tuple(
+    Example(id=str(n), input=(Message("user", "asked " * n),), output="told " * (9 - n)) for n in range(1, 9)
+)
+
+
+class CountingModel(FakeModel):
+    """A fake model that counts how many prompts it has counted the tokens of."""
+
+    counted = 0
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        self.counted += 1
+        return super().count_tokens(messages)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12),
+    context=st.integers(80, 160),
+    place=st.sampled_from(["system", "user"]),
+)
+def test_as_many_examples_as_fit_stand_in_a_prompt_and_the_rest_is_counted(
+    lengths: list[int], context: int, place: Literal["system", "user"]
+) -> None:
+    model = FakeModel(f"fake:context={context}")
+    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "Be brief.", place, SHOWN, max_tokens=10)
+    asked = [[Message("user", "word " * length)] for length in lengths]
+    for turns, request in zip(asked, assistant.prepare(asked, model), strict=True):
+        kept = len(SHOWN) - request.shots_dropped
+        assert request.messages == assistant.messages(turns, kept)
+        assert model.count_tokens(request.messages) + request.max_tokens <= context
+        if kept < len(SHOWN):
+            assert model.count_tokens(assistant.messages(turns, kept + 1)) + request.max_tokens > context
+
+
+def test_tokens_are_counted_only_where_bytes_do_not_settle_it() -> None:
+    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "", "system", SHOWN, max_tokens=10)
+    asked = [[Message("user", f"row {n}")] for n in range(100)]
+    roomy, narrow = CountingModel("fake:context=4000"), CountingModel("fake:context=260")
+    assistant.prepare(asked, roomy)
+    assistant.prepare(asked, narrow)
+    assert roomy.counted == 0
+    assert len(asked) <= narrow.counted <= len(asked) + 2 * len(SHOWN)
+
+
+def test_what_was_left_out_of_a_prompt_stands_in_its_answer_also_after_a_resume(tmp_path: Path) -> None:
+    class Narrow(OneFake):
+        def get(self, ref: ModelRef) -> Model:
+            return FakeModel("fake:context=60")
+
+    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "", "system", SHOWN, max_tokens=10)
+    dropped = [
+        request.shots_dropped
+        for request in assistant.prepare([row.input for row in ROWS], Narrow().get(assistant.model))
+    ]
+    assert any(dropped)
+    for _ in range(2):  # the second time from the log
+        rows = evaluate(assistant, Narrow(), ROWS, METRIC, AnswerLog(tmp_path / "log.jsonl"))
+        assert [row.answer.shots_dropped for row in rows] == dropped
+
+
+def test_a_folder_that_could_not_be_filled_leaves_the_old_one_as_it_was(tmp_path: Path) -> None:
+    ASSISTANT.save(tmp_path / "one")
+    before = (tmp_path / "one" / "assistant.json").read_bytes()
+    gone = replace(ASSISTANT, model=ModelRef("fake", tmp_path / "no adapter here"))
+    with pytest.raises(OSError):
+        gone.save(tmp_path / "one")
+    assert (tmp_path / "one" / "assistant.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    other = replace(ASSISTANT, method="other")
+    other.save(tmp_path / "one")
+    assert load(tmp_path / "one") == other

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from etude.assistant import Assistant
 from etude.errors import ModelError
 from etude.models import plan, weights
 from etude.models.adapters import adapted
@@ -25,7 +26,7 @@ from etude.models.choices import build_trie
 from etude.models.local import LocalModel
 from etude.models.registry import Models
 from etude.render import render, render_answer
-from etude.types import Completion, Message, ModelRef, Request
+from etude.types import Completion, Example, Message, ModelRef, Request
 from tiny import tiny_folder, tiny_module, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -51,6 +52,49 @@ def llama() -> LocalModel:
 def requests(choices: tuple[str, ...] = (), number: int = 12, max_tokens: int = 14) -> list[Request]:
     texts = [" ".join(["where is my card"] * (1 + n % 4)) + f" {n}" for n in range(number)]
     return [Request((SYSTEM, Message("user", text)), max_tokens, choices) for text in texts]
+
+
+@pytest.mark.parametrize("template", [tiny_tokenizer().chat_template, None])
+def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str | None) -> None:
+    tokenizer = tiny_tokenizer(template)
+    short = LocalModel("tiny", tiny_module(max_position_embeddings=256), tokenizer)
+    shots = tuple(
+        Example(id=str(n), input=(Message("user", f"where is my card {n}"),), output=LABELS[n % 6])
+        for n in range(12)
+    )
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("tiny"), SYSTEM.content, "user", shots, max_tokens=20
+    )
+    asked = [[Message("user", "refund the transfer " * n)] for n in range(1, 60, 4)]
+    prepared = assistant.prepare(asked, short)
+    assert len({request.shots_dropped for request in prepared}) > 5
+    for turns, request in zip(asked, prepared, strict=True):
+        kept = len(shots) - request.shots_dropped
+        assert short.count_tokens(request.messages) + 20 <= short.context
+        one_more = assistant.messages(turns, kept + 1)
+        assert kept == len(shots) or short.count_tokens(one_more) + 20 > short.context
+
+
+def test_one_row_with_fewer_examples_costs_the_others_no_shared_prefix(llama: LocalModel) -> None:
+    shots = tuple(
+        Example(id=str(n), input=(Message("user", f"where is my card {n}"),), output=LABELS[n % 6])
+        for n in range(6)
+    )
+    assistant = Assistant("few_shot", "answer", ModelRef("tiny"), "", "system", shots, max_tokens=8)
+    asked = [[Message("user", f"refund {n}" + " the transfer" * (60 if n == 3 else 1))] for n in range(9)]
+    llama.context = 200
+    prepared = assistant.prepare(asked, llama)
+    assert [n for n, request in enumerate(prepared) if request.shots_dropped] == [3]
+    others = [request for n, request in enumerate(prepared) if n != 3]
+    together, apart = llama.generate(prepared), [llama.generate([request])[0] for request in prepared]
+    assert [done.text for done in together] == [done.text for done in apart]
+    cached = [done.cached_tokens for n, done in enumerate(together) if n != 3]
+    assert cached == [done.cached_tokens for done in llama.generate(others)]
+    batches = list(llama.batches(prepared))
+    assert [batch.number for batch in batches] == list(range(len(batches)))
+    for batch in batches:
+        left = [each.number for each in llama.batches(prepared, done={batch.number})]
+        assert left == [each.number for each in batches if each.number != batch.number]
 
 
 def facts(completions: list[Completion]) -> list[Completion]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,21 @@ from hypothesis import strategies as st
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset, load_dataset
-from etude.methods import LADDER, ladder
+from etude.errors import InputError
+from etude.methods import LADDER, ladder, own_ladder
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
-from etude.methods.prompt import ClearPrompt, first_sentence
+from etude.methods.fine_tune import student_of
+from etude.methods.prompt import ClearPrompt, Prompt, first_sentence
 from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
 from etude.models.registry import Models
+from etude.task import LADDER as NAMES
 from etude.task import Task, load_task
 from etude.types import Example, Message, ModelRef
 from small_task import write_task
+from tiny import tiny_folder
 
 
 def workshop(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> Workshop:  # noqa: B008
@@ -63,6 +68,36 @@ def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -
     fitted = FewShot().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
     assert len(fitted.shots) < 8
     assert any("longer than the context" in note for note in bench.notes)
+
+
+def test_a_wording_too_long_for_some_row_is_left_out_and_said(tmp_path: Path) -> None:
+    more = f"max_tokens: 10\nwordings: [{' '.join(['Say'] * 90)}]\n"
+    file = write_task(tmp_path, "answer", model="fake:context=90", more=more)
+    task, data = load_dataset(load_task(file))
+    bench = workshop(task, data, tmp_path / "work")
+    ClearPrompt().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
+    assert "your wording 1" not in [tried.name for tried in bench.tried]
+    assert any("your wording 1" in note for note in bench.notes)
+
+
+def test_room_for_an_answer_is_counted_by_the_model_that_gives_it(tmp_path: Path) -> None:
+    tiny = tiny_folder(tmp_path / "tiny")
+    file = write_task(tmp_path, model=str(tiny), more="prompt_model: fake\n")
+    task, data = load_dataset(load_task(file))
+    models = Models()
+    start = blank(task, data, models)
+    student = student_of(task, start, data, models)
+    model = models.get(student.model)
+    longest = max(
+        model.count_tokens([Message("user", row.output)]) - model.count_tokens([Message("user", "")])
+        for row in data
+    )
+    assert longest <= student.max_tokens
+    assert start.max_tokens < student.max_tokens
+    assert (
+        student_of(replace(task, max_tokens=start.max_tokens), start, data, models).max_tokens
+        == start.max_tokens
+    )
 
 
 def test_clear_prompt_states_the_contract_and_keeps_the_users_wordings(tmp_path: Path) -> None:
@@ -130,6 +165,26 @@ def test_linear_confidences_are_probabilities() -> None:
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
     assert [method.name for method in ladder(("few_shot", "baseline"))] == ["baseline", "few_shot"]
     assert [method.name for method in LADDER if method.tuned] == ["fine_tune"]
+
+
+def test_a_task_may_name_every_method_and_no_other() -> None:
+    assert tuple(method.name for method in LADDER) == NAMES == tuple(method.name for method in ladder(NAMES))
+
+
+def test_every_method_says_what_it_is_in_words_of_its_own() -> None:
+    labels = {method.label for method in LADDER}
+    assert len(labels) == len(LADDER)
+    assert labels.isdisjoint(NAMES)
+
+
+@pytest.mark.parametrize("names", [[], ["prompt", "prompt"], ["../up"], [""]])
+def test_an_own_ladder_that_cannot_be_climbed_is_refused(names: list[str]) -> None:
+    class Own(Prompt):
+        def __init__(self, name: str) -> None:
+            object.__setattr__(self, "name", name)
+
+    with pytest.raises(InputError):
+        own_ladder([Own(name) for name in names])
 
 
 def test_first_sentences_are_found() -> None:

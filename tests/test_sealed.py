@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from etude.compare.climb import Climb
 from etude.compare.plan import Plan
 from etude.dataset import Dataset, load_dataset
+from etude.methods import LADDER
 from etude.methods.workshop import Effort, blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -32,7 +33,7 @@ def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes
     run = Run(folder)
     run.update(format=1, methods=list(task.methods))
     metric = choose_metric(task, parts.train)
-    climb = Climb(task, parts, run, models, metric, Plan(Effort(), None, {}), lambda event: None)
+    climb = Climb(task, parts, run, models, metric, Plan(Effort(), None, {}), lambda event: None, LADDER)
     climb.fit_all(blank(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

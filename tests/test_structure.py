@@ -74,3 +74,18 @@ def test_no_file_of_ours_unpickles_or_runs_remote_code() -> None:
         assert "import pickle" not in text
         assert "trust_remote_code=True" not in text
         assert "torch.load(" not in text
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Wherever in the file the import stands; names of a package count for the module they come from."""
+    names = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in MODULES}
+    imports = {
+        name: {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module in names
+        }
+        for name, path in names.items()
+    }
+    both = [(one, other) for one in imports for other in imports[one] if one in imports[other]]
+    assert not both

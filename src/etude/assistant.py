@@ -9,27 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from shutil import copytree
+from typing import Any, Literal
 
 from etude.contract import Contract
 from etude.errors import RunError
+from etude.files import folder_aside
+from etude.models.registry import Models
 from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
 
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
-
-
-class Models(Protocol):
-    """Hands out loaded weights."""
-
-    def get(self, ref: ModelRef) -> Model:
-        """The model of a reference, loaded at most once."""
-        ...
+SEAMS = 32
+"""Tokens by which a prompt may differ from the sum of its parts, each counted by itself."""
 
 
 @dataclass(frozen=True)
@@ -48,37 +45,54 @@ class Assistant:
     place: Literal["system", "user"] = "system"
     """Where the instructions stand: a system message, or on top of the first user turn."""
     shots: tuple[Example, ...] = ()
-    """Examples shown in the prompt, in this order."""
+    """Examples shown in the prompt, in this order; the last ones are left out where not all fit."""
     choices: tuple[str, ...] = ()
     """When given, every answer is one of these."""
     contract: Contract | None = None
     max_tokens: int = 256
 
-    def messages(self, turns: Sequence[Message]) -> tuple[Message, ...]:
-        """The whole conversation that is sent for these turns (without a system message)."""
+    def messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
+        """The whole conversation for these turns (without a system message), behind the first `num_shots`
+        examples or all of them."""
         shown = [
-            message for shot in self.shots for message in (*shot.input, Message("assistant", shot.output))
+            message
+            for shot in self.shots[:num_shots]
+            for message in (*shot.input, Message("assistant", shot.output))
         ]
         return instructed(self.instructions, self.place, (*shown, *turns))
 
-    def prepare(self, inputs: Sequence[Sequence[Message]]) -> list[Request]:
-        """One request per input, in order."""
-        return [Request(self.messages(turns), self.max_tokens, self.choices) for turns in inputs]
+    def prepare(self, inputs: Sequence[Sequence[Message]], model: Model) -> list[Request]:
+        """One request per input for `model`, in order.
 
-    def finish(self, ids: Sequence[str], completions: Sequence[Completion]) -> list[Answer]:
-        """One answer per completion, in order; `ids` name them."""
-        return [self._answer(row, done) for row, done in zip(ids, completions, strict=True)]
+        Examples are left out from the last on until the prompt and `max_tokens` fit the model's context;
+        `shots_dropped` says how many. A prompt that does not fit without any is left to the model to refuse.
+        """
+        room = Room(self, model)
+        return [self._request(turns, room.shots(turns)) for turns in inputs]
+
+    def finish(
+        self, ids: Sequence[str], completions: Sequence[Completion], shots_dropped: Sequence[int]
+    ) -> list[Answer]:
+        """One answer per completion, in order; `ids` name them, `shots_dropped` is that of the requests."""
+        return [self._answer(*each) for each in zip(ids, completions, shots_dropped, strict=True)]
 
     def answer(self, inputs: Sequence[Sequence[Message]], models: Models) -> list[Answer]:
         """Answers to the inputs, in order: `finish` around the model around `prepare`."""
-        completions = models.get(self.model).generate(self.prepare(inputs))
-        return self.finish([str(number) for number in range(len(inputs))], completions)
+        model = models.get(self.model)
+        requests = self.prepare(inputs, model)
+        ids = [str(number) for number in range(len(inputs))]
+        return self.finish(ids, model.generate(requests), [request.shots_dropped for request in requests])
 
     def stream(self, turns: Sequence[Message], models: Models) -> Iterator[str]:
         """The answer to one conversation, piece by piece."""
-        return models.get(self.model).stream(self.prepare([turns])[0])
+        model = models.get(self.model)
+        return model.stream(self.prepare([turns], model)[0])
 
-    def _answer(self, row: str, done: Completion) -> Answer:
+    def _request(self, turns: Sequence[Message], num_shots: int) -> Request:
+        dropped = len(self.shots) - num_shots
+        return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped)
+
+    def _answer(self, row: str, done: Completion, shots_dropped: int) -> Answer:
         text = done.text.strip()
         return Answer(
             id=row,
@@ -92,6 +106,7 @@ class Assistant:
             answer_tokens=done.answer_tokens,
             seconds=done.seconds,
             cut=done.finish == "length",
+            shots_dropped=shots_dropped,
         )
 
     @property
@@ -104,18 +119,14 @@ class Assistant:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Writes the assistant with its adapter to `folder`, aside first, then renamed.
+        """Writes the assistant with its adapter to `folder`, whole or not at all (see `folder_aside`).
 
         The bytes depend on the assistant alone: no time, no path.
         """
-        aside = folder.with_name(folder.name + ".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        (aside / FILE).write_text(self._json(), encoding="utf-8")
-        if self.model.adapter is not None:
-            shutil.copytree(self.model.adapter, aside / ADAPTER)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        with folder_aside(folder) as aside:
+            (aside / FILE).write_text(self._json(), encoding="utf-8")
+            if self.model.adapter is not None:
+                copytree(self.model.adapter, aside / ADAPTER)
 
     def _json(self) -> str:
         body = {"format": FORMAT, **asdict(self), "model": self.model.name}
@@ -123,6 +134,52 @@ class Assistant:
         for shot in body["shots"]:
             del shot["where"]
         return json.dumps(body, ensure_ascii=False, indent=1, sort_keys=True, default=dict)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What of an assistant's prompt fits a model's context, with `max_tokens` kept free for the answer.
+
+    Cheap where it is clear: a token is at least a byte, and the tokens of the examples are counted once.
+    """
+
+    assistant: Assistant
+    model: Model
+    _shot_tokens: dict[int, int] = field(default_factory=dict, init=False)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens a prompt may have."""
+        return self.model.context - self.assistant.max_tokens
+
+    def fits(self, turns: Sequence[Message], num_shots: int = 0) -> bool:
+        """Whether the prompt for these turns fits behind the first `num_shots` examples."""
+        messages = self.assistant.messages(turns, num_shots)
+        return self._clear(messages) or self.model.count_tokens(messages) <= self.tokens
+
+    def shots(self, turns: Sequence[Message]) -> int:
+        """How many examples, from the first on, fit before these turns; 0 also where they do not fit alone."""
+        most = len(self.assistant.shots)
+        if not most or self._clear(self.assistant.messages(turns)):
+            return most
+        left = self.tokens - self.model.count_tokens(self.assistant.messages(turns, 0))
+        kept = max(0, bisect_right(range(most + 1), left - SEAMS, key=self._tokens_of) - 1)
+        while kept < most and self.fits(turns, kept + 1):
+            kept += 1
+        return kept
+
+    def _clear(self, messages: Sequence[Message]) -> bool:
+        return len(self.model.render_text(messages).encode()) <= self.tokens
+
+    def _tokens_of(self, num_shots: int) -> int:
+        """What the first `num_shots` examples add to a prompt, in tokens."""
+        if num_shots not in self._shot_tokens:
+            question = (Message("user", "."),)
+            counts = [
+                self.model.count_tokens(self.assistant.messages(question, num)) for num in (0, num_shots)
+            ]
+            self._shot_tokens[num_shots] = counts[1] - counts[0]
+        return self._shot_tokens[num_shots]
 
 
 def instructed(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from etude.assistant import Assistant, Models
+from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.files import Json, append_line, read_lines
 from etude.metrics import Metric, predicted_label
+from etude.models.registry import Models
 from etude.stats.sample import Sample
 from etude.types import Answer, Batch, Completion, Example, Score
 
@@ -130,15 +131,19 @@ def _all_batches(assistant: Assistant, models: Models, rows: Dataset, log: Answe
     yield from log.batches
     if sum(len(batch.indices) for batch in log.batches) == len(rows):
         return  # everything is there: the weights need not be loaded
-    requests = assistant.prepare([example.input for example in rows])
-    for batch in models.get(assistant.model).batches(requests, log.done):
-        log.append(batch)
-        yield batch
+    model = models.get(assistant.model)
+    requests = assistant.prepare([example.input for example in rows], model)
+    for batch in model.batches(requests, log.done):
+        dropped = tuple(requests[index].shots_dropped for index in batch.indices)
+        noted = replace(batch, shots_dropped=dropped)
+        log.append(noted)
+        yield noted
 
 
 def _scored(assistant: Assistant, rows: Dataset, metric: Metric, batch: Batch) -> list[Scored]:
     examples = [rows[position] for position in batch.indices]
-    answers = assistant.finish([example.id for example in examples], batch.completions)
+    dropped = batch.shots_dropped or (0,) * len(examples)
+    answers = assistant.finish([example.id for example in examples], batch.completions, dropped)
     return [
         Scored(example, answer, metric.score(example, answer), batch.number)
         for example, answer in zip(examples, answers, strict=True)
@@ -147,4 +152,5 @@ def _scored(assistant: Assistant, rows: Dataset, metric: Metric, batch: Batch) -
 
 def _read(body: Json) -> Batch:
     completions = tuple(Completion(**done) for done in body["completions"])
-    return Batch(body["number"], tuple(body["indices"]), completions)
+    dropped = tuple(body.get("shots_dropped", ()))
+    return Batch(body["number"], tuple(body["indices"]), completions, dropped)

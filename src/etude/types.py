@@ -1,6 +1,6 @@
 """The nouns, as frozen values. No I/O, no behaviour beyond a derived field.
 
-Nouns that need a module of their own: Contract (contract.py), Task (task.py), Dataset
+Nouns that need a module of their own: Contract (contract.py), Task (task/values.py), Dataset
 (dataset.py), Split (splits.py), Assistant (assistant.py), Verdict (compare/verdict.py).
 """
 
@@ -15,6 +15,8 @@ Role = Literal["system", "user", "assistant"]
 Kind = Literal["classify", "extract", "answer", "rewrite"]
 Side = Literal["train", "dev", "test"]
 Severity = Literal["error", "warning", "note"]
+CLASSICAL = "classical"
+"""Name in a ModelRef of what is no language model; its folder says which it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Request:
     """At most this many answer tokens; an answer stopped by it has finish "length"."""
     choices: tuple[str, ...] = ()
     """When given, the answer is exactly one of these texts."""
+    shots_dropped: int = 0
+    """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,8 @@ class Batch:
     indices: tuple[int, ...]
     """Which requests of the list, in the order of `completions`."""
     completions: tuple[Completion, ...]
+    shots_dropped: tuple[int, ...] = ()
+    """As the requests have it, in the same order; empty where nobody has noted it."""
 
 
 @runtime_checkable
@@ -146,6 +152,8 @@ class Answer:
     seconds: float
     cut: bool
     """Stopped by the length limit."""
+    shots_dropped: int = 0
+    """Examples left out of the prompt, which would not have fitted the model's context."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ test row is answered.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any
 
 from etude.assistant import Assistant, load
 from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
+from etude.compare.notes import dropped_shots, same_answer
 from etude.compare.plan import Plan
 from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
 from etude.files import append_line, read_json, read_lines, write_json, write_lines
-from etude.methods import ladder
 from etude.methods.workshop import Method, Workshop, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
@@ -41,11 +41,13 @@ class Climb:
     metric: Metric
     plan: Plan
     on_event: OnEvent
+    methods: Sequence[Method]
+    """Lowest step first."""
 
     def fit_all(self, start: Assistant) -> dict[str, Assistant]:
         """Fits every method in the order of the ladder, each on the best one so far; method -> assistant."""
         fitted: dict[str, Assistant] = {}
-        for method in ladder(self.task.methods):
+        for method in self.methods:
             best = self._best_so_far(fitted, start)
             fitted[method.name] = self._fit_once(method, best)
         return fitted
@@ -62,12 +64,13 @@ class Climb:
             results[name] = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
             self._release(assistant)
             self._write_predictions(name, "test", results[name])
+            self._add_notes(name, dropped_shots(name, "test", results[name]))
             self._tell_end(name, "test", results[name], time.perf_counter() - started)
         return results
 
     def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""
-        names = [name for name in fitted if name not in ("baseline", "fine_tune")]
+        names = [method.name for method in self.methods if method.prompted and method.name in fitted]
         if not names:
             return start
         samples = [(name, sample_of(self.metric, self.outcomes(name, "dev"))) for name in names]
@@ -101,6 +104,7 @@ class Climb:
         assistant.save(folder / "assistant")
         self._release(assistant)
         self._write_predictions(method.name, "dev", workshop.on_dev)
+        workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
         self._write_record(method, assistant, workshop)
         self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
 
@@ -115,6 +119,7 @@ class Climb:
         model = self.models.get(load(self.run.method(method.name) / "assistant").model)
         record = {
             "name": method.name,
+            "label": method.label,
             "tuned": method.tuned,
             "model": assistant.model.name,
             "fit_seconds": workshop.seconds,
@@ -124,6 +129,25 @@ class Climb:
             "prompt": model.render_text(assistant.messages(example.input)),
         }
         write_json(self.run.method(method.name) / "method.json", record)
+
+    def _about_dev(self, name: str, rows: Sequence[Scored]) -> Iterator[str]:
+        yield from dropped_shots(name, "dev", rows)
+        if self.task.kind == "classify":
+            yield from same_answer(name, rows)
+
+    def _said(self, notes: Iterable[str]) -> list[str]:
+        """Tells the notes and returns them."""
+        told = list(notes)
+        for note in told:
+            self.on_event(Said(f"Note: {note}."))
+        return told
+
+    def _add_notes(self, name: str, notes: Iterable[str]) -> None:
+        """Tells the notes and adds to method.json those that it lacks."""
+        file = self.run.method(name) / "method.json"
+        record = read_json(file)
+        if new := [note for note in self._said(notes) if note not in record["notes"]]:
+            write_json(file, {**record, "notes": [*record["notes"], *new]})
 
     def _work(self, name: str) -> Path:
         return self.run.method(name) / "work"
@@ -205,6 +229,7 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
         "failures": list(answer.failures),
         "confidence": answer.confidence,
         "cut": answer.cut,
+        "shots_dropped": answer.shots_dropped,
         "prompt_tokens": answer.prompt_tokens,
         "cached_tokens": answer.cached_tokens,
         "answer_tokens": answer.answer_tokens,

@@ -12,7 +12,6 @@ from etude.compare.evidence import Decided, Inputs, measured, rows_of
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.evaluate import sample_of, unit
 from etude.files import Json
-from etude.methods import ladder
 from etude.stats import disagreement, smallest_difference
 
 
@@ -80,4 +79,4 @@ def _about_budget(climb: Climb) -> list[str]:
 
 def tuned_names(climb: Climb) -> set[str]:
     """Names of the methods that change weights."""
-    return {method.name for method in ladder(climb.task.methods) if method.tuned}
+    return {method.name for method in climb.methods if method.tuned}

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
@@ -14,20 +14,21 @@ from pathlib import Path
 from etude import __version__
 from etude.assistant import Assistant
 from etude.compare.events import OnEvent, Said
+from etude.compare.lengths import check_lengths
 from etude.compare.plan import Plan, Workload, in_words, make_plan
 from etude.compare.timing import measure
 from etude.dataset import Dataset
-from etude.errors import Declined, Fault, InputError
+from etude.errors import Declined
 from etude.evaluate import unit
 from etude.files import Json, read_json, write_json, write_lines
-from etude.methods import ladder
+from etude.methods import Method
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import FORMAT, Run, find_runs
 from etude.splits import Split, split
 from etude.stats.power import smallest_difference
 from etude.task import Task
-from etude.types import Example, Model, Side
+from etude.types import Side
 
 LONG = 3600.0
 """Seconds above which the user is asked before a comparison without a budget begins."""
@@ -141,6 +142,7 @@ def shown_by(test: Dataset, disagree: float) -> float:
 def planned(
     run: Run,
     task: Task,
+    methods: Sequence[Method],
     parts: Split,
     start: Assistant,
     models: Models,
@@ -150,9 +152,8 @@ def planned(
     """The run's plan: as it was first made, or made now from a few timed steps and kept in run.json."""
     if saved := run.info.get("plan"):
         return Plan.from_dict(saved)
-    check_lengths(start, models.get(start.model), (parts.train, parts.dev, parts.test))
+    check_lengths(task, [method.name for method in methods], start, parts, models)
     on_event(Said("Timing a few steps ..."))
-    methods = ladder(task.methods)
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
     tuned = [method.name for method in methods if method.tuned]
     work = Workload(
@@ -180,27 +181,6 @@ def plan_lines(plan: Plan, budget: float | None) -> Iterator[str]:
         yield f"To fit the budget{limit}: {'; '.join(plan.shrunk)}."
     if budget is not None and plan.total > budget:
         yield "Even cut as far as it goes it takes longer than the budget."
-
-
-def check_lengths(start: Assistant, model: Model, parts: tuple[Dataset, ...]) -> None:
-    """Raises InputError listing every row whose prompt and answer exceed what the model can read."""
-    room = model.context - start.max_tokens
-    faults = []
-    for example in (example for part in parts for example in part):
-        if len(example.text.encode()) + len(start.instructions.encode()) < room // 2:
-            continue  # a token is at least a byte, and the template adds little: no need to count
-        tokens = model.count_tokens(start.messages(example.input))
-        if tokens > room:
-            faults.append(_too_long(example, tokens, room))
-    if faults:
-        raise InputError(faults)
-
-
-def _too_long(example: Example, tokens: int, room: int) -> Fault:
-    what = f"the prompt is longer than the {room} tokens the model can read before its answer"
-    return Fault(
-        example.where or example.id, what, f"{tokens} tokens", "shorten the row or take another model"
-    )
 
 
 def _question(plan: Plan, budget: float | None) -> str | None:

@@ -5,8 +5,8 @@ task.yaml + examples  ->  a run folder with verdict.json, report.html, report.md
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
 from etude.compare.climb import Climb, fitted_before
@@ -23,6 +23,7 @@ from etude.compare.prepare import (
 )
 from etude.dataset import Dataset, load_dataset, load_test
 from etude.files import Json, write_json
+from etude.methods import Method, ladder, own_ladder
 from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -50,6 +51,7 @@ def compare(
     *,
     budget: float | None = None,
     fresh: bool = False,
+    methods: Sequence[Method] | None = None,
     on_event: OnEvent = lambda event: None,
     confirm: Confirm = lambda question: True,
 ) -> Comparison:
@@ -57,25 +59,44 @@ def compare(
 
     `budget` (seconds; infinity for none) overrules the task's. The same call on the same inputs goes
     on where an earlier one stopped, and returns at once where it had finished; `fresh` starts anew.
+    `methods`, lowest step first, overrule the task's: `[*LADDER, Own()]` runs a step of your own next to
+    the built-in ones. Their names and settings tell runs apart, their code does not.
     Raises InputError for faults of the task or its data (all of them), ModelError for weights, RunError
     for the run folder, Declined when `confirm` says no. A KeyboardInterrupt leaves a partial report.
     """
     task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget))
     test = load_test(task)
-    run = run_for(task.folder / FOLDER, task.name, fingerprints(task, dataset, test))
+    steps = ladder(task.methods) if methods is None else own_ladder(methods)
+    task = replace(task, methods=tuple(step.name for step in steps))
+    inputs = fingerprints(task, dataset, test) | _named(methods)
+    run = run_for(task.folder / FOLDER, task.name, inputs)
     with run.locked():
         if fresh:
             clear(run)
         if not run.complete:
             begin(run, task)
-            _told_on_stop(run, lambda: _climb(run, task, dataset, test, on_event, confirm))
+            _told_on_stop(run, lambda: _climb(run, task, steps, dataset, test, on_event, confirm))
         elif not (run.folder / "report.html").exists():
             write_report(run.folder)
     return Comparison(run)
 
 
+def _named(methods: Sequence[Method] | None) -> dict[str, str]:
+    """What tells runs of the caller's own methods apart."""
+    if methods is None:
+        return {}
+    named = [repr(each) if is_dataclass(each) else type(each).__qualname__ for each in methods]
+    return {"own methods": ", ".join(named)}
+
+
 def _climb(
-    run: Run, task: Task, dataset: Dataset, test: Dataset | None, on_event: OnEvent, confirm: Confirm
+    run: Run,
+    task: Task,
+    methods: Sequence[Method],
+    dataset: Dataset,
+    test: Dataset | None,
+    on_event: OnEvent,
+    confirm: Confirm,
 ) -> None:
     """From the split to the verdict. Up to `opened` nothing has answered a test row."""
     parts = split_once(run, task, dataset, test)
@@ -83,8 +104,8 @@ def _climb(
     describe(run, task, parts, metric, on_event)
     models = Models()
     start = blank(task, parts.train, models)
-    plan = planned(run, task, parts, start, models, on_event, confirm)
-    climb = Climb(task, parts, run, models, metric, plan, on_event)
+    plan = planned(run, task, methods, parts, start, models, on_event, confirm)
+    climb = Climb(task, parts, run, models, metric, plan, on_event, methods)
 
     fitted = climb.fit_all(start)
     run.update(decided=decided_on_dev(climb, fitted))

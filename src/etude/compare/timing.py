@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from etude.assistant import Assistant
 from etude.compare.plan import Rates
 from etude.dataset import Dataset
-from etude.methods.fine_tune import bare, config_for, token_rows
+from etude.methods.fine_tune import config_for, student_of, token_rows
 from etude.models.registry import Models, is_fake
 from etude.task import Task
 from etude.types import Example
@@ -29,9 +29,10 @@ def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains
         return Rates(answer)
     from etude.train.speed import estimate_speed
 
-    model = models.local(bare(task, start).model)
+    student = student_of(task, start, train, models)
+    model = models.local(student.model)
     examples = _spread(train, TIMED_ROWS)
-    rows = token_rows(model, bare(task, start), examples)
+    rows = token_rows(model, student, examples)
     seconds = estimate_speed(model.module, rows, config_for(task, model, rows, len(train)))
     return Rates(answer, seconds / len(examples), lambda num: config_for(task, model, rows, num).epochs)
 
@@ -39,7 +40,7 @@ def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains
 def _answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:
     rows = _spread(train, TIMED_ANSWERS)
     model = models.get(start.model)
-    requests = start.prepare([example.input for example in rows])
+    requests = start.prepare([example.input for example in rows], model)
     model.generate(requests[:1])  # the first call pays for what is set up once
     started = time.perf_counter()
     model.generate(requests)

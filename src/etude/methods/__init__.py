@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+
+from etude.errors import Fault, InputError, shown
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import FewShot
 from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import ClearPrompt, Prompt
-from etude.methods.workshop import Method
+from etude.methods.workshop import Candidate, Method, Workshop
+
+__all__ = ["LADDER", "Candidate", "Method", "Workshop", "ladder", "own_ladder"]
 
 LADDER: tuple[Method, ...] = (Baseline(), Prompt(), ClearPrompt(), FewShot(), FineTune())
-"""In the order of effort that a step asks of the user."""
+"""In the order of effort that a step asks of the user; named in `etude.task.LADDER`."""
 
 
-def ladder(names: tuple[str, ...]) -> list[Method]:
+def ladder(names: Sequence[str]) -> list[Method]:
     """The named methods in the order of the ladder."""
     return [method for method in LADDER if method.name in names]
+
+
+def own_ladder(methods: Sequence[Method]) -> list[Method]:
+    """`methods` as they stand. Raises InputError for none, and for names that cannot name a step."""
+    if faults := list(_faults([method.name for method in methods])):
+        raise InputError(faults)
+    return list(methods)
+
+
+def _faults(names: Sequence[str]) -> Iterator[Fault]:
+    if not names:
+        yield Fault("methods", "there are none", "[]", "give at least one, such as LADDER")
+    for number, name in enumerate(names):
+        if not re.fullmatch(r"\w[\w-]*", name):
+            yield Fault("methods", "no name for a step", shown(name), "use letters, digits, _ and -")
+        elif name in names[:number]:
+            yield Fault("methods", "two steps of one name", shown(name), "give each a name of its own")

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Workshop
-from etude.models.registry import CLASSICAL
+from etude.methods.workshop import Candidate, Method, Workshop
 from etude.task import Task
-from etude.types import Example, ModelRef
+from etude.types import CLASSICAL, Example, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.classical import Predictor
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Method):
     """The best of: the most frequent answer, the nearest example's, TF-IDF + linear SVM (classify).
 
     Chosen on dev, then fitted again on train and dev together. The dev results that are reported
@@ -27,7 +26,8 @@ class Baseline:
     """
 
     name: ClassVar[str] = "baseline"
-    tuned: ClassVar[bool] = False
+    label: ClassVar[str] = "Without a language model"
+    prompted: ClassVar[bool] = False
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """None that cost anything."""

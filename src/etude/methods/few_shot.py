@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, Room
 from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Workshop
+from etude.methods.workshop import Candidate, Method, Workshop
 from etude.task import Task
 from etude.types import Example
 
@@ -23,11 +23,11 @@ MOST = 100
 
 
 @dataclass(frozen=True)
-class FewShot:
+class FewShot(Method):
     """The best wording so far with k training examples before the question; k and draw chosen on dev."""
 
     name: ClassVar[str] = "few_shot"
-    tuned: ClassVar[bool] = False
+    label: ClassVar[str] = "Examples in the prompt"
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """Every number with every draw."""
@@ -36,7 +36,7 @@ class FewShot:
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:
-        """Chooses among numbers and draws; those too long for the model's context are left out."""
+        """Chooses among numbers and draws; those too long for the context with most dev rows are left out."""
         base = replace(start, method=self.name, shots=())
         forms = by_form(base, train.examples)
         candidates = []
@@ -45,16 +45,20 @@ class FewShot:
                 shots = cover(forms, size, random.Random(f"{task.seed}/{size}/{draw}"))
                 name = f"{size} examples, draw {draw + 1}"
                 candidates.append(Candidate(name, replace(base, shots=shots)))
-        fitting = [candidate for candidate in candidates if self._fits(candidate, dev, workshop)]
-        if len(fitting) < len(candidates):
-            workshop.notes.append(f"{len(candidates) - len(fitting)} prompts are longer than the context")
+        fitting = [candidate for candidate in candidates if fits_most(candidate, dev, workshop)]
+        if left := [candidate.name for candidate in candidates if candidate not in fitting]:
+            workshop.notes.append(
+                f"longer than the context with most dev rows, so not tried: {', '.join(left)}"
+            )
         return workshop.choose(fitting or [Candidate("no example fits", base)], dev).assistant
 
-    def _fits(self, candidate: Candidate, dev: Dataset, workshop: Workshop) -> bool:
-        model = workshop.models.get(candidate.assistant.model)
-        longest = max(dev, key=lambda example: len(example.text))
-        needed = model.count_tokens(candidate.assistant.messages(longest.input))
-        return needed + candidate.assistant.max_tokens <= model.context
+
+def fits_most(candidate: Candidate, dev: Dataset, workshop: Workshop) -> bool:
+    """Whether all examples of the candidate fit the model's context before at least half of the dev rows."""
+    assistant = candidate.assistant
+    room = Room(assistant, workshop.models.get(assistant.model))
+    whole = sum(room.shots(row.input) == len(assistant.shots) for row in dev)
+    return 2 * whole >= len(dev)
 
 
 def sizes(task: Task, forms: Mapping[str, Sequence[Example]]) -> list[int]:

@@ -13,9 +13,9 @@ from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.files import read_json, write_json
 from etude.methods.prompt import first_sentence
-from etude.methods.workshop import Candidate, Workshop
+from etude.methods.workshop import Candidate, Method, Workshop, longest_answer
 from etude.models.fake import tune_fake
-from etude.models.registry import is_fake
+from etude.models.registry import Models, is_fake
 from etude.task import Task
 from etude.types import Example, Message, ModelRef
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FineTune:
+class FineTune(Method):
     """A LoRA adapter taught to give the training answers; the best epoch by loss on dev is kept.
 
     The prompt is short, since the weights carry the rest: no instructions for classify and extract,
@@ -34,17 +34,15 @@ class FineTune:
     """
 
     name: ClassVar[str] = "fine_tune"
+    label: ClassVar[str] = "Fine-tuned"
     tuned: ClassVar[bool] = True
-
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """The best epoch."""
-        return 1
+    prompted: ClassVar[bool] = False
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:
         """Trains; goes on from the last checkpoint where an earlier attempt was killed."""
-        student = bare(task, start)
+        student = student_of(task, start, train, workshop.models)
         rows = training_rows(task, train, workshop)
         teach = _teach_fake if is_fake(task.model) else _teach_local
         adapter = workshop.folder / "adapter"
@@ -60,16 +58,22 @@ class FineTune:
         return workshop.choose([Candidate("best epoch", tuned)], dev).assistant
 
 
-def bare(task: Task, start: Assistant) -> Assistant:
-    """The untuned student: the task's model under the short prompt that training will use."""
+def student_of(task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+    """The untuned student: the task's model under the short prompt that training will use.
+
+    Where another model answered the prompts, room for the answer is counted anew with its own tokenizer.
+    """
     named = task.kind in ("answer", "rewrite")
+    model = ModelRef(task.model)
+    same = task.max_tokens is not None or start.model == model
     return replace(
         start,
         method=FineTune.name,
-        model=ModelRef(task.model),
+        model=model,
         instructions=first_sentence(task.instructions) if named else "",
         place="system",
         shots=(),
+        max_tokens=start.max_tokens if same else longest_answer(train, models, model),
     )
 
 

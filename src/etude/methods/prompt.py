@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, Room
 from etude.contract import Contract
 from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Workshop, named
+from etude.methods.workshop import Candidate, Method, Workshop, named
 from etude.task import Task
+from etude.types import Example, Model
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Prompt(Method):
     """The user's instructions, word for word."""
 
     name: ClassVar[str] = "prompt"
-    tuned: ClassVar[bool] = False
-
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """The instructions as given."""
-        return 1
+    label: ClassVar[str] = "The prompt as given"
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
@@ -32,13 +30,13 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class ClearPrompt:
+class ClearPrompt(Method):
     """The best wording on dev: as given; with the contract in words; with an answer skeleton; the
     same with the rules in the user's turn; the user's own `wordings:`.
     """
 
     name: ClassVar[str] = "clear_prompt"
-    tuned: ClassVar[bool] = False
+    label: ClassVar[str] = "A clearer prompt"
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """Every wording."""
@@ -47,8 +45,13 @@ class ClearPrompt:
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:
-        """Chooses among the wordings."""
-        return workshop.choose(self.candidates(task, named(start, self.name)), dev).assistant
+        """Chooses among the wordings; those too long for the context with some row are left out."""
+        candidates = self.candidates(task, named(start, self.name))
+        model = workshop.models.get(start.model)
+        kept = fitting(candidates, model, [*train, *dev])
+        if left := [candidate.name for candidate in candidates if candidate not in kept]:
+            workshop.notes.append(f"longer than the context with some rows, so not tried: {', '.join(left)}")
+        return workshop.choose(kept, dev).assistant
 
     def candidates(self, task: Task, start: Assistant) -> list[Candidate]:
         """Every wording once, from the simplest to the most complex; equal ones are dropped."""
@@ -65,6 +68,13 @@ class ClearPrompt:
         for candidate in found:
             unique.setdefault((candidate.assistant.instructions, candidate.assistant.place), candidate)
         return list(unique.values())
+
+
+def fitting(candidates: Sequence[Candidate], model: Model, rows: Sequence[Example]) -> list[Candidate]:
+    """The first candidate, and those whose prompt fits the model's context with every row."""
+    first, *others = candidates
+    rooms = [(candidate, Room(candidate.assistant, model)) for candidate in others]
+    return [first, *(each for each, room in rooms if all(room.fits(row.input) for row in rows))]
 
 
 def wordings(given: str, contract: Contract | None) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,16 +110,22 @@ class Workshop:
 
 
 class Method(Protocol):
-    """A step of the ladder: a frozen config with one verb."""
+    """A step of the ladder: a frozen config with one verb, `fit`. Inherit from it for the rest."""
 
     name: ClassVar[str]
-    tuned: ClassVar[bool]
+    """As in the task file and in folder names."""
+    label: ClassVar[str]
+    """What it is, for readers who do not know its name."""
+    tuned: ClassVar[bool] = False
     """Whether the method changes weights of a language model."""
+    prompted: ClassVar[bool] = True
+    """Whether it is a prompt to the untuned model, on which later steps may build."""
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """How many candidates `fit` would answer dev with; 0 when they cost next to nothing."""
-        ...
+        return 1
 
+    @abstractmethod
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:

@@ -24,8 +24,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from etude.errors import ModelError
-from etude.models.registry import CLASSICAL
-from etude.types import Batch, Completion, Message, Request
+from etude.types import CLASSICAL, Batch, Completion, Message, Request
 
 BATCH = 256
 ANALYSERS: tuple[dict[str, Any], ...] = (

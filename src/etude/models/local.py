@@ -1,13 +1,14 @@
 """A Model on this machine: transformers weights, answered greedily in batches.
 
-Per list of requests: the tokens that all prompts begin with are computed once, batches are fixed from
-the whole list, rows leave a batch when they have ended. Log-probabilities are summed in fp32.
+Per list of requests: the tokens that all prompts begin with are computed once (apart for prompts from
+which examples were left out), batches are fixed from the whole list, rows leave a batch when they have
+ended. Log-probabilities are summed in fp32.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -82,14 +83,32 @@ class LocalModel:
         answer cannot fit the context."""
         prompts = [render(self.tokenizer, request.messages) for request in requests]
         self._check_lengths(prompts, [request.max_tokens for request in requests])
-        shared, plan = self._plan(prompts, requests)
-        todo = [(number, indices) for number, indices in enumerate(plan) if number not in done]
-        if not todo:
-            return
+        first = 0
+        for group in _groups(requests):
+            shared, plan = self._plan(
+                [prompts[index] for index in group], [requests[index] for index in group]
+            )
+            batches = {
+                number: [group[place] for place in places] for number, places in enumerate(plan, start=first)
+            }
+            first += len(plan)
+            todo = {number: indices for number, indices in batches.items() if number not in done}
+            if todo:
+                yield from self._batches(requests, prompts, shared, todo, len(group))
+
+    def _batches(
+        self,
+        requests: Sequence[Request],
+        prompts: Sequence[list[int]],
+        shared: int,
+        todo: Mapping[int, Sequence[int]],
+        num_sharing: int,
+    ) -> Iterator[Batch]:
+        """The numbered batches behind their first `shared` tokens, which `num_sharing` requests have in common."""
         started = time.perf_counter()
-        prefix = self._engine.prefix(prompts[0][:shared])
-        prefix_seconds = (time.perf_counter() - started) / len(requests)
-        for number, indices in todo:
+        prefix = self._engine.prefix(prompts[next(iter(todo.values()))[0]][:shared])
+        prefix_seconds = (time.perf_counter() - started) / num_sharing
+        for number, indices in todo.items():
             started = time.perf_counter()
             tails = [prompts[index][shared:] for index in indices]
             answers = self._answer(prefix, tails, [requests[index] for index in indices])
@@ -98,7 +117,7 @@ class LocalModel:
                 _completion(written, len(prompts[index]), shared, seconds)
                 for index, written in zip(indices, answers, strict=True)
             )
-            yield Batch(number, indices, tuple(completions))
+            yield Batch(number, tuple(indices), tuple(completions))
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Answers in the order of the requests."""
@@ -244,6 +263,14 @@ class LocalModel:
         return str(
             self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
+
+
+def _groups(requests: Sequence[Request]) -> list[list[int]]:
+    """Positions of requests that begin alike: one long row with fewer examples costs the others no prefix."""
+    groups: dict[int, list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(request.shots_dropped, []).append(index)
+    return [groups[dropped] for dropped in sorted(groups)]
 
 
 def _completion(written: Written, prompt_tokens: int, cached_tokens: int, seconds: float) -> Completion:

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING
 
 from etude.errors import MissingExtraError, ModelError
 from etude.models.fake import FakeModel
-from etude.types import Model, ModelRef
+from etude.types import CLASSICAL, Model, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.local import LocalModel
-
-
-CLASSICAL = "classical"
-"""Name of models without a language model; their folder says which they are."""
 
 
 class Models:

@@ -41,9 +41,9 @@ class TrainConfig:
     learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"
-    """How the learning rate falls from its highest value to zero at the last step."""
+    """How the learning rate falls from its highest value; a step behind the last one it would be zero."""
     warmup: float = 0.06
-    """Share of all steps in which the learning rate rises from zero."""
+    """Share of all steps in which the learning rate rises in even parts to its highest; one step at least."""
     epochs: int = 3
     patience: int = 2
     """Stop after so many epochs in a row without a better dev loss."""

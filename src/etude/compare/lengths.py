@@ -1,0 +1,94 @@
+"""Rows too long for what the methods will do with them: told all at once, before anything is fitted.
+
+A method sees no test row, so what it will ask of one is looked at here: only whether it fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from etude.assistant import SEAMS, Assistant, Room
+from etude.errors import Fault, InputError
+from etude.methods.fine_tune import FineTune, student_of, token_rows
+from etude.methods.prompt import ClearPrompt, fitting
+from etude.models.registry import Models, is_fake
+from etude.splits import Split
+from etude.task import Task
+from etude.types import Example
+
+if TYPE_CHECKING:
+    from etude.models.local import LocalModel
+
+
+def check_lengths(task: Task, names: Sequence[str], start: Assistant, parts: Split, models: Models) -> None:
+    """Raises InputError listing every row that the methods in `names` could not answer or be trained on.
+
+    Each row is listed once: its prompt and answer exceed what a model can read, or the row is longer than
+    training allows.
+    """
+    rows = [*parts.train, *parts.dev, *parts.test]
+    found = [_unanswered(start, rows, models, "the prompt", "shorten the row or take another model")]
+    if ClearPrompt.name in names:
+        found.append(_too_long_for_wordings(task, start, parts, models))
+    if FineTune.name in names:
+        found.append(_too_long_to_tune(task, start, parts, models))
+    faults: dict[str, Fault] = {}
+    for fault in chain(*found):
+        faults.setdefault(fault.where, fault)
+    if faults:
+        raise InputError(sorted(faults.values(), key=_place))
+
+
+def _place(fault: Fault) -> tuple[str, int]:
+    """By file, then by line."""
+    file, _, line = fault.where.rpartition(":")
+    return file, int(line) if line.isdigit() else 0
+
+
+def _unanswered(
+    assistant: Assistant, rows: Iterable[Example], models: Models, what: str, remedy: str
+) -> Iterator[Fault]:
+    room = Room(assistant, models.get(assistant.model))
+    for row in rows:
+        if not room.fits(row.input):
+            tokens = room.model.count_tokens(assistant.messages(row.input))
+            limit = f"{what} is longer than the {room.tokens} tokens the model can read before its answer"
+            yield Fault(row.where or row.id, limit, f"{tokens} tokens", remedy)
+
+
+def _too_long_for_wordings(task: Task, start: Assistant, parts: Split, models: Models) -> Iterator[Fault]:
+    """Test rows that do not fit with a wording which every row that clear_prompt can see fits with."""
+    candidates = ClearPrompt().candidates(task, start)
+    seen = [*parts.train, *parts.dev]
+    for candidate in fitting(candidates, models.get(start.model), seen)[1:]:
+        what = f"the prompt of clear_prompt ({candidate.name})"
+        remedy = "shorten the row or the instructions, or leave clear_prompt out of `methods:`"
+        yield from _unanswered(candidate.assistant, parts.test, models, what, remedy)
+
+
+def _too_long_to_tune(task: Task, start: Assistant, parts: Split, models: Models) -> Iterator[Fault]:
+    """Rows that the student cannot answer, and rows that it cannot be trained on."""
+    student = student_of(task, start, parts.train, models)
+    remedy = "shorten the row, leave it out, or leave fine_tune out of `methods:`"
+    answered = [*parts.dev, *parts.test]
+    yield from _unanswered(student, answered, models, "the prompt of fine_tune", remedy)
+    if not is_fake(task.model):
+        yield from _untrained(student, (*parts.train, *parts.dev), models.local(student.model), remedy)
+
+
+def _untrained(
+    student: Assistant, rows: Iterable[Example], model: LocalModel, remedy: str
+) -> Iterator[Fault]:
+    from etude.train.config import TrainConfig
+
+    most = min(TrainConfig().max_tokens, model.context)
+    what = f"the row is longer than the {most} tokens that fine_tune can be trained on"
+    for row in rows:
+        text = model.render_text(student.messages(row.input)) + row.output
+        if len(text.encode()) + SEAMS <= most:
+            continue  # a token is at least a byte: no need to count
+        tokens = max(len(found.ids) for found in token_rows(model, student, [row]))
+        if tokens > most:
+            yield Fault(row.where or row.id, what, f"{tokens} tokens with its answer", remedy)

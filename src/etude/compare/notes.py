@@ -1,0 +1,38 @@
+"""What a method's answers give reason to say beside its numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from etude.errors import shown
+from etude.evaluate import Scored
+from etude.types import Side
+
+NEARLY_ALL = 0.95
+"""Share of rows from which one label counts as the same answer to all."""
+
+
+def dropped_shots(method: str, side: Side, rows: Sequence[Scored]) -> Iterator[str]:
+    """From how many prompts examples were left out, since they would not have fitted the context."""
+    dropped = [row.answer.shots_dropped for row in rows if row.answer.shots_dropped]
+    if dropped:
+        most = f"{max(dropped)} example{'s' if max(dropped) > 1 else ''}"
+        yield (
+            f"{method}: up to {most} did not fit the context and were left out of the prompts of "
+            f"{len(dropped):,} of {len(rows):,} {side} rows"
+        )
+
+
+def same_answer(method: str, rows: Sequence[Scored]) -> Iterator[str]:
+    """That a classifier gives nearly all dev rows one label, and more of them than want it."""
+    if not rows:
+        return
+    outcomes = [row.outcome for row in rows]
+    label, given = Counter(outcome.predicted for outcome in outcomes).most_common(1)[0]
+    wanted = sum(outcome.expected == label for outcome in outcomes)
+    if given >= NEARLY_ALL * len(rows) and given > wanted:
+        yield (
+            f"{method} answers {shown(label)} on {given / len(rows):.0%} of {len(rows):,} dev rows; "
+            f"{wanted / len(rows):.0%} want it"
+        )
