@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from etude.errors import RunError
 from etude.files import Json, append_line, read_json, read_lines, write_json
@@ -91,14 +92,24 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run for this process. Raises RunError when another process holds it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("w") as lock:
+        """Holds the run for this process. Raises RunError when another process holds it, or when its
+        folder cannot be made or written."""
+        with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(f"Another process is at work on {self.folder}. Wait for it to end.") from error
             yield
+
+    def _lock_file(self) -> TextIO:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / LOCK).open("w")
+        except OSError as error:
+            raise RunError(
+                f"{self.folder} cannot be written ({error.strerror}). "
+                f"Make {self.folder.parent} a folder that you may write to."
+            ) from error
 
 
 def run_for(root: Path, name: str, fingerprints: Mapping[str, str]) -> Run:
