@@ -12,8 +12,16 @@ from etude.compare import compare
 from etude.compare.events import Ended, Event, Said
 from etude.errors import Declined, RunError
 from etude.models.registry import Models
-from etude.runs import Run
-from small_task import KINDS, write_task
+from etude.runs import Run, find_runs
+from small_task import KINDS, rows, write_task
+
+QUICK = "methods: [baseline, prompt]\n"
+
+
+def interrupt(event: Event) -> None:
+    """Stops the comparison at the first thing it says about the rows."""
+    if isinstance(event, Said) and "rows" in event.text:
+        raise KeyboardInterrupt
 
 
 def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
@@ -70,11 +78,84 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
 def test_openings_of_one_test_are_counted_across_runs(tmp_path: Path) -> None:
     task = write_task(tmp_path)
     assert events_of(task)[0].info["openings"] == 1
-    assert events_of(task, fresh=True)[0].info["openings"] == 1
+    assert events_of(task, fresh=True)[0].info["openings"] == 2
+    assert events_of(task)[0].info["openings"] == 2
     task.write_text(task.read_text() + "margin: 0.03\n")
+    third, _ = events_of(task)
+    assert third.info["openings"] == 3
+    assert any("3 times" in caveat for caveat in third.verdict["caveats"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("change", ["shuffled", "corrected", "shortened"])
+def test_a_test_that_is_touched_up_is_still_the_same_test(change: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    file = tmp_path / "examples.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    changed = {
+        "shuffled": lines[::-1],
+        "corrected": [line.replace("Ages: 7", "Ages: 8") for line in lines],
+        "shortened": lines[30:],
+    }
+    file.write_text("".join(changed[change]))
+    assert events_of(task)[0].info["openings"] == 2
+
+
+def test_other_rows_are_another_test(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    other = "".join(json.dumps(row) + "\n" for row in rows("answer", 220, seed=8))
+    (tmp_path / "examples.jsonl").write_text(other)
+    assert events_of(task)[0].info["openings"] == 1
+
+
+def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended) and event.side == "test":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    assert events_of(task)[0].info["openings"] == 1
+
+
+def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir() if path.is_file()}
+    for number in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            compare(task, fresh=True, on_event=interrupt)
+        kept = first.folder.with_name(f"{first.name}.1")
+        assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before, number
     second, _ = events_of(task)
-    assert second.info["openings"] == 2
-    assert any("second time" in caveat or "2 times" in caveat for caveat in second.verdict["caveats"])  # type: ignore[index]
+    assert second.folder == first.folder
+    assert second.info["id"] != Run(kept).info["id"]
+    assert {run.name for run in find_runs(tmp_path / "runs")} == {first.name, f"{first.name}.1"}
+    third, told = events_of(task, fresh=True)
+    assert Said(f"Starting anew. The earlier run is kept as {first.name}.2.") in told
+    assert third.info["openings"] == 3
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "junk",
+        "[1]",
+        '{"test": "ab12", "run": "small-1"}',
+        '{"run": 1, "rows": []}',
+        '{"run": "a", "rows": [1]}',
+    ],
+)
+def test_junk_among_the_openings_is_told_before_anything_is_fitted(junk: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "openings.jsonl").write_text(junk + "\n")
+    with pytest.raises(RunError, match=r"openings\.jsonl:1 .* Delete the file and compare again"):
+        compare(task)
+    assert not list(tmp_path.glob("runs/*/methods"))
 
 
 def test_a_corrected_answer_stays_on_its_side(tmp_path: Path) -> None:

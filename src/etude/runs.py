@@ -7,7 +7,8 @@ same folder and goes on where it stopped.
     RUNS/NAME-HASH/
       run.json  task.yaml  split.json  findings.jsonl  verdict.json  report.html  report.md
       methods/METHOD/assistant/  method.json  predictions.jsonl  train.jsonl  work/
-    RUNS/openings.jsonl    one line for each run that opened a test
+    RUNS/NAME-HASH.1/      a run of the same inputs that --fresh has set aside
+    RUNS/openings.jsonl    one line for each opening of a test
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import TextIO
 
 from etude.errors import RunError
-from etude.files import Json, append_line, read_json, read_lines, write_json
+from etude.files import Json, read_json, read_lines, write_json
 
 FORMAT = 1
 FOLDER = "runs"
@@ -142,23 +144,21 @@ def find_run(root: Path, name: str | None) -> Run:
     return matching[0]
 
 
-def opened(root: Path, run: Run, test: str) -> int:
-    """Notes that `run` opens the test with fingerprint `test`; returns how many runs have by now.
+def set_aside(run: Run) -> Run | None:
+    """Makes room for a run of the same inputs that starts anew.
 
-    One run counts once, however often it is stopped and continued.
+    A run that has fitted a method keeps its files under a name of its own, NAME-HASH.1 or the next free
+    number, which is returned; of any other the folder is emptied, but for the lock that this process holds.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    file = root / "openings.jsonl"
-    runs = {line["run"] for line in read_lines(file) if line["test"] == test} if file.exists() else set()
-    if run.name not in runs:
-        append_line(file, {"test": test, "run": run.name})
-        runs.add(run.name)
-    return len(runs)
+    if not any(run.folder.glob("methods/*/method.json")):
+        _clear(run.folder)
+        return None
+    names = (run.folder.with_name(f"{run.name}.{number}") for number in itertools.count(1))
+    return Run(run.folder.rename(next(folder for folder in names if not folder.exists())))
 
 
-def clear(run: Run) -> None:
-    """Deletes everything in a run's folder but its lock, which this process holds."""
-    for path in run.folder.iterdir():
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name != LOCK:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
+from uuid import uuid4
 
 from etude import __version__
 from etude.assistant import Assistant
@@ -70,9 +71,13 @@ def _beside(task: Task) -> list[Path]:
 
 
 def begin(run: Run, task: Task) -> None:
-    """Starts run.json and keeps a copy of the task file; an interrupted run becomes a running one."""
+    """Starts run.json and keeps a copy of the task file; an interrupted run becomes a running one.
+
+    The run is given an id that stays when it is continued and that no other run has.
+    """
     if not (run.folder / "run.json").exists():
         (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
+        run.update(id=uuid4().hex)
     run.update(
         format=FORMAT,
         name=task.name,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude.compare.climb import Climb, fitted_before
-from etude.compare.events import OnEvent
+from etude.compare.events import OnEvent, Said
+from etude.compare.openings import open_test, read_openings
 from etude.compare.outcome import decided_on_dev, final_verdict, tell_power
 from etude.compare.prepare import (
     Confirm,
@@ -27,7 +28,7 @@ from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
-from etude.runs import FOLDER, Run, clear, opened, run_for
+from etude.runs import FOLDER, Run, run_for, set_aside
 from etude.task import Task, load_task
 
 
@@ -56,17 +57,19 @@ def compare(
     """Compares the task's methods on one sealed test and writes the run folder beside the task file.
 
     `budget` (seconds; infinity for none) overrules the task's. The same call on the same inputs goes
-    on where an earlier one stopped, and returns at once where it had finished; `fresh` starts anew.
+    on where an earlier one stopped, and returns at once where it had finished; `fresh` starts anew and
+    keeps what an earlier one has fitted as a run of its own.
     Raises InputError for faults of the task or its data (all of them), ModelError for weights, RunError
     for the run folder, Declined when `confirm` says no. A KeyboardInterrupt leaves a partial report.
     """
     task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget))
     test = load_test(task)
     run = run_for(task.folder / FOLDER, task.name, fingerprints(task, dataset, test))
+    if fresh:
+        _start_anew(run, on_event)
     with run.locked():
-        if fresh:
-            clear(run)
         if not run.complete:
+            read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
             begin(run, task)
             _told_on_stop(run, lambda: _climb(run, task, dataset, test, on_event, confirm))
         elif not (run.folder / "report.html").exists():
@@ -74,10 +77,17 @@ def compare(
     return Comparison(run)
 
 
+def _start_anew(run: Run, on_event: OnEvent) -> None:
+    with run.locked():
+        kept = set_aside(run)
+    if kept:
+        on_event(Said(f"Starting anew. The earlier run is kept as {kept.name}."))
+
+
 def _climb(
     run: Run, task: Task, dataset: Dataset, test: Dataset | None, on_event: OnEvent, confirm: Confirm
 ) -> None:
-    """From the split to the verdict. Up to `opened` nothing has answered a test row."""
+    """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
     parts = split_once(run, task, dataset, test)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
@@ -90,7 +100,7 @@ def _climb(
     run.update(decided=decided_on_dev(climb, fitted))
     tell_power(climb)
 
-    openings = opened(run.folder.parent, run, parts.test.fingerprint)
+    openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
     run.update(openings=openings)
     climb.answer_test(fitted)
     write_json(run.folder / "verdict.json", final_verdict(climb, fitted, openings))
