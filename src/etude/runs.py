@@ -127,6 +127,13 @@ def find_runs(root: Path) -> list[Run]:
     return [Run(file.parent) for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
 
 
+def siblings(run: Run) -> list[Run]:
+    """The other runs of the same task in the same folder, the one worked on last first."""
+    task = run.name.rpartition("-")[0]
+    others = (other for other in find_runs(run.folder.parent) if other.name != run.name)
+    return [other for other in others if other.name.rpartition("-")[0] == task]
+
+
 def find_run(root: Path, name: str | None) -> Run:
     """The run of that name or beginning with it, or the latest one.
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
-from uuid import uuid4
 
-from etude import __version__
 from etude.assistant import Assistant
 from etude.compare.events import OnEvent, Said
 from etude.compare.plan import Plan, Workload, in_words, make_plan
+from etude.compare.record import resumed_notes
 from etude.compare.timing import measure
 from etude.dataset import Dataset
 from etude.errors import Declined, Fault, InputError
 from etude.evaluate import unit
-from etude.files import Json, read_json, write_json, write_lines
+from etude.files import read_json, write_json, write_lines
 from etude.methods import ladder
 from etude.metrics import Metric
 from etude.models.registry import Models
-from etude.runs import FORMAT, Run, find_runs
+from etude.runs import Run, siblings
 from etude.splits import Split, split
 from etude.stats.power import smallest_difference
 from etude.task import Task
@@ -34,7 +29,6 @@ LONG = 3600.0
 """Seconds above which the user is asked before a comparison without a budget begins."""
 DISAGREEMENT = (0.1, 0.2, 0.3)
 """Shares of rows on which two methods may disagree, for which the smallest difference is told."""
-PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetensors")
 
 Confirm = Callable[[str], bool]
 """Asks the user a yes-or-no question."""
@@ -45,58 +39,6 @@ def with_budget(task: Task, budget: float | None) -> Task:
     if budget is None:
         return task
     return replace(task, budget_seconds=None if math.isinf(budget) else budget)
-
-
-def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str, str]:
-    """Hashes of all that a comparison depends on; equal ones share a run."""
-    digest = hashlib.sha256(
-        f"{__version__} {task.budget_seconds}\n{task.instructions}\n{task.contract}".encode()
-    )
-    for file in [task.file, *_beside(task)]:
-        digest.update(file.name.encode())
-        digest.update(file.read_bytes())
-    return {
-        "task": digest.hexdigest(),
-        "examples": dataset.fingerprint,
-        "test": test.fingerprint if test else "",
-    }
-
-
-def _beside(task: Task) -> list[Path]:
-    """Files that the check function may read: Python files beside it, and the documents."""
-    found = list(task.check.file.parent.glob("*.py")) if task.check else []
-    if task.documents:
-        found += task.documents.rglob("*") if task.documents.is_dir() else [task.documents]
-    return sorted(path for path in found if path.is_file())
-
-
-def begin(run: Run, task: Task) -> None:
-    """Starts run.json and keeps a copy of the task file; an interrupted run becomes a running one.
-
-    The run is given an id that stays when it is continued and that no other run has.
-    """
-    if not (run.folder / "run.json").exists():
-        (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
-        run.update(id=uuid4().hex)
-    run.update(
-        format=FORMAT,
-        name=task.name,
-        task_file=task.file.name,
-        status="running",
-        etude=__version__,
-        python=platform.python_version(),
-        platform=platform.platform(),
-        packages=dict(_packages()),
-        machine=_machine(),
-        seed=task.seed,
-        model=task.model,
-        prompt_model=task.prompt_model,
-        kind=task.kind,
-        margin=task.margin,
-        target=task.target,
-        budget_seconds=task.budget_seconds,
-        methods=list(task.methods),
-    )
 
 
 def split_once(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
@@ -116,7 +58,7 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
     power = [{"disagree": d, "difference": shown_by(parts.test, d)} for d in DISAGREEMENT]
-    notes = [*task.notes, *parts.notes]
+    notes = [*task.notes, *parts.notes, *resumed_notes(run)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes, "notes": list(parts.notes)},
@@ -219,38 +161,11 @@ def _question(plan: Plan, budget: float | None) -> str | None:
 
 def _earlier_assignments(run: Run, task: Task) -> Mapping[str, Side] | None:
     """Which side each input stood on in the latest other run of this task with the same seed."""
-    files = (other.folder / "split.json" for other in find_runs(run.folder.parent) if _sibling(run, other))
+    files = (other.folder / "split.json" for other in siblings(run))
     splits = (read_json(file) for file in files if file.exists())
     return next((found["assignments"] for found in splits if found["seed"] == task.seed), None)
-
-
-def _sibling(run: Run, other: Run) -> bool:
-    """Whether `other` is another run of the same task."""
-    return other.name != run.name and other.name.rpartition("-")[0] == run.name.rpartition("-")[0]
 
 
 def _assignments(file: Path) -> Mapping[str, Side]:
     found: Mapping[str, Side] = read_json(file)["assignments"]
     return found
-
-
-def _packages() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-
-
-def _machine() -> Json:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return {"cpu": _processor(), "cores": os.cpu_count(), "memory_gb": round(memory)}
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    if file.exists():
-        names = [line for line in file.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].partition(":")[2].strip()
-    return platform.processor() or platform.machine()

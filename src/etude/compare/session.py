@@ -11,17 +11,11 @@ from pathlib import Path
 
 from etude.compare.climb import Climb, fitted_before
 from etude.compare.events import OnEvent, Said
+from etude.compare.identity import fingerprints
 from etude.compare.openings import open_test, read_openings
 from etude.compare.outcome import decided_on_dev, final_verdict, tell_power
-from etude.compare.prepare import (
-    Confirm,
-    begin,
-    describe,
-    fingerprints,
-    planned,
-    split_once,
-    with_budget,
-)
+from etude.compare.prepare import Confirm, describe, planned, split_once, with_budget
+from etude.compare.record import begin
 from etude.dataset import Dataset, load_dataset, load_test
 from etude.files import Json, write_json
 from etude.methods.workshop import blank
@@ -64,13 +58,14 @@ def compare(
     """
     task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget))
     test = load_test(task)
-    run = run_for(task.folder / FOLDER, task.name, fingerprints(task, dataset, test))
+    inputs = fingerprints(task, dataset, test)
+    run = run_for(task.folder / FOLDER, task.name, inputs)
     if fresh:
         _start_anew(run, on_event)
     with run.locked():
         if not run.complete:
             read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
-            begin(run, task)
+            begin(run, task, inputs, on_event)
             _told_on_stop(run, lambda: _climb(run, task, dataset, test, on_event, confirm))
         elif not (run.folder / "report.html").exists():
             write_report(run.folder)
