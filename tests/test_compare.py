@@ -170,6 +170,57 @@ def test_a_corrected_answer_stays_on_its_side(tmp_path: Path) -> None:
     assert old == new
 
 
+def assignments(run: Run) -> dict[str, str]:
+    """Which side each input stands on."""
+    found: dict[str, str] = json.loads((run.folder / "split.json").read_text())["assignments"]
+    return found
+
+
+def test_rows_that_were_away_for_a_run_come_back_to_their_sides(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    file = tmp_path / "examples.jsonl"
+    whole = file.read_text()
+    first = assignments(events_of(task)[0])
+    file.write_text("".join(whole.splitlines(keepends=True)[60:]))
+    assert assignments(events_of(task)[0]).items() <= first.items()
+    file.write_text("".join(whole.splitlines(keepends=True)[::-1]))
+    third, _ = events_of(task)
+    assert assignments(third) == first
+
+
+def test_a_split_goes_without_an_earlier_run_that_cannot_be_read_and_says_so(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    task.write_text(task.read_text() + "margin: 0.03\n")
+    second, _ = events_of(task)
+    before = assignments(first)
+    (second.folder / "split.json").write_text("{ half")
+    task.write_text(task.read_text() + "target: 0.5\n")
+    third, told = events_of(task)
+    assert assignments(third) == before
+    said = [event.text for event in told if isinstance(event, Said)]
+    assert [line for line in said if "goes without an earlier run" in line and second.name in line]
+
+
+def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_path: Path) -> None:
+    """Rows that are grouped after a first run are split anew; the finding outlives a stop."""
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    made = [dict(row, group=f"g{number % 50}") for number, row in enumerate(rows("answer", 220))]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    run, told = events_of(task)
+    assert [finding["kind"] for finding in run.info["findings"]] == ["split_anew"]
+    assert [event for event in told if isinstance(event, Said) and "all rows are split anew" in event.text]
+    assert "split anew" in (run.folder / "report.md").read_text()
+
+
 def test_a_reloaded_assistant_answers_as_it_was_measured(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path))
     models = Models()

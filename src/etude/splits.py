@@ -29,8 +29,13 @@ TRAIN_LEAST = 20
 """Rows left to train on without which a split is refused."""
 TEMPLATE_SHARE = Fraction(1, 10)
 """A cluster above this share of the rows is reported as a template and trained on."""
+TORN_SHARE = Fraction(1, 10)
+"""Share of the rows in clusters torn by an earlier split above which that split is given up."""
 VERDICT_LEAST = 150
 """Rows below which the only advice on tuning is to collect more."""
+
+STRICTEST: tuple[Side, ...] = ("test", "dev", "train")
+"""Where rows of two sides come to belong together, all go to the first of them here."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Split:
     notes: tuple[str, ...]
     """Sentences the user is told with the sizes."""
     findings: tuple[Finding, ...]
-    """Rows left out, templates, old assignments in conflict."""
+    """Rows left out, templates, old assignments in conflict or given up."""
     assignments: Mapping[str, Side]
     """`input_key` -> side of every row above: the next split's `previous`."""
 
@@ -103,27 +108,38 @@ def split(
 
     `previous` is the `assignments` of an earlier split. Its rows stay where they were, whatever
     their outputs have become. Where a new row joins two old clusters, the merged cluster goes to
-    test before dev before train, and a finding says so. Without `previous` only the labels of a
+    test before dev before train, and a finding says so. Where that would concern over 10% of the rows
+    (another `group:` ties most of them together) the earlier split is given up and the rows are split
+    anew; a finding lists the earlier test rows that are not in the test now, so that none leaves it
+    unsaid. Without `previous` only the labels of a
     classify task bear on the split beside the inputs: a corrected label can move rows at the
     border of the two classes concerned; the outputs of other kinds are not read at all.
 
     Raises InputError when the rows cannot fill the smallest sizes.
     """
     kept, findings = _without_test_rows(dataset, test)
-    old = {key: side for key, side in (previous or {}).items() if test is None or side != "test"}
+    earlier = {key: side for key, side in (previous or {}).items() if test is None or side != "test"}
     places = _Places(_clusters(dataset, kept, kind, seed))
+    outgrown = _torn(places.free, earlier) > TORN_SHARE * len(kept)
+    old = {} if outgrown else earlier
     findings += _keep_old(places, old, dataset)
     findings += _train_templates(places, len(kept), dataset)
+    _fill_sides(places, len(kept), test)
+    notes = _check_sizes(places, dataset, test, bool(old))
+    findings += [_split_anew(places, earlier, dataset)] if outgrown else []
+    return _split_of(dataset, places, test, notes, findings)
+
+
+def _fill_sides(places: _Places, total: int, test: Dataset | None) -> None:
+    """Gives the free clusters to test (unless the user has brought one), dev and, what is left, train."""
     counts = _labels([*places.free, *chain.from_iterable(places.taken.values())])
-    spare = len(kept) - TRAIN_LEAST
+    spare = total - TRAIN_LEAST
     if test is None:
         most = min(TEST_MOST, spare - DEV_LEAST)
-        _fill(places, "test", _wanted(TEST_SHARE, len(kept), TEST_LEAST, most), (TEST_LEAST, most), counts)
+        _fill(places, "test", _wanted(TEST_SHARE, total, TEST_LEAST, most), (TEST_LEAST, most), counts)
     most = spare - places.size("test")
-    _fill(places, "dev", _wanted(DEV_SHARE, len(kept), DEV_LEAST, most), (DEV_LEAST, most), counts)
+    _fill(places, "dev", _wanted(DEV_SHARE, total, DEV_LEAST, most), (DEV_LEAST, most), counts)
     places.take("train", places.free)
-    notes = _check_sizes(places, dataset, test, bool(old))
-    return _split_of(dataset, places, test, notes, findings)
 
 
 def _without_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int], list[Finding]]:
@@ -174,12 +190,42 @@ def _rank(seed: int, key: str) -> str:
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
 
 
+def _torn(found: Iterable[_Cluster], old: Mapping[str, Side]) -> int:
+    """Rows in clusters whose rows stood on more than one side."""
+    return sum(cluster.size for cluster in found if len(_sides_of(cluster, old)) > 1)
+
+
+def _sides_of(cluster: _Cluster, old: Mapping[str, Side]) -> list[Side]:
+    """Sides where rows of the cluster stood, the strictest first."""
+    found = {old.get(key) for key in cluster.keys}
+    return [side for side in STRICTEST if side in found]
+
+
+def _split_anew(places: _Places, old: Mapping[str, Side], dataset: Dataset) -> Finding:
+    total = sum(places.size(side) for side in places.taken)
+    clusters = chain.from_iterable(places.taken.values())
+    left = [
+        row
+        for row in (*places.rows("dev"), *places.rows("train"))
+        if old.get(input_key(dataset[row])) == "test"
+    ]
+    return Finding(
+        kind="split_anew",
+        severity="warning",
+        rows=tuple(dataset[row].id for row in sorted(left)),
+        message=f"{_torn(clusters, old)} of {total} rows now belong together with rows that stood on another side "
+        f"before: the grouping has changed, and all rows are split anew. {len(left)} rows of the earlier test are "
+        "in train or dev now, so that results from before are not comparable.",
+        remedy="Nothing to do if `group:` was meant to change; else put it back as it was.",
+    )
+
+
 def _keep_old(places: _Places, old: Mapping[str, Side], dataset: Dataset) -> list[Finding]:
     """Puts clusters that hold rows of an earlier split where those were; conflicts are findings."""
-    kept: dict[Side, list[_Cluster]] = {"test": [], "dev": [], "train": []}
+    kept: dict[Side, list[_Cluster]] = {side: [] for side in STRICTEST}
     findings: list[Finding] = []
     for cluster in places.free:
-        sides = [side for side in kept if side in {old.get(key) for key in cluster.keys}]
+        sides = _sides_of(cluster, old)
         if sides:
             kept[sides[0]].append(cluster)
         if len(sides) > 1:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.compare.events import OnEvent, Said
@@ -13,9 +12,9 @@ from etude.compare.plan import Plan, Workload, in_words, make_plan
 from etude.compare.record import resumed_notes
 from etude.compare.timing import measure
 from etude.dataset import Dataset
-from etude.errors import Declined, Fault, InputError
+from etude.errors import Declined, Fault, InputError, RunError
 from etude.evaluate import unit
-from etude.files import read_json, write_json, write_lines
+from etude.files import read_json, read_lines, write_json, write_lines
 from etude.methods import ladder
 from etude.metrics import Metric
 from etude.models.registry import Models
@@ -23,7 +22,7 @@ from etude.runs import Run, siblings
 from etude.splits import Split, split
 from etude.stats.power import smallest_difference
 from etude.task import Task
-from etude.types import Example, Model, Side
+from etude.types import Example, Finding, Model, Side
 
 LONG = 3600.0
 """Seconds above which the user is asked before a comparison without a budget begins."""
@@ -44,14 +43,43 @@ def with_budget(task: Task, budget: float | None) -> Task:
 def split_once(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
     """The run's split: as it was when the run began, or else in line with the task's other runs."""
     file = run.folder / "split.json"
-    previous = _assignments(file) if file.exists() else _earlier_assignments(run, task)
+    if file.exists():
+        return _same_split(run, task, dataset, test)
+    previous, skipped = _earlier_assignments(run, task.seed)
     parts = split(dataset, task.kind, task.seed, test, previous)
-    if not file.exists():
-        sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
-        ids = {side: [example.id for example in rows] for side, rows in sides.items()}
-        write_json(file, {"seed": task.seed, **ids, "assignments": dict(parts.assignments)})
-        write_lines(run.folder / "findings.jsonl", [asdict(finding) for finding in parts.findings])
+    parts = replace(parts, notes=(*parts.notes, *skipped))
+    sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
+    ids = {side: [example.id for example in rows] for side, rows in sides.items()}
+    write_lines(run.folder / "findings.jsonl", [asdict(finding) for finding in parts.findings])
+    kept = {"seed": task.seed, **ids, "assignments": dict(parts.assignments), "notes": list(parts.notes)}
+    write_json(file, kept)  # last: it marks the split as made
     return parts
+
+
+def _same_split(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
+    """The split that the run's files hold, with what was said about it then."""
+    kept = read_json(run.folder / "split.json")
+    parts = split(dataset, task.kind, task.seed, test, kept["assignments"])
+    findings = [
+        Finding(**{**line, "rows": tuple(line["rows"])}) for line in read_lines(run.folder / "findings.jsonl")
+    ]
+    return replace(parts, notes=tuple(kept["notes"]), findings=tuple(findings))
+
+
+def _earlier_assignments(run: Run, seed: int) -> tuple[dict[str, Side], list[str]]:
+    """Where the task's other runs with this seed have put each input, by the latest that holds it; and a
+    note on every run that cannot be read."""
+    sides: dict[str, Side] = {}
+    notes = []
+    for file in reversed([other.folder / "split.json" for other in siblings(run)]):
+        try:
+            found = read_json(file) if file.exists() else {}
+        except RunError as error:
+            notes.append(f"The split goes without an earlier run: {error}")
+            continue
+        if found.get("seed") == seed:
+            sides |= found["assignments"]
+    return sides, notes
 
 
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
@@ -157,15 +185,3 @@ def _question(plan: Plan, budget: float | None) -> str | None:
     if budget is None and plan.total > LONG:
         return f"This takes {in_words(plan.total)}. Go on?"
     return None
-
-
-def _earlier_assignments(run: Run, task: Task) -> Mapping[str, Side] | None:
-    """Which side each input stood on in the latest other run of this task with the same seed."""
-    files = (other.folder / "split.json" for other in siblings(run))
-    splits = (read_json(file) for file in files if file.exists())
-    return next((found["assignments"] for found in splits if found["seed"] == task.seed), None)
-
-
-def _assignments(file: Path) -> Mapping[str, Side]:
-    found: Mapping[str, Side] = read_json(file)["assignments"]
-    return found
