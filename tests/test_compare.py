@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from etude.assistant import load
+from etude.cli import main
 from etude.compare import compare
 from etude.compare.events import Ended, Event, Said
 from etude.errors import Declined, RunError
@@ -188,18 +190,21 @@ def test_rows_that_were_away_for_a_run_come_back_to_their_sides(tmp_path: Path) 
     assert assignments(third) == first
 
 
-def test_a_split_goes_without_an_earlier_run_that_cannot_be_read_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["split.json", "run.json"])
+def test_a_split_goes_without_an_earlier_run_that_cannot_be_read_and_says_so(
+    part: str, tmp_path: Path
+) -> None:
     task = write_task(tmp_path, more=QUICK)
     first, _ = events_of(task)
     task.write_text(task.read_text() + "margin: 0.03\n")
     second, _ = events_of(task)
     before = assignments(first)
-    (second.folder / "split.json").write_text("{ half")
+    (second.folder / part).write_text("{ half")
     task.write_text(task.read_text() + "target: 0.5\n")
     third, told = events_of(task)
     assert assignments(third) == before
     said = [event.text for event in told if isinstance(event, Said)]
-    assert [line for line in said if "goes without an earlier run" in line and second.name in line]
+    assert [line for line in said if f"goes without the earlier run {second.name}: " in line]
 
 
 def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_path: Path) -> None:
@@ -269,6 +274,110 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path))
     with run.locked(), pytest.raises(RunError, match="Another process"), run.locked():
         pass
+
+
+PARTS = (
+    "split.json",
+    "run.json",
+    "verdict.json",
+    "methods/few_shot/method.json",
+    "methods/few_shot/assistant/assistant.json",
+    "methods/few_shot/predictions.jsonl",
+    "methods/fine_tune/assistant/adapter",
+    "methods/baseline/assistant/adapter",
+)
+"""What a reader of a complete run needs."""
+
+
+@pytest.fixture(scope="module")
+def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete run of all methods, to be copied."""
+    folder = tmp_path_factory.mktemp("whole")
+    compare(write_task(folder, num=160))
+    return folder
+
+
+def copied(folder: Path, to: Path) -> tuple[Path, Path]:
+    """The task file and the run of a copy."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    (run,) = [file.parent for file in to.glob("runs/*/run.json")]
+    return to / "task.yaml", run
+
+
+def removed(path: Path) -> None:
+    """Takes away a file or a folder."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("run.json", "verdict.json")])
+def test_a_complete_run_without_a_part_is_no_finished_run(
+    part: str, whole_folder: Path, tmp_path: Path
+) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    removed(run / part)
+    with pytest.raises(RunError, match=rf"{part} .*etude compare TASK --fresh"):
+        compare(task)
+    assert compare(task, fresh=True).run.complete
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if not part.endswith("adapter")])
+@pytest.mark.parametrize("damage", ["junk", "cut"])
+def test_a_complete_run_with_a_broken_part_is_no_finished_run(
+    part: str, damage: str, whole_folder: Path, tmp_path: Path
+) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    body = (run / part).read_bytes()
+    (run / part).write_bytes(b"junk\n" if damage == "junk" else body[: len(body) // 2])
+    with pytest.raises(RunError, match=rf"{part}[: ].*etude compare TASK --fresh"):
+        compare(task)
+
+
+def test_a_complete_run_without_a_whole_method_is_no_finished_run(whole_folder: Path, tmp_path: Path) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    shutil.rmtree(run / "methods" / "prompt")
+    with pytest.raises(RunError, match=r"methods/prompt/method\.json cannot be read"):
+        compare(task)
+
+
+def test_a_broken_part_of_a_run_that_is_not_complete_is_told_likewise(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    (file,) = tmp_path.glob("runs/*/methods/*/assistant/assistant.json")
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(RunError, match=r"assistant\.json cannot be read .*etude compare TASK --fresh"):
+        compare(task)
+    assert compare(task, fresh=True).run.complete
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_a_lost_report_is_written_again(name: str, whole_folder: Path, tmp_path: Path) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    before = (run / name).read_bytes()
+    (run / name).unlink()
+    compare(task)
+    assert (run / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("part", ["run.json", "verdict.json"])
+def test_a_broken_run_is_left_out_of_the_list_with_the_reason(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    task.write_text(task.read_text() + "margin: 0.03\n")
+    second, _ = events_of(task)
+    (first.folder / part).write_text("{ half")
+    assert main(["runs", "list", str(task)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert second.name in printed
+    assert f"Left out {first.name}: " in printed
+    assert "cannot be read" in printed
 
 
 def test_a_run_folder_that_is_broken_says_what_to_do(tmp_path: Path) -> None:

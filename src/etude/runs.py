@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TextIO
 
 from etude.errors import RunError
-from etude.files import Json, read_json, read_lines, write_json
+from etude.files import REMEDY, Json, read_json, read_lines, write_json
+from etude.models.registry import CLASSICAL
 
 FORMAT = 1
 FOLDER = "runs"
@@ -125,6 +126,41 @@ def find_runs(root: Path) -> list[Run]:
     """All runs below `root`, the one worked on last first."""
     files = root.glob("*/run.json") if root.is_dir() else []
     return [Run(file.parent) for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
+
+
+def check_whole(run: Run) -> None:
+    """Raises RunError naming the first part of a run that is missing or cannot be read.
+
+    Looked at are the parts that a reader or a continued run needs: what belongs to every method that
+    was fitted, and in a complete run to all of its methods; weights are not opened.
+    """
+    if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
+        return
+    fitted, verdict, complete = run.methods, run.verdict, run.complete
+    if not (fitted or verdict):
+        return
+    split = read_json(run.folder / "split.json")
+    for name in run.info["methods"] if complete else fitted:
+        _check_method(run, name)
+        if complete:
+            _check_answers(run, name, len(split["test"]))
+
+
+def _check_method(run: Run, name: str) -> None:
+    record, folder = read_json(run.method(name) / "method.json"), run.method(name) / "assistant"
+    read_json(folder / "assistant.json")
+    taught = record["tuned"] or record["model"] == CLASSICAL
+    if taught and not any((folder / "adapter").glob("*")):
+        raise RunError(f"{folder / 'adapter'} is missing: it holds what {name} has learned. {REMEDY}")
+
+
+def _check_answers(run: Run, name: str, test: int) -> None:
+    """Whether predictions.jsonl holds an answer to each of the `test` rows, or to the plan's sample of them."""
+    file = run.method(name) / "predictions.jsonl"
+    found = sum(line["side"] == "test" for line in read_lines(file))
+    wanted = min(test, run.info["plan"]["test_rows"] or test)
+    if found != wanted:
+        raise RunError(f"{file} holds {found} of {wanted} answers to test rows. {REMEDY}")
 
 
 def siblings(run: Run) -> list[Run]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
@@ -71,15 +71,21 @@ def _earlier_assignments(run: Run, seed: int) -> tuple[dict[str, Side], list[str
     note on every run that cannot be read."""
     sides: dict[str, Side] = {}
     notes = []
-    for file in reversed([other.folder / "split.json" for other in siblings(run)]):
+    for other in reversed(siblings(run)):
         try:
-            found = read_json(file) if file.exists() else {}
+            sides |= _assignments(other, seed)
         except RunError as error:
-            notes.append(f"The split goes without an earlier run: {error}")
-            continue
-        if found.get("seed") == seed:
-            sides |= found["assignments"]
+            notes.append(f"The split goes without the earlier run {other.name}: {error}")
     return sides, notes
+
+
+def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
+    """Which side each input stands on in a run with this seed; nothing for another seed or before a split."""
+    file = run.folder / "split.json"
+    if run.info["seed"] != seed or not file.exists():
+        return {}
+    found: Mapping[str, Side] = read_json(file)["assignments"]
+    return found
 
 
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:

@@ -84,7 +84,7 @@ def _why_new(run: Run, inputs: Mapping[str, str]) -> str | None:
         try:
             before = other.info.get("inputs")
         except RunError:
-            continue  # the split names it
+            continue  # the notes on the split name it
         if before:
             names = ", ".join(changed(before, inputs))
             return f"A new run, because this changed since {other.name}: {names}." if names else None

@@ -22,7 +22,7 @@ from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
-from etude.runs import FOLDER, Run, run_for, set_aside
+from etude.runs import FOLDER, Run, check_whole, run_for, set_aside
 from etude.task import Task, load_task
 
 
@@ -63,11 +63,12 @@ def compare(
     if fresh:
         _start_anew(run, on_event)
     with run.locked():
+        check_whole(run)
         if not run.complete:
             read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
             begin(run, task, inputs, on_event)
             _told_on_stop(run, lambda: _climb(run, task, dataset, test, on_event, confirm))
-        elif not (run.folder / "report.html").exists():
+        elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             write_report(run.folder)
     return Comparison(run)
 
