@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant, load
+from etude.cli import main
 from etude.compare import compare
 from etude.compare.events import Ended, Event, Said
 from etude.compare.notes import same_answer
@@ -23,11 +25,19 @@ from etude.methods.few_shot import FewShot
 from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import Prompt
 from etude.models.registry import Models
-from etude.runs import Run
+from etude.runs import Run, find_runs
 from etude.task import Task
 from etude.types import Answer, Example, Message, Score
 from small_task import KINDS, rows, write_task
 from tiny import tiny_folder
+
+QUICK = "methods: [baseline, prompt]\n"
+
+
+def interrupt(event: Event) -> None:
+    """Stops the comparison at the first thing it says about the rows."""
+    if isinstance(event, Said) and "rows" in event.text:
+        raise KeyboardInterrupt
 
 
 def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
@@ -84,11 +94,84 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
 def test_openings_of_one_test_are_counted_across_runs(tmp_path: Path) -> None:
     task = write_task(tmp_path)
     assert events_of(task)[0].info["openings"] == 1
-    assert events_of(task, fresh=True)[0].info["openings"] == 1
+    assert events_of(task, fresh=True)[0].info["openings"] == 2
+    assert events_of(task)[0].info["openings"] == 2
     task.write_text(task.read_text() + "margin: 0.03\n")
+    third, _ = events_of(task)
+    assert third.info["openings"] == 3
+    assert any("3 times" in caveat for caveat in third.verdict["caveats"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("change", ["shuffled", "corrected", "shortened"])
+def test_a_test_that_is_touched_up_is_still_the_same_test(change: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    file = tmp_path / "examples.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    changed = {
+        "shuffled": lines[::-1],
+        "corrected": [line.replace("Ages: 7", "Ages: 8") for line in lines],
+        "shortened": lines[30:],
+    }
+    file.write_text("".join(changed[change]))
+    assert events_of(task)[0].info["openings"] == 2
+
+
+def test_other_rows_are_another_test(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    other = "".join(json.dumps(row) + "\n" for row in rows("answer", 220, seed=8))
+    (tmp_path / "examples.jsonl").write_text(other)
+    assert events_of(task)[0].info["openings"] == 1
+
+
+def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended) and event.side == "test":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    assert events_of(task)[0].info["openings"] == 1
+
+
+def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir() if path.is_file()}
+    for number in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            compare(task, fresh=True, on_event=interrupt)
+        kept = first.folder.with_name(f"{first.name}.1")
+        assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before, number
     second, _ = events_of(task)
-    assert second.info["openings"] == 2
-    assert any("second time" in caveat or "2 times" in caveat for caveat in second.verdict["caveats"])  # type: ignore[index]
+    assert second.folder == first.folder
+    assert second.info["id"] != Run(kept).info["id"]
+    assert {run.name for run in find_runs(tmp_path / "runs")} == {first.name, f"{first.name}.1"}
+    third, told = events_of(task, fresh=True)
+    assert Said(f"Starting anew. The earlier run is kept as {first.name}.2.") in told
+    assert third.info["openings"] == 3
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "junk",
+        "[1]",
+        '{"test": "ab12", "run": "small-1"}',
+        '{"run": 1, "rows": []}',
+        '{"run": "a", "rows": [1]}',
+    ],
+)
+def test_junk_among_the_openings_is_told_before_anything_is_fitted(junk: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "openings.jsonl").write_text(junk + "\n")
+    with pytest.raises(RunError, match=r"openings\.jsonl:1 .* Delete the file and compare again"):
+        compare(task)
+    assert not list(tmp_path.glob("runs/*/methods"))
 
 
 def test_a_corrected_answer_stays_on_its_side(tmp_path: Path) -> None:
@@ -101,6 +184,60 @@ def test_a_corrected_answer_stays_on_its_side(tmp_path: Path) -> None:
     assert first.folder != second.folder
     old, new = (json.loads((run.folder / "split.json").read_text())["assignments"] for run in (first, second))
     assert old == new
+
+
+def assignments(run: Run) -> dict[str, str]:
+    """Which side each input stands on."""
+    found: dict[str, str] = json.loads((run.folder / "split.json").read_text())["assignments"]
+    return found
+
+
+def test_rows_that_were_away_for_a_run_come_back_to_their_sides(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    file = tmp_path / "examples.jsonl"
+    whole = file.read_text()
+    first = assignments(events_of(task)[0])
+    file.write_text("".join(whole.splitlines(keepends=True)[60:]))
+    assert assignments(events_of(task)[0]).items() <= first.items()
+    file.write_text("".join(whole.splitlines(keepends=True)[::-1]))
+    third, _ = events_of(task)
+    assert assignments(third) == first
+
+
+@pytest.mark.parametrize("part", ["split.json", "run.json"])
+def test_a_split_goes_without_an_earlier_run_that_cannot_be_read_and_says_so(
+    part: str, tmp_path: Path
+) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    task.write_text(task.read_text() + "margin: 0.03\n")
+    second, _ = events_of(task)
+    before = assignments(first)
+    (second.folder / part).write_text("{ half")
+    task.write_text(task.read_text() + "target: 0.5\n")
+    third, told = events_of(task)
+    assert assignments(third) == before
+    said = [event.text for event in told if isinstance(event, Said)]
+    assert [line for line in said if f"goes without the earlier run {second.name}: " in line]
+
+
+def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_path: Path) -> None:
+    """Rows that are grouped after a first run are split anew; the finding outlives a stop."""
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    made = [dict(row, group=f"g{number % 50}") for number, row in enumerate(rows("answer", 220))]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    run, told = events_of(task)
+    assert [finding["kind"] for finding in run.info["findings"]] == ["split_anew"]
+    assert [event for event in told if isinstance(event, Said) and "all rows are split anew" in event.text]
+    assert "split anew" in (run.folder / "report.md").read_text()
 
 
 def test_a_reloaded_assistant_answers_as_it_was_measured(tmp_path: Path) -> None:
@@ -149,6 +286,110 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path))
     with run.locked(), pytest.raises(RunError, match="Another process"), run.locked():
         pass
+
+
+PARTS = (
+    "split.json",
+    "run.json",
+    "verdict.json",
+    "methods/few_shot/method.json",
+    "methods/few_shot/assistant/assistant.json",
+    "methods/few_shot/predictions.jsonl",
+    "methods/fine_tune/assistant/adapter",
+    "methods/baseline/assistant/adapter",
+)
+"""What a reader of a complete run needs."""
+
+
+@pytest.fixture(scope="module")
+def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete run of all methods, to be copied."""
+    folder = tmp_path_factory.mktemp("whole")
+    compare(write_task(folder, num=160))
+    return folder
+
+
+def copied(folder: Path, to: Path) -> tuple[Path, Path]:
+    """The task file and the run of a copy."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    (run,) = [file.parent for file in to.glob("runs/*/run.json")]
+    return to / "task.yaml", run
+
+
+def removed(path: Path) -> None:
+    """Takes away a file or a folder."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("run.json", "verdict.json")])
+def test_a_complete_run_without_a_part_is_no_finished_run(
+    part: str, whole_folder: Path, tmp_path: Path
+) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    removed(run / part)
+    with pytest.raises(RunError, match=rf"{part} .*etude compare TASK --fresh"):
+        compare(task)
+    assert compare(task, fresh=True).run.complete
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if not part.endswith("adapter")])
+@pytest.mark.parametrize("damage", ["junk", "cut"])
+def test_a_complete_run_with_a_broken_part_is_no_finished_run(
+    part: str, damage: str, whole_folder: Path, tmp_path: Path
+) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    body = (run / part).read_bytes()
+    (run / part).write_bytes(b"junk\n" if damage == "junk" else body[: len(body) // 2])
+    with pytest.raises(RunError, match=rf"{part}[: ].*etude compare TASK --fresh"):
+        compare(task)
+
+
+def test_a_complete_run_without_a_whole_method_is_no_finished_run(whole_folder: Path, tmp_path: Path) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    shutil.rmtree(run / "methods" / "prompt")
+    with pytest.raises(RunError, match=r"methods/prompt/method\.json cannot be read"):
+        compare(task)
+
+
+def test_a_broken_part_of_a_run_that_is_not_complete_is_told_likewise(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    (file,) = tmp_path.glob("runs/*/methods/*/assistant/assistant.json")
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(RunError, match=r"assistant\.json cannot be read .*etude compare TASK --fresh"):
+        compare(task)
+    assert compare(task, fresh=True).run.complete
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_a_lost_report_is_written_again(name: str, whole_folder: Path, tmp_path: Path) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    before = (run / name).read_bytes()
+    (run / name).unlink()
+    compare(task)
+    assert (run / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("part", ["run.json", "verdict.json"])
+def test_a_broken_run_is_left_out_of_the_list_with_the_reason(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    task.write_text(task.read_text() + "margin: 0.03\n")
+    second, _ = events_of(task)
+    (first.folder / part).write_text("{ half")
+    assert main(["runs", "list", str(task)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert second.name in printed
+    assert f"Left out {first.name}: " in printed
+    assert "cannot be read" in printed
 
 
 def test_a_run_folder_that_is_broken_says_what_to_do(tmp_path: Path) -> None:

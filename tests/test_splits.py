@@ -217,6 +217,54 @@ def test_a_row_that_joins_two_sides_takes_both_to_the_stricter_one(
     assert unmoved.items() <= sides(after).items()
 
 
+@SOME
+@given(DATASETS, KINDS, st.integers(0, 5), st.sampled_from([2, 5, 20, 60]), st.randoms(use_true_random=False))
+def test_rows_that_are_grouped_after_a_first_split_leave_its_test_only_by_name(
+    examples: list[Example], kind: str, seed: int, groups: int, draw: random.Random
+) -> None:
+    """Whatever the new groups tie together: nothing crosses, and the test does not swallow the rest."""
+    before = split(dataset(examples), kind, seed)
+    size = len(examples) // groups
+    numbers = [n // size for n in range(len(examples))]
+    draw.shuffle(numbers)
+    grouped = [replace(row, group=f"new {n}") for row, n in zip(examples, numbers, strict=True)]
+    try:
+        after = split(dataset(grouped), kind, seed, previous=before.assignments)
+    except InputError:
+        with pytest.raises(InputError):
+            split(dataset(grouped), kind, seed)
+        return
+    assert not crossings(after)
+    anew = [finding for finding in after.findings if finding.kind == "split_anew"]
+    named = {name for finding in anew for name in finding.rows}
+    left = {name for name, side in sides(before).items() if side == "test" and sides(after)[name] != "test"}
+    assert left == named
+    assert len(after.test) <= len(before.test) + len(examples) / 10
+    if anew:
+        assert sides(after) == sides(split(dataset(grouped), kind, seed))
+
+
+def test_a_group_column_put_in_after_a_first_split_splits_anew() -> None:
+    examples = rows(4, 300)
+    before = split(dataset(examples), "answer", 0)
+    grouped = [replace(row, group=f"g{number % 60}") for number, row in enumerate(examples)]
+    after = split(dataset(grouped), "answer", 0, previous=before.assignments)
+    (finding,) = after.findings
+    assert finding.kind == "split_anew"
+    assert set(finding.rows) == {row.id for row in before.test} - {row.id for row in after.test}
+    assert f"{len(finding.rows)} rows of the earlier test are in train or dev now" in finding.message
+    assert len(after.test) == 60
+
+
+def test_a_group_column_taken_out_moves_no_row() -> None:
+    examples = rows(4, 300, groups=60)
+    before = split(dataset(examples), "answer", 0)
+    bare = [replace(row, group=None) for row in examples]
+    after = split(dataset(bare), "answer", 0, previous=before.assignments)
+    assert sides(before) == sides(after)
+    assert not after.findings
+
+
 def test_the_same_row_again_stays_with_its_copies() -> None:
     examples = rows(2, 200)
     copies = [replace(row, id=f"{row.id} again") for row in examples[:60]]

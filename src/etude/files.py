@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,49 +14,52 @@ from typing import Any, BinaryIO
 from etude.errors import RunError
 
 Json = dict[str, Any]
+REMEDY = "Delete the run's folder and compare again, or run `etude compare TASK --fresh`."
+"""What to do about a file of a run that cannot be read."""
 
 
 def parse_json(text: str, **options: Any) -> Any:
     """The value of a JSON text by RFC 8259, which knows no NaN and no Infinity.
 
-    Raises ValueError, also for what is nested too deep to read. `options` go to `json.loads`.
+    Raises ValueError, also for what is nested too deep to read and for numbers beyond a float.
+    `options` go to `json.loads`.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, **options)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, **options)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
 
 def read_json(file: Path) -> Json:
-    """A JSON object. Raises RunError naming the file when it cannot be read."""
+    """The JSON object of a run's file. Raises RunError naming the file when it cannot be read."""
     try:
-        body: Json = json.loads(file.read_text(encoding="utf-8"))
+        return _object(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"{file} cannot be read ({error}). Delete the run's folder and compare again."
-        ) from error
-    return body
+        raise RunError(f"{file} cannot be read ({_reason(error)}). {REMEDY}") from error
 
 
 def write_json(file: Path, body: object) -> None:
     """Writes JSON aside and renames it, so that the old or the new file is there, never half of one."""
-    write_text(file, json.dumps(body, ensure_ascii=False, indent=1) + "\n")
+    write_text(file, json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes text aside, flushes it to the disk and renames it."""
+    """Writes text aside, flushes it to the disk and renames it; what fails half-way leaves nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(file.name + ".part")
-    with aside.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.replace(file)
+    try:
+        with aside.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_lines(file: Path, lines: Iterable[Mapping[str, object]]) -> None:
     """Writes JSON lines aside and renames the file."""
-    write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_text(file, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:
@@ -63,22 +67,25 @@ def append_line(file: Path, line: Mapping[str, object]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+b") as out:
         _drop_cut_line(out)
-        out.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        out.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         out.flush()
         os.fsync(out.fileno())
 
 
-def read_lines(file: Path) -> Iterator[Json]:
-    """JSON lines; a last line without its line break was cut by a kill and is left out."""
-    whole = file.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1].decode("utf-8")
-    for number, line in enumerate(kept.split("\n")[:-1], start=1):
+def read_lines(file: Path, remedy: str = REMEDY) -> Iterator[Json]:
+    """JSON objects, one a line; a last line without its line break was cut by a kill and is left out.
+
+    Raises RunError naming the file, the line and the `remedy`.
+    """
+    try:
+        whole = file.read_bytes()
+    except OSError as error:
+        raise RunError(f"{file} cannot be read ({_reason(error)}). {remedy}") from error
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
-            yield json.loads(line)
+            yield _object(line.decode("utf-8"))
         except ValueError as error:
-            raise RunError(
-                f"{file}:{number} is not JSON ({error}). Delete the run and compare again."
-            ) from error
+            raise RunError(f"{file}:{number} cannot be read ({error}). {remedy}") from error
 
 
 def _drop_cut_line(file: BinaryIO) -> None:
@@ -89,6 +96,18 @@ def _drop_cut_line(file: BinaryIO) -> None:
     if file.read(1) != b"\n":
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _object(text: str) -> Json:
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read, without its name a second time."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _no_constant(name: str) -> None:
@@ -118,3 +137,10 @@ def folder_aside(folder: Path) -> Iterator[Path]:
 def _flush(file: Path) -> None:
     with file.open("rb") as written:
         os.fsync(written.fileno())
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is beyond the range of a number")
+    return value

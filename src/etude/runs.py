@@ -7,7 +7,8 @@ same folder and goes on where it stopped.
     RUNS/NAME-HASH/
       run.json  task.yaml  split.json  findings.jsonl  verdict.json  report.html  report.md
       methods/METHOD/assistant/  method.json  predictions.jsonl  train.jsonl  work/
-    RUNS/openings.jsonl    one line for each run that opened a test
+    RUNS/NAME-HASH.1/      a run of the same inputs that --fresh has set aside
+    RUNS/openings.jsonl    one line for each opening of a test
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from etude.errors import RunError
-from etude.files import Json, append_line, read_json, read_lines, write_json
+from etude.files import REMEDY, Json, read_json, read_lines, write_json
+from etude.types import CLASSICAL
 
 FORMAT = 1
 FOLDER = "runs"
@@ -91,14 +95,24 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run for this process. Raises RunError when another process holds it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("w") as lock:
+        """Holds the run for this process. Raises RunError when another process holds it, or when its
+        folder cannot be made or written."""
+        with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(f"Another process is at work on {self.folder}. Wait for it to end.") from error
             yield
+
+    def _lock_file(self) -> TextIO:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / LOCK).open("w")
+        except OSError as error:
+            raise RunError(
+                f"{self.folder} cannot be written ({error.strerror}). "
+                f"Make {self.folder.parent} a folder that you may write to."
+            ) from error
 
 
 def run_for(root: Path, name: str, fingerprints: Mapping[str, str]) -> Run:
@@ -112,6 +126,48 @@ def find_runs(root: Path) -> list[Run]:
     """All runs below `root`, the one worked on last first."""
     files = root.glob("*/run.json") if root.is_dir() else []
     return [Run(file.parent) for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
+
+
+def check_whole(run: Run) -> None:
+    """Raises RunError naming the first part of a run that is missing or cannot be read.
+
+    Looked at are the parts that a reader or a continued run needs: what belongs to every method that
+    was fitted, and in a complete run to all of its methods; weights are not opened.
+    """
+    if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
+        return
+    fitted, verdict, complete = run.methods, run.verdict, run.complete
+    if not (fitted or verdict):
+        return
+    split = read_json(run.folder / "split.json")
+    for name in run.info["methods"] if complete else fitted:
+        _check_method(run, name)
+        if complete:
+            _check_answers(run, name, len(split["test"]))
+
+
+def _check_method(run: Run, name: str) -> None:
+    record, folder = read_json(run.method(name) / "method.json"), run.method(name) / "assistant"
+    read_json(folder / "assistant.json")
+    taught = record["tuned"] or record["model"] == CLASSICAL
+    if taught and not any((folder / "adapter").glob("*")):
+        raise RunError(f"{folder / 'adapter'} is missing: it holds what {name} has learned. {REMEDY}")
+
+
+def _check_answers(run: Run, name: str, test: int) -> None:
+    """Whether predictions.jsonl holds an answer to each of the `test` rows, or to the plan's sample of them."""
+    file = run.method(name) / "predictions.jsonl"
+    found = sum(line["side"] == "test" for line in read_lines(file))
+    wanted = min(test, run.info["plan"]["test_rows"] or test)
+    if found != wanted:
+        raise RunError(f"{file} holds {found} of {wanted} answers to test rows. {REMEDY}")
+
+
+def siblings(run: Run) -> list[Run]:
+    """The other runs of the same task in the same folder, the one worked on last first."""
+    task = run.name.rpartition("-")[0]
+    others = (other for other in find_runs(run.folder.parent) if other.name != run.name)
+    return [other for other in others if other.name.rpartition("-")[0] == task]
 
 
 def find_run(root: Path, name: str | None) -> Run:
@@ -131,23 +187,21 @@ def find_run(root: Path, name: str | None) -> Run:
     return matching[0]
 
 
-def opened(root: Path, run: Run, test: str) -> int:
-    """Notes that `run` opens the test with fingerprint `test`; returns how many runs have by now.
+def set_aside(run: Run) -> Run | None:
+    """Makes room for a run of the same inputs that starts anew.
 
-    One run counts once, however often it is stopped and continued.
+    A run that has fitted a method keeps its files under a name of its own, NAME-HASH.1 or the next free
+    number, which is returned; of any other the folder is emptied, but for the lock that this process holds.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    file = root / "openings.jsonl"
-    runs = {line["run"] for line in read_lines(file) if line["test"] == test} if file.exists() else set()
-    if run.name not in runs:
-        append_line(file, {"test": test, "run": run.name})
-        runs.add(run.name)
-    return len(runs)
+    if not any(run.folder.glob("methods/*/method.json")):
+        _clear(run.folder)
+        return None
+    names = (run.folder.with_name(f"{run.name}.{number}") for number in itertools.count(1))
+    return Run(run.folder.rename(next(folder for folder in names if not folder.exists())))
 
 
-def clear(run: Run) -> None:
-    """Deletes everything in a run's folder but its lock, which this process holds."""
-    for path in run.folder.iterdir():
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name != LOCK:

@@ -22,7 +22,7 @@ def runs_folder(task: Path) -> Path:
 
 
 def print_list(task: Path) -> None:
-    """One line for each run, the latest first."""
+    """One line for each run, the latest first; below, the runs that cannot be read, each with the reason."""
     console = screen()
     runs = find_runs(runs_folder(task))
     if not runs:
@@ -31,14 +31,23 @@ def print_list(task: Path) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "when", "status", "recommended", "headline"):
         table.add_column(heading)
+    left_out = []
     for run in runs:
-        when = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
-        verdict = run.verdict or {}
-        recommended = verdict.get("recommended") or ""
-        table.add_row(
-            run.name, f"{when:%Y-%m-%d %H:%M}", run.info["status"], recommended, headline_words(verdict)
-        )
+        try:
+            table.add_row(*summary(run))
+        except RunError as error:
+            left_out.append(f"Left out {run.name}: {error}")
     console.print(table)
+    for line in left_out:
+        console.print(Text(line))
+
+
+def summary(run: Run) -> list[str]:
+    """Cells: name, when it was last worked on, status, what is recommended, the headline comparison."""
+    when = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
+    verdict = run.verdict or {}
+    recommended = verdict.get("recommended") or ""
+    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.info["status"], recommended, headline_words(verdict)]
 
 
 def print_run(task: Path, name: str | None) -> None:

@@ -17,6 +17,7 @@ from etude.assistant import Assistant, load
 from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
 from etude.compare.notes import dropped_shots, same_answer
 from etude.compare.plan import Plan
+from etude.dataset import Dataset
 from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
 from etude.files import append_line, read_json, read_lines, write_json, write_lines
 from etude.methods.workshop import Method, Workshop, sampled
@@ -52,10 +53,14 @@ class Climb:
             fitted[method.name] = self._fit_once(method, best)
         return fitted
 
+    @property
+    def test_rows(self) -> Dataset:
+        """The test rows that the plan has answered."""
+        return sampled(self.split.test, self.plan.test_rows, self.task.seed)
+
     def answer_test(self, fitted: Mapping[str, Assistant]) -> dict[str, list[Scored]]:
         """Every method's scored answers to the test rows; written to predictions.jsonl as they come."""
-        rows = sampled(self.split.test, self.plan.test_rows, self.task.seed)
-        results = {}
+        rows, results = self.test_rows, {}
         for name, assistant in fitted.items():
             self.on_event(Began(name, "test"))
             started = time.perf_counter()

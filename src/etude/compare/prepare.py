@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
-from pathlib import Path
 
-from etude import __version__
 from etude.assistant import Assistant
 from etude.compare.events import OnEvent, Said
 from etude.compare.lengths import check_lengths
 from etude.compare.plan import Plan, Workload, in_words, make_plan
+from etude.compare.record import resumed_notes
 from etude.compare.timing import measure
 from etude.dataset import Dataset
-from etude.errors import Declined
+from etude.errors import Declined, RunError
 from etude.evaluate import unit
-from etude.files import Json, read_json, write_json, write_lines
+from etude.files import read_json, read_lines, write_json, write_lines
 from etude.methods import Method
 from etude.metrics import Metric
 from etude.models.registry import Models
-from etude.runs import FORMAT, Run, find_runs
+from etude.runs import Run, siblings
 from etude.splits import Split, split
 from etude.stats.power import smallest_difference
 from etude.task import Task
-from etude.types import Side
+from etude.types import Finding, Side
 
 LONG = 3600.0
 """Seconds above which the user is asked before a comparison without a budget begins."""
 DISAGREEMENT = (0.1, 0.2, 0.3)
 """Shares of rows on which two methods may disagree, for which the smallest difference is told."""
-PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetensors")
 
 Confirm = Callable[[str], bool]
 """Asks the user a yes-or-no question."""
@@ -47,72 +41,59 @@ def with_budget(task: Task, budget: float | None) -> Task:
     return replace(task, budget_seconds=None if math.isinf(budget) else budget)
 
 
-def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str, str]:
-    """Hashes of all that a comparison depends on; equal ones share a run."""
-    digest = hashlib.sha256(
-        f"{__version__} {task.budget_seconds}\n{task.instructions}\n{task.contract}".encode()
-    )
-    for file in [task.file, *_beside(task)]:
-        digest.update(file.name.encode())
-        digest.update(file.read_bytes())
-    return {
-        "task": digest.hexdigest(),
-        "examples": dataset.fingerprint,
-        "test": test.fingerprint if test else "",
-    }
-
-
-def _beside(task: Task) -> list[Path]:
-    """Files that the check function may read: Python files beside it, and the documents."""
-    found = list(task.check.file.parent.glob("*.py")) if task.check else []
-    if task.documents:
-        found += task.documents.rglob("*") if task.documents.is_dir() else [task.documents]
-    return sorted(path for path in found if path.is_file())
-
-
-def begin(run: Run, task: Task) -> None:
-    """Starts run.json and keeps a copy of the task file; an interrupted run becomes a running one."""
-    if not (run.folder / "run.json").exists():
-        (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
-    run.update(
-        format=FORMAT,
-        name=task.name,
-        task_file=task.file.name,
-        status="running",
-        etude=__version__,
-        python=platform.python_version(),
-        platform=platform.platform(),
-        packages=dict(_packages()),
-        machine=_machine(),
-        seed=task.seed,
-        model=task.model,
-        prompt_model=task.prompt_model,
-        kind=task.kind,
-        margin=task.margin,
-        target=task.target,
-        budget_seconds=task.budget_seconds,
-        methods=list(task.methods),
-    )
-
-
 def split_once(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
     """The run's split: as it was when the run began, or else in line with the task's other runs."""
     file = run.folder / "split.json"
-    previous = _assignments(file) if file.exists() else _earlier_assignments(run, task)
+    if file.exists():
+        return _same_split(run, task, dataset, test)
+    previous, skipped = _earlier_assignments(run, task.seed)
     parts = split(dataset, task.kind, task.seed, test, previous)
-    if not file.exists():
-        sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
-        ids = {side: [example.id for example in rows] for side, rows in sides.items()}
-        write_json(file, {"seed": task.seed, **ids, "assignments": dict(parts.assignments)})
-        write_lines(run.folder / "findings.jsonl", [asdict(finding) for finding in parts.findings])
+    parts = replace(parts, notes=(*parts.notes, *skipped))
+    sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
+    ids = {side: [example.id for example in rows] for side, rows in sides.items()}
+    write_lines(run.folder / "findings.jsonl", [asdict(finding) for finding in parts.findings])
+    kept = {"seed": task.seed, **ids, "assignments": dict(parts.assignments), "notes": list(parts.notes)}
+    write_json(file, kept)  # last: it marks the split as made
     return parts
+
+
+def _same_split(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
+    """The split that the run's files hold, with what was said about it then."""
+    kept = read_json(run.folder / "split.json")
+    parts = split(dataset, task.kind, task.seed, test, kept["assignments"])
+    findings = [
+        Finding(**{**line, "rows": tuple(line["rows"])}) for line in read_lines(run.folder / "findings.jsonl")
+    ]
+    return replace(parts, notes=tuple(kept["notes"]), findings=tuple(findings))
+
+
+def _earlier_assignments(run: Run, seed: int) -> tuple[dict[str, Side], list[str]]:
+    """Where the task's other runs with this seed have put each input, by the latest that holds it; and a
+    note on every run that cannot be read."""
+    sides: dict[str, Side] = {}
+    notes = []
+    for other in reversed(siblings(run)):
+        try:
+            sides |= _assignments(other, seed)
+        except RunError as error:
+            notes.append(f"The split goes without the earlier run {other.name}: {error}")
+    return sides, notes
+
+
+def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
+    """Which side each input stands on in a run with this seed; nothing for another seed or before a split."""
+    file = run.folder / "split.json"
+    if run.info["seed"] != seed or not file.exists():
+        return {}
+    found: Mapping[str, Side] = read_json(file)["assignments"]
+    return found
 
 
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
     power = [{"disagree": d, "difference": shown_by(parts.test, d)} for d in DISAGREEMENT]
-    notes = [*task.notes, *parts.notes]
+    notes = [*task.notes, *parts.notes, *resumed_notes(run)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes, "notes": list(parts.notes)},
@@ -190,42 +171,3 @@ def _question(plan: Plan, budget: float | None) -> str | None:
     if budget is None and plan.total > LONG:
         return f"This takes {in_words(plan.total)}. Go on?"
     return None
-
-
-def _earlier_assignments(run: Run, task: Task) -> Mapping[str, Side] | None:
-    """Which side each input stood on in the latest other run of this task with the same seed."""
-    files = (other.folder / "split.json" for other in find_runs(run.folder.parent) if _sibling(run, other))
-    splits = (read_json(file) for file in files if file.exists())
-    return next((found["assignments"] for found in splits if found["seed"] == task.seed), None)
-
-
-def _sibling(run: Run, other: Run) -> bool:
-    """Whether `other` is another run of the same task."""
-    return other.name != run.name and other.name.rpartition("-")[0] == run.name.rpartition("-")[0]
-
-
-def _assignments(file: Path) -> Mapping[str, Side]:
-    found: Mapping[str, Side] = read_json(file)["assignments"]
-    return found
-
-
-def _packages() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-
-
-def _machine() -> Json:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return {"cpu": _processor(), "cores": os.cpu_count(), "memory_gb": round(memory)}
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    if file.exists():
-        names = [line for line in file.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].partition(":")[2].strip()
-    return platform.processor() or platform.machine()

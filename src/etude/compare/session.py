@@ -10,17 +10,12 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
 from etude.compare.climb import Climb, fitted_before
-from etude.compare.events import OnEvent
+from etude.compare.events import OnEvent, Said
+from etude.compare.identity import fingerprints
+from etude.compare.openings import open_test, read_openings
 from etude.compare.outcome import decided_on_dev, final_verdict, tell_power
-from etude.compare.prepare import (
-    Confirm,
-    begin,
-    describe,
-    fingerprints,
-    planned,
-    split_once,
-    with_budget,
-)
+from etude.compare.prepare import Confirm, describe, planned, split_once, with_budget
+from etude.compare.record import begin
 from etude.dataset import Dataset, load_dataset, load_test
 from etude.files import Json, write_json
 from etude.methods import Method, ladder, own_ladder
@@ -28,7 +23,7 @@ from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
-from etude.runs import FOLDER, Run, clear, opened, run_for
+from etude.runs import FOLDER, Run, check_whole, run_for, set_aside
 from etude.task import Task, load_task
 
 
@@ -58,9 +53,10 @@ def compare(
     """Compares the task's methods on one sealed test and writes the run folder beside the task file.
 
     `budget` (seconds; infinity for none) overrules the task's. The same call on the same inputs goes
-    on where an earlier one stopped, and returns at once where it had finished; `fresh` starts anew.
-    `methods`, lowest step first, overrule the task's: `[*LADDER, Own()]` runs a step of your own next to
-    the built-in ones. Their names and settings tell runs apart, their code does not.
+    on where an earlier one stopped, and returns at once where it had finished; `fresh` starts anew and
+    keeps what an earlier one has fitted as a run of its own. `methods`, lowest step first, overrule the
+    task's: `[*LADDER, Own()]` runs a step of your own next to the built-in ones. Their names and settings
+    tell runs apart, their code does not.
     Raises InputError for faults of the task or its data (all of them), ModelError for weights, RunError
     for the run folder, Declined when `confirm` says no. A KeyboardInterrupt leaves a partial report.
     """
@@ -70,13 +66,15 @@ def compare(
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     run = run_for(task.folder / FOLDER, task.name, inputs)
+    if fresh:
+        _start_anew(run, on_event)
     with run.locked():
-        if fresh:
-            clear(run)
+        check_whole(run)
         if not run.complete:
-            begin(run, task)
+            read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
+            begin(run, task, inputs, on_event)
             _told_on_stop(run, lambda: _climb(run, task, steps, dataset, test, on_event, confirm))
-        elif not (run.folder / "report.html").exists():
+        elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             write_report(run.folder)
     return Comparison(run)
 
@@ -89,6 +87,13 @@ def _named(methods: Sequence[Method] | None) -> dict[str, str]:
     return {"own methods": ", ".join(named)}
 
 
+def _start_anew(run: Run, on_event: OnEvent) -> None:
+    with run.locked():
+        kept = set_aside(run)
+    if kept:
+        on_event(Said(f"Starting anew. The earlier run is kept as {kept.name}."))
+
+
 def _climb(
     run: Run,
     task: Task,
@@ -98,7 +103,7 @@ def _climb(
     on_event: OnEvent,
     confirm: Confirm,
 ) -> None:
-    """From the split to the verdict. Up to `opened` nothing has answered a test row."""
+    """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
     parts = split_once(run, task, dataset, test)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
@@ -111,7 +116,7 @@ def _climb(
     run.update(decided=decided_on_dev(climb, fitted))
     tell_power(climb)
 
-    openings = opened(run.folder.parent, run, parts.test.fingerprint)
+    openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
     run.update(openings=openings)
     climb.answer_test(fitted)
     write_json(run.folder / "verdict.json", final_verdict(climb, fitted, openings))

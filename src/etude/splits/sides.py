@@ -1,4 +1,4 @@
-"""The sealed split: which rows train, which choose (dev), which are the test.
+"""Which row stands on which side, also in view of an earlier split.
 
 Rows that share a group, repeat an input or are near-duplicates form a cluster, and a cluster goes
 whole to one side. Which side is decided by a hash of the inputs and the seed: clusters with the
@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from types import MappingProxyType
 
 from etude.dataset import Dataset
 from etude.errors import Fault, InputError
+from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
 from etude.text import clusters, near_duplicate_clusters, near_matches, normalise
 from etude.types import Example, Finding, Kind, Side
 
@@ -29,8 +30,12 @@ TRAIN_LEAST = 20
 """Rows left to train on without which a split is refused."""
 TEMPLATE_SHARE = Fraction(1, 10)
 """A cluster above this share of the rows is reported as a template and trained on."""
+TORN_SHARE = Fraction(1, 10)
+"""Share of the rows in clusters torn by an earlier split above which that split is given up."""
 VERDICT_LEAST = 150
 """Rows below which the only advice on tuning is to collect more."""
+STRICTEST: tuple[Side, ...] = ("test", "dev", "train")
+"""Where rows of two sides come to belong together, all go to the first of them here."""
 
 
 @dataclass(frozen=True)
@@ -43,43 +48,9 @@ class Split:
     notes: tuple[str, ...]
     """Sentences the user is told with the sizes."""
     findings: tuple[Finding, ...]
-    """Rows left out, templates, old assignments in conflict."""
+    """Rows left out, templates, old assignments in conflict or given up."""
     assignments: Mapping[str, Side]
     """`input_key` -> side of every row above: the next split's `previous`."""
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    """Rows that stand on one side together."""
-
-    rows: tuple[int, ...]
-    keys: frozenset[str]
-    labels: Counter[str]
-    rank: str
-    """Hash that decides the side."""
-
-    @property
-    def size(self) -> int:
-        return len(self.rows)
-
-
-@dataclass
-class _Places:
-    """Clusters being given their sides."""
-
-    free: list[_Cluster]
-    taken: dict[Side, list[_Cluster]] = field(default_factory=lambda: {"train": [], "dev": [], "test": []})
-
-    def rows(self, side: Side) -> list[int]:
-        return sorted(row for cluster in self.taken[side] for row in cluster.rows)
-
-    def size(self, side: Side) -> int:
-        return sum(cluster.size for cluster in self.taken[side])
-
-    def take(self, side: Side, chosen: Iterable[_Cluster]) -> None:
-        self.taken[side] += chosen
-        gone = {id(cluster) for cluster in self.taken[side]}
-        self.free = [cluster for cluster in self.free if id(cluster) not in gone]
 
 
 def input_key(example: Example) -> str:
@@ -103,27 +74,38 @@ def split(
 
     `previous` is the `assignments` of an earlier split. Its rows stay where they were, whatever
     their outputs have become. Where a new row joins two old clusters, the merged cluster goes to
-    test before dev before train, and a finding says so. Without `previous` only the labels of a
+    test before dev before train, and a finding says so. Where that would concern over 10% of the rows
+    (another `group:` ties most of them together) the earlier split is given up and the rows are split
+    anew; a finding lists the earlier test rows that are not in the test now, so that none leaves it
+    unsaid. Without `previous` only the labels of a
     classify task bear on the split beside the inputs: a corrected label can move rows at the
     border of the two classes concerned; the outputs of other kinds are not read at all.
 
     Raises InputError when the rows cannot fill the smallest sizes.
     """
     kept, findings = _without_test_rows(dataset, test)
-    old = {key: side for key, side in (previous or {}).items() if test is None or side != "test"}
-    places = _Places(_clusters(dataset, kept, kind, seed))
+    earlier = {key: side for key, side in (previous or {}).items() if test is None or side != "test"}
+    places = Places(_clusters(dataset, kept, kind, seed))
+    outgrown = _torn(places.free, earlier) > TORN_SHARE * len(kept)
+    old = {} if outgrown else earlier
     findings += _keep_old(places, old, dataset)
     findings += _train_templates(places, len(kept), dataset)
-    counts = _labels([*places.free, *chain.from_iterable(places.taken.values())])
-    spare = len(kept) - TRAIN_LEAST
+    _fill_sides(places, len(kept), test)
+    notes = _check_sizes(places, dataset, test, bool(old))
+    findings += [_split_anew(places, earlier, dataset)] if outgrown else []
+    return _split_of(dataset, places, test, notes, findings)
+
+
+def _fill_sides(places: Places, total: int, test: Dataset | None) -> None:
+    """Gives the free clusters to test (unless the user has brought one), dev and, what is left, train."""
+    counts = labels_of([*places.free, *chain.from_iterable(places.taken.values())])
+    spare = total - TRAIN_LEAST
     if test is None:
         most = min(TEST_MOST, spare - DEV_LEAST)
-        _fill(places, "test", _wanted(TEST_SHARE, len(kept), TEST_LEAST, most), (TEST_LEAST, most), counts)
+        fill(places, "test", wanted_rows(TEST_SHARE, total, TEST_LEAST, most), (TEST_LEAST, most), counts)
     most = spare - places.size("test")
-    _fill(places, "dev", _wanted(DEV_SHARE, len(kept), DEV_LEAST, most), (DEV_LEAST, most), counts)
+    fill(places, "dev", wanted_rows(DEV_SHARE, total, DEV_LEAST, most), (DEV_LEAST, most), counts)
     places.take("train", places.free)
-    notes = _check_sizes(places, dataset, test, bool(old))
-    return _split_of(dataset, places, test, notes, findings)
 
 
 def _without_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int], list[Finding]]:
@@ -148,7 +130,7 @@ def _without_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
     return [row for row in range(len(dataset)) if row not in out], [finding]
 
 
-def _clusters(dataset: Dataset, kept: Sequence[int], kind: Kind, seed: int) -> list[_Cluster]:
+def _clusters(dataset: Dataset, kept: Sequence[int], kind: Kind, seed: int) -> list[Cluster]:
     """Clusters of the kept rows: groups and near-duplicates (identical inputs are such) united."""
     examples = [dataset[row] for row in kept]
     alike = near_duplicate_clusters([example.text for example in examples])
@@ -160,7 +142,7 @@ def _clusters(dataset: Dataset, kept: Sequence[int], kind: Kind, seed: int) -> l
     keys = [input_key(example) for example in examples]
     labels = [example.output.strip() if kind == "classify" else "" for example in examples]
     return [
-        _Cluster(
+        Cluster(
             rows=tuple(kept[member] for member in members),
             keys=frozenset(keys[member] for member in members),
             labels=Counter(labels[member] for member in members),
@@ -174,12 +156,42 @@ def _rank(seed: int, key: str) -> str:
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
 
 
-def _keep_old(places: _Places, old: Mapping[str, Side], dataset: Dataset) -> list[Finding]:
+def _torn(found: Iterable[Cluster], old: Mapping[str, Side]) -> int:
+    """Rows in clusters whose rows stood on more than one side."""
+    return sum(cluster.size for cluster in found if len(_sides_of(cluster, old)) > 1)
+
+
+def _sides_of(cluster: Cluster, old: Mapping[str, Side]) -> list[Side]:
+    """Sides where rows of the cluster stood, the strictest first."""
+    found = {old.get(key) for key in cluster.keys}
+    return [side for side in STRICTEST if side in found]
+
+
+def _split_anew(places: Places, old: Mapping[str, Side], dataset: Dataset) -> Finding:
+    total = sum(places.size(side) for side in places.taken)
+    clusters = chain.from_iterable(places.taken.values())
+    left = [
+        row
+        for row in (*places.rows("dev"), *places.rows("train"))
+        if old.get(input_key(dataset[row])) == "test"
+    ]
+    return Finding(
+        kind="split_anew",
+        severity="warning",
+        rows=tuple(dataset[row].id for row in sorted(left)),
+        message=f"{_torn(clusters, old)} of {total} rows now belong together with rows that stood on another side "
+        f"before: the grouping has changed, and all rows are split anew. {len(left)} rows of the earlier test are "
+        "in train or dev now, so that results from before are not comparable.",
+        remedy="Nothing to do if `group:` was meant to change; else put it back as it was.",
+    )
+
+
+def _keep_old(places: Places, old: Mapping[str, Side], dataset: Dataset) -> list[Finding]:
     """Puts clusters that hold rows of an earlier split where those were; conflicts are findings."""
-    kept: dict[Side, list[_Cluster]] = {"test": [], "dev": [], "train": []}
+    kept: dict[Side, list[Cluster]] = {side: [] for side in STRICTEST}
     findings: list[Finding] = []
     for cluster in places.free:
-        sides = [side for side in kept if side in {old.get(key) for key in cluster.keys}]
+        sides = _sides_of(cluster, old)
         if sides:
             kept[sides[0]].append(cluster)
         if len(sides) > 1:
@@ -189,7 +201,7 @@ def _keep_old(places: _Places, old: Mapping[str, Side], dataset: Dataset) -> lis
     return findings
 
 
-def _conflict(cluster: _Cluster, sides: Sequence[Side], dataset: Dataset) -> Finding:
+def _conflict(cluster: Cluster, sides: Sequence[Side], dataset: Dataset) -> Finding:
     return Finding(
         kind="split_conflict",
         severity="warning",
@@ -200,7 +212,7 @@ def _conflict(cluster: _Cluster, sides: Sequence[Side], dataset: Dataset) -> Fin
     )
 
 
-def _train_templates(places: _Places, total: int, dataset: Dataset) -> list[Finding]:
+def _train_templates(places: Places, total: int, dataset: Dataset) -> list[Finding]:
     """Puts free clusters of over 10% of the rows into train, and reports every such cluster."""
     places.take("train", [cluster for cluster in places.free if cluster.size > TEMPLATE_SHARE * total])
     return [
@@ -211,7 +223,7 @@ def _train_templates(places: _Places, total: int, dataset: Dataset) -> list[Find
     ]
 
 
-def _template(cluster: _Cluster, side: Side, total: int, dataset: Dataset) -> Finding:
+def _template(cluster: Cluster, side: Side, total: int, dataset: Dataset) -> Finding:
     return Finding(
         kind="template",
         severity="warning",
@@ -222,97 +234,7 @@ def _template(cluster: _Cluster, side: Side, total: int, dataset: Dataset) -> Fi
     )
 
 
-def _labels(chosen: Iterable[_Cluster]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for cluster in chosen:
-        counts.update(cluster.labels)
-    return counts
-
-
-def _wanted(share: Fraction, total: int, least: int, most: int) -> int:
-    return max(min(max(round(share * total), least), most), 0)
-
-
-def _fill(places: _Places, side: Side, wanted: int, bounds: tuple[int, int], counts: Counter[str]) -> None:
-    """Gives free clusters to `side` until it has about `wanted` rows, within `bounds` where possible.
-
-    First those that fit into the quotas of their labels, then those that bring the labels nearer to
-    them, then those that bring the size nearer to `wanted`, then, below the least size, the smallest.
-    Each time in the order of the hashes: lowest first for test, highest first for dev.
-    """
-    least, most = bounds
-    have = _labels(places.taken[side])
-    lacking = Counter(_quotas(wanted, counts, _spare(places, have)))
-    lacking.subtract(have)
-    free = sorted(places.free, key=lambda cluster: cluster.rank, reverse=side == "dev")
-    taker = _Taker(wanted - have.total(), most - have.total(), lacking)
-    chosen = [cluster for cluster in free if taker.fits(cluster)]
-    chosen += [cluster for cluster in _rest(free, chosen) if taker.nearer_in_labels(cluster)]
-    chosen += [cluster for cluster in _rest(free, chosen) if taker.nearer_in_size(cluster)]
-    smallest = sorted(_rest(free, chosen), key=lambda cluster: cluster.size)
-    chosen += [cluster for cluster in smallest if taker.still_below(cluster, wanted - least)]
-    places.take(side, chosen)
-
-
-def _rest(free: Sequence[_Cluster], chosen: Sequence[_Cluster]) -> list[_Cluster]:
-    gone = {id(cluster) for cluster in chosen}
-    return [cluster for cluster in free if id(cluster) not in gone]
-
-
-def _spare(places: _Places, have: Counter[str]) -> Counter[str]:
-    """Rows of each label that a side may hold so that one row is left to train on."""
-    spare, in_train = _labels(places.free), _labels(places.taken["train"])
-    return have + Counter({label: n if in_train[label] else n - 1 for label, n in spare.items()})
-
-
-def _quotas(wanted: int, counts: Counter[str], spare: Counter[str]) -> dict[str, int]:
-    """`wanted` rows shared out in proportion to `counts`, whole rows by the largest remainders."""
-    total = counts.total()
-    exact = {label: min(Fraction(wanted * n, total), Fraction(spare[label])) for label, n in counts.items()}
-    quotas = {label: int(share) for label, share in exact.items()}
-    rising = sorted(counts, key=lambda label: (quotas[label] - exact[label], label))
-    for label in rising[: max(wanted - sum(quotas.values()), 0)]:
-        quotas[label] += quotas[label] < exact[label]
-    return quotas
-
-
-@dataclass
-class _Taker:
-    """Decides cluster by cluster, and remembers what is lacking since."""
-
-    rows: int
-    """Rows still wanted; below 0 when there are more."""
-    room: int
-    """Rows that may still come."""
-    lacking: Counter[str]
-    """Rows still wanted of each label."""
-
-    def fits(self, cluster: _Cluster) -> bool:
-        return all(n <= self.lacking[label] for label, n in cluster.labels.items()) and self._take(cluster)
-
-    def nearer_in_labels(self, cluster: _Cluster) -> bool:
-        gain = sum(
-            abs(self.lacking[label]) - abs(self.lacking[label] - n) for label, n in cluster.labels.items()
-        )
-        return gain > 0 and self.nearer_in_size(cluster)
-
-    def nearer_in_size(self, cluster: _Cluster) -> bool:
-        return abs(self.rows - cluster.size) < abs(self.rows) and self._take(cluster)
-
-    def still_below(self, cluster: _Cluster, allowance: int) -> bool:
-        """Takes the cluster while more than `allowance` rows are lacking."""
-        return self.rows > allowance and self._take(cluster)
-
-    def _take(self, cluster: _Cluster) -> bool:
-        if cluster.size > self.room:
-            return False
-        self.rows -= cluster.size
-        self.room -= cluster.size
-        self.lacking.subtract(cluster.labels)
-        return True
-
-
-def _check_sizes(places: _Places, dataset: Dataset, test: Dataset | None, grown: bool) -> list[str]:
+def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, grown: bool) -> list[str]:
     """Sentences on small sizes; InputError where they are too small to compare anything.
 
     A split carried on from an earlier one (`grown`) may fall below the least size of test and dev:
@@ -336,9 +258,7 @@ def _check_sizes(places: _Places, dataset: Dataset, test: Dataset | None, grown:
     return notes
 
 
-def _too_few(
-    sizes: Mapping[Side, int], least: Mapping[Side, int], places: _Places, dataset: Dataset
-) -> Fault:
+def _too_few(sizes: Mapping[Side, int], least: Mapping[Side, int], places: Places, dataset: Dataset) -> Fault:
     total = sum(sizes.values())
     largest = max((cluster.size for taken in places.taken.values() for cluster in taken), default=0)
     needed = ", ".join(f"{least[side]} for {side}" for side in ("test", "dev", "train") if least[side])
@@ -356,7 +276,7 @@ def _too_few(
 
 
 def _split_of(
-    dataset: Dataset, places: _Places, test: Dataset | None, notes: Sequence[str], findings: Sequence[Finding]
+    dataset: Dataset, places: Places, test: Dataset | None, notes: Sequence[str], findings: Sequence[Finding]
 ) -> Split:
     parts = {side: dataset.select(places.rows(side), f"split: {side}") for side in places.taken}
     if test is not None:

@@ -1,0 +1,101 @@
+"""What makes a run its own: a hash of every part of the inputs on which its answers or its verdict depend.
+
+Parts are hashed by what they mean, as the task was read: comments, layout and the names of the files
+of rows do not count. `margin`, `target`, `usage` and `prices` change the verdict and not the answers;
+they start a new run too, since a run's verdict is written once and says what it was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from etude import __version__
+from etude.dataset import Dataset
+from etude.models.weights import HUB_FILES
+from etude.task import Task
+
+DIGITS = 16
+"""Hexadecimal digits kept of each hash."""
+BLOCKS, BLOCK = 64, 1 << 16
+"""Of a file of weights so many blocks of so many bytes are read, evenly spread; of a smaller one all."""
+PLACES = ("folder", "file", "examples", "test", "model", "prompt_model", "check", "documents")
+"""Fields of a Task that say where something is: what stands there counts."""
+APART = (*PLACES, "notes", "budget_seconds")
+"""Fields of a Task that do not count as they stand."""
+
+
+def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str, str]:
+    """Key of the task file -> hash of what it stands for; runs whose parts are all equal are one run."""
+    said = {field.name: getattr(task, field.name) for field in fields(task) if field.name not in APART}
+    parts = {
+        **said,
+        "budget": task.budget_seconds,
+        "train": sorted(task.train.items()),
+        "examples": dataset.fingerprint,
+        "test": test.fingerprint if test else None,
+        "model": _weights(task.model, task.folder),
+        "prompt_model": task.prompt_model and _weights(task.prompt_model, task.folder),
+        "check": task.check and [task.check.function, *_contents(task.check.file.parent, "*.py")],
+        "documents": task.documents and _documents(task.documents),
+        "version of Étude": __version__,
+    }
+    return {key: _digest(json.dumps(part, default=_plain).encode()) for key, part in parts.items()}
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The parts that differ."""
+    return [key for key in {**now, **before} if before.get(key) != now.get(key)]
+
+
+def _weights(name: str, folder: Path) -> object:
+    """The name of a model; for files of the user's their place, seen from the task, and a sample of them.
+
+    The sample stands for the whole, which may take minutes to read: training moves nearly every
+    weight, and the first block holds the header. Times do not count, so that a copy is the same model.
+    """
+    path = Path(name)
+    if not (path.is_absolute() and path.exists()):
+        return name
+    files = sorted(file for pattern in HUB_FILES for file in path.glob(pattern)) if path.is_dir() else [path]
+    return [os.path.relpath(path, folder), *([file.name, _sampled(file)] for file in files)]
+
+
+def _sampled(file: Path) -> str:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        return _digest(b"".join([b"%d " % size, *_blocks(stream, size)]))
+
+
+def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    for start in range(0, size, max(size // BLOCKS, BLOCK)):
+        stream.seek(start)
+        yield stream.read(BLOCK)
+
+
+def _documents(path: Path) -> list[list[str]]:
+    """The documents, which a check function may read."""
+    return _contents(path, "**/*") if path.is_dir() else [[path.name, _digest(path.read_bytes())]]
+
+
+def _contents(folder: Path, pattern: str) -> list[list[str]]:
+    """(name, hash) of the files: beside a check function, all Python files that it may import."""
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    return [[file.relative_to(folder).as_posix(), _digest(file.read_bytes())] for file in files]
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:DIGITS]
+
+
+def _plain(value: object) -> object:
+    """Values of a task as JSON; keys keep their order, in which a schema is put into words."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    assert isinstance(value, Mapping), f"{value!r} has no place in a task"
+    return dict(value)

@@ -1,0 +1,271 @@
+"""A run is told from others by what its inputs mean, and a change is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etude.compare import compare
+from etude.compare.events import Ended, Event, Said
+from etude.compare.identity import changed, fingerprints
+from etude.compare.prepare import with_budget
+from etude.dataset import load_dataset, load_test
+from etude.errors import RunError
+from etude.runs import Run
+from etude.task import load_task
+from etude.task.keys import KEYS
+from small_task import rows, write_task
+
+FULL = """\
+methods: [baseline, prompt]
+prompt_model: fake:delay=0.0
+test: test.jsonl
+documents: notes.txt
+wordings: [Say it briefly.]
+check: checks.py:fits
+metric: passes
+margin: 0.03
+target: 0.9
+budget: 10m
+usage: {facts_change: yearly}
+prices: {answer: 1.5}
+seed: 3
+train: {epochs: 1, rank: 8}
+max_tokens: 24
+"""
+CHANGES = {
+    "name": "name: other",
+    "kind": "kind: rewrite",
+    "model": "model: fake:delay=0.01",
+    "instructions": "instructions: You are a librarian.",
+    "contract": "contract: {fields: [Title, Ages], max_words: 40}",
+    "methods": "methods: [baseline]",
+    "prompt_model": "prompt_model: fake:delay=0.02",
+    "wordings": "wordings: [Say it at length.]",
+    "check": "check: checks.py:other",
+    "metric": "metric: chrf",
+    "margin": "margin: 0.04",
+    "target": "target: 0.8",
+    "budget": "budget: 11m",
+    "usage": "usage: {facts_change: daily}",
+    "prices": "prices: {answer: 1.6}",
+    "seed": "seed: 4",
+    "train": "train: {epochs: 1, rank: 4}",
+    "max_tokens": "max_tokens: 25",
+}
+"""A line of the task file in place of the one with the same key."""
+FILES = ("examples", "test", "documents", "judge")
+"""Keys of files, whose contents count; `judge` is refused."""
+
+
+def full_task(folder: Path) -> Path:
+    """A task that sets every key."""
+    task = write_task(folder)
+    task.write_text(
+        task.read_text().replace(
+            "contract:\n  fields: [Title, Ages]\n", "contract: {fields: [Title, Ages]}\n"
+        )
+        + FULL
+    )
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("answer", 60, seed=9)))
+    (folder / "notes.txt").write_text("Dragons are shelved under D.")
+    (folder / "helper.py").write_text("LONGEST = 80\n")
+    functions = (
+        "def fits(example, answer):\n    return True\n\n\ndef other(example, answer):\n    return False\n"
+    )
+    (folder / "checks.py").write_text(functions)
+    return task
+
+
+def prints(task_file: Path, budget: float | None = None) -> dict[str, str]:
+    task, dataset = load_dataset(with_budget(load_task(task_file), budget))
+    return fingerprints(task, dataset, load_test(task))
+
+
+def differences(task: Path, edit: Path, text: str) -> list[str]:
+    """The parts that change when a file is given another text."""
+    before = prints(task)
+    edit.write_text(text)
+    return changed(before, prints(task))
+
+
+def test_every_key_of_the_task_file_is_tried_here() -> None:
+    assert {*CHANGES, *FILES} == set(KEYS)
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_changed_key_changes_its_part_alone(key: str, tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    lines = [CHANGES[key] if line.startswith(f"{key}:") else line for line in task.read_text().splitlines()]
+    assert differences(task, task, "\n".join(lines) + "\n") == [key]
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("notes.txt", "documents"),
+        ("checks.py", "check"),
+        ("helper.py", "check"),
+        ("examples.jsonl", "examples"),
+        ("test.jsonl", "test"),
+    ],
+)
+def test_a_changed_file_changes_its_part_alone(file: str, part: str, tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    text = (tmp_path / file).read_text()
+    more = (
+        json.dumps({"input": "Anything else?", "output": "Title: No\nAges: 3"})
+        if file.endswith("l")
+        else "# x"
+    )
+    assert differences(task, tmp_path / file, f"{text}{more}\n") == [part]
+
+
+def test_a_budget_of_the_command_line_counts_as_the_tasks(tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    assert changed(prints(task), prints(task, budget=60.0)) == ["budget"]
+    assert prints(task) == prints(task, budget=600.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_comments_order_quotes_and_file_names_do_not_count(seed: int, tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    before = prints(task)
+    lines = task.read_text().replace("name: small", 'name:   "small"   # ours').splitlines()
+    random.Random(seed).shuffle(lines)
+    task.write_text("# edited\n\n" + "\n".join(lines).replace("examples.jsonl", "renamed.jsonl") + "\n")
+    (tmp_path / "examples.jsonl").rename(tmp_path / "renamed.jsonl")
+    assert prints(task) == before
+
+
+def test_a_schema_in_another_order_is_another_contract(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "extract")
+    text = task.read_text()
+    assert "[theme, age]" in text
+    assert differences(task, task, text.replace("[theme, age]", "[age, theme]")) == ["contract"]
+
+
+def weights(folder: Path) -> Path:
+    """A folder of random weights of 9 MB."""
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(random.Random(0).randbytes(9_000_000))
+    return folder
+
+
+def trained(file: Path, share: float) -> None:
+    """Changes `share` of a file from its middle on, as training all matrices or a single layer does."""
+    body = bytearray(file.read_bytes())
+    first = len(body) // 2
+    body[first : first + int(share * len(body))] = random.Random(1).randbytes(int(share * len(body)))
+    file.write_bytes(body)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.03])
+def test_other_weights_in_the_same_place_are_another_model(share: float, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "weights")
+    task = write_task(tmp_path, model="./weights")
+    before = prints(task)
+    trained(folder / "model.safetensors", share)
+    assert changed(before, prints(task)) == ["model"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "chat_template.jinja"])
+def test_other_files_beside_the_weights_are_another_model(file: str, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "weights")
+    task = write_task(tmp_path, model="./weights")
+    assert differences(task, folder / file, '{"other": 1}') == ["model"]
+
+
+def test_weights_in_one_file_are_told_apart_too(tmp_path: Path) -> None:
+    (tmp_path / "big.gguf").write_bytes(b"GGUF1")
+    task = write_task(tmp_path, more="prompt_model: big.gguf\n")
+    before = prints(task)
+    (tmp_path / "big.gguf").write_bytes(b"GGUF2")
+    assert changed(before, prints(task)) == ["prompt_model"]
+
+
+def test_a_copy_of_the_whole_folder_is_the_same(tmp_path: Path) -> None:
+    task = full_task(tmp_path / "here")
+    weights(tmp_path / "here" / "weights")
+    task.write_text(task.read_text().replace("model: fake\n", "model: ./weights\n", 1))
+    shutil.copytree(tmp_path / "here", tmp_path / "there", copy_function=shutil.copy)
+    os.utime(tmp_path / "there" / "weights" / "model.safetensors", (1, 1))
+    assert prints(task) == prints(tmp_path / "there" / "task.yaml")
+
+
+def told(task: Path, **more: object) -> list[str]:
+    """All that a comparison says."""
+    events: list[Event] = []
+    compare(task, on_event=events.append, **more)  # type: ignore[arg-type]
+    return [event.text for event in events if isinstance(event, Said)]
+
+
+def test_a_new_run_says_what_has_changed(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    assert not [line for line in told(task) if "new run" in line]
+    (first,) = [file.parent.name for file in tmp_path.glob("runs/*/run.json")]
+    task.write_text("# a remark\n" + task.read_text())
+    assert told(task) == []
+    task.write_text(task.read_text() + "target: 0.5\n")
+    assert told(task)[0] == f"A new run, because this changed since {first}: target."
+    assert told(task, budget=3600.0)[0].endswith(": budget.")
+
+
+def interrupted(task: Path) -> Run:
+    """A run stopped after its first method."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    (folder,) = [file.parent for file in task.parent.glob("runs/*/run.json")]
+    return Run(folder)
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_where_it_began(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    run = interrupted(task)
+    here, began = run.info["machine"], {"cpu": "another", "cores": 1, "memory_gb": 1}
+    run.update(machine=began)
+    said = " ".join(told(task))
+    info = run.info
+    assert (info["machine"], info["resumed"]) == (began, [{"machine": here}])
+    assert "went on with other values of machine" in said
+    assert [note for note in info["notes"] if "machine" in note]
+
+
+def test_a_run_that_goes_on_in_the_same_place_says_nothing_of_it(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    identity = interrupted(task).info["id"]
+    assert "went on with" not in " ".join(told(task))
+    (folder,) = [file.parent for file in tmp_path.glob("runs/*/run.json")]
+    assert "resumed" not in Run(folder).info
+    assert Run(folder).info["id"] == identity
+
+
+def test_going_on_twice_in_one_other_place_is_noted_once(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    run = interrupted(task)
+    run.update(python="3.0.0")
+    assert interrupted(task).info["resumed"] == [{"python": run.info["resumed"][0]["python"]}]
+    compare(task)
+    assert len(run.info["resumed"]) == 1
+    assert run.info["python"] == "3.0.0"
+
+
+def test_an_unreadable_older_run_does_not_stop_a_new_one(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    run = compare(task).run
+    (run.folder / "run.json").write_text("{ half")
+    task.write_text(task.read_text() + "target: 0.5\n")
+    assert compare(task).run.complete
+    with pytest.raises(RunError, match="cannot be read"):
+        _ = run.info

@@ -1,0 +1,55 @@
+"""Openings are counted by the rows that were seen, whatever else about a test has changed."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etude.compare.openings import FILE, open_test
+from etude.types import Example, Message
+
+SOME = settings(max_examples=30, deadline=None)
+
+
+def rows(first: int, n: int) -> list[Example]:
+    """Rows numbered from `first` on; equal numbers are equal inputs."""
+    return [
+        Example(f"r{k}", (Message("user", f"Question {k}: what is {k * 7919}?"),), "x")
+        for k in range(first, first + n)
+    ]
+
+
+@SOME
+@given(st.integers(1, 120), st.integers(1, 120), st.integers(0, 120))
+def test_an_opening_counts_where_it_showed_half_of_the_test(before: int, now: int, apart: int) -> None:
+    """`apart` moves the second test's rows away from the first's."""
+    shared = len(set(range(before)) & set(range(apart, apart + now)))
+    with tempfile.TemporaryDirectory() as root:
+        assert open_test(Path(root), "first", rows(0, before)) == 1
+        assert open_test(Path(root), "second", rows(apart, now)) == 1 + (shared >= now / 2)
+
+
+@SOME
+@given(st.integers(1, 60), st.randoms(use_true_random=False))
+def test_order_outputs_ids_and_groups_do_not_make_another_test(n: int, draw: random.Random) -> None:
+    test = rows(0, n)
+    touched = [replace(row, id=row.id + "b", output="y", group=f"g{draw.randrange(3)}") for row in test]
+    draw.shuffle(touched)
+    with tempfile.TemporaryDirectory() as root:
+        assert open_test(Path(root), "first", test) == 1
+        assert open_test(Path(root), "second", touched) == 2
+
+
+def test_a_run_counts_once_and_a_line_cut_by_a_kill_is_noted_again(tmp_path: Path) -> None:
+    assert [open_test(tmp_path, "one", rows(0, 50)) for _ in range(3)] == [1, 1, 1]
+    open_test(tmp_path, "two", rows(0, 50))
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes()[:-9])
+    assert open_test(tmp_path, "two", rows(0, 50)) == 2
+    assert len(file.read_text().splitlines()) == 2
+    assert file.stat().st_size < 50 * 2 * 20
