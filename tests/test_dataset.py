@@ -102,6 +102,19 @@ def test_a_test_file_must_agree_with_the_instructions_of_the_examples(tmp_path: 
         load_test(task)
 
 
+def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> None:
+    from etude.contract import Contract
+
+    test = tmp_path / "test.jsonl"
+    lines = [*rows(39), {"input": "x", "output": " too many words "}]
+    test.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    task = task_of(tmp_path, rows(30), test=RowSource(test), contract=Contract(max_words=2))
+    found = load_test(load_dataset(task)[0])
+    assert found is not None
+    assert "test.jsonl: answers with spaces or line breaks around them, taken off: 1" in found.notes
+    assert "1 answers of the test file break the contract themselves: test.jsonl:40" in found.notes
+
+
 def test_a_task_without_a_test_file_has_none(tmp_path: Path) -> None:
     assert load_test(task_of(tmp_path, rows(30))) is None
 

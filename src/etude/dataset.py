@@ -32,6 +32,8 @@ class Dataset:
     examples: tuple[Example, ...]
     history: tuple[str, ...] = ()
     """What was done to the rows since they were read, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how they were read, a sentence each."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", tuple(self.examples))
@@ -87,7 +89,7 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows)]
     raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
     instructions = task.instructions or next(filter(None, rows.systems), "")
-    notes = (*task.notes, *rows.notes, *_note_of(broken))
+    notes = (*task.notes, *rows.notes, *_note_of(broken, "the examples"))
     return replace(task, instructions=instructions, notes=notes), Dataset(
         rows.examples, (_read_sentence(rows),)
     )
@@ -96,7 +98,8 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
 def load_test(task: Task) -> Dataset | None:
     """Reads the task's own test file; None when it names none.
 
-    Pass the task that `load_dataset` returned, so that the system messages are compared. Raises
+    What was guessed or changed while reading, and up to 5% of answers that break the contract, stand
+    in the dataset's notes. Pass the task that `load_dataset` returned, so that the system messages are compared. Raises
     InputError as `load_dataset` does, but for the number of rows.
     """
     if task.test is None:
@@ -105,7 +108,8 @@ def load_test(task: Task) -> Dataset | None:
     broken = _broken_answers(task, rows)
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
     raise_faults(faults, task.test.file)
-    return Dataset(rows.examples, (_read_sentence(rows), *rows.notes, *_note_of(broken)))
+    notes = (*rows.notes, *_note_of(broken, "the test file"))
+    return Dataset(rows.examples, (_read_sentence(rows),), notes)
 
 
 def _read_sentence(rows: Rows) -> str:
@@ -155,13 +159,11 @@ def _too_many(broken: list[Fault], rows: Rows) -> list[Fault]:
     return broken if len(broken) > MOST_BROKEN * len(rows.examples) else []
 
 
-def _note_of(broken: list[Fault]) -> tuple[str, ...]:
+def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
     places = ", ".join(fault.where for fault in broken[:10])
     more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
     return (
-        (f"{len(broken)} answers of the examples break the contract themselves: {places}{more}",)
-        if broken
-        else ()
+        (f"{len(broken)} answers of {place} break the contract themselves: {places}{more}",) if broken else ()
     )
 
 

@@ -1,0 +1,21 @@
+"""The command line: what it says, to whom, and on which terminals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from etude.compare import compare
+from etude.compare.events import Event, Said
+from small_task import rows, write_task
+
+
+def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp_path: Path) -> None:
+    task = write_task(tmp_path, num=120, more="test: own.jsonl\nmethods: [baseline]\n")
+    lines = [{**row, "output": f" {row['output']}\n"} for row in rows("answer", 60, seed=8)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    told: list[Event] = []
+    run = compare(task, on_event=told.append).run
+    note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
+    assert Said(f"Note: {note}") in told
+    assert note in run.info["notes"]
