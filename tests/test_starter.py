@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -93,6 +93,119 @@ def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
     task = tmp_path / "all.yaml"
     task.write_text("\n".join(bare).replace("../models/bigger.gguf", "rows.jsonl"), encoding="utf-8")
     assert load_task(task).target == 0.95
+
+
+GROUP_NAMES = (
+    "Cust-ID",
+    "customer",
+    "ticket thread",
+    "customerId",
+    "userid",
+    "Patient No.",
+    "conversation_id",
+)
+DOUBTFUL_NAMES = ("store id", "order_number", "external customer ref")
+LABELS = tuple("abcdefg")
+
+
+SHAPE = st.tuples(
+    st.integers(25, 60), st.integers(2, 10), st.integers(0, 99), st.sampled_from(("", "C", "anna "))
+)
+
+
+def owned(name: str, shape: tuple[int, int, int, str]) -> list[dict[str, object]]:
+    """Rows in any order, some of each of many owners, whom the column `name` holds."""
+    owners, each, seed, before = shape
+    shuffled = random.Random(seed)
+    held = [f"{before}{number:03}" for number in range(owners)] * each
+    shuffled.shuffle(held)
+    return [
+        {"place": number, "message": words(9), name: owner, "label": shuffled.choice(LABELS)}
+        for number, owner in enumerate(held)
+    ]
+
+
+def flat(text: str) -> str:
+    """A task file with its remarks unwrapped."""
+    return " ".join(text.replace("\n#", "").split())
+
+
+def proposed(rows: Sequence[Mapping[str, object]], folder: Path) -> tuple[str | None, str, StarterResult]:
+    """The group that init sets, the text of the task file, and all it returns."""
+    target = folder / "task.yaml"
+    target.unlink(missing_ok=True)
+    result = start(written(folder / "rows.csv", rows), target)
+    return load_task(target).examples.group, result.text, result
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(GROUP_NAMES), SHAPE)
+def test_a_repeating_id_with_a_telling_name_is_the_group(
+    tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
+) -> None:
+    rows = owned(name, shape)
+    group, text, _ = proposed(rows, tmp_path_factory.getbasetemp())
+    assert group == name
+    values = len({row[name] for row in rows})
+    assert f"GUESS of group from its name, and {values} values in" in " ".join(
+        text.replace("\n#", "").split()
+    )
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(DOUBTFUL_NAMES), SHAPE)
+def test_a_repeating_id_of_something_unknown_is_offered_and_not_set(
+    tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
+) -> None:
+    rows = owned(name, shape)
+    group, text, result = proposed(rows, tmp_path_factory.getbasetemp())
+    assert group is None
+    assert f"  # group: {name}" in text
+    assert any(line.startswith(f"group: not set; {name} may be one") for line in result.guesses)
+    offered = result.task_file.with_name("offered.yaml")
+    offered.write_text(text.replace("  # group:", "  group:"), encoding="utf-8")
+    assert load_task(offered).examples.group == name
+
+
+@pytest.mark.parametrize(
+    "values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"]
+)
+@settings(deadline=None, max_examples=10)
+@given(name=st.sampled_from(GROUP_NAMES + DOUBTFUL_NAMES), shape=SHAPE)
+def test_what_can_be_no_group_is_never_proposed(
+    tmp_path_factory: pytest.TempPathFactory, values: str, name: str, shape: tuple[int, int, int, str]
+) -> None:
+    rows = [dict(row) for row in owned(name, shape) * 4]
+    for number, row in enumerate(rows):
+        if "label" in values:
+            row["label"] = f"label {number % 46}"
+        row[name] = {
+            "unique": f"C{number}",
+            "few": f"C{number % 19}",
+            "the label": f"label {number % 46}",
+            "the label's number": f"K{number % 46}",
+            "kinds of label": f"K{number % 23}",
+            "one": "C1",
+        }[values]
+    group, text, _ = proposed(rows, tmp_path_factory.getbasetemp())
+    assert group is None
+    assert "# group:" not in text
+
+
+def test_an_id_that_is_everywhere_is_offered_with_its_share(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = tickets()
+    for row in rows[:48]:
+        row["customer_id"] = "unknown"
+    group, text, _ = proposed(rows, tmp_path)
+    assert group is None
+    assert "the most frequent in 20%" in flat(text)
+    assert "  # group: customer_id" in text
+
+
+def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
+    rows = [{"store id": f"S{n % 40:03}", "said": words(9), "wish": LABELS[n % 4]} for n in range(200)]
+    proposed(rows, tmp_path)
+    assert load_task(tmp_path).examples.output == "wish"
 
 
 SENTENCES = [words(10) for _ in range(60)]

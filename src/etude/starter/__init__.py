@@ -44,8 +44,8 @@ def start(path: Path, target: Path | None = None) -> StarterResult:
     cells = peek_rows(path, MOST_ROWS)
     if not cells:
         read_rows(RowSource(path))
-    columns, reasons = guess_roles(path, cells)
-    draft = Draft(read_rows(columns), target, reasons)
+    roles = guess_roles(path, cells)
+    draft = Draft(read_rows(roles.source), target, roles)
     text = page(draft)
     write_text(target, text)
     return StarterResult(target, text, tuple(guesses(draft)))

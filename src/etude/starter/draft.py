@@ -15,6 +15,7 @@ from typing import Any
 from etude.contract import Contract
 from etude.files import parse_json
 from etude.formats import Rows
+from etude.starter.columns import Roles
 from etude.task import RowSource
 from etude.text import normalise
 from etude.types import Example, Kind
@@ -30,12 +31,17 @@ class Draft:
 
     rows: Rows
     target: Path
-    reasons: Mapping[str, str]
+    roles: Roles
 
     @property
     def columns(self) -> RowSource:
         """The columns as they were read."""
         return self.rows.source
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Role of a column -> what it was guessed from."""
+        return self.roles.reasons
 
     @property
     def examples(self) -> tuple[Example, ...]:

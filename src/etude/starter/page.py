@@ -45,6 +45,9 @@ def guesses(draft: Draft) -> Iterator[str]:
     for role in ("id", "group", "references", "tags"):
         if role in draft.reasons:
             yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
+    if draft.roles.maybe_group:
+        column, reason = draft.roles.maybe_group
+        yield f"group: not set; {column} may be one ({reason}), see the task file"
     yield f"contract: {draft.contract[1]}"
     if draft.broken:
         yield f"contract: {_broken_sentence(draft.broken)}"
@@ -87,8 +90,8 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
     columns = f"GUESS from {draft.reasons['columns']}. " + "".join(f"GUESS of {extra}. " for extra in extras)
     yield _Entry(
         f"The rows, and which columns mean what. {columns}Rows of one group never stand on two sides of "
-        "the split; results are shown apart by tags.",
-        _yaml({"examples": _column_map(draft)}),
+        f"the split; results are shown apart by tags.{_maybe_group(draft)}",
+        _yaml({"examples": _column_map(draft)}) + _maybe_line(draft),
     )
     beside = _test_beside(draft.columns.file)
     comment = "Rows for the test alone, with the same columns. Without this line 20% of the examples are "
@@ -97,6 +100,20 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
         comment += f" {beside.name} stands beside the examples: take the # away to test on it."
     name = _relative(beside, draft.target) if beside else "test.jsonl"
     yield _Entry(comment, _yaml({"test": name}), active=False)
+
+
+def _maybe_group(draft: Draft) -> str:
+    if draft.roles.maybe_group is None:
+        return ""
+    column, reason = draft.roles.maybe_group
+    return f" {column} may name a group ({reason}): take the # away if rows with one value belong together."
+
+
+def _maybe_line(draft: Draft) -> str:
+    """The line that sets the likely group, as a remark."""
+    if draft.roles.maybe_group is None:
+        return ""
+    return f"\n  # {_yaml({'group': draft.roles.maybe_group[0]})}"
 
 
 def _test_beside(file: Path) -> Path | None:
