@@ -15,8 +15,9 @@ from jsonschema import Draft202012Validator
 
 from conftest import data_folder
 from etude.contract import Contract
-from etude.dataset import load_dataset
+from etude.dataset import Dataset, load_dataset
 from etude.errors import InputError
+from etude.metrics import choose_metric
 from etude.starter import StarterResult, infer_fields, infer_schema, start
 from etude.task import Task, load_task
 
@@ -81,7 +82,18 @@ def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
 def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
     text = start(written(tmp_path / "rows.jsonl", SHAPES[shape])).text
     blocks = [block.splitlines() for block in text.strip().split("\n\n")]
-    keys = ("test", "wordings", "metric", "target", "usage", "prices", "check", "prompt_model", "max_tokens")
+    keys = (
+        "test",
+        "wordings",
+        "contract",
+        "metric",
+        "target",
+        "usage",
+        "prices",
+        "check",
+        "prompt_model",
+        "max_tokens",
+    )
     bare: list[str] = []
     for lines in blocks:
         shown = [
@@ -291,11 +303,26 @@ def test_rows_that_break_the_proposed_fields_are_named(tmp_path: Path) -> None:
 
 
 def test_the_word_limit_lets_every_row_pass(tmp_path: Path) -> None:
-    rows = [{"input": words(9), "output": words(10)} for _ in range(199)]
+    rows = [{"input": words(9), "output": f"Said: {words(9)}"} for _ in range(199)]
     _, task = started(written(tmp_path / "a.jsonl", rows))
-    assert task.contract == Contract(max_words=12)
-    long = written(tmp_path / "b.jsonl", [*rows, {"input": words(9), "output": words(80)}])
-    assert load_task(start(long, tmp_path / "b.yaml").task_file).contract == Contract(max_words=80)
+    assert task.contract == Contract(fields=("Said",), max_words=12)
+    long = written(tmp_path / "b.jsonl", [*rows, {"input": words(9), "output": f"Said: {words(79)}"}])
+    assert load_task(start(long, tmp_path / "b.yaml").task_file).contract == Contract(
+        fields=("Said",), max_words=80
+    )
+
+
+@pytest.mark.parametrize("shape", ["answer", "rewrite"])
+def test_a_contract_that_every_answer_keeps_is_offered_and_likeness_measured(
+    tmp_path: Path, shape: str
+) -> None:
+    result, task = started(written(tmp_path / "rows.jsonl", SHAPES[shape]))
+    assert (task.kind, task.contract) == (shape, None)
+    assert choose_metric(task, Dataset(())).name == "chrf"
+    assert "\n# contract:\n#   max_words: " in result.text
+    assert "# metric: chrf" in result.text
+    for told in (flat(result.text), " ".join(result.guesses)):
+        assert "what is measured is how alike an answer is to the example's" in told
 
 
 def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> None:
@@ -409,5 +436,4 @@ def test_real_sets_are_read_as_they_are_meant(
     result = start(real(tmp_path, name), tmp_path / "task.yaml")
     task, dataset = load_dataset(load_task(result.task_file))
     assert (task.kind, task.examples.input, task.examples.output) == (kind, inputs, output)
-    assert task.contract is not None
-    assert not [row.where for row in dataset if task.contract.check(row.output)]
+    assert not [row.where for row in dataset if task.contract and task.contract.check(row.output)]

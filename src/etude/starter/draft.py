@@ -63,6 +63,13 @@ class Draft:
         """The contract, and what it was guessed from."""
         return _guess_contract(self.kind[0], self.outputs)
 
+    @property
+    def measures_likeness(self) -> bool:
+        """Whether the contract is but a length, which nearly every answer keeps: it is offered and not set,
+        so that likeness to the example answers is measured."""
+        contract = self.contract[0]
+        return not (contract.labels or contract.fields or contract.json_schema is not None)
+
     @cached_property
     def broken(self) -> list[str]:
         """`file:line` of the rows whose own output breaks the contract."""

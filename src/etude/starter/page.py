@@ -20,6 +20,10 @@ MODEL = "smollm2-135m-instruct"
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
 _PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
 _PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
+_LIKENESS = (
+    "Without check: or contract:, what is measured is how alike an answer is to the example's (chrF): a right "
+    "answer in other words scores low, a wrong one in the same words high."
+)
 _WIDTH = 100
 
 
@@ -48,7 +52,10 @@ def guesses(draft: Draft) -> Iterator[str]:
     if draft.roles.maybe_group:
         column, reason = draft.roles.maybe_group
         yield f"group: not set; {column} may be one ({reason}), see the task file"
-    yield f"contract: {draft.contract[1]}"
+    if draft.measures_likeness:
+        yield "contract: none, for only a length could be guessed. " + _LIKENESS
+    else:
+        yield f"contract: {draft.contract[1]}"
     if draft.broken:
         yield f"contract: {_broken_sentence(draft.broken)}"
     yield from draft.rows.notes
@@ -186,20 +193,27 @@ def _length_sentences(outputs: Sequence[str]) -> Iterator[str]:
 
 
 def _contract_entry(draft: Draft) -> _Entry:
-    contract, why = draft.contract
+    contract = draft.contract[0]
     parts: dict[str, Any] = {
         "labels": list(contract.labels),
         "fields": list(contract.fields),
         "json_schema": contract.json_schema,
         "max_words": contract.max_words,
     }
-    comment = f"What can be checked in an answer without judging it. GUESS: {why}."
+    comment = f"What can be checked in an answer without judging it. {_contract_sentence(draft)}"
     if contract.fields:
         comment += ' A field that ends in "?" may be absent.'
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
-    return _Entry(comment, _yaml({"contract": {name: part for name, part in parts.items() if part}}))
+    body = _yaml({"contract": {name: part for name, part in parts.items() if part}})
+    return _Entry(comment, body, active=not draft.measures_likeness)
+
+
+def _contract_sentence(draft: Draft) -> str:
+    if not draft.measures_likeness:
+        return f"GUESS: {draft.contract[1]}."
+    return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."
 
 
 def _broken_sentence(broken: Sequence[str]) -> str:
@@ -210,8 +224,8 @@ def _broken_sentence(broken: Sequence[str]) -> str:
 def _setting_entries(draft: Draft) -> Iterator[_Entry]:
     if draft.kind[0] in ("answer", "rewrite"):
         yield _Entry(
-            "A function of yours, (example, answer) -> bool or 0 to 1, that knows more than the form. "
-            "Without one the verdict measures form only.",
+            "A function of yours, (example, answer) -> bool or 0 to 1, that knows whether an answer is right. "
+            f"{_LIKENESS if draft.measures_likeness else 'Without one the verdict measures form only.'}",
             _yaml({"check": "checks.py:fits"}),
             active=False,
         )
@@ -242,7 +256,9 @@ def _setting_entries(draft: Draft) -> Iterator[_Entry]:
 def _metric(draft: Draft) -> str:
     if draft.kind[0] == "classify":
         return "macro_f1" if _imbalance(draft.outputs) > 5 else "accuracy"
-    return "exact_match" if draft.kind[0] == "extract" else "passes"
+    if draft.kind[0] == "extract":
+        return "exact_match"
+    return "chrf" if draft.measures_likeness else "passes"
 
 
 def _metric_sentence(draft: Draft) -> str:
@@ -251,6 +267,8 @@ def _metric_sentence(draft: Draft) -> str:
         return (
             f"Chosen by itself: accuracy, or macro_f1 above a class ratio of 5, and here it is {ratio:.0f}."
         )
+    if draft.measures_likeness:
+        return "Chosen by itself as shown; with check: or contract: it is passes."
     return "Chosen by itself as shown."
 
 
