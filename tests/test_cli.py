@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from etude.cli import main
 from etude.compare import compare
 from etude.compare.events import Event, Said
 from small_task import rows, write_task
@@ -19,3 +22,14 @@ def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp
     note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
     assert Said(f"Note: {note}") in told
     assert note in run.info["notes"]
+
+
+@pytest.mark.parametrize("bad", [2, 50, 51, 70])
+def test_the_number_of_faults_is_told_also_where_not_all_are_spelled_out(
+    bad: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path)
+    with (tmp_path / "examples.jsonl").open("a") as file:
+        file.write("nothing\n" * bad)
+    assert main(["compare", str(task)]) == 2
+    assert f"{bad} things to put right" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from etude import __version__
-from etude.errors import EtudeError
+from etude.errors import EtudeError, InputError
 
 app = typer.Typer(
     name="etude",
@@ -151,4 +151,5 @@ def _told(error: EtudeError) -> str:
     lines = str(error).splitlines()
     if len(lines) == 1:
         return f"etude: {lines[0]}"
-    return "\n".join([f"etude: {len(lines)} things to put right:", *(f"  {line}" for line in lines)])
+    count = error.count if isinstance(error, InputError) else len(lines)
+    return "\n".join([f"etude: {count:,} things to put right:", *(f"  {line}" for line in lines)])
