@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from etude.dataset import Dataset, load_dataset, load_test
 from etude.errors import InputError
+from etude.splits import split
 from etude.task import RowSource, Task
 from etude.types import Example, Message
 
@@ -122,6 +125,23 @@ def test_a_task_without_a_test_file_has_none(tmp_path: Path) -> None:
 def test_the_same_file_is_the_same_dataset(tmp_path: Path) -> None:
     first = load_dataset(task_of(tmp_path, rows(30)))[1]
     assert load_dataset(task_of(tmp_path, rows(30)))[1].fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("own_test", [False, True])
+def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(
+    tmp_path: Path, own_test: bool
+) -> None:
+    def made(count: int) -> Dataset:
+        texts = [hashlib.sha256(f"{count} {number}".encode()).hexdigest() for number in range(count)]
+        return Dataset(tuple(Example(text, (Message("user", text),), "a") for text in texts))
+
+    test = RowSource(tmp_path / "test.jsonl") if own_test else None
+    with pytest.raises(InputError, match="too few rows; ") as caught:
+        load_dataset(task_of(tmp_path, rows(5), test=test))
+    least = int(re.findall(r"too few rows; (\d+) is the least", str(caught.value))[0])
+    split(made(least), "answer", 0, made(60) if own_test else None)
+    with pytest.raises(InputError):
+        split(made(least - 1), "answer", 0, made(60) if own_test else None)
 
 
 @pytest.mark.parametrize("broken", [1, 2])

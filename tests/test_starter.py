@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from etude.contract import Contract
 from etude.dataset import Dataset, load_dataset
 from etude.errors import InputError
 from etude.metrics import choose_metric
+from etude.splits import split
 from etude.starter import StarterResult, infer_fields, infer_schema, start
 from etude.task import Task, load_task
 
@@ -366,6 +368,24 @@ def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
     written(tmp_path / "test.jsonl", SHAPES["answer"])
     text = start(written(tmp_path / "train.jsonl", SHAPES["answer"])).text
     assert "test.jsonl stands beside the examples" in text.replace("\n# ", " ")
+
+
+@pytest.mark.parametrize("count", [100, 101, 150, 249, 251, 400, 6000])
+def test_the_size_of_the_test_that_is_told_is_that_of_the_split(tmp_path: Path, count: int) -> None:
+    rows = [{"question": words(10), "answer": words(9)} for _ in range(count)]
+    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    told = re.search(r"about ([\d,]+) of the ([\d,]+) rows are split off", flat(result.text))
+    assert told is not None
+    parts = split(load_dataset(task)[1], task.kind, task.seed)
+    assert [int(number.replace(",", "")) for number in told.groups()] == [len(parts.test), count]
+
+
+def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
+    rows = [{"question": words(10), "answer": words(9)} for _ in range(99)]
+    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    assert "Without this line 99 rows are too few" in flat(result.text)
+    with pytest.raises(InputError, match="50 for test, 30 for dev, 20 for train"):
+        split(load_dataset(task)[1], task.kind, task.seed)
 
 
 def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from etude.remedies import instead, raise_faults
 from etude.task import Task
 from etude.types import Example
 
-FEWEST_ROWS = 20
-"""Below this nothing can be compared: the split alone wants 50 test and 30 dev rows."""
+TEST_LEAST, DEV_LEAST, TRAIN_LEAST = 50, 30, 20
+"""Rows without which a split is refused: for the test, for choices, to train on."""
+VERDICT_LEAST = 150
+"""Rows below which the only advice on tuning is to collect more."""
 MOST_BROKEN = 0.05
 """Up to this share of the answers may break the contract; beyond it the two do not belong together."""
 
@@ -170,11 +172,18 @@ def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
 def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     """Faults of the examples as a whole."""
     file, count = task.examples.file.name, len(rows.examples)
-    if count < FEWEST_ROWS:
-        remedy = "collect at least 150: the split wants 50 for the test and 30 for choices, the rest trains"
-        yield Fault(file, f"too few rows; {FEWEST_ROWS} is the least", f"{count} rows", remedy)
+    if count < TRAIN_LEAST:  # more may be enough to go on from an earlier split, as only a split can tell
+        yield _too_few(file, count, task.test is not None)
     elif task.kind == "classify":
         yield from _label_faults(file, [row.output for row in rows.examples])
+
+
+def _too_few(file: str, count: int, own_test: bool) -> Fault:
+    parts = [] if own_test else [f"{TEST_LEAST} for the test"]
+    parts += [f"{DEV_LEAST} for choices", f"{TRAIN_LEAST} to train on"]
+    least = DEV_LEAST + TRAIN_LEAST + (0 if own_test else TEST_LEAST)
+    remedy = f"collect at least {VERDICT_LEAST}; with fewer nothing is said about tuning"
+    return Fault(file, f"too few rows; {least} is the least: {', '.join(parts)}", f"{count} rows", remedy)
 
 
 def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:

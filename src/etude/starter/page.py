@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST
+from etude.splits import TEST_MOST, TEST_SHARE
 from etude.starter.draft import Draft, listed
 from etude.task import RowSource
 
@@ -101,12 +103,22 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
         _yaml({"examples": _column_map(draft)}) + _maybe_line(draft),
     )
     beside = _test_beside(draft.columns.file)
-    comment = "Rows for the test alone, with the same columns. Without this line 20% of the examples are "
-    comment += "split off and sealed."
+    comment = f"Rows for the test alone, with the same columns. {_split_sentence(len(draft.examples))}"
     if beside:
         comment += f" {beside.name} stands beside the examples: take the # away to test on it."
     name = _relative(beside, draft.target) if beside else "test.jsonl"
     yield _Entry(comment, _yaml({"test": name}), active=False)
+
+
+def _split_sentence(rows: int) -> str:
+    """What a split will do with so many rows."""
+    most = min(TEST_MOST, rows - DEV_LEAST - TRAIN_LEAST)
+    if most < TEST_LEAST:
+        needed = f"{TEST_LEAST} for the test, {DEV_LEAST} for choices and {TRAIN_LEAST} to train on"
+        return f"Without this line {rows} rows are too few: a comparison needs {needed}."
+    test = min(max(round(TEST_SHARE * rows), TEST_LEAST), most)
+    rule = f"{float(TEST_SHARE):.0%}, at least {TEST_LEAST} and at most {TEST_MOST:,}"
+    return f"Without this line about {test:,} of the {rows:,} rows are split off and sealed ({rule})."
 
 
 def _maybe_group(draft: Draft) -> str:
