@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from etude.cli import main
+from etude.cli.live import stopped_in_words
 from etude.compare import compare
-from etude.compare.events import Event, Said
+from etude.compare.events import Began, Ended, Event, Said
+from etude.task import load_task
 from small_task import rows, write_task
 
 
@@ -33,3 +38,82 @@ def test_the_number_of_faults_is_told_also_where_not_all_are_spelled_out(
         file.write("nothing\n" * bad)
     assert main(["compare", str(task)]) == 2
     assert f"{bad} things to put right" in capsys.readouterr().err
+
+
+@pytest.fixture
+def ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Runs commands where nothing but ASCII can be shown or given; exit code and all that was shown."""
+
+    def run(*arguments: str, typed: str = "") -> tuple[int, str]:
+        shown = io.BytesIO()
+        screen = io.TextIOWrapper(shown, encoding="ascii", write_through=True)
+        keys = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="ascii")
+        for name, stream in (("stdout", screen), ("stderr", screen), ("stdin", keys)):
+            monkeypatch.setattr(sys, name, stream)
+        return main(arguments), shown.getvalue().decode("utf-8")
+
+    return run
+
+
+def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
+    ascii_terminal: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    task = tmp_path / "tâche"
+    lines = [{**row, "output": f"Ünï: {row['output']} 漢 ✓"} for row in rows("rewrite", 130)]
+    task.mkdir()
+    (task / "é.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
+    assert ascii_terminal("init", str(task / "é.jsonl"))[0] == 0
+    text = (task / "task.yaml").read_text(encoding="utf-8")
+    (task / "task.yaml").write_text(
+        text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8"
+    )
+    assert ascii_terminal("compare", str(task), "--yes")[0] == 0
+    (run,) = (path.name for path in (task / "runs").iterdir() if path.is_dir())
+    commands = (("runs", "list"), ("runs", "show"), ("runs", "compare"))
+    for command in commands:
+        assert ascii_terminal(*command, str(task), *([run, run] if command[1] == "compare" else []))[0] == 0
+    code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
+    assert (code, "?" in told) == (0, True)
+    assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
+
+
+@pytest.mark.parametrize("first", [Began, Ended])
+def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, first):
+            raise KeyboardInterrupt
+
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    assert "before the first step was finished" in stopped_in_words(task)
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    reports = list(tmp_path.rglob("report.html"))
+    assert bool(reports) == (first is Ended)
+    assert ("before the first step was finished" in stopped_in_words(task)) == (not reports)
+    assert all(str(report) in stopped_in_words(task) for report in reports)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("compare", "examples.jsonl"), "write a task file for it with etude init {}/examples.jsonl"),
+        (("compare", "new"), "name a task file, or write one with etude init {}/new/rows.csv"),
+        (("init", "new"), "a folder, not a file of rows. name a file: {}/new/rows.csv"),
+        (("init", "."), "a folder, not a file of rows. name a file: {}/examples.jsonl"),
+    ],
+)
+def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
+    arguments: tuple[str, str], remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "rows.csv").write_text("input,output\na,b\n")
+    assert main([arguments[0], str(tmp_path / arguments[1])]) == 2
+    assert remedy.format(tmp_path) in capsys.readouterr().err
+
+
+def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
+    write_task(tmp_path)
+    (tmp_path / "new").mkdir()
+    assert main(["init", str(tmp_path / "examples.jsonl"), "-o", str(tmp_path / "new")]) == 0
+    assert load_task(tmp_path / "new").examples.file == tmp_path / "new" / ".." / "examples.jsonl"

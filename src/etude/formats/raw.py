@@ -11,10 +11,7 @@ from typing import Any, Literal
 
 from etude.errors import Fault, InputError, shown
 from etude.formats.reading import Reading, Row
-
-JSON_SUFFIXES = (".jsonl", ".ndjson")
-
-TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, row_files
 
 _OTHER_SUFFIXES = {
     ".json": "write one JSON object on each line and name the file .jsonl",
@@ -32,6 +29,9 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
 
     Raises InputError at once when the kind of file is not read at all.
     """
+    if reading.file.is_dir():
+        remedy = f"name a file: {row_files(reading.file) or 'a .jsonl, .ndjson, .csv or .tsv file'}"
+        raise InputError([Fault(str(reading.file), "a folder, not a file of rows", "", remedy)])
     suffix = reading.file.suffix.lower()
     if suffix in JSON_SUFFIXES:
         return _json_rows(reading)
