@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from etude.cli import main
-from etude.cli.live import stopped_in_words
+from etude.cli.live import Board, ended_in_words, stopped_in_words
+from etude.cli.talk import recommended, talk
 from etude.compare import compare
 from etude.compare.events import Began, Ended, Event, Said
+from etude.files import write_json
 from etude.task import load_task
+from etude.types import Estimate
 from small_task import rows, write_task
 
 
@@ -117,3 +122,49 @@ def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     assert main(["init", str(tmp_path / "examples.jsonl"), "-o", str(tmp_path / "new")]) == 0
     assert load_task(tmp_path / "new").examples.file == tmp_path / "new" / ".." / "examples.jsonl"
+
+
+def test_shares_of_form_and_check_are_shown_in_percent() -> None:
+    board = Board(Console(width=120, file=io.StringIO()))
+    form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
+    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)  # type: ignore[arg-type]
+    board.take(ended)
+    assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
+    board.console.print(board.render())
+    assert isinstance(board.console.file, io.StringIO)
+    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", board.console.file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"recommended": "few_shot", "leaning": "few_shot"}, "few_shot"),
+        ({"recommended": None, "leaning": "baseline"}, "baseline"),
+        ({"recommended": None, "leaning": None}, "prompt"),
+    ],
+)
+def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
+    changes: dict[str, str | None],
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    run = compare(task).run
+    write_json(run.folder / "verdict.json", {**(run.verdict or {}), **changes})
+    assert recommended(run) == expected
+    if expected in run.methods:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
+        capsys.readouterr()
+        talk(task, None, None)
+        shown = capsys.readouterr()
+        model = "classical" if expected == "baseline" else "fake"
+        assert shown.err.startswith(f"{expected} ({model}) of {run.name}.")
+        assert run.name not in shown.out
+
+
+def test_without_a_verdict_the_last_fitted_answers(tmp_path: Path) -> None:
+    run = compare(write_task(tmp_path, more="methods: [baseline, prompt]\n")).run
+    (run.folder / "verdict.json").unlink()
+    assert recommended(run) == "prompt"

@@ -91,8 +91,8 @@ class Line:
 
     dev: Estimate | None = None
     test: Estimate | None = None
-    form: float | None = None
-    check: float | None = None
+    form: Estimate | float | None = None
+    check: Estimate | float | None = None
     seconds: float = 0.0
     sample: Scored | None = None
     doing: str = ""
