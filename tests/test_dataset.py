@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from etude.dataset import Dataset, load_dataset, load_test
 from etude.errors import InputError
+from etude.splits import split
 from etude.task import RowSource, Task
 from etude.types import Example, Message
 
@@ -102,6 +105,19 @@ def test_a_test_file_must_agree_with_the_instructions_of_the_examples(tmp_path: 
         load_test(task)
 
 
+def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> None:
+    from etude.contract import Contract
+
+    test = tmp_path / "test.jsonl"
+    lines = [*rows(39), {"input": "x", "output": " too many words "}]
+    test.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    task = task_of(tmp_path, rows(30), test=RowSource(test), contract=Contract(max_words=2))
+    found = load_test(load_dataset(task)[0])
+    assert found is not None
+    assert "test.jsonl: answers with spaces or line breaks around them, taken off: 1" in found.notes
+    assert "1 answers of the test file break the contract themselves: test.jsonl:40" in found.notes
+
+
 def test_a_task_without_a_test_file_has_none(tmp_path: Path) -> None:
     assert load_test(task_of(tmp_path, rows(30))) is None
 
@@ -109,6 +125,23 @@ def test_a_task_without_a_test_file_has_none(tmp_path: Path) -> None:
 def test_the_same_file_is_the_same_dataset(tmp_path: Path) -> None:
     first = load_dataset(task_of(tmp_path, rows(30)))[1]
     assert load_dataset(task_of(tmp_path, rows(30)))[1].fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("own_test", [False, True])
+def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(
+    tmp_path: Path, own_test: bool
+) -> None:
+    def made(count: int) -> Dataset:
+        texts = [hashlib.sha256(f"{count} {number}".encode()).hexdigest() for number in range(count)]
+        return Dataset(tuple(Example(text, (Message("user", text),), "a") for text in texts))
+
+    test = RowSource(tmp_path / "test.jsonl") if own_test else None
+    with pytest.raises(InputError, match="too few rows; ") as caught:
+        load_dataset(task_of(tmp_path, rows(5), test=test))
+    least = int(re.findall(r"too few rows; (\d+) is the least", str(caught.value))[0])
+    split(made(least), "answer", 0, made(60) if own_test else None)
+    with pytest.raises(InputError):
+        split(made(least - 1), "answer", 0, made(60) if own_test else None)
 
 
 @pytest.mark.parametrize("broken", [1, 2])

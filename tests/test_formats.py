@@ -222,6 +222,12 @@ def test_all_faults_are_found_and_fifty_are_spelled_out(tmp_path: Path) -> None:
         read_rows(RowSource(tmp_path / "r.csv"))
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "[" * 100_000, '{"a": 1, "a": 2}'])
+def test_json_that_means_nothing_certain_is_a_fault_of_its_line(tmp_path: Path, value: str) -> None:
+    text = f'{{"input": "a", "output": "b"}}\n{{"input": "a", "output": {value}}}\n'
+    assert faults(tmp_path, "r.jsonl", text) == ["r.jsonl:2"]
+
+
 def test_faults_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) -> None:
     text = b'{"input": "a", "output": "b"}\n{"input": "\xff"}\n{"input": 1, "output": ""}\n\n{}\nnothing\n'
     assert faults(tmp_path, "r.jsonl", text) == [f"r.jsonl:{line}" for line in (2, 3, 3, 5, 5, 6)]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from conftest import data_folder
 from etude.contract import Contract
-from etude.dataset import load_dataset
+from etude.dataset import Dataset, load_dataset
 from etude.errors import InputError
+from etude.metrics import choose_metric
+from etude.splits import split
 from etude.starter import StarterResult, infer_fields, infer_schema, start
 from etude.task import Task, load_task
 
@@ -81,7 +84,18 @@ def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
 def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
     text = start(written(tmp_path / "rows.jsonl", SHAPES[shape])).text
     blocks = [block.splitlines() for block in text.strip().split("\n\n")]
-    keys = ("test", "wordings", "metric", "target", "usage", "prices", "check", "prompt_model", "max_tokens")
+    keys = (
+        "test",
+        "wordings",
+        "contract",
+        "metric",
+        "target",
+        "usage",
+        "prices",
+        "check",
+        "prompt_model",
+        "max_tokens",
+    )
     bare: list[str] = []
     for lines in blocks:
         shown = [
@@ -93,6 +107,119 @@ def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
     task = tmp_path / "all.yaml"
     task.write_text("\n".join(bare).replace("../models/bigger.gguf", "rows.jsonl"), encoding="utf-8")
     assert load_task(task).target == 0.95
+
+
+GROUP_NAMES = (
+    "Cust-ID",
+    "customer",
+    "ticket thread",
+    "customerId",
+    "userid",
+    "Patient No.",
+    "conversation_id",
+)
+DOUBTFUL_NAMES = ("store id", "order_number", "external customer ref")
+LABELS = tuple("abcdefg")
+
+
+SHAPE = st.tuples(
+    st.integers(25, 60), st.integers(2, 10), st.integers(0, 99), st.sampled_from(("", "C", "anna "))
+)
+
+
+def owned(name: str, shape: tuple[int, int, int, str]) -> list[dict[str, object]]:
+    """Rows in any order, some of each of many owners, whom the column `name` holds."""
+    owners, each, seed, before = shape
+    shuffled = random.Random(seed)
+    held = [f"{before}{number:03}" for number in range(owners)] * each
+    shuffled.shuffle(held)
+    return [
+        {"place": number, "message": words(9), name: owner, "label": shuffled.choice(LABELS)}
+        for number, owner in enumerate(held)
+    ]
+
+
+def flat(text: str) -> str:
+    """A task file with its remarks unwrapped."""
+    return " ".join(text.replace("\n#", "").split())
+
+
+def proposed(rows: Sequence[Mapping[str, object]], folder: Path) -> tuple[str | None, str, StarterResult]:
+    """The group that init sets, the text of the task file, and all it returns."""
+    target = folder / "task.yaml"
+    target.unlink(missing_ok=True)
+    result = start(written(folder / "rows.csv", rows), target)
+    return load_task(target).examples.group, result.text, result
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(GROUP_NAMES), SHAPE)
+def test_a_repeating_id_with_a_telling_name_is_the_group(
+    tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
+) -> None:
+    rows = owned(name, shape)
+    group, text, _ = proposed(rows, tmp_path_factory.getbasetemp())
+    assert group == name
+    values = len({row[name] for row in rows})
+    assert f"GUESS of group from its name, and {values} values in" in " ".join(
+        text.replace("\n#", "").split()
+    )
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(DOUBTFUL_NAMES), SHAPE)
+def test_a_repeating_id_of_something_unknown_is_offered_and_not_set(
+    tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
+) -> None:
+    rows = owned(name, shape)
+    group, text, result = proposed(rows, tmp_path_factory.getbasetemp())
+    assert group is None
+    assert f"  # group: {name}" in text
+    assert any(line.startswith(f"group: not set; {name} may be one") for line in result.guesses)
+    offered = result.task_file.with_name("offered.yaml")
+    offered.write_text(text.replace("  # group:", "  group:"), encoding="utf-8")
+    assert load_task(offered).examples.group == name
+
+
+@pytest.mark.parametrize(
+    "values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"]
+)
+@settings(deadline=None, max_examples=10)
+@given(name=st.sampled_from(GROUP_NAMES + DOUBTFUL_NAMES), shape=SHAPE)
+def test_what_can_be_no_group_is_never_proposed(
+    tmp_path_factory: pytest.TempPathFactory, values: str, name: str, shape: tuple[int, int, int, str]
+) -> None:
+    rows = [dict(row) for row in owned(name, shape) * 4]
+    for number, row in enumerate(rows):
+        if "label" in values:
+            row["label"] = f"label {number % 46}"
+        row[name] = {
+            "unique": f"C{number}",
+            "few": f"C{number % 19}",
+            "the label": f"label {number % 46}",
+            "the label's number": f"K{number % 46}",
+            "kinds of label": f"K{number % 23}",
+            "one": "C1",
+        }[values]
+    group, text, _ = proposed(rows, tmp_path_factory.getbasetemp())
+    assert group is None
+    assert "# group:" not in text
+
+
+def test_an_id_that_is_everywhere_is_offered_with_its_share(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = tickets()
+    for row in rows[:48]:
+        row["customer_id"] = "unknown"
+    group, text, _ = proposed(rows, tmp_path)
+    assert group is None
+    assert "the most frequent in 20%" in flat(text)
+    assert "  # group: customer_id" in text
+
+
+def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
+    rows = [{"store id": f"S{n % 40:03}", "said": words(9), "wish": LABELS[n % 4]} for n in range(200)]
+    proposed(rows, tmp_path)
+    assert load_task(tmp_path).examples.output == "wish"
 
 
 SENTENCES = [words(10) for _ in range(60)]
@@ -178,11 +305,26 @@ def test_rows_that_break_the_proposed_fields_are_named(tmp_path: Path) -> None:
 
 
 def test_the_word_limit_lets_every_row_pass(tmp_path: Path) -> None:
-    rows = [{"input": words(9), "output": words(10)} for _ in range(199)]
+    rows = [{"input": words(9), "output": f"Said: {words(9)}"} for _ in range(199)]
     _, task = started(written(tmp_path / "a.jsonl", rows))
-    assert task.contract == Contract(max_words=12)
-    long = written(tmp_path / "b.jsonl", [*rows, {"input": words(9), "output": words(80)}])
-    assert load_task(start(long, tmp_path / "b.yaml").task_file).contract == Contract(max_words=80)
+    assert task.contract == Contract(fields=("Said",), max_words=12)
+    long = written(tmp_path / "b.jsonl", [*rows, {"input": words(9), "output": f"Said: {words(79)}"}])
+    assert load_task(start(long, tmp_path / "b.yaml").task_file).contract == Contract(
+        fields=("Said",), max_words=80
+    )
+
+
+@pytest.mark.parametrize("shape", ["answer", "rewrite"])
+def test_a_contract_that_every_answer_keeps_is_offered_and_likeness_measured(
+    tmp_path: Path, shape: str
+) -> None:
+    result, task = started(written(tmp_path / "rows.jsonl", SHAPES[shape]))
+    assert (task.kind, task.contract) == (shape, None)
+    assert choose_metric(task, Dataset(())).name == "chrf"
+    assert "\n# contract:\n#   max_words: " in result.text
+    assert "# metric: chrf" in result.text
+    for told in (flat(result.text), " ".join(result.guesses)):
+        assert "what is measured is how alike an answer is to the example's" in told
 
 
 def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> None:
@@ -226,6 +368,24 @@ def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
     written(tmp_path / "test.jsonl", SHAPES["answer"])
     text = start(written(tmp_path / "train.jsonl", SHAPES["answer"])).text
     assert "test.jsonl stands beside the examples" in text.replace("\n# ", " ")
+
+
+@pytest.mark.parametrize("count", [100, 101, 150, 249, 251, 400, 6000])
+def test_the_size_of_the_test_that_is_told_is_that_of_the_split(tmp_path: Path, count: int) -> None:
+    rows = [{"question": words(10), "answer": words(9)} for _ in range(count)]
+    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    told = re.search(r"about ([\d,]+) of the ([\d,]+) rows are split off", flat(result.text))
+    assert told is not None
+    parts = split(load_dataset(task)[1], task.kind, task.seed)
+    assert [int(number.replace(",", "")) for number in told.groups()] == [len(parts.test), count]
+
+
+def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
+    rows = [{"question": words(10), "answer": words(9)} for _ in range(99)]
+    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    assert "Without this line 99 rows are too few" in flat(result.text)
+    with pytest.raises(InputError, match="50 for test, 30 for dev, 20 for train"):
+        split(load_dataset(task)[1], task.kind, task.seed)
 
 
 def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
@@ -296,5 +456,4 @@ def test_real_sets_are_read_as_they_are_meant(
     result = start(real(tmp_path, name), tmp_path / "task.yaml")
     task, dataset = load_dataset(load_task(result.task_file))
     assert (task.kind, task.examples.input, task.examples.output) == (kind, inputs, output)
-    assert task.contract is not None
-    assert not [row.where for row in dataset if task.contract.check(row.output)]
+    assert not [row.where for row in dataset if task.contract and task.contract.check(row.output)]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
 ORDER = (
     *("errors", "types", "files", "remedies"),
-    *("contract", "task", "formats", "dataset", "text", "starter", "splits"),
+    *("contract", "task", "formats", "dataset", "text", "splits", "starter"),
     *("stats", "metrics", "render", "models", "assistant", "evaluate"),
     *("train", "methods", "runs", "report", "compare", "cli"),
 )

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etude.compare.costs import request_price
+from etude.compare.evidence import Cost
 from etude.errors import InputError, NotYetError
 from etude.remedies import nearest
 from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
@@ -237,3 +239,33 @@ def test_a_schema_may_stand_in_a_file(folder: Path) -> None:
     assert task.contract == written.contract
     assert task.contract is not None
     assert task.contract.json_schema == {"type": "array"}
+
+
+@pytest.mark.parametrize("body", ['{"maximum": NaN}', '{"maximum": -Infinity}', "[" * 100_000, "{", b"\xff"])
+def test_a_schema_file_that_is_no_json_is_refused(folder: Path, body: str | bytes) -> None:
+    (folder / "schema.json").write_bytes(body if isinstance(body, bytes) else body.encode())
+    with pytest.raises(InputError, match=r"task\.yaml:4: .*schema\.json is not JSON"):
+        read(
+            folder,
+            "kind: extract\nmodel: m\nexamples: rows.jsonl\ncontract: {json_schema: schema.json}\n",
+        )
+
+
+@given(st.sets(st.sampled_from(("prompt", "cached", "answer", "per_hour")), min_size=1))
+def test_a_price_that_is_missing_is_noted_exactly_when_money_cannot_be_told(
+    tmp_path_factory: pytest.TempPathFactory, names: set[str]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "rows.jsonl").touch()
+    prices = ", ".join(f"{name}: 1" for name in sorted(names))
+    task = read(folder, f"kind: extract\nmodel: m\nexamples: rows.jsonl\nprices: {{{prices}}}\n")
+    per_token = bool(names & {"prompt", "cached", "answer"})
+    unused = per_token and not {"prompt", "answer"} <= names
+    assert any("not priced by its tokens" in note for note in task.notes) == unused
+    assert any("without per_hour" in note for note in task.notes) == ("per_hour" not in names)
+    if unused:
+        missing = " and ".join(name for name in ("prompt", "answer") if name not in names)
+        assert f"prices: without {missing} a request" in task.notes[0]
+    cost = Cost(prompt_tokens=100, cached_tokens=10, answer_tokens=20, seconds=0.5)
+    priced = request_price(cost, task.prices) is not None
+    assert any("it has no price" in note for note in task.notes) == (not priced)

@@ -19,8 +19,10 @@ from etude.remedies import instead, raise_faults
 from etude.task import Task
 from etude.types import Example
 
-FEWEST_ROWS = 20
-"""Below this nothing can be compared: the split alone wants 50 test and 30 dev rows."""
+TEST_LEAST, DEV_LEAST, TRAIN_LEAST = 50, 30, 20
+"""Rows without which a split is refused: for the test, for choices, to train on."""
+VERDICT_LEAST = 150
+"""Rows below which the only advice on tuning is to collect more."""
 MOST_BROKEN = 0.05
 """Up to this share of the answers may break the contract; beyond it the two do not belong together."""
 
@@ -32,6 +34,8 @@ class Dataset:
     examples: tuple[Example, ...]
     history: tuple[str, ...] = ()
     """What was done to the rows since they were read, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how they were read, a sentence each."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", tuple(self.examples))
@@ -87,7 +91,7 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows)]
     raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
     instructions = task.instructions or next(filter(None, rows.systems), "")
-    notes = (*task.notes, *rows.notes, *_note_of(broken))
+    notes = (*task.notes, *rows.notes, *_note_of(broken, "the examples"))
     return replace(task, instructions=instructions, notes=notes), Dataset(
         rows.examples, (_read_sentence(rows),)
     )
@@ -96,7 +100,8 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
 def load_test(task: Task) -> Dataset | None:
     """Reads the task's own test file; None when it names none.
 
-    Pass the task that `load_dataset` returned, so that the system messages are compared. Raises
+    What was guessed or changed while reading, and up to 5% of answers that break the contract, stand
+    in the dataset's notes. Pass the task that `load_dataset` returned, so that the system messages are compared. Raises
     InputError as `load_dataset` does, but for the number of rows.
     """
     if task.test is None:
@@ -105,7 +110,8 @@ def load_test(task: Task) -> Dataset | None:
     broken = _broken_answers(task, rows)
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
     raise_faults(faults, task.test.file)
-    return Dataset(rows.examples, (_read_sentence(rows), *rows.notes, *_note_of(broken)))
+    notes = (*rows.notes, *_note_of(broken, "the test file"))
+    return Dataset(rows.examples, (_read_sentence(rows),), notes)
 
 
 def _read_sentence(rows: Rows) -> str:
@@ -155,24 +161,29 @@ def _too_many(broken: list[Fault], rows: Rows) -> list[Fault]:
     return broken if len(broken) > MOST_BROKEN * len(rows.examples) else []
 
 
-def _note_of(broken: list[Fault]) -> tuple[str, ...]:
+def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
     places = ", ".join(fault.where for fault in broken[:10])
     more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
     return (
-        (f"{len(broken)} answers of the examples break the contract themselves: {places}{more}",)
-        if broken
-        else ()
+        (f"{len(broken)} answers of {place} break the contract themselves: {places}{more}",) if broken else ()
     )
 
 
 def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     """Faults of the examples as a whole."""
     file, count = task.examples.file.name, len(rows.examples)
-    if count < FEWEST_ROWS:
-        remedy = "collect at least 150: the split wants 50 for the test and 30 for choices, the rest trains"
-        yield Fault(file, f"too few rows; {FEWEST_ROWS} is the least", f"{count} rows", remedy)
+    if count < TRAIN_LEAST:  # more may be enough to go on from an earlier split, as only a split can tell
+        yield _too_few(file, count, task.test is not None)
     elif task.kind == "classify":
         yield from _label_faults(file, [row.output for row in rows.examples])
+
+
+def _too_few(file: str, count: int, own_test: bool) -> Fault:
+    parts = [] if own_test else [f"{TEST_LEAST} for the test"]
+    parts += [f"{DEV_LEAST} for choices", f"{TRAIN_LEAST} to train on"]
+    least = DEV_LEAST + TRAIN_LEAST + (0 if own_test else TEST_LEAST)
+    remedy = f"collect at least {VERDICT_LEAST}; with fewer nothing is said about tuning"
+    return Fault(file, f"too few rows; {least} is the least: {', '.join(parts)}", f"{count} rows", remedy)
 
 
 def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:

@@ -43,11 +43,15 @@ class EtudeError(Exception):
 
 
 class InputError(EtudeError, ValueError):
-    """The user's input is wrong. `faults` lists everything that is wrong with it, not only the first."""
+    """The user's input is wrong. `faults` lists everything that is wrong with it, not only the first.
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    `count` is the number of things that are wrong where `faults` does not spell out every one.
+    """
+
+    def __init__(self, faults: Iterable[Fault], count: int | None = None) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
         assert self.faults, "an InputError names at least one fault"
+        self.count = len(self.faults) if count is None else count
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 

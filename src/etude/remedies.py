@@ -43,4 +43,4 @@ def raise_faults(faults: Sequence[Fault], file: Path) -> None:
     if faults:
         more = len(faults) - MOST_FAULTS
         rest = [Fault(file.name, f"and {more} more faults", "", "correct these first")] if more > 0 else []
-        raise InputError([*faults[:MOST_FAULTS], *rest])
+        raise InputError([*faults[:MOST_FAULTS], *rest], len(faults))

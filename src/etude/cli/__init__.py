@@ -6,6 +6,7 @@ Imports of the library stand inside the commands, so that `etude --help` is quic
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Annotated
 import typer
 
 from etude import __version__
-from etude.errors import EtudeError
+from etude.errors import EtudeError, InputError
 
 app = typer.Typer(
     name="etude",
@@ -47,7 +48,8 @@ def _top(
 def init(
     examples: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of examples.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; task.yaml beside the examples.")
+        Path | None,
+        typer.Option("--output", "-o", help="File or folder to write to; task.yaml beside the examples."),
     ] = None,
 ) -> None:
     """Look at a file of examples and write a task file that explains itself."""
@@ -121,6 +123,7 @@ def compare_runs(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code. A fault of the user's is told without a traceback."""
+    _settle_streams()
     try:
         app(list(sys.argv[1:] if arguments is None else arguments), prog_name="etude")
     except SystemExit as stop:
@@ -137,6 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _settle_streams() -> None:
+    """Lets a terminal that cannot show or give a character have a question mark in its place."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def entry() -> None:
     """The console script. What nobody foresaw is a bug of ours: a traceback and exit code 3."""
     try:
@@ -151,4 +161,5 @@ def _told(error: EtudeError) -> str:
     lines = str(error).splitlines()
     if len(lines) == 1:
         return f"etude: {lines[0]}"
-    return "\n".join([f"etude: {len(lines)} things to put right:", *(f"  {line}" for line in lines)])
+    count = error.count if isinstance(error, InputError) else len(lines)
+    return "\n".join([f"etude: {count:,} things to put right:", *(f"  {line}" for line in lines)])

@@ -14,11 +14,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from etude.cli.words import percent, print_verdict, screen, seconds_in_words
+from etude.cli.history import runs_folder
+from etude.cli.words import percent, print_verdict, screen, seconds_in_words, shortest
 from etude.compare.events import Answered, Began, Ended, Event, Said, Trained
 from etude.compare.session import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
+from etude.runs import find_runs
 from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
@@ -38,7 +40,7 @@ def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate:
     try:
         result = _compared(board, task, yes=yes, budget=budget, fresh=fresh)
     except KeyboardInterrupt:
-        console.print(Text("\nStopped. What is there stands in the report; the same command goes on."))
+        console.print(Text(f"\n{stopped_in_words(task)}"))
         return INTERRUPTED
     print_verdict(console, result.run, task)
     return int(gate and missed(result))
@@ -53,6 +55,16 @@ def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh:
             on_event=board.take,
             confirm=lambda question: yes or board.ask(question),
         )
+
+
+def stopped_in_words(task: Path) -> str:
+    """What is left of a comparison that was stopped."""
+    run = next(iter(find_runs(runs_folder(task))), None)
+    if run is None or run.info["status"] != "interrupted" or not (run.folder / "report.html").exists():
+        return "Stopped before the first step was finished. The same command begins again."
+    return (
+        f"Stopped. What is there stands in {shortest(run.folder / 'report.html')}; the same command goes on."
+    )
 
 
 def missed(result: Comparison) -> bool:
@@ -79,8 +91,8 @@ class Line:
 
     dev: Estimate | None = None
     test: Estimate | None = None
-    form: float | None = None
-    check: float | None = None
+    form: Estimate | float | None = None
+    check: Estimate | float | None = None
     seconds: float = 0.0
     sample: Scored | None = None
     doing: str = ""

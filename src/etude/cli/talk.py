@@ -14,14 +14,16 @@ from etude.types import Message
 
 
 def talk(task: Path, run_name: str | None, method: str | None) -> None:
-    """Reads questions line by line and streams the answers; ends at an empty line or the end of input."""
+    """Reads questions line by line and streams the answers; ends at an empty line or the end of input.
+
+    Who answers is said on stderr, so that what is piped out holds answers only.
+    """
     run = find_run(runs_folder(task), run_name)
     name = method or recommended(run)
     assistant = load(run.assistant(name))
     models = Models()
     terminal = sys.stdin.isatty()
-    if terminal:
-        print(f"{name} of {run.name}. An empty line ends.\n")
+    print(f"{name} ({assistant.model.name}) of {run.name}. An empty line ends.\n", file=sys.stderr)
     turns: list[Message] = []
     while question := ask(terminal):
         turns = [*turns, Message("user", question)] if talks(assistant) else [Message("user", question)]
@@ -29,13 +31,14 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
 
 
 def recommended(run: Run) -> str:
-    """The assistant the verdict recommends, else the best of the run's headline, else the last one fitted.
+    """The assistant the verdict recommends, else the one it leans to; the last one fitted where there is no
+    verdict, or one that names no leaning.
 
     Raises RunError when the run has none.
     """
-    verdict = run.verdict
-    if verdict and verdict["recommended"]:
-        return str(verdict["recommended"])
+    verdict = run.verdict or {}
+    if chosen := verdict.get("recommended") or verdict.get("leaning"):
+        return str(chosen)
     if not run.methods:
         raise RunError(f"Run {run.name} has no assistant yet. Run `etude compare` first.")
     return run.methods[-1]

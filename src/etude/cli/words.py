@@ -10,6 +10,7 @@ from rich.text import Text
 
 from etude.files import Json
 from etude.runs import Run
+from etude.types import Estimate
 
 PLAIN_WIDTH = 110
 """Columns of the output where there is no terminal to ask."""
@@ -38,7 +39,7 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     console.print()
     console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"))
     if run.methods:
-        console.print(Text(f"Talk to it: etude chat {task}{method_flag(verdict, run)}"))
+        console.print(Text(f"Talk to it: etude chat {task}"))
 
 
 def ladder_table(verdict: Json) -> Table:
@@ -64,14 +65,10 @@ def ladder_table(verdict: Json) -> Table:
     return table
 
 
-def method_flag(verdict: Json, run: Run) -> str:
-    """The flag that names an assistant where the verdict recommends none."""
-    return "" if verdict["recommended"] else f" --method {run.methods[-1]}"
-
-
-def percent(share: float | None) -> str:
+def percent(share: Estimate | float | None) -> str:
     """A share in whole percent, or nothing."""
-    return "" if share is None else f"{100 * share:.0f}%"
+    value = share.value if isinstance(share, Estimate) else share
+    return "" if value is None else f"{100 * value:.0f}%"
 
 
 def seconds_in_words(seconds: float) -> str:

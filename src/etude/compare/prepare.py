@@ -93,7 +93,7 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
     power = [{"disagree": d, "difference": shown_by(parts.test, d)} for d in DISAGREEMENT]
-    notes = [*task.notes, *parts.notes, *resumed_notes(run)]
+    notes = [*task.notes, *parts.test.notes, *parts.notes, *resumed_notes(run)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes, "notes": list(parts.notes)},

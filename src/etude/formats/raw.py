@@ -10,11 +10,9 @@ from itertools import chain
 from typing import Any, Literal
 
 from etude.errors import Fault, InputError, shown
+from etude.files import parse_json
 from etude.formats.reading import Reading, Row
-
-JSON_SUFFIXES = (".jsonl", ".ndjson")
-
-TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, row_files
 
 _OTHER_SUFFIXES = {
     ".json": "write one JSON object on each line and name the file .jsonl",
@@ -32,6 +30,9 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
 
     Raises InputError at once when the kind of file is not read at all.
     """
+    if reading.file.is_dir():
+        remedy = f"name a file: {row_files(reading.file) or 'a .jsonl, .ndjson, .csv or .tsv file'}"
+        raise InputError([Fault(str(reading.file), "a folder, not a file of rows", "", remedy)])
     suffix = reading.file.suffix.lower()
     if suffix in JSON_SUFFIXES:
         return _json_rows(reading)
@@ -53,14 +54,12 @@ def _json_rows(reading: Reading) -> Iterator[Row]:
 
 def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
-    except _UncertainError as error:
-        reading.fault(number, str(error), shown(line.strip()), "correct the line")
-    except RecursionError:
-        reading.fault(number, "JSON nested too deep", shown(line.strip()), "write it flatter")
-    except ValueError as error:
-        what = f"not JSON: {getattr(error, 'msg', error)} at position {getattr(error, 'pos', 0) + 1}"
+        value = parse_json(line, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        what = f"not JSON: {error.msg} at position {error.pos + 1}"
         reading.fault(number, what, shown(line.strip()), _json_remedy(line))
+    except ValueError as error:  # JSON that Python could read and that means nothing certain
+        reading.fault(number, str(error), shown(line.strip()), "correct the line")
     else:
         if isinstance(value, dict):
             return value
@@ -74,18 +73,10 @@ def _json_remedy(line: str) -> str:
     return 'write one whole object on the line, such as {"input": "...", "output": "..."}'
 
 
-class _UncertainError(Exception):
-    """JSON that Python reads and that means nothing certain."""
-
-
-def _no_constant(name: str) -> None:
-    raise _UncertainError(f"{name} is not JSON")
-
-
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if twice:
-        raise _UncertainError(f"the key {twice[0]!r} stands twice")
+        raise ValueError(f"the key {twice[0]!r} stands twice")
     return dict(pairs)
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from etude.errors import Fault, InputError
 from etude.formats.columns import named
-from etude.formats.raw import JSON_SUFFIXES, TABLE_SUFFIXES
-from etude.task import RowSource
+from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, RowSource
 from etude.types import Example
 
 

@@ -16,24 +16,20 @@ from fractions import Fraction
 from itertools import chain
 from types import MappingProxyType
 
-from etude.dataset import Dataset
+from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, VERDICT_LEAST, Dataset
 from etude.errors import Fault, InputError
 from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
 from etude.text import clusters, near_duplicate_clusters, near_matches, normalise
 from etude.types import Example, Finding, Kind, Side
 
-TEST_SHARE, TEST_LEAST, TEST_MOST = Fraction(1, 5), 50, 1000
-"""Test rows as a share of all rows, at least and at most so many."""
-DEV_SHARE, DEV_LEAST = Fraction(1, 10), 30
-"""Dev rows as a share of all rows, at least so many."""
-TRAIN_LEAST = 20
-"""Rows left to train on without which a split is refused."""
+TEST_SHARE, TEST_MOST = Fraction(1, 5), 1000
+"""Test rows as a share of all rows, at most so many."""
+DEV_SHARE = Fraction(1, 10)
+"""Dev rows as a share of all rows."""
 TEMPLATE_SHARE = Fraction(1, 10)
 """A cluster above this share of the rows is reported as a template and trained on."""
 TORN_SHARE = Fraction(1, 10)
 """Share of the rows in clusters torn by an earlier split above which that split is given up."""
-VERDICT_LEAST = 150
-"""Rows below which the only advice on tuning is to collect more."""
 STRICTEST: tuple[Side, ...] = ("test", "dev", "train")
 """Where rows of two sides come to belong together, all go to the first of them here."""
 

@@ -34,18 +34,20 @@ class StarterResult:
 
 
 def start(path: Path, target: Path | None = None) -> StarterResult:
-    """Writes a task file for the rows in `path`: to `target`, else task.yaml beside them.
+    """Writes a task file for the rows in `path`: to `target` (task.yaml in it, if it is a folder), else to
+    task.yaml beside them.
 
     Raises InputError when the target is there already, when the rows cannot be read (every fault
     of the file) and when it stays unknown which columns are the input and the output.
     """
-    target = target or path.with_name("task.yaml")
-    _refuse_to_overwrite(target)
     cells = peek_rows(path, MOST_ROWS)
+    target = target or path.with_name("task.yaml")
+    target = target / "task.yaml" if target.is_dir() else target
+    _refuse_to_overwrite(target)
     if not cells:
         read_rows(RowSource(path))
-    columns, reasons = guess_roles(path, cells)
-    draft = Draft(read_rows(columns), target, reasons)
+    roles = guess_roles(path, cells)
+    draft = Draft(read_rows(roles.source), target, roles)
     text = page(draft)
     write_text(target, text)
     return StarterResult(target, text, tuple(guesses(draft)))

@@ -14,13 +14,43 @@ from etude.errors import InputError
 from etude.formats import guess_columns
 from etude.task import RowSource
 
-_GROUP_NAME = re.compile(
-    r"(customer|user|client|account|patient|author|ticket|thread|conversation|session|dialog(ue)?|case|group)"
-    r"([ _-]?(id|no|nr|number|key|name))?",
-    re.IGNORECASE,
-)
+_GROUP_WORDS = {
+    *("customer", "cust", "client", "user", "member", "account", "acct", "patient", "person", "people"),
+    *("author", "sender", "caller", "contact", "employee", "student", "ticket", "thread", "conversation"),
+    *("conv", "session", "dialog", "dialogue", "chat", "case", "group"),
+}
+"""Whom or what several rows may belong to."""
+_ID_WORDS = {
+    *("id", "ids", "no", "nr", "num", "number", "key", "name", "uuid", "guid", "ref", "reference", "hash"),
+    "email",
+}
+_ID_VALUE = re.compile(r"[A-Za-z]{1,8}[-_#/]?\d{2,}|[\da-fA-F-]{32,36}|\S+@\S+\.\w+")
 _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
 _SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
+_FEWEST_GROUPS = 20
+"""With fewer groups a split has nothing to choose from."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns as guessed."""
+
+    source: RowSource
+    reasons: Mapping[str, str]
+    """Role -> what it was guessed from."""
+    maybe_group: tuple[str, str] | None = None
+    """(column, reason) of a group that is likely and not sure."""
+
+
+def _name_words(name: str) -> list[str]:
+    """The words of a name in their order: `Cust-ID`, `custId` and `custid` are cust and id."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return [part for word in re.split(r"[\W_]+", parted.casefold()) if word for part in _unglued(word)]
+
+
+def _unglued(word: str) -> tuple[str, ...]:
+    stem = word.removesuffix("id")
+    return (stem, "id") if stem != word and stem in _GROUP_WORDS else (word,)
 
 
 @dataclass(frozen=True)
@@ -54,14 +84,33 @@ class _Column:
     @property
     def is_label(self) -> bool:
         few = 2 <= len(self.counts) <= len(self.values) / 4
-        named = _SPLIT_NAME.fullmatch(self.name) or _GROUP_NAME.fullmatch(self.name)
+        named = _SPLIT_NAME.fullmatch(self.name) or self.is_named_as_group
         return few and not named and self.words <= 4 and len(self.values) >= 0.9 * self.rows
 
     @property
+    def is_named_as_group(self) -> bool:
+        """Whether the name says a person or a thread, and nothing besides: `customer`, not `customer age`."""
+        words = set(_name_words(self.name))
+        return bool(words & _GROUP_WORDS) and words <= _GROUP_WORDS | _ID_WORDS
+
+    @cached_property
+    def looks_like_ids(self) -> bool:
+        """By the end of the name, or by nine values in ten."""
+        named = bool(_ID_WORDS.intersection(_name_words(self.name)[-1:]))
+        found = sum(bool(_ID_VALUE.fullmatch(value)) for value in self.values)
+        return named or found >= 0.9 * len(self.values)
+
+    @property
+    def may_be_group(self) -> bool:
+        """Whether values repeat, and rows of one value can be kept on one side of a split."""
+        repeated = _FEWEST_GROUPS <= len(self.counts) < len(self.values)
+        named = self.is_named_as_group or self.looks_like_ids
+        return repeated and named and not self.is_text
+
+    @property
     def is_group(self) -> bool:
-        """Named like a person or a thread, values repeated, and none so often that it cannot be split."""
-        repeated = 20 <= len(self.counts) < len(self.values)
-        return bool(_GROUP_NAME.fullmatch(self.name)) and repeated and self.largest <= 0.1
+        """Whether a group is certain enough to be set: by its name, short values, none of them everywhere."""
+        return self.may_be_group and self.is_named_as_group and self.words <= 4 and self.largest <= 0.1
 
     @property
     def largest(self) -> float:
@@ -89,24 +138,54 @@ def _column_values(cells: Sequence[Mapping[str, Any]], name: str) -> Iterator[st
             yield str(value).strip()
 
 
-def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> tuple[RowSource, dict[str, str]]:
-    """The columns, and for each role what it was guessed from."""
+def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
+    """The columns, and for each role what it was guessed from. Raises InputError where they stay unknown."""
     profile = _profile(cells)
     source, why = _guess_input_and_output(path, cells, profile)
     reasons = {"columns": why}
     taken = {*source.input, source.output, source.messages, source.system, source.id, source.group}
     free = [column for name, column in profile.items() if name not in taken and name not in source.tags]
-    for role, found, reason in _guess_extras(source, free):
+    groups = [] if source.group else _groups(cells, source, free)
+    for role, found, reason in _guess_extras(source, free, groups):
         source = replace(source, **{role: found})
         reasons[role] = reason
-    return source, reasons
+    maybe = None if source.group or not groups else (groups[0].name, _maybe_reason(groups[0]))
+    return Roles(source, reasons, maybe)
+
+
+def _groups(cells: Sequence[Mapping[str, Any]], source: RowSource, free: Sequence[_Column]) -> list[_Column]:
+    """Columns that may be the group, the best first: certain ones, then those of the fewest values, whose
+    groups are the largest. One that follows the answers is none: it would put a label on one side."""
+    found = [column for column in free if column.may_be_group and not _follows_answer(cells, source, column)]
+    return sorted(found, key=lambda column: (not column.is_group, len(column.counts)))
+
+
+def _follows_answer(cells: Sequence[Mapping[str, Any]], source: RowSource, column: _Column) -> bool:
+    """Whether each answer has one value of the column, for answers that repeat or are one with the values."""
+    answers = [_answer(row, source) for row in cells]
+    pairs = {(answer, str(row.get(column.name)).strip()) for answer, row in zip(answers, cells, strict=True)}
+    kinds = len(set(answers))
+    return len(pairs) == kinds and (kinds <= len(answers) / 4 or kinds == len({value for _, value in pairs}))
+
+
+def _answer(row: Mapping[str, Any], source: RowSource) -> str:
+    value = row.get(source.messages or source.output or "")
+    return str(value[-1] if source.messages and isinstance(value, list) and value else value).strip()
+
+
+def _maybe_reason(column: _Column) -> str:
+    values = f"{len(column.counts)} values in {column.rows} rows"
+    if column.largest > 0.1:
+        return f"{values}, the most frequent in {column.largest:.0%} of them"
+    return values
 
 
 def _guess_input_and_output(
     path: Path, cells: Sequence[Mapping[str, Any]], profile: Mapping[str, _Column]
 ) -> tuple[RowSource, str]:
     texts = sorted((c for c in profile.values() if c.is_text), key=lambda column: -column.words)
-    labels = sorted((c for c in profile.values() if c.is_label), key=lambda column: -len(column.counts))
+    labels = [column for column in profile.values() if column.is_label]
+    labels.sort(key=lambda column: (column.looks_like_ids, -len(column.counts)))
     by_name = [RowSource(path)]
     by_name += [RowSource(path, input=(column.name,)) for column in texts]
     by_name += [RowSource(path, output=column.name) for column in (*labels, *texts)]
@@ -135,13 +214,14 @@ def _pair_of_texts(path: Path, texts: Sequence[_Column], order: Sequence[str]) -
     return RowSource(path, input=(first,), output=second), "their order in the file. Swap them if wrong"
 
 
-def _guess_extras(source: RowSource, free: Sequence[_Column]) -> Iterator[tuple[str, Any, str]]:
+def _guess_extras(
+    source: RowSource, free: Sequence[_Column], groups: Sequence[_Column]
+) -> Iterator[tuple[str, Any, str]]:
     """(role, column or columns, reason) for the roles that have no column yet."""
     ids = [column.name for column in free if column.is_id]
     if not source.id and ids:
         yield "id", ids[0], "its name, and no value repeats"
-    groups = [column for column in free if column.is_group]
-    if not source.group and groups:
+    if groups and groups[0].is_group:
         column = groups[0]
         yield "group", column.name, f"its name, and {len(column.counts)} values in {column.rows} rows"
     references = _further_outputs(source.output, free)

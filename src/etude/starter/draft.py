@@ -15,6 +15,7 @@ from typing import Any
 from etude.contract import Contract
 from etude.files import parse_json
 from etude.formats import Rows
+from etude.starter.columns import Roles
 from etude.task import RowSource
 from etude.text import normalise
 from etude.types import Example, Kind
@@ -30,12 +31,17 @@ class Draft:
 
     rows: Rows
     target: Path
-    reasons: Mapping[str, str]
+    roles: Roles
 
     @property
     def columns(self) -> RowSource:
         """The columns as they were read."""
         return self.rows.source
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Role of a column -> what it was guessed from."""
+        return self.roles.reasons
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -56,6 +62,13 @@ class Draft:
     def contract(self) -> tuple[Contract, str]:
         """The contract, and what it was guessed from."""
         return _guess_contract(self.kind[0], self.outputs)
+
+    @property
+    def measures_likeness(self) -> bool:
+        """Whether the contract is but a length, which nearly every answer keeps: it is offered and not set,
+        so that likeness to the example answers is measured."""
+        contract = self.contract[0]
+        return not (contract.labels or contract.fields or contract.json_schema is not None)
 
     @cached_property
     def broken(self) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST
+from etude.splits.sides import TEST_MOST, TEST_SHARE
 from etude.starter.draft import Draft, listed
 from etude.task import RowSource
 
@@ -20,6 +22,10 @@ MODEL = "smollm2-135m-instruct"
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
 _PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
 _PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
+_LIKENESS = (
+    "Without check: or contract:, what is measured is how alike an answer is to the example's (chrF): a right "
+    "answer in other words scores low, a wrong one in the same words high."
+)
 _WIDTH = 100
 
 
@@ -45,7 +51,13 @@ def guesses(draft: Draft) -> Iterator[str]:
     for role in ("id", "group", "references", "tags"):
         if role in draft.reasons:
             yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
-    yield f"contract: {draft.contract[1]}"
+    if draft.roles.maybe_group:
+        column, reason = draft.roles.maybe_group
+        yield f"group: not set; {column} may be one ({reason}), see the task file"
+    if draft.measures_likeness:
+        yield "contract: none, for only a length could be guessed. " + _LIKENESS
+    else:
+        yield f"contract: {draft.contract[1]}"
     if draft.broken:
         yield f"contract: {_broken_sentence(draft.broken)}"
     yield from draft.rows.notes
@@ -87,16 +99,40 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
     columns = f"GUESS from {draft.reasons['columns']}. " + "".join(f"GUESS of {extra}. " for extra in extras)
     yield _Entry(
         f"The rows, and which columns mean what. {columns}Rows of one group never stand on two sides of "
-        "the split; results are shown apart by tags.",
-        _yaml({"examples": _column_map(draft)}),
+        f"the split; results are shown apart by tags.{_maybe_group(draft)}",
+        _yaml({"examples": _column_map(draft)}) + _maybe_line(draft),
     )
     beside = _test_beside(draft.columns.file)
-    comment = "Rows for the test alone, with the same columns. Without this line 20% of the examples are "
-    comment += "split off and sealed."
+    comment = f"Rows for the test alone, with the same columns. {_split_sentence(len(draft.examples))}"
     if beside:
         comment += f" {beside.name} stands beside the examples: take the # away to test on it."
     name = _relative(beside, draft.target) if beside else "test.jsonl"
     yield _Entry(comment, _yaml({"test": name}), active=False)
+
+
+def _split_sentence(rows: int) -> str:
+    """What a split will do with so many rows."""
+    most = min(TEST_MOST, rows - DEV_LEAST - TRAIN_LEAST)
+    if most < TEST_LEAST:
+        needed = f"{TEST_LEAST} for the test, {DEV_LEAST} for choices and {TRAIN_LEAST} to train on"
+        return f"Without this line {rows} rows are too few: a comparison needs {needed}."
+    test = min(max(round(TEST_SHARE * rows), TEST_LEAST), most)
+    rule = f"{float(TEST_SHARE):.0%}, at least {TEST_LEAST} and at most {TEST_MOST:,}"
+    return f"Without this line about {test:,} of the {rows:,} rows are split off and sealed ({rule})."
+
+
+def _maybe_group(draft: Draft) -> str:
+    if draft.roles.maybe_group is None:
+        return ""
+    column, reason = draft.roles.maybe_group
+    return f" {column} may name a group ({reason}): take the # away if rows with one value belong together."
+
+
+def _maybe_line(draft: Draft) -> str:
+    """The line that sets the likely group, as a remark."""
+    if draft.roles.maybe_group is None:
+        return ""
+    return f"\n  # {_yaml({'group': draft.roles.maybe_group[0]})}"
 
 
 def _test_beside(file: Path) -> Path | None:
@@ -169,20 +205,27 @@ def _length_sentences(outputs: Sequence[str]) -> Iterator[str]:
 
 
 def _contract_entry(draft: Draft) -> _Entry:
-    contract, why = draft.contract
+    contract = draft.contract[0]
     parts: dict[str, Any] = {
         "labels": list(contract.labels),
         "fields": list(contract.fields),
         "json_schema": contract.json_schema,
         "max_words": contract.max_words,
     }
-    comment = f"What can be checked in an answer without judging it. GUESS: {why}."
+    comment = f"What can be checked in an answer without judging it. {_contract_sentence(draft)}"
     if contract.fields:
         comment += ' A field that ends in "?" may be absent.'
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
-    return _Entry(comment, _yaml({"contract": {name: part for name, part in parts.items() if part}}))
+    body = _yaml({"contract": {name: part for name, part in parts.items() if part}})
+    return _Entry(comment, body, active=not draft.measures_likeness)
+
+
+def _contract_sentence(draft: Draft) -> str:
+    if not draft.measures_likeness:
+        return f"GUESS: {draft.contract[1]}."
+    return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."
 
 
 def _broken_sentence(broken: Sequence[str]) -> str:
@@ -193,8 +236,8 @@ def _broken_sentence(broken: Sequence[str]) -> str:
 def _setting_entries(draft: Draft) -> Iterator[_Entry]:
     if draft.kind[0] in ("answer", "rewrite"):
         yield _Entry(
-            "A function of yours, (example, answer) -> bool or 0 to 1, that knows more than the form. "
-            "Without one the verdict measures form only.",
+            "A function of yours, (example, answer) -> bool or 0 to 1, that knows whether an answer is right. "
+            f"{_LIKENESS if draft.measures_likeness else 'Without one the verdict measures form only.'}",
             _yaml({"check": "checks.py:fits"}),
             active=False,
         )
@@ -225,7 +268,9 @@ def _setting_entries(draft: Draft) -> Iterator[_Entry]:
 def _metric(draft: Draft) -> str:
     if draft.kind[0] == "classify":
         return "macro_f1" if _imbalance(draft.outputs) > 5 else "accuracy"
-    return "exact_match" if draft.kind[0] == "extract" else "passes"
+    if draft.kind[0] == "extract":
+        return "exact_match"
+    return "chrf" if draft.measures_likeness else "passes"
 
 
 def _metric_sentence(draft: Draft) -> str:
@@ -234,6 +279,8 @@ def _metric_sentence(draft: Draft) -> str:
         return (
             f"Chosen by itself: accuracy, or macro_f1 above a class ratio of 5, and here it is {ratio:.0f}."
         )
+    if draft.measures_likeness:
+        return "Chosen by itself as shown; with check: or contract: it is passes."
     return "Chosen by itself as shown."
 
 

@@ -10,10 +10,23 @@ from __future__ import annotations
 from etude.task.check import Check, CheckRef
 from etude.task.load import load_task
 from etude.task.readers import duration
-from etude.task.values import LADDER, FactsChange, MetricName, Prices, RowSource, Task, Usage
+from etude.task.values import (
+    JSON_SUFFIXES,
+    LADDER,
+    TABLE_SUFFIXES,
+    FactsChange,
+    MetricName,
+    Prices,
+    RowSource,
+    Task,
+    Usage,
+    row_files,
+)
 
 __all__ = [
+    "JSON_SUFFIXES",
     "LADDER",
+    "TABLE_SUFFIXES",
     "Check",
     "CheckRef",
     "FactsChange",
@@ -24,4 +37,5 @@ __all__ = [
     "Usage",
     "duration",
     "load_task",
+    "row_files",
 ]

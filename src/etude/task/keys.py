@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from etude.contract import Contract
 from etude.errors import InputError, shown
+from etude.files import parse_json
 from etude.remedies import instead
 from etude.task.check import CheckRef, function_fault
 from etude.task.page import Page, Reader, got, plain
@@ -94,7 +94,7 @@ def _schema(page: Page, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
         if file is None or not file.exists():
             return None
         try:
-            schema = json.loads(file.read_bytes())
+            schema = parse_json(file.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             page.fault(node, f"{key}: {file.name} is not JSON: {error}", got(node), "correct the file")
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 
 from etude.task.keys import KEYS
 from etude.task.page import Page, compose
-from etude.task.values import RowSource, Task
+from etude.task.values import Prices, RowSource, Task
 
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
@@ -76,12 +76,29 @@ def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[
         )
 
 
+def _notes(given: Mapping[str, Any]) -> Iterator[str]:
+    """What is set and has no effect, or not all of it."""
+    if "documents" in given:
+        yield "documents: not used yet, retrieval is not among the methods of this version"
+    if "prices" in given:
+        yield from _missing_prices(given["prices"])
+
+
+def _missing_prices(prices: Prices) -> Iterator[str]:
+    """Which price is missing for what."""
+    tokens = {"prompt": prices.prompt, "answer": prices.answer}
+    missing = [name for name, price in tokens.items() if price is None]
+    if missing and (len(missing) < len(tokens) or prices.cached is not None):
+        instead = "it has no price" if prices.per_hour is None else "its machine time is priced"
+        yield f"prices: without {' and '.join(missing)} a request is not priced by its tokens; {instead}"
+    if prices.per_hour is None:
+        yield "prices: without per_hour training has no price, so that break-even is told in seconds"
+
+
 def _task(file: Path, values: Mapping[str, Any]) -> Task:
     """The task of values that have no fault."""
     given = {key: value for key, value in values.items() if value is not None and key != "budget"}
-    if "documents" in given:
-        note = "documents: not used yet, retrieval is not among the methods of this version"
-        given["notes"] = (note,)
+    given["notes"] = tuple(_notes(given))
     if "test" in given and given["test"] == RowSource(given["test"].file):
         given["test"] = replace(given["examples"], file=given["test"].file)
     given.setdefault("name", file.parent.name)

@@ -18,6 +18,7 @@ import yaml
 
 from etude.errors import Fault, InputError, NotYetError, shown
 from etude.remedies import decoding_fault, instead
+from etude.task.values import is_row_file, row_files
 
 
 @dataclass
@@ -99,10 +100,13 @@ def compose(page: Page, file: Path) -> yaml.Node:
 
 
 def _read_text(page: Page, file: Path) -> str:
+    if is_row_file(file) and file.exists():
+        remedy = f"write a task file for it with etude init {file}"
+        raise InputError([Fault(str(file), "a file of rows, not a task file", "", remedy)])
     try:
         raw = file.read_bytes()
     except OSError as error:
-        remedy = "name a task file, or write one with etude init FILE"
+        remedy = f"name a task file, or write one with etude init {row_files(file.parent) or 'FILE'}"
         raise InputError(
             [Fault(str(file), "cannot read the task file", error.strerror or "", remedy)]
         ) from error

@@ -18,6 +18,22 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
 """The methods of this version, lowest step first."""
 
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+"""Suffix of a table -> what separates its values."""
+
+
+def is_row_file(path: Path) -> bool:
+    """Whether a path is, by its suffix, a file of rows."""
+    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES)
+
+
+def row_files(folder: Path) -> str:
+    """The files of rows in a folder, as the end of a sentence; "" when there are none."""
+    found = [str(path) for path in sorted(folder.iterdir()) if is_row_file(path)] if folder.is_dir() else []
+    more = f" or one of {len(found) - 5} more" if len(found) > 5 else ""
+    return " or ".join(found[:5]) + more
+
 
 @dataclass(frozen=True)
 class RowSource:

@@ -1,0 +1,170 @@
+"""The command line: what it says, to whom, and on which terminals."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from etude.cli import main
+from etude.cli.live import Board, ended_in_words, stopped_in_words
+from etude.cli.talk import recommended, talk
+from etude.compare import compare
+from etude.compare.events import Began, Ended, Event, Said
+from etude.files import write_json
+from etude.task import load_task
+from etude.types import Estimate
+from small_task import rows, write_task
+
+
+def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp_path: Path) -> None:
+    task = write_task(tmp_path, num=120, more="test: own.jsonl\nmethods: [baseline]\n")
+    lines = [{**row, "output": f" {row['output']}\n"} for row in rows("answer", 60, seed=8)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    told: list[Event] = []
+    run = compare(task, on_event=told.append).run
+    note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
+    assert Said(f"Note: {note}") in told
+    assert note in run.info["notes"]
+
+
+@pytest.mark.parametrize("bad", [2, 50, 51, 70])
+def test_the_number_of_faults_is_told_also_where_not_all_are_spelled_out(
+    bad: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path)
+    with (tmp_path / "examples.jsonl").open("a") as file:
+        file.write("nothing\n" * bad)
+    assert main(["compare", str(task)]) == 2
+    assert f"{bad} things to put right" in capsys.readouterr().err
+
+
+@pytest.fixture
+def ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Runs commands where nothing but ASCII can be shown or given; exit code and all that was shown."""
+
+    def run(*arguments: str, typed: str = "") -> tuple[int, str]:
+        shown = io.BytesIO()
+        screen = io.TextIOWrapper(shown, encoding="ascii", write_through=True)
+        keys = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="ascii")
+        for name, stream in (("stdout", screen), ("stderr", screen), ("stdin", keys)):
+            monkeypatch.setattr(sys, name, stream)
+        return main(arguments), shown.getvalue().decode("utf-8")
+
+    return run
+
+
+def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
+    ascii_terminal: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    task = tmp_path / "tâche"
+    lines = [{**row, "output": f"Ünï: {row['output']} 漢 ✓"} for row in rows("rewrite", 130)]
+    task.mkdir()
+    (task / "é.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
+    assert ascii_terminal("init", str(task / "é.jsonl"))[0] == 0
+    text = (task / "task.yaml").read_text(encoding="utf-8")
+    (task / "task.yaml").write_text(
+        text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8"
+    )
+    assert ascii_terminal("compare", str(task), "--yes")[0] == 0
+    (run,) = (path.name for path in (task / "runs").iterdir() if path.is_dir())
+    commands = (("runs", "list"), ("runs", "show"), ("runs", "compare"))
+    for command in commands:
+        assert ascii_terminal(*command, str(task), *([run, run] if command[1] == "compare" else []))[0] == 0
+    code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
+    assert (code, "?" in told) == (0, True)
+    assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
+
+
+@pytest.mark.parametrize("first", [Began, Ended])
+def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, first):
+            raise KeyboardInterrupt
+
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    assert "before the first step was finished" in stopped_in_words(task)
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    reports = list(tmp_path.rglob("report.html"))
+    assert bool(reports) == (first is Ended)
+    assert ("before the first step was finished" in stopped_in_words(task)) == (not reports)
+    assert all(str(report) in stopped_in_words(task) for report in reports)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("compare", "examples.jsonl"), "write a task file for it with etude init {}/examples.jsonl"),
+        (("compare", "new"), "name a task file, or write one with etude init {}/new/rows.csv"),
+        (("init", "new"), "a folder, not a file of rows. name a file: {}/new/rows.csv"),
+        (("init", "."), "a folder, not a file of rows. name a file: {}/examples.jsonl"),
+    ],
+)
+def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
+    arguments: tuple[str, str], remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "rows.csv").write_text("input,output\na,b\n")
+    assert main([arguments[0], str(tmp_path / arguments[1])]) == 2
+    assert remedy.format(tmp_path) in capsys.readouterr().err
+
+
+def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
+    write_task(tmp_path)
+    (tmp_path / "new").mkdir()
+    assert main(["init", str(tmp_path / "examples.jsonl"), "-o", str(tmp_path / "new")]) == 0
+    assert load_task(tmp_path / "new").examples.file == tmp_path / "new" / ".." / "examples.jsonl"
+
+
+def test_shares_of_form_and_check_are_shown_in_percent() -> None:
+    board = Board(Console(width=120, file=io.StringIO()))
+    form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
+    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)  # type: ignore[arg-type]
+    board.take(ended)
+    assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
+    board.console.print(board.render())
+    assert isinstance(board.console.file, io.StringIO)
+    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", board.console.file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"recommended": "few_shot", "leaning": "few_shot"}, "few_shot"),
+        ({"recommended": None, "leaning": "baseline"}, "baseline"),
+        ({"recommended": None, "leaning": None}, "prompt"),
+    ],
+)
+def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
+    changes: dict[str, str | None],
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    run = compare(task).run
+    write_json(run.folder / "verdict.json", {**(run.verdict or {}), **changes})
+    assert recommended(run) == expected
+    if expected in run.methods:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
+        capsys.readouterr()
+        talk(task, None, None)
+        shown = capsys.readouterr()
+        model = "classical" if expected == "baseline" else "fake"
+        assert shown.err.startswith(f"{expected} ({model}) of {run.name}.")
+        assert run.name not in shown.out
+
+
+def test_without_a_verdict_the_last_fitted_answers(tmp_path: Path) -> None:
+    run = compare(write_task(tmp_path, more="methods: [baseline, prompt]\n")).run
+    (run.folder / "verdict.json").unlink()
+    assert recommended(run) == "prompt"
