@@ -381,6 +381,15 @@ class Scorer:
         return {"score": known[self.metric](), "form": form, "check": checked, "others": others}
 
 
+def contract_of(run: Run) -> Json:
+    """The task's contract; for classify without labels, with those that were read off the training rows."""
+    contract = dict(run.task.get("contract") or {})
+    if run.task["kind"] == "classify" and not contract.get("labels"):
+        assistant = read_json(run.folder / "methods" / run.methods[0].name / "assistant" / "assistant.json")
+        contract["labels"] = assistant["contract"]["labels"]
+    return contract
+
+
 def example_of(row: Json) -> SimpleNamespace:
     """What a check function is handed, as far as the run folder knows it."""
     return SimpleNamespace(
@@ -907,6 +916,14 @@ def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
     return None if rows.mean() > MOST_ROWS else Found(rows)
 
 
+def nearest(ladder: Ladder, margin: float) -> list[str]:
+    """The lowest method within the margin of the best; two where one stands on the margin itself."""
+    best = max(sample.value for sample in ladder.samples)
+    gaps = [best - sample.value for sample in ladder.samples]
+    found = [next(i for i, gap in enumerate(gaps) if gap <= margin + slack) for slack in (-CLOSED, CLOSED)]
+    return [ladder.names[i] for i in found]
+
+
 def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     """Each method's estimate, status and rows to decide; the recommended method."""
     few, margin = too_few(run), run.info["margin"]
@@ -932,6 +949,23 @@ def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
         )
     good = [step["method"] for step in run.verdict["ladder"] if step["status"] == "good enough"]
     yield Line("recommended", run.verdict["recommended"], good[0] if good else None)
+    leaning, claims = run.verdict["leaning"], good[:1] or nearest(ladder, margin)
+    yield Line("leaning", leaning, leaning if leaning in claims else claims[0])
+
+
+def test_rows_lines(run: Run) -> Iterator[Line]:
+    """How many rows of the test were answered: by every method the same, as planned, and as printed."""
+    stored, whole = run.verdict["test_rows"], run.info["split"]["test"]
+    answered = len(next(iter(run.rows.values())))
+    same = all(sorted(m.sides["test"]) == sorted(run.methods[0].sides["test"]) for m in run.methods)
+    yield Line("test rows: the same for every method", True, same)
+    yield Line("test rows: answered", stored["answered"], answered)
+    yield Line("test rows: in all", stored["of"], whole)
+    yield Line("test rows: planned", run.info["plan"]["limits"]["test_rows"], answered)
+    if run.report:
+        found = re.search(r", on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
+        told = [int(number(part)) for part in found.groups() if part] if found else None
+        yield Line("report: test rows", told, [answered, whole] if answered < whole else [whole])
 
 
 def target_lines(run: Run) -> Iterator[Line]:
@@ -1257,7 +1291,9 @@ def report_cost_lines(run: Run) -> Iterator[Line]:
 
 
 def time_of(text: str) -> float:
-    """A printed time in seconds."""
+    """A printed time in seconds; 0 for "under 0.1 ms"."""
+    if text.startswith("under"):
+        return 0.0
     value, _, unit = text.partition(" ")
     return number(value) * {"ms": 0.001, "s": 1, "min": 60, "h": 3600}[unit]
 
@@ -1270,6 +1306,7 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from headline_lines(run, ladder)
     yield from ladder_lines(run, ladder)
     yield from pair_lines(run, ladder)
+    yield from test_rows_lines(run)
     yield from target_lines(run)
     yield from tag_lines(run)
     yield from form_lines(run)
@@ -1287,7 +1324,7 @@ def main() -> int:
     parser.add_argument("--check-file", type=Path, help="the file of the task's check function")
     options = parser.parse_args()
     run = read_run(options.run)
-    scorer = Scorer(run.metric, run.task.get("contract") or {}, load_check(run, options.check_file))
+    scorer = Scorer(run.metric, contract_of(run), load_check(run, options.check_file))
     lines = list(compare(run, scorer))
     print_table(lines)
     return int(not all(line.ok for line in lines))

@@ -21,6 +21,7 @@ from etude.report import pictures, read_report, words, write_report
 from etude.report.markdown import escaped, fenced, picture
 from etude.stats import estimate, estimate_sample, label_sample
 from etude.types import Estimate
+from real_runs import LEAST, real_run
 from run_folder import METHODS, SEALED, write_run_folder
 
 SPICE = " <script>alert(1)</script> </script><!-- <img src=x onerror=alert(2)> & | `x` ``` \u2028 '\""
@@ -151,6 +152,15 @@ def test_only_the_last_best_epoch_counts_as_kept(tmp_path: Path) -> None:
     curve = read_report(tmp_path).curve
     assert curve is not None
     assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(1, False), (2, True), (3, False)]
+
+
+@pytest.mark.parametrize(
+    ("num", "budget", "told"), [(220, None, "on 50 test rows,"), (700, LEAST, "on 100 of 140 test rows,")]
+)
+def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None, told: str) -> None:
+    run = real_run(num=num, budget=budget)
+    assert told in Page((run / "report.html").read_text(encoding="utf-8")).text
+    assert told in (run / "report.md").read_text(encoding="utf-8")
 
 
 # Runs that are not complete

@@ -103,6 +103,23 @@ def test_too_close_to_call_names_the_leaning_and_the_rows() -> None:
     assert "test rows would" in found.sentence
 
 
+def test_the_leaning_is_the_recommended_method_or_the_one_the_sentence_names() -> None:
+    clear = verdict(ladder({"prompt": 200, "few_shot": 240, "fine_tune": 336}))
+    assert clear.leaning == clear.recommended == "fine_tune"
+    for right in (156, 190):
+        near = [method("prompt", scores(150, 300)), method("fine_tune", scores(right, 300, 100))]
+        close = verdict(inputs(near, margin=0.2))
+        assert (close.recommended is None) == (f"leaning to {close.leaning};" in close.sentence)
+    assert verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149)).leaning == "fine_tune"
+    assert verdict(ladder({"prompt": 300})).leaning == "prompt"
+
+
+@pytest.mark.parametrize(("whole", "of"), [(None, 400), (400, 400), (900, 900)])
+def test_the_rows_that_were_answered_stand_beside_those_of_the_test(whole: int | None, of: int) -> None:
+    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, whole_test=whole))
+    assert found.to_dict()["test_rows"] == {"answered": 400, "of": of}
+
+
 def test_a_lower_undecided_step_is_named_with_the_rows_that_would_decide_it() -> None:
     right = np.array(scores(540, 600))
     near = right.copy()
@@ -270,6 +287,8 @@ def test_to_dict_has_the_keys_of_verdict_json_and_is_json() -> None:
             "caveats",
             "advice",
             "recommended",
+            "leaning",
+            "test_rows",
             "headline",
             "target",
             "ladder",

@@ -83,6 +83,8 @@ class Inputs:
     """What the examples cost to make, in the unit of the prices."""
     openings: int = 1
     """How often this test has been opened, this time included."""
+    whole_test: int | None = None
+    """Rows of the whole test where a budget left some unanswered; None when all were answered."""
     resamples: int = 2_000
 
     def in_order(self) -> Inputs:
@@ -191,6 +193,14 @@ class PricedCost:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsAnswered:
+    """How many rows of the test every method answered."""
+
+    answered: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Which method to use and why, with the numbers it rests on."""
 
@@ -198,6 +208,11 @@ class Verdict:
     caveats: tuple[str, ...]
     advice: tuple[Advice, ...]
     recommended: str | None
+    """The lowest method that is good enough; None when none is."""
+    leaning: str
+    """`recommended`, or else the method with the best claim: the lowest one whose difference to the best,
+    taken at its face value, is within the margin."""
+    test_rows: RowsAnswered
     headline: HeadlineResult | None
     target: TargetResult | None
     ladder: tuple[Step, ...]

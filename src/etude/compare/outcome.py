@@ -67,6 +67,7 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         usage=task.usage,
         prices=task.prices,
         openings=openings,
+        whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
     return replace(found, caveats=(*found.caveats, *_about_budget(climb))).to_dict()

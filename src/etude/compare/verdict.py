@@ -23,6 +23,7 @@ from etude.compare.evidence import (
     Inputs,
     Measured,
     Pair,
+    RowsAnswered,
     Step,
     TagEstimate,
     TargetResult,
@@ -102,6 +103,8 @@ def _worded(
         ),
         advice=advice(inputs, recommended, earned),
         recommended=recommended,
+        leaning=recommended or leaning.method,
+        test_rows=_test_rows(inputs),
         headline=compared,
         target=_target(inputs, ladder),
         ladder=tuple(ladder),
@@ -112,6 +115,11 @@ def _worded(
         costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
         forms=forms,
     )
+
+
+def _test_rows(inputs: Inputs) -> RowsAnswered:
+    answered = len(inputs.rows.ids)
+    return RowsAnswered(answered, answered if inputs.whole_test is None else inputs.whole_test)
 
 
 def _sample(inputs: Inputs, method: Measured) -> Sample:

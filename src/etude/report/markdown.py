@@ -110,7 +110,7 @@ def _ladder(report: Report) -> list[str]:
     if not report.rungs:
         return ["## The ladder", "", "No method has answered yet."]
     on_test = any(rung.test for rung in report.rungs)
-    where = f"on {report.split['test']:,} test rows" if on_test else "on dev so far"
+    where = f"on {words.test_rows(report)}" if on_test else "on dev so far"
     head = ("Method", "0 to 1", "Estimate", "95% interval", "n", "Status", "Rows that would decide")
     rows = [_ladder_row(report, rung, rung.test if on_test else rung.dev) for rung in report.rungs]
     lines = [

@@ -192,6 +192,8 @@ class Report:
     margin: float
     target: float | None
     split: Mapping[str, int]
+    answered: int
+    """Test rows that the methods answer: fewer than the test has where the budget asks for it."""
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float], ...]
     """(share of rows on which two methods disagree, smallest difference this test can show)."""
@@ -240,6 +242,7 @@ def read_report(run_folder: Path) -> Report:
         margin=run.get("margin", 0.02),
         target=run.get("target"),
         split={side: split.get(side, 0) for side in ("train", "dev", "test")},
+        answered=_answered(run, raw),
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
         plan=_plan(run.get("plan") or {}),
@@ -408,6 +411,13 @@ def _by_tag(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> tuple[T
             found = rows.setdefault((line["tag"], str(line["value"])), {})
             found[line["method"]] = _known(line["estimate"])
     return tuple(TagRow(tag, value, estimates) for (tag, value), estimates in rows.items())
+
+
+def _answered(run: Mapping[str, Any], verdict: Mapping[str, Any]) -> int:
+    """As the verdict counted, else as planned, else all rows of the test."""
+    planned = ((run.get("plan") or {}).get("limits") or {}).get("test_rows")
+    counted = (verdict.get("test_rows") or {}).get("answered")
+    return int(counted or planned or (run.get("split") or {}).get("test", 0))
 
 
 def _plan(raw: Mapping[str, Any]) -> Plan:

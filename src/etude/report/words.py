@@ -120,6 +120,13 @@ def _reading(difference: Estimate, gains: bool) -> str:
     return f"The whole interval lies {side} zero; the verdict says what that is worth."
 
 
+def test_rows(report: Report) -> str:
+    """How many rows of the test are answered: `400 test rows`, or `300 of 400 test rows`."""
+    whole = report.split["test"]
+    part = f"{report.answered:,} of " if report.answered < whole else ""
+    return f"{part}{whole:,} test rows"
+
+
 def role(report: Report, rung: Rung) -> str:
     """What the choices on dev made of a method; empty for most."""
     if rung.name == report.untuned:

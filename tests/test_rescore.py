@@ -1,0 +1,60 @@
+"""The second implementation reaches every number of a run, and sees one that was changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from real_runs import LEAST, real_run
+from small_task import KINDS
+
+SCRIPT = Path(__file__).parents[1] / "bench" / "rescore.py"
+
+
+def rescored(run: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), str(run)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_number_of_a_run_is_reached_again(kind: str) -> None:
+    found = rescored(real_run(kind))
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
+    run = real_run(num=700, budget=LEAST)
+    found = rescored(run)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert json.loads((run / "verdict.json").read_text())["test_rows"] == {"answered": 100, "of": 140}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "line"),
+    [
+        (("leaning",), "prompt", "leaning"),
+        (("test_rows", "answered"), 49, "test rows: answered"),
+        (("test_rows", "of"), 51, "test rows: in all"),
+    ],
+)
+def test_a_number_that_was_changed_is_seen(
+    keys: tuple[str, ...], value: Any, line: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(real_run(), run)
+    verdict = json.loads((run / "verdict.json").read_text())
+    inner = verdict
+    for key in keys[:-1]:
+        inner = inner[key]
+    assert inner[keys[-1]] != value
+    inner[keys[-1]] = value
+    (run / "verdict.json").write_text(json.dumps(verdict))
+    found = rescored(run)
+    assert found.returncode == 1
+    assert f"\n- {line}" in found.stdout
