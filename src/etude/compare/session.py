@@ -11,7 +11,7 @@ from pathlib import Path
 
 from etude.compare.climb import Climb, fitted_before
 from etude.compare.events import OnEvent
-from etude.compare.outcome import decided_on_dev, final_verdict, tell_power
+from etude.compare.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.compare.prepare import (
     Confirm,
     begin,
@@ -85,6 +85,7 @@ def _climb(
     start = blank(task, parts.train, models)
     plan = planned(run, task, parts, start, models, on_event, confirm)
     climb = Climb(task, parts, run, models, metric, plan, on_event)
+    tell_planned_power(climb)
 
     fitted = climb.fit_all(start)
     run.update(decided=decided_on_dev(climb, fitted))

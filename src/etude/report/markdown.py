@@ -334,7 +334,10 @@ def _data(report: Report) -> list[str]:
     lines = ["## Data", "", f"Rows: {sides}.", *bullets(report.split_notes)]
     if report.power:
         rows = [[f"{100 * d:.0f}% of rows", f"{100 * size:.1f} points"] for d, size in report.power]
-        head = ("When two methods disagree on", "the smallest difference this test can show is")
+        head = (
+            "When two methods disagree on",
+            f"the smallest difference {words.test_rows(report)} can show is",
+        )
         lines += ["### What this test can show", *table(head, rows, right=(0, 1))]
     lines += ["### The plan", *bullets(report.plan.lines)] if report.plan.lines else []
     if report.plan.shrunk:

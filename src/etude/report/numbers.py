@@ -196,7 +196,7 @@ class Report:
     """Test rows that the methods answer: fewer than the test has where the budget asks for it."""
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float], ...]
-    """(share of rows on which two methods disagree, smallest difference this test can show)."""
+    """(share of rows on which two methods disagree, smallest difference the answered test rows can show)."""
     plan: Plan
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
