@@ -24,7 +24,7 @@ from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.splits import Split
-from etude.stats.intervals import estimate_sample
+from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
 from etude.task import Task
 from etude.types import Estimate, Side
@@ -135,15 +135,14 @@ class Climb:
         self.on_event(Answered(name, (), done, total))
 
     def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
-        forms = [row.score.form for row in rows if row.score.form is not None]
-        checks = [row.score.check for row in rows if row.score.check is not None]
+        units = [unit(row.example) for row in rows]
         self.on_event(
             Ended(
                 method=name,
                 side=side,
                 estimate=self.metric_estimate(rows),
-                form=sum(forms) / len(forms) if forms else None,
-                check=sum(checks) / len(checks) if checks else None,
+                form=estimate_known([row.score.form for row in rows], units),
+                check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
                 sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
             )

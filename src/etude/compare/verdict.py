@@ -37,6 +37,7 @@ from etude.stats import (
     Sample,
     choose,
     estimate,
+    estimate_known,
     estimate_sample,
     headline,
     rows_to_decide,
@@ -210,14 +211,8 @@ def _break_even(inputs: Inputs, compared: HeadlineResult | None) -> BreakEven | 
 
 
 def _forms(inputs: Inputs, method: Measured) -> Forms:
-    form, check = _known(inputs, method.form), _known(inputs, method.check)
+    form, check = (estimate_known(values, inputs.rows.units) for values in (method.form, method.check))
     return Forms(form, check, sum(map(bool, method.cut)))
-
-
-def _known(inputs: Inputs, values: Sequence[float | None]) -> Estimate | None:
-    """Estimate of the values that are known."""
-    kept = {index: float(value) for index, value in enumerate(values) if value is not None}
-    return _estimate_of(inputs, list(kept.values()), list(kept)) if kept else None
 
 
 def _estimate_of(inputs: Inputs, values: Sequence[float], indices: Sequence[int]) -> Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etude.stats.intervals import estimate, estimate_sample, standard_error, wilson
+from etude.stats.intervals import estimate, estimate_known, estimate_sample, standard_error, wilson
 from etude.stats.ladder import Choice, Joint, choose, simultaneous
 from etude.stats.paired import (
     ALPHA,
@@ -34,6 +34,7 @@ __all__ = [
     "difference_error",
     "disagreement",
     "estimate",
+    "estimate_known",
     "estimate_sample",
     "headline",
     "label_sample",
