@@ -352,6 +352,34 @@ def chrf(answer: str, wanted: Sequence[str]) -> float:
     return max(CHRF().sentence_score(answer, [output]).score for output in wanted) / 100
 
 
+def chrf_of_start(answer: str, wanted: Sequence[str]) -> float:
+    """chrF as it stands beside another headline: of the first 5,000 characters."""
+    return chrf(answer[:5_000], [output[:5_000] for output in wanted])
+
+
+def right_fields(answer: str, wanted: Sequence[str]) -> float:
+    """Of the JSON fields wanted or given the share given as wanted; other outputs are one field each."""
+    return max(shared_fields(answer, output) for output in wanted)
+
+
+def shared_fields(answer: str, output: str) -> float:
+    """`right_fields` against one right output."""
+    given, told = (object_of(text) for text in (answer, output))
+    if given is None or told is None:
+        return float(given is told and equal(answer, output))
+    right = [key for key in told if key in given and same_json(told[key], given[key])]
+    return len(right) / len({*told, *given}) if told or given else 1.0
+
+
+def object_of(text: str) -> Json | None:
+    """The JSON object of a text, if it is one."""
+    try:
+        value = json_value(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def predicted(contract: Mapping[str, Any], answer: str) -> str:
     """The label an answer gives, else its whole text."""
     return label_of(listed(contract.get("labels")), answer) or answer.strip()
@@ -377,7 +405,11 @@ class Scorer:
             "accuracy": lambda: float(predicted(self.contract, answer) in [text.strip() for text in wanted]),
         }
         known["macro_f1"] = known["accuracy"]
-        others = {name: known[name]() for name in row["others"]}
+        beside = known | {
+            "chrf": lambda: chrf_of_start(answer, wanted),
+            "right_fields": lambda: right_fields(answer, wanted),
+        }
+        others = {name: beside[name]() for name in row["others"]}
         return {"score": known[self.metric](), "form": form, "check": checked, "others": others}
 
 
@@ -521,10 +553,14 @@ def label_parts(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
     """(rows, 3C): right, given and wanted for each of the C labels that some row wants."""
     labels = sorted({row["expected"] for row in rows})
     wanted = np.array([[row["expected"] == label for label in labels] for row in rows])
-    given = np.array(
-        [[predicted(scorer.contract, row["answer"]) == label for label in labels] for row in rows]
-    )
+    given = np.array([[label_given(row, scorer) == label for label in labels] for row in rows])
     return np.hstack([wanted & given, given, wanted]).astype(float)
+
+
+def label_given(row: Json, scorer: Scorer) -> str:
+    """The label of a row's answer; a further right label stands as the first one."""
+    label = predicted(scorer.contract, row["answer"])
+    return row["expected"] if label in [text.strip() for text in row["references"]] else label
 
 
 def headline_sample(run: Run, scorer: Scorer, rows: Sequence[Json], key: int = 0) -> Sample:
@@ -1014,6 +1050,25 @@ def form_lines(run: Run) -> Iterator[Line]:
         yield Line(f"{name}: cut", stored["cut"], sum(row["cut"] for row in rows))
 
 
+OTHERS = {
+    "classify": ("accuracy", "macro_f1"),
+    "extract": ("exact_match", "right_fields"),
+    "answer": ("exact_match", "chrf"),
+    "rewrite": ("exact_match", "chrf"),
+}
+
+
+def other_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """The metrics beside the headline."""
+    names = [name for name in OTHERS[run.task["kind"]] if name != run.metric]
+    for method, rows in run.rows.items():
+        yield Line(f"{method}: other measures", list(run.verdict["others"][method]), names)
+        for name in names:
+            scored = [row | {"score": row["others"][name]} for row in rows]
+            sample = sample_of(scored, scorer if name == "macro_f1" else None)
+            yield from estimate_lines(f"{method}: {name}", run.verdict["others"][method][name], sample)
+
+
 # Costs
 
 TOKENS = ("prompt_tokens", "cached_tokens", "answer_tokens")
@@ -1222,6 +1277,9 @@ def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield half(
         "report: by tag", joined(printed(row[2:]) for row in section(run.report, "Results by tag")), by_tag
     )
+    others = joined(flat(told) for named in verdict["others"].values() for told in named.values())
+    shown = [cell for row in section(run.report, "Other measures") for cell in row[1:]]
+    yield half("report: other measures", joined(printed([cell]) for cell in shown), others)
     yield from report_dev_lines(run, scorer)
     yield from report_turned_lines(run)
     yield from report_failure_lines(run)
@@ -1308,6 +1366,7 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from target_lines(run)
     yield from tag_lines(run)
     yield from form_lines(run)
+    yield from other_lines(run, scorer)
     yield from cost_lines(run)
     yield from break_even_lines(run)
     yield from power_lines(run, ladder)

@@ -215,6 +215,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
     return {
         "format": 1,
         "name": "luma" + spice,
+        "kind": "answer",
         "task_file": "task.yaml",
         "status": status,
         "etude": "0.1.0",

@@ -163,6 +163,29 @@ def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None
     assert told in (run / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("classify", ["macro-F1 over the labels"]),
+        ("extract", ["share of right fields"]),
+        ("answer", ["share of answers equal to the wanted one", "chrF, likeness to the wanted answer"]),
+    ],
+)
+def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[str]) -> None:
+    run = real_run(kind)
+    page = Page((run / "report.html").read_text(encoding="utf-8"))
+    text = (run / "report.md").read_text(encoding="utf-8")
+    others = json.loads((run / "verdict.json").read_text(encoding="utf-8"))["others"]
+    for label in labels:
+        assert words.opening(label) in page.text
+        assert words.opening(label) in text
+    for found in others.values():
+        for name, estimate_ in found.items():
+            told = words.scale_of(name).estimate(Estimate(**estimate_))
+            assert told.replace("\xa0", " ") in page.text.replace("\xa0", " ")
+            assert told in text
+
+
 # Runs that are not complete
 
 

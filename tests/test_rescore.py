@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from etude.compare import compare
 from real_runs import LEAST, real_run
-from small_task import KINDS
+from small_task import KINDS, THEMES, write_task
 
 SCRIPT = Path(__file__).parents[1] / "bench" / "rescore.py"
 
@@ -22,9 +23,25 @@ def rescored(run: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_number_of_a_run_is_reached_again(kind: str) -> None:
-    found = rescored(real_run(kind))
+OTHER_METRICS = [("classify", "metric: macro_f1\n"), ("answer", "metric: chrf\n")]
+
+
+@pytest.mark.parametrize(("kind", "more"), [*((kind, "") for kind in KINDS), *OTHER_METRICS])
+def test_every_number_of_a_run_is_reached_again(kind: str, more: str) -> None:
+    found = rescored(real_run(kind, more=more))
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")
+    examples = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in examples.read_text().splitlines()]
+    lines = [json.dumps(row | {"references": [THEMES[place % 8]]}) + "\n" for place, row in enumerate(rows)]
+    examples.write_text("".join(lines))
+    run = compare(task).run
+    assert any(line["references"] == [line["answer"]] for line in run.predictions("few_shot"))
+    found = rescored(run.folder)
     assert found.returncode == 0, found.stdout + found.stderr
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from etude.compare.evidence import Cost, Decided, Inputs, Measured, Rows, measured, rows_of
 from etude.compare.sentences import about, points
@@ -295,7 +296,7 @@ def test_to_dict_has_the_keys_of_verdict_json_and_is_json() -> None:
             "pairs",
             "critical",
         ),
-        *("break_even", "by_tag", "costs", "forms"),
+        *("break_even", "by_tag", "costs", "forms", "others"),
     ]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains"}
@@ -341,6 +342,29 @@ def test_swapping_two_methods_mirrors_their_difference() -> None:
     assert (first.value, first.low, first.high) == pytest.approx((-second.value, -second.high, -second.low))
 
 
+def test_other_measures_are_estimated_and_decide_nothing() -> None:
+    labels = ["a"] * 360 + ["b"] * 40
+    guesses = {"few_shot": ["a"] * 400, "fine_tune": labels}
+
+    def of(beside: bool) -> Inputs:
+        methods = []
+        for name, guess in guesses.items():
+            right = [float(x == y) for x, y in zip(guess, labels, strict=True)]
+            others = {"macro_f1": right} if beside else {}
+            methods.append(method(name, right, predicted=guess, others=others))
+        return inputs(methods, rows=Rows([f"{row:05d}" for row in range(400)], expected=labels))
+
+    with_others, without = verdict(of(True)).to_dict(), verdict(of(False)).to_dict()
+    shown = with_others.pop("others")
+    assert {name: list(found) for name, found in shown.items()} == {key: ["macro_f1"] for key in guesses}
+    assert shown["few_shot"]["macro_f1"]["value"] == pytest.approx(
+        f1_score(labels, ["a"] * 400, average="macro")
+    )
+    assert shown["few_shot"]["macro_f1"]["n"] == 400
+    assert without.pop("others") == {name: {} for name in guesses}
+    assert with_others == without
+
+
 def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
     labels = ["a"] * 360 + ["b"] * 40
     guesses = {"few_shot": ["a"] * 400, "fine_tune": labels}
@@ -369,13 +393,14 @@ def test_the_pair_of_the_headline_is_named_on_dev_by_the_one_standard_error_rule
 def test_lines_of_predictions_become_rows_and_methods_in_one_order() -> None:
     lines = [
         {"id": name, "unit": name, "expected": "a ", "tags": {}, "score": float(name == "x"), "value": "a"}
-        | {"form": None, "check": 0.5, "cut": False, "answer_tokens": 4}
+        | {"form": None, "check": 0.5, "cut": False, "answer_tokens": 4, "others": {"chrf": 0.25}}
         | {"prompt_tokens": 10, "cached_tokens": 2, "seconds": 0.1}
         for name in "xyz"
     ]
     rows = rows_of(lines, labels=True)
     found = measured("prompt", reversed(lines), rows.ids, tuned=False)
     assert list(found.scores) == [1, 0, 0]
+    assert found.others == {"chrf": [0.25] * 3}
     assert found.cost == Cost(10, 2, 4, pytest.approx(0.1))
     assert rows.expected == ["a"] * 3
 

@@ -47,6 +47,8 @@ class Measured:
     """The labels given (classify); empty for other kinds."""
     form: Sequence[bool | None] = ()
     check: Sequence[float | None] = ()
+    others: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Further metrics by name."""
     cut: Sequence[bool] = ()
     """Stopped by the length limit."""
     cost: Cost = Cost()
@@ -223,6 +225,8 @@ class Verdict:
     by_tag: tuple[TagEstimate, ...]
     costs: Mapping[str, PricedCost] = field(default_factory=dict)
     forms: Mapping[str, Forms] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    """Method -> further metric -> its estimate; they decide nothing."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in verdict.json: only dicts, lists, texts, numbers, booleans and None."""
@@ -263,6 +267,7 @@ def measured(
         predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],
         form=[row["form"] for row in rows],
         check=[row["check"] for row in rows],
+        others={other: [row["others"][other] for row in rows] for other in rows[0]["others"]},
         cut=[row["cut"] for row in rows],
         cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
         fit_seconds=fit_seconds,
@@ -280,7 +285,8 @@ def _taken(values: Any, order: Sequence[int]) -> Any:
 
 def _method_taken(method: Measured, order: Sequence[int]) -> Measured:
     parts = ("scores", "predicted", "form", "check", "cut")
-    return replace(method, **{part: _taken(getattr(method, part), order) for part in parts})
+    others = {name: _taken(values, order) for name, values in method.others.items()}
+    return replace(method, others=others, **{part: _taken(getattr(method, part), order) for part in parts})
 
 
 def _plain(value: Any) -> Any:

@@ -30,6 +30,7 @@ from etude.compare.evidence import (
     Verdict,
 )
 from etude.compare.sentences import advice, caveats, target_text, too_few_sentence, verdict_sentence
+from etude.metrics import sample_under
 from etude.stats import (
     DETECT,
     MAX_ROWS,
@@ -115,6 +116,7 @@ def _worded(
         by_tag=tuple(_by_tag(inputs)),
         costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
         forms=forms,
+        others={method.name: _others(inputs, method) for method in inputs.methods},
     )
 
 
@@ -213,6 +215,15 @@ def _break_even(inputs: Inputs, compared: HeadlineResult | None) -> BreakEven | 
 def _forms(inputs: Inputs, method: Measured) -> Forms:
     form, check = (estimate_known(values, inputs.rows.units) for values in (method.form, method.check))
     return Forms(form, check, sum(map(bool, method.cut)))
+
+
+def _others(inputs: Inputs, method: Measured) -> dict[str, Estimate]:
+    rows, guesses = inputs.rows, method.predicted
+    samples = {
+        name: sample_under(name, values, rows.units, rows.expected, guesses)
+        for name, values in method.others.items()
+    }
+    return {name: estimate_sample(sample) for name, sample in samples.items()}
 
 
 def _estimate_of(inputs: Inputs, values: Sequence[float], indices: Sequence[int]) -> Estimate:

@@ -27,6 +27,7 @@ def render_markdown(report: Report) -> str:
         _top(report),
         _ladder(report),
         _pairs(report),
+        _others(report),
         _dev(report),
         _turned(report),
         _tags(report),
@@ -158,6 +159,20 @@ def _pairs(report: Report) -> list[str]:
         "Intervals are simultaneous.",
         *table(("Method", "Against", "Difference"), rows),
     ]
+
+
+def _others(report: Report) -> list[str]:
+    """What was measured beside the headline on the test."""
+    names = words.others(report)
+    if not names:
+        return []
+    rows = [[escaped(rung.label), *(_other(rung, name) for name in names)] for rung in report.rungs]
+    head = ("Method", *(escaped(label) for label in names.values()))
+    return ["## Other measures", "", "On test; they decide nothing.", *table(head, rows)]
+
+
+def _other(rung: Rung, name: str) -> str:
+    return words.scale_of(name).estimate(rung.others[name]) if name in rung.others else ""
 
 
 def _dev(report: Report) -> list[str]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.evaluate import outcome_of
+from etude.evaluate import outcome_of, sample_of
 from etude.files import Json, read_json, read_lines
+from etude.metrics import Metric
 from etude.runs import Run
-from etude.stats import estimate_sample, label_sample, score_sample
+from etude.stats import estimate_sample
 from etude.task import LADDER
 from etude.types import Estimate, Finding
 
@@ -74,6 +75,8 @@ class Rung:
     """Test answers stopped by the length limit."""
     cut_dev: int
     num_dev: int
+    others: Mapping[str, Estimate]
+    """Metrics beside the headline, on the test, by name."""
     failures: Mapping[str, int]
     """Kinds of contract failure on dev, and in how many rows each occurs."""
     candidates: tuple[Candidate, ...]
@@ -229,7 +232,6 @@ def read_report(run_folder: Path) -> Report:
     names = _method_names(run_folder, raw)
     predictions = {name: _dev_predictions(run_folder / "methods" / name) for name in names}
     metric = run.get("metric") or {}
-    by_label = metric.get("name") == "macro_f1"
     decided = run.get("decided") or {}
     split = run.get("split") or {}
     split_notes = _texts(split.get("notes"))
@@ -256,8 +258,7 @@ def read_report(run_folder: Path) -> Report:
         reasons=_texts(decided.get("reasons")),
         verdict=_verdict(raw, names) if raw else None,
         rungs=tuple(
-            _rung(run_folder / "methods" / name, raw, list(predictions[name].values()), by_label)
-            for name in names
+            _rung(run_folder / "methods" / name, run, raw, list(predictions[name].values())) for name in names
         ),
         dev=_dev_rows(predictions),
         curve=_curve(run_folder),
@@ -300,7 +301,7 @@ def _dev_predictions(folder: Path) -> dict[str, Json]:
     return {line["id"]: line for line in lines if line["side"] == "dev"}
 
 
-def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: bool) -> Rung:
+def _rung(folder: Path, run: Json, verdict: Mapping[str, Any], dev: list[Json]) -> Rung:
     name = folder.name
     method = _json(folder / "method.json")
     ladder: Json = next((rung for rung in verdict.get("ladder") or () if rung["method"] == name), {})
@@ -313,7 +314,7 @@ def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: b
         test=_estimate(ladder.get("estimate")),
         status=ladder.get("status"),
         rows_to_decide=ladder.get("rows_to_decide"),
-        dev=_dev_estimate(dev, by_label),
+        dev=_dev_estimate(run, dev),
         cost=_cost(cost) if cost else None,
         fit_seconds=method.get("fit_seconds"),
         form=_estimate(forms.get("form")),
@@ -321,6 +322,7 @@ def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: b
         cut_test=forms.get("cut"),
         cut_dev=sum(bool(line["cut"]) for line in dev),
         num_dev=len(dev),
+        others={key: _known(found) for key, found in ((verdict.get("others") or {}).get(name) or {}).items()},
         failures=_count_failures(dev),
         candidates=tuple(_candidate(raw) for raw in method.get("candidates") or ()),
         notes=_texts(method.get("notes")),
@@ -329,17 +331,11 @@ def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: b
     )
 
 
-def _dev_estimate(lines: Sequence[Json], by_label: bool) -> Estimate | None:
+def _dev_estimate(run: Json, lines: Sequence[Json]) -> Estimate | None:
     if not lines:
         return None
-    units = [line["unit"] for line in lines]
-    if by_label:
-        sample = label_sample(
-            [line["expected"] for line in lines], [outcome_of(line).predicted for line in lines], units
-        )
-    else:
-        sample = score_sample([line["score"] for line in lines], units)
-    return estimate_sample(sample)
+    metric = Metric(run["metric"]["name"], run["kind"])
+    return estimate_sample(sample_of(metric, [outcome_of(line) for line in lines]))
 
 
 def _cost(raw: Mapping[str, Any]) -> Cost:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from etude.metrics import LABELS
 from etude.report.numbers import Report, Rung
 from etude.types import Estimate
 
@@ -66,7 +67,18 @@ SHARES = Scale(share=True)
 
 def scale(report: Report) -> Scale:
     """The scale of the run's headline metric."""
-    return Scale(report.metric not in ("chrf", "macro_f1"))
+    return scale_of(report.metric)
+
+
+def scale_of(metric: str) -> Scale:
+    """The scale of the metric of this name."""
+    return Scale(metric not in ("chrf", "macro_f1"))
+
+
+def others(report: Report) -> dict[str, str]:
+    """The metrics beside the headline, by name, each in words; empty before the test."""
+    names = dict.fromkeys(name for rung in report.rungs for name in rung.others)
+    return {name: opening(LABELS[name]) for name in names}
 
 
 def seconds(value: float | None) -> str:
