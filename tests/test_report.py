@@ -23,6 +23,7 @@ from etude.stats import estimate, estimate_sample, label_sample
 from etude.types import Estimate
 from real_runs import LEAST, real_run
 from run_folder import METHODS, SEALED, write_run_folder
+from small_task import KINDS
 
 SPICE = " <script>alert(1)</script> </script><!-- <img src=x onerror=alert(2)> & | `x` ``` \u2028 '\""
 
@@ -66,6 +67,12 @@ class Page(html.parser.HTMLParser):
 def written(folder: Path, **options: Any) -> tuple[Page, str]:
     page, text = write_report(write_run_folder(folder, **options))
     return Page(page.read_text(encoding="utf-8")), text.read_text(encoding="utf-8")
+
+
+def shown(run: Path) -> tuple[Page, str]:
+    """Both reports of a run, as they were written."""
+    page = Page((run / "report.html").read_text(encoding="utf-8"))
+    return page, (run / "report.md").read_text(encoding="utf-8")
 
 
 def predictions(folder: Path, method: str, side: str) -> list[dict[str, Any]]:
@@ -158,9 +165,9 @@ def test_only_the_last_best_epoch_counts_as_kept(tmp_path: Path) -> None:
     ("num", "budget", "told"), [(220, None, "on 50 test rows,"), (700, LEAST, "on 100 of 140 test rows,")]
 )
 def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None, told: str) -> None:
-    run = real_run(num=num, budget=budget)
-    assert told in Page((run / "report.html").read_text(encoding="utf-8")).text
-    assert told in (run / "report.md").read_text(encoding="utf-8")
+    page, text = shown(real_run(num=num, budget=budget))
+    assert told in page.text
+    assert told in text
 
 
 @pytest.mark.parametrize(
@@ -173,8 +180,7 @@ def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None
 )
 def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[str]) -> None:
     run = real_run(kind)
-    page = Page((run / "report.html").read_text(encoding="utf-8"))
-    text = (run / "report.md").read_text(encoding="utf-8")
+    page, text = shown(run)
     others = json.loads((run / "verdict.json").read_text(encoding="utf-8"))["others"]
     for label in labels:
         assert words.opening(label) in page.text
@@ -184,6 +190,24 @@ def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[s
             told = words.scale_of(name).estimate(Estimate(**estimate_))
             assert told.replace("\xa0", " ") in page.text.replace("\xa0", " ")
             assert told in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("answer", "keeps their first sentence only."), ("classify", "leaves them out.")]
+)
+def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, told: str) -> None:
+    page, text = shown(real_run(kind))
+    assert f"the prompt of fine-tuning {told}" in page.text
+    assert f"the prompt of fine-tuning {told}" in text
+    page, text = shown(real_run(kind, more="methods: [baseline, prompt]\n"))
+    assert "prompt of fine-tuning" not in page.text + text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_fact_is_shown_without_its_value_and_no_mark_of_markdown_in_the_page(kind: str) -> None:
+    page, text = shown(real_run(kind))
+    assert not re.search(r"^- [^:\n]*: *$", outside_fences(text), re.M)
+    assert "`" not in page.text
 
 
 # Runs that are not complete

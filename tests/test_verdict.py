@@ -12,11 +12,12 @@ import pytest
 from sklearn.metrics import f1_score
 
 from etude.compare.evidence import Cost, Decided, Inputs, Measured, Rows, measured, rows_of
-from etude.compare.sentences import about, points
+from etude.compare.sentences import about
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.metrics import Metric
 from etude.stats import newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
+from etude.wording import points
 
 ACCURACY = Metric("accuracy", "classify")
 FORM = Metric("passes", "answer")

@@ -17,6 +17,7 @@ from etude.files import Json
 from etude.methods import ladder
 from etude.methods.workshop import sampled
 from etude.stats import disagreement, smallest_difference
+from etude.wording import points, share
 
 
 def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
@@ -36,7 +37,7 @@ def tell_planned_power(climb: Climb) -> None:
         return
     power = [{"disagree": d, "difference": shown_by(rows, d)} for d in DISAGREEMENT]
     climb.run.update(power=power)
-    shown = ", ".join(f"{100 * line['difference']:.1f} points at {line['disagree']:.0%}" for line in power)
+    shown = ", ".join(f"{points(line['difference'])} points at {share(line['disagree'])}" for line in power)
     part = f"{len(rows):,} of {len(climb.split.test):,} test rows"
     climb.on_event(Said(f"The plan answers {part}, and these can show: {shown} of rows."))
 
@@ -60,7 +61,7 @@ def tell_power(climb: Climb) -> None:
     difference = smallest_difference(rows, d, test_units if test_units < rows else None)
     climb.run.update(power_on_dev={"disagree": d, "difference": difference})
     pair = f"{decided['tuned']} and {decided['untuned']}"
-    text = f"As {pair} differ on dev, the test can show a difference of {100 * difference:.1f} points between them."
+    text = f"As {pair} differ on dev, the test can show a difference of {points(difference)} points between them."
     climb.on_event(Said(text))
 
 

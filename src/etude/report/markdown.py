@@ -319,7 +319,7 @@ def _training(report: Report) -> list[str]:
 
 
 def _prompts(report: Report) -> list[str]:
-    lines = ["## Prompts, word for word", ""]
+    lines = ["## Prompts, word for word", "", words.tuned_prompt(report), ""]
     for rung in report.rungs:
         lines += [f"### {escaped(rung.label)}", ""]
         lines += fenced(rung.prompt) if rung.prompt else ["This method asks no model.", ""]

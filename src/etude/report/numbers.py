@@ -59,6 +59,8 @@ class Rung:
 
     name: str
     label: str
+    tuned: bool
+    """Whether the method changes weights."""
     recommended: bool
     test: Estimate | None
     """None until the test was opened."""
@@ -185,6 +187,8 @@ class Report:
     """All numbers and texts of one report."""
 
     name: str
+    kind: str
+    """classify, extract, answer or rewrite."""
     status: str
     """running, complete or interrupted."""
     metric: str
@@ -237,6 +241,7 @@ def read_report(run_folder: Path) -> Report:
     split_notes = _texts(split.get("notes"))
     return Report(
         name=run["name"],
+        kind=run.get("kind", ""),
         status=run["status"],
         metric=metric.get("name", "score"),
         metric_label=metric.get("label") or "mean score",
@@ -310,6 +315,7 @@ def _rung(folder: Path, run: Json, verdict: Mapping[str, Any], dev: list[Json]) 
     return Rung(
         name=name,
         label=method.get("label") or IN_WORDS.get(name, name),
+        tuned=method.get("tuned", False),
         recommended=verdict.get("recommended") == name,
         test=_estimate(ladder.get("estimate")),
         status=ladder.get("status"),
