@@ -324,7 +324,7 @@ def _verdict(test: int, spice: str) -> dict[str, Any]:
         "target": {"target": 0.9, "met_by": None, "text": "No method meets the target of 90% on this test."},
         "ladder": [_rung(name, test) for name in METHODS],
         "pairs": [
-            {"a": b, "b": a, "difference": _difference(b, a, test, 2.7), "adjusted": True}
+            {"a": b, "b": a, "difference": _difference(b, a, test, 2.7)}
             for i, a in enumerate(METHODS)
             for b in METHODS[i + 1 :]
         ],

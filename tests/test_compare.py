@@ -145,7 +145,7 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
         compare(task, on_event=stop)
     (folder,) = [path.parent for path in (tmp_path / "runs").glob("*/run.json")]
     assert Run(folder).info["status"] == "interrupted"
-    assert "A clearer prompt" in (folder / "report.md").read_text()
+    assert "clear_prompt" in (folder / "report.html").read_text()
     assert compare(task).run.complete
 
 

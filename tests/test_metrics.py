@@ -14,8 +14,8 @@ from sklearn.metrics import f1_score
 
 from etude.contract import Contract
 from etude.dataset import Dataset
-from etude.errors import InputError
 from etude.metrics import CHRF_CHARACTERS, Metric, choose_metric
+from etude.stats import estimate_sample
 from etude.task import RowSource, Task
 from etude.types import Answer, Example, Kind, Message
 
@@ -93,7 +93,7 @@ def test_a_label_is_right_when_it_is_the_rows_or_a_reference() -> None:
 def test_macro_f1_scores_rows_as_right_or_wrong_and_aggregates_labels() -> None:
     metric = Metric("macro_f1", "classify")
     assert metric.score(row("a"), answer("a")).value == 1
-    found = metric.estimate([1, 1, 1, 0], None, ["a", "a", "a", "b"], ["a", "a", "a", "a"])
+    found = estimate_sample(metric.sample([1, 1, 1, 0], None, ["a", "a", "a", "b"], ["a", "a", "a", "a"]))
     assert found.value == pytest.approx((6 / 7 + 0) / 2)
     assert found.low < found.value < found.high
 
@@ -140,18 +140,6 @@ def test_an_answer_passes_contract_and_check(form: bool | None, checked: Any, va
     score = Metric("passes", "answer", check).score(row("x"), answer("x", form=form))
     assert (score.value, score.form) == (value, form)
     assert score.check == (None if checked is None else float(checked))
-
-
-@pytest.mark.parametrize("value", [None, "yes", 1.5, -0.1, float("nan")])
-def test_a_check_that_says_something_else_names_row_value_and_remedy(value: Any) -> None:
-    metric = Metric("passes", "answer", lambda example, text: value)
-    with pytest.raises(InputError) as caught:
-        metric.score(row("x"), answer("x"))
-    (fault,) = caught.value.faults
-    assert fault.where == "rows.jsonl:7"
-    assert "'r1'" in fault.what
-    assert fault.got == repr(value)
-    assert "0 to 1" in fault.remedy
 
 
 def test_chrf_is_sacrebleus_against_the_likest_right_output() -> None:
@@ -203,6 +191,7 @@ def test_right_fields_are_a_share_of_those_wanted_or_given(
 
 
 @given(st.lists(st.tuples(*[st.sampled_from("abc")] * 3), min_size=1, max_size=30))
+@settings(deadline=None)
 def test_macro_f1_takes_a_further_right_label_as_the_first(rows: list[tuple[str, str, str]]) -> None:
     metric = Metric("macro_f1", "classify")
     found = [metric.score(row(want, further), answer(given)).value for want, further, given in rows]

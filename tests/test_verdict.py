@@ -253,12 +253,12 @@ def test_break_even_without_prices_is_in_seconds() -> None:
 
 def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> None:
     prices = Prices(prompt=10, cached=1, answer=20, per_hour=6)
-    found = verdict(costly(prices=prices, data_cost=3))
+    found = verdict(costly(prices=prices))
     before, after = (200 * 10 + 800 * 1 + 50 * 20) / 1e6, (200 * 10 + 50 * 20) / 1e6
     earned = found.break_even
     assert earned is not None
-    assert (earned.unit, earned.fixed) == ("money", 9)
-    assert earned.requests == math.ceil(9 / (before - after))
+    assert (earned.unit, earned.fixed) == ("money", 6)
+    assert earned.requests == math.ceil(6 / (before - after))
     assert found.costs["few_shot"].price == pytest.approx(before)
 
 
@@ -302,7 +302,7 @@ def test_to_dict_has_the_keys_of_verdict_json_and_is_json() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains"}
     assert set(found["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide"}
-    assert set(found["pairs"][0]) == {"a", "b", "difference", "adjusted"}
+    assert set(found["pairs"][0]) == {"a", "b", "difference"}
     assert [line["estimate"]["n"] for line in found["by_tag"]] == [200] * 4
 
 

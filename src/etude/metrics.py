@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from etude.errors import Fault, InputError, shown
 from etude.files import parse_json
-from etude.stats import Sample, estimate_sample, label_sample, score_sample
-from etude.types import Answer, Estimate, Example, Kind, Score
+from etude.stats import Sample, label_sample, score_sample
+from etude.types import Answer, Example, Kind, Score
 
 if TYPE_CHECKING:
     from etude.dataset import Dataset
@@ -64,9 +63,9 @@ class Metric:
     def score(self, example: Example, answer: Answer) -> Score:
         """How right one answer is. Further right outputs of the row (references) count as much as the first.
 
-        Raises InputError when the check function returns neither a bool nor a number from 0 to 1.
+        Raises InputError when the check function fails; see `CheckRef.load`.
         """
-        checked = None if self.check is None else _checked(self.check, example, answer)
+        checked = None if self.check is None else float(self.check(example, answer.text))
         value = _passes(answer.form, checked) if self.name == "passes" else _ROW[self.name](example, answer)
         others = {name: _BESIDE[name](example, answer) for name in OTHERS[self.kind] if name != self.name}
         return Score(value, answer.form, checked, others)
@@ -80,16 +79,6 @@ class Metric:
     ) -> Sample:
         """The rows as statistics take them under this metric. See `sample_under`."""
         return sample_under(self.name, scores, units, expected, predicted)
-
-    def estimate(
-        self,
-        scores: npt.ArrayLike,
-        units: Sequence[Hashable] | None = None,
-        expected: Sequence[str] = (),
-        predicted: Sequence[str | None] = (),
-    ) -> Estimate:
-        """The headline number of some rows, with its interval."""
-        return estimate_sample(self.sample(scores, units, expected, predicted))
 
 
 def sample_under(
@@ -201,14 +190,6 @@ OTHERS: Mapping[Kind, tuple[str, ...]] = {
     "rewrite": ("exact_match", "chrf"),
 }
 """What is shown beside the headline, which is left out of it."""
-
-
-def _checked(check: Check, example: Example, answer: Answer) -> float:
-    value = check(example, answer.text)
-    if isinstance(value, int | float) and 0 <= value <= 1:
-        return float(value)
-    what = f"the check function returned no bool and no number from 0 to 1 for the row {example.id!r}"
-    raise InputError([Fault(example.where or "check", what, shown(value), "return True, False or 0 to 1")])
 
 
 def _canonical(text: str) -> tuple[str, Any]:

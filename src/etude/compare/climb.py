@@ -50,20 +50,18 @@ class Climb:
             fitted[method.name] = self._fit_once(method, best)
         return fitted
 
-    def answer_test(self, fitted: Mapping[str, Assistant]) -> dict[str, list[Scored]]:
-        """Every method's scored answers to the test rows; written to predictions.jsonl as they come."""
+    def answer_test(self, fitted: Mapping[str, Assistant]) -> None:
+        """Answers the test rows with every method, into predictions.jsonl."""
         rows = sampled(self.split.test, self.plan.test_rows, self.task.seed)
-        results = {}
         for name, assistant in fitted.items():
             self.on_event(Began(name, "test"))
             started = time.perf_counter()
             log = AnswerLog(self._work(name) / "test.jsonl")
             on_batch = partial(self._counted, name)
-            results[name] = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
+            scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
             self._release(assistant)
-            self._write_predictions(name, "test", results[name])
-            self._tell_end(name, "test", results[name], time.perf_counter() - started)
-        return results
+            self._write_predictions(name, "test", scored)
+            self._tell_end(name, "test", scored, time.perf_counter() - started)
 
     def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""

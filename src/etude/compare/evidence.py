@@ -81,8 +81,6 @@ class Inputs:
     usage: Usage = field(default_factory=Usage)
     prices: Prices | None = None
     prompt_model: str | None = None
-    data_cost: float = 0.0
-    """What the examples cost to make, in the unit of the prices."""
     openings: int = 1
     """How often this test has been opened, this time included."""
     whole_test: int | None = None
@@ -137,7 +135,6 @@ class Pair:
     a: str
     b: str
     difference: Estimate
-    adjusted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +143,7 @@ class BreakEven:
 
     unit: Literal["money", "seconds"]
     fixed: float
-    """Training and declared data cost."""
+    """The cost of training."""
     untuned_per_request: float
     tuned_per_request: float
     requests: int | None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
-from etude.stats import ALPHA, DETECT, MAX_ROWS
+from etude.stats import ALPHA, DETECT, MOST_ADVISED
 from etude.types import Estimate
 from etude.wording import points, share
 
@@ -132,7 +132,7 @@ def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
     more = (
         f"{about(rows)} test rows would decide"
         if rows
-        else f"more than {MAX_ROWS:,} test rows would be needed"
+        else f"more than {MOST_ADVISED:,} test rows would be needed"
     )
     rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
     margin = f"at a margin of {points(inputs.margin)} points"
@@ -184,7 +184,7 @@ def _about_lower_steps(ladder: Sequence[Step], recommended: str | None) -> Itera
             return
         if step.status == "undecided":
             rows = step.rows_to_decide
-            more = about(rows) if rows else f"more than {MAX_ROWS:,}"
+            more = about(rows) if rows else f"more than {MOST_ADVISED:,}"
             yield f"{step.method} may be good enough too: {more} test rows would decide."
 
 

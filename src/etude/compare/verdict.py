@@ -33,7 +33,7 @@ from etude.compare.sentences import advice, caveats, target_text, too_few_senten
 from etude.metrics import sample_under
 from etude.stats import (
     DETECT,
-    MAX_ROWS,
+    MOST_ADVISED,
     Joint,
     Sample,
     choose,
@@ -161,7 +161,7 @@ def _rows_to_collect(inputs: Inputs, compared: HeadlineResult | None, joint: Joi
     worth = max(2 * inputs.margin, abs(compared.difference.value) / 2, 1e-3)
     error = min(1.0, _headline_error(inputs, compared, joint))
     test_rows = len(inputs.rows.ids) * (DETECT * error / worth) ** 2
-    return min(MAX_ROWS, max(FEWEST_ROWS, math.ceil(test_rows / TEST_SHARE)))
+    return min(MOST_ADVISED, max(FEWEST_ROWS, math.ceil(test_rows / TEST_SHARE)))
 
 
 def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list[Step]:

@@ -21,15 +21,6 @@ from etude.stats import estimate_sample
 from etude.task import LADDER
 from etude.types import Estimate, Finding
 
-IN_WORDS = {
-    "baseline": "Without a language model",
-    "prompt": "The prompt as given",
-    "clear_prompt": "A clearer prompt",
-    "few_shot": "Examples in the prompt",
-    "fine_tune": "Fine-tuned",
-}
-"""What a method is, for readers who do not know its name."""
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -314,7 +305,7 @@ def _rung(folder: Path, run: Json, verdict: Mapping[str, Any], dev: list[Json]) 
     cost = (verdict.get("costs") or {}).get(name)
     return Rung(
         name=name,
-        label=method.get("label") or IN_WORDS.get(name, name),
+        label=method.get("label", name),
         tuned=method.get("tuned", False),
         recommended=verdict.get("recommended") == name,
         test=_estimate(ladder.get("estimate")),

@@ -16,13 +16,13 @@ from etude.stats.paired import (
     sign_flips,
     swaps,
 )
-from etude.stats.power import DETECT, MAX_ROWS, rows_to_decide, smallest_difference
+from etude.stats.power import DETECT, MOST_ADVISED, rows_to_decide, smallest_difference
 from etude.stats.sample import RESAMPLES, SEED, Sample, label_sample, score_sample
 
 __all__ = [
     "ALPHA",
     "DETECT",
-    "MAX_ROWS",
+    "MOST_ADVISED",
     "RESAMPLES",
     "SEED",
     "Choice",
