@@ -83,9 +83,28 @@ def predictions(folder: Path, method: str, side: str) -> list[dict[str, Any]]:
 # What is shown
 
 
-def test_every_number_of_the_ladder_is_the_verdicts(tmp_path: Path) -> None:
-    page, text = written(tmp_path)
-    verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
+def test_the_made_up_folder_has_the_keys_of_a_real_one(tmp_path: Path) -> None:
+    made, real = write_run_folder(tmp_path), real_run(more="target: 0.9\n")
+    both = [set(json.loads((run / "run.json").read_text(encoding="utf-8"))) for run in (made, real)]
+    assert both[0] == both[1]
+    parts = [json.loads((run / "verdict.json").read_text(encoding="utf-8")) for run in (made, real)]
+    for key in (None, "headline", "target", "test_rows", "break_even"):
+        assert set(parts[0][key] if key else parts[0]) == set(parts[1][key] if key else parts[1])
+    for name in METHODS:
+        records = [
+            json.loads((run / "methods" / name / "method.json").read_text(encoding="utf-8"))
+            for run in (made, real)
+        ]
+        assert set(records[0]) >= set(records[1])
+        lines = [predictions(run, name, "test")[0] for run in (made, real)]
+        assert set(lines[0]) == set(lines[1])
+        assert set(lines[0]["others"]) == set(lines[1]["others"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_number_of_the_ladder_is_the_verdicts(kind: str) -> None:
+    page, text = shown(real_run(kind))
+    verdict = json.loads((real_run(kind) / "verdict.json").read_text(encoding="utf-8"))
     for rung in verdict["ladder"]:
         found = Estimate(**rung["estimate"])
         assert words.SHARES.estimate(found) in page.text + json.dumps(page.elements, ensure_ascii=False)
@@ -112,10 +131,11 @@ def test_both_files_have_every_section(tmp_path: Path) -> None:
         assert title in text
 
 
-def test_dev_estimates_are_those_of_the_statistics(tmp_path: Path) -> None:
-    _, text = written(tmp_path)
-    for rung in read_report(tmp_path).rungs:
-        lines = predictions(tmp_path, rung.name, "dev")
+def test_dev_estimates_are_those_of_the_statistics() -> None:
+    run = real_run()
+    _, text = shown(run)
+    for rung in read_report(run).rungs:
+        lines = predictions(run, rung.name, "dev")
         assert rung.dev == estimate([line["score"] for line in lines], [line["unit"] for line in lines])
         assert words.SHARES.estimate(rung.dev) in text
         assert rung.num_dev == len(lines)
@@ -124,13 +144,10 @@ def test_dev_estimates_are_those_of_the_statistics(tmp_path: Path) -> None:
             assert count == sum(kind in line["failures"] for line in lines)
 
 
-def test_macro_f1_on_dev_is_macro_f1(tmp_path: Path) -> None:
-    write_run_folder(tmp_path)
-    run = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
-    run["metric"] = {"name": "macro_f1", "label": "macro-F1 over the labels"}
-    (tmp_path / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    for rung in read_report(tmp_path).rungs:
-        lines = predictions(tmp_path, rung.name, "dev")
+def test_macro_f1_on_dev_is_macro_f1() -> None:
+    run = real_run("classify", more="metric: macro_f1\n")
+    for rung in read_report(run).rungs:
+        lines = predictions(run, rung.name, "dev")
         sample = label_sample(
             [line["expected"].strip() for line in lines], [line["answer"] for line in lines]
         )
@@ -341,12 +358,15 @@ def test_a_thousand_rows_of_five_methods_stay_small(tmp_path: Path, long_answers
     assert text.stat().st_size < 200_000
 
 
-def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "MOST_TEXT", 100_000)
-    page, _ = written(tmp_path, long_answers=5_000)
+def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path) -> None:
+    page, _ = written(tmp_path, long_answers=20_000)
     cut = [text for text in page.rows["texts"] if "more characters in predictions.jsonl]" in text]
     assert cut
-    assert all(len(text) < 400 for text in cut)
+    assert len({len(text.partition("\u2026 [")[0]) for text in cut}) == 1
+    kept, _, rest = cut[0].partition("\u2026 [")
+    whole = [line["answer"] for name in METHODS for line in predictions(tmp_path, name, "dev")]
+    left = int(rest.split()[0].replace(",", ""))
+    assert any(text.startswith(kept) and len(text) == len(kept) + left for text in whole)
 
 
 # Words and pictures
