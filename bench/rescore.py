@@ -25,9 +25,8 @@ Where the metric is a mean, the moments have a closed form, the limit of infinit
 the critical value of all pairs is resampled. Such bounds are checked twice, in closed form (of a pair at the
 stored critical value) to 1e-9 and by resampling.
 
-Not checked: what is not in the run folder, that is the training rows (choice of the metric, of the split, of
-labels that the task does not list) and the candidates on dev that were not chosen; times and token counts are
-averaged, not measured again.
+Not checked: what is not in the run folder, that is the training rows (choice of the metric, of the split)
+and the candidates on dev that were not chosen; times and token counts are averaged, not measured again.
 """
 
 from __future__ import annotations
@@ -238,15 +237,6 @@ def refuse(name: str) -> Any:
     raise ValueError(name)
 
 
-def contract_of(run: Run) -> Mapping[str, Any]:
-    """The task's contract; labels that it leaves out are those the assistants were given from train."""
-    contract = dict(run.task.get("contract") or {})
-    if run.task["kind"] == "classify" and not contract.get("labels"):
-        saved = read_json(run.folder / "methods" / run.methods[0].name / "assistant" / "assistant.json")
-        contract["labels"] = saved["contract"]["labels"]
-    return contract
-
-
 def keeps(contract: Mapping[str, Any], answer: str) -> bool:
     """Whether an answer keeps every part of a contract; an empty answer keeps none."""
     text = answer.strip()
@@ -362,6 +352,34 @@ def chrf(answer: str, wanted: Sequence[str]) -> float:
     return max(CHRF().sentence_score(answer, [output]).score for output in wanted) / 100
 
 
+def chrf_of_start(answer: str, wanted: Sequence[str]) -> float:
+    """chrF as it stands beside another headline: of the first 5,000 characters."""
+    return chrf(answer[:5_000], [output[:5_000] for output in wanted])
+
+
+def right_fields(answer: str, wanted: Sequence[str]) -> float:
+    """Of the JSON fields wanted or given the share given as wanted; other outputs are one field each."""
+    return max(shared_fields(answer, output) for output in wanted)
+
+
+def shared_fields(answer: str, output: str) -> float:
+    """`right_fields` against one right output."""
+    given, told = (object_of(text) for text in (answer, output))
+    if given is None or told is None:
+        return float(given is told and equal(answer, output))
+    right = [key for key in told if key in given and same_json(told[key], given[key])]
+    return len(right) / len({*told, *given}) if told or given else 1.0
+
+
+def object_of(text: str) -> Json | None:
+    """The JSON object of a text, if it is one."""
+    try:
+        value = json_value(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def predicted(contract: Mapping[str, Any], answer: str) -> str:
     """The label an answer gives, else its whole text."""
     return label_of(listed(contract.get("labels")), answer) or answer.strip()
@@ -387,8 +405,21 @@ class Scorer:
             "accuracy": lambda: float(predicted(self.contract, answer) in [text.strip() for text in wanted]),
         }
         known["macro_f1"] = known["accuracy"]
-        others = {name: known[name]() for name in row["others"]}
+        beside = known | {
+            "chrf": lambda: chrf_of_start(answer, wanted),
+            "right_fields": lambda: right_fields(answer, wanted),
+        }
+        others = {name: beside[name]() for name in row["others"]}
         return {"score": known[self.metric](), "form": form, "check": checked, "others": others}
+
+
+def contract_of(run: Run) -> Json:
+    """The task's contract; for classify without labels, with those that were read off the training rows."""
+    contract = dict(run.task.get("contract") or {})
+    if run.task["kind"] == "classify" and not contract.get("labels"):
+        assistant = read_json(run.folder / "methods" / run.methods[0].name / "assistant" / "assistant.json")
+        contract["labels"] = assistant["contract"]["labels"]
+    return contract
 
 
 def example_of(row: Json) -> SimpleNamespace:
@@ -522,10 +553,14 @@ def label_parts(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
     """(rows, 3C): right, given and wanted for each of the C labels that some row wants."""
     labels = sorted({row["expected"] for row in rows})
     wanted = np.array([[row["expected"] == label for label in labels] for row in rows])
-    given = np.array(
-        [[predicted(scorer.contract, row["answer"]) == label for label in labels] for row in rows]
-    )
+    given = np.array([[label_given(row, scorer) == label for label in labels] for row in rows])
     return np.hstack([wanted & given, given, wanted]).astype(float)
+
+
+def label_given(row: Json, scorer: Scorer) -> str:
+    """The label of a row's answer; a further right label stands as the first one."""
+    label = predicted(scorer.contract, row["answer"])
+    return row["expected"] if label in [text.strip() for text in row["references"]] else label
 
 
 def headline_sample(run: Run, scorer: Scorer, rows: Sequence[Json], key: int = 0) -> Sample:
@@ -917,6 +952,14 @@ def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
     return None if rows.mean() > MOST_ROWS else Found(rows)
 
 
+def nearest(ladder: Ladder, margin: float) -> list[str]:
+    """The lowest method within the margin of the best; two where one stands on the margin itself."""
+    best = max(sample.value for sample in ladder.samples)
+    gaps = [best - sample.value for sample in ladder.samples]
+    found = [next(i for i, gap in enumerate(gaps) if gap <= margin + slack) for slack in (-CLOSED, CLOSED)]
+    return [ladder.names[i] for i in found]
+
+
 def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     """Each method's estimate, status and rows to decide; the recommended method."""
     few, margin = too_few(run), run.info["margin"]
@@ -942,6 +985,23 @@ def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
         )
     good = [step["method"] for step in run.verdict["ladder"] if step["status"] == "good enough"]
     yield Line("recommended", run.verdict["recommended"], good[0] if good else None)
+    leaning, claims = run.verdict["leaning"], good[:1] or nearest(ladder, margin)
+    yield Line("leaning", leaning, leaning if leaning in claims else claims[0])
+
+
+def test_rows_lines(run: Run) -> Iterator[Line]:
+    """How many rows of the test were answered: by every method the same, as planned, and as printed."""
+    stored, whole = run.verdict["test_rows"], run.info["split"]["test"]
+    answered = len(next(iter(run.rows.values())))
+    same = all(sorted(m.sides["test"]) == sorted(run.methods[0].sides["test"]) for m in run.methods)
+    yield Line("test rows: the same for every method", True, same)
+    yield Line("test rows: answered", stored["answered"], answered)
+    yield Line("test rows: in all", stored["of"], whole)
+    yield Line("test rows: planned", run.info["plan"]["limits"]["test_rows"], answered)
+    if run.report:
+        found = re.search(r", on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
+        told = [int(number(part)) for part in found.groups() if part] if found else None
+        yield Line("report: test rows", told, [answered, whole] if answered < whole else [whole])
 
 
 def target_lines(run: Run) -> Iterator[Line]:
@@ -988,6 +1048,25 @@ def form_lines(run: Run) -> Iterator[Line]:
             known = [row | {"score": float(row[key])} for row in rows if row[key] is not None]
             yield from estimate_lines(f"{name}: {key}", stored[key], sample_of(known) if known else None)
         yield Line(f"{name}: cut", stored["cut"], sum(row["cut"] for row in rows))
+
+
+OTHERS = {
+    "classify": ("accuracy", "macro_f1"),
+    "extract": ("exact_match", "right_fields"),
+    "answer": ("exact_match", "chrf"),
+    "rewrite": ("exact_match", "chrf"),
+}
+
+
+def other_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """The metrics beside the headline."""
+    names = [name for name in OTHERS[run.task["kind"]] if name != run.metric]
+    for method, rows in run.rows.items():
+        yield Line(f"{method}: other measures", list(run.verdict["others"][method]), names)
+        for name in names:
+            scored = [row | {"score": row["others"][name]} for row in rows]
+            sample = sample_of(scored, scorer if name == "macro_f1" else None)
+            yield from estimate_lines(f"{method}: {name}", run.verdict["others"][method][name], sample)
 
 
 # Costs
@@ -1062,7 +1141,7 @@ def break_even_lines(run: Run) -> Iterator[Line]:
 
 NUMBER = re.compile(r"([-−+]?\d[\d,]*(?:\.\d+)?)(%| points)?")
 POINTS = r"([-−+]?[\d.]+)"
-INTERVAL = re.compile(rf"{POINTS} points.*?95% interval {POINTS} to {POINTS}, n = (\d+)")
+INTERVAL = re.compile(rf"{POINTS} points.*?95% interval {POINTS} to {POINTS}, n = ([\d,]+)")
 
 
 def number(text: str) -> float:
@@ -1086,10 +1165,8 @@ def shown(rows: int, units: int, disagree: float) -> float:
 
 
 def power_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
-    """The smallest difference the test can show, where all of its rows were answered."""
+    """The smallest difference that the answered rows of the test can show."""
     rows, units = ladder.samples[0].rows, ladder.samples[0].units
-    if rows != run.info["split"]["test"]:
-        return
     for entry in run.info["power"]:
         again = min(2.8 * math.sqrt(entry["disagree"] / units), 1.0)
         yield Line(f"smallest difference at {entry['disagree']:.0%}", entry["difference"], again, CLOSED)
@@ -1120,7 +1197,7 @@ def sentence_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
         yield largest(
             "sentence: difference", [number(part) for part in found.groups()[:3]], ends, 0.05 + CLOSED
         )
-        yield Line("sentence: n", int(found[4]), told["n"])
+        yield Line("sentence: n", int(number(found[4])), told["n"])
     if headline:
         yield from unseen_lines(run, ladder.differences[headline["tuned"], headline["untuned"]])
 
@@ -1200,6 +1277,9 @@ def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield half(
         "report: by tag", joined(printed(row[2:]) for row in section(run.report, "Results by tag")), by_tag
     )
+    others = joined(flat(told) for named in verdict["others"].values() for told in named.values())
+    shown = [cell for row in section(run.report, "Other measures") for cell in row[1:]]
+    yield half("report: other measures", joined(printed([cell]) for cell in shown), others)
     yield from report_dev_lines(run, scorer)
     yield from report_turned_lines(run)
     yield from report_failure_lines(run)
@@ -1253,27 +1333,23 @@ def report_failure_lines(run: Run) -> Iterator[Line]:
 
 
 def report_cost_lines(run: Run) -> Iterator[Line]:
-    """Tokens to the whole, times to three digits, or a bound that they keep."""
+    """Tokens to the whole, times to three digits (and not below 0.05 ms)."""
     body = section(run.report, "What a request costs")
     costs = [run.verdict["costs"][name] for name in run.rows]
     told = [number(cell) for row in body for cell in row[1:4]]
     yield largest("report: tokens", told, [cost[key] for cost in costs for key in TOKENS], 0.5)
-    timed = [(row[4], cost["seconds"]) for row, cost in zip(body, costs, strict=False)]
-    ratios = [time_of(text) / seconds for text, seconds in timed if exact(text)]
+    ratios = [
+        time_of(row[4]) / cost["seconds"] for row, cost in zip(body, costs, strict=False) if time_of(row[4])
+    ]
     yield largest("report: seconds, told / stored", ratios, [1.0] * len(ratios), 0.005)
-    for text, seconds in timed:
-        if not exact(text):
-            least = text.removeprefix("under ")
-            yield Line(f"report: {text}", True, seconds <= time_of(least))
-
-
-def exact(text: str) -> bool:
-    """Whether a printed time is a number of its own: not zero, and no upper bound."""
-    return not text.startswith("under ") and time_of(text) > 0
+    dropped = [c["seconds"] for row, c in zip(body, costs, strict=False) if not time_of(row[4])]
+    yield largest("report: seconds told as 0", [0.0] * len(dropped), dropped, 5e-5)
 
 
 def time_of(text: str) -> float:
-    """A printed time in seconds."""
+    """A printed time in seconds; 0 for "under 0.1 ms"."""
+    if text.startswith("under"):
+        return 0.0
     value, _, unit = text.partition(" ")
     return number(value) * {"ms": 0.001, "s": 1, "min": 60, "h": 3600}[unit]
 
@@ -1286,9 +1362,11 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from headline_lines(run, ladder)
     yield from ladder_lines(run, ladder)
     yield from pair_lines(run, ladder)
+    yield from test_rows_lines(run)
     yield from target_lines(run)
     yield from tag_lines(run)
     yield from form_lines(run)
+    yield from other_lines(run, scorer)
     yield from cost_lines(run)
     yield from break_even_lines(run)
     yield from power_lines(run, ladder)

@@ -1,7 +1,8 @@
 """A made-up run folder with every file a real one has: deterministic, and no model needed.
 
-The task is a robot librarian's: a request in, four lines out. Numbers are drawn, not measured;
-they are consistent with the predictions where a reader could check them.
+The task is a robot librarian's: a request in, four lines out. Answers are drawn, not measured; the verdict on
+them is the real one. For states that a real comparison cannot be brought into: texts that attack the page, many
+rows, long answers. Elsewhere see `real_runs`; a test holds the keys of both alike.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from etude.compare.evidence import Decided, Inputs, measured, rows_of
+from etude.compare.verdict import verdict
+from etude.metrics import Metric
+from etude.task import Prices, Usage
 
 METHODS = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
 LABELS = {
@@ -26,7 +32,7 @@ RIGHT = {"baseline": 0.24, "prompt": 0.05, "clear_prompt": 0.22, "few_shot": 0.4
 PROMPT_TOKENS = {"baseline": 0, "prompt": 148, "clear_prompt": 236, "few_shot": 611, "fine_tune": 64}
 CACHED_TOKENS = {"baseline": 0, "prompt": 120, "clear_prompt": 208, "few_shot": 580, "fine_tune": 30}
 SECONDS = {"baseline": 0.002, "prompt": 0.81, "clear_prompt": 0.84, "few_shot": 1.02, "fine_tune": 0.55}
-STATUS = {name: "worse" for name in METHODS} | {"fine_tune": "good enough"}
+FIT_SECONDS = {"baseline": 1.4, "clear_prompt": 96.0, "few_shot": 171.0, "fine_tune": 412.5}
 
 THEMES = ("space", "friendship", "dragons", "the sea", "detectives", "animals")
 AGES = ("3-5", "6-8", "9-12")
@@ -80,7 +86,7 @@ def write_run_folder(
     for name in finished:
         _write_method(folder / "methods" / name, name, rows, spice, long_answers)
     if finished == METHODS:
-        _write(folder / "verdict.json", _verdict(test, spice))
+        _write(folder / "verdict.json", _verdict(rows, spice))
     else:
         _write_torn(folder / "methods" / METHODS[len(finished)])
     return folder
@@ -132,7 +138,7 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
         "score": float(right),
         "form": not failures,
         "check": float(right or (not failures and draw < RIGHT[name] + 0.1)),
-        "others": {"chrf": round(0.5 + rng.random() / 2, 3)},
+        "others": {"exact_match": float(right), "chrf": round(0.5 + rng.random() / 2, 3)},
         "failures": failures,
         "confidence": None,
         "cut": cut,
@@ -161,9 +167,9 @@ def _method(name: str, spice: str) -> dict[str, Any]:
     return {
         "name": name,
         "label": LABELS[name] + spice,
-        "fit_seconds": {"baseline": 1.4, "clear_prompt": 96.0, "few_shot": 171.0, "fine_tune": 412.5}.get(
-            name, 0.0
-        ),
+        "tuned": name == "fine_tune",
+        "model": "smollm2-135m-instruct",
+        "fit_seconds": FIT_SECONDS.get(name, 0.0),
         "candidates": _candidates(name, spice),
         "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
         "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
@@ -215,6 +221,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
     return {
         "format": 1,
         "name": "luma" + spice,
+        "kind": "answer",
         "task_file": "task.yaml",
         "status": status,
         "etude": "0.1.0",
@@ -229,7 +236,11 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "fingerprints": {
             name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")
         },
-        "metric": {"name": "passes", "label": "answers that pass the contract and the check"},
+        "metric": {
+            "name": "passes",
+            "label": "answers that pass the contract and the check",
+            "form_only": False,
+        },
         "unit": "row",
         "margin": 0.02,
         "target": 0.9,
@@ -244,10 +255,13 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "minutes": 13.5,
             "lines": ["few_shot: 3 candidates on 60 dev rows, 2.9 min", "fine_tune: 3 epochs, 6.9 min"],
             "shrunk": ["candidates on dev: 60 of 120 rows", "test: 200 of 400 rows"],
-            "dev_rows": dev,
-            "test_rows": test,
-            "train_rows": 1680,
+            "limits": {"train_rows": 1680, "dev_rows": dev, "test_rows": test},
+            "test_rows": None,
+            "effort": {"candidates": None, "dev_rows": None, "train_rows": None},
+            "seconds": {name: 60.0 * SECONDS[name] for name in METHODS},
         },
+        "budget_seconds": 900.0,
+        "power_on_dev": {"disagree": 0.2, "difference": 2.8 * math.sqrt(0.2 / max(test, 1))},
         "decided": {
             "untuned": "few_shot",
             "tuned": "fine_tune",
@@ -286,97 +300,31 @@ def _estimate(value: float, n: int) -> dict[str, Any]:
     return {"value": value, "low": max(0.0, centre - half), "high": min(1.0, centre + half), "n": n}
 
 
-def _difference(a: str, b: str, n: int, c: float) -> dict[str, Any]:
-    value = RIGHT[a] - RIGHT[b]
-    half = c * math.sqrt(0.3 / max(n, 1))
-    return {"value": value, "low": value - half, "high": value + half, "n": n}
-
-
-def _verdict(test: int, spice: str) -> dict[str, Any]:
-    return {
-        "sentence": "Fine-tune: with smollm2-135m-instruct, the fine-tuned assistant passes 86% of the test, "
-        "41 points more than the best prompt." + spice,
-        "caveats": [
-            "No larger prompted model was tried." + spice,
-            "One training run; another may differ.",
-            "This test has been opened 2 times; each opening makes it a little less sealed.",
-        ],
-        "advice": [
-            {
-                "text": "Facts change monthly: retrain monthly, or wait for retrieval." + spice,
-                "rests_on": "usage.facts_change: monthly",
-            },
-            {
-                "text": "Fine-tuning also answers faster, by 0.47 s a request.",
-                "rests_on": "seconds per request, few_shot 1.02, fine_tune 0.55",
-            },
-        ],
-        "recommended": "fine_tune",
-        "headline": {
-            "tuned": "fine_tune",
-            "untuned": "few_shot",
-            "difference": _difference("fine_tune", "few_shot", test, 1.96),
-            "p": 0.0000021,
-            "test": "exact McNemar",
-            "gains": True,
-        },
-        "target": {"target": 0.9, "met_by": None, "text": "No method meets the target of 90% on this test."},
-        "ladder": [_rung(name, test) for name in METHODS],
-        "pairs": [
-            {"a": b, "b": a, "difference": _difference(b, a, test, 2.7), "adjusted": True}
-            for i, a in enumerate(METHODS)
-            for b in METHODS[i + 1 :]
-        ],
-        "critical": 2.7,
-        "break_even": {"requests": 18400, "text": "Fine-tuning pays for itself after about 18,400 requests."},
-        "by_tag": _by_tag(test, spice),
-        "costs": {name: _cost(name) for name in METHODS},
-        "forms": {
-            name: {
-                "form": _estimate(min(1.0, RIGHT[name] + 0.25), test),
-                "check": _estimate(RIGHT[name], test),
-                "cut": 3 if name == "prompt" else 0,
-            }
-            for name in METHODS
-        },
-    }
-
-
-def _rung(name: str, test: int) -> dict[str, Any]:
-    return {
-        "method": name,
-        "estimate": _estimate(RIGHT[name], test),
-        "status": STATUS[name],
-        "rows_to_decide": None,
-    }
-
-
-def _by_tag(test: int, spice: str) -> list[dict[str, Any]]:
-    lines = []
-    for tag, values in (("theme", THEMES), ("age", AGES)):
-        for at, value in enumerate(values):
-            for name in METHODS:
-                shifted = min(0.98, max(0.02, RIGHT[name] + (at - 2) * 0.03))
-                lines.append(
-                    {
-                        "tag": tag,
-                        "value": value + spice,
-                        "method": name,
-                        "estimate": _estimate(shifted, test // len(values)),
-                    }
-                )
-    return lines
-
-
-def _cost(name: str) -> dict[str, Any]:
-    price = (PROMPT_TOKENS[name] * 0.15 + 50 * 0.6) / 1e6
-    return {
-        "prompt_tokens": PROMPT_TOKENS[name] + 16.4,
-        "cached_tokens": CACHED_TOKENS[name] + 0.0,
-        "answer_tokens": 49.2 if name != "baseline" else 0.0,
-        "seconds": SECONDS[name],
-        "price": price if name != "baseline" else 0.0,
-    }
+def _verdict(rows: list[Made], spice: str) -> dict[str, Any]:
+    """The real verdict on the made-up answers, with `spice` in the sentences that users have a part in."""
+    lines = {name: [_prediction(name, row, "", 0) for row in rows if row.side == "test"] for name in METHODS}
+    test = rows_of(next(iter(lines.values())), labels=False)
+    methods = [
+        measured(
+            name, lines[name], test.ids, tuned=name == "fine_tune", fit_seconds=FIT_SECONDS.get(name, 0.0)
+        )
+        for name in METHODS
+    ]
+    inputs = Inputs(
+        rows=test,
+        methods=methods,
+        decided=Decided("few_shot", "fine_tune"),
+        metric=Metric("passes", "answer", lambda example, text: True),
+        model="smollm2-135m-instruct" + spice,
+        total_rows=2_000,
+        target=0.9,
+        usage=Usage(facts_change="monthly", requests_per_month=2_000),
+        prices=Prices(prompt=0.15, answer=0.6, per_hour=0.1),
+        openings=2,
+    )
+    found = verdict(inputs).to_dict()
+    found["advice"] = [line | {"text": line["text"] + spice} for line in found["advice"]]
+    return found | {"sentence": found["sentence"] + spice}
 
 
 def _ids(rows: list[Made], side: str) -> list[str]:

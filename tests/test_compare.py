@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,21 @@ def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None
     assert sides == [(name, "dev") for name in run.methods] + [(name, "test") for name in run.methods]
     for name in ("run.json", "task.yaml", "split.json", "findings.jsonl", "report.html", "report.md"):
         assert (run.folder / name).exists()
+
+
+@pytest.mark.parametrize("more", ["", "check: checks.py:fits\n"])
+def test_form_and_check_are_told_as_the_estimates_of_the_verdict(more: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=more)
+    (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return answer == example.output\n")
+    run, told = events_of(task)
+    assert run.verdict is not None
+    for event in (event for event in told if isinstance(event, Ended) and event.side == "test"):
+        stored = run.verdict["forms"][event.method]
+        assert (event.form and asdict(event.form), event.check and asdict(event.check)) == (
+            stored["form"],
+            stored["check"],
+        )
+        assert (event.form is None, event.check is None) == (False, not more)
 
 
 def test_every_test_row_is_predicted_once_by_every_method(tmp_path: Path) -> None:
@@ -278,7 +293,7 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
         compare(task, on_event=stop)
     (folder,) = [path.parent for path in (tmp_path / "runs").glob("*/run.json")]
     assert Run(folder).info["status"] == "interrupted"
-    assert "A clearer prompt" in (folder / "report.md").read_text()
+    assert "clear_prompt" in (folder / "report.html").read_text()
     assert compare(task).run.complete
 
 

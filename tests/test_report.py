@@ -21,7 +21,9 @@ from etude.report import pictures, read_report, words, write_report
 from etude.report.markdown import escaped, fenced, picture
 from etude.stats import estimate, estimate_sample, label_sample
 from etude.types import Estimate
+from real_runs import LEAST, real_run
 from run_folder import METHODS, SEALED, write_run_folder
+from small_task import KINDS
 
 SPICE = " <script>alert(1)</script> </script><!-- <img src=x onerror=alert(2)> & | `x` ``` \u2028 '\""
 
@@ -67,6 +69,12 @@ def written(folder: Path, **options: Any) -> tuple[Page, str]:
     return Page(page.read_text(encoding="utf-8")), text.read_text(encoding="utf-8")
 
 
+def shown(run: Path) -> tuple[Page, str]:
+    """Both reports of a run, as they were written."""
+    page = Page((run / "report.html").read_text(encoding="utf-8"))
+    return page, (run / "report.md").read_text(encoding="utf-8")
+
+
 def predictions(folder: Path, method: str, side: str) -> list[dict[str, Any]]:
     lines = (folder / "methods" / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     return [line for line in map(json.loads, lines) if line["side"] == side]
@@ -75,9 +83,28 @@ def predictions(folder: Path, method: str, side: str) -> list[dict[str, Any]]:
 # What is shown
 
 
-def test_every_number_of_the_ladder_is_the_verdicts(tmp_path: Path) -> None:
-    page, text = written(tmp_path)
-    verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
+def test_the_made_up_folder_has_the_keys_of_a_real_one(tmp_path: Path) -> None:
+    made, real = write_run_folder(tmp_path), real_run(more="target: 0.9\n")
+    both = [set(json.loads((run / "run.json").read_text(encoding="utf-8"))) for run in (made, real)]
+    assert both[0] == both[1]
+    parts = [json.loads((run / "verdict.json").read_text(encoding="utf-8")) for run in (made, real)]
+    for key in (None, "headline", "target", "test_rows", "break_even"):
+        assert set(parts[0][key] if key else parts[0]) == set(parts[1][key] if key else parts[1])
+    for name in METHODS:
+        records = [
+            json.loads((run / "methods" / name / "method.json").read_text(encoding="utf-8"))
+            for run in (made, real)
+        ]
+        assert set(records[0]) >= set(records[1])
+        lines = [predictions(run, name, "test")[0] for run in (made, real)]
+        assert set(lines[0]) == set(lines[1])
+        assert set(lines[0]["others"]) == set(lines[1]["others"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_number_of_the_ladder_is_the_verdicts(kind: str) -> None:
+    page, text = shown(real_run(kind))
+    verdict = json.loads((real_run(kind) / "verdict.json").read_text(encoding="utf-8"))
     for rung in verdict["ladder"]:
         found = Estimate(**rung["estimate"])
         assert words.SHARES.estimate(found) in page.text + json.dumps(page.elements, ensure_ascii=False)
@@ -104,10 +131,11 @@ def test_both_files_have_every_section(tmp_path: Path) -> None:
         assert title in text
 
 
-def test_dev_estimates_are_those_of_the_statistics(tmp_path: Path) -> None:
-    _, text = written(tmp_path)
-    for rung in read_report(tmp_path).rungs:
-        lines = predictions(tmp_path, rung.name, "dev")
+def test_dev_estimates_are_those_of_the_statistics() -> None:
+    run = real_run()
+    _, text = shown(run)
+    for rung in read_report(run).rungs:
+        lines = predictions(run, rung.name, "dev")
         assert rung.dev == estimate([line["score"] for line in lines], [line["unit"] for line in lines])
         assert words.SHARES.estimate(rung.dev) in text
         assert rung.num_dev == len(lines)
@@ -116,13 +144,10 @@ def test_dev_estimates_are_those_of_the_statistics(tmp_path: Path) -> None:
             assert count == sum(kind in line["failures"] for line in lines)
 
 
-def test_macro_f1_on_dev_is_macro_f1(tmp_path: Path) -> None:
-    write_run_folder(tmp_path)
-    run = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
-    run["metric"] = {"name": "macro_f1", "label": "macro-F1 over the labels"}
-    (tmp_path / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    for rung in read_report(tmp_path).rungs:
-        lines = predictions(tmp_path, rung.name, "dev")
+def test_macro_f1_on_dev_is_macro_f1() -> None:
+    run = real_run("classify", more="metric: macro_f1\n")
+    for rung in read_report(run).rungs:
+        lines = predictions(run, rung.name, "dev")
         sample = label_sample(
             [line["expected"].strip() for line in lines], [line["answer"] for line in lines]
         )
@@ -151,6 +176,55 @@ def test_only_the_last_best_epoch_counts_as_kept(tmp_path: Path) -> None:
     curve = read_report(tmp_path).curve
     assert curve is not None
     assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(1, False), (2, True), (3, False)]
+
+
+@pytest.mark.parametrize(
+    ("num", "budget", "told"), [(220, None, "on 50 test rows,"), (700, LEAST, "on 100 of 140 test rows,")]
+)
+def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None, told: str) -> None:
+    page, text = shown(real_run(num=num, budget=budget))
+    assert told in page.text
+    assert told in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("classify", ["macro-F1 over the labels"]),
+        ("extract", ["share of right fields"]),
+        ("answer", ["share of answers equal to the wanted one", "chrF, likeness to the wanted answer"]),
+    ],
+)
+def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[str]) -> None:
+    run = real_run(kind)
+    page, text = shown(run)
+    others = json.loads((run / "verdict.json").read_text(encoding="utf-8"))["others"]
+    for label in labels:
+        assert words.opening(label) in page.text
+        assert words.opening(label) in text
+    for found in others.values():
+        for name, estimate_ in found.items():
+            told = words.scale_of(name).estimate(Estimate(**estimate_))
+            assert told.replace("\xa0", " ") in page.text.replace("\xa0", " ")
+            assert told in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("answer", "keeps their first sentence only."), ("classify", "leaves them out.")]
+)
+def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, told: str) -> None:
+    page, text = shown(real_run(kind))
+    assert f"the prompt of fine-tuning {told}" in page.text
+    assert f"the prompt of fine-tuning {told}" in text
+    page, text = shown(real_run(kind, more="methods: [baseline, prompt]\n"))
+    assert "prompt of fine-tuning" not in page.text + text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_fact_is_shown_without_its_value_and_no_mark_of_markdown_in_the_page(kind: str) -> None:
+    page, text = shown(real_run(kind))
+    assert not re.search(r"^- [^:\n]*: *$", outside_fences(text), re.M)
+    assert "`" not in page.text
 
 
 # Runs that are not complete
@@ -284,12 +358,15 @@ def test_a_thousand_rows_of_five_methods_stay_small(tmp_path: Path, long_answers
     assert text.stat().st_size < 200_000
 
 
-def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "MOST_TEXT", 100_000)
-    page, _ = written(tmp_path, long_answers=5_000)
+def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path) -> None:
+    page, _ = written(tmp_path, long_answers=20_000)
     cut = [text for text in page.rows["texts"] if "more characters in predictions.jsonl]" in text]
     assert cut
-    assert all(len(text) < 400 for text in cut)
+    assert len({len(text.partition("\u2026 [")[0]) for text in cut}) == 1
+    kept, _, rest = cut[0].partition("\u2026 [")
+    whole = [line["answer"] for name in METHODS for line in predictions(tmp_path, name, "dev")]
+    left = int(rest.split()[0].replace(",", ""))
+    assert any(text.startswith(kept) and len(text) == len(kept) + left for text in whole)
 
 
 # Words and pictures

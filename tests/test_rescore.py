@@ -1,4 +1,4 @@
-"""bench/rescore.py, a second implementation, reaches every number of a run; and it can fail."""
+"""The second implementation reaches every number of a run, and sees one that was changed."""
 
 from __future__ import annotations
 
@@ -7,26 +7,74 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etude.compare import compare
-from small_task import KINDS, write_task
+from real_runs import LEAST, real_run
+from small_task import KINDS, THEMES, write_task
 
-ROOT = Path(__file__).parents[1]
+SCRIPT = Path(__file__).parents[1] / "bench" / "rescore.py"
 
 
 def rescored(run: Path) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, str(ROOT / "bench" / "rescore.py"), str(run)]
-    return subprocess.run(script, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(SCRIPT), str(run)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_number_of_a_run_is_reached_from_its_raw_answers(kind: str, tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, kind, more="margin: 0.05\ntarget: 0.8\n")).run
+OTHER_METRICS = [("classify", "metric: macro_f1\n"), ("answer", "metric: chrf\n")]
+
+
+@pytest.mark.parametrize(("kind", "more"), [*((kind, "") for kind in KINDS), *OTHER_METRICS])
+def test_every_number_of_a_run_is_reached_again(kind: str, more: str) -> None:
+    found = rescored(real_run(kind, more=more))
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")
+    examples = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in examples.read_text().splitlines()]
+    lines = [json.dumps(row | {"references": [THEMES[place % 8]]}) + "\n" for place, row in enumerate(rows)]
+    examples.write_text("".join(lines))
+    run = compare(task).run
+    assert any(line["references"] == [line["answer"]] for line in run.predictions("few_shot"))
     found = rescored(run.folder)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "0 do not agree" in found.stdout
+
+
+def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
+    run = real_run(num=700, budget=LEAST)
+    found = rescored(run)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert json.loads((run / "verdict.json").read_text())["test_rows"] == {"answered": 100, "of": 140}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "line"),
+    [
+        (("leaning",), "prompt", "leaning"),
+        (("test_rows", "answered"), 49, "test rows: answered"),
+        (("test_rows", "of"), 51, "test rows: in all"),
+    ],
+)
+def test_a_number_that_was_changed_is_seen(
+    keys: tuple[str, ...], value: Any, line: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(real_run(), run)
+    verdict = json.loads((run / "verdict.json").read_text())
+    inner = verdict
+    for key in keys[:-1]:
+        inner = inner[key]
+    assert inner[keys[-1]] != value
+    inner[keys[-1]] = value
+    (run / "verdict.json").write_text(json.dumps(verdict))
+    found = rescored(run)
+    assert found.returncode == 1
+    assert f"\n- {line}" in found.stdout
 
 
 @pytest.mark.parametrize("kind", ["classify", "answer"])
@@ -43,20 +91,11 @@ def test_numbers_of_grouped_rows_are_reached_too(kind: str, tmp_path: Path) -> N
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_a_changed_number_of_the_verdict_is_noticed(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, "classify")).run
-    file = run.folder / "verdict.json"
-    verdict = json.loads(file.read_text())
-    verdict["ladder"][0]["estimate"]["value"] += 0.01
-    file.write_text(json.dumps(verdict))
-    found = rescored(run.folder)
-    assert found.returncode == 1, found.stdout + found.stderr
-
-
 @pytest.mark.real
 def test_every_number_of_luma_with_the_real_model_is_reached(tmp_path: Path) -> None:
     luma = tmp_path / "luma"
-    shutil.copytree(ROOT / "examples" / "luma", luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
+    source = SCRIPT.parents[1] / "examples" / "luma"
+    shutil.copytree(source, luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
     run = compare(luma / "task.yaml", budget=120).run
     found = rescored(run.folder)
     assert found.returncode == 0, found.stdout + found.stderr

@@ -20,6 +20,7 @@ from etude.stats import (
     difference_error,
     disagreement,
     estimate,
+    estimate_known,
     estimate_sample,
     headline,
     label_sample,
@@ -81,6 +82,13 @@ def test_an_estimate_contains_its_value_has_width_and_stays_within_0_and_1(
         assert 0 <= found.low <= found.value <= found.high <= 1
         assert found.high - found.low > 0
         assert found.n == len({unit for _, _, unit in rows})
+
+
+@given(st.lists(st.tuples(st.none() | st.floats(0, 1), st.integers(0, 3)), max_size=20))
+def test_rows_whose_score_is_not_known_take_no_part(rows: list[tuple[float | None, int]]) -> None:
+    known = [(score, unit) for score, unit in rows if score is not None]
+    found = estimate_known([score for score, _ in rows], [unit for _, unit in rows])
+    assert found == (estimate([s for s, _ in known], [u for _, u in known]) if known else None)
 
 
 @given(SCORES, st.randoms())

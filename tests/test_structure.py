@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
 ORDER = (
-    *("errors", "types", "files", "remedies"),
+    *("errors", "types", "files", "remedies", "wording"),
     *("contract", "task", "formats", "dataset", "text", "splits", "starter"),
     *("stats", "metrics", "render", "models", "assistant", "evaluate"),
     *("train", "methods", "runs", "report", "compare", "cli"),

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from etude.compare.evidence import Cost, Decided, Inputs, Measured, Rows, measured, rows_of
-from etude.compare.sentences import about, points
+from etude.compare.sentences import about
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.metrics import Metric
 from etude.stats import newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
+from etude.wording import points
 
 ACCURACY = Metric("accuracy", "classify")
 FORM = Metric("passes", "answer")
@@ -101,6 +103,23 @@ def test_too_close_to_call_names_the_leaning_and_the_rows() -> None:
     assert "too close to call between prompt and fine_tune at a margin of 2 points" in found.sentence
     assert "leaning to prompt; " in found.sentence or "leaning to fine_tune; " in found.sentence
     assert "test rows would" in found.sentence
+
+
+def test_the_leaning_is_the_recommended_method_or_the_one_the_sentence_names() -> None:
+    clear = verdict(ladder({"prompt": 200, "few_shot": 240, "fine_tune": 336}))
+    assert clear.leaning == clear.recommended == "fine_tune"
+    for right in (156, 190):
+        near = [method("prompt", scores(150, 300)), method("fine_tune", scores(right, 300, 100))]
+        close = verdict(inputs(near, margin=0.2))
+        assert (close.recommended is None) == (f"leaning to {close.leaning};" in close.sentence)
+    assert verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149)).leaning == "fine_tune"
+    assert verdict(ladder({"prompt": 300})).leaning == "prompt"
+
+
+@pytest.mark.parametrize(("whole", "of"), [(None, 400), (400, 400), (900, 900)])
+def test_the_rows_that_were_answered_stand_beside_those_of_the_test(whole: int | None, of: int) -> None:
+    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, whole_test=whole))
+    assert found.to_dict()["test_rows"] == {"answered": 400, "of": of}
 
 
 def test_a_lower_undecided_step_is_named_with_the_rows_that_would_decide_it() -> None:
@@ -234,12 +253,12 @@ def test_break_even_without_prices_is_in_seconds() -> None:
 
 def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> None:
     prices = Prices(prompt=10, cached=1, answer=20, per_hour=6)
-    found = verdict(costly(prices=prices, data_cost=3))
+    found = verdict(costly(prices=prices))
     before, after = (200 * 10 + 800 * 1 + 50 * 20) / 1e6, (200 * 10 + 50 * 20) / 1e6
     earned = found.break_even
     assert earned is not None
-    assert (earned.unit, earned.fixed) == ("money", 9)
-    assert earned.requests == math.ceil(9 / (before - after))
+    assert (earned.unit, earned.fixed) == ("money", 6)
+    assert earned.requests == math.ceil(6 / (before - after))
     assert found.costs["few_shot"].price == pytest.approx(before)
 
 
@@ -270,18 +289,20 @@ def test_to_dict_has_the_keys_of_verdict_json_and_is_json() -> None:
             "caveats",
             "advice",
             "recommended",
+            "leaning",
+            "test_rows",
             "headline",
             "target",
             "ladder",
             "pairs",
             "critical",
         ),
-        *("break_even", "by_tag", "costs", "forms"),
+        *("break_even", "by_tag", "costs", "forms", "others"),
     ]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains"}
     assert set(found["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide"}
-    assert set(found["pairs"][0]) == {"a", "b", "difference", "adjusted"}
+    assert set(found["pairs"][0]) == {"a", "b", "difference"}
     assert [line["estimate"]["n"] for line in found["by_tag"]] == [200] * 4
 
 
@@ -322,6 +343,29 @@ def test_swapping_two_methods_mirrors_their_difference() -> None:
     assert (first.value, first.low, first.high) == pytest.approx((-second.value, -second.high, -second.low))
 
 
+def test_other_measures_are_estimated_and_decide_nothing() -> None:
+    labels = ["a"] * 360 + ["b"] * 40
+    guesses = {"few_shot": ["a"] * 400, "fine_tune": labels}
+
+    def of(beside: bool) -> Inputs:
+        methods = []
+        for name, guess in guesses.items():
+            right = [float(x == y) for x, y in zip(guess, labels, strict=True)]
+            others = {"macro_f1": right} if beside else {}
+            methods.append(method(name, right, predicted=guess, others=others))
+        return inputs(methods, rows=Rows([f"{row:05d}" for row in range(400)], expected=labels))
+
+    with_others, without = verdict(of(True)).to_dict(), verdict(of(False)).to_dict()
+    shown = with_others.pop("others")
+    assert {name: list(found) for name, found in shown.items()} == {key: ["macro_f1"] for key in guesses}
+    assert shown["few_shot"]["macro_f1"]["value"] == pytest.approx(
+        f1_score(labels, ["a"] * 400, average="macro")
+    )
+    assert shown["few_shot"]["macro_f1"]["n"] == 400
+    assert without.pop("others") == {name: {} for name in guesses}
+    assert with_others == without
+
+
 def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
     labels = ["a"] * 360 + ["b"] * 40
     guesses = {"few_shot": ["a"] * 400, "fine_tune": labels}
@@ -350,13 +394,14 @@ def test_the_pair_of_the_headline_is_named_on_dev_by_the_one_standard_error_rule
 def test_lines_of_predictions_become_rows_and_methods_in_one_order() -> None:
     lines = [
         {"id": name, "unit": name, "expected": "a ", "tags": {}, "score": float(name == "x"), "value": "a"}
-        | {"form": None, "check": 0.5, "cut": False, "answer_tokens": 4}
+        | {"form": None, "check": 0.5, "cut": False, "answer_tokens": 4, "others": {"chrf": 0.25}}
         | {"prompt_tokens": 10, "cached_tokens": 2, "seconds": 0.1}
         for name in "xyz"
     ]
     rows = rows_of(lines, labels=True)
     found = measured("prompt", reversed(lines), rows.ids, tuned=False)
     assert list(found.scores) == [1, 0, 0]
+    assert found.others == {"chrf": [0.25] * 3}
     assert found.cost == Cost(10, 2, 4, pytest.approx(0.1))
     assert rows.expected == ["a"] * 3
 

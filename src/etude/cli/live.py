@@ -174,7 +174,9 @@ class Board:
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
-        line.form, line.check, line.doing, line.done = event.form, event.check, "", 0
+        line.form = event.form.value if event.form else None
+        line.check = event.check.value if event.check else None
+        line.doing, line.done = "", 0
         line.sample = event.sample or line.sample
         line.seconds += event.seconds
         if event.side == "dev":
@@ -189,8 +191,8 @@ class Board:
 
 def ended_in_words(event: Ended) -> str:
     """An interim line: `few_shot on dev: 31% (24% to 39%, n = 140); form 100%, check 31%; 40 s`."""
-    parts = [f"form {percent(event.form)}"] if event.form is not None else []
-    parts += [f"check {percent(event.check)}"] if event.check is not None else []
+    parts = [f"form {percent(event.form.value)}"] if event.form else []
+    parts += [f"check {percent(event.check.value)}"] if event.check else []
     more = f"; {', '.join(parts)}" if parts else ""
     done = seconds_in_words(event.seconds)
     return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"

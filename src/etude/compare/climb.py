@@ -25,7 +25,7 @@ from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.splits import Split
-from etude.stats.intervals import estimate_sample
+from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
 from etude.task import Task
 from etude.types import Estimate, Side
@@ -58,20 +58,19 @@ class Climb:
         """The test rows that the plan has answered."""
         return sampled(self.split.test, self.plan.test_rows, self.task.seed)
 
-    def answer_test(self, fitted: Mapping[str, Assistant]) -> dict[str, list[Scored]]:
-        """Every method's scored answers to the test rows; written to predictions.jsonl as they come."""
-        rows, results = self.test_rows, {}
+    def answer_test(self, fitted: Mapping[str, Assistant]) -> None:
+        """Answers the test rows with every method, into predictions.jsonl."""
+        rows = self.test_rows
         for name, assistant in fitted.items():
             self.on_event(Began(name, "test"))
             started = time.perf_counter()
             log = AnswerLog(self._work(name) / "test.jsonl")
             on_batch = partial(self._counted, name)
-            results[name] = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
+            scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
             self._release(assistant)
-            self._write_predictions(name, "test", results[name])
-            self._add_notes(name, dropped_shots(name, "test", results[name]))
-            self._tell_end(name, "test", results[name], time.perf_counter() - started)
-        return results
+            self._write_predictions(name, "test", scored)
+            self._add_notes(name, dropped_shots(name, "test", scored))
+            self._tell_end(name, "test", scored, time.perf_counter() - started)
 
     def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""
@@ -164,15 +163,14 @@ class Climb:
         self.on_event(Answered(name, (), done, total))
 
     def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
-        forms = [row.score.form for row in rows if row.score.form is not None]
-        checks = [row.score.check for row in rows if row.score.check is not None]
+        units = [unit(row.example) for row in rows]
         self.on_event(
             Ended(
                 method=name,
                 side=side,
                 estimate=self.metric_estimate(rows),
-                form=sum(forms) / len(forms) if forms else None,
-                check=sum(checks) / len(checks) if checks else None,
+                form=estimate_known([row.score.form for row in rows], units),
+                check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
                 sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
             )

@@ -37,7 +37,7 @@ def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     money = request_price(untuned.cost, inputs.prices), request_price(tuned.cost, inputs.prices)
     per_hour = inputs.prices.per_hour if inputs.prices else None
     if money[0] is not None and money[1] is not None and per_hour is not None:
-        fixed = tuned.fit_seconds * per_hour / _HOUR + inputs.data_cost
+        fixed = tuned.fit_seconds * per_hour / _HOUR
         requests = _requests(fixed, money[0], money[1])
         text = _text(requests, "money", f"{fixed:.4g}", _per_1000(money[0]), _per_1000(money[1]), saved)
         return BreakEven("money", fixed, money[0], money[1], requests, saved, text)

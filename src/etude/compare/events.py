@@ -55,8 +55,10 @@ class Ended:
     method: str
     side: Side
     estimate: Estimate
-    form: float | None
-    check: float | None
+    form: Estimate | None
+    """Share of answers that keep the contract; None without a contract."""
+    check: Estimate | None
+    """Mean of what the check said; None without a check."""
     seconds: float
     sample: Scored | None
 

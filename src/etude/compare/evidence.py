@@ -47,6 +47,8 @@ class Measured:
     """The labels given (classify); empty for other kinds."""
     form: Sequence[bool | None] = ()
     check: Sequence[float | None] = ()
+    others: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Further metrics by name."""
     cut: Sequence[bool] = ()
     """Stopped by the length limit."""
     cost: Cost = Cost()
@@ -79,10 +81,10 @@ class Inputs:
     usage: Usage = field(default_factory=Usage)
     prices: Prices | None = None
     prompt_model: str | None = None
-    data_cost: float = 0.0
-    """What the examples cost to make, in the unit of the prices."""
     openings: int = 1
     """How often this test has been opened, this time included."""
+    whole_test: int | None = None
+    """Rows of the whole test where a budget left some unanswered; None when all were answered."""
     resamples: int = 2_000
 
     def in_order(self) -> Inputs:
@@ -133,7 +135,6 @@ class Pair:
     a: str
     b: str
     difference: Estimate
-    adjusted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class BreakEven:
 
     unit: Literal["money", "seconds"]
     fixed: float
-    """Training and declared data cost."""
+    """The cost of training."""
     untuned_per_request: float
     tuned_per_request: float
     requests: int | None
@@ -191,6 +192,14 @@ class PricedCost:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsAnswered:
+    """How many rows of the test every method answered."""
+
+    answered: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Which method to use and why, with the numbers it rests on."""
 
@@ -198,6 +207,11 @@ class Verdict:
     caveats: tuple[str, ...]
     advice: tuple[Advice, ...]
     recommended: str | None
+    """The lowest method that is good enough; None when none is."""
+    leaning: str
+    """`recommended`, or else the method with the best claim: the lowest one whose difference to the best,
+    taken at its face value, is within the margin."""
+    test_rows: RowsAnswered
     headline: HeadlineResult | None
     target: TargetResult | None
     ladder: tuple[Step, ...]
@@ -208,6 +222,8 @@ class Verdict:
     by_tag: tuple[TagEstimate, ...]
     costs: Mapping[str, PricedCost] = field(default_factory=dict)
     forms: Mapping[str, Forms] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    """Method -> further metric -> its estimate; they decide nothing."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in verdict.json: only dicts, lists, texts, numbers, booleans and None."""
@@ -248,6 +264,7 @@ def measured(
         predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],
         form=[row["form"] for row in rows],
         check=[row["check"] for row in rows],
+        others={other: [row["others"][other] for row in rows] for other in rows[0]["others"]},
         cut=[row["cut"] for row in rows],
         cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
         fit_seconds=fit_seconds,
@@ -265,7 +282,8 @@ def _taken(values: Any, order: Sequence[int]) -> Any:
 
 def _method_taken(method: Measured, order: Sequence[int]) -> Measured:
     parts = ("scores", "predicted", "form", "check", "cut")
-    return replace(method, **{part: _taken(getattr(method, part), order) for part in parts})
+    others = {name: _taken(values, order) for name, values in method.others.items()}
+    return replace(method, others=others, **{part: _taken(getattr(method, part), order) for part in parts})
 
 
 def _plain(value: Any) -> Any:

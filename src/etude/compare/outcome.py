@@ -9,10 +9,12 @@ from etude.assistant import Assistant
 from etude.compare.climb import Climb, fit_seconds
 from etude.compare.events import Said
 from etude.compare.evidence import Decided, Inputs, measured, rows_of
+from etude.compare.prepare import DISAGREEMENT, shown_by
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.evaluate import sample_of, unit
 from etude.files import Json
 from etude.stats import disagreement, smallest_difference
+from etude.wording import points, share
 
 
 def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
@@ -20,6 +22,21 @@ def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
     tuned = tuned_names(climb)
     samples = [(name, name in tuned, sample_of(climb.metric, climb.outcomes(name, "dev"))) for name in fitted]
     return asdict(decide_on_dev(samples))
+
+
+def tell_planned_power(climb: Climb) -> None:
+    """Where the plan answers a part of the test, tells the smallest difference that this part can show.
+
+    It takes the whole test's place in run.json.
+    """
+    rows = climb.test_rows
+    if len(rows) == len(climb.split.test):
+        return
+    power = [{"disagree": d, "difference": shown_by(rows, d)} for d in DISAGREEMENT]
+    climb.run.update(power=power)
+    shown = ", ".join(f"{points(line['difference'])} points at {share(line['disagree'])}" for line in power)
+    part = f"{len(rows):,} of {len(climb.split.test):,} test rows"
+    climb.on_event(Said(f"The plan answers {part}, and these can show: {shown} of rows."))
 
 
 def tell_power(climb: Climb) -> None:
@@ -31,12 +48,12 @@ def tell_power(climb: Climb) -> None:
     units = [row.unit for row in tuned]
     spread = disagreement([row.score for row in tuned], [row.score for row in untuned], units)
     d = max(spread, 1 / len(units))  # no disagreement on dev does not promise any on the test
-    test_units = len({unit(example) for example in climb.split.test})
-    rows = len(climb.split.test)
+    test = climb.test_rows
+    rows, test_units = len(test), len({unit(example) for example in test})
     difference = smallest_difference(rows, d, test_units if test_units < rows else None)
     climb.run.update(power_on_dev={"disagree": d, "difference": difference})
     pair = f"{decided['tuned']} and {decided['untuned']}"
-    text = f"As {pair} differ on dev, the test can show a difference of {100 * difference:.1f} points between them."
+    text = f"As {pair} differ on dev, the test can show a difference of {points(difference)} points between them."
     climb.on_event(Said(text))
 
 
@@ -66,6 +83,7 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         usage=task.usage,
         prices=task.prices,
         openings=openings,
+        whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
     return replace(found, caveats=(*found.caveats, *_about_budget(climb))).to_dict()

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from etude.methods.workshop import Effort
+from etude.wording import time_in_words
 
 FEWEST_CANDIDATES = 2
 FEWEST_DEV, FEWEST_TRAIN, FEWEST_TEST = 50, 300, 100
@@ -132,10 +133,5 @@ def _words(work: Workload, plan: Plan) -> Iterator[str]:
 
 
 def in_words(seconds: float) -> str:
-    """A duration as people say it."""
-    if seconds < 60:
-        return "under a minute"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"about {minutes} minute{'s' if minutes != 1 else ''}"
-    return f"about {seconds / 3600:.1f} hours"
+    """A time that was foreseen, not measured."""
+    return "under a minute" if seconds < 60 else f"about {time_in_words(seconds, 2)}"

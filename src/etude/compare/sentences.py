@@ -6,28 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
-from etude.stats import ALPHA, DETECT, MAX_ROWS
+from etude.stats import ALPHA, DETECT, MOST_ADVISED
 from etude.types import Estimate
+from etude.wording import points, share
 
 _YEAR = 12
 """Months within which a tuning that saves cost should be earned back."""
 
 
-def points(difference: float, signed: bool = False) -> str:
-    """A difference of two shares in points: "24", "2.4", "+0.5"."""
-    number = f"{100 * difference:+.1f}" if signed else f"{100 * difference:.1f}"
-    number = number.removesuffix(".0")
-    return "0" if number in ("-0", "+0") else number
-
-
 def interval(difference: Estimate) -> str:
     """An interval of a difference in points, in brackets, with its n."""
     return f"(95% interval {points(difference.low)} to {points(difference.high)}, n = {difference.n:,})"
-
-
-def share(value: float) -> str:
-    """A share in per cent: "95%", "91.2%"."""
-    return f"{100 * value:.1f}".removesuffix(".0") + "%"
 
 
 def about(rows: int) -> str:
@@ -143,7 +132,7 @@ def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
     more = (
         f"{about(rows)} test rows would decide"
         if rows
-        else f"more than {MAX_ROWS:,} test rows would be needed"
+        else f"more than {MOST_ADVISED:,} test rows would be needed"
     )
     rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
     margin = f"at a margin of {points(inputs.margin)} points"
@@ -156,7 +145,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _about_models(inputs: Inputs) -> Iterator[str]:
     if inputs.metric.form_only:
-        yield "Nobody checks whether what an answer says is right: name a function under `check:` that does."
+        yield "Nobody checks whether what an answer says is right: name a function under check: that does."
     if inputs.prompt_model is None:
         yield f"This speaks of {inputs.model}; no larger prompted model was tried."
     else:
@@ -195,7 +184,7 @@ def _about_lower_steps(ladder: Sequence[Step], recommended: str | None) -> Itera
             return
         if step.status == "undecided":
             rows = step.rows_to_decide
-            more = about(rows) if rows else f"more than {MAX_ROWS:,}"
+            more = about(rows) if rows else f"more than {MOST_ADVISED:,}"
             yield f"{step.method} may be good enough too: {more} test rows would decide."
 
 

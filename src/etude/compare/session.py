@@ -13,7 +13,7 @@ from etude.compare.climb import Climb, fitted_before
 from etude.compare.events import OnEvent, Said
 from etude.compare.identity import fingerprints
 from etude.compare.openings import open_test, read_openings
-from etude.compare.outcome import decided_on_dev, final_verdict, tell_power
+from etude.compare.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.compare.prepare import Confirm, describe, planned, split_once, with_budget
 from etude.compare.record import begin
 from etude.dataset import Dataset, load_dataset, load_test
@@ -111,6 +111,7 @@ def _climb(
     start = blank(task, parts.train, models)
     plan = planned(run, task, methods, parts, start, models, on_event, confirm)
     climb = Climb(task, parts, run, models, metric, plan, on_event, methods)
+    tell_planned_power(climb)
 
     fitted = climb.fit_all(start)
     run.update(decided=decided_on_dev(climb, fitted))

@@ -23,19 +23,22 @@ from etude.compare.evidence import (
     Inputs,
     Measured,
     Pair,
+    RowsAnswered,
     Step,
     TagEstimate,
     TargetResult,
     Verdict,
 )
 from etude.compare.sentences import advice, caveats, target_text, too_few_sentence, verdict_sentence
+from etude.metrics import sample_under
 from etude.stats import (
     DETECT,
-    MAX_ROWS,
+    MOST_ADVISED,
     Joint,
     Sample,
     choose,
     estimate,
+    estimate_known,
     estimate_sample,
     headline,
     rows_to_decide,
@@ -102,6 +105,8 @@ def _worded(
         ),
         advice=advice(inputs, recommended, earned),
         recommended=recommended,
+        leaning=recommended or leaning.method,
+        test_rows=_test_rows(inputs),
         headline=compared,
         target=_target(inputs, ladder),
         ladder=tuple(ladder),
@@ -111,7 +116,13 @@ def _worded(
         by_tag=tuple(_by_tag(inputs)),
         costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
         forms=forms,
+        others={method.name: _others(inputs, method) for method in inputs.methods},
     )
+
+
+def _test_rows(inputs: Inputs) -> RowsAnswered:
+    answered = len(inputs.rows.ids)
+    return RowsAnswered(answered, answered if inputs.whole_test is None else inputs.whole_test)
 
 
 def _sample(inputs: Inputs, method: Measured) -> Sample:
@@ -150,7 +161,7 @@ def _rows_to_collect(inputs: Inputs, compared: HeadlineResult | None, joint: Joi
     worth = max(2 * inputs.margin, abs(compared.difference.value) / 2, 1e-3)
     error = min(1.0, _headline_error(inputs, compared, joint))
     test_rows = len(inputs.rows.ids) * (DETECT * error / worth) ** 2
-    return min(MAX_ROWS, max(FEWEST_ROWS, math.ceil(test_rows / TEST_SHARE)))
+    return min(MOST_ADVISED, max(FEWEST_ROWS, math.ceil(test_rows / TEST_SHARE)))
 
 
 def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list[Step]:
@@ -202,14 +213,17 @@ def _break_even(inputs: Inputs, compared: HeadlineResult | None) -> BreakEven | 
 
 
 def _forms(inputs: Inputs, method: Measured) -> Forms:
-    form, check = _known(inputs, method.form), _known(inputs, method.check)
+    form, check = (estimate_known(values, inputs.rows.units) for values in (method.form, method.check))
     return Forms(form, check, sum(map(bool, method.cut)))
 
 
-def _known(inputs: Inputs, values: Sequence[float | None]) -> Estimate | None:
-    """Estimate of the values that are known."""
-    kept = {index: float(value) for index, value in enumerate(values) if value is not None}
-    return _estimate_of(inputs, list(kept.values()), list(kept)) if kept else None
+def _others(inputs: Inputs, method: Measured) -> dict[str, Estimate]:
+    rows, guesses = inputs.rows, method.predicted
+    samples = {
+        name: sample_under(name, values, rows.units, rows.expected, guesses)
+        for name, values in method.others.items()
+    }
+    return {name: estimate_sample(sample) for name, sample in samples.items()}
 
 
 def _estimate_of(inputs: Inputs, values: Sequence[float], indices: Sequence[int]) -> Estimate:

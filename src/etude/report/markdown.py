@@ -27,6 +27,7 @@ def render_markdown(report: Report) -> str:
         _top(report),
         _ladder(report),
         _pairs(report),
+        _others(report),
         _dev(report),
         _turned(report),
         _tags(report),
@@ -110,7 +111,7 @@ def _ladder(report: Report) -> list[str]:
     if not report.rungs:
         return ["## The ladder", "", "No method has answered yet."]
     on_test = any(rung.test for rung in report.rungs)
-    where = f"on {report.split['test']:,} test rows" if on_test else "on dev so far"
+    where = f"on {words.test_rows(report)}" if on_test else "on dev so far"
     head = ("Method", "0 to 1", "Estimate", "95% interval", "n", "Status", "Rows that would decide")
     rows = [_ladder_row(report, rung, rung.test if on_test else rung.dev) for rung in report.rungs]
     lines = [
@@ -158,6 +159,20 @@ def _pairs(report: Report) -> list[str]:
         "Intervals are simultaneous.",
         *table(("Method", "Against", "Difference"), rows),
     ]
+
+
+def _others(report: Report) -> list[str]:
+    """What was measured beside the headline on the test."""
+    names = words.others(report)
+    if not names:
+        return []
+    rows = [[escaped(rung.label), *(_other(rung, name) for name in names)] for rung in report.rungs]
+    head = ("Method", *(escaped(label) for label in names.values()))
+    return ["## Other measures", "", "On test; they decide nothing.", *table(head, rows)]
+
+
+def _other(rung: Rung, name: str) -> str:
+    return words.scale_of(name).estimate(rung.others[name]) if name in rung.others else ""
 
 
 def _dev(report: Report) -> list[str]:
@@ -304,7 +319,7 @@ def _training(report: Report) -> list[str]:
 
 
 def _prompts(report: Report) -> list[str]:
-    lines = ["## Prompts, word for word", ""]
+    lines = ["## Prompts, word for word", "", words.tuned_prompt(report), ""]
     for rung in report.rungs:
         lines += [f"### {escaped(rung.label)}", ""]
         lines += fenced(rung.prompt) if rung.prompt else ["This method asks no model.", ""]
@@ -334,7 +349,10 @@ def _data(report: Report) -> list[str]:
     lines = ["## Data", "", f"Rows: {sides}.", *bullets(report.split_notes)]
     if report.power:
         rows = [[f"{100 * d:.0f}% of rows", f"{100 * size:.1f} points"] for d, size in report.power]
-        head = ("When two methods disagree on", "the smallest difference this test can show is")
+        head = (
+            "When two methods disagree on",
+            f"the smallest difference {words.test_rows(report)} can show is",
+        )
         lines += ["### What this test can show", *table(head, rows, right=(0, 1))]
     lines += ["### The plan", *bullets(report.plan.lines)] if report.plan.lines else []
     if report.plan.shrunk:

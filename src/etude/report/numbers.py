@@ -13,21 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.evaluate import outcome_of
+from etude.evaluate import outcome_of, sample_of
 from etude.files import Json, read_json, read_lines
+from etude.metrics import Metric
 from etude.runs import Run
-from etude.stats import estimate_sample, label_sample, score_sample
+from etude.stats import estimate_sample
 from etude.task import LADDER
 from etude.types import Estimate, Finding
-
-IN_WORDS = {
-    "baseline": "Without a language model",
-    "prompt": "The prompt as given",
-    "clear_prompt": "A clearer prompt",
-    "few_shot": "Examples in the prompt",
-    "fine_tune": "Fine-tuned",
-}
-"""What a method is, for readers who do not know its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +50,8 @@ class Rung:
 
     name: str
     label: str
+    tuned: bool
+    """Whether the method changes weights."""
     recommended: bool
     test: Estimate | None
     """None until the test was opened."""
@@ -74,6 +68,8 @@ class Rung:
     """Test answers stopped by the length limit."""
     cut_dev: int
     num_dev: int
+    others: Mapping[str, Estimate]
+    """Metrics beside the headline, on the test, by name."""
     failures: Mapping[str, int]
     """Kinds of contract failure on dev, and in how many rows each occurs."""
     candidates: tuple[Candidate, ...]
@@ -182,6 +178,8 @@ class Report:
     """All numbers and texts of one report."""
 
     name: str
+    kind: str
+    """classify, extract, answer or rewrite."""
     status: str
     """running, complete or interrupted."""
     metric: str
@@ -192,9 +190,11 @@ class Report:
     margin: float
     target: float | None
     split: Mapping[str, int]
+    answered: int
+    """Test rows that the methods answer: fewer than the test has where the budget asks for it."""
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float], ...]
-    """(share of rows on which two methods disagree, smallest difference this test can show)."""
+    """(share of rows on which two methods disagree, smallest difference the answered test rows can show)."""
     plan: Plan
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -227,12 +227,12 @@ def read_report(run_folder: Path) -> Report:
     names = _method_names(run_folder, raw)
     predictions = {name: _dev_predictions(run_folder / "methods" / name) for name in names}
     metric = run.get("metric") or {}
-    by_label = metric.get("name") == "macro_f1"
     decided = run.get("decided") or {}
     split = run.get("split") or {}
     split_notes = _texts(split.get("notes"))
     return Report(
         name=run["name"],
+        kind=run.get("kind", ""),
         status=run["status"],
         metric=metric.get("name", "score"),
         metric_label=metric.get("label") or "mean score",
@@ -240,6 +240,7 @@ def read_report(run_folder: Path) -> Report:
         margin=run.get("margin", 0.02),
         target=run.get("target"),
         split={side: split.get(side, 0) for side in ("train", "dev", "test")},
+        answered=_answered(run, raw),
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
         plan=_plan(run.get("plan") or {}),
@@ -253,8 +254,7 @@ def read_report(run_folder: Path) -> Report:
         reasons=_texts(decided.get("reasons")),
         verdict=_verdict(raw, names) if raw else None,
         rungs=tuple(
-            _rung(run_folder / "methods" / name, raw, list(predictions[name].values()), by_label)
-            for name in names
+            _rung(run_folder / "methods" / name, run, raw, list(predictions[name].values())) for name in names
         ),
         dev=_dev_rows(predictions),
         curve=_curve(run_folder),
@@ -297,7 +297,7 @@ def _dev_predictions(folder: Path) -> dict[str, Json]:
     return {line["id"]: line for line in lines if line["side"] == "dev"}
 
 
-def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: bool) -> Rung:
+def _rung(folder: Path, run: Json, verdict: Mapping[str, Any], dev: list[Json]) -> Rung:
     name = folder.name
     method = _json(folder / "method.json")
     ladder: Json = next((rung for rung in verdict.get("ladder") or () if rung["method"] == name), {})
@@ -305,12 +305,13 @@ def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: b
     cost = (verdict.get("costs") or {}).get(name)
     return Rung(
         name=name,
-        label=method.get("label") or IN_WORDS.get(name, name),
+        label=method.get("label", name),
+        tuned=method.get("tuned", False),
         recommended=verdict.get("recommended") == name,
         test=_estimate(ladder.get("estimate")),
         status=ladder.get("status"),
         rows_to_decide=ladder.get("rows_to_decide"),
-        dev=_dev_estimate(dev, by_label),
+        dev=_dev_estimate(run, dev),
         cost=_cost(cost) if cost else None,
         fit_seconds=method.get("fit_seconds"),
         form=_estimate(forms.get("form")),
@@ -318,6 +319,7 @@ def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: b
         cut_test=forms.get("cut"),
         cut_dev=sum(bool(line["cut"]) for line in dev),
         num_dev=len(dev),
+        others={key: _known(found) for key, found in ((verdict.get("others") or {}).get(name) or {}).items()},
         failures=_count_failures(dev),
         candidates=tuple(_candidate(raw) for raw in method.get("candidates") or ()),
         notes=_texts(method.get("notes")),
@@ -326,17 +328,11 @@ def _rung(folder: Path, verdict: Mapping[str, Any], dev: list[Json], by_label: b
     )
 
 
-def _dev_estimate(lines: Sequence[Json], by_label: bool) -> Estimate | None:
+def _dev_estimate(run: Json, lines: Sequence[Json]) -> Estimate | None:
     if not lines:
         return None
-    units = [line["unit"] for line in lines]
-    if by_label:
-        sample = label_sample(
-            [line["expected"] for line in lines], [outcome_of(line).predicted for line in lines], units
-        )
-    else:
-        sample = score_sample([line["score"] for line in lines], units)
-    return estimate_sample(sample)
+    metric = Metric(run["metric"]["name"], run["kind"])
+    return estimate_sample(sample_of(metric, [outcome_of(line) for line in lines]))
 
 
 def _cost(raw: Mapping[str, Any]) -> Cost:
@@ -408,6 +404,13 @@ def _by_tag(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> tuple[T
             found = rows.setdefault((line["tag"], str(line["value"])), {})
             found[line["method"]] = _known(line["estimate"])
     return tuple(TagRow(tag, value, estimates) for (tag, value), estimates in rows.items())
+
+
+def _answered(run: Mapping[str, Any], verdict: Mapping[str, Any]) -> int:
+    """As the verdict counted, else as planned, else all rows of the test."""
+    planned = ((run.get("plan") or {}).get("limits") or {}).get("test_rows")
+    counted = (verdict.get("test_rows") or {}).get("answered")
+    return int(counted or planned or (run.get("split") or {}).get("test", 0))
 
 
 def _plan(raw: Mapping[str, Any]) -> Plan:

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from etude.metrics import LABELS
 from etude.report.numbers import Report, Rung
 from etude.types import Estimate
+from etude.wording import time_in_words
 
 MINUS = "\u2212"
 EQUALS = "\u00a0=\u00a0"
@@ -66,19 +68,23 @@ SHARES = Scale(share=True)
 
 def scale(report: Report) -> Scale:
     """The scale of the run's headline metric."""
-    return Scale(report.metric not in ("chrf", "macro_f1"))
+    return scale_of(report.metric)
+
+
+def scale_of(metric: str) -> Scale:
+    """The scale of the metric of this name."""
+    return Scale(metric not in ("chrf", "macro_f1"))
+
+
+def others(report: Report) -> dict[str, str]:
+    """The metrics beside the headline, by name, each in words; empty before the test."""
+    names = dict.fromkeys(name for rung in report.rungs for name in rung.others)
+    return {name: opening(LABELS[name]) for name in names}
 
 
 def seconds(value: float | None) -> str:
-    """A time in the unit that reads best: `0.8 ms`, `0.55 s`, `6.9 min`, `2.1 h`."""
-    if value is None:
-        return ""
-    if value < 0.00005:
-        return "under 0.1 ms" if value else "0 s"
-    for limit, divisor, unit in ((0.0995, 0.001, "ms"), (99.5, 1, "s"), (5970, 60, "min")):
-        if value < limit:
-            return f"{value / divisor:.3g} {unit}"
-    return f"{value / 3600:.3g} h"
+    """A time in words; empty where none is known."""
+    return "" if value is None else time_in_words(value)
 
 
 def opening(text: str) -> str:
@@ -118,6 +124,21 @@ def _reading(difference: Estimate, gains: bool) -> str:
         return "The interval holds zero: this test shows no gain from fine-tuning."
     side = "above" if difference.low > 0 else "below"
     return f"The whole interval lies {side} zero; the verdict says what that is worth."
+
+
+def test_rows(report: Report) -> str:
+    """How many rows of the test are answered: `400 test rows`, or `300 of 400 test rows`."""
+    whole = report.split["test"]
+    part = f"{report.answered:,} of " if report.answered < whole else ""
+    return f"{part}{whole:,} test rows"
+
+
+def tuned_prompt(report: Report) -> str:
+    """What fine-tuning does to the instructions; empty where nothing was tuned."""
+    if not any(rung.tuned for rung in report.rungs):
+        return ""
+    kept = "keeps their first sentence only" if report.kind in ("answer", "rewrite") else "leaves them out"
+    return f"The weights learn what the instructions ask for, so the prompt of fine-tuning {kept}."
 
 
 def role(report: Report, rung: Rung) -> str:
@@ -161,6 +182,6 @@ def _decimal(value: float) -> str:
 
 
 def items(mapping: Any) -> list[tuple[str, str]]:
-    """A mapping as pairs of words and text, nested values left out, `text` left out."""
+    """A mapping as pairs of words and text; `text`, nested values and those not known are left out."""
     pairs = ((str(key).replace("_", " "), value) for key, value in dict(mapping).items() if key != "text")
-    return [(key, plain(value)) for key, value in pairs if not isinstance(value, (dict, list))]
+    return [(key, plain(value)) for key, value in pairs if not isinstance(value, (dict, list, type(None)))]

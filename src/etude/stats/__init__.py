@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etude.stats.intervals import estimate, estimate_sample, standard_error, wilson
+from etude.stats.intervals import estimate, estimate_known, estimate_sample, standard_error, wilson
 from etude.stats.ladder import Choice, Joint, choose, simultaneous
 from etude.stats.paired import (
     ALPHA,
@@ -16,13 +16,13 @@ from etude.stats.paired import (
     sign_flips,
     swaps,
 )
-from etude.stats.power import DETECT, MAX_ROWS, rows_to_decide, smallest_difference
+from etude.stats.power import DETECT, MOST_ADVISED, rows_to_decide, smallest_difference
 from etude.stats.sample import RESAMPLES, SEED, Sample, label_sample, score_sample
 
 __all__ = [
     "ALPHA",
     "DETECT",
-    "MAX_ROWS",
+    "MOST_ADVISED",
     "RESAMPLES",
     "SEED",
     "Choice",
@@ -34,6 +34,7 @@ __all__ = [
     "difference_error",
     "disagreement",
     "estimate",
+    "estimate_known",
     "estimate_sample",
     "headline",
     "label_sample",

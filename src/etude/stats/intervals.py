@@ -34,6 +34,16 @@ def estimate(scores: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> 
     return estimate_sample(score_sample(scores, units))
 
 
+def estimate_known(
+    scores: Sequence[float | None], units: Sequence[Hashable] | None = None
+) -> Estimate | None:
+    """`estimate` of the rows whose score is known; None where none is."""
+    known = {index: float(score) for index, score in enumerate(scores) if score is not None}
+    if not known:
+        return None
+    return estimate(list(known.values()), None if units is None else [units[index] for index in known])
+
+
 def estimate_sample(sample: Sample) -> Estimate:
     """The aggregate of a sample with its 95% interval, inside 0 to 1 and never of zero width.
 

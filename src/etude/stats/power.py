@@ -6,7 +6,7 @@ import math
 
 from etude.stats.sample import t_quantile
 
-MAX_ROWS = 100_000
+MOST_ADVISED = 100_000
 """More rows than this are not advised: nobody collects them to decide between two near-equal methods."""
 POWER_Z = 0.8416212335729143
 """Normal quantile of 80% power."""
@@ -49,4 +49,4 @@ def rows_to_decide(n: int, critical: float, error: float, distance: float) -> in
     if distance == 0 or not math.isfinite(critical):
         return None
     rows = n * ((critical + 0.84) * error / abs(distance)) ** 2
-    return max(n + 1, math.ceil(rows)) if rows <= MAX_ROWS else None
+    return max(n + 1, math.ceil(rows)) if rows <= MOST_ADVISED else None

@@ -1,0 +1,20 @@
+"""Run folders of real comparisons with the fake model, made once a session."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+from etude.compare import compare
+from small_task import write_task
+
+LEAST = 0.001
+"""A budget in seconds that cuts the plan as far as it goes."""
+
+
+@functools.cache
+def real_run(kind: str = "answer", num: int = 220, budget: float | None = None, more: str = "") -> Path:
+    """The folder of a complete run, not to be changed: copy it first. `more` is added to the task file."""
+    folder = Path(tempfile.mkdtemp(prefix="etude-run-"))
+    return compare(write_task(folder, kind, num=num, more=more), budget=budget).run.folder
