@@ -127,7 +127,7 @@ def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
 def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     board = Board(Console(width=120, file=io.StringIO()))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
-    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)  # type: ignore[arg-type]
+    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)
     board.take(ended)
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
     board.console.print(board.render())

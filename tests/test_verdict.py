@@ -31,7 +31,8 @@ def scores(right: int, num: int, start: int = 0) -> list[float]:
 
 
 def method(name: str, values: Sequence[float], **parts: Any) -> Measured:
-    return Measured(name, name == "fine_tune", values, **parts)
+    model = CLASSICAL if name == "baseline" else "m"
+    return Measured(name, name == "fine_tune", values, model=model, **parts)
 
 
 def inputs(methods: Sequence[Measured], **parts: Any) -> Inputs:

@@ -26,6 +26,8 @@ from etude.task.readers import duration
 from etude.types import Estimate
 
 ANSWER_WIDTH = 100
+PAUSE = 30.0
+"""Seconds after which long work says how far it is, where there is no terminal."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -91,8 +93,8 @@ class Line:
 
     dev: Estimate | None = None
     test: Estimate | None = None
-    form: Estimate | float | None = None
-    check: Estimate | float | None = None
+    form: Estimate | None = None
+    check: Estimate | None = None
     seconds: float = 0.0
     sample: Scored | None = None
     doing: str = ""
@@ -107,6 +109,8 @@ class Board:
     lines: dict[str, Line] = field(default_factory=dict)
     live: Live | None = None
     began: float = 0.0
+    told: float = field(default_factory=time.monotonic)
+    """When a line was printed last, where there is no terminal."""
 
     def __enter__(self) -> Board:
         if self.console.is_terminal:
@@ -133,6 +137,17 @@ class Board:
                 self.line(method).doing = f"{words}, {seconds_in_words(left)} left"
             case Ended():
                 self._ended(event)
+        if not self.live:
+            self._tell_now_and_then(event)
+
+    def _tell_now_and_then(self, event: Event) -> None:
+        """Where there is no terminal, long work prints how far it is every half minute."""
+        quiet = isinstance(event, Answered | Trained)
+        if quiet and time.monotonic() - self.told < PAUSE:
+            return
+        if quiet:
+            self.console.print(Text(f"{event.method}: {self.line(event.method).doing}"))
+        self.told = time.monotonic()
 
     def ask(self, question: str) -> bool:
         """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
@@ -174,9 +189,7 @@ class Board:
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
-        line.form = event.form.value if event.form else None
-        line.check = event.check.value if event.check else None
-        line.doing, line.done = "", 0
+        line.form, line.check, line.doing, line.done = event.form, event.check, "", 0
         line.sample = event.sample or line.sample
         line.seconds += event.seconds
         if event.side == "dev":
@@ -191,8 +204,8 @@ class Board:
 
 def ended_in_words(event: Ended) -> str:
     """An interim line: `few_shot on dev: 31% (24% to 39%, n = 140); form 100%, check 31%; 40 s`."""
-    parts = [f"form {percent(event.form.value)}"] if event.form else []
-    parts += [f"check {percent(event.check.value)}"] if event.check else []
+    parts = [f"form {percent(event.form)}"] if event.form else []
+    parts += [f"check {percent(event.check)}"] if event.check else []
     more = f"; {', '.join(parts)}" if parts else ""
     done = seconds_in_words(event.seconds)
     return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"

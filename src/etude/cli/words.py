@@ -14,6 +14,8 @@ from etude.types import Estimate
 
 PLAIN_WIDTH = 110
 """Columns of the output where there is no terminal to ask."""
+WIDE = 100
+"""Columns of a terminal in which the whole ladder finds room."""
 
 
 def screen() -> Console:
@@ -29,7 +31,7 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
         console.print(Text(f"{run.name} has no verdict yet. Run: etude compare {task}"))
         return
     console.print()
-    console.print(ladder_table(verdict))
+    console.print(ladder_table(verdict, costs=console.width >= WIDE))
     console.print()
     console.print(Text(verdict["sentence"], "bold"))
     if verdict["target"]:
@@ -42,33 +44,31 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
         console.print(Text(f"Talk to it: etude chat {task}"))
 
 
-def ladder_table(verdict: Json) -> Table:
-    """Every method with its estimate, its status and what a request takes."""
+def ladder_table(verdict: Json, costs: bool = True) -> Table:
+    """Every method with its estimate, its status and, with `costs`, what a request takes."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", "on test", "95% interval", "verdict", "rows to decide"):
         justify: JustifyMethod = "right" if heading in ("on test", "rows to decide") else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
-    for heading in ("prompt tokens", "answer tokens", "seconds"):
+    for heading in ("prompt tokens", "answer tokens", "seconds") if costs else ():
         table.add_column(heading, justify="right")
     for step in verdict["ladder"]:
         estimate, cost = step["estimate"], verdict["costs"][step["method"]]
+        spent = (f"{cost['prompt_tokens']:,.0f}", f"{cost['answer_tokens']:,.0f}", f"{cost['seconds']:.3f}")
         table.add_row(
             f"{step['method']}{' *' if step['method'] == verdict['recommended'] else ''}",
             f"{100 * estimate['value']:.1f}%",
             f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f} (n = {estimate['n']})",
             step["status"],
             f"{step['rows_to_decide']:,}" if step["rows_to_decide"] else "",
-            f"{cost['prompt_tokens']:,.0f}",
-            f"{cost['answer_tokens']:,.0f}",
-            f"{cost['seconds']:.3f}",
+            *(spent if costs else ()),
         )
     return table
 
 
-def percent(share: Estimate | float | None) -> str:
+def percent(share: Estimate | None) -> str:
     """A share in whole percent, or nothing."""
-    value = share.value if isinstance(share, Estimate) else share
-    return "" if value is None else f"{100 * value:.0f}%"
+    return "" if share is None else f"{100 * share.value:.0f}%"
 
 
 def seconds_in_words(seconds: float) -> str:

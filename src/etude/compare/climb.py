@@ -19,7 +19,7 @@ from etude.compare.notes import dropped_shots, same_answer
 from etude.compare.plan import Plan
 from etude.dataset import Dataset
 from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
-from etude.files import append_line, read_json, read_lines, write_json, write_lines
+from etude.files import Json, append_line, read_json, read_lines, write_json, write_lines
 from etude.methods.workshop import Method, Workshop, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
@@ -246,9 +246,9 @@ def fitted_before(run: Run) -> dict[str, Assistant]:
     return {name: load(run.assistant(name)) for name in run.methods}
 
 
-def fit_seconds(run: Run) -> dict[str, float]:
-    """Seconds each method took to fit."""
-    return {name: read_json(run.method(name) / "method.json")["fit_seconds"] for name in run.methods}
+def records(run: Run) -> dict[str, Json]:
+    """method.json of each method that has been fitted."""
+    return {name: read_json(run.method(name) / "method.json") for name in run.methods}
 
 
 def _key(line: Mapping[str, Any]) -> tuple[str, Any]:

@@ -52,6 +52,8 @@ class Measured:
     cut: Sequence[bool] = ()
     """Stopped by the length limit."""
     cost: Cost = Cost()
+    model: str = ""
+    """The weights that answered; `types.CLASSICAL` where no language model did."""
     fit_seconds: float = 0.0
 
 
@@ -249,6 +251,7 @@ def measured(
     ids: Sequence[str],
     *,
     tuned: bool,
+    model: str = "",
     fit_seconds: float = 0.0,
 ) -> Measured:
     """One method from its lines of predictions.jsonl, brought into the order of `ids`.
@@ -267,6 +270,7 @@ def measured(
         others={other: [row["others"][other] for row in rows] for other in rows[0]["others"]},
         cut=[row["cut"] for row in rows],
         cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
+        model=model,
         fit_seconds=fit_seconds,
     )
 

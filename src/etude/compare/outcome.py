@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
-from etude.compare.climb import Climb, fit_seconds
+from etude.compare.climb import Climb, records
 from etude.compare.events import Said
 from etude.compare.evidence import Decided, Inputs, measured, rows_of
 from etude.compare.prepare import DISAGREEMENT, shown_by
@@ -15,6 +15,9 @@ from etude.evaluate import sample_of, unit
 from etude.files import Json
 from etude.stats import disagreement, smallest_difference
 from etude.wording import points, share
+
+FACTS = ("tuned", "model", "fit_seconds")
+"""What the verdict takes from a method's method.json."""
 
 
 def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
@@ -64,10 +67,9 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         name: [line for line in climb.run.predictions(name) if line["side"] == "test"] for name in fitted
     }
     rows = rows_of(next(iter(lines.values())), labels=task.kind == "classify")
-    tuned, seconds = tuned_names(climb), fit_seconds(climb.run)
+    known = records(climb.run)
     methods = [
-        measured(name, lines[name], rows.ids, tuned=name in tuned, fit_seconds=seconds[name])
-        for name in fitted
+        measured(name, lines[name], rows.ids, **{key: known[name][key] for key in FACTS}) for name in fitted
     ]
     decided = info["decided"]
     inputs = Inputs(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
 from etude.stats import ALPHA, DETECT, MOST_ADVISED
-from etude.types import Estimate
+from etude.types import CLASSICAL, Estimate
 from etude.wording import points, share
 
 _YEAR = 12
@@ -33,7 +33,7 @@ def verdict_sentence(
     leaning: Step,
 ) -> str:
     """The verdict in one sentence: what tuning did, and which method to use."""
-    parts = [] if headline is None else [_tuning(headline)]
+    parts = [] if headline is None else [_tuning(inputs, headline)]
     if len(ladder) == 1:
         parts.append(f"only {leaning.method} was run, so there is nothing to compare it with")
     elif recommended is None:
@@ -91,9 +91,9 @@ def advice(inputs: Inputs, recommended: str | None, earned: BreakEven | None) ->
             "weights, which would need training anew with every change; tune for form and manner only."
         )
         found.append(Advice(text, f"usage.facts_change: {change}"))
-    if recommended == "baseline":
-        text = "The baseline answers without a language model, in less time and at less cost."
-        found.append(Advice(text, "the ladder: baseline is good enough"))
+    if recommended is not None and _needs_no_model(inputs, recommended):
+        text = f"{recommended} answers without a language model, in less time and at less cost."
+        found.append(Advice(text, f"the ladder: {recommended} is good enough"))
     if inputs.usage.requests_per_month is not None and earned is not None:
         found.append(_on_volume(inputs.usage.requests_per_month, earned))
     return tuple(found)
@@ -105,8 +105,9 @@ def _opened(inputs: Inputs, sentence: str) -> str:
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
-def _tuning(headline: HeadlineResult) -> str:
-    name = "fine-tuning" if headline.tuned == "fine_tune" else f"fine-tuning ({headline.tuned})"
+def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
+    alone = sum(method.tuned for method in inputs.methods) == 1
+    name = "fine-tuning" if alone else f"fine-tuning ({headline.tuned})"
     difference, untuned = headline.difference, headline.untuned
     if headline.gains:
         gained = f"{points(difference.value)} points over {untuned}"
@@ -122,9 +123,13 @@ def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> s
     if headline is not None and headline.gains and recommended == headline.tuned:
         return f"use {recommended}"
     margin = f"within {points(inputs.margin)} points of every other method"
-    if recommended == "baseline":
-        return f"use baseline: it is good enough ({margin}), and no language model is needed"
+    if _needs_no_model(inputs, recommended):
+        return f"use {recommended}: it is good enough ({margin}), and no language model is needed"
     return f"use {recommended}, the lowest step that is good enough ({margin})"
+
+
+def _needs_no_model(inputs: Inputs, name: str) -> bool:
+    return any(method.name == name and method.model == CLASSICAL for method in inputs.methods)
 
 
 def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
@@ -173,7 +178,7 @@ def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
             f"The interval of tuning lies above 0, but chance is not ruled out (p = {headline.p:.2f}, "
             f"{headline.test}): no gain is claimed."
         )
-    elif math.isfinite(error):
+    elif headline.difference.high > 0 and math.isfinite(error):
         least = points(min(1.0, DETECT * error))
         yield f"A true gain of less than about {least} points would often go unseen on this test."
 

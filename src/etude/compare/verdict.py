@@ -30,7 +30,9 @@ from etude.compare.evidence import (
     Verdict,
 )
 from etude.compare.sentences import advice, caveats, target_text, too_few_sentence, verdict_sentence
+from etude.dataset import VERDICT_LEAST
 from etude.metrics import sample_under
+from etude.splits.sides import TEST_SHARE
 from etude.stats import (
     DETECT,
     MOST_ADVISED,
@@ -45,11 +47,6 @@ from etude.stats import (
     simultaneous,
 )
 from etude.types import Estimate
-
-FEWEST_ROWS = 150
-"""Rows in all below which nothing is said about tuning but how many to collect."""
-TEST_SHARE = 0.2
-"""Of newly collected rows, the share that will be test rows."""
 
 
 def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
@@ -156,12 +153,12 @@ def _rows_to_collect(inputs: Inputs, compared: HeadlineResult | None, joint: Joi
     Worth having is twice the margin, or half the difference seen so far when that is more: half, because
     the few rows there are may flatter it.
     """
-    if compared is None or inputs.total_rows >= FEWEST_ROWS:
+    if compared is None or inputs.total_rows >= VERDICT_LEAST:
         return None
     worth = max(2 * inputs.margin, abs(compared.difference.value) / 2, 1e-3)
     error = min(1.0, _headline_error(inputs, compared, joint))
     test_rows = len(inputs.rows.ids) * (DETECT * error / worth) ** 2
-    return min(MOST_ADVISED, max(FEWEST_ROWS, math.ceil(test_rows / TEST_SHARE)))
+    return min(MOST_ADVISED, max(VERDICT_LEAST, math.ceil(test_rows / float(TEST_SHARE))))
 
 
 def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list[Step]:
