@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,4 +19,5 @@ LEAST = 0.001
 def real_run(kind: str = "answer", num: int = 220, budget: float | None = None, more: str = "") -> Path:
     """The folder of a complete run, not to be changed: copy it first. `more` is added to the task file."""
     folder = Path(tempfile.mkdtemp(prefix="etude-run-"))
+    atexit.register(shutil.rmtree, folder)
     return compare(write_task(folder, kind, num=num, more=more), budget=budget).run.folder
