@@ -142,6 +142,7 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
         "failures": failures,
         "confidence": None,
         "cut": cut,
+        "shots_dropped": 0,
         "prompt_tokens": PROMPT_TOKENS[name] + len(row.input) // 5,
         "cached_tokens": CACHED_TOKENS[name],
         "answer_tokens": 44 + rng.randrange(12),

@@ -17,6 +17,7 @@ from etude.compare.verdict import decide_on_dev, verdict
 from etude.metrics import Metric
 from etude.stats import newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
+from etude.types import CLASSICAL
 from etude.wording import points
 
 ACCURACY = Metric("accuracy", "classify")

@@ -142,10 +142,9 @@ class Board:
 
     def _tell_now_and_then(self, event: Event) -> None:
         """Where there is no terminal, long work prints how far it is every half minute."""
-        quiet = isinstance(event, Answered | Trained)
-        if quiet and time.monotonic() - self.told < PAUSE:
-            return
-        if quiet:
+        if isinstance(event, Answered | Trained):
+            if time.monotonic() - self.told < PAUSE:
+                return
             self.console.print(Text(f"{event.method}: {self.line(event.method).doing}"))
         self.told = time.monotonic()
 
