@@ -175,7 +175,19 @@ def _method(name: str, spice: str) -> dict[str, Any]:
         "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
         "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
         f"<|im_start|>user\nSomething about {THEMES[0]}, age 6?{spice}<|im_end|>\n<|im_start|>assistant\n",
-        "params": {"epochs": 3, "rank": 16, "rate": 2e-4} if name == "fine_tune" else {},
+        "params": _params(spice) if name == "fine_tune" else {},
+    }
+
+
+def _params(spice: str) -> dict[str, Any]:
+    return {
+        "settings": {"epochs": 3, "rank": 16, "learning_rate": 2e-3},
+        "reasons": {"rank": "16 beat 8 on few rows" + spice, "learning_rate": "set by the user"},
+        "best_epoch": 2,
+        "supervision": ["1,680 rows: 90,000 tokens are learned (48%) and 97,000 only read." + spice],
+        "shown_rows": [
+            {"row": "examples.jsonl:1", "spans": [["a question" + spice, False], ["an answer", True]]}
+        ],
     }
 
 

@@ -408,6 +408,14 @@ def test_the_picture_of_an_interval_has_one_dot_and_one_width(bounds: list[float
     assert drawn.count("●") == 1
 
 
+def test_the_report_shows_what_is_learned_and_why_each_setting_has_its_value(tmp_path: Path) -> None:
+    page, text = (path.read_text(encoding="utf-8") for path in write_report(write_run_folder(tmp_path)))
+    for told in ("90,000 tokens are learned (48%)", "16 beat 8 on few rows", "set by the user"):
+        assert told in page
+        assert told in text
+    assert '<pre dir="auto" tabindex="0">a question<mark>an answer</mark></pre>' in page
+
+
 def test_a_long_training_log_is_thinned_to_means() -> None:
     steps = [(n, float(n % 3)) for n in range(1, 10_001)]
     points, each = pictures.thinned(steps)

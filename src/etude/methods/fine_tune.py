@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from etude.train.batches import TokenRow
     from etude.train.config import TrainConfig
 
+SHOWN = 3
+"""Training rows that the report shows as they are learned."""
+
 
 @dataclass(frozen=True)
 class FineTune(Method):
@@ -122,7 +125,7 @@ def _teach_local(
 ) -> dict[str, Any]:
     from etude.render import end_of_turn
     from etude.train.loop import train
-    from etude.train.supervision import supervise
+    from etude.train.supervision import spans, supervise
 
     model = workshop.models.local(student.model)
     taught, held_out = token_rows(model, student, rows), token_rows(model, student, dev)
@@ -148,6 +151,7 @@ def _teach_local(
         "settings": config.values(),
         "reasons": dict(config.reasons),
         "supervision": list(supervision.lines()),
+        "shown_rows": [{"row": row.id, "spans": spans(model.tokenizer, row)} for row in taught[:SHOWN]],
         "best_epoch": result.best_epoch,
         "dev_losses": list(result.dev_losses),
         "tokens": result.tokens,

@@ -315,7 +315,10 @@ def _training(report: Report) -> list[str]:
         [f"{epoch.epoch}", f"{epoch.step:,}", f"{epoch.dev_loss:.4f}", "kept" if epoch.best else ""]
         for epoch in report.curve.epochs
     ]
-    return ["## Training", "", said, *table(("Epoch", "After step", "Loss on dev", ""), rows, right=(1, 2))]
+    lines = ["## Training", "", said, *table(("Epoch", "After step", "Loss on dev", ""), rows, right=(1, 2))]
+    lines += bullets(words.learned(report))
+    settings = [[escaped(cell) for cell in line] for line in words.settings(report)]
+    return lines + (table(("Setting", "Value", "Why"), settings, right=(1,)) if settings else [])
 
 
 def _prompts(report: Report) -> list[str]:

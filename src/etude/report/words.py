@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +140,25 @@ def tuned_prompt(report: Report) -> str:
         return ""
     kept = "keeps their first sentence only" if report.kind in ("answer", "rewrite") else "leaves them out"
     return f"The weights learn what the instructions ask for, so the prompt of fine-tuning {kept}."
+
+
+def learned(report: Report) -> tuple[str, ...]:
+    """What training learned and what it only read, in sentences; none where nothing was tuned."""
+    return tuple(line for rung in report.rungs for line in rung.params.get("supervision") or ())
+
+
+def settings(report: Report) -> list[tuple[str, str, str]]:
+    """Settings of training that were chosen or set by the user: (name, value, why)."""
+    return [
+        (name.replace("_", " "), plain(rung.params["settings"].get(name)), why)
+        for rung in report.rungs
+        for name, why in (rung.params.get("reasons") or {}).items()
+    ]
+
+
+def shown_rows(report: Report) -> list[Mapping[str, Any]]:
+    """Training rows as they are learned: {"row", "spans": [(text, whether it is learned)]}."""
+    return [row for rung in report.rungs for row in rung.params.get("shown_rows") or ()]
 
 
 def role(report: Report, rung: Rung) -> str:
