@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etude.cli.history import runs_folder
-from etude.cli.words import percent, print_verdict, screen, seconds_in_words, shortest
+from etude.cli.words import percent, print_verdict, screen, shortest
 from etude.compare.events import Answered, Began, Ended, Event, Said, Trained
 from etude.compare.session import Comparison, compare
 from etude.errors import Fault, InputError, shown
@@ -24,6 +24,7 @@ from etude.runs import find_runs
 from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
+from etude.wording import time_in_words
 
 ANSWER_WIDTH = 100
 PAUSE = 30.0
@@ -134,7 +135,7 @@ class Board:
                 self._answered(self.line(method), rows, done, total)
             case Trained(method, step, steps, loss, speed, left):
                 words = f"step {step}/{steps}, loss {loss:.3f}, {speed:,.0f} tokens/s"
-                self.line(method).doing = f"{words}, {seconds_in_words(left)} left"
+                self.line(method).doing = f"{words}, {time_in_words(left, digits=2)} left"
             case Ended():
                 self._ended(event)
         if not self.live:
@@ -173,7 +174,9 @@ class Board:
         for name, line in self.lines.items():
             estimates = [interval(line.dev), interval(line.test)]
             shares = [percent(line.form), percent(line.check)]
-            table.add_row(name, *estimates, *shares, seconds_in_words(line.seconds), Text(line.doing, "dim"))
+            table.add_row(
+                name, *estimates, *shares, time_in_words(line.seconds, digits=2), Text(line.doing, "dim")
+            )
             if line.sample:
                 answers.append(Text.assemble((f"  {name}: ", "bold"), (one_line(line.sample), "dim")))
         return Group(table, *([Text("an answer of each:")] if answers else []), *answers)
@@ -184,7 +187,9 @@ class Board:
             self.began = time.monotonic()
         line.done = done
         left = (time.monotonic() - self.began) / done * (total - done)
-        line.doing = f"{done}/{total} rows, {seconds_in_words(left)} left" if done < total else "scoring"
+        line.doing = (
+            f"{done}/{total} rows, {time_in_words(left, digits=2)} left" if done < total else "scoring"
+        )
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
@@ -206,7 +211,7 @@ def ended_in_words(event: Ended) -> str:
     parts = [f"form {percent(event.form)}"] if event.form else []
     parts += [f"check {percent(event.check)}"] if event.check else []
     more = f"; {', '.join(parts)}" if parts else ""
-    done = seconds_in_words(event.seconds)
+    done = time_in_words(event.seconds, digits=2)
     return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"
 
 

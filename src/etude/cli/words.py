@@ -71,16 +71,6 @@ def percent(share: Estimate | None) -> str:
     return "" if share is None else f"{100 * share.value:.0f}%"
 
 
-def seconds_in_words(seconds: float) -> str:
-    """`40 s`, `3 min 20 s`, `1 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def shortest(path: Path) -> Path:
     """The path as seen from here where that is below here, else as it is."""
     here = Path.cwd()

@@ -24,6 +24,7 @@ from etude.splits import Split, split
 from etude.stats.power import smallest_difference
 from etude.task import Task
 from etude.types import Finding, Side
+from etude.wording import points, share
 
 LONG = 3600.0
 """Seconds above which the user is asked before a comparison without a budget begins."""
@@ -106,7 +107,7 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     told = ", ".join(f"{rows} {side}" for side, rows in sizes.items())
     on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}."))
     shown = ", ".join(
-        f"{100 * line['difference']:.1f} points if two methods disagree on {line['disagree']:.0%} of rows"
+        f"{points(line['difference'])} points if two methods disagree on {share(line['disagree'])} of rows"
         for line in power
     )
     on_event(Said(f"This test can show: {shown}."))
