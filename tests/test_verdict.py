@@ -175,6 +175,15 @@ def test_a_single_method_is_compared_with_nothing() -> None:
     assert (found.recommended, found.pairs) == (None, ())
 
 
+def test_likeness_is_called_so_and_whole_answers_are_no_form() -> None:
+    parts = {"few_shot": 100, "fine_tune": 300}
+    chrf, exact = Metric("chrf", "answer"), Metric("exact_match", "answer")
+    assert verdict(ladder(parts, metric=chrf)).sentence.startswith(
+        "Measures form only (likeness to the example answers): fine-tuning gains "
+    )
+    assert verdict(ladder(parts, metric=exact)).sentence.startswith("Fine-tuning gains ")
+
+
 def test_form_only_comes_first() -> None:
     found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, metric=FORM))
     assert found.sentence.startswith("Measures form only: fine-tuning gains ")

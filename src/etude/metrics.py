@@ -57,8 +57,11 @@ class Metric:
 
     @property
     def form_only(self) -> bool:
-        """Whether the verdict has to begin with "Measures form only": nobody checks what is said."""
-        return self.kind in ("answer", "rewrite") and self.check is None
+        """Whether the verdict has to begin with "Measures form only": nobody checks what is said.
+
+        Exact match does check it, by the wanted answers; chrF sees likeness of letters alone.
+        """
+        return self.kind in ("answer", "rewrite") and self.check is None and self.name != "exact_match"
 
     def score(self, example: Example, answer: Answer) -> Score:
         """How right one answer is. Further right outputs of the row (references) count as much as the first.

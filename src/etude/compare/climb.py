@@ -106,10 +106,10 @@ class Climb:
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
         assistant.save(folder / "assistant")
-        self._release(assistant)
         self._write_predictions(method.name, "dev", workshop.on_dev)
         workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
         self._write_record(method, assistant, workshop)
+        self._release(assistant)
         self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
 
     def _release(self, assistant: Assistant) -> None:
@@ -120,7 +120,7 @@ class Climb:
     def _write_record(self, method: Method, assistant: Assistant, workshop: Workshop) -> None:
         """method.json: written last, it marks the method as fitted."""
         example = self.split.dev[0]
-        model = self.models.get(load(self.run.method(method.name) / "assistant").model)
+        model = self.models.get(assistant.model)
         record = {
             "name": method.name,
             "label": method.label,

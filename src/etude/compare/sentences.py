@@ -101,7 +101,8 @@ def advice(inputs: Inputs, recommended: str | None, earned: BreakEven | None) ->
 
 def _opened(inputs: Inputs, sentence: str) -> str:
     if inputs.metric.form_only:
-        return f"Measures form only: {sentence}."
+        likeness = " (likeness to the example answers)" if inputs.metric.name == "chrf" else ""
+        return f"Measures form only{likeness}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
