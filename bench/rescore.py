@@ -1114,7 +1114,8 @@ def break_even_of(run: Run) -> Json | None:
     per_hour = (run.task.get("prices") or {}).get("per_hour")
     money = per_hour is not None and tuned["price"] is not None
     key = "price" if money else "seconds"
-    fixed *= per_hour / 3600 if money else 1
+    if money:
+        fixed = fixed * per_hour / 3600 + ((run.task.get("prices") or {}).get("data") or 0)
     saved = untuned[key] - tuned[key]
     return {
         "unit": "money" if money else "seconds",

@@ -79,8 +79,11 @@ def by_command_line(task: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    """Every file with its content, and every folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def key(name: str, value: str, got: str, remedy: str, line: int = 6, **files: str | bytes) -> Case:
@@ -396,3 +399,66 @@ def test_all_faults_come_together_in_the_order_of_lines(
     _, message = by_command_line(write_folder(tmp_path, Case("many", "", "", "", dict(keys))), capsys)
     lines = [int(found) for found in re.findall(r"^(?:etude:)?\s*task\.yaml:(\d+)", message, re.MULTILINE)]
     assert lines == [2, 6, 7, 8, 9]
+
+
+CHECK = "def fits(example, answer):\n    return 3\n"
+
+
+def far_rows(num: int, *more: object) -> bytes:
+    """Good rows that no near-duplicate ties together, then others."""
+    texts = [
+        " ".join(hashlib.sha256(f"{number}".encode()).hexdigest()[at : at + 6] for at in (0, 6, 12))
+        for number in range(num)
+    ]
+    return jsonl(*(good_row(at) | {"input": text} for at, text in enumerate(texts)), *more, before=0)
+
+
+LONG = good_row(7) | {"input": "word " * 9000}
+LATE = [
+    Case(
+        "rows that cannot be split",
+        "rows.jsonl",
+        "60 rows",
+        "Collect at least 40 more",
+        {},
+        {"rows.jsonl": far_rows(60)},
+    ),
+    Case(
+        "a row beyond the context",
+        "rows.jsonl:181",
+        "tokens",
+        "shorten the row",
+        {},
+        {"rows.jsonl": far_rows(180, LONG)},
+    ),
+    Case(
+        "a model that is not there",
+        "nosuch",
+        "nosuch",
+        "",
+        {"model": "nosuch"},
+        {"rows.jsonl": far_rows(180)},
+    ),
+    Case(
+        "a check that gives 3",
+        "checks.py",
+        "got 3",
+        "correct fits",
+        {"kind": "answer", "check": "checks.py:fits"},
+        {"rows.jsonl": far_rows(180), "checks.py": CHECK},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", LATE, ids=lambda case: case.name)
+def test_what_is_found_late_leaves_the_folder_as_it_was_too(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_folder(tmp_path, case)
+    before = snapshot(tmp_path)
+    code, message = by_command_line(task, capsys)
+    assert code == 2, message
+    assert "Traceback" not in message
+    said = " ".join(message.split())
+    assert all(part in said for part in (case.where, case.got, case.remedy)), message
+    assert snapshot(tmp_path) == before

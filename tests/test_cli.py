@@ -84,18 +84,24 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
 
 @pytest.mark.parametrize("first", [Began, Ended])
 def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path) -> None:
+    board = Board(Console(file=io.StringIO()))
+
     def stop(event: Event) -> None:
+        board.take(event)
         if isinstance(event, first):
             raise KeyboardInterrupt
 
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    assert "before the first step was finished" in stopped_in_words(task)
+    compare(write_task(tmp_path, more="methods: [baseline]\n"))  # an older run, of which nothing is said
+    write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    assert "before the first step was finished" in stopped_in_words(board.run)
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
-    reports = list(tmp_path.rglob("report.html"))
-    assert bool(reports) == (first is Ended)
-    assert ("before the first step was finished" in stopped_in_words(task)) == (not reports)
-    assert all(str(report) in stopped_in_words(task) for report in reports)
+    assert board.run is not None
+    report = board.run / "report.html"
+    assert report.exists() == (first is Ended)
+    assert ("before the first step was finished" in stopped_in_words(board.run)) == (first is Began)
+    assert (str(report) in stopped_in_words(board.run)) == (first is Ended)
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,13 @@ def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> 
     assert found.costs["few_shot"].price == pytest.approx(before)
 
 
+def test_what_the_examples_cost_is_earned_back_with_training() -> None:
+    prices = Prices(prompt=10, cached=1, answer=20, per_hour=6, data=250)
+    earned = verdict(costly(prices=prices)).break_even
+    assert earned is not None
+    assert (earned.unit, earned.fixed) == ("money", 256)
+
+
 def test_tuning_that_costs_more_per_request_never_pays_on_cost() -> None:
     few = method("few_shot", scores(100, 400), cost=Cost(100, 0, 10, 0.1))
     tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), fit_seconds=60.0)

@@ -115,7 +115,7 @@ def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
 
 def render_answer(tokenizer: Tokenizer, answer: str) -> list[int]:
     """Token ids of an answer and its end of turn, as they follow `render(...)`."""
-    return _encode(tokenizer, answer) + _encode(tokenizer, frame(tokenizer).close)
+    return _encode(tokenizer, answer + frame(tokenizer).close)
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int:

@@ -68,7 +68,7 @@ class Run:
     @property
     def methods(self) -> list[str]:
         """Methods that have been fitted, in the order they were."""
-        order = self.info.get("methods", [])
+        order = self.info.get("methods", []) if (self.folder / "run.json").exists() else []
         return [name for name in order if (self.method(name) / "method.json").exists()]
 
     def method(self, name: str) -> Path:
@@ -198,6 +198,13 @@ def set_aside(run: Run) -> Run | None:
         return None
     names = (run.folder.with_name(f"{run.name}.{number}") for number in itertools.count(1))
     return Run(run.folder.rename(next(folder for folder in names if not folder.exists())))
+
+
+def forget(run: Run) -> None:
+    """Deletes a run that this process holds, and the folder of all runs where it was the only one."""
+    shutil.rmtree(run.folder)
+    with contextlib.suppress(OSError):  # other runs stand there
+        run.folder.parent.rmdir()
 
 
 def _clear(folder: Path) -> None:

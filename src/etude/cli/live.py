@@ -11,16 +11,13 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from etude.cli.history import runs_folder
 from etude.cli.words import percent, print_verdict, screen, shortest
-from etude.compare.events import Answered, Began, Ended, Event, Said, Trained
+from etude.compare.events import Answered, Began, Ended, Event, Opened, Said, Trained
 from etude.compare.session import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
-from etude.runs import find_runs
 from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
@@ -29,6 +26,8 @@ from etude.wording import time_in_words
 ANSWER_WIDTH = 100
 PAUSE = 30.0
 """Seconds after which long work says how far it is, where there is no terminal."""
+HEADINGS = ("on dev", "on test", "form", "check", "time")
+"""Columns of the board, after the method's name."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -43,7 +42,7 @@ def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate:
     try:
         result = _compared(board, task, yes=yes, budget=budget, fresh=fresh)
     except KeyboardInterrupt:
-        console.print(Text(f"\n{stopped_in_words(task)}"))
+        console.print(Text(f"\n{stopped_in_words(board.run)}"))
         return INTERRUPTED
     print_verdict(console, result.run, task)
     return int(gate and missed(result))
@@ -60,14 +59,11 @@ def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh:
         )
 
 
-def stopped_in_words(task: Path) -> str:
-    """What is left of a comparison that was stopped."""
-    run = next(iter(find_runs(runs_folder(task))), None)
-    if run is None or run.info["status"] != "interrupted" or not (run.folder / "report.html").exists():
+def stopped_in_words(run: Path | None) -> str:
+    """What is left of a comparison that was stopped, in its run folder."""
+    if run is None or not (run / "report.html").exists():
         return "Stopped before the first step was finished. The same command begins again."
-    return (
-        f"Stopped. What is there stands in {shortest(run.folder / 'report.html')}; the same command goes on."
-    )
+    return f"Stopped. What is there stands in {shortest(run / 'report.html')}; the same command goes on."
 
 
 def missed(result: Comparison) -> bool:
@@ -101,6 +97,11 @@ class Line:
     doing: str = ""
     done: int = 0
 
+    def cells(self) -> list[str]:
+        """What stands under `HEADINGS`."""
+        numbers = [interval(self.dev), interval(self.test), percent(self.form), percent(self.check)]
+        return [*numbers, time_in_words(self.seconds, digits=2)]
+
 
 @dataclass
 class Board:
@@ -109,6 +110,8 @@ class Board:
     console: Console
     lines: dict[str, Line] = field(default_factory=dict)
     live: Live | None = None
+    run: Path | None = None
+    """The run's folder, once it is known."""
     began: float = 0.0
     told: float = field(default_factory=time.monotonic)
     """When a line was printed last, where there is no terminal."""
@@ -126,6 +129,8 @@ class Board:
     def take(self, event: Event) -> None:
         """Takes one event of the comparison."""
         match event:
+            case Opened(folder):
+                self.run = folder
             case Said(text):
                 self.console.print(Text(text))
             case Began(method, side):
@@ -166,20 +171,19 @@ class Board:
         return self.lines.setdefault(method, Line())
 
     def render(self) -> RenderableType:
-        """The board as it stands."""
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("step", "on dev", "on test", "form", "check", "time", ""):
-            table.add_column(heading, justify="left" if heading in ("step", "") else "right")
-        answers = []
+        """The board as it stands: a line for each method, and under it an answer it gave."""
+        cells = {name: line.cells() for name, line in self.lines.items()}
+        widths = [max(map(len, column)) for column in zip(HEADINGS, *cells.values(), strict=True)]
+        label = max(map(len, ("step", *cells)))
+        texts = [Text(_aligned("step", HEADINGS, label, widths), "bold")]
         for name, line in self.lines.items():
-            estimates = [interval(line.dev), interval(line.test)]
-            shares = [percent(line.form), percent(line.check)]
-            table.add_row(
-                name, *estimates, *shares, time_in_words(line.seconds, digits=2), Text(line.doing, "dim")
-            )
+            row = _aligned(name, cells[name], label, widths)
+            texts.append(Text.assemble(row, "  ", (line.doing, "dim")))
             if line.sample:
-                answers.append(Text.assemble((f"  {name}: ", "bold"), (one_line(line.sample), "dim")))
-        return Group(table, *([Text("an answer of each:")] if answers else []), *answers)
+                texts.append(Text(f"    {one_line(line.sample)}", "dim"))
+        for text in texts:
+            text.no_wrap, text.overflow = True, "ellipsis"
+        return Group(*texts)
 
     def _answered(self, line: Line, rows: Sequence[Scored], done: int, total: int) -> None:
         line.sample = rows[-1] if rows else line.sample
@@ -213,6 +217,11 @@ def ended_in_words(event: Ended) -> str:
     more = f"; {', '.join(parts)}" if parts else ""
     done = time_in_words(event.seconds, digits=2)
     return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"
+
+
+def _aligned(name: str, cells: Sequence[str], label: int, widths: Sequence[int]) -> str:
+    padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join([name.ljust(label), *padded])
 
 
 def interval(estimate: Estimate | None) -> str:

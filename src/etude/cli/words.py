@@ -36,7 +36,8 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     console.print(Text(verdict["sentence"], "bold"))
     if verdict["target"]:
         console.print(Text(verdict["target"]["text"]))
-    for line in [*verdict["caveats"], *(advice["text"] for advice in verdict["advice"])]:
+    advice = [f"{line['text']} ({line['rests_on']})" for line in verdict["advice"]]
+    for line in [*verdict["caveats"], *advice]:
         console.print(Text(f"- {line}"))
     console.print()
     console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"))

@@ -37,7 +37,7 @@ def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     money = request_price(untuned.cost, inputs.prices), request_price(tuned.cost, inputs.prices)
     per_hour = inputs.prices.per_hour if inputs.prices else None
     if money[0] is not None and money[1] is not None and per_hour is not None:
-        fixed = tuned.fit_seconds * per_hour / _HOUR
+        fixed = tuned.fit_seconds * per_hour / _HOUR + _data_price(inputs.prices)
         requests = _requests(fixed, money[0], money[1])
         text = _text(requests, "money", f"{fixed:.4g}", _per_1000(money[0]), _per_1000(money[1]), saved)
         return BreakEven("money", fixed, money[0], money[1], requests, saved, text)
@@ -45,6 +45,10 @@ def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     requests = _requests(fixed, before, after)
     text = _text(requests, "seconds", f"{fixed:,.0f} s", f"{before:.3g} s", f"{after:.3g} s", saved)
     return BreakEven("seconds", fixed, before, after, requests, saved, text)
+
+
+def _data_price(prices: Prices | None) -> float:
+    return prices.data or 0.0 if prices else 0.0
 
 
 def _per_1000(price: float) -> str:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from etude.evaluate import Scored
 from etude.types import Estimate, Side
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The run has its folder."""
+
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -63,5 +71,5 @@ class Ended:
     sample: Scored | None
 
 
-Event = Said | Began | Answered | Trained | Ended
+Event = Opened | Said | Began | Answered | Trained | Ended
 OnEvent = Callable[[Event], None]

@@ -1,9 +1,9 @@
 """How often a test was opened, over all runs of a folder: RUNS/openings.jsonl, one line an opening.
 
 A line holds the id of the run that opened its test and a short hash of every row that it answered.
-An opening counts against a test when it showed at least half of that test's rows. So a test that is
-shuffled, corrected, regrouped or shortened stays the same test, and one that has more than doubled
-is a new one. Rows are told apart by `splits.input_key`: outputs, ids and groups do not matter.
+An opening counts against a test when they share at least half of the rows of the smaller of them. So a
+test that is shuffled, corrected, regrouped, shortened or lengthened stays the same test, also where a
+budget had a part of it answered. Rows are told apart by `splits.input_key`: outputs, ids and groups do not matter.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Opening:
     rows: frozenset[str]
 
     def shows(self, test: frozenset[str]) -> bool:
-        """Whether at least half of the rows of `test` were seen."""
-        return 2 * len(self.rows & test) >= len(test)
+        """Whether it was a look at `test`: at least half of the smaller of the two is in both."""
+        return 2 * len(self.rows & test) >= min(len(self.rows), len(test))
 
 
 def read_openings(root: Path) -> list[Opening]:

@@ -9,21 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
-from etude.compare.climb import Climb, fitted_before
-from etude.compare.events import OnEvent, Said
+from etude.compare.climb import Climb
+from etude.compare.events import OnEvent, Opened, Said
 from etude.compare.identity import fingerprints
 from etude.compare.openings import open_test, read_openings
 from etude.compare.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.compare.prepare import Confirm, describe, planned, split_once, with_budget
 from etude.compare.record import begin
 from etude.dataset import Dataset, load_dataset, load_test
+from etude.errors import EtudeError
 from etude.files import Json, write_json
 from etude.methods import Method, ladder, own_ladder
 from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
-from etude.runs import FOLDER, Run, check_whole, run_for, set_aside
+from etude.runs import FOLDER, Run, check_whole, forget, run_for, set_aside
 from etude.task import Task, load_task
 
 
@@ -73,6 +74,7 @@ def compare(
         if not run.complete:
             read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
             begin(run, task, inputs, on_event)
+            on_event(Opened(run.folder))
             _told_on_stop(run, lambda: _climb(run, task, steps, dataset, test, on_event, confirm))
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             write_report(run.folder)
@@ -125,12 +127,18 @@ def _climb(
 
 
 def _told_on_stop(run: Run, work: Callable[[], None]) -> None:
-    """Does the work and writes the report, also the partial one that a Ctrl-C or a fault leaves."""
+    """Does the work and writes the report, also the partial one that a Ctrl-C or a fault leaves.
+
+    What is wrong with the input before anything is fitted leaves the folder as it was.
+    """
     try:
         work()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, EtudeError) and not run.methods:
+            forget(run)
+            raise
         run.update(status="interrupted")
         raise
     finally:
-        if fitted_before(run):
+        if run.methods:
             write_report(run.folder)

@@ -170,7 +170,9 @@ _USAGE: Mapping[str, Reader] = {
     "facts_change": one_of(*get_args(FactsChange)),
 }
 
-_PRICES: Mapping[str, Reader] = {name: number(0) for name in ("prompt", "cached", "answer", "per_hour")}
+_PRICES: Mapping[str, Reader] = {
+    name: number(0) for name in ("prompt", "cached", "answer", "per_hour", "data")
+}
 
 _TRAIN: Mapping[str, Reader] = {
     "rank": number(1, 512, whole=True),

@@ -68,6 +68,8 @@ class Prices:
     cached: float | None = None
     answer: float | None = None
     per_hour: float | None = None
+    data: float | None = None
+    """What the examples cost to make, in all; counted with training."""
 
 
 @dataclass(frozen=True)
