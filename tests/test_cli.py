@@ -15,6 +15,7 @@ from rich.console import Console
 from etude.cli import main
 from etude.cli.live import Board, ended_in_words, stopped_in_words
 from etude.cli.talk import recommended, talk
+from etude.cli.words import ladder_table
 from etude.compare import compare
 from etude.compare.events import Began, Ended, Event, Said
 from etude.files import write_json
@@ -174,3 +175,21 @@ def test_without_a_verdict_the_last_fitted_answers(tmp_path: Path) -> None:
     run = compare(write_task(tmp_path, more="methods: [baseline, prompt]\n")).run
     (run.folder / "verdict.json").unlink()
     assert recommended(run) == "prompt"
+
+
+def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = write_task(tmp_path, more="methods: [baseline]\n")
+    compare(task)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["chat", str(task)]) == 0
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_the_ladder_is_whole_at_every_width(width: int, tmp_path: Path) -> None:
+    verdict = compare(write_task(tmp_path)).verdict
+    console = Console(file=io.StringIO(), width=width)
+    console.print(ladder_table(verdict, width))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in shown
+    assert all(f"{100 * step['estimate']['value']:.1f}%" in shown for step in verdict["ladder"])
+    assert all(step["status"] in shown for step in verdict["ladder"])

@@ -569,3 +569,25 @@ def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(
     assert note.startswith("stuck answers ")
     assert "on 100% of" in note
     assert any(isinstance(event, Said) and note in event.text for event in told)
+
+
+def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_told(tmp_path: Path) -> None:
+    first = compare(write_task(tmp_path, more=QUICK)).run
+    tested = set(json.loads((first.folder / "split.json").read_text())["test"])
+    second, told = events_of(write_task(tmp_path, more=f"{QUICK}seed: 1\n"))
+    kept = set(json.loads((second.folder / "split.json").read_text())["test"])
+    assert tested - kept
+    said = f"{len(tested - kept)} rows that now train or choose were test rows of an earlier run"
+    assert any(isinstance(event, Said) and said in event.text for event in told)
+    third, told = events_of(write_task(tmp_path, more=f"{QUICK}margin: 0.1\nseed: 1\n"))
+    assert third.info["split"]["test"] == second.info["split"]["test"]
+
+
+def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    run = compare(task).run
+    (run.folder / "verdict.json").unlink()
+    file = run.method("prompt") / "predictions.jsonl"
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(RunError, match=r"predictions.jsonl holds 0 of \d+ answers to dev rows.*--fresh"):
+        compare(task)

@@ -269,3 +269,10 @@ def test_a_price_that_is_missing_is_noted_exactly_when_money_cannot_be_told(
     cost = Cost(prompt_tokens=100, cached_tokens=10, answer_tokens=20, seconds=0.5)
     priced = request_price(cost, task.prices) is not None
     assert any("it has no price" in note for note in task.notes) == (not priced)
+
+
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(InputError, match="link that leads nowhere"):
+        load_task(loop)

@@ -102,7 +102,10 @@ def test_too_close_to_call_names_the_leaning_and_the_rows() -> None:
     methods = [method("prompt", scores(150, 300)), method("fine_tune", scores(156, 300, 100))]
     found = verdict(inputs(methods))
     assert found.recommended is None
-    assert "too close to call between prompt and fine_tune at a margin of 2 points" in found.sentence
+    assert (
+        "too close to call which of prompt and fine_tune is within 2 points of the best, leaning to"
+        in found.sentence
+    )
     assert "leaning to prompt; " in found.sentence or "leaning to fine_tune; " in found.sentence
     assert "test rows would" in found.sentence
 
@@ -133,8 +136,8 @@ def test_a_lower_undecided_step_is_named_with_the_rows_that_would_decide_it() ->
     assert (found.recommended, step.status) == ("few_shot", "undecided")
     assert step.rows_to_decide is not None
     assert (
-        f"prompt may be good enough too: {about(step.rows_to_decide)} test rows would decide."
-        in found.caveats
+        "Whether prompt is within 2 points of the best, and so good enough, is open: "
+        f"{about(step.rows_to_decide)} test rows would decide." in found.caveats
     )
 
 

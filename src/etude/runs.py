@@ -27,7 +27,7 @@ from typing import TextIO
 
 from etude.errors import RunError
 from etude.files import REMEDY, Json, read_json, read_lines, write_json
-from etude.types import CLASSICAL
+from etude.types import CLASSICAL, Side
 
 FORMAT = 1
 FOLDER = "runs"
@@ -142,8 +142,9 @@ def check_whole(run: Run) -> None:
     split = read_json(run.folder / "split.json")
     for name in run.info["methods"] if complete else fitted:
         _check_method(run, name)
+        _check_answers(run, name, "dev", len(split["dev"]), run.info["plan"]["effort"]["dev_rows"])
         if complete:
-            _check_answers(run, name, len(split["test"]))
+            _check_answers(run, name, "test", len(split["test"]), run.info["plan"]["test_rows"])
 
 
 def _check_method(run: Run, name: str) -> None:
@@ -154,13 +155,13 @@ def _check_method(run: Run, name: str) -> None:
         raise RunError(f"{folder / 'adapter'} is missing: it holds what {name} has learned. {REMEDY}")
 
 
-def _check_answers(run: Run, name: str, test: int) -> None:
-    """Whether predictions.jsonl holds an answer to each of the `test` rows, or to the plan's sample of them."""
+def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | None) -> None:
+    """Whether predictions.jsonl holds an answer to each of the side's `rows`, or to the `planned` sample of them."""
     file = run.method(name) / "predictions.jsonl"
-    found = sum(line["side"] == "test" for line in read_lines(file))
-    wanted = min(test, run.info["plan"]["test_rows"] or test)
+    found = sum(line["side"] == side for line in read_lines(file))
+    wanted = min(rows, planned or rows)
     if found != wanted:
-        raise RunError(f"{file} holds {found} of {wanted} answers to test rows. {REMEDY}")
+        raise RunError(f"{file} holds {found} of {wanted} answers to {side} rows. {REMEDY}")
 
 
 def siblings(run: Run) -> list[Run]:

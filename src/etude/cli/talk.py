@@ -22,7 +22,7 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
     name = method or recommended(run)
     assistant = load(run.assistant(name))
     models = Models()
-    terminal = sys.stdin.isatty()
+    terminal = sys.stdin is not None and sys.stdin.isatty()
     print(f"{name} ({assistant.model.name}) of {run.name}. An empty line ends.\n", file=sys.stderr)
     turns: list[Message] = []
     while question := ask(terminal):
@@ -50,7 +50,9 @@ def talks(assistant: Assistant) -> bool:
 
 
 def ask(terminal: bool) -> str:
-    """The next question; empty at the end."""
+    """The next question; empty at the end, or where there is no input at all."""
+    if sys.stdin is None:
+        return ""
     try:
         return input("> " if terminal else "").strip()
     except EOFError:

@@ -14,8 +14,8 @@ from etude.types import Estimate
 
 PLAIN_WIDTH = 110
 """Columns of the output where there is no terminal to ask."""
-WIDE = 100
-"""Columns of a terminal in which the whole ladder finds room."""
+NARROW, WIDE = 80, 100
+"""Columns of a terminal below which the rows to decide, or what a request takes, find no room in the ladder."""
 
 
 def screen() -> Console:
@@ -31,7 +31,7 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
         console.print(Text(f"{run.name} has no verdict yet. Run: etude compare {task}"))
         return
     console.print()
-    console.print(ladder_table(verdict, costs=console.width >= WIDE))
+    console.print(ladder_table(verdict, console.width))
     console.print()
     console.print(Text(verdict["sentence"], "bold"))
     if verdict["target"]:
@@ -45,12 +45,16 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
         console.print(Text(f"Talk to it: etude chat {task}"))
 
 
-def ladder_table(verdict: Json, costs: bool = True) -> Table:
-    """Every method with its estimate, its status and, with `costs`, what a request takes."""
+def ladder_table(verdict: Json, width: int = WIDE) -> Table:
+    """Every method with its estimate and its status; where `width` columns hold them, the rows that would
+    decide and what a request takes."""
+    rows, costs = width >= NARROW, width >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("step", "on test", "95% interval", "verdict", "rows to decide"):
-        justify: JustifyMethod = "right" if heading in ("on test", "rows to decide") else "left"
+    for heading in ("step", "on test", "95% interval", "verdict"):
+        justify: JustifyMethod = "right" if heading == "on test" else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
+    for heading in ("rows to decide",) if rows else ():
+        table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("prompt tokens", "answer tokens", "seconds") if costs else ():
         table.add_column(heading, justify="right")
     for step in verdict["ladder"]:
@@ -61,7 +65,7 @@ def ladder_table(verdict: Json, costs: bool = True) -> Table:
             f"{100 * estimate['value']:.1f}%",
             f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f} (n = {estimate['n']})",
             step["status"],
-            f"{step['rows_to_decide']:,}" if step["rows_to_decide"] else "",
+            *((f"{step['rows_to_decide']:,}" if step["rows_to_decide"] else "",) if rows else ()),
             *(spent if costs else ()),
         )
     return table

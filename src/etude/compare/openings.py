@@ -56,6 +56,12 @@ def open_test(root: Path, run: str, test: Iterable[Example]) -> int:
     return sum(opening.shows(rows) for opening in openings)
 
 
+def seen_as_test(root: Path, run: str, rows: Iterable[Example]) -> int:
+    """How many of `rows`, which the run with the id `run` trains or chooses on, other runs opened as test rows."""
+    seen = frozenset[str]().union(*(opening.rows for opening in read_openings(root) if opening.run != run))
+    return sum(input_key(example)[:DIGITS] in seen for example in rows)
+
+
 def _opening(file: Path, number: int, line: Json) -> Opening:
     run, rows = line.get("run"), line.get("rows")
     if (

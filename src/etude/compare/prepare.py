@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from etude.assistant import Assistant
 from etude.compare.events import OnEvent, Said
 from etude.compare.lengths import check_lengths
+from etude.compare.openings import seen_as_test
 from etude.compare.plan import Plan, Workload, in_words, make_plan
 from etude.compare.record import resumed_notes
 from etude.compare.timing import measure
@@ -94,7 +95,7 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
     power = [{"disagree": d, "difference": shown_by(parts.test, d)} for d in DISAGREEMENT]
-    notes = [*task.notes, *parts.test.notes, *parts.notes, *resumed_notes(run)]
+    notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes, "notes": list(parts.notes)},
@@ -113,6 +114,16 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     on_event(Said(f"This test can show: {shown}."))
     for note in [*notes, *(finding.message for finding in parts.findings)]:
         on_event(Said(f"Note: {note}"))
+
+
+def _redrawn(run: Run, parts: Split) -> Iterator[str]:
+    """A note where the test was drawn anew, by another seed say: a look at one test has chosen another."""
+    seen = seen_as_test(run.folder.parent, run.info["id"], [*parts.train, *parts.dev])
+    if seen:
+        yield (
+            f"{seen} rows that now train or choose were test rows of an earlier run. The runs cannot be "
+            "compared, and a split or seed that is kept for its result flatters it."
+        )
 
 
 def shown_by(test: Dataset, disagree: float) -> float:

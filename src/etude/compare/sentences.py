@@ -72,7 +72,7 @@ def caveats(
     found = [*_about_models(inputs), *_about_test(inputs, ladder[0].estimate.n)]
     if headline is not None:
         found += _about_headline(headline, error)
-    found += _about_lower_steps(ladder, recommended)
+    found += _about_lower_steps(inputs, ladder, recommended)
     for method, form in forms.items():
         if form.cut:
             found.append(
@@ -141,8 +141,8 @@ def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
         else f"more than {MOST_ADVISED:,} test rows would be needed"
     )
     rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
-    margin = f"at a margin of {points(inputs.margin)} points"
-    return f"too close to call between {_listed(rivals)} {margin}, leaning to {leaning.method}; {more}"
+    margin = f"which of {_listed(rivals)} is within {points(inputs.margin)} points of the best"
+    return f"too close to call {margin}, leaning to {leaning.method}; {more}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -184,14 +184,15 @@ def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
         yield f"A true gain of less than about {least} points would often go unseen on this test."
 
 
-def _about_lower_steps(ladder: Sequence[Step], recommended: str | None) -> Iterator[str]:
+def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str | None) -> Iterator[str]:
     for step in ladder:
         if step.method == recommended or recommended is None:
             return
         if step.status == "undecided":
             rows = step.rows_to_decide
             more = about(rows) if rows else f"more than {MOST_ADVISED:,}"
-            yield f"{step.method} may be good enough too: {more} test rows would decide."
+            near = f"within {points(inputs.margin)} points of the best"
+            yield f"Whether {step.method} is {near}, and so good enough, is open: {more} test rows would decide."
 
 
 def _on_volume(per_month: float, earned: BreakEven) -> Advice:

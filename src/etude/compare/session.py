@@ -67,12 +67,12 @@ def compare(
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     run = run_for(task.folder / FOLDER, task.name, inputs)
+    read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
     if fresh:
         _start_anew(run, on_event)
     with run.locked():
         check_whole(run)
         if not run.complete:
-            read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
             begin(run, task, inputs, on_event)
             on_event(Opened(run.folder))
             _told_on_stop(run, lambda: _climb(run, task, steps, dataset, test, on_event, confirm))

@@ -112,7 +112,7 @@ def _near_enough(candidates: Sequence[tuple[str, Sample]], index: int, best: int
     gap = 100 * (top.value - sample.value)
     return (
         f"{name} ({100 * sample.value:.1f}% on dev) is {gap:.1f} points below {top_name}, within one "
-        f"standard error ({100 * error:.1f} points, n = {sample.units}), and simpler"
+        f"standard error ({100 * error:.1f} points, n = {sample.units}), and comes before it from simple to complex"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from etude.errors import Fault, InputError, shown
 from etude.task.keys import KEYS
 from etude.task.page import Page, compose
 from etude.task.values import Prices, RowSource, Task
@@ -34,6 +35,7 @@ def load_task(path: Path | str) -> Task:
     wrong but something is asked for that this version does not do. Reads no rows.
     """
     file = Path(path)
+    _follow(file)
     file = file / "task.yaml" if file.is_dir() else file
     page = Page(file.name, file.resolve().parent)
     root = compose(page, file)
@@ -43,6 +45,15 @@ def load_task(path: Path | str) -> Task:
     _check_together(page, nodes, values)
     page.raise_faults()
     return _task(file.resolve(), values)
+
+
+def _follow(file: Path) -> None:
+    """Raises InputError for a link that leads back to itself."""
+    try:
+        file.resolve()
+    except (RuntimeError, OSError) as error:
+        fault = Fault(str(file), "a link that leads nowhere", shown(str(error)), "name the file itself")
+        raise InputError([fault]) from error
 
 
 def _check_required(page: Page, root: yaml.Node, nodes: Mapping[str, yaml.Node]) -> None:
