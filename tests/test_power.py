@@ -11,6 +11,7 @@ import pytest
 from etude.compare import compare
 from etude.compare.events import Began, Event, Said
 from etude.stats import smallest_difference
+from etude.wording import points
 from real_runs import LEAST
 from small_task import write_task
 
@@ -34,7 +35,7 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     assert [line["difference"] for line in info["power"]] == wanted
     assert ("The plan answers 100 of 140 test rows" in said) == (answered == 100)
     last = said.rpartition("can show: ")[2]
-    assert re.findall(r"([\d.]+) points", last) == [f"{100 * value:.1f}" for value in wanted]
+    assert re.findall(r"([\d.]+) points", last) == [points(value) for value in wanted]
     assert info["power_on_dev"]["difference"] == smallest_difference(
         answered, info["power_on_dev"]["disagree"]
     )
