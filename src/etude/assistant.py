@@ -133,7 +133,8 @@ class Assistant:
         body["contract"] = asdict(self.contract) if self.contract else None
         for shot in body["shots"]:
             del shot["where"]
-        return json.dumps(body, ensure_ascii=False, indent=1, sort_keys=True, default=dict)
+        # keys keep their order, in which a schema is put into words
+        return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
 
 
 @dataclass(frozen=True)
