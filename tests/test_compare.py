@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -449,6 +451,30 @@ def test_a_row_too_long_for_every_prompt_is_told_once_with_its_line(tmp_path: Pa
         compare(with_test(tmp_path, "max_tokens: 10\n", words=300))
     (fault,) = caught.value.faults
     assert fault.where.endswith("test.jsonl:4")
+
+
+@pytest.mark.parametrize("names", ["[baseline]", "[baseline, fine_tune]"])
+def test_a_prompt_that_no_method_uses_may_have_any_length(names: str, tmp_path: Path) -> None:
+    def task(folder: str, methods: str) -> Path:
+        file = write_task(tmp_path / folder, model="fake:context=60", more=f"methods: {methods}\n")
+        file.write_text(file.read_text().replace("Say what fits.", "Say what fits. " * 40))
+        return file
+
+    assert events_of(task("unused", names))[0].complete
+    with pytest.raises(InputError, match="the prompt is longer"):
+        compare(task("used", "[baseline, prompt]"))
+
+
+def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
+    tiny = tiny_folder(tmp_path / "tiny")
+    task = write_task(tmp_path, "classify", model=str(tiny), more="methods: [baseline]\n")
+    code = (
+        "import sys; from etude.compare import compare\n"
+        f"assert compare({str(task)!r}).run.complete\n"
+        "sys.exit(','.join({'torch', 'transformers'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:

@@ -193,11 +193,18 @@ def test_a_folder_that_could_not_be_filled_leaves_the_old_one_as_it_was(tmp_path
 def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(
     names: tuple[str, ...], tmp_path: Path
 ) -> None:
-    schema = {"type": "object", "required": [*names], "properties": {name: {"type": "string"} for name in names}}
+    schema = {
+        "type": "object",
+        "required": [*names],
+        "properties": {name: {"type": "string"} for name in names},
+    }
     contract = Contract(json_schema=schema)
     saved = replace(ASSISTANT, contract=contract)
     saved.save(tmp_path / "one")
     loaded = load(tmp_path / "one")
     assert loaded.contract is not None
-    assert (loaded.contract.in_words(), loaded.contract.skeleton()) == (contract.in_words(), contract.skeleton())
+    assert (loaded.contract.in_words(), loaded.contract.skeleton()) == (
+        contract.in_words(),
+        contract.skeleton(),
+    )
     assert loaded.fingerprint == saved.fingerprint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from etude.errors import Fault, InputError, shown
 from etude.methods.baseline import Baseline
@@ -12,7 +12,7 @@ from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import ClearPrompt, Prompt
 from etude.methods.workshop import Candidate, Method, Workshop
 
-__all__ = ["LADDER", "Candidate", "Method", "Workshop", "ladder", "own_ladder"]
+__all__ = ["LADDER", "Candidate", "Method", "Workshop", "asks_a_model", "ladder", "own_ladder"]
 
 LADDER: tuple[Method, ...] = (Baseline(), Prompt(), ClearPrompt(), FewShot(), FineTune())
 """In the order of effort that a step asks of the user; named in `etude.task.LADDER`."""
@@ -21,6 +21,11 @@ LADDER: tuple[Method, ...] = (Baseline(), Prompt(), ClearPrompt(), FewShot(), Fi
 def ladder(names: Sequence[str]) -> list[Method]:
     """The named methods in the order of the ladder."""
     return [method for method in LADDER if method.name in names]
+
+
+def asks_a_model(methods: Iterable[Method]) -> bool:
+    """Whether any of the methods asks a language model."""
+    return any(method.prompted or method.tuned for method in methods)
 
 
 def own_ladder(methods: Sequence[Method]) -> list[Method]:
