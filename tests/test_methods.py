@@ -23,7 +23,7 @@ from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
 from etude.models.registry import Models
 from etude.task import LADDER as NAMES
-from etude.task import Task, load_task
+from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message, ModelRef
 from small_task import write_task
 from tiny import tiny_folder
@@ -51,6 +51,27 @@ def test_few_shot_tries_one_and_two_of_each_label(tmp_path: Path) -> None:
     start = blank(task, data, Models())
     assert sizes(task, by_form(start, data.examples)) == [8, 16]
     assert max(sizes(task, {str(n): [example(str(n), str(n))] * 5 for n in range(200)})) <= MOST
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 4), min_size=2), st.integers(0, 3))
+def test_examples_are_counted_as_they_stand_in_the_prompt_and_no_draw_comes_twice(
+    counts: dict[str, int], seed: int
+) -> None:
+    rows = Dataset(
+        tuple(example(f"{label}{n}", label) for label, count in counts.items() for n in range(count))
+    )
+    task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path(), seed=seed)
+    base = Assistant("few_shot", "classify", ModelRef("fake"))
+    found = FewShot().candidates(task, rows, base)
+    assert [int(each.name.split()[0]) for each in found] == [len(each.assistant.shots) for each in found]
+    shown = {tuple(shot.id for shot in each.assistant.shots) for each in found}
+    assert len(shown) == len(found) <= FewShot().tries(task, rows, base)
+
+
+def test_two_rows_of_each_label_are_one_number_of_examples() -> None:
+    rows = [example(f"{label}{n}", label) for label in "abcdefghij" for n in range(2)]
+    task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path())
+    assert sizes(task, by_form(Assistant("few_shot", "classify", ModelRef("fake")), rows)) == [10]
 
 
 def test_without_labels_a_classifier_answers_with_those_of_the_training_rows(tmp_path: Path) -> None:
