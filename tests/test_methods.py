@@ -16,7 +16,7 @@ from etude.errors import InputError
 from etude.methods import LADDER, ladder, own_ladder
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
-from etude.methods.fine_tune import student_of
+from etude.methods.fine_tune import FineTune, student_of
 from etude.methods.prompt import ClearPrompt, Prompt, first_sentence
 from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
 from etude.metrics import choose_metric
@@ -206,6 +206,17 @@ def test_an_own_ladder_that_cannot_be_climbed_is_refused(names: list[str]) -> No
 
     with pytest.raises(InputError):
         own_ladder([Own(name) for name in names])
+
+
+def test_a_tuned_step_on_which_others_would_build_is_refused() -> None:
+    class Own(FineTune):
+        name = "own"
+        prompted = True
+
+    with pytest.raises(InputError, match=r"'own'.*`prompted = False`"):
+        own_ladder([*LADDER, Own()])
+    Own.prompted = False
+    assert own_ladder([*LADDER, Own()])
 
 
 def test_first_sentences_are_found() -> None:

@@ -24,15 +24,23 @@ def ladder(names: Sequence[str]) -> list[Method]:
 
 
 def asks_a_model(methods: Iterable[Method]) -> bool:
-    """Whether any of the methods asks a language model."""
-    return any(method.prompted or method.tuned for method in methods)
+    """Whether any of the methods may ask a language model: all but the baseline may."""
+    return any(not isinstance(method, Baseline) for method in methods)
 
 
 def own_ladder(methods: Sequence[Method]) -> list[Method]:
-    """`methods` as they stand. Raises InputError for none, and for names that cannot name a step."""
-    if faults := list(_faults([method.name for method in methods])):
+    """`methods` as they stand. Raises InputError for none, for names that cannot name a step, and for a step
+    that is both tuned and prompted: what builds on it would pass for untuned."""
+    if faults := [*_faults([method.name for method in methods]), *_both(methods)]:
         raise InputError(faults)
     return list(methods)
+
+
+def _both(methods: Sequence[Method]) -> Iterator[Fault]:
+    for method in methods:
+        if method.tuned and method.prompted:
+            what = "a step that changes weights is no prompt on which later steps may build"
+            yield Fault("methods", what, shown(method.name), "set `prompted = False` beside `tuned = True`")
 
 
 def _faults(names: Sequence[str]) -> Iterator[Fault]:
