@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.compare import compare
+from etude.compare.climb import TrainingLog
 from etude.compare.events import Ended, Event, Said
 from etude.compare.notes import same_answer
 from etude.dataset import Dataset
 from etude.errors import Declined, InputError, RunError
 from etude.evaluate import Scored
+from etude.files import read_lines
 from etude.methods import LADDER, Candidate, Method, Workshop
 from etude.methods.few_shot import FewShot
 from etude.methods.fine_tune import FineTune
@@ -518,6 +520,49 @@ def test_a_method_of_ones_own_climbs_like_the_built_in_ones(
     assert "Everything told" in (run.folder / "report.md").read_text()
     records = [json.loads((run.method(name) / "method.json").read_text()) for name in run.methods]
     assert [record["label"] for record in records][1] == "Everything told"
+
+
+def steps(first: int, last: int) -> list[dict[str, object]]:
+    """What a training of nine steps tells."""
+    told = {"steps": 9, "loss": 1.0, "tokens": 8, "seconds": 0.5}
+    return [{"step": step, **told} for step in range(first, last + 1)]
+
+
+BEGUN = {"epoch": 0, "dev_loss": 2.0, "best": True}
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [
+        [[*steps(1, 9), *steps(1, 9)]],
+        [[*steps(1, 5)], [{"resumed_at_step": 3}, *steps(4, 9), *steps(1, 9)]],
+        [[*steps(1, 9)], [{"resumed_at_step": 9}, *steps(1, 9)]],
+        [[*steps(1, 9)], [*steps(1, 9)]],
+        [[*steps(1, 9), *steps(1, 5)], [{"resumed_at_step": 2}, *steps(3, 9)]],
+        [
+            [*steps(1, 9), *steps(1, 5)],
+            [{"resumed_at_step": 2}, *steps(3, 4)],
+            [{"resumed_at_step": 4}, *steps(5, 9)],
+        ],
+    ],
+)
+def test_every_step_of_two_trainings_is_written_once_wherever_a_kill_struck(
+    attempts: list[list[dict[str, object]]], tmp_path: Path
+) -> None:
+    for told in attempts:
+        log = TrainingLog("own", tmp_path / "train.jsonl", lambda event: None)
+        for line in told:
+            log(line)
+    written = [line["step"] for line in read_lines(tmp_path / "train.jsonl") if "step" in line]
+    assert written == [*range(1, 10), *range(1, 10)]
+
+
+def test_what_two_trainings_begin_with_is_written_for_both_and_once_after_a_kill(tmp_path: Path) -> None:
+    for _ in range(2):
+        log = TrainingLog("own", tmp_path / "train.jsonl", lambda event: None)
+        log(BEGUN)
+        log(BEGUN)
+    assert list(read_lines(tmp_path / "train.jsonl")) == [BEGUN, BEGUN]
 
 
 def test_runs_of_different_methods_are_different_runs(tmp_path: Path) -> None:
