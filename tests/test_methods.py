@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,21 @@ def predictors() -> list[Constant | Nearest | Linear]:
     labels = ["fruit", "fruit", "car", "car", "plant", "plant"]
     two = Linear.fit(texts[:4], labels[:4], 0)
     return [Constant.fit(labels), Nearest(texts, labels), Linear.fit(texts, labels, 0, 0.5), two]
+
+
+def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
+
+    def fitted() -> Workshop:
+        bench = workshop(task, data, tmp_path / "work")
+        Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+        return bench
+
+    assert 0 < fitted().seconds < 100
+    for log in (tmp_path / "work" / "answers").iterdir():
+        log.write_text(re.sub(r'"seconds": [^,]+', '"seconds": 2.0', log.read_text()))
+    assert 300 < fitted().seconds < 400
 
 
 @pytest.mark.parametrize("number", range(4))
