@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import given
@@ -156,6 +157,16 @@ def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> N
     assert events_of(task)[0].info["openings"] == 1
 
 
+def test_test_answers_of_another_assistant_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    run, _ = events_of(task := write_task(tmp_path, more=QUICK))
+    (run.folder / "verdict.json").unlink()
+    file = run.assistant("prompt") / "assistant.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_tokens": 1}))
+    events_of(task)
+    lines = [line for line in run.predictions("prompt") if line["side"] == "test"]
+    assert {line["answer_tokens"] for line in lines} == {1}
+
+
 def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path) -> None:
     task = write_task(tmp_path, more=QUICK)
     first, _ = events_of(task)
@@ -299,6 +310,19 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
     assert Run(folder).info["status"] == "interrupted"
     assert "clear_prompt" in (folder / "report.html").read_text()
     assert compare(task).run.complete
+
+
+def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:
+    class Overtaken(Run):
+        def _lock_file(self) -> TextIO:
+            lock = super()._lock_file()
+            if not (tmp_path / "small-1.1").exists():
+                self.folder.rename(tmp_path / "small-1.1")
+            return lock
+
+    run = Overtaken(tmp_path / "small-1")
+    with run.locked(), pytest.raises(RunError, match="Another process"), Run(run.folder).locked():
+        pass
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:

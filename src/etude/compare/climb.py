@@ -18,7 +18,7 @@ from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
 from etude.compare.notes import dropped_shots, same_answer
 from etude.compare.plan import Plan
 from etude.dataset import Dataset
-from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
+from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
 from etude.files import Json, append_line, read_json, read_lines, write_json, write_lines
 from etude.methods.workshop import Method, Workshop, sampled
 from etude.metrics import Metric
@@ -64,7 +64,7 @@ class Climb:
         for name, assistant in fitted.items():
             self.on_event(Began(name, "test"))
             started = time.perf_counter()
-            log = AnswerLog(self._work(name) / "test.jsonl")
+            log = answer_log(self._work(name), assistant, rows)
             on_batch = partial(self._counted, name)
             scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
             self._release(assistant)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 from etude.assistant import Assistant
 from etude.contract import Contract
 from etude.dataset import Dataset
-from etude.evaluate import AnswerLog, OnBatch, Scored, evaluate, sample_of
+from etude.evaluate import OnBatch, Scored, answer_log, evaluate, sample_of
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.stats.intervals import estimate_sample
@@ -103,7 +103,7 @@ class Workshop:
 
     def evaluate(self, assistant: Assistant, rows: Dataset) -> list[Scored]:
         """Answers and scores `rows`, resumable through a log in the folder."""
-        log = AnswerLog(self.folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
+        log = answer_log(self.folder, assistant, rows)
         scored = evaluate(assistant, self.models, rows, self.metric, log, self.on_batch)
         self.seconds += sum(row.answer.seconds for row in scored)
         return scored
