@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import given
@@ -15,11 +18,13 @@ from hypothesis import strategies as st
 from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.compare import compare
+from etude.compare.climb import TrainingLog
 from etude.compare.events import Ended, Event, Said
 from etude.compare.notes import same_answer
 from etude.dataset import Dataset
 from etude.errors import Declined, InputError, RunError
 from etude.evaluate import Scored
+from etude.files import read_lines
 from etude.methods import LADDER, Candidate, Method, Workshop
 from etude.methods.few_shot import FewShot
 from etude.methods.fine_tune import FineTune
@@ -150,6 +155,16 @@ def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
     assert events_of(task)[0].info["openings"] == 1
+
+
+def test_test_answers_of_another_assistant_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    run, _ = events_of(task := write_task(tmp_path, more=QUICK))
+    (run.folder / "verdict.json").unlink()
+    file = run.assistant("prompt") / "assistant.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_tokens": 1}))
+    events_of(task)
+    lines = [line for line in run.predictions("prompt") if line["side"] == "test"]
+    assert {line["answer_tokens"] for line in lines} == {1}
 
 
 def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path) -> None:
@@ -295,6 +310,19 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
     assert Run(folder).info["status"] == "interrupted"
     assert "clear_prompt" in (folder / "report.html").read_text()
     assert compare(task).run.complete
+
+
+def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:
+    class Overtaken(Run):
+        def _lock_file(self) -> TextIO:
+            lock = super()._lock_file()
+            if not (tmp_path / "small-1.1").exists():
+                self.folder.rename(tmp_path / "small-1.1")
+            return lock
+
+    run = Overtaken(tmp_path / "small-1")
+    with run.locked(), pytest.raises(RunError, match="Another process"), Run(run.folder).locked():
+        pass
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
@@ -451,6 +479,30 @@ def test_a_row_too_long_for_every_prompt_is_told_once_with_its_line(tmp_path: Pa
     assert fault.where.endswith("test.jsonl:4")
 
 
+@pytest.mark.parametrize("names", ["[baseline]", "[baseline, fine_tune]"])
+def test_a_prompt_that_no_method_uses_may_have_any_length(names: str, tmp_path: Path) -> None:
+    def task(folder: str, methods: str) -> Path:
+        file = write_task(tmp_path / folder, model="fake:context=60", more=f"methods: {methods}\n")
+        file.write_text(file.read_text().replace("Say what fits.", "Say what fits. " * 40))
+        return file
+
+    assert events_of(task("unused", names))[0].complete
+    with pytest.raises(InputError, match="the prompt is longer"):
+        compare(task("used", "[baseline, prompt]"))
+
+
+def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
+    tiny = tiny_folder(tmp_path / "tiny")
+    task = write_task(tmp_path, "classify", model=str(tiny), more="methods: [baseline]\n")
+    code = (
+        "import sys; from etude.compare import compare\n"
+        f"assert compare({str(task)!r}).run.complete\n"
+        "sys.exit(','.join({'torch', 'transformers'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:
     tiny = tiny_folder(tmp_path / "tiny", max_position_embeddings=8192)
     task = write_task(tmp_path, model=str(tiny), more="max_tokens: 16\n")
@@ -492,6 +544,49 @@ def test_a_method_of_ones_own_climbs_like_the_built_in_ones(
     assert "Everything told" in (run.folder / "report.md").read_text()
     records = [json.loads((run.method(name) / "method.json").read_text()) for name in run.methods]
     assert [record["label"] for record in records][1] == "Everything told"
+
+
+def steps(first: int, last: int) -> list[dict[str, object]]:
+    """What a training of nine steps tells."""
+    told = {"steps": 9, "loss": 1.0, "tokens": 8, "seconds": 0.5}
+    return [{"step": step, **told} for step in range(first, last + 1)]
+
+
+BEGUN = {"epoch": 0, "dev_loss": 2.0, "best": True}
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [
+        [[*steps(1, 9), *steps(1, 9)]],
+        [[*steps(1, 5)], [{"resumed_at_step": 3}, *steps(4, 9), *steps(1, 9)]],
+        [[*steps(1, 9)], [{"resumed_at_step": 9}, *steps(1, 9)]],
+        [[*steps(1, 9)], [*steps(1, 9)]],
+        [[*steps(1, 9), *steps(1, 5)], [{"resumed_at_step": 2}, *steps(3, 9)]],
+        [
+            [*steps(1, 9), *steps(1, 5)],
+            [{"resumed_at_step": 2}, *steps(3, 4)],
+            [{"resumed_at_step": 4}, *steps(5, 9)],
+        ],
+    ],
+)
+def test_every_step_of_two_trainings_is_written_once_wherever_a_kill_struck(
+    attempts: list[list[dict[str, object]]], tmp_path: Path
+) -> None:
+    for told in attempts:
+        log = TrainingLog("own", tmp_path / "train.jsonl", lambda event: None)
+        for line in told:
+            log(line)
+    written = [line["step"] for line in read_lines(tmp_path / "train.jsonl") if "step" in line]
+    assert written == [*range(1, 10), *range(1, 10)]
+
+
+def test_what_two_trainings_begin_with_is_written_for_both_and_once_after_a_kill(tmp_path: Path) -> None:
+    for _ in range(2):
+        log = TrainingLog("own", tmp_path / "train.jsonl", lambda event: None)
+        log(BEGUN)
+        log(BEGUN)
+    assert list(read_lines(tmp_path / "train.jsonl")) == [BEGUN, BEGUN]
 
 
 def test_runs_of_different_methods_are_different_runs(tmp_path: Path) -> None:

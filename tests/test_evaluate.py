@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,41 @@ def test_an_assistant_is_the_same_after_saving(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_an_assistant_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="Run `etude compare` again"):
+    with pytest.raises(RunError, match="etude compare TASK --fresh"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"colour": "red"},
+        {"method": None},
+        {"shots": None},
+        {"model": None},
+        {"contract": {"labels": ["a"], "colour": "red"}},
+        {"contract": {"labels": ["a", "a"]}},
+        {"contract": ["labels"]},
+        {"shots": [{"id": "s"}]},
+        {"shots": ["s"]},
+        {"format": 0},
+    ],
+    ids=str,
+)
+def test_an_assistant_that_holds_something_else_says_what_to_do(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    ASSISTANT.save(tmp_path)
+    file = tmp_path / "assistant.json"
+    body = json.loads(file.read_text()) | change
+    file.write_text(json.dumps({key: value for key, value in body.items() if value is not None}))
+    with pytest.raises(RunError, match=r"assistant\.json .*etude compare TASK --fresh"):
+        load(tmp_path)
+
+
+def test_an_assistant_that_is_no_text_says_what_to_do(tmp_path: Path) -> None:
+    ASSISTANT.save(tmp_path)
+    (tmp_path / "assistant.json").write_bytes(b'{"format": "\xff"}')
+    with pytest.raises(RunError, match=r"assistant\.json .*etude compare TASK --fresh"):
         load(tmp_path)
 
 
@@ -187,3 +222,24 @@ def test_a_folder_that_could_not_be_filled_leaves_the_old_one_as_it_was(tmp_path
     other = replace(ASSISTANT, method="other")
     other.save(tmp_path / "one")
     assert load(tmp_path / "one") == other
+
+
+@pytest.mark.parametrize("names", [("zeta", "alpha", "mid"), ("alpha", "mid", "zeta")])
+def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    schema = {
+        "type": "object",
+        "required": [*names],
+        "properties": {name: {"type": "string"} for name in names},
+    }
+    contract = Contract(json_schema=schema)
+    saved = replace(ASSISTANT, contract=contract)
+    saved.save(tmp_path / "one")
+    loaded = load(tmp_path / "one")
+    assert loaded.contract is not None
+    assert (loaded.contract.in_words(), loaded.contract.skeleton()) == (
+        contract.in_words(),
+        contract.skeleton(),
+    )
+    assert loaded.fingerprint == saved.fingerprint

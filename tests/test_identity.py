@@ -126,6 +126,29 @@ def test_a_changed_file_changes_its_part_alone(file: str, part: str, tmp_path: P
     assert differences(task, tmp_path / file, f"{text}{more}\n") == [part]
 
 
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("helpers/rules.py", True),
+        ("helpers/deep/rules.py", True),
+        ("helpers/rules.txt", False),
+        ("runs/small-1/rules.py", False),
+        (".venv/lib/rules.py", False),
+        ("env/lib/rules.py", False),
+        ("helpers/__pycache__/rules.pyc", False),
+    ],
+)
+def test_code_below_a_check_counts_and_what_is_installed_or_written_there_does_not(
+    file: str, counts: bool, tmp_path: Path
+) -> None:
+    task = full_task(tmp_path)
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "pyvenv.cfg").write_text("")
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("LONGEST = 80\n")
+    assert differences(task, tmp_path / file, "LONGEST = 90\n") == (["check"] if counts else [])
+
+
 def test_a_budget_of_the_command_line_counts_as_the_tasks(tmp_path: Path) -> None:
     task = full_task(tmp_path)
     assert changed(prints(task), prints(task, budget=60.0)) == ["budget"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
 import socket
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -410,6 +412,18 @@ def test_a_folder_is_loaded_once_without_opening_a_socket(
     assert facts(tuned.generate(requests())) != facts(expected)
     models.evict(ModelRef(str(folder), lora))
     assert models.local(ModelRef(str(folder), lora)) is not tuned
+
+
+def test_a_model_that_nobody_holds_is_gone_at_once() -> None:
+    model = LocalModel("tiny", tiny_module(), tiny_tokenizer())
+    model.generate(requests())
+    held = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_pickled_weights_are_never_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +17,14 @@ from etude.errors import InputError
 from etude.methods import LADDER, ladder, own_ladder
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
-from etude.methods.fine_tune import student_of
+from etude.methods.fine_tune import FineTune, student_of
 from etude.methods.prompt import ClearPrompt, Prompt, first_sentence
 from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
 from etude.models.registry import Models
 from etude.task import LADDER as NAMES
-from etude.task import Task, load_task
+from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message, ModelRef
 from small_task import write_task
 from tiny import tiny_folder
@@ -51,6 +52,27 @@ def test_few_shot_tries_one_and_two_of_each_label(tmp_path: Path) -> None:
     start = blank(task, data, Models())
     assert sizes(task, by_form(start, data.examples)) == [8, 16]
     assert max(sizes(task, {str(n): [example(str(n), str(n))] * 5 for n in range(200)})) <= MOST
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 4), min_size=2), st.integers(0, 3))
+def test_examples_are_counted_as_they_stand_in_the_prompt_and_no_draw_comes_twice(
+    counts: dict[str, int], seed: int
+) -> None:
+    rows = Dataset(
+        tuple(example(f"{label}{n}", label) for label, count in counts.items() for n in range(count))
+    )
+    task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path(), seed=seed)
+    base = Assistant("few_shot", "classify", ModelRef("fake"))
+    found = FewShot().candidates(task, rows, base)
+    assert [int(each.name.split()[0]) for each in found] == [len(each.assistant.shots) for each in found]
+    shown = {tuple(shot.id for shot in each.assistant.shots) for each in found}
+    assert len(shown) == len(found) <= FewShot().tries(task, rows, base)
+
+
+def test_two_rows_of_each_label_are_one_number_of_examples() -> None:
+    rows = [example(f"{label}{n}", label) for label in "abcdefghij" for n in range(2)]
+    task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path())
+    assert sizes(task, by_form(Assistant("few_shot", "classify", ModelRef("fake")), rows)) == [10]
 
 
 def test_without_labels_a_classifier_answers_with_those_of_the_training_rows(tmp_path: Path) -> None:
@@ -142,6 +164,21 @@ def predictors() -> list[Constant | Nearest | Linear]:
     return [Constant.fit(labels), Nearest(texts, labels), Linear.fit(texts, labels, 0, 0.5), two]
 
 
+def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
+
+    def fitted() -> Workshop:
+        bench = workshop(task, data, tmp_path / "work")
+        Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+        return bench
+
+    assert 0 < fitted().seconds < 100
+    for log in (tmp_path / "work" / "answers").iterdir():
+        log.write_text(re.sub(r'"seconds": [^,]+', '"seconds": 2.0', log.read_text()))
+    assert 300 < fitted().seconds < 400
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, tmp_path: Path) -> None:
     predictor = predictors()[number]
@@ -185,6 +222,17 @@ def test_an_own_ladder_that_cannot_be_climbed_is_refused(names: list[str]) -> No
 
     with pytest.raises(InputError):
         own_ladder([Own(name) for name in names])
+
+
+def test_a_tuned_step_on_which_others_would_build_is_refused() -> None:
+    class Own(FineTune):
+        name = "own"
+        prompted = True
+
+    with pytest.raises(InputError, match=r"'own'.*`prompted = False`"):
+        own_ladder([*LADDER, Own()])
+    Own.prompted = False
+    assert own_ladder([*LADDER, Own()])
 
 
 def test_first_sentences_are_found() -> None:

@@ -287,7 +287,7 @@ def test_a_template_is_reported_and_trained_on() -> None:
 def test_an_old_test_row_stays_sealed_when_its_cluster_becomes_a_template() -> None:
     filled = parcels(60)
     examples = [*rows(0, 240), filled[0]]
-    before = {key: "train" for key in split(dataset(examples), "answer", 0).assignments}
+    before = dict(split(dataset(examples), "answer", 0).assignments)
     before[input_key(filled[0])] = "test"
     after = split(dataset([*examples, *filled[1:]]), "answer", 0, previous=before)
     assert {sides(after)[row.id] for row in filled} == {"test"}
@@ -361,6 +361,23 @@ def test_a_deleted_row_leaves_a_carried_on_split_below_its_least_size() -> None:
     after = split(dataset(kept), "answer", 0, previous=before.assignments)
     assert sides(after).items() <= sides(before).items()
     assert any("test has 49 rows" in note for note in after.notes)
+
+
+@pytest.mark.parametrize(("others", "kept"), [(60, 0), (25, 0), (60, 1), (60, 20)])
+def test_an_earlier_split_of_other_rows_excuses_no_small_sizes(others: int, kept: int) -> None:
+    before = split(dataset(rows(0, 200)), "answer", 0)
+    now = [*rows(1, others), *(replace(row, id=f"kept {row.id}") for row in rows(0, 200)[:kept])]
+    with pytest.raises(InputError, match="too few rows that can be split"):
+        split(dataset(now), "answer", 0, previous=before.assignments)
+
+
+@pytest.mark.parametrize("side", ["dev", "test"])
+def test_a_carried_on_split_never_goes_without_dev_or_test(side: Side) -> None:
+    examples = rows(0, 200)
+    before = split(dataset(examples), "answer", 0)
+    left = [row for row in examples if sides(before)[row.id] != side]
+    with pytest.raises(InputError, match=f"0 for {side}"):
+        split(dataset(left), "answer", 0, previous=before.assignments)
 
 
 @pytest.mark.parametrize("copies", [1, 2, 5])

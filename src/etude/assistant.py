@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from etude.contract import Contract
 from etude.errors import RunError
-from etude.files import folder_aside
+from etude.files import REMEDY, folder_aside, read_json
 from etude.models.registry import Models
 from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
 
@@ -133,7 +133,8 @@ class Assistant:
         body["contract"] = asdict(self.contract) if self.contract else None
         for shot in body["shots"]:
             del shot["where"]
-        return json.dumps(body, ensure_ascii=False, indent=1, sort_keys=True, default=dict)
+        # keys keep their order, in which a schema is put into words
+        return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
 
 
 @dataclass(frozen=True)
@@ -197,17 +198,18 @@ def instructed(
 def load(folder: Path) -> Assistant:
     """The assistant saved in `folder`. Loads no weights.
 
-    Raises RunError when the folder holds no assistant or one of another format.
+    Raises RunError when the folder holds no readable assistant or one of another format.
     """
-    try:
-        body: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(
-            f"{folder} holds no readable assistant ({error}). Run `etude compare` again."
-        ) from error
+    body = read_json(folder / FILE)
     if body.pop("format", None) != FORMAT:
-        raise RunError(f"{folder / FILE} is of another format than this version reads. Compare again.")
-    adapter = folder / ADAPTER
+        raise RunError(f"{folder / FILE} is of another format than this version reads. {REMEDY}")
+    try:
+        return _assistant(body, folder / ADAPTER)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder / FILE} holds no assistant ({error}). {REMEDY}") from error
+
+
+def _assistant(body: dict[str, Any], adapter: Path) -> Assistant:
     model = ModelRef(body.pop("model"), adapter if adapter.is_dir() else None)
     return Assistant(
         model=model,

@@ -104,6 +104,11 @@ class AnswerLog:
         append_line(self.file, asdict(batch))
 
 
+def answer_log(folder: Path, assistant: Assistant, rows: Dataset) -> AnswerLog:
+    """The log of these rows answered by this assistant, named by both: another's answers are never taken."""
+    return AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
+
+
 def evaluate(
     assistant: Assistant,
     models: Models,

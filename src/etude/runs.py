@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -97,12 +98,23 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Holds the run for this process. Raises RunError when another process holds it, or when its
         folder cannot be made or written."""
-        with self._lock_file() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunError(f"Another process is at work on {self.folder}. Wait for it to end.") from error
+        with contextlib.ExitStack() as files:
+            while True:
+                lock = files.enter_context(self._lock_file())
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise RunError(
+                        f"Another process is at work on {self.folder}. Wait for it to end."
+                    ) from error
+                if self._still_there(lock):
+                    break
             yield
+
+    def _still_there(self, lock: TextIO) -> bool:
+        """Whether the lock is this folder's: --fresh may have renamed the folder since it was opened."""
+        file = self.folder / LOCK
+        return file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat())
 
     def _lock_file(self) -> TextIO:
         try:

@@ -18,7 +18,7 @@ from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
 from etude.compare.notes import dropped_shots, same_answer
 from etude.compare.plan import Plan
 from etude.dataset import Dataset
-from etude.evaluate import AnswerLog, Outcome, Scored, evaluate, outcome_of, sample_of, unit
+from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
 from etude.files import Json, append_line, read_json, read_lines, write_json, write_lines
 from etude.methods.workshop import Method, Workshop, sampled
 from etude.metrics import Metric
@@ -64,7 +64,7 @@ class Climb:
         for name, assistant in fitted.items():
             self.on_event(Began(name, "test"))
             started = time.perf_counter()
-            log = AnswerLog(self._work(name) / "test.jsonl")
+            log = answer_log(self._work(name), assistant, rows)
             on_batch = partial(self._counted, name)
             scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
             self._release(assistant)
@@ -188,11 +188,15 @@ class Climb:
 
 
 class TrainingLog:
-    """train.jsonl, and the events that show it. A step told again after a resume is not written twice."""
+    """train.jsonl, and the events that show it. What is told again after a resume is not written twice; a
+    second training in one fit counts its steps from 1 anew and is written whole."""
 
     def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
         self.method, self.file, self.on_event = method, file, on_event
-        self.seen = {_key(line) for line in read_lines(file)} if file.exists() else set()
+        lines = list(read_lines(file)) if file.exists() else []
+        self.before = {_key(line) for line in lines if "step" not in line}
+        self.last_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
+        self.written_to = self.step = 0
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
@@ -200,10 +204,19 @@ class TrainingLog:
             self.on_event(Said(str(text)))
         if "step" in line:
             self._show(line)
-        if _key(line) in self.seen:
-            return
-        self.seen.add(_key(line))
-        append_line(self.file, line)
+        if not self._written(line):
+            append_line(self.file, line)
+
+    def _written(self, line: Mapping[str, Any]) -> bool:
+        """Whether an earlier attempt wrote the line: of steps, those between where it resumed and its kill."""
+        if "resumed_at_step" in line:
+            self.written_to, self.step = self.last_before, line["resumed_at_step"]
+        if "step" not in line:
+            return _key(line) in self.before
+        if line["step"] <= self.step:
+            self.written_to = 0
+        self.step = line["step"]
+        return self.step <= self.written_to
 
     def _show(self, line: Mapping[str, Any]) -> None:
         left = (line["steps"] - line["step"]) * line["seconds"]
@@ -246,5 +259,5 @@ def records(run: Run) -> dict[str, Json]:
     return {name: read_json(run.method(name) / "method.json") for name in run.methods}
 
 
-def _key(line: Mapping[str, Any]) -> tuple[str, Any]:
-    return ("step", line["step"]) if "step" in line else ("other", tuple(sorted(map(str, line.items()))))
+def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(map(str, line.items())))

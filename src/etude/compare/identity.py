@@ -2,7 +2,8 @@
 
 Parts are hashed by what they mean, as the task was read: comments, layout and the names of the files
 of rows do not count. `margin`, `target`, `usage` and `prices` change the verdict and not the answers;
-they start a new run too, since a run's verdict is written once and says what it was asked.
+they start a new run too, since a run's verdict is written once and says what it was asked. Of a check
+function the Python files beside and below it count; modules elsewhere on the path stay uncovered.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from typing import BinaryIO
 from etude import __version__
 from etude.dataset import Dataset
 from etude.models.weights import HUB_FILES
+from etude.runs import FOLDER
 from etude.task import Task
 
 DIGITS = 16
@@ -41,7 +43,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "test": test.fingerprint if test else None,
         "model": _weights(task.model, task.folder),
         "prompt_model": task.prompt_model and _weights(task.prompt_model, task.folder),
-        "check": task.check and [task.check.function, *_contents(task.check.file.parent, "*.py")],
+        "check": task.check and [task.check.function, *_code(task.check.file.parent)],
         "documents": task.documents and _documents(task.documents),
         "version of Étude": __version__,
     }
@@ -80,13 +82,28 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 def _documents(path: Path) -> list[list[str]]:
     """The documents, which a check function may read."""
-    return _contents(path, "**/*") if path.is_dir() else [[path.name, _digest(path.read_bytes())]]
+    if not path.is_dir():
+        return [[path.name, _digest(path.read_bytes())]]
+    return _contents(path, (file for file in path.glob("**/*") if file.is_file()))
 
 
-def _contents(folder: Path, pattern: str) -> list[list[str]]:
-    """(name, hash) of the files: beside a check function, all Python files that it may import."""
-    files = sorted(path for path in folder.glob(pattern) if path.is_file())
-    return [[file.relative_to(folder).as_posix(), _digest(file.read_bytes())] for file in files]
+def _code(folder: Path) -> list[list[str]]:
+    """The Python files that a check function beside them may import."""
+    found: list[Path] = []
+    for place, below, files in os.walk(folder):
+        below[:] = [name for name in below if _holds_code(Path(place, name))]
+        found += (Path(place, name) for name in files if name.endswith(".py"))
+    return _contents(folder, found)
+
+
+def _holds_code(folder: Path) -> bool:
+    """Whether a folder may hold code of the user's: no runs, no hidden folder, no virtual environment."""
+    return not (folder.name == FOLDER or folder.name.startswith(".") or (folder / "pyvenv.cfg").exists())
+
+
+def _contents(folder: Path, files: Iterable[Path]) -> list[list[str]]:
+    """(name, hash) of the files."""
+    return [[file.relative_to(folder).as_posix(), _digest(file.read_bytes())] for file in sorted(files)]
 
 
 def _digest(body: bytes) -> str:

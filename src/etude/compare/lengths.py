@@ -13,6 +13,7 @@ from etude.assistant import SEAMS, Assistant, Room
 from etude.errors import Fault, InputError
 from etude.methods.fine_tune import FineTune, student_of, token_rows
 from etude.methods.prompt import ClearPrompt, fitting
+from etude.methods.workshop import Method
 from etude.models.registry import Models, is_fake
 from etude.splits import Split
 from etude.task import Task
@@ -22,14 +23,19 @@ if TYPE_CHECKING:
     from etude.models.local import LocalModel
 
 
-def check_lengths(task: Task, names: Sequence[str], start: Assistant, parts: Split, models: Models) -> None:
-    """Raises InputError listing every row that the methods in `names` could not answer or be trained on.
+def check_lengths(
+    task: Task, methods: Sequence[Method], start: Assistant, parts: Split, models: Models
+) -> None:
+    """Raises InputError listing every row that the methods could not answer or be trained on.
 
     Each row is listed once: its prompt and answer exceed what a model can read, or the row is longer than
     training allows.
     """
+    names = [method.name for method in methods]
     rows = [*parts.train, *parts.dev, *parts.test]
-    found = [_unanswered(start, rows, models, "the prompt", "shorten the row or take another model")]
+    found: list[Iterator[Fault]] = []
+    if any(method.prompted for method in methods):
+        found.append(_unanswered(start, rows, models, "the prompt", "shorten the row or take another model"))
     if ClearPrompt.name in names:
         found.append(_too_long_for_wordings(task, start, parts, models))
     if FineTune.name in names:

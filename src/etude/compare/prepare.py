@@ -17,7 +17,7 @@ from etude.dataset import Dataset
 from etude.errors import Declined, RunError
 from etude.evaluate import unit
 from etude.files import read_json, read_lines, write_json, write_lines
-from etude.methods import Method
+from etude.methods import Method, asks_a_model
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run, siblings
@@ -145,18 +145,18 @@ def planned(
     """The run's plan: as it was first made, or made now from a few timed steps and kept in run.json."""
     if saved := run.info.get("plan"):
         return Plan.from_dict(saved)
-    check_lengths(task, [method.name for method in methods], start, parts, models)
-    on_event(Said("Timing a few steps ..."))
+    check_lengths(task, methods, start, parts, models)
+    if asks_a_model(methods):
+        on_event(Said("Timing a few steps ..."))
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
-    tuned = [method.name for method in methods if method.tuned]
     work = Workload(
         tries={name: count for name, count in tries.items() if count},
-        tuned=tuned,
+        tuned=[method.name for method in methods if method.tuned],
         train=min(len(parts.train), int(task.train.get("max_rows", len(parts.train)))),
         dev=len(parts.dev),
         test=len(parts.test),
     )
-    plan = make_plan(work, measure(task, start, parts.train, models, bool(tuned)), task.budget_seconds)
+    plan = make_plan(work, measure(task, methods, start, parts.train, models), task.budget_seconds)
     for line in plan_lines(plan, task.budget_seconds):
         on_event(Said(line))
     if (question := _question(plan, task.budget_seconds)) and not confirm(question):

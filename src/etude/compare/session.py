@@ -19,7 +19,7 @@ from etude.compare.record import begin
 from etude.dataset import Dataset, load_dataset, load_test
 from etude.errors import EtudeError
 from etude.files import Json, write_json
-from etude.methods import Method, ladder, own_ladder
+from etude.methods import Method, asks_a_model, ladder, own_ladder
 from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -110,7 +110,7 @@ def _climb(
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
     models = Models()
-    start = blank(task, parts.train, models)
+    start = blank(task, parts.train, models if asks_a_model(methods) else None)
     plan = planned(run, task, methods, parts, start, models, on_event, confirm)
     climb = Climb(task, parts, run, models, metric, plan, on_event, methods)
     tell_planned_power(climb)

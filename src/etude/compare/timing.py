@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from etude.assistant import Assistant
 from etude.compare.plan import Rates
 from etude.dataset import Dataset
+from etude.methods import Method, asks_a_model
 from etude.methods.fine_tune import config_for, student_of, token_rows
 from etude.models.registry import Models, is_fake
 from etude.task import Task
@@ -18,18 +19,21 @@ TIMED_ROWS = 200
 """Rows whose lengths stand for those of all rows."""
 
 
-def measure(task: Task, start: Assistant, train: Dataset, models: Models, trains: bool) -> Rates:
+def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Dataset, models: Models) -> Rates:
     """Answers 32 training inputs and, when the ladder trains, times a few training steps.
 
-    Nothing of it is kept. Speeds of later methods differ by the length of their prompts, so a plan
-    is a guide, not a promise.
+    Nothing of it is kept, and a ladder that asks no language model is not timed. Speeds of later methods
+    differ by the length of their prompts, so a plan is a guide, not a promise.
     """
-    answer = _answer_seconds(start, train, models)
+    if not asks_a_model(methods):
+        return Rates(answer=0.0)
+    trains = any(method.tuned for method in methods)
+    student = student_of(task, start, train, models) if trains else start
+    answer = _answer_seconds(start if any(method.prompted for method in methods) else student, train, models)
     if not trains or is_fake(task.model):
         return Rates(answer)
     from etude.train.speed import estimate_speed
 
-    student = student_of(task, start, train, models)
     model = models.local(student.model)
     examples = _spread(train, TIMED_ROWS)
     rows = token_rows(model, student, examples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from etude.errors import Fault, InputError, shown
 from etude.methods.baseline import Baseline
@@ -12,7 +12,7 @@ from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import ClearPrompt, Prompt
 from etude.methods.workshop import Candidate, Method, Workshop
 
-__all__ = ["LADDER", "Candidate", "Method", "Workshop", "ladder", "own_ladder"]
+__all__ = ["LADDER", "Candidate", "Method", "Workshop", "asks_a_model", "ladder", "own_ladder"]
 
 LADDER: tuple[Method, ...] = (Baseline(), Prompt(), ClearPrompt(), FewShot(), FineTune())
 """In the order of effort that a step asks of the user; named in `etude.task.LADDER`."""
@@ -23,11 +23,24 @@ def ladder(names: Sequence[str]) -> list[Method]:
     return [method for method in LADDER if method.name in names]
 
 
+def asks_a_model(methods: Iterable[Method]) -> bool:
+    """Whether any of the methods may ask a language model: all but the baseline may."""
+    return any(not isinstance(method, Baseline) for method in methods)
+
+
 def own_ladder(methods: Sequence[Method]) -> list[Method]:
-    """`methods` as they stand. Raises InputError for none, and for names that cannot name a step."""
-    if faults := list(_faults([method.name for method in methods])):
+    """`methods` as they stand. Raises InputError for none, for names that cannot name a step, and for a step
+    that is both tuned and prompted: what builds on it would pass for untuned."""
+    if faults := [*_faults([method.name for method in methods]), *_both(methods)]:
         raise InputError(faults)
     return list(methods)
+
+
+def _both(methods: Sequence[Method]) -> Iterator[Fault]:
+    for method in methods:
+        if method.tuned and method.prompted:
+            what = "a step that changes weights is no prompt on which later steps may build"
+            yield Fault("methods", what, shown(method.name), "set `prompted = False` beside `tuned = True`")
 
 
 def _faults(names: Sequence[str]) -> Iterator[Fault]:

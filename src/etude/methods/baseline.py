@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
@@ -15,6 +15,8 @@ from etude.types import CLASSICAL, Example, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.classical import Predictor
+
+Fitted = TypeVar("Fitted")
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,15 @@ class Baseline(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:
         """Fits, chooses, and fits the choice again on all rows."""
-        started = time.perf_counter()
-        fitted = predictors(task, train, dev)
+        fitted = _clocked(workshop, lambda: predictors(task, train, dev))
         candidates = [
             Candidate(name, self._assistant(start, name, predictor, workshop))
             for name, predictor in fitted.items()
         ]
         chosen = workshop.choose(candidates, dev, cheap=True)
         both = replace(train, examples=(*train.examples, *dev.examples))
-        final = refitted(fitted[chosen.name], task, both)
+        final = _clocked(workshop, lambda: refitted(fitted[chosen.name], task, both))
         workshop.params["form"] = chosen.name
-        workshop.seconds = time.perf_counter() - started
         return self._assistant(start, f"{chosen.name} on train and dev", final, workshop)
 
     def _assistant(self, start: Assistant, name: str, predictor: Predictor, workshop: Workshop) -> Assistant:
@@ -57,6 +57,14 @@ class Baseline(Method):
         return replace(
             start, method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", shots=(), choices=()
         )
+
+
+def _clocked(workshop: Workshop, fit: Callable[[], Fitted]) -> Fitted:
+    """What `fit` gives; the seconds it takes are added to the workshop's."""
+    started = time.perf_counter()
+    fitted = fit()
+    workshop.seconds += time.perf_counter() - started
+    return fitted
 
 
 def predictors(task: Task, train: Dataset, dev: Dataset) -> dict[str, Predictor]:

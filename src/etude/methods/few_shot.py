@@ -38,19 +38,24 @@ class FewShot(Method):
     ) -> Assistant:
         """Chooses among numbers and draws; those too long for the context with most dev rows are left out."""
         base = replace(start, method=self.name, shots=())
-        forms = by_form(base, train.examples)
-        candidates = []
-        for size in sizes(task, forms):
-            for draw in range(DRAWS):
-                shots = cover(forms, size, random.Random(f"{task.seed}/{size}/{draw}"))
-                name = f"{size} examples, draw {draw + 1}"
-                candidates.append(Candidate(name, replace(base, shots=shots)))
+        candidates = self.candidates(task, train, base)
         fitting = [candidate for candidate in candidates if fits_most(candidate, dev, workshop)]
         if left := [candidate.name for candidate in candidates if candidate not in fitting]:
             workshop.notes.append(
                 f"longer than the context with most dev rows, so not tried: {', '.join(left)}"
             )
         return workshop.choose(fitting or [Candidate("no example fits", base)], dev).assistant
+
+    def candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
+        """`base` behind every draw of every number of examples, fewest first; equal ones are dropped."""
+        forms = by_form(base, train.examples)
+        unique: dict[tuple[str, ...], Candidate] = {}
+        for size in sizes(task, forms):
+            for draw in range(DRAWS):
+                shots = cover(forms, size, random.Random(f"{task.seed}/{size}/{draw}"))
+                found = Candidate(f"{len(shots)} examples, draw {draw + 1}", replace(base, shots=shots))
+                unique.setdefault(tuple(shot.id for shot in shots), found)
+        return list(unique.values())
 
 
 def fits_most(candidate: Candidate, dev: Dataset, workshop: Workshop) -> bool:
@@ -63,7 +68,7 @@ def fits_most(candidate: Candidate, dev: Dataset, workshop: Workshop) -> bool:
 
 def sizes(task: Task, forms: Mapping[str, Sequence[Example]]) -> list[int]:
     """Numbers of examples to try: one and two of each label, or 2, 4, 8."""
-    rows = sum(len(examples) for examples in forms.values())
+    rows = sum(len(_short(examples)) for examples in forms.values())
     wanted = (len(forms), 2 * len(forms)) if task.kind == "classify" else NUMBERS
     return sorted({min(size, rows, MOST) for size in wanted})
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 from etude.assistant import Assistant
 from etude.contract import Contract
 from etude.dataset import Dataset
-from etude.evaluate import AnswerLog, OnBatch, Scored, evaluate, sample_of
+from etude.evaluate import OnBatch, Scored, answer_log, evaluate, sample_of
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.stats.intervals import estimate_sample
@@ -103,7 +103,7 @@ class Workshop:
 
     def evaluate(self, assistant: Assistant, rows: Dataset) -> list[Scored]:
         """Answers and scores `rows`, resumable through a log in the folder."""
-        log = AnswerLog(self.folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
+        log = answer_log(self.folder, assistant, rows)
         scored = evaluate(assistant, self.models, rows, self.metric, log, self.on_batch)
         self.seconds += sum(row.answer.seconds for row in scored)
         return scored
@@ -141,22 +141,24 @@ def sampled(rows: Dataset, size: int | None, seed: int) -> Dataset:
     return rows.select(chosen, f"a sample of {size} of {len(rows)} rows, to stay inside the budget")
 
 
-def blank(task: Task, train: Dataset, models: Models) -> Assistant:
+def blank(task: Task, train: Dataset, models: Models | None) -> Assistant:
     """The assistant the ladder starts from: the task's own instructions, no example, untouched weights.
 
-    Labels and the longest answer are taken from the training rows when the task does not set them.
+    Labels and the longest answer are taken from the training rows when the task does not set them; without
+    `models`, for a ladder that asks none, the room for an answer stays as it is where nothing is known.
     """
     model = ModelRef(task.prompt_model or task.model)
     contract = contract_of(task, train)
-    return Assistant(
+    unasked = Assistant(
         method="prompt",
         kind=task.kind,
         model=model,
         instructions=task.instructions.strip(),
         choices=contract.labels if task.kind == "classify" and contract else (),
         contract=contract,
-        max_tokens=task.max_tokens or longest_answer(train, models, model),
     )
+    room = task.max_tokens or (longest_answer(train, models, model) if models else unasked.max_tokens)
+    return replace(unasked, max_tokens=room)
 
 
 def contract_of(task: Task, train: Dataset) -> Contract | None:

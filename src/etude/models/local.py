@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,7 +27,8 @@ SCORED_TOKENS = 2048
 """Tokens of a batch whose logits are held at many places at once: given answers, trees of choices."""
 ATTENTION_CELLS = 48_000_000
 """Query heads x new tokens x tokens seen in one batch: 200 MB of attention weights in fp32."""
-
+MOST_TRIES = 64
+"""Sets of choices whose trees are kept."""
 
 Finish = Literal["stop", "length"]
 
@@ -68,7 +68,7 @@ class LocalModel:
         self.stop = frozenset({end_of_turn(tokenizer), tokenizer.eos_token_id, *_own_ends(module)} - {None})
         pad = tokenizer.pad_token_id
         self._engine = Engine(module, tokenizer.eos_token_id if pad is None else pad)
-        self._trie = lru_cache(maxsize=64)(self._build_trie)
+        self._tries: dict[tuple[str, ...], tuple[Trie, tuple[int, ...]]] = {}
 
     def render_text(self, messages: Sequence[Message]) -> str:
         """The prompt as the model reads it."""
@@ -255,9 +255,17 @@ class LocalModel:
             places[list(branch)] = logits[row, -len(branch) :]
         return places
 
-    def _build_trie(self, choices: tuple[str, ...]) -> tuple[Trie, tuple[int, ...]]:
-        sequences = [render_answer(self.tokenizer, choice) for choice in choices]
-        return build_trie(sequences), tuple(map(len, sequences))
+    def _trie(self, choices: tuple[str, ...]) -> tuple[Trie, tuple[int, ...]]:
+        """The tree of the choices and the tokens of each, made once.
+
+        `lru_cache` would hold the model in a cycle, and its weights until the garbage collector comes by.
+        """
+        if choices not in self._tries:
+            if len(self._tries) == MOST_TRIES:
+                del self._tries[next(iter(self._tries))]
+            sequences = [render_answer(self.tokenizer, choice) for choice in choices]
+            self._tries[choices] = build_trie(sequences), tuple(map(len, sequences))
+        return self._tries[choices]
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(

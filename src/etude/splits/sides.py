@@ -85,9 +85,10 @@ def split(
     outgrown = _torn(places.free, earlier) > TORN_SHARE * len(kept)
     old = {} if outgrown else earlier
     findings += _keep_old(places, old, dataset)
+    carried_on = 2 * sum(map(places.size, places.taken)) >= len(kept)
     findings += _train_templates(places, len(kept), dataset)
     _fill_sides(places, len(kept), test)
-    notes = _check_sizes(places, dataset, test, bool(old))
+    notes = _check_sizes(places, dataset, test, carried_on)
     findings += [_split_anew(places, earlier, dataset)] if outgrown else []
     return _split_of(dataset, places, test, notes, findings)
 
@@ -230,11 +231,11 @@ def _template(cluster: Cluster, side: Side, total: int, dataset: Dataset) -> Fin
     )
 
 
-def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, grown: bool) -> list[str]:
+def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, carried_on: bool) -> list[str]:
     """Sentences on small sizes; InputError where they are too small to compare anything.
 
-    A split carried on from an earlier one (`grown`) may fall below the least size of test and dev:
-    its rows cannot be moved.
+    Where most rows are carried on from an earlier split, test and dev may fall below their least size, since
+    those rows cannot be moved; empty they may not be.
     """
     sizes: dict[Side, int] = {side: places.size(side) for side in places.taken}
     least: dict[Side, int] = {
@@ -243,7 +244,7 @@ def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, grown: 
         "test": TEST_LEAST if test is None else 0,
     }
     short = [side for side in sizes if sizes[side] < least[side]]
-    if short and not (grown and "train" not in short):
+    if short and not (carried_on and "train" not in short and all(sizes[side] for side in short)):
         raise InputError([_too_few(sizes, least, places, dataset)])
     notes = [f"{side} has {sizes[side]} rows; {least[side]} or more would be right." for side in short]
     if test is not None and len(test) < TEST_LEAST:
