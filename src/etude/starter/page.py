@@ -98,9 +98,9 @@ def _entries(draft: Draft) -> Iterator[_Entry]:
 
 def _unread_sentence(draft: Draft) -> str:
     unread = len(draft.examples) - len(draft.read)
-    return (
-        f" The answers of {unread} rows, which the split puts into the test, were not read." if unread else ""
-    )
+    if not unread:
+        return ""
+    return f" Kind, contract and lengths come without the answers of the {unread} rows that the split seals as test."
 
 
 def _row_entries(draft: Draft) -> Iterator[_Entry]:
