@@ -2,8 +2,9 @@
 
     python bench/rescore.py RUN_FOLDER [--check-file PATH]
 
-Reads the raw answers in methods/*/predictions.jsonl, scores them again, and works out verdict.json from
-those scores; then compares the numbers printed in report.md. Prints
+Reads the raw answers in methods/*/predictions.jsonl and, of every candidate on dev, in methods/*/tried.jsonl;
+scores them again, chooses again among the candidates, and works out verdict.json from those scores; then
+compares the numbers printed in report.md and report.html. Prints
 
     what | stored | recomputed | difference | allowed | ok
 
@@ -25,8 +26,9 @@ Where the metric is a mean, the moments have a closed form, the limit of infinit
 the critical value of all pairs is resampled. Such bounds are checked twice, in closed form (of a pair at the
 stored critical value) to 1e-9 and by resampling.
 
-Not checked: what is not in the run folder, that is the training rows (choice of the metric, of the split)
-and the candidates on dev that were not chosen; times and token counts are averaged, not measured again.
+Not checked: what the training rows decide, which are not in the run folder (the metric, the split); what was
+measured while it ran (times, tokens, losses), of which only means and differences are worked out; in the
+reports what is no result (sizes, plan, settings) and where the marks of the pictures stand.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -138,11 +141,12 @@ def print_table(lines: Sequence[Line]) -> None:
 
 @dataclass(frozen=True)
 class Method:
-    """One method's folder: method.json and the lines of both sides by row id."""
+    """One method's folder: method.json, the lines of both sides and of each candidate on dev by row id."""
 
     name: str
     info: Json
     sides: Mapping[str, Mapping[str, Json]]
+    tried: Mapping[str, Mapping[str, Json]]
 
     @property
     def tuned(self) -> bool:
@@ -159,6 +163,7 @@ class Run:
     task: Json
     verdict: Json
     report: str
+    page: str
     methods: tuple[Method, ...]
 
     @property
@@ -191,12 +196,20 @@ def read_json(path: Path) -> Json:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def read_text(path: Path) -> str:
+    """A text file; empty where there is none."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def read_method(folder: Path) -> Method:
-    """method.json and predictions.jsonl; of a row answered twice the later line."""
+    """method.json, predictions.jsonl and tried.jsonl; of a row answered twice the later line."""
     sides: dict[str, dict[str, Json]] = {"dev": {}, "test": {}}
     for line in map(json.loads, (folder / "predictions.jsonl").open(encoding="utf-8")):
         sides[line["side"]][line["id"]] = line
-    return Method(folder.name, read_json(folder / "method.json"), sides)
+    tried: dict[str, dict[str, Json]] = {}
+    for line in map(json.loads, (folder / "tried.jsonl").open(encoding="utf-8")):
+        tried.setdefault(line.pop("candidate"), {})[line["id"]] = line
+    return Method(folder.name, read_json(folder / "method.json"), sides, tried)
 
 
 def read_run(folder: Path) -> Run:
@@ -205,13 +218,14 @@ def read_run(folder: Path) -> Run:
         raise SystemExit(f"{folder}: no verdict.json; name the folder of a complete run")
     verdict = read_json(folder / "verdict.json")
     names = [step["method"] for step in verdict["ladder"]]
-    report = folder / "report.md"
+    report = read_text(folder / "report.md").replace("\xa0", " ")
     return Run(
         folder,
         read_json(folder / "run.json"),
         yaml.load((folder / "task.yaml").read_text(encoding="utf-8"), Loader=TaskLoader),
         verdict,
-        report.read_text(encoding="utf-8").replace("\xa0", " ") if report.exists() else "",
+        re.sub(r"^(```+)text\n.*?^\1$", "", report, flags=re.M | re.S),  # prompts may look like tables
+        read_text(folder / "report.html"),
         tuple(read_method(folder / "methods" / name) for name in names),
     )
 
@@ -237,24 +251,36 @@ def refuse(name: str) -> Any:
     raise ValueError(name)
 
 
-def keeps(contract: Mapping[str, Any], answer: str) -> bool:
-    """Whether an answer keeps every part of a contract; an empty answer keeps none."""
+def kinds(contract: Mapping[str, Any], answer: str) -> list[str]:
+    """The kinds in which an answer breaks a contract, each once: first those of its form, in the order of
+    the text, then those of its words."""
     text = answer.strip()
-    folded = text.casefold()
-    labels, fields, wanted, banned = (
-        listed(contract.get(part)) for part in ("labels", "fields", "must_contain", "must_not_contain")
-    )
-    return bool(text) and all(
-        (
-            not labels or label_of(labels, text) is not None,
-            not fields or keeps_fields(fields, text),
-            contract.get("json_schema") is None or keeps_schema(contract["json_schema"], text),
-            contract.get("regex") is None or re.fullmatch(contract["regex"], text) is not None,
-            contract.get("max_words") is None or len(text.split()) <= contract["max_words"],
-            all(part.casefold() in folded for part in wanted),
-            not any(part.casefold() in folded for part in banned),
-        )
-    )
+    if not text:
+        return ["empty answer"]
+    return list(dict.fromkeys([*form_kinds(contract, text), *word_kinds(contract, text)]))
+
+
+def form_kinds(contract: Mapping[str, Any], text: str) -> Iterator[str]:
+    """What labels, schema and fields find wrong."""
+    labels, fields = listed(contract.get("labels")), listed(contract.get("fields"))
+    if labels and label_of(labels, text) is None:
+        yield "not a label"
+    if contract.get("json_schema") is not None:
+        yield from schema_kinds(contract["json_schema"], text)
+    if fields:
+        yield from field_kinds(fields, text)
+
+
+def word_kinds(contract: Mapping[str, Any], text: str) -> Iterator[str]:
+    """What can be wrong with an answer of any form."""
+    wanted, banned = listed(contract.get("must_contain")), listed(contract.get("must_not_contain"))
+    regex, most = contract.get("regex"), contract.get("max_words")
+    if regex is not None and re.fullmatch(regex, text) is None:
+        yield "does not match the regular expression"
+    if most is not None and len(text.split()) > most:
+        yield f"over {most} words"
+    yield from (f"must contain: {part}" for part in wanted if part.casefold() not in text.casefold())
+    yield from (f"must not contain: {part}" for part in banned if part.casefold() in text.casefold())
 
 
 def listed(part: Any) -> list[str]:
@@ -276,43 +302,63 @@ def bare(text: str) -> str:
     return text.rstrip(marks + ".,;:!?").lstrip(marks).casefold()
 
 
-def keeps_schema(schema: Mapping[str, Any], text: str) -> bool:
-    """Whether a text is JSON of a schema's shape."""
+def schema_kinds(schema: Mapping[str, Any], text: str) -> list[str]:
+    """How a text fails to be JSON of a schema's shape, sorted; list positions are left open."""
     try:
         value = json_value(text)
     except ValueError:
-        return False
-    return bool(
-        jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema).is_valid(value)
-    )
+        return ["not JSON"]
+    validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
+    try:
+        return sorted({kind for error in validator.iter_errors(value) for kind in error_kinds(error)})
+    except RecursionError:
+        return ["schema: nested too deep"]
 
 
-def keeps_fields(fields: Sequence[str], text: str) -> bool:
-    """Whether a text is the fields, once each and in order, none empty and nothing around them."""
-    names = [name.removesuffix("?").strip() for name in fields]
-    needed = {name for name, wanted in zip(names, fields, strict=True) if not wanted.endswith("?")}
-    found = list(field_texts(names, text))
-    keys = [key for key, _ in found]
-    return (
-        needed <= set(keys)
-        and "" not in keys
-        and [name for name in names if name in keys] == keys
-        and all(told.strip() for _, told in found)
-    )
+def error_kinds(error: jsonschema.ValidationError) -> list[str]:
+    """The kinds of one failure: of a missing key its place, else what the schema asks of the place."""
+    place = place_of(error.path) or "the value"
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return [f"schema: missing key: {place_of([*error.path, key])}" for key in missing]
+    said = {
+        "additionalProperties": f"unknown key in {place}",
+        "unevaluatedProperties": f"unknown key in {place}",
+        "type": f"{place} is not of type {error.validator_value}",
+        "enum": f"{place} is not an allowed value",
+        "const": f"{place} is not an allowed value",
+    }
+    return ["schema: " + said.get(str(error.validator), f"{place} breaks {error.validator}")]
 
 
-def field_texts(names: Sequence[str], text: str) -> Iterator[tuple[str, str]]:
-    """(field, its text) in the order of the text; the field is "" for lines that belong to none."""
-    key, told = "", ""
+def place_of(path: Iterable[str | int]) -> str:
+    """A place in a JSON value as orders[].price."""
+    text = "".join("[]" if isinstance(part, int) else "." + part for part in path)
+    return text.removeprefix(".")
+
+
+def field_kinds(fields: Sequence[str], text: str) -> Iterator[str]:
+    """How a text fails to be the fields, once each and in order, none empty and nothing around them."""
+    names = {name.removesuffix("?").strip(): not name.endswith("?") for name in fields}
+    told: dict[str, list[str]] = {}
+    key = ""
     for line in text.splitlines():
-        head, colon, rest = line.partition(":")
-        starts = bool(colon) and head.strip() in names
-        if starts or not line.strip():
-            yield from [(key, told)] if key or told else []
-            key, told = (head.strip(), rest) if starts else ("", "")
+        head, _, rest = (part.strip() for part in line.partition(":"))
+        if head in names:
+            key = head
+            if key in told:
+                yield f"field twice: {key}"
+            told[key] = [rest]
+        elif not line.strip():
+            key = ""
+        elif key:
+            told[key].append(line)
         else:
-            told += "\n" + line
-    yield from [(key, told)] if key or told else []
+            yield "text outside the fields"
+    yield from (f"missing field: {name}" for name, needed in names.items() if needed and name not in told)
+    yield from (f"empty field: {name}" for name, lines in told.items() if not "".join(lines).strip())
+    if list(told) != [name for name in names if name in told]:
+        yield "fields out of order"
 
 
 # Scores of single answers
@@ -394,9 +440,10 @@ class Scorer:
     check: Callable[[Any, str], Any] | None
 
     def line(self, row: Json) -> Json:
-        """`score`, `form`, `check` and `others` of one line of predictions.jsonl."""
+        """`score`, `form`, `failures`, `check` and `others` of one line of predictions.jsonl."""
         answer, wanted = row["answer"], [row["expected"], *row["references"]]
-        form = keeps(self.contract, answer) if self.contract else None
+        failures = kinds(self.contract, answer) if self.contract else []
+        form = not failures if self.contract else None
         checked = None if self.check is None else float(self.check(example_of(row), answer))
         known = {
             "passes": lambda: 0.0 if form is False else 1.0 if checked is None else checked,
@@ -410,7 +457,8 @@ class Scorer:
             "right_fields": lambda: right_fields(answer, wanted),
         }
         others = {name: beside[name]() for name in row["others"]}
-        return {"score": known[self.metric](), "form": form, "check": checked, "others": others}
+        scored = {"score": known[self.metric](), "check": checked, "others": others}
+        return scored | {"form": form, "failures": failures}
 
 
 def contract_of(run: Run) -> Json:
@@ -455,16 +503,21 @@ def load_check(run: Run, path: Path | None) -> Callable[[Any, str], Any] | None:
 
 
 def scores(run: Run, scorer: Scorer) -> Iterator[Line]:
-    """How many rows of each method have the stored score, form, check and further metrics."""
+    """How many rows of each method have the stored score, form, failures, check and further metrics."""
     for method in run.methods:
         rows = [*method.sides["dev"].values(), *method.sides["test"].values()]
-        again = [scorer.line(row) for row in rows]
-        for key in ("score", "form", "check", "others"):
-            differ = [row["id"] for row, new in zip(rows, again, strict=True) if row[key] != new[key]]
-            named = f", first {differ[0]}" if differ else ""
-            yield Line(f"{method.name}: rows with the same {key}{named}", len(rows), len(rows) - len(differ))
-        broken = [row["id"] for row in rows if (row["form"] is False) != bool(row["failures"])]
-        yield Line(f"{method.name}: rows whose form and failures disagree", 0, len(broken))
+        yield from score_lines(method.name, rows, scorer)
+        tried = [row for lines in method.tried.values() for row in lines.values()]
+        yield from score_lines(f"{method.name}, candidates", tried, scorer)
+
+
+def score_lines(what: str, rows: Sequence[Json], scorer: Scorer) -> Iterator[Line]:
+    """How many rows are scored as they were, key by key."""
+    again = [scorer.line(row) for row in rows]
+    for key in ("score", "form", "failures", "check", "others"):
+        differ = [row["id"] for row, new in zip(rows, again, strict=True) if row[key] != new[key]]
+        named = f", first {differ[0]}" if differ else ""
+        yield Line(f"{what}: rows with the same {key}{named}", len(rows), len(rows) - len(differ))
 
 
 # Samples, resampled by units
@@ -796,7 +849,7 @@ def choose(names: Sequence[str], samples: Sequence[Sample]) -> str | None:
 
 
 def dev_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
-    """The pair named on dev, and the dev estimate of every method's chosen candidate."""
+    """The pair named on dev, and of every method the candidates and which was chosen."""
     samples = {
         m.name: headline_sample(run, scorer, in_order(m.sides["dev"]), 1)
         for m in run.methods
@@ -807,10 +860,42 @@ def dev_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
         found = choose(names, [samples[name] for name in names])
         yield Line(f"decided on dev: {side}", run.info["decided"][side], found)
     for method in run.methods:
-        for candidate in method.info["candidates"]:
-            if candidate["chosen"] and method.name in samples:
-                what = f"{method.name}: dev, {candidate['name']}"
-                yield from estimate_lines(what, candidate["dev"], samples[method.name])
+        yield from candidate_lines(run, scorer, method)
+
+
+def tried_samples(run: Run, scorer: Scorer, method: Method) -> dict[str, Sample]:
+    """Each candidate's answers on dev under the headline metric, the simplest candidate first."""
+    return {name: headline_sample(run, scorer, in_order(lines), 1) for name, lines in method.tried.items()}
+
+
+def candidate_lines(run: Run, scorer: Scorer, method: Method) -> Iterator[Line]:
+    """The dev estimate of every candidate, and the choice among them with its reason."""
+    samples, told = tried_samples(run, scorer, method), method.info["candidates"]
+    yield Line(f"{method.name}: candidates", [candidate["name"] for candidate in told], list(samples))
+    for candidate in told:
+        what = f"{method.name}: dev, {candidate['name']}"
+        yield from estimate_lines(what, candidate["dev"], samples.get(candidate["name"]))
+    chosen = choose(list(samples), list(samples.values()))
+    stored = [candidate["name"] for candidate in told if candidate["chosen"]]
+    yield Line(f"{method.name}: chosen on dev", stored, [chosen] if chosen is not None else [])
+    if chosen is None:
+        return
+    dev, tried = method.sides["dev"], method.tried[chosen]
+    same = sum(dev.get(key) == line for key, line in tried.items())
+    yield Line(f"{method.name}: dev rows as the chosen candidate answered them", len(dev), same)
+    for candidate in told:
+        if candidate["chosen"] and len(samples) > 1:
+            yield from why_lines(f"{method.name}: why", candidate["why"], chosen, samples)
+
+
+def why_lines(what: str, why: str, chosen: str, samples: Mapping[str, Sample]) -> Iterator[Line]:
+    """The shares in the reason for a choice, which are printed to a tenth of a point."""
+    told = [number(part) for part in re.findall(r"([\d.]+)(?:%| points)", why.replace(chosen, "", 1))]
+    best = max(samples.values(), key=lambda sample: sample.value)
+    gap = difference(best, samples[chosen])
+    behind = [gap.value, float(gap.error.mean())] if gap.value > 0 else []
+    again = [100 * value for value in (samples[chosen].value, *behind)]
+    yield largest(what, told, again, 0.05 + 100 * Found(gap.error).allowed)
 
 
 # The verdict
@@ -1226,8 +1311,80 @@ def two_digits(rows: float) -> int:
 def section(report: str, title: str) -> list[list[str]]:
     """Cells of the table's body below the heading that begins with `title`; none where there is none."""
     found = re.search(rf"^#+ {re.escape(title)}.*?\n(.*?)(?=^#|\Z)", report, re.M | re.S)
-    rows = [line for line in (found[1] if found else "").splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows[2:]]
+    return cells_of(line for line in (found[1] if found else "").splitlines() if line.startswith("|"))
+
+
+def cells_of(lines: Iterable[str]) -> list[list[str]]:
+    """Cells of a Markdown table without its head."""
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in lines]
+    return rows[2:]
+
+
+def tables(report: str, head: str) -> list[list[list[str]]]:
+    """The bodies of all tables whose first column has this head."""
+    found = re.finditer(rf"^\| {re.escape(head)} \|.*\n(?:\|.*\n)*", report, re.M)
+    return [cells_of(table[0].splitlines()) for table in found]
+
+
+class Page(HTMLParser):
+    """report.html as far as it holds numbers: tables by the name of their region, the verdict, the rows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: list[tuple[str, list[list[str]]]] = []
+        self.texts: dict[str, list[str]] = {"h1": [], "said": [], "dt": [], "dd": []}
+        self._region, self._body, self._script, self._data = "", False, False, ""
+        self._into: list[str] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Opens a table's body, a row, or a text that is kept."""
+        given = dict(attrs)
+        if tag == "div" and given.get("role") == "region":
+            self._region = given.get("aria-label") or ""
+        if tag == "tbody":
+            self.tables.append((self._region, []))
+            self._body = True
+        elif tag == "tr" and self._body:
+            self.tables[-1][1].append([])
+        elif tag in ("td", "th") and self._body:
+            self._open(self.tables[-1][1][-1])
+        elif tag in self.texts or given.get("class") in self.texts:
+            self._open(self.texts[tag if tag in self.texts else str(given["class"])])
+        self._script = given.get("id") == "data-rows"
+
+    def _open(self, texts: list[str]) -> None:
+        texts.append("")
+        self._into = texts
+
+    def handle_endtag(self, tag: str) -> None:
+        """Closes what `handle_starttag` has opened."""
+        if tag == "tbody":
+            self._body = False
+        self._script = False
+        if tag in ("td", "th", "h1", "p", "dt", "dd") and self._into:
+            self._into[-1] = " ".join(self._into[-1].split())
+            self._into = None
+
+    def handle_data(self, data: str) -> None:
+        """Adds to the text that is open."""
+        if self._script:
+            self._data += data
+        elif self._into is not None:
+            self._into[-1] += data
+
+    @property
+    def data(self) -> Json:
+        """What the side-by-side view shows."""
+        return dict(json.loads(self._data))
+
+    def bodies(self, name: str) -> list[list[list[str]]]:
+        """The bodies of the tables in regions whose name begins so."""
+        return [rows for region, rows in self.tables if region.startswith(name)]
+
+    def rows(self, name: str) -> list[list[str]]:
+        """The rows of those tables."""
+        return [row for body in self.bodies(name) for row in body]
 
 
 def numbers(cells: Iterable[str]) -> list[float]:
@@ -1256,95 +1413,288 @@ def printed(cells: Iterable[str]) -> list[float]:
     return values
 
 
+def counted(cells: Iterable[str]) -> list[int]:
+    """N of every "n = N" or "n N" in cells."""
+    return [int(number(found[1])) for cell in cells if (found := re.search(r"\bn (?:= )?([\d,]+)", cell))]
+
+
+def counts(cells: Iterable[str]) -> list[int]:
+    """Whole numbers that stand alone in their cells; empty cells and dashes are passed over."""
+    return [int(number(cell)) for cell in cells if cell not in ("", "–")]
+
+
+half = partial(largest, allowed=0.0005 + CLOSED)
+
+
+def estimates_lines(what: str, cells: Iterable[str], stored: Iterable[Json]) -> Iterator[Line]:
+    """Printed estimates against stored ones, in order: value, bounds, n."""
+    cells, stored = [cell for cell in cells if cell not in ("", "–")], list(stored)
+    yield half(what, printed(cells), joined(map(flat, stored)))
+    yield Line(f"{what}, n", counted(cells), [told["n"] for told in stored])
+
+
 def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     """What report.md prints: the verdict's numbers, and those on dev that only it shows."""
     if not run.report:
         return
-    verdict, half = run.verdict, partial(largest, allowed=0.0005 + CLOSED)
+    verdict = run.verdict
+    ladder = [step["estimate"] for step in verdict["ladder"]]
     body = section(run.report, "The ladder")
-    told = [numbers(row[2:4]) for row in body]
-    ladder = [flat(step["estimate"]) for step in verdict["ladder"]]
-    yield half("report: ladder", joined(told), joined(ladder))
-    shown = [int(number(row[6])) for row in body if row[6]]
-    wanted = [step["rows_to_decide"] for step in verdict["ladder"] if step["rows_to_decide"] is not None]
-    yield Line("report: rows that would decide", shown, wanted)
-    pairs = section(run.report, "All pairs of methods")
-    yield half(
-        "report: pairs",
-        printed(row[2] for row in pairs),
-        joined(flat(pair["difference"]) for pair in verdict["pairs"]),
-    )
-    by_tag = joined(flat(entry["estimate"]) for entry in verdict["by_tag"])
-    yield half(
-        "report: by tag", joined(printed(row[2:]) for row in section(run.report, "Results by tag")), by_tag
-    )
-    others = joined(flat(told) for named in verdict["others"].values() for told in named.values())
-    shown = [cell for row in section(run.report, "Other measures") for cell in row[1:]]
-    yield half("report: other measures", joined(printed([cell]) for cell in shown), others)
-    yield from report_dev_lines(run, scorer)
+    yield half("report: ladder", joined(numbers(row[2:4]) for row in body), joined(map(flat, ladder)))
+    yield Line("report: ladder, n", counts(row[4] for row in body), [told["n"] for told in ladder])
+    yield Line("report: rows that would decide", counts(row[6] for row in body), wanted_rows(run))
+    yield from said_lines(run, "report", run.report)
+    pairs = [row[2] for row in section(run.report, "All pairs of methods")]
+    yield from estimates_lines("report: pairs", pairs, (pair["difference"] for pair in verdict["pairs"]))
+    tags = [cell for row in section(run.report, "Results by tag") for cell in row[2:]]
+    yield from estimates_lines("report: by tag", tags, (entry["estimate"] for entry in verdict["by_tag"]))
+    others = [cell for row in section(run.report, "Other measures") for cell in row[1:]]
+    yield from estimates_lines("report: other measures", others, others_of(run))
+    dev = [row[1] for row in section(run.report, "On dev")]
+    yield from report_dev_lines(run, scorer, "report", dev)
+    tried = tables(run.report, "Tried on dev")
+    yield from report_tried_lines(run, scorer, "report", tried)
     yield from report_turned_lines(run)
     yield from report_failure_lines(run)
     yield from report_cost_lines(run)
+    power = section(run.report, "What this test can show")
+    yield from report_power_lines(run, "report", power)
+    found = re.search(r"^## What a request costs\n(.*?)(?=^#|\Z)", run.report, re.M | re.S)
+    facts = re.findall(r"^- (.*?): (.*)$", found[1] if found else "", re.M)
+    yield from fact_lines(run, "report", dict(facts))
 
 
-def report_dev_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+def wanted_rows(run: Run) -> list[int]:
+    """Rows that would decide, of the methods that have such a number."""
+    rows = (step["rows_to_decide"] for step in run.verdict["ladder"])
+    return [int(num) for num in rows if num]
+
+
+def others_of(run: Run) -> list[Json]:
+    """The stored estimates of the metrics beside the headline, method by method."""
+    return [told for named in run.verdict["others"].values() for told in named.values()]
+
+
+def said_lines(run: Run, what: str, text: str) -> Iterator[Line]:
+    """The difference in "T against U: ..."; on the scale of the metric."""
+    told = run.verdict["headline"]
+    if told is None:
+        return
+    found = re.search(r"against .*?: (\S+(?: points)? \(95% interval \S+ to \S+, n = [\d,]+\))", text)
+    yield from estimates_lines(f"{what}: headline", [found[1] if found else "0"], [told["difference"]])
+
+
+def report_dev_lines(run: Run, scorer: Scorer, what: str, cells: Sequence[str]) -> Iterator[Line]:
     """Each method's estimate on dev, worked out from the dev lines."""
-    body = section(run.report, "On dev")
     methods = [m for m in run.methods if m.sides["dev"]]
-    yield Line("report: methods on dev", len(body), len(methods))
-    for row, method in zip(body, methods, strict=False):
+    yield Line(f"{what}: methods on dev", len(cells), len(methods))
+    for cell, method in zip(cells, methods, strict=False):
         sample = headline_sample(run, scorer, in_order(method.sides["dev"]), 1)
-        low, high = estimate(sample)
-        again, told = [sample.value, low.mean, high.mean], printed(row[1:])
-        yield largest(f"report: {method.name} on dev", told, again, 0.0005 + max(low.allowed, high.allowed))
-        yield Line(
-            f"report: {method.name} on dev, n", int(row[1].rpartition("n = ")[2].strip(")")), sample.units
-        )
+        yield from sample_lines(f"{what}: {method.name} on dev", cell, sample)
+
+
+def report_tried_lines(
+    run: Run, scorer: Scorer, what: str, bodies: Sequence[list[list[str]]]
+) -> Iterator[Line]:
+    """The estimate of every candidate, worked out from its answers."""
+    methods = [m for m in run.methods if m.tried]
+    yield Line(f"{what}: methods with candidates", len(bodies), len(methods))
+    for body, method in zip(bodies, methods, strict=False):
+        samples = tried_samples(run, scorer, method)
+        chosen = choose(list(samples), list(samples.values()))
+        marked = [place for place, row in enumerate(body) if re.search(r"(\(chosen\)| chosen)$", row[0])]
+        yield Line(f"{what}: {method.name}, chosen", marked, [list(samples).index(str(chosen))])
+        yield Line(f"{what}: {method.name}, candidates", len(body), len(samples))
+        for row, (name, sample) in zip(body, samples.items(), strict=False):
+            yield from sample_lines(f"{what}: {method.name}, {name}", row[1], sample)
+
+
+def sample_lines(what: str, cell: str, sample: Sample) -> Iterator[Line]:
+    """A printed estimate against a sample."""
+    low, high = estimate(sample)
+    again = [sample.value, low.mean, high.mean]
+    yield largest(what, printed([cell]), again, 0.0005 + max(low.allowed, high.allowed))
+    yield Line(f"{what}, n", counted([cell]), [sample.units])
+
+
+def turned(run: Run) -> tuple[list[str], list[str], int]:
+    """Ids of the dev rows whose score tuning raised, and lowered, in their order; how many both answered."""
+    methods = {m.name: m.sides["dev"] for m in run.methods}
+    tuned, untuned = (methods.get(name or "", {}) for name in decided(run))
+    order = dict.fromkeys(key for lines in methods.values() for key in lines)
+    gaps = {
+        key: tuned[key]["score"] - untuned[key]["score"] for key in order if key in tuned and key in untuned
+    }
+    return [key for key in gaps if gaps[key] > 0], [key for key in gaps if gaps[key] < 0], len(gaps)
 
 
 def report_turned_lines(run: Run) -> Iterator[Line]:
-    """Dev rows whose score tuning raised or lowered."""
-    methods = {m.name: m.sides["dev"] for m in run.methods}
-    tuned, untuned = (methods.get(name or "") for name in decided(run))
-    if not tuned or not untuned:
+    """Dev rows whose score tuning raised or lowered, and the scores of those that are shown."""
+    fixed, broken, both = turned(run)
+    if not both:
         return
-    gaps = [tuned[key]["score"] - untuned[key]["score"] for key in tuned.keys() & untuned.keys()]
-    for word, num in (("Fixed", sum(gap > 0 for gap in gaps)), ("Broken", sum(gap < 0 for gap in gaps))):
+    for word, ids in (("Fixed", fixed), ("Broken", broken)):
         found = re.search(rf"^## {word} by tuning: ([\d,]+) of ([\d,]+) dev rows", run.report, re.M)
         told = [int(number(part)) for part in found.groups()] if found else None
-        yield Line(f"report: {word.lower()} by tuning", told, [num, len(gaps)])
+        yield Line(f"report: {word.lower()} by tuning", told, [len(ids), both])
+        body = section(run.report, f"{word} by tuning")
+        marks = [mark_of(cell) for row in body for cell in row[3:5]]
+        methods = {m.name: m.sides["dev"] for m in run.methods}
+        pair = [methods[name] for name in reversed(decided(run)) if name]
+        scores = [min(max(lines[key]["score"], 0), 1) for key in ids[: len(body)] for lines in pair]
+        yield half(f"report: scores of rows {word.lower()} by tuning", marks, scores)
+
+
+def mark_of(cell: str) -> float:
+    """The score that an answer's mark stands for."""
+    return {"✓": 1.0, "✗": 0.0}[cell[0]] if cell[0] in "✓✗" else number(cell.split()[1].split("<")[0])
+
+
+def failures_of(row: Json) -> list[str]:
+    """Everything in which an answer fails: the contract's kinds, else the check where it gives 0."""
+    return row["failures"] or (["check"] if row["check"] == 0 else [])
+
+
+def failure_cells(run: Run) -> list[str]:
+    """ "count of rows" for every kind and method."""
+    dev = [m.sides["dev"].values() for m in run.methods]
+    found = Counter(kind for rows in dev for row in rows for kind in failures_of(row))
+    return [
+        f"{sum(kind in failures_of(row) for row in rows):,} of {len(rows):,}"
+        for kind in found
+        for rows in dev
+    ]
 
 
 def report_failure_lines(run: Run) -> Iterator[Line]:
-    """Contract failures on dev by kind, and the answers' form and check on the test."""
-    body = section(run.report, "Failures by kind")
-    told = [cell for row in body for cell in row[1:] if " of " in cell]
-    dev = {m.name: m.sides["dev"].values() for m in run.methods}
-    kinds = Counter(kind for rows in dev.values() for row in rows for kind in row["failures"])
-    again = [
-        f"{sum(kind in row['failures'] for row in rows)} of {len(rows)}"
-        for kind in kinds
-        for rows in dev.values()
-    ]
-    yield Line("report: failures by kind on dev", sorted(told), sorted(again))
-    forms = [cell for row in body for cell in row[1:3] if "n = " in cell]
-    stored = [run.verdict["forms"][name][key] for name in run.rows for key in ("form", "check")]
-    wanted = joined(flat(entry) for entry in stored if entry)
-    yield largest("report: form and check", printed(forms), wanted, 0.0005 + CLOSED)
+    """Failures on dev by kind, and the answers' form and check on the test."""
+    told = [cell for body in tables(run.report, "Kind (dev rows)") for row in body for cell in row[1:]]
+    yield Line("report: failures by kind on dev", sorted(told), sorted(failure_cells(run)))
+    for body in tables(run.report, "Method | Keeps the contract (test)"):
+        yield from form_cell_lines(run, "report", body)
+
+
+def form_cell_lines(run: Run, what: str, rows: Sequence[Sequence[str]]) -> Iterator[Line]:
+    """Contract kept, check passed, answers cut, as printed method by method."""
+    forms = [run.verdict["forms"][name] for name in run.rows]
+    stored = [form[key] for form in forms for key in ("form", "check") if form[key]]
+    yield from estimates_lines(f"{what}: form and check", (cell for row in rows for cell in row[1:3]), stored)
+    yield Line(f"{what}: cut", counts(row[3] for row in rows), [form["cut"] for form in forms])
 
 
 def report_cost_lines(run: Run) -> Iterator[Line]:
-    """Tokens to the whole, times to three digits (and not below 0.05 ms)."""
-    body = section(run.report, "What a request costs")
+    """Tokens to the whole, times to three digits (and not below 0.05 ms), prices."""
+    yield from cost_cell_lines(
+        run, "report", [row[1:6] for row in section(run.report, "What a request costs")]
+    )
+
+
+def cost_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
+    """[prompt, cached, answer, time, price of 1,000], method by method."""
     costs = [run.verdict["costs"][name] for name in run.rows]
-    told = [number(cell) for row in body for cell in row[1:4]]
-    yield largest("report: tokens", told, [cost[key] for cost in costs for key in TOKENS], 0.5)
-    ratios = [
-        time_of(row[4]) / cost["seconds"] for row, cost in zip(body, costs, strict=False) if time_of(row[4])
-    ]
-    yield largest("report: seconds, told / stored", ratios, [1.0] * len(ratios), 0.005)
-    dropped = [c["seconds"] for row, c in zip(body, costs, strict=False) if not time_of(row[4])]
-    yield largest("report: seconds told as 0", [0.0] * len(dropped), dropped, 5e-5)
+    told = [number(cell) for row in body for cell in row[:3]]
+    yield largest(f"{what}: tokens", told, [cost[key] for cost in costs for key in TOKENS], 0.5)
+    times = [time_of(row[3]) for row in body]
+    ratios = [time / c["seconds"] for time, c in zip(times, costs, strict=False) if time]
+    yield largest(f"{what}: seconds, told / stored", ratios, [1.0] * len(ratios), 0.005)
+    dropped = [c["seconds"] for time, c in zip(times, costs, strict=False) if not time]
+    yield largest(f"{what}: seconds told as 0", [0.0] * len(dropped), dropped, 5e-5)
+    prices = [number(row[4]) for row in body if row[4] not in ("", "–")]
+    stored = [1000 * cost["price"] for cost in costs if cost["price"] is not None]
+    yield Line(f"{what}: prices", len(prices), len(stored))
+    yield from (rounded(f"{what}: price", *pair) for pair in zip(prices, stored, strict=False))
+
+
+def rounded(what: str, told: float, stored: float) -> Line:
+    """A number printed with three digits or more."""
+    return Line(what, told, stored, 0.005 * abs(stored) + CLOSED)
+
+
+def report_power_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
+    """The table of smallest differences."""
+    shown = [number(re.sub(r"[^\d.]", "", row[1])) for row in body]
+    wanted = [100 * entry["difference"] for entry in run.info["power"]]
+    yield largest(f"{what}: smallest differences", shown, wanted, 0.05 + CLOSED)
+
+
+def fact_lines(run: Run, what: str, facts: Mapping[str, str]) -> Iterator[Line]:
+    """The numbers of the break-even."""
+    for key, value in (break_even_of(run) or {}).items():
+        if isinstance(value, int | float):
+            told = facts.get(key.replace("_", " "))
+            yield rounded(f"{what}: break-even, {key}", number(told) if told else math.nan, value)
+
+
+def page_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """What report.html shows, as `report_lines`, and the rows of its side-by-side view."""
+    if not run.page:
+        return
+    page, verdict = Page(run.page), run.verdict
+    ladder, body = [step["estimate"] for step in verdict["ladder"]], page.rows("The ladder")
+    yield Line("page: verdict", page.texts["h1"], [" ".join(verdict["sentence"].split())])
+    yield half("page: ladder", joined(numbers(row[1:3]) for row in body), joined(map(flat, ladder)))
+    yield Line("page: ladder, n", counts(row[3] for row in body), [told["n"] for told in ladder])
+    marks = [re.sub(r"^\W+", "", row[4]) for row in body]
+    yield Line("page: statuses", marks, [step["status"] for step in verdict["ladder"]])
+    yield Line("page: rows that would decide", counts(row[5] for row in body), wanted_rows(run))
+    yield from said_lines(run, "page", "\n".join(page.texts["said"]))
+    yield from cost_cell_lines(run, "page", [row[6:11] for row in body])
+    yield from page_pair_lines(run, page)
+    others = [cell for row in page.rows("Other measures") for cell in row[1:]]
+    yield from estimates_lines("page: other measures", others, others_of(run))
+    tags = [cell.replace(" n ", ", n ") for row in page.rows("Results by ") for cell in row[1:]]
+    yield from estimates_lines("page: by tag", tags, (entry["estimate"] for entry in verdict["by_tag"]))
+    dev = [f"{row[1]} ({row[2]}, n = {row[3]})" for row in page.rows("Results on dev")]
+    yield from report_dev_lines(run, scorer, "page", dev)
+    yield from report_tried_lines(run, scorer, "page", page.bodies("Candidates of "))
+    yield from page_failure_lines(run, page)
+    yield from report_power_lines(run, "page", page.rows("What this test can show"))
+    facts = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    yield from fact_lines(run, "page", facts)
+    yield from page_row_lines(run, page)
+
+
+def page_pair_lines(run: Run, page: Page) -> Iterator[Line]:
+    """All pairs; shares are printed in points without a unit."""
+    body = page.rows("All pairs of methods")
+    unit = 1 if run.metric in ("chrf", "macro_f1") else 100
+    told = [value / unit for row in body for value in numbers(row[2:4])]
+    pairs = [pair["difference"] for pair in run.verdict["pairs"]]
+    yield half("page: pairs", told, joined(map(flat, pairs)))
+    yield Line("page: pairs, n", counts(row[4] for row in body), [pair["n"] for pair in pairs])
+
+
+def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
+    """Failures by kind on dev, answers cut among them; form and check on the test."""
+    dev = [m.sides["dev"].values() for m in run.methods]
+    cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
+    wanted = failure_cells(run)
+    told = [cell for row in page.rows("Kinds of failure on dev") for cell in row[1:]]
+    yield Line("page: failures by kind on dev", sorted(told), sorted(wanted + cut if wanted else []))
+    if body := page.rows("Contract and check on test"):
+        yield from form_cell_lines(run, "page", body)
+
+
+def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
+    """The rows of the side-by-side view: whose score, failures and cut are those of the dev lines."""
+    texts = page.data["texts"]
+    for place, (name, _) in enumerate(page.data["methods"]):
+        dev = next(m.sides["dev"] for m in run.methods if m.name == name)
+        shown = {row[0]: row[4][place] for row in page.data["rows"] if row[4][place]}
+        same = [key for key, cell in shown.items() if same_answer(dev[key], cell, texts)]
+        yield Line(f"page: {name}, rows side by side", len(dev), len(same))
+
+
+def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str]) -> bool:
+    """Whether a cell [text, score, failures, cut] is a dev line; a long text may be cut short."""
+    text, score, failures, cut = cell
+    start, _, _ = texts[text].partition("… [")
+    return (
+        row["answer"].startswith(start)
+        and abs(row["score"] - score) <= 5e-5 + CLOSED
+        and failures_of(row) == [texts[kind] for kind in failures]
+        and row["cut"] == bool(cut)
+    )
 
 
 def time_of(text: str) -> float:
@@ -1373,6 +1723,7 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from power_lines(run, ladder)
     yield from sentence_lines(run, ladder)
     yield from report_lines(run, scorer)
+    yield from page_lines(run, scorer)
 
 
 def main() -> int:

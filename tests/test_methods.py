@@ -141,6 +141,7 @@ def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path)
     bench.choose([Candidate(str(n), start) for n in range(4)], data)
     assert [tried.name for tried in bench.tried] == ["0", "1"]
     assert bench.tried[0].dev.n == 12
+    assert {name: len(rows) for name, rows in bench.answered.items()} == {"0": 12, "1": 12}
     assert bench.notes == ["not tried, to stay inside the budget: 2, 3"]
 
 

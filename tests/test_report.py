@@ -289,6 +289,29 @@ def test_texts_of_users_never_become_markup(tmp_path: Path) -> None:
     assert "<img" not in outside_fences(text)
 
 
+def failed(line: dict[str, Any]) -> list[str]:
+    """What an answer fails: the contract, else the check alone."""
+    return line["failures"] or (["check"] if line["check"] == 0 else [])
+
+
+def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_own_kind(
+    tmp_path: Path,
+) -> None:
+    page, text = written(tmp_path)
+    report = read_report(tmp_path)
+    for rung in report.rungs:
+        lines = predictions(tmp_path, rung.name, "dev")
+        refused = {line["id"] for line in lines if failed(line) == ["check"]}
+        assert refused
+        assert not any(line["failures"] for line in lines if line["id"] in refused)
+        assert rung.failures["check"] == len(refused)
+        answers = {row.id: row.answers[rung.name] for row in report.dev}
+        assert {key for key, answer in answers.items() if answer.failures == ("check",)} == refused
+    assert re.search(rf"\| check \| {report.rungs[0].failures['check']} of 120 ", text)
+    assert "Failed: check" in text
+    assert "the check function gives 0" in page.text
+
+
 def test_rows_reach_the_page_unchanged(tmp_path: Path) -> None:
     page, _ = written(tmp_path, spice=SPICE)
     data = page.rows
@@ -304,7 +327,7 @@ def test_rows_reach_the_page_unchanged(tmp_path: Path) -> None:
             line["answer"],
         ]
         assert {data["texts"][tag]: data["texts"][value] for tag, value in tags} == line["tags"]
-        assert [data["texts"][place] for place in failures] == line["failures"]
+        assert [data["texts"][place] for place in failures] == failed(line)
         assert (score, bool(cut)) == (line["score"], line["cut"])
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import random
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etude.compare import compare
+from etude.contract import Contract
 from real_runs import LEAST, real_run
 from small_task import KINDS, THEMES, write_task
 
@@ -75,6 +80,131 @@ def test_a_number_that_was_changed_is_seen(
     found = rescored(run)
     assert found.returncode == 1
     assert f"\n- {line}" in found.stdout
+
+
+def candidates_of(text: str) -> str:
+    body = json.loads(text)
+    assert len(body["candidates"]) > 1
+    for candidate in body["candidates"]:
+        if not candidate["chosen"]:
+            candidate["dev"]["value"] += 0.01
+    return json.dumps(body)
+
+
+def other_choice(text: str) -> str:
+    body = json.loads(text)
+    for candidate in body["candidates"]:
+        candidate["chosen"] = not candidate["chosen"]
+    return json.dumps(body)
+
+
+def another_kind(text: str) -> str:
+    lines = [json.loads(line) for line in text.splitlines()]
+    broken = [line for line in lines if line["failures"]]
+    assert broken
+    broken[0]["failures"] = ["text outside the fields", *broken[0]["failures"]]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def next_digit(pattern: str) -> Callable[[str], str]:
+    """Raises the last digit of the number that `pattern` captures."""
+
+    def changed(text: str) -> str:
+        found = re.search(pattern, text)
+        assert found is not None, pattern
+        at = found.end(1) - 1
+        return text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "line"),
+    [
+        ("methods/few_shot/method.json", candidates_of, "few_shot: dev, "),
+        ("methods/few_shot/method.json", other_choice, "few_shot: chosen on dev"),
+        ("methods/prompt/predictions.jsonl", another_kind, "prompt: rows with the same failures"),
+        ("methods/clear_prompt/tried.jsonl", another_kind, "clear_prompt, candidates: rows with the same"),
+        ("report.md", next_digit(r"\| Tried on dev .*\n.*\n.* \| (\d+\.\d)%"), "report: baseline, "),
+        ("report.md", next_digit(r"\| Kind \(dev rows\) .*\n.*\n.*\| (\d+) of"), "report: failures by kind"),
+        ("report.html", next_digit(r'The ladder as a table[\s\S]*?<td class="n">(\d+\.\d)%'), "page: ladder"),
+        ("report.html", next_digit(r'aria-label="Candidates of .*"[\s\S]*?>(\d+\.\d)%'), "page: baseline, "),
+        (
+            "report.html",
+            next_digit(r'"Kinds of failure on dev"[\s\S]*?read these rows">(\d+)<'),
+            "page: failures",
+        ),
+        (
+            "report.html",
+            next_digit(r'"rows":\[\["[^"]*",\d+,\d+,\[.*?\],\[\[\d+,([01])'),
+            "page: baseline, rows",
+        ),
+    ],
+)
+def test_a_candidate_a_failure_or_a_printed_number_that_was_changed_is_seen(
+    file: str, change: Callable[[str], str], line: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(real_run(), run)
+    (run / file).write_text(change((run / file).read_text()))
+    found = rescored(run)
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert f"\n- {line}" in found.stdout
+
+
+CHECK = """
+def known(example, answer):
+    return len(answer) % 2 == 0
+"""
+
+
+def test_what_a_check_refuses_is_reached_too(tmp_path: Path) -> None:
+    (tmp_path / "checks.py").write_text(CHECK)
+    run = compare(write_task(tmp_path, more="check: checks.py:known\n")).run
+    assert any(line["check"] == 0 and not line["failures"] for line in run.predictions("fine_tune"))
+    found = rescored(run.folder)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+CONTRACTS: dict[str, dict[str, Any]] = {
+    "classify": {"labels": ["yes", "no", "maybe so"]},
+    "extract": {
+        "json_schema": {
+            "type": "object",
+            "properties": {
+                "a": {"type": "integer", "minimum": 0},
+                "b": {"type": "array", "items": {"enum": ["x", "y"]}},
+            },
+            "required": ["a", "b"],
+            "additionalProperties": False,
+        }
+    },
+    "answer": {"fields": ["Title", "Ages?", "Why"], "max_words": 6, "must_not_contain": ["bad"]},
+    "rewrite": {"regex": "[a-z ]+", "must_contain": ["please"], "max_words": 4},
+}
+PIECES = {
+    "classify": ("yes", "No.", '"maybe so"', "perhaps", " ", ""),
+    "extract": ('{"a": 1, ', '"b": ["x"]}', '"b": ["z", 3]}', '"a": -1}', "{", '{"c": 1}', "[1]", "NaN"),
+    "answer": ("Title: one", "Ages: 3", "Ages", "Why: so", "Why:", "bad luck", "", "more words here now"),
+    "rewrite": ("please", "PLEASE", "go", "now 7", " ", "one two three four", ""),
+}
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_both_implementations_name_the_same_kinds_of_failure(kind: str) -> None:
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        kinds = importlib.import_module("rescore").kinds
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    draw, seen = random.Random(7), set()
+    for _ in range(2_000):
+        parts = draw.choices(PIECES[kind], k=draw.randint(1, 5))
+        text = ("\n" if kind == "answer" else "").join(parts)
+        failures = Contract(**CONTRACTS[kind]).check(text)
+        assert tuple(kinds(CONTRACTS[kind], text)) == failures, text
+        seen |= set(failures)
+    assert len(seen) >= (2 if kind == "classify" else 4)
 
 
 @pytest.mark.parametrize("kind", ["classify", "answer"])

@@ -56,10 +56,13 @@ def verdict(run: Path) -> Any:
 
 
 def answers(run: Path) -> Any:
-    """Every prediction, times left out."""
+    """Every prediction and every candidate's answers on dev, times left out."""
     return {
-        file.parent.name: [without_times(json.loads(line)) for line in file.read_text().splitlines()]
-        for file in sorted(run.glob("methods/*/predictions.jsonl"))
+        str(file.relative_to(run)): [
+            without_times(json.loads(line)) for line in file.read_text().splitlines()
+        ]
+        for name in ("predictions", "tried")
+        for file in sorted(run.glob(f"methods/*/{name}.jsonl"))
     }
 
 

@@ -18,10 +18,12 @@ from conftest import data_folder
 from etude.contract import Contract
 from etude.dataset import Dataset, load_dataset
 from etude.errors import InputError
+from etude.formats import read_rows
 from etude.metrics import choose_metric
 from etude.splits import split
 from etude.starter import StarterResult, infer_fields, infer_schema, start
-from etude.task import Task, load_task
+from etude.task import RowSource, Task, load_task
+from etude.types import Kind
 
 DRAW = random.Random(0)
 
@@ -296,22 +298,76 @@ def test_fields_that_over_one_row_in_twenty_lacks_are_not_proposed() -> None:
     assert infer_fields([*outputs, *["Sorry, there is none."] * 6]) == ()
 
 
-def test_rows_that_break_the_proposed_fields_are_named(tmp_path: Path) -> None:
-    rows = [{"input": words(9), "output": book(n, False)} for n in range(99)]
-    path = written(tmp_path / "rows.jsonl", [*rows, {"input": words(9), "output": "Sorry, there is none."}])
-    result = start(path)
-    assert any("1 rows break it and must be corrected: rows.jsonl:100" in line for line in result.guesses)
-    assert "rows.jsonl:100" in result.text
+def in_test(path: Path, kind: Kind = "answer", group: str | None = None) -> set[int]:
+    """Positions of the rows that the split of a new task puts into the test."""
+    examples = read_rows(RowSource(path, group=group)).examples
+    test = {row.id for row in split(Dataset(examples), kind, 0).test}
+    return {position for position, row in enumerate(examples) if row.id in test}
 
 
-def test_the_word_limit_lets_every_row_pass(tmp_path: Path) -> None:
-    rows = [{"input": words(9), "output": f"Said: {words(9)}"} for _ in range(199)]
-    _, task = started(written(tmp_path / "a.jsonl", rows))
-    assert task.contract == Contract(fields=("Said",), max_words=12)
-    long = written(tmp_path / "b.jsonl", [*rows, {"input": words(9), "output": f"Said: {words(79)}"}])
+def test_rows_outside_the_test_that_break_the_proposed_fields_are_named(tmp_path: Path) -> None:
+    rows = [{"input": words(9), "output": book(n, False)} for n in range(200)]
+    path = written(tmp_path / "rows.jsonl", rows)
+    test = in_test(path)
+    broken = min(set(range(200)) - test)
+    for position in (broken, min(test)):
+        rows[position]["output"] = "Sorry, there is none."
+    result = start(written(path, rows))
+    named = f"1 rows break it and must be corrected: rows.jsonl:{broken + 1}"
+    assert any(line.endswith(named) for line in result.guesses)
+    assert f"{named}." in flat(result.text)
+
+
+def test_the_word_limit_lets_every_row_outside_the_test_pass(tmp_path: Path) -> None:
+    rows = [{"input": words(9), "output": f"Said: {words(9)}"} for _ in range(200)]
+    path = written(tmp_path / "a.jsonl", rows)
+    assert started(path)[1].contract == Contract(fields=("Said",), max_words=12)
+    rows[min(set(range(200)) - in_test(path))]["output"] = f"Said: {words(79)}"
+    long = written(tmp_path / "b.jsonl", rows)
     assert load_task(start(long, tmp_path / "b.yaml").task_file).contract == Contract(
         fields=("Said",), max_words=80
     )
+
+
+RULED = {
+    "answer": lambda n: words(4 + n % 9),
+    "fields": lambda n: book(n, n % 3 == 0),
+    "extract": lambda n: json.dumps({"name": words(1), "age": n, **({"plan": [words(2)]} if n % 2 else {})}),
+    "rewrite": lambda n: "",
+}
+
+
+@pytest.mark.parametrize("form", RULED)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_answers_of_test_rows_do_not_bear_on_the_task_file(tmp_path: Path, form: str, grouped: bool) -> None:
+    rows = [{"input": words(9), "output": RULED[form](n)} for n in range(260)]
+    for n, row in enumerate(rows):
+        row["output"] = row["output"] or f"{row['input']} indeed"
+        row |= {"customer": f"C{n // 2}"} if grouped else {}
+    path = written(tmp_path / "rows.jsonl", rows)
+    before = start(path)
+    task, dataset = load_dataset(load_task(before.task_file))
+    assert task.examples.group == ("customer" if grouped else None)
+    test = {row.where for row in split(dataset, task.kind, task.seed).test}
+    assert len(test) >= 50
+    for n, row in enumerate(rows):
+        if f"rows.jsonl:{n + 1}" in test:
+            row["output"] = words(DRAW.randint(1, 90))
+    before.task_file.unlink()
+    assert start(written(path, rows)).text == before.text
+
+
+def test_a_label_of_test_rows_alone_is_not_named_and_said(tmp_path: Path) -> None:
+    rows = [{"text": words(9), "label": f"class {n % 4}", "customer": f"C{n // 8}"} for n in range(300)]
+    rows[299]["label"] = "rarity"  # its group is half as large as the others, and fills the test up
+    path = written(tmp_path / "rows.jsonl", rows)
+    assert 299 in in_test(path, "classify", "customer")
+    result, task = started(path)
+    assert (task.kind, task.contract) == ("classify", None)
+    assert "rarity" not in result.text + " ".join(result.guesses)
+    for told in (flat(result.text), " ".join(result.guesses)):
+        assert "Labels that occur only in the test: 1." in told
+    assert task.instructions.endswith(": class 0, class 1, class 2, class 3.")
 
 
 @pytest.mark.parametrize("shape", ["answer", "rewrite"])
@@ -456,4 +512,6 @@ def test_real_sets_are_read_as_they_are_meant(
     result = start(real(tmp_path, name), tmp_path / "task.yaml")
     task, dataset = load_dataset(load_task(result.task_file))
     assert (task.kind, task.examples.input, task.examples.output) == (kind, inputs, output)
-    assert not [row.where for row in dataset if task.contract and task.contract.check(row.output)]
+    test = {row.id for row in split(dataset, task.kind, task.seed).test}
+    read = [row for row in dataset if row.id not in test]
+    assert not [row.where for row in read if task.contract and task.contract.check(row.output)]

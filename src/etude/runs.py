@@ -6,7 +6,7 @@ same folder and goes on where it stopped.
 
     RUNS/NAME-HASH/
       run.json  task.yaml  split.json  findings.jsonl  verdict.json  report.html  report.md
-      methods/METHOD/assistant/  method.json  predictions.jsonl  train.jsonl  work/
+      methods/METHOD/assistant/  method.json  predictions.jsonl  tried.jsonl  train.jsonl  work/
     RUNS/NAME-HASH.1/      a run of the same inputs that --fresh has set aside
     RUNS/openings.jsonl    one line for each opening of a test
 """

@@ -107,6 +107,7 @@ class Climb:
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
         assistant.save(folder / "assistant")
         self._write_predictions(method.name, "dev", workshop.on_dev)
+        self._write_tried(method.name, workshop.answered)
         workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
         self._write_record(method, assistant, workshop)
         self._release(assistant)
@@ -185,6 +186,15 @@ class Climb:
         kept = [line for line in self.run.predictions(name) if line["side"] != side]
         lines = [prediction(side, row) for row in rows]
         write_lines(self.run.method(name) / "predictions.jsonl", [*kept, *lines])
+
+    def _write_tried(self, name: str, answered: Mapping[str, Sequence[Scored]]) -> None:
+        """tried.jsonl: dev as every candidate answered it, the chosen one among them."""
+        lines = [
+            {"candidate": candidate, **prediction("dev", row)}
+            for candidate, rows in answered.items()
+            for row in rows
+        ]
+        write_lines(self.run.method(name) / "tried.jsonl", lines)
 
 
 class TrainingLog:

@@ -73,6 +73,8 @@ class Workshop:
     params: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     """What fitting has taken, counted from what is on disk, so that a kill and a new start add nothing."""
+    answered: dict[str, list[Scored]] = field(default_factory=dict)
+    """Dev rows as each candidate answered them, by its name."""
     on_dev: list[Scored] = field(default_factory=list)
     """Dev rows as answered by the candidate that was chosen last."""
 
@@ -95,6 +97,7 @@ class Workshop:
         samples = [sample_of(self.metric, [row.outcome for row in result]) for result in results]
         names = [candidate.name for candidate in kept]
         choice = choose(list(zip(names, samples, strict=True)))
+        self.answered |= zip(names, results, strict=True)
         self.on_dev = results[choice.index]
         for name, sample in zip(names, samples, strict=True):
             chosen = name == names[choice.index]

@@ -96,7 +96,7 @@ def _by_tag(report: Report) -> dict[str, list[object]]:
 
 
 def _failure_kinds(report: Report) -> list[str]:
-    """All kinds of contract failure on dev, the most frequent first."""
+    """All kinds of failure on dev, the most frequent first."""
     counts: dict[str, int] = {}
     for rung in report.rungs:
         for kind, count in rung.failures.items():

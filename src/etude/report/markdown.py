@@ -260,7 +260,7 @@ def _failures(report: Report) -> list[str]:
         lines += table(head, [_forms_row(rung) for rung in report.rungs], right=(3,))
     kinds = sorted({kind for rung in report.rungs for kind in rung.failures})
     if not kinds:
-        return [*lines, "No contract failure on dev."]
+        return [*lines, "No failure on dev."]
     by_kind = ("Kind (dev rows)", *(escaped(rung.label) for rung in report.rungs))
     rows = [
         [escaped(kind), *(f"{rung.failures.get(kind, 0):,} of {rung.num_dev:,}" for rung in report.rungs)]

@@ -1,7 +1,7 @@
 """Everything a report shows, read once from a run folder.
 
 Test numbers are taken from `verdict.json` as they stand. Two things are worked out here, both on
-dev, whose rows may be read: each method's estimate, and how often each contract failure occurs.
+dev, whose rows may be read: each method's estimate, and how often each kind of failure occurs.
 Texts of test rows are never read into the report.
 """
 
@@ -20,6 +20,9 @@ from etude.runs import Run
 from etude.stats import estimate_sample
 from etude.task import LADDER
 from etude.types import Estimate, Finding
+
+CHECK = "check"
+"""The kind of failure of an answer that keeps the contract and that the check function gives 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Rung:
     others: Mapping[str, Estimate]
     """Metrics beside the headline, on the test, by name."""
     failures: Mapping[str, int]
-    """Kinds of contract failure on dev, and in how many rows each occurs."""
+    """Kinds of failure on dev (the contract's, and `check`), and in how many rows each occurs."""
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
     prompt: str
@@ -342,8 +345,13 @@ def _cost(raw: Mapping[str, Any]) -> Cost:
 
 
 def _count_failures(lines: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
-    counts = Counter(kind for line in lines for kind in set(line["failures"]))
+    counts = Counter(kind for line in lines for kind in set(_failures_of(line)))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _failures_of(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """The contract's kinds of failure, else `check` where the check function gives 0."""
+    return tuple(line["failures"]) or ((CHECK,) if line["check"] == 0 else ())
 
 
 def _candidate(raw: Mapping[str, Any]) -> Candidate:
@@ -367,7 +375,7 @@ def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Jso
 
 
 def _dev_answer(line: Mapping[str, Any]) -> DevAnswer:
-    return DevAnswer(line["answer"], float(line["score"]), tuple(line["failures"]), bool(line["cut"]))
+    return DevAnswer(line["answer"], float(line["score"]), _failures_of(line), bool(line["cut"]))
 
 
 def _verdict(raw: Mapping[str, Any], names: Sequence[str]) -> Verdict:

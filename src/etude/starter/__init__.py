@@ -1,7 +1,8 @@
 """The first task file, guessed from a file of examples.
 
 Every guess says what it was guessed from, in the file itself and to the caller. The contract is one
-that the rows themselves keep; where up to 5% do not, the guess says which.
+that the rows themselves keep; where up to 5% do not, the guess says which. Answers of rows that the split
+will put into the test are not read for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What a right answer is: kind, labels, fields and schema, from the outputs."""
+"""What a right answer is: kind, labels, fields and schema, from the outputs.
+
+Outputs of rows that the split will put into the test are not looked at. Columns are guessed before, from all
+rows: without them there is nothing to split.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,18 @@ from statistics import median
 from typing import Any
 
 from etude.contract import Contract
+from etude.dataset import Dataset
+from etude.errors import InputError
 from etude.files import parse_json
 from etude.formats import Rows
+from etude.splits import split
 from etude.starter.columns import Roles
 from etude.task import RowSource
 from etude.text import normalise
 from etude.types import Example, Kind
 
+SEED = 0
+"""The seed of a new task, which decides its split."""
 SHARED = 0.95
 """Share of the outputs that must have a form for it to be proposed."""
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
@@ -45,18 +54,23 @@ class Draft:
 
     @property
     def examples(self) -> tuple[Example, ...]:
-        """The rows."""
+        """All rows."""
         return self.rows.examples
 
     @cached_property
+    def read(self) -> tuple[Example, ...]:
+        """The rows outside the test, whose answers are read; all of them where they are too few to split."""
+        return _outside_test(self.examples, self.kind[0])
+
+    @cached_property
     def outputs(self) -> list[str]:
-        """The rows' answers."""
-        return [example.output for example in self.examples]
+        """The answers that are read."""
+        return [example.output for example in self.read]
 
     @cached_property
     def kind(self) -> tuple[Kind, str]:
-        """The kind of task, and what it was guessed from."""
-        return _guess_kind(self.examples)
+        """The kind of task, and what it was guessed from. The split of any kind but classify is the same."""
+        return _guess_kind(_outside_test(self.examples, "answer"))
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
@@ -71,14 +85,29 @@ class Draft:
         return not (contract.labels or contract.fields or contract.json_schema is not None)
 
     @cached_property
+    def num_hidden_labels(self) -> int:
+        """Labels that occur in the test alone. The contract must name all labels or none."""
+        labels = self.contract[0].labels
+        return len({row.output for row in self.examples} - set(labels)) if labels else 0
+
+    @cached_property
     def broken(self) -> list[str]:
-        """`file:line` of the rows whose own output breaks the contract."""
-        return [row.where for row in self.examples if self.contract[0].check(row.output)]
+        """`file:line` of the rows that were read and whose own output breaks the contract."""
+        return [row.where for row in self.read if self.contract[0].check(row.output)]
 
     @cached_property
     def system(self) -> bool:
         """Whether the rows bring system messages of their own."""
         return any(self.rows.systems)
+
+
+def _outside_test(examples: tuple[Example, ...], kind: Kind) -> tuple[Example, ...]:
+    """The rows that a split as this kind does not put into the test; all where it cannot be made."""
+    try:
+        test = {example.id for example in split(Dataset(examples), kind, SEED).test}
+    except InputError:
+        return examples
+    return tuple(example for example in examples if example.id not in test)
 
 
 def _guess_kind(examples: Sequence[Example]) -> tuple[Kind, str]:

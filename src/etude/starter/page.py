@@ -14,7 +14,7 @@ import yaml
 
 from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST
 from etude.splits.sides import TEST_MOST, TEST_SHARE
-from etude.starter.draft import Draft, listed
+from etude.starter.draft import SEED, Draft, listed
 from etude.task import RowSource
 
 MODEL = "smollm2-135m-instruct"
@@ -56,6 +56,8 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"group: not set; {column} may be one ({reason}), see the task file"
     if draft.measures_likeness:
         yield "contract: none, for only a length could be guessed. " + _LIKENESS
+    elif draft.num_hidden_labels:
+        yield f"contract: none. {_hidden_sentence(draft)}"
     else:
         yield f"contract: {draft.contract[1]}"
     if draft.broken:
@@ -68,7 +70,8 @@ def _entries(draft: Draft) -> Iterator[_Entry]:
     count = len(draft.examples)
     yield _Entry(
         f"Written by etude init from {count} rows of {draft.columns.file.name}. Lines that begin with # are "
-        "remarks. What is marked GUESS was guessed: correct it where it is wrong, then run etude compare.",
+        "remarks. What is marked GUESS was guessed: correct it where it is wrong, then run etude compare."
+        f"{_unread_sentence(draft)}",
         "",
     )
     yield _Entry("What the report calls this task.", _yaml({"name": _name(draft)}))
@@ -91,6 +94,13 @@ def _entries(draft: Draft) -> Iterator[_Entry]:
     yield from _instruction_entries(draft)
     yield _contract_entry(draft)
     yield from _setting_entries(draft)
+
+
+def _unread_sentence(draft: Draft) -> str:
+    unread = len(draft.examples) - len(draft.read)
+    if not unread:
+        return ""
+    return f" Kind, contract and lengths come without the answers of the {unread} rows that the split seals as test."
 
 
 def _row_entries(draft: Draft) -> Iterator[_Entry]:
@@ -219,10 +229,19 @@ def _contract_entry(draft: Draft) -> _Entry:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
     body = _yaml({"contract": {name: part for name, part in parts.items() if part}})
-    return _Entry(comment, body, active=not draft.measures_likeness)
+    return _Entry(comment, body, active=not (draft.measures_likeness or draft.num_hidden_labels))
+
+
+def _hidden_sentence(draft: Draft) -> str:
+    return (
+        f"Labels that occur only in the test: {draft.num_hidden_labels}. So no labels are set here: they are "
+        "read from the training rows, and an answer to those test rows counts as wrong."
+    )
 
 
 def _contract_sentence(draft: Draft) -> str:
+    if draft.num_hidden_labels:
+        return f"Not set. {_hidden_sentence(draft)}"
     if not draft.measures_likeness:
         return f"GUESS: {draft.contract[1]}."
     return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."
@@ -262,7 +281,7 @@ def _setting_entries(draft: Draft) -> Iterator[_Entry]:
     yield _Entry(
         "Longest answer in tokens. Chosen from the examples.", _yaml({"max_tokens": 256}), active=False
     )
-    yield _Entry("The same seed gives the same split and the same result.", _yaml({"seed": 0}))
+    yield _Entry("The same seed gives the same split and the same result.", _yaml({"seed": SEED}))
 
 
 def _metric(draft: Draft) -> str:
