@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import random
 import re
 import shutil
@@ -221,11 +222,50 @@ def test_numbers_of_grouped_rows_are_reached_too(kind: str, tmp_path: Path) -> N
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+REFUSED = """
+import socket
+
+def refuse(*_, **__):
+    raise AssertionError("a socket was connected")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+"""
+
+
+def compare_command(task: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process whose sockets refuse to connect; what is refused stands in `folder`."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(REFUSED)
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, "-m", "etude.cli", "compare", str(task), "--yes", *options]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "500"}  # no path folded
+    probe = [sys.executable, "-c", "import socket; socket.socket().connect(('127.0.0.1', 9))"]
+    refused = subprocess.run(probe, capture_output=True, text=True, check=False, env=environment)
+    assert "a socket was connected" in refused.stderr
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def check_told_and_rescored(folder: Path, told: subprocess.CompletedProcess[str]) -> None:
+    """The command ended well, printed the verdict and the report's path, and every number is reached."""
+    assert told.returncode == 0, told.stdout + told.stderr
+    (run,) = [file.parent for file in folder.glob("runs/*/verdict.json")]
+    said = " ".join(told.stdout.split())
+    assert " ".join(json.loads((run / "verdict.json").read_text())["sentence"].split()) in said
+    path = re.search(r"^Report: (.*report\.html)$", told.stdout, re.M)
+    assert path is not None, told.stdout
+    assert (Path.cwd() / path[1]).samefile(run / "report.html")
+    found = rescored(run)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_a_comparison_by_the_command_line_connects_to_nothing(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    check_told_and_rescored(tmp_path, compare_command(task, tmp_path / "refused"))
+
+
 @pytest.mark.real
-def test_every_number_of_luma_with_the_real_model_is_reached(tmp_path: Path) -> None:
+def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_path: Path) -> None:
     luma = tmp_path / "luma"
     source = SCRIPT.parents[1] / "examples" / "luma"
     shutil.copytree(source, luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
-    run = compare(luma / "task.yaml", budget=120).run
-    found = rescored(run.folder)
-    assert found.returncode == 0, found.stdout + found.stderr
+    check_told_and_rescored(luma, compare_command(luma / "task.yaml", tmp_path / "refused", "--budget", "2m"))
