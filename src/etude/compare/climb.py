@@ -254,11 +254,6 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     }
 
 
-def fitted_before(run: Run) -> dict[str, Assistant]:
-    """The assistants a run holds, by method."""
-    return {name: load(run.assistant(name)) for name in run.methods}
-
-
 def records(run: Run) -> dict[str, Json]:
     """method.json of each method that has been fitted."""
     return {name: read_json(run.method(name) / "method.json") for name in run.methods}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
-from etude.compare.climb import Climb, fitted_before
+from etude.compare.climb import Climb
 from etude.compare.events import OnEvent, Said
 from etude.compare.identity import fingerprints
 from etude.compare.openings import open_test, read_openings
@@ -132,5 +132,5 @@ def _told_on_stop(run: Run, work: Callable[[], None]) -> None:
         run.update(status="interrupted")
         raise
     finally:
-        if fitted_before(run):
+        if run.methods:
             write_report(run.folder)
