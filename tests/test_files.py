@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.errors import RunError
-from etude.files import append_line, parse_json, read_json, read_lines, write_json, write_lines, write_text
+from etude.files import (
+    append_line,
+    folder_aside,
+    parse_json,
+    read_json,
+    read_lines,
+    write_bytes,
+    write_json,
+    write_lines,
+    write_text,
+)
 from etude.runs import Run
 
 SOME = settings(max_examples=60, deadline=None)
@@ -59,6 +70,28 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -
         write_text(file, "x" * 100_000)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_and_a_folder_are_replaced_whole_and_last_through_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    fsync = os.fsync
+
+    def watched(handle: int) -> None:
+        fsync(handle)
+        flushed.append(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    for content in (b"one", b"two"):
+        write_bytes(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == content
+        assert flushed[-2:] == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+        with folder_aside(tmp_path / "folder") as aside:
+            (aside / "inner").write_bytes(content)
+        assert (tmp_path / "folder" / "inner").read_bytes() == content
+        assert flushed[-2:] == [(tmp_path / "folder" / "inner").stat().st_ino, tmp_path.stat().st_ino]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 @pytest.mark.parametrize(

@@ -512,6 +512,13 @@ def test_two_at_once_unpack_to_one_whole_folder(tmp_path: Path) -> None:
     assert (first / "model.safetensors").read_bytes() == b"weights"
 
 
+def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path: Path) -> None:
+    gguf = tmp_path / "m.gguf"
+    gguf.write_bytes(b"weights")
+    with pytest.raises(ModelError, match=r"m\.gguf cannot be written .*ETUDE_CACHE"):
+        weights.unpacked(gguf, "float32", lambda source, folder: None, gguf)
+
+
 def test_a_failed_unpacking_leaves_nothing(tmp_path: Path) -> None:
     gguf = tmp_path / "m.gguf"
     gguf.write_bytes(b"weights")

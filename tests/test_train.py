@@ -26,7 +26,7 @@ from etude.models.adapters import fold
 from etude.train import TokenRow, TrainConfig, auto_config, estimate_speed, flat, make_batches, train
 from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
-from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint, write_aside
+from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint
 from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
 from etude.train.loss import check_head, summed_loss
 from etude.train.step import accumulate, dev_loss, learning_rate
@@ -597,7 +597,7 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     news: list[Mapping[str, Any]] = []
-    monkeypatch.setattr("etude.train.checkpoint.write_aside", full)
+    monkeypatch.setattr("etude.train.checkpoint.write_bytes", full)
     assert run(tmp_path / "full", news.append, checkpoint_seconds=0.0) == expected
     assert any("No space left" in line.get("warning", "") for line in news)
 
@@ -616,12 +616,6 @@ def test_checkpoints_hold_exact_tensors_and_facts(tmp_path: Path) -> None:
     assert all(torch.equal(found[0][name], tensor) for name, tensor in tensors.items())
     assert found[1] == {"loss": 0.1 + 0.2, "list": [1, 2]}
     assert load_checkpoint(tmp_path / "none") is None
-
-
-def test_write_aside_replaces_whole_files(tmp_path: Path) -> None:
-    write_aside(tmp_path / "file", b"one")
-    write_aside(tmp_path / "file", b"two")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"two")]
 
 
 # Settings

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,17 +44,26 @@ def write_json(file: Path, body: object) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes text aside, flushes it to the disk and renames it; what fails half-way leaves nothing."""
+    """`write_bytes` of the text in UTF-8."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Writes aside, flushes to the disk and renames; makes the folder when it is absent.
+
+    Raises OSError, and then `file` is as it was and nothing is left beside it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(file.name + ".part")
     try:
-        with aside.open("w", encoding="utf-8") as out:
-            out.write(text)
+        with aside.open("wb") as out:
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         aside.replace(file)
     finally:
         aside.unlink(missing_ok=True)
+    _flush(file.parent)
 
 
 def write_lines(file: Path, lines: Iterable[Mapping[str, object]]) -> None:
@@ -115,12 +124,16 @@ def _no_constant(name: str) -> None:
 
 
 @contextmanager
-def folder_aside(folder: Path) -> Iterator[Path]:
+def folder_aside(
+    folder: Path, name: str | None = None, whole: Callable[[Path], bool] = lambda folder: False
+) -> Iterator[Path]:
     """An empty folder to fill, which then takes the place of `folder`, flushed to the disk and renamed.
 
-    A kill leaves the old folder, none or the new one, never half of one; an error leaves the old one.
+    A kill leaves the old folder, none or the new one, never half of one; an error leaves the old one. Where
+    several processes may do this at once, each gives a `name` of its own for its folder aside, and `whole`,
+    which says that what another has put in place meanwhile is to stay. Raises OSError.
     """
-    aside = folder.with_name(folder.name + ".part")
+    aside = folder.with_name(name or folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
@@ -128,15 +141,33 @@ def folder_aside(folder: Path) -> Iterator[Path]:
         for file in aside.rglob("*"):
             if file.is_file():
                 _flush(file)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        _replace(folder, aside, whole)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    _flush(folder.parent)
 
 
-def _flush(file: Path) -> None:
-    with file.open("rb") as written:
-        os.fsync(written.fileno())
+def _replace(folder: Path, aside: Path, whole: Callable[[Path], bool]) -> None:
+    """Renames `aside`, also where another process puts a folder in place at this moment."""
+    for _ in range(3):
+        try:
+            aside.rename(folder)
+            return
+        except OSError as error:
+            failure = error
+            if whole(folder):
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+    raise failure
+
+
+def _flush(path: Path) -> None:
+    """A file to the disk; or a folder, so that a rename in it lasts through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _finite(digits: str) -> float:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from etude.assistant import ADAPTER, FILE
 from etude.errors import RunError
 from etude.files import REMEDY, Json, read_json, read_lines, write_json
 from etude.types import CLASSICAL, Side
@@ -161,10 +162,10 @@ def check_whole(run: Run) -> None:
 
 def _check_method(run: Run, name: str) -> None:
     record, folder = read_json(run.method(name) / "method.json"), run.method(name) / "assistant"
-    read_json(folder / "assistant.json")
+    read_json(folder / FILE)
     taught = record["tuned"] or record["model"] == CLASSICAL
-    if taught and not any((folder / "adapter").glob("*")):
-        raise RunError(f"{folder / 'adapter'} is missing: it holds what {name} has learned. {REMEDY}")
+    if taught and not any((folder / ADAPTER).glob("*")):
+        raise RunError(f"{folder / ADAPTER} is missing: it holds what {name} has learned. {REMEDY}")
 
 
 def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | None) -> None:

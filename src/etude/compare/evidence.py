@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from etude.metrics import Metric
-from etude.task import Prices, Usage
+from etude.stats.sample import RESAMPLES
+from etude.task import Prices, Task, Usage
 from etude.types import Estimate
 
 Status = Literal["good enough", "worse", "undecided"]
@@ -78,7 +79,7 @@ class Inputs:
     model: str
     total_rows: int
     """Rows of train, dev and test together."""
-    margin: float = 0.02
+    margin: float = Task.margin
     target: float | None = None
     usage: Usage = field(default_factory=Usage)
     prices: Prices | None = None
@@ -87,7 +88,7 @@ class Inputs:
     """How often this test has been opened, this time included."""
     whole_test: int | None = None
     """Rows of the whole test where a budget left some unanswered; None when all were answered."""
-    resamples: int = 2_000
+    resamples: int = RESAMPLES
 
     def in_order(self) -> Inputs:
         """The same rows sorted by id: resampling is seeded, so the order must not come from the file."""

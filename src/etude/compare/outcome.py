@@ -9,7 +9,7 @@ from etude.assistant import Assistant
 from etude.compare.climb import Climb, records
 from etude.compare.events import Said
 from etude.compare.evidence import Decided, Inputs, measured, rows_of
-from etude.compare.prepare import DISAGREEMENT, shown_by
+from etude.compare.prepare import power_of
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.evaluate import sample_of, unit
 from etude.files import Json
@@ -35,7 +35,7 @@ def tell_planned_power(climb: Climb) -> None:
     rows = climb.test_rows
     if len(rows) == len(climb.split.test):
         return
-    power = [{"disagree": d, "difference": shown_by(rows, d)} for d in DISAGREEMENT]
+    power = power_of(rows)
     climb.run.update(power=power)
     shown = ", ".join(f"{points(line['difference'])} points at {share(line['disagree'])}" for line in power)
     part = f"{len(rows):,} of {len(climb.split.test):,} test rows"

@@ -94,7 +94,7 @@ def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
-    power = [{"disagree": d, "difference": shown_by(parts.test, d)} for d in DISAGREEMENT]
+    power = power_of(parts.test)
     notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
@@ -126,10 +126,12 @@ def _redrawn(run: Run, parts: Split) -> Iterator[str]:
         )
 
 
-def shown_by(test: Dataset, disagree: float) -> float:
-    """The smallest difference that the test shows in 80% of cases, when two methods disagree on this share
-    of its rows. Rows of one group are taken to agree with each other, so that grouped tests show no less."""
-    return smallest_difference(len({unit(example) for example in test}), disagree)
+def power_of(test: Dataset) -> list[dict[str, float]]:
+    """The smallest difference that the test shows in 80% of cases, for each share of `DISAGREEMENT` of its rows
+    on which two methods disagree. Rows of one group are taken to agree with each other, so that grouped tests
+    show no less."""
+    units = len({unit(example) for example in test})
+    return [{"disagree": d, "difference": smallest_difference(units, d)} for d in DISAGREEMENT]
 
 
 def planned(

@@ -43,10 +43,6 @@ class Models:
         """Forgets one model; its memory is free once nobody else holds it."""
         self._loaded.pop(ref, None)
 
-    def close(self) -> None:
-        """Forgets all models."""
-        self._loaded.clear()
-
     def _load(self, ref: ModelRef) -> Model:
         if is_fake(ref.name):
             return FakeModel(ref.name, ref.adapter)

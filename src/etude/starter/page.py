@@ -15,7 +15,7 @@ import yaml
 from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST
 from etude.splits.sides import TEST_MOST, TEST_SHARE
 from etude.starter.draft import SEED, Draft, listed
-from etude.task import RowSource
+from etude.task import RowSource, Task
 
 MODEL = "smollm2-135m-instruct"
 """The model of a new task: the packaged one."""
@@ -264,7 +264,7 @@ def _setting_entries(draft: Draft) -> Iterator[_Entry]:
     yield _Entry("Which steps of the ladder are compared: all, or a list.", _yaml({"methods": "all"}))
     yield _Entry(
         "How much worse a simpler method may be and still be good enough: 0.02 is 2 points.",
-        _yaml({"margin": 0.02}),
+        _yaml({"margin": Task.margin}),
     )
     yield _Entry("A score that must be reached, if there is one.", _yaml({"target": 0.95}), active=False)
     yield _Entry("Time a comparison may take: 90s, 15m, 2h or none.", _yaml({"budget": "15m"}))

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtr, stdtrit
 
 FloatArray = npt.NDArray[np.float64]
 Aggregate = Literal["mean", "macro_f1"]
@@ -123,11 +123,6 @@ def t_quantile(units: int, z: float = 1.959963984540054) -> float:
     if units < 2:
         return math.inf
     return max(z, float(stdtrit(units - 1, ndtr(z))))
-
-
-def normal_quantile(level: float) -> float:
-    """The standard normal quantile at `level`."""
-    return float(ndtri(level))
 
 
 def _codes(units: Sequence[Hashable] | None, rows: int) -> npt.NDArray[np.intp] | None:

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etude.errors import ModelError
+from etude.files import write_bytes
 from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
-from etude.train.checkpoint import write_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +157,8 @@ def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = ""
         for side, weight in (("A", adapter.a), ("B", adapter.b))
     }
     text = json.dumps(_peft_config(adapters, base_model), indent=2, sort_keys=True) + "\n"
-    write_aside(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
-    write_aside(folder / CONFIG_FILE, text.encode())
+    write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_bytes(folder / CONFIG_FILE, text.encode())
 
 
 def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
