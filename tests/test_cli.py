@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from etude.cli import main
 from etude.cli.live import Board, ended_in_words, stopped_in_words
 from etude.cli.talk import recommended, talk
 from etude.compare import compare
-from etude.compare.events import Began, Ended, Event, Said
+from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
+from etude.runs import find_runs
 from etude.task import load_task
 from etude.types import Estimate
 from small_task import rows, write_task
@@ -80,6 +82,77 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
     code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
     assert (code, "?" in told) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
+
+
+class Screen(io.StringIO):
+    """Where output is caught, as a terminal or as none."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        """As it was made."""
+        return self.terminal
+
+
+def compared_on(terminal: bool, task: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All that `etude compare` shows, without the codes that move and colour."""
+    screen = Screen(terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["compare", str(task), "--yes"]) == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
+
+
+def answers_under(text: str, methods: list[str]) -> dict[str, list[str]]:
+    """Marked answers by the method whose line stands last above them or begins theirs."""
+    found: dict[str, list[str]] = {}
+    owner = ""
+    for line in map(str.strip, text.splitlines()):
+        words = re.split(r"[ :]", line, maxsplit=1)
+        owner = words[0] if words[0] in methods else owner
+        if line.endswith(("[right]", "[wrong]")):
+            found.setdefault(owner, []).append(line.removeprefix(f"{owner}: ").rpartition("  ")[0])
+    return found
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_comparison_tells_its_whole_story_on_every_kind_of_screen(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_task(tmp_path, more="methods: [baseline, prompt, few_shot]\n")
+    monkeypatch.chdir(tmp_path)
+    shown = compared_on(terminal, Path("task.yaml"), monkeypatch)
+    (run,) = find_runs(tmp_path / "runs")
+    assert run.verdict is not None
+    story, _, end = shown.rpartition("95% interval")  # the heading of the ladder
+    board = story[story.rindex(" on dev ") :] if terminal else story
+    answers = answers_under(board, run.methods)
+    for name in run.methods:
+        dev = run.predictions(name)
+        given = {" | ".join(line["answer"].split("\n")) for line in dev if line["side"] == "dev"}
+        assert set(answers[name]) <= given, "test rows are shown to nobody"
+        assert re.search(rf"\n{name} .*\d%", board)
+        assert re.search(rf"\n *{name} .*\d%", end)
+        told = [f"{name} on {side}: " in story for side in ("dev", "test")]
+        assert told == [not terminal] * 2, "where a board stands, no line is printed beside it"
+    assert "220 rows: " in story
+    assert run.verdict["sentence"] in " ".join(end.split())
+    assert all(caveat in " ".join(end.split()) for caveat in run.verdict["caveats"])
+    assert "report.html" in end
+    assert "Talk to it: etude chat task.yaml" in end
+
+
+def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
+    screen = Screen(terminal=False)
+    board = Board(Console(width=120, file=screen), told=-math.inf)
+    board.take(Answered("prompt", (), 8, 30))
+    board.take(Answered("prompt", (), 16, 30))  # too soon
+    assert re.fullmatch(r"prompt: 8/30 rows, .* left\n", screen.getvalue())
 
 
 @pytest.mark.parametrize("first", [Began, Ended])
