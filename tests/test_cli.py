@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from scipy.stats import binomtest
 
 from etude.cli import main
 from etude.cli.live import Board, ended_in_words, stopped_in_words
 from etude.cli.talk import recommended, talk
 from etude.cli.words import ladder_table
 from etude.compare import compare
-from etude.compare.events import Began, Ended, Event, Said
+from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
+from etude.runs import find_runs
 from etude.task import load_task
 from etude.types import Estimate
 from small_task import rows, write_task
+from tiny import tiny_folder
 
 
 def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp_path: Path) -> None:
@@ -81,6 +86,144 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
     code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
     assert (code, "?" in told) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
+
+
+class Screen(io.StringIO):
+    """Where output is caught, as a terminal or as none."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        """As it was made."""
+        return self.terminal
+
+
+def compared_on(terminal: bool, task: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All that `etude compare` shows, without the codes that move and colour."""
+    screen = Screen(terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["compare", str(task), "--yes"]) == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
+
+
+def answers_under(text: str, methods: list[str]) -> dict[str, list[str]]:
+    """Marked answers by the method whose line stands last above them or begins theirs."""
+    found: dict[str, list[str]] = {}
+    owner = ""
+    for line in map(str.strip, text.splitlines()):
+        words = re.split(r"[ :]", line, maxsplit=1)
+        owner = words[0] if words[0] in methods else owner
+        if line.endswith(("[right]", "[wrong]")):
+            found.setdefault(owner, []).append(line.removeprefix(f"{owner}: ").rpartition("  ")[0])
+    return found
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_comparison_tells_its_whole_story_on_every_kind_of_screen(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_task(tmp_path, more="methods: [baseline, prompt, few_shot]\n")
+    monkeypatch.chdir(tmp_path)
+    shown = compared_on(terminal, Path("task.yaml"), monkeypatch)
+    (run,) = find_runs(tmp_path / "runs")
+    assert run.verdict is not None
+    story, _, end = shown.rpartition("95% interval")  # the heading of the ladder
+    board = story[story.rindex(" on dev ") :] if terminal else story
+    answers = answers_under(board, run.methods)
+    for name in run.methods:
+        dev = run.predictions(name)
+        given = {" | ".join(line["answer"].split("\n")) for line in dev if line["side"] == "dev"}
+        assert set(answers[name]) <= given, "test rows are shown to nobody"
+        assert re.search(rf"\n{name} .*\d%", board)
+        assert re.search(rf"\n *{name} .*\d%", end)
+        told = [f"{name} on {side}: " in story for side in ("dev", "test")]
+        assert told == [not terminal] * 2, "where a board stands, no line is printed beside it"
+    assert "220 rows: " in story
+    assert run.verdict["sentence"] in " ".join(end.split())
+    assert all(caveat in " ".join(end.split()) for caveat in run.verdict["caveats"])
+    assert "report.html" in end
+    assert "Talk to it: etude chat task.yaml" in end
+
+
+def test_a_whole_comparison_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
+    more = "max_tokens: 4\ntrain: {max_rows: 32, epochs: 1}\nmethods: [baseline, prompt, fine_tune]\n"
+    task = write_task(tmp_path / "task", model=str(model), num=130, more=more)
+    assert main(["compare", str(task), "--yes"]) == 0
+    assert list(tmp_path.glob("task/runs/*/report.html"))
+
+
+@pytest.mark.parametrize(
+    ("target", "gate", "code"),
+    [("0.01", True, 0), ("1.0", True, 1), ("1.0", False, 0), (None, True, 2), (None, False, 0)],
+)
+def test_the_gate_and_nothing_else_turns_a_missed_target_into_exit_code_1(
+    target: str | None, gate: bool, code: int, tmp_path: Path
+) -> None:
+    # No method is surely all right on 50 rows, and one of them gets more than 1 in 100 right.
+    more = f"target: {target}\n" if target else ""
+    task = write_task(tmp_path, more=f"methods: [baseline, prompt]\n{more}")
+    flags = ["--gate"] if gate else []
+    assert main(["compare", str(task), *flags]) == code
+    assert main(["compare", str(task), *flags]) == code, "a finished run answers alike"
+
+
+def test_two_runs_are_compared_by_their_shared_test_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The values, their difference and its sign, reached from predictions.jsonl by plain means."""
+    task = write_task(tmp_path, "classify", more="methods: [baseline, few_shot]\n")
+    first = compare(task).run
+    # A fifth of the training answers become wrong: the second run is another one on the same test.
+    split = json.loads((first.folder / "split.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    tested = {line["input"] for line in first.predictions("baseline") if line["side"] == "test"}
+    for line in [line for line in lines if line["input"] not in tested][: len(split["train"]) * 4 // 5]:
+        line["output"] = "dragons"
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    second = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, second.name]) == 0
+    shown = capsys.readouterr().out
+    for name in ("baseline", "few_shot"):
+        one, two = (
+            {line["input"]: line["score"] for line in run.predictions(name) if line["side"] == "test"}
+            for run in (first, second)
+        )
+        assert set(one) == set(two) == tested
+        before, after = (100 * sum(scores.values()) / len(tested) for scores in (one, two))
+        row = re.search(
+            rf"^{name} +([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\) +([\d.]+)",
+            shown,
+            re.MULTILINE,
+        )
+        assert row, shown
+        values = [float(value) for value in row.groups()]
+        assert values[:3] == pytest.approx([before, after, after - before], abs=0.051)
+        assert values[3] <= values[2] <= values[4]
+        assert values[5] == len(tested)
+        better, worse = (sum(sign * (two[key] - one[key]) > 0 for key in one) for sign in (1, -1))
+        exact = binomtest(better, better + worse).pvalue if better + worse else 1.0
+        assert values[6] == pytest.approx(exact, abs=0.00051)  # McNemar's exact test
+
+
+def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
+    screen = Screen(terminal=False)
+    board = Board(Console(width=120, file=screen), told=-math.inf)
+    board.take(Answered("prompt", (), 8, 30))
+    board.take(Answered("prompt", (), 16, 30))  # too soon
+    assert re.fullmatch(r"prompt: 8/30 rows, .* left\n", screen.getvalue())
 
 
 @pytest.mark.parametrize("first", [Began, Ended])

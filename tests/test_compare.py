@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -295,6 +296,48 @@ def test_a_no_to_the_question_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(Declined, match="Nothing was run"):
         compare(task, budget=0.01, confirm=lambda question: False)
     assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+@dataclass(frozen=True)
+class Slow(Prompt):
+    """A step that says it will try this many prompts."""
+
+    number: int = 1
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """As many as it was made with."""
+        return self.number
+
+
+HOURS = 50_000
+"""So many tries of 30 dev rows take over two hours where 8 rows take 50 ms."""
+
+
+@pytest.mark.parametrize(
+    ("number", "budget", "questions"),
+    [
+        (1, None, []),
+        (1, 3600.0, []),
+        (HOURS, 3600.0, []),
+        (HOURS, None, ["This takes"]),
+        (HOURS, math.inf, ["This takes"]),
+        (1, 1e-9, ["Even cut as far as it goes"]),
+    ],
+)
+def test_a_question_is_asked_once_where_a_limit_is_exceeded_and_else_never(
+    number: int, budget: float | None, questions: list[str], tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    task, methods = write_task(tmp_path, model="fake:delay=0.05"), [LADDER[0], Slow(number)]
+    for _ in range(2):  # a run that has begun is gone on with unasked
+        compare(task, budget=budget, methods=methods, confirm=confirm)
+    assert len(asked) == len(questions)
+    assert all(told.startswith(begin) for told, begin in zip(asked, questions, strict=True))
 
 
 def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from etude.compare import compare
 from etude.compare.climb import Climb
+from etude.compare.events import Event, Said
 from etude.compare.plan import Plan
 from etude.dataset import Dataset, load_dataset
 from etude.methods import LADDER
@@ -18,9 +23,10 @@ from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.splits import Split, split
+from etude.splits.sides import input_key
 from etude.task import load_task
-from etude.types import Message
-from small_task import KINDS, write_task
+from etude.types import Example, Message
+from small_task import KINDS, output, write_task
 from tiny import tiny_folder
 
 WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
@@ -83,3 +89,58 @@ def test_random_text_in_the_test_leaves_weights_trained_on_real_layers_as_they_w
     after = fitted_bytes(other, task_file, tmp_path / "other")
     assert any(name.endswith(".safetensors") for name in before)
     assert before == after
+
+
+def other_row(kind: str, number: int) -> dict[str, object]:
+    """A test row unlike all others, its answer far longer than theirs; of its labels one is rare."""
+    theme = ("unheard-of" if number else "rare") + " 🙂" * 12
+    return {"input": f"Anything else {number}", "output": output(kind, theme, 7), "tags": {"theme": "none"}}
+
+
+def under_a_fixed_split(folder: Path, lines: list[dict[str, object]], sides: Mapping[str, str]) -> Run:
+    """The run of `compare` on other rows, once its split.json says where each of them stands."""
+
+    def stop_once_split(event: Event) -> None:
+        if isinstance(event, Said) and "rows" in event.text:
+            raise KeyboardInterrupt
+
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "examples.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        compare(folder / "task.yaml", on_event=stop_once_split)
+    (file,) = folder.glob("runs/*/split.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"assignments": sides}))
+    return compare(folder / "task.yaml").run
+
+
+def before_the_test(run: Run) -> dict[str, Any]:
+    """All that a comparison settles before it opens the test, and the dev answers it rests on, without times."""
+    files = {path.relative_to(run.folder): path for path in run.folder.glob("methods/*/assistant/**/*")}
+    answers = {
+        name: [line | {"seconds": 0} for line in run.predictions(name) if line["side"] == "dev"]
+        for name in run.methods
+    }
+    assistants = {str(name): path.read_bytes() for name, path in files.items() if path.is_file()}
+    return {**assistants, **answers, "metric": run.info["metric"], "decided": run.info["decided"]}
+
+
+def row_of(example: Example) -> dict[str, object]:
+    return {"input": example.text, "output": example.output, "tags": dict(example.tags)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_comparison_settles_the_same_whatever_stands_in_the_test(kind: str, tmp_path: Path) -> None:
+    one, other = (write_task(tmp_path / name, kind, num=160) for name in ("one", "other"))
+    run = compare(one).run
+    _, dataset = load_dataset(load_task(one))
+    sides = json.loads((run.folder / "split.json").read_text())["assignments"]
+    lines, others = [], {}
+    for example in dataset:
+        side = sides[input_key(example)]
+        number = sum(found == "test" for found in others.values())
+        lines.append(other_row(kind, number) if side == "test" else row_of(example))
+        moved = replace(example, input=(Message("user", str(lines[-1]["input"])),))
+        others[input_key(moved)] = side
+    changed = under_a_fixed_split(other.parent, lines, others)
+    assert before_the_test(changed) == before_the_test(run)
+    assert changed.info["fingerprints"]["test"] != run.info["fingerprints"]["test"]
