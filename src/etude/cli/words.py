@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console, JustifyMethod
@@ -40,9 +41,10 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     for line in [*verdict["caveats"], *advice]:
         console.print(Text(f"- {line}"))
     console.print()
-    console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"))
+    # On one line each, however long, so that they can be copied.
+    console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"), soft_wrap=True)
     if run.methods:
-        console.print(Text(f"Talk to it: etude chat {task}"))
+        console.print(Text(f"Talk to it: etude chat {shlex.quote(str(task))}"), soft_wrap=True)
 
 
 def ladder_table(verdict: Json, width: int = WIDE) -> Table:
