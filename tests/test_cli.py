@@ -348,6 +348,26 @@ def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest
     assert main(["chat", str(task)]) == 0
 
 
+def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    made = [
+        {**row, "output": "rare" if i % 10 == 0 else "usual"} for i, row in enumerate(rows("classify", 220))
+    ]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    assert main(["compare", str(task)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    why = re.compile(
+        r"acro-F1 over the labels, because the largest class has [\d.]+ times the rows of the sm"
+    )
+    (run,) = find_runs(tmp_path / "runs")
+    assert all(why.search(text) for text in (shown, (run.folder / "report.md").read_text()))
+    lines = [line for line in run.predictions("baseline") if line["side"] == "test"]
+    right = sum(line["value"] == line["expected"] for line in lines) / len(lines)
+    assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", shown)
+
+
 @pytest.mark.parametrize("width", [60, 80, 110])
 def test_the_ladder_is_whole_at_every_width(width: int, tmp_path: Path) -> None:
     verdict = compare(write_task(tmp_path)).verdict
