@@ -1085,7 +1085,7 @@ def test_rows_lines(run: Run) -> Iterator[Line]:
     yield Line("test rows: in all", stored["of"], whole)
     yield Line("test rows: planned", run.info["plan"]["limits"]["test_rows"], answered)
     if run.report:
-        found = re.search(r", on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
+        found = re.search(r"Measured on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
         told = [int(number(part)) for part in found.groups() if part] if found else None
         yield Line("report: test rows", told, [answered, whole] if answered < whole else [whole])
 
