@@ -9,17 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from etude.cli.words import print_verdict, screen
-from etude.errors import RunError
+from etude.errors import InputError, RunError
 from etude.files import Json
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.stats.paired import headline
 from etude.stats.sample import score_sample
+from etude.task.page import unreadable_task
 from etude.types import Estimate
 from etude.wording import p_value, percent, signed, signed_bounds
 
 
 def runs_folder(task: Path) -> Path:
-    """Where the runs of a task stand: beside its file."""
+    """Where the runs of a task stand: beside its file. Raises InputError when there is no such file: the runs
+    of the folder might be another task's."""
+    if not task.exists():
+        raise InputError([unreadable_task(task, "No such file or directory")])
     return (task if task.is_dir() else task.parent) / FOLDER
 
 
