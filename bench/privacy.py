@@ -176,7 +176,7 @@ def _places(row: dict[str, Any]) -> list[tuple[int, int, str]]:
     """Values that stand in the text; the set marks some with asterisks, and some do not stand in it."""
     places = []
     for entity in row["NER"]:
-        value = entity["entity"].strip("*'\"# ")
+        value = entity.get("entity", "").strip("*'\"# ")
         start = row["text"].find(value)
         if start >= 0 and any(map(str.isalnum, value)):
             places.append((start, start + len(value), entity["label"]))
