@@ -87,6 +87,11 @@ class Masker:
                 self._key, f"{kind}\0{plain}\0{number}".encode("utf-8", "surrogatepass"), "sha256"
             )
             made = surrogate(kind, text, digest)
-            if made != text and self._back.get(made, text) == text and (kind, made) not in self._forward:
+            if (
+                made
+                and made != text
+                and self._back.get(made, text) == text
+                and (kind, made) not in self._forward
+            ):
                 return made
         return f"[{kind.replace('_', ' ')} {len(self._back)}]"
