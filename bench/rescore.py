@@ -1699,8 +1699,8 @@ def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str]) -> bool:
 
 
 def time_of(text: str) -> float:
-    """A printed time in seconds; 0 for "under 0.1 ms"."""
-    if text.startswith("under"):
+    """A printed time in seconds; 0 for "< 0.1 ms"."""
+    if text.startswith("<"):
         return 0.0
     value, _, unit = text.partition(" ")
     return number(value) * {"ms": 0.001, "s": 1, "min": 60, "h": 3600}[unit]

@@ -91,7 +91,7 @@ def others(report: Report) -> dict[str, str]:
 
 def seconds(value: float | None) -> str:
     """A time in words; empty where none is known."""
-    return "" if value is None else time_in_words(value)
+    return "" if value is None else time_in_words(value, digits=3)
 
 
 def opening(text: str) -> str:
