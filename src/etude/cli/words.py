@@ -50,13 +50,14 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
 
 def ladder_table(verdict: Json, width: int = WIDE) -> Table:
     """Every method with its estimate and its status; where `width` columns hold them, the rows that would
-    decide and what a request takes."""
+    decide and what a request takes. Accuracy stands beside macro-F1."""
     rows, costs = width >= NARROW, width >= WIDE
+    shares = {name: others["accuracy"] for name, others in verdict["others"].items() if "accuracy" in others}
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", "on test", "95% interval", "verdict"):
         justify: JustifyMethod = "right" if heading == "on test" else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
-    for heading in ("rows to decide",) if rows else ():
+    for heading in (*(("accuracy",) if shares else ()), *(("rows to decide",) if rows else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("prompt tokens", "answer tokens", "time") if costs else ():
         table.add_column(heading, justify="right", no_wrap=heading == "time")
@@ -69,6 +70,7 @@ def ladder_table(verdict: Json, width: int = WIDE) -> Table:
             percent(estimate.value),
             f"{bounds(estimate)} (n = {estimate.n:,})",
             step["status"],
+            *([percent(shares[step["method"]]["value"])] if shares else []),
             *([decide] if rows else []),
             *([*tokens, time_in_words(cost["seconds"])] if costs else []),
         )

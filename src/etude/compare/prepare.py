@@ -99,14 +99,14 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes, "notes": list(parts.notes)},
-        metric={"name": metric.name, "label": metric.label, "form_only": metric.form_only},
+        metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
         unit="group" if any(example.group is not None for example in parts.test) else "row",
         power=power,
         notes=notes,
         findings=[asdict(finding) for finding in parts.findings],
     )
     told = ", ".join(f"{rows} {side}" for side, rows in sizes.items())
-    on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}."))
+    on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}, {metric.why}."))
     shown = ", ".join(
         f"{points(line['difference'])} points if two methods disagree on {share(line['disagree'])} of rows"
         for line in power

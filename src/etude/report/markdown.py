@@ -70,7 +70,7 @@ def _ladder(report: Report) -> list[str]:
     where = f"on {words.test_rows(report)}" if on_test else "on dev so far"
     rows = [_ladder_row(rung, rung.test if on_test else rung.dev) for rung in report.rungs]
     lines = ["## The ladder", ""]
-    lines += paragraph(f"{escaped(words.opening(report.metric_label))}, {where}, simplest method first.")
+    lines += paragraph(f"{escaped(words.metric(report))}. Measured {where}, simplest method first.")
     head = ("Method", "0 to 100%", "Estimate", "95% interval", "n", "Status")
     lines += table(head, rows, right=(2, 3, 4))
     lines += paragraph(

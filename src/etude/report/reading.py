@@ -56,6 +56,7 @@ def read_report(run_folder: Path) -> Report:
         status=run["status"],
         metric=metric.get("name", "score"),
         metric_label=metric.get("label") or "mean score",
+        metric_why=metric.get("why", ""),
         unit=run.get("unit", "row"),
         margin=run.get("margin", 0.02),
         target=run.get("target"),

@@ -173,6 +173,8 @@ class Report:
     metric: str
     """The headline metric's name."""
     metric_label: str
+    metric_why: str
+    """Why it is the headline: "because ..."; empty where an older run does not say."""
     unit: str
     """What one independent unit is: row or group."""
     margin: float
