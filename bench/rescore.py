@@ -164,6 +164,9 @@ class Run:
     task: Json
     verdict: Json
     report: str
+    """report.md without its fences: what stands in them may look like tables."""
+    fences: str
+    """report.md's fences."""
     page: str
     methods: tuple[Method, ...]
 
@@ -213,6 +216,9 @@ def read_method(folder: Path) -> Method:
     return Method(folder.name, read_json(folder / "method.json"), sides, tried)
 
 
+FENCE = re.compile(r"^(```+)text\n.*?^\1$\n?", re.M | re.S)
+
+
 def read_run(folder: Path) -> Run:
     """All that is checked; methods in the order of the verdict's ladder."""
     if not (folder / "verdict.json").exists():
@@ -225,7 +231,8 @@ def read_run(folder: Path) -> Run:
         read_json(folder / "run.json"),
         yaml.load((folder / "task.yaml").read_text(encoding="utf-8"), Loader=TaskLoader),
         verdict,
-        re.sub(r"^(```+)text\n.*?^\1$", "", report, flags=re.M | re.S),  # prompts may look like tables
+        FENCE.sub("", report),
+        "".join(found[0] for found in FENCE.finditer(report)),
         read_text(folder / "report.html"),
         tuple(read_method(folder / "methods" / name) for name in names),
     )
@@ -1085,7 +1092,7 @@ def test_rows_lines(run: Run) -> Iterator[Line]:
     yield Line("test rows: in all", stored["of"], whole)
     yield Line("test rows: planned", run.info["plan"]["limits"]["test_rows"], answered)
     if run.report:
-        found = re.search(r"Measured on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
+        found = re.search(r"Measured on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", prose(run.report))
         told = [int(number(part)) for part in found.groups() if part] if found else None
         yield Line("report: test rows", told, [answered, whole] if answered < whole else [whole])
 
@@ -1226,14 +1233,19 @@ def break_even_lines(run: Run) -> Iterator[Line]:
 
 # What the words and the report say
 
-NUMBER = re.compile(r"([-−+]?\d[\d,]*(?:\.\d+)?)(%| points)?")
-POINTS = r"([-−+]?[\d.]+)"
+NUMBER = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?)(%| points)?")
+POINTS = r"([-+]?[\d.]+)"
 INTERVAL = re.compile(rf"{POINTS} points.*?95% interval {POINTS} to {POINTS}, n = ([\d,]+)")
 
 
 def number(text: str) -> float:
     """A printed number."""
-    return float(text.replace("−", "-").replace(",", ""))
+    return float(text.replace(",", ""))
+
+
+def prose(text: str) -> str:
+    """Sentences on one line."""
+    return " ".join(text.split())
 
 
 def shown(rows: int, units: int, disagree: float, grouped: bool = False) -> float:
@@ -1323,7 +1335,7 @@ def cells_of(lines: Iterable[str]) -> list[list[str]]:
 
 def tables(report: str, head: str) -> list[list[list[str]]]:
     """The bodies of all tables whose first column has this head."""
-    found = re.finditer(rf"^\| {re.escape(head)} \|.*\n(?:\|.*\n)*", report, re.M)
+    found = re.finditer(rf"^\| {re.escape(head)} +\|.*\n(?:\|.*\n)*", report, re.M)
     return [cells_of(table[0].splitlines()) for table in found]
 
 
@@ -1333,8 +1345,9 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tables: list[tuple[str, list[list[str]]]] = []
-        self.texts: dict[str, list[str]] = {"h1": [], "said": [], "dt": [], "dd": []}
-        self._region, self._body, self._script, self._data = "", False, False, ""
+        self.heads: dict[str, list[str]] = {}
+        self.texts: dict[str, list[str]] = {"h1": [], "said": []}
+        self._region, self._body, self._head, self._script, self._data = "", False, False, False, ""
         self._into: list[str] | None = None
         self.feed(text)
 
@@ -1346,6 +1359,12 @@ class Page(HTMLParser):
         if tag == "tbody":
             self.tables.append((self._region, []))
             self._body = True
+        elif tag == "thead":
+            self._head = True
+        elif tag == "tr" and self._head:
+            self.heads[self._region] = []
+        elif tag == "th" and self._head:
+            self._open(self.heads[self._region])
         elif tag == "tr" and self._body:
             self.tables[-1][1].append([])
         elif tag in ("td", "th") and self._body:
@@ -1362,8 +1381,10 @@ class Page(HTMLParser):
         """Closes what `handle_starttag` has opened."""
         if tag == "tbody":
             self._body = False
+        if tag == "thead":
+            self._head = False
         self._script = False
-        if tag in ("td", "th", "h1", "p", "dt", "dd") and self._into:
+        if tag in ("td", "th", "h1", "p") and self._into:
             self._into[-1] = " ".join(self._into[-1].split())
             self._into = None
 
@@ -1386,6 +1407,11 @@ class Page(HTMLParser):
     def rows(self, name: str) -> list[list[str]]:
         """The rows of those tables."""
         return [row for body in self.bodies(name) for row in body]
+
+    def columns(self, name: str, *heads: str) -> list[list[str]]:
+        """The cells of some columns of the table in a region, row by row; "" where it has no such column."""
+        at = [self.heads[name].index(head) if head in self.heads[name] else None for head in heads]
+        return [[row[place] if place is not None else "" for place in at] for row in self.rows(name)]
 
 
 def numbers(cells: Iterable[str]) -> list[float]:
@@ -1443,11 +1469,12 @@ def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     body = section(run.report, "The ladder")
     yield half("report: ladder", joined(numbers(row[2:4]) for row in body), joined(map(flat, ladder)))
     yield Line("report: ladder, n", counts(row[4] for row in body), [told["n"] for told in ladder])
-    yield Line("report: rows that would decide", counts(row[6] for row in body), wanted_rows(run))
-    yield from said_lines(run, "report", run.report)
-    pairs = [row[2] for row in section(run.report, "All pairs of methods")]
-    yield from estimates_lines("report: pairs", pairs, (pair["difference"] for pair in verdict["pairs"]))
-    tags = [cell for row in section(run.report, "Results by tag") for cell in row[2:]]
+    told = re.search(r"Test rows that would decide: (.*?)\. ", prose(run.report))
+    rows = [int(number(part)) for part in re.findall(r"about ([\d,]+)", told[1] if told else "")]
+    yield Line("report: rows that would decide", rows, wanted_rows(run))
+    yield from said_lines(run, "report", prose(run.report))
+    yield from pair_cell_lines(run, "report", section(run.report, "All pairs of methods"))
+    tags = [row[3] for row in section(run.report, "Results by tag")]
     yield from estimates_lines("report: by tag", tags, (entry["estimate"] for entry in verdict["by_tag"]))
     others = [cell for row in section(run.report, "Other measures") for cell in row[1:]]
     yield from estimates_lines("report: other measures", others, others_of(run))
@@ -1461,14 +1488,13 @@ def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     power = section(run.report, "What this test can show")
     yield from report_power_lines(run, "report", power)
     found = re.search(r"^## What a request costs\n(.*?)(?=^#|\Z)", run.report, re.M | re.S)
-    facts = re.findall(r"^- (.*?): (.*)$", found[1] if found else "", re.M)
-    yield from fact_lines(run, "report", dict(facts))
+    yield from earned_lines(run, "report", prose(found[1] if found else ""))
 
 
 def wanted_rows(run: Run) -> list[int]:
-    """Rows that would decide, of the methods that have such a number."""
+    """Rows that would decide to two digits, of the methods that have such a number."""
     rows = (step["rows_to_decide"] for step in run.verdict["ladder"])
-    return [int(num) for num in rows if num]
+    return [two_digits(num) for num in rows if num]
 
 
 def others_of(run: Run) -> list[Json]:
@@ -1477,11 +1503,11 @@ def others_of(run: Run) -> list[Json]:
 
 
 def said_lines(run: Run, what: str, text: str) -> Iterator[Line]:
-    """The difference in "T against U: ..."; on the scale of the metric."""
+    """The difference in "T against U: ..."."""
     told = run.verdict["headline"]
     if told is None:
         return
-    found = re.search(r"against .*?: (\S+(?: points)? \(95% interval \S+ to \S+, n = [\d,]+\))", text)
+    found = re.search(r"against .*?: (\S+ points \(95% interval \S+ to \S+, n = [\d,]+\))", text)
     yield from estimates_lines(f"{what}: headline", [found[1] if found else "0"], [told["difference"]])
 
 
@@ -1538,17 +1564,25 @@ def report_turned_lines(run: Run) -> Iterator[Line]:
         found = re.search(rf"^## {word} by tuning: ([\d,]+) of ([\d,]+) dev rows", run.report, re.M)
         told = [int(number(part)) for part in found.groups()] if found else None
         yield Line(f"report: {word.lower()} by tuning", told, [len(ids), both])
-        body = section(run.report, f"{word} by tuning")
-        marks = [mark_of(cell) for row in body for cell in row[3:5]]
-        methods = {m.name: m.sides["dev"] for m in run.methods}
-        pair = [methods[name] for name in reversed(decided(run)) if name]
-        scores = [min(max(lines[key]["score"], 0), 1) for key in ids[: len(body)] for lines in pair]
-        yield half(f"report: scores of rows {word.lower()} by tuning", marks, scores)
+    names = [str(name) for name in reversed(decided(run))]
+    methods = {m.name: m.sides["dev"] for m in run.methods}
+    rows = shown_rows(run.fences, names)
+    yield Line("report: rows turned by tuning", [key for key, _ in rows], [*fixed[:10], *broken[:10]])
+    scores = [min(max(methods[name][key]["score"], 0), 1) for key, _ in rows for name in names]
+    yield half("report: scores of rows turned by tuning", joined(marks for _, marks in rows), scores)
 
 
-def mark_of(cell: str) -> float:
+def shown_rows(fences: str, names: Sequence[str]) -> list[tuple[str, list[float]]]:
+    """Ids of the rows that are shown, each with the scores that the marks of its answers stand for."""
+    labels = "|".join(map(re.escape, names))
+    parts = re.split(r"^row  +(.*)$", fences, flags=re.M)
+    found = [re.findall(rf"^(?:{labels})  +([✓✗]|◐ [\d.]+%)", text, re.M) for text in parts[2::2]]
+    return [(key, [mark_of(mark) for mark in marks]) for key, marks in zip(parts[1::2], found, strict=True)]
+
+
+def mark_of(mark: str) -> float:
     """The score that an answer's mark stands for."""
-    return {"✓": 1.0, "✗": 0.0}[cell[0]] if cell[0] in "✓✗" else number(cell.split()[1].split("<")[0])
+    return {"✓": 1.0, "✗": 0.0}[mark] if mark in "✓✗" else number(mark[2:-1]) / 100
 
 
 def failures_of(row: Json) -> list[str]:
@@ -1571,7 +1605,7 @@ def report_failure_lines(run: Run) -> Iterator[Line]:
     """Failures on dev by kind, and the answers' form and check on the test."""
     told = [cell for body in tables(run.report, "Kind (dev rows)") for row in body for cell in row[1:]]
     yield Line("report: failures by kind on dev", sorted(told), sorted(failure_cells(run)))
-    for body in tables(run.report, "Method | Keeps the contract (test)"):
+    for body in tables(run.report, "On test"):
         yield from form_cell_lines(run, "report", body)
 
 
@@ -1584,10 +1618,9 @@ def form_cell_lines(run: Run, what: str, rows: Sequence[Sequence[str]]) -> Itera
 
 
 def report_cost_lines(run: Run) -> Iterator[Line]:
-    """Tokens to the whole, times to three digits (and not below 0.05 ms), prices."""
-    yield from cost_cell_lines(
-        run, "report", [row[1:6] for row in section(run.report, "What a request costs")]
-    )
+    """Tokens to the whole, times to two digits (and not below 0.05 ms), prices."""
+    body = section(run.report, "What a request costs")
+    yield from cost_cell_lines(run, "report", [[*row[1:5], *(row[6:] or [""])] for row in body])
 
 
 def cost_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
@@ -1597,7 +1630,7 @@ def cost_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Itera
     yield largest(f"{what}: tokens", told, [cost[key] for cost in costs for key in TOKENS], 0.5)
     times = [time_of(row[3]) for row in body]
     ratios = [time / c["seconds"] for time, c in zip(times, costs, strict=False) if time]
-    yield largest(f"{what}: seconds, told / stored", ratios, [1.0] * len(ratios), 0.005)
+    yield largest(f"{what}: seconds, told / stored", ratios, [1.0] * len(ratios), 0.05)
     dropped = [c["seconds"] for time, c in zip(times, costs, strict=False) if not time]
     yield largest(f"{what}: seconds told as 0", [0.0] * len(dropped), dropped, 5e-5)
     prices = [number(row[4]) for row in body if row[4] not in ("", "–")]
@@ -1618,12 +1651,38 @@ def report_power_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> It
     yield largest(f"{what}: smallest differences", shown, wanted, 0.05 + CLOSED)
 
 
-def fact_lines(run: Run, what: str, facts: Mapping[str, str]) -> Iterator[Line]:
-    """The numbers of the break-even."""
-    for key, value in (break_even_of(run) or {}).items():
-        if isinstance(value, int | float):
-            told = facts.get(key.replace("_", " "))
-            yield rounded(f"{what}: break-even, {key}", number(told) if told else math.nan, value)
+def earned_lines(run: Run, what: str, text: str) -> Iterator[Line]:
+    """The numbers in the sentence on the break-even: prices to three digits, times to two."""
+    again = break_even_of(run)
+    if again is None:
+        return
+    amount = r"([\d.,]+ per 1,000|< 0\.1 ms|[\d.,]+(?: ms| s| min| h)?)"
+    each = re.search(rf"a request costs {amount} tuned and {amount} untuned", text)
+    told = [amount_of(part) for part in each.groups()] if each else []
+    yield near(
+        f"{what}: break-even, a request", told, [again["tuned_per_request"], again["untuned_per_request"]]
+    )
+    saved = re.search(r"with ([\d,]+) prompt tokens (fewer|more)", text)
+    tokens = number(saved[1]) * (1 if saved[2] == "fewer" else -1) if saved else 0.0
+    yield Line(f"{what}: break-even, prompt tokens saved", tokens, again["prompt_tokens_saved"], 0.5)
+    earned = re.search(rf"\({amount}\) after ([\d,]+) request", text)
+    yield Line(f"{what}: break-even, requests", int(number(earned[2])) if earned else None, again["requests"])
+    if earned:
+        yield near(f"{what}: break-even, fixed", [amount_of(earned[1])], [again["fixed"]])
+
+
+def amount_of(text: str) -> float:
+    """A printed price or time."""
+    value, _, unit = text.partition(" ")
+    if unit == "per 1,000":
+        return number(value) / 1000
+    return time_of(text) if unit else number(value)
+
+
+def near(what: str, told: Sequence[float], again: Sequence[float]) -> Line:
+    """Printed amounts against numbers: within the half of a second digit; a time below 0.05 ms is told as none."""
+    ratios = [one / other if one else 1.0 + (other > 5e-5) for one, other in zip(told, again, strict=False)]
+    return largest(what, ratios, [1.0] * len(again), 0.05)
 
 
 def page_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
@@ -1637,10 +1696,12 @@ def page_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield Line("page: ladder, n", counts(row[3] for row in body), [told["n"] for told in ladder])
     marks = [re.sub(r"^\W+", "", row[4]) for row in body]
     yield Line("page: statuses", marks, [step["status"] for step in verdict["ladder"]])
-    yield Line("page: rows that would decide", counts(row[5] for row in body), wanted_rows(run))
-    yield from said_lines(run, "page", "\n".join(page.texts["said"]))
-    yield from cost_cell_lines(run, "page", [row[6:11] for row in body])
-    yield from page_pair_lines(run, page)
+    decide = page.columns("The ladder as a table", "Rows to decide")
+    yield Line("page: rows that would decide", counts(row[0] for row in decide), wanted_rows(run))
+    said = "\n".join(page.texts["said"])
+    yield from said_lines(run, "page", said)
+    yield from cost_cell_lines(run, "page", page.columns("The ladder as a table", *COSTS))
+    yield from pair_cell_lines(run, "page", page.rows("All pairs of methods"))
     others = [cell for row in page.rows("Other measures") for cell in row[1:]]
     yield from estimates_lines("page: other measures", others, others_of(run))
     tags = [cell.replace(" n ", ", n ") for row in page.rows("Results by ") for cell in row[1:]]
@@ -1650,19 +1711,19 @@ def page_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from report_tried_lines(run, scorer, "page", page.bodies("Candidates of "))
     yield from page_failure_lines(run, page)
     yield from report_power_lines(run, "page", page.rows("What this test can show"))
-    facts = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
-    yield from fact_lines(run, "page", facts)
+    yield from earned_lines(run, "page", said)
     yield from page_row_lines(run, page)
 
 
-def page_pair_lines(run: Run, page: Page) -> Iterator[Line]:
-    """All pairs; shares are printed in points without a unit."""
-    body = page.rows("All pairs of methods")
-    unit = 1 if run.metric in ("chrf", "macro_f1") else 100
-    told = [value / unit for row in body for value in numbers(row[2:4])]
+COSTS = ("Prompt tokens", "of them cached", "Answer tokens", "Time", "Price of 1,000")
+
+
+def pair_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
+    """All pairs, in points without a unit."""
+    told = [value / 100 for row in body for value in numbers(row[2:4])]
     pairs = [pair["difference"] for pair in run.verdict["pairs"]]
-    yield half("page: pairs", told, joined(map(flat, pairs)))
-    yield Line("page: pairs, n", counts(row[4] for row in body), [pair["n"] for pair in pairs])
+    yield half(f"{what}: pairs", told, joined(map(flat, pairs)))
+    yield Line(f"{what}: pairs, n", counts(row[4] for row in body), [pair["n"] for pair in pairs])
 
 
 def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:

@@ -64,3 +64,10 @@ def two_digits(rows: int) -> int:
 def p_value(p: float) -> str:
     """A p as "p = 0.034" or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def decimal(value: float) -> str:
+    """A number with at least three significant digits and no exponent."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    text = f"{value:,.{max(0, digits)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

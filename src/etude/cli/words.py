@@ -70,7 +70,7 @@ def ladder_table(verdict: Json, width: int = WIDE) -> Table:
             percent(estimate.value),
             f"{bounds(estimate)} (n = {estimate.n:,})",
             step["status"],
-            *((percent(shares[step["method"]]["value"]),) if shares else ()),
+            *([percent(shares[step["method"]]["value"])] if shares else []),
             *([decide] if rows else []),
             *([*tokens, time_in_words(cost["seconds"])] if costs else []),
         )

@@ -6,6 +6,7 @@ import math
 
 from etude.compare.evidence import BreakEven, Cost, Inputs, Measured, PricedCost
 from etude.task import Prices
+from etude.wording import decimal, time_in_words
 
 _MILLION = 1_000_000
 _HOUR = 3_600
@@ -39,11 +40,12 @@ def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     if money[0] is not None and money[1] is not None and per_hour is not None:
         fixed = tuned.fit_seconds * per_hour / _HOUR + _data_price(inputs.prices)
         requests = _requests(fixed, money[0], money[1])
-        text = _text(requests, "money", f"{fixed:.4g}", _per_1000(money[0]), _per_1000(money[1]), saved)
+        text = _text(requests, "money", decimal(fixed), _per_1000(money[0]), _per_1000(money[1]), saved)
         return BreakEven("money", fixed, money[0], money[1], requests, saved, text)
     before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.fit_seconds
     requests = _requests(fixed, before, after)
-    text = _text(requests, "seconds", f"{fixed:,.0f} s", f"{before:.3g} s", f"{after:.3g} s", saved)
+    each = time_in_words(before), time_in_words(after)
+    text = _text(requests, "seconds", time_in_words(fixed), *each, saved)
     return BreakEven("seconds", fixed, before, after, requests, saved, text)
 
 
@@ -53,7 +55,7 @@ def _data_price(prices: Prices | None) -> float:
 
 def _per_1000(price: float) -> str:
     """A price that is told for a thousand requests: alone it would be too small to read."""
-    return f"{1000 * price:.3g} per 1,000"
+    return f"{decimal(1000 * price)} per 1,000"
 
 
 def _requests(fixed: float, before: float, after: float) -> int | None:
@@ -66,5 +68,5 @@ def _text(requests: int | None, unit: str, fixed: str, before: str, after: str, 
         each += f", with {abs(saved):,.0f} prompt tokens {'fewer' if saved > 0 else 'more'}"
     if requests is None:
         return f"Tuning never pays on cost: {each}."
-    what = "its cost" if unit == "money" else "the seconds it took"
+    what = "its cost" if unit == "money" else "the time it took"
     return f"Tuning earns back {what} ({fixed}) after {requests:,} request{'' if requests == 1 else 's'}: {each}."

@@ -1,10 +1,12 @@
 """The report of a run: `report.html`, one self-contained page, and `report.md` with the same content.
 
-numbers     reads the run folder, once
-words       numbers in words
+values      what a report shows
+reading     reads the run folder, once
+words       what they say in sentences
 pictures    where things stand in the pictures
 html        the page (template.html.j2, report.css, report.js)
-markdown    the same for GitHub
+layout      paragraphs, lists and tables in Markdown
+markdown    the same for GitHub and terminals
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from pathlib import Path
 from etude.files import write_text
 from etude.report.html import render_html
 from etude.report.markdown import render_markdown
-from etude.report.numbers import Report, read_report
+from etude.report.reading import read_report
+from etude.report.values import Report
 
 __all__ = ["Report", "read_report", "write_report"]
 

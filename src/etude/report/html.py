@@ -18,8 +18,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from etude import wording
 from etude.report import pictures, words
-from etude.report.numbers import DevAnswer, DevRow, Report
+from etude.report.values import DevAnswer, DevRow, Report
 
 MOST_TEXT = 2_200_000
 """Bytes of rows' texts in a page; above it, long texts are cut to fit."""
@@ -44,12 +45,12 @@ def render_html(report: Report) -> str:
         .render(
             report=report,
             verdict=report.verdict,
-            scale=words.scale(report),
             words=words,
             axis=axis,
             on_test=any(rung.test for rung in report.rungs),
             best=pictures.best_value(report),
             share_axis=pictures.SHARES,
+            decides=any(rung.rows_to_decide for rung in report.rungs),
             drawing=pictures.drawing(report.curve) if report.curve else None,
             tags=_by_tag(report),
             failures=_failure_kinds(report),
@@ -75,6 +76,7 @@ def _environment() -> Environment:
     )
     environment.filters["seconds"] = words.seconds
     environment.filters["price"] = words.price
+    environment.globals["wording"] = wording
     return environment
 
 

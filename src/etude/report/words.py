@@ -1,19 +1,20 @@
-"""Numbers in words: how the report writes shares, differences, times and statuses."""
+"""What the report says in words: estimates, the declared comparison, training, openings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from etude.metrics import GRADED, LABELS
-from etude.report.numbers import Report, Rung
+from etude.report.values import Headline, Report, Rung
+from etude.stats import ALPHA
 from etude.types import Estimate
-from etude.wording import time_in_words
+from etude.wording import bounds, decimal, p_value, percent, points, time_in_words, two_digits
 
-MINUS = "\u2212"
-EQUALS = "\u00a0=\u00a0"
+SPACE = "\u00a0"
+"""A space at which no line is broken."""
+EQUALS = f"{SPACE}={SPACE}"
 
 MARKS = {"good enough": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
 """The shape that stands for a status, so that colour is never the only sign."""
@@ -24,57 +25,20 @@ RUN_STATES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How values of one metric are written: shares in per cent, chrF and macro-F1 as they are."""
-
-    share: bool
-
-    def number(self, value: float) -> str:
-        """A value, as `82.5%` or `0.825`."""
-        return f"{100 * value:.1f}%" if self.share else f"{value:.3f}"
-
-    def tick(self, value: float) -> str:
-        """A value on an axis."""
-        return f"{100 * value:.4g}%" if self.share else f"{value:.4g}"
-
-    def interval(self, estimate: Estimate) -> str:
-        """The two bounds, as `78.1 to 86.4`."""
-        if self.share:
-            return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
-        return f"{estimate.low:.3f} to {estimate.high:.3f}"
-
-    def estimate(self, estimate: Estimate) -> str:
-        """Value, bounds and n."""
-        return f"{self.number(estimate.value)} ({self.interval(estimate)}, n{EQUALS}{estimate.n:,})"
-
-    def signed(self, value: float) -> str:
-        """A difference with its sign, without a unit."""
-        digits = f"{abs(100 * value):.1f}" if self.share else f"{abs(value):.3f}"
-        return ("+" if value > 0 else MINUS if value < 0 else "") + digits
-
-    def difference(self, estimate: Estimate) -> str:
-        """A difference with its bounds and n."""
-        unit = " points" if self.share else ""
-        bounds = f"{self.signed(estimate.low)} to {self.signed(estimate.high)}"
-        return f"{self.signed(estimate.value)}{unit} (95% interval {bounds}, n{EQUALS}{estimate.n:,})"
-
-    def points(self, value: float) -> str:
-        """A size without a sign: `6.1 points`."""
-        return f"{100 * value:.1f} points" if self.share else f"{value:.3f}"
+def estimate(found: Estimate) -> str:
+    """Value, bounds and n: `82.5% (78.1 to 86.4, n = 400)`."""
+    return f"{percent(found.value)} ({bounds(found)}, n{EQUALS}{found.n:,})"
 
 
-SHARES = Scale(share=True)
+def difference(found: Estimate) -> str:
+    """A difference with its bounds and n, for a sentence: `+6.1 points (95% interval +2 to +10.1, n = 400)`."""
+    value, low, high = (points(part, signed=True) for part in (found.value, found.low, found.high))
+    return f"{value} points (95% interval {low} to {high}, n{EQUALS}{found.n:,})"
 
 
-def scale(report: Report) -> Scale:
-    """The scale of the run's headline metric."""
-    return scale_of(report.metric)
-
-
-def scale_of(metric: str) -> Scale:
-    """The scale of the metric of this name."""
-    return Scale(metric not in ("chrf", "macro_f1"))
+def tick(value: float) -> str:
+    """A value on an axis."""
+    return f"{100 * value:.4g}%"
 
 
 def metric(report: Report) -> str:
@@ -91,19 +55,20 @@ def others(report: Report) -> dict[str, str]:
 
 def seconds(value: float | None) -> str:
     """A time in words; empty where none is known."""
-    return "" if value is None else time_in_words(value, digits=3)
+    return "" if value is None else time_in_words(value)
 
 
 def opening(text: str) -> str:
-    """A text as the start of a sentence: only its first letter changes, so that chrF stays chrF inside."""
-    return text[:1].upper() + text[1:]
+    """A text as the start of a sentence: its first letter changes, but chrF and the like stay as they are."""
+    first = text.split(" ", 1)[0]
+    return text[:1].upper() + text[1:] if first.islower() or "-" in first else text
 
 
 def price(value: float | None) -> str:
     """The price of 1,000 requests with three significant digits."""
     if value is None:
         return ""
-    return _decimal(1000 * value)
+    return decimal(1000 * value)
 
 
 def headline(report: Report) -> str:
@@ -113,24 +78,21 @@ def headline(report: Report) -> str:
         return ""
     labels = {rung.name: rung.label for rung in report.rungs}
     tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
-    p = f", p {_p(found.p)} by {found.test}" if found.p is not None else ""
-    return (
-        f"{tuned} against {untuned}: {scale(report).difference(found.difference)}{p}. "
-        f"{_reading(found.difference, found.gains)}"
-    )
+    p = f", {p_value(found.p).replace(' ', SPACE)} by {found.test}" if found.p is not None else ""
+    return f"{tuned} against {untuned}: {difference(found.difference)}{p}. {_reading(found)}"
 
 
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"= {value:.2g}"
-
-
-def _reading(difference: Estimate, gains: bool) -> str:
-    if gains:
-        return "The whole interval lies above zero: fine-tuning gains."
-    if difference.low <= 0 <= difference.high:
+def _reading(found: Headline) -> str:
+    if found.difference.low <= 0 <= found.difference.high:
         return "The interval holds zero: this test shows no gain from fine-tuning."
-    side = "above" if difference.low > 0 else "below"
-    return f"The whole interval lies {side} zero; the verdict says what that is worth."
+    by_chance = found.p is not None and found.p > ALPHA
+    if found.difference.high < 0:
+        told = "no loss is claimed: chance is not ruled out" if by_chance else "fine-tuning loses"
+        return f"The whole interval lies below zero{', but' if by_chance else ':'} {told}."
+    if found.gains:
+        return "The whole interval lies above zero: fine-tuning gains."
+    why = "chance is not ruled out" if by_chance else "the rows are too few"
+    return f"The whole interval lies above zero, but no gain is claimed: {why}."
 
 
 def test_rows(report: Report) -> str:
@@ -153,7 +115,7 @@ def power_rows(report: Report) -> list[tuple[str, str]]:
         f"{100 * math.sqrt(d):.0f} points" if _graded(report) else f"{100 * d:.0f}% of rows"
         for d, _ in report.power
     ]
-    return [(words, f"{100 * size:.1f} points") for words, (_, size) in zip(when, report.power, strict=True)]
+    return [(words, f"{points(size)} points") for words, (_, size) in zip(when, report.power, strict=True)]
 
 
 def _graded(report: Report) -> bool:
@@ -194,13 +156,11 @@ def role(report: Report, rung: Rung) -> str:
     return "best tuned on dev" if rung.name == report.tuned else ""
 
 
-def status(rung: Rung) -> str:
-    """The status with its shape, and the rows that would decide."""
-    if not rung.status:
-        return ""
-    mark = MARKS.get(rung.status, "")
-    rows = f"; about {rung.rows_to_decide:,} test rows would decide" if rung.rows_to_decide else ""
-    return f"{mark} {rung.status}{rows}"
+def rows_to_decide(report: Report) -> str:
+    """The methods that are undecided and have a number of test rows that would decide; empty where none has."""
+    rows = {rung.name: rung.rows_to_decide for rung in report.rungs if rung.rows_to_decide}
+    told = ", ".join(f"{name} about {two_digits(num):,}" for name, num in rows.items())
+    return f"Test rows that would decide: {told}." if told else ""
 
 
 def openings(report: Report) -> str:
@@ -214,17 +174,10 @@ def openings(report: Report) -> str:
 def plain(value: Any) -> str:
     """A value of a settings mapping as text."""
     if isinstance(value, float):
-        return _decimal(value)
+        return decimal(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "" if value is None else str(value)
-
-
-def _decimal(value: float) -> str:
-    """A number with at least three significant digits and no exponent."""
-    digits = 2 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
-    text = f"{value:,.{max(0, digits)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def items(mapping: Any) -> list[tuple[str, str]]:

@@ -1,0 +1,214 @@
+"""What a report shows, as frozen values: rungs, rows, differences, curve, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from etude.types import Estimate, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one request costs, on average over the test rows."""
+
+    prompt_tokens: float
+    cached_tokens: float
+    answer_tokens: float
+    seconds: float
+    price: float | None
+    """In the unit of the task's prices; None when the task names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One variant of a method that was tried on dev."""
+
+    name: str
+    dev: Estimate | None
+    chosen: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One method of the ladder with all that is known about it so far."""
+
+    name: str
+    label: str
+    tuned: bool
+    """Whether the method changes weights."""
+    recommended: bool
+    test: Estimate | None
+    """None until the test was opened."""
+    status: str | None
+    """good enough, worse or undecided."""
+    rows_to_decide: int | None
+    dev: Estimate | None
+    """The headline metric on dev; None before the first dev row is answered."""
+    cost: Cost | None
+    fit_seconds: float | None
+    form: Estimate | None
+    check: Estimate | None
+    cut_test: int | None
+    """Test answers stopped by the length limit."""
+    cut_dev: int
+    num_dev: int
+    others: Mapping[str, Estimate]
+    """Metrics beside the headline, on the test, by name."""
+    failures: Mapping[str, int]
+    """Kinds of failure on dev (the contract's, and `check`), and in how many rows each occurs."""
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+    prompt: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DevAnswer:
+    """What one method answered to one dev row."""
+
+    text: str
+    score: float
+    failures: tuple[str, ...]
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DevRow:
+    """One dev row and the answers of the methods that have reached it."""
+
+    id: str
+    input: str
+    expected: str
+    tags: Mapping[str, str]
+    answers: Mapping[str, DevAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """The test results of all methods on the rows that carry one value of one tag."""
+
+    tag: str
+    value: str
+    estimates: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The one comparison that was declared before the test was opened."""
+
+    tuned: str
+    untuned: str
+    difference: Estimate
+    p: float | None
+    test: str
+    gains: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The difference a - b between two methods, with its simultaneous interval."""
+
+    a: str
+    b: str
+    difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The loss on dev after one epoch, and the training step it was measured at."""
+
+    epoch: int
+    step: int
+    dev_loss: float
+    best: bool
+    """Whether this epoch's weights were kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The loss of a training run, step by step."""
+
+    steps: tuple[tuple[int, float], ...]
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was planned before anything ran."""
+
+    minutes: float | None
+    lines: tuple[str, ...]
+    shrunk: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """verdict.json, less what belongs to single methods."""
+
+    sentence: str
+    caveats: tuple[str, ...]
+    advice: tuple[tuple[str, str], ...]
+    """Sentences, each with what it rests on."""
+    headline: Headline | None
+    target: str | None
+    pairs: tuple[Pair, ...]
+    critical: float | None
+    break_even: str
+    """When tuning is earned back, in a sentence."""
+    by_tag: tuple[TagRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All numbers and texts of one report."""
+
+    name: str
+    kind: str
+    """classify, extract, answer or rewrite."""
+    status: str
+    """running, complete or interrupted."""
+    metric: str
+    """The headline metric's name."""
+    metric_label: str
+    metric_why: str
+    """Why it is the headline: "because ..."; empty where an older run does not say."""
+    unit: str
+    """What one independent unit is: row or group."""
+    margin: float
+    target: float | None
+    split: Mapping[str, int]
+    answered: int
+    """Test rows that the methods answer: fewer than the test has where the budget asks for it."""
+    split_notes: tuple[str, ...]
+    power: tuple[tuple[float, float], ...]
+    """(share of rows on which two methods disagree, smallest difference the answered test rows can show)."""
+    plan: Plan
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    openings: int
+    """How often this test has been opened, over all runs."""
+    versions: tuple[tuple[str, str], ...]
+    fingerprints: Mapping[str, str]
+    untuned: str | None
+    """The best untuned method, chosen on dev."""
+    tuned: str | None
+    reasons: tuple[str, ...]
+    """Why these two were chosen."""
+    verdict: Verdict | None
+    """None until the run is complete."""
+    rungs: tuple[Rung, ...]
+    dev: tuple[DevRow, ...]
+    curve: Curve | None
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether a contract, a check or a cut answer was seen on the test."""
+        return any(rung.form or rung.check or rung.cut_test for rung in self.rungs)
+
+    @property
+    def priced(self) -> bool:
+        """Whether some request has a price."""
+        return any(rung.cost and rung.cost.price is not None for rung in self.rungs)
