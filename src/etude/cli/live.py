@@ -138,9 +138,8 @@ class Board:
                 self.line(method).doing = f"{side} ..."
             case Answered(method, rows, done, total):
                 self._answered(self.line(method), rows, done, total)
-            case Trained(method, step, steps, loss, speed, left):
-                words = f"step {step}/{steps}, loss {loss:.3f}, {speed:,.0f} tokens/s"
-                self.line(method).doing = f"{words}, {time_in_words(left, digits=2)} left"
+            case Trained(method):
+                self.line(method).doing = trained_in_words(event)
             case Ended():
                 self._ended(event)
         if not self.live:
@@ -208,6 +207,13 @@ class Board:
             self.console.print(Text(ended_in_words(event)))
             if event.sample:
                 self.console.print(Text(f"    {one_line(event.sample)}"))
+
+
+def trained_in_words(event: Trained) -> str:
+    """`step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
+    left = time_in_words(event.seconds_left, digits=2)
+    speed = f"{event.tokens_per_second:,.0f} tokens/s"
+    return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {left} left"
 
 
 def ended_in_words(event: Ended) -> str:

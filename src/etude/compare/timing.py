@@ -9,7 +9,8 @@ from etude.assistant import Assistant
 from etude.compare.plan import Rates
 from etude.dataset import Dataset
 from etude.methods import Method, asks_a_model
-from etude.methods.fine_tune import config_for, student_of, token_rows
+from etude.methods.fine_tune import student_of
+from etude.methods.lesson import config_for, token_rows
 from etude.models.registry import Models, is_fake
 from etude.task import Task
 from etude.types import Example

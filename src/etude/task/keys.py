@@ -24,6 +24,7 @@ from etude.task.readers import (
     number,
     one_of,
     prose,
+    switch,
     text,
     texts,
 )
@@ -182,6 +183,8 @@ _TRAIN: Mapping[str, Reader] = {
     "rows_per_step": number(1, whole=True),
     "dropout": number(0, 0.9),
     "max_rows": number(1, whole=True),
+    "dev_metric": switch,
+    "stop_on_spike": switch,
 }
 
 KEYS: Mapping[str, Reader] = {
