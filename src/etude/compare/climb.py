@@ -29,7 +29,7 @@ from etude.splits import Split
 from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
 from etude.task import Task
-from etude.types import Estimate, Example, Side
+from etude.types import Estimate, Side
 
 
 @dataclass
@@ -110,7 +110,8 @@ class Climb:
         self._write_predictions(method.name, "dev", workshop.on_dev)
         self._write_tried(method.name, workshop.answered)
         workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
-        write_record(self.run, method, assistant, workshop, self.split.dev[0])
+        prompt = self.models.get(assistant.model).render_text(assistant.messages(self.split.dev[0].input))
+        write_record(self.run, method, assistant, workshop, prompt)
         self._release(assistant)
         self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
 
@@ -211,11 +212,8 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     }
 
 
-def write_record(
-    run: Run, method: Method, assistant: Assistant, workshop: Workshop, example: Example
-) -> None:
-    """method.json: written last, it marks the method as fitted. `example` is the row whose prompt it shows."""
-    model = workshop.models.get(assistant.model)
+def write_record(run: Run, method: Method, assistant: Assistant, workshop: Workshop, prompt: str) -> None:
+    """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
     record = {
         "name": method.name,
         "label": method.label,
@@ -225,7 +223,7 @@ def write_record(
         "candidates": [asdict(tried) for tried in workshop.tried],
         "notes": workshop.notes,
         "params": workshop.params,
-        "prompt": model.render_text(assistant.messages(example.input)),
+        "prompt": prompt,
     }
     write_json(run.method(method.name) / "method.json", record)
 

@@ -44,6 +44,16 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What a training run will learn and how, told before its first step."""
+
+    learned: Sequence[str]
+    """What is learned and what is only read, in sentences."""
+    settings: Sequence[tuple[str, object, str]]
+    """(setting, value, why) of all that was chosen or set by the user."""
+
+
+@dataclass(frozen=True)
 class Trained:
     """A step of training is done."""
 
@@ -93,5 +103,5 @@ class Ended:
     sample: Scored | None
 
 
-Event = Opened | Said | Began | Answered | Trained | EpochEnded | Ended
+Event = Opened | Said | Began | Answered | Prepared | Trained | EpochEnded | Ended
 OnEvent = Callable[[Event], None]

@@ -30,7 +30,7 @@ def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Data
         return Rates(answer=0.0)
     trains = any(method.tuned for method in methods)
     student = student_of(task, start, train, models) if trains else start
-    answer = _answer_seconds(start if any(method.prompted for method in methods) else student, train, models)
+    answer = answer_seconds(start if any(method.prompted for method in methods) else student, train, models)
     if not trains or is_fake(task.model):
         return Rates(answer)
     from etude.train.speed import estimate_speed
@@ -42,7 +42,8 @@ def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Data
     return Rates(answer, seconds / len(examples), lambda num: config_for(task, model, rows, num).epochs)
 
 
-def _answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:
+def answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:
+    """Seconds that one row's answer takes, over 32 training inputs answered together."""
     rows = _spread(train, TIMED_ANSWERS)
     model = models.get(start.model)
     requests = start.prepare([example.input for example in rows], model)

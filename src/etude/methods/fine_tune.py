@@ -71,7 +71,8 @@ def taught(
     if not done.exists():
         if is_fake(task.model):
             tune_fake(rows, adapter)
-            facts = Facts({"rows": len(rows)}, ("the fake model was taught by heart",))
+            text = f"The fake model was taught {len(rows):,} rows by heart."
+            facts = Facts({"rows": len(rows), "text": text}, ("the fake model was taught by heart",))
         else:
             measure = partial(dev_score, student, dev, workshop) if task.train.get("dev_metric") else dict
             facts = lesson().teach(workshop.folder, task.model, workshop.log, measure)

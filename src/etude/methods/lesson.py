@@ -47,6 +47,18 @@ class Lesson:
         """Steps of all epochs."""
         return self.config.epochs * -(-len(self.rows) // self.config.rows_per_step)
 
+    @property
+    def settings(self) -> list[tuple[str, object, str]]:
+        """(setting, value, why) of all that was chosen or set by the user."""
+        values = self.config.values()
+        return [(name, values[name], why) for name, why in self.config.reasons.items()]
+
+    def spread(self, number: int) -> list[TokenRow]:
+        """So many rows from the shortest to the longest, at even distances."""
+        ordered = sorted(self.rows, key=lambda row: len(row.ids))
+        last, gaps = len(ordered) - 1, max(1, number - 1)
+        return [ordered[at] for at in sorted({last * place // gaps for place in range(number)})]
+
     def teach(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
         """Trains; `folder` then holds adapter/ and rows.jsonl. Goes on where an earlier attempt was killed.
 
@@ -91,8 +103,9 @@ class Lesson:
         return {
             "settings": self.config.values(),
             "reasons": dict(self.config.reasons),
+            "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
-            "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.rows[:SHOWN]],
+            "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],
             "rows": len(self.rows),
             "dev_rows": len(self.dev_rows),
             "best_epoch": result.best_epoch,
@@ -182,6 +195,23 @@ def _about_template(model: LocalModel) -> str:
     return (
         f"Chat template: {whose}. It puts {shown(before, 200)} before a question, {shown(between)} before the "
         f"answer and {shown(behind)} behind it."
+    )
+
+
+def _sentence(result: TrainResult, num_dev: int) -> str:
+    """What came of it."""
+    before, after, last = (
+        result.dev_losses[0],
+        result.dev_losses[result.best_epoch],
+        len(result.dev_losses) - 1,
+    )
+    rows = f"{num_dev:,} dev rows"
+    if not result.best_epoch:
+        return f"Training made nothing better on {rows}: the weights are those of before, loss {before:.3f}."
+    way = "fell" if after < before else "went"
+    return (
+        f"The loss on {rows} {way} from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of "
+        f"{last} are kept."
     )
 
 
