@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etude.cli.live import INTERRUPTED, PAUSE, ask, interval, seconds_of, stopped_in_words
-from etude.cli.words import print_training, screen
+from etude.cli.words import print_bullets, print_training, screen
 from etude.compare.events import EpochEnded, Event, Opened, Prepared, Said, Trained
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
@@ -57,8 +57,7 @@ def print_prepared(
 ) -> None:
     """What is learned and what is only read, and the settings with their reasons."""
     console.print(Text("\nWhat is learned", "bold"))
-    for line in learned:
-        console.print(Text(f"- {line}"))
+    print_bullets(console, learned)
     console.print(Text("\nSettings", "bold"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console, JustifyMethod
@@ -46,10 +47,17 @@ def print_training(console: Console, run: Run, task: Path) -> None:
     console.print(Text(params["text"], "bold"))
     spent = f"{time_in_words(record['fit_seconds'], 2)} of training"
     memory = f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
-    for line in [*record["notes"], f"{spent}{memory}"]:
-        console.print(Text(f"- {line}"))
+    print_bullets(console, [*record["notes"], f"{spent}{memory}"])
     console.print()
     print_places(console, run, task, run.assistant(name))
+
+
+def print_bullets(console: Console, lines: Iterable[str]) -> None:
+    """A list whose further lines stand under their first."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        table.add_row("-", Text(line))
+    console.print(table)
 
 
 def print_places(console: Console, run: Run, task: Path, assistant: Path | None = None) -> None:

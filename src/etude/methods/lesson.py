@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,8 @@ def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows
     mean = sum(len(row.ids) for row in rows) / len(rows)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     overrides = {key: value for key, value in task.train.items() if key not in OURS}
-    return auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
+    config = auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
+    return replace(config, reasons={**config.reasons, "seed": "the task's"})
 
 
 def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) -> Iterator[str]:

@@ -59,7 +59,8 @@ def foresee(
 
     Memory grows with the tokens computed at once. It is measured on the smallest micro-batch, which
     also touches all that stays, and on one in the middle, and drawn out in a straight line to the
-    largest; so a machine that is too small is not filled by the estimate.
+    largest; so a machine that is too small is not filled by the estimate. Dev rows, of which more are
+    computed at once, are measured as they are: without gradients little is held.
     """
     seconds = config.epochs * estimate_speed(module, rows, config, dev_rows)
     seconds += _dev_seconds(module, dev_rows, config)
@@ -70,8 +71,12 @@ def foresee(
             reset_peak_memory(module.device)
             train_step(run, part)
         peak = peak_memory(module.device)
+        reset_peak_memory(module.device)
+        dev_loss(module, max(split_micro(dev_rows, config.micro_tokens), key=_cells), config.micro_tokens)
+        peak_dev = peak_memory(module.device)
     slope = max(0, peak - stays) / _cells(part)
-    return Foreseen(seconds, round(peak + slope * (_cells(parts[-1]) - _cells(part))) if peak else 0)
+    drawn_out = round(peak + slope * (_cells(parts[-1]) - _cells(part)))
+    return Foreseen(seconds, max(drawn_out, peak_dev) if peak else 0)
 
 
 def _parts(batches: Iterable[Sequence[TokenRow]], config: TrainConfig) -> list[tuple[TokenRow, ...]]:
