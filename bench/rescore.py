@@ -61,6 +61,7 @@ RESAMPLES = 2000
 PATTERNS = 4095
 RARE = 1e-4
 CLOSED = 1e-9
+EQUAL = 1e-6  # up to here scores count as equal, and a standard error as none
 SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
@@ -677,7 +678,7 @@ def estimate(sample: Sample, resampled: bool = False) -> tuple[Found, Found]:
         low, high = wilson(value, sample.rows)
         return Found(np.array([low])), Found(np.array([high]))
     variance = sample_variance(sample, resampled or sample.macro)
-    nothing = variance < 1e-20
+    nothing = variance <= EQUAL**2
     rows = np.where(nothing, sample.units, value * (1 - value) / np.where(nothing, 1, variance))
     if sample.units == 1:
         return Found(np.zeros(1)), Found(np.ones(1))
@@ -773,7 +774,7 @@ def largest_unit(a: Sample, b: Sample) -> float:
     if a.macro:
         return 1 / a.units
     largest_sum = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max())
-    return largest_sum / a.rows if largest_sum > 0 else 1 / a.units
+    return largest_sum / a.rows if largest_sum * a.units > EQUAL * a.rows else 1 / a.units
 
 
 def exact_flips(diffs: np.ndarray) -> float:
@@ -1084,7 +1085,7 @@ def test_rows_lines(run: Run) -> Iterator[Line]:
     yield Line("test rows: in all", stored["of"], whole)
     yield Line("test rows: planned", run.info["plan"]["limits"]["test_rows"], answered)
     if run.report:
-        found = re.search(r", on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
+        found = re.search(r"Measured on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
         told = [int(number(part)) for part in found.groups() if part] if found else None
         yield Line("report: test rows", told, [answered, whole] if answered < whole else [whole])
 

@@ -8,13 +8,16 @@ import math
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from scipy.stats import binomtest
 
+from etude.assistant import Assistant
 from etude.cli import main
 from etude.cli.live import Board, ended_in_words, stopped_in_words
 from etude.cli.talk import recommended, talk
@@ -22,6 +25,7 @@ from etude.cli.words import ladder_table
 from etude.compare import compare
 from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
+from etude.methods.fine_tune import FineTune
 from etude.runs import find_runs
 from etude.task import load_task
 from etude.types import Estimate
@@ -221,9 +225,26 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
     board = Board(Console(width=120, file=screen), told=-math.inf)
-    board.take(Answered("prompt", (), 8, 30))
-    board.take(Answered("prompt", (), 16, 30))  # too soon
-    assert re.fullmatch(r"prompt: 8/30 rows, .* left\n", screen.getvalue())
+    board.take(Answered("prompt", (), 8, 1030, 90.0))
+    board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
+    assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
+
+
+def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
+    """Whatever came before the answers, here a pause in place of training, and on the test alike."""
+
+    class Slow(FineTune):
+        def fit(self, *arguments: Any) -> Assistant:
+            """Trains for ever so long."""
+            time.sleep(0.5)
+            return super().fit(*arguments)
+
+    told: list[Event] = []
+    compare(write_task(tmp_path), methods=[Slow()], on_event=told.append)
+    answered = [event for event in told if isinstance(event, Answered)]
+    assert [event.seconds_left for event in answered if event.done == event.total] == [0.0, 0.0]
+    assert max(event.done for event in answered if event.done < event.total) > 8
+    assert all(event.seconds_left < 0.5 for event in answered)
 
 
 @pytest.mark.parametrize("first", [Began, Ended])
@@ -325,6 +346,26 @@ def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest
     compare(task)
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["chat", str(task)]) == 0
+
+
+def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    made = [
+        {**row, "output": "rare" if i % 10 == 0 else "usual"} for i, row in enumerate(rows("classify", 220))
+    ]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    assert main(["compare", str(task)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    why = re.compile(
+        r"acro-F1 over the labels, because the largest class has [\d.]+ times the rows of the sm"
+    )
+    (run,) = find_runs(tmp_path / "runs")
+    assert all(why.search(text) for text in (shown, (run.folder / "report.md").read_text()))
+    lines = [line for line in run.predictions("baseline") if line["side"] == "test"]
+    right = sum(line["value"] == line["expected"] for line in lines) / len(lines)
+    assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", shown)
 
 
 @pytest.mark.parametrize("width", [60, 80, 110])

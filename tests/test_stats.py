@@ -151,6 +151,53 @@ def test_units_must_be_as_many_as_rows() -> None:
         score_sample([1, 0], ["a"])
 
 
+LEVEL = st.floats(0, 1, allow_subnormal=False)
+TINY = st.integers(1, 8).flatmap(
+    lambda num: st.tuples(
+        *(
+            st.lists(values, min_size=num, max_size=num)
+            for values in (st.integers(0, 3), st.sampled_from("ab"))
+        )
+    )
+)
+"""The group and the label of each of 1 to 8 rows."""
+
+
+def wide(low: float, high: float) -> bool:
+    """Whether an interval is more than rounding."""
+    return math.isfinite(low) and high - low > 1e-7
+
+
+@given(TINY, LEVEL, LEVEL, st.booleans())
+def test_no_interval_has_zero_width_where_all_rows_score_alike(
+    rows: tuple[list[int], list[str]], one: float, other: float, grouped: bool
+) -> None:
+    """Constant scores, equal groups, constant differences, few of each: no n is enough to know for sure."""
+    groups, labels = rows
+    units = groups if grouped else None
+    a, b = (score_sample([level] * len(groups), units) for level in (one, other))
+    f1 = [label_sample(labels, given, units) for given in (labels, ["a"] * len(labels), [None] * len(labels))]
+    assert all(wide(found.low, found.high) for found in map(estimate_sample, (a, b, *f1)))
+    for first, second in ((a, b), (a, a), (f1[0], f1[1]), (f1[1], f1[2]), (f1[0], f1[0])):
+        found = headline(first, second).difference
+        assert wide(found.low, found.high)
+    joint = simultaneous([a, b, a], resamples=200)
+    bounds = [joint.difference(*two) for two in combinations(range(3), 2)]
+    assert all(wide(found.low, found.high) for found in bounds)
+    assert a.units == 1 or difference_error(a, a) >= 1 / a.units
+
+
+@given(st.integers(2, 60), LEVEL, st.integers(1, 5))
+def test_the_rounding_of_sums_is_no_spread(num: int, level: float, size: int) -> None:
+    """Rows that all score 0.1 have a mean of 0.1 and a rounding error; the interval is that of their number."""
+    units = [str(row // size) for row in range(num)]
+    found = estimate([level] * num, units)
+    if found.n > 1:
+        shares = wilson(level * found.n, found.n, scipy_stats.t.ppf(0.975, found.n - 1))
+        exact = wilson(level * num, num) if size == 1 and level in (0, 1) else shares
+        assert (found.low, found.high) == pytest.approx(exact, abs=1e-6)
+
+
 # macro-F1
 
 

@@ -47,6 +47,8 @@ class Metric:
     kind: Kind
     check: Check | None = None
     """The task's own function (example, answer text) -> bool or 0 to 1."""
+    why: str = ""
+    """Why this metric is the headline, as the end of a sentence: "because ..."."""
 
     @property
     def label(self) -> str:
@@ -109,7 +111,8 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
     extract: exact match. answer, rewrite: passes; chrF with neither contract nor check.
     """
     check = task.check.load() if task.check else None
-    return Metric(task.metric or _default(task, train), task.kind, check)
+    name, why = (task.metric, "as the task file has it") if task.metric else _default(task, train)
+    return Metric(name, task.kind, check, why)
 
 
 def predicted_label(answer: Answer) -> str:
@@ -117,13 +120,21 @@ def predicted_label(answer: Answer) -> str:
     return answer.value.strip() if isinstance(answer.value, str) else answer.text.strip()
 
 
-def _default(task: Task, train: Dataset) -> MetricName:
+def _default(task: Task, train: Dataset) -> tuple[MetricName, str]:
     if task.kind == "extract":
-        return "exact_match"
+        return "exact_match", "because the task is to extract"
     if task.kind in ("answer", "rewrite"):
-        return "passes" if task.contract or task.check else "chrf"
+        named = [part for part in ("contract", "check") if getattr(task, part)]
+        if named:
+            return "passes", f"because the task has a {' and a '.join(named)}"
+        return "chrf", "because the task has neither contract nor check"
     sizes = Counter(example.output.strip() for example in train).values()
-    return "macro_f1" if sizes and max(sizes) > SKEWED * min(sizes) else "accuracy"
+    if not sizes:
+        return "accuracy", "because the task is to classify"
+    times = f"{max(sizes) / min(sizes):.1f}".removesuffix(".0")
+    if max(sizes) > SKEWED * min(sizes):
+        return "macro_f1", f"because the largest class has {times} times the rows of the smallest"
+    return "accuracy", f"because no class has over {SKEWED} times the rows of another (at most {times})"
 
 
 def _right_outputs(example: Example) -> tuple[str, ...]:

@@ -103,7 +103,6 @@ class Line:
     seconds: float = 0.0
     sample: Scored | None = None
     doing: str = ""
-    done: int = 0
 
     def cells(self) -> list[str]:
         """What stands under `HEADINGS`."""
@@ -120,7 +119,6 @@ class Board:
     live: Live | None = None
     run: Path | None = None
     """The run's folder, once it is known."""
-    began: float = 0.0
     told: float = field(default_factory=time.monotonic)
     """When a line was printed last, where there is no terminal."""
 
@@ -142,10 +140,9 @@ class Board:
             case Said(text):
                 self.console.print(Text(text))
             case Began(method, side):
-                self.began = time.monotonic()
                 self.line(method).doing = f"{side} ..."
-            case Answered(method, rows, done, total):
-                self._answered(self.line(method), rows, done, total)
+            case Answered():
+                self._answered(event)
             case Trained(method):
                 self.line(method).doing = trained_in_words(event)
             case Ended():
@@ -189,19 +186,16 @@ class Board:
             text.no_wrap, text.overflow = True, "ellipsis"
         return Group(*texts)
 
-    def _answered(self, line: Line, rows: Sequence[Scored], done: int, total: int) -> None:
-        line.sample = rows[-1] if rows else line.sample
-        if done <= line.done:  # another candidate has begun
-            self.began = time.monotonic()
-        line.done = done
-        left = (time.monotonic() - self.began) / done * (total - done)
-        line.doing = (
-            f"{done}/{total} rows, {time_in_words(left, digits=2)} left" if done < total else "scoring"
-        )
+    def _answered(self, event: Answered) -> None:
+        line = self.line(event.method)
+        line.sample = event.rows[-1] if event.rows else line.sample
+        line.doing = f"answered {event.done:,} of {event.total:,}"
+        if event.done < event.total:
+            line.doing += f", {time_in_words(event.seconds_left, digits=2)} left"
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
-        line.form, line.check, line.doing, line.done = event.form, event.check, "", 0
+        line.form, line.check, line.doing = event.form, event.check, ""
         line.sample = event.sample or line.sample
         line.seconds += event.seconds
         if event.side == "dev":

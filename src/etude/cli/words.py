@@ -90,13 +90,14 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
 
 def ladder_table(verdict: Json, width: int = WIDE) -> Table:
     """Every method with its estimate and its status; where `width` columns hold them, the rows that would
-    decide and what a request takes."""
+    decide and what a request takes. Accuracy stands beside macro-F1."""
     rows, costs = width >= NARROW, width >= WIDE
+    shares = {name: others["accuracy"] for name, others in verdict["others"].items() if "accuracy" in others}
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", "on test", "95% interval", "verdict"):
         justify: JustifyMethod = "right" if heading == "on test" else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
-    for heading in ("rows to decide",) if rows else ():
+    for heading in (*(("accuracy",) if shares else ()), *(("rows to decide",) if rows else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("prompt tokens", "answer tokens", "seconds") if costs else ():
         table.add_column(heading, justify="right")
@@ -108,6 +109,7 @@ def ladder_table(verdict: Json, width: int = WIDE) -> Table:
             f"{100 * estimate['value']:.1f}%",
             f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f} (n = {estimate['n']})",
             step["status"],
+            *((f"{100 * shares[step['method']]['value']:.1f}%",) if shares else ()),
             *((f"{step['rows_to_decide']:,}" if step["rows_to_decide"] else "",) if rows else ()),
             *(spent if costs else ()),
         )

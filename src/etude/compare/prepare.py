@@ -104,7 +104,7 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     notes = describe_data(run, task, parts, metric)
     run.update(power=power)
     told = ", ".join(f"{rows} {side}" for side, rows in sizes.items())
-    on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}."))
+    on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}, {metric.why}."))
     shown = ", ".join(
         f"{points(line['difference'])} points if two methods disagree on {share(line['disagree'])} of rows"
         for line in power
@@ -120,7 +120,7 @@ def describe_data(run: Run, task: Task, parts: Split, metric: Metric) -> list[st
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes_of(parts), "notes": list(parts.notes)},
-        metric={"name": metric.name, "label": metric.label, "form_only": metric.form_only},
+        metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
         unit="group" if any(example.group is not None for example in parts.test) else "row",
         notes=notes,
         findings=[asdict(finding) for finding in parts.findings],

@@ -117,7 +117,7 @@ def _ladder(report: Report) -> list[str]:
     lines = [
         "## The ladder",
         "",
-        f"{escaped(words.opening(report.metric_label))}, {where}, simplest method first.",
+        f"{escaped(words.metric(report))}. Measured {where}, simplest method first.",
     ]
     lines += table(head, rows, right=(2, 3, 4, 6))
     lines += [f"Margin: {words.scale(report).points(report.margin)}. n counts {report.unit}s.", ""]

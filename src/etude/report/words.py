@@ -77,6 +77,12 @@ def scale_of(metric: str) -> Scale:
     return Scale(metric not in ("chrf", "macro_f1"))
 
 
+def metric(report: Report) -> str:
+    """The headline metric with the reason why it is, as the start of a sentence."""
+    why = f", {report.metric_why}" if report.metric_why else ""
+    return f"{opening(report.metric_label)}{why}"
+
+
 def others(report: Report) -> dict[str, str]:
     """The metrics beside the headline, by name, each in words; empty before the test."""
     names = dict.fromkeys(name for rung in report.rungs for name in rung.others)

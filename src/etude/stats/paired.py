@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import bdtr
 
 from etude.stats.intervals import corrected, spread_of_mean, wilson
-from etude.stats.sample import SEED, FloatArray, Sample, score_sample, t_quantile, unit_weights
+from etude.stats.sample import EQUAL, SEED, FloatArray, Sample, score_sample, t_quantile, unit_weights
 from etude.types import Estimate
 
 ALPHA = 0.05
@@ -225,7 +225,7 @@ def sign_patterns(num: int) -> FloatArray:
 def _largest(a: Sample, b: Sample) -> float:
     """The largest difference of a unit in units of the mean; 1 where no unit differs."""
     largest = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max() / a.sums[:, 1].mean())
-    return largest if largest > _SLACK else 1.0
+    return largest if largest > EQUAL else 1.0
 
 
 def _whole_flips(sizes: npt.NDArray[np.int64], observed: int) -> float:

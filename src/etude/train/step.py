@@ -68,7 +68,7 @@ class Run:
 @contextmanager
 def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> Iterator[Run]:
     """A fresh run over `module`; on leaving, the module and all random state are as they were."""
-    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout)
+    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
     devices = [module.device] if module.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices),
