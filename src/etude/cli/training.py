@@ -19,6 +19,8 @@ from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
 from etude.wording import time_in_words
 
+ROOM = 68
+"""Columns that stand beside the bar."""
 LEARNED, READ = "green", "dim"
 """Colours of tokens that are learned, and of those that are only read."""
 
@@ -106,7 +108,7 @@ class FiguresColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """One cell of the bar's line."""
-        return Text(task.fields.get("figures", ""))
+        return Text(task.fields.get("figures", ""), no_wrap=True, overflow="ellipsis")
 
 
 @dataclass
@@ -164,11 +166,11 @@ class TrainingBoard:
     def _start(self, steps: int) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=max(8, min(40, self.console.width - ROOM))),
             TextColumn("{task.completed}/{task.total}"),
             FiguresColumn(),
         )
-        self.progress = Progress(*columns, console=self.console, expand=True, transient=True)
+        self.progress = Progress(*columns, console=self.console, transient=True)
         self.bar = self.progress.add_task("", total=steps)
         self.progress.start()
 

@@ -183,6 +183,8 @@ class Report:
     name: str
     kind: str
     """classify, extract, answer or rewrite."""
+    command: str
+    """compare, or train: then there is one method, and no test answer."""
     status: str
     """running, complete or interrupted."""
     metric: str
@@ -238,6 +240,7 @@ def read_report(run_folder: Path) -> Report:
     return Report(
         name=run["name"],
         kind=run.get("kind", ""),
+        command=run.get("command", "compare"),
         status=run["status"],
         metric=metric.get("name", "score"),
         metric_label=metric.get("label") or "mean score",
