@@ -28,7 +28,7 @@ from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.stats import estimate_sample
 from etude.task import load_task
-from etude.train.course import ABOVE, LEAST, TIMES, highest_loss, overfits
+from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
 from etude.tune import preview, train_task
 from small_task import write_task
 from tiny import tiny_folder
@@ -138,18 +138,11 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (task.parent / "runs").exists()
 
 
-def poisoned(task: Path, poison: str) -> None:
-    """Puts an answer like no other into one training row."""
-    file = task.parent / "examples.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    lines[0]["output"] = poison
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
 def test_the_rule_of_spikes_is_as_stated() -> None:
     calm = [0.5] * LEAST
     assert highest_loss(calm[1:], 2.0) == float("inf")
-    assert highest_loss(calm, 2.0) == 2.0 + ABOVE
+    assert highest_loss(calm, 2.0) == 0.5 + ABOVE
+    assert highest_loss(calm, 8.0) == UNTRAINED * 8.0
     assert highest_loss([2.0] * LEAST, 0.1) == TIMES * 2.0
     assert overfits([1.0, 0.5], [2.0, 1.0, 1.5])
     assert not overfits([1.0, 0.5], [2.0, 1.5, 1.0])
@@ -183,6 +176,56 @@ def killed(task: Path, steps: Sequence[int]) -> int:
                 break
         process.communicate()
     return struck
+
+
+FORKS = """
+import os, signal, sys, time
+from pathlib import Path
+import torch, transformers
+from etude.tune import train_task
+task, struck = Path(sys.argv[1]), 0
+for step in map(int, sys.argv[2:]):
+    child = os.fork()
+    if not child:
+        train_task(task)
+        os._exit(0)
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        time.sleep(0.05)
+        logs = list(task.parent.glob("runs/*/methods/fine_tune/train.jsonl"))
+        if logs and logs[0].read_bytes().count(b'"step"') >= step:
+            os.kill(child, signal.SIGKILL)
+            struck += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            break
+print(struck)
+"""
+"""Kills a training as it reaches each of the steps given, all from one process that has loaded torch."""
+
+
+def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]], tmp_path: Path) -> None:
+    task = tiny_task(tmp_path)
+    for step in (1, 3, 9, 14):
+
+        def stop(event: Event, step: int = step) -> None:
+            if isinstance(event, Trained) and event.step == step:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_task(task, on_event=stop)
+        (run,) = find_runs(task.parent / "runs")
+        assert run.info["status"] == "interrupted"
+        assert "has not ended" in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert weights(train_task(task).run) == weights(trained[1])
+
+
+@pytest.mark.real
+def test_five_kills_of_a_training_change_nothing(tmp_path: Path) -> None:
+    one, two = (tiny_task(tmp_path / name, train="max_rows: 60, epochs: 3") for name in ("one", "two"))
+    steps = map(str, sorted(random.Random(0).sample(range(1, 40), 5)))
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, two, *steps], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) >= 3
+    assert weights(train_task(two).run) == weights(train_task(one).run)
 
 
 @pytest.mark.real

@@ -1,9 +1,9 @@
 """When a training run leaves its course: spikes, and overfitting.
 
-A step is a spike when its loss exceeds both three times the median of the steps before it and, by two
-nats, the loss on dev of the untrained model: its tokens are on average over seven times less likely
-than unseen ones were before training. A batch that is merely hard stays below that, also where losses are
-near zero; a poisoned row or a learning rate that breaks the weights does not.
+A step is a spike when its loss exceeds the median of the steps before it three times and by two nats (its
+tokens are on average over seven times less likely), and is above half the loss on dev of the untrained
+model. The first holds while losses are high, the second where they are near zero, the third where an untrained
+model finds the answers hard: there one wrong row of a batch weighs much.
 
 An epoch overfits when its loss on the training rows is lower than in the epoch before, and its loss on
 dev higher than it has been.
@@ -20,7 +20,9 @@ LEAST = 8
 """Steps before which nothing is called a spike: there is no course yet."""
 TIMES = 3.0
 ABOVE = 2.0
-"""Nats a token above the untrained model's loss on dev."""
+"""Nats a token above the median."""
+UNTRAINED = 0.5
+"""Share of the untrained model's loss on dev."""
 
 
 def highest_loss(before: Sequence[float], untrained: float) -> float:
@@ -30,7 +32,8 @@ def highest_loss(before: Sequence[float], untrained: float) -> float:
     """
     if len(before) < LEAST:
         return float("inf")
-    return max(TIMES * statistics.median(before[-WINDOW:]), untrained + ABOVE)
+    middle = statistics.median(before[-WINDOW:])
+    return max(TIMES * middle, middle + ABOVE, UNTRAINED * untrained)
 
 
 def overfits(train_losses: Sequence[float], dev_losses: Sequence[float]) -> bool:
