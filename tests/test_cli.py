@@ -208,18 +208,20 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert set(one) == set(two) == tested
         before, after = (100 * sum(scores.values()) / len(tested) for scores in (one, two))
         row = re.search(
-            rf"^{name} +([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\) +([\d.]+)",
+            rf"^{name} +([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\)"
+            r" +(< 0\.001|[\d.]+) *$",
             shown,
             re.MULTILINE,
         )
         assert row, shown
-        values = [float(value) for value in row.groups()]
+        *values, p = (float(value.removeprefix("< ")) for value in row.groups())
         assert values[:3] == pytest.approx([before, after, after - before], abs=0.051)
         assert values[3] <= values[2] <= values[4]
         assert values[5] == len(tested)
         better, worse = (sum(sign * (two[key] - one[key]) > 0 for key in one) for sign in (1, -1))
         exact = binomtest(better, better + worse).pvalue if better + worse else 1.0
-        assert values[6] == pytest.approx(exact, abs=0.00051)  # McNemar's exact test
+        # McNemar's exact test, in two digits
+        assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
@@ -276,16 +278,61 @@ def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path)
         (("compare", "new"), "name a task file, or write one with etude init {}/new/rows.csv"),
         (("init", "new"), "a folder, not a file of rows. name a file: {}/new/rows.csv"),
         (("init", "."), "a folder, not a file of rows. name a file: {}/examples.jsonl"),
+        (("init", "exmples.jsonl"), "did you mean {}/examples.jsonl? Else check the name and the rights"),
+        (("compare", "tsk.yaml"), "did you mean {}/task.yaml? Else name a task file"),
+        (("chat", "tsk.yaml"), "did you mean {}/task.yaml? Else name a task file"),
+        (("compare", "old"), "did you mean {}/older? Else name a task file"),
     ],
 )
 def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
     arguments: tuple[str, str], remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_task(tmp_path)
+    write_task(tmp_path / "older")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "rows.csv").write_text("input,output\na,b\n")
     assert main([arguments[0], str(tmp_path / arguments[1])]) == 2
     assert remedy.format(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--method", "basline"), "it has: baseline, prompt. Did you mean 'baseline'?"),
+        (("--run", "smal-"), "There are: {}. Did you mean '{}'?"),
+        (("--run", "nothing of the kind"), "There are: {}.\n"),
+    ],
+)
+def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
+    flags: tuple[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    name = compare(task).run.name
+    assert main(["chat", str(task), *flags]) == 2
+    assert words.format(name, name) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            "examples: exmples.jsonl",
+            "task.yaml:1: examples names a file that is not there (got 'exmples.jsonl'). did",
+        ),
+        ("check: chek.py:fits", "did you mean 'check.py'?"),
+        ("check: check.py:fit", "write 'fits'"),
+    ],
+)
+def test_a_file_or_function_that_is_not_there_is_answered_with_the_nearest_name(
+    wrong: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path)
+    (tmp_path / "check.py").write_text("def fits(example, answer):\n    return True\n")
+    key = wrong.partition(":")[0]
+    rest = [line for line in task.read_text().splitlines() if not line.startswith(f"{key}:")]
+    task.write_text("\n".join([wrong, *rest]))
+    assert main(["compare", str(task)]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:

@@ -469,6 +469,27 @@ def test_rows_to_decide_is_the_formula_and_stops_at_a_hundred_thousand() -> None
 
 def test_disagreement_of_rows_is_their_share_and_of_groups_what_gives_the_same_error() -> None:
     a, b = table(80, 10, 10, 100)
-    assert disagreement(a, b) == pytest.approx(0.1, rel=0.01)
+    assert disagreement(score_sample(a), score_sample(b)) == pytest.approx(0.1, rel=0.01)
     units = [str(row // 2) for row in range(400)]
-    assert disagreement(np.repeat(a, 2), np.repeat(b, 2), units) == pytest.approx(0.2, rel=0.01)
+    grouped = (score_sample(np.repeat(scores, 2), units) for scores in (a, b))
+    assert disagreement(*grouped) == pytest.approx(0.2, rel=0.01)
+
+
+def test_the_smallest_difference_of_scores_is_that_of_their_spread() -> None:
+    """2.8 standard errors of the mean difference, whatever the scores are: as Student's test has it."""
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.6, 0.05, 200), rng.normal(0.5, 0.05, 200)
+    d = disagreement(score_sample(a), score_sample(b))
+    assert smallest_difference(200, d) == pytest.approx(2.8 * scipy_stats.sem(a - b), rel=0.01)
+    same = score_sample([0.4] * 200)
+    assert disagreement(same, same) == pytest.approx(1 / 200)  # as if one row differed
+
+
+def test_the_disagreement_of_macro_f1_weighs_rare_labels_more() -> None:
+    expected = ["common"] * 95 + ["rare"] * 5
+    often, seldom = (
+        label_sample(expected, ["rare" if place in wrong else want for place, want in enumerate(expected)])
+        for wrong in ([], [0, 1, 2])
+    )
+    shares = [score_sample(np.arange(100) >= first) for first in (0, 3)]
+    assert disagreement(often, seldom) > 2 * disagreement(*shares)

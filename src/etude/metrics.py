@@ -34,6 +34,8 @@ LABELS: Mapping[str, str] = {
     "right_fields": "share of right fields",
 }
 """Every metric's name and what it is in words."""
+GRADED = ("chrf", "right_fields")
+"""Metrics under which a row scores anything from 0 to 1. A check may grade too, which nobody knows beforehand."""
 CHRF_CHARACTERS = 5_000
 """Of each text, what chrF beside another headline reads: 10 ms a row at most, where 30,000 characters took
 200 ms."""
@@ -56,6 +58,11 @@ class Metric:
         if self.name != "passes":
             return LABELS[self.name]
         return f"{LABELS['passes']} {'contract and check' if self.check else 'the contract'}"
+
+    @property
+    def graded(self) -> bool:
+        """Whether rows score anything from 0 to 1, and not right or wrong alone."""
+        return self.name in GRADED
 
     @property
     def form_only(self) -> bool:

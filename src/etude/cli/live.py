@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from etude.cli.words import percent, print_verdict, screen, shortest
+from etude.cli.words import print_verdict, screen, shortest, whole_percent
 from etude.compare.events import Answered, Began, Ended, Event, Opened, Said, Trained
 from etude.compare.session import Comparison, compare
 from etude.errors import Fault, InputError, shown
@@ -21,7 +21,7 @@ from etude.evaluate import Scored
 from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
-from etude.wording import time_in_words
+from etude.wording import bounds, percent, time_in_words
 
 ANSWER_WIDTH = 100
 PAUSE = 30.0
@@ -106,8 +106,13 @@ class Line:
 
     def cells(self) -> list[str]:
         """What stands under `HEADINGS`."""
-        numbers = [interval(self.dev), interval(self.test), percent(self.form), percent(self.check)]
-        return [*numbers, time_in_words(self.seconds, digits=2)]
+        numbers = [
+            interval(self.dev),
+            interval(self.test),
+            whole_percent(self.form),
+            whole_percent(self.check),
+        ]
+        return [*numbers, time_in_words(self.seconds)]
 
 
 @dataclass
@@ -191,7 +196,7 @@ class Board:
         line.sample = event.rows[-1] if event.rows else line.sample
         line.doing = f"answered {event.done:,} of {event.total:,}"
         if event.done < event.total:
-            line.doing += f", {time_in_words(event.seconds_left, digits=2)} left"
+            line.doing += f", {time_in_words(event.seconds_left)} left"
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
@@ -210,17 +215,17 @@ class Board:
 
 def trained_in_words(event: Trained) -> str:
     """`step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
-    left = time_in_words(event.seconds_left, digits=2)
+    left = time_in_words(event.seconds_left)
     speed = f"{event.tokens_per_second:,.0f} tokens/s"
     return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {left} left"
 
 
 def ended_in_words(event: Ended) -> str:
     """An interim line: `few_shot on dev: 31% (24% to 39%, n = 140); form 100%, check 31%; 40 s`."""
-    parts = [f"form {percent(event.form)}"] if event.form else []
-    parts += [f"check {percent(event.check)}"] if event.check else []
+    parts = [f"form {whole_percent(event.form)}"] if event.form else []
+    parts += [f"check {whole_percent(event.check)}"] if event.check else []
     more = f"; {', '.join(parts)}" if parts else ""
-    done = time_in_words(event.seconds, digits=2)
+    done = time_in_words(event.seconds)
     return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"
 
 
@@ -230,10 +235,10 @@ def _aligned(name: str, cells: Sequence[str], label: int, widths: Sequence[int])
 
 
 def interval(estimate: Estimate | None) -> str:
-    """`31% (24 to 39)`, or nothing."""
+    """`31.0% (24.0 to 39.0)`, or nothing."""
     if estimate is None:
         return ""
-    return f"{100 * estimate.value:.1f}% ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    return f"{percent(estimate.value)} ({bounds(estimate)})"
 
 
 def one_line(row: Scored) -> str:

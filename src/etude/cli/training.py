@@ -201,7 +201,7 @@ class TrainingBoard:
 def figures(event: Trained) -> str:
     """`loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
     memory = f"  {event.memory / 1e9:.1f} GB" if event.memory else ""
-    left = time_in_words(event.seconds_left, digits=2)
+    left = time_in_words(event.seconds_left)
     return f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {left} left"
 
 
