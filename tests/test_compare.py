@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.compare import compare
-from etude.compare.climb import TrainingLog
 from etude.compare.events import Ended, Event, Said
 from etude.compare.notes import same_answer
+from etude.compare.training_log import TrainingLog
 from etude.dataset import Dataset
 from etude.errors import Declined, InputError, RunError
 from etude.evaluate import Scored

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,6 @@ def snapshot(module: nn.Module) -> dict[str, bytes]:
 
 def run(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore, **changes: Any) -> bytes:
     """One training run in `folder`; the bytes of its adapter."""
-    from dataclasses import replace
-
     every = changes.pop("checkpoint_seconds", 30.0)
     train(
         tiny_model(),
@@ -501,6 +500,36 @@ def test_speed_is_estimated_and_leaves_no_trace() -> None:
     assert all(part is parts[name] for name, part in module.named_modules())
     assert all(each.requires_grad for each in module.parameters())
     assert not module.training
+
+
+def poisoned_run(folder: Path, **changes: Any) -> list[Mapping[str, Any]]:
+    """Trains on eighty rows of one answer, and among them one of quite another."""
+    draw = random.Random(5)
+    poison = TokenRow("poison", (1, *draw.choices(range(30, 90), k=60)), (False,) + (True,) * 60)
+    rows = [
+        TokenRow(
+            str(number), (*draw.choices(range(3, 20), k=6), 1, 21, 22, 23, 2), (False,) * 7 + (True,) * 4
+        )
+        for number in range(80)
+    ]
+    news: list[Mapping[str, Any]] = []
+    train(
+        tiny_model(),
+        [*rows, *([poison] if changes.pop("poison", True) else [])],
+        rows[:6],
+        replace(CONFIG, epochs=3, micro_tokens=400, **changes),
+        checkpoint=folder / "checkpoint",
+        adapter=folder / "adapter",
+        log=news.append,
+    )
+    return news
+
+
+def test_a_poisoned_row_stops_the_run_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"spike.*poison.*stop_on_spike: false"):
+        poisoned_run(tmp_path / "stops")
+    assert poisoned_run(tmp_path / "goes on", stop_on_spike=False)[-1]["epoch"] == 3
+    assert poisoned_run(tmp_path / "clean", poison=False)[-1]["epoch"] == 3
 
 
 # Continuing after a kill

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
-COMMANDS = ("", "init", "compare", "chat", "runs", "runs list", "runs show", "runs compare")
+COMMANDS = ("", "init", "compare", "train", "chat", "runs", "runs list", "runs show", "runs compare")
 INTRODUCTION = """# Commands
 
 Written by `make docs` from the commands' own help. Exit codes: 0 good, 1 the target was missed under

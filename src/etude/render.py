@@ -151,6 +151,13 @@ def frame(tokenizer: Tokenizer) -> Frame:
     return Frame(lead, str(tokenizer.eos_token), own=False)
 
 
+def around_turns(tokenizer: Tokenizer) -> tuple[str, str, str]:
+    """What stands before a lone question, between it and its answer, and behind the answer: the template in
+    three texts, hidden system text included."""
+    before, _, between = render_text(tokenizer, (Message("user", PROBE),)).partition(PROBE)
+    return before, between, frame(tokenizer).close
+
+
 def _pieces(
     tokenizer: Tokenizer, text: str, messages: Chat, around: Frame
 ) -> Iterator[tuple[str, Message | None]]:

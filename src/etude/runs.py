@@ -1,4 +1,4 @@
-"""The run folder: everything about one comparison, and the only thing its readers read.
+"""The run folder: everything about one comparison or training, and the only thing its readers read.
 
 Written so that a kill at any moment loses at most the step in progress: logs are append-only
 lines, everything else is written aside and renamed. The same command on the same inputs opens the
@@ -57,10 +57,17 @@ class Run:
         return info
 
     @property
+    def command(self) -> str:
+        """What the run is of: compare or train."""
+        return str(self.info.get("command", "compare"))
+
+    @property
     def complete(self) -> bool:
-        """Whether the verdict has been reached."""
-        written = all((self.folder / name).exists() for name in ("run.json", "split.json", "verdict.json"))
-        return written and self.info["status"] == "complete"
+        """Whether the verdict has been reached, or the training has ended."""
+        if not all((self.folder / name).exists() for name in ("run.json", "split.json")):
+            return False
+        reached = self.command == "train" or (self.folder / "verdict.json").exists()
+        return reached and self.info["status"] == "complete"
 
     @property
     def verdict(self) -> Json | None:
@@ -153,6 +160,10 @@ def check_whole(run: Run) -> None:
     if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
         return
     fitted, verdict, complete = run.methods, run.verdict, run.complete
+    if run.command == "train":
+        for name in run.info["methods"] if complete else fitted:
+            _check_method(run, name)
+        return
     if not (fitted or verdict):
         return
     split = read_json(run.folder / "split.json")
@@ -194,7 +205,7 @@ def find_run(root: Path, name: str | None) -> Run:
     """
     runs = find_runs(root)
     if not runs:
-        raise RunError(f"There is no run in {root}. Run `etude compare TASK` first.")
+        raise RunError(f"There is no run in {root}. Run `etude compare TASK` or `etude train TASK` first.")
     if name is None:
         return runs[0]
     matching = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]

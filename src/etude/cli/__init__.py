@@ -80,6 +80,29 @@ def compare(
 
 
 @app.command()
+def train(
+    task: TaskPath,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Time above which to ask, such as 15m or none; overrules the task."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    show: Annotated[
+        int | None,
+        typer.Option("--show", min=1, help="Show so many rows as they would be learned, and train nothing."),
+    ] = None,
+) -> None:
+    """Fine-tune the model on the training rows, and say first what it will learn and what that takes."""
+    from etude.cli.training import run_show, run_train
+
+    if show is not None:
+        run_show(task, show)
+        return
+    raise typer.Exit(run_train(task, yes=yes, budget=budget, fresh=fresh))
+
+
+@app.command()
 def chat(
     task: TaskPath,
     method: Annotated[

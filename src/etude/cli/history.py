@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from etude.cli.words import print_verdict, screen
+from etude.cli import words
+from etude.cli.words import screen
 from etude.errors import InputError, RunError
-from etude.files import Json
+from etude.files import Json, read_json
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.stats.paired import headline
 from etude.stats.sample import score_sample
@@ -53,12 +54,13 @@ def summary(run: Run) -> list[str]:
     when = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
     verdict = run.verdict or {}
     recommended = verdict.get("recommended") or ""
-    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.info["status"], recommended, headline_words(verdict)]
+    found = loss_words(run) if run.command == "train" else headline_words(verdict)
+    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.info["status"], recommended, found]
 
 
 def print_run(task: Path, name: str | None) -> None:
-    """One run's ladder and verdict."""
-    print_verdict(screen(), find_run(runs_folder(task), name), task)
+    """One run's ladder and verdict, or what its training came to."""
+    words.print_run(screen(), find_run(runs_folder(task), name), task)
 
 
 def print_two(task: Path, first: str, second: str) -> None:
@@ -106,6 +108,13 @@ def difference(pairs: list[tuple[Json, Json]]) -> list[str]:
         f"{signed_bounds(found)} (n = {found.n:,})",
         p_value(result.p).removeprefix("p ").removeprefix("= "),
     ]
+
+
+def loss_words(run: Run) -> str:
+    """The loss on dev before and after a training, on one line; empty while there is none."""
+    records = [read_json(run.method(name) / "method.json")["params"] for name in run.methods]
+    losses = [(params["dev_losses"], params["best_epoch"]) for params in records if "dev_losses" in params]
+    return ", ".join(f"loss on dev {found[0]:.3f} to {found[best]:.3f}" for found, best in losses)
 
 
 def headline_words(verdict: Json) -> str:

@@ -60,7 +60,7 @@ def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh:
 
 
 def stopped_in_words(run: Path | None) -> str:
-    """What is left of a comparison that was stopped, in its run folder."""
+    """What is left of a run that was stopped, in its folder."""
     if run is None or not (run / "report.html").exists():
         return "Stopped before the first step was finished. The same command begins again."
     return f"Stopped. What is there stands in {shortest(run / 'report.html')}; the same command goes on."
@@ -82,6 +82,14 @@ def seconds_of(budget: str | None) -> float | None:
     if seconds is None:
         raise InputError([Fault("--budget", "not a duration", shown(budget), "write 15m, 2h, 90s or none")])
     return seconds
+
+
+def ask(console: Console, question: str) -> bool:
+    """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
+    if not (console.is_terminal and sys.stdin.isatty()):
+        console.print(Text(f"{question} (nobody to ask: going on)"))
+        return True
+    return console.input(f"{question} [Y/n] ").strip().casefold() in ("", "y", "yes")
 
 
 @dataclass
@@ -140,9 +148,8 @@ class Board:
                 self.line(method).doing = f"{side} ..."
             case Answered():
                 self._answered(event)
-            case Trained(method, step, steps, loss, speed, left):
-                words = f"step {step}/{steps}, loss {loss:.3f}, {speed:,.0f} tokens/s"
-                self.line(method).doing = f"{words}, {time_in_words(left)} left"
+            case Trained(method):
+                self.line(method).doing = trained_in_words(event)
             case Ended():
                 self._ended(event)
         if not self.live:
@@ -158,15 +165,12 @@ class Board:
 
     def ask(self, question: str) -> bool:
         """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
-        if not (self.console.is_terminal and sys.stdin.isatty()):
-            self.console.print(Text(f"{question} (nobody to ask: going on)"))
-            return True
         if self.live:
             self.live.stop()
-        answer = self.console.input(f"{question} [Y/n] ").strip().casefold()
+        answer = ask(self.console, question)
         if self.live:
             self.live.start()
-        return answer in ("", "y", "yes")
+        return answer
 
     def line(self, method: str) -> Line:
         """The method's line, made when first needed."""
@@ -207,6 +211,13 @@ class Board:
             self.console.print(Text(ended_in_words(event)))
             if event.sample:
                 self.console.print(Text(f"    {one_line(event.sample)}"))
+
+
+def trained_in_words(event: Trained) -> str:
+    """`step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
+    left = time_in_words(event.seconds_left)
+    speed = f"{event.tokens_per_second:,.0f} tokens/s"
+    return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {left} left"
 
 
 def ended_in_words(event: Ended) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from etude.files import Json
+from etude.files import Json, read_json
 from etude.runs import Run
 from etude.types import Estimate
 from etude.wording import bounds, percent, time_in_words, two_digits
@@ -24,6 +25,48 @@ def screen() -> Console:
     """Where words go: the terminal at its width, or plain text."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def print_run(console: Console, run: Run, task: Path) -> None:
+    """What came of a run: the verdict of a comparison, or the end of a training."""
+    if run.command == "train":
+        print_training(console, run, task)
+    else:
+        print_verdict(console, run, task)
+
+
+def print_training(console: Console, run: Run, task: Path) -> None:
+    """What training came to, what it took, where the assistant stands and how to talk to it."""
+    if not run.methods:
+        console.print(Text(f"{run.name} has not ended. Run: etude train {task}"))
+        return
+    (name,) = run.methods
+    record = read_json(run.method(name) / "method.json")
+    params = record["params"]
+    console.print()
+    console.print(Text(params["text"], "bold"))
+    spent = f"{time_in_words(record['fit_seconds'])} of training"
+    memory = f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
+    print_bullets(console, [*record["notes"], f"{spent}{memory}"])
+    console.print()
+    print_places(console, run, task, run.assistant(name))
+
+
+def print_bullets(console: Console, lines: Iterable[str]) -> None:
+    """A list whose further lines stand under their first."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        table.add_row("-", Text(line))
+    console.print(table)
+
+
+def print_places(console: Console, run: Run, task: Path, assistant: Path | None = None) -> None:
+    """Where to find what was made; on one line each, however long, so that they can be copied."""
+    if assistant:
+        console.print(Text(f"Assistant: {shortest(assistant)}"), soft_wrap=True)
+    console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"), soft_wrap=True)
+    if run.methods:
+        console.print(Text(f"Talk to it: etude chat {shlex.quote(str(task))}"), soft_wrap=True)
 
 
 def print_verdict(console: Console, run: Run, task: Path) -> None:
@@ -42,10 +85,7 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     for line in [*verdict["caveats"], *advice]:
         console.print(Text(f"- {line}"))
     console.print()
-    # On one line each, however long, so that they can be copied.
-    console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"), soft_wrap=True)
-    if run.methods:
-        console.print(Text(f"Talk to it: etude chat {shlex.quote(str(task))}"), soft_wrap=True)
+    print_places(console, run, task)
 
 
 def ladder_table(verdict: Json, width: int = WIDE) -> Table:

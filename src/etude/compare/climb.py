@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from etude.assistant import Assistant, load
-from etude.compare.events import Answered, Began, Ended, OnEvent, Said, Trained
+from etude.compare.events import Answered, Began, Ended, OnEvent, Said
 from etude.compare.notes import dropped_shots, same_answer
 from etude.compare.plan import Plan
+from etude.compare.training_log import TrainingLog
 from etude.dataset import Dataset
 from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
-from etude.files import Json, append_line, read_json, read_lines, write_json, write_lines
+from etude.files import Json, read_json, write_json, write_lines
 from etude.methods.workshop import Method, Workshop, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
@@ -109,7 +110,8 @@ class Climb:
         self._write_predictions(method.name, "dev", workshop.on_dev)
         self._write_tried(method.name, workshop.answered)
         workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
-        self._write_record(method, assistant, workshop)
+        prompt = self.models.get(assistant.model).render_text(assistant.messages(self.split.dev[0].input))
+        write_record(self.run, method, assistant, workshop, prompt)
         self._release(assistant)
         self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
 
@@ -117,23 +119,6 @@ class Climb:
         """Gives back the memory of adapted weights; the base stays loaded."""
         if assistant.model.adapter is not None:
             self.models.evict(assistant.model)
-
-    def _write_record(self, method: Method, assistant: Assistant, workshop: Workshop) -> None:
-        """method.json: written last, it marks the method as fitted."""
-        example = self.split.dev[0]
-        model = self.models.get(assistant.model)
-        record = {
-            "name": method.name,
-            "label": method.label,
-            "tuned": method.tuned,
-            "model": assistant.model.name,
-            "fit_seconds": workshop.seconds,
-            "candidates": [asdict(tried) for tried in workshop.tried],
-            "notes": workshop.notes,
-            "params": workshop.params,
-            "prompt": model.render_text(assistant.messages(example.input)),
-        }
-        write_json(self.run.method(method.name) / "method.json", record)
 
     def _about_dev(self, name: str, rows: Sequence[Scored]) -> Iterator[str]:
         yield from dropped_shots(name, "dev", rows)
@@ -197,43 +182,6 @@ class Climb:
         write_lines(self.run.method(name) / "tried.jsonl", lines)
 
 
-class TrainingLog:
-    """train.jsonl, and the events that show it. What is told again after a resume is not written twice; a
-    second training in one fit counts its steps from 1 anew and is written whole."""
-
-    def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
-        self.method, self.file, self.on_event = method, file, on_event
-        lines = list(read_lines(file)) if file.exists() else []
-        self.before = {_key(line) for line in lines if "step" not in line}
-        self.last_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
-        self.written_to = self.step = 0
-
-    def __call__(self, line: Mapping[str, Any]) -> None:
-        """Writes and shows one line."""
-        for text in (*line.get("supervision", ()), *([line["warning"]] if "warning" in line else ())):
-            self.on_event(Said(str(text)))
-        if "step" in line:
-            self._show(line)
-        if not self._written(line):
-            append_line(self.file, line)
-
-    def _written(self, line: Mapping[str, Any]) -> bool:
-        """Whether an earlier attempt wrote the line: of steps, those between where it resumed and its kill."""
-        if "resumed_at_step" in line:
-            self.written_to, self.step = self.last_before, line["resumed_at_step"]
-        if "step" not in line:
-            return _key(line) in self.before
-        if line["step"] <= self.step:
-            self.written_to = 0
-        self.step = line["step"]
-        return self.step <= self.written_to
-
-    def _show(self, line: Mapping[str, Any]) -> None:
-        left = (line["steps"] - line["step"]) * line["seconds"]
-        speed = line["tokens"] / line["seconds"]
-        self.on_event(Trained(self.method, line["step"], line["steps"], line["loss"], speed, left))
-
-
 def prediction(side: Side, row: Scored) -> dict[str, Any]:
     """One line of predictions.jsonl: the raw answer and all that any number of the report needs."""
     example, answer, score = row.example, row.answer, row.score
@@ -264,10 +212,22 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     }
 
 
+def write_record(run: Run, method: Method, assistant: Assistant, workshop: Workshop, prompt: str) -> None:
+    """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
+    record = {
+        "name": method.name,
+        "label": method.label,
+        "tuned": method.tuned,
+        "model": assistant.model.name,
+        "fit_seconds": workshop.seconds,
+        "candidates": [asdict(tried) for tried in workshop.tried],
+        "notes": workshop.notes,
+        "params": workshop.params,
+        "prompt": prompt,
+    }
+    write_json(run.method(method.name) / "method.json", record)
+
+
 def records(run: Run) -> dict[str, Json]:
     """method.json of each method that has been fitted."""
     return {name: read_json(run.method(name) / "method.json") for name in run.methods}
-
-
-def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(map(str, line.items())))

@@ -47,15 +47,47 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What a training run will learn and how, told before its first step."""
+
+    learned: Sequence[str]
+    """What is learned and what is only read, in sentences."""
+    settings: Sequence[tuple[str, object, str]]
+    """(setting, value, why) of all that was chosen or set by the user."""
+
+
+@dataclass(frozen=True)
 class Trained:
     """A step of training is done."""
 
     method: str
     step: int
     steps: int
+    """Steps of all epochs."""
+    epoch: int
+    epochs: int
     loss: float
     tokens_per_second: float
     seconds_left: float
+    memory: int
+    """Bytes at the highest point so far; 0 where unknown."""
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch of training is measured on dev; epoch 0 is the untrained model."""
+
+    method: str
+    epoch: int
+    epochs: int
+    train_loss: float | None
+    """Mean loss of the epoch's steps; None for epoch 0."""
+    dev_loss: float
+    score: Estimate | None
+    """The metric on dev, where the task asks for it."""
+    best: bool
+    """Whether the epoch is the best so far."""
+    overfits: bool
 
 
 @dataclass(frozen=True)
@@ -74,5 +106,5 @@ class Ended:
     sample: Scored | None
 
 
-Event = Opened | Said | Began | Answered | Trained | Ended
+Event = Opened | Said | Began | Answered | Prepared | Trained | EpochEnded | Ended
 OnEvent = Callable[[Event], None]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from etude.assistant import SEAMS, Assistant, Room
 from etude.errors import Fault, InputError
-from etude.methods.fine_tune import FineTune, student_of, token_rows
+from etude.methods.fine_tune import FineTune, student_of
+from etude.methods.lesson import token_rows
 from etude.methods.prompt import ClearPrompt, fitting
 from etude.methods.workshop import Method
 from etude.models.registry import Models, is_fake

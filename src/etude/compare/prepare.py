@@ -46,17 +46,24 @@ def with_budget(task: Task, budget: float | None) -> Task:
 def split_once(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
     """The run's split: as it was when the run began, or else in line with the task's other runs."""
     file = run.folder / "split.json"
+    parts = drawn_split(run, task, dataset, test)
     if file.exists():
-        return _same_split(run, task, dataset, test)
-    previous, skipped = _earlier_assignments(run, task.seed)
-    parts = split(dataset, task.kind, task.seed, test, previous)
-    parts = replace(parts, notes=(*parts.notes, *skipped))
+        return parts
     sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
     ids = {side: [example.id for example in rows] for side, rows in sides.items()}
     write_lines(run.folder / "findings.jsonl", [asdict(finding) for finding in parts.findings])
     kept = {"seed": task.seed, **ids, "assignments": dict(parts.assignments), "notes": list(parts.notes)}
     write_json(file, kept)  # last: it marks the split as made
     return parts
+
+
+def drawn_split(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
+    """What `split_once` returns, with nothing written; the run need not have begun."""
+    if (run.folder / "split.json").exists():
+        return _same_split(run, task, dataset, test)
+    previous, skipped = _earlier_assignments(run, task.seed)
+    parts = split(dataset, task.kind, task.seed, test, previous)
+    return replace(parts, notes=(*parts.notes, *skipped))
 
 
 def _same_split(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
@@ -93,23 +100,33 @@ def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
 
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
-    sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
-    power = power_of(parts.test, metric)
-    notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
-    run.update(
-        fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
-        split={**sizes, "notes": list(parts.notes)},
-        metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
-        unit="group" if any(example.group is not None for example in parts.test) else "row",
-        power=power,
-        notes=notes,
-        findings=[asdict(finding) for finding in parts.findings],
-    )
+    sizes, power = sizes_of(parts), power_of(parts.test, metric)
+    notes = describe_data(run, task, parts, metric)
+    run.update(power=power)
     told = ", ".join(f"{rows} {side}" for side, rows in sizes.items())
     on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}, {metric.why}."))
     on_event(Said(f"This test can show: {power_words(power, metric)}."))
-    for note in [*notes, *(finding.message for finding in parts.findings)]:
+    for note in notes:
         on_event(Said(f"Note: {note}"))
+
+
+def describe_data(run: Run, task: Task, parts: Split, metric: Metric) -> list[str]:
+    """Keeps rows, sizes, metric and what was noted of them in run.json; returns all notes and findings."""
+    notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
+    run.update(
+        fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
+        split={**sizes_of(parts), "notes": list(parts.notes)},
+        metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
+        unit="group" if any(example.group is not None for example in parts.test) else "row",
+        notes=notes,
+        findings=[asdict(finding) for finding in parts.findings],
+    )
+    return [*notes, *(finding.message for finding in parts.findings)]
+
+
+def sizes_of(parts: Split) -> dict[str, int]:
+    """Rows of each side."""
+    return {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
 
 
 def _redrawn(run: Run, parts: Split) -> Iterator[str]:

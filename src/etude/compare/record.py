@@ -85,7 +85,7 @@ def _why_new(run: Run, inputs: Mapping[str, str]) -> str | None:
             before = other.info.get("inputs")
         except RunError:
             continue  # the notes on the split name it
-        if before:
+        if before and before.get("command") == inputs.get("command"):
             names = ", ".join(changed(before, inputs))
             return f"A new run, because this changed since {other.name}: {names}." if names else None
     return None

@@ -69,7 +69,7 @@ def compare(
     run = run_for(task.folder / FOLDER, task.name, inputs)
     read_openings(run.folder.parent)  # what is wrong there is told before hours are spent
     if fresh:
-        _start_anew(run, on_event)
+        start_anew(run, on_event)
     with run.locked():
         check_whole(run)
         if not run.complete:
@@ -89,7 +89,8 @@ def _named(methods: Sequence[Method] | None) -> dict[str, str]:
     return {"own methods": ", ".join(named)}
 
 
-def _start_anew(run: Run, on_event: OnEvent) -> None:
+def start_anew(run: Run, on_event: OnEvent) -> None:
+    """Makes room for a run that does not go on; says where an earlier one is kept."""
     with run.locked():
         kept = set_aside(run)
     if kept:

@@ -9,7 +9,8 @@ from etude.assistant import Assistant
 from etude.compare.plan import Rates
 from etude.dataset import Dataset
 from etude.methods import Method, asks_a_model
-from etude.methods.fine_tune import config_for, student_of, token_rows
+from etude.methods.fine_tune import student_of
+from etude.methods.lesson import config_for, token_rows
 from etude.models.registry import Models, is_fake
 from etude.task import Task
 from etude.types import Example
@@ -29,7 +30,7 @@ def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Data
         return Rates(answer=0.0)
     trains = any(method.tuned for method in methods)
     student = student_of(task, start, train, models) if trains else start
-    answer = _answer_seconds(start if any(method.prompted for method in methods) else student, train, models)
+    answer = answer_seconds(start if any(method.prompted for method in methods) else student, train, models)
     if not trains or is_fake(task.model):
         return Rates(answer)
     from etude.train.speed import estimate_speed
@@ -41,7 +42,8 @@ def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Data
     return Rates(answer, seconds / len(examples), lambda num: config_for(task, model, rows, num).epochs)
 
 
-def _answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:
+def answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:
+    """Seconds that one row's answer takes, over 32 training inputs answered together."""
     rows = _spread(train, TIMED_ANSWERS)
     model = models.get(start.model)
     requests = start.prepare([example.input for example in rows], model)

@@ -23,7 +23,17 @@ MOST_TEXT = 400
 
 def render_markdown(report: Report) -> str:
     """The whole page as text."""
-    sections = (
+    sections = _of_training(report) if report.command == "train" else _of_comparison(report)
+    lines = [line for section in sections for line in section]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def _of_training(report: Report) -> tuple[list[str], ...]:
+    return _top(report), _training(report), _prompts(report), _data(report), _again(report)
+
+
+def _of_comparison(report: Report) -> tuple[list[str], ...]:
+    return (
         _top(report),
         _ladder(report),
         _pairs(report),
@@ -38,8 +48,6 @@ def render_markdown(report: Report) -> str:
         _data(report),
         _again(report),
     )
-    lines = [line for section in sections for line in section]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 
 def _top(report: Report) -> list[str]:
@@ -48,6 +56,9 @@ def _top(report: Report) -> list[str]:
         state = words.RUN_STATES.get(report.status, "This run is not complete.")
         lines += [*wrapped(f"> **{escaped(report.status.capitalize())}.** {state}", then="> "), ""]
     found = report.verdict
+    if report.command == "train":
+        notes = (note for rung in report.rungs for note in rung.notes)
+        return [*lines, f"**{escaped(words.outcome(report))}**", "", *bullets(notes)]
     if found is None:
         return [*lines, "**No verdict yet.** Until the test is opened, this page shows dev only."]
     lines += paragraph(f"**{escaped(found.sentence)}**")

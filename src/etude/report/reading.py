@@ -53,6 +53,7 @@ def read_report(run_folder: Path) -> Report:
     return Report(
         name=run["name"],
         kind=run.get("kind", ""),
+        command=run.get("command", "compare"),
         status=run["status"],
         metric=metric.get("name", "score"),
         metric_label=metric.get("label") or "mean score",

@@ -168,6 +168,8 @@ class Report:
     name: str
     kind: str
     """classify, extract, answer or rewrite."""
+    command: str
+    """compare, or train: then there is one method, and no test answer."""
     status: str
     """running, complete or interrupted."""
     metric: str

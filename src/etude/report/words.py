@@ -130,6 +130,12 @@ def tuned_prompt(report: Report) -> str:
     return f"The weights learn what the instructions ask for, so the prompt of fine-tuning {kept}."
 
 
+def outcome(report: Report) -> str:
+    """What came of a training; until then, that it has not ended."""
+    texts = [rung.params["text"] for rung in report.rungs if "text" in rung.params]
+    return str(texts[0]) if texts else "The training has not ended."
+
+
 def learned(report: Report) -> tuple[str, ...]:
     """What training learned and what it only read, in sentences; none where nothing was tuned."""
     return tuple(line for rung in report.rungs for line in rung.params.get("supervision") or ())

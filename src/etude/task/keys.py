@@ -24,6 +24,7 @@ from etude.task.readers import (
     number,
     one_of,
     prose,
+    switch,
     text,
     texts,
 )
@@ -191,6 +192,8 @@ _TRAIN: Mapping[str, Reader] = {
     "dropout": number(0, 0.9),
     "lora_layers": _lora_layers,
     "max_rows": number(1, whole=True),
+    "dev_metric": switch,
+    "stop_on_spike": switch,
 }
 
 KEYS: Mapping[str, Reader] = {

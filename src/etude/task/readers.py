@@ -15,7 +15,7 @@ import yaml
 
 from etude.errors import shown
 from etude.remedies import instead, nearest_path
-from etude.task.page import Page, Reader, got, is_number
+from etude.task.page import Page, Reader, got, is_number, plain
 
 
 def text(page: Page, key: str, node: yaml.Node) -> str | None:
@@ -78,6 +78,15 @@ def number(low: float, high: float = math.inf, whole: bool = False, above: bool 
         return None
 
     return read
+
+
+def switch(page: Page, key: str, node: yaml.Node) -> bool | None:
+    """true or false, and what else YAML takes for one of them."""
+    value = plain(node) if isinstance(node, yaml.ScalarNode) else None
+    if isinstance(value, bool):
+        return value
+    page.fault(node, f"{key} must be true or false", got(node), f"write {key}: true or {key}: false")
+    return None
 
 
 def duration(words: str) -> float | None:

@@ -63,6 +63,8 @@ class TrainConfig:
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's two decay rates; 0.95 in the place of 0.999 changed the dev loss by 2%, not for the better."""
+    stop_on_spike: bool = True
+    """Whether a step whose loss leaves the course of the run stops it: spikes.py has the rule."""
     seed: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Setting -> why it has its value, in a sentence."""
@@ -220,5 +222,6 @@ _RULES: Mapping[str, _Rule] = {
     "clip": _POSITIVE,
     "weight_decay": _Rule(_number, lambda value: value >= 0, "give a number, 0 or more"),
     "betas": _Rule(_pair, lambda pair: all(0 <= beta < 1 for beta in pair), "give two shares below 1"),
+    "stop_on_spike": _Rule(_switch, lambda _: True, "give true or false"),
     "seed": _Rule(_whole, lambda value: value >= 0, "give a whole number, 0 or more"),
 }

@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from etude.errors import ModelError, RunError
+from etude.train import course
 from etude.train.batches import TokenRow, check_rows, make_batches
 from etude.train.checkpoint import load_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
@@ -41,7 +43,10 @@ Log = Callable[[Mapping[str, Any]], None]
 """Takes one line of training news, as JSON-ready values."""
 OnEval = Callable[[], Mapping[str, Any]]
 """Called after each dev loss, the adapter in place and the module in eval mode; its values join the
-epoch's line of news."""
+epoch's line of news. The best epoch is the one of the highest `score` where there is one, else of the lowest
+dev loss; of equal ones the earliest."""
+SAVING = 0.05
+"""Share of the time that checkpoints may take; they are written more often than asked for where that is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class TrainResult:
     """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
     dev_losses: tuple[float, ...]
     """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    train_losses: tuple[float, ...]
+    """Mean loss of the steps of each epoch, the first epoch's first."""
     steps: int
     tokens: int
     """Tokens computed in training, without padding."""
@@ -84,12 +91,13 @@ def train(
     removes `checkpoint` once the result is safe. Loss of a step: sum of token losses over the number of
     trained tokens of the global batch.
 
-    `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient"} for a step,
-    {"epoch", "dev_loss", "best"} and what `on_eval` returned for an epoch, {"resumed_at_step"} and
-    {"warning"} (a checkpoint that could not be written).
+    `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
+    step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
+    `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"} and {"warning"} (a
+    checkpoint that could not be written).
     Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
-    number, with its row ids; a model that cannot be trained), RunError (the checkpoint is another run's,
-    or the adapter cannot be written).
+    number or a spike, with the row ids of its batch; a model that cannot be trained), RunError (the
+    checkpoint is another run's, or the adapter cannot be written).
     """
     check_rows(rows, dev_rows, config.max_tokens)
     reset_peak_memory(module.device)
@@ -125,10 +133,26 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
         progress.tokens += tokens
         progress.rows += len(batch)
         progress.seconds += seconds
-        log(
-            {"step": progress.step, "epoch": progress.epoch + 1, **news, "tokens": tokens, "seconds": seconds}
-        )
+        place = {"step": progress.step, "epoch": progress.epoch + 1}
+        spent = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(run.module.device)}
+        log({**place, **news, **spent})
+        _follow(run, batch, news["loss"])
         keep.save_when_due()
+
+
+def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
+    """Notes the loss of a step. Raises ModelError naming the rows of the batch when it is a spike."""
+    progress = run.progress
+    limit = course.highest_loss(progress.recent, progress.dev_losses[0])
+    if run.config.stop_on_spike and loss > limit:
+        raise ModelError(
+            f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
+            f"median before was {median(progress.recent):.2f}). Rows of the batch: "
+            f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, lower the learning rate "
+            f"(train: {{learning_rate: {run.config.learning_rate / 2:g}}}) or set train: {{stop_on_spike: false}}."
+        )
+    progress.recent = [*progress.recent, loss][-course.WINDOW :]
+    progress.epoch_loss += loss
 
 
 def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) -> None:
@@ -138,15 +162,28 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     loss = dev_loss(run.module, dev_rows, run.config.micro_tokens)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
+    found = on_eval()
+    score = float(found.get("score", -loss))
+    best = score > max(progress.scores, default=-math.inf)
     progress.epoch += 1
-    progress.batch = 0
-    best = loss < min(progress.dev_losses, default=math.inf)
     progress.dev_losses.append(loss)
+    progress.scores.append(score)
+    news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best, **found}
     if best:
         progress.best_epoch = progress.epoch
         run.best.copy_(run.weights.detach())
     progress.seconds += time.perf_counter() - started
-    log({"epoch": progress.epoch, "dev_loss": loss, "best": best, **on_eval()})
+    log(news)
+
+
+def _trained(progress: Progress) -> dict[str, Any]:
+    """Ends the count of the epoch's steps: their mean loss, and whether the epoch overfits."""
+    if progress.epoch == 0:
+        return {}
+    progress.train_losses.append(progress.epoch_loss / progress.batch)
+    progress.batch, progress.epoch_loss = 0, 0.0
+    overfits = course.overfits(progress.train_losses, progress.dev_losses)
+    return {"train_loss": progress.train_losses[-1], "overfits": overfits}
 
 
 def _write_best(run: Run, folder: Path, base_model: str) -> None:
@@ -163,7 +200,14 @@ def _result(run: Run) -> TrainResult:
     done = run.progress
     peak = peak_memory(run.module.device)
     return TrainResult(
-        done.best_epoch, tuple(done.dev_losses), done.step, done.tokens, done.rows, done.seconds, peak
+        best_epoch=done.best_epoch,
+        dev_losses=tuple(done.dev_losses),
+        train_losses=tuple(done.train_losses),
+        steps=done.step,
+        tokens=done.tokens,
+        rows=done.rows,
+        seconds=done.seconds,
+        peak_memory=peak,
     )
 
 
@@ -177,14 +221,18 @@ class _Keeper:
     log: Log
     fingerprint: str
     saved_at: float = field(default_factory=time.monotonic)
+    cost: float = math.inf
+    """Seconds that the last save took."""
 
     def save_when_due(self) -> None:
-        if time.monotonic() - self.saved_at >= self.every_seconds:
+        due = min(self.every_seconds, max(1.0, self.cost / SAVING))
+        if time.monotonic() - self.saved_at >= due:
             self.save()
 
     def save(self) -> None:
         """A checkpoint that cannot be written is told and training goes on: the last good one stands."""
         facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
+        started = time.monotonic()
         try:
             save_checkpoint(self.folder, _tensors(self.run), facts)
         except OSError as error:
@@ -192,6 +240,7 @@ class _Keeper:
                 {"warning": f"The checkpoint of step {self.run.progress.step} was not written: {error}."}
             )
         self.saved_at = time.monotonic()
+        self.cost = self.saved_at - started
 
     def restore(self) -> None:
         """Goes on from the folder's checkpoint, when there is one."""

@@ -1,4 +1,4 @@
-"""The highest memory a stretch of work needed, from the operating system or the accelerator."""
+"""Memory that a stretch of work needed and that there is, from the operating system or the accelerator."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import torch
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
+_MACHINE = Path("/proc/meminfo")
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""What a container allows; absent, or the word max, where it sets no limit."""
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -25,7 +28,29 @@ def peak_memory(device: torch.device) -> int:
     """Bytes at the highest point: of the accelerator, else resident of this process; 0 where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if not _STATUS.exists():
+    return _kilobytes(_STATUS, "VmHWM")
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes in use now: of the accelerator by this process, else resident of it; 0 where unknown."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _kilobytes(_STATUS, "VmRSS")
+
+
+def memory_within_reach(device: torch.device) -> int:
+    """Bytes that this process can have, those that it has among them; 0 where unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    free = _kilobytes(_MACHINE, "MemAvailable")
+    if not free:
         return 0
-    lines = _STATUS.read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+    limit = _LIMIT.read_text().strip() if _LIMIT.exists() else "max"
+    reach = free + memory_in_use(device)
+    return min(reach, int(limit)) if limit.isdigit() else reach
+
+
+def _kilobytes(file: Path, name: str) -> int:
+    """The bytes that a line `NAME: 12 kB` of a file of Linux's tells; 0 where there is none."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)

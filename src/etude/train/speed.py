@@ -1,13 +1,15 @@
-"""How long training will take, from a few timed steps, for a plan made before anything is spent."""
+"""How long training will take and how much memory, from a few timed steps, before anything is spent."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etude.train.batches import MICRO_BATCH_COST, TokenRow, make_batches, split_micro
 from etude.train.config import TrainConfig
+from etude.train.memory import memory_in_use, peak_memory, reset_peak_memory
 from etude.train.step import dev_loss, started_run, train_step
 
 if TYPE_CHECKING:
@@ -40,6 +42,53 @@ def estimate_speed(
         return training + _dev_seconds(module, dev_rows, config)
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a run is expected to take."""
+
+    seconds: float
+    """All epochs, and the loss on dev before and after each."""
+    memory: int
+    """Bytes at the highest point; 0 where the system does not tell."""
+
+
+def foresee(
+    module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], config: TrainConfig
+) -> Foreseen:
+    """What `train` on these rows will take: `estimate_speed` for all epochs, and memory as two steps show it.
+
+    Memory grows with the tokens computed at once. It is measured on the smallest micro-batch, which
+    also touches all that stays, and on one in the middle, and drawn out in a straight line to the
+    largest; so a machine that is too small is not filled by the estimate. Dev rows, of which more are
+    computed at once, are measured as they are: without gradients little is held.
+    """
+    seconds = config.epochs * estimate_speed(module, rows, config, dev_rows)
+    seconds += _dev_seconds(module, dev_rows, config)
+    parts = sorted(_parts(make_batches(rows, config.rows_per_step, config.seed, epoch=1), config), key=_cells)
+    with started_run(module, config, len(rows)) as run:
+        for part in (parts[0], parts[len(parts) // 2]):
+            stays = memory_in_use(module.device)
+            reset_peak_memory(module.device)
+            train_step(run, part)
+        peak = peak_memory(module.device)
+        reset_peak_memory(module.device)
+        dev_loss(module, max(split_micro(dev_rows, config.micro_tokens), key=_cells), config.micro_tokens)
+        peak_dev = peak_memory(module.device)
+    slope = max(0, peak - stays) / _cells(part)
+    drawn_out = round(peak + slope * (_cells(parts[-1]) - _cells(part)))
+    return Foreseen(seconds, max(drawn_out, peak_dev) if peak else 0)
+
+
+def _parts(batches: Iterable[Sequence[TokenRow]], config: TrainConfig) -> list[tuple[TokenRow, ...]]:
+    """All micro-batches of the batches."""
+    return [part for batch in batches for part in split_micro(batch, config.micro_tokens)]
+
+
+def _cells(part: Sequence[TokenRow]) -> int:
+    """Tokens of a micro-batch, padding included."""
+    return len(part) * max(len(row.ids) for row in part)
+
+
 def _dev_seconds(module: PreTrainedModel, rows: Sequence[TokenRow], config: TrainConfig) -> float:
     if not rows:
         return 0.0
@@ -53,5 +102,4 @@ def _dev_seconds(module: PreTrainedModel, rows: Sequence[TokenRow], config: Trai
 
 def _cost(batches: Iterable[Sequence[TokenRow]], config: TrainConfig) -> int:
     """Work of the batches, in tokens."""
-    parts = [part for batch in batches for part in split_micro(batch, config.micro_tokens)]
-    return sum(len(part) * len(part[0].ids) + MICRO_BATCH_COST for part in parts)
+    return sum(_cells(part) + MICRO_BATCH_COST for part in _parts(batches, config))

@@ -40,6 +40,14 @@ class Progress:
     seconds: float = 0.0
     best_epoch: int = 0
     dev_losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    """What epochs are chosen by, the highest first; less the dev loss where nothing else was measured."""
+    train_losses: list[float] = field(default_factory=list)
+    """Mean loss of the steps of each finished epoch."""
+    epoch_loss: float = 0.0
+    """Sum of the losses of the steps of the epoch under way."""
+    recent: list[float] = field(default_factory=list)
+    """Losses of the latest steps, by which a spike is told."""
 
 
 @dataclass(slots=True)
@@ -101,7 +109,8 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
         ids = ", ".join(row.id for row in batch)
         raise ModelError(
             f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
-            f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate."
+            f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
+            f"(train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
         )
     rate = learning_rate(run.config, run.progress.step, run.total_steps)
     run.optimizer.param_groups[0]["lr"] = rate

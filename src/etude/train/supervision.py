@@ -7,7 +7,7 @@ of the text) looks like training that works and is found weeks later. So it is c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
@@ -85,6 +85,15 @@ def spans(decoder: Decoder, row: TokenRow) -> list[tuple[str, bool]]:
     return [
         (str(decoder.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), learned)
         for learned, part in groupby(zip(row.ids, row.trained, strict=True), key=lambda pair: pair[1])
+    ]
+
+
+def pieces(decoder: Decoder, row: TokenRow, special: Collection[int]) -> list[tuple[str, bool, bool]]:
+    """The row as text, cut also around special tokens: (text, whether it is learned, whether it is special)."""
+    marked = zip(row.ids, row.trained, strict=True)
+    return [
+        (str(decoder.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), *kind)
+        for kind, part in groupby(marked, key=lambda pair: (pair[1], pair[0] in special))
     ]
 
 

@@ -1,0 +1,215 @@
+"""`etude train` in the terminal: what will be learned, the bar, a line for each epoch, what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from etude.cli.live import INTERRUPTED, PAUSE, ask, interval, seconds_of, stopped_in_words
+from etude.cli.words import print_bullets, print_training, screen
+from etude.compare.events import EpochEnded, Event, Opened, Prepared, Said, Trained
+from etude.tune import Preview, preview, train_task
+from etude.tune.preview import Piece
+from etude.wording import time_in_words
+
+ROOM = 68
+"""Columns that stand beside the bar."""
+LEARNED, READ = "green", "dim"
+"""Colours of tokens that are learned, and of those that are only read."""
+
+
+def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
+    """Trains with the bar on screen; returns the exit code."""
+    console = screen()
+    board = TrainingBoard(console)
+    try:
+        with board:
+            result = train_task(
+                task,
+                budget=seconds_of(budget),
+                fresh=fresh,
+                on_event=board.take,
+                confirm=lambda question: yes or board.ask(question),
+            )
+    except KeyboardInterrupt:
+        console.print(Text(f"\n{stopped_in_words(board.run)}"))
+        return INTERRUPTED
+    print_training(console, result.run, task)
+    return 0
+
+
+def run_show(task: Path, number: int) -> None:
+    """Prints what would be learned, and `number` rows in colour."""
+    console = screen()
+    found = preview(task, number)
+    print_prepared(console, found.learned, found.settings)
+    print_rows(console, found)
+    console.print(Text("Nothing was trained. To train: "), Text(f"etude train {task}"), soft_wrap=True)
+
+
+def print_prepared(
+    console: Console, learned: Sequence[str], settings: Sequence[tuple[str, object, str]]
+) -> None:
+    """What is learned and what is only read, and the settings with their reasons."""
+    console.print(Text("\nWhat is learned", "bold"))
+    print_bullets(console, learned)
+    console.print(Text("\nSettings", "bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column()
+    for name, value, why in settings:
+        table.add_row(name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value), why)
+    console.print(table)
+    console.print()
+
+
+def print_rows(console: Console, found: Preview) -> None:
+    """Rows as they are learned: in colour, or between brackets where there is none."""
+    coloured = console.is_terminal and not console.no_color
+    legend = (
+        Text.assemble(("learned", LEARNED), "  ", ("only read", READ), "  ", ("special token", "reverse"))
+        if coloured
+        else Text("Learned tokens stand between [[ and ]].")
+    )
+    console.print(legend)
+    for where, pieces in found.rows:
+        console.print(Text(f"\n{where}", "bold"))
+        parts = [styled(piece) for piece in pieces] if coloured else [bracketed(pieces)]
+        console.print(Text.assemble(*parts))
+    console.print()
+
+
+def styled(piece: Piece) -> tuple[str, str]:
+    """The piece's text with its style."""
+    colour = LEARNED if piece.learned else READ
+    return piece.text, f"{colour} reverse" if piece.special else colour
+
+
+def bracketed(pieces: Sequence[Piece]) -> str:
+    """The row's text with brackets around what is learned."""
+    text, inside = "", False
+    for piece in pieces:
+        if piece.learned != inside:
+            text, inside = text + ("[[" if piece.learned else "]]"), piece.learned
+        text += piece.text
+    return text + ("]]" if inside else "")
+
+
+class FiguresColumn(ProgressColumn):
+    """Loss, speed, memory and time left of the latest step."""
+
+    def render(self, task: Task) -> Text:
+        """One cell of the bar's line."""
+        return Text(task.fields.get("figures", ""), no_wrap=True, overflow="ellipsis")
+
+
+@dataclass
+class TrainingBoard:
+    """A training on screen. Where there is no terminal, a line is printed now and then."""
+
+    console: Console
+    run: Path | None = None
+    """The run's folder, once it is known."""
+    progress: Progress | None = None
+    bar: TaskID | None = None
+    told: float = field(default_factory=time.monotonic)
+    """When a line was printed last, where there is no terminal."""
+    epochs_told: bool = False
+
+    def __enter__(self) -> TrainingBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def take(self, event: Event) -> None:
+        """Takes one event of the training."""
+        match event:
+            case Opened(folder):
+                self.run = folder
+            case Said(text):
+                self.console.print(Text(text))
+            case Prepared(learned, settings):
+                print_prepared(self.console, learned, settings)
+            case Trained():
+                self._step(event)
+            case EpochEnded():
+                self._epoch(event)
+
+    def ask(self, question: str) -> bool:
+        """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
+        return ask(self.console, question)
+
+    def _step(self, event: Trained) -> None:
+        if not self.console.is_terminal:
+            self._tell_now_and_then(event)
+            return
+        if self.progress is None:
+            self._start(event.steps)
+        assert self.progress is not None
+        assert self.bar is not None
+        self.progress.update(
+            self.bar,
+            completed=event.step,
+            description=f"epoch {event.epoch}/{event.epochs}",
+            figures=figures(event),
+        )
+
+    def _start(self, steps: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=max(8, min(40, self.console.width - ROOM))),
+            TextColumn("{task.completed}/{task.total}"),
+            FiguresColumn(),
+        )
+        self.progress = Progress(*columns, console=self.console, transient=True)
+        self.bar = self.progress.add_task("", total=steps)
+        self.progress.start()
+
+    def _stop(self) -> None:
+        if self.progress:
+            self.progress.stop()
+            self.progress = None
+
+    def _tell_now_and_then(self, event: Trained) -> None:
+        if time.monotonic() - self.told >= PAUSE:
+            self.told = time.monotonic()
+            place = f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}"
+            self.console.print(Text(f"{place}: {figures(event)}"))
+
+    def _epoch(self, event: EpochEnded) -> None:
+        self.told = time.monotonic()
+        if not self.epochs_told:
+            self.epochs_told = True
+            metric = "  metric on dev" if event.score else ""
+            self.console.print(
+                Text(f"\n{'epoch':>5}  {'training loss':>13}  {'loss on dev':>11}{metric}", "bold")
+            )
+        self.console.print(Text(epoch_in_words(event)))
+        if event.epoch == event.epochs:
+            self._stop()
+
+
+def figures(event: Trained) -> str:
+    """`loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
+    memory = f"  {event.memory / 1e9:.1f} GB" if event.memory else ""
+    left = time_in_words(event.seconds_left)
+    return f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {left} left"
+
+
+def epoch_in_words(event: EpochEnded) -> str:
+    """One line of the table of epochs."""
+    train = "" if event.train_loss is None else f"{event.train_loss:.3f}"
+    score = f"  {interval(event.score)}, n = {event.score.n}" if event.score else ""
+    state = "before training" if event.epoch == 0 else "best so far" if event.best else ""
+    if event.overfits:
+        state = "overfitting: learned by heart, worse on dev"
+    return f"{event.epoch:>5}  {train:>13}  {event.dev_loss:>11.3f}{score}  {state}".rstrip()

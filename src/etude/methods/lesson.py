@@ -1,0 +1,241 @@
+"""One training run from examples to facts: rows as tokens, settings, what is told first, the teaching itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etude.assistant import Assistant
+from etude.dataset import Dataset
+from etude.errors import shown
+from etude.files import write_lines
+from etude.task import Task
+from etude.types import Example, Message
+
+if TYPE_CHECKING:
+    from etude.models.local import LocalModel
+    from etude.train.batches import TokenRow
+    from etude.train.config import TrainConfig
+    from etude.train.loop import TrainResult
+
+SHOWN = 3
+"""Training rows that the report shows as they are learned."""
+OURS = ("max_rows", "dev_metric")
+"""Keys under `train:` that are no settings of the loop."""
+ROWS_FILE = "rows.jsonl"
+
+Log = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """All that one training run is given."""
+
+    model: LocalModel
+    rows: Sequence[TokenRow]
+    dev_rows: Sequence[TokenRow]
+    config: TrainConfig
+    told: tuple[str, ...]
+    """What is learned and what is only read, in sentences."""
+    left_out: tuple[str, ...]
+    """Training rows that are not taken, as `file:line`."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of all epochs."""
+        return self.config.epochs * -(-len(self.rows) // self.config.rows_per_step)
+
+    @property
+    def settings(self) -> list[tuple[str, object, str]]:
+        """(setting, value, why) of all that was chosen or set by the user."""
+        values = self.config.values()
+        return [(name, values[name], why) for name, why in self.config.reasons.items()]
+
+    def spread(self, number: int) -> list[TokenRow]:
+        """So many rows from the shortest to the longest, at even distances."""
+        ordered = sorted(self.rows, key=lambda row: len(row.ids))
+        last, gaps = len(ordered) - 1, max(1, number - 1)
+        return [ordered[at] for at in sorted({last * place // gaps for place in range(number)})]
+
+    def teach(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
+        """Trains; `folder` then holds adapter/ and rows.jsonl. Goes on where an earlier attempt was killed.
+
+        `name` is noted in the adapter as the base's. Raises what `etude.train.train` does.
+        """
+        from etude.train.loop import train
+
+        write_lines(folder / ROWS_FILE, self._lines())
+        result = train(
+            self.model.module,
+            self.rows,
+            self.dev_rows,
+            self.config,
+            checkpoint=folder / "checkpoint",
+            adapter=folder / "adapter",
+            log=self._with_totals(log),
+            on_eval=on_eval,
+            base_model=name,
+        )
+        return Facts(self._params(result), tuple(_notes(result, self.config)))
+
+    def _lines(self) -> Iterator[Mapping[str, object]]:
+        """A line for each training row, taken or left out."""
+        for row in self.rows:
+            yield {"row": row.id, "tokens": len(row.ids), "learned": row.num_trained}
+        for where in self.left_out:
+            yield {"row": where, "left_out": True}
+
+    def _with_totals(self, log: Log) -> Log:
+        """A log that adds the numbers of all steps and epochs, so that the time left can be told."""
+        totals = {"steps": self.steps, "epochs": self.config.epochs}
+
+        def with_totals(line: Mapping[str, Any]) -> None:
+            log({**line, **totals} if "epoch" in line else line)
+
+        return with_totals
+
+    def _params(self, result: TrainResult) -> dict[str, Any]:
+        from etude.train.supervision import spans
+
+        decoder = self.model.tokenizer
+        return {
+            "settings": self.config.values(),
+            "reasons": dict(self.config.reasons),
+            "text": _sentence(result, len(self.dev_rows)),
+            "supervision": list(self.told),
+            "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],
+            "rows": len(self.rows),
+            "dev_rows": len(self.dev_rows),
+            "best_epoch": result.best_epoch,
+            "dev_losses": list(result.dev_losses),
+            "train_losses": list(result.train_losses),
+            "tokens": result.tokens,
+            "seconds": result.seconds,
+            "peak_memory_gb": round(result.peak_memory / 1e9, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is kept of a finished training run, ready for JSON."""
+
+    params: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def lesson_of(
+    task: Task, student: Assistant, train: Dataset, chosen: Sequence[Example], dev: Dataset, model: LocalModel
+) -> Lesson:
+    """The run that teaches `student` the `chosen` rows of `train`.
+
+    Raises InputError listing every row that cannot be learned: too long, without a learned token, or with an
+    answer whose end of turn is not learned.
+    """
+    from etude.render import end_of_turn
+    from etude.train.batches import check_rows
+    from etude.train.supervision import supervise
+
+    rows, dev_rows = token_rows(model, student, chosen), token_rows(model, student, dev)
+    config = config_for(task, model, rows, len(rows))
+    check_rows(rows, dev_rows, config.max_tokens)
+    counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id)
+    taken = {id(example) for example in chosen}
+    left = tuple(example.where or example.id for example in train if id(example) not in taken)
+    told = (*counts.lines(), *_about_rows(chosen, left, len(train)), _about_template(model))
+    return Lesson(model, rows, dev_rows, config, told, left)
+
+
+def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
+    """Examples as the token ids that the assistant would see and should give; one row each, or one for
+    each of its answers where the chat template shows earlier ones in another way than it asks for them."""
+    from etude.render import render_training
+    from etude.train.batches import TokenRow
+
+    rows = []
+    for example in examples:
+        messages = (*assistant.messages(example.input), Message("assistant", example.output))
+        for ids, trained in render_training(model.tokenizer, messages):
+            rows.append(TokenRow(example.where or example.id, tuple(ids), tuple(trained)))
+    return rows
+
+
+def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows: int) -> TrainConfig:
+    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides."""
+    from etude.train.config import auto_config
+
+    mean = sum(len(row.ids) for row in rows) / len(rows)
+    parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    overrides = {key: value for key, value in task.train.items() if key not in OURS}
+    config = auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
+    return replace(config, reasons={**config.reasons, "seed": "the task's"})
+
+
+def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) -> Iterator[str]:
+    """Which rows and turns are not learned."""
+    silent = sum(
+        turn.role == "assistant" and not turn.trained for example in chosen for turn in example.input
+    )
+    if silent:
+        yield f"Assistant turns with weight 0, which are only read: {silent:,}."
+    if left:
+        yield (
+            f"No row is cut. Left out: {len(left):,} of {num_train:,} training rows, such as "
+            f"{', '.join(left[:3])}; all of them stand in {ROWS_FILE}."
+        )
+    else:
+        yield "No row is cut and none is left out."
+
+
+def _about_template(model: LocalModel) -> str:
+    from etude.render import around_turns
+
+    before, between, behind = around_turns(model.tokenizer)
+    whose = "the model's own" if model.tokenizer.chat_template else "a plain one, for the model brings none"
+    return (
+        f"Chat template: {whose}. It puts {shown(before, 200)} before a question, {shown(between)} before the "
+        f"answer and {shown(behind)} behind it."
+    )
+
+
+def _sentence(result: TrainResult, num_dev: int) -> str:
+    """What came of it."""
+    before, after, last = (
+        result.dev_losses[0],
+        result.dev_losses[result.best_epoch],
+        len(result.dev_losses) - 1,
+    )
+    rows = f"{num_dev:,} dev rows"
+    if not result.best_epoch:
+        return f"Training made nothing better on {rows}: the weights are those of before, loss {before:.3f}."
+    way = "fell" if after < before else "went"
+    return (
+        f"The loss on {rows} {way} from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of "
+        f"{last} are kept."
+    )
+
+
+def _notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
+    best, last = result.best_epoch, len(result.dev_losses) - 1
+    if best == 0:
+        yield "training made the result on dev worse, so the untrained weights were kept"
+    elif best < last:
+        yield f"the result on dev was best after epoch {best}; later epochs were dropped"
+    if last < config.epochs:
+        yield f"stopped after epoch {last} of {config.epochs}: {config.patience} epochs brought nothing better"
+    if (epoch := _overfitted(result)) is not None:
+        yield (
+            f"overfitting from epoch {epoch} on: the loss on the training rows fell to "
+            f"{result.train_losses[epoch - 1]:.3f} while on dev it rose from {min(result.dev_losses[:epoch]):.3f} to "
+            f"{result.dev_losses[epoch]:.3f}; more or more varied rows help, more epochs do not"
+        )
+
+
+def _overfitted(result: TrainResult) -> int | None:
+    """The first epoch that overfits."""
+    from etude.train.course import overfits
+
+    train, dev = result.train_losses, result.dev_losses
+    epochs = range(1, len(dev))
+    return next((epoch for epoch in epochs if overfits(train[:epoch], dev[: epoch + 1])), None)

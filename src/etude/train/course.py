@@ -1,0 +1,44 @@
+"""When a training run leaves its course: spikes, and overfitting.
+
+A step is a spike when its loss exceeds the median of the steps before it three times and by two nats (its
+tokens are on average over seven times less likely), and is above half the loss on dev of the untrained
+model. The first holds while losses are high, the second where they are near zero, the third where an untrained
+model finds the answers hard: there one wrong row of a batch weighs much.
+
+An epoch overfits when its loss on the training rows is lower than in the epoch before, and its loss on
+dev higher than it has been.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+WINDOW = 32
+"""Losses that the median is taken of, the latest ones."""
+LEAST = 8
+"""Steps before which nothing is called a spike: there is no course yet."""
+TIMES = 3.0
+ABOVE = 2.0
+"""Nats a token above the median."""
+UNTRAINED = 0.5
+"""Share of the untrained model's loss on dev."""
+
+
+def highest_loss(before: Sequence[float], untrained: float) -> float:
+    """The loss above which the next step is a spike; infinite until there are enough steps.
+
+    `before` are the losses of the latest steps, `untrained` the loss on dev before training, in nats.
+    """
+    if len(before) < LEAST:
+        return float("inf")
+    middle = statistics.median(before[-WINDOW:])
+    return max(TIMES * middle, middle + ABOVE, UNTRAINED * untrained)
+
+
+def overfits(train_losses: Sequence[float], dev_losses: Sequence[float]) -> bool:
+    """Whether the latest epoch does. `dev_losses` begin with the untrained model's, `train_losses` with
+    those of the first epoch."""
+    return train_losses[-1] < min(train_losses[:-1], default=float("inf")) and dev_losses[-1] > min(
+        dev_losses
+    )

@@ -1,0 +1,68 @@
+"""What a training run will take, and what is asked before it takes more than was allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from etude.assistant import Assistant
+from etude.compare.plan import in_words
+from etude.compare.prepare import LONG
+from etude.compare.timing import answer_seconds
+from etude.dataset import Dataset
+from etude.files import Json
+from etude.methods.lesson import Lesson
+from etude.models.registry import Models
+from etude.task import Task
+
+
+def foreseen(task: Task, lesson: Lesson, student: Assistant, dev: Dataset, models: Models) -> Json:
+    """Seconds, bytes at the highest point, bytes within reach, and all of it in words, from a few timed steps."""
+    from etude.train.memory import memory_within_reach
+    from etude.train.speed import foresee
+
+    module = lesson.model.module
+    found = foresee(module, lesson.rows, lesson.dev_rows, lesson.config)
+    answering = answer_seconds(student, dev, models) * len(dev) if task.train.get("dev_metric") else 0.0
+    measured = (lesson.config.epochs + 1) * answering
+    expected: Json = {
+        "seconds": found.seconds + measured,
+        "memory": found.memory,
+        "within_reach": memory_within_reach(module.device),
+    }
+    lines = [*_lines(expected), *_about_metric(lesson.config.epochs, len(dev), answering)]
+    return {**expected, "minutes": expected["seconds"] / 60, "lines": lines}
+
+
+def question(expected: Json, budget: float | None) -> str | None:
+    """What to ask before the first step; None when nothing exceeds a limit."""
+    parts = []
+    seconds, memory, reach = expected["seconds"], expected["memory"], expected["within_reach"]
+    if budget is not None and seconds > budget:
+        parts.append(
+            f"takes {in_words(seconds)}, over the budget of {in_words(budget).removeprefix('about ')}"
+        )
+    elif budget is None and seconds > LONG:
+        parts.append(f"takes {in_words(seconds)}")
+    if memory > reach > 0:
+        parts.append(f"needs about {gigabytes(memory)} of memory, and {gigabytes(reach)} can be had")
+    return f"This training {' and '.join(parts)}. Go on?" if parts else None
+
+
+def gigabytes(num_bytes: int) -> str:
+    """A size in memory: `3.4 GB`."""
+    return f"{num_bytes / 1e9:.1f} GB"
+
+
+def _lines(expected: Json) -> Iterator[str]:
+    memory, reach = expected["memory"], expected["within_reach"]
+    size = f" and about {gigabytes(memory)} of memory at the highest point" if memory else ""
+    most = f" ({gigabytes(reach)} can be had)" if memory and reach else ""
+    yield f"Foreseen from a few timed steps: {in_words(expected['seconds'])}{size}{most}."
+
+
+def _about_metric(epochs: int, num_dev: int, seconds: float) -> Iterator[str]:
+    if seconds:
+        yield (
+            f"Of these, the metric on dev takes {in_words((epochs + 1) * seconds)}: {num_dev:,} answers before "
+            f"training and after each of {epochs} epochs (train: dev_metric)."
+        )

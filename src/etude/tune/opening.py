@@ -1,0 +1,75 @@
+"""What every look at a training begins with: the task, its rows on their sides, the run they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from etude.assistant import Assistant
+from etude.compare.identity import fingerprints
+from etude.compare.lengths import check_lengths
+from etude.compare.prepare import with_budget
+from etude.dataset import Dataset, load_dataset, load_test
+from etude.methods.fine_tune import FineTune, student_of
+from etude.methods.lesson import Lesson, lesson_of
+from etude.methods.workshop import blank
+from etude.models.registry import Models
+from etude.runs import FOLDER, Run, run_for
+from etude.splits import Split
+from etude.task import Task, load_task
+from etude.types import Example
+
+NAME = FineTune.name
+NOT_LEARNED = (
+    *("margin", "target", "usage", "prices", "budget", "methods"),
+    *("wordings", "prompt_model", "documents"),
+)
+"""Parts of a task on which no weight depends: a change of these does not start another training."""
+MEASURED = ("metric", "check")
+"""Parts on which the choice of the epoch depends where the metric is measured on dev."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A task that is to be trained, and its run."""
+
+    task: Task
+    dataset: Dataset
+    test: Dataset | None
+    """The user's own test, which the split keeps near-duplicates of out of training."""
+    inputs: dict[str, str]
+    """What makes the run its own."""
+
+    @property
+    def run(self) -> Run:
+        """The run's folder, begun or not."""
+        return run_for(self.task.folder / FOLDER, self.task.name, self.inputs)
+
+
+def opened(task_file: Path | str, budget: float | None = None) -> Opening:
+    """Reads the task and its rows. Raises InputError with all faults."""
+    task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget))
+    test = load_test(task)
+    task = replace(task, methods=(NAME,))
+    apart = NOT_LEARNED if task.train.get("dev_metric") else (*NOT_LEARNED, *MEASURED)
+    parts = fingerprints(task, dataset, test).items()
+    return Opening(
+        task, dataset, test, {key: part for key, part in parts if key not in apart} | {"command": "train"}
+    )
+
+
+def student(task: Task, parts: Split, models: Models) -> Assistant:
+    """The untuned student, once every row of train and dev is known to fit. No row of the test is looked at.
+
+    Raises InputError listing the rows that are too long.
+    """
+    start = blank(task, parts.train, models)
+    sealed = replace(parts, test=parts.test.select([], "sealed"))
+    check_lengths(task, [FineTune()], start, sealed, models)
+    return student_of(task, start, parts.train, models)
+
+
+def lesson(task: Task, taught: Assistant, parts: Split, chosen: Sequence[Example], models: Models) -> Lesson:
+    """The training run on the `chosen` rows of train."""
+    return lesson_of(task, taught, parts.train, chosen, parts.dev, models.local(taught.model))

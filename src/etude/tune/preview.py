@@ -1,0 +1,54 @@
+"""A look at what training would learn, row by row; nothing is trained and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.compare.prepare import drawn_split
+from etude.methods.fine_tune import training_rows
+from etude.methods.workshop import Workshop
+from etude.metrics import choose_metric
+from etude.models.registry import Models
+from etude.tune.opening import NAME, lesson, opened, student
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a row's text."""
+
+    text: str
+    learned: bool
+    """Whether training learns it; else it is only read."""
+    special: bool
+    """Whether it is special tokens, such as the end of turn."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is learned, the settings, and single rows in pieces."""
+
+    learned: Sequence[str]
+    settings: Sequence[tuple[str, object, str]]
+    rows: Sequence[tuple[str, Sequence[Piece]]]
+    """(file:line, the row's pieces), from the shortest row to the longest."""
+
+
+def preview(task_file: Path | str, number: int) -> Preview:
+    """`number` rows as `train_task` would learn them. Raises as that does for the task, its rows and weights."""
+    from etude.train.supervision import pieces
+
+    opening = opened(task_file)
+    task, run = opening.task, opening.run
+    parts = drawn_split(run, task, opening.dataset, opening.test)
+    models = Models()
+    untaught = student(task, parts, models)
+    workshop = Workshop(models, choose_metric(task, parts.train), run.method(NAME) / "work")
+    found = lesson(task, untaught, parts, training_rows(task, parts.train, workshop), models)
+    decoder = found.model.tokenizer
+    special = frozenset(decoder.all_special_ids)
+    rows = [
+        (row.id, [Piece(*piece) for piece in pieces(decoder, row, special)]) for row in found.spread(number)
+    ]
+    return Preview(found.told, found.settings, rows)

@@ -1,0 +1,174 @@
+"""The whole path of one training, top to bottom: read, split, tell, foresee, ask, train, keep.
+
+task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.html, report.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.assistant import Assistant
+from etude.compare.climb import write_record
+from etude.compare.events import OnEvent, Opened, Prepared, Said
+from etude.compare.prepare import Confirm, describe_data, sizes_of, split_once
+from etude.compare.record import begin
+from etude.compare.session import start_anew
+from etude.compare.training_log import TrainingLog
+from etude.errors import Declined, EtudeError
+from etude.files import Json, read_json
+from etude.methods.fine_tune import FineTune, taught, training_rows
+from etude.methods.lesson import Lesson
+from etude.methods.workshop import Workshop
+from etude.metrics import choose_metric
+from etude.models.registry import Models
+from etude.report import write_report
+from etude.runs import Run, check_whole, forget
+from etude.splits import Split
+from etude.task import Task
+from etude.tune.foresight import foreseen, question
+from etude.tune.opening import NAME, Opening, lesson, opened, student
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training: its run folder, and what is in it."""
+
+    run: Run
+
+    @property
+    def record(self) -> Json:
+        """method.json: settings with their reasons, losses, notes."""
+        return read_json(self.run.method(NAME) / "method.json")
+
+    @property
+    def sentence(self) -> str:
+        """What came of it."""
+        return str(self.record["params"]["text"])
+
+    @property
+    def assistant(self) -> Path:
+        """The folder of what was trained, for `etude.assistant.load`."""
+        return self.run.assistant(NAME)
+
+
+def train_task(
+    task_file: Path | str,
+    *,
+    budget: float | None = None,
+    fresh: bool = False,
+    on_event: OnEvent = lambda event: None,
+    confirm: Confirm = lambda question: True,
+) -> Training:
+    """Fine-tunes the task's model on its training rows and writes the run folder beside the task file.
+
+    Rows are split as `compare` splits them, and no test row is answered or shown; what is trained is what
+    the step fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
+    exceed `budget` (seconds; the task's where None; one hour where there is none) or the memory there is.
+    The same call on the same inputs goes on where an earlier one stopped, to the same weights, and returns
+    at once where it had finished; `fresh` starts anew.
+    Raises InputError for faults of the task or its rows (all of them), ModelError for weights and for a
+    loss that is no number or a spike, RunError for the run folder, Declined when `confirm` says no.
+    """
+    opening = opened(task_file, budget)
+    run = opening.run
+    if fresh:
+        start_anew(run, on_event)
+    with run.locked():
+        check_whole(run)
+        if not run.complete:
+            begin(run, opening.task, opening.inputs, on_event)
+            run.update(command="train")
+            on_event(Opened(run.folder))
+            _kept_on_stop(run, opening, on_event, confirm)
+        elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
+            write_report(run.folder)
+    return Training(run)
+
+
+def _kept_on_stop(run: Run, opening: Opening, on_event: OnEvent, confirm: Confirm) -> None:
+    """Trains and writes the report, also the partial one that a Ctrl-C or a fault leaves.
+
+    A fault before the first step leaves the folder as it was.
+    """
+    try:
+        _train(run, opening, on_event, confirm)
+    except BaseException as error:
+        if isinstance(error, EtudeError) and not _begun(run):
+            forget(run)
+            raise
+        run.update(status="interrupted")
+        raise
+    finally:
+        if _begun(run):
+            write_report(run.folder)
+
+
+def _begun(run: Run) -> bool:
+    """Whether there is anything of training to keep."""
+    return (run.method(NAME) / "train.jsonl").exists() or bool(run.methods)
+
+
+def _train(run: Run, opening: Opening, on_event: OnEvent, confirm: Confirm) -> None:
+    """From the split to the assistant. Behind the split nothing is given a test row."""
+    task = opening.task
+    parts = split_once(run, task, opening.dataset, opening.test)
+    metric = choose_metric(task, parts.train)
+    _tell(run, task, parts, describe_data(run, task, parts, metric), on_event)
+    models = Models()
+    untaught = student(task, parts, models)
+    workshop = Workshop(
+        models=models,
+        metric=metric,
+        folder=run.method(NAME) / "work",
+        seed=task.seed,
+        log=TrainingLog(NAME, run.method(NAME) / "train.jsonl", on_event),
+    )
+    rows = training_rows(task, parts.train, workshop)
+
+    def prepared() -> Lesson:
+        found = lesson(task, untaught, parts, rows, models)
+        on_event(Prepared(found.told, found.settings))
+        _foresee(run, task, found, untaught, parts, models, on_event, confirm)
+        return found
+
+    tuned = taught(task, untaught, rows, parts.dev, workshop, prepared)
+    tuned.save(run.method(NAME) / "assistant")
+    prompt = models.get(untaught.model).render_text(untaught.messages(parts.dev[0].input))
+    write_record(run, FineTune(), tuned, workshop, prompt)
+    run.update(status="complete")
+
+
+def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None:
+    sizes = sizes_of(parts)
+    train, dev, test = (f"{sizes[side]:,}" for side in ("train", "dev", "test"))
+    on_event(
+        Said(
+            f"{sum(sizes.values()):,} rows: {train} to train on, {dev} to measure the loss on (dev), {test} sealed "
+            f"for the test. Model: {task.model}."
+        )
+    )
+    for note in notes:
+        on_event(Said(f"Note: {note}"))
+
+
+def _foresee(
+    run: Run,
+    task: Task,
+    found: Lesson,
+    untaught: Assistant,
+    parts: Split,
+    models: Models,
+    on_event: OnEvent,
+    confirm: Confirm,
+) -> None:
+    """Tells what the run will take and asks where that is too much: once, and not again when it goes on."""
+    if run.info.get("plan"):
+        return
+    on_event(Said("Timing a few steps ..."))
+    expected = foreseen(task, found, untaught, parts.dev, models)
+    for line in expected["lines"]:
+        on_event(Said(line))
+    if (asked := question(expected, task.budget_seconds)) and not confirm(asked):
+        raise Declined("Nothing was trained. Set train: {max_rows: ...} or a smaller model in the task file.")
+    run.update(plan=expected)

@@ -1,0 +1,237 @@
+"""`etude train`: what it tells, what it keeps, and that a kill or a comparison gives the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from etude.assistant import load
+from etude.cli import main
+from etude.cli.training import bracketed
+from etude.compare import compare
+from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.dataset import load_dataset
+from etude.errors import Declined
+from etude.evaluate import evaluate, sample_of
+from etude.files import read_lines
+from etude.metrics import choose_metric
+from etude.models.registry import Models
+from etude.runs import Run, find_runs
+from etude.stats import estimate_sample
+from etude.task import load_task
+from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
+from etude.tune import preview, train_task
+from small_task import write_task
+from tiny import tiny_folder
+
+WEIGHTS = "adapter/adapter_model.safetensors"
+
+
+def tiny_task(folder: Path, kind: str = "classify", train: str = "max_rows: 32, epochs: 2") -> Path:
+    model = tiny_folder(folder / "model", max_position_embeddings=1024)
+    more = f"methods: [fine_tune]\nmax_tokens: 8\ntrain: {{{train}}}\n"
+    return write_task(folder / "task", kind, str(model), 130, more)
+
+
+def weights(run: Run) -> str:
+    """Hash of what was trained."""
+    return hashlib.sha256((run.assistant("fine_tune") / WEIGHTS).read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, list[Event]]:
+    """A task, its finished training and all that was told."""
+    told: list[Event] = []
+    task = tiny_task(tmp_path_factory.mktemp("trained"))
+    return task, train_task(task, on_event=told.append).run, told
+
+
+def test_a_training_and_a_comparison_give_the_same_weights(trained: tuple[Path, Run, list[Event]]) -> None:
+    task, run, _ = trained
+    other = compare(task).run
+    assert other.name != run.name
+    assert weights(other) == weights(run)
+
+
+def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run, list[Event]]) -> None:
+    _, run, told = trained
+    kinds = [type(event) for event in told]
+    assert kinds.index(Prepared) < kinds.index(EpochEnded) < kinds.index(Trained)
+    (prepared,) = [event for event in told if isinstance(event, Prepared)]
+    text = " ".join(prepared.learned)
+    for part in ("only read", "end of turn", "Left out", "Longest rows", "<|im_start|>"):
+        assert part in text
+    assert all(why for _, _, why in prepared.settings)
+    rows = list(read_lines(run.method("fine_tune") / "work" / "rows.jsonl"))
+    assert len(rows) == run.info["split"]["train"]
+    assert sum("left_out" not in row for row in rows) == 32
+    assert f"{sum(row.get('learned', 0) for row in rows):,} tokens are learned" in text
+
+
+def test_no_test_row_is_answered_or_opened(trained: tuple[Path, Run, list[Event]]) -> None:
+    task, run, _ = trained
+    test = set(json.loads((run.folder / "split.json").read_text())["test"])
+    assert test
+    _, dataset = load_dataset(load_task(task))
+    hidden = [row.text for row in dataset if row.id in test]
+    written = [path for path in run.folder.rglob("*") if path.suffix in (".json", ".jsonl", ".html", ".md")]
+    assert not [path for path in written for text in hidden if text in path.read_text(encoding="utf-8")]
+
+
+def test_the_run_is_listed_shown_and_reported(
+    trained: tuple[Path, Run, list[Event]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, run, _ = trained
+    assert main(["train", str(task)]) == 0  # finished: nothing is trained again
+    assert main(["runs", "list", str(task)]) == 0
+    assert main(["runs", "show", str(task), "--run", run.name]) == 0
+    shown = capsys.readouterr().out
+    assert "loss on dev" in shown
+    assert f"etude chat {task}" in shown
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "The loss on" in page
+    assert "<mark>" in page
+    assert "should you fine-tune" not in page
+
+
+def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(tmp_path: Path) -> None:
+    told: list[Event] = []
+    task_file = tiny_task(tmp_path, train="max_rows: 48, epochs: 3, learning_rate: 0.02, dev_metric: true")
+    result = train_task(task_file, on_event=told.append)
+    epochs = [event for event in told if isinstance(event, EpochEnded)]
+    scores = [event.score.value for event in epochs if event.score]
+    assert len(scores) == len(epochs)
+    assert result.record["params"]["best_epoch"] == scores.index(max(scores))
+    task, dataset = load_dataset(load_task(task_file))
+    ids = json.loads((result.run.folder / "split.json").read_text())
+    metric = choose_metric(task, dataset.select(ids["train"], "train"))
+    rows = evaluate(load(result.assistant), Models(), dataset.select(ids["dev"], "dev"), metric)
+    found = estimate_sample(sample_of(metric, [row.outcome for row in rows]))
+    assert found.value == pytest.approx(max(scores), abs=0.04), "one row of dev may turn by rounding"
+
+
+def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    task = tiny_task(tmp_path)
+    with pytest.raises(Declined):
+        train_task(task, budget=0.001, confirm=lambda question: "over the budget" not in question)
+    assert not find_runs(task.parent / "runs")
+
+
+def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
+    task = tiny_task(tmp_path)
+    found = preview(task, 3)
+    assert len(found.rows) == 3
+    for _, pieces in found.rows:
+        learned = "".join(piece.text for piece in pieces if piece.learned)
+        assert learned.endswith("<|im_end|>")
+        assert any(piece.special and not piece.learned for piece in pieces)
+        assert f"[[{learned}]]" in bracketed(pieces)
+    assert not (task.parent / "runs").exists()
+
+
+def test_the_rule_of_spikes_is_as_stated() -> None:
+    calm = [0.5] * LEAST
+    assert highest_loss(calm[1:], 2.0) == float("inf")
+    assert highest_loss(calm, 2.0) == 0.5 + ABOVE
+    assert highest_loss(calm, 8.0) == UNTRAINED * 8.0
+    assert highest_loss([2.0] * LEAST, 0.1) == TIMES * 2.0
+    assert overfits([1.0, 0.5], [2.0, 1.0, 1.5])
+    assert not overfits([1.0, 0.5], [2.0, 1.5, 1.0])
+    assert not overfits([1.0, 1.5], [2.0, 1.0, 1.5])
+
+
+def start(task: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "etude.cli", "train", str(task), "--yes"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finished(task: Path) -> str:
+    """Trains to the end in another process; the hash of the weights."""
+    process = start(task)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors.decode()
+    (run,) = find_runs(task.parent / "runs")
+    return weights(run)
+
+
+def killed(task: Path, steps: Sequence[int]) -> int:
+    """Kills the training as it reaches each of the steps; how many kills struck."""
+    struck = 0
+    for step in steps:
+        process = start(task)
+        while process.poll() is None:
+            (log,) = [*task.parent.glob("runs/*/methods/fine_tune/train.jsonl")] or [None]
+            if log and log.read_bytes().count(b'"step"') >= step:
+                os.kill(process.pid, signal.SIGKILL)
+                struck += 1
+                break
+        process.communicate()
+    return struck
+
+
+FORKS = """
+import os, signal, sys, time
+from pathlib import Path
+import torch, transformers
+from etude.tune import train_task
+task, struck = Path(sys.argv[1]), 0
+for step in map(int, sys.argv[2:]):
+    child = os.fork()
+    if not child:
+        train_task(task)
+        os._exit(0)
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        time.sleep(0.05)
+        logs = list(task.parent.glob("runs/*/methods/fine_tune/train.jsonl"))
+        if logs and logs[0].read_bytes().count(b'"step"') >= step:
+            os.kill(child, signal.SIGKILL)
+            struck += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            break
+print(struck)
+"""
+"""Kills a training as it reaches each of the steps given, all from one process that has loaded torch."""
+
+
+def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]], tmp_path: Path) -> None:
+    task = tiny_task(tmp_path)
+    for step in (1, 3, 9, 14):
+
+        def stop(event: Event, step: int = step) -> None:
+            if isinstance(event, Trained) and event.step == step:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_task(task, on_event=stop)
+        (run,) = find_runs(task.parent / "runs")
+        assert run.info["status"] == "interrupted"
+        assert "has not ended" in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert weights(train_task(task).run) == weights(trained[1])
+
+
+@pytest.mark.real
+def test_five_kills_of_a_training_change_nothing(tmp_path: Path) -> None:
+    one, two = (tiny_task(tmp_path / name, train="max_rows: 60, epochs: 3") for name in ("one", "two"))
+    steps = map(str, sorted(random.Random(0).sample(range(1, 40), 5)))
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, two, *steps], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) >= 3
+    assert weights(train_task(two).run) == weights(train_task(one).run)
+
+
+@pytest.mark.real
+def test_five_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Path) -> None:
+    more = "methods: [fine_tune]\nmax_tokens: 16\ntrain: {max_rows: 40, epochs: 2}\n"
+    tasks = [write_task(tmp_path / n, "classify", "smollm2-135m-instruct", 130, more) for n in ("one", "two")]
+    steps = sorted(random.Random(0).sample(range(1, 20), 5))
+    assert killed(tasks[1], steps) == 5
+    assert finished(tasks[1]) == finished(tasks[0])
