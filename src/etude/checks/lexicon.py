@@ -1,0 +1,26 @@
+"""Words that the checks know, by what they are a sign of. Lower case, as `normalise` leaves them."""
+
+from __future__ import annotations
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text as a set."""
+    return frozenset(text.split())
+
+
+def phrases(text: str) -> frozenset[str]:
+    """The phrases of a text, set apart by commas."""
+    return frozenset(part.strip() for part in text.split(","))
+
+
+SLIGHT = words("a an the please pls hi hello hey thanks thank")
+"""Words that a question can lose or gain without asking for something else."""
+NO_ENDING = words(
+    "a an the and or but of to in on at by for from with as that which who is are was were be if when because "
+    "than into your our their his her its my this these those very not"
+)
+"""Words with which no sentence ends, or seldom."""
+NOTHING = phrases(
+    "n a, na, none, null, nan, nil, todo, tbd, tba, fixme, xxx, test, lorem ipsum, no answer, no response, undefined"
+)
+"""Answers that say nothing."""

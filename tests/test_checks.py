@@ -1,0 +1,133 @@
+"""Checks of the data: what is planted is found, at its row, and what is clean is left alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from etude.checks import Findings, check
+from etude.cli import main
+
+ROOT = Path(__file__).parents[1]
+Pair = tuple[str, str]
+TOPICS = (
+    "otters",
+    "bridges",
+    "comets",
+    "violins",
+    "bakeries",
+    "lanterns",
+    "orchids",
+    "tunnels",
+    "glaciers",
+    "mills",
+)
+PLACES = (
+    "in Norway",
+    "by the sea",
+    "at night",
+    "in spring",
+    "for children",
+    "near cities",
+    "long ago",
+    "on maps",
+)
+
+
+def clean(num: int = 80) -> list[Pair]:
+    """Questions and answers with nothing wrong in them."""
+    pairs = [
+        (
+            f"What should a visitor know about {topic} {place}?",
+            f"The guide to {topic} {place} tells it in full.",
+        )
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    return pairs[:num]
+
+
+def checked(folder: Path, pairs: Sequence[Pair], kind: str = "answer", more: str = "") -> Findings:
+    """What is found in these inputs and outputs."""
+    lines = [json.dumps({"input": asked, "output": given}) + "\n" for asked, given in pairs]
+    (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    text = f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n{more}"
+    (folder / "task.yaml").write_text(text, encoding="utf-8")
+    return check(folder / "task.yaml")
+
+
+def lines_of(findings: Findings, kind: str) -> set[int]:
+    """Lines named by the findings of a kind."""
+    return {int(place.rpartition(":")[2]) for one in findings.of(kind) for place in one.where}
+
+
+PLANTED: dict[str, Pair] = {
+    "empty": ("What do otters eat?", "n/a"),
+    "truncated": ("How do bridges stand?", "They stand because the arch carries the weight down into the"),
+    "encoding": ("Where is the cafÃ© of the museum?", "It is next to the hall."),
+    "markup": ("Who built it?", "It was built by <b>monks</b> &amp; masons."),
+    "turn_marks": ("Who paints?", "The sisters paint.<|im_end|>"),
+    "placeholder": ("Write a welcome.", "Welcome, {{first_name}}, to the museum."),
+    "echo": ("Tell me all about the comet", "Tell me all about the comet"),
+    "repeated_input": clean()[3],
+    "contradiction": (clean()[5][0], "Nothing at all can be said of it."),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
+    findings = checked(tmp_path, [*clean(), PLANTED[kind]])
+    assert len(clean()) + 1 in lines_of(findings, kind)
+
+
+def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
+    findings = checked(tmp_path, clean())
+    assert not findings.of(*PLANTED)
+
+
+@pytest.mark.parametrize("example", ["luma", "support"])
+def test_the_examples_have_neither_errors_nor_warnings(example: str) -> None:
+    assert not [one.message for one in check(ROOT / "examples" / example) if one.severity != "note"]
+
+
+def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) -> None:
+    checked(tmp_path, clean())
+    with (tmp_path / "rows.jsonl").open("ab") as file:
+        file.write(b'{"input": "a", "output": ""}\n{"input": "caf\xe9", "output": "x"}\nnothing\n')
+    findings = check(tmp_path / "task.yaml")
+    for kind, line in (("empty", 81), ("encoding", 82), ("unreadable", 83)):
+        assert line in lines_of(findings, kind)
+    assert findings.rows == len(clean())
+
+
+def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
+    near = clean()[0][0].replace("Norway", "Norways")
+    rows = [clean()[1], (near, "x y z"), ("Is it open on Sundays in winter?", "Yes, it is.")]
+    lines = [json.dumps({"input": asked, "output": given}) + "\n" for asked, given in rows]
+    (tmp_path / "own.jsonl").write_text("".join(lines), encoding="utf-8")
+    (found,) = checked(tmp_path, clean(), more="test: own.jsonl\n").of("test_overlap")
+    assert found.numbers["same_input"] == 1
+    assert found.numbers["test_rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("gates", "code"),
+    [([], 0), (["error"], 1), (["note"], 1), (["contradiction"], 0), (["turn_marks"], 1), (["echo"], 0)],
+)
+def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:
+    checked(tmp_path, [*clean(), PLANTED["turn_marks"]])
+    flags = [part for gate in gates for part in ("--fail-on", gate)]
+    assert main(["check", str(tmp_path), *flags]) == code
+
+
+def test_every_finding_stands_in_the_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    findings = checked(tmp_path, [*clean(), *PLANTED.values()])
+    assert main(["check", str(tmp_path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for one in findings:
+        assert " ".join(one.message.split()) in told
+        assert " ".join(one.remedy.split()) in told
+        assert not one.where or one.where[0] in told
