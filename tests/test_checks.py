@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,3 +132,28 @@ def test_every_finding_stands_in_the_words(tmp_path: Path, capsys: pytest.Captur
         assert " ".join(one.message.split()) in told
         assert " ".join(one.remedy.split()) in told
         assert not one.where or one.where[0] in told
+
+
+def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Path) -> None:
+    pairs = [
+        (f"I would like {topic} number {n} {place}", json.dumps({"topic": topic, "place": place}))
+        for n in range(3)
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    assert not checked(tmp_path, pairs, "extract").of("unsupported")
+    wrong = json.dumps({"topic": TOPICS[1], "place": PLACES[0]})
+    findings = checked(tmp_path, [*pairs, (f"I would like {TOPICS[0]} {PLACES[0]}", wrong)], "extract")
+    assert lines_of(findings, "unsupported") == {len(pairs) + 1}
+
+
+def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
+    pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
+    assert not checked(tmp_path, pairs, "classify").of("wrong_label")
+    draw = random.Random(1)
+    flipped = draw.sample(range(len(pairs)), 20)
+    for row in flipped:
+        pairs[row] = (pairs[row][0], TOPICS[(TOPICS.index(pairs[row][1]) + draw.randint(1, 9)) % len(TOPICS)])
+    (found,) = checked(tmp_path, pairs, "classify").of("wrong_label")
+    assert found.numbers["low"] <= len(flipped) <= found.numbers["high"]
+    assert {row + 1 for row in flipped} & lines_of(checked(tmp_path, pairs, "classify"), "wrong_label")

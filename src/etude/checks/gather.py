@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from etude.checks import coverage, form, repeats, unread
+from etude.checks import coverage, form, labels, repeats, support, unread
 from etude.checks.material import Material
 from etude.dataset import survey_dataset, survey_test
 from etude.task import Task, load_task
@@ -33,6 +33,8 @@ CHECKS: tuple[Check, ...] = (
     repeats.test_overlap,
     repeats.test_answers,
     repeats.templates,
+    labels.wrong_labels,
+    support.unsupported,
     coverage.classes,
 )
 """The checks, in the order in which they run."""
