@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from etude.checks import coverage, form, labels, repeats, support, unread
+from etude.checks import coverage, form, labels, repeats, style, support, unread
 from etude.checks.material import Material
 from etude.dataset import survey_dataset, survey_test
 from etude.task import Task, load_task
@@ -35,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     repeats.templates,
     labels.wrong_labels,
     support.unsupported,
+    style.split_style,
     coverage.classes,
 )
 """The checks, in the order in which they run."""

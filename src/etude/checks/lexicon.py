@@ -24,3 +24,14 @@ NOTHING = phrases(
     "n a, na, none, null, nan, nil, todo, tbd, tba, fixme, xxx, test, lorem ipsum, no answer, no response, undefined"
 )
 """Answers that say nothing."""
+BRUSQUE = words("obviously duh geez jeez seriously whatever dumb stupid idiot damn hell freaking crap lazy")
+"""Words of impatience."""
+POLITE = words("please kindly thank thanks pleased glad welcome sorry apologies appreciate")
+"""Words of courtesy."""
+BRITISH = words(
+    "colour favourite centre organise organised realise recognise travelling grey behaviour flavour theatre"
+)
+AMERICAN = words(
+    "color favorite center organize organized realize recognize traveling gray behavior flavor theater"
+)
+"""The same words in two spellings."""
