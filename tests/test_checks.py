@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -194,3 +195,23 @@ def test_two_registers_prices_and_two_dates_are_found_and_nothing_in_consistent_
     date = [draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023.")) for _ in rows]
     found = styles(["".join(parts) for parts in zip(mixed, price, date, strict=True)])
     assert {"style_brusque", "style_price", "style_date"} <= found
+
+
+def test_other_programs_read_every_finding_with_its_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = checked(tmp_path, [*clean(), *PLANTED.values(), ("What is \x01 here?", "It is \x02.")])
+
+    def told(form: str) -> str:
+        capsys.readouterr()
+        assert main(["check", str(tmp_path), "--form", form]) == 0
+        return capsys.readouterr().out
+
+    assert [one["kind"] for one in json.loads(told("json"))["findings"]] == [one.kind for one in findings]
+    results = json.loads(told("sarif"))["runs"][0]["results"]
+    lines = [place["physicalLocation"]["region"]["startLine"] for place in results[0]["locations"]]
+    assert lines == [int(place.rpartition(":")[2]) for place in findings.found[0].where]
+    suite = ElementTree.fromstring(told("junit"))
+    assert [case.get("name") for case in suite] == [one.kind for one in findings]
+    assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
+    assert main(["check", str(tmp_path), "--form", "pdf"]) == 2

@@ -214,7 +214,7 @@ class Finding:
     numbers: Mapping[str, float] = field(default_factory=dict)
     """What was counted or estimated, by name."""
     fix: str = ""
-    """What `etude check --fix` does about it; "" where only a person can tell."""
+    """What can be done about it without a person; "" where only a person can tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,7 @@ def _told(finding: Finding) -> Iterator[str]:
     for pair in list(rows_of(finding.evidence))[:MOST_SHOWN]:
         room = max((WIDTH - 12 - len(pair[0].where)) // len(pair), 30)
         yield f"    {pair[0].where}  " + " -> ".join(_quoted(one, room) for one in pair)
-    fix = f" --fix {finding.fix}." if finding.fix else ""
-    yield from _wrapped(f"-> {finding.remedy}{fix}")
+    yield from _wrapped(f"-> {finding.remedy}")
 
 
 def _wrapped(text: str) -> list[str]:
