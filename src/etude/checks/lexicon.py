@@ -35,3 +35,8 @@ AMERICAN = words(
     "color favorite center organize organized realize recognize traveling gray behavior flavor theater"
 )
 """The same words in two spellings."""
+INSULTS = words(
+    "idiot idiots idiotic moron morons moronic imbecile dumbass asshole assholes bastard bastards bitch bitches "
+    "fuck fucking fucked fucker motherfucker bullshit shit shitty cunt dickhead retard retarded scumbag slut whore"
+)
+"""Insults and vulgar words that have no other meaning in usual writing."""

@@ -45,6 +45,10 @@ def _of_json(text: str) -> Record | None:
     found: dict[str, list[str]] = {}
     for name, item in _leaves("", value, MOST_DEPTH):
         found.setdefault(name, []).append(item)
+    return _whole(found)
+
+
+def _whole(found: Mapping[str, Sequence[str]]) -> Record:
     return {name: tuple(values) for name, values in found.items()}
 
 
@@ -63,24 +67,24 @@ def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _of_pairs(text: str) -> Record | None:
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
     place = 0
     while place < len(text):
         match = _PAIRS.match(text, place)
         if match is None:
             return None
         if match[2].strip():
-            found[match[1].strip()] = (*found.get(match[1].strip(), ()), match[2].strip())
+            found.setdefault(match[1].strip(), []).append(match[2].strip())
         place = match.end()
-    return found or None
+    return _whole(found) or None
 
 
 def _of_lines(text: str) -> Record | None:
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
     for line in text.splitlines():
         match = _LINE.fullmatch(line.strip())
         if match is None:
             return None
         if match[2].strip():
-            found[match[1]] = (*found.get(match[1], ()), match[2].strip())
-    return found or None
+            found.setdefault(match[1], []).append(match[2].strip())
+    return _whole(found) or None

@@ -20,7 +20,7 @@ def in_words(findings: Findings) -> str:
     lines = [_summary(findings), ""]
     for finding in findings:
         lines += [*_told(finding), ""]
-    return "\n".join(lines).rstrip() + "\n"
+    return _visible("\n".join(lines)).rstrip() + "\n"
 
 
 def _summary(findings: Findings) -> str:
@@ -70,9 +70,9 @@ def _quoted(one: Evidence, room: int) -> str:
     text = one.text[begin : begin + room]
     cut = "…" if begin else ""
     end = "…" if begin + room < len(one.text) else ""
-    return f'"{cut}{" ".join(_visible(text).split())}{end}"'
+    return f'"{cut}{" ".join(text.split())}{end}"'
 
 
 def _visible(text: str) -> str:
     """The text with characters that a terminal would act on written out."""
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
