@@ -124,6 +124,14 @@ def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
     return CheckRef(path, match["function"])
 
 
+def _lora_layers(page: Page, key: str, node: yaml.Node) -> str | None:
+    """All decoder layers, or the N nearest to the answer."""
+    word = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+    if not re.fullmatch(r"all|top-[1-9]\d*", word):
+        page.fault(node, f"{key} must be all or top-N", got(node), f"write {key}: top-8, or another number")
+    return word
+
+
 def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
     """The named methods in the order of the ladder."""
     if isinstance(node, yaml.ScalarNode) and node.value == "all":
@@ -181,6 +189,7 @@ _TRAIN: Mapping[str, Reader] = {
     "epochs": number(1, 1000, whole=True),
     "rows_per_step": number(1, whole=True),
     "dropout": number(0, 0.9),
+    "lora_layers": _lora_layers,
     "max_rows": number(1, whole=True),
 }
 

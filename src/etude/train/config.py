@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from rapidfuzz import process
 
 from etude.errors import Fault, InputError, shown
+from etude.train.layers import ALL, TOP
 
 Schedule = Literal["linear", "cosine"]
 
@@ -38,6 +39,9 @@ class TrainConfig:
     """Share of the adapter's inputs set to zero in training; above 0 the slower unfolded path runs."""
     targets: tuple[str, ...] = ()
     """Last names of the matrices to adapt, e.g. "q_proj"; empty: all of the decoder layers."""
+    lora_layers: str = ALL
+    """Decoder layers that are adapted: "all", or "top-N", the N nearest to the answer; below them nothing is
+    learned and no gradient computed."""
     learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"
@@ -191,6 +195,10 @@ def _pair(value: Any) -> tuple[float, float]:
     return _number(first), _number(second)
 
 
+def _is_top(value: str) -> bool:
+    return TOP.fullmatch(value) is not None
+
+
 _COUNT = _Rule(_whole, lambda value: value >= 1, "give a whole number, 1 or more")
 _SHARE = _Rule(_number, lambda value: 0 <= value < 1, "give a share from 0 to below 1")
 _POSITIVE = _Rule(_number, lambda value: value > 0, "give a number above 0")
@@ -200,6 +208,7 @@ _RULES: Mapping[str, _Rule] = {
     "rslora": _Rule(_switch, lambda _: True, "give true or false"),
     "dropout": _SHARE,
     "targets": _Rule(_names, lambda _: True, "give a list of layer names, e.g. [q_proj, v_proj]"),
+    "lora_layers": _Rule(str, lambda value: value == ALL or _is_top(value), "give all or top-N, e.g. top-8"),
     "learning_rate": _POSITIVE,
     "schedule": _Rule(str, lambda value: value in get_args(Schedule), "give linear or cosine"),
     "warmup": _SHARE,

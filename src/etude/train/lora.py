@@ -29,6 +29,7 @@ from torch.nn import functional
 from etude.errors import ModelError
 from etude.files import write_bytes
 from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
+from etude.train.layers import ALL, chosen_layers, layer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class AdapterSettings:
     alpha: float
     rslora: bool = False
     dropout: float = 0.0
+    layers: str = ALL
+    """Decoder layers that are adapted: "all" or "top-N"."""
 
     @property
     def scale(self) -> float:
@@ -106,10 +109,17 @@ def inject(
     """Puts an adapter in the place of each targeted linear layer; the model's answers stay as they are.
 
     `targets` are last names of layers ("q_proj"); none means every linear layer but the head. A
-    starts Kaiming-uniform from `seed`, B at zero. Raises ModelError when a target matches no layer.
+    starts Kaiming-uniform from `seed`, B at zero. Raises ModelError when a target matches no layer,
+    InputError when the model has fewer decoder layers than `settings` names.
     """
     generator = torch.Generator().manual_seed(seed)
-    adapters = [Adapter(name, base, settings) for name, base in _linear_layers(module, targets)]
+    chosen = chosen_layers(module, settings.layers)
+    linear = [(name, base) for name, base in _linear_layers(module, targets) if chosen(name)]
+    if not linear:
+        raise ModelError(
+            f"None of {', '.join(targets) or 'the linear layers'} stands in the layers {settings.layers}."
+        )
+    adapters = [Adapter(name, base, settings) for name, base in linear]
     for adapter in adapters:
         _place(module, adapter.name, adapter)
         bound = 1 / math.sqrt(adapter.base.in_features)
@@ -185,12 +195,15 @@ def _place(module: nn.Module, name: str, part: nn.Module) -> None:
 
 def _peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:
     settings = adapters[0].settings
+    places = [layer_of(adapter.name) for adapter in adapters] if settings.layers != ALL else []
     return {
         "base_model_name_or_path": base_model,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
+        "layers_pattern": places[0][0] if places else None,
+        "layers_to_transform": sorted({number for _, number in places}) or None,
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,
         "modules_to_save": None,
