@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from etude.checks import coverage, form, labels, repeats, style, support, unread, unsafe
+from etude.checks import coverage, form, labels, personal, repeats, style, support, unread, unsafe
 from etude.checks.material import Material
 from etude.dataset import survey_dataset, survey_test
 from etude.task import Task, load_task
@@ -36,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     labels.wrong_labels,
     support.unsupported,
     style.split_style,
+    personal.personal_data,
     unsafe.injections,
     unsafe.insults,
     coverage.classes,
