@@ -15,7 +15,7 @@ ORDER = (
     *("errors", "types", "files", "remedies", "wording"),
     *("contract", "task", "formats", "dataset", "text", "privacy", "splits", "starter"),
     *("stats", "metrics", "render", "models", "assistant", "evaluate"),
-    *("train", "methods", "runs", "report", "compare", "tune", "cli"),
+    *("train", "methods", "runs", "report", "checks", "compare", "tune", "cli"),
 )
 """Each may import only from the left."""
 MODULES = sorted(SOURCE.rglob("*.py"))

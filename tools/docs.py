@@ -11,11 +11,15 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
-COMMANDS = ("", "init", "compare", "train", "chat", "runs", "runs list", "runs show", "runs compare")
+COMMANDS = (
+    *("", "init", "check", "compare", "train", "chat"),
+    *("runs", "runs list", "runs show", "runs compare"),
+)
 INTRODUCTION = """# Commands
 
 Written by `make docs` from the commands' own help. Exit codes: 0 good, 1 the target was missed under
-`--gate`, or you said no, 2 the input is wrong, 3 a bug of ours, 130 stopped by Ctrl-C.
+`--gate`, something was found under `--fail-on`, or you said no, 2 the input is wrong, 3 a bug of ours, 130
+stopped by Ctrl-C.
 """
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from etude.errors import Fault, InputError, shown
-from etude.formats import Rows, read_rows
+from etude.formats import Rows, read_rows, survey_rows
 from etude.remedies import instead, raise_faults
 from etude.task import Task
 from etude.types import Example
@@ -114,6 +114,28 @@ def load_test(task: Task) -> Dataset | None:
     return Dataset(rows.examples, (_read_sentence(rows),), notes)
 
 
+def survey_dataset(task: Task) -> tuple[Dataset, tuple[Fault, ...]]:
+    """The rows of the task's examples that can be read, and every fault for which `load_dataset` would refuse
+    or note them. Raises InputError only where no row can be read."""
+    rows = survey_rows(task.examples, task.kind)
+    return _surveyed(task, rows, _whole_faults(task, rows))
+
+
+def survey_test(task: Task) -> tuple[Dataset, tuple[Fault, ...]] | None:
+    """The same for the task's own test file; None when it names none."""
+    return _surveyed(task, survey_rows(task.test, task.kind), ()) if task.test else None
+
+
+def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Dataset, tuple[Fault, ...]]:
+    if not rows.examples:
+        raise_faults(rows.faults, rows.source.file)
+    faults = (*rows.faults, *_system_faults(task, rows), *_foreign_labels(task, rows), *more)
+    return Dataset(rows.examples, (_read_sentence(rows),), rows.notes), (
+        *faults,
+        *_broken_answers(task, rows),
+    )
+
+
 def _read_sentence(rows: Rows) -> str:
     return f"read from {rows.source.file.name}: {len(rows.examples)} rows"
 
@@ -127,12 +149,14 @@ def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
         for system, where in first.items():
             if system and system != task.instructions.strip():
                 what = "the system message conflicts with instructions: in the task file"
-                yield Fault(where, what, shown(system), "delete one of the two, or make them equal")
+                yield Fault(
+                    where, what, shown(system), "delete one of the two, or make them equal", "instructions"
+                )
     elif len(first) > 1:
         for system, where in list(first.items())[1:]:
             what = f"the rows have different system messages (another one at {next(iter(first.values()))})"
             remedy = "write what they share as instructions: in the task file and delete the system messages"
-            yield Fault(where, what, shown(system) if system else "none", remedy)
+            yield Fault(where, what, shown(system) if system else "none", remedy, "instructions")
 
 
 def _foreign_labels(task: Task, rows: Rows) -> Iterator[Fault]:
@@ -141,7 +165,9 @@ def _foreign_labels(task: Task, rows: Rows) -> Iterator[Fault]:
     for example in rows.examples if labels else ():
         if example.output not in labels:
             remedy = f"{instead(example.output, labels)}, or add it to labels:"
-            yield Fault(example.where, "the label is not in the contract", shown(example.output), remedy)
+            yield Fault(
+                example.where, "the label is not in the contract", shown(example.output), remedy, "label"
+            )
 
 
 def _broken_answers(task: Task, rows: Rows) -> list[Fault]:
@@ -154,7 +180,9 @@ def _broken_answers(task: Task, rows: Rows) -> list[Fault]:
 
 def _broken_fault(example: Example, failures: tuple[str, ...]) -> Fault:
     what = f"the answer breaks the contract: {'; '.join(failures)}"
-    return Fault(example.where, what, shown(example.output), "correct the row, or loosen contract:")
+    return Fault(
+        example.where, what, shown(example.output), "correct the row, or loosen contract:", "contract"
+    )
 
 
 def _too_many(broken: list[Fault], rows: Rows) -> list[Fault]:
@@ -183,7 +211,9 @@ def _too_few(file: str, count: int, own_test: bool) -> Fault:
     parts += [f"{DEV_LEAST} for choices", f"{TRAIN_LEAST} to train on"]
     least = DEV_LEAST + TRAIN_LEAST + (0 if own_test else TEST_LEAST)
     remedy = f"collect at least {VERDICT_LEAST}; with fewer nothing is said about tuning"
-    return Fault(file, f"too few rows; {least} is the least: {', '.join(parts)}", f"{count} rows", remedy)
+    return Fault(
+        file, f"too few rows; {least} is the least: {', '.join(parts)}", f"{count} rows", remedy, "too_few"
+    )
 
 
 def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:
@@ -191,6 +221,8 @@ def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:
     if len(labels) > len(outputs) / 2:
         got = f"{len(labels)} labels in {len(outputs)} rows, such as {shown(outputs[0], 40)}"
         remedy = "set kind: answer, extract or rewrite, or name the column of the labels as output:"
-        yield Fault(file, "the answers are no labels", got, remedy)
+        yield Fault(file, "the answers are no labels", got, remedy, "label")
     if len(labels) == 1:
-        yield Fault(file, "every row has the same label", shown(outputs[0]), "add rows with other labels")
+        yield Fault(
+            file, "every row has the same label", shown(outputs[0]), "add rows with other labels", "label"
+        )

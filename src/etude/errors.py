@@ -30,6 +30,8 @@ class Fault:
     """The offending value, shortened for reading."""
     remedy: str
     """What to do now, as a phrase without a full stop."""
+    kind: str = "unreadable"
+    """Kind of finding that the fault is among the results of a check."""
 
     def __str__(self) -> str:
         got = f" (got {self.got})" if self.got else ""

@@ -42,7 +42,7 @@ def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError) -> Fault:
     """The fault of bytes that are not UTF-8, naming the byte and its position in `raw` (from 1)."""
     what = "this is UTF-16, not UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
     got = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
-    return Fault(where, what, got, "save the file as UTF-8")
+    return Fault(where, what, got, "save the file as UTF-8", "encoding")
 
 
 def raise_faults(faults: Sequence[Fault], file: Path) -> None:

@@ -182,17 +182,39 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A passage of one row that shows what a finding speaks of."""
+
+    row: str
+    """Id of the row; "" where the row could not be read."""
+    where: str
+    """`file:line` of the row."""
+    part: Literal["input", "output"]
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+    """Begin and end of the characters of `text` that matter, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One result of a check of the data."""
 
     kind: str
     severity: Severity
     rows: tuple[str, ...]
-    """Row ids concerned."""
+    """Row ids concerned; where they are ranked, the worst first."""
     message: str
     """What was found, in a sentence."""
     remedy: str
     """What to do, in a sentence."""
+    where: tuple[str, ...] = ()
+    """`file:line` of each row, in the order of `rows`; also of rows that could not be read."""
+    evidence: tuple[Evidence, ...] = ()
+    """Passages of a few of the rows."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What was counted or estimated, by name."""
+    fix: str = ""
+    """What can be done about it without a person; "" where only a person can tell."""
 
 
 @dataclass(frozen=True, slots=True)

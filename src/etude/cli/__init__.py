@@ -64,6 +64,21 @@ def init(
 
 
 @app.command()
+def check(
+    task: TaskPath,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
+    ] = None,
+    form: Annotated[str, typer.Option("--form", help="text, json, sarif or junit.")] = "text",
+) -> None:
+    """Look for what is wrong with the examples, before anyone trains on them."""
+    from etude.cli.findings import run_check
+
+    raise typer.Exit(run_check(task, fail_on or [], form))
+
+
+@app.command()
 def compare(
     task: TaskPath,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,

@@ -9,7 +9,7 @@ away, and a row is either read whole or reported.
 from __future__ import annotations
 
 from etude.formats.columns import Guess, guess_columns
-from etude.formats.read import Rows, peek_rows, read_rows
+from etude.formats.read import Rows, peek_rows, read_rows, survey_rows
 from etude.formats.write import write_rows
 
-__all__ = ["Guess", "Rows", "guess_columns", "peek_rows", "read_rows", "write_rows"]
+__all__ = ["Guess", "Rows", "guess_columns", "peek_rows", "read_rows", "survey_rows", "write_rows"]

@@ -18,16 +18,16 @@ class Cells:
     reading: Reading
     row: Row
 
-    def fault(self, what: str, got: str, remedy: str) -> None:
+    def fault(self, what: str, got: str, remedy: str, kind: str = "unreadable") -> None:
         """Adds a fault of the row's line."""
-        self.reading.fault(self.row.line, what, got, remedy)
+        self.reading.fault(self.row.line, what, got, remedy, kind)
 
     def text(self, column: str, needed: bool = True) -> str:
         """The text of a column; "" when there is none, which is a fault when it is needed."""
         value = self.row.cells.get(column)
         if isinstance(value, str):
             if needed and not value.strip():
-                self.fault(f"{column} is empty", shown(value), "fill it in, or delete the row")
+                self.fault(f"{column} is empty", shown(value), "fill it in, or delete the row", "empty")
             return value if self.is_clean(column, value) else ""
         if value is not None:
             self.fault(f"{column} must be a text", shown(value), "write it in quotes")
@@ -105,10 +105,15 @@ class Cells:
             text.encode()
         except UnicodeEncodeError as error:
             half = f"\\u{ord(text[error.start]):04x} at position {error.start + 1}"
-            self.fault(f"{place} holds half a character", half, "write the whole character")
+            self.fault(f"{place} holds half a character", half, "write the whole character", "encoding")
             return False
         if "\0" in text:
-            self.fault(f"{place} holds a NUL character", f"position {text.index(chr(0)) + 1}", "delete it")
+            self.fault(
+                f"{place} holds a NUL character",
+                f"position {text.index(chr(0)) + 1}",
+                "delete it",
+                "encoding",
+            )
             return False
         return True
 
@@ -116,4 +121,4 @@ class Cells:
         names = [name for name in self.row.cells if self.row.cells[name] is not None]
         close = nearest(column, names) if column not in self.row.cells else None
         remedy = f"rename {close!r} to {column!r}" if close else "fill it in, or delete the row"
-        self.fault(f"the row has no {column!r}", shown(", ".join(names)), remedy)
+        self.fault(f"the row has no {column!r}", shown(", ".join(names)), remedy, "empty")

@@ -28,7 +28,7 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
         return ()
     problem = _order_problem([turn.role for turn in whole], last)
     if problem:
-        cells.fault(f"{column}: {problem[0]}", " ".join(turn.role for turn in whole), problem[1])
+        cells.fault(f"{column}: {problem[0]}", " ".join(turn.role for turn in whole), problem[1], "roles")
         return ()
     return whole
 
@@ -44,7 +44,7 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
     content: Any = turn.get("content")
     if role not in get_args(Role):
         remedy = instead(str(role), get_args(Role)) if role else 'write {"role": "user", "content": "..."}'
-        cells.fault(f"{place}: unknown role", shown(role if turn else item), remedy)
+        cells.fault(f"{place}: unknown role", shown(role if turn else item), remedy, "roles")
         return None
     if isinstance(content, list):
         content = _joined_parts(content)
@@ -53,7 +53,9 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
             f"{place}: content must be a text", shown(turn.get("content")), "write the turn as one text"
         )
     elif not content.strip():
-        cells.fault(f"{place}: content is empty", shown(content), "write the turn, or delete the row")
+        cells.fault(
+            f"{place}: content is empty", shown(content), "write the turn, or delete the row", "empty"
+        )
     elif cells.is_clean(place, content):
         if turn.keys() - {"role", "content", "weight"}:
             cells.reading.counts["turns with keys besides role, content and weight, which are not used"] += 1

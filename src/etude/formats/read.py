@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from etude.errors import InputError, shown
+from etude.errors import Fault, InputError, shown
 from etude.formats.cells import Cells
 from etude.formats.chat import read_turn, read_turns
 from etude.formats.columns import guess_columns, named, optional
@@ -35,6 +35,8 @@ class Rows:
     """The columns as they were read, guessed ones included."""
     notes: tuple[str, ...]
     """What was guessed, left out or changed, a sentence each."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the rows that are not among the examples, in the order of the lines."""
 
 
 def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
@@ -44,6 +46,16 @@ def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
     extract, all of them where it is None. Spaces and line breaks around an answer are taken off.
 
     Raises InputError with every fault of the file (50 are spelled out), each as file:line.
+    """
+    rows = survey_rows(source, kind)
+    raise_faults(rows.faults, source.file)
+    return rows
+
+
+def survey_rows(source: RowSource, kind: Kind | None = None) -> Rows:
+    """As `read_rows`, but rows that cannot be read are left out, and why stands in `faults`.
+
+    Raises InputError where the file cannot be read at all.
     """
     reading = Reading(source.file, kind)
     rows = raw_rows(reading)
@@ -67,12 +79,12 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
             reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
     if not reading.faults and not reading.examples:
         reading.fault(1, "the file holds no rows", "", "add rows")
-    raise_faults([fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0])], reading.file)
+    faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
     unused = sorted(reading.seen - set(named(columns)))
     if unused:
         reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
     reading.notes.extend(f"{reading.file.name}: {what}: {count}" for what, count in reading.counts.items())
-    return Rows(tuple(reading.examples), tuple(reading.systems), columns, tuple(reading.notes))
+    return Rows(tuple(reading.examples), tuple(reading.systems), columns, tuple(reading.notes), faults)
 
 
 def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSource | None:

@@ -44,9 +44,9 @@ class Reading:
     ids: dict[str, int] = field(default_factory=dict)
     """Id -> line of its row."""
 
-    def fault(self, line: int, what: str, got: str, remedy: str) -> None:
+    def fault(self, line: int, what: str, got: str, remedy: str, kind: str = "unreadable") -> None:
         """Adds a fault of a line."""
-        self.faults.append((line, Fault(self.where(line), what, got, remedy)))
+        self.faults.append((line, Fault(self.where(line), what, got, remedy, kind)))
 
     def where(self, line: int) -> str:
         """`file:line`, as messages and examples name a row."""
@@ -66,7 +66,11 @@ class Reading:
             self.broken.add(number)
             position = raw.index(b"\0") + 1
             self.fault(
-                number, "a NUL byte", f"byte 0x00 at position {position}", "delete it; the file may be binary"
+                number,
+                "a NUL byte",
+                f"byte 0x00 at position {position}",
+                "delete it; the file may be binary",
+                "encoding",
             )
         try:
             return raw.decode("utf-8-sig" if number == 1 else "utf-8")

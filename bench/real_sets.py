@@ -1,0 +1,74 @@
+"""Real data sets as tasks: each a folder with a task file over the rows as they were published.
+
+Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+COLUMNS = {
+    "banking77": ("classify", "train.csv", "test.csv", "input: text, output: category"),
+    "snips_intents": ("classify", "train.jsonl", "validate.jsonl", "input: text, output: intent"),
+    "sms_spam": ("classify", "sms.tsv", None, "input: text, output: label"),
+    "rasbt_instructions": ("answer", "rows.jsonl", None, "input: [instruction, input], output: output"),
+    "medquad_sample": ("answer", "medquad.jsonl", None, "input: question, output: answer"),
+    "text2sql_question_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
+    "text2sql_query_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
+    "mts_dialog": ("rewrite", "train.csv", "test.csv", "input: dialogue, output: section_text"),
+}
+"""Set -> kind of task, examples, test, columns."""
+_FOLDERS = dict.fromkeys(("text2sql_question_split", "text2sql_query_split"), "text2sql_geo_advising")
+_FILES = {
+    "mts_dialog": {
+        "TrainingSet.csv": "train.csv",
+        "TestSet-1-MEDIQA-Chat-2023.csv": "test.csv",
+    }
+}
+
+
+def prepared(name: str, folder: Path) -> Path:
+    """The task file of a set, written with copies of its rows into `folder`."""
+    if not (DATA / _FOLDERS.get(name, name)).is_dir():
+        sys.exit(f"{name} is not at {DATA}; set ETUDE_DATA to the folder that holds it")
+    kind, examples, test, columns = COLUMNS[name]
+    source = _FOLDERS.get(name, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for original, target in _FILES.get(name, {}).items():
+        shutil.copyfile(DATA / name / original, folder / target)
+    for file in (examples, test):
+        if file and (DATA / source / file).exists():
+            shutil.copyfile(DATA / source / file, folder / file)
+    if name == "sms_spam":  # the file has no line with the names of its columns
+        text = (DATA / name / "sms.tsv").read_text(encoding="utf-8")
+        (folder / "sms.tsv").write_text("label\ttext\n" + text, encoding="utf-8")
+    if name == "rasbt_instructions":
+        rows = json.loads((DATA / name / "instruction-data.json").read_text(encoding="utf-8"))
+        write_lines(folder / "rows.jsonl", rows)
+    if source != name:
+        _write_sides(folder, name.removeprefix("text2sql_"))
+    lines = [f"name: {name}", f"kind: {kind}", "model: smollm2-135m-instruct"]
+    lines += [f"examples: {{file: {examples}, {columns}}}"]
+    lines += [f"test: {{file: {test}, {columns}}}"] if test else []
+    (folder / "task.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "task.yaml"
+
+
+def _write_sides(folder: Path, split: str) -> None:
+    """The geography questions by the side on which one of the published splits puts them."""
+    with (DATA / "text2sql_geo_advising" / "geography.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    write_lines(folder / "train.jsonl", [row for row in rows if row[split] == "train"])
+    write_lines(folder / "test.jsonl", [row for row in rows if row[split] == "test"])
+
+
+def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as JSON lines."""
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,249 @@
+"""The form of single rows: empty, truncated, broken encoding, markup, placeholders, echoes, too long."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from etude.checks.lexicon import NO_ENDING, NOTHING
+from etude.checks.material import Mark, Material, count, rows_that
+from etude.types import Evidence, Finding
+
+FEW = 0.5
+"""Share of the rows up to which a form is a leftover; above it, it is how the set is written."""
+ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
+"""Characters with which a text may end and be whole."""
+ENDED_SHARE = 0.8
+"""Share of the answers that end in one of `ENDINGS` from which the others stand out."""
+LONG_WORDS = 8
+"""Words from which an answer without an end is no phrase."""
+_TAGS = (
+    "a|abbr|article|b|big|blockquote|body|br|button|center|code|dd|div|dl|dt|em|font|footer|form|h[1-6]|head|"
+    "header|hr|html|i|iframe|img|input|label|li|link|meta|nav|ol|option|p|pre|script|section|select|small|span|"
+    "strong|style|sub|sup|table|tbody|td|textarea|tfoot|th|thead|title|tr|u|ul"
+)
+MARKUP = re.compile(
+    rf"</?(?:{_TAGS})(?:\s[^<>]{{0,300}})?/?>|&(?:amp|lt|gt|nbsp|quot|apos|#\d{{1,7}}|#x[0-9a-f]{{1,6}});",
+    re.IGNORECASE,
+)
+TURN_MARKS = re.compile(
+    r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
+)
+PLACEHOLDER = re.compile(
+    r"\{\{[^{}\n]{1,60}\}\}|\{%[^{}\n]{1,80}%\}|<%[^<>\n]{1,60}%>"
+    r"|\[(?:your|insert|enter|add|customer|company|first|last|full)[ _][^\[\]\n]{1,40}\]"
+    r"|\[(?:name|date|company|address|email|phone|product|NAME|DATE|COMPANY|ADDRESS|EMAIL|PHONE|PRODUCT)\]"
+    r"|\b(?:lorem ipsum dolor)\b"
+)
+_LATE = (
+    "\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d\u2018\u2019\u201c\u201d"
+)
+_LATE += "\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
+_NEXT = rf"[\x80-\xbf{_LATE}]"
+MOJIBAKE = re.compile(rf"[\xc2-\xdf]{_NEXT}|[\xe0-\xef]{_NEXT}{{2}}|[\xf0-\xf4]{_NEXT}{{3}}")
+"""UTF-8 that was read as Windows-1252: a first byte and as many further ones as it asks for."""
+CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff]")
+"""Characters that stand for nothing: control characters, and what takes the place of what was lost."""
+
+
+def empty(material: Material) -> Iterator[Finding]:
+    """Free answers that say nothing: a dash, "n/a", "todo"."""
+    if not material.free:
+        return
+    plain = material.plain_outputs
+    rows = [position for position, text in enumerate(plain) if not text or text in NOTHING]
+    # An answer made of marks alone can be meant: an emoji, a formula. Only dashes and dots are none.
+    rows = [p for p in rows if plain[p] or not material.outputs[p].strip(" .-_–—?!/*#")]
+    if rows and len(rows) <= 0.2 * len(plain):
+        yield material.finding(
+            "empty",
+            "error",
+            rows,
+            f"{rows_that('have', len(rows), len(plain))} an answer that says nothing.",
+            "Write the answer, or delete the row.",
+            evidence=material.both(rows[:10]),
+        )
+
+
+def truncated(material: Material) -> Iterator[Finding]:
+    """Answers that stop in the middle of a sentence where nearly all others end one."""
+    outputs = material.outputs
+    if not material.free or len(outputs) < 20:
+        return
+    ended = sum(text.rstrip().endswith(ENDINGS) for text in outputs)
+    rows = [position for position, text in enumerate(outputs) if _is_cut(text)]
+    if rows and ended >= ENDED_SHARE * len(outputs) and len(rows) <= 0.2 * len(outputs):
+        yield material.finding(
+            "truncated",
+            "warning",
+            rows,
+            f"{rows_that('have', len(rows), len(outputs))} an answer that stops in the middle of a sentence.",
+            "Complete the answers, or delete the rows: a model learns to stop there too.",
+            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in rows),
+        )
+    yield from _common_length(material)
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a text ends with a comma, a hyphen or a word with which no sentence ends."""
+    tail = text[-200:].rstrip()
+    words = tail.split()
+    if len(words) < LONG_WORDS or tail.endswith(ENDINGS) or "\n" in text[-40:].strip():
+        return False
+    return tail.endswith((",", "-", "–")) or words[-1].casefold() in NO_ENDING
+
+
+def _tail(text: str) -> Mark:
+    end = len(text.rstrip())
+    return max(end - 30, 0), end
+
+
+def _common_length(material: Material) -> Iterator[Finding]:
+    """Answers that share the greatest length to the character and do not end a sentence: cut by a limit."""
+    outputs = material.outputs
+    longest = max(map(len, outputs), default=0)
+    rows = [position for position, text in enumerate(outputs) if len(text) == longest]
+    cut = [position for position in rows if not outputs[position].rstrip().endswith(ENDINGS)]
+    if longest >= 100 and len(rows) >= max(5, 0.002 * len(outputs)) and len(cut) >= 0.5 * len(rows):
+        yield material.finding(
+            "truncated",
+            "warning",
+            rows,
+            f"{count(len(rows), 'answer')} are exactly {longest:,} characters long, the longest there are, and most "
+            "end in the middle of a sentence: a limit has cut them.",
+            "Take the answers from their source again, without the limit.",
+            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in cut),
+        )
+
+
+def encoding(material: Material) -> Iterator[Finding]:
+    """Characters that come of a wrong decoding, and control characters."""
+    rows, shown = _matching(material, lambda text: _marks(MOJIBAKE, text) + _marks(CONTROL, text))
+    if rows:
+        yield material.finding(
+            "encoding",
+            "warning",
+            rows,
+            f"{rows_that('hold', len(rows), len(material.rows))} characters that come of a wrong decoding, or control "
+            "characters.",
+            "Take the texts from their source again as UTF-8.",
+            evidence=shown,
+            fix="decodes what was decoded wrongly and deletes control characters",
+        )
+
+
+def markup(material: Material) -> Iterator[Finding]:
+    """HTML that is left in some of the rows, and the marks of a chat template."""
+    rows, shown = _matching(material, lambda text: _marks(MARKUP, text))
+    if rows and len(rows) <= FEW * len(material.rows):
+        yield material.finding(
+            "markup",
+            "warning",
+            rows,
+            f"{rows_that('hold', len(rows), len(material.rows))} HTML; the others do not.",
+            "Take it out, unless the answers are meant to hold HTML.",
+            evidence=shown,
+            fix="takes the tags out and writes entities as the characters they stand for",
+        )
+    rows, shown = _matching(material, lambda text: _marks(TURN_MARKS, text))
+    if rows:
+        yield material.finding(
+            "turn_marks",
+            "error",
+            rows,
+            f"{rows_that('hold', len(rows), len(material.rows))} the marks of a chat template, such as "
+            f"{_first(shown)!r}.",
+            "Take the marks out, or write the turns as messages: the template is put on by the model's tokenizer.",
+            evidence=shown,
+        )
+
+
+def placeholders(material: Material) -> Iterator[Finding]:
+    """Places such as {{name}} that were never filled in, where most rows have none."""
+    if material.task.kind == "extract":
+        rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text), parts=("input",))
+    else:
+        rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text))
+    if rows and len(rows) <= FEW * len(material.rows):
+        yield material.finding(
+            "placeholder",
+            "warning",
+            rows,
+            f"{rows_that('hold', len(rows), len(material.rows))} a place that was never filled in, such as "
+            f"{_first(shown)!r}; the others hold none.",
+            "Fill the places in, or delete the rows.",
+            evidence=shown,
+        )
+
+
+def echoes(material: Material) -> Iterator[Finding]:
+    """Free answers that are their input."""
+    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
+    rows = [position for position, (asked, given) in enumerate(pairs) if asked == given and " " in asked]
+    if rows and material.task.kind != "classify":
+        rewrite = material.task.kind == "rewrite"
+        yield material.finding(
+            "echo",
+            "note" if rewrite else "error",
+            rows,
+            f"{rows_that('have', len(rows), len(material.rows))} an answer that is their input.",
+            "Keep them only where nothing was to be changed." if rewrite else "Write the answer.",
+            evidence=(material.shown_output(position) for position in rows),
+        )
+
+
+def too_long(material: Material) -> Iterator[Finding]:
+    """Rows that cannot be trained on whole: more words than training takes tokens."""
+    from etude.train.config import TrainConfig
+
+    most = TrainConfig().max_tokens
+    rows = [
+        position
+        for position, row in enumerate(material.rows)
+        if len(row.output) > most and len(row.text.split()) + len(row.output.split()) > most
+    ]
+    if rows:
+        yield material.finding(
+            "too_long",
+            "error",
+            rows,
+            f"{rows_that('have', len(rows), len(material.rows))} more words than the {most:,} tokens that "
+            "fine_tune takes of a row.",
+            "Shorten them, split them into several rows, or leave fine_tune out of methods:.",
+            evidence=(material.shown_output(position) for position in rows),
+        )
+
+
+def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
+    """Where a pattern matches, twenty times at most."""
+    found: list[Mark] = []
+    for match in pattern.finditer(text):
+        found.append(match.span())
+        if len(found) == 20:
+            break
+    return found
+
+
+def _matching(
+    material: Material, look: object, parts: Sequence[str] = ("input", "output")
+) -> tuple[list[int], list[Evidence]]:
+    """Rows in whose texts `look` finds marks, and evidence of them."""
+    rows: list[int] = []
+    shown: list[Evidence] = []
+    for position, row in enumerate(material.rows):
+        marks = [(part, look(row.text if part == "input" else row.output)) for part in parts]  # type: ignore[operator]
+        hits = [(part, found) for part, found in marks if found]
+        if hits:
+            rows.append(position)
+            part, found = hits[-1]
+            if len(shown) < 20:
+                show = material.shown_input if part == "input" else material.shown_output
+                shown.append(show(position, sorted(found)))
+    return rows, shown
+
+
+def _first(shown: Sequence[Evidence]) -> str:
+    """The most frequent marked passage."""
+    passages = Counter(one.text[low:high] for one in shown for low, high in one.marks)
+    return passages.most_common(1)[0][0] if passages else ""

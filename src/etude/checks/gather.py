@@ -1,0 +1,108 @@
+"""All checks over one set of rows: read once, check in order, gather what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from etude.checks import coverage, form, labels, personal, repeats, style, support, unread, unsafe
+from etude.checks.material import Material
+from etude.dataset import survey_dataset, survey_test
+from etude.task import Task, load_task
+from etude.types import Finding, Severity
+
+Check = Callable[[Material], Iterator[Finding]]
+"""Looks at the rows and yields what it finds; a check of your own is one function too."""
+
+CHECKS: tuple[Check, ...] = (
+    unread.unread,
+    form.empty,
+    form.truncated,
+    form.encoding,
+    form.markup,
+    form.placeholders,
+    form.echoes,
+    form.too_long,
+    repeats.contradictions,
+    repeats.near_contradictions,
+    repeats.repeated_inputs,
+    repeats.near_repeats,
+    repeats.repeated_outputs,
+    repeats.test_overlap,
+    repeats.test_answers,
+    repeats.templates,
+    labels.wrong_labels,
+    support.unsupported,
+    style.split_style,
+    personal.personal_data,
+    unsafe.injections,
+    unsafe.insults,
+    coverage.classes,
+)
+"""The checks, in the order in which they run."""
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""The gravest first."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the checks of one task found, the gravest first."""
+
+    name: str
+    """Of the task."""
+    file: str
+    """Name of the file of examples."""
+    rows: int
+    test_rows: int
+    found: tuple[Finding, ...]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def of(self, *kinds: str) -> tuple[Finding, ...]:
+        """The findings of these kinds."""
+        return tuple(finding for finding in self.found if finding.kind in kinds)
+
+    def failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
+        """The findings that a gate names: by their kind, or by a severity as grave or graver."""
+        return tuple(finding for finding in self.found if any(_fails(finding, gate) for gate in gates))
+
+
+def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
+    """Checks the examples of a task, and its own test file where it names one, for what they share.
+
+    Rows that cannot be read are findings, not errors. Raises InputError for faults of the task file and
+    where no row can be read.
+    """
+    return check_material(read_material(load_task(task_file)), checks)
+
+
+def read_material(task: Task) -> Material:
+    """Reads the task's rows once, for all checks."""
+    dataset, faults = survey_dataset(task)
+    test, test_faults = survey_test(task) or (None, ())
+    return Material(task, dataset, test, faults, test_faults)
+
+
+def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:
+    """Runs the checks over rows that were read."""
+    found = list(chain.from_iterable(each(material) for each in checks))
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Findings(
+        name=material.task.name,
+        file=material.task.examples.file.name,
+        rows=len(material.rows),
+        test_rows=len(material.test or ()),
+        found=tuple(found),
+    )
+
+
+def _fails(finding: Finding, gate: str) -> bool:
+    if gate in SEVERITIES:
+        return SEVERITIES.index(finding.severity) <= SEVERITIES.index(gate)
+    return finding.kind == gate

@@ -1,0 +1,81 @@
+"""Findings for other programs: JSON, SARIF 2.1.0 (code scanning), JUnit XML (test reports of a CI)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+from xml.etree import ElementTree
+
+from etude import __version__
+from etude.checks.gather import Findings
+from etude.checks.words import places
+from etude.types import Finding
+
+MOST_LOCATIONS = 1000
+"""Places of one finding in SARIF, whose readers take no more."""
+
+
+def as_json(findings: Findings) -> str:
+    """Everything that is known of the findings."""
+    body = {
+        "task": findings.name,
+        "file": findings.file,
+        "rows": findings.rows,
+        "test_rows": findings.test_rows,
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def as_sarif(findings: Findings) -> str:
+    """One result a finding, with the lines it speaks of as locations."""
+    kinds = sorted({finding.kind for finding in findings})
+    driver = {"name": "etude", "version": __version__, "rules": [{"id": kind} for kind in kinds]}
+    run = {"tool": {"driver": driver}, "results": [_result(finding) for finding in findings]}
+    body = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
+    return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+
+
+def _result(finding: Finding) -> dict[str, Any]:
+    return {
+        "ruleId": finding.kind,
+        "level": finding.severity,
+        "message": {"text": f"{finding.message} {finding.remedy}"},
+        "locations": [_location(place) for place in finding.where[:MOST_LOCATIONS]],
+    }
+
+
+def _location(place: str) -> dict[str, Any]:
+    file, _, line = place.rpartition(":")
+    known = bool(file) and line.isdigit()
+    where: dict[str, Any] = {"artifactLocation": {"uri": file if known else place}}
+    return {"physicalLocation": where | ({"region": {"startLine": int(line)}} if known else {})}
+
+
+def as_junit(findings: Findings) -> str:
+    """One test case a finding; errors and warnings have failed, notes have passed."""
+    failed = [finding for finding in findings if finding.severity != "note"]
+    counts = {"tests": str(max(len(findings), 1)), "failures": str(len(failed))}
+    suite = ElementTree.Element("testsuite", {"name": f"etude check {_plain(findings.name)}", **counts})
+    for finding in findings:
+        case = ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": finding.kind})
+        told = _plain(f"{finding.message} {finding.remedy}")
+        if finding.severity == "note":
+            ElementTree.SubElement(case, "system-out").text = told
+        else:
+            attributes = {"type": finding.severity, "message": told}
+            where = places(finding.where) if finding.where else ""
+            ElementTree.SubElement(case, "failure", attributes).text = _plain(where)
+    if not len(findings):
+        ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": "nothing found"})
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+_NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _plain(text: str) -> str:
+    """The text without characters that XML 1.0 cannot hold."""
+    return _NO_XML.sub("?", text)

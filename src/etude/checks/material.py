@@ -1,0 +1,148 @@
+"""What the checks look at: rows, task, and what several of them need, computed once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+
+from etude.dataset import Dataset
+from etude.errors import Fault
+from etude.task import Task
+from etude.text import near_duplicate_clusters, normalise
+from etude.types import Evidence, Example, Finding, Severity
+
+MOST_EVIDENCE = 20
+"""Rows of a finding whose texts are kept with it."""
+MOST_TEXT = 400
+"""Characters of a row's text kept as evidence, around the first mark."""
+Mark = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Material:
+    """The rows of a task and everything that was read with them."""
+
+    task: Task
+    dataset: Dataset
+    test: Dataset | None = None
+    """The test that stands apart: the user's own file, or the sealed side of a split."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with rows that could not be read or contradict the task."""
+    test_faults: tuple[Fault, ...] = field(default=())
+
+    @property
+    def rows(self) -> tuple[Example, ...]:
+        """The rows that can be read."""
+        return self.dataset.examples
+
+    @cached_property
+    def inputs(self) -> list[str]:
+        """The inputs, each as one text."""
+        return [row.text for row in self.rows]
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """The answers wanted."""
+        return [row.output for row in self.rows]
+
+    @cached_property
+    def plain_inputs(self) -> list[str]:
+        """The normalised inputs."""
+        return [normalise(text) for text in self.inputs]
+
+    @cached_property
+    def plain_outputs(self) -> list[str]:
+        """The normalised answers."""
+        return [normalise(text) for text in self.outputs]
+
+    @cached_property
+    def near(self) -> list[tuple[int, ...]]:
+        """Positions of rows whose inputs are near-duplicates, in groups of two or more."""
+        return [group for group in near_duplicate_clusters(self.inputs) if len(group) > 1]
+
+    @property
+    def free(self) -> bool:
+        """Whether answers are free text: no labels and no JSON."""
+        return self.task.kind in ("answer", "rewrite")
+
+    def finding(
+        self,
+        kind: str,
+        severity: Severity,
+        positions: Sequence[int],
+        message: str,
+        remedy: str,
+        *,
+        evidence: Iterable[Evidence] = (),
+        numbers: Mapping[str, float] | None = None,
+        fix: str = "",
+    ) -> Finding:
+        """A finding about the rows at these positions."""
+        rows = [self.rows[position] for position in positions]
+        return Finding(
+            kind=kind,
+            severity=severity,
+            rows=tuple(row.id for row in rows),
+            message=message,
+            remedy=remedy,
+            where=tuple(row.where for row in rows),
+            evidence=tuple(islice(evidence, MOST_EVIDENCE)),
+            numbers=dict(numbers or {"rows": len(rows), "of": len(self.rows)}),
+            fix=fix,
+        )
+
+    def shown_input(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
+        """The input of a row as evidence."""
+        return excerpt(self.rows[position], "input", marks)
+
+    def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
+        """The answer of a row as evidence."""
+        return excerpt(self.rows[position], "output", marks)
+
+    def both(self, positions: Iterable[int]) -> Iterable[Evidence]:
+        """Input and answer of each row as evidence."""
+        for position in positions:
+            yield self.shown_input(position)
+            yield self.shown_output(position)
+
+
+def excerpt(row: Example, part: str, marks: Sequence[Mark] = ()) -> Evidence:
+    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped."""
+    text = row.text if part == "input" else row.output
+    begin = max(min(marks[0][0] - MOST_TEXT // 4, len(text) - MOST_TEXT), 0) if marks else 0
+    end = begin + MOST_TEXT
+    kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
+    side = "input" if part == "input" else "output"
+    cut = ("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else "")
+    shift = 1 if begin else 0
+    moved = tuple((low + shift, high + shift) for low, high in kept)
+    return Evidence(row.id, row.where, side, cut, moved)  # type: ignore[arg-type]
+
+
+def groups_of(keys: Iterable[str]) -> list[list[int]]:
+    """Positions that share a key, in groups of two or more, by their first member."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        found[key].append(position)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 row", "1,200 rows"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def rows_that(verb: str, number: int, total: int) -> str:
+    """The same before a verb, given for several rows: "1 row (0.1%) holds", "2 rows (0.2%) hold"."""
+    single = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
+    return f"{of_rows(number, total)} {single if number == 1 else verb}"
+
+
+def of_rows(number: int, total: int) -> str:
+    """A number of rows and its share: "57 rows (5.2%)"."""
+    share = 100 * number / max(total, 1)
+    digits = "under 0.1%" if 0 < share < 0.1 else f"{share:.1f}%".replace(".0%", "%")
+    return f"{count(number, 'row')} ({digits})"

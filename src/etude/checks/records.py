@@ -1,0 +1,90 @@
+"""Texts that are records: JSON objects, lines `name: value`, or pairs `name[value]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from etude.files import parse_json
+
+Record = Mapping[str, tuple[str, ...]]
+"""Field -> its values as texts; a field without a value is absent."""
+NEARLY_ALL = 0.95
+"""Share of texts that are records from which they are taken to be meant as such."""
+MOST_DEPTH = 3
+"""Levels of a JSON object that are looked into."""
+_PAIRS = re.compile(r"\s*([^\[\],]{1,40})\[([^\[\]]{0,400})\]\s*(?:,|;|\Z)")
+_LINE = re.compile(r"([^\W\d_][^:\n]{0,39}):[ \t]*(.*)")
+
+
+def as_record(text: str) -> Record | None:
+    """The record that a text is, None where it is none."""
+    start = text.lstrip()[:1]
+    if start == "{":
+        return _of_json(text)
+    return _of_pairs(text) if "[" in text and text.rstrip().endswith("]") else _of_lines(text)
+
+
+def all_records(texts: Sequence[str]) -> list[Record | None] | None:
+    """The records that texts are; None where fewer than `NEARLY_ALL` are such."""
+    head = [as_record(text) for text in texts[:50]]
+    if sum(record is not None for record in head) < 0.8 * len(head):
+        return None
+    found = head + [as_record(text) for text in texts[50:]]
+    return found if sum(record is not None for record in found) >= NEARLY_ALL * len(texts) else None
+
+
+def _of_json(text: str) -> Record | None:
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    found: dict[str, list[str]] = {}
+    for name, item in _leaves("", value, MOST_DEPTH):
+        found.setdefault(name, []).append(item)
+    return _whole(found)
+
+
+def _whole(found: Mapping[str, Sequence[str]]) -> Record:
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """(path, text) of every value; what lies deeper than `depth` and null is left out."""
+    if isinstance(value, dict) and depth:
+        for name, item in value.items():
+            yield from _leaves(f"{path}.{name}" if path else str(name), item, depth - 1)
+    elif isinstance(value, list) and depth:
+        for item in value:
+            yield from _leaves(path, item, depth - 1)
+    elif isinstance(value, bool):
+        yield path, "true" if value else "false"
+    elif isinstance(value, str | int | float) and str(value).strip():
+        yield path, str(value).strip()
+
+
+def _of_pairs(text: str) -> Record | None:
+    found: dict[str, list[str]] = {}
+    place = 0
+    while place < len(text):
+        match = _PAIRS.match(text, place)
+        if match is None:
+            return None
+        if match[2].strip():
+            found.setdefault(match[1].strip(), []).append(match[2].strip())
+        place = match.end()
+    return _whole(found) or None
+
+
+def _of_lines(text: str) -> Record | None:
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            return None
+        if match[2].strip():
+            found.setdefault(match[1], []).append(match[2].strip())
+    return _whole(found) or None

@@ -1,0 +1,256 @@
+"""Repeats and contradictions: the same row twice, one input with two answers, test rows in train, templates.
+
+Texts count as the same when they are equal without case and punctuation; near-duplicates are texts whose
+character 5-grams have a Jaccard similarity of 0.8 or more (text.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from etude.checks.lexicon import SLIGHT
+from etude.checks.material import Material, count, groups_of, of_rows, rows_that
+from etude.text import near_matches, normalise
+from etude.types import Finding
+
+TEMPLATE_SHARE = 0.25
+"""Share of the inputs above which one template is worth a word."""
+NEAR_SHARE = 0.01
+"""Share of the rows from which near-duplicates are worth a word."""
+FRAME_WORDS = 3
+"""Words that a template has at least, beside its places."""
+
+
+def repeated_inputs(material: Material) -> Iterator[Finding]:
+    """Rows whose input stands in an earlier row."""
+    groups = groups_of(material.plain_inputs)
+    later = sorted(position for group in groups for position in group[1:])
+    same = set(_same_rows(material))
+    if not later:
+        return
+    with_answer = sum(position in same for position in later)
+    told = f"{with_answer:,} of them with" if with_answer < len(later) else "with"
+    yield material.finding(
+        "repeated_input",
+        "warning" if with_answer else "note",
+        later,
+        f"{rows_that('repeat', len(later), len(material.rows))} the input of an earlier row, {told} the same answer.",
+        "Delete the copies: a row that stands twice counts twice in training."
+        if with_answer
+        else "Look at them together: one input needs one answer.",
+        evidence=chain.from_iterable(
+            (material.shown_input(group[0]), material.shown_input(group[1])) for group in groups
+        ),
+        numbers={
+            "rows": len(later),
+            "same_answer": with_answer,
+            "inputs": len(groups),
+            "of": len(material.rows),
+        },
+        fix="deletes rows that repeat both input and answer of an earlier row" if with_answer else "",
+    )
+
+
+def _same_rows(material: Material) -> list[int]:
+    """Rows that repeat both input and answer of an earlier row."""
+    keys = (
+        f"{one}\0{other}" for one, other in zip(material.plain_inputs, material.plain_outputs, strict=True)
+    )
+    return [position for group in groups_of(keys) for position in group[1:]]
+
+
+def repeated_outputs(material: Material) -> Iterator[Finding]:
+    """Rows whose free answer stands word for word in an earlier row with another input."""
+    if not material.free:
+        return
+    groups = [group for group in groups_of(material.plain_outputs) if material.plain_outputs[group[0]]]
+    later = sorted(position for group in groups for position in group[1:])
+    if not later:
+        return
+    largest = max(groups, key=len)
+    yield material.finding(
+        "repeated_output",
+        "note",
+        later,
+        f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word; "
+        f"the most frequent answer stands {len(largest):,} times.",
+        "Nothing to do where one answer is right for several inputs; else write each its own.",
+        evidence=material.both(largest[:3]),
+        numbers={"rows": len(later), "most": len(largest), "of": len(material.rows)},
+    )
+
+
+def contradictions(material: Material) -> Iterator[Finding]:
+    """Inputs that stand with different answers."""
+    plain = material.plain_outputs
+    groups = [
+        group
+        for group in groups_of(material.plain_inputs)
+        if len({plain[position] for position in group}) > 1
+    ]
+    if not groups:
+        return
+    rows = sorted(chain.from_iterable(groups))
+    classify = material.task.kind == "classify"
+    yield material.finding(
+        "contradiction",
+        "error" if classify or len(rows) > 0.1 * len(material.rows) else "warning",
+        rows,
+        f"{count(len(groups), 'input stands', 'inputs stand')} with more than one "
+        f"{'label' if classify else 'answer'}: {of_rows(len(rows), len(material.rows))}. "
+        "Whatever a model answers, some of these rows call it wrong.",
+        "Keep the right answer of each and delete the others"
+        + ("." if classify else ", or list them as references: of one row where several are right."),
+        evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
+        numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
+    )
+
+
+def near_contradictions(material: Material) -> Iterator[Finding]:
+    """Inputs that differ in slight words or their order alone and stand with different answers."""
+    plain, answers = material.plain_inputs, material.plain_outputs
+    groups = [
+        group
+        for group in groups_of(map(_essence, plain))
+        if len({plain[position] for position in group}) > 1
+        and len({answers[position] for position in group}) > 1
+    ]
+    groups = [group for group in groups if _differs_across_inputs(group, plain, answers)]
+    if not groups:
+        return
+    rows = sorted(chain.from_iterable(groups))
+    yield material.finding(
+        "near_contradiction",
+        "warning" if material.task.kind == "classify" else "note",
+        rows,
+        f"{count(len(groups), 'group')} of inputs that differ in small words only have different answers: "
+        f"{of_rows(len(rows), len(material.rows))}.",
+        "Read them side by side; correct those that ask the same.",
+        evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
+        numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
+    )
+
+
+def _differs_across_inputs(group: Sequence[int], plain: Sequence[str], answers: Sequence[str]) -> bool:
+    """Whether two different inputs of the group have different answers; one input alone is a contradiction."""
+    sets: dict[str, set[str]] = {}
+    for position in group:
+        sets.setdefault(plain[position], set()).add(answers[position])
+    return len({frozenset(found) for found in sets.values()}) > 1
+
+
+def _essence(plain: str) -> str:
+    """The words that carry an input, sorted; a text of fewer than three such words as it is."""
+    words = sorted(word for word in plain.split() if word not in SLIGHT)
+    return " ".join(words) if len(words) > 2 else plain
+
+
+def near_repeats(material: Material) -> Iterator[Finding]:
+    """Rows whose input is a near-duplicate, and no repeat, of another row's."""
+    plain = material.plain_inputs
+    found = [group for group in material.near if len({plain[position] for position in group}) > 1]
+    rows = sorted(position for group in found for position in group[1:])
+    if len(rows) < NEAR_SHARE * len(plain):
+        return
+    yield material.finding(
+        "near_duplicate",
+        "note",
+        rows,
+        f"{of_rows(len(rows), len(material.rows))} nearly repeat the input of another "
+        f"({count(len(found), 'group')}; the largest has {max(map(len, found)):,} rows).",
+        "Delete those that ask the same. A comparison never puts rows of one group on two sides of the split.",
+        evidence=chain.from_iterable(
+            (material.shown_input(group[0]), material.shown_input(group[1])) for group in found
+        ),
+        numbers={"rows": len(rows), "groups": len(found), "of": len(material.rows)},
+    )
+
+
+def test_overlap(material: Material) -> Iterator[Finding]:
+    """Test rows whose input, or a near-duplicate of it, stands among the examples."""
+    if material.test is None:
+        return
+    asked = [row.text for row in material.test]
+    known = set(material.plain_inputs)
+    exact = sum(normalise(text) in known for text in asked)
+    near = near_matches(asked, material.inputs)
+    if not near:
+        return
+    matches = sorted({row for row, *_ in near_matches(material.inputs, asked)})
+    yield material.finding(
+        "test_overlap",
+        "warning",
+        matches,
+        f"{count(len(near), 'test row')} of {len(asked):,} have a near-duplicate among the examples, {exact:,} of "
+        f"them the very same input; {of_rows(len(matches), len(material.rows))} are concerned. A test that was "
+        "seen in training shows memory.",
+        "étude compare leaves these examples out of training; delete them to train elsewhere.",
+        evidence=(material.shown_input(position) for position in matches),
+        numbers={
+            "test_rows": len(near),
+            "same_input": exact,
+            "rows": len(matches),
+            "test": len(asked),
+            "of": len(material.rows),
+        },
+    )
+
+
+def test_answers(material: Material) -> Iterator[Finding]:
+    """Test rows whose whole answer stands among the examples, where answers are seldom repeated."""
+    if material.test is None or material.task.kind == "classify":
+        return
+    known = Counter(material.plain_outputs)
+    if len(known) < 0.3 * len(material.rows):
+        return
+    answers = [normalise(row.output) for row in material.test]
+    seen = {answer for answer in answers if known[answer]}
+    num = sum(answer in seen for answer in answers)
+    if num <= 0.02 * len(answers):
+        return
+    rows = [position for position, answer in enumerate(material.plain_outputs) if answer in seen]
+    yield material.finding(
+        "test_answers",
+        "note",
+        rows,
+        f"The answers of {num:,} of {len(answers):,} test rows stand word for word among the examples: there the "
+        "test shows memory as much as skill.",
+        "Keep rows of one answer on one side (group:) to measure what is new.",
+        evidence=(material.shown_output(position) for position in rows),
+        numbers={"test_rows": num, "test": len(answers), "rows": len(rows), "of": len(material.rows)},
+    )
+
+
+def templates(material: Material) -> Iterator[Finding]:
+    """Inputs that are one frame of words, filled in many times."""
+    rows = material.plain_inputs
+    if len(rows) < 20:
+        return
+    words = [text.split() for text in rows]
+    seen = Counter(word for text in words for word in set(text))
+    usual = {word for word, times in seen.items() if times >= 0.05 * len(rows)}
+    frames = groups_of(_frame(text, usual) for text in words)
+    largest = max(frames, key=len, default=[])
+    frame = _frame(words[largest[0]], usual) if largest else ""
+    if len(largest) < TEMPLATE_SHARE * len(rows) or len(frame.replace("…", " ").split()) < FRAME_WORDS:
+        return
+    yield material.finding(
+        "template",
+        "note",
+        largest,
+        f'{of_rows(len(largest), len(rows))} are one template filled in: "{frame}". Real requests vary more.',
+        "Add requests in the words of the people who will ask.",
+        evidence=(material.shown_input(position) for position in largest),
+    )
+
+
+def _frame(words: Sequence[str], usual: set[str]) -> str:
+    """The usual words of a text, with "…" for each run of others."""
+    parts: list[str] = []
+    for word in words[:60]:
+        part = word if word in usual else "…"
+        if part != "…" or not parts or parts[-1] != "…":
+            parts.append(part)
+    return " ".join(parts)

@@ -1,0 +1,32 @@
+"""Rows that could not be read or that contradict the task: the faults of the reading, as findings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from etude.checks.material import Material, count
+from etude.errors import Fault
+from etude.types import Finding, Severity
+
+_SEVERITY: dict[str, Severity] = {"contract": "warning"}
+
+
+def unread(material: Material) -> Iterator[Finding]:
+    """One finding for each kind of fault and what is said about it; a comparison would stop at errors."""
+    ids = {row.where: row.id for row in material.rows}
+    groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
+    for fault in (*material.faults, *material.test_faults):
+        groups[fault.kind, fault.what].append(fault)
+    for (kind, what), faults in groups.items():
+        places = [fault.where for fault in faults]
+        got = f" (such as {faults[0].got})" if faults[0].got else ""
+        yield Finding(
+            kind=kind,
+            severity=_SEVERITY.get(kind, "error"),
+            rows=tuple(ids[place] for place in places if place in ids),
+            message=f"{count(len(faults), 'place')}: {what}{got}.",
+            remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
+            where=tuple(places),
+            numbers={"rows": len(faults), "of": len(material.rows)},
+        )

@@ -1,0 +1,78 @@
+"""Findings in plain text, for a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from etude.checks.gather import Findings
+from etude.checks.material import count
+from etude.types import Evidence, Finding
+
+MOST_PLACES = 5
+MOST_SHOWN = 4
+WIDTH = 110
+
+
+def in_words(findings: Findings) -> str:
+    """The whole report as text."""
+    lines = [_summary(findings), ""]
+    for finding in findings:
+        lines += [*_told(finding), ""]
+    return _visible("\n".join(lines)).rstrip() + "\n"
+
+
+def _summary(findings: Findings) -> str:
+    rows = f"{count(findings.rows, 'row')} of {findings.file}"
+    test = f" and {count(findings.test_rows, 'test row')}" if findings.test_rows else ""
+    counts = [
+        count(sum(one.severity == severity for one in findings), severity)
+        for severity in ("error", "warning", "note")
+    ]
+    told = ", ".join(counts) if len(findings) else "nothing found"
+    return f"{rows}{test}: {told}."
+
+
+def _told(finding: Finding) -> Iterator[str]:
+    head = f"{finding.severity}: {finding.kind}"
+    yield head
+    yield from _wrapped(finding.message)
+    if finding.where:
+        yield from _wrapped(places(finding.where))
+    for pair in list(rows_of(finding.evidence))[:MOST_SHOWN]:
+        room = max((WIDTH - 12 - len(pair[0].where)) // len(pair), 30)
+        yield f"    {pair[0].where}  " + " -> ".join(_quoted(one, room) for one in pair)
+    yield from _wrapped(f"-> {finding.remedy}")
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
+def places(where: Sequence[str]) -> str:
+    """The first places, and how many more there are."""
+    file = where[0].rpartition(":")[0]
+    shown = [where[0], *(place.removeprefix(file) for place in where[1:MOST_PLACES])]
+    more = f" and {len(where) - MOST_PLACES:,} more" if len(where) > MOST_PLACES else ""
+    return ", ".join(shown) + more
+
+
+def rows_of(evidence: Sequence[Evidence]) -> Iterator[tuple[Evidence, ...]]:
+    """The passages of each row together: input and answer."""
+    for _, passages in itertools.groupby(evidence, key=lambda one: (one.row, one.where)):
+        yield tuple(passages)
+
+
+def _quoted(one: Evidence, room: int) -> str:
+    """The passage around the first mark, on one line of at most `room` characters."""
+    begin = max(one.marks[0][0] - room // 2, 0) if one.marks else 0
+    text = one.text[begin : begin + room]
+    cut = "…" if begin else ""
+    end = "…" if begin + room < len(one.text) else ""
+    return f'"{cut}{" ".join(text.split())}{end}"'
+
+
+def _visible(text: str) -> str:
+    """The text with characters that a terminal would act on written out."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
