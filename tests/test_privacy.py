@@ -204,6 +204,10 @@ def test_kinds_either_block_or_go_to_review() -> None:
 
 
 def _seconds(text: str) -> float:
-    started = time.process_time()
-    find(text)
-    return time.process_time() - started
+    """Processor time of the quickest of three searches, so that what else runs does not count."""
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        find(text)
+        times.append(time.process_time() - started)
+    return min(times)
