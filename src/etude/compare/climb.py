@@ -210,7 +210,10 @@ class TrainingLog:
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
-        for text in (*line.get("supervision", ()), *([line["warning"]] if "warning" in line else ())):
+        for text in (
+            *line.get("supervision", ()),
+            *(line[key] for key in ("note", "warning") if key in line),
+        ):
             self.on_event(Said(str(text)))
         if "step" in line:
             self._show(line)

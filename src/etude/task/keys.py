@@ -24,6 +24,7 @@ from etude.task.readers import (
     number,
     one_of,
     prose,
+    switch,
     text,
     texts,
 )
@@ -190,6 +191,7 @@ _TRAIN: Mapping[str, Reader] = {
     "rows_per_step": number(1, whole=True),
     "dropout": number(0, 0.9),
     "lora_layers": _lora_layers,
+    "hidden_cache": switch,
     "max_rows": number(1, whole=True),
 }
 

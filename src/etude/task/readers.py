@@ -15,7 +15,7 @@ import yaml
 
 from etude.errors import shown
 from etude.remedies import instead, nearest
-from etude.task.page import Page, Reader, got, is_number
+from etude.task.page import Page, Reader, got, is_number, plain
 
 
 def text(page: Page, key: str, node: yaml.Node) -> str | None:
@@ -59,6 +59,14 @@ def one_of(*known: str) -> Reader:
         return None
 
     return read
+
+
+def switch(page: Page, key: str, node: yaml.Node) -> bool | None:
+    """True or false."""
+    if node.tag == "tag:yaml.org,2002:bool":
+        return bool(plain(node))
+    page.fault(node, f"{key} must be true or false", got(node), f"write {key}: true, or {key}: false")
+    return None
 
 
 def number(low: float, high: float = math.inf, whole: bool = False, above: bool = False) -> Reader:

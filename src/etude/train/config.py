@@ -42,6 +42,9 @@ class TrainConfig:
     lora_layers: str = ALL
     """Decoder layers that are adapted: "all", or "top-N", the N nearest to the answer; below them nothing is
     learned and no gradient computed."""
+    hidden_cache: bool | None = None
+    """Whether the hidden states below the lowest adapted layer are computed once and kept on disk (hidden.py);
+    None: where `lora_layers` leaves layers out and there is more than one epoch."""
     learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"
@@ -209,6 +212,7 @@ _RULES: Mapping[str, _Rule] = {
     "dropout": _SHARE,
     "targets": _Rule(_names, lambda _: True, "give a list of layer names, e.g. [q_proj, v_proj]"),
     "lora_layers": _Rule(str, lambda value: value == ALL or _is_top(value), "give all or top-N, e.g. top-8"),
+    "hidden_cache": _Rule(_switch, lambda _: True, "give true or false"),
     "learning_rate": _POSITIVE,
     "schedule": _Rule(str, lambda value: value in get_args(Schedule), "give linear or cosine"),
     "warmup": _SHARE,

@@ -26,6 +26,7 @@ from etude.errors import ModelError, RunError
 from etude.train.batches import TokenRow, check_rows, make_batches
 from etude.train.checkpoint import load_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
+from etude.train.hidden import HiddenCache, hidden_cache
 from etude.train.lora import save_adapter
 from etude.train.loss import check_head
 from etude.train.memory import peak_memory, reset_peak_memory
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Log", "OnEval", "TrainResult", "estimate_speed", "train"]
 
+MARK = 1024
+"""Numbers of a tensor by which it is told from another."""
 Log = Callable[[Mapping[str, Any]], None]
 """Takes one line of training news, as JSON-ready values."""
 OnEval = Callable[[], Mapping[str, Any]]
@@ -85,8 +88,8 @@ def train(
     trained tokens of the global batch.
 
     `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient"} for a step,
-    {"epoch", "dev_loss", "best"} and what `on_eval` returned for an epoch, {"resumed_at_step"} and
-    {"warning"} (a checkpoint that could not be written).
+    {"epoch", "dev_loss", "best"} and what `on_eval` returned for an epoch, {"resumed_at_step"}, {"note"} (what
+    is kept on disk meanwhile) and {"warning"} (a checkpoint that could not be written).
     Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
     number, with its row ids; a model that cannot be trained), RunError (the checkpoint is another run's,
     or the adapter cannot be written).
@@ -97,11 +100,9 @@ def train(
         check_head(module)
         keep = _Keeper(run, checkpoint, checkpoint_seconds, log, _fingerprint(run, rows, dev_rows))
         keep.restore()
-        while not _finished(run):
-            if run.progress.epoch >= 0:
-                _epoch(run, rows, keep, log)
-            _measure(run, dev_rows, log, on_eval)
-            keep.save()
+        if not _finished(run):
+            with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
+                _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
         _write_best(run, adapter, base_model)
         return _result(run)
 
@@ -109,6 +110,26 @@ def train(
 def _finished(run: Run) -> bool:
     progress = run.progress
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+
+
+def _epochs(
+    run: Run,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    keep: _Keeper,
+    cache: HiddenCache | None,
+    log: Log,
+    on_eval: OnEval,
+) -> None:
+    while not _finished(run):
+        if run.progress.epoch >= 0:
+            _epoch(run, rows, keep, log)
+        _measure(run, dev_rows, log, on_eval)
+        if cache is not None:
+            cache.seal()
+        keep.save()
+    if cache is not None:
+        cache.remove()
 
 
 def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
@@ -135,7 +156,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
     progress = run.progress
     started = time.perf_counter()
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens)
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
     progress.epoch += 1
@@ -215,12 +236,11 @@ def _tensors(run: Run) -> dict[str, Tensor]:
 
 
 def _fingerprint(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> str:
-    """Tells runs apart: settings, rows, and the first input row of every adapted matrix."""
+    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
     digest = hashlib.sha256(json.dumps(run.config.values(), sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(repr([(row.id, row.ids, row.trained) for row in part]).encode())
-    for adapter in run.adapters:
-        weight = adapter.base.weight.detach()
-        digest.update(f"{adapter.name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight[0].double().cpu().numpy().tobytes())
+    for name, weight in run.module.named_parameters():
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().flatten()[:MARK].double().cpu().numpy().tobytes())
     return digest.hexdigest()

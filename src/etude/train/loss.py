@@ -9,6 +9,7 @@ N = trained tokens, D = width of the hidden states, V = vocabulary, C = position
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,8 @@ from etude.train.batches import MicroBatch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Body = Callable[["PreTrainedModel", MicroBatch], Tensor]
+"""Makes the last hidden states (B, T, D) of a micro-batch."""
 CHUNK_LOGITS = 2**24
 """Logits of one chunk: 64 MiB in fp32."""
 
@@ -68,15 +71,20 @@ def _chunk(
     return losses_C, grad_CV.scatter_add_(-1, at_C1, torch.full_like(norms_C1, -1.0))
 
 
-def summed_loss(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    """Sum of the losses of the batch's trained tokens, as a scalar; divide by their number.
+def whole_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """The last hidden states (B, T, D) of a micro-batch, from its tokens.
 
     No attention mask is needed: padding stands on the right and attention is causal, so no real
     token sees it.
     """
     with short_rows(module):
-        body = module.base_model(input_ids=batch.ids, use_cache=False)
-    hidden_ND = body.last_hidden_state.flatten(0, 1)[batch.positions]
+        hidden: Tensor = module.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
+    return hidden
+
+
+def summed_loss(module: PreTrainedModel, batch: MicroBatch, body: Body = whole_body) -> Tensor:
+    """Sum of the losses of the batch's trained tokens, as a scalar; divide by their number."""
+    hidden_ND = body(module, batch).flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
     return loss

@@ -19,7 +19,7 @@ from etude.errors import ModelError
 from etude.train.batches import TokenRow, collate, split_micro
 from etude.train.config import TrainConfig
 from etude.train.lora import Adapter, AdapterSettings, adapted
-from etude.train.loss import summed_loss
+from etude.train.loss import Body, summed_loss, whole_body
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,6 +53,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     best: Tensor
     total_steps: int
+    body: Body = whole_body
     progress: Progress = field(default_factory=Progress)
 
 
@@ -75,12 +76,14 @@ def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> 
         yield Run(module, config, adapters, weights, optimizer, weights.detach().clone(), steps)
 
 
-def dev_loss(module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int) -> float:
+def dev_loss(
+    module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+) -> float:
     """Mean loss of a trained token over all rows, in nats, in eval mode."""
     module.eval()
     with torch.no_grad():
         losses = [
-            float(summed_loss(module, collate(part, module.device)))
+            float(summed_loss(module, collate(part, module.device), body))
             for part in split_micro(rows, micro_tokens)
         ]
     return math.fsum(losses) / sum(row.num_trained for row in rows)
@@ -90,7 +93,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate."""
     torch.manual_seed(run.config.seed * 1_000_003 + run.progress.step)
     run.module.train()
-    loss = accumulate(run.module, batch, run.config.micro_tokens)
+    loss = accumulate(run.module, batch, run.config.micro_tokens, run.body)
     norm = float(nn.utils.clip_grad_norm_([run.weights], run.config.clip))
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
@@ -106,13 +109,15 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 
 
-def accumulate(module: PreTrainedModel, batch: Sequence[TokenRow], micro_tokens: int) -> float:
+def accumulate(
+    module: PreTrainedModel, batch: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+) -> float:
     """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches;
     returns that loss."""
     num_trained = sum(row.num_trained for row in batch)
     losses = []
     for part in split_micro(batch, micro_tokens):
-        loss = summed_loss(module, collate(part, module.device)) / num_trained
+        loss = summed_loss(module, collate(part, module.device), body) / num_trained
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss.detach()))
     return math.fsum(losses)
