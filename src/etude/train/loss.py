@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 Body = Callable[["PreTrainedModel", MicroBatch], Tensor]
 """Makes the last hidden states (B, T, D) of a micro-batch."""
-CHUNK_LOGITS = 2**24
-"""Logits of one chunk: 64 MiB in fp32."""
+CHUNK_LOGITS = 2**22
+"""Logits of one chunk: 16 MiB in fp32; larger ones are no faster and stand at the peak of memory."""
 
 
 class _SummedLoss(torch.autograd.Function):
@@ -36,17 +36,14 @@ class _SummedLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
     ) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
-        grad_ND = torch.empty_like(hidden_ND) if wanted else None
-        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
-        total = torch.zeros((), dtype=wide, device=hidden_ND.device)
-        size = max(1, CHUNK_LOGITS // weight_VD.shape[0])
-        for start in range(0, len(targets_N), size):
-            part = slice(start, start + size)
-            losses, grad_CV = _chunk(hidden_ND[part], weight_VD, bias_V, targets_N[part], wanted)
-            total += losses.sum()
+        grad_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        chunks = _Chunks(weight_VD, bias_V, len(targets_N))
+        total = torch.zeros((), dtype=chunks.wide.dtype, device=hidden_ND.device)
+        for start in range(0, len(targets_N), chunks.size):
+            part = slice(start, start + chunks.size)
+            total += chunks.losses(hidden_ND[part], targets_N[part]).sum()
             if grad_ND is not None:
-                torch.mm(grad_CV.to(weight_VD.dtype), weight_VD, out=grad_ND[part])
+                chunks.gradient(targets_N[part], out_CD=grad_ND[part])
         ctx.save_for_backward(grad_ND)
         return total
 
@@ -56,19 +53,37 @@ class _SummedLoss(torch.autograd.Function):
         return grad_ND * grads[0].to(grad_ND.dtype), None, None, None
 
 
-def _chunk(
-    hidden_CD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_C: Tensor, wanted: bool
-) -> tuple[Tensor, Tensor]:
-    """Losses of a chunk and, when wanted, their gradient with respect to its logits."""
-    logits_CV = functional.linear(hidden_CD, weight_VD, bias_V)
-    logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
-    norms_C1 = logits_CV.logsumexp(-1, keepdim=True)
-    at_C1 = targets_C[:, None]
-    losses_C = (norms_C1 - logits_CV.gather(-1, at_C1))[:, 0]
-    if not wanted:
-        return losses_C, logits_CV
-    grad_CV = logits_CV.sub_(norms_C1).exp_()
-    return losses_C, grad_CV.scatter_add_(-1, at_C1, torch.full_like(norms_C1, -1.0))
+class _Chunks:
+    """The logits of one chunk after the other in the same memory, each worked on in place."""
+
+    def __init__(self, weight_VD: Tensor, bias_V: Tensor | None, num_tokens: int) -> None:
+        self.weight_VD, self.bias_V = weight_VD, bias_V
+        self.size = min(num_tokens, max(1, CHUNK_LOGITS // weight_VD.shape[0]))
+        self.narrow = weight_VD.new_empty(self.size, weight_VD.shape[0])
+        wide = torch.promote_types(weight_VD.dtype, torch.float32)
+        self.wide = self.narrow if wide == weight_VD.dtype else torch.empty_like(self.narrow, dtype=wide)
+
+    def losses(self, hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
+        """The chunk's losses; afterwards `wide` holds its probabilities."""
+        narrow_CV, wide_CV = self.narrow[: len(hidden_CD)], self.wide[: len(hidden_CD)]
+        torch.mm(hidden_CD, self.weight_VD.t(), out=narrow_CV)
+        if self.bias_V is not None:
+            narrow_CV += self.bias_V
+        if wide_CV is not narrow_CV:
+            wide_CV.copy_(narrow_CV)
+        wide_CV -= wide_CV.amax(-1, keepdim=True)
+        at_target_C = wide_CV.gather(-1, targets_C[:, None])[:, 0]
+        sums_C = wide_CV.exp_().sum(-1)
+        wide_CV /= sums_C[:, None]
+        return sums_C.log() - at_target_C
+
+    def gradient(self, targets_C: Tensor, out_CD: Tensor) -> None:
+        """The gradient of the summed losses with respect to the hidden states, from the probabilities."""
+        narrow_CV, wide_CV = self.narrow[: len(targets_C)], self.wide[: len(targets_C)]
+        wide_CV[torch.arange(len(targets_C), device=targets_C.device), targets_C] -= 1
+        if wide_CV is not narrow_CV:
+            narrow_CV.copy_(wide_CV)
+        torch.mm(narrow_CV, self.weight_VD, out=out_CD)
 
 
 def whole_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:

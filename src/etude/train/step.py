@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from etude.errors import ModelError
 from etude.train.batches import TokenRow, collate, split_micro
 from etude.train.config import TrainConfig
+from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
 from etude.train.loss import Body, summed_loss, whole_body
 
@@ -62,7 +63,11 @@ def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> 
     """A fresh run over `module`; on leaving, the module and all random state are as they were."""
     settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
     devices = [module.device] if module.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), adapted(module, settings, config.targets, config.seed) as adapters:
+    with (
+        torch.random.fork_rng(devices),
+        fused(module),
+        adapted(module, settings, config.targets, config.seed) as adapters,
+    ):
         weights = flatten([each for adapter in adapters for each in (adapter.a, adapter.b)])
         optimizer = torch.optim.AdamW(
             [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True

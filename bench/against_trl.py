@@ -1,7 +1,7 @@
 """Étude's training loop against TRL's SFTTrainer over PEFT: rows a second, memory, and the loss on dev.
 
-    python bench/trl.py                       # three data sets of ../shared/data, some 25 minutes
-    python bench/trl.py --rows 96 --epochs 3 --sets snips rasbt mts
+    python bench/against_trl.py                       # three data sets of ../shared/data, some 25 minutes
+    python bench/against_trl.py --rows 96 --epochs 3 --sets snips rasbt mts
 
 Both train the same rows in the same order from the same adapter, with the same rank, targets, learning
 rate and schedule, in the model's own precision. TRL runs with its default loss, once as it is and once

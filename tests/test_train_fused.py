@@ -1,0 +1,96 @@
+"""Norms and gated layers in fewer passes give what the layers' own code gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from etude.train.fused import _RMSNorm, _SwiGLU, fused
+from tiny import tiny_module
+
+
+def test_gradients_equal_differences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(size, generator=generator, dtype=torch.float64) for size in ((4, 6), (6,)))
+    gate, up = (
+        torch.randn(4, 6, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2)
+    )
+    assert torch.autograd.gradcheck(lambda each: _RMSNorm.apply(each, weight, 1e-6), x.requires_grad_())
+    assert torch.autograd.gradcheck(_SwiGLU.apply, (gate, up))
+
+
+def losses_and_gradients(module: nn.Module, embedded: Tensor) -> tuple[Tensor, Tensor]:
+    x = embedded.clone().requires_grad_()
+    logits: Tensor = module(inputs_embeds=x).logits
+    logits.float().logsumexp(-1).sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    return logits.detach(), x.grad
+
+
+def embedded(module: Any) -> Tensor:
+    ids = torch.arange(24).view(2, 12)
+    return module.get_input_embeddings()(ids).detach()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
+def test_a_model_answers_with_the_same_bits_and_learns_by_the_same_gradient(
+    kind: str, dtype: torch.dtype
+) -> None:
+    module = tiny_module(kind, initializer_range=0.05).to(dtype).requires_grad_(False)
+    x = embedded(module)
+    logits, gradient = losses_and_gradients(module, x)
+    with fused(module):
+        ours, our_gradient = losses_and_gradients(module, x)
+    assert torch.equal(ours, logits)
+    off = float((our_gradient - gradient).norm() / gradient.norm())
+    assert off < (1e-5 if dtype == torch.float32 else 2e-2)
+
+
+def test_only_layers_of_the_same_form_are_replaced_and_all_come_back() -> None:
+    def replaced(module: nn.Module) -> set[str]:
+        return {name for name, part in module.named_modules() if "forward" in vars(part)}
+
+    llama, gemma = tiny_module("llama"), tiny_module("gemma3_text")
+    with fused(llama), fused(gemma):
+        assert {name.rpartition(".")[2] for name in replaced(llama)} == {
+            "mlp",
+            "norm",
+            "input_layernorm",
+            "post_attention_layernorm",
+        }
+        assert not replaced(gemma), "its norm adds one to the weight, its gate is a GELU"
+    assert not replaced(llama)
+
+
+def test_a_norm_that_is_learned_gets_its_gradient() -> None:
+    module = tiny_module("llama")
+    with fused(module):
+        losses_and_gradients(module, embedded(module))
+    assert all(parameter.grad is not None for name, parameter in module.named_parameters() if "norm" in name)
+
+
+def test_less_is_kept_for_the_backward() -> None:
+    module = tiny_module("llama").to(torch.bfloat16).requires_grad_(False)
+    x = embedded(module).requires_grad_()
+
+    def kept() -> int:
+        sizes: dict[int, int] = {}
+        weights = {weight.data_ptr() for weight in module.parameters()}
+
+        def pack(tensor: Tensor) -> Tensor:
+            if tensor.data_ptr() not in weights:
+                sizes[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            alive = module.model(inputs_embeds=x)
+        del alive
+        return sum(sizes.values())
+
+    plain = kept()
+    with fused(module):
+        assert kept() < 0.8 * plain
