@@ -30,7 +30,8 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class FineTune(Method):
-    """A LoRA adapter taught to give the training answers; the best epoch by loss on dev is kept.
+    """A LoRA adapter, or with `train: {weights: full}` all weights,
+    taught to give the training answers; the best epoch by loss on dev is kept.
 
     The prompt is short, since the weights carry the rest: no instructions for classify and extract,
     else their first sentence.
@@ -142,6 +143,8 @@ def _teach_local(
         log=_with_steps(workshop, config, len(taught)),
         base_model=task.model,
     )
+    if config.weights == "full":
+        model.tokenizer.save_pretrained(adapter)
     notes = []
     if result.best_epoch == 0:
         notes.append("training made the loss on dev worse, so the untrained weights were kept")

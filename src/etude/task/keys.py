@@ -184,6 +184,7 @@ _PRICES: Mapping[str, Reader] = {
 }
 
 _TRAIN: Mapping[str, Reader] = {
+    "weights": one_of("lora", "full"),
     "rank": number(1, 512, whole=True),
     "alpha": number(0, above=True),
     "learning_rate": number(0, 1, above=True),

@@ -74,7 +74,7 @@ def _made(
 ) -> HiddenCache | None:
     config = run.config
     pays = config.lora_layers != ALL and config.epochs > 1
-    if not (pays if config.hidden_cache is None else config.hidden_cache):
+    if not run.adapters or not (pays if config.hidden_cache is None else config.hidden_cache):
         return None
     path, layers = decoder_layers(run.module)
     lowest = lowest_layer(path, (adapter.name for adapter in run.adapters))

@@ -1,4 +1,4 @@
-"""The training loop: LoRA on token rows, best epoch by dev loss, and an exact continuation after a kill.
+"""The training loop: LoRA or all weights on token rows, best epoch by dev loss, and an exact continuation after a kill.
 
 To see what happens in one plain script, read `flat.py` first; it reaches the same losses.
 
@@ -26,6 +26,7 @@ from etude.errors import ModelError, RunError
 from etude.train.batches import TokenRow, check_rows, make_batches
 from etude.train.checkpoint import load_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
+from etude.train.full import save_model
 from etude.train.hidden import HiddenCache, hidden_cache
 from etude.train.lora import save_adapter
 from etude.train.loss import check_head
@@ -79,7 +80,8 @@ def train(
     checkpoint_seconds: float = 30.0,
     base_model: str = "",
 ) -> TrainResult:
-    """Trains LoRA adapters over `module` and writes the best epoch's to the folder `adapter`.
+    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to the folder
+    `adapter`: in PEFT's format, or as config.json and model.safetensors.
 
     `module` is a decoder with a language-model head; afterwards it is as it was. When the folder
     `checkpoint` holds a run of the same rows and settings, that run goes on, to the same weights bit
@@ -100,6 +102,8 @@ def train(
         check_head(module)
         keep = _Keeper(run, checkpoint, checkpoint_seconds, log, _fingerprint(run, rows, dev_rows))
         keep.restore()
+        if not run.adapters:
+            log({"note": _memory_note(run)})
         if not _finished(run):
             with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
                 _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
@@ -165,19 +169,31 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     progress.dev_losses.append(loss)
     if best:
         progress.best_epoch = progress.epoch
-        run.best.copy_(run.weights.detach())
+        run.best.copy_(run.buffer.current)
     progress.seconds += time.perf_counter() - started
     log({"epoch": progress.epoch, "dev_loss": loss, "best": best, **on_eval()})
 
 
 def _write_best(run: Run, folder: Path, base_model: str) -> None:
-    run.weights.data.copy_(run.best)
+    run.buffer.weights.data.copy_(run.best)
+    run.buffer.spread()
     try:
-        save_adapter(run.adapters, folder, base_model)
+        if run.adapters:
+            save_adapter(run.adapters, folder, base_model)
+        else:
+            save_model(run.module, folder)
     except OSError as error:
         raise RunError(
-            f"The adapter cannot be written to {folder} ({error}). Make room and go on."
+            f"The tuned weights cannot be written to {folder} ({error}). Make room and go on."
         ) from error
+
+
+def _memory_note(run: Run) -> str:
+    gigabytes = run.buffer.num_bytes() / 1e9
+    return (
+        f"All {run.buffer.weights.numel() / 1e6:,.0f} million weights are tuned: {gigabytes:.2g} GB of memory beside "
+        "the model, for the weights in 32 bits, their gradients, two states of the optimizer and the best epoch."
+    )
 
 
 def _result(run: Run) -> TrainResult:
@@ -227,12 +243,14 @@ class _Keeper:
             )
         for name, tensor in _tensors(self.run).items():
             tensor.copy_(tensors[name])
+        self.run.buffer.spread()
         self.run.progress = Progress(**facts["progress"])
         self.log({"resumed_at_step": self.run.progress.step})
 
 
 def _tensors(run: Run) -> dict[str, Tensor]:
-    return {"weights": run.weights.data, "best": run.best, **run.optimizer.state[run.weights]}
+    weights = run.buffer.weights
+    return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
 
 
 def _fingerprint(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> str:

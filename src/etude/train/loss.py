@@ -36,21 +36,33 @@ class _SummedLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
     ) -> Tensor:
-        grad_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        wanted_hidden, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
         chunks = _Chunks(weight_VD, bias_V, len(targets_N))
-        total = torch.zeros((), dtype=chunks.wide.dtype, device=hidden_ND.device)
+        wide = chunks.wide.dtype
+        grad_ND = torch.empty_like(hidden_ND) if any(ctx.needs_input_grad) else None
+        grad_VD = torch.zeros_like(weight_VD, dtype=wide) if wanted_weight else None
+        grad_V = torch.zeros_like(bias_V, dtype=wide) if bias_V is not None and wanted_bias else None
+        total = torch.zeros((), dtype=wide, device=hidden_ND.device)
         for start in range(0, len(targets_N), chunks.size):
             part = slice(start, start + chunks.size)
             total += chunks.losses(hidden_ND[part], targets_N[part]).sum()
             if grad_ND is not None:
                 chunks.gradient(targets_N[part], out_CD=grad_ND[part])
-        ctx.save_for_backward(grad_ND)
+            if grad_VD is not None:
+                grad_VD += chunks.narrow[: len(hidden_ND[part])].t() @ hidden_ND[part]
+            if grad_V is not None:
+                grad_V += chunks.narrow[: len(hidden_ND[part])].sum(0)
+        ctx.save_for_backward(
+            grad_ND if wanted_hidden else None,
+            None if grad_VD is None else grad_VD.to(weight_VD.dtype),
+            None if grad_V is None else grad_V.to(weight_VD.dtype),
+        )
         return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad_ND,) = ctx.saved_tensors
-        return grad_ND * grads[0].to(grad_ND.dtype), None, None, None
+        scaled = [None if each is None else each * grads[0].to(each.dtype) for each in ctx.saved_tensors]
+        return *scaled, None
 
 
 class _Chunks:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from etude.errors import ModelError
 from etude.train.batches import TokenRow, collate, split_micro
+from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
+from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
 from etude.train.loss import Body, summed_loss, whole_body
@@ -49,8 +51,9 @@ class Run:
     module: PreTrainedModel
     config: TrainConfig
     adapters: list[Adapter]
-    weights: nn.Parameter
-    """All adapter weights, end to end in one buffer; the adapters' own parameters are views of it."""
+    """Empty where all weights of the module are learned."""
+    buffer: Buffer
+    """The learned weights."""
     optimizer: torch.optim.Optimizer
     best: Tensor
     total_steps: int
@@ -61,24 +64,43 @@ class Run:
 @contextmanager
 def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> Iterator[Run]:
     """A fresh run over `module`; on leaving, the module and all random state are as they were."""
-    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
     devices = [module.device] if module.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices),
         fused(module),
-        adapted(module, settings, config.targets, config.seed) as adapters,
+        _learned(module, config) as (adapters, parameters),
+        buffered(parameters) as buffer,
     ):
-        weights = flatten([each for adapter in adapters for each in (adapter.a, adapter.b)])
-        optimizer = torch.optim.AdamW(
-            [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
-        optimizer.state[weights] = {
-            "step": torch.zeros((), device=weights.device),
-            "exp_avg": torch.zeros_like(weights),
-            "exp_avg_sq": torch.zeros_like(weights),
-        }
         steps = config.epochs * -(-num_rows // config.rows_per_step)
-        yield Run(module, config, adapters, weights, optimizer, weights.detach().clone(), steps)
+        optimizer = _optimizer(buffer.weights, config)
+        yield Run(module, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+
+
+@contextmanager
+def _learned(
+    module: PreTrainedModel, config: TrainConfig
+) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
+    """What is learned: the adapters' weights, or all of the module's."""
+    if config.weights == "full":
+        with all_weights(module) as parameters:
+            yield [], parameters
+        return
+    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
+    with adapted(module, settings, config.targets, config.seed) as adapters:
+        yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
+
+
+def _optimizer(weights: nn.Parameter, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with its states in place, so that a checkpoint can be read into them."""
+    optimizer = torch.optim.AdamW(
+        [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
+    optimizer.state[weights] = {
+        "step": torch.zeros((), device=weights.device),
+        "exp_avg": torch.zeros_like(weights),
+        "exp_avg_sq": torch.zeros_like(weights),
+    }
+    return optimizer
 
 
 def dev_loss(
@@ -99,7 +121,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     torch.manual_seed(run.config.seed * 1_000_003 + run.progress.step)
     run.module.train()
     loss = accumulate(run.module, batch, run.config.micro_tokens, run.body)
-    norm = float(nn.utils.clip_grad_norm_([run.weights], run.config.clip))
+    norm = float(nn.utils.clip_grad_norm_([run.buffer.weights], run.config.clip))
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
         raise ModelError(
@@ -109,8 +131,9 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     rate = learning_rate(run.config, run.progress.step, run.total_steps)
     run.optimizer.param_groups[0]["lr"] = rate
     run.optimizer.step()
-    assert run.weights.grad is not None
-    run.weights.grad.zero_()
+    run.buffer.spread()
+    assert run.buffer.weights.grad is not None
+    run.buffer.weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 
 
@@ -137,19 +160,3 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     if config.schedule == "cosine":
         left = (1 - math.cos(math.pi * left)) / 2
     return config.learning_rate * left
-
-
-def flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """One buffer that holds all parameters; they become views of it, and their gradients of its gradient.
-
-    One clip and one optimizer step for all of them, and a checkpoint of three tensors.
-    """
-    flat = nn.Parameter(torch.cat([each.detach().flatten() for each in parameters]))
-    flat.grad = torch.zeros_like(flat)
-    start = 0
-    for each in parameters:
-        part = slice(start, start + each.numel())
-        each.data = flat.data[part].view_as(each)
-        each.grad = flat.grad[part].view_as(each)
-        start = part.stop
-    return flat
