@@ -61,6 +61,7 @@ RESAMPLES = 2000
 PATTERNS = 4095
 RARE = 1e-4
 CLOSED = 1e-9
+EQUAL = 1e-6  # up to here scores count as equal, and a standard error as none
 SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
@@ -677,7 +678,7 @@ def estimate(sample: Sample, resampled: bool = False) -> tuple[Found, Found]:
         low, high = wilson(value, sample.rows)
         return Found(np.array([low])), Found(np.array([high]))
     variance = sample_variance(sample, resampled or sample.macro)
-    nothing = variance < 1e-20
+    nothing = variance <= EQUAL**2
     rows = np.where(nothing, sample.units, value * (1 - value) / np.where(nothing, 1, variance))
     if sample.units == 1:
         return Found(np.zeros(1)), Found(np.ones(1))
@@ -773,7 +774,7 @@ def largest_unit(a: Sample, b: Sample) -> float:
     if a.macro:
         return 1 / a.units
     largest_sum = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max())
-    return largest_sum / a.rows if largest_sum > 0 else 1 / a.units
+    return largest_sum / a.rows if largest_sum * a.units > EQUAL * a.rows else 1 / a.units
 
 
 def exact_flips(diffs: np.ndarray) -> float:
@@ -1084,7 +1085,7 @@ def test_rows_lines(run: Run) -> Iterator[Line]:
     yield Line("test rows: in all", stored["of"], whole)
     yield Line("test rows: planned", run.info["plan"]["limits"]["test_rows"], answered)
     if run.report:
-        found = re.search(r", on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
+        found = re.search(r"Measured on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", run.report)
         told = [int(number(part)) for part in found.groups() if part] if found else None
         yield Line("report: test rows", told, [answered, whole] if answered < whole else [whole])
 
@@ -1235,12 +1236,12 @@ def number(text: str) -> float:
     return float(text.replace("−", "-").replace(",", ""))
 
 
-def shown(rows: int, units: int, disagree: float) -> float:
+def shown(rows: int, units: int, disagree: float, grouped: bool = False) -> float:
     """The smallest difference found in 80% of tests: 2.8 sqrt(d / n), with groups by Student's quantiles.
 
     With groups, 2.8 becomes the sum of both quantiles for G - 1 times the deviation of Student's t.
     """
-    if units == rows:
+    if units == rows and not grouped:
         return min(2.8 * math.sqrt(disagree / rows), 1.0)
     if units <= 3:
         return 1.0
@@ -1250,20 +1251,20 @@ def shown(rows: int, units: int, disagree: float) -> float:
     return min(factor * math.sqrt(disagree / rows), 1.0)
 
 
-def power_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
+def power_lines(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Line]:
     """The smallest difference that the answered rows of the test can show."""
     rows, units = ladder.samples[0].rows, ladder.samples[0].units
     for entry in run.info["power"]:
-        again = min(2.8 * math.sqrt(entry["disagree"] / units), 1.0)
+        again = shown(units, units, entry["disagree"], grouped=units < rows)
         yield Line(f"smallest difference at {entry['disagree']:.0%}", entry["difference"], again, CLOSED)
     stored = run.info.get("power_on_dev")
     sides = [m.sides["dev"] for name in decided(run) for m in run.methods if m.name == name]
     if stored and len(sides) == 2:
-        dev = [sample_of(in_order(side), key=1) for side in sides]
-        squared = float(((dev[0].pulls - dev[1].pulls) ** 2).sum()) * dev[0].units / (dev[0].units - 1)
-        disagree = max(min(dev[0].rows * squared, 1.0), 1 / dev[0].rows)
-        again = shown(rows, units, disagree)
-        yield Line("disagreement on dev", stored["disagree"], disagree, CLOSED)
+        dev = [headline_sample(run, scorer, in_order(side), key=1) for side in sides]
+        errors = difference(dev[0], dev[1]).error
+        found = Found(dev[0].rows * errors**2 if dev[0].units > 1 else np.ones(1))
+        again = shown(rows, units, stored["disagree"])
+        yield found.line("disagreement on dev", stored["disagree"])
         yield Line("smallest difference as seen on dev", stored["difference"], again, CLOSED)
 
 
@@ -1720,7 +1721,7 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from other_lines(run, scorer)
     yield from cost_lines(run)
     yield from break_even_lines(run)
-    yield from power_lines(run, ladder)
+    yield from power_lines(run, scorer, ladder)
     yield from sentence_lines(run, ladder)
     yield from report_lines(run, scorer)
     yield from page_lines(run, scorer)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# No example has a deadline: a busy machine must not fail a property that holds.
+settings.register_profile("desk", deadline=None)
+settings.load_profile("desk")
 # In CI the same examples every time: a new counterexample is found at the desk, not by a run that fails by chance.
-settings.register_profile("ci", derandomize=True)
+settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
@@ -23,15 +27,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--real"):
         return
-    skip = pytest.mark.skip(reason="needs --real: the packaged model and minutes")
+    skip = pytest.mark.skip(reason="needs the packaged model and minutes; to run: make real")
     for item in items:
         if "real" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names every kind of skipped test, how many they are, and how to run them."""
+    reports = terminalreporter.stats.get("skipped", [])
+    kinds = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
+    if kinds:
+        terminalreporter.section("not run", yellow=True)
+    for reason, count in kinds.most_common():
+        terminalreporter.write_line(f"{count:4} {'test' if count == 1 else 'tests'}: {reason}", yellow=True)
 
 
 def data_folder(name: str) -> Path:
     """The folder of a real data set, or a skip with the reason."""
     root = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not (root / name).is_dir():
-        pytest.skip(f"real data set {name!r} is not at {root}; set ETUDE_DATA to the folder that holds it")
+        pytest.skip(
+            f"no real data set {name!r}; to run: set ETUDE_DATA to the folder that holds it (now {root})"
+        )
     return root / name

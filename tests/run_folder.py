@@ -254,6 +254,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "metric": {
             "name": "passes",
             "label": "answers that pass the contract and the check",
+            "why": "because the task has a contract and a check",
             "form_only": False,
         },
         "unit": "row",

@@ -8,13 +8,16 @@ import math
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from scipy.stats import binomtest
 
+from etude.assistant import Assistant
 from etude.cli import main
 from etude.cli.live import Board, ended_in_words, stopped_in_words
 from etude.cli.talk import recommended, talk
@@ -22,6 +25,7 @@ from etude.cli.words import ladder_table
 from etude.compare import compare
 from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
+from etude.methods.fine_tune import FineTune
 from etude.runs import find_runs
 from etude.task import load_task
 from etude.types import Estimate
@@ -204,26 +208,45 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert set(one) == set(two) == tested
         before, after = (100 * sum(scores.values()) / len(tested) for scores in (one, two))
         row = re.search(
-            rf"^{name} +([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\) +([\d.]+)",
+            rf"^{name} +([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\)"
+            r" +(< 0\.001|[\d.]+) *$",
             shown,
             re.MULTILINE,
         )
         assert row, shown
-        values = [float(value) for value in row.groups()]
+        *values, p = (float(value.removeprefix("< ")) for value in row.groups())
         assert values[:3] == pytest.approx([before, after, after - before], abs=0.051)
         assert values[3] <= values[2] <= values[4]
         assert values[5] == len(tested)
         better, worse = (sum(sign * (two[key] - one[key]) > 0 for key in one) for sign in (1, -1))
         exact = binomtest(better, better + worse).pvalue if better + worse else 1.0
-        assert values[6] == pytest.approx(exact, abs=0.00051)  # McNemar's exact test
+        # McNemar's exact test, in two digits
+        assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
     board = Board(Console(width=120, file=screen), told=-math.inf)
-    board.take(Answered("prompt", (), 8, 30))
-    board.take(Answered("prompt", (), 16, 30))  # too soon
-    assert re.fullmatch(r"prompt: 8/30 rows, .* left\n", screen.getvalue())
+    board.take(Answered("prompt", (), 8, 1030, 90.0))
+    board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
+    assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
+
+
+def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
+    """Whatever came before the answers, here a pause in place of training, and on the test alike."""
+
+    class Slow(FineTune):
+        def fit(self, *arguments: Any) -> Assistant:
+            """Trains for ever so long."""
+            time.sleep(0.5)
+            return super().fit(*arguments)
+
+    told: list[Event] = []
+    compare(write_task(tmp_path), methods=[Slow()], on_event=told.append)
+    answered = [event for event in told if isinstance(event, Answered)]
+    assert [event.seconds_left for event in answered if event.done == event.total] == [0.0, 0.0]
+    assert max(event.done for event in answered if event.done < event.total) > 8
+    assert all(event.seconds_left < 0.5 for event in answered)
 
 
 @pytest.mark.parametrize("first", [Began, Ended])
@@ -255,16 +278,61 @@ def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path)
         (("compare", "new"), "name a task file, or write one with etude init {}/new/rows.csv"),
         (("init", "new"), "a folder, not a file of rows. name a file: {}/new/rows.csv"),
         (("init", "."), "a folder, not a file of rows. name a file: {}/examples.jsonl"),
+        (("init", "exmples.jsonl"), "did you mean {}/examples.jsonl? Else check the name and the rights"),
+        (("compare", "tsk.yaml"), "did you mean {}/task.yaml? Else name a task file"),
+        (("chat", "tsk.yaml"), "did you mean {}/task.yaml? Else name a task file"),
+        (("compare", "old"), "did you mean {}/older? Else name a task file"),
     ],
 )
 def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
     arguments: tuple[str, str], remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_task(tmp_path)
+    write_task(tmp_path / "older")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "rows.csv").write_text("input,output\na,b\n")
     assert main([arguments[0], str(tmp_path / arguments[1])]) == 2
     assert remedy.format(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--method", "basline"), "it has: baseline, prompt. Did you mean 'baseline'?"),
+        (("--run", "smal-"), "There are: {}. Did you mean '{}'?"),
+        (("--run", "nothing of the kind"), "There are: {}.\n"),
+    ],
+)
+def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
+    flags: tuple[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    name = compare(task).run.name
+    assert main(["chat", str(task), *flags]) == 2
+    assert words.format(name, name) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            "examples: exmples.jsonl",
+            "task.yaml:1: examples names a file that is not there (got 'exmples.jsonl'). did",
+        ),
+        ("check: chek.py:fits", "did you mean 'check.py'?"),
+        ("check: check.py:fit", "write 'fits'"),
+    ],
+)
+def test_a_file_or_function_that_is_not_there_is_answered_with_the_nearest_name(
+    wrong: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path)
+    (tmp_path / "check.py").write_text("def fits(example, answer):\n    return True\n")
+    key = wrong.partition(":")[0]
+    rest = [line for line in task.read_text().splitlines() if not line.startswith(f"{key}:")]
+    task.write_text("\n".join([wrong, *rest]))
+    assert main(["compare", str(task)]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
@@ -325,6 +393,26 @@ def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest
     compare(task)
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["chat", str(task)]) == 0
+
+
+def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    made = [
+        {**row, "output": "rare" if i % 10 == 0 else "usual"} for i, row in enumerate(rows("classify", 220))
+    ]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    assert main(["compare", str(task)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    why = re.compile(
+        r"acro-F1 over the labels, because the largest class has [\d.]+ times the rows of the sm"
+    )
+    (run,) = find_runs(tmp_path / "runs")
+    assert all(why.search(text) for text in (shown, (run.folder / "report.md").read_text()))
+    lines = [line for line in run.predictions("baseline") if line["side"] == "test"]
+    right = sum(line["value"] == line["expected"] for line in lines) / len(lines)
+    assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", shown)
 
 
 @pytest.mark.parametrize("width", [60, 80, 110])

@@ -61,24 +61,26 @@ def labelled(sizes: dict[str, int]) -> Dataset:
 
 @pytest.mark.parametrize(("largest", "name"), [(10, "accuracy"), (50, "accuracy"), (51, "macro_f1")])
 def test_skewed_labels_are_judged_by_macro_f1(largest: int, name: str) -> None:
-    assert choose_metric(task("classify"), labelled({"a": 10, "b": largest})).name == name
+    metric = choose_metric(task("classify"), labelled({"a": 10, "b": largest}))
+    assert metric.name == name
+    assert f"{largest / 10:g}" in metric.why
 
 
 @pytest.mark.parametrize(
-    ("kind", "parts", "name", "form_only"),
+    ("kind", "parts", "name", "why", "form_only"),
     [
-        ("extract", {}, "exact_match", False),
-        ("answer", {"contract": Contract(max_words=5)}, "passes", True),
-        ("rewrite", {}, "chrf", True),
-        ("rewrite", {"metric": "exact_match"}, "exact_match", False),
-        ("classify", {"metric": "macro_f1"}, "macro_f1", False),
+        ("extract", {}, "exact_match", "because the task is to extract", False),
+        ("answer", {"contract": Contract(max_words=5)}, "passes", "because the task has a contract", True),
+        ("rewrite", {}, "chrf", "because the task has neither contract nor check", True),
+        ("rewrite", {"metric": "exact_match"}, "exact_match", "as the task file has it", False),
+        ("classify", {"metric": "macro_f1"}, "macro_f1", "as the task file has it", False),
     ],
 )
 def test_the_kind_decides_unless_the_task_does(
-    kind: Kind, parts: dict[str, Any], name: str, form_only: bool
+    kind: Kind, parts: dict[str, Any], name: str, why: str, form_only: bool
 ) -> None:
     metric = choose_metric(task(kind, **parts), labelled({"a": 2, "b": 2}))
-    assert (metric.name, metric.form_only) == (name, form_only)
+    assert (metric.name, metric.why, metric.form_only) == (name, why, form_only)
 
 
 # labels

@@ -10,10 +10,10 @@ import pytest
 
 from etude.compare import compare
 from etude.compare.events import Began, Event, Said
-from etude.stats import smallest_difference
+from etude.stats import disagreement, score_sample, smallest_difference
 from etude.wording import points
 from real_runs import LEAST
-from small_task import write_task
+from small_task import rows, write_task
 
 
 def told_before_fitting(task: Path, budget: float | None) -> str:
@@ -41,3 +41,38 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     )
     for line in wanted:
         assert f"{100 * line:.1f} points" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("more", "group"), [("metric: chrf\n", False), ("", True)])
+def test_scores_and_groups_have_a_smallest_difference_of_their_own(
+    more: str, group: bool, tmp_path: Path
+) -> None:
+    """Of chrF by the spread of its scores, of groups by their number; after dev by what was seen there."""
+    task = write_task(tmp_path, num=320, more=f"methods: [baseline, fine_tune]\n{more}")
+    if group:
+        lines = [{**row, "group": f"c{place // 4}"} for place, row in enumerate(rows("answer", 320))]
+        (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told: list[Event] = []
+    run = compare(task, on_event=told.append).run
+    said = " ".join(event.text for event in told if isinstance(event, Said))
+    sides = {
+        (name, side): [line for line in run.predictions(name) if line["side"] == side]
+        for name in run.methods
+        for side in ("dev", "test")
+    }
+    test, dev = sides["baseline", "test"], sides["baseline", "dev"]
+    units = len({line["unit"] for line in test})
+    assert (units < len(test)) == group
+    shares = (0.1, 0.2, 0.3) if group else (0.1**2, 0.2**2, 0.3**2)
+    wanted = [smallest_difference(units, d, units if group else None) for d in shares]
+    assert [line["difference"] for line in run.info["power"]] == pytest.approx(wanted)
+    assert f"{points(wanted[1])} points if {'two methods disagree on 20%' if group else 'row by row'}" in said
+    samples = (
+        score_sample([line["score"] for line in sides[name, "dev"]], [line["unit"] for line in dev])
+        for name in ("fine_tune", "baseline")
+    )
+    seen = run.info["power_on_dev"]
+    assert seen["disagree"] == pytest.approx(disagreement(*samples))
+    whole = smallest_difference(len(test), seen["disagree"], units if group else None)
+    assert seen["difference"] == pytest.approx(whole)
+    assert f"the test can show a difference of {points(whole)} points" in said

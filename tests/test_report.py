@@ -483,7 +483,7 @@ def dom(file: Path, hash_: str, profile: Path) -> str:
     """The page as a headless Chromium has it after its script ran."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        pytest.skip("no Chromium on this machine: the page's script was not run")
+        pytest.skip("no Chromium, so the page's script is not run; to run: install chromium")
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
     flags += " --disable-background-networking --disable-component-update --allow-file-access-from-files"
     command = [browser, *flags.split(), f"--user-data-dir={profile}", "--dump-dom", f"file://{file}{hash_}"]

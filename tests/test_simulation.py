@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from etude.compare.evidence import Inputs, Measured, Rows
 from etude.compare.verdict import Verdict, decide_on_dev, verdict
 from etude.metrics import Metric
-from etude.stats import disagreement, smallest_difference
+from etude.stats import disagreement, score_sample, smallest_difference
 
 Floats = npt.NDArray[np.float64]
 
@@ -132,8 +132,8 @@ def test_the_smallest_difference_stated_is_found(
 def stated(store: Floats, num: int, size: int) -> float:
     """The smallest difference of a test of `num` grouped rows, by the disagreement of a great many."""
     units = np.repeat(np.arange(len(store)), size)
-    tuned, untuned = store[..., -1].ravel(), store[..., 0].ravel()
-    return smallest_difference(num, disagreement(tuned, untuned, units.tolist()), num // size)
+    samples = (score_sample(store[..., column].ravel(), units.tolist()) for column in (-1, 0))
+    return smallest_difference(num, disagreement(*samples), num // size)
 
 
 @pytest.mark.parametrize("num_methods", [2, 5])

@@ -151,6 +151,53 @@ def test_units_must_be_as_many_as_rows() -> None:
         score_sample([1, 0], ["a"])
 
 
+LEVEL = st.floats(0, 1, allow_subnormal=False)
+TINY = st.integers(1, 8).flatmap(
+    lambda num: st.tuples(
+        *(
+            st.lists(values, min_size=num, max_size=num)
+            for values in (st.integers(0, 3), st.sampled_from("ab"))
+        )
+    )
+)
+"""The group and the label of each of 1 to 8 rows."""
+
+
+def wide(low: float, high: float) -> bool:
+    """Whether an interval is more than rounding."""
+    return math.isfinite(low) and high - low > 1e-7
+
+
+@given(TINY, LEVEL, LEVEL, st.booleans())
+def test_no_interval_has_zero_width_where_all_rows_score_alike(
+    rows: tuple[list[int], list[str]], one: float, other: float, grouped: bool
+) -> None:
+    """Constant scores, equal groups, constant differences, few of each: no n is enough to know for sure."""
+    groups, labels = rows
+    units = groups if grouped else None
+    a, b = (score_sample([level] * len(groups), units) for level in (one, other))
+    f1 = [label_sample(labels, given, units) for given in (labels, ["a"] * len(labels), [None] * len(labels))]
+    assert all(wide(found.low, found.high) for found in map(estimate_sample, (a, b, *f1)))
+    for first, second in ((a, b), (a, a), (f1[0], f1[1]), (f1[1], f1[2]), (f1[0], f1[0])):
+        found = headline(first, second).difference
+        assert wide(found.low, found.high)
+    joint = simultaneous([a, b, a], resamples=200)
+    bounds = [joint.difference(*two) for two in combinations(range(3), 2)]
+    assert all(wide(found.low, found.high) for found in bounds)
+    assert a.units == 1 or difference_error(a, a) >= 1 / a.units
+
+
+@given(st.integers(2, 60), LEVEL, st.integers(1, 5))
+def test_the_rounding_of_sums_is_no_spread(num: int, level: float, size: int) -> None:
+    """Rows that all score 0.1 have a mean of 0.1 and a rounding error; the interval is that of their number."""
+    units = [str(row // size) for row in range(num)]
+    found = estimate([level] * num, units)
+    if found.n > 1:
+        shares = wilson(level * found.n, found.n, scipy_stats.t.ppf(0.975, found.n - 1))
+        exact = wilson(level * num, num) if size == 1 and level in (0, 1) else shares
+        assert (found.low, found.high) == pytest.approx(exact, abs=1e-6)
+
+
 # macro-F1
 
 
@@ -422,6 +469,27 @@ def test_rows_to_decide_is_the_formula_and_stops_at_a_hundred_thousand() -> None
 
 def test_disagreement_of_rows_is_their_share_and_of_groups_what_gives_the_same_error() -> None:
     a, b = table(80, 10, 10, 100)
-    assert disagreement(a, b) == pytest.approx(0.1, rel=0.01)
+    assert disagreement(score_sample(a), score_sample(b)) == pytest.approx(0.1, rel=0.01)
     units = [str(row // 2) for row in range(400)]
-    assert disagreement(np.repeat(a, 2), np.repeat(b, 2), units) == pytest.approx(0.2, rel=0.01)
+    grouped = (score_sample(np.repeat(scores, 2), units) for scores in (a, b))
+    assert disagreement(*grouped) == pytest.approx(0.2, rel=0.01)
+
+
+def test_the_smallest_difference_of_scores_is_that_of_their_spread() -> None:
+    """2.8 standard errors of the mean difference, whatever the scores are: as Student's test has it."""
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.6, 0.05, 200), rng.normal(0.5, 0.05, 200)
+    d = disagreement(score_sample(a), score_sample(b))
+    assert smallest_difference(200, d) == pytest.approx(2.8 * scipy_stats.sem(a - b), rel=0.01)
+    same = score_sample([0.4] * 200)
+    assert disagreement(same, same) == pytest.approx(1 / 200)  # as if one row differed
+
+
+def test_the_disagreement_of_macro_f1_weighs_rare_labels_more() -> None:
+    expected = ["common"] * 95 + ["rare"] * 5
+    often, seldom = (
+        label_sample(expected, ["rare" if place in wrong else want for place, want in enumerate(expected)])
+        for wrong in ([], [0, 1, 2])
+    )
+    shares = [score_sample(np.arange(100) >= first) for first in (0, 3)]
+    assert disagreement(often, seldom) > 2 * disagreement(*shares)

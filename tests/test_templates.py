@@ -42,7 +42,7 @@ texts = spoken.map(str.strip).filter(bool)
 def template(name: str) -> str:
     found = find_spec("trl")
     if found is None or not found.submodule_search_locations:
-        pytest.skip("TRL, whose chat templates these are, is not installed")
+        pytest.skip("no TRL, whose chat templates these are; to run: pip install trl")
     return (Path(found.submodule_search_locations[0]) / "chat_templates" / f"{name}.jinja").read_text("utf-8")
 
 

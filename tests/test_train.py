@@ -570,7 +570,9 @@ def test_an_unreadable_checkpoint_is_a_run_error(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system"
+)
 def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
     import resource
 

@@ -15,7 +15,7 @@ from test_train import SETTINGS, peft_model, shaken, tiny_model, token_rows
 from tiny import tiny_tokenizer
 
 pytestmark = [
-    pytest.mark.skipif(find_spec("trl") is None, reason="TRL, the oracle, is not installed"),
+    pytest.mark.skipif(find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl"),
     # Of TRL and its own dependencies, which we do not answer for.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]

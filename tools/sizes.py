@@ -11,25 +11,33 @@ import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src" / "etude"
+LONGEST = 10
+"""Functions that are named below the table."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def main() -> None:
     """Prints the table, the totals and the longest functions."""
-    lengths: list[int] = []
+    lengths: list[tuple[int, str]] = []
     total = 0
     print(f"{'module':34} {'code':>5} {'functions':>9} {'longest':>8}")
     for path in sorted(ROOT.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
-        sizes = [len(code_lines(node)) for node in functions]
+        name = str(path.relative_to(ROOT))
+        sizes = [(len(code_lines(node)), f"{name} {node.name}") for node in functions]
         code = len(code_lines(tree))
         total += code
         lengths += sizes
-        longest = max(sizes, default=0)
-        print(f"{path.relative_to(ROOT)!s:34} {code:5} {len(functions):9} {longest:8}")
-    ninety = statistics.quantiles(lengths, n=10)[-1]
-    print(f"{total} code lines; function median {statistics.median(lengths):.0f}, 90% {ninety:.0f} lines")
+        longest = max((size for size, _ in sizes), default=0)
+        print(f"{name:34} {code:5} {len(functions):9} {longest:8}")
+    only = [size for size, _ in lengths]
+    ninety = statistics.quantiles(only, n=10)[-1]
+    print(
+        f"{total} code lines; function median {statistics.median(only):.0f}, 90% {ninety:.0f} lines; longest:"
+    )
+    for size, name in sorted(lengths, reverse=True)[:LONGEST]:
+        print(f"{size:5} {name}")
 
 
 def code_lines(tree: ast.AST) -> set[int]:

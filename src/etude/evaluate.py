@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -43,8 +44,9 @@ class Outcome:
     unit: str
 
 
-OnBatch = Callable[[Sequence[Scored], int, int], None]
-"""Called after each batch with its rows, the number of rows done so far, and the number of all rows."""
+OnBatch = Callable[[Sequence[Scored], int, int, float], None]
+"""Called after each batch with its rows, the number of rows answered so far, the number of all rows, and the
+seconds that the others will take at the pace so far."""
 
 
 def unit(example: Example) -> str:
@@ -124,11 +126,16 @@ def evaluate(
     """
     log = log or AnswerLog()
     scored: dict[int, Scored] = {}
+    spent = 0.0
     for batch in _all_batches(assistant, models, rows, log):
-        for position, row in zip(batch.indices, _scored(assistant, rows, metric, batch), strict=True):
-            scored[position] = row
+        started = time.perf_counter()
+        answered = _scored(assistant, rows, metric, batch)
+        # What a model noted, not the clock: loading weights and batches of an earlier attempt set no pace.
+        spent += time.perf_counter() - started + sum(row.answer.seconds for row in answered)
+        scored |= zip(batch.indices, answered, strict=True)
         if on_batch:
-            on_batch([scored[position] for position in batch.indices], len(scored), len(rows))
+            left = spent / len(scored) * (len(rows) - len(scored))
+            on_batch(answered, len(scored), len(rows), left)
     return [scored[position] for position in range(len(rows))]
 
 

@@ -34,6 +34,8 @@ LABELS: Mapping[str, str] = {
     "right_fields": "share of right fields",
 }
 """Every metric's name and what it is in words."""
+GRADED = ("chrf", "right_fields")
+"""Metrics under which a row scores anything from 0 to 1. A check may grade too, which nobody knows beforehand."""
 CHRF_CHARACTERS = 5_000
 """Of each text, what chrF beside another headline reads: 10 ms a row at most, where 30,000 characters took
 200 ms."""
@@ -47,6 +49,8 @@ class Metric:
     kind: Kind
     check: Check | None = None
     """The task's own function (example, answer text) -> bool or 0 to 1."""
+    why: str = ""
+    """Why this metric is the headline, as the end of a sentence: "because ..."."""
 
     @property
     def label(self) -> str:
@@ -54,6 +58,11 @@ class Metric:
         if self.name != "passes":
             return LABELS[self.name]
         return f"{LABELS['passes']} {'contract and check' if self.check else 'the contract'}"
+
+    @property
+    def graded(self) -> bool:
+        """Whether rows score anything from 0 to 1, and not right or wrong alone."""
+        return self.name in GRADED
 
     @property
     def form_only(self) -> bool:
@@ -109,7 +118,8 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
     extract: exact match. answer, rewrite: passes; chrF with neither contract nor check.
     """
     check = task.check.load() if task.check else None
-    return Metric(task.metric or _default(task, train), task.kind, check)
+    name, why = (task.metric, "as the task file has it") if task.metric else _default(task, train)
+    return Metric(name, task.kind, check, why)
 
 
 def predicted_label(answer: Answer) -> str:
@@ -117,13 +127,21 @@ def predicted_label(answer: Answer) -> str:
     return answer.value.strip() if isinstance(answer.value, str) else answer.text.strip()
 
 
-def _default(task: Task, train: Dataset) -> MetricName:
+def _default(task: Task, train: Dataset) -> tuple[MetricName, str]:
     if task.kind == "extract":
-        return "exact_match"
+        return "exact_match", "because the task is to extract"
     if task.kind in ("answer", "rewrite"):
-        return "passes" if task.contract or task.check else "chrf"
+        named = [part for part in ("contract", "check") if getattr(task, part)]
+        if named:
+            return "passes", f"because the task has a {' and a '.join(named)}"
+        return "chrf", "because the task has neither contract nor check"
     sizes = Counter(example.output.strip() for example in train).values()
-    return "macro_f1" if sizes and max(sizes) > SKEWED * min(sizes) else "accuracy"
+    if not sizes:
+        return "accuracy", "because the task is to classify"
+    times = f"{max(sizes) / min(sizes):.1f}".removesuffix(".0")
+    if max(sizes) > SKEWED * min(sizes):
+        return "macro_f1", f"because the largest class has {times} times the rows of the smallest"
+    return "accuracy", f"because no class has over {SKEWED} times the rows of another (at most {times})"
 
 
 def _right_outputs(example: Example) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from etude.errors import Fault, InputError
@@ -29,6 +29,13 @@ def instead(word: str, known: Iterable[str]) -> str:
         return f"write {close!r}"
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return f"write one of: {', '.join(names[:_MOST_NAMES])}{more}"
+
+
+def nearest_path(path: Path, fits: Callable[[Path], bool] = Path.exists) -> Path | None:
+    """Of what stands in the path's folder and `fits`, the one of the nearest name; None when none is near."""
+    entries = path.parent.iterdir() if path.parent.is_dir() else ()
+    close = nearest(path.name, [entry.name for entry in entries if fits(entry)])
+    return path.with_name(close) if close else None
 
 
 def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError) -> Fault:

@@ -29,6 +29,7 @@ from typing import TextIO
 from etude.assistant import ADAPTER, FILE
 from etude.errors import RunError
 from etude.files import REMEDY, Json, read_json, read_lines, write_json
+from etude.remedies import nearest
 from etude.types import CLASSICAL, Side
 
 FORMAT = 1
@@ -82,7 +83,9 @@ class Run:
         folder = self.method(name) / "assistant"
         if not folder.is_dir():
             fitted = ", ".join(self.methods) or "none yet"
-            raise RunError(f"Run {self.name} has no assistant {name!r}; it has: {fitted}.")
+            close = nearest(name, self.methods)
+            meant = f" Did you mean {close!r}?" if close else ""
+            raise RunError(f"Run {self.name} has no assistant {name!r}; it has: {fitted}.{meant}")
         return folder
 
     def update(self, **values: object) -> None:
@@ -196,8 +199,14 @@ def find_run(root: Path, name: str | None) -> Run:
         return runs[0]
     matching = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
     if len(matching) != 1:
-        names = ", ".join(run.name for run in runs)
-        raise RunError(f"{len(matching)} runs in {root} are named {name!r}. There are: {names}.")
+        # Nobody types a whole name with its hash: beginnings of the same length are compared.
+        beginnings = {run.name[: len(name)]: run.name for run in runs}
+        close = nearest(name, beginnings)
+        how_many = (
+            f"{len(matching)} runs in {root} begin with" if matching else f"No run in {root} begins with"
+        )
+        meant = f" Did you mean {beginnings[close]!r}?" if close and not matching else ""
+        raise RunError(f"{how_many} {name!r}. There are: {', '.join(run.name for run in runs)}.{meant}")
     return matching[0]
 
 

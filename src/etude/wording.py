@@ -1,12 +1,21 @@
-"""Numbers in words, for every sentence and table: times, shares, differences of shares."""
+"""Numbers in words, in one way everywhere: times, values of metrics, their differences, numbers of rows.
+
+Every metric runs from 0 to 1 and is written in per cent, macro-F1 and chrF too; a difference of two is written in
+points, with the minus of ASCII, which every terminal shows. Tables keep the tenth of a point, so that columns stand
+in line; sentences drop it where it is 0.
+"""
 
 from __future__ import annotations
 
+import math
 
-def time_in_words(seconds: float, digits: int = 3) -> str:
+from etude.types import Estimate
+
+
+def time_in_words(seconds: float, digits: int = 2) -> str:
     """A time in the unit that reads best: `0.8 ms`, `0.55 s`, `6.9 min`, `2.1 h`."""
     if seconds < 0.00005:
-        return "under 0.1 ms" if seconds else "0 s"
+        return "< 0.1 ms" if seconds else "0 s"
     for limit, divisor, unit in ((0.0995, 0.001, "ms"), (99.5, 1, "s"), (5970, 60, "min")):
         if seconds < limit:
             return f"{seconds / divisor:.{digits}g} {unit}"
@@ -14,12 +23,44 @@ def time_in_words(seconds: float, digits: int = 3) -> str:
 
 
 def points(difference: float, signed: bool = False) -> str:
-    """A difference of two shares in points: "24", "2.4", "+0.5"."""
+    """A difference in points, for a sentence: "24", "2.4", "+0.5"."""
     number = f"{100 * difference:+.1f}" if signed else f"{100 * difference:.1f}"
     number = number.removesuffix(".0")
     return "0" if number in ("-0", "+0") else number
 
 
 def share(value: float) -> str:
-    """A share in per cent: "95%", "91.2%"."""
+    """A value in per cent, for a sentence: "95%", "91.2%"."""
     return f"{100 * value:.1f}".removesuffix(".0") + "%"
+
+
+def percent(value: float) -> str:
+    """A value in per cent, for a table: "95.0%"."""
+    return f"{100 * value:.1f}%"
+
+
+def bounds(estimate: Estimate) -> str:
+    """The bounds of a value, for a table: "78.1 to 86.4"."""
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+
+
+def signed(difference: float) -> str:
+    """A difference in points, for a table: "+0.5", "-12.0", "0.0"."""
+    number = f"{100 * difference:+.1f}"
+    return "0.0" if number in ("-0.0", "+0.0") else number
+
+
+def signed_bounds(difference: Estimate) -> str:
+    """The bounds of a difference, for a table: "-1.5 to +3.0"."""
+    return f"{signed(difference.low)} to {signed(difference.high)}"
+
+
+def two_digits(rows: int) -> int:
+    """A number of rows to two digits, rounded up: 4,873 is 4,900."""
+    unit = int(10 ** max(0, len(str(rows)) - 2))
+    return math.ceil(rows / unit) * unit
+
+
+def p_value(p: float) -> str:
+    """A p as "p = 0.034" or "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

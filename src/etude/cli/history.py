@@ -9,15 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from etude.cli.words import print_verdict, screen
-from etude.errors import RunError
+from etude.errors import InputError, RunError
 from etude.files import Json
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.stats.paired import headline
 from etude.stats.sample import score_sample
+from etude.task.page import unreadable_task
+from etude.types import Estimate
+from etude.wording import p_value, percent, signed, signed_bounds
 
 
 def runs_folder(task: Path) -> Path:
-    """Where the runs of a task stand: beside its file."""
+    """Where the runs of a task stand: beside its file. Raises InputError when there is no such file: the runs
+    of the folder might be another task's."""
+    if not task.exists():
+        raise InputError([unreadable_task(task, "No such file or directory")])
     return (task if task.is_dir() else task.parent) / FOLDER
 
 
@@ -93,9 +99,13 @@ def difference(pairs: list[tuple[Json, Json]]) -> list[str]:
     second = score_sample([line["score"] for _, line in pairs], units)
     result = headline(second, first)
     found = result.difference
-    values = [f"{100 * sample.value:.1f}%" for sample in (first, second)]
-    bounds = f"{100 * found.low:+.1f} to {100 * found.high:+.1f} (n = {found.n})"
-    return [*values, f"{100 * found.value:+.1f}", bounds, f"{result.p:.3f}"]
+    values = [percent(sample.value) for sample in (first, second)]
+    return [
+        *values,
+        signed(found.value),
+        f"{signed_bounds(found)} (n = {found.n:,})",
+        p_value(result.p).removeprefix("p ").removeprefix("= "),
+    ]
 
 
 def headline_words(verdict: Json) -> str:
@@ -103,6 +113,5 @@ def headline_words(verdict: Json) -> str:
     headline = verdict.get("headline")
     if not headline:
         return ""
-    found = headline["difference"]
-    bounds = f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
-    return f"{headline['tuned']} - {headline['untuned']}: {100 * found['value']:+.1f} ({bounds})"
+    found = Estimate(**headline["difference"])
+    return f"{headline['tuned']} - {headline['untuned']}: {signed(found.value)} ({signed_bounds(found)})"

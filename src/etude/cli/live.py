@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from etude.cli.words import percent, print_verdict, screen, shortest
+from etude.cli.words import print_verdict, screen, shortest, whole_percent
 from etude.compare.events import Answered, Began, Ended, Event, Opened, Said, Trained
 from etude.compare.session import Comparison, compare
 from etude.errors import Fault, InputError, shown
@@ -21,7 +21,7 @@ from etude.evaluate import Scored
 from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
-from etude.wording import time_in_words
+from etude.wording import bounds, percent, time_in_words
 
 ANSWER_WIDTH = 100
 PAUSE = 30.0
@@ -95,12 +95,16 @@ class Line:
     seconds: float = 0.0
     sample: Scored | None = None
     doing: str = ""
-    done: int = 0
 
     def cells(self) -> list[str]:
         """What stands under `HEADINGS`."""
-        numbers = [interval(self.dev), interval(self.test), percent(self.form), percent(self.check)]
-        return [*numbers, time_in_words(self.seconds, digits=2)]
+        numbers = [
+            interval(self.dev),
+            interval(self.test),
+            whole_percent(self.form),
+            whole_percent(self.check),
+        ]
+        return [*numbers, time_in_words(self.seconds)]
 
 
 @dataclass
@@ -112,7 +116,6 @@ class Board:
     live: Live | None = None
     run: Path | None = None
     """The run's folder, once it is known."""
-    began: float = 0.0
     told: float = field(default_factory=time.monotonic)
     """When a line was printed last, where there is no terminal."""
 
@@ -134,13 +137,12 @@ class Board:
             case Said(text):
                 self.console.print(Text(text))
             case Began(method, side):
-                self.began = time.monotonic()
                 self.line(method).doing = f"{side} ..."
-            case Answered(method, rows, done, total):
-                self._answered(self.line(method), rows, done, total)
+            case Answered():
+                self._answered(event)
             case Trained(method, step, steps, loss, speed, left):
                 words = f"step {step}/{steps}, loss {loss:.3f}, {speed:,.0f} tokens/s"
-                self.line(method).doing = f"{words}, {time_in_words(left, digits=2)} left"
+                self.line(method).doing = f"{words}, {time_in_words(left)} left"
             case Ended():
                 self._ended(event)
         if not self.live:
@@ -185,19 +187,16 @@ class Board:
             text.no_wrap, text.overflow = True, "ellipsis"
         return Group(*texts)
 
-    def _answered(self, line: Line, rows: Sequence[Scored], done: int, total: int) -> None:
-        line.sample = rows[-1] if rows else line.sample
-        if done <= line.done:  # another candidate has begun
-            self.began = time.monotonic()
-        line.done = done
-        left = (time.monotonic() - self.began) / done * (total - done)
-        line.doing = (
-            f"{done}/{total} rows, {time_in_words(left, digits=2)} left" if done < total else "scoring"
-        )
+    def _answered(self, event: Answered) -> None:
+        line = self.line(event.method)
+        line.sample = event.rows[-1] if event.rows else line.sample
+        line.doing = f"answered {event.done:,} of {event.total:,}"
+        if event.done < event.total:
+            line.doing += f", {time_in_words(event.seconds_left)} left"
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
-        line.form, line.check, line.doing, line.done = event.form, event.check, "", 0
+        line.form, line.check, line.doing = event.form, event.check, ""
         line.sample = event.sample or line.sample
         line.seconds += event.seconds
         if event.side == "dev":
@@ -212,10 +211,10 @@ class Board:
 
 def ended_in_words(event: Ended) -> str:
     """An interim line: `few_shot on dev: 31% (24% to 39%, n = 140); form 100%, check 31%; 40 s`."""
-    parts = [f"form {percent(event.form)}"] if event.form else []
-    parts += [f"check {percent(event.check)}"] if event.check else []
+    parts = [f"form {whole_percent(event.form)}"] if event.form else []
+    parts += [f"check {whole_percent(event.check)}"] if event.check else []
     more = f"; {', '.join(parts)}" if parts else ""
-    done = time_in_words(event.seconds, digits=2)
+    done = time_in_words(event.seconds)
     return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"
 
 
@@ -225,10 +224,10 @@ def _aligned(name: str, cells: Sequence[str], label: int, widths: Sequence[int])
 
 
 def interval(estimate: Estimate | None) -> str:
-    """`31% (24 to 39)`, or nothing."""
+    """`31.0% (24.0 to 39.0)`, or nothing."""
     if estimate is None:
         return ""
-    return f"{100 * estimate.value:.1f}% ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    return f"{percent(estimate.value)} ({bounds(estimate)})"
 
 
 def one_line(row: Scored) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 from etude.files import Json
 from etude.runs import Run
 from etude.types import Estimate
+from etude.wording import bounds, percent, time_in_words, two_digits
 
 PLAIN_WIDTH = 110
 """Columns of the output where there is no terminal to ask."""
@@ -49,32 +50,35 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
 
 def ladder_table(verdict: Json, width: int = WIDE) -> Table:
     """Every method with its estimate and its status; where `width` columns hold them, the rows that would
-    decide and what a request takes."""
+    decide and what a request takes. Accuracy stands beside macro-F1."""
     rows, costs = width >= NARROW, width >= WIDE
+    shares = {name: others["accuracy"] for name, others in verdict["others"].items() if "accuracy" in others}
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", "on test", "95% interval", "verdict"):
         justify: JustifyMethod = "right" if heading == "on test" else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
-    for heading in ("rows to decide",) if rows else ():
+    for heading in (*(("accuracy",) if shares else ()), *(("rows to decide",) if rows else ())):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("prompt tokens", "answer tokens", "seconds") if costs else ():
-        table.add_column(heading, justify="right")
+    for heading in ("prompt tokens", "answer tokens", "time") if costs else ():
+        table.add_column(heading, justify="right", no_wrap=heading == "time")
     for step in verdict["ladder"]:
-        estimate, cost = step["estimate"], verdict["costs"][step["method"]]
-        spent = (f"{cost['prompt_tokens']:,.0f}", f"{cost['answer_tokens']:,.0f}", f"{cost['seconds']:.3f}")
+        estimate, cost = Estimate(**step["estimate"]), verdict["costs"][step["method"]]
+        tokens = [f"{cost[kind]:,.0f}" for kind in ("prompt_tokens", "answer_tokens")]
+        decide = f"{two_digits(step['rows_to_decide']):,}" if step["rows_to_decide"] else ""
         table.add_row(
             f"{step['method']}{' *' if step['method'] == verdict['recommended'] else ''}",
-            f"{100 * estimate['value']:.1f}%",
-            f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f} (n = {estimate['n']})",
+            percent(estimate.value),
+            f"{bounds(estimate)} (n = {estimate.n:,})",
             step["status"],
-            *((f"{step['rows_to_decide']:,}" if step["rows_to_decide"] else "",) if rows else ()),
-            *(spent if costs else ()),
+            *((percent(shares[step["method"]]["value"]),) if shares else ()),
+            *([decide] if rows else []),
+            *([*tokens, time_in_words(cost["seconds"])] if costs else []),
         )
     return table
 
 
-def percent(share: Estimate | None) -> str:
-    """A share in whole percent, or nothing."""
+def whole_percent(share: Estimate | None) -> str:
+    """A share in whole per cent, or nothing."""
     return "" if share is None else f"{100 * share.value:.0f}%"
 
 

@@ -157,11 +157,11 @@ class Climb:
     def _work(self, name: str) -> Path:
         return self.run.method(name) / "work"
 
-    def _answered(self, name: str, rows: Sequence[Scored], done: int, total: int) -> None:
-        self.on_event(Answered(name, rows, done, total))
+    def _answered(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
+        self.on_event(Answered(name, rows, done, total, left))
 
-    def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int) -> None:
-        self.on_event(Answered(name, (), done, total))
+    def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
+        self.on_event(Answered(name, (), done, total, left))
 
     def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
         units = [unit(row.example) for row in rows]

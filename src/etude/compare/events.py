@@ -40,7 +40,10 @@ class Answered:
     rows: Sequence[Scored]
     """Empty for rows of the test, which nobody should read."""
     done: int
+    """Rows that this candidate, or this method on the test, has answered so far."""
     total: int
+    seconds_left: float
+    """For the rows from `done` to `total`, at the pace of those answered; training is no part of it."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from etude.assistant import Assistant
 from etude.compare.climb import Climb, records
 from etude.compare.events import Said
 from etude.compare.evidence import Decided, Inputs, measured, rows_of
-from etude.compare.prepare import power_of
+from etude.compare.prepare import power_of, power_words
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.evaluate import sample_of, unit
 from etude.files import Json
 from etude.stats import disagreement, smallest_difference
-from etude.wording import points, share
+from etude.wording import points
 
 FACTS = ("tuned", "model", "fit_seconds")
 """What the verdict takes from a method's method.json."""
@@ -35,11 +35,10 @@ def tell_planned_power(climb: Climb) -> None:
     rows = climb.test_rows
     if len(rows) == len(climb.split.test):
         return
-    power = power_of(rows)
+    power = power_of(rows, climb.metric)
     climb.run.update(power=power)
-    shown = ", ".join(f"{points(line['difference'])} points at {share(line['disagree'])}" for line in power)
     part = f"{len(rows):,} of {len(climb.split.test):,} test rows"
-    climb.on_event(Said(f"The plan answers {part}, and these can show: {shown} of rows."))
+    climb.on_event(Said(f"The plan answers {part}, and these can show: {power_words(power, climb.metric)}."))
 
 
 def tell_power(climb: Climb) -> None:
@@ -47,10 +46,8 @@ def tell_power(climb: Climb) -> None:
     decided = climb.run.info["decided"]
     if decided["tuned"] is None or decided["untuned"] is None:
         return
-    tuned, untuned = (climb.outcomes(decided[side], "dev") for side in ("tuned", "untuned"))
-    units = [row.unit for row in tuned]
-    spread = disagreement([row.score for row in tuned], [row.score for row in untuned], units)
-    d = max(spread, 1 / len(units))  # no disagreement on dev does not promise any on the test
+    sides = (climb.outcomes(decided[side], "dev") for side in ("tuned", "untuned"))
+    d = disagreement(*(sample_of(climb.metric, rows) for rows in sides))
     test = climb.test_rows
     rows, test_units = len(test), len({unit(example) for example in test})
     difference = smallest_difference(rows, d, test_units if test_units < rows else None)

@@ -134,4 +134,4 @@ def _words(work: Workload, plan: Plan) -> Iterator[str]:
 
 def in_words(seconds: float) -> str:
     """A time that was foreseen, not measured."""
-    return "under a minute" if seconds < 60 else f"about {time_in_words(seconds, 2)}"
+    return "under a minute" if seconds < 60 else f"about {time_in_words(seconds)}"

@@ -94,24 +94,20 @@ def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes = {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
-    power = power_of(parts.test)
+    power = power_of(parts.test, metric)
     notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes, "notes": list(parts.notes)},
-        metric={"name": metric.name, "label": metric.label, "form_only": metric.form_only},
+        metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
         unit="group" if any(example.group is not None for example in parts.test) else "row",
         power=power,
         notes=notes,
         findings=[asdict(finding) for finding in parts.findings],
     )
     told = ", ".join(f"{rows} {side}" for side, rows in sizes.items())
-    on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}."))
-    shown = ", ".join(
-        f"{points(line['difference'])} points if two methods disagree on {share(line['disagree'])} of rows"
-        for line in power
-    )
-    on_event(Said(f"This test can show: {shown}."))
+    on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}, {metric.why}."))
+    on_event(Said(f"This test can show: {power_words(power, metric)}."))
     for note in [*notes, *(finding.message for finding in parts.findings)]:
         on_event(Said(f"Note: {note}"))
 
@@ -126,12 +122,28 @@ def _redrawn(run: Run, parts: Split) -> Iterator[str]:
         )
 
 
-def power_of(test: Dataset) -> list[dict[str, float]]:
+def power_of(test: Dataset, metric: Metric) -> list[dict[str, float]]:
     """The smallest difference that the test shows in 80% of cases, for each share of `DISAGREEMENT` of its rows
-    on which two methods disagree. Rows of one group are taken to agree with each other, so that grouped tests
-    show no less."""
+    on which two methods disagree, or for scores such as chrF for each spread of their differences, whose
+    square is the share. Rows of one group are taken to agree, so that grouped tests show no less.
+    """
     units = len({unit(example) for example in test})
-    return [{"disagree": d, "difference": smallest_difference(units, d)} for d in DISAGREEMENT]
+    groups = units if units < len(test) else None
+    shares = [d * d if metric.graded else d for d in DISAGREEMENT]
+    return [{"disagree": d, "difference": smallest_difference(units, d, groups)} for d in shares]
+
+
+def power_words(power: Sequence[Mapping[str, float]], metric: Metric) -> str:
+    """What `power_of` gives, as the end of a sentence."""
+    ends = {"chrf": " (standard deviation)", "macro_f1": " (in macro-F1 more, where the labels are rare)"}
+    return ", ".join(_shown(line, metric) for line in power) + ends.get(metric.name, "")
+
+
+def _shown(line: Mapping[str, float], metric: Metric) -> str:
+    size, d = points(line["difference"]), line["disagree"]
+    if metric.graded:
+        return f"{size} points if row by row two methods' scores differ by {points(math.sqrt(d))}"
+    return f"{size} points if two methods disagree on {share(d)} of rows"
 
 
 def planned(

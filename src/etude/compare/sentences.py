@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
 from etude.stats import ALPHA, DETECT, MOST_ADVISED
 from etude.types import CLASSICAL, Estimate
-from etude.wording import points, share
+from etude.wording import p_value, points, share, two_digits
 
 _YEAR = 12
 """Months within which a tuning that saves cost should be earned back."""
@@ -20,9 +20,8 @@ def interval(difference: Estimate) -> str:
 
 
 def about(rows: int) -> str:
-    """A number of rows to two digits, rounded up: 4,873 is "about 4,900"."""
-    unit = 10 ** max(0, len(str(rows)) - 2)
-    return f"about {math.ceil(rows / unit) * unit:,}"
+    """A number of rows to two digits: 4,873 is "about 4,900"."""
+    return f"about {two_digits(rows):,}"
 
 
 def verdict_sentence(
@@ -176,7 +175,7 @@ def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
         return
     if headline.difference.low > 0:
         yield (
-            f"The interval of tuning lies above 0, but chance is not ruled out (p = {headline.p:.2f}, "
+            f"The interval of tuning lies above 0, but chance is not ruled out ({p_value(headline.p)}, "
             f"{headline.test}): no gain is claimed."
         )
     elif headline.difference.high > 0 and math.isfinite(error):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from etude.errors import Fault, InputError
-from etude.remedies import decoding_fault
+from etude.remedies import decoding_fault, nearest_path
+from etude.task.values import is_row_file
 from etude.types import Example, Kind
 
 
@@ -86,9 +87,9 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
         stream = file.open("rb")
     except OSError as error:
-        fault = Fault(
-            str(file), "cannot read the file of rows", error.strerror or "", "check the name and the rights"
-        )
-        raise InputError([fault]) from error
+        close = nearest_path(file, is_row_file)
+        meant = f"did you mean {close}? Else " if close and close != file else ""
+        what, remedy = "cannot read the file of rows", f"{meant}check the name and the rights"
+        raise InputError([Fault(str(file), what, error.strerror or "", remedy)]) from error
     with stream:
         yield stream

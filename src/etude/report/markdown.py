@@ -117,7 +117,7 @@ def _ladder(report: Report) -> list[str]:
     lines = [
         "## The ladder",
         "",
-        f"{escaped(words.opening(report.metric_label))}, {where}, simplest method first.",
+        f"{escaped(words.metric(report))}. Measured {where}, simplest method first.",
     ]
     lines += table(head, rows, right=(2, 3, 4, 6))
     lines += [f"Margin: {words.scale(report).points(report.margin)}. n counts {report.unit}s.", ""]
@@ -351,9 +351,9 @@ def _data(report: Report) -> list[str]:
     sides = ", ".join(f"{num:,} {side}" for side, num in report.split.items())
     lines = ["## Data", "", f"Rows: {sides}.", *bullets(report.split_notes)]
     if report.power:
-        rows = [[f"{100 * d:.0f}% of rows", f"{100 * size:.1f} points"] for d, size in report.power]
+        rows = [list(row) for row in words.power_rows(report)]
         head = (
-            "When two methods disagree on",
+            words.power_heading(report),
             f"the smallest difference {words.test_rows(report)} can show is",
         )
         lines += ["### What this test can show", *table(head, rows, right=(0, 1))]

@@ -188,6 +188,8 @@ class Report:
     metric: str
     """The headline metric's name."""
     metric_label: str
+    metric_why: str
+    """Why it is the headline: "because ..."; empty where an older run does not say."""
     unit: str
     """What one independent unit is: row or group."""
     margin: float
@@ -239,6 +241,7 @@ def read_report(run_folder: Path) -> Report:
         status=run["status"],
         metric=metric.get("name", "score"),
         metric_label=metric.get("label") or "mean score",
+        metric_why=metric.get("why", ""),
         unit=run.get("unit", "row"),
         margin=run.get("margin", 0.02),
         target=run.get("target"),

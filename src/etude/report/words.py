@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from etude.metrics import LABELS
+from etude.metrics import GRADED, LABELS
 from etude.report.numbers import Report, Rung
 from etude.types import Estimate
 from etude.wording import time_in_words
@@ -77,6 +77,12 @@ def scale_of(metric: str) -> Scale:
     return Scale(metric not in ("chrf", "macro_f1"))
 
 
+def metric(report: Report) -> str:
+    """The headline metric with the reason why it is, as the start of a sentence."""
+    why = f", {report.metric_why}" if report.metric_why else ""
+    return f"{opening(report.metric_label)}{why}"
+
+
 def others(report: Report) -> dict[str, str]:
     """The metrics beside the headline, by name, each in words; empty before the test."""
     names = dict.fromkeys(name for rung in report.rungs for name in rung.others)
@@ -132,6 +138,26 @@ def test_rows(report: Report) -> str:
     whole = report.split["test"]
     part = f"{report.answered:,} of " if report.answered < whole else ""
     return f"{part}{whole:,} test rows"
+
+
+def power_heading(report: Report) -> str:
+    """What the smallest differences depend on: how often two methods disagree, or how far their scores spread."""
+    if _graded(report):
+        return "When row by row the scores of two methods differ by (standard deviation)"
+    return "When two methods disagree on"
+
+
+def power_rows(report: Report) -> list[tuple[str, str]]:
+    """What the smallest difference depends on, and the difference, both in words."""
+    when = [
+        f"{100 * math.sqrt(d):.0f} points" if _graded(report) else f"{100 * d:.0f}% of rows"
+        for d, _ in report.power
+    ]
+    return [(words, f"{100 * size:.1f} points") for words, (_, size) in zip(when, report.power, strict=True)]
+
+
+def _graded(report: Report) -> bool:
+    return report.metric in GRADED
 
 
 def tuned_prompt(report: Report) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from etude.stats.sample import FloatArray, Sample, score_sample, t_quantile, unit_weights
+from etude.stats.sample import EQUAL, FloatArray, Sample, score_sample, t_quantile, unit_weights
 from etude.types import Estimate
 
 Z = 1.959963984540054
@@ -61,7 +61,7 @@ def estimate_sample(sample: Sample) -> Estimate:
         return Estimate(value, 0.0, 1.0, units)
     error = standard_error(sample)
     spread = value * (1 - value)
-    effective = spread / error**2 if error > 0 and spread > 0 else units
+    effective = spread / error**2 if error > EQUAL and spread > 0 else units
     low, high = wilson(value * effective, effective, t_quantile(units))
     return Estimate(value, low, high, units)
 

@@ -12,6 +12,7 @@ from etude.stats.intervals import Z
 from etude.stats.paired import Spread, difference_error, difference_spread
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, Sample, t_quantile, unit_weights
 from etude.types import Estimate
+from etude.wording import points, share
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +110,9 @@ def _critical(replicates: FloatArray, errors: FloatArray, pairs: Sequence[tuple[
 
 def _near_enough(candidates: Sequence[tuple[str, Sample]], index: int, best: int, error: float) -> str:
     (name, sample), (top_name, top) = candidates[index], candidates[best]
-    gap = 100 * (top.value - sample.value)
     return (
-        f"{name} ({100 * sample.value:.1f}% on dev) is {gap:.1f} points below {top_name}, within one "
-        f"standard error ({100 * error:.1f} points, n = {sample.units}), and comes before it from simple to complex"
+        f"{name} ({share(sample.value)} on dev) is {points(top.value - sample.value)} points below {top_name}, within "
+        f"one standard error ({points(error)} points, n = {sample.units}), and comes before it from simple to complex"
     )
 
 
@@ -121,4 +121,4 @@ def _best_reason(candidates: Sequence[tuple[str, Sample]], best: int) -> str:
     if len(candidates) == 1:
         return f"{name} is the only candidate"
     simpler = " and no simpler one is within one standard error" if best else " and is the simplest"
-    return f"{name} is best on dev ({100 * sample.value:.1f}%, n = {sample.units}){simpler}"
+    return f"{name} is best on dev ({share(sample.value)}, n = {sample.units}){simpler}"

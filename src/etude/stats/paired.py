@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from scipy.special import bdtr
 
 from etude.stats.intervals import corrected, spread_of_mean, wilson
-from etude.stats.sample import SEED, FloatArray, Sample, score_sample, t_quantile, unit_weights
+from etude.stats.sample import EQUAL, SEED, FloatArray, Sample, t_quantile, unit_weights
 from etude.types import Estimate
 
 ALPHA = 0.05
@@ -197,16 +196,14 @@ def difference_error(a: Sample, b: Sample) -> float:
     return difference_spread(a, b).error
 
 
-def disagreement(a: npt.ArrayLike, b: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> float:
+def disagreement(a: Sample, b: Sample) -> float:
     """The d of `smallest_difference` as these rows show it: n times the squared error of a - b.
 
-    For ungrouped right/wrong without a gain this is the share of rows on which a and b disagree; for scores
-    and groups it is the share that would give the same standard error. Between 0 and 1.
+    For ungrouped right/wrong without a gain this is the share of rows on which a and b disagree; for scores,
+    groups and macro-F1 it is the share that would give the same standard error, and can pass 1. Never 0:
+    methods that do not differ on these rows may differ on others, see `difference_spread`.
     """
-    first, second = score_sample(a, units), score_sample(b, units)
-    if first.units < 2:
-        return 1.0
-    return min(1.0, first.rows * spread_of_mean(first.pulls - second.pulls) ** 2)
+    return a.rows * difference_error(a, b) ** 2 if a.units > 1 else 1.0
 
 
 @lru_cache(maxsize=64)
@@ -225,7 +222,7 @@ def sign_patterns(num: int) -> FloatArray:
 def _largest(a: Sample, b: Sample) -> float:
     """The largest difference of a unit in units of the mean; 1 where no unit differs."""
     largest = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max() / a.sums[:, 1].mean())
-    return largest if largest > _SLACK else 1.0
+    return largest if largest > EQUAL else 1.0
 
 
 def _whole_flips(sizes: npt.NDArray[np.int64], observed: int) -> float:

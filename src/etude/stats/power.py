@@ -19,11 +19,12 @@ DETECT = 2.8
 def smallest_difference(n: int, d: float, units: int | None = None) -> float:
     """The smallest difference that a test of `n` rows shows in 80% of cases: 2.8 sqrt(d / n).
 
-    `d` is the share of rows on which two methods disagree, or `disagreement` of grouped rows; `n` counts
-    rows. With `units` groups, `_factor` stands for 2.8. At most 1. Miller 2024 (arXiv 2411.00640).
+    `d` is the share of rows on which two methods disagree, or the `disagreement` of scores, of grouped rows
+    and of macro-F1; `n` counts rows. With `units` groups, `_factor` stands for 2.8. At most 1.
+    Miller 2024 (arXiv 2411.00640).
     """
-    if n < 1 or not 0 <= d <= 1:
-        raise ValueError(f"need n >= 1 rows and a share d of 0 to 1 (got n={n}, d={d})")
+    if n < 1 or not 0 <= d < math.inf:
+        raise ValueError(f"need n >= 1 rows and a finite d of 0 or more (got n={n}, d={d})")
     factor = DETECT if units is None else _factor(units)
     return min(1.0, factor * math.sqrt(d / n)) if d else 0.0
 

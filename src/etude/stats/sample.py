@@ -25,6 +25,9 @@ RESAMPLES = 2_000
 """Bootstrap resamples; the Monte Carlo error of a standard error is then 1.6%."""
 SEED = 20_240_611
 """Fixed: the same rows always give the same verdict."""
+EQUAL = 1e-6
+"""Scores and standard errors up to this count as no difference at all: far below what is shown, far above the
+rounding of sums, which would else pass for a spread and give an interval of no width."""
 _MAX_CELLS = 24_000_000
 """Weights held at once, units x resamples (192 MB); above it fewer resamples are drawn."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from etude.errors import Fault, InputError, NotYetError, shown
-from etude.remedies import decoding_fault, instead
+from etude.remedies import decoding_fault, instead, nearest_path
 from etude.task.values import is_row_file, row_files
 
 
@@ -106,15 +106,24 @@ def _read_text(page: Page, file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        remedy = f"name a task file, or write one with etude init {row_files(file.parent) or 'FILE'}"
-        raise InputError(
-            [Fault(str(file), "cannot read the task file", error.strerror or "", remedy)]
-        ) from error
+        raise InputError([unreadable_task(file, error.strerror or "")]) from error
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError([decoding_fault(f"{page.name}:{line}", raw, error)]) from error
+
+
+def unreadable_task(file: Path, got: str) -> Fault:
+    """The fault of a task file that cannot be read, with the nearest one that is there."""
+    close = nearest_path(file, _may_be_task)
+    meant = f"did you mean {close}? Else " if close else ""
+    remedy = f"{meant}name a task file, or write one with etude init {row_files(file.parent) or 'FILE'}"
+    return Fault(str(file), "cannot read the task file", got, remedy)
+
+
+def _may_be_task(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file()
 
 
 def _yaml_fault(page: Page, error: yaml.YAMLError, text: str) -> Fault:

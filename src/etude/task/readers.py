@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from etude.errors import shown
-from etude.remedies import instead, nearest
+from etude.remedies import instead, nearest_path
 from etude.task.page import Page, Reader, got, is_number, plain
 
 
@@ -128,10 +128,9 @@ def existing_file(page: Page, key: str, node: yaml.Node) -> Path | None:
 
 def near_file(path: Path) -> str:
     """The remedy for a path that is not there."""
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest(path.name, names)
+    close = nearest_path(path)
     return (
-        f"did you mean {close!r}? Paths start at the task's folder"
+        f"did you mean {close.name!r}? Paths start at the task's folder"
         if close
         else "paths start at the task's folder"
     )

@@ -1,0 +1,20 @@
+"""Personal data and secrets in text: found, masked consistently, and remembered only as keyed hashes."""
+
+from etude.privacy.find import find, find_all
+from etude.privacy.ledger import Ledger
+from etude.privacy.mask import Masker
+from etude.privacy.model import NameModel, load_model
+from etude.privacy.spans import BLOCKING, KINDS, REVIEW, Span
+
+__all__ = [
+    "BLOCKING",
+    "KINDS",
+    "REVIEW",
+    "Ledger",
+    "Masker",
+    "NameModel",
+    "Span",
+    "find",
+    "find_all",
+    "load_model",
+]

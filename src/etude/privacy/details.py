@@ -1,0 +1,62 @@
+"""Dates of birth and details of health, by the words around them. English; both go to review."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from etude.privacy.spans import Span, spans_of
+
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
+    r"|Nov(?:ember)?|Dec(?:ember)?)"
+)
+_DATE = (
+    r"(?:[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}"
+    rf"|[0-9]{{1,2}}(?:st|nd|rd|th)?\.? (?:of )?{_MONTH}\.?,? ?[0-9]{{2,4}}|{_MONTH}\.? [0-9]{{1,2}}(?:st"
+    rf"|nd|rd|th)?,? [0-9]{{2,4}})"
+)
+_BIRTH = re.compile(
+    r"\b(?:born|birth ?da(?:y|te)|date of birth|d\.?o\.?b\.?)\b[^0-9\n]{0,24}?(?P<value>"
+    + _DATE
+    + r")(?![\w])",
+    re.I,
+)
+_CONDITION = (
+    r"(?:diabet(?:es|ic)|cancer|tumou?r|leuk[a]?emia|hiv|aids|hepatitis|tuberculosis|asthma|epilep(?:sy"
+    r"|tic)|stroke|heart (?:attack"
+    r"|disease|failure)|hypertension|high blood pressure|depress(?:ion|ed)|anxiety|bipolar|schizophreni[ac]"
+    r"|autis(?:m|tic)"
+    r"|adhd|dementia|alzheimer'?s?|parkinson'?s?|arthritis|pregnan(?:t|cy)|miscarriage|abortion"
+    r"|infertil(?:e|ity)|addict(?:ion|ed)"
+    r"|alcoholi(?:c|sm)|anorexi[ac]|bulimi[ac]|migraines?|allerg(?:y|ies|ic)|copd|pneumonia|chemotherapy"
+    r"|dialysis|insulin"
+    r"|seizures?|suicid(?:e|al)|disab(?:led|ility)|wheelchair|lupus|psoriasis|eczema|anemia|anaemia|thyroid"
+    r"|kidney (?:stones?|disease|failure))"
+)
+_PERSON = (
+    r"(?:\bI(?:['’](?:m|ve)| am| have| had| was| suffer)?|\bmy|\bhe|\bshe|\bhis|\bher|\bthey"
+    r"|\bthe patient|\bpatient)"
+)
+_HEALTH = re.compile(rf"{_PERSON}\b[^.!?\n]{{0,60}}?\b(?P<value>{_CONDITION})\b", re.I)
+_PHRASE = re.compile(
+    r"\b(?:diagnosed with|diagnosis (?:of|is|was)|suffer(?:s|ed|ing)? from|treated for|prescribed"
+    r"|tested positive for"
+    r"|history of|allergic to|surgery (?:for|on)|medication for|on sick leave|medical leave|therapy for"
+    r"|recover(?:s|ed|ing) from)\b"
+    r"(?P<value> [a-z][\w-]{2,30}(?: [a-z][\w-]{2,30}){0,3})?",
+    re.I,
+)
+_HEALTH_HINT = re.compile(_CONDITION, re.I)
+
+
+def birth_dates(text: str) -> Iterator[Span]:
+    """Dates after the words born, date of birth, birthday or DOB."""
+    yield from spans_of(_BIRTH.finditer(text), "birth_date", "label", "value")
+
+
+def health_details(text: str) -> Iterator[Span]:
+    """An illness said of a person, and phrases such as "diagnosed with"."""
+    yield from spans_of(_PHRASE.finditer(text), "health", "phrase")
+    if _HEALTH_HINT.search(text):
+        yield from spans_of(_HEALTH.finditer(text), "health", "illness of a person", "value")

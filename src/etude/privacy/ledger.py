@@ -1,0 +1,61 @@
+"""What was found, remembered only as keyed hashes: for a test, after training, of what the model repeats.
+
+A plain hash of a phone number can be undone by hashing all phone numbers; HMAC-SHA-256 under a secret key
+cannot without the key. The ledger's lines hold kinds, row ids and hashes, never a text; the key is a file apart.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets as random_source
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from etude.files import read_lines, write_lines
+from etude.privacy.spans import Span
+
+
+class Ledger:
+    """Hashed findings. `key`: 32 random bytes by default; the same key recognises the same values."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = key or random_source.token_bytes(32)
+        self._entries: dict[str, tuple[str, str]] = {}
+
+    def __len__(self) -> int:
+        """Different values remembered."""
+        return len(self._entries)
+
+    def add(self, row: str, spans: Iterable[Span]) -> None:
+        """Remembers what was found in a row, under the row's id; of a value's rows the first stays."""
+        for span in spans:
+            self._entries.setdefault(self._hash(span), (span.kind, row))
+
+    def repeated(self, spans: Iterable[Span]) -> Iterator[tuple[Span, str]]:
+        """Those spans, found in a model's answers, whose value is remembered, with the row it stood in."""
+        for span in spans:
+            entry = self._entries.get(self._hash(span))
+            if entry:
+                yield span, entry[1]
+
+    def save(self, file: Path, key_file: Path) -> None:
+        """Writes the hashes, and the key apart from them with mode 600. Raises OSError where a key is there."""
+        handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as out:
+            out.write(self._key.hex())
+        lines = [{"hash": digest, "kind": kind, "row": row} for digest, (kind, row) in self._entries.items()]
+        write_lines(file, lines)
+
+    @classmethod
+    def load(cls, file: Path, key_file: Path) -> Ledger:
+        """The ledger of both files. Raises OSError, ValueError, and RunError for a line that is broken."""
+        ledger = cls(bytes.fromhex(key_file.read_text(encoding="ascii")))
+        for line in read_lines(file, "Scan the data again."):
+            ledger._entries[line["hash"]] = (line["kind"], line["row"])
+        return ledger
+
+    def _hash(self, span: Span) -> str:
+        """Of the value's letters and digits only, so that other spaces and hyphens do not hide it."""
+        plain = "".join(filter(str.isalnum, span.text.casefold())) or span.text
+        return hmac.digest(self._key, plain.encode("utf-8", "surrogatepass"), "sha256").hex()

@@ -1,0 +1,108 @@
+"""Payment cards, IBANs and numbers that a label names: passports, accounts, licences, files.
+
+Checksums are python-stdnum's. A number whose checksum fails is still found where a label stands before
+it: a typing error does not make it impersonal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+from etude.privacy.spans import Span, labelled
+
+_CARD = re.compile(
+    r"(?<![\w.+-])(?:[0-9]{12,19}|[0-9]{4}(?P<gap>[ -])(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
+    r"|3[0-9]{3}(?P<amex>[ -])[0-9]{6}(?P=amex)[0-9]{4,5})(?![\w]|[.-][0-9])"
+)
+_ISSUERS = re.compile(r"(?:4|5[0-8]|6|2[2-7]|3[0-9]|1800|9[0-9])")
+"""First digits that payment cards begin with (ISO/IEC 7812); 12 digits: Maestro's only."""
+_MAESTRO = re.compile(r"(?:5[0678]|6)[0-9]{11}")
+_CARD_LABEL = re.compile(
+    r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,24}$", re.I
+)
+_IBAN = re.compile(r"(?<![\w-])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\w])")
+_GAP = re.compile("[ -]")
+_IBAN_LABEL = re.compile(r"\b(?:iban|account)\b[^\w\n]{0,4}(?:(?:number|no|is|code)\W{1,3}){0,2}$", re.I)
+_LABELLED_IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){8,30}(?![\w])")
+
+_LINK = (
+    r"(?:s\b|\(s\))?(?:[ \t]{0,2}(?:\b(?:numbers?|num|nos?|nr|id|ids|code|is|was|of|like|card)\b"
+    r"|\bfor verification purposes\b|e\.g\.|[#:=.,*'\"“‘()-])){0,8}[ \t]{0,2}['\"“‘*#(]{0,2}"
+    r"(?:(?:DL|PID|ID|ACC|ACCNUM|MRN|ATIN)[ :#]{1,2})?"
+)
+"""What may stand between a label and its number."""
+_LABEL = (
+    r"(?:passport|driv(?:er|ing)(?:['’]?s?['’]?)? ?licen[cs]e|licen[cs]e (?:number|no|#|plate)|\bDL\b"
+    r"|bank account|account|accounts? like|\bacct?\b|ACCNUM|routing|sort code|IFSC(?: code)?|checking|savings"
+    r"|patient (?:id|number|no|mrn)|medical (?:record|file)|\bMRN\b|\bPID\b"
+    r"|insurance(?: policy| code| id| number)?|policy (?:number|no|#)|health (?:card|plan)"
+    r"|(?:member(?:ship)?|employee|staff|student|user|customer|voter|tribal|system|national|personal) (?:id|number|no)"
+    r"|voter card|identification|identity card|id card|\bID|vehicle registration"
+    r"|tax(?:payer)? (?:id|number|identification)|\bTIN\b|\bEIN\b|\bATIN\b|\bVAT\b|social security|\bSSN\b"
+    r"|aadhaa?r|\bPAN\b)"
+)
+_ID_VALUE = r"(?P<value>[A-Za-z0-9](?:[A-Za-z0-9]|[-_/](?=[A-Za-z0-9])){3,29})(?![\w-]|[.,/:][0-9])"
+_ID = re.compile(r"(?<![A-Za-z])" + _LABEL + _LINK + _ID_VALUE, re.I)
+_ID_HINT = re.compile(
+    r"(?i)passport|licen[cs]e|\bDL|acc|routing|\bsort|ifsc|check|saving|\b[iptemv][idirn][dnr]?|insur|"
+    r"polic|record|file|health|member|number|voter|ident|tax|social|ssn|aadha|\bpan|plate|registration"
+)
+_PLAIN_NUMBER = re.compile(
+    r"(?:19|20)[0-9]{2}|[0-9]{1,3}(?:[A-Za-z]{1,6})?|[0-9]{1,4}(?:st|nd|rd|th|am|pm|k|m)", re.I
+)
+
+
+def cards(text: str) -> Iterator[Span]:
+    """Payment card numbers: 12 to 19 digits with Luhn's checksum, or with a label before them."""
+    for match in _CARD.finditer(text):
+        rule = _card_rule(re.sub("[ -]", "", match[0]), labelled(text, match.start(), _CARD_LABEL))
+        if rule:
+            yield Span(*match.span(), "card", match[0], rule)
+
+
+def ibans(text: str) -> Iterator[Span]:
+    """IBANs with their checksum and their country's length, or with the word IBAN before them."""
+    for match in _IBAN.finditer(text):
+        whole = _longest_iban(match[0])
+        if whole:
+            yield Span(match.start(), match.start() + len(whole), "iban", whole, "mod 97")
+        elif labelled(text, match.start(), _IBAN_LABEL):
+            written = _LABELLED_IBAN.match(match[0])
+            if written:
+                yield Span(match.start(), match.start() + written.end(), "iban", written[0], "label")
+
+
+def id_numbers(text: str) -> Iterator[Span]:
+    """Numbers that a label names, such as a passport's: at least four characters, two of them digits."""
+    if not _ID_HINT.search(text):
+        return
+    for match in _ID.finditer(text):
+        value = match["value"]
+        digits = sum(map(str.isdigit, value))
+        if digits >= 2 and len(value) >= 5 and not _PLAIN_NUMBER.fullmatch(value):
+            yield Span(*match.span("value"), "id_number", value, "label")
+
+
+def _card_rule(digits: str, has_label: bool) -> str:
+    import stdnum.luhn
+
+    if has_label:
+        return "label"
+    issuer = _MAESTRO.fullmatch(digits) if len(digits) == 12 else _ISSUERS.match(digits)
+    if issuer and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
+        return "Luhn"
+    return ""
+
+
+def _longest_iban(candidate: str) -> str:
+    """The longest run of the candidate's groups, from the first on, that is an IBAN; empty where none is."""
+    import stdnum.iban
+
+    ends = [len(candidate), *(gap.start() for gap in reversed(list(_GAP.finditer(candidate))))]
+    return next((candidate[:end] for end in ends if _is_iban(stdnum.iban, candidate[:end])), "")
+
+
+def _is_iban(iban: ModuleType, text: str) -> bool:
+    return bool(iban.is_valid(text.replace("-", ""), check_country=False))

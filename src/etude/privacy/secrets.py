@@ -1,0 +1,238 @@
+"""Passwords, keys and tokens: the forms their issuers document, those of detect-secrets, and labelled values.
+
+Every pattern starts at the edge of a token and is bounded, so that a long text costs time in proportion to
+its length. The patterns of detect-secrets run over windows of at most WINDOW characters around long tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+
+from etude.privacy.spans import Span, spans_of
+
+WINDOW = 512
+"""Most characters that one pattern of detect-secrets is given at once."""
+ENTROPY = 3.0
+"""Bits a character from which a labelled value counts as random."""
+
+_FORMS = {
+    "AWS": r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",
+    "GitHub": r"gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,100}",
+    "GitLab": r"gl(?:pat|dt|ft|soat|rt|cbt|ptt|imt|oas|agent)-[A-Za-z0-9_-]{20,300}",
+    "Slack": r"xox[abeoprs]-[A-Za-z0-9-]{10,250}|xapp-[0-9]-[A-Za-z0-9-]{10,250}",
+    "OpenAI, Anthropic": r"sk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]{1,8}-|or-v1-)?[A-Za-z0-9_-]{20,250}",
+    "Stripe": r"[srp]k_(?:live|test)_[A-Za-z0-9]{16,200}|whsec_[A-Za-z0-9+/=]{24,80}",
+    "Google": r"AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_.-]{20,300}|GOCSPX-[A-Za-z0-9_-]{24,40}",
+    "Hugging Face": r"(?:hf|api_org)_[A-Za-z]{30,40}|hf_[A-Za-z0-9]{30,40}",
+    "npm": r"npm_[A-Za-z0-9]{36}",
+    "PyPI": r"pypi-[A-Za-z0-9_-]{50,400}",
+    "RubyGems, NuGet, crates.io": r"rubygems_[a-f0-9]{48}|oy2[a-z0-9]{43}|cio[A-Za-z0-9]{32}",
+    "Docker": r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,60}",
+    "SendGrid": r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
+    "Brevo": r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}",
+    "Twilio": r"(?:AC|SK)[a-f0-9]{32}",
+    "Mailgun, Mailchimp": r"key-[a-f0-9]{32}|[a-f0-9]{32}-us[0-9]{1,2}",
+    "Telegram": r"[0-9]{8,10}:A[A-Za-z0-9_-]{34}",
+    "Discord": r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}",
+    "DigitalOcean": r"do[opr]_v1_[a-f0-9]{64}",
+    "Shopify": r"shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}",
+    "Square": r"sq0[a-z]{3}-[A-Za-z0-9_-]{22,50}|EAAA[A-Za-z0-9_-]{60}",
+    "PayPal": r"access_token\$production\$[a-z0-9]{16}\$[a-f0-9]{32}",
+    "Databricks": r"dapi[a-f0-9]{32}(?:-[0-9])?",
+    "Linear, Notion, Figma, Airtable": r"lin_(?:api|oauth)_[A-Za-z0-9]{32,64}|ntn_[A-Za-z0-9]{40,50}"
+    r"|secret_[A-Za-z0-9]{43}|figd_[A-Za-z0-9_-]{30,60}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}",
+    "Grafana, New Relic, Sentry, Dynatrace": r"glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}|glc_[A-Za-z0-9+/=]{32,400}"
+    r"|NRAK-[A-Z0-9]{27}|sntry[su]_[A-Za-z0-9+/=_-]{40,400}|dt0c01\.[A-Z0-9]{24}\.[A-Z0-9]{64}",
+    "HashiCorp, Doppler, Pulumi": r"hv[sbr]\.[A-Za-z0-9_-]{24,300}|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70}"
+    r"|dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{40,60}|pul-[a-f0-9]{40}",
+    "Postman, Typeform, ReadMe": r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}|tfp_[A-Za-z0-9_.=-]{59}|rdme_[a-z0-9]{70}",
+    "Dropbox, Meta": r"sl\.[A-Za-z0-9_-]{100,200}|EAA[A-Za-z0-9]{60,250}",
+    "Atlassian": r"ATATT3[A-Za-z0-9_=-]{100,250}|ATBB[A-Za-z0-9]{32}",
+    "Replicate, Groq, Perplexity, xAI": r"r8_[A-Za-z0-9]{37}|gsk_[A-Za-z0-9]{40,60}|pplx-[A-Za-z0-9]{40,60}"
+    r"|xai-[A-Za-z0-9]{70,90}",
+    "Supabase, PlanetScale, Netlify, Heroku": r"sb[pv]_[a-f0-9]{40}|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{32,64}"
+    r"|nfp_[A-Za-z0-9_]{36}|HRKU-[A-Za-z0-9_-]{36,70}",
+    "Mapbox": r"[sp]k\.eyJ[A-Za-z0-9_-]{40,200}\.[A-Za-z0-9_-]{16,40}",
+    "Alibaba, Tencent": r"LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{32}",
+    "Azure": r"[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{31,34}",
+    "JSON Web Token": r"eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{4,8000}(?:\.[A-Za-z0-9_-]{0,1200})?",
+    "age": r"AGE-SECRET-KEY-1[A-Z0-9]{58}",
+}
+"""Issuer -> form of its keys and tokens, as it documents them or its own scanners know them."""
+_FORM = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:" + "|".join(f"(?:{form})" for form in _FORMS.values()) + r")(?![A-Za-z0-9_])"
+)
+_LONG = re.compile(r"(?<![^\s\"'`<>(=:,;])[^\s\"'`<>(,;]{20}")
+"""A token of 20 characters or more begins here: without one a text holds no key."""
+_PEM = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[^-]|-(?!----)){0,20000}(?:-----END (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----)?"
+)
+_PUTTY = re.compile(r"PuTTY-User-Key-File-[23]:[^\0]{0,4000}?Private-MAC: ?[a-f0-9]{16,128}")
+_URL = re.compile(
+    r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/?#@]{0,64}:(?P<value>[^\s/@]{3,128})@[\w.-]{1,253}", re.I
+)
+_WEBHOOK = re.compile(
+    r"https://(?:hooks\.slack\.com/(?:services|workflows)/[\w/-]{20,120}"
+    r"|(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/[0-9]{10,25}/[\w-]{20,100}"
+    r"|[\w.-]{1,80}\.webhook\.office\.com/webhookb2/[\w@/-]{40,300})"
+)
+_BEARER = re.compile(
+    r"\b(?:bearer|basic|token) +(?P<value>[A-Za-z0-9+/_.~-]{20,2000}={0,2})(?![\w+/=])", re.I
+)
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:[\w.-]{0,24}[_. -])?(?:api[_. -]?key|access[_. -]?key|secret[_. -]?(?:access[_. -]?)?key"
+    r"|account[_. -]?key|private[_. -]?key|signing[_. -]?key|encryption[_. -]?key|client[_. -]?secret|auth[_. -]?token"
+    r"|access[_. -]?token|refresh[_. -]?token|bot[_. -]?token|secret|token|sig|credential)s?[\"'\]]{0,2}"
+    r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})"
+    r"(?![\w+/=])",
+    re.I,
+)
+_PASSWORD = re.compile(
+    r"(?<![A-Za-z])(?:[\w-]{0,24}[_-])?(?:pass ?(?:word|phrase|code)|passwd|pwd|pass)s?[\"'\]]{0,2}"
+    r"(?P<link>(?: {0,2}(?:=>|:=|==?|[:(\[]|->|,)| {1,2}(?:is|was|were|as|to|of|attempt string revealed|reads?))?"
+    r"(?: {0,2}(?:currently|still|now|set to))? {0,2}[:=]?) {0,2}(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’]{4,128})",
+    re.I,
+)
+_PIN = re.compile(
+    r"\bPIN(?: (?:code|number))?(?: is| was|:|=| of)? ?(?P<value>[0-9]{4,8})(?![\w]|[.,/:-][0-9])", re.I
+)
+_CREDENTIALS = re.compile(
+    r"@[\w.-]{3,80}[\"'] ?(?:/|\||:|,)? ?(?P<value>\S{6,64})|@[\w.-]{3,80} ?[/|:] ?(?P<after>\S{6,64})"
+)
+"""`mail@host / password`."""
+_HINT = re.compile(r"pass|pwd|pin|secret|token|key|sig=|credential|bearer|basic|://|@", re.I)
+_WORD = re.compile(r"[A-Za-z][a-z]*(?:[-/'][A-Za-z][a-z]*)*")
+_NOT_RANDOM = re.compile(
+    r"[a-z]{1,30}|[A-Z][a-z]{1,30}|[A-Z]{1,12}|[a-z]+(?:[_.-][a-z]+)+|[A-Z]+(?:[_.-][A-Z]+)+|[0-9.,]+"
+)
+
+
+def secrets(text: str) -> Iterator[Span]:
+    """Private keys, keys and tokens, and passwords."""
+    long = _LONG.search(text)
+    if long:
+        yield from _tokens(text)
+    if _HINT.search(text):
+        yield from _named(text)
+
+
+def _tokens(text: str) -> Iterator[Span]:
+    """What its form alone gives away."""
+    if "PRIVATE KEY" in text:
+        yield from spans_of(_PEM.finditer(text), "private_key", "PEM")
+    if "PuTTY" in text:
+        yield from spans_of(_PUTTY.finditer(text), "private_key", "PuTTY")
+    for match in _FORM.finditer(text):
+        yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
+    if "https://" in text:
+        yield from spans_of(_WEBHOOK.finditer(text), "api_key", "webhook")
+    for window, start in _windows(text):
+        yield from _detect_secrets(window, start)
+
+
+def _named(text: str) -> Iterator[Span]:
+    """What a word before it, or its place in an address, gives away."""
+    if "://" in text:
+        yield from spans_of(_URL.finditer(text), "password", "in a URL", "value")
+    for pattern in (_KEY, _BEARER):
+        for match in pattern.finditer(text):
+            if is_random(match["value"]):
+                yield Span(*match.span("value"), "api_key", match["value"], "label")
+    for match in _PASSWORD.finditer(text):
+        yield from _password(match)
+    yield from spans_of(_PIN.finditer(text), "password", "label", "value")
+    if "@" in text:
+        for match in _CREDENTIALS.finditer(text):
+            group = "value" if match["value"] else "after"
+            if _like_password(_bare(match[group])):
+                yield _cut(match, group, "after an e-mail address")
+
+
+def _password(match: re.Match[str]) -> Iterator[Span]:
+    """The value after the word password, where it does not read as an ordinary word."""
+    firm = bool(match["quote"]) or match["link"].strip() in ("=", ":", ":=", "==", "=>")
+    value = _bare(match["value"])
+    ordinary = _WORD.fullmatch(value) and not (firm and match["link"].strip() in ("=", "==", ":="))
+    if len(value) >= 4 and not ordinary and (firm or _like_password(value)):
+        yield _cut(match, "value", "label")
+
+
+def _cut(match: re.Match[str], group: str, rule: str) -> Span:
+    """The span of a password, without the sentence's own marks at its end."""
+    value = _bare(match[group])
+    start = match.start(group)
+    return Span(start, start + len(value), "password", value, rule)
+
+
+def _bare(value: str) -> str:
+    return value.rstrip(".,;:)]}>*")
+
+
+def _like_password(value: str) -> bool:
+    """Whether a word looks chosen as a password: letters mixed with digits or marks, or an odd case."""
+    if len(value) < 4 or "@" in value or value.startswith(("http", "www.")):
+        return False
+    letters = any(map(str.isalpha, value))
+    digits = any(map(str.isdigit, value))
+    marks = any(letter in "!#$%^&*?~+=_" for letter in value)
+    mixed = bool(re.search("[a-z][A-Z]", value))
+    return letters and (digits or marks or mixed) and len(value) >= 6
+
+
+def is_random(value: str) -> bool:
+    """Whether a labelled value looks made by a machine: mixed characters, ENTROPY bits a character."""
+    if _NOT_RANDOM.fullmatch(value):
+        return False
+    counts = Counter(value)
+    bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
+    return bits >= ENTROPY and any(map(str.isdigit, value))
+
+
+def _issuer(token: str) -> str:
+    return next(name for name, form in _FORMS.items() if re.match(form, token))
+
+
+def _windows(text: str) -> Iterator[tuple[str, int]]:
+    """Pieces of at most WINDOW characters that hold the long tokens, with where they start."""
+    end = 0
+    for match in _LONG.finditer(text):
+        if match.end() > end or not end:
+            start = max(match.start() - 64, 0, end - 128)
+            end = start + WINDOW
+            yield text[start:end], start
+
+
+@cache
+def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """The forms of detect-secrets that say what they found without a guess at its randomness."""
+    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+    from detect_secrets.plugins.base import RegexBasedDetector
+
+    skipped = {
+        "Public IP (ipv4)",
+        "Private Key",
+        "Artifactory Credentials",
+        "JSON Web Token",
+        "Basic Auth Credentials",
+    }
+    plugins = get_mapping_from_secret_type_to_class()
+    return tuple(
+        (name, pattern)
+        for name, plugin in sorted(plugins.items())
+        if issubclass(plugin, RegexBasedDetector) and name not in skipped
+        for pattern in plugin.denylist
+    )
+
+
+def _detect_secrets(window: str, start: int) -> Iterator[Span]:
+    for name, pattern in _patterns():
+        for match in pattern.finditer(window):
+            group = match.lastindex or 0
+            text = match[group] or match[0]
+            place = match.start(group) if match[group] else match.start()
+            yield Span(start + place, start + place + len(text), "api_key", text, f"detect-secrets: {name}")

@@ -1,0 +1,69 @@
+"""What can be found, as values: the kinds, the span, and which of two overlapping spans stays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+BLOCKING = (
+    *("private_key", "api_key", "password", "email", "iban", "card"),
+    *("national_id", "phone", "ip_address", "id_number"),
+)
+"""Kinds whose rules are rarely wrong: what they find stops a training run until somebody has decided."""
+REVIEW = ("birth_date", "address", "name", "health")
+"""Kinds whose rules are often wrong: what they find goes to a list that somebody reads."""
+KINDS = (*BLOCKING, *REVIEW)
+"""All kinds; of two overlapping spans the one whose kind stands first here stays."""
+
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One place in a text that holds personal data or a secret."""
+
+    start: int
+    """First character."""
+    end: int
+    """The character after the last."""
+    kind: str
+    """One of KINDS."""
+    text: str
+    """What stands there."""
+    rule: str
+    """Why it was found: a checksum, a label before it, a form, or a model."""
+
+
+def spans_of(matches: Iterable[re.Match[str]], kind: str, rule: str, group: int | str = 0) -> list[Span]:
+    """One span for each match, or for a group of it."""
+    return [Span(*match.span(group), kind, match[group], rule) for match in matches]
+
+
+def without_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """The spans in order of place, none overlapping another.
+
+    Where two overlap, the kind that stands first in KINDS stays, then the longer, then the earlier.
+    """
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        while kept and span.start < kept[-1].end and _before(span, kept[-1]):
+            kept.pop()
+        if not kept or span.start >= kept[-1].end:
+            kept.append(span)
+    return tuple(kept)
+
+
+def labelled(text: str, start: int, label: re.Pattern[str], reach: int = 40) -> bool:
+    """Whether `label` matches up to the place `start`: a pattern that ends in `$`, over `reach` characters."""
+    return bool(label.search(text[max(start - reach, 0) : start]))
+
+
+def overlaps(start: int, end: int, spans: Sequence[Span]) -> bool:
+    """Whether any of the spans shares a character with the place."""
+    return any(span.start < end and start < span.end for span in spans)
+
+
+def _before(one: Span, other: Span) -> bool:
+    first = (_RANK[one.kind], one.start - one.end)
+    return first < (_RANK[other.kind], other.start - other.end)

@@ -1,0 +1,209 @@
+"""Detectors: each kind in free text, against checksums made by python-stdnum; nothing in what only looks alike."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stdnum import iban, luhn
+from stdnum.iso7064 import mod_97_10
+
+from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+from secret_forms import FORMS, planted
+
+AROUND = ("my {} is gone", "please check {}, thanks", "{}", "see ({}) again.")
+"""Free text without any label."""
+
+
+def kinds(text: str) -> dict[str, str]:
+    """Kind -> what was found."""
+    return {span.kind: span.text for span in find(text)}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("email", "jo.o'neil+list@mail.example.co.uk"),
+        ("email", "UtaKörtig@пример.example.org"),
+        ("email", "jo.doe (at) example (dot) org"),
+        ("email", "ravi.k@oksbi"),
+        ("phone", "+49 30 901820"),
+        ("phone", "(905) 674-3793"),
+        ("phone", "020 7946 0018"),
+        ("phone", "07911 123456"),
+        ("ip_address", "81.2.69.142"),
+        ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
+        ("iban", "GB29 NWBK 6016 1331 9268 19"),
+        ("iban", "DE89370400440532013000"),
+        ("card", "4111-1111-1111-1111"),
+        ("card", "378282246310005"),
+        ("national_id", "536-90-4399"),
+        ("national_id", "AB 12 34 56 C"),
+        ("national_id", "RSSMRA85T10A562S"),
+        ("national_id", "12345678Z"),
+        ("national_id", "390.533.447-05"),
+        ("national_id", "756.9217.0769.85"),
+    ],
+)
+def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around: str) -> None:
+    assert kinds(around.format(value)).get(kind) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("Call me on 9472 7916, please", "phone", "9472 7916"),
+        ("Phone:\n60-56-85-91", "phone", "60-56-85-91"),
+        ("his passport number is LP5048339", "id_number", "LP5048339"),
+        ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
+        ("bank account number: 3847283911.", "id_number", "3847283911"),
+        ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
+        ("the BSN 111222333 of", "national_id", "111222333"),
+        ("Aadhaar number '9876 5432 1012'", "national_id", "9876 5432 1012"),
+        ("IBAN SE32CRBC0100601211501234 fails its checksum", "iban", "SE32CRBC0100601211501234"),
+        ("card no 4111111111111112 has a typing error", "card", "4111111111111112"),
+        ("her password !PurpleSky77.", "password", "!PurpleSky77"),
+        ("login jo@example.org / CybPass! was", "password", "CybPass!"),
+        ("postgres://app:s3cr3t@db/main", "password", "s3cr3t"),
+        ("PIN: 4821", "password", "4821"),
+    ],
+)
+def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> None:
+    assert kinds(text).get(kind) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I forgot my password and the PIN does not work",
+        "the password is not accepted: please reset it",
+        "When: 2000-04-16 11:34:35 or 16.04.2000 at 10:30:15",
+        "invoice 4711 of 2019, 1,250.00 EUR, order 2023-100482",
+        "version 1.2.3.4 of std::vector at 12:30:45",
+        "there are 1234567890123 atoms in 4111111111111112 grams",
+        "my account in 2019 and my account 2 days ago",
+        "a@b, @handle, user@host and 5@6.7",
+        "call me in 10 minutes, between 9 and 12",
+        "token of my gratitude, secret is safe, key: see above",
+        "see https://example.org/a/very/long/path/that/goes/on/and/on/for/ever.html",
+        "it cost 20 000 000 in 1999-2000",
+    ],
+)
+def test_ordinary_text_raises_no_alarm(text: str) -> None:
+    assert not [span for span in find(text) if span.kind in BLOCKING]
+
+
+@given(st.integers(0, 10**14 - 1), st.sampled_from(["4", "51", "2221", "6011"]))
+def test_a_card_needs_its_checksum_where_no_label_stands(number: int, issuer: str) -> None:
+    body = (issuer + f"{number:014d}")[:15]
+    right = luhn.calc_check_digit(body)
+    wrong = str((int(right) + 1) % 10)
+    assert kinds(f"look at {body}{right} now").get("card") == body + right
+    assert "card" not in kinds(f"look at {body}{wrong} now")
+
+
+@given(st.integers(10**17, 10**18 - 1))
+def test_an_iban_needs_its_checksum_where_no_label_stands(number: int) -> None:
+    right = "DE" + mod_97_10.calc_check_digits(f"{number}DE").zfill(2) + str(number)
+    wrong = right[:2] + f"{(int(right[2:4]) + 1) % 97 + 2:02d}" + right[4:]
+    spaced = iban.format(right)
+    assert kinds(f"pay to {right} now").get("iban") == right
+    assert kinds(f"pay to {spaced} 12 EUR now").get("iban") == spaced
+    assert "iban" not in kinds(f"pay to {wrong} now")
+
+
+@pytest.mark.parametrize("region", ["US", "GB", "DE", "FR", "IN", "BR", "JP", "ZA"])
+@pytest.mark.parametrize(
+    "form", [phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.E164]
+)
+def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
+    written = phonenumbers.format_number(phonenumbers.example_number(region), form)
+    assert kinds(f"mine is {written}, thanks").get("phone") == written
+
+
+def test_every_planted_secret_is_found_whole() -> None:
+    assert len(FORMS) >= 30
+    for form, text, start, end in planted():
+        found = [span for span in find(text) if span.kind in BLOCKING]
+        covered = {place for span in found for place in range(span.start, span.end)}
+        assert set(range(start, end)) <= covered, form
+
+
+@given(st.text())
+def test_spans_are_in_order_apart_and_true_to_the_text(text: str) -> None:
+    end = 0
+    for span in find(text):
+        assert end <= span.start < span.end <= len(text)
+        assert span.text == text[span.start : span.end]
+        assert span.kind in KINDS
+        end = span.end
+
+
+PIECES = [
+    "1 ",
+    "4111 1111 ",
+    "+49",
+    "a@",
+    "@",
+    "a.b@c.",
+    "GB29",
+    "eyJ",
+    "eyJabc.",
+    "password ",
+    "token: ",
+    "sk-",
+    "://",
+]
+PIECES += [
+    "-----BEGIN PRIVATE KEY-----",
+    "x" * 30,
+    "1.",
+    ":a",
+    "account ",
+    "'",
+    "Anna ",
+    "12 Main ",
+    "a-",
+    "aws key ",
+]
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
+    """Four times the text costs about four times the time, where a quadratic pattern would cost sixteen."""
+    short, long = (piece * (size // len(piece)) for size in (20_000, 80_000))
+    find(short[:1000])
+    seconds = [_seconds(text) for text in (short, long)]
+    assert seconds[1] < 9 * seconds[0] + 0.1
+
+
+def test_random_characters_are_searched_in_seconds() -> None:
+    dice = random.Random(0)
+    letters = "abcdefghij0123456789 .-+@:/='\"\n()ABCDEF_"
+    assert _seconds("".join(dice.choices(letters, k=100_000))) < 6
+
+
+def test_find_all_is_find_for_each() -> None:
+    texts = ["a@example.org", "", "none"]
+    assert list(find_all(texts)) == [find(text) for text in texts]
+
+
+def test_kinds_either_block_or_go_to_review() -> None:
+    assert (*BLOCKING, *REVIEW) == KINDS
+    assert len(set(KINDS)) == len(KINDS)
+    assert Span(0, 1, "email", "a", "form").kind in BLOCKING
+
+
+def _seconds(text: str) -> float:
+    started = time.process_time()
+    find(text)
+    return time.process_time() - started
