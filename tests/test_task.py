@@ -42,7 +42,7 @@ budget: 1h30m
 usage: {requests_per_month: 20_000, facts_change: monthly}
 prices: {prompt: 0.15, per_hour: 1e-1}
 seed: 7
-train: {rank: 8, learning_rate: 1e-4}
+train: {rank: 8, learning_rate: 1e-4, lora_layers: top-12, hidden_cache: false}
 max_tokens: 200
 judge:
 """
@@ -85,7 +85,7 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.budget_seconds == 5400
     assert task.usage == Usage(20_000, "monthly")
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
-    assert task.train == {"rank": 8, "learning_rate": 1e-4}
+    assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12", "hidden_cache": False}
     assert task.documents == folder / "catalogue"
     assert "not used yet" in task.notes[0]
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
@@ -96,6 +96,20 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
     assert task.name == folder.name
     assert (task.methods, task.margin, task.seed, task.budget_seconds) == (LADDER, 0.02, 0, None)
     assert (task.contract, task.check, task.test, task.prices, task.notes) == (None, None, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("lora_layers: 8", "all or top-N.*got '8'.*top-8"),
+        ("lora_layers: top-0", "all or top-N"),
+        ("lora_layers: [1, 2]", "all or top-N"),
+        ("hidden_cache: 1", "true or false"),
+    ],
+)
+def test_settings_of_the_training_are_refused_by_their_line(folder: Path, setting: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"task.yaml:4: train.*{message}"):
+        read(folder, f"kind: classify\nmodel: m\nexamples: rows.jsonl\ntrain: {{{setting}}}\n")
 
 
 def test_a_folder_stands_for_its_task_file(folder: Path) -> None:

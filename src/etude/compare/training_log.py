@@ -32,7 +32,8 @@ class TrainingLog:
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
-        for text in (*line.get("supervision", ()), *([line["warning"]] if "warning" in line else ())):
+        news = (line[key] for key in ("note", "warning") if key in line)
+        for text in (*line.get("supervision", ()), *news):
             self.on_event(Said(str(text)))
         if line.get("resumed_at_step"):
             self.on_event(Said(f"{self.method}: going on after step {line['resumed_at_step']}"))

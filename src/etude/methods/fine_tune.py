@@ -25,8 +25,9 @@ from etude.types import Example, ModelRef
 
 @dataclass(frozen=True)
 class FineTune(Method):
-    """A LoRA adapter taught to give the training answers; the best epoch by loss on dev is kept, or by the
-    metric on dev where the task asks for it (`train: {dev_metric: true}`).
+    """A LoRA adapter, or with `train: {weights: full}` all weights, taught to give the training answers; the
+    best epoch by loss on dev is kept, or by the metric on dev where the task asks for it
+    (`train: {dev_metric: true}`).
 
     The prompt is short, since the weights carry the rest: no instructions for classify and extract,
     else their first sentence.

@@ -78,6 +78,8 @@ class Lesson:
             on_eval=on_eval,
             base_model=name,
         )
+        if self.config.weights == "full":
+            self.model.tokenizer.save_pretrained(folder / "adapter")
         return Facts(self._params(result), tuple(_notes(result, self.config)))
 
     def _lines(self) -> Iterator[Mapping[str, object]]:

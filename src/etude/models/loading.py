@@ -124,6 +124,11 @@ def _unpacker(dtype: str) -> Callable[[Path, Path], None]:
 
 def _save(module: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
+    save_weights(module, folder)
+
+
+def save_weights(module: Any, folder: Path) -> None:
+    """Writes config.json and model.safetensors as transformers reads them. Raises OSError."""
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
     module.config.save_pretrained(folder)

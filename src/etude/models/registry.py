@@ -55,6 +55,10 @@ class Models:
             from etude.models.loading import load_local
 
             return load_local(ref.name, *self._options)
+        if (ref.adapter / "config.json").exists():  # all weights were tuned, not adapters
+            from etude.models.loading import load_local
+
+            return load_local(str(ref.adapter), *self._options)
         from etude.models.adapters import adapted
         from etude.models.local import LocalModel
 

@@ -184,6 +184,7 @@ _PRICES: Mapping[str, Reader] = {
 }
 
 _TRAIN: Mapping[str, Reader] = {
+    "weights": one_of("lora", "full"),
     "rank": number(1, 512, whole=True),
     "alpha": number(0, above=True),
     "learning_rate": number(0, 1, above=True),
@@ -191,6 +192,7 @@ _TRAIN: Mapping[str, Reader] = {
     "rows_per_step": number(1, whole=True),
     "dropout": number(0, 0.9),
     "lora_layers": _lora_layers,
+    "hidden_cache": switch,
     "max_rows": number(1, whole=True),
     "dev_metric": switch,
     "stop_on_spike": switch,

@@ -39,6 +39,7 @@ class TokenRow:
 class MicroBatch:
     """Rows padded on the right to one length, and where a trained token is predicted."""
 
+    rows: tuple[TokenRow, ...]
     ids: torch.Tensor
     """(B, T) token ids."""
     positions: torch.Tensor
@@ -101,7 +102,7 @@ def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
         if trained
     ]
     at = torch.tensor(positions, dtype=torch.long)
-    return MicroBatch(ids.to(device), at.to(device), ids.flatten()[at + 1].to(device))
+    return MicroBatch(tuple(rows), ids.to(device), at.to(device), ids.flatten()[at + 1].to(device))
 
 
 def _cut_at(ordered: Sequence[TokenRow], cut: Sequence[int]) -> list[tuple[TokenRow, ...]]:

@@ -16,6 +16,7 @@ from etude.errors import Fault, InputError, shown
 from etude.train.layers import ALL, TOP
 
 Schedule = Literal["linear", "cosine"]
+Weights = Literal["lora", "full"]
 
 FEW_ROWS = 300
 MANY_ROWS = 2000
@@ -24,12 +25,18 @@ LONG_EPOCH = 1500
 """Steps from which one epoch is enough."""
 MEASURED_RATE = 2e-3
 MEASURED_PARAMETERS = 135e6
+FULL_SHARE = 10
+"""How many times smaller the learning rate is where all weights are learned; Schulman et al. 2025 ("LoRA Without
+Regret") find the best rate of LoRA about ten times that of full tuning."""
+LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers", "hidden_cache")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Every setting of one training run; plain values only."""
 
+    weights: Weights = "lora"
+    """What is learned: adapters beside frozen weights, or all weights of the model."""
     rank: int = 16
     """Columns of the adapter's narrow side, for each adapted matrix."""
     alpha: float = 32.0
@@ -42,6 +49,9 @@ class TrainConfig:
     lora_layers: str = ALL
     """Decoder layers that are adapted: "all", or "top-N", the N nearest to the answer; below them nothing is
     learned and no gradient computed."""
+    hidden_cache: bool | None = None
+    """Whether the hidden states below the lowest adapted layer are computed once and kept on disk (hidden.py);
+    None: where `lora_layers` leaves layers out and there is more than one epoch."""
     learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"
@@ -89,9 +99,14 @@ def auto_config(
     rows_per_step = _take(chosen, given, "rows_per_step", _rows_per_step(num_rows, mean_tokens))
     steps = max(1, -(-num_rows // rows_per_step))
     _take(chosen, given, "epochs", _epochs(steps))
-    rank = _take(chosen, given, "rank", _rank(num_rows))
-    _take(chosen, given, "alpha", (2.0 * rank, "twice the rank, so that the learning rate fits every rank"))
-    _take(chosen, given, "learning_rate", _learning_rate(num_parameters))
+    if given.get("weights") == "full":
+        _take(chosen, given, "learning_rate", _full_learning_rate(num_parameters))
+    else:
+        rank = _take(chosen, given, "rank", _rank(num_rows))
+        _take(
+            chosen, given, "alpha", (2.0 * rank, "twice the rank, so that the learning rate fits every rank")
+        )
+        _take(chosen, given, "learning_rate", _learning_rate(num_parameters))
     reasons = {name: why for name, (_, why) in chosen.items()}
     reasons |= {name: "set by the user" for name in given}
     values = {name: value for name, (value, _) in chosen.items()}
@@ -131,6 +146,14 @@ def _learning_rate(num_parameters: int) -> tuple[float, str]:
     )
 
 
+def _full_learning_rate(num_parameters: int) -> tuple[float, str]:
+    rate, _ = _learning_rate(num_parameters)
+    return rate / FULL_SHARE, (
+        f"a {FULL_SHARE:g}th of the {rate:g} that adapters take: all weights move at once, and a large step "
+        "would undo what they know"
+    )
+
+
 def _take(
     chosen: dict[str, tuple[Any, str]], given: Mapping[str, Any], name: str, proposal: tuple[Any, str]
 ) -> Any:
@@ -142,6 +165,15 @@ def _take(
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     """The user's settings with their types put right, or an InputError that lists all faults."""
     faults = [fault for name, value in given.items() if (fault := _fault(name, value))]
+    if given.get("weights") == "full":
+        remedy = "leave it out, or set weights: lora"
+        faults += [
+            Fault(
+                f"train: {name}", "weights: full has no adapters to set this for", shown(given[name]), remedy
+            )
+            for name in LORA_ONLY
+            if name in given
+        ]
     if faults:
         raise InputError(faults)
     return {name: _RULES[name].convert(value) for name, value in given.items()}
@@ -205,12 +237,14 @@ _COUNT = _Rule(_whole, lambda value: value >= 1, "give a whole number, 1 or more
 _SHARE = _Rule(_number, lambda value: 0 <= value < 1, "give a share from 0 to below 1")
 _POSITIVE = _Rule(_number, lambda value: value > 0, "give a number above 0")
 _RULES: Mapping[str, _Rule] = {
+    "weights": _Rule(str, lambda value: value in get_args(Weights), "give lora or full"),
     "rank": _COUNT,
     "alpha": _POSITIVE,
     "rslora": _Rule(_switch, lambda _: True, "give true or false"),
     "dropout": _SHARE,
     "targets": _Rule(_names, lambda _: True, "give a list of layer names, e.g. [q_proj, v_proj]"),
     "lora_layers": _Rule(str, lambda value: value == ALL or _is_top(value), "give all or top-N, e.g. top-8"),
+    "hidden_cache": _Rule(_switch, lambda _: True, "give true or false"),
     "learning_rate": _POSITIVE,
     "schedule": _Rule(str, lambda value: value in get_args(Schedule), "give linear or cosine"),
     "warmup": _SHARE,

@@ -1,4 +1,4 @@
-"""The training loop: LoRA on token rows, best epoch by dev loss, and an exact continuation after a kill.
+"""The training loop: LoRA or all weights on token rows, best epoch by dev loss, and an exact continuation after a kill.
 
 To see what happens in one plain script, read `flat.py` first; it reaches the same losses.
 
@@ -28,6 +28,8 @@ from etude.train import course
 from etude.train.batches import TokenRow, check_rows, make_batches
 from etude.train.checkpoint import load_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
+from etude.train.full import save_model
+from etude.train.hidden import HiddenCache, hidden_cache
 from etude.train.lora import save_adapter
 from etude.train.loss import check_head
 from etude.train.memory import peak_memory, reset_peak_memory
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Log", "OnEval", "TrainResult", "estimate_speed", "train"]
 
+MARK = 1024
+"""Numbers of a tensor by which it is told from another."""
 Log = Callable[[Mapping[str, Any]], None]
 """Takes one line of training news, as JSON-ready values."""
 OnEval = Callable[[], Mapping[str, Any]]
@@ -83,7 +87,8 @@ def train(
     checkpoint_seconds: float = 30.0,
     base_model: str = "",
 ) -> TrainResult:
-    """Trains LoRA adapters over `module` and writes the best epoch's to the folder `adapter`.
+    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to the folder
+    `adapter`: in PEFT's format, or as config.json and model.safetensors.
 
     `module` is a decoder with a language-model head; afterwards it is as it was. When the folder
     `checkpoint` holds a run of the same rows and settings, that run goes on, to the same weights bit
@@ -93,8 +98,8 @@ def train(
 
     `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
-    `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"} and {"warning"} (a
-    checkpoint that could not be written).
+    `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"}; {"note"} (what is
+    kept on disk meanwhile); and {"warning"} (a checkpoint that could not be written).
     Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
     number or a spike, with the row ids of its batch; a model that cannot be trained), RunError (the
     checkpoint is another run's, or the adapter cannot be written).
@@ -105,11 +110,11 @@ def train(
         check_head(module)
         keep = _Keeper(run, checkpoint, checkpoint_seconds, log, _fingerprint(run, rows, dev_rows))
         keep.restore()
-        while not _finished(run):
-            if run.progress.epoch >= 0:
-                _epoch(run, rows, keep, log)
-            _measure(run, dev_rows, log, on_eval)
-            keep.save()
+        if not run.adapters:
+            log({"note": _memory_note(run)})
+        if not _finished(run):
+            with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
+                _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
         _write_best(run, adapter, base_model)
         return _result(run)
 
@@ -117,6 +122,26 @@ def train(
 def _finished(run: Run) -> bool:
     progress = run.progress
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+
+
+def _epochs(
+    run: Run,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    keep: _Keeper,
+    cache: HiddenCache | None,
+    log: Log,
+    on_eval: OnEval,
+) -> None:
+    while not _finished(run):
+        if run.progress.epoch >= 0:
+            _epoch(run, rows, keep, log)
+        _measure(run, dev_rows, log, on_eval)
+        if cache is not None:
+            cache.seal()
+        keep.save()
+    if cache is not None:
+        cache.remove()
 
 
 def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
@@ -159,7 +184,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
     progress = run.progress
     started = time.perf_counter()
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens)
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
     found = on_eval()
@@ -171,7 +196,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best, **found}
     if best:
         progress.best_epoch = progress.epoch
-        run.best.copy_(run.weights.detach())
+        run.best.copy_(run.buffer.current)
     progress.seconds += time.perf_counter() - started
     log(news)
 
@@ -187,13 +212,25 @@ def _trained(progress: Progress) -> dict[str, Any]:
 
 
 def _write_best(run: Run, folder: Path, base_model: str) -> None:
-    run.weights.data.copy_(run.best)
+    run.buffer.weights.data.copy_(run.best)
+    run.buffer.spread()
     try:
-        save_adapter(run.adapters, folder, base_model)
+        if run.adapters:
+            save_adapter(run.adapters, folder, base_model)
+        else:
+            save_model(run.module, folder)
     except OSError as error:
         raise RunError(
-            f"The adapter cannot be written to {folder} ({error}). Make room and go on."
+            f"The tuned weights cannot be written to {folder} ({error}). Make room and go on."
         ) from error
+
+
+def _memory_note(run: Run) -> str:
+    gigabytes = run.buffer.num_bytes() / 1e9
+    return (
+        f"All {run.buffer.weights.numel() / 1e6:,.0f} million weights are tuned: {gigabytes:.2g} GB of memory beside "
+        "the model, for the weights in 32 bits, their gradients, two states of the optimizer and the best epoch."
+    )
 
 
 def _result(run: Run) -> TrainResult:
@@ -255,21 +292,22 @@ class _Keeper:
             )
         for name, tensor in _tensors(self.run).items():
             tensor.copy_(tensors[name])
+        self.run.buffer.spread()
         self.run.progress = Progress(**facts["progress"])
         self.log({"resumed_at_step": self.run.progress.step})
 
 
 def _tensors(run: Run) -> dict[str, Tensor]:
-    return {"weights": run.weights.data, "best": run.best, **run.optimizer.state[run.weights]}
+    weights = run.buffer.weights
+    return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
 
 
 def _fingerprint(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> str:
-    """Tells runs apart: settings, rows, and the first input row of every adapted matrix."""
+    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
     digest = hashlib.sha256(json.dumps(run.config.values(), sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(repr([(row.id, row.ids, row.trained) for row in part]).encode())
-    for adapter in run.adapters:
-        weight = adapter.base.weight.detach()
-        digest.update(f"{adapter.name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight[0].double().cpu().numpy().tobytes())
+    for name, weight in run.module.named_parameters():
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().flatten()[:MARK].double().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -140,15 +140,24 @@ def adapted(
     module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
 ) -> Iterator[list[Adapter]]:
     """Adapters over a frozen base for the length of a `with`; afterwards the base is as it was."""
+    adapters: list[Adapter] = []
+    with unchanged(module):
+        module.requires_grad_(False)
+        try:
+            adapters = inject(module, settings, targets, seed)
+            yield adapters
+        finally:
+            remove(module, adapters)
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Puts back at its end which parameters have gradients and which parts are in training mode."""
     frozen = {parameter: parameter.requires_grad for parameter in module.parameters()}
     modes = {part: part.training for part in module.modules()}
-    module.requires_grad_(False)
-    adapters: list[Adapter] = []
     try:
-        adapters = inject(module, settings, targets, seed)
-        yield adapters
+        yield
     finally:
-        remove(module, adapters)
         for parameter, wanted in frozen.items():
             parameter.requires_grad_(wanted)
         for part, training in modes.items():

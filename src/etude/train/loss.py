@@ -9,6 +9,7 @@ N = trained tokens, D = width of the hidden states, V = vocabulary, C = position
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,8 @@ from etude.train.batches import MicroBatch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Body = Callable[["PreTrainedModel", MicroBatch], Tensor]
+"""Makes the last hidden states (B, T, D) of a micro-batch."""
 CHUNK_LOGITS = 2**22
 """Logits of one chunk: 16 MiB in fp32; larger ones are no faster and stand at the peak of memory."""
 
@@ -33,21 +36,33 @@ class _SummedLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
     ) -> Tensor:
-        grad_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        wanted_hidden, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
         chunks = _Chunks(weight_VD, bias_V, len(targets_N))
-        total = torch.zeros((), dtype=chunks.wide.dtype, device=hidden_ND.device)
+        wide = chunks.wide.dtype
+        grad_ND = torch.empty_like(hidden_ND) if any(ctx.needs_input_grad) else None
+        grad_VD = torch.zeros_like(weight_VD, dtype=wide) if wanted_weight else None
+        grad_V = torch.zeros_like(bias_V, dtype=wide) if bias_V is not None and wanted_bias else None
+        total = torch.zeros((), dtype=wide, device=hidden_ND.device)
         for start in range(0, len(targets_N), chunks.size):
             part = slice(start, start + chunks.size)
             total += chunks.losses(hidden_ND[part], targets_N[part]).sum()
             if grad_ND is not None:
                 chunks.gradient(targets_N[part], out_CD=grad_ND[part])
-        ctx.save_for_backward(grad_ND)
+            if grad_VD is not None:
+                grad_VD += chunks.narrow[: len(hidden_ND[part])].t() @ hidden_ND[part]
+            if grad_V is not None:
+                grad_V += chunks.narrow[: len(hidden_ND[part])].sum(0)
+        ctx.save_for_backward(
+            grad_ND if wanted_hidden else None,
+            None if grad_VD is None else grad_VD.to(weight_VD.dtype),
+            None if grad_V is None else grad_V.to(weight_VD.dtype),
+        )
         return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad_ND,) = ctx.saved_tensors
-        return grad_ND * grads[0].to(grad_ND.dtype), None, None, None
+        scaled = [None if each is None else each * grads[0].to(each.dtype) for each in ctx.saved_tensors]
+        return *scaled, None
 
 
 class _Chunks:
@@ -83,15 +98,20 @@ class _Chunks:
         torch.mm(narrow_CV, self.weight_VD, out=out_CD)
 
 
-def summed_loss(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    """Sum of the losses of the batch's trained tokens, as a scalar; divide by their number.
+def whole_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """The last hidden states (B, T, D) of a micro-batch, from its tokens.
 
     No attention mask is needed: padding stands on the right and attention is causal, so no real
     token sees it.
     """
     with short_rows(module):
-        body = module.base_model(input_ids=batch.ids, use_cache=False)
-    hidden_ND = body.last_hidden_state.flatten(0, 1)[batch.positions]
+        hidden: Tensor = module.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
+    return hidden
+
+
+def summed_loss(module: PreTrainedModel, batch: MicroBatch, body: Body = whole_body) -> Tensor:
+    """Sum of the losses of the batch's trained tokens, as a scalar; divide by their number."""
+    hidden_ND = body(module, batch).flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
     return loss

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from etude.errors import ModelError
 from etude.train.batches import TokenRow, collate, split_micro
+from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
+from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
-from etude.train.loss import summed_loss
+from etude.train.loss import Body, summed_loss, whole_body
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,43 +59,66 @@ class Run:
     module: PreTrainedModel
     config: TrainConfig
     adapters: list[Adapter]
-    weights: nn.Parameter
-    """All adapter weights, end to end in one buffer; the adapters' own parameters are views of it."""
+    """Empty where all weights of the module are learned."""
+    buffer: Buffer
+    """The learned weights."""
     optimizer: torch.optim.Optimizer
     best: Tensor
     total_steps: int
+    body: Body = whole_body
     progress: Progress = field(default_factory=Progress)
 
 
 @contextmanager
 def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> Iterator[Run]:
     """A fresh run over `module`; on leaving, the module and all random state are as they were."""
-    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
     devices = [module.device] if module.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices),
         fused(module),
-        adapted(module, settings, config.targets, config.seed) as adapters,
+        _learned(module, config) as (adapters, parameters),
+        buffered(parameters) as buffer,
     ):
-        weights = flatten([each for adapter in adapters for each in (adapter.a, adapter.b)])
-        optimizer = torch.optim.AdamW(
-            [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
-        optimizer.state[weights] = {
-            "step": torch.zeros((), device=weights.device),
-            "exp_avg": torch.zeros_like(weights),
-            "exp_avg_sq": torch.zeros_like(weights),
-        }
         steps = config.epochs * -(-num_rows // config.rows_per_step)
-        yield Run(module, config, adapters, weights, optimizer, weights.detach().clone(), steps)
+        optimizer = _optimizer(buffer.weights, config)
+        yield Run(module, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
 
 
-def dev_loss(module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int) -> float:
+@contextmanager
+def _learned(
+    module: PreTrainedModel, config: TrainConfig
+) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
+    """What is learned: the adapters' weights, or all of the module's."""
+    if config.weights == "full":
+        with all_weights(module) as parameters:
+            yield [], parameters
+        return
+    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
+    with adapted(module, settings, config.targets, config.seed) as adapters:
+        yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
+
+
+def _optimizer(weights: nn.Parameter, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with its states in place, so that a checkpoint can be read into them."""
+    optimizer = torch.optim.AdamW(
+        [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
+    optimizer.state[weights] = {
+        "step": torch.zeros((), device=weights.device),
+        "exp_avg": torch.zeros_like(weights),
+        "exp_avg_sq": torch.zeros_like(weights),
+    }
+    return optimizer
+
+
+def dev_loss(
+    module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+) -> float:
     """Mean loss of a trained token over all rows, in nats, in eval mode."""
     module.eval()
     with torch.no_grad():
         losses = [
-            float(summed_loss(module, collate(part, module.device)))
+            float(summed_loss(module, collate(part, module.device), body))
             for part in split_micro(rows, micro_tokens)
         ]
     return math.fsum(losses) / sum(row.num_trained for row in rows)
@@ -103,8 +128,8 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate."""
     torch.manual_seed(run.config.seed * 1_000_003 + run.progress.step)
     run.module.train()
-    loss = accumulate(run.module, batch, run.config.micro_tokens)
-    norm = float(nn.utils.clip_grad_norm_([run.weights], run.config.clip))
+    loss = accumulate(run.module, batch, run.config.micro_tokens, run.body)
+    norm = float(nn.utils.clip_grad_norm_([run.buffer.weights], run.config.clip))
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
         raise ModelError(
@@ -115,18 +140,21 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     rate = learning_rate(run.config, run.progress.step, run.total_steps)
     run.optimizer.param_groups[0]["lr"] = rate
     run.optimizer.step()
-    assert run.weights.grad is not None
-    run.weights.grad.zero_()
+    run.buffer.spread()
+    assert run.buffer.weights.grad is not None
+    run.buffer.weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 
 
-def accumulate(module: PreTrainedModel, batch: Sequence[TokenRow], micro_tokens: int) -> float:
+def accumulate(
+    module: PreTrainedModel, batch: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+) -> float:
     """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches;
     returns that loss."""
     num_trained = sum(row.num_trained for row in batch)
     losses = []
     for part in split_micro(batch, micro_tokens):
-        loss = summed_loss(module, collate(part, module.device)) / num_trained
+        loss = summed_loss(module, collate(part, module.device), body) / num_trained
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss.detach()))
     return math.fsum(losses)
@@ -141,19 +169,3 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     if config.schedule == "cosine":
         left = (1 - math.cos(math.pi * left)) / 2
     return config.learning_rate * left
-
-
-def flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """One buffer that holds all parameters; they become views of it, and their gradients of its gradient.
-
-    One clip and one optimizer step for all of them, and a checkpoint of three tensors.
-    """
-    flat = nn.Parameter(torch.cat([each.detach().flatten() for each in parameters]))
-    flat.grad = torch.zeros_like(flat)
-    start = 0
-    for each in parameters:
-        part = slice(start, start + each.numel())
-        each.data = flat.data[part].view_as(each)
-        each.grad = flat.grad[part].view_as(each)
-        start = part.stop
-    return flat

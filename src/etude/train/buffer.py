@@ -1,0 +1,104 @@
+"""All learned weights end to end in one buffer: one clip, one step of the optimizer, few tensors to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from etude.errors import ModelError
+
+
+@dataclass(slots=True)
+class Buffer:
+    """Learned weights and their gradients, in 32 bits at least.
+
+    Parameters of that width are views of the buffer, and their gradients of its gradient. Parameters of
+    16 bits are views of a narrow copy, which `spread` renews: an update too small for 16 bits is not lost.
+    """
+
+    weights: nn.Parameter
+    """(all numbers,); `weights.grad` is always there."""
+    narrow: Tensor | None
+    """The copy in 16 bits; None where the model needs none."""
+    mixed: bool
+    """Whether some parameters are views of `weights` and others of `narrow`."""
+
+    @property
+    def current(self) -> Tensor:
+        """The weights as the model computes with them."""
+        return self.weights.data if self.narrow is None or self.mixed else self.narrow
+
+    def spread(self) -> None:
+        """Brings the narrow copy to the buffer's weights."""
+        if self.narrow is not None:
+            self.narrow.copy_(self.weights.data)
+
+    def num_bytes(self, states: int = 2) -> int:
+        """Memory of the buffer, its gradient, its narrow copy, `states` of an optimizer and one copy of the
+        best weights."""
+        whole = self.weights.numel() * self.weights.element_size() * (2 + states)
+        narrow = 0 if self.narrow is None else self.narrow.numel() * self.narrow.element_size()
+        return whole + narrow + self.current.numel() * self.current.element_size()
+
+
+@contextmanager
+def buffered(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
+    """Moves the parameters into a new buffer for the length of a `with`; what held their data before is not
+    touched, and they are given it back.
+
+    Gradients of 16-bit parameters are added to the buffer's after each backward, so that sums over
+    micro-batches are made in 32 bits. Raises ModelError on parameters of two 16-bit types.
+    """
+    buffer = _buffer(parameters)
+    own = [each.data for each in parameters]
+    handles = []
+    start = 0
+    for each in parameters:
+        part = slice(start, start + each.numel())
+        grad = _of(buffer.weights.grad)[part].view_as(each)
+        if buffer.narrow is not None and each.dtype == buffer.narrow.dtype:
+            each.data = buffer.narrow[part].view_as(each)
+            handle = each.register_post_accumulate_grad_hook(_adder(grad))  # type: ignore[no-untyped-call]
+            handles.append(handle)
+        else:
+            each.data = buffer.weights.data[part].view_as(each)
+            each.grad = grad
+        start = part.stop
+    try:
+        yield buffer
+    finally:
+        for handle in handles:
+            handle.remove()
+        for each, data in zip(parameters, own, strict=True):
+            each.data, each.grad = data, None
+
+
+def _buffer(parameters: Sequence[nn.Parameter]) -> Buffer:
+    wide = {torch.promote_types(each.dtype, torch.float32) for each in parameters}
+    kinds = {each.dtype for each in parameters} - wide
+    if len(kinds) > 1 or len(wide) > 1:
+        raise ModelError(
+            f"The model mixes {', '.join(sorted({str(each.dtype) for each in parameters}))}. Load it in one type."
+        )
+    (width,) = wide
+    flat = nn.Parameter(torch.cat([each.detach().flatten().to(width) for each in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    mixed = bool(kinds) and any(each.dtype in wide for each in parameters)
+    return Buffer(flat, flat.detach().to(next(iter(kinds))) if kinds else None, mixed)
+
+
+def _adder(total: Tensor) -> Callable[[Tensor], None]:
+    def add(parameter: Tensor) -> None:
+        total.add_(_of(parameter.grad))
+        parameter.grad = None
+
+    return add
+
+
+def _of(grad: Tensor | None) -> Tensor:
+    assert grad is not None
+    return grad

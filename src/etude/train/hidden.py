@@ -1,0 +1,187 @@
+"""Hidden states below the adapted layers, computed once for each row and kept for all epochs.
+
+With adapters in the top layers alone, what enters the lowest of them is the same in every epoch: the
+layers below are frozen. The first epoch writes it down as it goes; further epochs and dev losses begin at
+that layer. It is kept in the numbers the model computes in, so nothing is rounded; but a matrix product
+may round a row in another way when other rows stand beside it, so losses from the second epoch on
+differ from those without the file by such rounding. Rows with the same tokens share their states.
+
+B = rows of a micro-batch, T = its longest row in tokens, D = width of the hidden states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from etude.files import read_json, write_json
+from etude.train.batches import MicroBatch, TokenRow, collate, make_batches, split_micro
+from etude.train.entrance import Entrance, ended_at, find_entrance, started_at, watched
+from etude.train.layers import ALL, decoder_layers, lowest_layer
+from etude.train.loss import whole_body
+from etude.train.states_file import StatesFile, key_of, room_for
+from etude.train.step import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FILE, SEAL = "hidden.bin", "hidden.json"
+
+Log = Callable[[Mapping[str, Any]], None]
+
+
+@contextmanager
+def hidden_cache(
+    run: Run,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    folder: Path,
+    fingerprint: str,
+    log: Log,
+) -> Iterator[HiddenCache | None]:
+    """The cache of a run, as its body for the length of a `with`; None where none is wanted or possible.
+
+    Logs a note with the size on disk before anything is computed, or a warning that says why it goes on
+    without. A run that goes on takes up its file in `folder`, or computes again what it has lost.
+    """
+    cache = _made(run, rows, dev_rows, folder, fingerprint, log)
+    try:
+        if cache is not None:
+            run.body = cache
+            if not cache.sealed:
+                cache.fill(run.module, _begun(run, rows, dev_rows), run.config.micro_tokens)
+        yield cache
+    finally:
+        run.body = whole_body
+        if cache is not None:
+            cache.file.close()
+
+
+def _made(
+    run: Run,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    folder: Path,
+    fingerprint: str,
+    log: Log,
+) -> HiddenCache | None:
+    config = run.config
+    pays = config.lora_layers != ALL and config.epochs > 1
+    if not run.adapters or not (pays if config.hidden_cache is None else config.hidden_cache):
+        return None
+    path, layers = decoder_layers(run.module)
+    lowest = lowest_layer(path, (adapter.name for adapter in run.adapters))
+    entrance = find_entrance(run.module, layers, lowest) if lowest else "no layer below is left unadapted"
+    if isinstance(entrance, str):
+        log({"warning": f"Hidden states are not kept: {entrance}. Every layer is computed in every epoch."})
+        return None
+    file = StatesFile(folder / FILE, chain(dev_rows, rows), entrance.width, entrance.dtype)
+    cache = HiddenCache(entrance, file, log, fingerprint)
+    cache.reuse()
+    size = f"{file.size / 1e9:.2g} GB" if file.size >= 1e9 else f"{file.size / 1e6:.2g} MB"
+    try:
+        if not file.stands() and not room_for(folder, file.size):
+            raise OSError(28, "too little room is left on the disk")
+        file.open()
+    except OSError as error:
+        log({"warning": f"Hidden states are not kept ({size} in {folder}: {error.strerror})."})
+        return None
+    log(
+        {
+            "note": f"Hidden states below layer {lowest} are kept until the end of training: {size} in {folder}."
+        }
+    )
+    return cache
+
+
+def _begun(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> Iterator[Sequence[TokenRow]]:
+    """The batches whose states this run has already computed once, in their order."""
+    progress, config = run.progress, run.config
+    if progress.epoch < 0:
+        return
+    yield dev_rows
+    batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
+    yield from batches if progress.epoch else batches[: progress.batch]
+
+
+@dataclass(slots=True)
+class HiddenCache:
+    """A body (see loss.py) that begins at the lowest adapted layer where the states below are known."""
+
+    entrance: Entrance
+    file: StatesFile
+    log: Callable[[Mapping[str, Any]], None]
+    fingerprint: str
+    sealed: bool = False
+    failed: bool = False
+
+    def __call__(self, module: PreTrainedModel, batch: MicroBatch) -> Tensor:
+        """The last hidden states (B, T, D); what enters the lowest adapted layer is kept when it is new."""
+        keys = [key_of(row) for row in batch.rows]
+        if self.failed:
+            return whole_body(module, batch)
+        if self.file.known.issuperset(keys):
+            with started_at(self.entrance, self._states(keys, batch)):
+                return whole_body(module, batch)
+        with watched(self.entrance.above[0]) as (entered, _):
+            hidden = whole_body(module, batch)
+        self._keep(keys, batch, entered[0])
+        return hidden
+
+    def fill(self, module: PreTrainedModel, batches: Iterable[Sequence[TokenRow]], micro_tokens: int) -> None:
+        """Computes the states of rows anew, in the micro-batches in which they were first computed, so that
+        they are the same bit for bit."""
+        module.train()
+        with torch.no_grad(), ended_at(self.entrance):
+            for batch in batches:
+                for part in split_micro(batch, micro_tokens):
+                    self(module, collate(part, module.device))
+
+    def seal(self) -> None:
+        """Once all rows are known, notes that a run which goes on may use the file as it is."""
+        if self.sealed or self.failed or len(self.file.known) < len(self.file.offsets):
+            return
+        self.file.flush()
+        write_json(self.file.path.with_name(SEAL), {"fingerprint": self.fingerprint, "bytes": self.file.size})
+        self.sealed = True
+
+    def reuse(self) -> bool:
+        """Takes the file of an earlier attempt, when that was sealed by the same run."""
+        seal = self.file.path.with_name(SEAL)
+        wanted = {"fingerprint": self.fingerprint, "bytes": self.file.size}
+        self.sealed = self.file.stands() and seal.exists() and read_json(seal) == wanted
+        if self.sealed:
+            self.file.known.update(self.file.offsets)
+        else:
+            seal.unlink(missing_ok=True)
+        return self.sealed
+
+    def remove(self) -> None:
+        """Deletes what is on the disk."""
+        self.file.path.with_name(SEAL).unlink(missing_ok=True)
+        self.file.remove()
+
+    def _states(self, keys: Sequence[bytes], batch: MicroBatch) -> Tensor:
+        """(B, T, D), zero behind the end of a row, where nothing that counts can see it."""
+        entrance = self.entrance
+        states = torch.zeros(*batch.ids.shape, entrance.width, dtype=entrance.dtype)
+        for place, key, row in zip(states, keys, batch.rows, strict=True):
+            self.file.read(key, place[: len(row.ids)])
+        return states.to(batch.ids.device)
+
+    def _keep(self, keys: Sequence[bytes], batch: MicroBatch, states: Tensor) -> None:
+        on_cpu = states.detach().cpu()
+        try:
+            for place, key, row in zip(on_cpu, keys, batch.rows, strict=True):
+                if key not in self.file.known:
+                    self.file.write(key, place[: len(row.ids)])
+        except OSError as error:
+            self.failed = True
+            self.log({"warning": f"Hidden states cannot be kept ({error}); every layer is computed again."})

@@ -1,0 +1,123 @@
+"""Tuning all weights: gradients against torch, 32-bit sums, folders that others load, exact continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from etude.errors import InputError
+from etude.models.registry import Models
+from etude.train import auto_config, train
+from etude.train.buffer import buffered
+from etude.train.full import all_weights
+from etude.train.step import accumulate, dev_loss
+from etude.types import ModelRef
+from test_train import CONFIG, StopError, ignore, plain_loss, snapshot, tiny_model, token_rows
+from tiny import tiny_tokenizer
+
+FULL = replace(CONFIG, weights="full", learning_rate=3e-3)
+
+
+def taught(
+    folder: Path,
+    log: Callable[[Mapping[str, Any]], None] = ignore,
+    dtype: torch.dtype = torch.float32,
+    checkpoint_seconds: float = 30.0,
+    **shape: Any,
+) -> tuple[Any, Any]:
+    """One run in `folder`: the module it was given, and the result."""
+    module = tiny_model(dtype, **shape)
+    paths = {"checkpoint": folder / "checkpoint", "adapter": folder / "model"}
+    rows, dev = token_rows(18), token_rows(6, seed=1)
+    return module, train(module, rows, dev, FULL, log=log, checkpoint_seconds=checkpoint_seconds, **paths)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradients_of_all_weights_are_those_of_torch(tied: bool) -> None:
+    module, rows = tiny_model(torch.float64, tie_word_embeddings=tied), token_rows(8)
+    with all_weights(module) as parameters:
+        wanted = torch.autograd.grad(plain_loss(module, rows), parameters)
+        with buffered(parameters) as buffer:
+            accumulate(module, rows, 24)
+            ours = buffer.weights.grad
+    assert ours is not None
+    expected = torch.cat([grad.flatten() for grad in wanted])
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_an_update_too_small_for_16_bits_is_not_lost() -> None:
+    parameter = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    with buffered([parameter]) as buffer:
+        for _ in range(100):
+            buffer.weights.data += 1e-4
+            buffer.spread()
+        assert buffer.weights[0].item() == pytest.approx(1.01, rel=1e-5)
+        assert parameter[0].item() == pytest.approx(1.01, rel=2**-8)
+        assert parameter[0].item() > 1
+        for _ in range(300):
+            (parameter.sum() * 1e-3).backward()
+        assert buffer.weights.grad is not None
+        assert buffer.weights.grad[0].item() == pytest.approx(0.3, rel=5e-3)
+    assert torch.equal(parameter.detach(), torch.ones(4, dtype=torch.bfloat16))
+    assert parameter.grad is None
+    assert not parameter._post_accumulate_grad_hooks
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
+    tmp_path: Path, dtype: torch.dtype, tied: bool
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    module, result = taught(tmp_path, dtype=dtype, tie_word_embeddings=tied)
+    assert snapshot(module.float()) == snapshot(tiny_model(dtype, tie_word_embeddings=tied).float())
+    assert min(result.dev_losses) < 0.97 * result.dev_losses[0]
+    folder, dev = tmp_path / "model", token_rows(6, seed=1)
+    # A product of 16 bits may round in another way where its matrix lies elsewhere in memory.
+    limit = 1e-6 if dtype == torch.float32 else 1e-3
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    assert dev_loss(theirs, dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert ("lm_head.weight" in file.keys()) == (not tied)  # noqa: SIM118
+    tiny_tokenizer().save_pretrained(folder)
+    ours = Models("cpu", str(dtype).removeprefix("torch.")).local(ModelRef("a base", folder))
+    assert snapshot(ours.module.float()) == snapshot(theirs.float())
+    ours.module.to(dtype)
+    assert dev_loss(ours.module, dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, dtype: torch.dtype) -> None:
+    taught(tmp_path / "whole", dtype=dtype)
+
+    def stop(news: Mapping[str, Any]) -> None:
+        if news.get("step") == 7:
+            raise StopError
+
+    with pytest.raises(StopError):
+        taught(tmp_path / "cut", stop, dtype, checkpoint_seconds=0.0)
+    taught(tmp_path / "cut", dtype=dtype)
+    whole, cut = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert whole == cut
+
+
+def test_memory_is_told_first(tmp_path: Path) -> None:
+    news: list[Mapping[str, Any]] = []
+    taught(tmp_path, news.append)
+    assert "GB of memory" in news[0]["note"]
+
+
+def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:
+    full, lora = (auto_config(500, 80, 135_000_000, {"weights": kind}) for kind in ("full", "lora"))
+    assert full.learning_rate == pytest.approx(lora.learning_rate / 10)
+    assert "rank" not in full.reasons
+    with pytest.raises(InputError) as caught:
+        auto_config(500, 80, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
+    assert [fault.where for fault in caught.value.faults] == ["train: rank", "train: lora_layers"]
