@@ -30,6 +30,7 @@ from etude.stats import estimate_sample
 from etude.task import load_task
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
 from etude.tune import preview, train_task
+from etude.types import Message
 from small_task import write_task
 from tiny import tiny_folder
 
@@ -53,6 +54,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, list[E
     told: list[Event] = []
     task = tiny_task(tmp_path_factory.mktemp("trained"))
     return task, train_task(task, on_event=told.append).run, told
+
+
+def test_all_weights_tuned_answer_as_a_model_of_their_own(tmp_path: Path) -> None:
+    run = compare(tiny_task(tmp_path, train="weights: full, max_rows: 16, epochs: 1")).run
+    saved = run.assistant("fine_tune")
+    assert (saved / "adapter" / "model.safetensors").exists()
+    told = [
+        line for line in read_lines(run.method("fine_tune") / "predictions.jsonl") if line["side"] == "test"
+    ]
+    inputs = [(Message("user", line["input"]),) for line in told]
+    again = load(saved).answer(inputs, Models())
+    assert [answer.text for answer in again] == [line["answer"] for line in told]
 
 
 def test_a_training_and_a_comparison_give_the_same_weights(trained: tuple[Path, Run, list[Event]]) -> None:
