@@ -253,7 +253,7 @@ def test_no_text_is_too_strange_to_be_checked(pairs: list[Pair], kind: str) -> N
     "bait", ["{{", "[your ", "<b ", "ignore all ", "&#1", "\u00c3", "name[", "a: b\n", "- ", "don't "]
 )
 def test_a_long_row_made_to_be_slow_is_checked_at_once(bait: str, tmp_path: Path) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     long = (bait * 100_000)[:200_000]
     checked(tmp_path, [(f"x {long}", f"y {long}")], "extract")
-    assert time.perf_counter() - began < 20, "quadratic growth takes minutes"
+    assert time.process_time() - began < 20, "quadratic growth takes minutes"
