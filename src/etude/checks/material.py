@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from typing import Literal
 
 from etude.dataset import Dataset
 from etude.errors import Fault
@@ -109,17 +110,16 @@ class Material:
             yield self.shown_output(position)
 
 
-def excerpt(row: Example, part: str, marks: Sequence[Mark] = ()) -> Evidence:
+def excerpt(row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = ()) -> Evidence:
     """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped."""
     text = row.text if part == "input" else row.output
     begin = max(min(marks[0][0] - MOST_TEXT // 4, len(text) - MOST_TEXT), 0) if marks else 0
     end = begin + MOST_TEXT
     kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
-    side = "input" if part == "input" else "output"
     cut = ("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else "")
     shift = 1 if begin else 0
     moved = tuple((low + shift, high + shift) for low, high in kept)
-    return Evidence(row.id, row.where, side, cut, moved)  # type: ignore[arg-type]
+    return Evidence(row.id, row.where, part, cut, moved)
 
 
 def groups_of(keys: Iterable[str]) -> list[list[int]]:

@@ -121,7 +121,7 @@ def inject(
         )
     adapters = [Adapter(name, base, settings) for name, base in linear]
     for adapter in adapters:
-        _place(module, adapter.name, adapter)
+        place(module, adapter.name, adapter)
         bound = 1 / math.sqrt(adapter.base.in_features)
         drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
         with torch.no_grad():
@@ -132,7 +132,7 @@ def inject(
 def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:
     """Puts the base's own layers back, the very same objects."""
     for adapter in adapters:
-        _place(module, adapter.name, adapter.base)
+        place(module, adapter.name, adapter.base)
 
 
 @contextmanager
@@ -197,7 +197,8 @@ def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str,
     return [(name, part) for name, part in linear if not targets or name.rpartition(".")[2] in targets]
 
 
-def _place(module: nn.Module, name: str, part: nn.Module) -> None:
+def place(module: nn.Module, name: str, part: nn.Module) -> None:
+    """Puts `part` where the module has a part of this path."""
     parent, _, leaf = name.rpartition(".")
     setattr(module.get_submodule(parent), leaf, part)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from etude.models.adapters import fold
-from etude.train.lora import Adapter
+from etude.train.lora import Adapter, place
 
 
 @contextmanager
@@ -18,12 +18,12 @@ def merged(module: nn.Module) -> Iterator[None]:
     once. Takes the memory of the adapted matrices once more. Weights learned inside it are not seen."""
     adapters = [part for part in module.modules() if isinstance(part, Adapter)]
     for adapter in adapters:
-        _place(module, adapter.name, _layer(adapter))
+        place(module, adapter.name, _layer(adapter))
     try:
         yield
     finally:
         for adapter in adapters:
-            _place(module, adapter.name, adapter)
+            place(module, adapter.name, adapter)
 
 
 @torch.no_grad()
@@ -33,8 +33,3 @@ def _layer(adapter: Adapter) -> nn.Linear:
     layer.weight = nn.Parameter(fold(weight, adapter.a, adapter.b, adapter.settings.scale), False)
     layer.bias = bias
     return layer
-
-
-def _place(module: nn.Module, name: str, part: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(module.get_submodule(parent), leaf, part)
