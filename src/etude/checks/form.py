@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from etude.checks.lexicon import NO_ENDING, NOTHING
 from etude.checks.material import Mark, Material, count, rows_that
@@ -226,13 +226,13 @@ def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
 
 
 def _matching(
-    material: Material, look: object, parts: Sequence[str] = ("input", "output")
+    material: Material, look: Callable[[str], list[Mark]], parts: Sequence[str] = ("input", "output")
 ) -> tuple[list[int], list[Evidence]]:
     """Rows in whose texts `look` finds marks, and evidence of them."""
     rows: list[int] = []
     shown: list[Evidence] = []
     for position, row in enumerate(material.rows):
-        marks = [(part, look(row.text if part == "input" else row.output)) for part in parts]  # type: ignore[operator]
+        marks = [(part, look(row.text if part == "input" else row.output)) for part in parts]
         hits = [(part, found) for part, found in marks if found]
         if hits:
             rows.append(position)
