@@ -15,9 +15,11 @@ from rich.text import Text
 from etude.cli.live import INTERRUPTED, PAUSE, ask, interval, seconds_of, stopped_in_words
 from etude.cli.words import print_bullets, print_training, screen
 from etude.compare.events import EpochEnded, Event, Opened, Prepared, Said, Trained
+from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
 from etude.wording import time_in_words
+from etude.world import rank_given
 
 ROOM = 68
 """Columns that stand beside the bar."""
@@ -26,7 +28,9 @@ LEARNED, READ = "green", "dim"
 
 
 def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
-    """Trains with the bar on screen; returns the exit code."""
+    """Trains with the bar on screen; returns the exit code. Of several processes the first alone speaks."""
+    if rank_given():
+        return _follow(task)
     console = screen()
     board = TrainingBoard(console)
     try:
@@ -42,6 +46,16 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
         console.print(Text(f"\n{stopped_in_words(board.run)}"))
         return INTERRUPTED
     print_training(console, result.run, task)
+    return 0
+
+
+def _follow(task: Path) -> int:
+    """One of the other processes of a training. What ends the first is told by that; to end with another code
+    than 0 would have torchrun stop it while it writes its report."""
+    try:
+        train_task(task)
+    except (KeyboardInterrupt, Parted):
+        return 0
     return 0
 
 

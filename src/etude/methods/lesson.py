@@ -13,12 +13,14 @@ from etude.errors import shown
 from etude.files import write_lines
 from etude.task import Task
 from etude.types import Example, Message
+from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from etude.models.local import LocalModel
     from etude.train.batches import TokenRow
     from etude.train.config import TrainConfig
     from etude.train.loop import TrainResult
+    from etude.train.speed import Foreseen
 
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
@@ -41,6 +43,8 @@ class Lesson:
     """What is learned and what is only read, in sentences."""
     left_out: tuple[str, ...]
     """Training rows that are not taken, as `file:line`."""
+    world: World = ONE
+    """The processes that train together; this is the first of them."""
 
     @property
     def steps(self) -> int:
@@ -59,24 +63,36 @@ class Lesson:
         last, gaps = len(ordered) - 1, max(1, number - 1)
         return [ordered[at] for at in sorted({last * place // gaps for place in range(number)})]
 
+    def foresee(self) -> Foreseen:
+        """What the run will take, from a few timed steps."""
+        from etude.train.company import Job, call
+        from etude.train.speed import foresee
+
+        call(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
+        return foresee(self.model.module, self.rows, self.dev_rows, self.config, self.world)
+
     def teach(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
         """Trains; `folder` then holds adapter/ and rows.jsonl. Goes on where an earlier attempt was killed.
 
         `name` is noted in the adapter as the base's. Raises what `etude.train.train` does.
         """
+        from etude.train.company import Job, call
         from etude.train.loop import train
 
         write_lines(folder / ROWS_FILE, self._lines())
+        checkpoint = folder / "checkpoint"
+        call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
         result = train(
             self.model.module,
             self.rows,
             self.dev_rows,
             self.config,
-            checkpoint=folder / "checkpoint",
+            checkpoint=checkpoint,
             adapter=folder / "adapter",
             log=self._with_totals(log),
             on_eval=on_eval,
             base_model=name,
+            world=self.world,
         )
         if self.config.weights == "full":
             self.model.tokenizer.save_pretrained(folder / "adapter")
@@ -108,6 +124,7 @@ class Lesson:
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
             "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],
+            "processes": self.world.size,
             "rows": len(self.rows),
             "dev_rows": len(self.dev_rows),
             "best_epoch": result.best_epoch,

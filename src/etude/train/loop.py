@@ -35,6 +35,7 @@ from etude.train.loss import check_head
 from etude.train.memory import peak_memory, reset_peak_memory
 from etude.train.speed import estimate_speed
 from etude.train.step import Progress, Run, dev_loss, started_run, train_step
+from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -86,6 +87,7 @@ def train(
     on_eval: OnEval = dict,
     checkpoint_seconds: float = 30.0,
     base_model: str = "",
+    world: World = ONE,
 ) -> TrainResult:
     """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to the folder
     `adapter`: in PEFT's format, or as config.json and model.safetensors.
@@ -96,17 +98,21 @@ def train(
     removes `checkpoint` once the result is safe. Loss of a step: sum of token losses over the number of
     trained tokens of the global batch.
 
+    The processes of a `world` call it together with the same arguments, on copies of the same weights, and
+    share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
+    writes, and calls `on_eval`. All read `checkpoint`, so its disk must be one that all of them see.
+
     `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
     `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"}; {"note"} (what is
     kept on disk meanwhile); and {"warning"} (a checkpoint that could not be written).
     Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
     number or a spike, with the row ids of its batch; a model that cannot be trained), RunError (the
-    checkpoint is another run's, or the adapter cannot be written).
+    checkpoint is another run's, or the adapter cannot be written), Parted (another process has ended).
     """
     check_rows(rows, dev_rows, config.max_tokens)
     reset_peak_memory(module.device)
-    with started_run(module, config, len(rows)) as run:
+    with started_run(module, config, len(rows), world) as run:
         check_head(module)
         keep = _Keeper(run, checkpoint, checkpoint_seconds, log, _fingerprint(run, rows, dev_rows))
         keep.restore()
@@ -115,7 +121,8 @@ def train(
         if not _finished(run):
             with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
                 _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
-        _write_best(run, adapter, base_model)
+        if world.leads:
+            _write_best(run, adapter, base_model)
         return _result(run)
 
 
@@ -184,10 +191,10 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
     progress = run.progress
     started = time.perf_counter()
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body)
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.world)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
-    found = on_eval()
+    found = run.world.share(dict(on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     best = score > max(progress.scores, default=-math.inf)
     progress.epoch += 1
@@ -263,11 +270,14 @@ class _Keeper:
 
     def save_when_due(self) -> None:
         due = min(self.every_seconds, max(1.0, self.cost / SAVING))
-        if time.monotonic() - self.saved_at >= due:
+        if self.run.world.leads and time.monotonic() - self.saved_at >= due:
             self.save()
 
     def save(self) -> None:
-        """A checkpoint that cannot be written is told and training goes on: the last good one stands."""
+        """A checkpoint that cannot be written is told and training goes on: the last good one stands. Process 0's
+        is that of all."""
+        if not self.run.world.leads:
+            return
         facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
         started = time.monotonic()
         try:
@@ -280,11 +290,18 @@ class _Keeper:
         self.cost = self.saved_at - started
 
     def restore(self) -> None:
-        """Goes on from the folder's checkpoint, when there is one."""
+        """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
         found = load_checkpoint(self.folder)
-        if found is None:
-            return
-        tensors, facts = found
+        if found is not None:
+            self._take(*found)
+        world, place = self.run.world, [found is not None, self.run.progress.step]
+        if world.total(place != world.share(place)):
+            raise RunError(
+                f"Not all processes see the same checkpoint in {self.folder}. Keep the run on a disk that all of "
+                "the machines see."
+            )
+
+    def _take(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         if facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.folder} holds a checkpoint of other rows, settings or weights. "

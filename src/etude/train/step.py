@@ -1,7 +1,7 @@
 """One step of the optimizer, and what a run is made of while it is under way.
 
 The loss of a step is the sum of token losses over the number of trained tokens in the whole global
-batch, so that no micro-batch and no padding changes it.
+batch, so that no micro-batch, no padding and no number of processes changes it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from etude.errors import ModelError
-from etude.train.batches import TokenRow, collate, split_micro
+from etude.train.batches import TokenRow, collate, share_of, split_micro
 from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
 from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
 from etude.train.loss import Body, summed_loss, whole_body
+from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,12 +66,16 @@ class Run:
     optimizer: torch.optim.Optimizer
     best: Tensor
     total_steps: int
+    world: World = ONE
+    """The processes among which the rows of every batch are shared out."""
     body: Body = whole_body
     progress: Progress = field(default_factory=Progress)
 
 
 @contextmanager
-def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> Iterator[Run]:
+def started_run(
+    module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE
+) -> Iterator[Run]:
     """A fresh run over `module`; on leaving, the module and all random state are as they were."""
     devices = [module.device] if module.device.type == "cuda" else []
     with (
@@ -81,7 +86,7 @@ def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> 
     ):
         steps = config.epochs * -(-num_rows // config.rows_per_step)
         optimizer = _optimizer(buffer.weights, config)
-        yield Run(module, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+        yield Run(module, config, adapters, buffer, optimizer, buffer.current.clone(), steps, world)
 
 
 @contextmanager
@@ -112,23 +117,31 @@ def _optimizer(weights: nn.Parameter, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def dev_loss(
-    module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    micro_tokens: int,
+    body: Body = whole_body,
+    world: World = ONE,
 ) -> float:
     """Mean loss of a trained token over all rows, in nats, in eval mode."""
     module.eval()
     with torch.no_grad():
         losses = [
             float(summed_loss(module, collate(part, module.device), body))
-            for part in split_micro(rows, micro_tokens)
+            for part in split_micro(share_of(rows, world.rank, world.size), micro_tokens)
         ]
-    return math.fsum(losses) / sum(row.num_trained for row in rows)
+    return world.total(math.fsum(losses)) / sum(row.num_trained for row in rows)
 
 
 def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate."""
-    torch.manual_seed(run.config.seed * 1_000_003 + run.progress.step)
+    world = run.world
+    # Processes hold other rows, so they drop out other numbers.
+    torch.manual_seed((run.config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
     run.module.train()
-    loss = accumulate(run.module, batch, run.config.micro_tokens, run.body)
+    assert run.buffer.weights.grad is not None
+    loss = accumulate(run.module, batch, run.config.micro_tokens, run.body, world)
+    world.sum(run.buffer.weights.grad)
     norm = float(nn.utils.clip_grad_norm_([run.buffer.weights], run.config.clip))
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
@@ -141,23 +154,26 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     run.optimizer.param_groups[0]["lr"] = rate
     run.optimizer.step()
     run.buffer.spread()
-    assert run.buffer.weights.grad is not None
     run.buffer.weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 
 
 def accumulate(
-    module: PreTrainedModel, batch: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+    module: PreTrainedModel,
+    batch: Sequence[TokenRow],
+    micro_tokens: int,
+    body: Body = whole_body,
+    world: World = ONE,
 ) -> float:
-    """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches;
-    returns that loss."""
+    """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches, each
+    process that of its rows; returns the loss of the whole batch."""
     num_trained = sum(row.num_trained for row in batch)
     losses = []
-    for part in split_micro(batch, micro_tokens):
+    for part in split_micro(share_of(batch, world.rank, world.size), micro_tokens):
         loss = summed_loss(module, collate(part, module.device), body) / num_trained
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss.detach()))
-    return math.fsum(losses)
+    return world.total(math.fsum(losses))
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
