@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,6 +58,18 @@ class World:
         tensor = torch.tensor([number], dtype=torch.float64)
         self.sum(tensor)
         return tensor.item()
+
+    def gather(self, tensor: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+        """In process 0 the flat tensors of all processes, which are so long, on the processor; elsewhere none."""
+        import torch
+        from torch import distributed
+
+        padded = torch.zeros(max(lengths), dtype=tensor.dtype)
+        padded[: len(tensor)].copy_(tensor)
+        found = [torch.empty_like(padded) for _ in lengths] if self.leads else None
+        with _told():
+            distributed.gather(padded, found)
+        return [each[:length] for each, length in zip(found or (), lengths, strict=self.leads)]
 
     def share(self, value: Any = None) -> Any:
         """Process 0's `value`, which must be JSON, in all processes; what others give is not looked at."""

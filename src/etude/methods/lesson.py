@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
-from etude.errors import shown
+from etude.errors import Fault, InputError, shown
 from etude.files import write_lines
 from etude.task import Task
 from etude.types import Example, Message
@@ -181,11 +181,17 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
 
 
 def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows: int) -> TrainConfig:
-    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides."""
+    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides.
+
+    Raises InputError on overrides that are unknown, impossible or at odds.
+    """
     from etude.train.config import auto_config
 
     mean = sum(len(row.ids) for row in rows) / len(rows)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    if task.train.get("dev_metric") and str(task.train.get("data_parallel")) == "fsdp":
+        what = "data_parallel: fsdp leaves no process the whole model that would answer dev"
+        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
     overrides = {key: value for key, value in task.train.items() if key not in OURS}
     config = auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
     return replace(config, reasons={**config.reasons, "seed": "the task's"})

@@ -114,15 +114,15 @@ def train(
     reset_peak_memory(module.device)
     with started_run(module, config, len(rows), world) as run:
         check_head(module)
-        keep = _Keeper(run, checkpoint, checkpoint_seconds, log, _fingerprint(run, rows, dev_rows))
+        fingerprint = _fingerprint(module, config, rows, dev_rows)
+        keep = _Keeper(run, checkpoint, checkpoint_seconds, log, fingerprint)
         keep.restore()
         if not run.adapters:
-            log({"note": _memory_note(run)})
+            log({"note": _memory_note(run, module)})
         if not _finished(run):
             with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
                 _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
-        if world.leads:
-            _write_best(run, adapter, base_model)
+        _write_best(run, module, adapter, base_model)
         return _result(run)
 
 
@@ -191,7 +191,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
     progress = run.progress
     started = time.perf_counter()
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.world)
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
     found = run.world.share(dict(on_eval()) if run.world.leads else None)
@@ -218,25 +218,30 @@ def _trained(progress: Progress) -> dict[str, Any]:
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
 
 
-def _write_best(run: Run, folder: Path, base_model: str) -> None:
-    run.buffer.weights.data.copy_(run.best)
-    run.buffer.spread()
+def _write_best(run: Run, module: PreTrainedModel, folder: Path, base_model: str) -> None:
+    """Process 0 writes what all of them hold."""
+    best = run.placement.whole(run.best)
+    if not run.world.leads:
+        return
     try:
-        if run.adapters:
-            save_adapter(run.adapters, folder, base_model)
-        else:
-            save_model(run.module, folder)
+        with run.placement.given(run.buffer, best):
+            if run.adapters:
+                save_adapter(run.adapters, folder, base_model)
+            else:
+                save_model(module, folder)
     except OSError as error:
         raise RunError(
             f"The tuned weights cannot be written to {folder} ({error}). Make room and go on."
         ) from error
 
 
-def _memory_note(run: Run) -> str:
+def _memory_note(run: Run, module: PreTrainedModel) -> str:
     gigabytes = run.buffer.num_bytes() / 1e9
+    where = " in each process" if run.world.size > 1 else ""
     return (
-        f"All {run.buffer.weights.numel() / 1e6:,.0f} million weights are tuned: {gigabytes:.2g} GB of memory beside "
-        "the model, for the weights in 32 bits, their gradients, two states of the optimizer and the best epoch."
+        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: {gigabytes:.2g} GB of memory{where} "
+        "beside the model, for the weights in 32 bits, their gradients, two states of the optimizer and the best "
+        "epoch."
     )
 
 
@@ -270,24 +275,28 @@ class _Keeper:
 
     def save_when_due(self) -> None:
         due = min(self.every_seconds, max(1.0, self.cost / SAVING))
-        if self.run.world.leads and time.monotonic() - self.saved_at >= due:
+        # Process 0's clock is that of all.
+        if self.run.world.total(self.run.world.leads and time.monotonic() - self.saved_at >= due):
             self.save()
 
     def save(self) -> None:
-        """A checkpoint that cannot be written is told and training goes on: the last good one stands. Process 0's
-        is that of all."""
-        if not self.run.world.leads:
-            return
-        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
+        """Process 0 writes what all of them hold. A checkpoint that cannot be written is told and training goes
+        on: the last good one stands."""
         started = time.monotonic()
+        tensors = {name: self.run.placement.whole(tensor) for name, tensor in _tensors(self.run).items()}
+        if self.run.world.leads:
+            self._write(tensors)
+        self.saved_at = time.monotonic()
+        self.cost = self.saved_at - started
+
+    def _write(self, tensors: Mapping[str, Tensor]) -> None:
+        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
         try:
-            save_checkpoint(self.folder, _tensors(self.run), facts)
+            save_checkpoint(self.folder, tensors, facts)
         except OSError as error:
             self.log(
                 {"warning": f"The checkpoint of step {self.run.progress.step} was not written: {error}."}
             )
-        self.saved_at = time.monotonic()
-        self.cost = self.saved_at - started
 
     def restore(self) -> None:
         """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
@@ -308,8 +317,8 @@ class _Keeper:
                 "Remove the folder to train anew, or give another."
             )
         for name, tensor in _tensors(self.run).items():
-            tensor.copy_(tensors[name])
-        self.run.buffer.spread()
+            tensor.copy_(self.run.placement.held(tensors[name]))
+        self.run.placement.spread(self.run.buffer)
         self.run.progress = Progress(**facts["progress"])
         self.log({"resumed_at_step": self.run.progress.step})
 
@@ -319,12 +328,14 @@ def _tensors(run: Run) -> dict[str, Tensor]:
     return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
 
 
-def _fingerprint(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> str:
+def _fingerprint(
+    module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
+) -> str:
     """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
-    digest = hashlib.sha256(json.dumps(run.config.values(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(repr([(row.id, row.ids, row.trained) for row in part]).encode())
-    for name, weight in run.module.named_parameters():
+    for name, weight in module.named_parameters():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().flatten()[:MARK].double().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from etude.train.batches import MICRO_BATCH_COST, TokenRow, make_batches, share_of, split_micro
 from etude.train.config import TrainConfig
 from etude.train.memory import memory_in_use, peak_memory, reset_peak_memory
-from etude.train.step import dev_loss, started_run, train_step
+from etude.train.step import Run, dev_loss, started_run, train_step
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def estimate_speed(
             train_step(run, batch)
         seconds = time.perf_counter() - started
         training = seconds * _cost(batches, config, world) / _cost(timed[1:], config, world)
-        return training + _dev_seconds(module, dev_rows, config, world)
+        return training + _dev_seconds(run, dev_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +69,19 @@ def foresee(
     computed at once, are measured as they are: without gradients little is held.
     """
     seconds = config.epochs * estimate_speed(module, rows, config, dev_rows, world)
-    seconds += _dev_seconds(module, dev_rows, config, world)
     batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
     parts = sorted(_parts(batches, config, world), key=_cells)
     with started_run(module, config, len(rows), world) as run:
         for part in (parts[0], parts[len(parts) // 2]):
-            stays = memory_in_use(module.device)
-            reset_peak_memory(module.device)
+            stays = memory_in_use(run.module.device)
+            reset_peak_memory(run.module.device)
             train_step(run, _for_each(part, world))
-        peak = peak_memory(module.device)
-        reset_peak_memory(module.device)
+        peak = peak_memory(run.module.device)
+        reset_peak_memory(run.module.device)
         largest = max(_parts([dev_rows], config, world), key=_cells)
-        dev_loss(run.module, _for_each(largest, world), config.micro_tokens, world=world)
-        peak_dev = peak_memory(module.device)
+        dev_loss(run.module, _for_each(largest, world), config.micro_tokens, placement=run.placement)
+        peak_dev = peak_memory(run.module.device)
+        seconds += _dev_seconds(run, dev_rows)
     slope = max(0, peak - stays) / _cells(part)
     drawn_out = round(peak + slope * (_cells(parts[-1]) - _cells(part)))
     return Foreseen(seconds, max(drawn_out, peak_dev) if peak else 0)
@@ -106,15 +106,14 @@ def _cells(part: Sequence[TokenRow]) -> int:
     return len(part) * max(len(row.ids) for row in part)
 
 
-def _dev_seconds(
-    module: PreTrainedModel, rows: Sequence[TokenRow], config: TrainConfig, world: World
-) -> float:
+def _dev_seconds(run: Run, rows: Sequence[TokenRow]) -> float:
     if not rows:
         return 0.0
+    config, world = run.config, run.world
     parts = _parts([rows], config, world)
     middle = parts[len(parts) // 2]
     started = time.perf_counter()
-    dev_loss(module, _for_each(middle, world), config.micro_tokens, world=world)
+    dev_loss(run.module, _for_each(middle, world), config.micro_tokens, placement=run.placement)
     seconds = time.perf_counter() - started
     return seconds * _cost([rows], config, world) / _cost([middle], config, ONE)
 
