@@ -105,6 +105,7 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
         ("hidden_cache: 1", "true or false"),
+        ("data_parallel: dp", "one of ddp, fsdp"),
     ],
 )
 def test_settings_of_the_training_are_refused_by_their_line(folder: Path, setting: str, message: str) -> None:

@@ -50,7 +50,7 @@ def device(request: pytest.FixtureRequest) -> str:
 def two(tmp_path_factory: pytest.TempPathFactory, device: str) -> Path:
     """The folder in which two processes have done all runs, over gloo or NCCL."""
     folder = tmp_path_factory.mktemp("two")
-    tiny_task(folder, train="max_rows: 16, epochs: 1")
+    tiny_task(folder, train="max_rows: 16, epochs: 1, data_parallel: fsdp")
     done = torchrun(SCRIPT, folder, device=device)
     assert done.returncode == 0, done.stderr
     return folder

@@ -99,8 +99,8 @@ def rank_given() -> int:
 def joined() -> Iterator[World]:
     """The world of the processes that torchrun has started, or `ONE`, for the length of a `with`.
 
-    Each takes a GPU of its own, or an even part of the processor's cores. A group of processes that the caller
-    has made with torch.distributed is used as it is. Raises RunError where processes outnumber the GPUs.
+    Each takes a GPU of its own, or an even part of the processor's cores. A group that a script under torchrun has
+    made with torch.distributed is used as it is. Raises RunError where processes outnumber the GPUs.
     """
     if _size_given() == 1:
         yield ONE

@@ -196,6 +196,7 @@ _TRAIN: Mapping[str, Reader] = {
     "max_rows": number(1, whole=True),
     "dev_metric": switch,
     "stop_on_spike": switch,
+    "data_parallel": one_of("ddp", "fsdp"),
 }
 
 KEYS: Mapping[str, Reader] = {
