@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -82,6 +83,15 @@ def test_two_processes_train_as_one(two: Path, tmp_path: Path, device: str, name
 @pytest.mark.parametrize("name", RUNS)
 def test_all_processes_are_at_the_same_weights(two: Path, name: str) -> None:
     assert losses(news(two / name, rank=1)) == losses(news(two / name))
+
+
+def test_a_process_holds_half_of_what_is_in_shards(two: Path, tmp_path: Path, device: str) -> None:
+    run(tmp_path, "full in shards", device=device)
+    half, whole = [
+        float(re.findall(r"([\d.e-]+) GB of memory", news(folder)[0]["note"])[0])
+        for folder in (two / "full in shards", tmp_path)
+    ]
+    assert half == pytest.approx(whole / 2, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["lora", "full in shards"])

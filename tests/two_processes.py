@@ -62,6 +62,8 @@ def run(
     settings, shape = RUNS[name]
     config = replace(CONFIG, **settings, **more)
     rows, dev = token_rows(ROWS), token_rows(6, seed=1)
+    module = tiny_model(**shape).to(device)
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     try:
         train(
             tiny_model(**shape).to(device),
@@ -74,6 +76,8 @@ def run(
             **paths,
         )
     finally:
+        after = module.state_dict()
+        assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"news-{world.rank}.json").write_text(json.dumps(told), encoding="utf-8")
 

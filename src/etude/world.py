@@ -84,7 +84,7 @@ class World:
             distributed.broadcast(length, 0)
             body = torch.frombuffer(bytearray(text or int(length)), dtype=torch.uint8)
             distributed.broadcast(body, 0)
-        return json.loads(bytes(body.tolist()))
+        return json.loads(body.numpy().tobytes())
 
 
 ONE = World()

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -167,7 +168,8 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     # Processes compute other rows, so they drop other numbers.
     torch.manual_seed((config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
     run.module.train()
-    loss = _accumulate(run, batch)
+    collect = partial(run.placement.collect, run.buffer)
+    loss = accumulate(run.module, batch, config.micro_tokens, run.body, run.placement, collect)
     total_norm = run.placement.total_norm(run.buffer)
     nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
     norm = float(total_norm)
@@ -185,15 +187,6 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     assert weights.grad is not None
     weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
-
-
-def _accumulate(run: Run, batch: Sequence[TokenRow]) -> float:
-    """Adds the batch's gradient to the buffer's; returns its loss."""
-
-    def collect() -> None:
-        run.placement.collect(run.buffer)
-
-    return accumulate(run.module, batch, run.config.micro_tokens, run.body, run.placement, collect)
 
 
 def accumulate(
