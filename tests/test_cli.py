@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from etude.assistant import Assistant
 from etude.cli import main
-from etude.cli.live import Board, ended_in_words, stopped_in_words
+from etude.cli.live import Board, answered_in_words, ended_in_words, stopped_in_words
 from etude.cli.talk import recommended, talk
 from etude.cli.words import ladder_table
 from etude.compare import compare
@@ -230,6 +230,20 @@ def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() 
     board.take(Answered("prompt", (), 8, 1030, 90.0))
     board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
+
+
+def test_of_several_candidates_it_is_said_which_one_answers(tmp_path: Path) -> None:
+    told: list[Event] = []
+    compare(write_task(tmp_path, more="methods: [prompt, few_shot]\n"), on_event=told.append)
+    answered = [event for event in told if isinstance(event, Answered)]
+    few_shot = [event.trial for event in answered if event.method == "few_shot"]
+    on_dev = [trial for trial in few_shot if trial is not None]
+    assert len(on_dev) < len(few_shot), "the test is answered by the chosen one alone"
+    assert [trial.number for trial in dict.fromkeys(on_dev)] == list(range(1, on_dev[0].of + 1))
+    lines = [(event.method, answered_in_words(event)) for event in answered]
+    assert any(line.startswith(f"candidate 2 of {on_dev[0].of}: answered 8 of ") for _, line in lines)
+    assert not any("candidate" in line for method, line in lines if method == "prompt")
+    assert lines[-1] == ("few_shot", "answered 50 of 50")
 
 
 def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:

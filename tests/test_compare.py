@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant, load
+from etude.checks import check
 from etude.cli import main
 from etude.compare import compare
-from etude.compare.events import Ended, Event, Said
+from etude.compare.events import Began, Ended, Event, Said
 from etude.compare.notes import same_answer
 from etude.compare.training_log import TrainingLog
 from etude.dataset import Dataset
@@ -707,6 +708,27 @@ def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(
     assert note.startswith("stuck answers ")
     assert "on 100% of" in note
     assert any(isinstance(event, Said) and note in event.text for event in told)
+
+
+def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    file = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    others = [{**rows[n], "input": rows[n]["input"].upper(), "output": "maps"} for n in (3, 8, 40, 90)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *others, rows[5]]))
+    run, told = events_of(task)
+    said = [event.text for event in told if isinstance(event, Said) and "more than one label" in event.text]
+    pairs = "; ".join(
+        f"examples.jsonl:{line} and examples.jsonl:{other}" for line, other in ((4, 221), (9, 222), (41, 223))
+    )
+    assert said == [
+        f"Note: 4 inputs stand with more than one label, in 8 rows (3.6%): {pairs}; and 1 more. Whatever a method "
+        "answers, some of these rows call it wrong. `etude check` lists them (contradiction)."
+    ]
+    assert told.index(Said(said[0])) < next(n for n, event in enumerate(told) if isinstance(event, Began))
+    assert said[0].removeprefix("Note: ") in run.info["notes"]
+    found = next(finding for finding in check(task) if finding.kind == "contradiction")
+    assert (found.numbers["inputs"], found.numbers["rows"]) == (4, 8)
 
 
 def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_told(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,24 @@ def test_rows_to_decide_follow_the_formula() -> None:
     wanted = 300 * ((found.critical + 0.84) * error / abs(0.02 + both.mean())) ** 2
     rows = found.ladder[0].rows_to_decide
     assert rows == (pytest.approx(wanted, rel=0.01) if wanted <= 100_000 else None)
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt_model", "expected"),
+    [
+        ("fake", None, (True, False, False)),
+        ("fake:delay=0.01", None, (True, False, False)),
+        ("smollm2", "fake", (True, False, True)),
+        ("smollm2", None, (False, True, False)),
+        ("smollm2", "bigger", (False, False, True)),
+    ],
+)
+def test_a_fake_model_is_said_to_say_nothing_of_real_ones(
+    model: str, prompt_model: str | None, expected: tuple[bool, bool, bool]
+) -> None:
+    found = verdict(replace(ladder({"prompt": 200}), model=model, prompt_model=prompt_model))
+    starts = ("The fake model is for trying the path", "This speaks of ", "Tuned methods ran on ")
+    assert expected == tuple(any(said.startswith(start) for said in found.caveats) for start in starts)
 
 
 def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:

@@ -71,7 +71,7 @@ class Dataset:
         Raises KeyError for an id and IndexError for a position that is not there.
         """
         chosen = tuple(self._by_id[row] if isinstance(row, str) else self.examples[row] for row in rows)
-        return Dataset(chosen, (*self.history, f"{reason}: {len(chosen)} of {len(self)} rows"))
+        return Dataset(chosen, (*self.history, f"{reason}: {len(chosen):,} of {len(self):,} rows"))
 
     @cached_property
     def _by_id(self) -> dict[str, Example]:
@@ -137,7 +137,7 @@ def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Dataset, t
 
 
 def _read_sentence(rows: Rows) -> str:
-    return f"read from {rows.source.file.name}: {len(rows.examples)} rows"
+    return f"read from {rows.source.file.name}: {len(rows.examples):,} rows"
 
 
 def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
@@ -193,7 +193,9 @@ def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
     places = ", ".join(fault.where for fault in broken[:10])
     more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
     return (
-        (f"{len(broken)} answers of {place} break the contract themselves: {places}{more}",) if broken else ()
+        (f"{len(broken):,} answers of {place} break the contract themselves: {places}{more}",)
+        if broken
+        else ()
     )
 
 
@@ -219,7 +221,7 @@ def _too_few(file: str, count: int, own_test: bool) -> Fault:
 def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:
     labels = set(outputs)
     if len(labels) > len(outputs) / 2:
-        got = f"{len(labels)} labels in {len(outputs)} rows, such as {shown(outputs[0], 40)}"
+        got = f"{len(labels):,} labels in {len(outputs):,} rows, such as {shown(outputs[0], 40)}"
         remedy = "set kind: answer, extract or rewrite, or name the column of the labels as output:"
         yield Fault(file, "the answers are no labels", got, remedy, "label")
     if len(labels) == 1:

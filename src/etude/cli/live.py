@@ -194,9 +194,7 @@ class Board:
     def _answered(self, event: Answered) -> None:
         line = self.line(event.method)
         line.sample = event.rows[-1] if event.rows else line.sample
-        line.doing = f"answered {event.done:,} of {event.total:,}"
-        if event.done < event.total:
-            line.doing += f", {time_in_words(event.seconds_left)} left"
+        line.doing = answered_in_words(event)
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
@@ -211,6 +209,16 @@ class Board:
             self.console.print(Text(ended_in_words(event)))
             if event.sample:
                 self.console.print(Text(f"    {one_line(event.sample)}"))
+
+
+def answered_in_words(event: Answered) -> str:
+    """`answered 16 of 1,030, 80 s left`, or `candidate 2 of 6: answered 16 of 30, 80 s left for it`."""
+    several = event.trial if event.trial and event.trial.of > 1 else None
+    words = f"candidate {several.number} of {several.of}: " if several else ""
+    words += f"answered {event.done:,} of {event.total:,}"
+    if event.done < event.total:
+        words += f", {time_in_words(event.seconds_left)} left{' for it' if several else ''}"
+    return words
 
 
 def trained_in_words(event: Trained) -> str:

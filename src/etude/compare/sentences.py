@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
+from etude.models.registry import is_fake
 from etude.stats import ALPHA, DETECT, MOST_ADVISED
 from etude.types import CLASSICAL, Estimate
 from etude.wording import p_value, points, share, two_digits
 
+_FAKE = "The fake model is for trying the path: its figures say nothing about what a real model can do."
 _YEAR = 12
 """Months within which a tuning that saves cost should be earned back."""
 
@@ -151,9 +153,11 @@ def _listed(names: Sequence[str]) -> str:
 def _about_models(inputs: Inputs) -> Iterator[str]:
     if inputs.metric.form_only:
         yield "Nobody checks whether what an answer says is right: name a function under check: that does."
-    if inputs.prompt_model is None:
+    if is_fake(inputs.model) or is_fake(inputs.prompt_model or ""):
+        yield _FAKE
+    if inputs.prompt_model is None and not is_fake(inputs.model):
         yield f"This speaks of {inputs.model}; no larger prompted model was tried."
-    else:
+    if inputs.prompt_model is not None:
         yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
     if any(method.tuned for method in inputs.methods):
         yield "One training run; another may differ."

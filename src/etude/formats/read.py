@@ -83,7 +83,7 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
     unused = sorted(reading.seen - set(named(columns)))
     if unused:
         reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
-    reading.notes.extend(f"{reading.file.name}: {what}: {count}" for what, count in reading.counts.items())
+    reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
     return Rows(tuple(reading.examples), tuple(reading.systems), columns, tuple(reading.notes), faults)
 
 

@@ -120,7 +120,7 @@ def _without_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
         kind="test_overlap",
         severity="warning",
         rows=tuple(dataset[row].id for row in sorted(out)),
-        message=f"{len(near)} rows are near-duplicates of test rows and {len(grouped)} more share a group "
+        message=f"{len(near):,} rows are near-duplicates of test rows and {len(grouped):,} more share a group "
         "with one. They are left out of train and dev.",
         remedy="Nothing to do for this comparison; take them out of the examples to silence this.",
     )
@@ -176,8 +176,8 @@ def _split_anew(places: Places, old: Mapping[str, Side], dataset: Dataset) -> Fi
         kind="split_anew",
         severity="warning",
         rows=tuple(dataset[row].id for row in sorted(left)),
-        message=f"{_torn(clusters, old)} of {total} rows now belong together with rows that stood on another side "
-        f"before: the grouping has changed, and all rows are split anew. {len(left)} rows of the earlier test are "
+        message=f"{_torn(clusters, old):,} of {total:,} rows now belong together with rows that stood on another side "
+        f"before: the grouping has changed, and all rows are split anew. {len(left):,} rows of the earlier test are "
         "in train or dev now, so that results from before are not comparable.",
         remedy="Nothing to do if `group:` was meant to change; else put it back as it was.",
     )
@@ -203,7 +203,7 @@ def _conflict(cluster: Cluster, sides: Sequence[Side], dataset: Dataset) -> Find
         kind="split_conflict",
         severity="warning",
         rows=tuple(dataset[row].id for row in cluster.rows),
-        message=f"{cluster.size} rows now belong together that stood in {' and '.join(sides)} before. "
+        message=f"{cluster.size:,} rows now belong together that stood in {' and '.join(sides)} before. "
         f"All of them are in {sides[0]}.",
         remedy="Nothing to do; results from before are not comparable on these rows.",
     )
@@ -225,7 +225,7 @@ def _template(cluster: Cluster, side: Side, total: int, dataset: Dataset) -> Fin
         kind="template",
         severity="warning",
         rows=tuple(dataset[row].id for row in cluster.rows),
-        message=f"{cluster.size} of {total} rows ({cluster.size / total:.0%}) are one cluster of "
+        message=f"{cluster.size:,} of {total:,} rows ({cluster.size / total:.0%}) are one cluster of "
         f"near-duplicates or of one group. All of them are in {side}.",
         remedy="Check whether they are one template filled in many times, and keep a few of them if so.",
     )

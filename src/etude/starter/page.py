@@ -69,7 +69,7 @@ def _entries(draft: Draft) -> Iterator[_Entry]:
     """The keys of the task file in the order of reading."""
     count = len(draft.examples)
     yield _Entry(
-        f"Written by etude init from {count} rows of {draft.columns.file.name}. Lines that begin with # are "
+        f"Written by etude init from {count:,} rows of {draft.columns.file.name}. Lines that begin with # are "
         "remarks. What is marked GUESS was guessed: correct it where it is wrong, then run etude compare."
         f"{_unread_sentence(draft)}",
         "",
@@ -100,7 +100,7 @@ def _unread_sentence(draft: Draft) -> str:
     unread = len(draft.examples) - len(draft.read)
     if not unread:
         return ""
-    return f" Kind, contract and lengths come without the answers of the {unread} rows that the split seals as test."
+    return f" Kind, contract and lengths come without the answers of the {unread:,} rows that the split seals as test."
 
 
 def _row_entries(draft: Draft) -> Iterator[_Entry]:
@@ -249,7 +249,7 @@ def _contract_sentence(draft: Draft) -> str:
 
 def _broken_sentence(broken: Sequence[str]) -> str:
     more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-    return f"{len(broken)} rows break it and must be corrected: {', '.join(broken[:5])}{more}"
+    return f"{len(broken):,} rows break it and must be corrected: {', '.join(broken[:5])}{more}"
 
 
 def _setting_entries(draft: Draft) -> Iterator[_Entry]:

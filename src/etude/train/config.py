@@ -120,7 +120,7 @@ def _rows_per_step(num_rows: int, mean_tokens: float) -> tuple[int, str]:
         8: "enough for steps of a usual size",
         16: "many, so large and calmer steps",
     }
-    return rows, f"{num_rows} training rows of {mean_tokens:.0f} tokens are {why[rows]}"
+    return rows, f"{num_rows:,} training rows of {mean_tokens:.0f} tokens are {why[rows]}"
 
 
 def _epochs(steps: int) -> tuple[int, str]:
@@ -134,7 +134,7 @@ def _epochs(steps: int) -> tuple[int, str]:
 def _rank(num_rows: int) -> tuple[int, str]:
     rank = 16 if num_rows < MANY_ROWS else 32
     why = "16 beat 8 even on 96 rows" if rank == 16 else "many rows hold more to learn, and rank costs little"
-    return rank, f"{num_rows} training rows: {why}"
+    return rank, f"{num_rows:,} training rows: {why}"
 
 
 def _learning_rate(num_parameters: int) -> tuple[float, str]:
