@@ -20,6 +20,7 @@ from etude.contract import Contract
 from etude.errors import RunError
 from etude.files import REMEDY, folder_aside, read_json
 from etude.models.registry import Models
+from etude.render import within_first_turn
 from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
 
 FORMAT = 1
@@ -43,7 +44,8 @@ class Assistant:
     """The weights; `model.adapter` is a folder with what a method has taught (or None)."""
     instructions: str = ""
     place: Literal["system", "user"] = "system"
-    """Where the instructions stand: a system message, or on top of the first user turn."""
+    """Where the instructions stand: a system message, or on top of the first user turn. A model whose template
+    has no system turn is given them there in either case."""
     shots: tuple[Example, ...] = ()
     """Examples shown in the prompt, in this order; the last ones are left out where not all fit."""
     choices: tuple[str, ...] = ()
@@ -191,8 +193,7 @@ def instructed(
         return tuple(turns)
     if place == "system":
         return (Message("system", instructions), *turns)
-    first = Message(turns[0].role, f"{instructions}\n\n{turns[0].content}")
-    return (first, *turns[1:])
+    return within_first_turn(instructions, turns)
 
 
 def load(folder: Path) -> Assistant:
