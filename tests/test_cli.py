@@ -19,7 +19,8 @@ from scipy.stats import binomtest
 
 from etude.assistant import Assistant
 from etude.cli import main
-from etude.cli.live import Board, answered_in_words, ended_in_words, stopped_in_words
+from etude.cli.live import Board, answered_in_words, ended_in_words
+from etude.cli.narrator import Narrator
 from etude.cli.talk import recommended, talk
 from etude.cli.words import ladder_table
 from etude.compare import compare
@@ -226,7 +227,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
 
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
-    board = Board(Console(width=120, file=screen), told=-math.inf)
+    board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
     board.take(Answered("prompt", (), 8, 1030, 90.0))
     board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
@@ -265,7 +266,8 @@ def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [Began, Ended])
 def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path) -> None:
-    board = Board(Console(file=io.StringIO()))
+    narrator = Narrator(Console(file=io.StringIO()))
+    board = Board(narrator)
 
     def stop(event: Event) -> None:
         board.take(event)
@@ -275,14 +277,14 @@ def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path)
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     compare(write_task(tmp_path, more="methods: [baseline]\n"))  # an older run, of which nothing is said
     write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    assert "before the first step was finished" in stopped_in_words(board.run)
+    assert "before the first step was finished" in narrator.stopped()
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
-    assert board.run is not None
-    report = board.run / "report.html"
+    assert narrator.run is not None
+    report = narrator.run / "report.html"
     assert report.exists() == (first is Ended)
-    assert ("before the first step was finished" in stopped_in_words(board.run)) == (first is Began)
-    assert (str(report) in stopped_in_words(board.run)) == (first is Ended)
+    assert ("before the first step was finished" in narrator.stopped()) == (first is Began)
+    assert (str(report) in narrator.stopped()) == (first is Ended)
 
 
 @pytest.mark.parametrize(
@@ -357,14 +359,15 @@ def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
 
 
 def test_shares_of_form_and_check_are_shown_in_percent() -> None:
-    board = Board(Console(width=120, file=io.StringIO()))
+    console = Console(width=120, file=io.StringIO())
+    board = Board(Narrator(console))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
     ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)
     board.take(ended)
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
-    board.console.print(board.render())
-    assert isinstance(board.console.file, io.StringIO)
-    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", board.console.file.getvalue())
+    console.print(board.render())
+    assert isinstance(console.file, io.StringIO)
+    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", console.file.getvalue())
 
 
 @pytest.mark.parametrize(

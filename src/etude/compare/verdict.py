@@ -22,7 +22,6 @@ from etude.compare.evidence import (
     HeadlineResult,
     Inputs,
     Measured,
-    Pair,
     RowsAnswered,
     Step,
     TagEstimate,
@@ -46,7 +45,7 @@ from etude.stats import (
     rows_to_decide,
     simultaneous,
 )
-from etude.types import Estimate
+from etude.types import Estimate, Pair
 
 
 def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
