@@ -137,8 +137,9 @@ def test_sizes_miss_the_target_by_less_than_a_cluster(examples: list[Example], k
     assert len(result.dev) >= 30
 
 
-def test_a_test_has_a_thousand_rows_at_most() -> None:
-    assert len(split(dataset(rows(0, 6000)), "answer", 0).test) == 1000
+def test_test_and_dev_have_a_thousand_rows_at_most() -> None:
+    found = split(dataset(rows(0, 10_500)), "answer", 0)
+    assert (len(found.test), len(found.dev), len(found.train)) == (1000, 1000, 8500)
 
 
 @SOME

@@ -24,8 +24,8 @@ from etude.types import Example, Finding, Kind, Side
 
 TEST_SHARE, TEST_MOST = Fraction(1, 5), 1000
 """Test rows as a share of all rows, at most so many."""
-DEV_SHARE = Fraction(1, 10)
-"""Dev rows as a share of all rows."""
+DEV_SHARE, DEV_MOST = Fraction(1, 10), 1000
+"""Dev rows as a share of all rows, at most so many: every choice answers each of them."""
 TEMPLATE_SHARE = Fraction(1, 10)
 """A cluster above this share of the rows is reported as a template and trained on."""
 TORN_SHARE = Fraction(1, 10)
@@ -63,7 +63,7 @@ def split(
 ) -> Split:
     """Splits `dataset` into train, dev and test; with the user's own `test`, into train and dev.
 
-    Sizes: 20% test (50 to 1,000 rows), 10% dev (at least 30), the rest train, as near as clusters
+    Sizes: 20% test (50 to 1,000 rows), 10% dev (30 to 1,000), the rest train, as near as clusters
     allow. For classify, test and dev keep the shares of the labels as nearly as clusters allow.
     Rows are never dropped, except those that share a group with, or are near-duplicates of, rows of
     the user's `test`: a finding lists them.
@@ -100,7 +100,7 @@ def _fill_sides(places: Places, total: int, test: Dataset | None) -> None:
     if test is None:
         most = min(TEST_MOST, spare - DEV_LEAST)
         fill(places, "test", wanted_rows(TEST_SHARE, total, TEST_LEAST, most), (TEST_LEAST, most), counts)
-    most = spare - places.size("test")
+    most = min(DEV_MOST, spare - places.size("test"))
     fill(places, "dev", wanted_rows(DEV_SHARE, total, DEV_LEAST, most), (DEV_LEAST, most), counts)
     places.take("train", places.free)
 
