@@ -486,6 +486,14 @@ def test_a_run_folder_that_is_broken_says_what_to_do(tmp_path: Path) -> None:
         compare(task)
 
 
+def test_what_prompt_was_asked_on_dev_is_not_asked_again_by_clear_prompt(tmp_path: Path) -> None:
+    run, _ = events_of(write_task(tmp_path, more="methods: [prompt, clear_prompt]\n"))
+    asked = [line for line in run.predictions("prompt") if line["side"] == "dev"]
+    tried = map(json.loads, (run.method("clear_prompt") / "tried.jsonl").read_text().splitlines())
+    again = [line for line in tried if line.pop("candidate") == "as given"]
+    assert again == asked, "the same answers, seconds included"
+
+
 def with_test(folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int) -> Path:
     """A task with its own test file, whose fourth row is so many words longer."""
     file = write_task(folder, model=model, more=f"test: test.jsonl\n{more}", **task)
