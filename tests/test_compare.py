@@ -510,6 +510,7 @@ def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_to
     assert not any(line["shots_dropped"] for line in run.predictions("prompt"))
     (note,) = json.loads((run.method("few_shot") / "method.json").read_text())["notes"][-1:]
     assert "1 of 60 test rows" in note
+    assert note in " ".join((run.folder / "report.md").read_text().split())
     assert any(isinstance(event, Said) and note in event.text for event in told)
 
 
