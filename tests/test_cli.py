@@ -14,22 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import binomtest
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, Room
 from etude.cli import main
 from etude.cli.live import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
-from etude.cli.talk import recommended, talk
+from etude.cli.talk import Conversation, recommended, talk
 from etude.cli.words import ladder_table
 from etude.compare import compare
 from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
 from etude.methods.fine_tune import FineTune
+from etude.models.fake import FakeModel
 from etude.runs import find_runs
 from etude.task import load_task
-from etude.types import Estimate
+from etude.types import Estimate, Example, Message, ModelRef
 from small_task import rows, write_task
 from tiny import tiny_folder
 
@@ -410,6 +413,54 @@ def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest
     compare(task)
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["chat", str(task)]) == 0
+
+
+@given(words=st.lists(st.integers(1, 30), min_size=1, max_size=12), num_shots=st.integers(0, 3))
+def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_once(
+    words: list[int], num_shots: int
+) -> None:
+    shot = Example("s", (Message("user", "q " * 12),), "a " * 12)
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("fake"), "Be brief.", shots=(shot,) * num_shots, max_tokens=10
+    )
+    room = Room(assistant, FakeModel("fake:context=70"))
+    conversation = Conversation(room)
+    said: list[Message] = []
+    notes: list[str] = []
+    for number, length in enumerate(words):
+        said.append(Message("user", f"{number} {'word ' * length}"))
+        notes += conversation.add(said[-1].content)
+        kept = conversation.turns
+        assert kept == said[-len(kept) :]
+        assert len(kept) % 2
+        assert room.fits(kept)
+        assert len(kept) == len(said) or not room.fits(said[-len(kept) - 2 :])
+        said.append(Message("assistant", "fine"))
+        conversation.turns.append(said[-1])
+    ranges = [re.findall(r"turns (\d+) to (\d+)", note) for note in notes]
+    gone = [turn for ((first, last),) in filter(None, ranges) for turn in range(int(first), int(last) + 1)]
+    assert gone == list(range(1, len(said) - len(conversation.turns) + 1))
+    examples = [int(note[0]) for note in notes if "examples are left out" in note]
+    assert examples == sorted(set(examples))
+
+
+def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = write_task(tmp_path, model="fake:context=50", more="max_tokens: 10\nmethods: [prompt]\n")
+    run = compare(task).run
+    write_json(run.folder / "verdict.json", {**(run.verdict or {}), "recommended": None, "leaning": "prompt"})
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{n} is it{' there' * 14}\n" for n in range(4))))
+    capsys.readouterr()
+    assert main(["chat", str(task)]) == 0
+    out, err = capsys.readouterr()
+    assert "No assistant is recommended; the verdict leans to it." in err
+    assert re.findall(r"turns (\d) to (\d) of this conversation, from '(\d)", err) == [
+        ("1", "2", "0"),
+        ("3", "4", "1"),
+        ("5", "6", "2"),
+    ]
+    assert "Note" not in out
 
 
 def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(

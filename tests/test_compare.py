@@ -487,6 +487,14 @@ def test_a_run_folder_that_is_broken_says_what_to_do(tmp_path: Path) -> None:
         compare(task)
 
 
+def test_what_prompt_was_asked_on_dev_is_not_asked_again_by_clear_prompt(tmp_path: Path) -> None:
+    run, _ = events_of(write_task(tmp_path, more="methods: [prompt, clear_prompt]\n"))
+    asked = [line for line in run.predictions("prompt") if line["side"] == "dev"]
+    tried = map(json.loads, (run.method("clear_prompt") / "tried.jsonl").read_text().splitlines())
+    again = [line for line in tried if line.pop("candidate") == "as given"]
+    assert again == asked, "the same answers, seconds included"
+
+
 def with_test(folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int) -> Path:
     """A task with its own test file, whose fourth row is so many words longer."""
     file = write_task(folder, model=model, more=f"test: test.jsonl\n{more}", **task)
@@ -503,6 +511,7 @@ def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_to
     assert not any(line["shots_dropped"] for line in run.predictions("prompt"))
     (note,) = json.loads((run.method("few_shot") / "method.json").read_text())["notes"][-1:]
     assert "1 of 60 test rows" in note
+    assert note in " ".join((run.folder / "report.md").read_text().split())
     assert any(isinstance(event, Said) and note in event.text for event in told)
 
 

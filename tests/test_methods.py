@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +23,16 @@ from etude.methods.prompt import ClearPrompt, Prompt, first_sentence
 from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
+from etude.models.fake import FakeModel
 from etude.models.registry import Models
+from etude.render import within_first_turn
 from etude.task import LADDER as NAMES
 from etude.task import RowSource, Task, load_task
-from etude.types import Example, Message, ModelRef
+from etude.types import Example, Message, Model, ModelRef
 from small_task import write_task
 from tiny import tiny_folder
+
+MOVED = "+ answer skeleton, in the user's turn"
 
 
 def workshop(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> Workshop:  # noqa: B008
@@ -132,6 +137,53 @@ def test_clear_prompt_states_the_contract_and_keeps_the_users_wordings(tmp_path:
     assert "Title: " in texts[2]
     assert texts[-2:] == ["Name a book.", "Pick one."]
     assert [candidate.assistant.place for candidate in found].count("user") == 1
+
+
+def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tmp_path: Path) -> None:
+    """Without a system turn, rules in the user's turn are no other prompt; nor is an own wording given again."""
+
+    class NoSystem(FakeModel):
+        def render_text(self, messages: Sequence[Message]) -> str:
+            first, *others = messages
+            moved = within_first_turn(first.content, others) if first.role == "system" else messages
+            return super().render_text(moved)
+
+    class Plain(Models):
+        def get(self, ref: ModelRef) -> Model:
+            return NoSystem()
+
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    dev = data.select(range(20), "dev")
+    for models, more in ((Models(), 1), (Plain(), 0)):
+        bench = replace(workshop(task, data, tmp_path / f"work-{more}"), models=models)
+        ClearPrompt().fit(task, data, dev, blank(task, data, models), bench)
+        names = [tried.name for tried in bench.tried]
+        assert names == [*["as given", "+ contract in words", "+ answer skeleton"], *[MOVED][:more]]
+        assert [note for note in bench.notes if "same prompts" in note and MOVED in note] == bench.notes
+        assert len(bench.notes) == 1 - more
+
+
+def test_what_a_lower_step_has_asked_is_not_asked_again(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    dev = data.select(range(20), "dev")
+    start = blank(task, data, Models())
+    below = workshop(task, data, tmp_path / "below")
+    fitted = Prompt().fit(task, data, dev, start, below)
+    benches = [workshop(task, data, tmp_path / name) for name in ("alone", "above")]
+    benches[1].lower = [below.folder]
+    for bench in benches:
+        ClearPrompt().fit(task, data, dev, fitted, bench)
+    alone, above = (len(list((bench.folder / "answers").iterdir())) for bench in benches)
+    assert above == alone - 1
+    assert benches[1].answered["as given"] == below.answered["as given"]
+    assert benches[1].seconds == pytest.approx(
+        sum(
+            row.answer.seconds
+            for name, rows in benches[1].answered.items()
+            if name != "as given"
+            for row in rows
+        )
+    )
 
 
 def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path) -> None:

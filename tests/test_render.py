@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.errors import ModelError
-from etude.render import end_of_turn, render, render_answer, render_text, render_training
+from etude.render import end_of_turn, render, render_answer, render_text, render_training, shows_system
 from etude.types import Message
 from tiny import CHATML, tiny_tokenizer
 
@@ -127,6 +127,7 @@ def test_instructions_stand_in_every_prompt_once_and_are_never_learned(
     name: str, rules: str, data: st.DataObject
 ) -> None:
     tokenizer = tiny_tokenizer((WITHOUT_SYSTEM | WITH_SYSTEM)[name])
+    assert shows_system(tokenizer) == (name in WITH_SYSTEM)
     words = f"<<{rules}>>"  # no other text holds these signs
     talk = [message for message in data.draw(conversations()) if message.role != "system"]
     messages = [Message("system", words), *talk]

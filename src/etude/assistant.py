@@ -11,7 +11,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any, Literal
@@ -113,8 +113,8 @@ class Assistant:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that decides an answer, adapter files included."""
-        digest = hashlib.sha256(self._json().encode())
+        """A hash of everything that decides an answer, adapter files included; the method's name does not."""
+        digest = hashlib.sha256(replace(self, method="")._json().encode())
         for file in _files(self.model.adapter):
             digest.update(file.name.encode())
             digest.update(file.read_bytes())

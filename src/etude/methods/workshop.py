@@ -88,6 +88,8 @@ class Workshop:
     """What fitting has taken, counted from what is on disk, so that a kill and a new start add nothing."""
     answered: dict[str, list[Scored]] = field(default_factory=dict)
     """Dev rows as each candidate answered them, by its name."""
+    lower: Sequence[Path] = ()
+    """Folders of the steps fitted before; what was asked there is not asked again."""
     on_dev: list[Scored] = field(default_factory=list)
     """Dev rows as answered by the candidate that was chosen last."""
 
@@ -121,11 +123,15 @@ class Workshop:
         return kept[choice.index]
 
     def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[Scored]:
-        """Answers and scores `rows`, resumable through a log in the folder."""
-        log = answer_log(self.folder, assistant, rows)
+        """Answers and scores `rows`, resumable through a log in the folder. Where a lower step has answered
+        all of them as the same assistant, its answers are taken and no seconds counted."""
+        logs = (answer_log(folder, assistant, rows) for folder in self.lower)
+        known = next((log for log in logs if log.num_rows == len(rows)), None)
+        log = known or answer_log(self.folder, assistant, rows)
         on_batch = partial(self.on_answers, trial) if self.on_answers else None
         scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
-        self.seconds += sum(row.answer.seconds for row in scored)
+        if known is None:
+            self.seconds += sum(row.answer.seconds for row in scored)
         return scored
 
 
