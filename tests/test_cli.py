@@ -228,6 +228,19 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
+def test_runs_that_score_rows_by_different_metrics_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accuracy and macro-F1 score a row alike; passes and chrF do not."""
+    task = write_task(tmp_path, more="methods: [baseline]\n")
+    first = compare(task).run
+    task.write_text(task.read_text() + "metric: chrf\n")
+    second = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, second.name]) == 2
+    assert "by passes and by chrf" in " ".join(capsys.readouterr().err.split())
+
+
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
     board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))

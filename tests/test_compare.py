@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ from etude.compare.events import Began, Ended, Event, Said
 from etude.compare.notes import same_answer
 from etude.compare.training_log import TrainingLog
 from etude.dataset import Dataset
-from etude.errors import Declined, InputError, RunError
+from etude.errors import Declined, InputError, ModelError, RunError
 from etude.evaluate import Scored
 from etude.files import read_lines
 from etude.methods import LADDER, Candidate, Method, Workshop
@@ -354,6 +354,34 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
     assert Run(folder).info["status"] == "interrupted"
     assert "clear_prompt" in (folder / "report.html").read_text()
     assert compare(task).run.complete
+
+
+class Toiling(Prompt):
+    """A first step that takes hours, keeps half of them in its folder, and is stopped as often as it is told to."""
+
+    stops: ClassVar[list[BaseException]] = []
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Leaves a file of its own; the next attempt would go on from it."""
+        workshop.folder.mkdir(parents=True, exist_ok=True)
+        (workshop.folder / "half").touch()
+        if self.stops:
+            raise self.stops.pop(0)
+        return super().fit(task, train, dev, start, workshop)
+
+
+def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    Toiling.stops[:] = [KeyboardInterrupt(), ModelError("The extra is gone.")]
+    for stop in (KeyboardInterrupt, ModelError):
+        with pytest.raises(stop):
+            compare(task, methods=[Toiling()])
+        (half,) = (tmp_path / "runs").glob("*/methods/prompt/work/half")
+    run = compare(task, methods=[Toiling()]).run
+    assert run.complete
+    assert half.is_relative_to(run.folder)
 
 
 def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:

@@ -181,6 +181,21 @@ def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:
     assert verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=150)).recommended == "fine_tune"
 
 
+def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
+    """A gain that the rows show all too clearly is neither denied by its p nor turned into advice on cost."""
+    few, enough = (
+        verdict(
+            ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=total, usage=Usage(requests_per_month=9))
+        )
+        for total in (149, 150)
+    )
+    assert few.headline is not None
+    assert few.headline.p < 0.001
+    assert not any("chance" in line or "interval of tuning" in line for line in few.caveats)
+    assert not few.advice
+    assert enough.advice
+
+
 def test_without_a_tuned_method_there_is_no_headline() -> None:
     found = verdict(ladder({"prompt": 100, "few_shot": 300}, total_rows=100))
     assert found.headline is None

@@ -19,6 +19,9 @@ from etude.task.page import unreadable_task
 from etude.types import Estimate
 from etude.wording import p_value, percent, signed, signed_bounds
 
+BY_LABEL = ("accuracy", "macro_f1")
+"""Metrics that score a row alike: by whether its label is right."""
+
 
 def runs_folder(task: Path) -> Path:
     """Where the runs of a task stand: beside its file. Raises InputError when there is no such file: the runs
@@ -66,7 +69,7 @@ def print_run(task: Path, name: str | None) -> None:
 def print_two(task: Path, first: str, second: str) -> None:
     """Both runs' methods on the test rows that both have answered, with paired intervals.
 
-    Raises RunError when they share no test row.
+    Raises RunError when they share no test row, or when their metrics score a row differently.
     """
     console = screen()
     one, two = find_run(runs_folder(task), first), find_run(runs_folder(task), second)
@@ -77,11 +80,21 @@ def print_two(task: Path, first: str, second: str) -> None:
     rows = {name: shared_rows(one, two, name) for name in shared}
     if not any(rows.values()):
         raise RunError(f"{one.name} and {two.name} have answered no test row in common.")
+    check_metrics(one, two)
     for name, pairs in rows.items():
         if pairs:
             table.add_row(name, *difference(pairs))
     console.print(table)
     console.print(Text("Single intervals, not adjusted for the number of steps; mean row scores."))
+
+
+def check_metrics(one: Run, two: Run) -> None:
+    """Raises RunError where a row's score means another thing in each of the runs."""
+    names = [run.info["metric"]["name"] for run in (one, two)]
+    if len({BY_LABEL if name in BY_LABEL else name for name in names}) > 1:
+        raise RunError(
+            f"{one.name} and {two.name} score rows by {' and by '.join(names)}. Compare again under one metric."
+        )
 
 
 def shared_rows(one: Run, two: Run, method: str) -> list[tuple[Json, Json]]:

@@ -94,12 +94,12 @@ def _worded(
         sentence = too_few_sentence(inputs, collect)
     else:
         sentence = verdict_sentence(inputs, ladder, compared, recommended, leaning)
+    # Where there are too few rows, nothing but their number is said of tuning.
+    said, pays = (compared, earned) if collect is None else (None, None)
     return Verdict(
         sentence=sentence,
-        caveats=caveats(
-            inputs, ladder, compared, recommended, forms, _headline_error(inputs, compared, joint)
-        ),
-        advice=advice(inputs, recommended, earned),
+        caveats=caveats(inputs, ladder, said, recommended, forms, _headline_error(inputs, compared, joint)),
+        advice=advice(inputs, recommended, pays),
         recommended=recommended,
         leaning=recommended or leaning.method,
         test_rows=_test_rows(inputs),

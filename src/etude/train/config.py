@@ -74,7 +74,7 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's two decay rates; 0.95 in the place of 0.999 changed the dev loss by 2%, not for the better."""
     stop_on_spike: bool = True
-    """Whether a step whose loss leaves the course of the run stops it: spikes.py has the rule."""
+    """Whether a step whose loss leaves the course of the run stops it: course.py has the rule."""
     seed: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Setting -> why it has its value, in a sentence."""
