@@ -21,8 +21,9 @@ from etude.wording import time_in_words
 
 ROOM = 68
 """Columns that stand beside the bar."""
-LEARNED, READ = "green", "dim"
-"""Colours of tokens that are learned, and of those that are only read."""
+LEARNED, READ = "color(16) on color(114)", ""
+"""Styles of tokens that are learned, and of those that are only read. A style sets both colours or none, and no
+text is dimmed, so that it can be read on a dark and on a light terminal."""
 
 
 def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
@@ -73,7 +74,7 @@ def print_prepared(
 
 def print_rows(console: Console, found: Preview) -> None:
     """Rows as they are learned: in colour, or between brackets where there is none."""
-    coloured = console.is_terminal and not console.no_color
+    coloured = console.color_system is not None and not console.no_color
     legend = (
         Text.assemble(("learned", LEARNED), "  ", ("only read", READ), "  ", ("special token", "reverse"))
         if coloured
@@ -90,7 +91,7 @@ def print_rows(console: Console, found: Preview) -> None:
 def styled(piece: Piece) -> tuple[str, str]:
     """The piece's text with its style."""
     colour = LEARNED if piece.learned else READ
-    return piece.text, f"{colour} reverse" if piece.special else colour
+    return piece.text, f"{colour} reverse".strip() if piece.special else colour
 
 
 def bracketed(pieces: Sequence[Piece]) -> str:
