@@ -78,13 +78,25 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
         if reading.examples and name not in reading.seen:
             reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
     if not reading.faults and not reading.examples:
-        reading.fault(1, "the file holds no rows", "", "add rows")
+        _hold_no_rows(reading)
     faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
     unused = sorted(reading.seen - set(named(columns)))
     if unused:
         reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
     reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
     return Rows(tuple(reading.examples), tuple(reading.systems), columns, tuple(reading.notes), faults)
+
+
+def _hold_no_rows(reading: Reading) -> None:
+    if reading.header:
+        what, got = "the file holds no rows, only the names of its columns", shown(", ".join(reading.header))
+        remedy = (
+            "write rows under them; if this line is a row, put a line with the names of the columns before it"
+        )
+        reading.fault(1, what, got, remedy)
+    else:
+        blank = "nothing but blank lines" if reading.file.stat().st_size else "it is empty"
+        reading.fault(1, f"the file holds no rows: {blank}", "", "check the name, or write rows into it")
 
 
 def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSource | None:

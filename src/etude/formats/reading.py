@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from etude.errors import Fault, InputError
+from etude.formats.signatures import HEAD_BYTES, foreign_file
 from etude.remedies import decoding_fault, nearest_path
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
@@ -41,6 +42,8 @@ class Reading:
     """What was done to lines and rows, how often."""
     repeats: Counter[str] = field(default_factory=Counter)
     """Hash of input and output, how often."""
+    header: Sequence[str] = ()
+    """Names of a table's columns, once its first line is read."""
     ids: dict[str, int] = field(default_factory=dict)
     """Id -> line of its row."""
 
@@ -52,13 +55,15 @@ class Reading:
         """`file:line`, as messages and examples name a row."""
         return f"{self.file.name}:{line}"
 
+    def foreign(self) -> Fault | None:
+        """The fault of a file that is no text by its first bytes."""
+        with _opened(self.file) as stream:
+            return foreign_file(self.file.name, stream.read(HEAD_BYTES))
+
     def lines(self) -> Iterator[str]:
         """The lines of the file with their ends; bytes that are not UTF-8 are a fault and stand replaced."""
         with _opened(self.file) as stream:
             for number, raw in enumerate(stream, 1):
-                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    self._undecoded(number, raw)
-                    return
                 yield self._decoded(number, raw)
 
     def _decoded(self, number: int, raw: bytes) -> str:
