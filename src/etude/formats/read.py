@@ -141,7 +141,10 @@ def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
     spoken = [part for part in parts if part.strip()]
     if not spoken and len(parts) > 1:
         cells.fault(
-            f"the columns {', '.join(columns.input)} are all empty", "", "fill in one, or delete the row"
+            f"the columns {', '.join(columns.input)} are all empty",
+            "",
+            "fill in one, or delete the row",
+            "empty",
         )
     return (Message("user", "\n\n".join(spoken)),), output
 
