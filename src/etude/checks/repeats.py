@@ -49,7 +49,7 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
             "inputs": len(groups),
             "of": len(material.rows),
         },
-        fix="deletes rows that repeat both input and answer of an earlier row" if with_answer else "",
+        fix="leaves out rows that are an earlier one to the letter" if _copies(material) else "",
     )
 
 
@@ -59,6 +59,14 @@ def _same_rows(material: Material) -> list[int]:
         f"{one}\0{other}" for one, other in zip(material.plain_inputs, material.plain_outputs, strict=True)
     )
     return [position for group in groups_of(keys) for position in group[1:]]
+
+
+def _copies(material: Material) -> bool:
+    """Whether a row is, its id aside, an earlier one to the letter."""
+    rows = {
+        (row.input, row.output, row.references, row.group, tuple(row.tags.items())) for row in material.rows
+    }
+    return len(rows) < len(material.rows)
 
 
 def repeated_outputs(material: Material) -> Iterator[Finding]:
@@ -188,6 +196,7 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         "seen in training shows memory.",
         "étude compare leaves these examples out of training; delete them to train elsewhere.",
         evidence=(material.shown_input(position) for position in matches),
+        fix="leaves these examples out",
         numbers={
             "test_rows": len(near),
             "same_input": exact,

@@ -88,8 +88,11 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
 
 
 def _hold_no_rows(reading: Reading) -> None:
-    if reading.header:
-        what, got = "the file holds no rows, only the names of its columns", shown(", ".join(reading.header))
+    if reading.table:
+        what, got = (
+            "the file holds no rows, only the names of its columns",
+            shown(", ".join(reading.table.header)),
+        )
         remedy = (
             "write rows under them; if this line is a row, put a line with the names of the columns before it"
         )
@@ -153,7 +156,10 @@ def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
     spoken = [part for part in parts if part.strip()]
     if not spoken and len(parts) > 1:
         cells.fault(
-            f"the columns {', '.join(columns.input)} are all empty", "", "fill in one, or delete the row"
+            f"the columns {', '.join(columns.input)} are all empty",
+            "",
+            "fill in one, or delete the row",
+            "empty",
         )
     return (Message("user", "\n\n".join(spoken)),), output
 

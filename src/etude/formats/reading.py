@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from etude.errors import Fault, InputError
 from etude.formats.signatures import HEAD_BYTES, foreign_file
@@ -21,7 +21,20 @@ class Row:
     """One row as the file has it."""
 
     line: int
+    """On which it begins, from 1."""
+    last: int
+    """On which it ends: more than `line` where a table's value holds a line break."""
     cells: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a table is written."""
+
+    delimiter: str
+    quoting: Literal[0, 3]
+    """csv.QUOTE_MINIMAL, or csv.QUOTE_NONE where quotes are no marks."""
+    header: tuple[str, ...]
 
 
 @dataclass
@@ -42,8 +55,8 @@ class Reading:
     """What was done to lines and rows, how often."""
     repeats: Counter[str] = field(default_factory=Counter)
     """Hash of input and output, how often."""
-    header: Sequence[str] = ()
-    """Names of a table's columns, once its first line is read."""
+    table: Table | None = None
+    """How the rows stand in the file, once the names of a table's columns were read."""
     ids: dict[str, int] = field(default_factory=dict)
     """Id -> line of its row."""
 
