@@ -84,9 +84,9 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
 
 def read_material(task: Task) -> Material:
     """Reads the task's rows once, for all checks."""
-    dataset, faults = survey_dataset(task)
+    rows, faults = survey_dataset(task)
     test, test_faults = survey_test(task) or (None, ())
-    return Material(task, dataset, test, faults, test_faults)
+    return Material(task, rows, test, faults, test_faults)
 
 
 def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from etude.errors import Fault, InputError
 from etude.remedies import decoding_fault, nearest_path
+from etude.spool import Spool
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
 
@@ -31,7 +32,7 @@ class Reading:
     kind: Kind | None = None
     faults: list[tuple[int, Fault]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Example] | Spool = field(default_factory=list)
     systems: list[str | None] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Columns that occurred in any row."""
