@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal
 from etude.errors import Fault, InputError
 from etude.formats.signatures import HEAD_BYTES, foreign_file
 from etude.remedies import decoding_fault, nearest_path
+from etude.spool import Spool
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
 
@@ -45,7 +46,7 @@ class Reading:
     kind: Kind | None = None
     faults: list[tuple[int, Fault]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Example] | Spool = field(default_factory=list)
     systems: list[str | None] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Columns that occurred in any row."""

@@ -55,7 +55,7 @@ class Draft:
     @property
     def examples(self) -> tuple[Example, ...]:
         """All rows."""
-        return self.rows.examples
+        return tuple(self.rows.examples)
 
     @cached_property
     def read(self) -> tuple[Example, ...]:

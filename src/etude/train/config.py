@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from rapidfuzz import process
 
 from etude.errors import Fault, InputError, shown
+from etude.task import ROW_TOKENS
 from etude.train.layers import ALL, TOP
 
 Schedule = Literal["linear", "cosine"]
@@ -67,7 +68,7 @@ class TrainConfig:
     micro_tokens: int = 2048
     """At most this many tokens, padding included, are computed at once; bounds memory, changes no result
     beyond rounding."""
-    max_tokens: int = 2048
+    max_tokens: int = ROW_TOKENS
     """A longer row is refused, never cut."""
     clip: float = 1.0
     """Highest norm of the whole gradient."""
