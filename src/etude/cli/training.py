@@ -17,7 +17,7 @@ from etude.cli.words import print_bullets, print_training, screen
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import time_in_words
+from etude.wording import command, time_in_words
 
 ROOM = 68
 """Columns that stand beside the bar."""
@@ -52,7 +52,7 @@ def run_show(task: Path, number: int) -> None:
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings)
     print_rows(console, found)
-    console.print(Text("Nothing was trained. To train: "), Text(f"etude train {task}"), soft_wrap=True)
+    console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
 
 
 def print_prepared(
