@@ -18,7 +18,7 @@ from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import time_in_words
+from etude.wording import command, time_in_words
 from etude.world import rank_given
 
 ROOM = 68
@@ -66,7 +66,7 @@ def run_show(task: Path, number: int) -> None:
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings)
     print_rows(console, found)
-    console.print(Text("Nothing was trained. To train: "), Text(f"etude train {task}"), soft_wrap=True)
+    console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
 
 
 def print_prepared(
