@@ -27,6 +27,7 @@ SHOWN = 3
 OURS = ("max_rows", "dev_metric")
 """Keys under `train:` that are no settings of the loop."""
 ROWS_FILE = "rows.jsonl"
+NO_SYSTEM = " It has no system turn: instructions stand on top of the first question."
 
 Log = Callable[[Mapping[str, Any]], None]
 
@@ -214,13 +215,13 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
 
 
 def _about_template(model: LocalModel) -> str:
-    from etude.render import around_turns
+    from etude.render import around_turns, shows_system
 
     before, between, behind = around_turns(model.tokenizer)
     whose = "the model's own" if model.tokenizer.chat_template else "a plain one, for the model brings none"
     return (
         f"Chat template: {whose}. It puts {shown(before, 200)} before a question, {shown(between)} before the "
-        f"answer and {shown(behind)} behind it."
+        f"answer and {shown(behind)} behind it.{'' if shows_system(model.tokenizer) else NO_SYSTEM}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from rapidfuzz import process
 
 from etude.errors import Fault, InputError, shown
+from etude.task import ROW_TOKENS
 from etude.train.layers import ALL, TOP
 
 Schedule = Literal["linear", "cosine"]
@@ -67,7 +68,7 @@ class TrainConfig:
     micro_tokens: int = 2048
     """At most this many tokens, padding included, are computed at once; bounds memory, changes no result
     beyond rounding."""
-    max_tokens: int = 2048
+    max_tokens: int = ROW_TOKENS
     """A longer row is refused, never cut."""
     clip: float = 1.0
     """Highest norm of the whole gradient."""
@@ -75,7 +76,7 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's two decay rates; 0.95 in the place of 0.999 changed the dev loss by 2%, not for the better."""
     stop_on_spike: bool = True
-    """Whether a step whose loss leaves the course of the run stops it: spikes.py has the rule."""
+    """Whether a step whose loss leaves the course of the run stops it: course.py has the rule."""
     data_parallel: DataParallel = "ddp"
     """How several processes hold the model: "ddp", each whole; "fsdp", each a part (shards.py). One process holds
     it whole either way."""
@@ -124,7 +125,7 @@ def _rows_per_step(num_rows: int, mean_tokens: float) -> tuple[int, str]:
         8: "enough for steps of a usual size",
         16: "many, so large and calmer steps",
     }
-    return rows, f"{num_rows} training rows of {mean_tokens:.0f} tokens are {why[rows]}"
+    return rows, f"{num_rows:,} training rows of {mean_tokens:.0f} tokens are {why[rows]}"
 
 
 def _epochs(steps: int) -> tuple[int, str]:
@@ -138,7 +139,7 @@ def _epochs(steps: int) -> tuple[int, str]:
 def _rank(num_rows: int) -> tuple[int, str]:
     rank = 16 if num_rows < MANY_ROWS else 32
     why = "16 beat 8 even on 96 rows" if rank == 16 else "many rows hold more to learn, and rank costs little"
-    return rank, f"{num_rows} training rows: {why}"
+    return rank, f"{num_rows:,} training rows: {why}"
 
 
 def _learning_rate(num_parameters: int) -> tuple[float, str]:

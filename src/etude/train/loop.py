@@ -32,7 +32,7 @@ from etude.train.full import save_model
 from etude.train.hidden import HiddenCache, hidden_cache
 from etude.train.lora import save_adapter
 from etude.train.loss import check_head
-from etude.train.memory import peak_memory, reset_peak_memory
+from etude.train.memory import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.train.speed import estimate_speed
 from etude.train.step import Progress, Run, dev_loss, started_run, train_step
 from etude.world import ONE, World
@@ -111,6 +111,7 @@ def train(
     checkpoint is another run's, or the adapter cannot be written), Parted (another process has ended).
     """
     check_rows(rows, dev_rows, config.max_tokens)
+    give_back_freed_memory()
     reset_peak_memory(module.device)
     with started_run(module, config, len(rows), world) as run:
         check_head(module)
