@@ -66,6 +66,7 @@ SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 FEWEST_ROWS = 150
+CUT = "cut at the length limit"
 MOST_ROWS = 100_000
 
 Json = dict[str, Any]
@@ -1198,12 +1199,15 @@ def cost_lines(run: Run) -> Iterator[Line]:
 
 
 def break_even_of(run: Run) -> Json | None:
-    """F / (c_U - c_T) requests, in money where a request and a machine hour have prices."""
+    """F / (c_U - c_T) requests, in money where a request and a machine hour have prices.
+
+    F is the training alone, without choosing on dev, and in money the price of the data.
+    """
     headline = run.verdict["headline"]
     if headline is None:
         return None
     tuned, untuned = (costs_of(run, run.rows[headline[side]]) for side in ("tuned", "untuned"))
-    fixed = next(m.info["fit_seconds"] for m in run.methods if m.name == headline["tuned"])
+    fixed = next(m.info["train_seconds"] for m in run.methods if m.name == headline["tuned"])
     per_hour = (run.task.get("prices") or {}).get("per_hour")
     money = per_hour is not None and tuned["price"] is not None
     key = "price" if money else "seconds"
@@ -1727,35 +1731,34 @@ def pair_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Itera
 
 
 def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
-    """Failures by kind on dev, answers cut among them; form and check on the test."""
+    """Failures by kind on dev, answers cut among them where there are any; form and check on the test."""
     dev = [m.sides["dev"].values() for m in run.methods]
     cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
-    wanted = failure_cells(run)
+    wanted = failure_cells(run) + (cut if any(row["cut"] for rows in dev for row in rows) else [])
     told = [cell for row in page.rows("Kinds of failure on dev") for cell in row[1:]]
-    yield Line("page: failures by kind on dev", sorted(told), sorted(wanted + cut if wanted else []))
+    yield Line("page: failures by kind on dev", sorted(told), sorted(wanted))
     if body := page.rows("Contract and check on test"):
         yield from form_cell_lines(run, "page", body)
 
 
 def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
-    """The rows of the side-by-side view: whose score, failures and cut are those of the dev lines."""
-    texts = page.data["texts"]
+    """The rows of the side-by-side view: whose score and failures, a cut among them, are those of the dev lines."""
+    texts, kinds = page.data["texts"], page.data["failures"]
     for place, (name, _) in enumerate(page.data["methods"]):
         dev = next(m.sides["dev"] for m in run.methods if m.name == name)
         shown = {row[0]: row[4][place] for row in page.data["rows"] if row[4][place]}
-        same = [key for key, cell in shown.items() if same_answer(dev[key], cell, texts)]
+        same = [key for key, cell in shown.items() if same_answer(dev[key], cell, texts, kinds)]
         yield Line(f"page: {name}, rows side by side", len(dev), len(same))
 
 
-def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str]) -> bool:
-    """Whether a cell [text, score, failures, cut] is a dev line; a long text may be cut short."""
-    text, score, failures, cut = cell
+def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str], kinds: Sequence[str]) -> bool:
+    """Whether a cell [text, score, failures] is a dev line; a long text may be cut short."""
+    text, score, failures = cell
     start, _, _ = texts[text].partition("… [")
     return (
         row["answer"].startswith(start)
         and abs(row["score"] - score) <= 5e-5 + CLOSED
-        and failures_of(row) == [texts[kind] for kind in failures]
-        and row["cut"] == bool(cut)
+        and [*failures_of(row), *([CUT] if row["cut"] else [])] == [kinds[kind] for kind in failures]
     )
 
 

@@ -234,6 +234,22 @@ def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path)
     assert 300 < fitted().seconds < 400
 
 
+def test_the_answers_to_dev_do_not_count_as_training(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
+
+    def fitted() -> Workshop:
+        bench = workshop(task, data, tmp_path / "work")
+        FineTune().fit(task, train, dev, blank(task, train, bench.models), bench)
+        return bench
+
+    took = fitted().train_seconds
+    assert took > 0
+    for log in (tmp_path / "work" / "answers").iterdir():
+        log.write_text(re.sub(r'"seconds": [^,]+', '"seconds": 2.0', log.read_text()))
+    assert (fitted().train_seconds, fitted().seconds) == pytest.approx((took, took + 100))
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, tmp_path: Path) -> None:
     predictor = predictors()[number]

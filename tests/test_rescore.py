@@ -38,6 +38,19 @@ def test_every_number_of_a_run_is_reached_again(kind: str, more: str) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev(tmp_path: Path) -> None:
+    task = write_task(tmp_path, model="fake:delay=0.01", more="methods: [prompt, fine_tune]\n")
+    run = compare(task).run
+    record = json.loads((run.method("fine_tune") / "method.json").read_text())
+    answering = sum(line["seconds"] for line in run.predictions("fine_tune") if line["side"] == "dev")
+    earned = json.loads((run.folder / "verdict.json").read_text())["break_even"]
+    assert (earned["unit"], earned["fixed"]) == ("seconds", record["train_seconds"])
+    assert record["fit_seconds"] - record["train_seconds"] == pytest.approx(answering)
+    assert answering > 0
+    found = rescored(run.folder)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")
@@ -132,7 +145,7 @@ def next_digit(pattern: str) -> Callable[[str], str]:
         ("report.html", next_digit(r'aria-label="Candidates of .*"[\s\S]*?>(\d+\.\d)%'), "page: baseline, "),
         (
             "report.html",
-            next_digit(r'"Kinds of failure on dev"[\s\S]*?read these rows">(\d+)<'),
+            next_digit(r'"Kinds of failure on dev"[\s\S]*?show only these rows">(\d+)<'),
             "page: failures",
         ),
         (

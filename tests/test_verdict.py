@@ -285,7 +285,7 @@ def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
 
 def costly(**parts: Any) -> Inputs:
     few = method("few_shot", scores(100, 400), cost=Cost(1_000, 800, 50, 0.5))
-    tuned = method("fine_tune", scores(300, 400), cost=Cost(200, 0, 50, 0.2), fit_seconds=3_600.0)
+    tuned = method("fine_tune", scores(300, 400), cost=Cost(200, 0, 50, 0.2), train_seconds=3_600.0)
     return inputs([few, tuned], **parts)
 
 
@@ -319,7 +319,7 @@ def test_what_the_examples_cost_is_earned_back_with_training() -> None:
 
 def test_tuning_that_costs_more_per_request_never_pays_on_cost() -> None:
     few = method("few_shot", scores(100, 400), cost=Cost(100, 0, 10, 0.1))
-    tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), fit_seconds=60.0)
+    tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), train_seconds=60.0)
     found = verdict(inputs([few, tuned], usage=Usage(requests_per_month=5)))
     assert found.break_even is not None
     assert found.break_even.requests is None
