@@ -1108,10 +1108,13 @@ def target_lines(run: Run) -> Iterator[Line]:
 
 
 def tag_rows(run: Run, rows: Sequence[Json]) -> dict[tuple[str, str], list[Json]]:
-    """Rows by (tag, value), and for classify by the label wanted."""
+    """Rows by (tag, value), and for classify by the label wanted, which a tag of that name does not replace."""
     found: dict[tuple[str, str], list[Json]] = {}
     for row in rows:
-        tags = dict(row["tags"]) | ({"label": row["expected"]} if run.task["kind"] == "classify" else {})
+        tags = dict(row["tags"])
+        if run.task["kind"] == "classify":
+            own = {tag: f"{tag} (tag)" for tag in tags if re.fullmatch(r"label( \(tag\))*", tag)}
+            tags = {own.get(tag, tag): value for tag, value in tags.items()} | {"label": row["expected"]}
         for tag, value in tags.items():
             found.setdefault((tag, str(value)), []).append(row)
     return found

@@ -56,7 +56,10 @@ def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> 
     task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")
     examples = tmp_path / "examples.jsonl"
     rows = [json.loads(line) for line in examples.read_text().splitlines()]
-    lines = [json.dumps(row | {"references": [THEMES[place % 8]]}) + "\n" for place, row in enumerate(rows)]
+    lines = [
+        json.dumps(row | {"references": [THEMES[place % 8]], "tags": {"label": f"t{place % 3}"}}) + "\n"
+        for place, row in enumerate(rows)
+    ]
     examples.write_text("".join(lines))
     run = compare(task).run
     assert any(line["references"] == [line["answer"]] for line in run.predictions("few_shot"))

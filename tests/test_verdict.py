@@ -437,6 +437,28 @@ def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
     assert shown["b", "fine_tune"] == 1
 
 
+def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
+    labels, tags = ["a"] * 300 + ["b"] * 100, ["seen", "told"] * 200
+    found = verdict(
+        inputs(
+            [method("few_shot", scores(300, 400), predicted=["a"] * 400)],
+            rows=Rows(
+                [f"{row:05d}" for row in range(400)],
+                expected=labels,
+                tags=[{"label": tag, "label (tag)": "x"} for tag in tags],
+            ),
+        )
+    )
+    counts = {(line.tag, line.value): line.estimate.n for line in found.by_tag}
+    assert counts == {
+        ("label", "a"): 300,
+        ("label", "b"): 100,
+        ("label (tag)", "seen"): 200,
+        ("label (tag)", "told"): 200,
+        ("label (tag) (tag)", "x"): 400,
+    }
+
+
 def test_the_pair_of_the_headline_is_named_on_dev_by_the_one_standard_error_rule() -> None:
     dev = {"prompt": 40, "few_shot": 41, "fine_tune": 48}
     samples = [(name, name == "fine_tune", score_sample(scores(right, 50))) for name, right in dev.items()]
