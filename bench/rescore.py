@@ -972,7 +972,8 @@ def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     yield Line("headline: n", stored["difference"]["n"], a.units)
     yield Line("headline: test", stored["test"], test)
     yield p_line(p, stored["p"])
-    yield Line("headline: gains", stored["gains"], stored["difference"]["low"] > 0 and stored["p"] <= 0.05)
+    gains = stored["difference"]["low"] > 0 and stored["p"] <= 0.05 and not too_few(run)
+    yield Line("headline: gains", stored["gains"], gains)
 
 
 def pair_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
@@ -1204,10 +1205,11 @@ def cost_lines(run: Run) -> Iterator[Line]:
 def break_even_of(run: Run) -> Json | None:
     """F / (c_U - c_T) requests, in money where a request and a machine hour have prices.
 
-    F is the training alone, without choosing on dev, and in money the price of the data.
+    F is the training alone, without choosing on dev, and in money the price of the data. None where there are
+    too few rows for a verdict on tuning.
     """
     headline = run.verdict["headline"]
-    if headline is None:
+    if headline is None or too_few(run):
         return None
     tuned, untuned = (costs_of(run, run.rows[headline[side]]) for side in ("tuned", "untuned"))
     fixed = next(m.info["train_seconds"] for m in run.methods if m.name == headline["tuned"])
@@ -1317,8 +1319,9 @@ def unseen_lines(run: Run, gap: Difference) -> Iterator[Line]:
             yield Line("caveat: gain that goes unseen, points", number(found[1]), error.mean, allowed)
     if too_few(run):
         found = re.search(r"collect about ([\d,]+)", run.verdict["sentence"])
-        rows = run.info["split"]["test"] * float((2.8 * gap.error.mean()) ** 2)
-        wanted = rows / max(2 * run.info["margin"], abs(gap.value) / 2) ** 2 / 0.2
+        rows = run.info["split"]["test"] * (2.8 * min(1.0, float(gap.error.mean()))) ** 2
+        wanted = rows / max(2 * run.info["margin"], abs(gap.value) / 2, 1e-3) ** 2 / 0.2
+        wanted = min(MOST_ROWS, max(FEWEST_ROWS, wanted))
         yield Line("sentence: rows to collect", number(found[1]) if found else None, two_digits(wanted))
 
 

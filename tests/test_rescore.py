@@ -51,6 +51,14 @@ def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_a_run_on_too_few_rows_is_reached_again_and_says_nothing_of_earning_back() -> None:
+    run = real_run(num=120, more="methods: [prompt, fine_tune]\n")
+    assert json.loads((run / "verdict.json").read_text())["break_even"] is None
+    assert "earns back" not in (run / "report.md").read_text() + (run / "report.html").read_text()
+    found = rescored(run)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")

@@ -194,6 +194,8 @@ def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
     assert not any("chance" in line or "interval of tuning" in line for line in few.caveats)
     assert not few.advice
     assert enough.advice
+    assert few.break_even is None
+    assert enough.break_even is not None
 
 
 def test_without_a_tuned_method_there_is_no_headline() -> None:

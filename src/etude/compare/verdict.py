@@ -113,7 +113,7 @@ def _worded(
         ladder=tuple(ladder),
         pairs=tuple(_pairs(inputs, joint)),
         critical=joint.critical if math.isfinite(joint.critical) else None,
-        break_even=earned,
+        break_even=pays,
         by_tag=tuple(_by_tag(inputs)),
         costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
         forms=forms,
