@@ -66,9 +66,8 @@ SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 FEWEST_ROWS = 150
-MOST_ROWS = 100_000
-
 CUT = "cut at the length limit"
+MOST_ROWS = 100_000
 
 Json = dict[str, Any]
 Number = float | int | None
@@ -973,7 +972,8 @@ def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     yield Line("headline: n", stored["difference"]["n"], a.units)
     yield Line("headline: test", stored["test"], test)
     yield p_line(p, stored["p"])
-    yield Line("headline: gains", stored["gains"], stored["difference"]["low"] > 0 and stored["p"] <= 0.05)
+    gains = stored["difference"]["low"] > 0 and stored["p"] <= 0.05 and not too_few(run)
+    yield Line("headline: gains", stored["gains"], gains)
 
 
 def pair_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
@@ -1109,10 +1109,13 @@ def target_lines(run: Run) -> Iterator[Line]:
 
 
 def tag_rows(run: Run, rows: Sequence[Json]) -> dict[tuple[str, str], list[Json]]:
-    """Rows by (tag, value), and for classify by the label wanted."""
+    """Rows by (tag, value), and for classify by the label wanted, which a tag of that name does not replace."""
     found: dict[tuple[str, str], list[Json]] = {}
     for row in rows:
-        tags = dict(row["tags"]) | ({"label": row["expected"]} if run.task["kind"] == "classify" else {})
+        tags = dict(row["tags"])
+        if run.task["kind"] == "classify":
+            own = {tag: f"{tag} (tag)" for tag in tags if re.fullmatch(r"label( \(tag\))*", tag)}
+            tags = {own.get(tag, tag): value for tag, value in tags.items()} | {"label": row["expected"]}
         for tag, value in tags.items():
             found.setdefault((tag, str(value)), []).append(row)
     return found
@@ -1200,12 +1203,16 @@ def cost_lines(run: Run) -> Iterator[Line]:
 
 
 def break_even_of(run: Run) -> Json | None:
-    """F / (c_U - c_T) requests, in money where a request and a machine hour have prices."""
+    """F / (c_U - c_T) requests, in money where a request and a machine hour have prices.
+
+    F is the training alone, without choosing on dev, and in money the price of the data. None where there are
+    too few rows for a verdict on tuning.
+    """
     headline = run.verdict["headline"]
-    if headline is None:
+    if headline is None or too_few(run):
         return None
     tuned, untuned = (costs_of(run, run.rows[headline[side]]) for side in ("tuned", "untuned"))
-    fixed = next(m.info["fit_seconds"] for m in run.methods if m.name == headline["tuned"])
+    fixed = next(m.info["train_seconds"] for m in run.methods if m.name == headline["tuned"])
     per_hour = (run.task.get("prices") or {}).get("per_hour")
     money = per_hour is not None and tuned["price"] is not None
     key = "price" if money else "seconds"
@@ -1312,8 +1319,9 @@ def unseen_lines(run: Run, gap: Difference) -> Iterator[Line]:
             yield Line("caveat: gain that goes unseen, points", number(found[1]), error.mean, allowed)
     if too_few(run):
         found = re.search(r"collect about ([\d,]+)", run.verdict["sentence"])
-        rows = run.info["split"]["test"] * float((2.8 * gap.error.mean()) ** 2)
-        wanted = rows / max(2 * run.info["margin"], abs(gap.value) / 2) ** 2 / 0.2
+        rows = run.info["split"]["test"] * (2.8 * min(1.0, float(gap.error.mean()))) ** 2
+        wanted = rows / max(2 * run.info["margin"], abs(gap.value) / 2, 1e-3) ** 2 / 0.2
+        wanted = min(MOST_ROWS, max(FEWEST_ROWS, wanted))
         yield Line("sentence: rows to collect", number(found[1]) if found else None, two_digits(wanted))
 
 
@@ -1729,20 +1737,18 @@ def pair_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Itera
 
 
 def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
-    """Failures by kind on dev, answers cut among them; form and check on the test."""
+    """Failures by kind on dev, answers cut among them where there are any; form and check on the test."""
     dev = [m.sides["dev"].values() for m in run.methods]
-    cut = [sum(row["cut"] for row in rows) for rows in dev]
-    cells = (
-        [f"{number:,} of {len(rows):,}" for number, rows in zip(cut, dev, strict=True)] if any(cut) else []
-    )
+    cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
+    wanted = failure_cells(run) + (cut if any(row["cut"] for rows in dev for row in rows) else [])
     told = [cell for row in page.rows("Kinds of failure on dev") for cell in row[1:]]
-    yield Line("page: failures by kind on dev", sorted(told), sorted(failure_cells(run) + cells))
+    yield Line("page: failures by kind on dev", sorted(told), sorted(wanted))
     if body := page.rows("Contract and check on test"):
         yield from form_cell_lines(run, "page", body)
 
 
 def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
-    """The rows of the side-by-side view: whose score, failures and cut are those of the dev lines."""
+    """The rows of the side-by-side view: whose score and failures, a cut among them, are those of the dev lines."""
     texts, kinds = page.data["texts"], page.data["failures"]
     for place, (name, _) in enumerate(page.data["methods"]):
         dev = next(m.sides["dev"] for m in run.methods if m.name == name)
@@ -1758,7 +1764,7 @@ def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str], kinds: Seq
     return (
         row["answer"].startswith(start)
         and abs(row["score"] - score) <= 5e-5 + CLOSED
-        and failures_of(row) + [CUT] * row["cut"] == [kinds[place] for place in failures]
+        and [*failures_of(row), *([CUT] if row["cut"] else [])] == [kinds[kind] for kind in failures]
     )
 
 

@@ -135,10 +135,26 @@ def test_clear_prompt_states_the_contract_and_keeps_the_users_wordings(tmp_path:
     found = ClearPrompt().candidates(task, blank(task, data, Models()))
     texts = [candidate.assistant.instructions for candidate in found]
     assert texts[0] == "You are a librarian. Say what fits."
-    assert '"Title:"' in texts[1]
-    assert "Title: " in texts[2]
-    assert texts[-2:] == ["Name a book.", "Pick one."]
-    assert [candidate.assistant.place for candidate in found].count("user") == 1
+    assert texts[1:3] == ["Name a book.", "Pick one."]
+    assert '"Title:"' in texts[3]
+    assert "Title: " in texts[4]
+    assert [candidate.assistant.place for candidate in found] == [*["system"] * 5, "user"]
+    assert texts[5] == texts[4]
+
+
+def test_own_wordings_without_a_contract_stand_behind_the_one_as_given(tmp_path: Path) -> None:
+    task = replace(load_task(write_task(tmp_path, "answer")), contract=None, wordings=("Pick one.",))
+    start = Assistant("prompt", "answer", ModelRef("fake"), instructions="Say what fits.")
+    found = ClearPrompt().candidates(task, start)
+    assert [each.name for each in found] == ["as given", "your wording 1", "as given, in the user's turn"]
+
+
+def test_a_budget_keeps_what_the_user_wrote_and_drops_what_we_wrote_first(tmp_path: Path) -> None:
+    file = write_task(tmp_path, "answer", more='wordings: ["Name a book."]\n')
+    task, data = load_dataset(load_task(file))
+    bench = workshop(task, data, tmp_path / "work", Effort(candidates=2))
+    ClearPrompt().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
+    assert [tried.name for tried in bench.tried] == ["as given", "your wording 1"]
 
 
 def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tmp_path: Path) -> None:
@@ -232,6 +248,22 @@ def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path)
     for log in (tmp_path / "work" / "answers").iterdir():
         log.write_text(re.sub(r'"seconds": [^,]+', '"seconds": 2.0', log.read_text()))
     assert 300 < fitted().seconds < 400
+
+
+def test_the_answers_to_dev_do_not_count_as_training(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
+
+    def fitted() -> Workshop:
+        bench = workshop(task, data, tmp_path / "work")
+        FineTune().fit(task, train, dev, blank(task, train, bench.models), bench)
+        return bench
+
+    took = fitted().train_seconds
+    assert took > 0
+    for log in (tmp_path / "work" / "answers").iterdir():
+        log.write_text(re.sub(r'"seconds": [^,]+', '"seconds": 2.0', log.read_text()))
+    assert (fitted().train_seconds, fitted().seconds) == pytest.approx((took, took + 100))
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -44,7 +44,7 @@ def print_training(console: Console, run: Run, task: Path) -> None:
     params = record["params"]
     console.print()
     console.print(Text(params["text"], "bold"))
-    spent = f"{time_in_words(record['fit_seconds'])} of training"
+    spent = f"{time_in_words(record['train_seconds'])} of training"
     memory = f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
     print_bullets(console, [*record["notes"], f"{spent}{memory}"])
     console.print()

@@ -223,6 +223,7 @@ def write_record(run: Run, method: Method, assistant: Assistant, workshop: Works
         "tuned": method.tuned,
         "model": assistant.model.name,
         "fit_seconds": workshop.seconds,
+        "train_seconds": workshop.train_seconds,
         "candidates": [asdict(tried) for tried in workshop.tried],
         "notes": workshop.notes,
         "params": workshop.params,

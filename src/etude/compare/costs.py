@@ -38,11 +38,11 @@ def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     money = request_price(untuned.cost, inputs.prices), request_price(tuned.cost, inputs.prices)
     per_hour = inputs.prices.per_hour if inputs.prices else None
     if money[0] is not None and money[1] is not None and per_hour is not None:
-        fixed = tuned.fit_seconds * per_hour / _HOUR + _data_price(inputs.prices)
+        fixed = tuned.train_seconds * per_hour / _HOUR + _data_price(inputs.prices)
         requests = _requests(fixed, money[0], money[1])
         text = _text(requests, "money", decimal(fixed), _per_1000(money[0]), _per_1000(money[1]), saved)
         return BreakEven("money", fixed, money[0], money[1], requests, saved, text)
-    before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.fit_seconds
+    before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.train_seconds
     requests = _requests(fixed, before, after)
     each = time_in_words(before), time_in_words(after)
     text = _text(requests, "seconds", time_in_words(fixed), *each, saved)
