@@ -25,6 +25,8 @@ MOST_TEXTS = 2**12
 """Texts of a block: their number takes the upper 12 bits beside 52 bits of hash."""
 SMALL = 2**22
 """Texts times shingles up to which all pairs are candidates, which is quicker than looking parts up."""
+FEW_TEXTS = 32
+"""Texts up to which the same holds however long they are: a long text has many parts."""
 SHORT = 32
 """Texts that have a part, up to which they are all paired at once; where more have it, they go text by text."""
 SCALE = 8
@@ -93,12 +95,9 @@ def candidate_pairs(
     ranges = np.searchsorted(edges, sizes, "right")
     for lower in np.unique(ranges).tolist():
         rows = np.flatnonzero((ranges == lower) | (ranges == lower + 1))
-        few = len(rows) * int(sizes[rows].sum()) <= small
-        shared = (
-            [_all_pairs(rows, labels)]
-            if few
-            else _shared_parts(plain, rows, sizes[rows], threshold).pairs(labels)
-        )
+        shared: Iterable[Pairs] = [_all_pairs(rows, labels)]
+        if len(rows) > FEW_TEXTS and len(rows) * int(sizes[rows].sum()) > small:
+            shared = _shared_parts(plain, rows, sizes[rows], threshold).pairs(labels)
         for first, second in shared:
             new = (ranges[first] == lower) | (ranges[second] == lower)  # the others belong to the next range
             yield first[new], second[new]
