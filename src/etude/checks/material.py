@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Literal
@@ -37,7 +37,9 @@ class Material:
     """The test that stands apart: the user's own file, or the sealed side of a split."""
     faults: tuple[Fault, ...] = ()
     """What is wrong with rows that could not be read or contradict the task."""
-    test_faults: tuple[Fault, ...] = field(default=())
+    test_faults: tuple[Fault, ...] = ()
+    stand_ins: frozenset[str] = frozenset()
+    """Surrogates that an earlier fix has put into the rows; they are nobody's data."""
 
     @cached_property
     def inputs(self) -> Texts:

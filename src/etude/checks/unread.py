@@ -20,6 +20,7 @@ def unread(material: Material) -> Iterator[Finding]:
     groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
     for fault in found:
         groups[fault.kind, fault.what].append(fault)
+    own = set(material.faults)  # the test is never written to
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
         got = f" (such as {faults[0].got})" if faults[0].got else ""
@@ -31,4 +32,5 @@ def unread(material: Material) -> Iterator[Finding]:
             remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
             where=tuple(places),
             numbers={"rows": len(faults), "of": len(material.rows)},
+            fix="leaves these rows out" if kind == "empty" and not own.isdisjoint(faults) else "",
         )

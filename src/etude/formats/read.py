@@ -83,14 +83,29 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
         if reading.examples and name not in reading.seen:
             reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
     if not reading.faults and not reading.examples:
-        reading.fault(1, "the file holds no rows", "", "add rows")
+        _hold_no_rows(reading)
     faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
     unused = sorted(reading.seen - set(named(columns)))
     if unused:
         reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
-    reading.notes.extend(f"{reading.file.name}: {what}: {count}" for what, count in reading.counts.items())
+    reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
     examples = reading.examples if isinstance(reading.examples, Spool) else tuple(reading.examples)
     return Rows(examples, tuple(reading.systems), columns, tuple(reading.notes), faults)
+
+
+def _hold_no_rows(reading: Reading) -> None:
+    if reading.table:
+        what, got = (
+            "the file holds no rows, only the names of its columns",
+            shown(", ".join(reading.table.header)),
+        )
+        remedy = (
+            "write rows under them; if this line is a row, put a line with the names of the columns before it"
+        )
+        reading.fault(1, what, got, remedy)
+    else:
+        blank = "nothing but blank lines" if reading.file.stat().st_size else "it is empty"
+        reading.fault(1, f"the file holds no rows: {blank}", "", "check the name, or write rows into it")
 
 
 def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSource | None:
@@ -147,7 +162,10 @@ def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
     spoken = [part for part in parts if part.strip()]
     if not spoken and len(parts) > 1:
         cells.fault(
-            f"the columns {', '.join(columns.input)} are all empty", "", "fill in one, or delete the row"
+            f"the columns {', '.join(columns.input)} are all empty",
+            "",
+            "fill in one, or delete the row",
+            "empty",
         )
     return (Message("user", "\n\n".join(spoken)),), output
 

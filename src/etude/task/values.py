@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +33,12 @@ def is_row_file(path: Path) -> bool:
 
 
 def row_files(folder: Path) -> str:
-    """The files of rows in a folder, as the end of a sentence; "" when there are none."""
-    found = [str(path) for path in sorted(folder.iterdir()) if is_row_file(path)] if folder.is_dir() else []
+    """The files of rows in a folder, as a shell takes them and as the end of a sentence; "" when there are none."""
+    found = (
+        [shlex.quote(str(path)) for path in sorted(folder.iterdir()) if is_row_file(path)]
+        if folder.is_dir()
+        else []
+    )
     more = f" or one of {len(found) - 5} more" if len(found) > 5 else ""
     return " or ".join(found[:5]) + more
 
