@@ -16,7 +16,7 @@ from etude.checks.lexicon import SLIGHT
 from etude.checks.material import Material, count, groups_of, hashed, of_rows, rows_that
 from etude.spool import Texts
 from etude.text import near_matches, normalise
-from etude.types import Finding
+from etude.types import Example, Finding
 
 TEMPLATE_SHARE = 0.25
 """Share of the inputs above which one template is worth a word."""
@@ -30,7 +30,7 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
     """Rows whose input stands in an earlier row."""
     groups = groups_of(material.input_hashes)
     later = sorted(position for group in groups for position in group[1:])
-    same = set(_same_rows(material))
+    same = {position for group in _same_rows(material) for position in group[1:]}
     if not later:
         return
     with_answer = sum(position in same for position in later)
@@ -56,19 +56,21 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
     )
 
 
-def _same_rows(material: Material) -> list[int]:
-    """Rows that repeat both input and answer of an earlier row."""
+def _same_rows(material: Material) -> list[list[int]]:
+    """Rows with the same input and the same answer, in groups of two or more."""
     pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
     keys = hashed(f"{one}\0{other}" for one, other in pairs)
-    return [position for group in groups_of(keys) for position in group[1:]]
+    return groups_of(keys)
 
 
 def _copies(material: Material) -> bool:
     """Whether a row is, its id aside, an earlier one to the letter."""
-    rows = {
-        (row.input, row.output, row.references, row.group, tuple(row.tags.items())) for row in material.rows
-    }
-    return len(rows) < len(material.rows)
+    return any(_has_copies([material.rows[position] for position in group]) for group in _same_rows(material))
+
+
+def _has_copies(rows: Sequence[Example]) -> bool:
+    found = {(row.input, row.output, row.references, row.group, tuple(row.tags.items())) for row in rows}
+    return len(found) < len(rows)
 
 
 def repeated_outputs(material: Material) -> Iterator[Finding]:
