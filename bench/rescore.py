@@ -66,8 +66,9 @@ SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 FEWEST_ROWS = 150
-CUT = "cut at the length limit"
 MOST_ROWS = 100_000
+CUT = "cut at the length limit"
+FEWEST_APART = 2.8**2  # rows of disagreement, right or wrong, below which a test shows nothing
 
 Json = dict[str, Any]
 Number = float | int | None
@@ -1272,11 +1273,17 @@ def shown(rows: int, units: int, disagree: float, grouped: bool = False) -> floa
     return min(factor * math.sqrt(disagree / rows), 1.0)
 
 
+def shown_of_rows(run: Run, rows: int, units: int, disagree: float, grouped: bool = False) -> float | None:
+    """`shown`; of right and wrong answers None where it is more than the share of rows that disagree."""
+    found = shown(rows, units, disagree, grouped)
+    return None if run.metric != "chrf" and found > disagree else found
+
+
 def power_lines(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Line]:
     """The smallest difference that the answered rows of the test can show."""
     rows, units = ladder.samples[0].rows, ladder.samples[0].units
     for entry in run.info["power"]:
-        again = shown(units, units, entry["disagree"], grouped=units < rows)
+        again = shown_of_rows(run, units, units, entry["disagree"], grouped=units < rows)
         yield Line(f"smallest difference at {entry['disagree']:.0%}", entry["difference"], again, CLOSED)
     stored = run.info.get("power_on_dev")
     sides = [m.sides["dev"] for name in decided(run) for m in run.methods if m.name == name]
@@ -1284,7 +1291,9 @@ def power_lines(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Line]:
         dev = [headline_sample(run, scorer, in_order(side), key=1) for side in sides]
         errors = difference(dev[0], dev[1]).error
         found = Found(dev[0].rows * errors**2 if dev[0].units > 1 else np.ones(1))
-        again = shown(rows, units, stored["disagree"])
+        again: float | None = shown(rows, units, stored["disagree"])
+        if dev[0].binary and dev[1].binary:
+            again = shown_of_rows(run, rows, units, stored["disagree"])
         yield found.line("disagreement on dev", stored["disagree"])
         yield Line("smallest difference as seen on dev", stored["difference"], again, CLOSED)
 
@@ -1307,21 +1316,24 @@ def sentence_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
         )
         yield Line("sentence: n", int(number(found[4])), told["n"])
     if headline:
-        yield from unseen_lines(run, ladder.differences[headline["tuned"], headline["untuned"]])
+        pair = headline["tuned"], headline["untuned"]
+        exact = all(ladder.samples[ladder.names.index(name)].binary for name in pair)
+        yield from unseen_lines(run, ladder.differences[pair], FEWEST_APART if exact else 0.0)
 
 
-def unseen_lines(run: Run, gap: Difference) -> Iterator[Line]:
-    """The gain that would go unseen, 2.8 standard errors; and the rows to collect where there are few."""
+def unseen_lines(run: Run, gap: Difference, fewest: float) -> Iterator[Line]:
+    """The gain that would go unseen: 2.8 standard errors, or `fewest` rows where that is more; and the rows to
+    collect where there are few."""
     for caveat in run.verdict["caveats"]:
         if found := re.search(rf"gain of less than about {POINTS} points", caveat):
-            error = Found(280 * gap.error)
+            error = Found(np.maximum(280 * gap.error, 100 * fewest / gap.units))
             allowed = 0.05 + error.allowed
             yield Line("caveat: gain that goes unseen, points", number(found[1]), error.mean, allowed)
     if too_few(run):
         found = re.search(r"collect about ([\d,]+)", run.verdict["sentence"])
         rows = run.info["split"]["test"] * (2.8 * min(1.0, float(gap.error.mean()))) ** 2
-        wanted = rows / max(2 * run.info["margin"], abs(gap.value) / 2, 1e-3) ** 2 / 0.2
-        wanted = min(MOST_ROWS, max(FEWEST_ROWS, wanted))
+        worth = max(2 * run.info["margin"], abs(gap.value) / 2, 1e-3)
+        wanted = min(MOST_ROWS, max(FEWEST_ROWS, max(rows / worth**2, fewest / worth) / 0.2))
         yield Line("sentence: rows to collect", number(found[1]) if found else None, two_digits(wanted))
 
 
@@ -1656,8 +1668,9 @@ def rounded(what: str, told: float, stored: float) -> Line:
 
 def report_power_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
     """The table of smallest differences."""
-    shown = [number(re.sub(r"[^\d.]", "", row[1])) for row in body]
-    wanted = [100 * entry["difference"] for entry in run.info["power"]]
+    told = [re.sub(r"[^\d.]", "", row[1]) for row in body]
+    shown = [number(text) if text else 0.0 for text in told]
+    wanted = [100 * (entry["difference"] or 0) for entry in run.info["power"]]
     yield largest(f"{what}: smallest differences", shown, wanted, 0.05 + CLOSED)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from etude.compare import compare
 from etude.compare.events import Began, Event, Said
-from etude.stats import disagreement, score_sample, smallest_difference
+from etude.stats import disagreement, least_shown, score_sample, smallest_difference, smallest_shown
 from etude.wording import points
 from real_runs import LEAST
 from small_task import rows, write_task
@@ -36,11 +36,24 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     assert ("The plan answers 100 of 140 test rows" in said) == (answered == 100)
     last = said.rpartition("can show: ")[2]
     assert re.findall(r"([\d.]+) points", last) == [points(value) for value in wanted]
-    assert info["power_on_dev"]["difference"] == smallest_difference(
-        answered, info["power_on_dev"]["disagree"]
-    )
+    assert info["power_on_dev"]["difference"] == smallest_shown(answered, info["power_on_dev"]["disagree"])
     for line in wanted:
         assert f"{100 * line:.1f} points" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -> None:
+    said = told_before_fitting(write_task(tmp_path, num=220), None)
+    assert "This test can show: nothing if two methods disagree on only 10% of rows, 17." in said
+    (run,) = (tmp_path / "runs").glob("small-*")
+    text = (run / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"10% of rows \| +nothing \|", text)
+    found = json.loads((run / "verdict.json").read_text())["headline"]
+    if found["p"] > 0.05 and found["difference"]["high"] > 0:
+        least = points(least_shown(found["difference"]["n"]))
+        assert float(least) > 15
+        unseen = re.search(r"A true gain of less than about ([\d.]+) points", text)
+        assert unseen is not None
+        assert float(unseen[1]) >= float(least)
 
 
 @pytest.mark.parametrize(("more", "group"), [("metric: chrf\n", False), ("", True)])
@@ -64,9 +77,14 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
     units = len({line["unit"] for line in test})
     assert (units < len(test)) == group
     shares = (0.1, 0.2, 0.3) if group else (0.1**2, 0.2**2, 0.3**2)
-    wanted = [smallest_difference(units, d, units if group else None) for d in shares]
-    assert [line["difference"] for line in run.info["power"]] == pytest.approx(wanted)
-    assert f"{points(wanted[1])} points if {'two methods disagree on 20%' if group else 'row by row'}" in said
+    smallest = smallest_shown if group else smallest_difference
+    wanted = [smallest(units, d, units if group else None) for d in shares]
+    assert [line["difference"] for line in run.info["power"]] == wanted
+    if group:
+        assert units < 20
+        assert "nothing if two methods disagree on only 20% of rows" in said
+    else:
+        assert f"{points(wanted[1] or 0)} points if row by row" in said
     samples = (
         score_sample([line["score"] for line in sides[name, "dev"]], [line["unit"] for line in dev])
         for name in ("fine_tune", "baseline")

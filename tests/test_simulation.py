@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from etude.compare.evidence import Inputs, Measured, Rows
 from etude.compare.verdict import Verdict, decide_on_dev, verdict
 from etude.metrics import Metric
-from etude.stats import disagreement, score_sample, smallest_difference
+from etude.stats import disagreement, score_sample, smallest_difference, smallest_shown
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,7 +113,16 @@ def gaining(right: Floats, share: float, disagree: float, gain: float, seed: int
 
 @pytest.mark.parametrize(
     ("num", "size", "disagree", "accuracy"),
-    [(50, 1, 0.3, 0.8), (200, 1, 0.1, 0.9), (200, 1, 0.2, 0.8), (1_000, 1, 0.3, 0.7), (200, 5, 0.2, 0.8)],
+    [
+        (50, 1, 0.2, 0.8),
+        (50, 1, 0.3, 0.8),
+        (100, 1, 0.1, 0.9),
+        (100, 1, 0.2, 0.8),
+        (200, 1, 0.1, 0.9),
+        (200, 1, 0.2, 0.8),
+        (1_000, 1, 0.3, 0.7),
+        (200, 5, 0.2, 0.8),
+    ],
 )
 def test_the_smallest_difference_stated_is_found(
     num: int, size: int, disagree: float, accuracy: float
@@ -127,6 +136,16 @@ def test_the_smallest_difference_stated_is_found(
     repeats = 2 * REPEATS
     found = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(repeats)]
     assert 0.75 <= sum(one.headline is not None and one.headline.gains for one in found) / repeats <= 0.88
+
+
+def test_where_nothing_is_stated_even_the_largest_gain_goes_unseen() -> None:
+    """The tuned method is right on every row of disagreement, and no more can be gained than that."""
+    num, disagree = 50, 0.1
+    assert smallest_shown(num, disagree) is None
+    rng = np.random.default_rng(50)
+    store = gaining(stored_predictions(rng, 0.9, 400_000, 1)[..., 0], 0.9, disagree, disagree)
+    found = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(REPEATS // 2)]
+    assert sum(one.headline is not None and one.headline.gains for one in found) < 0.75 * REPEATS // 2
 
 
 def stated(store: Floats, num: int, size: int) -> float:

@@ -24,6 +24,7 @@ from etude.stats import (
     estimate_sample,
     headline,
     label_sample,
+    least_shown,
     mcnemar_exact,
     newcombe_paired,
     rows_to_decide,
@@ -31,6 +32,7 @@ from etude.stats import (
     sign_flips,
     simultaneous,
     smallest_difference,
+    smallest_shown,
     standard_error,
     swaps,
     wilson,
@@ -452,6 +454,40 @@ def test_the_smallest_difference_is_the_published_rule() -> None:
     assert smallest_difference(400, 0.2, units=400) == pytest.approx(smallest_difference(400, 0.2), rel=0.01)
     assert smallest_difference(50, 0.2, units=10) > smallest_difference(50, 0.2)
     assert smallest_difference(5, 0.2, units=2) == 1
+
+
+def power_of_mcnemar(n: int, d: float, gain: float) -> float:
+    """How often exact McNemar finds a gain: binomial rows of disagreement, and among them binomial losses."""
+    apart = np.arange(n + 1)
+    rejected = scipy_stats.binom.ppf(0.025, apart, 0.5)  # the fewest losses whose tail reaches 2.5%
+    rejected -= scipy_stats.binom.cdf(rejected, apart, 0.5) > 0.025
+    found = scipy_stats.binom.cdf(rejected, apart, (1 - gain / d) / 2)
+    return float(scipy_stats.binom.pmf(apart, n, d) @ found)
+
+
+@pytest.mark.parametrize("n", [20, 25, 30, 50, 80, 100, 200, 400])
+def test_the_difference_a_test_shows_has_the_power_of_its_own_test(n: int) -> None:
+    """Between 75 and 88% by exact McNemar; where nothing is shown, no gain has a power much over 80%."""
+    for d in np.arange(0.01, 0.96, 0.01):
+        shown = smallest_shown(n, d)
+        if shown is None:
+            assert power_of_mcnemar(n, d, d) < (0.86 if n < 50 else 0.82)
+        else:
+            assert 0.75 <= power_of_mcnemar(n, d, shown) <= 0.88
+            assert least_shown(n) <= shown <= d
+
+
+@given(st.integers(20, 10_000), st.integers(20, 10_000), st.floats(0.001, 1), st.floats(0.001, 1))
+def test_what_a_test_shows_grows_with_rows_and_shrinks_with_disagreement(
+    n: int, m: int, d: float, e: float
+) -> None:
+    fewer, more = sorted((n, m))
+    lower, higher = sorted((d, e))
+    if (shown := smallest_shown(fewer, lower)) is not None:
+        assert (smallest_shown(more, lower) or 1) <= shown
+        assert (smallest_shown(fewer, higher) or 0) >= shown
+    assert smallest_shown(400, 0.1) == smallest_difference(400, 0.1)
+    assert smallest_shown(3_080, 0.1) == smallest_difference(3_080, 0.1)
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.floats(0, 1))

@@ -504,3 +504,11 @@ def test_numbers_of_rows_are_rounded_up_to_two_digits(rows: int, words: str) -> 
 @pytest.mark.parametrize(("value", "words"), [(0.24, "24"), (0.005, "0.5"), (-0.0001, "0"), (-0.031, "-3.1")])
 def test_points_are_short(value: float, words: str) -> None:
     assert points(value) == words
+
+
+def test_a_gain_that_exact_mcnemar_would_miss_is_not_called_visible() -> None:
+    """Three one-way rows of 50 give p = 0.25, and five would give 0.0625: a gain is seen from eight rows on."""
+    found = verdict(ladder({"few_shot": 30, "fine_tune": 33}, 50))
+    assert found.headline is not None
+    assert found.headline.p == 0.25
+    assert any("less than about 15.7 points" in caveat for caveat in found.caveats)

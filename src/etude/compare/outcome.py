@@ -13,7 +13,7 @@ from etude.compare.prepare import power_of, power_words
 from etude.compare.verdict import decide_on_dev, verdict
 from etude.evaluate import sample_of, unit
 from etude.files import Json
-from etude.stats import disagreement, smallest_difference
+from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 from etude.wording import points
 
 FACTS = ("tuned", "model", "train_seconds")
@@ -46,15 +46,24 @@ def tell_power(climb: Climb) -> None:
     decided = climb.run.info["decided"]
     if decided["tuned"] is None or decided["untuned"] is None:
         return
-    sides = (climb.outcomes(decided[side], "dev") for side in ("tuned", "untuned"))
-    d = disagreement(*(sample_of(climb.metric, rows) for rows in sides))
-    test = climb.test_rows
+    tuned, untuned = (
+        sample_of(climb.metric, climb.outcomes(decided[side], "dev")) for side in ("tuned", "untuned")
+    )
+    d, test = disagreement(tuned, untuned), climb.test_rows
     rows, test_units = len(test), len({unit(example) for example in test})
-    difference = smallest_difference(rows, d, test_units if test_units < rows else None)
+    smallest = smallest_shown if tuned.right_wrong and untuned.right_wrong else smallest_difference
+    difference = smallest(rows, d, test_units if test_units < rows else None)
     climb.run.update(power_on_dev={"disagree": d, "difference": difference})
     pair = f"{decided['tuned']} and {decided['untuned']}"
-    text = f"As {pair} differ on dev, the test can show a difference of {points(difference)} points between them."
-    climb.on_event(Said(text))
+    climb.on_event(Said(f"As {pair} differ on dev, {_can_show(rows, difference)}."))
+
+
+def _can_show(rows: int, difference: float | None) -> str:
+    """What a test of so many rows can show, as the end of a sentence."""
+    if difference is not None:
+        return f"the test can show a difference of {points(difference)} points between them"
+    least = points(least_shown(rows))
+    return f"this test of {rows:,} rows can show nothing: it shows no difference of less than {least} points"
 
 
 def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Json:

@@ -23,7 +23,7 @@ from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run, siblings
 from etude.splits import Split, split
-from etude.stats.power import smallest_difference
+from etude.stats.power import smallest_difference, smallest_shown
 from etude.task import Task
 from etude.types import Finding, Side
 from etude.wording import points, share
@@ -141,28 +141,32 @@ def _redrawn(run: Run, parts: Split) -> Iterator[str]:
         )
 
 
-def power_of(test: Dataset, metric: Metric) -> list[dict[str, float]]:
+def power_of(test: Dataset, metric: Metric) -> list[dict[str, float | None]]:
     """The smallest difference that the test shows in 80% of cases, for each share of `DISAGREEMENT` of its rows
     on which two methods disagree, or for scores such as chrF for each spread of their differences, whose
-    square is the share. Rows of one group are taken to agree, so that grouped tests show no less.
+    square is the share. Rows of one group are taken to agree, so that grouped tests show no less. None where
+    so few rows that disagree can show nothing.
     """
     units = len({unit(example) for example in test})
     groups = units if units < len(test) else None
     shares = [d * d if metric.graded else d for d in DISAGREEMENT]
-    return [{"disagree": d, "difference": smallest_difference(units, d, groups)} for d in shares]
+    smallest = smallest_difference if metric.graded else smallest_shown
+    return [{"disagree": d, "difference": smallest(units, d, groups)} for d in shares]
 
 
-def power_words(power: Sequence[Mapping[str, float]], metric: Metric) -> str:
+def power_words(power: Sequence[Mapping[str, float | None]], metric: Metric) -> str:
     """What `power_of` gives, as the end of a sentence."""
     ends = {"chrf": " (standard deviation)", "macro_f1": " (in macro-F1 more, where the labels are rare)"}
     return ", ".join(_shown(line, metric) for line in power) + ends.get(metric.name, "")
 
 
-def _shown(line: Mapping[str, float], metric: Metric) -> str:
-    size, d = points(line["difference"]), line["disagree"]
+def _shown(line: Mapping[str, float | None], metric: Metric) -> str:
+    size, d = line["difference"], line["disagree"] or 0.0
+    if size is None:
+        return f"nothing if two methods disagree on only {share(d)} of rows"
     if metric.graded:
-        return f"{size} points if row by row two methods' scores differ by {points(math.sqrt(d))}"
-    return f"{size} points if two methods disagree on {share(d)} of rows"
+        return f"{points(size)} points if row by row two methods' scores differ by {points(math.sqrt(d))}"
+    return f"{points(size)} points if two methods disagree on {share(d)} of rows"
 
 
 def planned(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
 from etude.dataset import VERDICT_LEAST
 from etude.models.registry import is_fake
-from etude.stats import ALPHA, DETECT, MOST_ADVISED
+from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
 from etude.types import CLASSICAL, Estimate
 from etude.wording import p_value, points, share, two_digits
 
@@ -186,7 +186,8 @@ def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
             f"{headline.test}): no gain is claimed."
         )
     elif headline.difference.high > 0 and math.isfinite(error):
-        least = points(min(1.0, DETECT * error))
+        floor = least_shown(headline.difference.n) if headline.test == EXACT else 0.0
+        least = points(min(1.0, max(DETECT * error, floor)))
         yield f"A true gain of less than about {least} points would often go unseen on this test."
 
 

@@ -34,6 +34,7 @@ from etude.metrics import sample_under
 from etude.splits.sides import TEST_SHARE
 from etude.stats import (
     DETECT,
+    EXACT,
     MOST_ADVISED,
     Joint,
     Sample,
@@ -155,8 +156,10 @@ def _rows_to_collect(inputs: Inputs, compared: HeadlineResult | None, joint: Joi
     enough for a verdict on tuning, or when nothing was tuned."""
     if compared is None or inputs.total_rows >= VERDICT_LEAST:
         return None
-    error = min(1.0, _headline_error(inputs, compared, joint))
-    test_rows = len(inputs.rows.ids) * (DETECT * error / _worth(inputs, compared)) ** 2
+    error, worth = min(1.0, _headline_error(inputs, compared, joint)), _worth(inputs, compared)
+    test_rows = len(inputs.rows.ids) * (DETECT * error / worth) ** 2
+    if compared.test == EXACT:
+        test_rows = max(test_rows, DETECT**2 / worth)  # with fewer, `least_shown` is more than the worth
     return min(MOST_ADVISED, max(VERDICT_LEAST, math.ceil(test_rows / float(TEST_SHARE))))
 
 

@@ -176,8 +176,9 @@ class Report:
     answered: int
     """Test rows that the methods answer: fewer than the test has where the budget asks for it."""
     split_notes: tuple[str, ...]
-    power: tuple[tuple[float, float], ...]
-    """(share of rows on which two methods disagree, smallest difference the answered test rows can show)."""
+    power: tuple[tuple[float, float | None], ...]
+    """(share of rows on which two methods disagree, smallest difference the answered test rows can show; None
+    for nothing)."""
     plan: Plan
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]

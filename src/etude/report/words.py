@@ -118,7 +118,8 @@ def power_rows(report: Report) -> list[tuple[str, str]]:
         f"{100 * math.sqrt(d):.0f} points" if _graded(report) else f"{100 * d:.0f}% of rows"
         for d, _ in report.power
     ]
-    return [(words, f"{100 * size:.1f} points") for words, (_, size) in zip(when, report.power, strict=True)]
+    shown = ["nothing" if size is None else f"{100 * size:.1f} points" for _, size in report.power]
+    return list(zip(when, shown, strict=True))
 
 
 def _graded(report: Report) -> bool:

@@ -6,6 +6,7 @@ from etude.stats.intervals import estimate, estimate_known, estimate_sample, sta
 from etude.stats.ladder import Choice, Joint, choose, simultaneous
 from etude.stats.paired import (
     ALPHA,
+    EXACT,
     Headline,
     bootstrap_difference,
     difference_error,
@@ -16,12 +17,20 @@ from etude.stats.paired import (
     sign_flips,
     swaps,
 )
-from etude.stats.power import DETECT, MOST_ADVISED, rows_to_decide, smallest_difference
+from etude.stats.power import (
+    DETECT,
+    MOST_ADVISED,
+    least_shown,
+    rows_to_decide,
+    smallest_difference,
+    smallest_shown,
+)
 from etude.stats.sample import RESAMPLES, SEED, Sample, label_sample, score_sample
 
 __all__ = [
     "ALPHA",
     "DETECT",
+    "EXACT",
     "MOST_ADVISED",
     "RESAMPLES",
     "SEED",
@@ -38,6 +47,7 @@ __all__ = [
     "estimate_sample",
     "headline",
     "label_sample",
+    "least_shown",
     "mcnemar_exact",
     "newcombe_paired",
     "rows_to_decide",
@@ -45,6 +55,7 @@ __all__ = [
     "sign_flips",
     "simultaneous",
     "smallest_difference",
+    "smallest_shown",
     "standard_error",
     "swaps",
     "wilson",

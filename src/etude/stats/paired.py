@@ -15,6 +15,8 @@ from etude.stats.sample import EQUAL, SEED, FloatArray, Sample, t_quantile, unit
 from etude.types import Estimate
 
 ALPHA = 0.05
+EXACT = "exact McNemar"
+"""The test of ungrouped right and wrong answers."""
 _EXACT_UNITS = 12
 """Up to this many units that differ, all 4,096 sign patterns are gone through."""
 _PATTERNS = 4_095
@@ -31,7 +33,7 @@ class Headline:
     p: float
     """Two-sided p of "the two are equal"."""
     test: str
-    """"exact McNemar", "sign flips" or "swaps"."""
+    """`EXACT`, "sign flips" or "swaps"."""
 
     @property
     def gains(self) -> bool:
@@ -51,7 +53,7 @@ def headline(tuned: Sample, untuned: Sample) -> Headline:
     """
     if tuned.right_wrong and untuned.right_wrong:
         a, b = tuned.sums[:, 0], untuned.sums[:, 0]
-        return Headline(newcombe_paired(a, b), mcnemar_exact(a, b), "exact McNemar")
+        return Headline(newcombe_paired(a, b), mcnemar_exact(a, b), EXACT)
     if tuned.aggregate == "macro_f1":
         p, test = swaps(tuned, untuned), "swaps"
     else:
