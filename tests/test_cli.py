@@ -438,10 +438,10 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     [
         ({"recommended": "few_shot", "leaning": "few_shot"}, "few_shot"),
         ({"recommended": None, "leaning": "baseline"}, "baseline"),
-        ({"recommended": None, "leaning": None}, "prompt"),
+        ({"recommended": None, "leaning": None}, "baseline"),
     ],
 )
-def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
+def test_who_answers_is_the_recommended_then_the_leaning_then_the_best_on_dev(
     changes: dict[str, str | None],
     expected: str,
     tmp_path: Path,
@@ -451,7 +451,7 @@ def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     run = compare(task).run
     write_json(run.folder / "verdict.json", {**(run.verdict or {}), **changes})
-    assert recommended(run) == expected
+    assert recommended(run)[0] == expected
     if expected in run.methods:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
         capsys.readouterr()
@@ -462,10 +462,25 @@ def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
         assert run.name not in shown.out
 
 
-def test_without_a_verdict_the_last_fitted_answers(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, more="methods: [baseline, prompt]\n")).run
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_without_a_verdict_the_best_on_dev_answers_and_it_is_said_why(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, kind, more="methods: [baseline, prompt]\n")
+    run = compare(task).run
     (run.folder / "verdict.json").unlink()
-    assert recommended(run) == "prompt"
+    dev = {
+        name: [line["score"] for line in run.predictions(name) if line["side"] == "dev"]
+        for name in run.methods
+    }
+    means = {name: sum(scores) / len(scores) for name, scores in dev.items()}
+    assert means["baseline"] > means["prompt"] + 0.2
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    capsys.readouterr()
+    talk(task, None, None)
+    told = capsys.readouterr().err
+    assert told.startswith("baseline (classical)")
+    assert "The run has no verdict yet; of the 2 that are fitted, baseline is best on dev (" in told
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
