@@ -240,6 +240,36 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
+def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    first = compare(task).run
+    assert main(["runs", "compare", str(task), first.name, first.name]) == 2
+    assert f"{first.name} is named twice" in capsys.readouterr().err
+    task.write_text(task.read_text() + "margin: 0.01\n")
+    second = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, second.name]) == 0
+    shown = capsys.readouterr().out
+    tested = [line for line in first.predictions("baseline") if line["side"] == "test"]
+    assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", shown, re.MULTILINE), shown
+    assert "Left out" not in shown
+
+    wrong = tested[3]
+    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    (row,) = (line for line in lines if line["input"] == wrong["input"])
+    row["output"] = "trains" if row["output"] != "trains" else "music"
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    third = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, third.name]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"the wanted answer differs between the runs: 1 test row: '{wrong['input'][:30]}" in shown
+    assert f"('{wrong['expected']}', then '{row['output']}')." in shown
+    assert f"all {len(tested) - 1} rows" in shown
+
+
 def test_runs_that_score_rows_by_different_metrics_are_not_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
