@@ -225,6 +225,68 @@ def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
     assert load_task(tmp_path).examples.output == "wish"
 
 
+DATES = {
+    "days": lambda n: f"2026-0{n % 9 + 1}-11",
+    "minutes": lambda n: f"{n % 9 + 1}.11.2026 09:3{n % 9}",
+    "stamps": lambda n: f"2026-03-11T0{n % 9}:30:00Z",
+    "times": lambda n: f"{n % 9}:30",
+    "numbers": lambda n: str(n % 9),
+    "amounts": lambda n: f"{n % 9}.50",
+    "ids": lambda n: f"AB-10{n % 9}",
+}
+
+
+@pytest.mark.parametrize("values", DATES)
+@pytest.mark.parametrize("first", [True, False])
+def test_dates_numbers_and_ids_are_no_labels_where_words_are(
+    tmp_path: Path, values: str, first: bool
+) -> None:
+    other: dict[str, object]
+    rows = []
+    for n in range(200):
+        other = {"what 1": DATES[values](n)}
+        label = {"Queue!!": LABELS[n % 4] * 3, "urgency": ("high", "low", "")[n % 3]}
+        rows.append({"mail (raw)": words(9), **(other | label if first else label | other)})
+    result, task = started(written(tmp_path / "rows.csv", rows))
+    assert task.examples.output == "Queue!!"
+    for told in (flat(result.text), " ".join(result.guesses)):
+        assert "The output could also be: urgency (2 values)" in told
+        assert "could also be: what 1" not in told
+
+
+@pytest.mark.parametrize("values", ["days", "numbers"])
+def test_dates_and_numbers_are_labels_where_no_words_are(tmp_path: Path, values: str) -> None:
+    rows = [{"mail (raw)": words(9), "x": DATES[values](n), "y": n} for n in range(200)]
+    assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "x"
+
+
+def test_numbers_that_are_not_evenly_spread_are_labels_like_words(tmp_path: Path) -> None:
+    """Stars, of which most are five, beside a column of fewer words."""
+    rows = [
+        {"mail (raw)": words(9), "stars": "12345"[max(n % 20 - 15, 0)], "shop": "ab"[n % 2]}
+        for n in range(200)
+    ]
+    assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "stars"
+
+
+def test_empty_cells_of_labels_that_were_guessed_are_counted_before_the_lines_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"mail (raw)": words(9), "Queue!!": LABELS[n % 4] if n % 50 else "", "urgency": "ab"[n % 2]}
+        for n in range(200)
+    ]
+    path = written(tmp_path / "rows.csv", rows)
+    assert main(["init", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "5 things to put right" in told
+    assert (
+        "Queue!! is taken as the output and empty in 4 rows; the output could also be urgency (2 values)."
+        in told
+    )
+    assert "rows.csv:52: Queue!! is empty" in told
+
+
 SENTENCES = [words(10) for _ in range(60)]
 SHAPES: dict[str, list[dict[str, object]]] = {
     "classify": [{"text": text, "label": f"class {n % 3}"} for n, text in enumerate(SENTENCES)],

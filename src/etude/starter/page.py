@@ -57,7 +57,7 @@ def page(draft: Draft) -> str:
 def guesses(draft: Draft) -> Iterator[str]:
     """What was guessed, a sentence each."""
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
-    yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}"
+    yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}{_rivals(draft)}"
     for role in ("id", "group", "references", "tags"):
         if role in draft.reasons:
             yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
@@ -119,7 +119,9 @@ def _unread_sentence(draft: Draft) -> str:
 def _row_entries(draft: Draft) -> Iterator[_Entry]:
     roles = ("id", "group", "references", "tags")
     extras = [f"{role} from {draft.reasons[role]}" for role in roles if role in draft.reasons]
-    columns = f"GUESS from {draft.reasons['columns']}. " + "".join(f"GUESS of {extra}. " for extra in extras)
+    columns = f"GUESS from {draft.reasons['columns']}{_rivals(draft)}. " + "".join(
+        f"GUESS of {extra}. " for extra in extras
+    )
     yield _Entry(
         f"The rows, and which columns mean what. {columns}Rows of one group never stand on two sides of "
         f"the split; results are shown apart by tags.{_maybe_group(draft)}",
@@ -131,6 +133,12 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
         comment += f" {beside.name} stands beside the examples: take the # away to test on it."
     name = _relative(beside, draft.target) if beside else "test.jsonl"
     yield _Entry(comment, _yaml({"test": name}), active=False)
+
+
+def _rivals(draft: Draft) -> str:
+    """The other columns that could hold the answers, as the end of a sentence."""
+    rivals = draft.roles.rivals
+    return f". The output could also be: {', '.join(rivals)}" if rivals else ""
 
 
 def _few_sentences(draft: Draft) -> Iterator[str]:
