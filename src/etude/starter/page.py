@@ -20,6 +20,7 @@ from etude.dataset import (
     few_for_tuning,
     least_rows,
     too_few,
+    without_system,
 )
 from etude.errors import shown
 from etude.splits.sides import TEST_MOST, TEST_SHARE
@@ -72,8 +73,10 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"contract: {draft.contract[1]}"
     if draft.broken:
         yield f"contract: {_broken_sentence(draft.broken)}"
-    if len(draft.systems) > 1:
+    if draft.system and not draft.shares_system:
         yield f"instructions: none. {_systems_sentence(draft)}"
+    elif draft.system and draft.without_system:
+        yield f"instructions: {_bare_sentence(draft)}"
     yield from _few_sentences(draft)
     yield from draft.rows.notes
 
@@ -186,10 +189,11 @@ def _test_beside(file: Path) -> Path | None:
 
 def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
     text = f"instructions: |\n{textwrap.indent(_instructions(draft), '  ')}"
-    if len(draft.systems) > 1:
+    if draft.system and not draft.shares_system:
         comment = f"What the model is told. Not set. {_systems_sentence(draft)}"
     elif draft.system:
         comment = "What the model is told. Not set, because the rows bring it: their system message is taken."
+        comment += f" Note: {_bare_sentence(draft)}" if draft.without_system else ""
     else:
         comment = (
             "What the model is told before the input. DRAFT from the guesses above: say it as you would "
@@ -203,14 +207,24 @@ def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
     )
 
 
+def _bare_sentence(draft: Draft) -> str:
+    """That some rows have no system message."""
+    bare = draft.without_system
+    return f"{without_system(draft.columns.file.name, len(draft.examples), len(bare), bare[0])}."
+
+
 def _systems_sentence(draft: Draft) -> str:
     """How many system messages the rows bring, and what to do: a comparison takes one."""
     told = draft.systems.most_common(_MOST_SYSTEMS)
-    most = [f"{shown(system, 40) if system else 'none'} in {count:,}" for system, count in told]
+    most = [f"{shown(system, 40)} in {count:,}" for system, count in told]
     num_more = len(draft.systems) - len(told)
     more = f"; and {num_more:,} more" if num_more else ""
+    more += f"; none in {len(draft.without_system):,}" if draft.without_system else ""
+    kinds = (
+        f"{len(draft.systems):,} different system messages" if len(draft.systems) > 1 else "a system message"
+    )
     return (
-        f"The rows bring {len(draft.systems):,} different system messages (rows: {'; '.join(most)}{more}), and a "
+        f"The rows bring {kinds} (rows: {'; '.join(most)}{more}), and a "
         "comparison, which takes one for all rows, refuses them. Write what they share as instructions: and delete "
         "them from the rows; what differs from row to row belongs in the user's turn."
     )
