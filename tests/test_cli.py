@@ -240,6 +240,36 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
+def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    first = compare(task).run
+    assert main(["runs", "compare", str(task), first.name, first.name]) == 2
+    assert f"{first.name} is named twice" in capsys.readouterr().err
+    task.write_text(task.read_text() + "margin: 0.01\n")
+    second = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, second.name]) == 0
+    shown = capsys.readouterr().out
+    tested = [line for line in first.predictions("baseline") if line["side"] == "test"]
+    assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", shown, re.MULTILINE), shown
+    assert "Left out" not in shown
+
+    wrong = tested[3]
+    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    (row,) = (line for line in lines if line["input"] == wrong["input"])
+    row["output"] = "trains" if row["output"] != "trains" else "music"
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    third = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, third.name]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"the wanted answer differs between the runs: 1 test row: '{wrong['input'][:30]}" in shown
+    assert f"('{wrong['expected']}', then '{row['output']}')." in shown
+    assert f"all {len(tested) - 1} rows" in shown
+
+
 def test_runs_that_score_rows_by_different_metrics_are_not_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -438,10 +468,10 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     [
         ({"recommended": "few_shot", "leaning": "few_shot"}, "few_shot"),
         ({"recommended": None, "leaning": "baseline"}, "baseline"),
-        ({"recommended": None, "leaning": None}, "prompt"),
+        ({"recommended": None, "leaning": None}, "baseline"),
     ],
 )
-def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
+def test_who_answers_is_the_recommended_then_the_leaning_then_the_best_on_dev(
     changes: dict[str, str | None],
     expected: str,
     tmp_path: Path,
@@ -451,7 +481,7 @@ def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     run = compare(task).run
     write_json(run.folder / "verdict.json", {**(run.verdict or {}), **changes})
-    assert recommended(run) == expected
+    assert recommended(run)[0] == expected
     if expected in run.methods:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
         capsys.readouterr()
@@ -462,10 +492,25 @@ def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
         assert run.name not in shown.out
 
 
-def test_without_a_verdict_the_last_fitted_answers(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, more="methods: [baseline, prompt]\n")).run
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_without_a_verdict_the_best_on_dev_answers_and_it_is_said_why(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, kind, more="methods: [baseline, prompt]\n")
+    run = compare(task).run
     (run.folder / "verdict.json").unlink()
-    assert recommended(run) == "prompt"
+    dev = {
+        name: [line["score"] for line in run.predictions(name) if line["side"] == "dev"]
+        for name in run.methods
+    }
+    means = {name: sum(scores) / len(scores) for name, scores in dev.items()}
+    assert means["baseline"] > means["prompt"] + 0.2
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    capsys.readouterr()
+    talk(task, None, None)
+    told = capsys.readouterr().err
+    assert told.startswith("baseline (classical)")
+    assert "The run has no verdict yet; of the 2 that are fitted, baseline is best on dev (" in told
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from etude.errors import Fault, InputError, shown
 from etude.files import write_text
-from etude.formats import peek_rows, read_rows
-from etude.starter.columns import guess_roles
+from etude.formats import Rows, peek_rows, read_rows
+from etude.starter.columns import Roles, guess_roles
 from etude.starter.draft import Draft, infer_fields, infer_schema
 from etude.starter.page import guesses, page
 from etude.task import RowSource
@@ -50,12 +50,32 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
     if not cells:
         read_rows(RowSource(path))
     roles = guess_roles(path, cells)
-    draft = Draft(read_rows(roles.source), target, roles)
+    draft = Draft(_read(roles), target, roles)
     text = page(draft)
     if makes_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
     return StarterResult(target, text, tuple(guesses(draft)))
+
+
+def _read(roles: Roles) -> Rows:
+    """All rows. Where the output was guessed by what it holds, the fault of its empty cells comes first: the guess
+    may be wrong."""
+    try:
+        return read_rows(roles.source)
+    except InputError as error:
+        if roles.by_name or not roles.num_empty:
+            raise
+        raise InputError([_empty_fault(roles), *error.faults], error.count + 1) from error
+
+
+def _empty_fault(roles: Roles) -> Fault:
+    rows = f"{roles.num_empty:,} row{'s' if roles.num_empty > 1 else ''}"
+    what = f"{roles.source.output} is taken as the output and empty in {rows}"
+    if roles.rivals:
+        what += f"; the output could also be {' or '.join(roles.rivals)}"
+    remedy = "fill in or delete these rows, or name the column that is meant 'label'"
+    return Fault(roles.source.file.name, what, "", remedy)
 
 
 def _task_file(rows: Path, target: Path | str | None) -> tuple[Path, bool]:
