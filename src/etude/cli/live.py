@@ -16,6 +16,7 @@ from rich.text import Text
 from etude.cli.words import print_verdict, screen, shortest, whole_percent
 from etude.compare.events import Answered, Began, Ended, Event, Opened, Said, Trained
 from etude.compare.session import Comparison, compare
+from etude.compare.vetting import agreed
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
 from etude.task import load_task
@@ -85,11 +86,13 @@ def seconds_of(budget: str | None) -> float | None:
 
 
 def ask(console: Console, question: str) -> bool:
-    """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
+    """Asks yes or no; where nobody can answer, the question is printed and the answer is that of silence."""
+    silence = agreed(question)
     if not (console.is_terminal and sys.stdin.isatty()):
-        console.print(Text(f"{question} (nobody to ask: going on)"))
-        return True
-    return console.input(f"{question} [Y/n] ").strip().casefold() in ("", "y", "yes")
+        console.print(Text(f"{question} (nobody to ask: {'going on' if silence else 'stopping'})"))
+        return silence
+    console.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
+    return console.input().strip().casefold() in ("y", "yes", *([""] if silence else []))
 
 
 @dataclass
