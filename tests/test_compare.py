@@ -788,3 +788,19 @@ def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: P
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(RunError, match=r"predictions.jsonl holds 0 of \d+ answers to dev rows.*--fresh"):
         compare(task)
+
+
+def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline]\n")
+    with (tmp_path / "examples.jsonl").open("a", encoding="utf-8") as file:
+        row = {"input": "Which card is on file?", "output": "Title: 4111 1111 1111 1111\nAges: 3"}
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(Declined, match="--fix"):
+        compare(task)
+    assert not list((tmp_path / "runs").glob("*/split.json"))
+    asked: list[str] = []
+    run = compare(task, confirm=lambda question: asked.append(question) is None).run
+    assert "payment card" in asked[0]
+    kinds = [json.loads(line)["kind"] for line in (run.folder / "findings.jsonl").read_text().splitlines()]
+    assert "privacy_card" in kinds
+    assert compare(task).run.complete

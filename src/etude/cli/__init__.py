@@ -76,7 +76,13 @@ def check(
         list[str] | None,
         typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
     ] = None,
-    form: Annotated[str, typer.Option("--form", help="text, json, sarif or junit.")] = "text",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="text, html, json, sarif or junit; by the file's name, else text."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")
+    ] = None,
     fix: Annotated[
         bool,
         typer.Option("--fix", help="Write a new file of examples with what needs no judgement put right."),
@@ -97,7 +103,7 @@ def check(
     elif fix or only:
         run_fix(task, only or [])
     else:
-        raise typer.Exit(run_check(task, fail_on or [], form))
+        raise typer.Exit(run_check(task, fail_on or [], form, output))
 
 
 @app.command()

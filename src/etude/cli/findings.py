@@ -10,8 +10,10 @@ import typer
 from etude.checks import Findings, check
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.material import count
+from etude.checks.page import as_html
 from etude.checks.words import in_words
 from etude.errors import Fault, InputError, shown
+from etude.files import write_text
 from etude.remedies import instead
 from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
@@ -19,18 +21,28 @@ from etude.task import Task, load_task
 FORMS: Mapping[str, Callable[[Findings], str]] = {
     "text": in_words,
     "json": as_json,
+    "html": as_html,
     "sarif": as_sarif,
     "junit": as_junit,
 }
-"""Name of a form -> what writes it."""
+"""Name of a format -> what writes it."""
+BY_SUFFIX = {".html": "html", ".json": "json", ".sarif": "sarif", ".xml": "junit"}
+"""Suffix of a file to write -> its format; text for any other."""
 
 
-def run_check(task: Path, fail_on: Sequence[str], form: str = "text") -> int:
-    """Prints the findings; 1 where one is of a kind or severity that `fail_on` names, else 0."""
-    if form not in FORMS:
-        raise InputError([Fault("--form", "no such form", shown(form), instead(form, FORMS))])
+def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, output: Path | None = None) -> int:
+    """Prints the findings or writes them to a file; 1 where one is of a kind or severity that `fail_on` names."""
+    suffix = output.suffix.lower() if output else ""
+    name = form or BY_SUFFIX.get(suffix, "text")
+    if name not in FORMS:
+        raise InputError([Fault("--format", "no such format", shown(name), instead(name, FORMS))])
     findings = check(task)
-    typer.echo(FORMS[form](findings), nl=False)
+    told = FORMS[name](findings)
+    if output:
+        write_text(output, told)
+        typer.echo(f"Wrote {output}: {count(len(findings), 'finding')}.")
+    else:
+        typer.echo(told, nl=False)
     return int(bool(findings.failing(fail_on)))
 
 

@@ -16,6 +16,7 @@ from etude.compare.openings import open_test, read_openings
 from etude.compare.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.compare.prepare import Confirm, describe, planned, split_once, with_budget
 from etude.compare.record import begin
+from etude.compare.vetting import agreed, vetted
 from etude.dataset import Dataset, load_dataset, load_test
 from etude.errors import EtudeError
 from etude.files import Json, write_json
@@ -49,7 +50,7 @@ def compare(
     fresh: bool = False,
     methods: Sequence[Method] | None = None,
     on_event: OnEvent = lambda event: None,
-    confirm: Confirm = lambda question: True,
+    confirm: Confirm = agreed,
 ) -> Comparison:
     """Compares the task's methods on one sealed test and writes the run folder beside the task file.
 
@@ -107,7 +108,8 @@ def _climb(
     confirm: Confirm,
 ) -> None:
     """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
-    parts = split_once(run, task, dataset, test)
+    checked = vetted(run, task, dataset, test, on_event, confirm)
+    parts = split_once(run, task, dataset, test, checked)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
     models = Models()

@@ -15,6 +15,7 @@ from etude.compare.prepare import Confirm, describe_data, sizes_of, split_once
 from etude.compare.record import begin
 from etude.compare.session import start_anew
 from etude.compare.training_log import TrainingLog
+from etude.compare.vetting import agreed, vetted
 from etude.errors import Declined, EtudeError
 from etude.files import Json, read_json
 from etude.methods.fine_tune import FineTune, taught, training_rows
@@ -59,7 +60,7 @@ def train_task(
     budget: float | None = None,
     fresh: bool = False,
     on_event: OnEvent = lambda event: None,
-    confirm: Confirm = lambda question: True,
+    confirm: Confirm = agreed,
 ) -> Training:
     """Fine-tunes the task's model on its training rows and writes the run folder beside the task file.
 
@@ -126,7 +127,8 @@ def _begun(run: Run) -> bool:
 def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm: Confirm) -> None:
     """From the split to the assistant. Behind the split nothing is given a test row."""
     task = opening.task
-    parts = split_once(run, task, opening.dataset, opening.test)
+    checked = vetted(run, task, opening.dataset, opening.test, on_event, confirm)
+    parts = split_once(run, task, opening.dataset, opening.test, checked)
     metric = choose_metric(task, parts.train)
     _tell(run, task, parts, describe_data(run, task, parts, metric), on_event)
     models = Models()
