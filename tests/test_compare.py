@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from etude.assistant import Assistant, load
 from etude.checks import check
 from etude.cli import main
+from etude.cli.history import summary
 from etude.compare import compare
 from etude.compare.events import Began, Ended, Event, Said
 from etude.compare.notes import same_answer
@@ -424,6 +425,20 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path))
     with run.locked(), pytest.raises(RunError, match="Another process"), run.locked():
         pass
+
+
+def test_a_run_is_running_while_it_is_held_and_stopped_after_a_kill(tmp_path: Path) -> None:
+    run = Run(tmp_path / "small-1")
+    with run.locked():
+        run.update(format=1, status="running")
+        assert (run.status, summary(run)[2]) == ("running", "running")
+    assert (run.status, summary(run)[2]) == ("stopped", "stopped")
+    with run.locked():  # asking holds nothing back
+        run.update(status="interrupted")
+    assert run.status == "interrupted"
+    (run.folder / "lock").unlink()
+    run.update(status="running")
+    assert run.status == "stopped"
 
 
 PARTS = (
