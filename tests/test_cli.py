@@ -99,10 +99,13 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
         text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8"
     )
     assert ascii_terminal("compare", str(task), "--yes")[0] == 0
-    (run,) = (path.name for path in (task / "runs").iterdir() if path.is_dir())
+    text = (task / "task.yaml").read_text(encoding="utf-8")
+    (task / "task.yaml").write_text(text.replace("margin: 0.02", "margin: 0.03"), "utf-8")
+    assert ascii_terminal("compare", str(task), "--yes")[0] == 0
+    runs = sorted(path.name for path in (task / "runs").iterdir() if path.is_dir())
     commands = (("runs", "list"), ("runs", "show"), ("runs", "compare"))
     for command in commands:
-        assert ascii_terminal(*command, str(task), *([run, run] if command[1] == "compare" else []))[0] == 0
+        assert ascii_terminal(*command, str(task), *(runs if command[1] == "compare" else []))[0] == 0
     code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
     assert (code, "?" in told) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2

@@ -224,8 +224,8 @@ def entry() -> None:
 
 
 def _told(error: EtudeError) -> str:
-    lines = str(error).splitlines()
+    lines, notes = str(error).splitlines(), getattr(error, "__notes__", [])
     if len(lines) == 1:
-        return f"etude: {lines[0]}"
+        return "\n".join([f"etude: {lines[0]}", *notes])
     count = error.count if isinstance(error, InputError) else len(lines)
-    return "\n".join([f"etude: {count:,} things to put right:", *(f"  {line}" for line in lines)])
+    return "\n".join([f"etude: {count:,} things to put right:", *(f"  {line}" for line in lines), *notes])

@@ -62,7 +62,7 @@ def summary(run: Run) -> list[str]:
     verdict = run.verdict or {}
     recommended = verdict.get("recommended") or ""
     found = loss_words(run) if run.command == "train" else headline_words(verdict)
-    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.info["status"], recommended, found]
+    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.status, recommended, found]
 
 
 def print_run(task: Path, name: str | None) -> None:

@@ -18,7 +18,7 @@ from etude.compare.prepare import Confirm, describe, planned, split_once, with_b
 from etude.compare.record import begin
 from etude.compare.vetting import agreed, vetted
 from etude.dataset import Dataset, load_dataset, load_test
-from etude.errors import EtudeError
+from etude.errors import EtudeError, RunError
 from etude.files import Json, write_json
 from etude.methods import Method, asks_a_model, ladder, own_ladder
 from etude.methods.workshop import blank
@@ -76,7 +76,13 @@ def compare(
         if not run.complete:
             begin(run, task, inputs, on_event)
             on_event(Opened(run.folder))
-            _told_on_stop(run, lambda: _climb(run, task, steps, dataset, test, on_event, confirm))
+            # asked beforehand: the half-done work of an earlier attempt is to stay
+            before = any(run.folder.glob("methods/*"))
+            kept_on_stop(
+                run,
+                lambda: _climb(run, task, steps, dataset, test, on_event, confirm),
+                lambda: before or bool(run.methods),
+            )
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             write_report(run.folder)
     return Comparison(run)
@@ -129,20 +135,29 @@ def _climb(
     run.update(status="complete")
 
 
-def _told_on_stop(run: Run, work: Callable[[], None]) -> None:
+def kept_on_stop(run: Run, work: Callable[[], None], begun: Callable[[], bool]) -> None:
     """Does the work and writes the report, also the partial one that a Ctrl-C or a fault leaves.
 
-    A fault before anything is fitted leaves the folder as it was, with the half-done work of an earlier attempt.
+    `begun` says whether there is anything to keep: a fault before that leaves the folder as it was. What else
+    goes wrong behind a fault is a note of the fault, which is raised as it came.
     """
-    begun = any(run.folder.glob("methods/*"))
     try:
         work()
     except BaseException as error:
-        if isinstance(error, EtudeError) and not (begun or run.methods):
-            forget(run)
-            raise
-        run.update(status="interrupted")
+        try:
+            _stopped(run, error, begun)
+        except (OSError, RunError) as later:
+            error.add_note(f"What was done until then could not be reported: {later}")
         raise
-    finally:
-        if run.methods:
-            write_report(run.folder)
+    write_report(run.folder)
+
+
+def _stopped(run: Run, error: BaseException, begun: Callable[[], bool]) -> None:
+    """Keeps what there is of a run that did not end, or forgets it."""
+    if begun():
+        run.update(status="interrupted")
+        write_report(run.folder)
+    elif isinstance(error, EtudeError):
+        forget(run)
+    else:
+        run.update(status="interrupted")

@@ -13,10 +13,10 @@ from etude.compare.climb import write_record
 from etude.compare.events import OnEvent, Opened, Prepared, Said
 from etude.compare.prepare import Confirm, describe_data, sizes_of, split_once
 from etude.compare.record import begin
-from etude.compare.session import start_anew
+from etude.compare.session import kept_on_stop, start_anew
 from etude.compare.training_log import TrainingLog
 from etude.compare.vetting import agreed, vetted
-from etude.errors import Declined, EtudeError
+from etude.errors import Declined
 from etude.files import Json, read_json
 from etude.methods.fine_tune import FineTune, taught, training_rows
 from etude.methods.lesson import Lesson
@@ -24,7 +24,7 @@ from etude.methods.workshop import Workshop
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
-from etude.runs import Run, check_whole, forget
+from etude.runs import Run, check_whole
 from etude.splits import Split
 from etude.task import Task
 from etude.tune.foresight import foreseen, question
@@ -95,28 +95,10 @@ def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm
             begin(run, opening.task, opening.inputs, on_event)
             run.update(command="train")
             on_event(Opened(run.folder))
-            _kept_on_stop(run, opening, world, on_event, confirm)
+            kept_on_stop(run, lambda: _train(run, opening, world, on_event, confirm), lambda: _begun(run))
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             write_report(run.folder)
     return run
-
-
-def _kept_on_stop(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm: Confirm) -> None:
-    """Trains and writes the report, also the partial one that a Ctrl-C or a fault leaves.
-
-    A fault before the first step leaves the folder as it was.
-    """
-    try:
-        _train(run, opening, world, on_event, confirm)
-    except BaseException as error:
-        if isinstance(error, EtudeError) and not _begun(run):
-            forget(run)
-            raise
-        run.update(status="interrupted")
-        raise
-    finally:
-        if _begun(run):
-            write_report(run.folder)
 
 
 def _begun(run: Run) -> bool:
