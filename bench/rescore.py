@@ -1031,6 +1031,11 @@ def too_few(run: Run) -> bool:
     return rows < FEWEST_ROWS and run.verdict["headline"] is not None
 
 
+def nothing_right(ladder: Ladder) -> bool:
+    """Whether every method scored 0: then no step is good enough, and no number of rows would decide."""
+    return not any(sample.value for sample in ladder.samples)
+
+
 def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
     """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best other; above n, and None above 100,000."""
     others = [other for other in ladder.names if other != name]
@@ -1058,7 +1063,7 @@ def nearest(ladder: Ladder, margin: float) -> list[str]:
 
 def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     """Each method's estimate, status and rows to decide; the recommended method."""
-    few, margin = too_few(run), run.info["margin"]
+    few, margin = too_few(run) or nothing_right(ladder), run.info["margin"]
     for step, sample in zip(run.verdict["ladder"], ladder.samples, strict=True):
         name, status = step["method"], step["status"]
         yield from estimate_lines(name, step["estimate"], sample)
@@ -1315,10 +1320,36 @@ def sentence_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
             "sentence: difference", [number(part) for part in found.groups()[:3]], ends, 0.05 + CLOSED
         )
         yield Line("sentence: n", int(number(found[4])), told["n"])
+    if nothing_right(ladder) and not too_few(run):
+        yield from partial_lines(run)
     if headline:
         pair = headline["tuned"], headline["untuned"]
         exact = all(ladder.samples[ladder.names.index(name)].binary for name in pair)
         yield from unseen_lines(run, ladder.differences[pair], FEWEST_APART if exact else 0.0)
+
+
+def partial_lines(run: Run) -> Iterator[Line]:
+    """Where nothing is right: the rows, and the best by each further measure and by the contract kept."""
+    sentence = run.verdict["sentence"]
+    found = re.search(r"of ([\d,]+) rows", sentence)
+    answered = len(next(iter(run.rows.values())))
+    yield Line("sentence: rows of which none is right", found and int(number(found[1])), answered)
+    told = re.findall(r"the best is (\S+) with ([\d.]+)%", sentence)
+    best = [
+        max(run.rows, key=lambda name: shares[name]) for shares in partial_shares(run) if max(shares.values())
+    ]
+    yield Line("sentence: best by partial measures", [name for name, _ in told], best)
+    tops = [100 * max(shares.values()) for shares in partial_shares(run) if max(shares.values())]
+    yield largest("sentence: partial measures", [number(text) for _, text in told], tops, 0.05 + CLOSED)
+
+
+def partial_shares(run: Run) -> Iterator[dict[str, float]]:
+    """Method -> its value, of each further measure and of the contract kept where there is one."""
+    names = [name for name in OTHERS[run.task["kind"]] if name != run.metric]
+    for name in names:
+        yield {method: run.verdict["others"][method][name]["value"] for method in run.rows}
+    if all(run.verdict["forms"][method]["form"] for method in run.rows):
+        yield {method: run.verdict["forms"][method]["form"]["value"] for method in run.rows}
 
 
 def unseen_lines(run: Run, gap: Difference, fewest: float) -> Iterator[Line]:
@@ -1514,9 +1545,11 @@ def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
 
 
 def wanted_rows(run: Run) -> list[int]:
-    """Rows that would decide to two digits, of the methods that have such a number."""
+    """Rows that would decide to two digits, of the methods that have such a number; above `most` "many more" stands."""
     rows = (step["rows_to_decide"] for step in run.verdict["ladder"])
-    return [two_digits(num) for num in rows if num]
+    there_are = run.verdict["test_rows"]["answered"]
+    most = min(50 * there_are, max(20_000, 10 * there_are))
+    return [two_digits(num) for num in rows if num and num <= most]
 
 
 def others_of(run: Run) -> list[Json]:
@@ -1720,7 +1753,11 @@ def page_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     marks = [re.sub(r"^\W+", "", row[4]) for row in body]
     yield Line("page: statuses", marks, [step["status"] for step in verdict["ladder"]])
     decide = page.columns("The ladder as a table", "Rows to decide")
-    yield Line("page: rows that would decide", counts(row[0] for row in decide), wanted_rows(run))
+    yield Line(
+        "page: rows that would decide",
+        counts(row[0] for row in decide if row[0] != "many more"),
+        wanted_rows(run),
+    )
     said = "\n".join(page.texts["said"])
     yield from said_lines(run, "page", said)
     yield from cost_cell_lines(run, "page", page.columns("The ladder as a table", *COSTS))

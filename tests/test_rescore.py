@@ -75,6 +75,22 @@ def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> 
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_a_run_in_which_nothing_is_right_is_reached_again(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "extract", more="methods: [baseline, prompt, fine_tune]\n")
+    examples = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in examples.read_text().splitlines()]
+    for place, row in enumerate(rows):
+        row["output"] = json.dumps({"theme": "any", "age": place})
+    examples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = compare(task).run
+    verdict = json.loads((run.folder / "verdict.json").read_text())
+    assert verdict["sentence"].startswith(
+        "No method got a single one of 50 rows right; by share of right fields"
+    )
+    found = rescored(run.folder)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
     run = real_run(num=700, budget=LEAST)
     found = rescored(run)

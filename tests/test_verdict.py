@@ -19,7 +19,7 @@ from etude.metrics import Metric
 from etude.stats import newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
 from etude.types import CLASSICAL
-from etude.wording import points
+from etude.wording import points, rows_in_words
 
 ACCURACY = Metric("accuracy", "classify")
 FORM = Metric("passes", "answer")
@@ -512,3 +512,39 @@ def test_a_gain_that_exact_mcnemar_would_miss_is_not_called_visible() -> None:
     assert found.headline is not None
     assert found.headline.p == 0.25
     assert any("less than about 15.7 points" in caveat for caveat in found.caveats)
+
+
+@pytest.mark.parametrize(("rows", "there_are", "told"), [(2_410, 50, "2,500"), (88_000, 400, "many more")])
+def test_rows_far_from_those_there_are_are_told_without_digits(rows: int, there_are: int, told: str) -> None:
+    assert rows_in_words(rows, there_are) == told
+
+
+def test_a_verdict_far_from_decided_gives_no_false_number_of_rows() -> None:
+    """A method 1.2 points behind is decided by 1.2 - 2 = 0.8 points: tens of thousands of rows."""
+    found = verdict(inputs([method("prompt", scores(150, 250)), method("few_shot", scores(153, 250, 60))]))
+    rows = found.ladder[0].rows_to_decide
+    assert rows is not None
+    assert rows > 50 * 250
+    assert found.sentence.endswith("many more than these 250 test rows would be needed.")
+
+
+def test_where_nothing_is_right_that_is_said_first_with_what_is_partly_right() -> None:
+    none = scores(0, 50)
+    fields = {"prompt": [0.25] * 50, "fine_tune": [0.5] * 49 + [0.0]}
+    methods = [
+        method(name, none, others={"right_fields": values}, form=[name == "prompt"] * 50)
+        for name, values in fields.items()
+    ]
+    found = verdict(inputs(methods, metric=Metric("exact_match", "extract")))
+    assert found.sentence == (
+        "No method got a single one of 50 rows right; by share of right fields the best is fine_tune with 49%; "
+        "by share of answers that keep the contract the best is prompt with 100%."
+    )
+    assert found.recommended is None
+    assert [(step.status, step.rows_to_decide) for step in found.ladder] == [("undecided", None)] * 2
+
+
+def test_nothing_right_is_never_good_enough_however_many_the_rows() -> None:
+    found = verdict(ladder({"prompt": 0, "fine_tune": 0}, 3_000))
+    assert found.sentence == "No method got a single one of 3,000 rows right."
+    assert found.recommended is None

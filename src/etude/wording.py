@@ -68,6 +68,20 @@ def two_digits(rows: int) -> int:
     return math.ceil(rows / unit) * unit
 
 
+def is_many(rows: int, there_are: int) -> bool:
+    """Whether a number of rows to decide is too far from those there are to be told in digits.
+
+    That is over 50 times those there are, or over 20,000 and more than ten times: it rests on a difference
+    that a few rows have shown, whose error then outweighs all of its digits.
+    """
+    return rows > min(50 * there_are, max(20_000, 10 * there_are))
+
+
+def rows_in_words(rows: int, there_are: int) -> str:
+    """A number of rows to decide, for a table: "3,900", or "many more"."""
+    return "many more" if is_many(rows, there_are) else f"{two_digits(rows):,}"
+
+
 def p_value(p: float) -> str:
     """A p as "p = 0.034" or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

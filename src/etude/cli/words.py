@@ -12,7 +12,7 @@ from rich.text import Text
 from etude.files import Json, read_json
 from etude.runs import Run
 from etude.types import Estimate
-from etude.wording import bounds, command, percent, time_in_words, two_digits
+from etude.wording import bounds, command, percent, rows_in_words, time_in_words
 
 PLAIN_WIDTH = 110
 """Columns of the output where there is no terminal to ask."""
@@ -103,7 +103,8 @@ def ladder_table(verdict: Json, width: int = WIDE) -> Table:
     for step in verdict["ladder"]:
         estimate, cost = Estimate(**step["estimate"]), verdict["costs"][step["method"]]
         tokens = [f"{cost[kind]:,.0f}" for kind in ("prompt_tokens", "answer_tokens")]
-        decide = f"{two_digits(step['rows_to_decide']):,}" if step["rows_to_decide"] else ""
+        needed, answered = step["rows_to_decide"], verdict["test_rows"]["answered"]
+        decide = rows_in_words(needed, answered) if needed else ""
         table.add_row(
             f"{step['method']}{' *' if step['method'] == verdict['recommended'] else ''}",
             percent(estimate.value),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
 from etude.dataset import VERDICT_LEAST
+from etude.metrics import LABELS
 from etude.models.registry import is_fake
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
 from etude.types import CLASSICAL, Estimate
-from etude.wording import p_value, points, share, two_digits
+from etude.wording import is_many, p_value, points, share, two_digits
 
 _FAKE = "The fake model is for trying the path: its figures say nothing about what a real model can do."
 _YEAR = 12
@@ -51,6 +52,37 @@ def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
     found = f"with which a difference of {points(worth)} points would be found in 80% of tests"
     aim = f", {found}" if collect < MOST_ADVISED else ""
     return _opened(inputs, f"{rows}: collect {about(collect)} ({VERDICT_LEAST} at the least){aim}")
+
+
+def nothing_right(ladder: Sequence[Step]) -> bool:
+    """Whether every method scored 0: then nothing is good enough, and no number of rows would decide."""
+    return all(step.estimate.value == 0 for step in ladder)
+
+
+def partial_measures(
+    forms: Mapping[str, Forms], others: Mapping[str, Mapping[str, Estimate]]
+) -> dict[str, tuple[str, Estimate]]:
+    """Measure in words -> the method that is best by it, the lowest of equals; none by which all are at 0."""
+    found: dict[str, tuple[str, Estimate]] = {}
+    for method, form in forms.items():
+        kept = {"share of answers that keep the contract": form.form} if form.form else {}
+        for words, told in ({LABELS[name]: told for name, told in others[method].items()} | kept).items():
+            if told.value > (found[words][1].value if words in found else 0):
+                found[words] = (method, told)
+    return found
+
+
+def nothing_right_sentence(inputs: Inputs, partial: Mapping[str, tuple[str, Estimate]]) -> str:
+    """The verdict where every method scored 0, with who is best by each of the `partial_measures`."""
+    rows = f"{len(inputs.rows.ids):,} rows"
+    nothing = (
+        f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got a single one of {rows} right"
+    )
+    best = [
+        f"by {words} the best is {method} with {share(told.value)}"
+        for words, (method, told) in partial.items()
+    ]
+    return _opened(inputs, "; ".join([f"no method {nothing}", *best]))
 
 
 def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:
@@ -138,15 +170,20 @@ def _needs_no_model(inputs: Inputs, name: str) -> bool:
 
 
 def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
-    rows = leaning.rows_to_decide
-    more = (
-        f"{about(rows)} test rows would decide"
-        if rows
-        else f"more than {MOST_ADVISED:,} test rows would be needed"
-    )
+    more = _needed(leaning, len(inputs.rows.ids))
     rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
     margin = f"which of {_listed(rivals)} is within {points(inputs.margin)} points of the best"
     return f"too close to call {margin}, leaning to {leaning.method}; {more}"
+
+
+def _needed(step: Step, answered: int) -> str:
+    """How many test rows would decide an undecided step, as the end of a sentence."""
+    rows = step.rows_to_decide
+    if not rows:
+        return f"more than {MOST_ADVISED:,} test rows would be needed"
+    if is_many(rows, answered):
+        return f"many more than these {answered:,} test rows would be needed"
+    return f"{about(rows)} test rows would decide"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -196,10 +233,9 @@ def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str 
         if step.method == recommended or recommended is None:
             return
         if step.status == "undecided":
-            rows = step.rows_to_decide
-            more = about(rows) if rows else f"more than {MOST_ADVISED:,}"
+            more = _needed(step, len(inputs.rows.ids))
             near = f"within {points(inputs.margin)} points of the best"
-            yield f"Whether {step.method} is {near}, and so good enough, is open: {more} test rows would decide."
+            yield f"Whether {step.method} is {near}, and so good enough, is open: {more}."
 
 
 def _on_volume(per_month: float, earned: BreakEven) -> Advice:

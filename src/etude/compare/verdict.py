@@ -28,7 +28,16 @@ from etude.compare.evidence import (
     TargetResult,
     Verdict,
 )
-from etude.compare.sentences import advice, caveats, target_text, too_few_sentence, verdict_sentence
+from etude.compare.sentences import (
+    advice,
+    caveats,
+    nothing_right,
+    nothing_right_sentence,
+    partial_measures,
+    target_text,
+    too_few_sentence,
+    verdict_sentence,
+)
 from etude.dataset import VERDICT_LEAST
 from etude.metrics import sample_under
 from etude.splits.sides import TEST_SHARE
@@ -80,6 +89,7 @@ def verdict(inputs: Inputs) -> Verdict:
     ladder = _ladder(inputs, estimates, joint)
     if collect is not None and compared is not None:
         compared = replace(compared, gains=False)
+    if collect is not None or nothing_right(ladder):
         ladder = [Step(step.method, step.estimate, "undecided") for step in ladder]
     recommended = next((step.method for step in ladder if step.status == "good enough"), None)
     return _worded(inputs, ladder, compared, recommended, joint, collect)
@@ -96,8 +106,11 @@ def _worded(
     leaning = ladder[_leaning(joint, inputs.margin)]
     earned = _break_even(inputs, compared)
     forms = {method.name: _forms(inputs, method) for method in inputs.methods}
+    others = {method.name: _others(inputs, method) for method in inputs.methods}
     if collect is not None:
         sentence = too_few_sentence(inputs, collect, _worth(inputs, compared))
+    elif nothing_right(ladder):
+        sentence = nothing_right_sentence(inputs, partial_measures(forms, others))
     else:
         sentence = verdict_sentence(inputs, ladder, compared, recommended, leaning)
     # Where there are too few rows, nothing but their number is said of tuning.
@@ -118,7 +131,7 @@ def _worded(
         by_tag=tuple(_by_tag(inputs)),
         costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
         forms=forms,
-        others={method.name: _others(inputs, method) for method in inputs.methods},
+        others=others,
     )
 
 

@@ -10,7 +10,7 @@ from etude.metrics import GRADED, LABELS
 from etude.report.values import Headline, Report, Rung
 from etude.stats import ALPHA
 from etude.types import Estimate
-from etude.wording import bounds, decimal, p_value, percent, points, time_in_words, two_digits
+from etude.wording import bounds, decimal, p_value, percent, points, rows_in_words, time_in_words
 
 SPACE = "\u00a0"
 """A space at which no line is broken."""
@@ -169,7 +169,8 @@ def role(report: Report, rung: Rung) -> str:
 def rows_to_decide(report: Report) -> str:
     """The methods that are undecided and have a number of test rows that would decide; empty where none has."""
     rows = {rung.name: rung.rows_to_decide for rung in report.rungs if rung.rows_to_decide}
-    told = ", ".join(f"{name} about {two_digits(num):,}" for name, num in rows.items())
+    shown = {name: rows_in_words(num, report.answered) for name, num in rows.items()}
+    told = ", ".join(f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in shown.items())
     return f"Test rows that would decide: {told}." if told else ""
 
 
