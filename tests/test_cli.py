@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import runpy
 import socket
 import sys
 import time
@@ -14,21 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import binomtest
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, Room
 from etude.cli import main
-from etude.cli.live import Board, ended_in_words, stopped_in_words
-from etude.cli.talk import recommended, talk
+from etude.cli.live import Board, answered_in_words, ended_in_words
+from etude.cli.narrator import Narrator
+from etude.cli.talk import Conversation, recommended, talk
 from etude.cli.words import ladder_table
 from etude.compare import compare
 from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
 from etude.methods.fine_tune import FineTune
+from etude.models.fake import FakeModel
 from etude.runs import find_runs
 from etude.task import load_task
-from etude.types import Estimate
+from etude.types import Estimate, Example, Message, ModelRef
 from small_task import rows, write_task
 from tiny import tiny_folder
 
@@ -42,6 +47,17 @@ def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp
     note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
     assert Said(f"Note: {note}") in told
     assert note in run.info["notes"]
+
+
+@pytest.mark.parametrize("module", ["etude", "etude.cli"])
+def test_python_runs_it_by_the_name_of_its_package(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(module, run_name="__main__")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("etude ")
 
 
 @pytest.mark.parametrize("bad", [2, 50, 51, 70])
@@ -224,12 +240,39 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
+def test_runs_that_score_rows_by_different_metrics_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accuracy and macro-F1 score a row alike; passes and chrF do not."""
+    task = write_task(tmp_path, more="methods: [baseline]\n")
+    first = compare(task).run
+    task.write_text(task.read_text() + "metric: chrf\n")
+    second = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, second.name]) == 2
+    assert "by passes and by chrf" in " ".join(capsys.readouterr().err.split())
+
+
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
-    board = Board(Console(width=120, file=screen), told=-math.inf)
+    board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
     board.take(Answered("prompt", (), 8, 1030, 90.0))
     board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
+
+
+def test_of_several_candidates_it_is_said_which_one_answers(tmp_path: Path) -> None:
+    told: list[Event] = []
+    compare(write_task(tmp_path, more="methods: [prompt, few_shot]\n"), on_event=told.append)
+    answered = [event for event in told if isinstance(event, Answered)]
+    few_shot = [event.trial for event in answered if event.method == "few_shot"]
+    on_dev = [trial for trial in few_shot if trial is not None]
+    assert len(on_dev) < len(few_shot), "the test is answered by the chosen one alone"
+    assert [trial.number for trial in dict.fromkeys(on_dev)] == list(range(1, on_dev[0].of + 1))
+    lines = [(event.method, answered_in_words(event)) for event in answered]
+    assert any(line.startswith(f"candidate 2 of {on_dev[0].of}: answered 8 of ") for _, line in lines)
+    assert not any("candidate" in line for method, line in lines if method == "prompt")
+    assert lines[-1] == ("few_shot", "answered 50 of 50")
 
 
 def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
@@ -251,7 +294,8 @@ def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [Began, Ended])
 def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path) -> None:
-    board = Board(Console(file=io.StringIO()))
+    narrator = Narrator(Console(file=io.StringIO()))
+    board = Board(narrator)
 
     def stop(event: Event) -> None:
         board.take(event)
@@ -261,14 +305,14 @@ def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path)
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     compare(write_task(tmp_path, more="methods: [baseline]\n"))  # an older run, of which nothing is said
     write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    assert "before the first step was finished" in stopped_in_words(board.run)
+    assert "before the first step was finished" in narrator.stopped()
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
-    assert board.run is not None
-    report = board.run / "report.html"
+    assert narrator.run is not None
+    report = narrator.run / "report.html"
     assert report.exists() == (first is Ended)
-    assert ("before the first step was finished" in stopped_in_words(board.run)) == (first is Began)
-    assert (str(report) in stopped_in_words(board.run)) == (first is Ended)
+    assert ("before the first step was finished" in narrator.stopped()) == (first is Began)
+    assert (str(report) in narrator.stopped()) == (first is Ended)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +337,41 @@ def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
     (tmp_path / "new" / "rows.csv").write_text("input,output\na,b\n")
     assert main([arguments[0], str(tmp_path / arguments[1])]) == 2
     assert remedy.format(tmp_path) in capsys.readouterr().err
+
+
+def test_a_command_that_is_proposed_can_be_pasted_into_a_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = write_task(tmp_path / "all of it", model="fake", more="methods: [baseline]\n")
+    (tmp_path / "my rows").mkdir()
+    task.with_name("examples.jsonl").rename(tmp_path / "my rows" / "my mails.jsonl")
+    task.unlink()
+    assert main(["check", "my rows"]) == 2
+    assert main(["check", "my rows/my mails.jsonl"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("etude init 'my rows/my mails.jsonl'") == 2, told
+    assert main(["init", "my rows/my mails.jsonl"]) == 0
+    assert "\n  etude compare 'my rows/task.yaml'\n" in capsys.readouterr().out
+    assert main(["runs", "list", "my rows"]) == 0
+    assert "etude compare 'my rows'\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_name_that_ends_in_a_slash_is_a_folder_for_the_task_file(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path / "old")
+    if there:
+        Path("new/er").mkdir(parents=True)
+    assert main(["init", "old/examples.jsonl", "-o", "new/er/"]) == 0
+    assert load_task("new/er").examples.file.resolve() == tmp_path / "old" / "examples.jsonl"
+
+
+def test_no_folder_is_made_for_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / "none.csv"), "-o", f"{tmp_path}/new/"]) == 2
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
@@ -343,14 +422,15 @@ def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
 
 
 def test_shares_of_form_and_check_are_shown_in_percent() -> None:
-    board = Board(Console(width=120, file=io.StringIO()))
+    console = Console(width=120, file=io.StringIO())
+    board = Board(Narrator(console))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
     ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)
     board.take(ended)
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
-    board.console.print(board.render())
-    assert isinstance(board.console.file, io.StringIO)
-    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", board.console.file.getvalue())
+    console.print(board.render())
+    assert isinstance(console.file, io.StringIO)
+    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", console.file.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -393,6 +473,54 @@ def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest
     compare(task)
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["chat", str(task)]) == 0
+
+
+@given(words=st.lists(st.integers(1, 30), min_size=1, max_size=12), num_shots=st.integers(0, 3))
+def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_once(
+    words: list[int], num_shots: int
+) -> None:
+    shot = Example("s", (Message("user", "q " * 12),), "a " * 12)
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("fake"), "Be brief.", shots=(shot,) * num_shots, max_tokens=10
+    )
+    room = Room(assistant, FakeModel("fake:context=70"))
+    conversation = Conversation(room)
+    said: list[Message] = []
+    notes: list[str] = []
+    for number, length in enumerate(words):
+        said.append(Message("user", f"{number} {'word ' * length}"))
+        notes += conversation.add(said[-1].content)
+        kept = conversation.turns
+        assert kept == said[-len(kept) :]
+        assert len(kept) % 2
+        assert room.fits(kept)
+        assert len(kept) == len(said) or not room.fits(said[-len(kept) - 2 :])
+        said.append(Message("assistant", "fine"))
+        conversation.turns.append(said[-1])
+    ranges = [re.findall(r"turns (\d+) to (\d+)", note) for note in notes]
+    gone = [turn for ((first, last),) in filter(None, ranges) for turn in range(int(first), int(last) + 1)]
+    assert gone == list(range(1, len(said) - len(conversation.turns) + 1))
+    examples = [int(note[0]) for note in notes if "examples are left out" in note]
+    assert examples == sorted(set(examples))
+
+
+def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = write_task(tmp_path, model="fake:context=50", more="max_tokens: 10\nmethods: [prompt]\n")
+    run = compare(task).run
+    write_json(run.folder / "verdict.json", {**(run.verdict or {}), "recommended": None, "leaning": "prompt"})
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{n} is it{' there' * 14}\n" for n in range(4))))
+    capsys.readouterr()
+    assert main(["chat", str(task)]) == 0
+    out, err = capsys.readouterr()
+    assert "No assistant is recommended; the verdict leans to it." in err
+    assert re.findall(r"turns (\d) to (\d) of this conversation, from '(\d)", err) == [
+        ("1", "2", "0"),
+        ("3", "4", "1"),
+        ("5", "6", "2"),
+    ]
+    assert "Note" not in out
 
 
 def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(

@@ -10,20 +10,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant, load
+from etude.checks import check
 from etude.cli import main
 from etude.compare import compare
-from etude.compare.events import Ended, Event, Said
+from etude.compare.events import Began, Ended, Event, Said
 from etude.compare.notes import same_answer
 from etude.compare.training_log import TrainingLog
 from etude.dataset import Dataset
-from etude.errors import Declined, InputError, RunError
+from etude.errors import Declined, InputError, ModelError, RunError
 from etude.evaluate import Scored
 from etude.files import read_lines
 from etude.methods import LADDER, Candidate, Method, Workshop
@@ -355,6 +356,34 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
     assert compare(task).run.complete
 
 
+class Toiling(Prompt):
+    """A first step that takes hours, keeps half of them in its folder, and is stopped as often as it is told to."""
+
+    stops: ClassVar[list[BaseException]] = []
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+    ) -> Assistant:
+        """Leaves a file of its own; the next attempt would go on from it."""
+        workshop.folder.mkdir(parents=True, exist_ok=True)
+        (workshop.folder / "half").touch()
+        if self.stops:
+            raise self.stops.pop(0)
+        return super().fit(task, train, dev, start, workshop)
+
+
+def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    Toiling.stops[:] = [KeyboardInterrupt(), ModelError("The extra is gone.")]
+    for stop in (KeyboardInterrupt, ModelError):
+        with pytest.raises(stop):
+            compare(task, methods=[Toiling()])
+        (half,) = (tmp_path / "runs").glob("*/methods/prompt/work/half")
+    run = compare(task, methods=[Toiling()]).run
+    assert run.complete
+    assert half.is_relative_to(run.folder)
+
+
 def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:
     class Overtaken(Run):
         def _lock_file(self) -> TextIO:
@@ -486,6 +515,14 @@ def test_a_run_folder_that_is_broken_says_what_to_do(tmp_path: Path) -> None:
         compare(task)
 
 
+def test_what_prompt_was_asked_on_dev_is_not_asked_again_by_clear_prompt(tmp_path: Path) -> None:
+    run, _ = events_of(write_task(tmp_path, more="methods: [prompt, clear_prompt]\n"))
+    asked = [line for line in run.predictions("prompt") if line["side"] == "dev"]
+    tried = map(json.loads, (run.method("clear_prompt") / "tried.jsonl").read_text().splitlines())
+    again = [line for line in tried if line.pop("candidate") == "as given"]
+    assert again == asked, "the same answers, seconds included"
+
+
 def with_test(folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int) -> Path:
     """A task with its own test file, whose fourth row is so many words longer."""
     file = write_task(folder, model=model, more=f"test: test.jsonl\n{more}", **task)
@@ -502,6 +539,7 @@ def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_to
     assert not any(line["shots_dropped"] for line in run.predictions("prompt"))
     (note,) = json.loads((run.method("few_shot") / "method.json").read_text())["notes"][-1:]
     assert "1 of 60 test rows" in note
+    assert note in " ".join((run.folder / "report.md").read_text().split())
     assert any(isinstance(event, Said) and note in event.text for event in told)
 
 
@@ -707,6 +745,27 @@ def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(
     assert note.startswith("stuck answers ")
     assert "on 100% of" in note
     assert any(isinstance(event, Said) and note in event.text for event in told)
+
+
+def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    file = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    others = [{**rows[n], "input": rows[n]["input"].upper(), "output": "maps"} for n in (3, 8, 40, 90)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *others, rows[5]]))
+    run, told = events_of(task)
+    said = [event.text for event in told if isinstance(event, Said) and "more than one label" in event.text]
+    pairs = "; ".join(
+        f"examples.jsonl:{line} and examples.jsonl:{other}" for line, other in ((4, 221), (9, 222), (41, 223))
+    )
+    assert said == [
+        f"Note: 4 inputs stand with more than one label, in 8 rows (3.6%): {pairs}; and 1 more. Whatever a method "
+        "answers, some of these rows call it wrong. `etude check` lists them (contradiction)."
+    ]
+    assert told.index(Said(said[0])) < next(n for n, event in enumerate(told) if isinstance(event, Began))
+    assert said[0].removeprefix("Note: ") in run.info["notes"]
+    found = next(finding for finding in check(task) if finding.kind == "contradiction")
+    assert (found.numbers["inputs"], found.numbers["rows"]) == (4, 8)
 
 
 def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_told(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,12 +25,16 @@ from etude.methods.prompt import ClearPrompt, Prompt, first_sentence
 from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
+from etude.models.fake import FakeModel
 from etude.models.registry import Models
+from etude.render import within_first_turn
 from etude.task import LADDER as NAMES
 from etude.task import RowSource, Task, load_task
-from etude.types import Example, Message, ModelRef
+from etude.types import Example, Message, Model, ModelRef
 from small_task import write_task
 from tiny import tiny_folder
+
+MOVED = "+ answer skeleton, in the user's turn"
 
 
 def workshop(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> Workshop:  # noqa: B008
@@ -134,6 +141,53 @@ def test_clear_prompt_states_the_contract_and_keeps_the_users_wordings(tmp_path:
     assert [candidate.assistant.place for candidate in found].count("user") == 1
 
 
+def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tmp_path: Path) -> None:
+    """Without a system turn, rules in the user's turn are no other prompt; nor is an own wording given again."""
+
+    class NoSystem(FakeModel):
+        def render_text(self, messages: Sequence[Message]) -> str:
+            first, *others = messages
+            moved = within_first_turn(first.content, others) if first.role == "system" else messages
+            return super().render_text(moved)
+
+    class Plain(Models):
+        def get(self, ref: ModelRef) -> Model:
+            return NoSystem()
+
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    dev = data.select(range(20), "dev")
+    for models, more in ((Models(), 1), (Plain(), 0)):
+        bench = replace(workshop(task, data, tmp_path / f"work-{more}"), models=models)
+        ClearPrompt().fit(task, data, dev, blank(task, data, models), bench)
+        names = [tried.name for tried in bench.tried]
+        assert names == [*["as given", "+ contract in words", "+ answer skeleton"], *[MOVED][:more]]
+        assert [note for note in bench.notes if "same prompts" in note and MOVED in note] == bench.notes
+        assert len(bench.notes) == 1 - more
+
+
+def test_what_a_lower_step_has_asked_is_not_asked_again(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    dev = data.select(range(20), "dev")
+    start = blank(task, data, Models())
+    below = workshop(task, data, tmp_path / "below")
+    fitted = Prompt().fit(task, data, dev, start, below)
+    benches = [workshop(task, data, tmp_path / name) for name in ("alone", "above")]
+    benches[1].lower = [below.folder]
+    for bench in benches:
+        ClearPrompt().fit(task, data, dev, fitted, bench)
+    alone, above = (len(list((bench.folder / "answers").iterdir())) for bench in benches)
+    assert above == alone - 1
+    assert benches[1].answered["as given"] == below.answered["as given"]
+    assert benches[1].seconds == pytest.approx(
+        sum(
+            row.answer.seconds
+            for name, rows in benches[1].answered.items()
+            if name != "as given"
+            for row in rows
+        )
+    )
+
+
 def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
     bench = workshop(task, data, tmp_path / "work", Effort(candidates=2, dev_rows=12))
@@ -192,12 +246,38 @@ def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, t
     assert {f.name: f.read_bytes() for f in one.iterdir()} == {f.name: f.read_bytes() for f in two.iterdir()}
 
 
-def test_linear_confidences_are_probabilities() -> None:
-    linear = predictors()[3]
+@pytest.mark.parametrize("number", [2, 3])
+def test_linear_confidences_are_probabilities(number: int) -> None:
+    linear = predictors()[number]
     assert isinstance(linear, Linear)
-    margins = linear.margins(["apple car"])
-    assert margins.shape == (1, 2)
-    assert margins[0, 0] == pytest.approx(-margins[0, 1])
+    texts = ["apple car", "an old tree", "", "red red apple", "日本"]
+    chances = np.exp(linear.log_probabilities(texts))
+    assert chances.shape == (5, len(linear.labels))
+    assert ((chances >= 0) & (chances <= 1)).all()
+    assert chances.sum(axis=1) == pytest.approx(1)
+    answers, logs = zip(*linear.predict(texts), strict=True)
+    assert np.exp(logs) == pytest.approx(chances.max(axis=1))
+    assert list(answers) == [linear.labels[best] for best in linear.margins(texts).argmax(axis=1)]
+    colder = np.exp(replace(linear, temperature=linear.temperature / 2).log_probabilities(texts))
+    assert (colder.max(axis=1) >= chances.max(axis=1)).all()
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, kind)))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
+    bench = workshop(task, data, tmp_path / "work")
+    Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+    sure = {name: [row.answer.confidence for row in rows] for name, rows in bench.answered.items()}
+    shares = {row.output: [each.output for each in train].count(row.output) / len(train) for row in train}
+    assert sure.pop("nearest example") == [None] * len(dev)
+    if kind == "answer":
+        assert sure == {"most frequent answer": [None] * len(dev)}
+        return
+    assert sure["most frequent answer"] == pytest.approx([max(shares.values())] * len(dev))
+    linear = load_classical(bench.folder / "TF-IDF-+-linear-SVM").predictor
+    expected = [math.exp(log) for _, log in linear.predict([row.text for row in dev])]
+    assert sure["TF-IDF + linear SVM"] == pytest.approx(expected)
 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:

@@ -59,6 +59,11 @@ def test_the_order_of_cuts_is_candidates_then_training_then_test(budget: float) 
     assert bool(plan.shrunk) == (plan.effort.candidates is not None)
 
 
+def test_cuts_name_rows_as_they_are_written_elsewhere() -> None:
+    plan = make_plan(Workload({"prompt": 1, "fine_tune": 1}, ["fine_tune"], 1440, 200, 1200), RATES, 0.1)
+    assert plan.shrunk[-2:] == ("training on 360 of 1,440 rows", "test on 300 of 1,200 rows")
+
+
 def test_small_data_is_used_whole_however_small_the_budget() -> None:
     plan = make_plan(Workload({"prompt": 1}, [], 60, 30, 50), RATES, 0.1)
     assert plan.limits == {"train_rows": 60, "dev_rows": 30, "test_rows": 50}

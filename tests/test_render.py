@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.errors import ModelError
-from etude.render import end_of_turn, render, render_answer, render_text, render_training
+from etude.render import end_of_turn, render, render_answer, render_text, render_training, shows_system
 from etude.types import Message
 from tiny import CHATML, tiny_tokenizer
 
@@ -22,9 +22,34 @@ HIDDEN = (
 )
 STRIPPING = CHATML.replace("m['content']", "m['content'].strip()")
 ENDLESS = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}assistant: "
-REFUSING = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + CHATML
+SHY = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('the user begins') }}{% endif %}" + CHATML
+TURN = "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+END = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+TALK = (
+    "{% set rules = messages[0]['content'] if messages[0]['role'] == 'system' %}"
+    "{% for m in messages if m['role'] != 'system' %}"
 )
+WITHOUT_SYSTEM = {
+    "refuses it": "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}" + CHATML,
+    "wants roles in turn": "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}" + TURN + "{% endfor %}" + END,
+    "leaves it out": TALK + TURN + "{% endfor %}" + END,
+    "forgets it once it is answered": TALK + "{% if loop.last and m['role'] == 'user' and rules %}"
+    "{{ '<|im_start|>user\n' + rules + '\n\n' + m['content'] + '<|im_end|>\n' }}{% else %}"
+    + TURN
+    + "{% endif %}{% endfor %}"
+    + END,
+}
+"""Templates that show no system turn, or not in every prompt, by what they do with one."""
+WITH_SYSTEM = {
+    "a turn of its own": CHATML,
+    "inside the first question": TALK + "{% if loop.first and rules %}"
+    "{{ '<|im_start|>user\n[' + rules + ']\n' + m['content'] + '<|im_end|>\n' }}{% else %}"
+    + TURN
+    + "{% endif %}{% endfor %}"
+    + END,
+}
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), max_size=30)
 
@@ -95,6 +120,40 @@ def test_a_hidden_system_text_is_kept() -> None:
     )
 
 
+@pytest.mark.parametrize("name", [*WITHOUT_SYSTEM, *WITH_SYSTEM])
+@given(rules=texts.filter(str.strip), data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_instructions_stand_in_every_prompt_once_and_are_never_learned(
+    name: str, rules: str, data: st.DataObject
+) -> None:
+    tokenizer = tiny_tokenizer((WITHOUT_SYSTEM | WITH_SYSTEM)[name])
+    assert shows_system(tokenizer) == (name in WITH_SYSTEM)
+    words = f"<<{rules}>>"  # no other text holds these signs
+    talk = [message for message in data.draw(conversations()) if message.role != "system"]
+    messages = [Message("system", words), *talk]
+    ((ids, trained),) = render_training(tokenizer, messages)
+    for at, message in enumerate(messages):
+        if message.role == "assistant":
+            assert render_text(tokenizer, messages[:at]).count(words) == 1
+            asked = render(tokenizer, messages[:at])
+            assert ids[: len(asked)] == asked
+    assert tokenizer.decode(ids, clean_up_tokenization_spaces=False).count(words) == 1
+    answers = [render_answer(tokenizer, message.content) for message in talk if message.role == "assistant"]
+    learned = [token for token, on in zip(ids, trained, strict=True) if on]
+    assert learned == [token for answer in answers for token in answer]
+
+
+@pytest.mark.parametrize("name", WITHOUT_SYSTEM)
+def test_without_a_system_turn_instructions_stand_on_top_of_the_first_question(name: str) -> None:
+    tokenizer = tiny_tokenizer(WITHOUT_SYSTEM[name])
+    talk = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
+    moved = [Message("user", "Be kind.\n\none"), *talk[1:]]
+    assert render(tokenizer, [Message("system", "Be kind."), *talk]) == render(tokenizer, moved)
+    assert render_text(tokenizer, [Message("system", "Be kind.")]) == render_text(
+        tokenizer, [Message("user", "Be kind.")]
+    )
+
+
 def test_without_a_template_turns_are_labelled_lines() -> None:
     messages = [
         Message("system", "Rules."),
@@ -137,9 +196,9 @@ def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
             "neither a chat template",
         ),
         (
-            tiny_tokenizer(REFUSING),
-            (Message("system", "s"), Message("assistant", "a")),
-            "no system here.*user's text",
+            tiny_tokenizer(SHY),
+            (Message("assistant", "s"), Message("assistant", "a")),
+            "the user begins.*the user first",
         ),
     ],
     ids=["no answer", "nothing", "nothing ends an answer", "no end token", "refused role"],

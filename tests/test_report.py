@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import json
 import re
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contrast import contrast
 from etude.errors import RunError
 from etude.report import html as page_module
 from etude.report import pictures, read_report, words, write_report
@@ -300,6 +302,11 @@ def failed(line: dict[str, Any]) -> list[str]:
     return line["failures"] or (["check"] if line["check"] == 0 else [])
 
 
+def told_failures(line: dict[str, Any]) -> list[str]:
+    """All that is said of an answer: what it fails, and that it was cut."""
+    return failed(line) + (["cut at the length limit"] if line["cut"] else [])
+
+
 def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_own_kind(
     tmp_path: Path,
 ) -> None:
@@ -326,15 +333,15 @@ def test_rows_reach_the_page_unchanged(tmp_path: Path) -> None:
     assert {row[0] for row in data["rows"]} == set(by_id)
     for row_id, asked, wanted, tags, answers in data["rows"]:
         line = by_id[row_id]
-        text, score, failures, cut = answers[at]
+        text, score, failures = answers[at]
         assert [data["texts"][place] for place in (asked, wanted, text)] == [
             line["input"],
             line["expected"],
             line["answer"],
         ]
         assert {data["texts"][tag]: data["texts"][value] for tag, value in tags} == line["tags"]
-        assert [data["texts"][place] for place in failures] == failed(line)
-        assert (score, bool(cut)) == (line["score"], line["cut"])
+        assert [data["failures"][place] for place in failures] == told_failures(line)
+        assert score == line["score"]
 
 
 def test_the_page_asks_nothing_of_anyone(tmp_path: Path) -> None:
@@ -470,18 +477,6 @@ def test_text_has_enough_contrast_in_light_and_dark() -> None:
         assert contrast(colours["paper"], colours["accent"]) >= 4.5
 
 
-def contrast(first: str, second: str) -> float:
-    """WCAG's contrast ratio."""
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 # In a real browser
 
 
@@ -513,6 +508,83 @@ def test_filters_show_the_rows_that_tuning_turned(tmp_path: Path, name: str, sig
     assert "<script>alert" not in shown
 
 
+DRIVER = """
+
+const view = (d) => {
+  const found = [];
+  const read = () => d.querySelectorAll("#rows .row-head code").forEach((code) => found.push(code.textContent));
+  for (read(); !d.getElementById("pager").hidden && !d.getElementById("after").disabled; read())
+    d.getElementById("after").click();
+  return { rows: found, only: d.getElementById("only").hidden ? "" : d.getElementById("only-what").textContent,
+    focus: d.activeElement.id || d.activeElement.value,
+    pressed: [...d.querySelectorAll("[aria-pressed=true]")].map((b) => [b.dataset.kind, b.dataset.method]) };
+};
+onload = () => {
+  const d = document.querySelector("iframe").contentDocument;
+  const filters = {};
+  for (const input of d.querySelectorAll("input[name=filter]")) {
+    input.click();
+    filters[input.value] = { ...view(d), said: input.nextElementSibling.querySelector("b").textContent };
+  }
+  const counts = [...d.querySelectorAll("button.failed")].map((button) => {
+    button.click();
+    const after = view(d);
+    if (button.dataset.method === "prompt") button.click(); else d.getElementById("clear").click();
+    return { kind: button.dataset.kind, method: button.dataset.method, said: button.textContent,
+      label: button.getAttribute("aria-label"), disabled: button.disabled, after, cleared: view(d) };
+  });
+  p.textContent = JSON.stringify({ filters, counts });
+};
+"""
+
+
+def driven(run: Path, folder: Path) -> dict[str, Any]:
+    """What a reader sees who clicks every filter, and every count of failures in turn, each cleared again."""
+    frame = folder / "frame.html"
+    frame.write_text(
+        f"<iframe src='{run.name}/report.html' style='width:1000px;height:800px'></iframe><pre id=p></pre>"
+        f"<script>{DRIVER}</script>",
+        encoding="utf-8",
+    )
+    told = re.search(r'<pre id="p">(.*?)</pre>', dom(frame, "", folder / "profile"), re.S)
+    assert told
+    found: dict[str, Any] = json.loads(html.unescape(told[1]))
+    return found
+
+
+def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(tmp_path: Path) -> None:
+    write_report(write_run_folder(tmp_path / "run", dev=60, spice=SPICE))
+    seen = driven(tmp_path / "run", tmp_path)
+    lines = {name: predictions(tmp_path / "run", name, "dev") for name in METHODS}
+    pairs = list(zip(lines["few_shot"], lines["fine_tune"], strict=True))
+    wanted = {
+        "all": [old["id"] for old, _ in pairs],
+        "fixed": [old["id"] for old, new in pairs if new["score"] > old["score"]],
+        "broken": [old["id"] for old, new in pairs if new["score"] < old["score"]],
+        "differs": [
+            old["id"] for old, new in pairs if (new["answer"], new["score"]) != (old["answer"], old["score"])
+        ],
+    }
+    assert {name: view["rows"] for name, view in seen["filters"].items()} == wanted
+    assert {name: int(view["said"]) for name, view in seen["filters"].items()} == {
+        name: len(ids) for name, ids in wanted.items()
+    }
+    failing = {
+        (kind, name): [line["id"] for line in lines[name] if kind in told_failures(line)]
+        for name in METHODS
+        for kind in {kind for line in lines[name] for kind in told_failures(line)}
+    }
+    assert {(count["kind"], count["method"]): count["after"]["rows"] for count in seen["counts"]} == failing
+    for count in seen["counts"]:
+        after, cleared = count["after"], count["cleared"]
+        assert int(count["said"]) == len(after["rows"])
+        assert f"{count['kind']}: {count['said']} of {len(pairs)} dev rows" in count["label"]
+        assert not count["disabled"]
+        assert (after["pressed"], after["focus"]) == ([[count["kind"], count["method"]]], "clear")
+        assert count["kind"] in after["only"]
+        assert (cleared["pressed"], cleared["only"], cleared["rows"]) == ([], "", wanted["all"])
+
+
 def test_search_tag_methods_and_page_can_be_set_in_the_address(tmp_path: Path) -> None:
     file, _ = write_report(write_run_folder(tmp_path / "run"))
     lines = predictions(tmp_path / "run", "prompt", "dev")
@@ -521,6 +593,8 @@ def test_search_tag_methods_and_page_can_be_set_in_the_address(tmp_path: Path) -
     shown = dom(file, f"#left=prompt&right=prompt&q={quote(kind)}&page=2", tmp_path / "one")
     assert re.findall(r"<code>(dev-\d+)</code>", shown) == failed[25:50]
     tagged = [line["id"] for line in lines if line["tags"]["theme"] == "space"]
+    shown = dom(file, f"#failure={quote(kind)}&by=prompt&page=2", tmp_path / "failure")
+    assert re.findall(r"<code>(dev-\d+)</code>", shown) == failed[25:50]
     shown = dom(file, "#tag=" + quote("theme: space"), tmp_path / "two")
     assert re.findall(r"<code>(dev-\d+)</code>", shown) == tagged[:25]
 
@@ -533,6 +607,7 @@ def test_the_page_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
         f"<iframe src='run/report.html' style='width:{width}px;height:800px;border:0'></iframe><p id=p></p>"
         "<script>onload = () => {"
         " const root = document.querySelector('iframe').contentDocument.documentElement;"
+        " root.querySelector('button.failed').click();"
         " p.textContent = root.scrollWidth > root.clientWidth ? 'too wide' : 'fits'; }</script>",
         encoding="utf-8",
     )

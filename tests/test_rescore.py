@@ -132,7 +132,7 @@ def next_digit(pattern: str) -> Callable[[str], str]:
         ("report.html", next_digit(r'aria-label="Candidates of .*"[\s\S]*?>(\d+\.\d)%'), "page: baseline, "),
         (
             "report.html",
-            next_digit(r'"Kinds of failure on dev"[\s\S]*?read these rows">(\d+)<'),
+            next_digit(r'"Kinds of failure on dev"[\s\S]*?show only these rows">(\d+)<'),
             "page: failures",
         ),
         (
@@ -268,4 +268,10 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     luma = tmp_path / "luma"
     source = SCRIPT.parents[1] / "examples" / "luma"
     shutil.copytree(source, luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
-    check_told_and_rescored(luma, compare_command(luma / "task.yaml", tmp_path / "refused", "--budget", "2m"))
+    task = luma / "task.yaml"
+    # The smallest plan of all five methods takes eight minutes: here one of each sort climbs.
+    task.write_text(
+        task.read_text(encoding="utf-8").replace("methods: all", "methods: [baseline, few_shot, fine_tune]"),
+        encoding="utf-8",
+    )
+    check_told_and_rescored(luma, compare_command(task, tmp_path / "refused", "--budget", "2m"))

@@ -31,7 +31,6 @@ APART = ["glm4moe", "gptoss", "qwen3", "qwen3_5_think", "qwen3_6"]
 """Templates that show earlier answers in another way than they ask for them."""
 THINKING = ["deepseek_r1_distill", "deepseekv3"]
 """Templates that always think first."""
-NO_SYSTEM = ["gemma"]
 
 spoken = st.text(
     st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters="<|>"), max_size=20
@@ -56,8 +55,8 @@ def tokenizer_for(name: str) -> Any:
 
 
 @st.composite
-def conversations(draw: st.DrawFn, system: bool) -> tuple[Message, ...]:
-    head = [Message("system", draw(texts))] if system and draw(st.booleans()) else []
+def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
+    head = [Message("system", draw(texts))] if draw(st.booleans()) else []
     turns = [
         message
         for _ in range(draw(st.integers(1, 3)))
@@ -71,7 +70,7 @@ def conversations(draw: st.DrawFn, system: bool) -> tuple[Message, ...]:
 @settings(max_examples=12, deadline=None)
 def test_every_answer_is_trained_behind_the_very_ids_that_ask_for_it(name: str, data: st.DataObject) -> None:
     tokenizer = tokenizer_for(name)
-    messages = data.draw(conversations(name not in NO_SYSTEM))
+    messages = data.draw(conversations())
     sequences = render_training(tokenizer, messages)
     turns = [at for at, message in enumerate(messages) if message.role == "assistant"]
     assert len(sequences) == (1 if name in WHOLE or len(turns) == 1 else len(turns))

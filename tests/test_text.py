@@ -7,11 +7,13 @@ import random
 import time
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data_folder
+from etude.parts import candidate_pairs
 from etude.text import (
     clusters,
     jaccard,
@@ -77,6 +79,21 @@ def test_pairs_among_edited_copies_are_those_of_brute_force(seed: int, threshold
     expected = brute_force(texts, threshold)
     assert expected
     assert near_duplicates(texts, threshold) == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("threshold", [0.6, 0.8, 1.0])
+def test_pairs_that_share_parts_hold_every_near_duplicate_once(seed: int, threshold: float) -> None:
+    plain = [normalise(text) for text in edited_copies(seed, 150)]
+    blocks = candidate_pairs(plain.__getitem__, threshold, np.arange(len(plain)), small=0)
+    found = [
+        (min(pair), max(pair))
+        for block in blocks
+        for pair in zip(*map(np.ndarray.tolist, block), strict=True)
+    ]
+    assert len(found) == len(set(found))
+    assert {(i, j) for i, j, _ in brute_force(plain, threshold)} <= set(found)
+    assert len(found) < 0.2 * len(plain) * (len(plain) - 1) / 2
 
 
 @given(TEXTS, THRESHOLDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,14 +153,58 @@ def test_rows_to_decide_follow_the_formula() -> None:
     assert rows == (pytest.approx(wanted, rel=0.01) if wanted <= 100_000 else None)
 
 
+@pytest.mark.parametrize(
+    ("model", "prompt_model", "expected"),
+    [
+        ("fake", None, (True, False, False)),
+        ("fake:delay=0.01", None, (True, False, False)),
+        ("smollm2", "fake", (True, False, True)),
+        ("smollm2", None, (False, True, False)),
+        ("smollm2", "bigger", (False, False, True)),
+    ],
+)
+def test_a_fake_model_is_said_to_say_nothing_of_real_ones(
+    model: str, prompt_model: str | None, expected: tuple[bool, bool, bool]
+) -> None:
+    found = verdict(replace(ladder({"prompt": 200}), model=model, prompt_model=prompt_model))
+    starts = ("The fake model is for trying the path", "This speaks of ", "Tuned methods ran on ")
+    assert expected == tuple(any(said.startswith(start) for said in found.caveats) for start in starts)
+
+
 def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:
     found = verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149))
     assert found.sentence.startswith("149 rows are too few for a verdict on tuning: collect about ")
+    assert "(150 at the least), with which a difference of " in found.sentence
     assert found.headline is not None
     assert not found.headline.gains
     assert found.recommended is None
     assert {step.status for step in found.ladder} == {"undecided"}
     assert verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=150)).recommended == "fine_tune"
+
+
+def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
+    """A gain that the rows show all too clearly is neither denied by its p nor turned into advice on cost."""
+    few, enough = (
+        verdict(
+            ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=total, usage=Usage(requests_per_month=9))
+        )
+        for total in (149, 150)
+    )
+    assert few.headline is not None
+    assert few.headline.p < 0.001
+    assert not any("chance" in line or "interval of tuning" in line for line in few.caveats)
+    assert not few.advice
+    assert enough.advice
+
+
+def test_the_difference_that_the_rows_to_collect_would_find_is_the_one_they_are_reckoned_for() -> None:
+    found = verdict(ladder({"few_shot": 25, "fine_tune": 27}, 50, total_rows=120, margin=0.05))
+    assert found.headline is not None
+    worth = max(0.1, abs(found.headline.difference.value) / 2)
+    assert f"with which a difference of {points(worth)} points would be found" in found.sentence
+    alike = [method("few_shot", scores(25, 50)), method("fine_tune", scores(25, 50, 10))]
+    found = verdict(inputs(alike, total_rows=120, margin=0.0001))
+    assert found.sentence.endswith("collect about 100,000 (150 at the least).")
 
 
 def test_without_a_tuned_method_there_is_no_headline() -> None:

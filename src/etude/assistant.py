@@ -11,7 +11,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from etude.contract import Contract
 from etude.errors import RunError
 from etude.files import REMEDY, folder_aside, read_json
 from etude.models.registry import Models
+from etude.render import within_first_turn
 from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
 
 FORMAT = 1
@@ -43,7 +44,8 @@ class Assistant:
     """The weights; `model.adapter` is a folder with what a method has taught (or None)."""
     instructions: str = ""
     place: Literal["system", "user"] = "system"
-    """Where the instructions stand: a system message, or on top of the first user turn."""
+    """Where the instructions stand: a system message, or on top of the first user turn. A model whose template
+    has no system turn is given them there in either case."""
     shots: tuple[Example, ...] = ()
     """Examples shown in the prompt, in this order; the last ones are left out where not all fit."""
     choices: tuple[str, ...] = ()
@@ -111,8 +113,8 @@ class Assistant:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that decides an answer, adapter files included."""
-        digest = hashlib.sha256(self._json().encode())
+        """A hash of everything that decides an answer, adapter files included; the method's name does not."""
+        digest = hashlib.sha256(replace(self, method="")._json().encode())
         for file in _files(self.model.adapter):
             digest.update(file.name.encode())
             digest.update(file.read_bytes())
@@ -191,8 +193,7 @@ def instructed(
         return tuple(turns)
     if place == "system":
         return (Message("system", instructions), *turns)
-    first = Message(turns[0].role, f"{instructions}\n\n{turns[0].content}")
-    return (first, *turns[1:])
+    return within_first_turn(instructions, turns)
 
 
 def load(folder: Path) -> Assistant:

@@ -94,6 +94,11 @@ class AnswerLog:
         return [self._batches[number] for number in sorted(self._batches)]
 
     @property
+    def num_rows(self) -> int:
+        """How many rows the log holds."""
+        return sum(len(batch.indices) for batch in self._batches.values())
+
+    @property
     def done(self) -> frozenset[int]:
         """Numbers of the batches that the log holds."""
         return frozenset(self._batches)
@@ -107,7 +112,8 @@ class AnswerLog:
 
 
 def answer_log(folder: Path, assistant: Assistant, rows: Dataset) -> AnswerLog:
-    """The log of these rows answered by this assistant, named by both: another's answers are never taken."""
+    """The log of these rows answered by this assistant, named by both: answers of one that asks or answers
+    otherwise are never taken."""
     return AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
 
 
@@ -141,7 +147,7 @@ def evaluate(
 
 def _all_batches(assistant: Assistant, models: Models, rows: Dataset, log: AnswerLog) -> Iterator[Batch]:
     yield from log.batches
-    if sum(len(batch.indices) for batch in log.batches) == len(rows):
+    if log.num_rows == len(rows):
         return  # everything is there: the weights need not be loaded
     model = models.get(assistant.model)
     requests = assistant.prepare([example.input for example in rows], model)

@@ -49,5 +49,5 @@ def raise_faults(faults: Sequence[Fault], file: Path) -> None:
     """Raises InputError when there are faults; the first 50 are spelled out, the others counted."""
     if faults:
         more = len(faults) - MOST_FAULTS
-        rest = [Fault(file.name, f"and {more} more faults", "", "correct these first")] if more > 0 else []
+        rest = [Fault(file.name, f"and {more:,} more faults", "", "correct these first")] if more > 0 else []
         raise InputError([*faults[:MOST_FAULTS], *rest], len(faults))

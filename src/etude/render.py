@@ -5,7 +5,10 @@ between the assistant's name and the answer's first word (an empty thinking bloc
 An answer is its text with the end of turn. A conversation is cut at its assistant turns, and every
 piece is encoded by itself, so the ids that a model was asked with are the beginning of the ids it is
 trained on, and answers in the middle of a conversation have the ids a model would have generated. A
-hidden system text that a template inserts is kept.
+hidden system text that a template inserts is kept. Where a template has no system turn (it refuses one, or
+leaves it out), the instructions stand on top of the first user turn, as the makers of such models advise
+(https://ai.google.dev/gemma/docs/core/prompt-structure,
+https://docs.mistral.ai/cookbook/concept-deep-dive-tokenization-templates).
 
 Limits: text of a special token inside a message (`<|im_end|>`) is read as that token, as chat
 templates do everywhere. A template that can leave out thinking is told to, and one that cannot is
@@ -29,6 +32,8 @@ Tokens = tuple[list[int], list[bool]]
 """Token ids, and which of them are trained."""
 PROBE = "ANSWER"
 """Stands where an answer would, to see what a template puts around it."""
+RULES = "INSTRUCTIONS"
+"""Stands where instructions would, to see whether a template shows a system turn."""
 DAY = {"%Y": "2024", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%A": "Friday", "%y": "24"}
 """What templates that print today's date are told: the day that Llama 3's prints when it knows none."""
 ONE_DAY = (
@@ -77,12 +82,12 @@ def render_text(tokenizer: Tokenizer, messages: Chat) -> str:
 
     Raises ModelError when the template refuses the messages.
     """
-    return _prompt(tokenizer, messages, frame(tokenizer))
+    return _prompt(tokenizer, _seated(tokenizer, messages), frame(tokenizer))
 
 
 def render(tokenizer: Tokenizer, messages: Chat) -> list[int]:
     """Token ids of `render_text`. Raises ModelError as that does."""
-    around = frame(tokenizer)
+    around, messages = frame(tokenizer), _seated(tokenizer, messages)
     pieces = _pieces(tokenizer, _prompt(tokenizer, messages, around), messages, around)
     return [token for piece, _ in pieces for token in _encode(tokenizer, piece)]
 
@@ -102,7 +107,7 @@ def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
         raise ModelError(
             f"A conversation to train on ends with an assistant turn (got {_roles(messages)}). Add the answer."
         )
-    around = frame(tokenizer)
+    around, messages = frame(tokenizer), _seated(tokenizer, messages)
     turns = [at for at, message in enumerate(messages) if message.role == "assistant"]
     for at in turns:
         _check_unchanged(tokenizer, messages[: at + 1], around)
@@ -151,11 +156,45 @@ def frame(tokenizer: Tokenizer) -> Frame:
     return Frame(lead, str(tokenizer.eos_token), own=False)
 
 
+def shows_system(tokenizer: Tokenizer) -> bool:
+    """Whether the template shows a system turn, once in every prompt and behind an answer as before it.
+
+    Where it does not, the instructions are rendered on top of the first user turn.
+    """
+    question = Message("user", "question")
+    chat = (Message("system", RULES), question, Message("assistant", PROBE), question)
+    try:
+        texts = [
+            _text(tokenizer, chat[:2], prompt=True),
+            _text(tokenizer, chat[:3], prompt=False),
+            _text(tokenizer, chat, prompt=True),
+        ]
+    except ModelError:
+        return False
+    return all(text.count(RULES) == 1 for text in texts)
+
+
+def within_first_turn(instructions: str, turns: Chat) -> tuple[Message, ...]:
+    """`turns` with the instructions on top of the first one, an empty line between; as a user turn of their
+    own where the assistant speaks first, or nobody does."""
+    if not turns or turns[0].role != "user":
+        return (Message("user", instructions), *turns)
+    first, *others = turns
+    return (Message("user", f"{instructions}\n\n{first.content}"), *others)
+
+
 def around_turns(tokenizer: Tokenizer) -> tuple[str, str, str]:
     """What stands before a lone question, between it and its answer, and behind the answer: the template in
     three texts, hidden system text included."""
     before, _, between = render_text(tokenizer, (Message("user", PROBE),)).partition(PROBE)
     return before, between, frame(tokenizer).close
+
+
+def _seated(tokenizer: Tokenizer, messages: Chat) -> Chat:
+    """`messages`, without a system turn where the template shows none."""
+    if not messages or messages[0].role != "system" or shows_system(tokenizer):
+        return messages
+    return within_first_turn(messages[0].content, messages[1:])
 
 
 def _pieces(
@@ -227,7 +266,7 @@ def _text(tokenizer: Tokenizer, messages: Chat, prompt: bool) -> str:
     except TemplateError as error:
         raise ModelError(
             f"The model's chat template refuses the turns {_roles(messages)}: {error}. "
-            "Where it knows no system turn, move the instructions into the user's text."
+            "Let user and assistant speak in turn, the user first, or use another model."
         ) from error
 
 

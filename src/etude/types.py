@@ -182,6 +182,15 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """Method a minus method b, with an interval that holds for all pairs together."""
+
+    a: str
+    b: str
+    difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A passage of one row that shows what a finding speaks of."""
 

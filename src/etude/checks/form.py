@@ -10,6 +10,7 @@ from itertools import chain
 from etude.checks.lexicon import NO_ENDING, NOTHING
 from etude.checks.material import Mark, Material, count, rows_that
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, MOJIBAKE, decoded, without_markup
+from etude.task import ROW_TOKENS
 from etude.types import Evidence, Finding
 
 ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
@@ -195,20 +196,18 @@ def echoes(material: Material) -> Iterator[Finding]:
 
 def too_long(material: Material) -> Iterator[Finding]:
     """Rows that cannot be trained on whole: more words than training takes tokens."""
-    from etude.train.config import TrainConfig
-
-    most = TrainConfig().max_tokens
+    pairs = enumerate(zip(material.inputs, material.outputs, strict=True))
     rows = [
         position
-        for position, row in enumerate(material.rows)
-        if len(row.output) > most and len(row.text.split()) + len(row.output.split()) > most
+        for position, (asked, given) in pairs
+        if len(given) > ROW_TOKENS and len(asked.split()) + len(given.split()) > ROW_TOKENS
     ]
     if rows:
         yield material.finding(
             "too_long",
             "error",
             rows,
-            f"{rows_that('have', len(rows), len(material.rows))} more words than the {most:,} tokens that "
+            f"{rows_that('have', len(rows), len(material.rows))} more words than the {ROW_TOKENS:,} tokens that "
             "fine_tune takes of a row.",
             "Shorten them, split them into several rows, or leave fine_tune out of methods:.",
             evidence=(material.shown_output(position) for position in rows),
@@ -231,8 +230,8 @@ def _matching(
     """Rows in whose texts `look` finds marks, and evidence of them."""
     rows: list[int] = []
     shown: list[Evidence] = []
-    for position, row in enumerate(material.rows):
-        marks = [(part, look(row.text if part == "input" else row.output)) for part in parts]
+    for position, texts in enumerate(zip(material.inputs, material.outputs, strict=True)):
+        marks = [(part, look(texts[part == "output"])) for part in parts]
         hits = [(part, found) for part, found in marks if found]
         if hits:
             rows.append(position)

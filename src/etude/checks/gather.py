@@ -85,9 +85,9 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
 
 def read_material(task: Task) -> Material:
     """Reads the task's rows once, for all checks."""
-    dataset, faults = survey_dataset(task)
+    rows, faults = survey_dataset(task)
     test, test_faults = survey_test(task) or (None, ())
-    return Material(task, dataset, test, faults, test_faults, stand_ins(task.examples.file))
+    return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file))
 
 
 def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:

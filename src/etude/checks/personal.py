@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from etude.checks.material import Material, rows_that
 from etude.privacy import BLOCKING, find_all
@@ -17,7 +17,8 @@ def personal_data(material: Material) -> Iterator[Finding]:
     inputs: defaultdict[str, set[int]] = defaultdict(set)
     outputs: defaultdict[str, set[int]] = defaultdict(set)
     labels = material.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
-    for texts, found in ((material.inputs, inputs), ([] if labels else material.outputs, outputs)):
+    answers: Sequence[str] = [] if labels else material.outputs
+    for texts, found in ((material.inputs, inputs), (answers, outputs)):
         for row, spans in enumerate(find_all(texts)):
             for span in spans:
                 if span.text not in material.stand_ins:

@@ -48,19 +48,25 @@ def _top(
 def init(
     examples: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of examples.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File or folder to write to; task.yaml beside the examples."),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="<path>",
+            help="File to write to, or folder/ (made if absent); task.yaml beside the examples.",
+        ),
     ] = None,
 ) -> None:
     """Look at a file of examples and write a task file that explains itself."""
     from etude.starter import start
+    from etude.wording import command
 
     result = start(examples, output)
     typer.echo(f"Read {examples}:")
     for guess in result.guesses:
         typer.echo(f"  {guess}")
     typer.echo(f"\nWrote {result.task_file}. Read it, correct what was guessed wrong, then run:")
-    typer.echo(f"  etude compare {result.task_file}")
+    typer.echo(f"  {command('compare', result.task_file)}")
 
 
 @app.command()

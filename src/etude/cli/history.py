@@ -17,7 +17,10 @@ from etude.stats.paired import headline
 from etude.stats.sample import score_sample
 from etude.task.page import unreadable_task
 from etude.types import Estimate
-from etude.wording import p_value, percent, signed, signed_bounds
+from etude.wording import command, p_value, percent, signed, signed_bounds
+
+BY_LABEL = ("accuracy", "macro_f1")
+"""Metrics that score a row alike: by whether its label is right."""
 
 
 def runs_folder(task: Path) -> Path:
@@ -33,7 +36,7 @@ def print_list(task: Path) -> None:
     console = screen()
     runs = find_runs(runs_folder(task))
     if not runs:
-        console.print(Text(f"No run yet. Run: etude compare {task}"))
+        console.print(Text(f"No run yet. Run: {command('compare', task)}"), soft_wrap=True)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "when", "status", "recommended", "headline"):
@@ -66,7 +69,7 @@ def print_run(task: Path, name: str | None) -> None:
 def print_two(task: Path, first: str, second: str) -> None:
     """Both runs' methods on the test rows that both have answered, with paired intervals.
 
-    Raises RunError when they share no test row.
+    Raises RunError when they share no test row, or when their metrics score a row differently.
     """
     console = screen()
     one, two = find_run(runs_folder(task), first), find_run(runs_folder(task), second)
@@ -77,11 +80,21 @@ def print_two(task: Path, first: str, second: str) -> None:
     rows = {name: shared_rows(one, two, name) for name in shared}
     if not any(rows.values()):
         raise RunError(f"{one.name} and {two.name} have answered no test row in common.")
+    check_metrics(one, two)
     for name, pairs in rows.items():
         if pairs:
             table.add_row(name, *difference(pairs))
     console.print(table)
     console.print(Text("Single intervals, not adjusted for the number of steps; mean row scores."))
+
+
+def check_metrics(one: Run, two: Run) -> None:
+    """Raises RunError where a row's score means another thing in each of the runs."""
+    names = [run.info["metric"]["name"] for run in (one, two)]
+    if len({BY_LABEL if name in BY_LABEL else name for name in names}) > 1:
+        raise RunError(
+            f"{one.name} and {two.name} score rows by {' and by '.join(names)}. Compare again under one metric."
+        )
 
 
 def shared_rows(one: Run, two: Run, method: str) -> list[tuple[Json, Json]]:

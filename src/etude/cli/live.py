@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from etude.cli.words import print_verdict, screen, shortest, whole_percent
-from etude.compare.events import Answered, Began, Ended, Event, Opened, Said, Trained
+from etude.cli.narrator import INTERRUPTED, Narrator
+from etude.cli.words import print_verdict, screen, whole_percent
+from etude.compare.events import Answered, Began, Ended, Event, Trained
 from etude.compare.session import Comparison, compare
-from etude.compare.vetting import agreed
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
 from etude.task import load_task
@@ -25,12 +23,8 @@ from etude.types import Estimate
 from etude.wording import bounds, percent, time_in_words
 
 ANSWER_WIDTH = 100
-PAUSE = 30.0
-"""Seconds after which long work says how far it is, where there is no terminal."""
 HEADINGS = ("on dev", "on test", "form", "check", "time")
 """Columns of the board, after the method's name."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate: bool = False) -> int:
@@ -39,11 +33,11 @@ def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate:
         fault = Fault("--gate", "the task names no target", "", "add target: to the task file, such as 0.9")
         raise InputError([fault])
     console = screen()
-    board = Board(console)
+    board = Board(Narrator(console))
     try:
         result = _compared(board, task, yes=yes, budget=budget, fresh=fresh)
     except KeyboardInterrupt:
-        console.print(Text(f"\n{stopped_in_words(board.run)}"))
+        board.narrator.say(f"\n{board.narrator.stopped()}")
         return INTERRUPTED
     print_verdict(console, result.run, task)
     return int(gate and missed(result))
@@ -58,13 +52,6 @@ def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh:
             on_event=board.take,
             confirm=lambda question: yes or board.ask(question),
         )
-
-
-def stopped_in_words(run: Path | None) -> str:
-    """What is left of a run that was stopped, in its folder."""
-    if run is None or not (run / "report.html").exists():
-        return "Stopped before the first step was finished. The same command begins again."
-    return f"Stopped. What is there stands in {shortest(run / 'report.html')}; the same command goes on."
 
 
 def missed(result: Comparison) -> bool:
@@ -83,16 +70,6 @@ def seconds_of(budget: str | None) -> float | None:
     if seconds is None:
         raise InputError([Fault("--budget", "not a duration", shown(budget), "write 15m, 2h, 90s or none")])
     return seconds
-
-
-def ask(console: Console, question: str) -> bool:
-    """Asks yes or no; where nobody can answer, the question is printed and the answer is that of silence."""
-    silence = agreed(question)
-    if not (console.is_terminal and sys.stdin.isatty()):
-        console.print(Text(f"{question} (nobody to ask: {'going on' if silence else 'stopping'})"))
-        return silence
-    console.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
-    return console.input().strip().casefold() in ("y", "yes", *([""] if silence else []))
 
 
 @dataclass
@@ -122,17 +99,14 @@ class Line:
 class Board:
     """The ladder on screen. Where there is no terminal, a line is printed as each step ends."""
 
-    console: Console
+    narrator: Narrator
     lines: dict[str, Line] = field(default_factory=dict)
     live: Live | None = None
-    run: Path | None = None
-    """The run's folder, once it is known."""
-    told: float = field(default_factory=time.monotonic)
-    """When a line was printed last, where there is no terminal."""
 
     def __enter__(self) -> Board:
-        if self.console.is_terminal:
-            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
+        console = self.narrator.console
+        if console.is_terminal:
+            self.live = Live(console=console, get_renderable=self.render, refresh_per_second=4)
             self.live.start()
         return self
 
@@ -142,11 +116,8 @@ class Board:
 
     def take(self, event: Event) -> None:
         """Takes one event of the comparison."""
+        self.narrator.take(event)
         match event:
-            case Opened(folder):
-                self.run = folder
-            case Said(text):
-                self.console.print(Text(text))
             case Began(method, side):
                 self.line(method).doing = f"{side} ..."
             case Answered():
@@ -155,22 +126,14 @@ class Board:
                 self.line(method).doing = trained_in_words(event)
             case Ended():
                 self._ended(event)
-        if not self.live:
-            self._tell_now_and_then(event)
-
-    def _tell_now_and_then(self, event: Event) -> None:
-        """Where there is no terminal, long work prints how far it is every half minute."""
-        if isinstance(event, Answered | Trained):
-            if time.monotonic() - self.told < PAUSE:
-                return
-            self.console.print(Text(f"{event.method}: {self.line(event.method).doing}"))
-        self.told = time.monotonic()
+        if not self.live and isinstance(event, Answered | Trained):
+            self.narrator.now_and_then(f"{event.method}: {self.line(event.method).doing}")
 
     def ask(self, question: str) -> bool:
         """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
         if self.live:
             self.live.stop()
-        answer = ask(self.console, question)
+        answer = self.narrator.ask(question)
         if self.live:
             self.live.start()
         return answer
@@ -187,9 +150,9 @@ class Board:
         texts = [Text(_aligned("step", HEADINGS, label, widths), "bold")]
         for name, line in self.lines.items():
             row = _aligned(name, cells[name], label, widths)
-            texts.append(Text.assemble(row, "  ", (line.doing, "dim")))
+            texts.append(Text.assemble(row, "  ", line.doing))
             if line.sample:
-                texts.append(Text(f"    {one_line(line.sample)}", "dim"))
+                texts.append(Text(f"    {one_line(line.sample)}"))
         for text in texts:
             text.no_wrap, text.overflow = True, "ellipsis"
         return Group(*texts)
@@ -197,9 +160,7 @@ class Board:
     def _answered(self, event: Answered) -> None:
         line = self.line(event.method)
         line.sample = event.rows[-1] if event.rows else line.sample
-        line.doing = f"answered {event.done:,} of {event.total:,}"
-        if event.done < event.total:
-            line.doing += f", {time_in_words(event.seconds_left)} left"
+        line.doing = answered_in_words(event)
 
     def _ended(self, event: Ended) -> None:
         line = self.line(event.method)
@@ -211,9 +172,19 @@ class Board:
         else:
             line.test = event.estimate
         if not self.live:
-            self.console.print(Text(ended_in_words(event)))
+            self.narrator.say(ended_in_words(event))
             if event.sample:
-                self.console.print(Text(f"    {one_line(event.sample)}"))
+                self.narrator.say(f"    {one_line(event.sample)}")
+
+
+def answered_in_words(event: Answered) -> str:
+    """`answered 16 of 1,030, 80 s left`, or `candidate 2 of 6: answered 16 of 30, 80 s left for it`."""
+    several = event.trial if event.trial and event.trial.of > 1 else None
+    words = f"candidate {several.number} of {several.of}: " if several else ""
+    words += f"answered {event.done:,} of {event.total:,}"
+    if event.done < event.total:
+        words += f", {time_in_words(event.seconds_left)} left{' for it' if several else ''}"
+    return words
 
 
 def trained_in_words(event: Trained) -> str:

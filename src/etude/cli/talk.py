@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from etude.assistant import Assistant, load
+from etude.assistant import Assistant, Room, load
 from etude.cli.history import runs_folder
-from etude.errors import RunError
+from etude.errors import RunError, shown
 from etude.models.registry import Models
 from etude.runs import Run, find_run
 from etude.types import Message
@@ -16,18 +17,69 @@ from etude.types import Message
 def talk(task: Path, run_name: str | None, method: str | None) -> None:
     """Reads questions line by line and streams the answers; ends at an empty line or the end of input.
 
-    Who answers is said on stderr, so that what is piped out holds answers only.
+    Who answers is said on stderr, and what no longer fits the context, so that what is piped out holds
+    answers only.
     """
     run = find_run(runs_folder(task), run_name)
     name = method or recommended(run)
     assistant = load(run.assistant(name))
     models = Models()
     terminal = sys.stdin is not None and sys.stdin.isatty()
-    print(f"{name} ({assistant.model.name}) of {run.name}. An empty line ends.\n", file=sys.stderr)
-    turns: list[Message] = []
+    why = "" if method else standing(run)
+    print(f"{name} ({assistant.model.name}) of {run.name}.{why} An empty line ends.\n", file=sys.stderr)
+    conversation: Conversation | None = None
     while question := ask(terminal):
-        turns = [*turns, Message("user", question)] if talks(assistant) else [Message("user", question)]
-        turns = [*turns, Message("assistant", answer(assistant, turns, models))]
+        if conversation is None or not talks(assistant):
+            conversation = Conversation(Room(assistant, models.get(assistant.model)))
+        for note in conversation.add(question):
+            print(f"Note: {note}.", file=sys.stderr)
+        conversation.turns.append(Message("assistant", answer(assistant, conversation.turns, models)))
+
+
+@dataclass
+class Conversation:
+    """The turns that are sent along: all, or the latest that fit the model's context.
+
+    As everywhere, examples leave the prompt before anything that was said does. A question too long by itself
+    stays, for the model to refuse.
+    """
+
+    room: Room
+    turns: list[Message] = field(default_factory=list)
+    num_gone: int = 0
+    """Earliest turns that are no longer sent along."""
+    shots_gone: int = 0
+    """Examples that are no longer shown, at the most so far."""
+
+    def add(self, question: str) -> list[str]:
+        """Adds a question, lets go of what no longer fits, and says what that was."""
+        self.turns.append(Message("user", question))
+        return [*self._forget_turns(), *self._forget_shots()]
+
+    def _forget_turns(self) -> list[str]:
+        begin = 0
+        while begin < len(self.turns) - 1 and not self.room.fits(self.turns[begin:]):
+            begin += 2  # a question and its answer
+        if not begin:
+            return []
+        first, self.num_gone = self.num_gone + 1, self.num_gone + begin
+        said, self.turns = self.turns[0].content, self.turns[begin:]
+        return [
+            f"turns {first} to {self.num_gone} of this conversation, from {shown(said, 40)} on, are no longer sent "
+            f"along, {self._reason}"
+        ]
+
+    def _forget_shots(self) -> list[str]:
+        shots = len(self.room.assistant.shots)
+        gone = shots - self.room.shots(self.turns)
+        if gone <= self.shots_gone:
+            return []
+        self.shots_gone = gone
+        return [f"{gone} of {shots} examples are left out of the prompt, {self._reason}"]
+
+    @property
+    def _reason(self) -> str:
+        return f"for a prompt may have {self.room.tokens:,} tokens at most"
 
 
 def recommended(run: Run) -> str:
@@ -42,6 +94,15 @@ def recommended(run: Run) -> str:
     if not run.methods:
         raise RunError(f"Run {run.name} has no assistant yet. Run `etude compare` first.")
     return run.methods[-1]
+
+
+def standing(run: Run) -> str:
+    """Why this assistant answers, where none is recommended; empty where one is, or was never looked for."""
+    verdict = run.verdict
+    if verdict is None or verdict.get("recommended"):
+        return ""
+    why = "the verdict leans to it" if verdict.get("leaning") else "it was fitted last"
+    return f" No assistant is recommended; {why}."
 
 
 def talks(assistant: Assistant) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -12,23 +11,29 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
-from etude.cli.live import INTERRUPTED, PAUSE, ask, interval, seconds_of, stopped_in_words
+from etude.cli.live import interval, seconds_of
+from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.words import print_bullets, print_training, screen
-from etude.compare.events import EpochEnded, Event, Opened, Prepared, Said, Trained
+from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import time_in_words
+from etude.wording import command, time_in_words
+from etude.world import rank_given
 
 ROOM = 68
 """Columns that stand beside the bar."""
-LEARNED, READ = "green", "dim"
-"""Colours of tokens that are learned, and of those that are only read."""
+LEARNED, READ = "color(16) on color(114)", ""
+"""Styles of tokens that are learned, and of those that are only read. A style sets both colours or none, and no
+text is dimmed, so that it can be read on a dark and on a light terminal."""
 
 
 def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
-    """Trains with the bar on screen; returns the exit code."""
+    """Trains with the bar on screen; returns the exit code. Of several processes the first alone speaks."""
+    if rank_given():
+        return _follow(task)
     console = screen()
-    board = TrainingBoard(console)
+    board = TrainingBoard(Narrator(console))
     try:
         with board:
             result = train_task(
@@ -36,12 +41,22 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
                 budget=seconds_of(budget),
                 fresh=fresh,
                 on_event=board.take,
-                confirm=lambda question: yes or board.ask(question),
+                confirm=lambda question: yes or board.narrator.ask(question),
             )
     except KeyboardInterrupt:
-        console.print(Text(f"\n{stopped_in_words(board.run)}"))
+        board.narrator.say(f"\n{board.narrator.stopped()}")
         return INTERRUPTED
     print_training(console, result.run, task)
+    return 0
+
+
+def _follow(task: Path) -> int:
+    """One of the other processes of a training. What ends the first is told by that; to end with another code
+    than 0 would have torchrun stop it while it writes its report."""
+    try:
+        train_task(task)
+    except (KeyboardInterrupt, Parted):
+        return 0
     return 0
 
 
@@ -51,7 +66,7 @@ def run_show(task: Path, number: int) -> None:
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings)
     print_rows(console, found)
-    console.print(Text("Nothing was trained. To train: "), Text(f"etude train {task}"), soft_wrap=True)
+    console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
 
 
 def print_prepared(
@@ -73,7 +88,7 @@ def print_prepared(
 
 def print_rows(console: Console, found: Preview) -> None:
     """Rows as they are learned: in colour, or between brackets where there is none."""
-    coloured = console.is_terminal and not console.no_color
+    coloured = console.color_system is not None and not console.no_color
     legend = (
         Text.assemble(("learned", LEARNED), "  ", ("only read", READ), "  ", ("special token", "reverse"))
         if coloured
@@ -90,7 +105,7 @@ def print_rows(console: Console, found: Preview) -> None:
 def styled(piece: Piece) -> tuple[str, str]:
     """The piece's text with its style."""
     colour = LEARNED if piece.learned else READ
-    return piece.text, f"{colour} reverse" if piece.special else colour
+    return piece.text, f"{colour} reverse".strip() if piece.special else colour
 
 
 def bracketed(pieces: Sequence[Piece]) -> str:
@@ -115,13 +130,9 @@ class FiguresColumn(ProgressColumn):
 class TrainingBoard:
     """A training on screen. Where there is no terminal, a line is printed now and then."""
 
-    console: Console
-    run: Path | None = None
-    """The run's folder, once it is known."""
+    narrator: Narrator
     progress: Progress | None = None
     bar: TaskID | None = None
-    told: float = field(default_factory=time.monotonic)
-    """When a line was printed last, where there is no terminal."""
     epochs_told: bool = False
 
     def __enter__(self) -> TrainingBoard:
@@ -132,25 +143,19 @@ class TrainingBoard:
 
     def take(self, event: Event) -> None:
         """Takes one event of the training."""
+        self.narrator.take(event)
         match event:
-            case Opened(folder):
-                self.run = folder
-            case Said(text):
-                self.console.print(Text(text))
             case Prepared(learned, settings):
-                print_prepared(self.console, learned, settings)
+                print_prepared(self.narrator.console, learned, settings)
             case Trained():
                 self._step(event)
             case EpochEnded():
                 self._epoch(event)
 
-    def ask(self, question: str) -> bool:
-        """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
-        return ask(self.console, question)
-
     def _step(self, event: Trained) -> None:
-        if not self.console.is_terminal:
-            self._tell_now_and_then(event)
+        if not self.narrator.console.is_terminal:
+            place = f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}"
+            self.narrator.now_and_then(f"{place}: {figures(event)}")
             return
         if self.progress is None:
             self._start(event.steps)
@@ -164,13 +169,14 @@ class TrainingBoard:
         )
 
     def _start(self, steps: int) -> None:
+        console = self.narrator.console
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=max(8, min(40, self.console.width - ROOM))),
+            BarColumn(bar_width=max(8, min(40, console.width - ROOM))),
             TextColumn("{task.completed}/{task.total}"),
             FiguresColumn(),
         )
-        self.progress = Progress(*columns, console=self.console, transient=True)
+        self.progress = Progress(*columns, console=console, transient=True)
         self.bar = self.progress.add_task("", total=steps)
         self.progress.start()
 
@@ -179,21 +185,13 @@ class TrainingBoard:
             self.progress.stop()
             self.progress = None
 
-    def _tell_now_and_then(self, event: Trained) -> None:
-        if time.monotonic() - self.told >= PAUSE:
-            self.told = time.monotonic()
-            place = f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}"
-            self.console.print(Text(f"{place}: {figures(event)}"))
-
     def _epoch(self, event: EpochEnded) -> None:
-        self.told = time.monotonic()
         if not self.epochs_told:
             self.epochs_told = True
             metric = "  metric on dev" if event.score else ""
-            self.console.print(
-                Text(f"\n{'epoch':>5}  {'training loss':>13}  {'loss on dev':>11}{metric}", "bold")
-            )
-        self.console.print(Text(epoch_in_words(event)))
+            heading = f"\n{'epoch':>5}  {'training loss':>13}  {'loss on dev':>11}{metric}"
+            self.narrator.say(heading, "bold")
+        self.narrator.say(epoch_in_words(event))
         if event.epoch == event.epochs:
             self._stop()
 

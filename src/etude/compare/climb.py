@@ -21,7 +21,7 @@ from etude.compare.training_log import TrainingLog
 from etude.dataset import Dataset
 from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
 from etude.files import Json, read_json, write_json, write_lines
-from etude.methods.workshop import Method, Workshop, sampled
+from etude.methods.workshop import Method, Trial, Workshop, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
@@ -102,8 +102,9 @@ class Climb:
             folder=self._work(method.name),
             effort=self.plan.effort,
             seed=self.task.seed,
-            on_batch=partial(self._answered, method.name),
+            on_answers=partial(self._answered, method.name),
             log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
+            lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
         assistant.save(folder / "assistant")
@@ -142,8 +143,10 @@ class Climb:
     def _work(self, name: str) -> Path:
         return self.run.method(name) / "work"
 
-    def _answered(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
-        self.on_event(Answered(name, rows, done, total, left))
+    def _answered(
+        self, name: str, trial: Trial, rows: Sequence[Scored], done: int, total: int, left: float
+    ) -> None:
+        self.on_event(Answered(name, rows, done, total, left, trial))
 
     def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
         self.on_event(Answered(name, (), done, total, left))

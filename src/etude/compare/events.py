@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude.evaluate import Scored
+from etude.methods.workshop import Trial
 from etude.types import Estimate, Side
 
 
@@ -44,6 +45,8 @@ class Answered:
     total: int
     seconds_left: float
     """For the rows from `done` to `total`, at the pace of those answered; training is no part of it."""
+    trial: Trial | None = None
+    """Which of the method's candidates answers dev; None on the test."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from etude.metrics import Metric
 from etude.stats.sample import RESAMPLES
 from etude.task import Prices, Task, Usage
-from etude.types import Estimate
+from etude.types import Estimate, Pair
 
 Status = Literal["good enough", "worse", "undecided"]
 
@@ -129,15 +129,6 @@ class Step:
     status: Status
     rows_to_decide: int | None = None
     """Test rows that would decide an undecided step; None when decided, or when above 100,000."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Method a minus method b, with an interval that holds for all pairs together."""
-
-    a: str
-    b: str
-    difference: Estimate
 
 
 @dataclass(frozen=True, slots=True)

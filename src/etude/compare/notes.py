@@ -17,10 +17,10 @@ def dropped_shots(method: str, side: Side, rows: Sequence[Scored]) -> Iterator[s
     """From how many prompts examples were left out, since they would not have fitted the context."""
     dropped = [row.answer.shots_dropped for row in rows if row.answer.shots_dropped]
     if dropped:
-        most = f"{max(dropped)} example{'s' if max(dropped) > 1 else ''}"
+        most = "1 example was" if max(dropped) == 1 else f"up to {max(dropped)} examples were"
         yield (
-            f"{method}: up to {most} did not fit the context and were left out of the prompts of "
-            f"{len(dropped):,} of {len(rows):,} {side} rows"
+            f"{method}: {most} left out of the prompts of {len(dropped):,} of {len(rows):,} {side} rows, which would "
+            "not have fitted the context"
         )
 
 

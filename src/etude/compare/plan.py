@@ -125,11 +125,11 @@ def _words(work: Workload, plan: Plan) -> Iterator[str]:
     if effort.candidates is not None:
         yield f"at most {effort.candidates} candidates a method on dev"
     if effort.dev_rows is not None and effort.dev_rows < work.dev:
-        yield f"choices on {effort.dev_rows} of {work.dev} dev rows"
+        yield f"choices on {effort.dev_rows:,} of {work.dev:,} dev rows"
     if effort.train_rows is not None and effort.train_rows < work.train:
-        yield f"training on {effort.train_rows} of {work.train} rows"
+        yield f"training on {effort.train_rows:,} of {work.train:,} rows"
     if plan.test_rows is not None and plan.test_rows < work.test:
-        yield f"test on {plan.test_rows} of {work.test} rows"
+        yield f"test on {plan.test_rows:,} of {work.test:,} rows"
 
 
 def in_words(seconds: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
+from etude.compare.contradictions import contradictions
 from etude.compare.events import OnEvent, Said
 from etude.compare.lengths import check_lengths
 from etude.compare.openings import seen_as_test
@@ -109,8 +110,8 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     sizes, power = sizes_of(parts), power_of(parts.test, metric)
     notes = describe_data(run, task, parts, metric)
     run.update(power=power)
-    told = ", ".join(f"{rows} {side}" for side, rows in sizes.items())
-    on_event(Said(f"{sum(sizes.values())} rows: {told}. Metric: {metric.label}, {metric.why}."))
+    told = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
+    on_event(Said(f"{sum(sizes.values()):,} rows: {told}. Metric: {metric.label}, {metric.why}."))
     on_event(Said(f"This test can show: {power_words(power, metric)}."))
     for note in notes:
         on_event(Said(f"Note: {note}"))
@@ -119,6 +120,7 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
 def describe_data(run: Run, task: Task, parts: Split, metric: Metric) -> list[str]:
     """Keeps rows, sizes, metric and what was noted of them in run.json; returns all notes and findings."""
     notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
+    notes += contradictions(task, [*parts.train, *parts.dev, *parts.test])
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes_of(parts), "notes": list(parts.notes)},
@@ -140,7 +142,7 @@ def _redrawn(run: Run, parts: Split) -> Iterator[str]:
     seen = seen_as_test(run.folder.parent, run.info["id"], [*parts.train, *parts.dev])
     if seen:
         yield (
-            f"{seen} rows that now train or choose were test rows of an earlier run. The runs cannot be "
+            f"{seen:,} rows that now train or choose were test rows of an earlier run. The runs cannot be "
             "compared, and a split or seed that is kept for its result flatters it."
         )
 

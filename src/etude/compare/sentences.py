@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
+from etude.dataset import VERDICT_LEAST
+from etude.models.registry import is_fake
 from etude.stats import ALPHA, DETECT, MOST_ADVISED
 from etude.types import CLASSICAL, Estimate
 from etude.wording import p_value, points, share, two_digits
 
+_FAKE = "The fake model is for trying the path: its figures say nothing about what a real model can do."
 _YEAR = 12
 """Months within which a tuning that saves cost should be earned back."""
 
@@ -42,10 +45,12 @@ def verdict_sentence(
     return _opened(inputs, "; ".join(parts))
 
 
-def too_few_sentence(inputs: Inputs, collect: int) -> str:
-    """The only verdict on tuning that under 150 rows allow."""
+def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
+    """The only verdict on tuning that under 150 rows allow: how many to collect, to find the difference `worth`."""
     rows = f"{inputs.total_rows} rows are too few for a verdict on tuning"
-    return _opened(inputs, f"{rows}: collect {about(collect)}")
+    found = f"with which a difference of {points(worth)} points would be found in 80% of tests"
+    aim = f", {found}" if collect < MOST_ADVISED else ""
+    return _opened(inputs, f"{rows}: collect {about(collect)} ({VERDICT_LEAST} at the least){aim}")
 
 
 def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:
@@ -151,9 +156,11 @@ def _listed(names: Sequence[str]) -> str:
 def _about_models(inputs: Inputs) -> Iterator[str]:
     if inputs.metric.form_only:
         yield "Nobody checks whether what an answer says is right: name a function under check: that does."
-    if inputs.prompt_model is None:
+    if is_fake(inputs.model) or is_fake(inputs.prompt_model or ""):
+        yield _FAKE
+    if inputs.prompt_model is None and not is_fake(inputs.model):
         yield f"This speaks of {inputs.model}; no larger prompted model was tried."
-    else:
+    if inputs.prompt_model is not None:
         yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
     if any(method.tuned for method in inputs.methods):
         yield "One training run; another may differ."

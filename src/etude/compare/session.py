@@ -132,12 +132,13 @@ def _climb(
 def _told_on_stop(run: Run, work: Callable[[], None]) -> None:
     """Does the work and writes the report, also the partial one that a Ctrl-C or a fault leaves.
 
-    What is wrong with the input before anything is fitted leaves the folder as it was.
+    A fault before anything is fitted leaves the folder as it was, with the half-done work of an earlier attempt.
     """
+    begun = any(run.folder.glob("methods/*"))
     try:
         work()
     except BaseException as error:
-        if isinstance(error, EtudeError) and not run.methods:
+        if isinstance(error, EtudeError) and not (begun or run.methods):
             forget(run)
             raise
         run.update(status="interrupted")

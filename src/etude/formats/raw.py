@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -34,6 +35,8 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
         remedy = f"name a file: {row_files(reading.file) or 'a .jsonl, .ndjson, .csv or .tsv file'}"
         raise InputError([Fault(str(reading.file), "a folder, not a file of rows", "", remedy)])
     suffix = reading.file.suffix.lower()
+    if suffix in (*JSON_SUFFIXES, *TABLE_SUFFIXES) and (foreign := reading.foreign()):
+        raise InputError([foreign])
     if suffix in JSON_SUFFIXES:
         return _json_rows(reading)
     if suffix in TABLE_SUFFIXES:
@@ -43,13 +46,30 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
 
 
 def _json_rows(reading: Reading) -> Iterator[Row]:
+    begun = False
     for number, line in enumerate(reading.lines(), 1):
         if not line.strip():
             reading.counts["blank lines"] += 1
+        elif not begun and _opens_a_longer_value(line):
+            what = "one JSON value over many lines, not an object on each"
+            each = "'.[]'" if line.strip().startswith("[") else "."
+            remedy = (
+                f"write one JSON object on each line, without a list around them (jq -c {each} FILE > NEW)"
+            )
+            reading.fault(number, what, shown(line.strip()), remedy)
+            return
         elif number not in reading.broken:
             cells = _json_object(reading, number, line)
             if cells is not None:
                 yield Row(number, number, cells)
+        begun = begun or bool(line.strip())
+
+
+def _opens_a_longer_value(line: str) -> bool:
+    """Whether a first line opens a list or an object that its own line does not close: all of the file is one value,
+    and each line of it would be a fault."""
+    text = line.strip()
+    return text in ("[", "{") or (text.startswith("[") and text.endswith(","))
 
 
 def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | None:
@@ -101,11 +121,12 @@ def _table_rows(reading: Reading) -> Iterator[Row]:
 
 
 def _delimiter(reading: Reading, header: str) -> str:
-    usual = TABLE_SUFFIXES[reading.file.suffix.lower()]
-    other = max(",;\t", key=header.count)
-    if usual in header or other not in header:
+    usual, names = TABLE_SUFFIXES[reading.file.suffix.lower()], re.sub(r'"[^"]*"', "", header)
+    other = max(",;\t|", key=names.count)
+    if usual in names or other not in names:
         return usual
-    reading.notes.append(f"{reading.file.name}: values are separated by {other!r}")
+    separator = "tabs" if other == "\t" else repr(other)
+    reading.notes.append(f"{reading.file.name}: values are separated by {separator}")
     return other
 
 

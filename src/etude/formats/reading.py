@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from etude.errors import Fault, InputError
+from etude.formats.signatures import HEAD_BYTES, foreign_file
 from etude.remedies import decoding_fault, nearest_path
+from etude.spool import Spool
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
 
@@ -44,7 +46,7 @@ class Reading:
     kind: Kind | None = None
     faults: list[tuple[int, Fault]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Example] | Spool = field(default_factory=list)
     systems: list[str | None] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Columns that occurred in any row."""
@@ -67,13 +69,15 @@ class Reading:
         """`file:line`, as messages and examples name a row."""
         return f"{self.file.name}:{line}"
 
+    def foreign(self) -> Fault | None:
+        """The fault of a file that is no text by its first bytes."""
+        with _opened(self.file) as stream:
+            return foreign_file(self.file.name, stream.read(HEAD_BYTES))
+
     def lines(self) -> Iterator[str]:
         """The lines of the file with their ends; bytes that are not UTF-8 are a fault and stand replaced."""
         with _opened(self.file) as stream:
             for number, raw in enumerate(stream, 1):
-                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    self._undecoded(number, raw)
-                    return
                 yield self._decoded(number, raw)
 
     def _decoded(self, number: int, raw: bytes) -> str:

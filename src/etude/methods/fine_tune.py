@@ -121,6 +121,6 @@ def training_rows(task: Task, train: Dataset, workshop: Workshop) -> Sequence[Ex
     size = min([len(train), *limits])
     if size == len(train):
         return train.examples
-    workshop.notes.append(f"trained on {size} of {len(train)} rows")
+    workshop.notes.append(f"trained on {size:,} of {len(train):,} rows")
     chosen = sorted(random.Random(f"{task.seed}/train").sample(range(len(train)), size))
     return [train[row] for row in chosen]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -45,12 +45,16 @@ class ClearPrompt(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
     ) -> Assistant:
-        """Chooses among the wordings; those too long for the context with some row are left out."""
+        """Chooses among the wordings; left out are those too long for the context with some row, and those
+        that the model would read as it reads a simpler one."""
         candidates = self.candidates(task, named(start, self.name))
         model = workshop.models.get(start.model)
-        kept = fitting(candidates, model, [*train, *dev])
-        if left := [candidate.name for candidate in candidates if candidate not in kept]:
-            workshop.notes.append(f"longer than the context with some rows, so not tried: {', '.join(left)}")
+        short = fitting(candidates, model, [*train, *dev])
+        kept = distinct(short, model, workshop.dev_sample(dev))
+        if left := _names_without(candidates, short):
+            workshop.notes.append(f"longer than the context with some rows, so not tried: {left}")
+        if left := _names_without(short, kept):
+            workshop.notes.append(f"the same prompts as those of a simpler wording, so not tried: {left}")
         return workshop.choose(kept, dev).assistant
 
     def candidates(self, task: Task, start: Assistant) -> list[Candidate]:
@@ -75,6 +79,27 @@ def fitting(candidates: Sequence[Candidate], model: Model, rows: Sequence[Exampl
     first, *others = candidates
     rooms = [(candidate, Room(candidate.assistant, model)) for candidate in others]
     return [first, *(each for each, room in rooms if all(room.fits(row.input) for row in rows))]
+
+
+def distinct(candidates: Sequence[Candidate], model: Model, rows: Iterable[Example]) -> list[Candidate]:
+    """The candidates whose prompts for `rows`, as the model reads them, are not all those of an earlier one."""
+    asked = [row.input for row in rows]
+
+    def same(one: Candidate, other: Candidate) -> bool:
+        both = (one.assistant, other.assistant)
+        prompts = ([model.render_text(each.messages(turns)) for each in both] for turns in asked)
+        return all(first == second for first, second in prompts)
+
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        if not any(same(candidate, other) for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+def _names_without(candidates: Iterable[Candidate], kept: Collection[Candidate]) -> str:
+    """The names of those that were not kept."""
+    return ", ".join(candidate.name for candidate in candidates if candidate not in kept)
 
 
 def wordings(given: str, contract: Contract | None) -> list[tuple[str, str]]:

@@ -10,13 +10,14 @@ import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from etude.assistant import Assistant
 from etude.contract import Contract
 from etude.dataset import Dataset
-from etude.evaluate import OnBatch, Scored, answer_log, evaluate, sample_of
+from etude.evaluate import Scored, answer_log, evaluate, sample_of
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.stats.intervals import estimate_sample
@@ -46,6 +47,18 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Which of a method's candidates answers dev, counted from 1."""
+
+    number: int = 1
+    of: int = 1
+
+
+OnAnswers = Callable[[Trial, Sequence[Scored], int, int, float], None]
+"""Called as `OnBatch` is, with the candidate's trial before the rest."""
+
+
+@dataclass(frozen=True)
 class Tried:
     """A candidate with its result on dev."""
 
@@ -65,7 +78,7 @@ class Workshop:
     """Scratch space of this method alone; what is there from an earlier, killed attempt may be used."""
     effort: Effort = Effort()
     seed: int = 0
-    on_batch: OnBatch | None = None
+    on_answers: OnAnswers | None = None
     log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Takes one line of train.jsonl."""
     tried: list[Tried] = field(default_factory=list)
@@ -75,6 +88,8 @@ class Workshop:
     """What fitting has taken, counted from what is on disk, so that a kill and a new start add nothing."""
     answered: dict[str, list[Scored]] = field(default_factory=dict)
     """Dev rows as each candidate answered them, by its name."""
+    lower: Sequence[Path] = ()
+    """Folders of the steps fitted before; what was asked there is not asked again."""
     on_dev: list[Scored] = field(default_factory=list)
     """Dev rows as answered by the candidate that was chosen last."""
 
@@ -93,7 +108,10 @@ class Workshop:
             left = ", ".join(candidate.name for candidate in candidates[len(kept) :])
             self.notes.append(f"not tried, to stay inside the budget: {left}")
         rows = self.dev_sample(dev)
-        results = [self.evaluate(candidate.assistant, rows) for candidate in kept]
+        results = [
+            self.evaluate(candidate.assistant, rows, Trial(number, len(kept)))
+            for number, candidate in enumerate(kept, 1)
+        ]
         samples = [sample_of(self.metric, [row.outcome for row in result]) for result in results]
         names = [candidate.name for candidate in kept]
         choice = choose(list(zip(names, samples, strict=True)))
@@ -104,11 +122,16 @@ class Workshop:
             self.tried.append(Tried(name, estimate_sample(sample), chosen, choice.reason if chosen else ""))
         return kept[choice.index]
 
-    def evaluate(self, assistant: Assistant, rows: Dataset) -> list[Scored]:
-        """Answers and scores `rows`, resumable through a log in the folder."""
-        log = answer_log(self.folder, assistant, rows)
-        scored = evaluate(assistant, self.models, rows, self.metric, log, self.on_batch)
-        self.seconds += sum(row.answer.seconds for row in scored)
+    def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[Scored]:
+        """Answers and scores `rows`, resumable through a log in the folder. Where a lower step has answered
+        all of them as the same assistant, its answers are taken and no seconds counted."""
+        logs = (answer_log(folder, assistant, rows) for folder in self.lower)
+        known = next((log for log in logs if log.num_rows == len(rows)), None)
+        log = known or answer_log(self.folder, assistant, rows)
+        on_batch = partial(self.on_answers, trial) if self.on_answers else None
+        scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
+        if known is None:
+            self.seconds += sum(row.answer.seconds for row in scored)
         return scored
 
 
@@ -141,7 +164,7 @@ def sampled(rows: Dataset, size: int | None, seed: int) -> Dataset:
     if size is None or size >= len(rows):
         return rows
     chosen = sorted(random.Random(f"{seed}/sample").sample(range(len(rows)), size))
-    return rows.select(chosen, f"a sample of {size} of {len(rows)} rows, to stay inside the budget")
+    return rows.select(chosen, f"a sample of {size:,} of {len(rows):,} rows, to stay inside the budget")
 
 
 def blank(task: Task, train: Dataset, models: Models | None) -> Assistant:

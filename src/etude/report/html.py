@@ -39,6 +39,7 @@ def render_html(report: Report) -> str:
     """The whole page as text."""
     css, script = asset("report.css"), asset("report.js")
     axis = pictures.ladder_axis(report)
+    failures = failure_kinds(report)
     return (
         _environment()
         .get_template("template.html.j2")
@@ -53,7 +54,7 @@ def render_html(report: Report) -> str:
             decides=any(rung.rows_to_decide for rung in report.rungs),
             drawing=pictures.drawing(report.curve) if report.curve else None,
             tags=_by_tag(report),
-            failures=_failure_kinds(report),
+            failures=failures,
             labels={rung.name: rung.label for rung in report.rungs},
             many_values=MANY_VALUES,
             rows=Markup(embed(report)),
@@ -99,13 +100,15 @@ def _by_tag(report: Report) -> dict[str, list[object]]:
     return found
 
 
-def _failure_kinds(report: Report) -> list[str]:
-    """All kinds of failure on dev, the most frequent first."""
-    counts: dict[str, int] = {}
+def failure_kinds(report: Report) -> dict[str, dict[str, int]]:
+    """Kind of failure -> method -> on how many dev rows; the most frequent kind first, cut answers last."""
+    counts: dict[str, dict[str, int]] = {}
     for rung in report.rungs:
         for kind, count in rung.failures.items():
-            counts[kind] = counts.get(kind, 0) + count
-    return sorted(counts, key=lambda kind: (-counts[kind], kind))
+            counts.setdefault(kind, {})[rung.name] = count
+    kinds = sorted(counts, key=lambda kind: (-sum(counts[kind].values()), kind))
+    cut = {rung.name: rung.cut_dev for rung in report.rungs if rung.cut_dev}
+    return {kind: counts[kind] for kind in kinds} | ({words.CUT: cut} if cut else {})
 
 
 @dataclass
@@ -122,29 +125,31 @@ class _Texts:
 def embed(report: Report) -> str:
     """The dev rows as compact JSON that is safe inside a script element."""
     names = [rung.name for rung in report.rungs if rung.num_dev]
-    texts = _Texts()
-    rows = [_row(row, names, texts) for row in report.dev]
+    texts, kinds = _Texts(), list(failure_kinds(report))
+    rows = [_row(row, names, texts, kinds) for row in report.dev]
     data = {
         "methods": [[rung.name, rung.label] for rung in report.rungs if rung.num_dev],
         "left": _first_of((report.untuned, *names), names),
         "right": _first_of((report.tuned, *reversed(names)), names),
         "tuned": report.tuned,
         "rows": rows,
+        "failures": kinds,
         "texts": _capped(list(texts.places)),
     }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_INSIDE_SCRIPT)
 
 
-def _row(row: DevRow, names: list[str], texts: _Texts) -> list[object]:
+def _row(row: DevRow, names: list[str], texts: _Texts, kinds: list[str]) -> list[object]:
     """[id, input, expected, tags, answers], texts by their place; 0 where there is no answer yet."""
     tags = [[texts.place(tag), texts.place(str(value))] for tag, value in row.tags.items()]
-    answers = [_answer(row.answers[name], texts) if name in row.answers else 0 for name in names]
+    answers = [_answer(row.answers[name], texts, kinds) if name in row.answers else 0 for name in names]
     return [row.id, texts.place(row.input), texts.place(row.expected), tags, answers]
 
 
-def _answer(answer: DevAnswer, texts: _Texts) -> list[object]:
-    failures = [texts.place(kind) for kind in answer.failures]
-    return [texts.place(answer.text), round(answer.score, 4), failures, int(answer.cut)]
+def _answer(answer: DevAnswer, texts: _Texts, kinds: list[str]) -> list[object]:
+    """[text, score, failures], the text by its place among the texts, each failure by its place among the kinds."""
+    failed = [*answer.failures, *([words.CUT] if answer.cut else [])]
+    return [texts.place(answer.text), round(answer.score, 4), [kinds.index(kind) for kind in failed]]
 
 
 def _first_of(wanted: Iterable[str | None], names: list[str]) -> str | None:

@@ -178,7 +178,7 @@ def _turned_row(report: Report, row: DevRow) -> list[str]:
 
 def _answer(answer: DevAnswer) -> str:
     mark = "✓" if answer.score >= 1 else "✗" if answer.score <= 0 else f"◐ {percent(answer.score)}"
-    failures = (*answer.failures, *(["cut at the length limit"] if answer.cut else []))
+    failures = (*answer.failures, *([words.CUT] if answer.cut else []))
     failed = f"\nFailed: {'; '.join(failures)}" if failures else ""
     return f"{mark} {_short(answer.text) or '(empty answer)'}{failed}"
 

@@ -23,7 +23,6 @@ from etude.report.values import (
     DevRow,
     Epoch,
     Headline,
-    Pair,
     Plan,
     Report,
     Rung,
@@ -33,7 +32,7 @@ from etude.report.values import (
 from etude.runs import Run
 from etude.stats import estimate_sample
 from etude.task import LADDER
-from etude.types import Estimate, Finding
+from etude.types import Estimate, Finding, Pair
 
 CHECK = "check"
 """The kind of failure of an answer that keeps the contract and that the check function gives 0."""

@@ -5,11 +5,12 @@
   const PAGE = 25;
   const LONG = 700;
   const SHOWN = 520;
-  const KEYS = ["left", "right", "filter", "q", "tag", "page"];
+  const KEYS = ["left", "right", "filter", "q", "tag", "failure", "by", "page"];
   const names = data.methods.map((method) => method[0]);
   const by = (id) => document.getElementById(id);
   const text = (place) => data.texts[place];
-  const state = { left: data.left, right: data.right, filter: "all", q: "", tag: "", page: 1 };
+  const state = { left: data.left, right: data.right, filter: "all", q: "", tag: "", failure: "", by: "", page: 1 };
+  const counts = [...document.querySelectorAll("button.failed")];
 
   const make = (tag, className, content) => {
     const node = document.createElement(tag);
@@ -19,6 +20,11 @@
   };
   const label = (name) => data.methods[names.indexOf(name)][1];
   const answers = (row) => [row[4][names.indexOf(state.left)], row[4][names.indexOf(state.right)]];
+  const failures = (answer) => answer[2].map((place) => data.failures[place]);
+  const failed = (row) => {
+    const answer = row[4][names.indexOf(state.by)];
+    return answer && failures(answer).includes(state.failure);
+  };
   const tagsOf = (row) => row[3].map(([tag, value]) => `${text(tag)}: ${text(value)}`);
 
   // What changes from the left answer to the right one; nothing is said while one is missing.
@@ -31,10 +37,11 @@
 
   const haystack = (row) => {
     const parts = [row[0], text(row[1]), text(row[2]), ...tagsOf(row)];
-    for (const answer of answers(row)) if (answer) parts.push(text(answer[0]), ...answer[2].map(text));
+    for (const answer of answers(row)) if (answer) parts.push(text(answer[0]), ...failures(answer));
     return parts.join("\n").toLowerCase();
   };
   const found = (row) =>
+    (!state.failure || failed(row)) &&
     (!state.tag || tagsOf(row).includes(state.tag)) &&
     (!state.q || haystack(row).includes(state.q.toLowerCase()));
 
@@ -68,9 +75,7 @@
     cell.append(head);
     if (!answer) return cell;
     cell.append(longText(text(answer[0]) || "(empty answer)"));
-    const fails = answer[2].map(text);
-    if (answer[3]) fails.push("cut at the length limit");
-    if (fails.length) cell.append(make("p", "fails", `Failed: ${fails.join("; ")}`));
+    if (answer[2].length) cell.append(make("p", "fails", `Failed: ${failures(answer).join("; ")}`));
     return cell;
   };
   const rowItem = (row) => {
@@ -98,9 +103,16 @@
     document.querySelector("input[value=fixed] + span i").textContent = `Fixed by ${who}`;
     document.querySelector("input[value=broken] + span i").textContent = `Broken by ${who}`;
   };
+  const isShown = (count) => count.dataset.kind === state.failure && count.dataset.method === state.by;
+  const showFailure = () => {
+    by("only").hidden = !state.failure;
+    if (state.failure) by("only-what").textContent = `Only rows on which “${label(state.by)}” failed: ${state.failure}`;
+    for (const count of counts) count.setAttribute("aria-pressed", isShown(count));
+  };
   const show = () => {
     const candidates = data.rows.filter(found);
     showCounts(candidates);
+    showFailure();
     const rows = candidates.filter((row) => KIND[state.filter](answers(row)));
     const pages = Math.max(1, Math.ceil(rows.length / PAGE));
     state.page = Math.min(Math.max(1, state.page), pages);
@@ -110,7 +122,7 @@
     by("rows").start = start + 1;
     by("count").textContent = rows.length
       ? `Rows ${start + 1} to ${start + page.length} of ${rows.length.toLocaleString("en")}`
-      : "No row fits. Choose other rows, another tag or another search.";
+      : "No row fits. Choose other rows, another tag, another search or another failure.";
     by("where").textContent = `Page ${state.page} of ${pages}`;
     by("pager").hidden = pages === 1;
     by("before").disabled = state.page === 1;
@@ -127,6 +139,9 @@
     state.filter = given.get("filter") in KIND ? given.get("filter") : "all";
     state.q = given.get("q") || "";
     state.tag = given.get("tag") || "";
+    const known = data.failures.includes(given.get("failure")) && names.includes(given.get("by"));
+    state.failure = known ? given.get("failure") : "";
+    state.by = known ? given.get("by") : "";
     state.page = Number(given.get("page")) || 1;
     return true;
   };
@@ -145,10 +160,24 @@
     by("side-by-side").scrollIntoView();
   };
 
+  // All other choices are undone, so that the rows shown are as many as were counted.
+  const showOnly = (failure, method) => {
+    const right = method === state.left ? state.right : method;
+    change({ failure, by: method, right, filter: "all", q: "", tag: "" });
+    by("side-by-side").scrollIntoView();
+    by("clear").focus({ preventScroll: true });
+  };
+  // A failure goes with the answers it is about.
+  const pick = (changes) => {
+    const seen = { ...state, ...changes };
+    const gone = state.by !== seen.left && state.by !== seen.right;
+    change(gone ? { ...changes, failure: "", by: "" } : changes);
+  };
+
   const fillPickers = () => {
     for (const id of ["left", "right"]) {
       by(id).append(...data.methods.map(([name, words]) => new Option(words, name)));
-      by(id).addEventListener("change", (event) => change({ [id]: event.target.value }));
+      by(id).addEventListener("change", (event) => pick({ [id]: event.target.value }));
     }
     const groups = new Map();
     for (const row of data.rows)
@@ -170,6 +199,15 @@
     });
     for (const input of document.querySelectorAll("input[name=filter]"))
       input.addEventListener("change", () => change({ filter: input.value }));
+    for (const count of counts) {
+      count.disabled = false;
+      count.addEventListener("click", () =>
+        isShown(count) ? change({ failure: "", by: "" }) : showOnly(count.dataset.kind, count.dataset.method));
+    }
+    by("clear").addEventListener("click", () => {
+      change({ failure: "", by: "" });
+      document.querySelector("input[name=filter]:checked").focus();
+    });
     by("before").addEventListener("click", () => turn(-1));
     by("after").addEventListener("click", () => turn(1));
     document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());

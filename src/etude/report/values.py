@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from etude.types import Estimate, Finding
+from etude.types import Estimate, Finding, Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,6 @@ class Headline:
     p: float | None
     test: str
     gains: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The difference a - b between two methods, with its simultaneous interval."""
-
-    a: str
-    b: str
-    difference: Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ EQUALS = f"{SPACE}={SPACE}"
 MARKS = {"good enough": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
 """The shape that stands for a status, so that colour is never the only sign."""
 
+CUT = "cut at the length limit"
+"""What is said of an answer that the length limit stopped."""
+
 RUN_STATES = {
     "running": "This run is not finished. The page shows what was there when it was written.",
     "interrupted": "This run was interrupted. The page shows what is there; the same command goes on.",

@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import chain
 from types import MappingProxyType
 
-from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, VERDICT_LEAST, Dataset
+from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, VERDICT_LEAST, Dataset, few_for_tuning, too_few
 from etude.errors import Fault, InputError
 from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
 from etude.text import clusters, near_duplicate_clusters, near_matches, normalise
@@ -24,8 +24,8 @@ from etude.types import Example, Finding, Kind, Side
 
 TEST_SHARE, TEST_MOST = Fraction(1, 5), 1000
 """Test rows as a share of all rows, at most so many."""
-DEV_SHARE = Fraction(1, 10)
-"""Dev rows as a share of all rows."""
+DEV_SHARE, DEV_MOST = Fraction(1, 10), 1000
+"""Dev rows as a share of all rows, at most so many: every choice answers each of them."""
 TEMPLATE_SHARE = Fraction(1, 10)
 """A cluster above this share of the rows is reported as a template and trained on."""
 TORN_SHARE = Fraction(1, 10)
@@ -63,7 +63,7 @@ def split(
 ) -> Split:
     """Splits `dataset` into train, dev and test; with the user's own `test`, into train and dev.
 
-    Sizes: 20% test (50 to 1,000 rows), 10% dev (at least 30), the rest train, as near as clusters
+    Sizes: 20% test (50 to 1,000 rows), 10% dev (30 to 1,000), the rest train, as near as clusters
     allow. For classify, test and dev keep the shares of the labels as nearly as clusters allow.
     Rows are never dropped, except those that share a group with, or are near-duplicates of, rows of
     the user's `test`: a finding lists them.
@@ -100,7 +100,7 @@ def _fill_sides(places: Places, total: int, test: Dataset | None) -> None:
     if test is None:
         most = min(TEST_MOST, spare - DEV_LEAST)
         fill(places, "test", wanted_rows(TEST_SHARE, total, TEST_LEAST, most), (TEST_LEAST, most), counts)
-    most = spare - places.size("test")
+    most = min(DEV_MOST, spare - places.size("test"))
     fill(places, "dev", wanted_rows(DEV_SHARE, total, DEV_LEAST, most), (DEV_LEAST, most), counts)
     places.take("train", places.free)
 
@@ -120,7 +120,7 @@ def _without_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
         kind="test_overlap",
         severity="warning",
         rows=tuple(dataset[row].id for row in sorted(out)),
-        message=f"{len(near)} rows are near-duplicates of test rows and {len(grouped)} more share a group "
+        message=f"{len(near):,} rows are near-duplicates of test rows and {len(grouped):,} more share a group "
         "with one. They are left out of train and dev.",
         remedy="Nothing to do for this comparison; take them out of the examples to silence this.",
     )
@@ -176,8 +176,8 @@ def _split_anew(places: Places, old: Mapping[str, Side], dataset: Dataset) -> Fi
         kind="split_anew",
         severity="warning",
         rows=tuple(dataset[row].id for row in sorted(left)),
-        message=f"{_torn(clusters, old)} of {total} rows now belong together with rows that stood on another side "
-        f"before: the grouping has changed, and all rows are split anew. {len(left)} rows of the earlier test are "
+        message=f"{_torn(clusters, old):,} of {total:,} rows now belong together with rows that stood on another side "
+        f"before: the grouping has changed, and all rows are split anew. {len(left):,} rows of the earlier test are "
         "in train or dev now, so that results from before are not comparable.",
         remedy="Nothing to do if `group:` was meant to change; else put it back as it was.",
     )
@@ -203,7 +203,7 @@ def _conflict(cluster: Cluster, sides: Sequence[Side], dataset: Dataset) -> Find
         kind="split_conflict",
         severity="warning",
         rows=tuple(dataset[row].id for row in cluster.rows),
-        message=f"{cluster.size} rows now belong together that stood in {' and '.join(sides)} before. "
+        message=f"{cluster.size:,} rows now belong together that stood in {' and '.join(sides)} before. "
         f"All of them are in {sides[0]}.",
         remedy="Nothing to do; results from before are not comparable on these rows.",
     )
@@ -225,7 +225,7 @@ def _template(cluster: Cluster, side: Side, total: int, dataset: Dataset) -> Fin
         kind="template",
         severity="warning",
         rows=tuple(dataset[row].id for row in cluster.rows),
-        message=f"{cluster.size} of {total} rows ({cluster.size / total:.0%}) are one cluster of "
+        message=f"{cluster.size:,} of {total:,} rows ({cluster.size / total:.0%}) are one cluster of "
         f"near-duplicates or of one group. All of them are in {side}.",
         remedy="Check whether they are one template filled in many times, and keep a few of them if so.",
     )
@@ -245,30 +245,33 @@ def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, carried
     }
     short = [side for side in sizes if sizes[side] < least[side]]
     if short and not (carried_on and "train" not in short and all(sizes[side] for side in short)):
-        raise InputError([_too_few(sizes, least, places, dataset)])
+        raise InputError([_unsplittable(sizes, least, places, dataset)])
     notes = [f"{side} has {sizes[side]} rows; {least[side]} or more would be right." for side in short]
     if test is not None and len(test) < TEST_LEAST:
         notes.append(f"The test file has {len(test)} rows; {TEST_LEAST} or more would be right.")
     total = sum(sizes.values()) + (len(test) if test is not None else 0)
     if total < VERDICT_LEAST:
-        notes.append(f"{total} rows are too few for a verdict on tuning; it will say how many to collect.")
+        notes.append(few_for_tuning(total))
     return notes
 
 
-def _too_few(sizes: Mapping[Side, int], least: Mapping[Side, int], places: Places, dataset: Dataset) -> Fault:
+def _unsplittable(
+    sizes: Mapping[Side, int], least: Mapping[Side, int], places: Places, dataset: Dataset
+) -> Fault:
+    """The fault of too few rows, or of rows that are enough and cannot be parted."""
+    file = dataset[0].where.rpartition(":")[0] or "examples" if len(dataset) else "examples"
     total = sum(sizes.values())
+    if total < sum(least.values()):
+        return too_few(file, total, own_test=not least["test"])
     largest = max((cluster.size for taken in places.taken.values() for cluster in taken), default=0)
     needed = ", ".join(f"{least[side]} for {side}" for side in ("test", "dev", "train") if least[side])
     shown = ", ".join(f"{sizes[side]} for {side}" for side in ("test", "dev", "train") if least[side])
-    enough = total >= sum(least.values())
     return Fault(
-        where=dataset[0].where.rpartition(":")[0] or "examples" if len(dataset) else "examples",
-        what=f"too few rows that can be split: at least {needed} are needed"
-        + (f", and rows that belong together (up to {largest}) stay on one side" if enough else ""),
-        got=f"{total} rows: {shown}",
-        remedy="Check the group column and repeated rows, or collect more varied rows"
-        if enough
-        else f"Collect at least {sum(least.values()) - total} more rows",
+        where=file,
+        what=f"too few rows that can be split: at least {needed} are needed, and rows that belong together (up to "
+        f"{largest:,}) stay on one side",
+        got=f"{total:,} rows: {shown}",
+        remedy="Check the group column (group:) and repeated rows, or collect more varied rows",
     )
 
 

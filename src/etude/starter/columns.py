@@ -174,7 +174,7 @@ def _answer(row: Mapping[str, Any], source: RowSource) -> str:
 
 
 def _maybe_reason(column: _Column) -> str:
-    values = f"{len(column.counts)} values in {column.rows} rows"
+    values = f"{len(column.counts):,} values in {column.rows:,} rows"
     if column.largest > 0.1:
         return f"{values}, the most frequent in {column.largest:.0%} of them"
     return values
@@ -200,7 +200,7 @@ def _guess_input_and_output(
         return _pair_of_texts(path, texts, list(profile))
     if texts and labels:
         source = RowSource(path, input=(texts[0].name,), output=labels[0].name)
-        return source, f"what they hold: long texts, and {len(labels[0].counts)} values that repeat"
+        return source, f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
     raise unknown
 
 
@@ -223,7 +223,7 @@ def _guess_extras(
         yield "id", ids[0], "its name, and no value repeats"
     if groups and groups[0].is_group:
         column = groups[0]
-        yield "group", column.name, f"its name, and {len(column.counts)} values in {column.rows} rows"
+        yield "group", column.name, f"its name, and {len(column.counts):,} values in {column.rows:,} rows"
     references = _further_outputs(source.output, free)
     if not source.references and references:
         yield "references", references, f"their names, which are that of {source.output} with other numbers"

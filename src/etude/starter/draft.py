@@ -55,7 +55,7 @@ class Draft:
     @property
     def examples(self) -> tuple[Example, ...]:
         """All rows."""
-        return self.rows.examples
+        return tuple(self.rows.examples)
 
     @cached_property
     def read(self) -> tuple[Example, ...]:
@@ -96,9 +96,14 @@ class Draft:
         return [row.where for row in self.read if self.contract[0].check(row.output)]
 
     @cached_property
+    def systems(self) -> Counter[str | None]:
+        """The system messages of the rows, None for rows without one, each with its number of rows."""
+        return Counter(system and system.strip() for system in self.rows.systems)
+
+    @property
     def system(self) -> bool:
         """Whether the rows bring system messages of their own."""
-        return any(self.rows.systems)
+        return set(self.systems) != {None}
 
 
 def _outside_test(examples: tuple[Example, ...], kind: Kind) -> tuple[Example, ...]:
@@ -115,9 +120,9 @@ def _guess_kind(examples: Sequence[Example]) -> tuple[Kind, str]:
     labels, n = set(outputs), len(outputs)
     structured = sum(isinstance(json_value(output), dict | list) for output in outputs)
     if structured >= SHARED * n:
-        return "extract", f"{structured} of {n} outputs, which are JSON"
+        return "extract", f"{structured:,} of {n:,} outputs, which are JSON"
     if 2 <= len(labels) <= n / 4 and all(len(label.split()) <= 8 and len(label) <= 80 for label in labels):
-        return "classify", f"{len(labels)} short outputs that repeat over {n} rows"
+        return "classify", f"{len(labels)} short outputs that repeat over {n:,} rows"
     contained, alike = _overlap(examples)
     if contained >= 0.6 and alike >= 0.4:
         return "rewrite", f"the words of the outputs, of which {contained:.0%} stand in their input (median)"
@@ -145,7 +150,7 @@ def _guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
     if kind == "extract":
         values = [value for value in map(json_value, outputs) if value is not None]
-        return Contract(json_schema=infer_schema(values)), f"json_schema, from {len(values)} outputs"
+        return Contract(json_schema=infer_schema(values)), f"json_schema, from {len(values):,} outputs"
     words, why = _guess_length(outputs)
     fields = infer_fields(outputs)
     if not fields:

@@ -13,10 +13,12 @@ from typing import Any, Literal, get_args
 from rapidfuzz import process
 
 from etude.errors import Fault, InputError, shown
+from etude.task import ROW_TOKENS
 from etude.train.layers import ALL, TOP
 
 Schedule = Literal["linear", "cosine"]
 Weights = Literal["lora", "full"]
+DataParallel = Literal["ddp", "fsdp"]
 
 FEW_ROWS = 300
 MANY_ROWS = 2000
@@ -66,7 +68,7 @@ class TrainConfig:
     micro_tokens: int = 2048
     """At most this many tokens, padding included, are computed at once; bounds memory, changes no result
     beyond rounding."""
-    max_tokens: int = 2048
+    max_tokens: int = ROW_TOKENS
     """A longer row is refused, never cut."""
     clip: float = 1.0
     """Highest norm of the whole gradient."""
@@ -74,7 +76,10 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's two decay rates; 0.95 in the place of 0.999 changed the dev loss by 2%, not for the better."""
     stop_on_spike: bool = True
-    """Whether a step whose loss leaves the course of the run stops it: spikes.py has the rule."""
+    """Whether a step whose loss leaves the course of the run stops it: course.py has the rule."""
+    data_parallel: DataParallel = "ddp"
+    """How several processes hold the model: "ddp", each whole; "fsdp", each a part (shards.py). One process holds
+    it whole either way."""
     seed: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Setting -> why it has its value, in a sentence."""
@@ -120,7 +125,7 @@ def _rows_per_step(num_rows: int, mean_tokens: float) -> tuple[int, str]:
         8: "enough for steps of a usual size",
         16: "many, so large and calmer steps",
     }
-    return rows, f"{num_rows} training rows of {mean_tokens:.0f} tokens are {why[rows]}"
+    return rows, f"{num_rows:,} training rows of {mean_tokens:.0f} tokens are {why[rows]}"
 
 
 def _epochs(steps: int) -> tuple[int, str]:
@@ -134,7 +139,7 @@ def _epochs(steps: int) -> tuple[int, str]:
 def _rank(num_rows: int) -> tuple[int, str]:
     rank = 16 if num_rows < MANY_ROWS else 32
     why = "16 beat 8 even on 96 rows" if rank == 16 else "many rows hold more to learn, and rank costs little"
-    return rank, f"{num_rows} training rows: {why}"
+    return rank, f"{num_rows:,} training rows: {why}"
 
 
 def _learning_rate(num_parameters: int) -> tuple[float, str]:
@@ -257,5 +262,6 @@ _RULES: Mapping[str, _Rule] = {
     "weight_decay": _Rule(_number, lambda value: value >= 0, "give a number, 0 or more"),
     "betas": _Rule(_pair, lambda pair: all(0 <= beta < 1 for beta in pair), "give two shares below 1"),
     "stop_on_spike": _Rule(_switch, lambda _: True, "give true or false"),
+    "data_parallel": _Rule(str, lambda value: value in get_args(DataParallel), "give ddp or fsdp"),
     "seed": _Rule(_whole, lambda value: value >= 0, "give a whole number, 0 or more"),
 }

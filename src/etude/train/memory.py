@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 
 import torch
@@ -11,6 +13,18 @@ _RESET = Path("/proc/self/clear_refs")
 _MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
 """What a container allows; absent, or the word max, where it sets no limit."""
+
+
+def give_back_freed_memory() -> None:
+    """Hands what was freed back to the system, where the C library keeps it for itself (glibc).
+
+    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces, which would stand beside the
+    training until its end.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,0 +1,50 @@
+"""Inputs that stand with more than one label, told before anything is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from etude.checks.material import count, groups_of, hashed, of_rows
+from etude.task import Task
+from etude.text import normalise
+from etude.types import Example
+
+MOST_TOLD = 3
+"""Inputs, and labels of one input, whose lines are told."""
+
+
+def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
+    """One sentence on the inputs that stand with more than one label, none where there are none or the task has
+    no labels. Texts are the same as `etude check` counts them: without case and punctuation."""
+    if task.kind != "classify":
+        return
+    rows = sorted(rows, key=_place)
+    groups = [
+        [rows[position] for position in group]
+        for group in groups_of(hashed(normalise(row.text) for row in rows))
+    ]
+    groups = [group for group in groups if len(_first_of_each_label(group)) > 1]
+    if groups:
+        told = [_lines(_first_of_each_label(group)) for group in groups[:MOST_TOLD]]
+        more = f"; and {len(groups) - MOST_TOLD:,} more" if len(groups) > MOST_TOLD else ""
+        yield (
+            f"{count(len(groups), 'input stands', 'inputs stand')} with more than one label, in "
+            f"{of_rows(sum(map(len, groups)), len(rows))}: {'; '.join(told)}{more}. Whatever a method answers, some of "
+            "these rows call it wrong. `etude check` lists them (contradiction)."
+        )
+
+
+def _place(row: Example) -> tuple[str, int]:
+    """File and line, by which rows stand in the order of their file."""
+    file, _, line = row.where.rpartition(":")
+    return file, int(line) if line.isdecimal() else 0
+
+
+def _first_of_each_label(group: Sequence[Example]) -> list[Example]:
+    return list({normalise(row.output): row for row in reversed(group)}.values())[::-1]
+
+
+def _lines(rows: Sequence[Example]) -> str:
+    """`rows.csv:3 and rows.csv:9`, one row of each label."""
+    more = [f"{len(rows) - MOST_TOLD:,} more"] if len(rows) > MOST_TOLD else []
+    return " and ".join([*(row.where for row in rows[:MOST_TOLD]), *more])
