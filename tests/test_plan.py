@@ -18,6 +18,7 @@ from etude.compare.plan import (
     in_words,
     make_plan,
 )
+from etude.compare.prepare import plan_lines
 
 WORK = Workload(
     {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400
@@ -80,3 +81,16 @@ def test_durations_read_as_people_say_them() -> None:
     assert in_words(3010) == "about 50 min"
     assert in_words(9000) == "about 2.5 h"
     assert math.isfinite(make_plan(WORK, RATES, 1).total)
+
+
+def test_a_budget_too_small_names_what_takes_the_time_and_what_would_help() -> None:
+    plan = make_plan(WORK, RATES, 60)
+    told = " ".join(plan_lines(plan, 60))
+    assert max(plan.seconds, key=plan.seconds.__getitem__) == "fine_tune"
+    alone, rest = plan.seconds["fine_tune"], plan.total - plan.seconds["fine_tune"]
+    assert f"Of that fine_tune takes {in_words(alone)}: without fine_tune in methods: the others" in told
+    assert f"the others take {in_words(rest)}; a budget: of {math.ceil(plan.total / 60)}m is enough." in told
+    enough = 60 * math.ceil(plan.total / 60)
+    assert make_plan(WORK, RATES, enough).total <= enough
+    only = make_plan(Workload({"prompt": 1}, [], 60, 30, 50), RATES, 1)
+    assert "All of it is prompt; a budget: of 1m is enough." in " ".join(plan_lines(only, 1))

@@ -216,13 +216,25 @@ def plan_lines(plan: Plan, budget: float | None) -> Iterator[str]:
         limit = f" of {in_words(budget)}" if budget else ""
         yield f"To fit the budget{limit}: {'; '.join(plan.shrunk)}."
     if budget is not None and plan.total > budget:
-        yield "Even cut as far as it goes it takes longer than the budget."
+        yield f"Even cut as far as it goes it takes longer than the budget. {_over_budget(plan)}"
+
+
+def _over_budget(plan: Plan) -> str:
+    """Which method takes the most of a plan that cannot be cut further, and what would help."""
+    slowest = max(plan.seconds, key=plan.seconds.__getitem__)
+    takes, rest = plan.seconds[slowest], plan.total - plan.seconds[slowest]
+    enough = f"a budget: of {math.ceil(plan.total / 60)}m is enough"
+    if len(plan.seconds) == 1:
+        return f"All of it is {slowest}; {enough}."
+    without = f"without {slowest} in methods: the others take {in_words(rest)}"
+    return f"Of that {slowest} takes {in_words(takes)}: {without}; {enough}."
 
 
 def _question(plan: Plan, budget: float | None) -> str | None:
     """What to ask before starting: only when a limit is exceeded."""
     if budget is not None and plan.total > budget:
-        return f"Even cut as far as it goes this takes {in_words(plan.total)}, over the budget. Go on?"
+        over = f"Even cut as far as it goes this takes {in_words(plan.total)}, over the budget."
+        return f"{over} {_over_budget(plan)} Go on?"
     if budget is None and plan.total > LONG:
         return f"This takes {in_words(plan.total)}. Go on?"
     return None
