@@ -7,6 +7,7 @@ import json
 import math
 import re
 import runpy
+import shutil
 import socket
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 from scipy.stats import binomtest
 
 from etude.assistant import Assistant, Room
@@ -25,7 +27,7 @@ from etude.cli import main
 from etude.cli.live import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
 from etude.cli.talk import Conversation, recommended, talk
-from etude.cli.words import ladder_table
+from etude.cli.words import ladder_table, print_bullets, screen
 from etude.compare import compare
 from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
@@ -100,12 +102,36 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
     )
     assert ascii_terminal("compare", str(task), "--yes")[0] == 0
     (run,) = (path.name for path in (task / "runs").iterdir() if path.is_dir())
+    shutil.copytree(task / "runs" / run, task / "runs" / f"{run}.1")
     commands = (("runs", "list"), ("runs", "show"), ("runs", "compare"))
     for command in commands:
-        assert ascii_terminal(*command, str(task), *([run, run] if command[1] == "compare" else []))[0] == 0
+        assert (
+            ascii_terminal(*command, str(task), *([run, f"{run}.1"] if command[1] == "compare" else []))[0]
+            == 0
+        )
     code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
     assert (code, "?" in told) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("60", 60), ("200", 200), ("", 110), ("wide", 110), ("3", 20)]
+)
+def test_what_is_piped_is_as_wide_as_columns_says_and_has_no_spaces_at_the_ends(
+    columns: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught = Screen(terminal=False)
+    monkeypatch.setattr(sys, "stdout", caught)
+    monkeypatch.setenv("COLUMNS", columns)
+    console = screen()
+    console.print(Text("word " * 99))
+    print_bullets(console, ["word " * 99, "short"])
+    console.print("as it is ", end="")
+    console.print("and ended")
+    lines = caught.getvalue().splitlines()
+    assert not [line for line in lines if line != line.rstrip()]
+    assert width - 5 < max(map(len, lines)) <= width
+    assert lines[-1] == "as it is and ended"
 
 
 class Screen(io.StringIO):
