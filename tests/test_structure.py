@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
 ORDER = (
     *("errors", "types", "files", "remedies", "wording"),
-    *("contract", "task", "formats", "dataset", "parts", "text", "privacy", "splits", "starter"),
+    *("contract", "task", "formats", "dataset", "parts", "text", "spellings", "privacy", "splits", "starter"),
     *("stats", "metrics", "render", "models", "assistant", "evaluate"),
     *("train", "methods", "runs", "report", "checks", "compare", "tune", "cli"),
 )
