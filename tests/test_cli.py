@@ -481,12 +481,26 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     console = Console(width=120, file=io.StringIO())
     board = Board(Narrator(console))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
-    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)
+    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50)
     board.take(ended)
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
     console.print(board.render())
     assert isinstance(console.file, io.StringIO)
     assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", console.file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("n", "num_rows", "of_rows", "told"),
+    [
+        (31, 31, 31, "n = 31; 1 s"),
+        (29, 31, 31, "n = 29 groups of 31 rows; 1 s"),
+        (50, 50, 1600, "n = 50 of 1,600 rows, by the budget; 1 s"),
+        (40, 50, 160, "n = 40 groups of 50 of 160 rows, by the budget; 1 s"),
+    ],
+)
+def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_rows: int, told: str) -> None:
+    ended = Ended("prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows)
+    assert ended_in_words(ended) == f"prompt on dev: 30.0% (20.0 to 40.0), {told}"
 
 
 @pytest.mark.parametrize(
