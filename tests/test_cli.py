@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 from scipy.stats import binomtest
 
 from etude.assistant import Assistant, Room
@@ -25,7 +26,7 @@ from etude.cli import main
 from etude.cli.live import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
 from etude.cli.talk import Conversation, recommended, talk
-from etude.cli.words import ladder_table
+from etude.cli.words import ladder_table, print_bullets, screen
 from etude.compare import compare
 from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
@@ -109,6 +110,26 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
     code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
     assert (code, "?" in told) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("60", 60), ("200", 200), ("", 110), ("wide", 110), ("3", 20)]
+)
+def test_what_is_piped_is_as_wide_as_columns_says_and_has_no_spaces_at_the_ends(
+    columns: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught = Screen(terminal=False)
+    monkeypatch.setattr(sys, "stdout", caught)
+    monkeypatch.setenv("COLUMNS", columns)
+    console = screen()
+    console.print(Text("word " * 99))
+    print_bullets(console, ["word " * 99, "short"])
+    console.print("as it is ", end="")
+    console.print("and ended")
+    lines = caught.getvalue().splitlines()
+    assert not [line for line in lines if line != line.rstrip()]
+    assert width - 5 < max(map(len, lines)) <= width
+    assert lines[-1] == "as it is and ended"
 
 
 class Screen(io.StringIO):
@@ -458,12 +479,26 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     console = Console(width=120, file=io.StringIO())
     board = Board(Narrator(console))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
-    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)
+    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50)
     board.take(ended)
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
     console.print(board.render())
     assert isinstance(console.file, io.StringIO)
     assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", console.file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("n", "num_rows", "of_rows", "told"),
+    [
+        (31, 31, 31, "n = 31; 1 s"),
+        (29, 31, 31, "n = 29 groups of 31 rows; 1 s"),
+        (50, 50, 1600, "n = 50 of 1,600 rows, by the budget; 1 s"),
+        (40, 50, 160, "n = 40 groups of 50 of 160 rows, by the budget; 1 s"),
+    ],
+)
+def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_rows: int, told: str) -> None:
+    ended = Ended("prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows)
+    assert ended_in_words(ended) == f"prompt on dev: 30.0% (20.0 to 40.0), {told}"
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     personal.personal_data,
     unsafe.injections,
     unsafe.insults,
+    coverage.written_otherwise,
     coverage.classes,
 )
 """The checks, in the order in which they run."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, JustifyMethod
 from rich.table import Table
@@ -15,15 +18,35 @@ from etude.types import Estimate
 from etude.wording import bounds, command, percent, rows_in_words, time_in_words
 
 PLAIN_WIDTH = 110
-"""Columns of the output where there is no terminal to ask."""
+"""Columns of the output where there is neither a terminal to ask nor COLUMNS in the environment."""
+_LEAST_WIDTH = 20
+"""Columns of the output where COLUMNS names fewer."""
 NARROW, WIDE = 80, 100
 """Columns of a terminal below which the rows to decide, or what a request takes, find no room in the ladder."""
 
 
 def screen() -> Console:
-    """Where words go: the terminal at its width, or plain text."""
+    """Where words go: the terminal at its width, or plain text, as wide as COLUMNS says."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    if console.is_terminal:
+        return console
+    columns = os.environ.get("COLUMNS", "")
+    width = max(int(columns), _LEAST_WIDTH) if columns.isdecimal() else PLAIN_WIDTH
+    return Console(highlight=False, width=width, file=cast(TextIO, _Trimmed(console.file)))
+
+
+class _Trimmed:
+    """A stream that drops the spaces at the ends of lines, with which tables are filled up."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes whole lines without the spaces at their ends."""
+        return self.stream.write(re.sub(r" +(?=\n)", "", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def print_run(console: Console, run: Run, task: Path) -> None:

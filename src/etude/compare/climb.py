@@ -162,6 +162,8 @@ class Climb:
                 check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
                 sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
+                num_rows=len(rows),
+                of_rows=len(self.split.dev if side == "dev" else self.split.test),
             )
         )
 

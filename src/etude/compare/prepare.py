@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
-from etude.compare.contradictions import contradictions
+from etude.compare.contradictions import contradictions, spelling_notes
 from etude.compare.events import OnEvent, Said
 from etude.compare.lengths import check_lengths
 from etude.compare.openings import seen_as_test
@@ -120,7 +120,8 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
 def describe_data(run: Run, task: Task, parts: Split, metric: Metric) -> list[str]:
     """Keeps rows, sizes, metric and what was noted of them in run.json; returns all notes and findings."""
     notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
-    notes += contradictions(task, [*parts.train, *parts.dev, *parts.test])
+    every_row = [*parts.train, *parts.dev, *parts.test]
+    notes += [*contradictions(task, every_row), *spelling_notes(task, every_row, metric.name)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes_of(parts), "notes": list(parts.notes)},

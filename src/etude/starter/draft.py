@@ -21,6 +21,7 @@ from etude.dataset import Dataset, shares_system
 from etude.errors import InputError
 from etude.files import parse_json
 from etude.formats import Rows
+from etude.spellings import Spelling, spellings
 from etude.splits import split
 from etude.starter.columns import Roles
 from etude.task import RowSource
@@ -92,6 +93,11 @@ class Draft:
         """Labels that occur in the test alone. The contract must name all labels or none."""
         labels = self.contract[0].labels
         return len({row.output for row in self.examples} - set(labels)) if labels else 0
+
+    @cached_property
+    def spellings(self) -> list[Spelling]:
+        """Labels of the rows that are read which are written otherwise than the same label is elsewhere."""
+        return spellings(self.read) if self.kind[0] == "classify" else []
 
     @cached_property
     def broken(self) -> list[str]:

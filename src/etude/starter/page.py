@@ -38,6 +38,7 @@ _LIKENESS = (
 )
 _WIDTH = 100
 _MOST_SYSTEMS = 3
+_MOST_SPELLINGS = 5
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"contract: none. {_hidden_sentence(draft)}"
     else:
         yield f"contract: {draft.contract[1]}"
+    if draft.spellings:
+        yield f"labels: {_spelling_sentence(draft)}"
     if draft.broken:
         yield f"contract: {_broken_sentence(draft.broken)}"
     if draft.system and not draft.shares_system:
@@ -287,11 +290,21 @@ def _contract_entry(draft: Draft) -> _Entry:
     comment = f"What can be checked in an answer without judging it. {_contract_sentence(draft)}"
     if contract.fields:
         comment += ' A field that ends in "?" may be absent.'
+    if draft.spellings:
+        comment += f" {_spelling_sentence(draft)}"
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
     body = _yaml({"contract": {name: part for name, part in parts.items() if part}})
     return _Entry(comment, body, active=not (draft.measures_likeness or draft.num_hidden_labels))
+
+
+def _spelling_sentence(draft: Draft) -> str:
+    """Labels that are written in several ways, and what comes of them."""
+    told = "; ".join(str(spelling) for spelling in draft.spellings[:_MOST_SPELLINGS])
+    num_more = len(draft.spellings) - _MOST_SPELLINGS
+    more = f"; and {num_more:,} more" if num_more > 0 else ""
+    return f"{told}{more}. Every spelling counts as a class of its own: write each label in one way."
 
 
 def _hidden_sentence(draft: Draft) -> str:
