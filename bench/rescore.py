@@ -1600,13 +1600,18 @@ def sample_lines(what: str, cell: str, sample: Sample) -> Iterator[Line]:
 
 
 def turned(run: Run) -> tuple[list[str], list[str], int]:
-    """Ids of the dev rows whose score tuning raised, and lowered, in their order; how many both answered."""
+    """Ids of the dev rows whose score tuning raised, and lowered (a graded one by the margin), in their order; how
+    many both answered."""
     methods = {m.name: m.sides["dev"] for m in run.methods}
     tuned, untuned = (methods.get(name or "", {}) for name in decided(run))
     order = dict.fromkeys(key for lines in methods.values() for key in lines)
     gaps = {
-        key: tuned[key]["score"] - untuned[key]["score"] for key in order if key in tuned and key in untuned
+        key: round(tuned[key]["score"], 4) - round(untuned[key]["score"], 4)
+        for key in order
+        if key in tuned and key in untuned
     }
+    if run.metric == "chrf":
+        gaps = {key: gap if abs(gap) >= run.info["margin"] - 1e-9 else 0.0 for key, gap in gaps.items()}
     return [key for key in gaps if gaps[key] > 0], [key for key in gaps if gaps[key] < 0], len(gaps)
 
 
@@ -1615,10 +1620,11 @@ def report_turned_lines(run: Run) -> Iterator[Line]:
     fixed, broken, both = turned(run)
     if not both:
         return
-    for word, ids in (("Fixed", fixed), ("Broken", broken)):
-        found = re.search(rf"^## {word} by tuning: ([\d,]+) of ([\d,]+) dev rows", run.report, re.M)
+    words = ("Higher with", "Lower with") if run.metric == "chrf" else ("Fixed by", "Broken by")
+    for word, ids in zip(words, (fixed, broken), strict=True):
+        found = re.search(rf"^## {word} tuning: ([\d,]+) of ([\d,]+) dev rows", run.report, re.M)
         told = [int(number(part)) for part in found.groups()] if found else None
-        yield Line(f"report: {word.lower()} by tuning", told, [len(ids), both])
+        yield Line(f"report: {word.lower()} tuning", told, [len(ids), both])
     names = [str(name) for name in reversed(decided(run))]
     methods = {m.name: m.sides["dev"] for m in run.methods}
     rows = shown_rows(run.fences, names)
@@ -1640,20 +1646,33 @@ def mark_of(mark: str) -> float:
     return {"✓": 1.0, "✗": 0.0}[mark] if mark in "✓✗" else number(mark[2:-1]) / 100
 
 
-def failures_of(row: Json) -> list[str]:
-    """Everything in which an answer fails: the contract's kinds, else the check where it gives 0."""
-    return row["failures"] or (["check"] if row["check"] == 0 else [])
+def wrong_kind(run: Run) -> str:
+    """What an answer of score 0 fails that keeps contract and check; empty for grades and passes."""
+    kinds = {"classify": "wrong label", "extract": "wrong value"}
+    return "" if run.metric in ("chrf", "passes") else kinds.get(run.task["kind"], "wrong answer")
+
+
+def failures_of(row: Json, wrong: str) -> list[str]:
+    """Everything in which an answer fails: the contract's kinds, else the check where it gives 0, else the metric."""
+    if row["failures"]:
+        return list(row["failures"])
+    if row["check"] == 0:
+        return ["check"]
+    return [wrong] if wrong and row["score"] == 0 else []
 
 
 def failure_cells(run: Run) -> list[str]:
-    """ "count of rows" for every kind and method."""
+    """ "count of rows" for every kind and method, and for answers cut where some were."""
     dev = [m.sides["dev"].values() for m in run.methods]
-    found = Counter(kind for rows in dev for row in rows for kind in failures_of(row))
-    return [
-        f"{sum(kind in failures_of(row) for row in rows):,} of {len(rows):,}"
+    wrong = wrong_kind(run)
+    found = Counter(kind for rows in dev for row in rows for kind in failures_of(row, wrong))
+    counted = [
+        f"{sum(kind in failures_of(row, wrong) for row in rows):,} of {len(rows):,}"
         for kind in found
         for rows in dev
     ]
+    cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
+    return counted + (cut if any(row["cut"] for rows in dev for row in rows) else [])
 
 
 def report_failure_lines(run: Run) -> Iterator[Line]:
@@ -1787,12 +1806,9 @@ def pair_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Itera
 
 
 def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
-    """Failures by kind on dev, answers cut among them where there are any; form and check on the test."""
-    dev = [m.sides["dev"].values() for m in run.methods]
-    cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
-    wanted = failure_cells(run) + (cut if any(row["cut"] for rows in dev for row in rows) else [])
+    """Failures by kind on dev, answers cut among them; form and check on the test."""
     told = [cell for row in page.rows("Kinds of failure on dev") for cell in row[1:]]
-    yield Line("page: failures by kind on dev", sorted(told), sorted(wanted))
+    yield Line("page: failures by kind on dev", sorted(told), sorted(failure_cells(run)))
     if body := page.rows("Contract and check on test"):
         yield from form_cell_lines(run, "page", body)
 
@@ -1803,18 +1819,22 @@ def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
     for place, (name, _) in enumerate(page.data["methods"]):
         dev = next(m.sides["dev"] for m in run.methods if m.name == name)
         shown = {row[0]: row[4][place] for row in page.data["rows"] if row[4][place]}
-        same = [key for key, cell in shown.items() if same_answer(dev[key], cell, texts, kinds)]
+        same = [
+            key for key, cell in shown.items() if same_answer(dev[key], cell, texts, kinds, wrong_kind(run))
+        ]
         yield Line(f"page: {name}, rows side by side", len(dev), len(same))
 
 
-def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str], kinds: Sequence[str]) -> bool:
+def same_answer(
+    row: Json, cell: Sequence[Any], texts: Sequence[str], kinds: Sequence[str], wrong: str
+) -> bool:
     """Whether a cell [text, score, failures] is a dev line; a long text may be cut short."""
     text, score, failures = cell
     start, _, _ = texts[text].partition("… [")
     return (
         row["answer"].startswith(start)
         and abs(row["score"] - score) <= 5e-5 + CLOSED
-        and [*failures_of(row), *([CUT] if row["cut"] else [])] == [kinds[kind] for kind in failures]
+        and [*failures_of(row, wrong), *([CUT] if row["cut"] else [])] == [kinds[kind] for kind in failures]
     )
 
 

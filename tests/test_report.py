@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import html.parser
+import itertools
 import json
 import re
 import shutil
@@ -506,6 +507,67 @@ def test_filters_show_the_rows_that_tuning_turned(tmp_path: Path, name: str, sig
     assert listed == rows[:25]
     assert re.search(rf"<i>{name.capitalize()} by tuning</i> <b>{len(rows)}</b>", shown)
     assert "<script>alert" not in shown
+
+
+def graded_run(folder: Path) -> list[tuple[str, float]]:
+    """A run under chrF; dev rows with how much tuning raised each: nothing, less than the margin, or more."""
+    write_run_folder(folder)
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    info["metric"] |= {"name": "chrf", "label": "chrF, likeness to the wanted answer"}
+    (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
+    changes = [0.0, 0.004, 0.02, -0.019, -0.3]
+    for name in METHODS:
+        file = folder / "methods" / name / "predictions.jsonl"
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for place, line in enumerate(lines):
+            line |= {"score": 0.5 + (changes[place % 5] if name == "fine_tune" else 0), "failures": []}
+            line |= {"check": None, "cut": False}
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    ids = [line["id"] for line in predictions(folder, "fine_tune", "dev")]
+    return [(row, changes[place % 5]) for place, row in enumerate(ids)]
+
+
+def test_graded_rows_are_higher_or_lower_from_the_margin_on(tmp_path: Path) -> None:
+    rows = graded_run(tmp_path)
+    page, text = (file.read_text(encoding="utf-8") for file in write_report(tmp_path))
+    higher, lower = (sum(sign * change >= 0.02 for _, change in rows) for sign in (1, -1))
+    assert 0 < higher < sum(change > 0 for _, change in rows)
+    assert f"## Higher with tuning: {higher} of {len(rows)} dev rows\n" in text
+    assert f"## Lower with tuning: {lower} of {len(rows)} dev rows\n" in text
+    for report in (page, text):
+        assert "Fixed by" not in report
+        assert "Broken by" not in report
+        assert "which are right or wrong is not counted" in " ".join(report.split())
+
+
+def test_the_page_filters_graded_rows_by_the_margin(tmp_path: Path) -> None:
+    rows = graded_run(tmp_path / "run")
+    file, _ = write_report(tmp_path / "run")
+    shown = dom(file, "#filter=fixed", tmp_path / "profile")
+    higher = [row for row, change in rows if change >= 0.02]
+    assert re.findall(r"<code>(dev-\d+)</code>", shown) == higher[:25]
+    assert re.search(rf"<i>Higher with tuning</i> <b>{len(higher)}</b>", shown)
+
+
+def test_wrong_answers_that_keep_the_contract_are_failures_too(tmp_path: Path) -> None:
+    graded_run(tmp_path)
+    info = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    info["kind"], info["metric"]["name"] = "extract", "exact_match"
+    (tmp_path / "run.json").write_text(json.dumps(info), encoding="utf-8")
+    file = tmp_path / "methods" / "prompt" / "predictions.jsonl"
+    lines = [json.loads(line) | {"score": 0.0} for line in file.read_text(encoding="utf-8").splitlines()]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    _, text = write_report(tmp_path)
+    dev = sum(line["side"] == "dev" for line in lines)
+    assert re.search(rf"^\| wrong value +\|.* {dev} of {dev} \|", text.read_text(encoding="utf-8"), re.M)
+
+
+def test_every_heading_of_the_markdown_stands_alone(tmp_path: Path) -> None:
+    graded_run(tmp_path)
+    _, text = write_report(tmp_path)
+    lines = outside_fences(text.read_text(encoding="utf-8")).splitlines()
+    for before, line in itertools.pairwise(lines):
+        assert not line.startswith("#") or not before.strip(), (before, line)
 
 
 DRIVER = """

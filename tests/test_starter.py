@@ -397,7 +397,7 @@ def test_rows_outside_the_test_that_break_the_proposed_fields_are_named(tmp_path
     for position in (broken, min(test)):
         rows[position]["output"] = "Sorry, there is none."
     result = start(written(path, rows))
-    named = f"1 rows break it and must be corrected: rows.jsonl:{broken + 1}"
+    named = f"1 row breaks it and must be corrected: rows.jsonl:{broken + 1}"
     assert any(line.endswith(named) for line in result.guesses)
     assert f"{named}." in flat(result.text)
 

@@ -243,11 +243,9 @@ def _too_many(broken: list[Fault], rows: Rows) -> list[Fault]:
 def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
     places = ", ".join(fault.where for fault in broken[:10])
     more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
-    return (
-        (f"{len(broken):,} answers of {place} break the contract themselves: {places}{more}",)
-        if broken
-        else ()
-    )
+    one = len(broken) == 1
+    said = "answer of {} breaks the contract itself" if one else "answers of {} break the contract themselves"
+    return (f"{len(broken):,} {said.format(place)}: {places}{more}",) if broken else ()
 
 
 def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:

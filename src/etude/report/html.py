@@ -39,7 +39,7 @@ def render_html(report: Report) -> str:
     """The whole page as text."""
     css, script = asset("report.css"), asset("report.js")
     axis = pictures.ladder_axis(report)
-    failures = failure_kinds(report)
+    failures = words.failure_kinds(report)
     return (
         _environment()
         .get_template("template.html.j2")
@@ -100,17 +100,6 @@ def _by_tag(report: Report) -> dict[str, list[object]]:
     return found
 
 
-def failure_kinds(report: Report) -> dict[str, dict[str, int]]:
-    """Kind of failure -> method -> on how many dev rows; the most frequent kind first, cut answers last."""
-    counts: dict[str, dict[str, int]] = {}
-    for rung in report.rungs:
-        for kind, count in rung.failures.items():
-            counts.setdefault(kind, {})[rung.name] = count
-    kinds = sorted(counts, key=lambda kind: (-sum(counts[kind].values()), kind))
-    cut = {rung.name: rung.cut_dev for rung in report.rungs if rung.cut_dev}
-    return {kind: counts[kind] for kind in kinds} | ({words.CUT: cut} if cut else {})
-
-
 @dataclass
 class _Texts:
     """Every text once; rows refer to it by its place."""
@@ -125,13 +114,15 @@ class _Texts:
 def embed(report: Report) -> str:
     """The dev rows as compact JSON that is safe inside a script element."""
     names = [rung.name for rung in report.rungs if rung.num_dev]
-    texts, kinds = _Texts(), list(failure_kinds(report))
+    texts, kinds = _Texts(), list(words.failure_kinds(report))
     rows = [_row(row, names, texts, kinds) for row in report.dev]
     data = {
         "methods": [[rung.name, rung.label] for rung in report.rungs if rung.num_dev],
         "left": _first_of((report.untuned, *names), names),
         "right": _first_of((report.tuned, *reversed(names)), names),
         "tuned": report.tuned,
+        "turned": words.turned(report),
+        "least": report.least_turn,
         "rows": rows,
         "failures": kinds,
         "texts": _capped(list(texts.places)),

@@ -1,7 +1,7 @@
 """report.md: the report in GitHub's Markdown, for a pull request or a terminal of 100 columns.
 
 Side-by-side reading is an interactive page's work; here stand the first dev rows that tuning
-fixed and broke. Methods go by their names, as in the task file and on the command line.
+fixed and broke, or raised and lowered. Methods go by their names, as in the task file and on the command line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_TEXT = 400
 def render_markdown(report: Report) -> str:
     """The whole page as text."""
     sections = _of_training(report) if report.command == "train" else _of_comparison(report)
-    lines = [line for section in sections for line in section]
+    lines = [line for section in sections for line in ("", *section)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 
@@ -148,23 +148,27 @@ def _dev(report: Report) -> list[str]:
 def _turned(report: Report) -> list[str]:
     if not report.tuned or not report.untuned:
         return []
-    fixed = [row for row in report.dev if _turn(report, row) > 0]
-    broken = [row for row in report.dev if _turn(report, row) < 0]
-    both = (("Fixed by tuning", fixed), ("Broken by tuning", broken))
-    return [line for title, rows in both for line in _turned_rows(report, title, rows)]
+    lines = []
+    for sign, title in zip((1, -1), words.turned(report), strict=True):
+        rows = [row for row in report.dev if _turn(report, row) * sign > 0]
+        lines += _turned_rows(report, f"{title} tuning", rows)
+    return lines
 
 
 def _turn(report: Report, row: DevRow) -> float:
-    """How much tuning raised the row's score; 0 while an answer is missing."""
+    """How much tuning raised the row's score, scores of four digits as in the page; 0 where that is less than
+    `least_turn`, and while an answer is missing."""
     before, after = row.answers.get(report.untuned or ""), row.answers.get(report.tuned or "")
-    return after.score - before.score if before and after else 0.0
+    change = round(after.score, 4) - round(before.score, 4) if before and after else 0.0
+    return change if abs(change) >= report.least_turn - 1e-9 else 0.0
 
 
 def _turned_rows(report: Report, title: str, rows: Sequence[DevRow]) -> list[str]:
     shown = rows[:MOST_ROWS]
     lines = [f"## {title}: {len(rows):,} of {len(report.dev):,} dev rows", ""]
+    lines += paragraph(words.least_turn(report))
     if not shown:
-        return [*lines, "None."]
+        return [*lines, "None.", ""]
     if len(shown) < len(rows):
         lines += [f"The first {len(shown)}:", ""]
     return lines + [line for row in shown for line in _turned_row(report, row)]
@@ -206,13 +210,14 @@ def _failures(report: Report) -> list[str]:
     if report.has_forms:
         head = ("On test", "Keeps the contract", "Passes the check", "Cut at the length limit")
         lines += table(head, [_forms_row(rung) for rung in report.rungs], right=(3,))
-    kinds = sorted({kind for rung in report.rungs for kind in rung.failures})
+    lines += paragraph(escaped(words.failure_note(report)))
+    kinds = words.failure_kinds(report)
     if not kinds:
-        return [*lines, "No failure on dev."]
+        return lines
     kind_head = ("Kind (dev rows)", *(escaped(rung.name) for rung in report.rungs))
     rows = [
-        [escaped(kind), *(f"{rung.failures.get(kind, 0):,} of {rung.num_dev:,}" for rung in report.rungs)]
-        for kind in kinds
+        [escaped(kind), *(f"{counts.get(rung.name, 0):,} of {rung.num_dev:,}" for rung in report.rungs)]
+        for kind, counts in kinds.items()
     ]
     return lines + table(kind_head, rows, right=range(1, len(kind_head)))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from etude.evaluate import outcome_of, sample_of
 from etude.files import Json, read_json, read_lines
-from etude.metrics import Metric
+from etude.metrics import GRADED, Metric
 from etude.report.values import (
     Candidate,
     Cost,
@@ -36,6 +36,14 @@ from etude.types import Estimate, Finding, Pair
 
 CHECK = "check"
 """The kind of failure of an answer that keeps the contract and that the check function gives 0."""
+WRONG = {
+    "classify": "wrong label",
+    "extract": "wrong value",
+    "answer": "wrong answer",
+    "rewrite": "wrong answer",
+}
+"""The kind of failure, by kind of task, of an answer that neither breaks the contract nor the check, and that a
+metric of right and wrong gives 0."""
 
 
 def read_report(run_folder: Path) -> Report:
@@ -77,7 +85,7 @@ def read_report(run_folder: Path) -> Report:
         rungs=tuple(
             _rung(run_folder / "methods" / name, run, raw, list(predictions[name].values())) for name in names
         ),
-        dev=_dev_rows(predictions),
+        dev=_dev_rows(predictions, _wrong(run)),
         curve=_curve(run_folder),
     )
 
@@ -141,7 +149,7 @@ def _rung(folder: Path, run: Json, verdict: Mapping[str, Any], dev: list[Json]) 
         cut_dev=sum(bool(line["cut"]) for line in dev),
         num_dev=len(dev),
         others={key: _known(found) for key, found in ((verdict.get("others") or {}).get(name) or {}).items()},
-        failures=_count_failures(dev),
+        failures=_count_failures(dev, _wrong(run)),
         candidates=tuple(_candidate(raw) for raw in method.get("candidates") or ()),
         notes=_texts(method.get("notes")),
         prompt=method.get("prompt") or "",
@@ -162,38 +170,51 @@ def _cost(raw: Mapping[str, Any]) -> Cost:
     )
 
 
-def _count_failures(lines: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
-    counts = Counter(kind for line in lines for kind in set(_failures_of(line)))
+def _wrong(run: Json) -> str:
+    """The kind of failure of a wrong answer; empty where none is wrong by itself: under a graded metric, and where
+    an answer passes by its contract and check alone."""
+    name = (run.get("metric") or {}).get("name")
+    return "" if name in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
+
+
+def _count_failures(lines: Iterable[Mapping[str, Any]], wrong: str) -> Mapping[str, int]:
+    counts = Counter(kind for line in lines for kind in set(_failures_of(line, wrong)))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _failures_of(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """The contract's kinds of failure, else `check` where the check function gives 0."""
-    return tuple(line["failures"]) or ((CHECK,) if line["check"] == 0 else ())
+def _failures_of(line: Mapping[str, Any], wrong: str) -> tuple[str, ...]:
+    """The contract's kinds of failure, else `check` where the check function gives 0, else `wrong` at a score of 0."""
+    if line["failures"]:
+        return tuple(line["failures"])
+    if line["check"] == 0:
+        return (CHECK,)
+    return (wrong,) if wrong and line["score"] == 0 else ()
 
 
 def _candidate(raw: Mapping[str, Any]) -> Candidate:
     return Candidate(raw["name"], _estimate(raw.get("dev")), bool(raw.get("chosen")), raw.get("why") or "")
 
 
-def _dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[DevRow, ...]:
+def _dev_rows(predictions: Mapping[str, Mapping[str, Json]], wrong: str) -> tuple[DevRow, ...]:
     """Every dev row that some method has reached, in the order of the predictions."""
     first: dict[str, Json] = {}
     for lines in predictions.values():
         for row_id, line in lines.items():
             first.setdefault(row_id, line)
-    return tuple(_dev_row(line, predictions) for line in first.values())
+    return tuple(_dev_row(line, predictions, wrong) for line in first.values())
 
 
-def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Json]]) -> DevRow:
+def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Json]], wrong: str) -> DevRow:
     answers = {
-        name: _dev_answer(lines[line["id"]]) for name, lines in predictions.items() if line["id"] in lines
+        name: _dev_answer(lines[line["id"]], wrong)
+        for name, lines in predictions.items()
+        if line["id"] in lines
     }
     return DevRow(line["id"], line["input"], line["expected"], line.get("tags") or {}, answers)
 
 
-def _dev_answer(line: Mapping[str, Any]) -> DevAnswer:
-    return DevAnswer(line["answer"], float(line["score"]), _failures_of(line), bool(line["cut"]))
+def _dev_answer(line: Mapping[str, Any], wrong: str) -> DevAnswer:
+    return DevAnswer(line["answer"], float(line["score"]), _failures_of(line, wrong), bool(line["cut"]))
 
 
 def _verdict(raw: Mapping[str, Any], names: Sequence[str]) -> Verdict:

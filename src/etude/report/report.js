@@ -28,10 +28,11 @@
   const tagsOf = (row) => row[3].map(([tag, value]) => `${text(tag)}: ${text(value)}`);
 
   // What changes from the left answer to the right one; nothing is said while one is missing.
+  const raised = (from, to) => to[1] > from[1] && to[1] - from[1] >= data.least - 1e-9;
   const KIND = {
     all: () => true,
-    fixed: ([left, right]) => left && right && right[1] > left[1],
-    broken: ([left, right]) => left && right && right[1] < left[1],
+    fixed: ([left, right]) => left && right && raised(left, right),
+    broken: ([left, right]) => left && right && raised(right, left),
     differs: ([left, right]) => left && right && (left[0] !== right[0] || left[1] !== right[1]),
   };
 
@@ -83,8 +84,8 @@
     const head = make("div", "row-head");
     const pair = answers(row);
     head.append(make("code", "", row[0]), ...tagsOf(row).map((tag) => make("span", "", tag)));
-    const turn = KIND.fixed(pair) ? "fixed" : KIND.broken(pair) ? "broken" : "";
-    if (turn) head.append(make("span", "turn", turn));
+    const turn = KIND.fixed(pair) ? data.turned[0] : KIND.broken(pair) ? data.turned[1] : "";
+    if (turn) head.append(make("span", "turn", turn.split(" ")[0].toLowerCase()));
     const cells = make("div", "cells");
     cells.append(plainCell("Asked", text(row[1])), plainCell("Wanted", text(row[2])));
     cells.append(answerCell(state.left, pair[0]), answerCell(state.right, pair[1]));
@@ -100,8 +101,8 @@
     }
     const tuning = state.right === data.tuned && state.left !== data.tuned;
     const who = tuning ? "tuning" : `“${label(state.right)}”`;
-    document.querySelector("input[value=fixed] + span i").textContent = `Fixed by ${who}`;
-    document.querySelector("input[value=broken] + span i").textContent = `Broken by ${who}`;
+    document.querySelector("input[value=fixed] + span i").textContent = `${data.turned[0]} ${who}`;
+    document.querySelector("input[value=broken] + span i").textContent = `${data.turned[1]} ${who}`;
   };
   const isShown = (count) => count.dataset.kind === state.failure && count.dataset.method === state.by;
   const showFailure = () => {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from etude.metrics import GRADED
 from etude.types import Estimate, Finding, Pair
 
 
@@ -58,7 +59,8 @@ class Rung:
     others: Mapping[str, Estimate]
     """Metrics beside the headline, on the test, by name."""
     failures: Mapping[str, int]
-    """Kinds of failure on dev (the contract's, and `check`), and in how many rows each occurs."""
+    """Kinds of failure on dev (the contract's, `check`, and what the metric calls wrong), and in how many rows each
+    occurs."""
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
     prompt: str
@@ -196,6 +198,16 @@ class Report:
     rungs: tuple[Rung, ...]
     dev: tuple[DevRow, ...]
     curve: Curve | None
+
+    @property
+    def graded(self) -> bool:
+        """Whether the metric scores a row anything from 0 to 1, so that none is simply right or wrong."""
+        return self.metric in GRADED
+
+    @property
+    def least_turn(self) -> float:
+        """The smallest change of a row's score that is called one: the margin under a graded metric, else any."""
+        return self.margin if self.graded else 0.0
 
     @property
     def has_forms(self) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from etude.metrics import GRADED, LABELS
+from etude.metrics import LABELS
 from etude.report.values import Headline, Report, Rung
 from etude.stats import ALPHA
 from etude.types import Estimate
@@ -82,7 +82,7 @@ def headline(report: Report) -> str:
     labels = {rung.name: rung.label for rung in report.rungs}
     tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
     p = f", {p_value(found.p).replace(' ', SPACE)} by {found.test}" if found.p is not None else ""
-    return f"{tuned} against {untuned}: {difference(found.difference)}{p}. {_reading(found)}"
+    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}{p}. {_reading(found)}"
 
 
 def _reading(found: Headline) -> str:
@@ -107,7 +107,7 @@ def test_rows(report: Report) -> str:
 
 def power_heading(report: Report) -> str:
     """What the smallest differences depend on: how often two methods disagree, or how far their scores spread."""
-    if _graded(report):
+    if report.graded:
         return "When row by row the scores of two methods differ by (standard deviation)"
     return "When two methods disagree on"
 
@@ -115,15 +115,43 @@ def power_heading(report: Report) -> str:
 def power_rows(report: Report) -> list[tuple[str, str]]:
     """What the smallest difference depends on, and the difference, both in words."""
     when = [
-        f"{100 * math.sqrt(d):.0f} points" if _graded(report) else f"{100 * d:.0f}% of rows"
+        f"{100 * math.sqrt(d):.0f} points" if report.graded else f"{100 * d:.0f}% of rows"
         for d, _ in report.power
     ]
     shown = ["nothing" if size is None else f"{100 * size:.1f} points" for _, size in report.power]
     return list(zip(when, shown, strict=True))
 
 
-def _graded(report: Report) -> bool:
-    return report.metric in GRADED
+def turned(report: Report) -> tuple[str, str]:
+    """What tuning made of rows whose score it raised, and of those it lowered."""
+    return ("Higher with", "Lower with") if report.graded else ("Fixed by", "Broken by")
+
+
+def least_turn(report: Report) -> str:
+    """Which rows are called higher or lower, in a sentence; empty where a row is right or wrong."""
+    if not report.graded:
+        return ""
+    return f"Higher and lower are rows whose score changed by {points(report.least_turn)} points, the margin, or more."
+
+
+def failure_kinds(report: Report) -> dict[str, dict[str, int]]:
+    """Kind of failure -> method -> on how many dev rows; the most frequent kind first, cut answers last."""
+    counts: dict[str, dict[str, int]] = {}
+    for rung in report.rungs:
+        for kind, count in rung.failures.items():
+            counts.setdefault(kind, {})[rung.name] = count
+    kinds = sorted(counts, key=lambda kind: (-sum(counts[kind].values()), kind))
+    cut = {rung.name: rung.cut_dev for rung in report.rungs if rung.cut_dev}
+    return {kind: counts[kind] for kind in kinds} | ({CUT: cut} if cut else {})
+
+
+def failure_note(report: Report) -> str:
+    """What is no failure under a graded metric, and that nothing failed where nothing did; empty elsewhere."""
+    nothing = not failure_kinds(report)
+    if not report.graded:
+        return "No failure on dev." if nothing else ""
+    graded = f"{opening(report.metric_label)}: answers are graded, and which are right or wrong is not counted here."
+    return f"{graded} Nothing else failed on dev." if nothing else graded
 
 
 def tuned_prompt(report: Report) -> str:

@@ -324,7 +324,8 @@ def _contract_sentence(draft: Draft) -> str:
 
 def _broken_sentence(broken: Sequence[str]) -> str:
     more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-    return f"{len(broken):,} rows break it and must be corrected: {', '.join(broken[:5])}{more}"
+    rows = "row breaks" if len(broken) == 1 else "rows break"
+    return f"{len(broken):,} {rows} it and must be corrected: {', '.join(broken[:5])}{more}"
 
 
 def _setting_entries(draft: Draft) -> Iterator[_Entry]:
