@@ -9,12 +9,13 @@ import typer
 
 from etude.checks import Findings, check
 from etude.checks.machine import as_json, as_junit, as_sarif
-from etude.checks.words import in_words
+from etude.checks.words import WIDTH, in_words
+from etude.cli.words import screen
 from etude.errors import Fault, InputError, shown
 from etude.remedies import instead
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
-    "text": in_words,
+    "text": lambda findings: in_words(findings, min(screen().width, WIDTH)),
     "json": as_json,
     "sarif": as_sarif,
     "junit": as_junit,
