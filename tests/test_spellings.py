@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.checks import check
+from etude.cli import main
 from etude.compare import compare
 from etude.compare.events import Event, Said
 from etude.spellings import spellings, written_alike
@@ -69,12 +70,17 @@ def misspelt(folder: Path) -> Path:
     return task
 
 
-def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(tmp_path: Path) -> None:
+def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = misspelt(tmp_path)
     said = "'dragons' (3 rows: examples.jsonl:"
     (finding,) = (one for one in check(task) if one.kind == "label_spelling")
     assert finding.message.startswith(said)
     assert len(finding.rows) == 3
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["check", str(task)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
     (classes,) = (one for one in check(task) if one.kind == "classes")
     assert classes.numbers["rare"] == 0
     assert "Collect" not in classes.remedy

@@ -11,7 +11,8 @@ from etude.checks import Findings, check
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.material import count
 from etude.checks.page import as_html
-from etude.checks.words import in_words
+from etude.checks.words import WIDTH, in_words
+from etude.cli.words import screen
 from etude.errors import Fault, InputError, shown
 from etude.files import write_text
 from etude.remedies import instead
@@ -19,7 +20,7 @@ from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
-    "text": in_words,
+    "text": lambda findings: in_words(findings, min(screen().width, WIDTH)),
     "json": as_json,
     "html": as_html,
     "sarif": as_sarif,
