@@ -66,8 +66,9 @@ SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 FEWEST_ROWS = 150
-CUT = "cut at the length limit"
 MOST_ROWS = 100_000
+
+CUT = "cut at the length limit"
 
 Json = dict[str, Any]
 Number = float | int | None
@@ -1745,16 +1746,18 @@ def pair_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Itera
 def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
     """Failures by kind on dev, answers cut among them where there are any; form and check on the test."""
     dev = [m.sides["dev"].values() for m in run.methods]
-    cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
-    wanted = failure_cells(run) + (cut if any(row["cut"] for rows in dev for row in rows) else [])
+    cut = [sum(row["cut"] for row in rows) for rows in dev]
+    cells = (
+        [f"{number:,} of {len(rows):,}" for number, rows in zip(cut, dev, strict=True)] if any(cut) else []
+    )
     told = [cell for row in page.rows("Kinds of failure on dev") for cell in row[1:]]
-    yield Line("page: failures by kind on dev", sorted(told), sorted(wanted))
+    yield Line("page: failures by kind on dev", sorted(told), sorted(failure_cells(run) + cells))
     if body := page.rows("Contract and check on test"):
         yield from form_cell_lines(run, "page", body)
 
 
 def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
-    """The rows of the side-by-side view: whose score and failures, a cut among them, are those of the dev lines."""
+    """The rows of the side-by-side view: whose score, failures and cut are those of the dev lines."""
     texts, kinds = page.data["texts"], page.data["failures"]
     for place, (name, _) in enumerate(page.data["methods"]):
         dev = next(m.sides["dev"] for m in run.methods if m.name == name)
@@ -1770,7 +1773,7 @@ def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str], kinds: Seq
     return (
         row["answer"].startswith(start)
         and abs(row["score"] - score) <= 5e-5 + CLOSED
-        and [*failures_of(row), *([CUT] if row["cut"] else [])] == [kinds[kind] for kind in failures]
+        and failures_of(row) + [CUT] * row["cut"] == [kinds[place] for place in failures]
     )
 
 

@@ -346,7 +346,12 @@ def conflicts() -> Iterator[Case]:
         {"rows.jsonl": jsonl(other)},
     )
     yield Case(
-        "too few rows", "rows.jsonl", "5 rows", "collect at least 150", {}, {"rows.jsonl": jsonl(before=5)}
+        "too few rows",
+        "rows.jsonl",
+        "5 rows",
+        "collect at least 95 more rows, or name a test file of your own under test:",
+        {},
+        {"rows.jsonl": jsonl(before=5)},
     )
     free = [{"input": f"a {n}", "output": f"free text {n}"} for n in range(30)]
     yield Case(
@@ -419,7 +424,7 @@ LATE = [
         "rows that cannot be split",
         "rows.jsonl",
         "60 rows",
-        "Collect at least 40 more",
+        "collect at least 40 more",
         {},
         {"rows.jsonl": far_rows(60)},
     ),

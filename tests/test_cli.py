@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import runpy
 import socket
 import sys
 import time
@@ -46,6 +47,17 @@ def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp
     note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
     assert Said(f"Note: {note}") in told
     assert note in run.info["notes"]
+
+
+@pytest.mark.parametrize("module", ["etude", "etude.cli"])
+def test_python_runs_it_by_the_name_of_its_package(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(module, run_name="__main__")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("etude ")
 
 
 @pytest.mark.parametrize("bad", [2, 50, 51, 70])
@@ -325,6 +337,41 @@ def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
     (tmp_path / "new" / "rows.csv").write_text("input,output\na,b\n")
     assert main([arguments[0], str(tmp_path / arguments[1])]) == 2
     assert remedy.format(tmp_path) in capsys.readouterr().err
+
+
+def test_a_command_that_is_proposed_can_be_pasted_into_a_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = write_task(tmp_path / "all of it", model="fake", more="methods: [baseline]\n")
+    (tmp_path / "my rows").mkdir()
+    task.with_name("examples.jsonl").rename(tmp_path / "my rows" / "my mails.jsonl")
+    task.unlink()
+    assert main(["check", "my rows"]) == 2
+    assert main(["check", "my rows/my mails.jsonl"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("etude init 'my rows/my mails.jsonl'") == 2, told
+    assert main(["init", "my rows/my mails.jsonl"]) == 0
+    assert "\n  etude compare 'my rows/task.yaml'\n" in capsys.readouterr().out
+    assert main(["runs", "list", "my rows"]) == 0
+    assert "etude compare 'my rows'\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_name_that_ends_in_a_slash_is_a_folder_for_the_task_file(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path / "old")
+    if there:
+        Path("new/er").mkdir(parents=True)
+    assert main(["init", "old/examples.jsonl", "-o", "new/er/"]) == 0
+    assert load_task("new/er").examples.file.resolve() == tmp_path / "old" / "examples.jsonl"
+
+
+def test_no_folder_is_made_for_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / "none.csv"), "-o", f"{tmp_path}/new/"]) == 2
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contrast import contrast
 from etude.errors import RunError
 from etude.report import html as page_module
 from etude.report import pictures, read_report, words, write_report
@@ -474,18 +475,6 @@ def test_text_has_enough_contrast_in_light_and_dark() -> None:
                     colours[paper],
                 )
         assert contrast(colours["paper"], colours["accent"]) >= 4.5
-
-
-def contrast(first: str, second: str) -> float:
-    """WCAG's contrast ratio."""
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 # In a real browser

@@ -326,9 +326,10 @@ def test_too_few_rows_are_refused_with_the_numbers(n: int) -> None:
     with pytest.raises(InputError) as caught:
         split(dataset(rows(0, n)), "answer", 0)
     message = str(caught.value)
-    assert "at least 50 for test, 30 for dev, 20 for train are needed" in message
-    assert f"got {n} rows" in message
-    assert f"Collect at least {100 - n} more rows" in message
+    assert "100 is the least: 50 for the test, 30 for choices (dev), 20 to train on" in message
+    assert f"got {n} row" in message
+    assert f"collect at least {100 - n} more row" in message
+    assert "under test:, beside which 50 are enough" in message
 
 
 def test_a_hundred_rows_can_be_split_and_are_few() -> None:
@@ -368,7 +369,7 @@ def test_a_deleted_row_leaves_a_carried_on_split_below_its_least_size() -> None:
 def test_an_earlier_split_of_other_rows_excuses_no_small_sizes(others: int, kept: int) -> None:
     before = split(dataset(rows(0, 200)), "answer", 0)
     now = [*rows(1, others), *(replace(row, id=f"kept {row.id}") for row in rows(0, 200)[:kept])]
-    with pytest.raises(InputError, match="too few rows that can be split"):
+    with pytest.raises(InputError, match="too few rows; 100 is the least"):
         split(dataset(now), "answer", 0, previous=before.assignments)
 
 

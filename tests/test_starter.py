@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from conftest import data_folder
+from etude.cli import main
 from etude.contract import Contract
 from etude.dataset import Dataset, load_dataset
 from etude.errors import InputError
@@ -439,9 +440,30 @@ def test_the_size_of_the_test_that_is_told_is_that_of_the_split(tmp_path: Path, 
 def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
     rows = [{"question": words(10), "answer": words(9)} for _ in range(99)]
     result, task = started(written(tmp_path / "rows.jsonl", rows))
-    assert "Without this line 99 rows are too few" in flat(result.text)
-    with pytest.raises(InputError, match="50 for test, 30 for dev, 20 for train"):
+    assert "Without this line the rows (99) are too few: a comparison takes 100" in flat(result.text)
+    with pytest.raises(InputError, match=r"50 for the test, 30 for choices \(dev\), 20 to train on"):
         split(load_dataset(task)[1], task.kind, task.seed)
+
+
+@pytest.mark.parametrize("count", [1, 19, 20, 60, 99, 100, 149, 150])
+def test_init_and_compare_name_one_limit_for_few_rows(
+    count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Below 100 rows both say what is lacking to 100, from there to 149 what a verdict on tuning takes."""
+    path = written(tmp_path / "rows.jsonl", [{"text": words(9), "label": "ab"[n % 2]} for n in range(count)])
+    assert main(["init", str(path)]) == 0
+    guessed = capsys.readouterr().out
+    text = (tmp_path / "task.yaml").read_text().replace("model: smollm2-135m-instruct", "model: fake")
+    (tmp_path / "task.yaml").write_text(text.replace("methods: all", "methods: [prompt]"))
+    assert main(["compare", "-y", str(tmp_path)]) == (2 if count < 100 else 0)
+    told = capsys.readouterr()
+    for shown in (guessed, told.out + told.err):
+        flat = " ".join(shown.split())
+        missing = re.findall(r"too few rows; 100 is the least: .*? collect at least (\d+) more row", flat)
+        assert missing == ([str(100 - count)] if count < 100 else [])
+        assert ("under test:, beside which 50 are enough" in flat) == (count < 100)
+        tuning = f"{count} rows are too few for a verdict on tuning, which takes 150 in all"
+        assert (tuning in flat) == (100 <= count < 150)
 
 
 def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
@@ -470,6 +492,103 @@ def test_rows_that_cannot_be_used_are_faults_and_nothing_is_written(
         start(tmp_path / name)
     assert expected in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+TABLE = "text,label\n" + "".join(f"words of row {n} here,{'ab'[n % 2]}\n" for n in range(40))
+LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "r.csv",
+            b"PK\x03\x04\x14\0\x06\0",
+            ["r.csv:1: an Excel workbook", "bytes 0x50 0x4B", "save the sheet as CSV"],
+        ),
+        ("r.csv", TABLE.encode("utf-16"), ["r.csv:1: this is UTF-16", "0xFF 0xFE", "iconv -f UTF-16"]),
+        (
+            "r.csv",
+            TABLE.encode("utf-16-be"),
+            ["r.csv:1: this is UTF-16 without", "0x00 0x74", "iconv -f UTF-16"],
+        ),
+        ("r.jsonl", "\n".join(LINES).encode("utf-16-le"), ["r.jsonl:1: this is UTF-16 without", "0x7B 0x00"]),
+        ("r.csv", b"", ["r.csv:1: the file holds no rows: it is empty"]),
+        ("r.jsonl", b"\n\n", ["r.jsonl:1: the file holds no rows: nothing but blank lines"]),
+        (
+            "r.csv",
+            b"text,label\n",
+            ["only the names of its columns (got 'text, label')", "write rows under them"],
+        ),
+        (
+            "r.csv",
+            b"text\nhello you\n",
+            ["only one column", "(got 'text')", "add a column with the right answers"],
+        ),
+        (
+            "r.jsonl",
+            b'[\n {"text": "a"},\n {"text": "b"}\n]\n',
+            ["one JSON value over many lines", "jq -c '.[]'"],
+        ),
+        ("r.jsonl", b'{\n "text": "a"\n}\n', ["one JSON value over many lines", "jq -c . FILE"]),
+    ],
+)
+def test_a_file_of_another_kind_is_one_fault_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, expected: list[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert main(["init", str(tmp_path / name)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert all(part in printed.err for part in expected), printed.err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_every_broken_line_is_named_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {5: '{"text": "a", "label":', 11: "{'text': 'x'}", 21: "[1, 2]", 31: "none", 40: '{"text": NaN}'}
+    lines = [broken.get(number, line) for number, line in enumerate(LINES, 1)]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines))
+    assert main(["init", str(tmp_path / "r.jsonl")]) == 2
+    told = capsys.readouterr().err
+    assert "5 things to put right" in told
+    for number, line in broken.items():
+        assert re.search(rf"r\.jsonl:{number}: .*\(got .*{re.escape(line[1:-1])}.*\)\. \w+", told), told
+    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["bare", "BOM"])
+@pytest.mark.parametrize("separator", [",", ";", "|", "\t"])
+def test_a_table_of_any_separator_is_read_alike(tmp_path: Path, separator: str, mark: bytes) -> None:
+    (tmp_path / "r.csv").write_bytes(mark + TABLE.replace(",", separator).encode())
+    rows = start(tmp_path / "r.csv")
+    task, dataset = load_dataset(load_task(rows.task_file))
+    assert (task.examples.input, task.examples.output, len(dataset)) == (("text",), "label", 40)
+
+
+def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def row(number: int) -> dict[str, object]:
+        turns = [("user", words(9)), ("assistant", "ab"[number % 2])]
+        told = [("system", " Be kind.")] if number < 90 else [("system", "Be brief.")] if number < 110 else []
+        return {"messages": [{"role": role, "content": text} for role, text in (*told, *turns)]}
+
+    path = written(tmp_path / "r.jsonl", [row(number) for number in range(120)])
+    assert main(["init", str(path)]) == 0
+    said = (
+        "The rows bring 3 different system messages (rows: 'Be kind.' in 90; 'Be brief.' in 20; none in 10)"
+    )
+    assert said in capsys.readouterr().out
+    assert said in flat((tmp_path / "task.yaml").read_text())
+    assert main(["compare", str(tmp_path)]) == 2
+    refused = capsys.readouterr().err
+    assert (
+        "r.jsonl:91: the rows have 3 different system messages; this one stands in 20 of 120 rows" in refused
+    )
+    assert "r.jsonl:111: " in refused
 
 
 def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.color import ColorSystem
+from rich.console import Console
+from rich.style import Style
 
+from contrast import contrast
 from etude.assistant import load
 from etude.cli import main
-from etude.cli.training import bracketed
+from etude.cli.training import bracketed, print_rows, styled
 from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.dataset import load_dataset
@@ -29,7 +35,8 @@ from etude.runs import Run, find_runs
 from etude.stats import estimate_sample
 from etude.task import load_task
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
-from etude.tune import preview, train_task
+from etude.tune import Preview, preview, train_task
+from etude.tune.preview import Piece
 from etude.types import Message
 from small_task import write_task
 from tiny import tiny_folder
@@ -149,6 +156,48 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
         assert any(piece.special and not piece.learned for piece in pieces)
         assert f"[[{learned}]]" in bracketed(pieces)
     assert not (task.parent / "runs").exists()
+
+
+PREVIEW = Preview(
+    (),
+    (),
+    [
+        (
+            "rows.jsonl:1",
+            [Piece("asked", False, False), Piece("wanted", True, False), Piece("<e>", True, True)],
+        )
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_without_colour_brackets_stand_around_what_is_learned(
+    surroundings: dict[str, str], coloured: bool
+) -> None:
+    console = Console(
+        file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm-256color"} | surroundings
+    )
+    print_rows(console, PREVIEW)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert ("asked[[wanted<e>]]" in shown) != coloured
+    assert bool(re.search(r"\x1b\[[0-9;]*[34]8;", shown)) == coloured
+
+
+@pytest.mark.parametrize("system", ["STANDARD", "EIGHT_BIT"])
+def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
+    for piece in PREVIEW.rows[0][1]:
+        style = Style.parse(styled(piece)[1])
+        assert not style.dim
+        assert (style.color is None) == (style.bgcolor is None)
+        if style.color and style.bgcolor:
+            inks = [
+                colour.downgrade(ColorSystem[system]).get_truecolor()
+                for colour in (style.color, style.bgcolor)
+            ]
+            assert contrast(inks[0].hex, inks[1].hex) >= 4.5
 
 
 def test_the_rule_of_spikes_is_as_stated() -> None:

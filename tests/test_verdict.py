@@ -174,6 +174,7 @@ def test_a_fake_model_is_said_to_say_nothing_of_real_ones(
 def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:
     found = verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149))
     assert found.sentence.startswith("149 rows are too few for a verdict on tuning: collect about ")
+    assert "(150 at the least), with which a difference of " in found.sentence
     assert found.headline is not None
     assert not found.headline.gains
     assert found.recommended is None
@@ -196,6 +197,16 @@ def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
     assert enough.advice
     assert few.break_even is None
     assert enough.break_even is not None
+
+
+def test_the_difference_that_the_rows_to_collect_would_find_is_the_one_they_are_reckoned_for() -> None:
+    found = verdict(ladder({"few_shot": 25, "fine_tune": 27}, 50, total_rows=120, margin=0.05))
+    assert found.headline is not None
+    worth = max(0.1, abs(found.headline.difference.value) / 2)
+    assert f"with which a difference of {points(worth)} points would be found" in found.sentence
+    alike = [method("few_shot", scores(25, 50)), method("fine_tune", scores(25, 50, 10))]
+    found = verdict(inputs(alike, total_rows=120, margin=0.0001))
+    assert found.sentence.endswith("collect about 100,000 (150 at the least).")
 
 
 def test_without_a_tuned_method_there_is_no_headline() -> None:

@@ -16,6 +16,7 @@ from functools import cached_property
 from etude.errors import Fault, InputError, shown
 from etude.formats import Rows, read_rows, survey_rows
 from etude.remedies import instead, raise_faults
+from etude.spool import Examples
 from etude.task import Task
 from etude.types import Example
 
@@ -93,7 +94,7 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
     instructions = task.instructions or next(filter(None, rows.systems), "")
     notes = (*task.notes, *rows.notes, *_note_of(broken, "the examples"))
     return replace(task, instructions=instructions, notes=notes), Dataset(
-        rows.examples, (_read_sentence(rows),)
+        tuple(rows.examples), (_read_sentence(rows),)
     )
 
 
@@ -111,29 +112,26 @@ def load_test(task: Task) -> Dataset | None:
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
     raise_faults(faults, task.test.file)
     notes = (*rows.notes, *_note_of(broken, "the test file"))
-    return Dataset(rows.examples, (_read_sentence(rows),), notes)
+    return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)
 
 
-def survey_dataset(task: Task) -> tuple[Dataset, tuple[Fault, ...]]:
+def survey_dataset(task: Task) -> tuple[Examples, tuple[Fault, ...]]:
     """The rows of the task's examples that can be read, and every fault for which `load_dataset` would refuse
     or note them. Raises InputError only where no row can be read."""
     rows = survey_rows(task.examples, task.kind)
     return _surveyed(task, rows, _whole_faults(task, rows))
 
 
-def survey_test(task: Task) -> tuple[Dataset, tuple[Fault, ...]] | None:
+def survey_test(task: Task) -> tuple[Examples, tuple[Fault, ...]] | None:
     """The same for the task's own test file; None when it names none."""
     return _surveyed(task, survey_rows(task.test, task.kind), ()) if task.test else None
 
 
-def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Dataset, tuple[Fault, ...]]:
-    if not rows.examples:
+def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Examples, tuple[Fault, ...]]:
+    if not len(rows.examples):
         raise_faults(rows.faults, rows.source.file)
     faults = (*rows.faults, *_system_faults(task, rows), *_foreign_labels(task, rows), *more)
-    return Dataset(rows.examples, (_read_sentence(rows),), rows.notes), (
-        *faults,
-        *_broken_answers(task, rows),
-    )
+    return rows.examples, (*faults, *_broken_answers(task, rows))
 
 
 def _read_sentence(rows: Rows) -> str:
@@ -145,6 +143,7 @@ def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     first: dict[str | None, str] = {}
     for system, example in zip(rows.systems, rows.examples, strict=True):
         first.setdefault(system and system.strip(), example.where)
+    counts = Counter(system and system.strip() for system in rows.systems)
     if task.instructions:
         for system, where in first.items():
             if system and system != task.instructions.strip():
@@ -154,8 +153,14 @@ def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
                 )
     elif len(first) > 1:
         for system, where in list(first.items())[1:]:
-            what = f"the rows have different system messages (another one at {next(iter(first.values()))})"
-            remedy = "write what they share as instructions: in the task file and delete the system messages"
+            what = (
+                f"the rows have {len(first):,} different system messages; this one stands in {counts[system]:,} of "
+                f"{counts.total():,} rows, another one at {next(iter(first.values()))}"
+            )
+            remedy = (
+                "write what they share as instructions: in the task file and delete the system messages; what differs "
+                "from row to row belongs in the user's turn"
+            )
             yield Fault(where, what, shown(system) if system else "none", remedy, "instructions")
 
 
@@ -203,28 +208,45 @@ def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     """Faults of the examples as a whole."""
     file, count = task.examples.file.name, len(rows.examples)
     if count < TRAIN_LEAST:  # more may be enough to go on from an earlier split, as only a split can tell
-        yield _too_few(file, count, task.test is not None)
+        yield too_few(file, count, task.test is not None)
     elif task.kind == "classify":
-        yield from _label_faults(file, [row.output for row in rows.examples])
+        yield from _label_faults(file, Counter(row.output for row in rows.examples))
 
 
-def _too_few(file: str, count: int, own_test: bool) -> Fault:
+def least_rows(own_test: bool) -> tuple[int, str]:
+    """The fewest rows that a comparison takes beside a test of the user's own or without one, and for what."""
     parts = [] if own_test else [f"{TEST_LEAST} for the test"]
-    parts += [f"{DEV_LEAST} for choices", f"{TRAIN_LEAST} to train on"]
-    least = DEV_LEAST + TRAIN_LEAST + (0 if own_test else TEST_LEAST)
-    remedy = f"collect at least {VERDICT_LEAST}; with fewer nothing is said about tuning"
-    return Fault(
-        file, f"too few rows; {least} is the least: {', '.join(parts)}", f"{count} rows", remedy, "too_few"
+    parts += [f"{DEV_LEAST} for choices (dev)", f"{TRAIN_LEAST} to train on"]
+    return DEV_LEAST + TRAIN_LEAST + (0 if own_test else TEST_LEAST), ", ".join(parts)
+
+
+def too_few(file: str, count: int, own_test: bool) -> Fault:
+    """The fault of `count` rows, which are fewer than a comparison takes: the limit, and what can be done."""
+    least, parts = least_rows(own_test)
+    missing = least - count
+    remedy = f"collect at least {missing} more row{'' if missing == 1 else 's'}"
+    if not own_test:
+        remedy += (
+            f", or name a test file of your own under test:, beside which {least_rows(True)[0]} are enough"
+        )
+    remedy += f"; a verdict on tuning takes {VERDICT_LEAST} in all"
+    got = f"{count} row{'' if count == 1 else 's'}"
+    return Fault(file, f"too few rows; {least} is the least: {parts}", got, remedy, "too_few")
+
+
+def few_for_tuning(total: int) -> str:
+    """What is said of rows that can be compared and are too few for a verdict on tuning."""
+    return (
+        f"{total} rows are too few for a verdict on tuning, which takes {VERDICT_LEAST} in all; the verdict will "
+        "say how many to collect."
     )
 
 
-def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:
-    labels = set(outputs)
-    if len(labels) > len(outputs) / 2:
-        got = f"{len(labels):,} labels in {len(outputs):,} rows, such as {shown(outputs[0], 40)}"
+def _label_faults(file: str, labels: Counter[str]) -> Iterator[Fault]:
+    first, total = next(iter(labels)), labels.total()
+    if len(labels) > total / 2:
+        got = f"{len(labels):,} labels in {total:,} rows, such as {shown(first, 40)}"
         remedy = "set kind: answer, extract or rewrite, or name the column of the labels as output:"
         yield Fault(file, "the answers are no labels", got, remedy, "label")
     if len(labels) == 1:
-        yield Fault(
-            file, "every row has the same label", shown(outputs[0]), "add rows with other labels", "label"
-        )
+        yield Fault(file, "every row has the same label", shown(first), "add rows with other labels", "label")

@@ -16,11 +16,11 @@ def classes(material: Material) -> Iterator[Finding]:
     """How many rows each label has, and the labels that are rare."""
     if material.task.kind != "classify":
         return
-    counts = Counter(row.output for row in material.rows)
+    counts = Counter(material.outputs)
     ordered = counts.most_common()
     (most, largest), (least, smallest) = ordered[0], ordered[-1]
     rare = [label for label, number in ordered if number < RARE]
-    rows = [position for position, row in enumerate(material.rows) if row.output in set(rare)]
+    rows = [position for position, label in enumerate(material.outputs) if counts[label] < RARE]
     told = f" {len(rare):,} of them have fewer than {RARE} rows: {_listed(rare[::-1])}." if rare else ""
     yield material.finding(
         "classes",

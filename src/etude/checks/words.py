@@ -44,6 +44,8 @@ def _told(finding: Finding) -> Iterator[str]:
         room = max((WIDTH - 12 - len(pair[0].where)) // len(pair), 30)
         yield f"    {pair[0].where}  " + " -> ".join(_quoted(one, room) for one in pair)
     yield from _wrapped(f"-> {finding.remedy}")
+    if finding.fix:
+        yield from _wrapped(f"--fix {finding.fix}.")
 
 
 def _wrapped(text: str) -> list[str]:

@@ -17,7 +17,7 @@ from etude.stats.paired import headline
 from etude.stats.sample import score_sample
 from etude.task.page import unreadable_task
 from etude.types import Estimate
-from etude.wording import p_value, percent, signed, signed_bounds
+from etude.wording import command, p_value, percent, signed, signed_bounds
 
 BY_LABEL = ("accuracy", "macro_f1")
 """Metrics that score a row alike: by whether its label is right."""
@@ -36,7 +36,7 @@ def print_list(task: Path) -> None:
     console = screen()
     runs = find_runs(runs_folder(task))
     if not runs:
-        console.print(Text(f"No run yet. Run: etude compare {task}"))
+        console.print(Text(f"No run yet. Run: {command('compare', task)}"), soft_wrap=True)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "when", "status", "recommended", "headline"):

@@ -150,9 +150,9 @@ class Board:
         texts = [Text(_aligned("step", HEADINGS, label, widths), "bold")]
         for name, line in self.lines.items():
             row = _aligned(name, cells[name], label, widths)
-            texts.append(Text.assemble(row, "  ", (line.doing, "dim")))
+            texts.append(Text.assemble(row, "  ", line.doing))
             if line.sample:
-                texts.append(Text(f"    {one_line(line.sample)}", "dim"))
+                texts.append(Text(f"    {one_line(line.sample)}"))
         for text in texts:
             text.no_wrap, text.overflow = True, "ellipsis"
         return Group(*texts)

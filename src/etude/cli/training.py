@@ -15,18 +15,23 @@ from etude.cli.live import interval, seconds_of
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.words import print_bullets, print_training, screen
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import time_in_words
+from etude.wording import command, time_in_words
+from etude.world import rank_given
 
 ROOM = 68
 """Columns that stand beside the bar."""
-LEARNED, READ = "green", "dim"
-"""Colours of tokens that are learned, and of those that are only read."""
+LEARNED, READ = "color(16) on color(114)", ""
+"""Styles of tokens that are learned, and of those that are only read. A style sets both colours or none, and no
+text is dimmed, so that it can be read on a dark and on a light terminal."""
 
 
 def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
-    """Trains with the bar on screen; returns the exit code."""
+    """Trains with the bar on screen; returns the exit code. Of several processes the first alone speaks."""
+    if rank_given():
+        return _follow(task)
     console = screen()
     board = TrainingBoard(Narrator(console))
     try:
@@ -45,13 +50,23 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
     return 0
 
 
+def _follow(task: Path) -> int:
+    """One of the other processes of a training. What ends the first is told by that; to end with another code
+    than 0 would have torchrun stop it while it writes its report."""
+    try:
+        train_task(task)
+    except (KeyboardInterrupt, Parted):
+        return 0
+    return 0
+
+
 def run_show(task: Path, number: int) -> None:
     """Prints what would be learned, and `number` rows in colour."""
     console = screen()
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings)
     print_rows(console, found)
-    console.print(Text("Nothing was trained. To train: "), Text(f"etude train {task}"), soft_wrap=True)
+    console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
 
 
 def print_prepared(
@@ -73,7 +88,7 @@ def print_prepared(
 
 def print_rows(console: Console, found: Preview) -> None:
     """Rows as they are learned: in colour, or between brackets where there is none."""
-    coloured = console.is_terminal and not console.no_color
+    coloured = console.color_system is not None and not console.no_color
     legend = (
         Text.assemble(("learned", LEARNED), "  ", ("only read", READ), "  ", ("special token", "reverse"))
         if coloured
@@ -90,7 +105,7 @@ def print_rows(console: Console, found: Preview) -> None:
 def styled(piece: Piece) -> tuple[str, str]:
     """The piece's text with its style."""
     colour = LEARNED if piece.learned else READ
-    return piece.text, f"{colour} reverse" if piece.special else colour
+    return piece.text, f"{colour} reverse".strip() if piece.special else colour
 
 
 def bracketed(pieces: Sequence[Piece]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rich.text import Text
 from etude.files import Json, read_json
 from etude.runs import Run
 from etude.types import Estimate
-from etude.wording import bounds, percent, time_in_words, two_digits
+from etude.wording import bounds, command, percent, time_in_words, two_digits
 
 PLAIN_WIDTH = 110
 """Columns of the output where there is no terminal to ask."""
@@ -38,7 +37,7 @@ def print_run(console: Console, run: Run, task: Path) -> None:
 def print_training(console: Console, run: Run, task: Path) -> None:
     """What training came to, what it took, where the assistant stands and how to talk to it."""
     if not run.methods:
-        console.print(Text(f"{run.name} has not ended. Run: etude train {task}"))
+        console.print(Text(f"{run.name} has not ended. Run: {command('train', task)}"), soft_wrap=True)
         return
     (name,) = run.methods
     record = read_json(run.method(name) / "method.json")
@@ -66,14 +65,14 @@ def print_places(console: Console, run: Run, task: Path, assistant: Path | None 
         console.print(Text(f"Assistant: {shortest(assistant)}"), soft_wrap=True)
     console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"), soft_wrap=True)
     if run.methods:
-        console.print(Text(f"Talk to it: etude chat {shlex.quote(str(task))}"), soft_wrap=True)
+        console.print(Text(f"Talk to it: {command('chat', task)}"), soft_wrap=True)
 
 
 def print_verdict(console: Console, run: Run, task: Path) -> None:
     """The ladder, the verdict with what it rests on, the report's path and how to talk to the result."""
     verdict = run.verdict
     if verdict is None:
-        console.print(Text(f"{run.name} has no verdict yet. Run: etude compare {task}"))
+        console.print(Text(f"{run.name} has no verdict yet. Run: {command('compare', task)}"), soft_wrap=True)
         return
     console.print()
     console.print(ladder_table(verdict, console.width))

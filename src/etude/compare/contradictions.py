@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from etude.checks.material import count, groups_of, of_rows
+from etude.checks.material import count, groups_of, hashed, of_rows
 from etude.task import Task
 from etude.text import normalise
 from etude.types import Example
@@ -20,7 +20,8 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
         return
     rows = sorted(rows, key=_place)
     groups = [
-        [rows[position] for position in group] for group in groups_of(normalise(row.text) for row in rows)
+        [rows[position] for position in group]
+        for group in groups_of(hashed(normalise(row.text) for row in rows))
     ]
     groups = [group for group in groups if len(_first_of_each_label(group)) > 1]
     if groups:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from etude.compare.evidence import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
+from etude.dataset import VERDICT_LEAST
 from etude.models.registry import is_fake
 from etude.stats import ALPHA, DETECT, MOST_ADVISED
 from etude.types import CLASSICAL, Estimate
@@ -44,10 +45,12 @@ def verdict_sentence(
     return _opened(inputs, "; ".join(parts))
 
 
-def too_few_sentence(inputs: Inputs, collect: int) -> str:
-    """The only verdict on tuning that under 150 rows allow."""
+def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
+    """The only verdict on tuning that under 150 rows allow: how many to collect, to find the difference `worth`."""
     rows = f"{inputs.total_rows} rows are too few for a verdict on tuning"
-    return _opened(inputs, f"{rows}: collect {about(collect)}")
+    found = f"with which a difference of {points(worth)} points would be found in 80% of tests"
+    aim = f", {found}" if collect < MOST_ADVISED else ""
+    return _opened(inputs, f"{rows}: collect {about(collect)} ({VERDICT_LEAST} at the least){aim}")
 
 
 def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:

@@ -96,7 +96,7 @@ def _worded(
     earned = _break_even(inputs, compared)
     forms = {method.name: _forms(inputs, method) for method in inputs.methods}
     if collect is not None:
-        sentence = too_few_sentence(inputs, collect)
+        sentence = too_few_sentence(inputs, collect, _worth(inputs, compared))
     else:
         sentence = verdict_sentence(inputs, ladder, compared, recommended, leaning)
     # Where there are too few rows, nothing but their number is said of tuning.
@@ -152,17 +152,19 @@ def _headline_error(inputs: Inputs, compared: HeadlineResult | None, joint: Join
 
 def _rows_to_collect(inputs: Inputs, compared: HeadlineResult | None, joint: Joint) -> int | None:
     """Rows in all with which a difference worth having would be found in 80% of tests; None when there are
-    enough for a verdict on tuning, or when nothing was tuned.
-
-    Worth having is twice the margin, or half the difference seen so far when that is more: half, because
-    the few rows there are may flatter it.
-    """
+    enough for a verdict on tuning, or when nothing was tuned."""
     if compared is None or inputs.total_rows >= VERDICT_LEAST:
         return None
-    worth = max(2 * inputs.margin, abs(compared.difference.value) / 2, 1e-3)
     error = min(1.0, _headline_error(inputs, compared, joint))
-    test_rows = len(inputs.rows.ids) * (DETECT * error / worth) ** 2
+    test_rows = len(inputs.rows.ids) * (DETECT * error / _worth(inputs, compared)) ** 2
     return min(MOST_ADVISED, max(VERDICT_LEAST, math.ceil(test_rows / float(TEST_SHARE))))
+
+
+def _worth(inputs: Inputs, compared: HeadlineResult | None) -> float:
+    """The difference worth having: twice the margin, or half the difference seen so far when that is more;
+    half, because the few rows there are may flatter it."""
+    seen = abs(compared.difference.value) / 2 if compared else 0.0
+    return max(2 * inputs.margin, seen, 1e-3)
 
 
 def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list[Step]:

@@ -117,10 +117,14 @@ def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
 def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
     if _looks_like_row(names, rows):
         what, remedy = "the first line looks like a row", "put a line with the names of the columns before it"
+    elif len(names) == 1:
+        what = "only one column, where an input and an output are needed"
+        remedy = "add a column with the right answers, or separate the values by commas, semicolons or tabs"
     else:
         what = "no telling which columns are the input and the output"
         remedy = (
-            f"write examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file"
+            "rename them to input and output, or write "
+            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file"
         )
     return Fault(f"{source.file.name}:1", what, shown(", ".join(names)), remedy)
 

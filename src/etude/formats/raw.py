@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from etude.errors import Fault, InputError, shown
 from etude.files import parse_json
-from etude.formats.reading import Reading, Row
+from etude.formats.reading import Reading, Row, Table
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, row_files
 
 _OTHER_SUFFIXES = {
@@ -34,6 +35,8 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
         remedy = f"name a file: {row_files(reading.file) or 'a .jsonl, .ndjson, .csv or .tsv file'}"
         raise InputError([Fault(str(reading.file), "a folder, not a file of rows", "", remedy)])
     suffix = reading.file.suffix.lower()
+    if suffix in (*JSON_SUFFIXES, *TABLE_SUFFIXES) and (foreign := reading.foreign()):
+        raise InputError([foreign])
     if suffix in JSON_SUFFIXES:
         return _json_rows(reading)
     if suffix in TABLE_SUFFIXES:
@@ -43,13 +46,30 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
 
 
 def _json_rows(reading: Reading) -> Iterator[Row]:
+    begun = False
     for number, line in enumerate(reading.lines(), 1):
         if not line.strip():
             reading.counts["blank lines"] += 1
+        elif not begun and _opens_a_longer_value(line):
+            what = "one JSON value over many lines, not an object on each"
+            each = "'.[]'" if line.strip().startswith("[") else "."
+            remedy = (
+                f"write one JSON object on each line, without a list around them (jq -c {each} FILE > NEW)"
+            )
+            reading.fault(number, what, shown(line.strip()), remedy)
+            return
         elif number not in reading.broken:
             cells = _json_object(reading, number, line)
             if cells is not None:
-                yield Row(number, cells)
+                yield Row(number, number, cells)
+        begun = begun or bool(line.strip())
+
+
+def _opens_a_longer_value(line: str) -> bool:
+    """Whether a first line opens a list or an object that its own line does not close: all of the file is one value,
+    and each line of it would be a fault."""
+    text = line.strip()
+    return text in ("[", "{") or (text.startswith("[") and text.endswith(","))
 
 
 def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | None:
@@ -84,46 +104,52 @@ def _table_rows(reading: Reading) -> Iterator[Row]:
     lines = reading.lines()
     first = next(lines, "")
     delimiter = _delimiter(reading, first)
+    quoting = _quoting(reading, delimiter)
     header: list[str] | None = None
-    for line, record in _records(reading, chain([first], lines), delimiter):
+    for line, last, record in _records(reading, chain([first], lines), delimiter, quoting):
         if not any(cell.strip() for cell in record):
             reading.counts["empty rows"] += 1
         elif header is None:
             header = _header(reading, line, record)
+            reading.table = Table(delimiter, quoting, tuple(header))
         elif len(record) != len(header):
             what = f"{len(record)} values for {len(header)} columns"
             remedy = "quote values that hold the separator or a line break, and fill up missing ones"
             reading.fault(line, what, shown(delimiter.join(record)), remedy)
         else:
-            yield Row(line, dict(zip(header, record, strict=True)))
+            yield Row(line, last, dict(zip(header, record, strict=True)))
 
 
 def _delimiter(reading: Reading, header: str) -> str:
-    usual = TABLE_SUFFIXES[reading.file.suffix.lower()]
-    other = max(",;\t", key=header.count)
-    if usual in header or other not in header:
+    usual, names = TABLE_SUFFIXES[reading.file.suffix.lower()], re.sub(r'"[^"]*"', "", header)
+    other = max(",;\t|", key=names.count)
+    if usual in names or other not in names:
         return usual
-    reading.notes.append(f"{reading.file.name}: values are separated by {other!r}")
+    separator = "tabs" if other == "\t" else repr(other)
+    reading.notes.append(f"{reading.file.name}: values are separated by {separator}")
     return other
 
 
-def _records(reading: Reading, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, values) of every record."""
+def _records(
+    reading: Reading, lines: Iterator[str], delimiter: str, quoting: Literal[0, 3]
+) -> Iterator[tuple[int, int, list[str]]]:
+    """(line on which it begins, line on which it ends, values) of every record."""
     before = csv.field_size_limit(_FIELD_LIMIT)
     taken: list[str] = []
-    quoting = _quoting(reading, delimiter)
     reader = csv.reader(_noted(lines, taken), delimiter=delimiter, strict=True, quoting=quoting)
     try:
         while True:
             start = reader.line_num + 1
             taken.clear()
             try:
-                yield start, next(reader)
+                record = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
                 got = shown(taken[0].strip())
                 reading.fault(start, f"not {_table_name(reading)}: {error}", got, _table_remedy(error))
+            else:
+                yield start, reader.line_num, record
     finally:
         csv.field_size_limit(before)
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from etude.errors import Fault, InputError
+from etude.formats.signatures import HEAD_BYTES, foreign_file
 from etude.remedies import decoding_fault, nearest_path
+from etude.spool import Spool
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
 
@@ -20,7 +22,20 @@ class Row:
     """One row as the file has it."""
 
     line: int
+    """On which it begins, from 1."""
+    last: int
+    """On which it ends: more than `line` where a table's value holds a line break."""
     cells: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a table is written."""
+
+    delimiter: str
+    quoting: Literal[0, 3]
+    """csv.QUOTE_MINIMAL, or csv.QUOTE_NONE where quotes are no marks."""
+    header: tuple[str, ...]
 
 
 @dataclass
@@ -31,7 +46,7 @@ class Reading:
     kind: Kind | None = None
     faults: list[tuple[int, Fault]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Example] | Spool = field(default_factory=list)
     systems: list[str | None] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Columns that occurred in any row."""
@@ -41,6 +56,8 @@ class Reading:
     """What was done to lines and rows, how often."""
     repeats: Counter[str] = field(default_factory=Counter)
     """Hash of input and output, how often."""
+    table: Table | None = None
+    """How the rows stand in the file, once the names of a table's columns were read."""
     ids: dict[str, int] = field(default_factory=dict)
     """Id -> line of its row."""
 
@@ -52,13 +69,15 @@ class Reading:
         """`file:line`, as messages and examples name a row."""
         return f"{self.file.name}:{line}"
 
+    def foreign(self) -> Fault | None:
+        """The fault of a file that is no text by its first bytes."""
+        with _opened(self.file) as stream:
+            return foreign_file(self.file.name, stream.read(HEAD_BYTES))
+
     def lines(self) -> Iterator[str]:
         """The lines of the file with their ends; bytes that are not UTF-8 are a fault and stand replaced."""
         with _opened(self.file) as stream:
             for number, raw in enumerate(stream, 1):
-                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    self._undecoded(number, raw)
-                    return
                 yield self._decoded(number, raw)
 
     def _decoded(self, number: int, raw: bytes) -> str:

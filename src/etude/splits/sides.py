@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import chain
 from types import MappingProxyType
 
-from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, VERDICT_LEAST, Dataset
+from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, VERDICT_LEAST, Dataset, few_for_tuning, too_few
 from etude.errors import Fault, InputError
 from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
 from etude.text import clusters, near_duplicate_clusters, near_matches, normalise
@@ -245,30 +245,33 @@ def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, carried
     }
     short = [side for side in sizes if sizes[side] < least[side]]
     if short and not (carried_on and "train" not in short and all(sizes[side] for side in short)):
-        raise InputError([_too_few(sizes, least, places, dataset)])
+        raise InputError([_unsplittable(sizes, least, places, dataset)])
     notes = [f"{side} has {sizes[side]} rows; {least[side]} or more would be right." for side in short]
     if test is not None and len(test) < TEST_LEAST:
         notes.append(f"The test file has {len(test)} rows; {TEST_LEAST} or more would be right.")
     total = sum(sizes.values()) + (len(test) if test is not None else 0)
     if total < VERDICT_LEAST:
-        notes.append(f"{total} rows are too few for a verdict on tuning; it will say how many to collect.")
+        notes.append(few_for_tuning(total))
     return notes
 
 
-def _too_few(sizes: Mapping[Side, int], least: Mapping[Side, int], places: Places, dataset: Dataset) -> Fault:
+def _unsplittable(
+    sizes: Mapping[Side, int], least: Mapping[Side, int], places: Places, dataset: Dataset
+) -> Fault:
+    """The fault of too few rows, or of rows that are enough and cannot be parted."""
+    file = dataset[0].where.rpartition(":")[0] or "examples" if len(dataset) else "examples"
     total = sum(sizes.values())
+    if total < sum(least.values()):
+        return too_few(file, total, own_test=not least["test"])
     largest = max((cluster.size for taken in places.taken.values() for cluster in taken), default=0)
     needed = ", ".join(f"{least[side]} for {side}" for side in ("test", "dev", "train") if least[side])
     shown = ", ".join(f"{sizes[side]} for {side}" for side in ("test", "dev", "train") if least[side])
-    enough = total >= sum(least.values())
     return Fault(
-        where=dataset[0].where.rpartition(":")[0] or "examples" if len(dataset) else "examples",
-        what=f"too few rows that can be split: at least {needed} are needed"
-        + (f", and rows that belong together (up to {largest}) stay on one side" if enough else ""),
-        got=f"{total} rows: {shown}",
-        remedy="Check the group column and repeated rows, or collect more varied rows"
-        if enough
-        else f"Collect at least {sum(least.values()) - total} more rows",
+        where=file,
+        what=f"too few rows that can be split: at least {needed} are needed, and rows that belong together (up to "
+        f"{largest:,}) stay on one side",
+        got=f"{total:,} rows: {shown}",
+        remedy="Check the group column (group:) and repeated rows, or collect more varied rows",
     )
 
 

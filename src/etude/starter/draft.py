@@ -55,7 +55,7 @@ class Draft:
     @property
     def examples(self) -> tuple[Example, ...]:
         """All rows."""
-        return self.rows.examples
+        return tuple(self.rows.examples)
 
     @cached_property
     def read(self) -> tuple[Example, ...]:
@@ -96,9 +96,14 @@ class Draft:
         return [row.where for row in self.read if self.contract[0].check(row.output)]
 
     @cached_property
+    def systems(self) -> Counter[str | None]:
+        """The system messages of the rows, None for rows without one, each with its number of rows."""
+        return Counter(system and system.strip() for system in self.rows.systems)
+
+    @property
     def system(self) -> bool:
         """Whether the rows bring system messages of their own."""
-        return any(self.rows.systems)
+        return set(self.systems) != {None}
 
 
 def _outside_test(examples: tuple[Example, ...], kind: Kind) -> tuple[Example, ...]:

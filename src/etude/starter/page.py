@@ -12,7 +12,16 @@ from typing import Any
 
 import yaml
 
-from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST
+from etude.dataset import (
+    DEV_LEAST,
+    TEST_LEAST,
+    TRAIN_LEAST,
+    VERDICT_LEAST,
+    few_for_tuning,
+    least_rows,
+    too_few,
+)
+from etude.errors import shown
 from etude.splits.sides import TEST_MOST, TEST_SHARE
 from etude.starter.draft import SEED, Draft, listed
 from etude.task import RowSource, Task
@@ -27,6 +36,7 @@ _LIKENESS = (
     "answer in other words scores low, a wrong one in the same words high."
 )
 _WIDTH = 100
+_MOST_SYSTEMS = 3
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,9 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"contract: {draft.contract[1]}"
     if draft.broken:
         yield f"contract: {_broken_sentence(draft.broken)}"
+    if len(draft.systems) > 1:
+        yield f"instructions: none. {_systems_sentence(draft)}"
+    yield from _few_sentences(draft)
     yield from draft.rows.notes
 
 
@@ -120,12 +133,24 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
     yield _Entry(comment, _yaml({"test": name}), active=False)
 
 
+def _few_sentences(draft: Draft) -> Iterator[str]:
+    """That the rows are too few to compare, or for a verdict on tuning."""
+    count = len(draft.examples)
+    if count < least_rows(own_test=False)[0]:
+        fault = too_few(draft.columns.file.name, count, own_test=False)
+        yield f"rows: {fault.what} (got {fault.got}); {fault.remedy}"
+    elif count < VERDICT_LEAST:
+        yield few_for_tuning(count)
+
+
 def _split_sentence(rows: int) -> str:
     """What a split will do with so many rows."""
     most = min(TEST_MOST, rows - DEV_LEAST - TRAIN_LEAST)
     if most < TEST_LEAST:
-        needed = f"{TEST_LEAST} for the test, {DEV_LEAST} for choices and {TRAIN_LEAST} to train on"
-        return f"Without this line {rows} rows are too few: a comparison needs {needed}."
+        least, parts = least_rows(own_test=False)
+        beside = least_rows(own_test=True)[0]
+        needed = f"a comparison takes {least} ({parts}), with it {beside}"
+        return f"Without this line the rows ({rows}) are too few: {needed}."
     test = min(max(round(TEST_SHARE * rows), TEST_LEAST), most)
     rule = f"{float(TEST_SHARE):.0%}, at least {TEST_LEAST} and at most {TEST_MOST:,}"
     return f"Without this line about {test:,} of the {rows:,} rows are split off and sealed ({rule})."
@@ -153,7 +178,9 @@ def _test_beside(file: Path) -> Path | None:
 
 def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
     text = f"instructions: |\n{textwrap.indent(_instructions(draft), '  ')}"
-    if draft.system:
+    if len(draft.systems) > 1:
+        comment = f"What the model is told. Not set. {_systems_sentence(draft)}"
+    elif draft.system:
         comment = "What the model is told. Not set, because the rows bring it: their system message is taken."
     else:
         comment = (
@@ -165,6 +192,19 @@ def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
         "Your own alternatives to the instructions; the best on the dev rows is taken.",
         _yaml({"wordings": ["Another way to say it."]}),
         active=False,
+    )
+
+
+def _systems_sentence(draft: Draft) -> str:
+    """How many system messages the rows bring, and what to do: a comparison takes one."""
+    told = draft.systems.most_common(_MOST_SYSTEMS)
+    most = [f"{shown(system, 40) if system else 'none'} in {count:,}" for system, count in told]
+    num_more = len(draft.systems) - len(told)
+    more = f"; and {num_more:,} more" if num_more else ""
+    return (
+        f"The rows bring {len(draft.systems):,} different system messages (rows: {'; '.join(most)}{more}), and a "
+        "comparison, which takes one for all rows, refuses them. Write what they share as instructions: and delete "
+        "them from the rows; what differs from row to row belongs in the user's turn."
     )
 
 

@@ -19,6 +19,7 @@ import yaml
 from etude.errors import Fault, InputError, NotYetError, shown
 from etude.remedies import decoding_fault, instead, nearest_path
 from etude.task.values import is_row_file, row_files
+from etude.wording import command
 
 
 @dataclass
@@ -101,7 +102,7 @@ def compose(page: Page, file: Path) -> yaml.Node:
 
 def _read_text(page: Page, file: Path) -> str:
     if is_row_file(file) and file.exists():
-        remedy = f"write a task file for it with etude init {file}"
+        remedy = f"write a task file for it with {command('init', file)}"
         raise InputError([Fault(str(file), "a file of rows, not a task file", "", remedy)])
     try:
         raw = file.read_bytes()
