@@ -1178,8 +1178,12 @@ def other_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
 TOKENS = ("prompt_tokens", "cached_tokens", "answer_tokens")
 
 
-def costs_of(run: Run, rows: Sequence[Json]) -> dict[str, float | None]:
-    """Mean tokens and seconds of a request, and its price where the user's prices fix it."""
+def costs_of(run: Run, name: str) -> dict[str, float | None]:
+    """A method's mean tokens and seconds of a request, and its price where the user's prices fix it.
+
+    Prices of tokens are of the task's model: what the model of prompts answered has none.
+    """
+    rows, model = run.rows[name], next(m.info["model"] for m in run.methods if m.name == name)
     cost: dict[str, Any] = {
         key: math.fsum(row[key] for row in rows) / len(rows) for key in (*TOKENS, "seconds")
     }
@@ -1187,6 +1191,8 @@ def costs_of(run: Run, rows: Sequence[Json]) -> dict[str, float | None]:
     prompt, answer, per_hour = (prices.get(key) for key in ("prompt", "answer", "per_hour"))
     cost["price"] = None
     if prompt is not None and answer is not None:
+        if model == run.info["prompt_model"] != run.info["model"]:
+            return cost
         cached = prices["cached"] if prices.get("cached") is not None else prompt
         fresh = cost["prompt_tokens"] - cost["cached_tokens"]
         told = fresh * prompt + cost["cached_tokens"] * cached + cost["answer_tokens"] * answer
@@ -1203,8 +1209,8 @@ def relative(what: str, stored: Number, again: Number) -> Line:
 
 def cost_lines(run: Run) -> Iterator[Line]:
     """Costs of a request, method by method."""
-    for name, rows in run.rows.items():
-        for key, value in costs_of(run, rows).items():
+    for name in run.rows:
+        for key, value in costs_of(run, name).items():
             yield relative(f"{name}: {key}", run.verdict["costs"][name][key], value)
 
 
@@ -1217,10 +1223,10 @@ def break_even_of(run: Run) -> Json | None:
     headline = run.verdict["headline"]
     if headline is None or too_few(run):
         return None
-    tuned, untuned = (costs_of(run, run.rows[headline[side]]) for side in ("tuned", "untuned"))
+    tuned, untuned = (costs_of(run, headline[side]) for side in ("tuned", "untuned"))
     fixed = next(m.info["train_seconds"] for m in run.methods if m.name == headline["tuned"])
     per_hour = (run.task.get("prices") or {}).get("per_hour")
-    money = per_hour is not None and tuned["price"] is not None
+    money = per_hour is not None and tuned["price"] is not None and untuned["price"] is not None
     key = "price" if money else "seconds"
     if money:
         fixed = fixed * per_hour / 3600 + ((run.task.get("prices") or {}).get("data") or 0)

@@ -59,6 +59,16 @@ def test_a_run_on_too_few_rows_is_reached_again_and_says_nothing_of_earning_back
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_prices_beside_a_prompt_model_are_reached_too() -> None:
+    prices = "prices: {prompt: 1, answer: 2, per_hour: 3}\n"
+    run = real_run(more=f"methods: [prompt, fine_tune]\nprompt_model: fake:delay=0.0\n{prices}")
+    costs = json.loads((run / "verdict.json").read_text())["costs"]
+    assert costs["prompt"]["price"] is None
+    assert costs["fine_tune"]["price"] is not None
+    found = rescored(run)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")

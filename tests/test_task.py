@@ -289,6 +289,26 @@ def test_a_price_that_is_missing_is_noted_exactly_when_money_cannot_be_told(
     assert any("it has no price" in note for note in task.notes) == (not priced)
 
 
+@pytest.mark.parametrize(
+    ("prompt_model", "prices", "noted"),
+    [
+        ("big", "{prompt: 1, answer: 1}", True),
+        ("big", "{prompt: 1, per_hour: 1}", False),
+        ("m", "{prompt: 1, answer: 1}", False),
+        ("", "{prompt: 1, answer: 1}", False),
+    ],
+)
+def test_prices_of_tokens_beside_a_bigger_prompt_model_are_noted(
+    prompt_model: str, prices: str, noted: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    task = read(
+        tmp_path,
+        f"kind: extract\nmodel: m\nexamples: rows.jsonl\nprompt_model: {prompt_model}\nprices: {prices}\n",
+    )
+    assert any("hold for model" in note for note in task.notes) == noted
+
+
 def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)

@@ -323,6 +323,20 @@ def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> 
     assert found.costs["few_shot"].price == pytest.approx(before)
 
 
+@pytest.mark.parametrize(
+    ("prices", "kept"), [(Prices(prompt=10, answer=20, per_hour=6), False), (Prices(per_hour=6), True)]
+)
+def test_prices_of_tokens_hold_for_the_model_and_not_for_a_prompt_model(prices: Prices, kept: bool) -> None:
+    """A machine's hour costs the same whatever runs on it."""
+    both = costly(prices=prices, prompt_model="big")
+    few, tuned = both.methods
+    found = verdict(replace(both, methods=[replace(few, model="big"), replace(tuned, model=both.model)]))
+    assert found.break_even is not None
+    assert found.break_even.unit == ("money" if kept else "seconds")
+    assert (found.costs["few_shot"].price is not None) == kept
+    assert found.costs["fine_tune"].price == verdict(both).costs["fine_tune"].price is not None
+
+
 def test_what_the_examples_cost_is_earned_back_with_training() -> None:
     prices = Prices(prompt=10, cached=1, answer=20, per_hour=6, data=250)
     earned = verdict(costly(prices=prices)).break_even

@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from etude.compare.costs import break_even, priced
+from etude.compare.costs import break_even, priced, prices_for
 from etude.compare.evidence import (
     BreakEven,
     Decided,
@@ -129,7 +129,7 @@ def _worded(
         critical=joint.critical if math.isfinite(joint.critical) else None,
         break_even=pays,
         by_tag=tuple(_by_tag(inputs)),
-        costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
+        costs={method.name: priced(method.cost, prices_for(inputs, method)) for method in inputs.methods},
         forms=forms,
         others=others,
     )

@@ -95,6 +95,10 @@ def _notes(given: Mapping[str, Any]) -> Iterator[str]:
         yield "documents: not used yet, retrieval is not among the methods of this version"
     if "prices" in given:
         yield from _missing_prices(given["prices"])
+        if given["prices"].by_tokens and given.get("prompt_model") not in (None, given["model"]):
+            yield (
+                "prices: those of tokens hold for model; what prompt_model answers is told in tokens and seconds"
+            )
 
 
 def _missing_prices(prices: Prices) -> Iterator[str]:

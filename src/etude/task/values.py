@@ -79,6 +79,11 @@ class Prices:
     data: float | None = None
     """What the examples cost to make, in all; counted with training."""
 
+    @property
+    def by_tokens(self) -> bool:
+        """Whether a request is priced by its tokens, and not by the time that it takes a machine."""
+        return self.prompt is not None and self.answer is not None
+
 
 @dataclass(frozen=True)
 class Task:
