@@ -68,6 +68,8 @@ Z_POWER = 0.84
 FEWEST_ROWS = 150
 MOST_ROWS = 100_000
 
+CUT = "cut at the length limit"
+
 Json = dict[str, Any]
 Number = float | int | None
 
@@ -1729,33 +1731,34 @@ def pair_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Itera
 def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
     """Failures by kind on dev, answers cut among them; form and check on the test."""
     dev = [m.sides["dev"].values() for m in run.methods]
-    cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
-    wanted = failure_cells(run)
+    cut = [sum(row["cut"] for row in rows) for rows in dev]
+    cells = (
+        [f"{number:,} of {len(rows):,}" for number, rows in zip(cut, dev, strict=True)] if any(cut) else []
+    )
     told = [cell for row in page.rows("Kinds of failure on dev") for cell in row[1:]]
-    yield Line("page: failures by kind on dev", sorted(told), sorted(wanted + cut if wanted else []))
+    yield Line("page: failures by kind on dev", sorted(told), sorted(failure_cells(run) + cells))
     if body := page.rows("Contract and check on test"):
         yield from form_cell_lines(run, "page", body)
 
 
 def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
     """The rows of the side-by-side view: whose score, failures and cut are those of the dev lines."""
-    texts = page.data["texts"]
+    texts, kinds = page.data["texts"], page.data["failures"]
     for place, (name, _) in enumerate(page.data["methods"]):
         dev = next(m.sides["dev"] for m in run.methods if m.name == name)
         shown = {row[0]: row[4][place] for row in page.data["rows"] if row[4][place]}
-        same = [key for key, cell in shown.items() if same_answer(dev[key], cell, texts)]
+        same = [key for key, cell in shown.items() if same_answer(dev[key], cell, texts, kinds)]
         yield Line(f"page: {name}, rows side by side", len(dev), len(same))
 
 
-def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str]) -> bool:
-    """Whether a cell [text, score, failures, cut] is a dev line; a long text may be cut short."""
-    text, score, failures, cut = cell
+def same_answer(row: Json, cell: Sequence[Any], texts: Sequence[str], kinds: Sequence[str]) -> bool:
+    """Whether a cell [text, score, failures] is a dev line; a long text may be cut short."""
+    text, score, failures = cell
     start, _, _ = texts[text].partition("… [")
     return (
         row["answer"].startswith(start)
         and abs(row["score"] - score) <= 5e-5 + CLOSED
-        and failures_of(row) == [texts[kind] for kind in failures]
-        and row["cut"] == bool(cut)
+        and failures_of(row) + [CUT] * row["cut"] == [kinds[place] for place in failures]
     )
 
 

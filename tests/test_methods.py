@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -244,12 +246,38 @@ def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, t
     assert {f.name: f.read_bytes() for f in one.iterdir()} == {f.name: f.read_bytes() for f in two.iterdir()}
 
 
-def test_linear_confidences_are_probabilities() -> None:
-    linear = predictors()[3]
+@pytest.mark.parametrize("number", [2, 3])
+def test_linear_confidences_are_probabilities(number: int) -> None:
+    linear = predictors()[number]
     assert isinstance(linear, Linear)
-    margins = linear.margins(["apple car"])
-    assert margins.shape == (1, 2)
-    assert margins[0, 0] == pytest.approx(-margins[0, 1])
+    texts = ["apple car", "an old tree", "", "red red apple", "日本"]
+    chances = np.exp(linear.log_probabilities(texts))
+    assert chances.shape == (5, len(linear.labels))
+    assert ((chances >= 0) & (chances <= 1)).all()
+    assert chances.sum(axis=1) == pytest.approx(1)
+    answers, logs = zip(*linear.predict(texts), strict=True)
+    assert np.exp(logs) == pytest.approx(chances.max(axis=1))
+    assert list(answers) == [linear.labels[best] for best in linear.margins(texts).argmax(axis=1)]
+    colder = np.exp(replace(linear, temperature=linear.temperature / 2).log_probabilities(texts))
+    assert (colder.max(axis=1) >= chances.max(axis=1)).all()
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, kind)))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
+    bench = workshop(task, data, tmp_path / "work")
+    Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+    sure = {name: [row.answer.confidence for row in rows] for name, rows in bench.answered.items()}
+    shares = {row.output: [each.output for each in train].count(row.output) / len(train) for row in train}
+    assert sure.pop("nearest example") == [None] * len(dev)
+    if kind == "answer":
+        assert sure == {"most frequent answer": [None] * len(dev)}
+        return
+    assert sure["most frequent answer"] == pytest.approx([max(shares.values())] * len(dev))
+    linear = load_classical(bench.folder / "TF-IDF-+-linear-SVM").predictor
+    expected = [math.exp(log) for _, log in linear.predict([row.text for row in dev])]
+    assert sure["TF-IDF + linear SVM"] == pytest.approx(expected)
 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:

@@ -132,7 +132,7 @@ def next_digit(pattern: str) -> Callable[[str], str]:
         ("report.html", next_digit(r'aria-label="Candidates of .*"[\s\S]*?>(\d+\.\d)%'), "page: baseline, "),
         (
             "report.html",
-            next_digit(r'"Kinds of failure on dev"[\s\S]*?read these rows">(\d+)<'),
+            next_digit(r'"Kinds of failure on dev"[\s\S]*?show only these rows">(\d+)<'),
             "page: failures",
         ),
         (

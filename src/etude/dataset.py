@@ -16,6 +16,7 @@ from functools import cached_property
 from etude.errors import Fault, InputError, shown
 from etude.formats import Rows, read_rows, survey_rows
 from etude.remedies import instead, raise_faults
+from etude.spool import Examples
 from etude.task import Task
 from etude.types import Example
 
@@ -94,7 +95,7 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
     instructions = task.instructions or next(filter(None, rows.systems), "")
     notes = (*task.notes, *rows.notes, *_without_system(rows), *_note_of(broken, "the examples"))
     return replace(task, instructions=instructions, notes=notes), Dataset(
-        rows.examples, (_read_sentence(rows),)
+        tuple(rows.examples), (_read_sentence(rows),)
     )
 
 
@@ -112,29 +113,26 @@ def load_test(task: Task) -> Dataset | None:
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
     raise_faults(faults, task.test.file)
     notes = (*rows.notes, *_without_system(rows), *_note_of(broken, "the test file"))
-    return Dataset(rows.examples, (_read_sentence(rows),), notes)
+    return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)
 
 
-def survey_dataset(task: Task) -> tuple[Dataset, tuple[Fault, ...]]:
+def survey_dataset(task: Task) -> tuple[Examples, tuple[Fault, ...]]:
     """The rows of the task's examples that can be read, and every fault for which `load_dataset` would refuse
     or note them. Raises InputError only where no row can be read."""
     rows = survey_rows(task.examples, task.kind)
     return _surveyed(task, rows, _whole_faults(task, rows))
 
 
-def survey_test(task: Task) -> tuple[Dataset, tuple[Fault, ...]] | None:
+def survey_test(task: Task) -> tuple[Examples, tuple[Fault, ...]] | None:
     """The same for the task's own test file; None when it names none."""
     return _surveyed(task, survey_rows(task.test, task.kind), ()) if task.test else None
 
 
-def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Dataset, tuple[Fault, ...]]:
-    if not rows.examples:
+def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Examples, tuple[Fault, ...]]:
+    if not len(rows.examples):
         raise_faults(rows.faults, rows.source.file)
     faults = (*rows.faults, *_system_faults(task, rows), *_foreign_labels(task, rows), *more)
-    return Dataset(rows.examples, (_read_sentence(rows),), rows.notes), (
-        *faults,
-        *_broken_answers(task, rows),
-    )
+    return rows.examples, (*faults, *_broken_answers(task, rows))
 
 
 def _read_sentence(rows: Rows) -> str:
@@ -258,7 +256,7 @@ def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     if count < TRAIN_LEAST:  # more may be enough to go on from an earlier split, as only a split can tell
         yield too_few(file, count, task.test is not None)
     elif task.kind == "classify":
-        yield from _label_faults(file, [row.output for row in rows.examples])
+        yield from _label_faults(file, Counter(row.output for row in rows.examples))
 
 
 def least_rows(own_test: bool) -> tuple[int, str]:
@@ -290,13 +288,11 @@ def few_for_tuning(total: int) -> str:
     )
 
 
-def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:
-    labels = set(outputs)
-    if len(labels) > len(outputs) / 2:
-        got = f"{len(labels):,} labels in {len(outputs):,} rows, such as {shown(outputs[0], 40)}"
+def _label_faults(file: str, labels: Counter[str]) -> Iterator[Fault]:
+    first, total = next(iter(labels)), labels.total()
+    if len(labels) > total / 2:
+        got = f"{len(labels):,} labels in {total:,} rows, such as {shown(first, 40)}"
         remedy = "set kind: answer, extract or rewrite, or name the column of the labels as output:"
         yield Fault(file, "the answers are no labels", got, remedy, "label")
     if len(labels) == 1:
-        yield Fault(
-            file, "every row has the same label", shown(outputs[0]), "add rows with other labels", "label"
-        )
+        yield Fault(file, "every row has the same label", shown(first), "add rows with other labels", "label")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from etude.errors import shown
-from etude.types import Example
 
 MOST_TOLD = 3
 """Lines of one spelling that are told."""
@@ -19,17 +18,19 @@ class Spelling:
     """A label that is written otherwise than the same label is in more rows."""
 
     label: str
-    rows: tuple[Example, ...]
+    positions: tuple[int, ...]
+    """Of its rows."""
     usual: str
     num_usual: int
     """Rows of the usual spelling."""
 
-    def __str__(self) -> str:
-        """`'tech-support' (2 rows: a.csv:3, a.csv:9) differs only in case from 'Tech-Support' (91 rows)`."""
-        told = ", ".join(row.where for row in self.rows[:MOST_TOLD])
-        more = ", ..." if len(self.rows) > MOST_TOLD else ""
-        places = f"{len(self.rows):,} row{'s' if len(self.rows) > 1 else ''}: {told}{more}"
-        usual = f"{shown(self.usual)} ({self.num_usual:,} row{'s' if self.num_usual > 1 else ''})"
+    def told(self, where: Callable[[int], str]) -> str:
+        """`'tech-support' (2 rows: a.csv:3, a.csv:9) differs only in case from 'Tech-Support' (91 rows)`; `where`
+        gives the place of the row at a position."""
+        lines = ", ".join(where(position) for position in self.positions[:MOST_TOLD])
+        more = ", ..." if len(self.positions) > MOST_TOLD else ""
+        usual = f"{shown(self.usual)} ({_rows(self.num_usual)})"
+        places = f"{_rows(len(self.positions))}: {lines}{more}"
         return f"{shown(self.label)} ({places}) differs only in {self._difference} from {usual}"
 
     @property
@@ -40,26 +41,40 @@ class Spelling:
         return between if _unparted(self.label) == _unparted(self.usual) else f"case and {between}"
 
 
-def spellings(rows: Sequence[Example]) -> list[Spelling]:
-    """The rarer spellings of the rows' labels, in the order of the rows; of equally frequent ones the later."""
-    groups: defaultdict[str, dict[str, list[Example]]] = defaultdict(dict)
-    for row in rows:
-        label = row.output.strip()
-        groups[_unparted(label).casefold()].setdefault(label, []).append(row)
-    return [spelling for found in groups.values() for spelling in _rarer(found)]
+def spellings(labels: Sequence[str]) -> list[Spelling]:
+    """The rarer spellings among the labels of rows, in the order of the rows; of equally frequent ones the later."""
+    counts = Counter(labels)
+    usual = usual_spellings(counts)
+    positions: defaultdict[str, list[int]] = defaultdict(list)
+    for position, label in enumerate(labels if usual else ()):
+        if label in usual:
+            positions[label].append(position)
+    return [
+        Spelling(label, tuple(found), usual[label], counts[usual[label]])
+        for label, found in positions.items()
+    ]
 
 
-def _rarer(found: dict[str, list[Example]]) -> Iterator[Spelling]:
-    usual = max(found, key=lambda label: len(found[label]))
-    for label, rows in found.items():
-        if label != usual:
-            yield Spelling(label, tuple(rows), usual, len(found[usual]))
+def usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Label -> the spelling of it that is in the most rows, for labels that are written otherwise."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for label in counts:
+        groups[_unparted(label).casefold()].append(label)
+    usual = {label: max(group, key=counts.__getitem__) for group in groups.values() for label in group}
+    return {label: best for label, best in usual.items() if label != best}
 
 
-def written_alike(rows: Sequence[Example]) -> Counter[str]:
+def written_alike(counts: Mapping[str, int]) -> Counter[str]:
     """Rows of each label, with all spellings of it counted as the usual one."""
-    usual = {spelling.label: spelling.usual for spelling in spellings(rows)}
-    return Counter(usual.get(label, label) for label in (row.output.strip() for row in rows))
+    usual = usual_spellings(counts)
+    joined: Counter[str] = Counter()
+    for label, rows in counts.items():
+        joined[usual.get(label, label)] += rows
+    return joined
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _unparted(label: str) -> str:

@@ -45,6 +45,8 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
         room = max((width - 12 - len(pair[0].where)) // len(pair), 30)
         yield f"    {pair[0].where}  " + " -> ".join(_quoted(one, room) for one in pair)
     yield from _wrapped(f"-> {finding.remedy}", width)
+    if finding.fix:
+        yield from _wrapped(f"--fix {finding.fix}.", width)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -77,11 +77,27 @@ def check(
         typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
     ] = None,
     form: Annotated[str, typer.Option("--form", help="text, json, sarif or junit.")] = "text",
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Write a new file of examples with what needs no judgement put right."),
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="With --fix: findings of this kind; may be repeated.")
+    ] = None,
+    undo: Annotated[
+        list[str] | None,
+        typer.Option("--undo", help="Take a fix back: a row as FILE:LINE or id, or all; may be repeated."),
+    ] = None,
 ) -> None:
     """Look for what is wrong with the examples, before anyone trains on them."""
-    from etude.cli.findings import run_check
+    from etude.cli.findings import run_check, run_fix, run_undo
 
-    raise typer.Exit(run_check(task, fail_on or [], form))
+    if undo:
+        run_undo(task, undo)
+    elif fix or only:
+        run_fix(task, only or [])
+    else:
+        raise typer.Exit(run_check(task, fail_on or [], form))
 
 
 @app.command()

@@ -1,18 +1,22 @@
-"""`etude check`: findings in the form that is asked for, and the exit code of the gate."""
+"""`etude check`: findings in the form that is asked for, the gate's exit code, what `--fix` and `--undo` did."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import typer
 
 from etude.checks import Findings, check
 from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.material import count
 from etude.checks.words import WIDTH, in_words
 from etude.cli.words import screen
 from etude.errors import Fault, InputError, shown
 from etude.remedies import instead
+from etude.repair.fix import Fixed, fix, source_line, undo
+from etude.task import Task, load_task
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
     "text": lambda findings: in_words(findings, min(screen().width, WIDTH)),
@@ -30,3 +34,42 @@ def run_check(task: Path, fail_on: Sequence[str], form: str = "text") -> int:
     findings = check(task)
     typer.echo(FORMS[form](findings), nl=False)
     return int(bool(findings.failing(fail_on)))
+
+
+def run_fix(task_file: Path, only: Sequence[str]) -> None:
+    """Writes the fixed examples beside the old ones and says what was done."""
+    task = load_task(task_file)
+    for line in fixed_in_words(task, fix(task, only), task_file):
+        typer.echo(line)
+
+
+def run_undo(task_file: Path, rows: Sequence[str]) -> None:
+    """Takes changes back and says what stands now."""
+    task = load_task(task_file)
+    for line in fixed_in_words(task, undo(task, rows), task_file):
+        typer.echo(line)
+
+
+def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
+    """What a fix has done, what stands where, and the line that uses it."""
+    files, standing = fixed.files, fixed.standing
+    if not fixed.written:
+        yield f"{files.source.name}: nothing that can be put right without a person; nothing is written."
+        return
+    left_out = sum(entry.change.after is None for entry in standing)
+    undone = len(fixed.log.entries) - len(standing)
+    taken_back = f"; {count(undone, 'change')} taken back" if undone else ""
+    yield (
+        f"Wrote {files.fixed.name}: {count(len(standing) - left_out, 'row')} of {files.source.name} changed, "
+        f"{left_out:,} left out{taken_back}."
+    )
+    for kind, number in fixed.counts.items():
+        yield f"  {kind}: {count(number, 'row')}"
+    yield f"Every change, with the row before and after it, stands in {files.log.name}."
+    if standing:
+        place = f"{files.source.name}:{standing[0].change.line}"
+        yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
+    if files.key.exists():
+        yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."
+    yield f"{task.file.name} is as it was. To use the new rows, write there:"
+    yield f"  {source_line(task, files.fixed)}"

@@ -15,9 +15,11 @@ from etude.cli.live import interval, seconds_of
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.words import print_bullets, print_training, screen
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
 from etude.wording import command, time_in_words
+from etude.world import rank_given
 
 ROOM = 68
 """Columns that stand beside the bar."""
@@ -27,7 +29,9 @@ text is dimmed, so that it can be read on a dark and on a light terminal."""
 
 
 def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
-    """Trains with the bar on screen; returns the exit code."""
+    """Trains with the bar on screen; returns the exit code. Of several processes the first alone speaks."""
+    if rank_given():
+        return _follow(task)
     console = screen()
     board = TrainingBoard(Narrator(console))
     try:
@@ -43,6 +47,16 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
         board.narrator.say(f"\n{board.narrator.stopped()}")
         return INTERRUPTED
     print_training(console, result.run, task)
+    return 0
+
+
+def _follow(task: Path) -> int:
+    """One of the other processes of a training. What ends the first is told by that; to end with another code
+    than 0 would have torchrun stop it while it writes its report."""
+    try:
+        train_task(task)
+    except (KeyboardInterrupt, Parted):
+        return 0
     return 0
 
 

@@ -19,6 +19,9 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
 """The methods of this version, lowest step first."""
 
+ROW_TOKENS = 2048
+"""Tokens of a row above which training refuses it, unless the task says otherwise."""
+
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """Suffix of a table -> what separates its values."""
