@@ -17,13 +17,7 @@ from etude.compare import compare
 from etude.compare.events import Event, Said
 from etude.spellings import spellings, written_alike
 from etude.starter import start
-from etude.types import Example, Message
 from small_task import rows, write_task
-
-
-def labelled(labels: list[str]) -> list[Example]:
-    asked = Message("user", "?")
-    return [Example(f"r{n}", (asked,), label, where=f"a.csv:{n}") for n, label in enumerate(labels, 1)]
 
 
 @pytest.mark.parametrize(
@@ -37,8 +31,11 @@ def labelled(labels: list[str]) -> list[Example]:
     ],
 )
 def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, usual: str, how: str) -> None:
-    (found,) = spellings(labelled([usual, rare, "other", usual]))
-    assert str(found) == f"{rare!r} (1 row: a.csv:2) differs only in {how} from {usual!r} (2 rows)"
+    (found,) = spellings([usual, rare, "other", usual])
+    assert (
+        found.told(lambda position: f"a.csv:{position + 1}")
+        == f"{rare!r} (1 row: a.csv:2) differs only in {how} from {usual!r} (2 rows)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,15 +43,15 @@ def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, us
     [("+1", "-1"), ("1-2", "12"), ("C", "C++"), ("A-", "A"), ("yes", "no"), ("C#", "C++"), ("1", "-1")],
 )
 def test_labels_that_differ_in_a_sign_or_a_word_are_two(one: str, other: str) -> None:
-    assert not spellings(labelled([one, other, one]))
+    assert not spellings([one, other, one])
 
 
 @given(st.lists(st.sampled_from(["a b", "A b", "a-b", "c", "C", "d"]), max_size=30))
 def test_written_alike_no_row_is_lost_and_no_label_is_new(labels: list[str]) -> None:
-    joined = written_alike(Counter(label.strip() for label in labels))
+    joined = written_alike(Counter(labels))
     assert sum(joined.values()) == len(labels)
     assert set(joined) <= set(labels)
-    assert not spellings(labelled(list(joined)))
+    assert not spellings(list(joined))
 
 
 def misspelt(folder: Path) -> Path:

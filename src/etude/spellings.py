@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from etude.errors import shown
-from etude.spool import Examples
-from etude.types import Example
 
 MOST_TOLD = 3
 """Lines of one spelling that are told."""
@@ -20,17 +18,19 @@ class Spelling:
     """A label that is written otherwise than the same label is in more rows."""
 
     label: str
-    rows: tuple[Example, ...]
+    positions: tuple[int, ...]
+    """Of its rows."""
     usual: str
     num_usual: int
     """Rows of the usual spelling."""
 
-    def __str__(self) -> str:
-        """`'tech-support' (2 rows: a.csv:3, a.csv:9) differs only in case from 'Tech-Support' (91 rows)`."""
-        told = ", ".join(row.where for row in self.rows[:MOST_TOLD])
-        more = ", ..." if len(self.rows) > MOST_TOLD else ""
-        places = f"{len(self.rows):,} row{'s' if len(self.rows) > 1 else ''}: {told}{more}"
-        usual = f"{shown(self.usual)} ({self.num_usual:,} row{'s' if self.num_usual > 1 else ''})"
+    def told(self, where: Callable[[int], str]) -> str:
+        """`'tech-support' (2 rows: a.csv:3, a.csv:9) differs only in case from 'Tech-Support' (91 rows)`; `where`
+        gives the place of the row at a position."""
+        lines = ", ".join(where(position) for position in self.positions[:MOST_TOLD])
+        more = ", ..." if len(self.positions) > MOST_TOLD else ""
+        usual = f"{shown(self.usual)} ({_rows(self.num_usual)})"
+        places = f"{_rows(len(self.positions))}: {lines}{more}"
         return f"{shown(self.label)} ({places}) differs only in {self._difference} from {usual}"
 
     @property
@@ -41,40 +41,40 @@ class Spelling:
         return between if _unparted(self.label) == _unparted(self.usual) else f"case and {between}"
 
 
-def spellings(rows: Examples) -> list[Spelling]:
-    """The rarer spellings of the rows' labels, in the order of the rows; of equally frequent ones the later."""
-    counts = Counter(row.output.strip() for row in rows)
-    usual = _usual(counts)
-    found: dict[str, list[Example]] = {}
-    for row in rows if usual else ():
-        if (label := row.output.strip()) in usual:
-            found.setdefault(label, []).append(row)
+def spellings(labels: Sequence[str]) -> list[Spelling]:
+    """The rarer spellings among the labels of rows, in the order of the rows; of equally frequent ones the later."""
+    counts = Counter(labels)
+    usual = usual_spellings(counts)
+    positions: defaultdict[str, list[int]] = defaultdict(list)
+    for position, label in enumerate(labels if usual else ()):
+        if label in usual:
+            positions[label].append(position)
     return [
-        Spelling(label, tuple(those), usual[label], counts[usual[label]]) for label, those in found.items()
+        Spelling(label, tuple(found), usual[label], counts[usual[label]])
+        for label, found in positions.items()
     ]
 
 
-def _usual(counts: Counter[str]) -> dict[str, str]:
-    """Each rarer spelling -> the most frequent one of the same label."""
+def usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Label -> the spelling of it that is in the most rows, for labels that are written otherwise."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for label in counts:
         groups[_unparted(label).casefold()].append(label)
-    most = {label: max(group, key=counts.__getitem__) for group in groups.values() for label in group}
-    return {label: usual for label, usual in most.items() if label != usual}
+    usual = {label: max(group, key=counts.__getitem__) for group in groups.values() for label in group}
+    return {label: best for label, best in usual.items() if label != best}
 
 
-def written_alike(counts: Counter[str]) -> Counter[str]:
-    """Rows of each label from the rows of each spelling, which all count as the usual one."""
-    usual, alike = _usual(counts), Counter[str]()
-    for label, number in counts.items():
-        alike[usual.get(label, label)] += number
-    return alike
+def written_alike(counts: Mapping[str, int]) -> Counter[str]:
+    """Rows of each label, with all spellings of it counted as the usual one."""
+    usual = usual_spellings(counts)
+    joined: Counter[str] = Counter()
+    for label, rows in counts.items():
+        joined[usual.get(label, label)] += rows
+    return joined
 
 
-def spelt(labels: Iterable[str], counts: Counter[str]) -> set[str]:
-    """All spellings of the usual `labels`."""
-    usual, wanted = _usual(counts), set(labels)
-    return {label for label in counts if usual.get(label, label) in wanted}
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _unparted(label: str) -> str:

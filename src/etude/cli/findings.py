@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     yield f"Every change, with the row before and after it, stands in {files.log.name}."
     if standing:
         place = f"{files.source.name}:{standing[0].change.line}"
-        yield f"Take one back with: etude check {task_file} --undo {place}"
+        yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
     if files.key.exists():
         yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."
     yield f"{task.file.name} is as it was. To use the new rows, write there:"

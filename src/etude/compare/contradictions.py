@@ -40,13 +40,17 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
 def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator[str]:
     """One sentence on labels that are written in several ways, none where there are none or the task has no labels;
     it says so where macro-F1 is the metric by their spelling alone."""
-    found = spellings(sorted(rows, key=_place)) if task.kind == "classify" else []
+    if task.kind != "classify":
+        return
+    rows = sorted(rows, key=_place)
+    labels = [row.output for row in rows]
+    found = spellings(labels)
     if not found:
         return
     more = f"; and {len(found) - MOST_TOLD:,} more" if len(found) > MOST_TOLD else ""
-    told = "; ".join(str(spelling) for spelling in found[:MOST_TOLD])
+    told = "; ".join(spelling.told(lambda position: rows[position].where) for spelling in found[:MOST_TOLD])
     note = f"Labels: {told}{more}. Every spelling counts as a class of its own: write each label in one way."
-    sizes = written_alike(Counter(row.output.strip() for row in rows)).values()
+    sizes = written_alike(Counter(labels)).values()
     if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
         note += (
             " Written alike, no class would be so rare, and accuracy would be the metric instead of macro-F1."

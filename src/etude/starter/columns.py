@@ -197,14 +197,14 @@ def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
 
 
 def _rivals(profile: Mapping[str, _Column], source: RowSource) -> tuple[str, ...]:
-    """Columns of words that could be the labels in the output's place, each with its number of values."""
+    """Columns of words or numbers that could be the labels in the output's place, each with its number of values."""
     if not source.output or not profile[source.output].may_be_label:
         return ()
     return tuple(
         f"{column.name} ({len(column.counts):,} values)"
         for column in profile.values()
         if column.may_be_label
-        and not column.is_measured
+        and not (column.looks_like_ids or column.looks_like_dates)
         and column.name not in (source.output, *source.input)
     )
 

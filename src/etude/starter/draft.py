@@ -97,7 +97,7 @@ class Draft:
     @cached_property
     def spellings(self) -> list[Spelling]:
         """Labels of the rows that are read which are written otherwise than the same label is elsewhere."""
-        return spellings(self.read) if self.kind[0] == "classify" else []
+        return spellings(self.outputs) if self.kind[0] == "classify" else []
 
     @cached_property
     def broken(self) -> list[str]:

@@ -301,7 +301,10 @@ def _contract_entry(draft: Draft) -> _Entry:
 
 def _spelling_sentence(draft: Draft) -> str:
     """Labels that are written in several ways, and what comes of them."""
-    told = "; ".join(str(spelling) for spelling in draft.spellings[:_MOST_SPELLINGS])
+    told = "; ".join(
+        spelling.told(lambda position: draft.read[position].where)
+        for spelling in draft.spellings[:_MOST_SPELLINGS]
+    )
     num_more = len(draft.spellings) - _MOST_SPELLINGS
     more = f"; and {num_more:,} more" if num_more > 0 else ""
     return f"{told}{more}. Every spelling counts as a class of its own: write each label in one way."
