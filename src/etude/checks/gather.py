@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from etude.checks import coverage, form, labels, personal, repeats, style, support, unread, unsafe
+from etude.checks import (
+    coverage,
+    form,
+    labels,
+    neighbours,
+    personal,
+    repeats,
+    style,
+    support,
+    unread,
+    unsafe,
+)
 from etude.checks.material import Material
 from etude.dataset import survey_dataset, survey_test
 from etude.repair import stand_ins
@@ -36,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     repeats.templates,
     labels.wrong_labels,
     support.unsupported,
+    neighbours.unlike_neighbours,
     style.split_style,
     personal.personal_data,
     unsafe.injections,

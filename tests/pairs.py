@@ -1,0 +1,29 @@
+"""Inputs and outputs in memory, looked at by the checks that a test is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from etude.checks import Check, Findings, Material, check_material
+from etude.dataset import Dataset
+from etude.task import RowSource, Task
+from etude.types import Example, Kind, Message
+
+Pair = tuple[str, str]
+
+
+def found_in(pairs: Sequence[Pair], check: Check, kind: Kind = "answer", **settings: Any) -> Findings:
+    """What one check finds in the pairs, whose ids are their positions; `settings` are those of the task."""
+    rows = tuple(
+        Example(str(place), (Message("user", asked),), answer, where=f"rows.jsonl:{place + 1}")
+        for place, (asked, answer) in enumerate(pairs)
+    )
+    task = Task("t", kind, "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"), **settings)
+    return check_material(Material(task, Dataset(rows)), [check])
+
+
+def places_in(findings: Findings) -> set[int]:
+    """Positions of the rows that are named."""
+    return {int(row) for finding in findings for row in finding.rows}
