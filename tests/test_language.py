@@ -1,0 +1,84 @@
+"""Languages and scripts: told where the evidence is strong, not told else; a stray one in a set is named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.checks.function_words import FUNCTION_WORDS, language_of
+from etude.checks.language import wrong_language
+from etude.text import normalise
+from pairs import found_in, places_in
+from test_checks import clean
+
+SENTENCES = {
+    "English": "The letter that you sent to us was read, and we will answer it as soon as we can.",
+    "German": "Der Brief, den Sie uns geschickt haben, ist da, und wir werden ihn bald mit einer Antwort ehren.",
+    "French": "La lettre que vous avez envoyée est arrivée et nous allons répondre dans la semaine avec plaisir.",
+    "Spanish": "La carta que usted envió ha llegado y la vamos a contestar en esta semana con mucho gusto para todos.",
+    "Italian": "La lettera che è arrivata da voi è molto bella e noi la leggiamo con piacere nella casa di campagna.",
+    "Portuguese": "A carta que você enviou não chegou, mas uma resposta está no correio e os selos são do meu irmão.",
+    "Dutch": "De brief die je hebt gestuurd is aangekomen en wij zijn er blij mee, maar het antwoord komt nog van ons.",
+    "Swedish": "Brevet som du har skickat är inte här, men det kan komma i morgon och vi ska svara på det.",
+    "Danish": "Brevet, som du har sendt, er ikke kommet, men det kan være her i morgen, og jeg skal svare på det.",
+    "Polish": "List nie jest jeszcze u nas, ale może przyjdzie jutro i będzie tak jak jego brat to napisał.",
+    "Turkish": "Mektup çok güzel ve bu bir sevinç, ama cevap için biraz zaman var, ne kadar olduğunu sonra yazarım.",
+    "Finnish": "Kirje ei ole vielä täällä, mutta se on hyvä ja hän voi tulla kun nyt on aikaa, tai niin minä luulen.",
+    "Romanian": "Scrisoarea nu este aici, dar este un răspuns care va veni în curând și se va citi pentru bucurie.",
+    "Cyrillic script": "Письмо, которое вы прислали, ещё не пришло, но мы его ждём.",
+    "Greek script": "Το γράμμα που στείλατε δεν έφτασε ακόμα, αλλά το περιμένουμε.",
+    "Arabic script": "الرسالة التي أرسلتها لم تصل بعد ولكننا ننتظرها بفرح كبير.",
+    "Chinese script": "您寄来的信还没有到，不过我们正在高兴地等待着它的到来。",
+    "Japanese script": "あなたが送ってくれた手紙はまだ届いていませんが、楽しみに待っています。",
+    "Korean script": "보내 주신 편지는 아직 도착하지 않았지만 기쁘게 기다리고 있습니다.",
+}
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_a_sentence_is_told_by_its_own_words(language: str) -> None:
+    assert language_of(normalise(SENTENCES[language])) == language
+
+
+def test_every_list_is_normalised_and_of_words_of_its_own() -> None:
+    for language, found in FUNCTION_WORDS.items():
+        assert all(normalise(word) == word for word in found)
+        others = set().union(*(other for name, other in FUNCTION_WORDS.items() if name != language))
+        assert len(found - others) >= 10, language
+
+
+@given(
+    st.text(max_size=200), st.sampled_from(["SELECT name FROM t WHERE x = 3", "Anna Berg, Oslo", "3,14 kg"])
+)
+def test_nothing_is_told_of_single_words_and_code(text: str, code: str) -> None:
+    assert language_of(normalise(code)) is None
+    assert language_of(normalise(" ".join(text.split()[:3]))) not in FUNCTION_WORDS
+
+
+@pytest.mark.parametrize("language", [name for name in SENTENCES if name != "English"])
+def test_a_text_in_another_language_is_named_in_its_part(language: str) -> None:
+    foreign = SENTENCES[language]
+    pairs = [*clean(40), (foreign, "We will tell you when it is here."), (clean()[50][0], foreign)]
+    findings = found_in(pairs, wrong_language)
+    assert [one.evidence[0].part for one in findings] == ["input", "output"]
+    assert places_in(findings) == {40, 41}
+    assert all(language in one.message for one in findings)
+
+
+def test_an_answer_in_the_language_that_was_asked_for_is_right() -> None:
+    asked = "Please translate into French what I have written to you, so that they can read it."
+    assert not len(found_in([*clean(40), (asked, SENTENCES["French"])], wrong_language))
+
+
+def test_a_set_in_two_languages_has_none_of_its_own() -> None:
+    half = [(f"{number}: {SENTENCES['German']}", SENTENCES["German"]) for number in range(40)]
+    assert not len(found_in([*clean(40), *half], wrong_language))
+
+
+def test_labels_have_no_language() -> None:
+    pairs = [
+        (asked, SENTENCES["Danish" if place == 3 else "English"])
+        for place, (asked, _) in enumerate(clean(60))
+    ]
+    assert len(found_in(pairs, wrong_language))
+    assert not len(found_in(pairs, wrong_language, "classify"))
