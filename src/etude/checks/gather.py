@@ -9,6 +9,8 @@ from pathlib import Path
 
 from etude.checks import (
     coverage,
+    documents,
+    enough,
     form,
     labels,
     language,
@@ -56,6 +58,8 @@ CHECKS: tuple[Check, ...] = (
     unsafe.insults,
     coverage.written_otherwise,
     coverage.classes,
+    documents.uncovered_documents,
+    enough.few_rows,
 )
 """The checks, in the order in which they run."""
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

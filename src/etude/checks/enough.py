@@ -1,0 +1,70 @@
+"""How many examples a task of its kind usually takes, with the sources, where there are fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from etude.checks.material import Material, count
+from etude.dataset import VERDICT_LEAST
+from etude.types import Finding, Kind
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What others have reported of tasks of a kind."""
+
+    rows: int
+    """Examples below which it is worth a word; of classify, for each label."""
+    report: str
+    """What was found with how many examples, and where that is written."""
+
+
+_FIRST_GAINS = "first gains show at 50 to 100 well-made examples (OpenAI's guide to supervised fine-tuning)"
+USUAL: Mapping[Kind, Usual] = {
+    "classify": Usual(
+        50,
+        "a tuned model of 7 billion weights had 69% of 77 labels right with 13 examples a label, 87% with 53 and 92% "
+        "with 106 (Bertsch et al. 2025, arXiv 2405.00200)",
+    ),
+    "extract": Usual(
+        500,
+        f"{_FIRST_GAINS}; records of scientific texts were learned from about 500 (Dunn et al. 2022, "
+        "arXiv 2212.05238)",
+    ),
+    "answer": Usual(
+        1_000,
+        f"{_FIRST_GAINS}; a manner of answering was learned from 1,000 chosen ones (Zhou et al. 2023, "
+        "arXiv 2305.11206)",
+    ),
+    "rewrite": Usual(
+        1_000,
+        f"{_FIRST_GAINS}; translations became worse with 1,000 to 2,000 and better from 5,000 on (Vieira et al. 2024, "
+        "arXiv 2409.03454)",
+    ),
+}
+"""Reports of others, on other tasks and larger models: an orientation. Only a comparison tells of this task."""
+
+
+def few_rows(material: Material) -> Iterator[Finding]:
+    """Sets with fewer examples than tasks of their kind usually take."""
+    usual, rows = USUAL[material.task.kind], len(material.rows)
+    labels = len(set(material.outputs)) if material.task.kind == "classify" else 1
+    if rows >= usual.rows * labels:
+        return
+    few = rows < VERDICT_LEAST
+    each = (
+        f" for {count(labels, 'label')}, {rows / labels:,.0f} each"
+        if material.task.kind == "classify"
+        else ""
+    )
+    yield material.finding(
+        "few_rows",
+        "warning" if few else "note",
+        [],
+        f"{count(rows, 'row')}{each}. Of tasks of this kind it is reported: {usual.report}.",
+        "Improve the prompt or collect more first; rows that the other findings name help neither."
+        if few
+        else "Let etude compare tell whether these are enough: the learning curve on dev shows what more would bring.",
+        numbers={"usual": usual.rows * labels},
+    )
