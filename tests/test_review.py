@@ -1,0 +1,77 @@
+"""Texts for a person to review: advice is named by its subject, talk on the subject is not."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from conftest import data_folder
+from etude.checks.review import ADVICE, THREAT, advice, threats
+from pairs import found_in, places_in
+from test_checks import clean
+
+ADVISING = {
+    "medical": (
+        "Take 400 mg of ibuprofen every six hours with food.",
+        "You should stop taking your blood pressure medication before the test.",
+        "She is on lisinopril, 10 mg daily.",
+        "If it hurts for longer, see your doctor.",
+    ),
+    "legal": (
+        "You can sue the landlord for the deposit.",
+        "You should file a claim with the small claims court.",
+        "You may be liable for the damage.",
+        "Please consult a lawyer before you sign.",
+    ),
+    "financial": (
+        "You should sell your shares before the summer.",
+        "I recommend investing in index funds.",
+        "You should diversify.",
+        "Talk to a financial advisor about the pension.",
+    ),
+}
+HARMLESS = (
+    "The doctor wrote a book about doses of kindness.",
+    "Take 400 steps to the north.",
+    "The court met on Monday and heard two cases.",
+    "Your card payment was declined; the shares of the cake were equal.",
+    "You can file a complaint about the noise with the desk.",
+    "The bank invests in new branches.",
+    "I will kill the process and restart the server.",
+    "You will die laughing at this scene; the plant will die without water.",
+    "This medicine cabinet is 40 cm wide.",
+)
+
+
+@pytest.mark.parametrize("subject", ADVISING)
+@pytest.mark.parametrize("place", range(4))
+def test_advice_is_named_by_its_subject_and_marked(subject: str, place: int) -> None:
+    (found,) = found_in([*clean(5), ("What now?", ADVISING[subject][place])], advice)
+    assert (found.kind, found.severity, found.rows) == (f"advice_{subject}", "note", ("5",))
+    assert found.evidence[0].marks
+
+
+def test_talk_on_a_subject_is_no_advice_and_no_threat() -> None:
+    pairs = [(text, text) for text in HARMLESS]
+    assert not places_in(found_in(pairs, advice))
+    assert not [text for text in HARMLESS if THREAT.search(text)]
+
+
+@pytest.mark.parametrize(
+    "text", ["I'll kill you for this.", "We are going to hurt him.", "Go kill yourself."]
+)
+def test_a_threat_is_graver_in_an_answer_and_never_shown(text: str) -> None:
+    findings = found_in([*clean(3), (text, "Please keep calm."), ("Well?", text)], threats)
+    assert [(one.severity, one.rows, one.evidence) for one in findings] == [
+        ("warning", ("4",), ()),
+        ("note", ("3",), ()),
+    ]
+
+
+@pytest.mark.data
+def test_questions_to_a_bank_hold_no_medical_or_legal_advice() -> None:
+    with (data_folder("banking77") / "test.csv").open(encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    named = {name: [text for text in texts if topic.pattern.search(text)] for name, topic in ADVICE.items()}
+    assert not any(named.values())
