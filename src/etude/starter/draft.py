@@ -64,7 +64,7 @@ class Draft:
     @cached_property
     def read(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers are read; all of them where they are too few to split."""
-        return _outside_test(self.examples, self.kind[0])
+        return outside_test(self.examples, self.kind[0], SEED)
 
     @cached_property
     def outputs(self) -> list[str]:
@@ -74,25 +74,23 @@ class Draft:
     @cached_property
     def kind(self) -> tuple[Kind, str]:
         """The kind of task, and what it was guessed from. The split of any kind but classify is the same."""
-        return _guess_kind(_outside_test(self.examples, "answer"))
+        return _guess_kind(outside_test(self.examples, "answer", SEED))
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
         """The contract, and what it was guessed from."""
-        return _guess_contract(self.kind[0], self.outputs)
+        return guess_contract(self.kind[0], self.outputs)
 
     @property
     def measures_likeness(self) -> bool:
         """Whether the contract is but a length, which nearly every answer keeps: it is offered and not set,
         so that likeness to the example answers is measured."""
-        contract = self.contract[0]
-        return not (contract.labels or contract.fields or contract.json_schema is not None)
+        return is_length_only(self.contract[0])
 
     @cached_property
     def num_hidden_labels(self) -> int:
         """Labels that occur in the test alone. The contract must name all labels or none."""
-        labels = self.contract[0].labels
-        return len({row.output for row in self.examples} - set(labels)) if labels else 0
+        return num_hidden_labels(self.contract[0], self.examples)
 
     @cached_property
     def spellings(self) -> list[Spelling]:
@@ -126,10 +124,10 @@ class Draft:
         return shares_system(self.rows.systems)
 
 
-def _outside_test(examples: tuple[Example, ...], kind: Kind) -> tuple[Example, ...]:
+def outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[Example, ...]:
     """The rows that a split as this kind does not put into the test; all where it cannot be made."""
     try:
-        test = {example.id for example in split(Dataset(examples), kind, SEED).test}
+        test = {example.id for example in split(Dataset(examples), kind, seed).test}
     except InputError:
         return examples
     return tuple(example for example in examples if example.id not in test)
@@ -176,19 +174,40 @@ def _overlap(examples: Sequence[Example]) -> tuple[list[float], list[float], lis
     return of_output, of_input, alike
 
 
-def _guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
+def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
     """A contract that the outputs keep, and what it was guessed from."""
     if kind == "classify":
         labels = tuple(sorted(set(outputs)))
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
-    if kind == "extract":
-        values = [value for value in map(json_value, outputs) if value is not None]
+    values = [value for value in map(json_value, outputs) if value is not None] if kind == "extract" else []
+    if values and len(values) >= SHARED * len(outputs):
         return Contract(json_schema=infer_schema(values)), f"json_schema, from {len(values):,} outputs"
     words, why = _guess_length(outputs)
     fields = infer_fields(outputs)
     if not fields:
         return Contract(max_words=words), why
     return Contract(fields=fields, max_words=words), f"fields {listed(fields)}, from the lines; {why}"
+
+
+def is_length_only(contract: Contract) -> bool:
+    """Whether nothing but a length could be guessed."""
+    return not (contract.labels or contract.fields or contract.json_schema is not None)
+
+
+def num_hidden_labels(contract: Contract, examples: Iterable[Example]) -> int:
+    """Labels of the rows that a contract of labels lacks, for they occur in the test alone."""
+    return len({row.output for row in examples} - set(contract.labels)) if contract.labels else 0
+
+
+def contract_parts(contract: Contract) -> dict[str, Any]:
+    """The parts that are guessed, as the task file writes them."""
+    parts = {
+        "labels": list(contract.labels),
+        "fields": list(contract.fields),
+        "json_schema": contract.json_schema,
+        "max_words": contract.max_words,
+    }
+    return {"contract": {name: part for name, part in parts.items() if part}}
 
 
 def _guess_length(outputs: Sequence[str]) -> tuple[int, str]:

@@ -24,7 +24,7 @@ from etude.dataset import (
 )
 from etude.errors import shown
 from etude.splits.sides import TEST_MOST, TEST_SHARE
-from etude.starter.draft import SEED, Draft, listed
+from etude.starter.draft import SEED, Draft, contract_parts, listed
 from etude.task import RowSource, Task
 
 MODEL = "smollm2-135m-instruct"
@@ -281,12 +281,6 @@ def _length_sentences(outputs: Sequence[str]) -> Iterator[str]:
 
 def _contract_entry(draft: Draft) -> _Entry:
     contract = draft.contract[0]
-    parts: dict[str, Any] = {
-        "labels": list(contract.labels),
-        "fields": list(contract.fields),
-        "json_schema": contract.json_schema,
-        "max_words": contract.max_words,
-    }
     comment = f"What can be checked in an answer without judging it. {_contract_sentence(draft)}"
     if contract.fields:
         comment += ' A field that ends in "?" may be absent.'
@@ -295,7 +289,7 @@ def _contract_entry(draft: Draft) -> _Entry:
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
-    body = _yaml({"contract": {name: part for name, part in parts.items() if part}})
+    body = _yaml(contract_parts(contract))
     return _Entry(comment, body, active=not (draft.measures_likeness or draft.num_hidden_labels))
 
 

@@ -1,0 +1,67 @@
+"""The contract that the answers keep, proposed where the task has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import yaml
+
+from etude.checks.material import Material
+from etude.contract import Contract
+from etude.errors import InputError
+from etude.starter.draft import (
+    contract_parts,
+    guess_contract,
+    is_length_only,
+    num_hidden_labels,
+    outside_test,
+)
+from etude.task import Task
+from etude.types import Example, Finding
+
+LEAST_ROWS = 20
+"""Answers below which nothing is proposed."""
+MOST_ROWS = 20_000
+"""Rows looked at; of a larger set an even sample, from which its own test is split off."""
+MOST_TEXT = 1_500
+"""Characters of a contract that are shown."""
+
+
+def proposed_contract(material: Material) -> Iterator[Finding]:
+    """The lines of a contract, as `etude init` writes them; none where only a length could be guessed.
+
+    Answers that the split puts into the test are not read for it.
+    """
+    task = material.task
+    if task.contract is not None or len(material.rows) < LEAST_ROWS:
+        return
+    examples = _looked_at(material)
+    read = examples if material.test is not None else outside_test(examples, task.kind, task.seed)
+    try:
+        contract, reason = guess_contract(task.kind, [row.output for row in read])
+    except InputError:  # names that a contract cannot hold
+        return
+    if is_length_only(contract) or num_hidden_labels(contract, examples):
+        return
+    kept = sum(not contract.check(row.output) for row in read) / len(read)
+    yield material.finding(
+        "no_contract",
+        "note",
+        [],
+        f"The task has no contract; {kept:.0%} of the answers keep this one, from {reason}: {_lines(task, contract)}",
+        "Write it into the task file where it is meant: an answer that breaks it then counts as wrong.",
+        numbers={"kept": kept},
+    )
+
+
+def _lines(task: Task, contract: Contract) -> str:
+    """The contract as YAML on one line, which stays YAML where a terminal breaks it."""
+    lines = yaml.safe_dump(
+        contract_parts(contract), sort_keys=False, allow_unicode=True, default_flow_style=True, width=10**6
+    ).strip()
+    return lines[1:-1] if len(lines) <= MOST_TEXT else f"etude init {task.examples.file.name} writes it"
+
+
+def _looked_at(material: Material) -> tuple[Example, ...]:
+    step = -(-len(material.rows) // MOST_ROWS)
+    return tuple(row for place, row in enumerate(material.rows) if place % step == 0)
