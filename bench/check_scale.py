@@ -5,7 +5,8 @@
 
 Rows are made up from a seed: support tickets of twenty classes, 12 to 40 words each, word frequencies by Zipf's
 law. Known numbers of them are repeats, near-duplicates, contradictions, hold personal data, or are malformed. Each
-size runs in a process of its own; its peak memory is the most that the operating system saw (ru_maxrss).
+size runs in a process of its own; its peak memory is the most that the operating system saw (ru_maxrss). Growth is
+the exponent of the processor seconds from one size to the next: 1 is in proportion, 2 quadratic.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SIZES = (10_000, 30_000, 100_000)
 CLASSES = 20
@@ -186,8 +187,20 @@ def expected(num: int) -> dict[str, int]:
     }
 
 
-def checked(num: int, kind: str, folder: Path) -> tuple[float, float, Mapping[str, Any]]:
-    """(seconds, peak memory in GB, findings by kind) of `etude check` in a process of its own."""
+class Run(NamedTuple):
+    """One run of `etude check`."""
+
+    seconds: float
+    busy: float
+    """Seconds of the processor."""
+    peak: float
+    """Memory in GB."""
+    numbers: Mapping[str, Any]
+    """Kind of finding -> its numbers."""
+
+
+def checked(num: int, kind: str, folder: Path) -> Run:
+    """`etude check` over so many rows, in a process of its own."""
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(num, kind))
     task = f"name: scale\nkind: {kind}\nmodel: fake\nexamples: {{file: rows.jsonl, input: text, output: given}}\n"
@@ -201,7 +214,8 @@ def checked(num: int, kind: str, folder: Path) -> tuple[float, float, Mapping[st
     if status:
         sys.exit(f"etude check stopped with status {os.waitstatus_to_exitcode(status)}")
     found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    return seconds, usage.ru_maxrss * 1024 / 1e9, {one["kind"]: one["numbers"] for one in found["findings"]}
+    numbers = {one["kind"]: one["numbers"] for one in found["findings"]}
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9, numbers)
 
 
 def wrong_counts(num: int, found: Mapping[str, Any]) -> Iterator[str]:
@@ -221,16 +235,18 @@ def main() -> None:
     options = parser.parse_args()
     wrong: list[str] = []
     for kind in options.kinds:
-        print(f"{kind:10} {'rows':>10} {'seconds':>9} {'peak GB':>8} {'rows/s':>8} {'growth':>7}")
+        print(f"{kind:>10} rows  seconds  processor  peak GB  rows/s  growth")
         before: tuple[int, float] | None = None
         for num in options.rows:
             with tempfile.TemporaryDirectory() as temporary:
-                seconds, peak, found = checked(num, kind, Path(temporary))
-            growth = math.log(seconds / before[1]) / math.log(num / before[0]) if before else math.nan
-            told = f"{growth:7.2f}" if before else " " * 7
-            print(f"{'':10} {num:10,} {seconds:9.1f} {peak:8.2f} {num / seconds:8,.0f} {told}", flush=True)
-            wrong += [f"{kind}, {num:,} rows: {fault}" for fault in wrong_counts(num, found)]
-            before = num, seconds
+                run = checked(num, kind, Path(temporary))
+            growth = f"{math.log(run.busy / before[1], num / before[0]):.2f}" if before else ""
+            told = (
+                f"{run.seconds:8.1f} {run.busy:10.1f} {run.peak:8.2f} {num / run.seconds:7,.0f} {growth:>7}"
+            )
+            print(f"{num:15,} {told}", flush=True)
+            wrong += [f"{kind}, {num:,} rows: {fault}" for fault in wrong_counts(num, run.numbers)]
+            before = num, run.busy
     print("\n".join(wrong) or "every planted number was found exactly")
     sys.exit(1 if wrong else 0)
 

@@ -973,7 +973,8 @@ def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     yield Line("headline: n", stored["difference"]["n"], a.units)
     yield Line("headline: test", stored["test"], test)
     yield p_line(p, stored["p"])
-    yield Line("headline: gains", stored["gains"], stored["difference"]["low"] > 0 and stored["p"] <= 0.05)
+    gains = stored["difference"]["low"] > 0 and stored["p"] <= 0.05 and not too_few(run)
+    yield Line("headline: gains", stored["gains"], gains)
 
 
 def pair_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
@@ -1114,10 +1115,13 @@ def target_lines(run: Run) -> Iterator[Line]:
 
 
 def tag_rows(run: Run, rows: Sequence[Json]) -> dict[tuple[str, str], list[Json]]:
-    """Rows by (tag, value), and for classify by the label wanted."""
+    """Rows by (tag, value), and for classify by the label wanted, which a tag of that name does not replace."""
     found: dict[tuple[str, str], list[Json]] = {}
     for row in rows:
-        tags = dict(row["tags"]) | ({"label": row["expected"]} if run.task["kind"] == "classify" else {})
+        tags = dict(row["tags"])
+        if run.task["kind"] == "classify":
+            own = {tag: f"{tag} (tag)" for tag in tags if re.fullmatch(r"label( \(tag\))*", tag)}
+            tags = {own.get(tag, tag): value for tag, value in tags.items()} | {"label": row["expected"]}
         for tag, value in tags.items():
             found.setdefault((tag, str(value)), []).append(row)
     return found
@@ -1174,8 +1178,12 @@ def other_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
 TOKENS = ("prompt_tokens", "cached_tokens", "answer_tokens")
 
 
-def costs_of(run: Run, rows: Sequence[Json]) -> dict[str, float | None]:
-    """Mean tokens and seconds of a request, and its price where the user's prices fix it."""
+def costs_of(run: Run, name: str) -> dict[str, float | None]:
+    """A method's mean tokens and seconds of a request, and its price where the user's prices fix it.
+
+    Prices of tokens are of the task's model: what the model of prompts answered has none.
+    """
+    rows, model = run.rows[name], next(m.info["model"] for m in run.methods if m.name == name)
     cost: dict[str, Any] = {
         key: math.fsum(row[key] for row in rows) / len(rows) for key in (*TOKENS, "seconds")
     }
@@ -1183,6 +1191,8 @@ def costs_of(run: Run, rows: Sequence[Json]) -> dict[str, float | None]:
     prompt, answer, per_hour = (prices.get(key) for key in ("prompt", "answer", "per_hour"))
     cost["price"] = None
     if prompt is not None and answer is not None:
+        if model == run.info["prompt_model"] != run.info["model"]:
+            return cost
         cached = prices["cached"] if prices.get("cached") is not None else prompt
         fresh = cost["prompt_tokens"] - cost["cached_tokens"]
         told = fresh * prompt + cost["cached_tokens"] * cached + cost["answer_tokens"] * answer
@@ -1199,20 +1209,24 @@ def relative(what: str, stored: Number, again: Number) -> Line:
 
 def cost_lines(run: Run) -> Iterator[Line]:
     """Costs of a request, method by method."""
-    for name, rows in run.rows.items():
-        for key, value in costs_of(run, rows).items():
+    for name in run.rows:
+        for key, value in costs_of(run, name).items():
             yield relative(f"{name}: {key}", run.verdict["costs"][name][key], value)
 
 
 def break_even_of(run: Run) -> Json | None:
-    """F / (c_U - c_T) requests, in money where a request and a machine hour have prices."""
+    """F / (c_U - c_T) requests, in money where a request and a machine hour have prices.
+
+    F is the training alone, without choosing on dev, and in money the price of the data. None where there are
+    too few rows for a verdict on tuning.
+    """
     headline = run.verdict["headline"]
-    if headline is None:
+    if headline is None or too_few(run):
         return None
-    tuned, untuned = (costs_of(run, run.rows[headline[side]]) for side in ("tuned", "untuned"))
-    fixed = next(m.info["fit_seconds"] for m in run.methods if m.name == headline["tuned"])
+    tuned, untuned = (costs_of(run, headline[side]) for side in ("tuned", "untuned"))
+    fixed = next(m.info["train_seconds"] for m in run.methods if m.name == headline["tuned"])
     per_hour = (run.task.get("prices") or {}).get("per_hour")
-    money = per_hour is not None and tuned["price"] is not None
+    money = per_hour is not None and tuned["price"] is not None and untuned["price"] is not None
     key = "price" if money else "seconds"
     if money:
         fixed = fixed * per_hour / 3600 + ((run.task.get("prices") or {}).get("data") or 0)
@@ -1354,9 +1368,9 @@ def unseen_lines(run: Run, gap: Difference, fewest: float) -> Iterator[Line]:
             yield Line("caveat: gain that goes unseen, points", number(found[1]), error.mean, allowed)
     if too_few(run):
         found = re.search(r"collect about ([\d,]+)", run.verdict["sentence"])
-        rows = run.info["split"]["test"] * float((2.8 * gap.error.mean()) ** 2)
-        worth = max(2 * run.info["margin"], abs(gap.value) / 2)
-        wanted = max(rows / worth**2, fewest / worth) / 0.2
+        rows = run.info["split"]["test"] * (2.8 * min(1.0, float(gap.error.mean()))) ** 2
+        worth = max(2 * run.info["margin"], abs(gap.value) / 2, 1e-3)
+        wanted = min(MOST_ROWS, max(FEWEST_ROWS, max(rows / worth**2, fewest / worth) / 0.2))
         yield Line("sentence: rows to collect", number(found[1]) if found else None, two_digits(wanted))
 
 
@@ -1807,7 +1821,7 @@ def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
 
 
 def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
-    """The rows of the side-by-side view: whose score, failures and cut are those of the dev lines."""
+    """The rows of the side-by-side view: whose score and failures, a cut among them, are those of the dev lines."""
     texts, kinds = page.data["texts"], page.data["failures"]
     for place, (name, _) in enumerate(page.data["methods"]):
         dev = next(m.sides["dev"] for m in run.methods if m.name == name)

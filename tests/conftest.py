@@ -17,6 +17,9 @@ settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
+# How wide the terminal of the tests is decides nothing.
+os.environ.pop("COLUMNS", None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -33,6 +33,7 @@ PROMPT_TOKENS = {"baseline": 0, "prompt": 148, "clear_prompt": 236, "few_shot": 
 CACHED_TOKENS = {"baseline": 0, "prompt": 120, "clear_prompt": 208, "few_shot": 580, "fine_tune": 30}
 SECONDS = {"baseline": 0.002, "prompt": 0.81, "clear_prompt": 0.84, "few_shot": 1.02, "fine_tune": 0.55}
 FIT_SECONDS = {"baseline": 1.4, "clear_prompt": 96.0, "few_shot": 171.0, "fine_tune": 412.5}
+TRAIN_SECONDS = {"baseline": 1.3, "fine_tune": 371.0}
 
 THEMES = ("space", "friendship", "dragons", "the sea", "detectives", "animals")
 AGES = ("3-5", "6-8", "9-12")
@@ -172,6 +173,7 @@ def _method(name: str, spice: str) -> dict[str, Any]:
         "tuned": name == "fine_tune",
         "model": "smollm2-135m-instruct",
         "fit_seconds": FIT_SECONDS.get(name, 0.0),
+        "train_seconds": TRAIN_SECONDS.get(name, 0.0),
         "candidates": _candidates(name, spice),
         "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
         "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
@@ -323,7 +325,7 @@ def _verdict(rows: list[Made], spice: str) -> dict[str, Any]:
     test = rows_of(next(iter(lines.values())), labels=False)
     methods = [
         measured(
-            name, lines[name], test.ids, tuned=name == "fine_tune", fit_seconds=FIT_SECONDS.get(name, 0.0)
+            name, lines[name], test.ids, tuned=name == "fine_tune", train_seconds=TRAIN_SECONDS.get(name, 0.0)
         )
         for name in METHODS
     ]

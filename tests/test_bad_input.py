@@ -424,7 +424,7 @@ LATE = [
         "rows that cannot be split",
         "rows.jsonl",
         "60 rows",
-        "Collect at least 40 more",
+        "collect at least 40 more",
         {},
         {"rows.jsonl": far_rows(60)},
     ),

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -215,7 +216,7 @@ def test_other_programs_read_every_finding_with_its_lines(
 
     def told(form: str) -> str:
         capsys.readouterr()
-        assert main(["check", str(tmp_path), "--form", form]) == 0
+        assert main(["check", str(tmp_path), "--format", form]) == 0
         return capsys.readouterr().out
 
     assert [one["kind"] for one in json.loads(told("json"))["findings"]] == [one.kind for one in findings]
@@ -225,7 +226,43 @@ def test_other_programs_read_every_finding_with_its_lines(
     suite = ElementTree.fromstring(told("junit"))
     assert [case.get("name") for case in suite] == [one.kind for one in findings]
     assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
-    assert main(["check", str(tmp_path), "--form", "pdf"]) == 2
+    assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
+
+
+class Page(HTMLParser):
+    """What a browser would show of a page: its text, what is marked, the elements there are."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.text, self.marked, self.in_mark = "", "", False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.in_mark = tag == "mark"
+        assert not [name for name, _ in attrs if name.startswith("on") or name == "src"]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_mark = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        self.marked += data if self.in_mark else ""
+
+
+def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Path) -> None:
+    given = "<script>alert(1)</script> \" onload='x' <img src=x> <b>there</b> &lt;i&gt;."
+    findings = checked(tmp_path, [*clean(), *PLANTED.values(), ("What is it?", given)])
+    assert main(["check", str(tmp_path), "-o", str(tmp_path / "check.html")]) == 0
+    page = Page((tmp_path / "check.html").read_text(encoding="utf-8"))
+    assert not {"script", "img", "b"} & set(page.elements)
+    assert given in page.text
+    for one in findings:
+        for told in (one.message, one.remedy, one.fix, *one.where[:4]):
+            assert told in page.text
+    for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;"):
+        assert mark in page.marked
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)

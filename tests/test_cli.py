@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import runpy
 import socket
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 from scipy.stats import binomtest
 
 from etude.assistant import Assistant, Room
@@ -24,7 +26,7 @@ from etude.cli import main
 from etude.cli.live import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
 from etude.cli.talk import Conversation, recommended, talk
-from etude.cli.words import ladder_table
+from etude.cli.words import ladder_table, print_bullets, screen
 from etude.compare import compare
 from etude.compare.events import Answered, Began, Ended, Event, Said
 from etude.files import write_json
@@ -46,6 +48,17 @@ def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp
     note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
     assert Said(f"Note: {note}") in told
     assert note in run.info["notes"]
+
+
+@pytest.mark.parametrize("module", ["etude", "etude.cli"])
+def test_python_runs_it_by_the_name_of_its_package(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(module, run_name="__main__")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("etude ")
 
 
 @pytest.mark.parametrize("bad", [2, 50, 51, 70])
@@ -87,13 +100,36 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
         text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8"
     )
     assert ascii_terminal("compare", str(task), "--yes")[0] == 0
-    (run,) = (path.name for path in (task / "runs").iterdir() if path.is_dir())
+    text = (task / "task.yaml").read_text(encoding="utf-8")
+    (task / "task.yaml").write_text(text.replace("margin: 0.02", "margin: 0.03"), "utf-8")
+    assert ascii_terminal("compare", str(task), "--yes")[0] == 0
+    runs = sorted(path.name for path in (task / "runs").iterdir() if path.is_dir())
     commands = (("runs", "list"), ("runs", "show"), ("runs", "compare"))
     for command in commands:
-        assert ascii_terminal(*command, str(task), *([run, run] if command[1] == "compare" else []))[0] == 0
+        assert ascii_terminal(*command, str(task), *(runs if command[1] == "compare" else []))[0] == 0
     code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
     assert (code, "?" in told) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("60", 60), ("200", 200), ("", 110), ("wide", 110), ("3", 20)]
+)
+def test_what_is_piped_is_as_wide_as_columns_says_and_has_no_spaces_at_the_ends(
+    columns: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught = Screen(terminal=False)
+    monkeypatch.setattr(sys, "stdout", caught)
+    monkeypatch.setenv("COLUMNS", columns)
+    console = screen()
+    console.print(Text("word " * 99))
+    print_bullets(console, ["word " * 99, "short"])
+    console.print("as it is ", end="")
+    console.print("and ended")
+    lines = caught.getvalue().splitlines()
+    assert not [line for line in lines if line != line.rstrip()]
+    assert width - 5 < max(map(len, lines)) <= width
+    assert lines[-1] == "as it is and ended"
 
 
 class Screen(io.StringIO):
@@ -228,6 +264,36 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
+def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    first = compare(task).run
+    assert main(["runs", "compare", str(task), first.name, first.name]) == 2
+    assert f"{first.name} is named twice" in capsys.readouterr().err
+    task.write_text(task.read_text() + "margin: 0.01\n")
+    second = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, second.name]) == 0
+    shown = capsys.readouterr().out
+    tested = [line for line in first.predictions("baseline") if line["side"] == "test"]
+    assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", shown, re.MULTILINE), shown
+    assert "Left out" not in shown
+
+    wrong = tested[3]
+    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    (row,) = (line for line in lines if line["input"] == wrong["input"])
+    row["output"] = "trains" if row["output"] != "trains" else "music"
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    third = compare(task).run
+    capsys.readouterr()
+    assert main(["runs", "compare", str(task), first.name, third.name]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"the wanted answer differs between the runs: 1 test row: '{wrong['input'][:30]}" in shown
+    assert f"('{wrong['expected']}', then '{row['output']}')." in shown
+    assert f"all {len(tested) - 1} rows" in shown
+
+
 def test_runs_that_score_rows_by_different_metrics_are_not_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -327,6 +393,41 @@ def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
     assert remedy.format(tmp_path) in capsys.readouterr().err
 
 
+def test_a_command_that_is_proposed_can_be_pasted_into_a_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = write_task(tmp_path / "all of it", model="fake", more="methods: [baseline]\n")
+    (tmp_path / "my rows").mkdir()
+    task.with_name("examples.jsonl").rename(tmp_path / "my rows" / "my mails.jsonl")
+    task.unlink()
+    assert main(["check", "my rows"]) == 2
+    assert main(["check", "my rows/my mails.jsonl"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("etude init 'my rows/my mails.jsonl'") == 2, told
+    assert main(["init", "my rows/my mails.jsonl"]) == 0
+    assert "\n  etude compare 'my rows/task.yaml'\n" in capsys.readouterr().out
+    assert main(["runs", "list", "my rows"]) == 0
+    assert "etude compare 'my rows'\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_name_that_ends_in_a_slash_is_a_folder_for_the_task_file(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path / "old")
+    if there:
+        Path("new/er").mkdir(parents=True)
+    assert main(["init", "old/examples.jsonl", "-o", "new/er/"]) == 0
+    assert load_task("new/er").examples.file.resolve() == tmp_path / "old" / "examples.jsonl"
+
+
+def test_no_folder_is_made_for_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / "none.csv"), "-o", f"{tmp_path}/new/"]) == 2
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -378,7 +479,7 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     console = Console(width=120, file=io.StringIO())
     board = Board(Narrator(console))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
-    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None)
+    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50)
     board.take(ended)
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
     console.print(board.render())
@@ -387,14 +488,28 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("n", "num_rows", "of_rows", "told"),
+    [
+        (31, 31, 31, "n = 31; 1 s"),
+        (29, 31, 31, "n = 29 groups of 31 rows; 1 s"),
+        (50, 50, 1600, "n = 50 of 1,600 rows, by the budget; 1 s"),
+        (40, 50, 160, "n = 40 groups of 50 of 160 rows, by the budget; 1 s"),
+    ],
+)
+def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_rows: int, told: str) -> None:
+    ended = Ended("prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows)
+    assert ended_in_words(ended) == f"prompt on dev: 30.0% (20.0 to 40.0), {told}"
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"recommended": "few_shot", "leaning": "few_shot"}, "few_shot"),
         ({"recommended": None, "leaning": "baseline"}, "baseline"),
-        ({"recommended": None, "leaning": None}, "prompt"),
+        ({"recommended": None, "leaning": None}, "baseline"),
     ],
 )
-def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
+def test_who_answers_is_the_recommended_then_the_leaning_then_the_best_on_dev(
     changes: dict[str, str | None],
     expected: str,
     tmp_path: Path,
@@ -404,7 +519,7 @@ def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     run = compare(task).run
     write_json(run.folder / "verdict.json", {**(run.verdict or {}), **changes})
-    assert recommended(run) == expected
+    assert recommended(run)[0] == expected
     if expected in run.methods:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
         capsys.readouterr()
@@ -415,10 +530,25 @@ def test_who_answers_is_the_recommended_then_the_leaning_then_the_last_fitted(
         assert run.name not in shown.out
 
 
-def test_without_a_verdict_the_last_fitted_answers(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, more="methods: [baseline, prompt]\n")).run
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_without_a_verdict_the_best_on_dev_answers_and_it_is_said_why(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, kind, more="methods: [baseline, prompt]\n")
+    run = compare(task).run
     (run.folder / "verdict.json").unlink()
-    assert recommended(run) == "prompt"
+    dev = {
+        name: [line["score"] for line in run.predictions(name) if line["side"] == "dev"]
+        for name in run.methods
+    }
+    means = {name: sum(scores) / len(scores) for name, scores in dev.items()}
+    assert means["baseline"] > means["prompt"] + 0.2
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    capsys.readouterr()
+    talk(task, None, None)
+    told = capsys.readouterr().err
+    assert told.startswith("baseline (classical)")
+    assert "The run has no verdict yet; of the 2 that are fitted, baseline is best on dev (" in told
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

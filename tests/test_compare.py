@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from etude.assistant import Assistant, load
 from etude.checks import check
 from etude.cli import main
+from etude.cli.history import summary
 from etude.compare import compare
 from etude.compare.events import Began, Ended, Event, Said
 from etude.compare.notes import same_answer
@@ -384,6 +385,29 @@ def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path:
     assert half.is_relative_to(run.folder)
 
 
+BREAKS = """
+from pathlib import Path
+
+def breaks(example, answer):
+    for record in Path(__file__).parent.glob("runs/*/methods/baseline/method.json"):
+        record.write_text("{ half")
+        raise ValueError("the first fault")
+    return True
+"""
+
+
+def test_a_report_that_fails_too_does_not_hide_the_first_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more="check: checks.py:breaks\nmethods: [baseline, prompt]\n")
+    (tmp_path / "checks.py").write_text(BREAKS)
+    assert main(["compare", str(task)]) == 2
+    first, second = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert "the first fault" in first
+    assert "could not be reported" in second
+    assert "method.json cannot be read" in second
+
+
 def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:
     class Overtaken(Run):
         def _lock_file(self) -> TextIO:
@@ -401,6 +425,20 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path))
     with run.locked(), pytest.raises(RunError, match="Another process"), run.locked():
         pass
+
+
+def test_a_run_is_running_while_it_is_held_and_stopped_after_a_kill(tmp_path: Path) -> None:
+    run = Run(tmp_path / "small-1")
+    with run.locked():
+        run.update(format=1, status="running")
+        assert (run.status, summary(run)[2]) == ("running", "running")
+    assert (run.status, summary(run)[2]) == ("stopped", "stopped")
+    with run.locked():  # asking holds nothing back
+        run.update(status="interrupted")
+    assert run.status == "interrupted"
+    (run.folder / "lock").unlink()
+    run.update(status="running")
+    assert run.status == "stopped"
 
 
 PARTS = (
@@ -788,3 +826,19 @@ def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: P
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(RunError, match=r"predictions.jsonl holds 0 of \d+ answers to dev rows.*--fresh"):
         compare(task)
+
+
+def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline]\n")
+    with (tmp_path / "examples.jsonl").open("a", encoding="utf-8") as file:
+        row = {"input": "Which card is on file?", "output": "Title: 4111 1111 1111 1111\nAges: 3"}
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(Declined, match="--fix"):
+        compare(task)
+    assert not list((tmp_path / "runs").glob("*/split.json"))
+    asked: list[str] = []
+    run = compare(task, confirm=lambda question: asked.append(question) is None).run
+    assert "payment card" in asked[0]
+    kinds = [json.loads(line)["kind"] for line in (run.folder / "findings.jsonl").read_text().splitlines()]
+    assert "privacy_card" in kinds
+    assert compare(task).run.complete

@@ -149,6 +149,48 @@ def test_code_below_a_check_counts_and_what_is_installed_or_written_there_does_n
     assert differences(task, tmp_path / file, "LONGEST = 90\n") == (["check"] if counts else [])
 
 
+@pytest.mark.parametrize(
+    ("file", "size", "counts"),
+    [
+        ("words.txt", 10, True),
+        ("lists/words.txt", 10, True),
+        ("codes.json", 10, True),
+        ("words.txt", 1_000_001, False),
+        ("other-words.txt", 10, False),
+        ("runs/small-1/words.txt", 10, False),
+        ("words.bin", 10, False),
+    ],
+)
+def test_small_data_that_the_check_names_counts(file: str, size: int, counts: bool, tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    named = "WORDS = open('words.txt')\nCODES = 'codes.json'\nOTHER = 'words.bin'\n"
+    (tmp_path / "checks.py").write_text(named + (tmp_path / "checks.py").read_text())
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("a" * size)
+    assert differences(task, tmp_path / file, "b" * size) == (["check"] if counts else [])
+
+
+def test_rows_and_the_task_file_count_apart_also_where_the_check_names_them(tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    named = "# reads examples.jsonl, test.jsonl and task.yaml\n"
+    (tmp_path / "checks.py").write_text(named + (tmp_path / "checks.py").read_text())
+    row = json.dumps({"input": "Anything else?", "output": "Title: No\nAges: 3"}) + "\n"
+    for name in ("examples", "test"):
+        file = tmp_path / f"{name}.jsonl"
+        assert differences(task, file, file.read_text() + row) == [name]
+    assert differences(task, task, "# a remark\n" + task.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"), [("a.txt", True), ("deep/a.txt", True), (".DS_Store", False), (".git/a.txt", False)]
+)
+def test_hidden_files_among_the_documents_do_not_count(file: str, counts: bool, tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    task.write_text(task.read_text().replace("documents: notes.txt", "documents: notes/"))
+    (tmp_path / "notes" / file).parent.mkdir(parents=True)
+    assert differences(task, tmp_path / "notes" / file, "Ghosts.") == (["documents"] if counts else [])
+
+
 def test_a_budget_of_the_command_line_counts_as_the_tasks(tmp_path: Path) -> None:
     task = full_task(tmp_path)
     assert changed(prints(task), prints(task, budget=60.0)) == ["budget"]

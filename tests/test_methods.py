@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,10 +135,26 @@ def test_clear_prompt_states_the_contract_and_keeps_the_users_wordings(tmp_path:
     found = ClearPrompt().candidates(task, blank(task, data, Models()))
     texts = [candidate.assistant.instructions for candidate in found]
     assert texts[0] == "You are a librarian. Say what fits."
-    assert '"Title:"' in texts[1]
-    assert "Title: " in texts[2]
-    assert texts[-2:] == ["Name a book.", "Pick one."]
-    assert [candidate.assistant.place for candidate in found].count("user") == 1
+    assert texts[1:3] == ["Name a book.", "Pick one."]
+    assert '"Title:"' in texts[3]
+    assert "Title: " in texts[4]
+    assert [candidate.assistant.place for candidate in found] == [*["system"] * 5, "user"]
+    assert texts[5] == texts[4]
+
+
+def test_own_wordings_without_a_contract_stand_behind_the_one_as_given(tmp_path: Path) -> None:
+    task = replace(load_task(write_task(tmp_path, "answer")), contract=None, wordings=("Pick one.",))
+    start = Assistant("prompt", "answer", ModelRef("fake"), instructions="Say what fits.")
+    found = ClearPrompt().candidates(task, start)
+    assert [each.name for each in found] == ["as given", "your wording 1", "as given, in the user's turn"]
+
+
+def test_a_budget_keeps_what_the_user_wrote_and_drops_what_we_wrote_first(tmp_path: Path) -> None:
+    file = write_task(tmp_path, "answer", more='wordings: ["Name a book."]\n')
+    task, data = load_dataset(load_task(file))
+    bench = workshop(task, data, tmp_path / "work", Effort(candidates=2))
+    ClearPrompt().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
+    assert [tried.name for tried in bench.tried] == ["as given", "your wording 1"]
 
 
 def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tmp_path: Path) -> None:
@@ -232,6 +250,22 @@ def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path)
     assert 300 < fitted().seconds < 400
 
 
+def test_the_answers_to_dev_do_not_count_as_training(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
+
+    def fitted() -> Workshop:
+        bench = workshop(task, data, tmp_path / "work")
+        FineTune().fit(task, train, dev, blank(task, train, bench.models), bench)
+        return bench
+
+    took = fitted().train_seconds
+    assert took > 0
+    for log in (tmp_path / "work" / "answers").iterdir():
+        log.write_text(re.sub(r'"seconds": [^,]+', '"seconds": 2.0', log.read_text()))
+    assert (fitted().train_seconds, fitted().seconds) == pytest.approx((took, took + 100))
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, tmp_path: Path) -> None:
     predictor = predictors()[number]
@@ -244,12 +278,38 @@ def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, t
     assert {f.name: f.read_bytes() for f in one.iterdir()} == {f.name: f.read_bytes() for f in two.iterdir()}
 
 
-def test_linear_confidences_are_probabilities() -> None:
-    linear = predictors()[3]
+@pytest.mark.parametrize("number", [2, 3])
+def test_linear_confidences_are_probabilities(number: int) -> None:
+    linear = predictors()[number]
     assert isinstance(linear, Linear)
-    margins = linear.margins(["apple car"])
-    assert margins.shape == (1, 2)
-    assert margins[0, 0] == pytest.approx(-margins[0, 1])
+    texts = ["apple car", "an old tree", "", "red red apple", "日本"]
+    chances = np.exp(linear.log_probabilities(texts))
+    assert chances.shape == (5, len(linear.labels))
+    assert ((chances >= 0) & (chances <= 1)).all()
+    assert chances.sum(axis=1) == pytest.approx(1)
+    answers, logs = zip(*linear.predict(texts), strict=True)
+    assert np.exp(logs) == pytest.approx(chances.max(axis=1))
+    assert list(answers) == [linear.labels[best] for best in linear.margins(texts).argmax(axis=1)]
+    colder = np.exp(replace(linear, temperature=linear.temperature / 2).log_probabilities(texts))
+    assert (colder.max(axis=1) >= chances.max(axis=1)).all()
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, kind)))
+    train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
+    bench = workshop(task, data, tmp_path / "work")
+    Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+    sure = {name: [row.answer.confidence for row in rows] for name, rows in bench.answered.items()}
+    shares = {row.output: [each.output for each in train].count(row.output) / len(train) for row in train}
+    assert sure.pop("nearest example") == [None] * len(dev)
+    if kind == "answer":
+        assert sure == {"most frequent answer": [None] * len(dev)}
+        return
+    assert sure["most frequent answer"] == pytest.approx([max(shares.values())] * len(dev))
+    linear = load_classical(bench.folder / "TF-IDF-+-linear-SVM").predictor
+    expected = [math.exp(log) for _, log in linear.predict([row.text for row in dev])]
+    assert sure["TF-IDF + linear SVM"] == pytest.approx(expected)
 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:

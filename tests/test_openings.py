@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.compare.openings import FILE, open_test
+from etude.files import append_line, read_lines
 from etude.types import Example, Message
 
 SOME = settings(max_examples=30, deadline=None)
@@ -55,3 +58,17 @@ def test_a_run_counts_once_and_a_line_cut_by_a_kill_is_noted_again(tmp_path: Pat
     assert open_test(tmp_path, "two", rows(0, 50)) == 2
     assert len(file.read_text().splitlines()) == 2
     assert file.stat().st_size < 50 * 2 * 20
+
+
+def test_runs_that_open_one_test_at_the_same_moment_wait_for_each_other(tmp_path: Path) -> None:
+    counts: list[int] = []
+    opening = threading.Thread(target=lambda: counts.append(open_test(tmp_path, "second", rows(0, 50))))
+    with (tmp_path / FILE).open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        opening.start()
+        opening.join(0.2)
+        assert open_test(tmp_path / "aside", "first", rows(0, 50)) == 1
+        (line,) = read_lines(tmp_path / "aside" / FILE)
+        append_line(tmp_path / FILE, line)
+    opening.join()
+    assert counts == [2]

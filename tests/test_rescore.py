@@ -38,12 +38,46 @@ def test_every_number_of_a_run_is_reached_again(kind: str, more: str) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev(tmp_path: Path) -> None:
+    task = write_task(tmp_path, model="fake:delay=0.01", more="methods: [prompt, fine_tune]\n")
+    run = compare(task).run
+    record = json.loads((run.method("fine_tune") / "method.json").read_text())
+    answering = sum(line["seconds"] for line in run.predictions("fine_tune") if line["side"] == "dev")
+    earned = json.loads((run.folder / "verdict.json").read_text())["break_even"]
+    assert (earned["unit"], earned["fixed"]) == ("seconds", record["train_seconds"])
+    assert record["fit_seconds"] - record["train_seconds"] == pytest.approx(answering)
+    assert answering > 0
+    found = rescored(run.folder)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_a_run_on_too_few_rows_is_reached_again_and_says_nothing_of_earning_back() -> None:
+    run = real_run(num=120, more="methods: [prompt, fine_tune]\n")
+    assert json.loads((run / "verdict.json").read_text())["break_even"] is None
+    assert "earns back" not in (run / "report.md").read_text() + (run / "report.html").read_text()
+    found = rescored(run)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_prices_beside_a_prompt_model_are_reached_too() -> None:
+    prices = "prices: {prompt: 1, answer: 2, per_hour: 3}\n"
+    run = real_run(more=f"methods: [prompt, fine_tune]\nprompt_model: fake:delay=0.0\n{prices}")
+    costs = json.loads((run / "verdict.json").read_text())["costs"]
+    assert costs["prompt"]["price"] is None
+    assert costs["fine_tune"]["price"] is not None
+    found = rescored(run)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")
     examples = tmp_path / "examples.jsonl"
     rows = [json.loads(line) for line in examples.read_text().splitlines()]
-    lines = [json.dumps(row | {"references": [THEMES[place % 8]]}) + "\n" for place, row in enumerate(rows)]
+    lines = [
+        json.dumps(row | {"references": [THEMES[place % 8]], "tags": {"label": f"t{place % 3}"}}) + "\n"
+        for place, row in enumerate(rows)
+    ]
     examples.write_text("".join(lines))
     run = compare(task).run
     assert any(line["references"] == [line["answer"]] for line in run.predictions("few_shot"))

@@ -40,7 +40,7 @@ def finish(task: Path) -> Path:
 
 def without_times(value: Any) -> Any:
     """A verdict without seconds and what is derived from them."""
-    timed = ("seconds", "break_even", "fit_seconds")
+    timed = ("seconds", "break_even", "fit_seconds", "train_seconds")
     if isinstance(value, dict):
         return {key: without_times(inner) for key, inner in value.items() if key not in timed}
     return [without_times(inner) for inner in value] if isinstance(value, list) else value

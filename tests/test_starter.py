@@ -225,6 +225,69 @@ def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
     assert load_task(tmp_path).examples.output == "wish"
 
 
+DATES = {
+    "days": lambda n: f"2026-0{n % 9 + 1}-11",
+    "minutes": lambda n: f"{n % 9 + 1}.11.2026 09:3{n % 9}",
+    "stamps": lambda n: f"2026-03-11T0{n % 9}:30:00Z",
+    "times": lambda n: f"{n % 9}:30",
+    "numbers": lambda n: str(n % 9),
+    "amounts": lambda n: f"{n % 9}.50",
+    "ids": lambda n: f"AB-10{n % 9}",
+}
+
+
+@pytest.mark.parametrize("values", DATES)
+@pytest.mark.parametrize("first", [True, False])
+def test_dates_numbers_and_ids_are_no_labels_where_words_are(
+    tmp_path: Path, values: str, first: bool
+) -> None:
+    other: dict[str, object]
+    rows = []
+    for n in range(200):
+        other = {"what 1": DATES[values](n)}
+        label = {"Queue!!": LABELS[n % 4] * 3, "urgency": ("high", "low", "")[n % 3]}
+        rows.append({"mail (raw)": words(9), **(other | label if first else label | other)})
+    result, task = started(written(tmp_path / "rows.csv", rows))
+    assert task.examples.output == "Queue!!"
+    for told in (flat(result.text), " ".join(result.guesses)):
+        (rivals,) = re.findall(r"The output could also be: (.*?)\.? (?=GUESS|group|tags|contract)", told)
+        numbers = ["what 1 (9 values)"] if values in ("numbers", "amounts") else []
+        assert sorted(rivals.split(", ")) == ["urgency (2 values)", *numbers]
+
+
+@pytest.mark.parametrize("values", ["days", "numbers"])
+def test_dates_and_numbers_are_labels_where_no_words_are(tmp_path: Path, values: str) -> None:
+    rows = [{"mail (raw)": words(9), "x": DATES[values](n), "y": n} for n in range(200)]
+    assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "x"
+
+
+def test_numbers_that_are_not_evenly_spread_are_labels_like_words(tmp_path: Path) -> None:
+    """Stars, of which most are five, beside a column of fewer words."""
+    rows = [
+        {"mail (raw)": words(9), "stars": "12345"[max(n % 20 - 15, 0)], "shop": "ab"[n % 2]}
+        for n in range(200)
+    ]
+    assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "stars"
+
+
+def test_empty_cells_of_labels_that_were_guessed_are_counted_before_the_lines_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"mail (raw)": words(9), "Queue!!": LABELS[n % 4] if n % 50 else "", "urgency": "ab"[n % 2]}
+        for n in range(200)
+    ]
+    path = written(tmp_path / "rows.csv", rows)
+    assert main(["init", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "5 things to put right" in told
+    assert (
+        "Queue!! is taken as the output and empty in 4 rows; the output could also be urgency (2 values)."
+        in told
+    )
+    assert "rows.csv:52: Queue!! is empty" in told
+
+
 SENTENCES = [words(10) for _ in range(60)]
 SHAPES: dict[str, list[dict[str, object]]] = {
     "classify": [{"text": text, "label": f"class {n % 3}"} for n, text in enumerate(SENTENCES)],
@@ -248,6 +311,27 @@ def test_the_kind_is_known_by_the_outputs(tmp_path: Path, kind: str, suffix: str
     _, task = started(written(tmp_path / f"rows{suffix}", rows))
     assert task.kind == kind
     assert task.instructions
+
+
+FRAMES = ("If it is no trouble, {}. Warmly, the team.", "Might I gently mention: {}? Yours, the team.")
+
+
+def test_inputs_that_stand_whole_in_longer_outputs_are_rewritten(tmp_path: Path) -> None:
+    rows = [{"rude": words(5), "polite": ""} for _ in range(200)]
+    for n, row in enumerate(rows):
+        row["polite"] = FRAMES[n % 2].format(row["rude"].capitalize() if n % 20 else words(5))
+    result, task = started(written(tmp_path / "rows.tsv", rows))
+    assert task.kind == "rewrite"
+    assert re.search(
+        r"kind: rewrite, from .*: 9\d% of the outputs hold at least 80%", " ".join(result.guesses)
+    )
+
+
+@pytest.mark.parametrize("shape", ["the question first", "one word"])
+def test_answers_that_begin_with_the_question_are_answers(tmp_path: Path, shape: str) -> None:
+    asked = [words(6) if shape == "the question first" else words(1) for _ in range(100)]
+    rows = [{"question": text, "answer": f"{text} {words(24)}"} for text in asked]
+    assert started(written(tmp_path / "rows.jsonl", rows))[1].kind == "answer"
 
 
 def test_a_schema_names_types_and_required_keys(tmp_path: Path) -> None:
@@ -579,16 +663,56 @@ def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them
     path = written(tmp_path / "r.jsonl", [row(number) for number in range(120)])
     assert main(["init", str(path)]) == 0
     said = (
-        "The rows bring 3 different system messages (rows: 'Be kind.' in 90; 'Be brief.' in 20; none in 10)"
+        "The rows bring 2 different system messages (rows: 'Be kind.' in 90; 'Be brief.' in 20; none in 10)"
     )
     assert said in capsys.readouterr().out
     assert said in flat((tmp_path / "task.yaml").read_text())
     assert main(["compare", str(tmp_path)]) == 2
     refused = capsys.readouterr().err
     assert (
-        "r.jsonl:91: the rows have 3 different system messages; this one stands in 20 of 120 rows" in refused
+        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; this one stands in 20 of 120 "
+        "rows, another one at r.jsonl:1 " in refused
     )
-    assert "r.jsonl:111: " in refused
+    assert "r.jsonl:111: " not in refused
+
+
+@pytest.mark.parametrize("have", [1, 60])
+def test_a_system_message_that_half_the_rows_or_fewer_have_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], have: int
+) -> None:
+    rows = [
+        {"input": words(9), "output": words(5), "system": "Be kind." if n < have else ""} for n in range(120)
+    ]
+    path = written(tmp_path / "r.csv", rows)
+    assert main(["init", str(path)]) == 0
+    said = f"The rows bring a system message (rows: 'Be kind.' in {have}; none in {120 - have}), and a comparison"
+    assert said in capsys.readouterr().out
+    assert said in flat((tmp_path / "task.yaml").read_text())
+    assert main(["compare", str(tmp_path)]) == 2
+    assert (
+        f"r.csv:2: only {have} of 120 rows have a system message; the others have none"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("bare", [1, 40])
+def test_a_system_message_that_only_some_rows_have_is_taken_for_all_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bare: int
+) -> None:
+    def row(number: int) -> dict[str, object]:
+        told = [("system", "Be kind.")] if number >= bare else []
+        turns = [*told, ("user", words(9)), ("assistant", words(5))]
+        return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+    path = written(tmp_path / "r.jsonl", [row(number) for number in range(120)])
+    result, task = started(path)
+    assert task.instructions == "Be kind."
+    have = "1 row has none (at r.jsonl:1)" if bare == 1 else "40 rows have none (the first at r.jsonl:1)"
+    said = f"the system message of {120 - bare} of 120 rows is taken as the instructions of all. {have}"
+    for told in (flat(result.text), " ".join(result.guesses), " ".join(task.notes)):
+        assert said in told
+    assert main(["check", str(tmp_path)]) in (0, 1)
+    assert "system message" not in capsys.readouterr().out
 
 
 def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ judge:
 EXAMPLE = Example("r1", (Message("user", "hi"),), "hello", where="rows.csv:2")
 
 
+REQUIRED = "kind: classify\nmodel: m\nexamples: rows.csv\n"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("rows.csv", "test.csv", "rows.jsonl"):
@@ -105,6 +108,7 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
         ("hidden_cache: 1", "true or false"),
+        ("data_parallel: dp", "one of ddp, fsdp"),
     ],
 )
 def test_settings_of_the_training_are_refused_by_their_line(folder: Path, setting: str, message: str) -> None:
@@ -285,8 +289,60 @@ def test_a_price_that_is_missing_is_noted_exactly_when_money_cannot_be_told(
     assert any("it has no price" in note for note in task.notes) == (not priced)
 
 
+@pytest.mark.parametrize(
+    ("prompt_model", "prices", "noted"),
+    [
+        ("big", "{prompt: 1, answer: 1}", True),
+        ("big", "{prompt: 1, per_hour: 1}", False),
+        ("m", "{prompt: 1, answer: 1}", False),
+        ("", "{prompt: 1, answer: 1}", False),
+    ],
+)
+def test_prices_of_tokens_beside_a_bigger_prompt_model_are_noted(
+    prompt_model: str, prices: str, noted: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    task = read(
+        tmp_path,
+        f"kind: extract\nmodel: m\nexamples: rows.jsonl\nprompt_model: {prompt_model}\nprices: {prices}\n",
+    )
+    assert any("hold for model" in note for note in task.notes) == noted
+
+
 def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     with pytest.raises(InputError, match="link that leads nowhere"):
         load_task(loop)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("target: 95", "target must be a number from 0 to 1 (got '95'). write target: 0.95."),
+        ("target: 95%", "target must be a number from 0 to 1 (got '95%'). write target: 0.95."),
+        ("margin: 2", "margin must be a number from 0 to 0.5 (got '2'). write margin: 0.02."),
+        ("margin: 0.9", "write margin: and a number from 0 to 0.5."),
+        ("margin: 90", "write margin: and a number from 0 to 0.5."),
+        ("train: {learning_rate: 5}", "write train.learning_rate: and a number above 0 to 1."),
+        ("seed: -1", "seed must be a whole number from 0 to 4294967295 (got '-1')"),
+    ],
+)
+def test_a_number_out_of_bounds_is_answered_with_the_bounds_or_the_share_that_is_meant(
+    folder: Path, line: str, fault: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        read(folder, f"{REQUIRED}{line}\n")
+    assert fault in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["kind", "model", "examples"])
+def test_a_misspelt_key_is_one_fault_and_is_not_called_missing_besides(folder: Path, key: str) -> None:
+    for wrong in (key + "s", key[0] + key[2] + key[1] + key[3:]):
+        with pytest.raises(InputError) as error:
+            read(folder, REQUIRED.replace(f"{key}:", f"{wrong}:"))
+        assert len(error.value.faults) == 1
+        assert error.value.faults[0].remedy == f"write {key!r}"
+    with pytest.raises(InputError) as error:
+        read(folder, "kind: answer\nmodel: m\nexamples: {fiel: rows.csv}\n")
+    assert [fault.remedy for fault in error.value.faults] == ["write 'file'"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import time
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -133,6 +134,16 @@ def test_a_template_filled_in_thousands_of_times_is_one_cluster_quickly() -> Non
     started = time.process_time()
     assert near_duplicate_clusters(texts) == [tuple(range(5000))]
     assert time.process_time() - started < 10
+
+
+def test_the_search_does_not_hold_all_pairs() -> None:
+    plain = [normalise(text) for text in edited_copies(1, 3000)]
+    tracemalloc.start()
+    num = sum(len(first) for first, _ in candidate_pairs(plain.__getitem__, 0.8, np.arange(len(plain))))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert num < 0.1 * len(plain) ** 2 / 2
+    assert peak < 30 * 2**20, "all pairs take 72 MB"
 
 
 @pytest.mark.data

@@ -297,3 +297,12 @@ def test_five_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Pat
     steps = sorted(random.Random(0).sample(range(1, 20), 5))
     assert killed(tasks[1], steps) == 5
     assert finished(tasks[1]) == finished(tasks[0])
+
+
+def test_the_model_without_weights_is_refused_with_the_key_to_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(write_task(tmp_path)), "--show", "1"]) == 2
+    told = capsys.readouterr().err
+    assert "fake has no weights to train. Set model: in the task file to weights, such as smollm2-" in told
+    assert "; compare and train without --show take fake as it is." in told

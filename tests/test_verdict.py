@@ -195,6 +195,8 @@ def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
     assert not any("chance" in line or "interval of tuning" in line for line in few.caveats)
     assert not few.advice
     assert enough.advice
+    assert few.break_even is None
+    assert enough.break_even is not None
 
 
 def test_the_difference_that_the_rows_to_collect_would_find_is_the_one_they_are_reckoned_for() -> None:
@@ -296,7 +298,7 @@ def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
 
 def costly(**parts: Any) -> Inputs:
     few = method("few_shot", scores(100, 400), cost=Cost(1_000, 800, 50, 0.5))
-    tuned = method("fine_tune", scores(300, 400), cost=Cost(200, 0, 50, 0.2), fit_seconds=3_600.0)
+    tuned = method("fine_tune", scores(300, 400), cost=Cost(200, 0, 50, 0.2), train_seconds=3_600.0)
     return inputs([few, tuned], **parts)
 
 
@@ -321,6 +323,20 @@ def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> 
     assert found.costs["few_shot"].price == pytest.approx(before)
 
 
+@pytest.mark.parametrize(
+    ("prices", "kept"), [(Prices(prompt=10, answer=20, per_hour=6), False), (Prices(per_hour=6), True)]
+)
+def test_prices_of_tokens_hold_for_the_model_and_not_for_a_prompt_model(prices: Prices, kept: bool) -> None:
+    """A machine's hour costs the same whatever runs on it."""
+    both = costly(prices=prices, prompt_model="big")
+    few, tuned = both.methods
+    found = verdict(replace(both, methods=[replace(few, model="big"), replace(tuned, model=both.model)]))
+    assert found.break_even is not None
+    assert found.break_even.unit == ("money" if kept else "seconds")
+    assert (found.costs["few_shot"].price is not None) == kept
+    assert found.costs["fine_tune"].price == verdict(both).costs["fine_tune"].price is not None
+
+
 def test_what_the_examples_cost_is_earned_back_with_training() -> None:
     prices = Prices(prompt=10, cached=1, answer=20, per_hour=6, data=250)
     earned = verdict(costly(prices=prices)).break_even
@@ -330,7 +346,7 @@ def test_what_the_examples_cost_is_earned_back_with_training() -> None:
 
 def test_tuning_that_costs_more_per_request_never_pays_on_cost() -> None:
     few = method("few_shot", scores(100, 400), cost=Cost(100, 0, 10, 0.1))
-    tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), fit_seconds=60.0)
+    tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), train_seconds=60.0)
     found = verdict(inputs([few, tuned], usage=Usage(requests_per_month=5)))
     assert found.break_even is not None
     assert found.break_even.requests is None
@@ -446,6 +462,28 @@ def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
     shown = {(line.value, line.method): line.estimate.value for line in found.by_tag if line.tag == "label"}
     assert shown["b", "few_shot"] == 0
     assert shown["b", "fine_tune"] == 1
+
+
+def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
+    labels, tags = ["a"] * 300 + ["b"] * 100, ["seen", "told"] * 200
+    found = verdict(
+        inputs(
+            [method("few_shot", scores(300, 400), predicted=["a"] * 400)],
+            rows=Rows(
+                [f"{row:05d}" for row in range(400)],
+                expected=labels,
+                tags=[{"label": tag, "label (tag)": "x"} for tag in tags],
+            ),
+        )
+    )
+    counts = {(line.tag, line.value): line.estimate.n for line in found.by_tag}
+    assert counts == {
+        ("label", "a"): 300,
+        ("label", "b"): 100,
+        ("label (tag)", "seen"): 200,
+        ("label (tag)", "told"): 200,
+        ("label (tag) (tag)", "x"): 400,
+    }
 
 
 def test_the_pair_of_the_headline_is_named_on_dev_by_the_one_standard_error_rule() -> None:

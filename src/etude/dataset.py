@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from etude.errors import Fault, InputError, shown
 from etude.formats import Rows, read_rows, survey_rows
 from etude.remedies import instead, raise_faults
+from etude.spool import Examples
 from etude.task import Task
 from etude.types import Example
 
@@ -79,7 +80,8 @@ class Dataset:
 
 
 def load_dataset(task: Task) -> tuple[Task, Dataset]:
-    """Reads the task's examples; returns the task with the rows' system message as instructions.
+    """Reads the task's examples; returns the task with the rows' system message as instructions, also for
+    rows that have none, which is noted.
 
     What was guessed or changed while reading is added to the task's notes. Raises InputError with
     every fault of the rows: unreadable ones, labels outside the contract, system messages that
@@ -91,9 +93,9 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows)]
     raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
     instructions = task.instructions or next(filter(None, rows.systems), "")
-    notes = (*task.notes, *rows.notes, *_note_of(broken, "the examples"))
+    notes = (*task.notes, *rows.notes, *_without_system(rows), *_note_of(broken, "the examples"))
     return replace(task, instructions=instructions, notes=notes), Dataset(
-        rows.examples, (_read_sentence(rows),)
+        tuple(rows.examples), (_read_sentence(rows),)
     )
 
 
@@ -110,30 +112,27 @@ def load_test(task: Task) -> Dataset | None:
     broken = _broken_answers(task, rows)
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
     raise_faults(faults, task.test.file)
-    notes = (*rows.notes, *_note_of(broken, "the test file"))
-    return Dataset(rows.examples, (_read_sentence(rows),), notes)
+    notes = (*rows.notes, *_without_system(rows), *_note_of(broken, "the test file"))
+    return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)
 
 
-def survey_dataset(task: Task) -> tuple[Dataset, tuple[Fault, ...]]:
+def survey_dataset(task: Task) -> tuple[Examples, tuple[Fault, ...]]:
     """The rows of the task's examples that can be read, and every fault for which `load_dataset` would refuse
     or note them. Raises InputError only where no row can be read."""
     rows = survey_rows(task.examples, task.kind)
     return _surveyed(task, rows, _whole_faults(task, rows))
 
 
-def survey_test(task: Task) -> tuple[Dataset, tuple[Fault, ...]] | None:
+def survey_test(task: Task) -> tuple[Examples, tuple[Fault, ...]] | None:
     """The same for the task's own test file; None when it names none."""
     return _surveyed(task, survey_rows(task.test, task.kind), ()) if task.test else None
 
 
-def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Dataset, tuple[Fault, ...]]:
-    if not rows.examples:
+def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Examples, tuple[Fault, ...]]:
+    if not len(rows.examples):
         raise_faults(rows.faults, rows.source.file)
     faults = (*rows.faults, *_system_faults(task, rows), *_foreign_labels(task, rows), *more)
-    return Dataset(rows.examples, (_read_sentence(rows),), rows.notes), (
-        *faults,
-        *_broken_answers(task, rows),
-    )
+    return rows.examples, (*faults, *_broken_answers(task, rows))
 
 
 def _read_sentence(rows: Rows) -> str:
@@ -141,29 +140,74 @@ def _read_sentence(rows: Rows) -> str:
 
 
 def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
-    """A system message that is not the instructions, or not the same in all rows."""
-    first: dict[str | None, str] = {}
+    """A system message that is not the instructions, not the same in all rows that have one, or in few rows only."""
+    first: dict[str, str] = {}
     for system, example in zip(rows.systems, rows.examples, strict=True):
-        first.setdefault(system and system.strip(), example.where)
-    counts = Counter(system and system.strip() for system in rows.systems)
+        if system:
+            first.setdefault(system.strip(), example.where)
     if task.instructions:
         for system, where in first.items():
-            if system and system != task.instructions.strip():
+            if system != task.instructions.strip():
                 what = "the system message conflicts with instructions: in the task file"
                 yield Fault(
                     where, what, shown(system), "delete one of the two, or make them equal", "instructions"
                 )
     elif len(first) > 1:
-        for system, where in list(first.items())[1:]:
-            what = (
-                f"the rows have {len(first):,} different system messages; this one stands in {counts[system]:,} of "
-                f"{counts.total():,} rows, another one at {next(iter(first.values()))}"
-            )
-            remedy = (
-                "write what they share as instructions: in the task file and delete the system messages; what differs "
-                "from row to row belongs in the user's turn"
-            )
-            yield Fault(where, what, shown(system) if system else "none", remedy, "instructions")
+        yield from _differing_systems(rows, first)
+    elif first and not shares_system(rows.systems):
+        ((system, where),) = first.items()
+        have = len([other for other in rows.systems if other])
+        what = f"only {have:,} of {count_rows(len(rows.systems))} have a system message; the others have none"
+        remedy = (
+            "write it as instructions: in the task file, if it is meant for all, or delete it from the rows"
+        )
+        yield Fault(where, what, shown(system), remedy, "instructions")
+
+
+def shares_system(systems: Sequence[str | None]) -> bool:
+    """Whether one system message may be taken for all rows: no other stands beside it, and most rows have it."""
+    have = [system.strip() for system in systems if system]
+    return len(set(have)) == 1 and 2 * len(have) > len(systems)
+
+
+def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Fault]:
+    """A fault for each system message but the first; `first` has the place where each begins to be used."""
+    counts = Counter(system.strip() for system in rows.systems if system)
+    num_none = len(rows.systems) - counts.total()
+    none = f", {count_rows(num_none)} {'has' if num_none == 1 else 'have'} none" if num_none else ""
+    beginning = next(iter(first.values()))
+    for system, where in list(first.items())[1:]:
+        what = (
+            f"the rows have {len(first):,} different system messages{none}; this one stands in {counts[system]:,} of "
+            f"{len(rows.systems):,} rows, another one at {beginning}"
+        )
+        remedy = (
+            "write what they share as instructions: in the task file and delete the system messages; what differs "
+            "from row to row belongs in the user's turn"
+        )
+        yield Fault(where, what, shown(system), remedy, "instructions")
+
+
+def _without_system(rows: Rows) -> Iterator[str]:
+    """That some rows have a system message and others have none."""
+    bare = [example.where for system, example in zip(rows.systems, rows.examples, strict=True) if not system]
+    if 0 < len(bare) < len(rows.examples):
+        yield without_system(rows.source.file.name, len(rows.examples), len(bare), bare[0])
+
+
+def without_system(file: str, total: int, bare: int, first: str) -> str:
+    """What is said of `bare` rows without the system message that the others of all `total` rows share."""
+    one = bare == 1
+    return (
+        f"{file}: the system message of {total - bare:,} of {total:,} rows is taken as the instructions of all. "
+        f"{count_rows(bare)} {'has' if one else 'have'} none ({'at' if one else 'the first at'} {first}), and "
+        f"{'its answer was' if one else 'their answers were'} written without it: correct or delete what does not fit"
+    )
+
+
+def count_rows(count: int) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _foreign_labels(task: Task, rows: Rows) -> Iterator[Fault]:
@@ -210,7 +254,7 @@ def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     if count < TRAIN_LEAST:  # more may be enough to go on from an earlier split, as only a split can tell
         yield too_few(file, count, task.test is not None)
     elif task.kind == "classify":
-        yield from _label_faults(file, [row.output for row in rows.examples])
+        yield from _label_faults(file, Counter(row.output for row in rows.examples))
 
 
 def least_rows(own_test: bool) -> tuple[int, str]:
@@ -242,13 +286,11 @@ def few_for_tuning(total: int) -> str:
     )
 
 
-def _label_faults(file: str, outputs: list[str]) -> Iterator[Fault]:
-    labels = set(outputs)
-    if len(labels) > len(outputs) / 2:
-        got = f"{len(labels):,} labels in {len(outputs):,} rows, such as {shown(outputs[0], 40)}"
+def _label_faults(file: str, labels: Counter[str]) -> Iterator[Fault]:
+    first, total = next(iter(labels)), labels.total()
+    if len(labels) > total / 2:
+        got = f"{len(labels):,} labels in {total:,} rows, such as {shown(first, 40)}"
         remedy = "set kind: answer, extract or rewrite, or name the column of the labels as output:"
         yield Fault(file, "the answers are no labels", got, remedy, "label")
     if len(labels) == 1:
-        yield Fault(
-            file, "every row has the same label", shown(outputs[0]), "add rows with other labels", "label"
-        )
+        yield Fault(file, "every row has the same label", shown(first), "add rows with other labels", "label")

@@ -6,6 +6,7 @@
     ├── MissingExtraError (ImportError)   an optional dependency is absent; names the pip command
     ├── ModelError  (RuntimeError) weights cannot be found, read or run
     ├── RunError    (RuntimeError) a run folder cannot be read, continued or written
+    ├── Parted      (RuntimeError) another of the processes that train together has ended
     └── Declined                   the user was asked whether to go on, and said no
 
 A message is one sentence on what was wrong, the value we got, and what to do now. A failed
@@ -74,6 +75,10 @@ class ModelError(EtudeError, RuntimeError):
 
 class RunError(EtudeError, RuntimeError):
     """A run folder cannot be read, continued or written."""
+
+
+class Parted(EtudeError, RuntimeError):  # noqa: N818 - the fault is another process's
+    """Another of the processes that train together has ended; that one says why."""
 
 
 class Declined(EtudeError):  # noqa: N818 - an answer, not a fault

@@ -48,15 +48,17 @@ def write_text(file: Path, text: str) -> None:
     write_bytes(file, text.encode())
 
 
-def write_bytes(file: Path, content: bytes) -> None:
+def write_bytes(file: Path, content: bytes, private: bool = False) -> None:
     """Writes aside, flushes to the disk and renames; makes the folder when it is absent.
+
+    A `private` file is its owner's only (mode 600).
 
     Raises OSError, and then `file` is as it was and nothing is left beside it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(file.name + ".part")
     try:
-        with aside.open("wb") as out:
+        with open(aside, "wb", opener=_private if private else None) as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
@@ -66,9 +68,15 @@ def write_bytes(file: Path, content: bytes) -> None:
     _flush(file.parent)
 
 
-def write_lines(file: Path, lines: Iterable[Mapping[str, object]]) -> None:
-    """Writes JSON lines aside and renames the file."""
-    write_text(file, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
+def _private(name: str, flags: int) -> int:
+    Path(name).unlink(missing_ok=True)  # one that is there keeps the rights it has
+    return os.open(name, flags, 0o600)
+
+
+def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool = False) -> None:
+    """Writes JSON lines aside and renames the file; a `private` one is its owner's only."""
+    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+    write_bytes(file, text.encode(), private)
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:

@@ -25,6 +25,8 @@ MOST_TEXTS = 2**12
 """Texts of a block: their number takes the upper 12 bits beside 52 bits of hash."""
 SMALL = 2**22
 """Texts times shingles up to which all pairs are candidates, which is quicker than looking parts up."""
+FEW_TEXTS = 32
+"""Texts up to which the same holds however long they are: a long text has many parts."""
 SHORT = 32
 """Texts that have a part, up to which they are all paired at once; where more have it, they go text by text."""
 SCALE = 8
@@ -93,21 +95,19 @@ def candidate_pairs(
     ranges = np.searchsorted(edges, sizes, "right")
     for lower in np.unique(ranges).tolist():
         rows = np.flatnonzero((ranges == lower) | (ranges == lower + 1))
-        few = len(rows) * int(sizes[rows].sum()) <= small
-        shared = (
-            [_all_pairs(rows, labels)]
-            if few
-            else _shared_parts(plain, rows, sizes[rows], threshold).pairs(labels)
-        )
-        for first, second in shared:
-            new = (ranges[first] == lower) | (ranges[second] == lower)  # the others belong to the next range
-            yield first[new], second[new]
+        own = ranges[rows] == lower
+        if len(rows) <= FEW_TEXTS or len(rows) * int(sizes[rows].sum()) <= small:
+            first, second = _wanted(np.triu_indices(len(rows), 1), rows, own, labels)
+            yield rows[first], rows[second]
+        else:
+            yield from _shared_parts(plain, rows, sizes[rows], threshold).pairs(own, labels)
 
 
-def _all_pairs(rows: Ints, labels: Labels) -> Pairs:
-    first, second = np.triu_indices(len(rows), 1)
-    apart = labels[rows[first]] != labels[rows[second]]
-    return rows[first[apart]], rows[second[apart]]
+def _wanted(pairs: Pairs, rows: Ints, own: NDArray[np.bool_], labels: Labels) -> Pairs:
+    """The pairs with two labels and at least one text of the `own` range; others belong to the next range."""
+    first, second = pairs
+    wanted = (labels[rows[first]] != labels[rows[second]]) & (own[first] | own[second])
+    return first[wanted], second[wanted]
 
 
 def _edges(largest: int, threshold: float) -> Ints:
@@ -139,16 +139,15 @@ class _Parts:
     """Texts by parts: 0 for a part that is not looked up, `_FEW` where at most `SHORT` texts have it, else `_MANY`."""
     threshold: float
 
-    def pairs(self, labels: Labels) -> Iterator[Pairs]:
-        """Pairs that share enough parts, each once: first those with a part that few texts have."""
+    def pairs(self, own: NDArray[np.bool_], labels: Labels) -> Iterator[Pairs]:
+        """Wanted pairs that share enough parts, each once: first those with a part that few texts have."""
         for stage in (_FEW, _MANY):
             for part in range(self.hashes.shape[1]):
                 texts = np.flatnonzero(self.looked_up[:, part] == stage)
                 texts = texts[np.argsort(self.hashes[texts, part], kind="stable")]
                 runs = np.cumsum(np.diff(self.hashes[texts, part], prepend=self.hashes[texts[:1], part]) != 0)
-                for first, second in self._paired(stage, texts, runs, labels):
-                    apart = labels[self.rows[first]] != labels[self.rows[second]]
-                    yield from self._sharing(stage, part, first[apart], second[apart])
+                for pairs in self._paired(stage, texts, runs, labels):
+                    yield from self._sharing(stage, part, *_wanted(pairs, self.rows, own, labels))
 
     def _paired(self, stage: int, texts: Ints, runs: Ints, labels: Labels) -> Iterator[Pairs]:
         """Pairs of the texts that stand in one run."""

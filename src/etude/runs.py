@@ -70,6 +70,12 @@ class Run:
         return reached and self.info["status"] == "complete"
 
     @property
+    def status(self) -> str:
+        """complete, interrupted, running while a process is at work on it, or stopped: what a kill leaves."""
+        status = str(self.info["status"])
+        return "stopped" if status == "running" and not self._held() else status
+
+    @property
     def verdict(self) -> Json | None:
         """verdict.json, once it has been reached."""
         file = self.folder / "verdict.json"
@@ -121,6 +127,17 @@ class Run:
                 if self._still_there(lock):
                     break
             yield
+
+    def _held(self) -> bool:
+        """Whether some process holds the run. Asking takes a shared lock for a moment."""
+        try:
+            with (self.folder / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no lock that could be held, or none that may be read
+            return False
+        return False
 
     def _still_there(self, lock: TextIO) -> bool:
         """Whether the lock is this folder's: --fresh may have renamed the folder since it was opened."""

@@ -1,4 +1,4 @@
-"""Numbers in words, in one way everywhere: times, values of metrics, their differences, numbers of rows.
+"""Numbers and commands in words, in one way everywhere: times, values of metrics, their differences, numbers of rows.
 
 Every metric runs from 0 to 1 and is written in per cent, macro-F1 and chrF too; a difference of two is written in
 points, with the minus of ASCII, which every terminal shows. Tables keep the tenth of a point, so that columns stand
@@ -8,6 +8,8 @@ in line; sentences drop it where it is 0.
 from __future__ import annotations
 
 import math
+import shlex
+from pathlib import Path
 
 from etude.types import Estimate
 
@@ -20,6 +22,11 @@ def time_in_words(seconds: float, digits: int = 2) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.{digits}g} {unit}"
     return f"{seconds / 3600:.{digits}g} h"
+
+
+def command(verb: str, path: Path) -> str:
+    """`etude VERB PATH`, as a shell takes it: `etude init 'my rows.csv'`."""
+    return shlex.join(("etude", verb, str(path)))
 
 
 def points(difference: float, signed: bool = False) -> str:

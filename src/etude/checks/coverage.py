@@ -6,21 +6,45 @@ from collections import Counter
 from collections.abc import Iterator
 
 from etude.checks.material import Material
+from etude.spellings import spellings, usual_spellings, written_alike
 from etude.types import Finding
 
+_MOST_TOLD = 5
 RARE = 10
 """Rows below which a label is hard to learn and its test result says little."""
 
 
+def written_otherwise(material: Material) -> Iterator[Finding]:
+    """Labels that differ from a more frequent one only in case, spaces, hyphens or underscores."""
+    if material.task.kind != "classify" or not (found := spellings(material.outputs)):
+        return
+    rows = sorted(position for spelling in found for position in spelling.positions)
+    told = "; ".join(
+        spelling.told(lambda position: material.rows[position].where) for spelling in found[:_MOST_TOLD]
+    )
+    more = f"; and {len(found) - _MOST_TOLD:,} more" if len(found) > _MOST_TOLD else ""
+    yield material.finding(
+        "label_spelling",
+        "warning",
+        rows,
+        f"{told}{more}.",
+        "Write each label in one way: every spelling counts as a class of its own.",
+        numbers={"rows": len(rows), "of": len(material.rows), "spellings": len(found)},
+    )
+
+
 def classes(material: Material) -> Iterator[Finding]:
-    """How many rows each label has, and the labels that are rare."""
+    """How many rows each label has, and the labels that are rare; spellings of one label count as one."""
     if material.task.kind != "classify":
         return
-    counts = Counter(row.output for row in material.rows)
+    counts = written_alike(Counter(material.outputs))
+    usual = usual_spellings(Counter(material.outputs))
     ordered = counts.most_common()
     (most, largest), (least, smallest) = ordered[0], ordered[-1]
     rare = [label for label, number in ordered if number < RARE]
-    rows = [position for position, row in enumerate(material.rows) if row.output in set(rare)]
+    rows = [
+        position for position, label in enumerate(material.outputs) if counts[usual.get(label, label)] < RARE
+    ]
     told = f" {len(rare):,} of them have fewer than {RARE} rows: {_listed(rare[::-1])}." if rare else ""
     yield material.finding(
         "classes",

@@ -5,28 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from etude.checks.lexicon import NO_ENDING, NOTHING
 from etude.checks.material import Mark, Material, count, rows_that
+from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, MOJIBAKE, decoded, without_markup
+from etude.task import ROW_TOKENS
 from etude.types import Evidence, Finding
 
-FEW = 0.5
-"""Share of the rows up to which a form is a leftover; above it, it is how the set is written."""
 ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
 """Characters with which a text may end and be whole."""
 ENDED_SHARE = 0.8
 """Share of the answers that end in one of `ENDINGS` from which the others stand out."""
 LONG_WORDS = 8
 """Words from which an answer without an end is no phrase."""
-_TAGS = (
-    "a|abbr|article|b|big|blockquote|body|br|button|center|code|dd|div|dl|dt|em|font|footer|form|h[1-6]|head|"
-    "header|hr|html|i|iframe|img|input|label|li|link|meta|nav|ol|option|p|pre|script|section|select|small|span|"
-    "strong|style|sub|sup|table|tbody|td|textarea|tfoot|th|thead|title|tr|u|ul"
-)
-MARKUP = re.compile(
-    rf"</?(?:{_TAGS})(?:\s[^<>]{{0,300}})?/?>|&(?:amp|lt|gt|nbsp|quot|apos|#\d{{1,7}}|#x[0-9a-f]{{1,6}});",
-    re.IGNORECASE,
-)
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
@@ -36,15 +28,6 @@ PLACEHOLDER = re.compile(
     r"|\[(?:name|date|company|address|email|phone|product|NAME|DATE|COMPANY|ADDRESS|EMAIL|PHONE|PRODUCT)\]"
     r"|\b(?:lorem ipsum dolor)\b"
 )
-_LATE = (
-    "\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d\u2018\u2019\u201c\u201d"
-)
-_LATE += "\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
-_NEXT = rf"[\x80-\xbf{_LATE}]"
-MOJIBAKE = re.compile(rf"[\xc2-\xdf]{_NEXT}|[\xe0-\xef]{_NEXT}{{2}}|[\xf0-\xf4]{_NEXT}{{3}}")
-"""UTF-8 that was read as Windows-1252: a first byte and as many further ones as it asks for."""
-CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff]")
-"""Characters that stand for nothing: control characters, and what takes the place of what was lost."""
 
 
 def empty(material: Material) -> Iterator[Finding]:
@@ -129,14 +112,16 @@ def encoding(material: Material) -> Iterator[Finding]:
             "characters.",
             "Take the texts from their source again as UTF-8.",
             evidence=shown,
-            fix="decodes what was decoded wrongly and deletes control characters",
+            fix=_fix(
+                material, rows, decoded, "decodes what was surely decoded wrongly, deletes control characters"
+            ),
         )
 
 
 def markup(material: Material) -> Iterator[Finding]:
     """HTML that is left in some of the rows, and the marks of a chat template."""
     rows, shown = _matching(material, lambda text: _marks(MARKUP, text))
-    if rows and len(rows) <= FEW * len(material.rows):
+    if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "markup",
             "warning",
@@ -144,7 +129,13 @@ def markup(material: Material) -> Iterator[Finding]:
             f"{rows_that('hold', len(rows), len(material.rows))} HTML; the others do not.",
             "Take it out, unless the answers are meant to hold HTML.",
             evidence=shown,
-            fix="takes the tags out and writes entities as the characters they stand for",
+            fix=_fix(
+                material,
+                rows,
+                without_markup,
+                "takes tags of emphasis and line breaks out, writes entities as characters; links, lists and texts "
+                "about HTML stay",
+            ),
         )
     rows, shown = _matching(material, lambda text: _marks(TURN_MARKS, text))
     if rows:
@@ -159,13 +150,23 @@ def markup(material: Material) -> Iterator[Finding]:
         )
 
 
+def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], told: str) -> str:
+    """What `--fix` does, where it does anything about these rows."""
+    found = (material.rows[position] for position in rows)
+    labels = material.task.kind == "classify"
+    texts = chain.from_iterable(
+        (*(turn.content for turn in row.input), *(() if labels else (row.output,))) for row in found
+    )
+    return told if any(mend(text) != text for text in texts) else ""
+
+
 def placeholders(material: Material) -> Iterator[Finding]:
     """Places such as {{name}} that were never filled in, where most rows have none."""
     if material.task.kind == "extract":
         rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text), parts=("input",))
     else:
         rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text))
-    if rows and len(rows) <= FEW * len(material.rows):
+    if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "placeholder",
             "warning",
@@ -195,20 +196,18 @@ def echoes(material: Material) -> Iterator[Finding]:
 
 def too_long(material: Material) -> Iterator[Finding]:
     """Rows that cannot be trained on whole: more words than training takes tokens."""
-    from etude.train.config import TrainConfig
-
-    most = TrainConfig().max_tokens
+    pairs = enumerate(zip(material.inputs, material.outputs, strict=True))
     rows = [
         position
-        for position, row in enumerate(material.rows)
-        if len(row.output) > most and len(row.text.split()) + len(row.output.split()) > most
+        for position, (asked, given) in pairs
+        if len(given) > ROW_TOKENS and len(asked.split()) + len(given.split()) > ROW_TOKENS
     ]
     if rows:
         yield material.finding(
             "too_long",
             "error",
             rows,
-            f"{rows_that('have', len(rows), len(material.rows))} more words than the {most:,} tokens that "
+            f"{rows_that('have', len(rows), len(material.rows))} more words than the {ROW_TOKENS:,} tokens that "
             "fine_tune takes of a row.",
             "Shorten them, split them into several rows, or leave fine_tune out of methods:.",
             evidence=(material.shown_output(position) for position in rows),
@@ -231,8 +230,8 @@ def _matching(
     """Rows in whose texts `look` finds marks, and evidence of them."""
     rows: list[int] = []
     shown: list[Evidence] = []
-    for position, row in enumerate(material.rows):
-        marks = [(part, look(row.text if part == "input" else row.output)) for part in parts]
+    for position, texts in enumerate(zip(material.inputs, material.outputs, strict=True)):
+        marks = [(part, look(texts[part == "output"])) for part in parts]
         hits = [(part, found) for part, found in marks if found]
         if hits:
             rows.append(position)

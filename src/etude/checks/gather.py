@@ -10,6 +10,7 @@ from pathlib import Path
 from etude.checks import coverage, form, labels, personal, repeats, style, support, unread, unsafe
 from etude.checks.material import Material
 from etude.dataset import survey_dataset, survey_test
+from etude.repair import stand_ins
 from etude.task import Task, load_task
 from etude.types import Finding, Severity
 
@@ -39,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     personal.personal_data,
     unsafe.injections,
     unsafe.insults,
+    coverage.written_otherwise,
     coverage.classes,
 )
 """The checks, in the order in which they run."""
@@ -84,9 +86,9 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
 
 def read_material(task: Task) -> Material:
     """Reads the task's rows once, for all checks."""
-    dataset, faults = survey_dataset(task)
+    rows, faults = survey_dataset(task)
     test, test_faults = survey_test(task) or (None, ())
-    return Material(task, dataset, test, faults, test_faults)
+    return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file))
 
 
 def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Literal
 
-from etude.dataset import Dataset
+import numpy as np
+from numpy.typing import NDArray
+
 from etude.errors import Fault
+from etude.spool import Examples, Texts
 from etude.task import Task
 from etude.text import near_duplicate_clusters, normalise
 from etude.types import Evidence, Example, Finding, Severity
@@ -20,6 +23,7 @@ MOST_EVIDENCE = 20
 MOST_TEXT = 400
 """Characters of a row's text kept as evidence, around the first mark."""
 Mark = tuple[int, int]
+Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -27,42 +31,50 @@ class Material:
     """The rows of a task and everything that was read with them."""
 
     task: Task
-    dataset: Dataset
-    test: Dataset | None = None
+    rows: Examples
+    """The rows that can be read."""
+    test: Examples | None = None
     """The test that stands apart: the user's own file, or the sealed side of a split."""
     faults: tuple[Fault, ...] = ()
     """What is wrong with rows that could not be read or contradict the task."""
-    test_faults: tuple[Fault, ...] = field(default=())
-
-    @property
-    def rows(self) -> tuple[Example, ...]:
-        """The rows that can be read."""
-        return self.dataset.examples
+    test_faults: tuple[Fault, ...] = ()
+    stand_ins: frozenset[str] = frozenset()
+    """Surrogates that an earlier fix has put into the rows; they are nobody's data."""
 
     @cached_property
-    def inputs(self) -> list[str]:
+    def inputs(self) -> Texts:
         """The inputs, each as one text."""
-        return [row.text for row in self.rows]
+        return Texts(row.text for row in self.rows)
 
     @cached_property
-    def outputs(self) -> list[str]:
+    def outputs(self) -> Texts:
         """The answers wanted."""
-        return [row.output for row in self.rows]
+        return Texts(row.output for row in self.rows)
 
     @cached_property
-    def plain_inputs(self) -> list[str]:
+    def plain_inputs(self) -> Texts:
         """The normalised inputs."""
-        return [normalise(text) for text in self.inputs]
+        return Texts(map(normalise, self.inputs))
 
     @cached_property
-    def plain_outputs(self) -> list[str]:
+    def plain_outputs(self) -> Texts:
         """The normalised answers."""
-        return [normalise(text) for text in self.outputs]
+        return Texts(map(normalise, self.outputs))
+
+    @cached_property
+    def input_hashes(self) -> Hashes:
+        """Hashes of the normalised inputs."""
+        return hashed(self.plain_inputs)
+
+    @cached_property
+    def output_hashes(self) -> Hashes:
+        """Hashes of the normalised answers."""
+        return hashed(self.plain_outputs)
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:
         """Positions of rows whose inputs are near-duplicates, in groups of two or more."""
-        return [group for group in near_duplicate_clusters(self.inputs) if len(group) > 1]
+        return near_duplicate_clusters(self.inputs, alone=False)
 
     @property
     def free(self) -> bool:
@@ -122,12 +134,22 @@ def excerpt(row: Example, part: Literal["input", "output"], marks: Sequence[Mark
     return Evidence(row.id, row.where, part, cut, moved)
 
 
-def groups_of(keys: Iterable[str]) -> list[list[int]]:
+def hashed(texts: Iterable[str]) -> Hashes:
+    """64 bits of each text's BLAKE2b; among a million texts two share them by chance once in 30 million times."""
+    return np.fromiter(map(_hash, texts), np.uint64)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def groups_of(keys: Hashes) -> list[list[int]]:
     """Positions that share a key, in groups of two or more, by their first member."""
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for position, key in enumerate(keys):
-        found[key].append(position)
-    return [group for group in found.values() if len(group) > 1]
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]) != 0)
+    lengths = np.diff(starts, append=len(keys))
+    several = np.flatnonzero(lengths > 1)
+    return sorted(order[starts[run] : starts[run] + lengths[run]].tolist() for run in several.tolist())
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from etude.checks.material import Material, rows_that
 from etude.privacy import BLOCKING, find_all
@@ -17,10 +17,12 @@ def personal_data(material: Material) -> Iterator[Finding]:
     inputs: defaultdict[str, set[int]] = defaultdict(set)
     outputs: defaultdict[str, set[int]] = defaultdict(set)
     labels = material.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
-    for texts, found in ((material.inputs, inputs), ([] if labels else material.outputs, outputs)):
+    answers: Sequence[str] = [] if labels else material.outputs
+    for texts, found in ((material.inputs, inputs), (answers, outputs)):
         for row, spans in enumerate(find_all(texts)):
             for span in spans:
-                found[span.kind].add(row)
+                if span.text not in material.stand_ins:
+                    found[span.kind].add(row)
     for kind in BLOCKING:
         rows = sorted(inputs[kind] | outputs[kind])
         if rows:
@@ -30,7 +32,8 @@ def personal_data(material: Material) -> Iterator[Finding]:
                 rows,
                 f"{rows_that('hold', len(rows), len(material.rows))} what looks like {_NAMES[kind]}: "
                 f"{len(inputs[kind]):,} in the input, {len(outputs[kind]):,} in the answer.",
-                "Mask them (etude.privacy.Masker) or delete the rows: a tuned model can repeat what it was taught.",
+                "Mask them or delete the rows: a tuned model can repeat what it was taught.",
+                fix="puts a stand-in of the same form in the place of each value",
                 numbers={
                     "rows": len(rows),
                     "inputs": len(inputs[kind]),

@@ -10,10 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+import numpy as np
+
 from etude.checks.lexicon import SLIGHT
-from etude.checks.material import Material, count, groups_of, of_rows, rows_that
+from etude.checks.material import Material, count, groups_of, hashed, of_rows, rows_that
+from etude.spool import Texts
 from etude.text import near_matches, normalise
-from etude.types import Finding
+from etude.types import Example, Finding
 
 TEMPLATE_SHARE = 0.25
 """Share of the inputs above which one template is worth a word."""
@@ -25,9 +28,9 @@ FRAME_WORDS = 3
 
 def repeated_inputs(material: Material) -> Iterator[Finding]:
     """Rows whose input stands in an earlier row."""
-    groups = groups_of(material.plain_inputs)
+    groups = groups_of(material.input_hashes)
     later = sorted(position for group in groups for position in group[1:])
-    same = set(_same_rows(material))
+    same = {position for group in _same_rows(material) for position in group[1:]}
     if not later:
         return
     with_answer = sum(position in same for position in later)
@@ -49,23 +52,32 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
             "inputs": len(groups),
             "of": len(material.rows),
         },
-        fix="deletes rows that repeat both input and answer of an earlier row" if with_answer else "",
+        fix="leaves out rows that are an earlier one to the letter" if _copies(material) else "",
     )
 
 
-def _same_rows(material: Material) -> list[int]:
-    """Rows that repeat both input and answer of an earlier row."""
-    keys = (
-        f"{one}\0{other}" for one, other in zip(material.plain_inputs, material.plain_outputs, strict=True)
-    )
-    return [position for group in groups_of(keys) for position in group[1:]]
+def _same_rows(material: Material) -> list[list[int]]:
+    """Rows with the same input and the same answer, in groups of two or more."""
+    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
+    keys = hashed(f"{one}\0{other}" for one, other in pairs)
+    return groups_of(keys)
+
+
+def _copies(material: Material) -> bool:
+    """Whether a row is, its id aside, an earlier one to the letter."""
+    return any(_has_copies([material.rows[position] for position in group]) for group in _same_rows(material))
+
+
+def _has_copies(rows: Sequence[Example]) -> bool:
+    found = {(row.input, row.output, row.references, row.group, tuple(row.tags.items())) for row in rows}
+    return len(found) < len(rows)
 
 
 def repeated_outputs(material: Material) -> Iterator[Finding]:
     """Rows whose free answer stands word for word in an earlier row with another input."""
     if not material.free:
         return
-    groups = [group for group in groups_of(material.plain_outputs) if material.plain_outputs[group[0]]]
+    groups = [group for group in groups_of(material.output_hashes) if material.plain_outputs[group[0]]]
     later = sorted(position for group in groups for position in group[1:])
     if not later:
         return
@@ -87,7 +99,7 @@ def contradictions(material: Material) -> Iterator[Finding]:
     plain = material.plain_outputs
     groups = [
         group
-        for group in groups_of(material.plain_inputs)
+        for group in groups_of(material.input_hashes)
         if len({plain[position] for position in group}) > 1
     ]
     if not groups:
@@ -113,7 +125,7 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
     plain, answers = material.plain_inputs, material.plain_outputs
     groups = [
         group
-        for group in groups_of(map(_essence, plain))
+        for group in groups_of(hashed(map(_essence, plain)))
         if len({plain[position] for position in group}) > 1
         and len({answers[position] for position in group}) > 1
     ]
@@ -133,7 +145,7 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
     )
 
 
-def _differs_across_inputs(group: Sequence[int], plain: Sequence[str], answers: Sequence[str]) -> bool:
+def _differs_across_inputs(group: Sequence[int], plain: Texts, answers: Texts) -> bool:
     """Whether two different inputs of the group have different answers; one input alone is a contradiction."""
     sets: dict[str, set[str]] = {}
     for position in group:
@@ -173,8 +185,7 @@ def test_overlap(material: Material) -> Iterator[Finding]:
     if material.test is None:
         return
     asked = [row.text for row in material.test]
-    known = set(material.plain_inputs)
-    exact = sum(normalise(text) in known for text in asked)
+    exact = int(np.isin(hashed(map(normalise, asked)), material.input_hashes).sum())
     near = near_matches(asked, material.inputs)
     if not near:
         return
@@ -188,6 +199,7 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         "seen in training shows memory.",
         "étude compare leaves these examples out of training; delete them to train elsewhere.",
         evidence=(material.shown_input(position) for position in matches),
+        fix="leaves these examples out",
         numbers={
             "test_rows": len(near),
             "same_input": exact,
@@ -202,15 +214,13 @@ def test_answers(material: Material) -> Iterator[Finding]:
     """Test rows whose whole answer stands among the examples, where answers are seldom repeated."""
     if material.test is None or material.task.kind == "classify":
         return
-    known = Counter(material.plain_outputs)
-    if len(known) < 0.3 * len(material.rows):
+    if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
         return
-    answers = [normalise(row.output) for row in material.test]
-    seen = {answer for answer in answers if known[answer]}
-    num = sum(answer in seen for answer in answers)
+    answers = hashed(normalise(row.output) for row in material.test)
+    num = int(np.isin(answers, material.output_hashes).sum())
     if num <= 0.02 * len(answers):
         return
-    rows = [position for position, answer in enumerate(material.plain_outputs) if answer in seen]
+    rows = np.flatnonzero(np.isin(material.output_hashes, answers)).tolist()
     yield material.finding(
         "test_answers",
         "note",
@@ -228,12 +238,11 @@ def templates(material: Material) -> Iterator[Finding]:
     rows = material.plain_inputs
     if len(rows) < 20:
         return
-    words = [text.split() for text in rows]
-    seen = Counter(word for text in words for word in set(text))
+    seen = Counter(word for text in rows for word in set(text.split()))
     usual = {word for word, times in seen.items() if times >= 0.05 * len(rows)}
-    frames = groups_of(_frame(text, usual) for text in words)
+    frames = groups_of(hashed(_frame(text.split(), usual) for text in rows))
     largest = max(frames, key=len, default=[])
-    frame = _frame(words[largest[0]], usual) if largest else ""
+    frame = _frame(rows[largest[0]].split(), usual) if largest else ""
     if len(largest) < TEMPLATE_SHARE * len(rows) or len(frame.replace("…", " ").split()) < FRAME_WORDS:
         return
     yield material.finding(

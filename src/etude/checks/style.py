@@ -23,6 +23,7 @@ TOLD = 0.7
 """Area under the curve from which the input is taken to tell which it will be."""
 MOST_ROWS = 4_000
 """Answers looked at for whether the input tells, evenly taken."""
+Ints = NDArray[np.int64]
 
 
 def split_style(material: Material) -> Iterator[Finding]:
@@ -30,36 +31,41 @@ def split_style(material: Material) -> Iterator[Finding]:
     if not material.free:
         return
     for style in STYLES:
-        looked = [style.look(text) for text in material.outputs]
-        rows = [row for row, found in enumerate(looked) if found is not None]
-        have = [row for row in rows if looked[row]]
+        looked = np.fromiter((_as_number(style.look(text)) for text in material.outputs), np.int8)
+        rows, have = np.flatnonzero(looked >= 0), np.flatnonzero(looked == 1)
         share = len(have) / max(len(rows), 1)
         if len(rows) < LEAST_ROWS or not MINORITY <= share <= 1 - MINORITY:
             continue
         step = -(-len(rows) // MOST_ROWS)
-        told = how_told(
-            [material.inputs[row] for row in rows[::step]], [bool(looked[row]) for row in rows[::step]]
-        )
+        looked_at = rows[::step].tolist()
+        told = how_told([material.inputs[row] for row in looked_at], [looked[row] == 1 for row in looked_at])
         if told < TOLD:
             yield _finding(material, style, rows, have, told)
 
 
-def _finding(
-    material: Material, style: Style, rows: Sequence[int], have: Sequence[int], told: float
-) -> Finding:
+def _as_number(found: bool | None) -> int:
+    """1 for yes, 0 for no, -1 where there is no occasion."""
+    return -1 if found is None else int(found)
+
+
+def _finding(material: Material, style: Style, rows: Ints, have: Ints, told: float) -> Finding:
     share = len(have) / len(rows)
-    lack = sorted(set(rows) - set(have))
+    lack = np.setdiff1d(rows, have, assume_unique=True)
     minority = have if share <= 0.5 else lack
     total = len(material.rows)
     occasion = "answers" if len(rows) == total else f"{len(rows):,} answers that give occasion for it"
     return material.finding(
         f"style_{style.name}",
         "warning",
-        list(minority),
+        minority.tolist(),
         f"{share:.0%} of the {occasion} {style.have} and {1 - share:.0%} {style.lack}; nothing in the input tells "
         "which.",
         "Decide which it shall be and rewrite the others, or say in the input when it is wanted.",
-        evidence=(material.shown_output(row) for pair in zip(have, lack, strict=False) for row in pair),
+        evidence=(
+            material.shown_output(row)
+            for pair in zip(have.tolist(), lack.tolist(), strict=False)
+            for row in pair
+        ),
         numbers={"rows": len(minority), "share": share, "told": told, "of": len(rows)},
     )
 

@@ -14,10 +14,13 @@ _SEVERITY: dict[str, Severity] = {"contract": "warning"}
 
 def unread(material: Material) -> Iterator[Finding]:
     """One finding for each kind of fault and what is said about it; a comparison would stop at errors."""
-    ids = {row.where: row.id for row in material.rows}
+    found = (*material.faults, *material.test_faults)
+    concerned = {fault.where for fault in found}
+    ids = {row.where: row.id for row in material.rows if row.where in concerned} if concerned else {}
     groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
-    for fault in (*material.faults, *material.test_faults):
+    for fault in found:
         groups[fault.kind, fault.what].append(fault)
+    own = set(material.faults)  # the test is never written to
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
         got = f" (such as {faults[0].got})" if faults[0].got else ""
@@ -29,4 +32,5 @@ def unread(material: Material) -> Iterator[Finding]:
             remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
             where=tuple(places),
             numbers={"rows": len(faults), "of": len(material.rows)},
+            fix="leaves these rows out" if kind == "empty" and not own.isdisjoint(faults) else "",
         )

@@ -13,13 +13,14 @@ from etude.types import Evidence, Finding
 MOST_PLACES = 5
 MOST_SHOWN = 4
 WIDTH = 110
+"""Columns of the text where no other width is asked for."""
 
 
-def in_words(findings: Findings) -> str:
-    """The whole report as text."""
+def in_words(findings: Findings, width: int = WIDTH) -> str:
+    """The whole report as text of `width` columns."""
     lines = [_summary(findings), ""]
     for finding in findings:
-        lines += [*_told(finding), ""]
+        lines += [*_told(finding, width), ""]
     return _visible("\n".join(lines)).rstrip() + "\n"
 
 
@@ -34,20 +35,22 @@ def _summary(findings: Findings) -> str:
     return f"{rows}{test}: {told}."
 
 
-def _told(finding: Finding) -> Iterator[str]:
+def _told(finding: Finding, width: int) -> Iterator[str]:
     head = f"{finding.severity}: {finding.kind}"
     yield head
-    yield from _wrapped(finding.message)
+    yield from _wrapped(finding.message, width)
     if finding.where:
-        yield from _wrapped(places(finding.where))
+        yield from _wrapped(places(finding.where), width)
     for pair in list(rows_of(finding.evidence))[:MOST_SHOWN]:
-        room = max((WIDTH - 12 - len(pair[0].where)) // len(pair), 30)
+        room = max((width - 12 - len(pair[0].where)) // len(pair), 30)
         yield f"    {pair[0].where}  " + " -> ".join(_quoted(one, room) for one in pair)
-    yield from _wrapped(f"-> {finding.remedy}")
+    yield from _wrapped(f"-> {finding.remedy}", width)
+    if finding.fix:
+        yield from _wrapped(f"--fix {finding.fix}.", width)
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def places(where: Sequence[str]) -> str:

@@ -48,19 +48,25 @@ def _top(
 def init(
     examples: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of examples.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File or folder to write to; task.yaml beside the examples."),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="<path>",
+            help="File to write to, or folder/ (made if absent); task.yaml beside the examples.",
+        ),
     ] = None,
 ) -> None:
     """Look at a file of examples and write a task file that explains itself."""
     from etude.starter import start
+    from etude.wording import command
 
     result = start(examples, output)
     typer.echo(f"Read {examples}:")
     for guess in result.guesses:
         typer.echo(f"  {guess}")
     typer.echo(f"\nWrote {result.task_file}. Read it, correct what was guessed wrong, then run:")
-    typer.echo(f"  etude compare {result.task_file}")
+    typer.echo(f"  {command('compare', result.task_file)}")
 
 
 @app.command()
@@ -70,12 +76,34 @@ def check(
         list[str] | None,
         typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
     ] = None,
-    form: Annotated[str, typer.Option("--form", help="text, json, sarif or junit.")] = "text",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="text, html, json, sarif or junit; by the file's name, else text."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")
+    ] = None,
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Write a new file of examples with what needs no judgement put right."),
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="With --fix: findings of this kind; may be repeated.")
+    ] = None,
+    undo: Annotated[
+        list[str] | None,
+        typer.Option("--undo", help="Take a fix back: a row as FILE:LINE or id, or all; may be repeated."),
+    ] = None,
 ) -> None:
     """Look for what is wrong with the examples, before anyone trains on them."""
-    from etude.cli.findings import run_check
+    from etude.cli.findings import run_check, run_fix, run_undo
 
-    raise typer.Exit(run_check(task, fail_on or [], form))
+    if undo:
+        run_undo(task, undo)
+    elif fix or only:
+        run_fix(task, only or [])
+    else:
+        raise typer.Exit(run_check(task, fail_on or [], form, output))
 
 
 @app.command()
@@ -196,8 +224,8 @@ def entry() -> None:
 
 
 def _told(error: EtudeError) -> str:
-    lines = str(error).splitlines()
+    lines, notes = str(error).splitlines(), getattr(error, "__notes__", [])
     if len(lines) == 1:
-        return f"etude: {lines[0]}"
+        return "\n".join([f"etude: {lines[0]}", *notes])
     count = error.count if isinstance(error, InputError) else len(lines)
-    return "\n".join([f"etude: {count:,} things to put right:", *(f"  {line}" for line in lines)])
+    return "\n".join([f"etude: {count:,} things to put right:", *(f"  {line}" for line in lines), *notes])

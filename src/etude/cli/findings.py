@@ -1,31 +1,87 @@
-"""`etude check`: findings in the form that is asked for, and the exit code of the gate."""
+"""`etude check`: findings in the form that is asked for, the gate's exit code, what `--fix` and `--undo` did."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import typer
 
 from etude.checks import Findings, check
 from etude.checks.machine import as_json, as_junit, as_sarif
-from etude.checks.words import in_words
+from etude.checks.material import count
+from etude.checks.page import as_html
+from etude.checks.words import WIDTH, in_words
+from etude.cli.words import screen
 from etude.errors import Fault, InputError, shown
+from etude.files import write_text
 from etude.remedies import instead
+from etude.repair.fix import Fixed, fix, source_line, undo
+from etude.task import Task, load_task
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
-    "text": in_words,
+    "text": lambda findings: in_words(findings, min(screen().width, WIDTH)),
     "json": as_json,
+    "html": as_html,
     "sarif": as_sarif,
     "junit": as_junit,
 }
-"""Name of a form -> what writes it."""
+"""Name of a format -> what writes it."""
+BY_SUFFIX = {".html": "html", ".json": "json", ".sarif": "sarif", ".xml": "junit"}
+"""Suffix of a file to write -> its format; text for any other."""
 
 
-def run_check(task: Path, fail_on: Sequence[str], form: str = "text") -> int:
-    """Prints the findings; 1 where one is of a kind or severity that `fail_on` names, else 0."""
-    if form not in FORMS:
-        raise InputError([Fault("--form", "no such form", shown(form), instead(form, FORMS))])
+def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, output: Path | None = None) -> int:
+    """Prints the findings or writes them to a file; 1 where one is of a kind or severity that `fail_on` names."""
+    suffix = output.suffix.lower() if output else ""
+    name = form or BY_SUFFIX.get(suffix, "text")
+    if name not in FORMS:
+        raise InputError([Fault("--format", "no such format", shown(name), instead(name, FORMS))])
     findings = check(task)
-    typer.echo(FORMS[form](findings), nl=False)
+    told = FORMS[name](findings)
+    if output:
+        write_text(output, told)
+        typer.echo(f"Wrote {output}: {count(len(findings), 'finding')}.")
+    else:
+        typer.echo(told, nl=False)
     return int(bool(findings.failing(fail_on)))
+
+
+def run_fix(task_file: Path, only: Sequence[str]) -> None:
+    """Writes the fixed examples beside the old ones and says what was done."""
+    task = load_task(task_file)
+    for line in fixed_in_words(task, fix(task, only), task_file):
+        typer.echo(line)
+
+
+def run_undo(task_file: Path, rows: Sequence[str]) -> None:
+    """Takes changes back and says what stands now."""
+    task = load_task(task_file)
+    for line in fixed_in_words(task, undo(task, rows), task_file):
+        typer.echo(line)
+
+
+def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
+    """What a fix has done, what stands where, and the line that uses it."""
+    files, standing = fixed.files, fixed.standing
+    if not fixed.written:
+        yield f"{files.source.name}: nothing that can be put right without a person; nothing is written."
+        return
+    left_out = sum(entry.change.after is None for entry in standing)
+    undone = len(fixed.log.entries) - len(standing)
+    taken_back = f"; {count(undone, 'change')} taken back" if undone else ""
+    yield (
+        f"Wrote {files.fixed.name}: {count(len(standing) - left_out, 'row')} of {files.source.name} changed, "
+        f"{left_out:,} left out{taken_back}."
+    )
+    for kind, number in fixed.counts.items():
+        yield f"  {kind}: {count(number, 'row')}"
+    yield f"Every change, with the row before and after it, stands in {files.log.name}."
+    if standing:
+        place = f"{files.source.name}:{standing[0].change.line}"
+        yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
+    if files.key.exists():
+        yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."
+    yield f"{task.file.name} is as it was. To use the new rows, write there:"
+    yield f"  {source_line(task, files.fixed)}"

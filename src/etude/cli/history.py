@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -10,15 +12,17 @@ from rich.text import Text
 
 from etude.cli import words
 from etude.cli.words import screen
-from etude.errors import InputError, RunError
+from etude.errors import InputError, RunError, shown
 from etude.files import Json, read_json
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.stats.paired import headline
 from etude.stats.sample import score_sample
 from etude.task.page import unreadable_task
 from etude.types import Estimate
-from etude.wording import p_value, percent, signed, signed_bounds
+from etude.wording import command, p_value, percent, signed, signed_bounds
 
+MOST_NAMED, EXCERPT = 5, 40
+"""Rows that are named in a sentence, and the length of each of their texts in it."""
 BY_LABEL = ("accuracy", "macro_f1")
 """Metrics that score a row alike: by whether its label is right."""
 
@@ -36,7 +40,7 @@ def print_list(task: Path) -> None:
     console = screen()
     runs = find_runs(runs_folder(task))
     if not runs:
-        console.print(Text(f"No run yet. Run: etude compare {task}"))
+        console.print(Text(f"No run yet. Run: {command('compare', task)}"), soft_wrap=True)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "when", "status", "recommended", "headline"):
@@ -58,7 +62,7 @@ def summary(run: Run) -> list[str]:
     verdict = run.verdict or {}
     recommended = verdict.get("recommended") or ""
     found = loss_words(run) if run.command == "train" else headline_words(verdict)
-    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.info["status"], recommended, found]
+    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.status, recommended, found]
 
 
 def print_run(task: Path, name: str | None) -> None:
@@ -69,23 +73,33 @@ def print_run(task: Path, name: str | None) -> None:
 def print_two(task: Path, first: str, second: str) -> None:
     """Both runs' methods on the test rows that both have answered, with paired intervals.
 
-    Raises RunError when they share no test row, or when their metrics score a row differently.
+    Test rows whose wanted answer differs between the runs are left out and named. Raises RunError when both are
+    one run, when they share no test row, or when their metrics score a row differently.
     """
     console = screen()
     one, two = find_run(runs_folder(task), first), find_run(runs_folder(task), second)
+    if one.name == two.name:
+        others = ", ".join(run.name for run in find_runs(runs_folder(task)) if run.name != one.name)
+        raise RunError(
+            f"{one.name} is named twice. Name another run beside it: {others or 'there is none yet'}."
+        )
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", one.name, two.name, "second - first", "95% interval", "p"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
     shared = [name for name in one.methods if name in two.methods]
     rows = {name: shared_rows(one, two, name) for name in shared}
+    changed = {row: wanted for name in shared for row, wanted in changed_rows(one, two, name).items()}
     if not any(rows.values()):
-        raise RunError(f"{one.name} and {two.name} have answered no test row in common.")
+        why = f" {changed_in_words(changed)}" if changed else ""
+        raise RunError(f"{one.name} and {two.name} have answered no test row in common.{why}")
     check_metrics(one, two)
     for name, pairs in rows.items():
         if pairs:
             table.add_row(name, *difference(pairs))
     console.print(table)
     console.print(Text("Single intervals, not adjusted for the number of steps; mean row scores."))
+    if changed:
+        console.print(Text(changed_in_words(changed)))
 
 
 def check_metrics(one: Run, two: Run) -> None:
@@ -107,14 +121,45 @@ def shared_rows(one: Run, two: Run, method: str) -> list[tuple[Json, Json]]:
     return [(first[key], second[key]) for key in keys if second[key]["side"] == "test"]
 
 
+def changed_rows(one: Run, two: Run, method: str) -> dict[str, tuple[str, str]]:
+    """Input -> both wanted answers, for test rows of the same input whose wanted answers differ. Inputs that stand
+    more than once in a test are left aside."""
+    first, second = (_wanted(run, method) for run in (one, two))
+    both = {text: (wanted, second[text]) for text, wanted in first.items() if text in second}
+    return {text: wanted for text, wanted in both.items() if wanted[0] != wanted[1]}
+
+
+def _wanted(run: Run, method: str) -> dict[str, str]:
+    """Input -> wanted answer of the test rows whose input no other has."""
+    lines = [line for line in run.predictions(method) if line["side"] == "test"]
+    counts = Counter(line["input"] for line in lines)
+    return {line["input"]: line["expected"] for line in lines if counts[line["input"]] == 1}
+
+
+def changed_in_words(changed: Mapping[str, tuple[str, str]]) -> str:
+    """That rows are left out for their other wanted answer, and which."""
+    told = [
+        f"{shown(text, EXCERPT)} ({shown(old, EXCERPT)}, then {shown(new, EXCERPT)})"
+        for text, (old, new) in list(changed.items())[:MOST_NAMED]
+    ]
+    more = f"; and {len(changed) - MOST_NAMED:,} more" if len(changed) > MOST_NAMED else ""
+    rows = f"{len(changed):,} test row{'s' if len(changed) > 1 else ''}"
+    return f"Left out, because the wanted answer differs between the runs: {rows}: {'; '.join(told)}{more}."
+
+
 def difference(pairs: list[tuple[Json, Json]]) -> list[str]:
-    """Cells: both values, their difference, its interval and p."""
+    """Cells: both values, their difference, its interval and p; the last two stand empty for the same answers, of
+    which there is nothing to infer."""
     units = [line["unit"] for line, _ in pairs]
     first = score_sample([line["score"] for line, _ in pairs], units)
     second = score_sample([line["score"] for _, line in pairs], units)
     result = headline(second, first)
     found = result.difference
     values = [percent(sample.value) for sample in (first, second)]
+    if all(
+        before["answer"] == after["answer"] and before["score"] == after["score"] for before, after in pairs
+    ):
+        return [*values, signed(found.value), f"identical on all {len(pairs):,} rows", ""]
     return [
         *values,
         signed(found.value),

@@ -200,7 +200,16 @@ def ended_in_words(event: Ended) -> str:
     parts += [f"check {whole_percent(event.check)}"] if event.check else []
     more = f"; {', '.join(parts)}" if parts else ""
     done = time_in_words(event.seconds)
-    return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {event.estimate.n}{more}; {done}"
+    return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {counted(event)}{more}; {done}"
+
+
+def counted(event: Ended) -> str:
+    """n, and why it is not the number of the side's rows: `29 groups of 31 rows`, `50 of 160 rows, by the budget`."""
+    n, rows, whole = event.estimate.n, event.num_rows, event.of_rows
+    cut = f"{rows:,} of {whole:,} rows, by the budget" if rows < whole else f"{rows:,} rows"
+    if n != rows:
+        return f"{n:,} groups of {cut}"
+    return cut if rows < whole else f"{n:,}"
 
 
 def _aligned(name: str, cells: Sequence[str], label: int, widths: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from etude.cli.words import shortest
 from etude.compare.events import Event, Opened, Said
+from etude.compare.vetting import agreed
 
 PAUSE = 30.0
 """Seconds after which long work says how far it is, where there is no terminal."""
@@ -48,11 +49,13 @@ class Narrator:
             self.say(text)
 
     def ask(self, question: str) -> bool:
-        """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
+        """Asks yes or no; where nobody can answer, the question is printed and the answer is that of silence."""
+        silence = agreed(question)
         if not (self.console.is_terminal and sys.stdin.isatty()):
-            self.say(f"{question} (nobody to ask: going on)")
-            return True
-        return self.console.input(f"{question} [Y/n] ").strip().casefold() in ("", "y", "yes")
+            self.say(f"{question} (nobody to ask: {'going on' if silence else 'stopping'})")
+            return silence
+        self.console.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
+        return self.console.input().strip().casefold() in ("y", "yes", *([""] if silence else []))
 
     def stopped(self) -> str:
         """What is left of the run after it was stopped, in its folder."""

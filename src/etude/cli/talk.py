@@ -9,8 +9,11 @@ from pathlib import Path
 from etude.assistant import Assistant, Room, load
 from etude.cli.history import runs_folder
 from etude.errors import RunError, shown
+from etude.evaluate import outcome_of, sample_of
+from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run, find_run
+from etude.stats.ladder import choose
 from etude.types import Message
 
 
@@ -21,11 +24,10 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
     answers only.
     """
     run = find_run(runs_folder(task), run_name)
-    name = method or recommended(run)
+    name, why = (method, "") if method else recommended(run)
     assistant = load(run.assistant(name))
     models = Models()
     terminal = sys.stdin is not None and sys.stdin.isatty()
-    why = "" if method else standing(run)
     print(f"{name} ({assistant.model.name}) of {run.name}.{why} An empty line ends.\n", file=sys.stderr)
     conversation: Conversation | None = None
     while question := ask(terminal):
@@ -82,27 +84,41 @@ class Conversation:
         return f"for a prompt may have {self.room.tokens:,} tokens at most"
 
 
-def recommended(run: Run) -> str:
-    """The assistant the verdict recommends, else the one it leans to; the last one fitted where there is no
-    verdict, or one that names no leaning.
+def recommended(run: Run) -> tuple[str, str]:
+    """The assistant that answers, and why it does: the one the verdict recommends (which needs no reason), else
+    the one it leans to, else the best on dev of those that are fitted.
 
     Raises RunError when the run has none.
     """
     verdict = run.verdict or {}
-    if chosen := verdict.get("recommended") or verdict.get("leaning"):
-        return str(chosen)
+    if chosen := verdict.get("recommended"):
+        return str(chosen), ""
+    if chosen := verdict.get("leaning"):
+        return str(chosen), " No assistant is recommended; the verdict leans to it."
     if not run.methods:
         raise RunError(f"Run {run.name} has no assistant yet. Run `etude compare` first.")
-    return run.methods[-1]
+    if run.command == "train":
+        return run.methods[-1], ""
+    name, why = best_on_dev(run)
+    reason = "No assistant is recommended" if verdict else "The run has no verdict yet"
+    return name, f" {reason}; of the {len(run.methods)} that are fitted, {why}."
 
 
-def standing(run: Run) -> str:
-    """Why this assistant answers, where none is recommended; empty where one is, or was never looked for."""
-    verdict = run.verdict
-    if verdict is None or verdict.get("recommended"):
-        return ""
-    why = "the verdict leans to it" if verdict.get("leaning") else "it was fitted last"
-    return f" No assistant is recommended; {why}."
+def best_on_dev(run: Run) -> tuple[str, str]:
+    """The method that a comparison itself would choose by the dev rows that all fitted methods have answered, and
+    the rule in words. See `stats.ladder.choose`."""
+    metric = Metric(run.info["metric"]["name"], run.info["kind"])
+    answered = {
+        name: {line["id"]: line for line in run.predictions(name) if line["side"] == "dev"}
+        for name in run.methods
+    }
+    rows = [row for row in answered[run.methods[0]] if all(row in lines for lines in answered.values())]
+    samples = [
+        (name, sample_of(metric, [outcome_of(lines[row]) for row in rows]))
+        for name, lines in answered.items()
+    ]
+    choice = choose(samples)
+    return run.methods[choice.index], choice.reason
 
 
 def talks(assistant: Assistant) -> bool:

@@ -15,9 +15,11 @@ from etude.cli.live import interval, seconds_of
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.words import print_bullets, print_training, screen
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import time_in_words
+from etude.wording import command, time_in_words
+from etude.world import rank_given
 
 ROOM = 68
 """Columns that stand beside the bar."""
@@ -27,7 +29,9 @@ text is dimmed, so that it can be read on a dark and on a light terminal."""
 
 
 def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
-    """Trains with the bar on screen; returns the exit code."""
+    """Trains with the bar on screen; returns the exit code. Of several processes the first alone speaks."""
+    if rank_given():
+        return _follow(task)
     console = screen()
     board = TrainingBoard(Narrator(console))
     try:
@@ -46,13 +50,23 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
     return 0
 
 
+def _follow(task: Path) -> int:
+    """One of the other processes of a training. What ends the first is told by that; to end with another code
+    than 0 would have torchrun stop it while it writes its report."""
+    try:
+        train_task(task)
+    except (KeyboardInterrupt, Parted):
+        return 0
+    return 0
+
+
 def run_show(task: Path, number: int) -> None:
     """Prints what would be learned, and `number` rows in colour."""
     console = screen()
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings)
     print_rows(console, found)
-    console.print(Text("Nothing was trained. To train: "), Text(f"etude train {task}"), soft_wrap=True)
+    console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
 
 
 def print_prepared(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, JustifyMethod
 from rich.table import Table
@@ -13,18 +15,38 @@ from rich.text import Text
 from etude.files import Json, read_json
 from etude.runs import Run
 from etude.types import Estimate
-from etude.wording import bounds, percent, rows_in_words, time_in_words
+from etude.wording import bounds, command, percent, rows_in_words, time_in_words
 
 PLAIN_WIDTH = 110
-"""Columns of the output where there is no terminal to ask."""
+"""Columns of the output where there is neither a terminal to ask nor COLUMNS in the environment."""
+_LEAST_WIDTH = 20
+"""Columns of the output where COLUMNS names fewer."""
 NARROW, WIDE = 80, 100
 """Columns of a terminal below which the rows to decide, or what a request takes, find no room in the ladder."""
 
 
 def screen() -> Console:
-    """Where words go: the terminal at its width, or plain text."""
+    """Where words go: the terminal at its width, or plain text, as wide as COLUMNS says."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    if console.is_terminal:
+        return console
+    columns = os.environ.get("COLUMNS", "")
+    width = max(int(columns), _LEAST_WIDTH) if columns.isdecimal() else PLAIN_WIDTH
+    return Console(highlight=False, width=width, file=cast(TextIO, _Trimmed(console.file)))
+
+
+class _Trimmed:
+    """A stream that drops the spaces at the ends of lines, with which tables are filled up."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes whole lines without the spaces at their ends."""
+        return self.stream.write(re.sub(r" +(?=\n)", "", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def print_run(console: Console, run: Run, task: Path) -> None:
@@ -38,14 +60,14 @@ def print_run(console: Console, run: Run, task: Path) -> None:
 def print_training(console: Console, run: Run, task: Path) -> None:
     """What training came to, what it took, where the assistant stands and how to talk to it."""
     if not run.methods:
-        console.print(Text(f"{run.name} has not ended. Run: etude train {task}"))
+        console.print(Text(f"{run.name} has not ended. Run: {command('train', task)}"), soft_wrap=True)
         return
     (name,) = run.methods
     record = read_json(run.method(name) / "method.json")
     params = record["params"]
     console.print()
     console.print(Text(params["text"], "bold"))
-    spent = f"{time_in_words(record['fit_seconds'])} of training"
+    spent = f"{time_in_words(record['train_seconds'])} of training"
     memory = f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
     print_bullets(console, [*record["notes"], f"{spent}{memory}"])
     console.print()
@@ -66,14 +88,14 @@ def print_places(console: Console, run: Run, task: Path, assistant: Path | None 
         console.print(Text(f"Assistant: {shortest(assistant)}"), soft_wrap=True)
     console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"), soft_wrap=True)
     if run.methods:
-        console.print(Text(f"Talk to it: etude chat {shlex.quote(str(task))}"), soft_wrap=True)
+        console.print(Text(f"Talk to it: {command('chat', task)}"), soft_wrap=True)
 
 
 def print_verdict(console: Console, run: Run, task: Path) -> None:
     """The ladder, the verdict with what it rests on, the report's path and how to talk to the result."""
     verdict = run.verdict
     if verdict is None:
-        console.print(Text(f"{run.name} has no verdict yet. Run: etude compare {task}"))
+        console.print(Text(f"{run.name} has no verdict yet. Run: {command('compare', task)}"), soft_wrap=True)
         return
     console.print()
     console.print(ladder_table(verdict, console.width))

@@ -162,6 +162,8 @@ class Climb:
                 check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
                 sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
+                num_rows=len(rows),
+                of_rows=len(self.split.dev if side == "dev" else self.split.test),
             )
         )
 
@@ -224,6 +226,7 @@ def write_record(run: Run, method: Method, assistant: Assistant, workshop: Works
         "tuned": method.tuned,
         "model": assistant.model.name,
         "fit_seconds": workshop.seconds,
+        "train_seconds": workshop.train_seconds,
         "candidates": [asdict(tried) for tried in workshop.tried],
         "notes": workshop.notes,
         "params": workshop.params,

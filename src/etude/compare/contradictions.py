@@ -1,10 +1,13 @@
-"""Inputs that stand with more than one label, told before anything is fitted."""
+"""What is contradictory in labels, told before anything is fitted: inputs with several, labels of several spellings."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etude.checks.material import count, groups_of, of_rows
+from etude.checks.material import count, groups_of, hashed, of_rows
+from etude.metrics import SKEWED
+from etude.spellings import spellings, written_alike
 from etude.task import Task
 from etude.text import normalise
 from etude.types import Example
@@ -20,7 +23,8 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
         return
     rows = sorted(rows, key=_place)
     groups = [
-        [rows[position] for position in group] for group in groups_of(normalise(row.text) for row in rows)
+        [rows[position] for position in group]
+        for group in groups_of(hashed(normalise(row.text) for row in rows))
     ]
     groups = [group for group in groups if len(_first_of_each_label(group)) > 1]
     if groups:
@@ -31,6 +35,27 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
             f"{of_rows(sum(map(len, groups)), len(rows))}: {'; '.join(told)}{more}. Whatever a method answers, some of "
             "these rows call it wrong. `etude check` lists them (contradiction)."
         )
+
+
+def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator[str]:
+    """One sentence on labels that are written in several ways, none where there are none or the task has no labels;
+    it says so where macro-F1 is the metric by their spelling alone."""
+    if task.kind != "classify":
+        return
+    rows = sorted(rows, key=_place)
+    labels = [row.output for row in rows]
+    found = spellings(labels)
+    if not found:
+        return
+    more = f"; and {len(found) - MOST_TOLD:,} more" if len(found) > MOST_TOLD else ""
+    told = "; ".join(spelling.told(lambda position: rows[position].where) for spelling in found[:MOST_TOLD])
+    note = f"Labels: {told}{more}. Every spelling counts as a class of its own: write each label in one way."
+    sizes = written_alike(Counter(labels)).values()
+    if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
+        note += (
+            " Written alike, no class would be so rare, and accuracy would be the metric instead of macro-F1."
+        )
+    yield note
 
 
 def _place(row: Example) -> tuple[str, int]:

@@ -18,6 +18,14 @@ def priced(cost: Cost, prices: Prices | None) -> PricedCost:
     return PricedCost(cost.prompt_tokens, cost.cached_tokens, cost.answer_tokens, cost.seconds, price)
 
 
+def prices_for(inputs: Inputs, method: Measured) -> Prices | None:
+    """The prices that hold for a method: those of tokens are of the task's `model` and of no other."""
+    prices, other = inputs.prices, inputs.prompt_model
+    if prices is None or method.model != other or other == inputs.model:
+        return prices
+    return None if prices.by_tokens else prices
+
+
 def request_price(cost: Cost, prices: Prices | None) -> float | None:
     """Price of one request: by tokens when prompt and answer tokens have prices, else by machine time.
 
@@ -25,7 +33,9 @@ def request_price(cost: Cost, prices: Prices | None) -> float | None:
     """
     if prices is None:
         return None
-    if prices.prompt is not None and prices.answer is not None:
+    if prices.by_tokens:
+        assert prices.prompt is not None
+        assert prices.answer is not None
         cached = prices.prompt if prices.cached is None else prices.cached
         fresh = (cost.prompt_tokens - cost.cached_tokens) * prices.prompt
         return (fresh + cost.cached_tokens * cached + cost.answer_tokens * prices.answer) / _MILLION
@@ -35,14 +45,14 @@ def request_price(cost: Cost, prices: Prices | None) -> float | None:
 def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
     """F / (c_U - c_T) requests; in money when a request and a machine hour have prices, else in seconds."""
     saved = untuned.cost.prompt_tokens - tuned.cost.prompt_tokens
-    money = request_price(untuned.cost, inputs.prices), request_price(tuned.cost, inputs.prices)
+    money = [request_price(method.cost, prices_for(inputs, method)) for method in (untuned, tuned)]
     per_hour = inputs.prices.per_hour if inputs.prices else None
     if money[0] is not None and money[1] is not None and per_hour is not None:
-        fixed = tuned.fit_seconds * per_hour / _HOUR + _data_price(inputs.prices)
+        fixed = tuned.train_seconds * per_hour / _HOUR + _data_price(inputs.prices)
         requests = _requests(fixed, money[0], money[1])
         text = _text(requests, "money", decimal(fixed), _per_1000(money[0]), _per_1000(money[1]), saved)
         return BreakEven("money", fixed, money[0], money[1], requests, saved, text)
-    before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.fit_seconds
+    before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.train_seconds
     requests = _requests(fixed, before, after)
     each = time_in_words(before), time_in_words(after)
     text = _text(requests, "seconds", time_in_words(fixed), *each, saved)

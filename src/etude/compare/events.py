@@ -107,6 +107,10 @@ class Ended:
     """Mean of what the check said; None without a check."""
     seconds: float
     sample: Scored | None
+    num_rows: int
+    """Rows that were answered; the estimate's n is lower where rows of one group count as one."""
+    of_rows: int
+    """Rows of the side, of which the plan may have answered a part."""
 
 
 Event = Opened | Said | Began | Answered | Prepared | Trained | EpochEnded | Ended

@@ -55,7 +55,8 @@ class Measured:
     cost: Cost = Cost()
     model: str = ""
     """The weights that answered; `types.CLASSICAL` where no language model did."""
-    fit_seconds: float = 0.0
+    train_seconds: float = 0.0
+    """What its training alone took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class BreakEven:
 
     unit: Literal["money", "seconds"]
     fixed: float
-    """The cost of training."""
+    """The cost of training, without that of choosing on dev, and of the data where it has a price."""
     untuned_per_request: float
     tuned_per_request: float
     requests: int | None
@@ -244,7 +245,7 @@ def measured(
     *,
     tuned: bool,
     model: str = "",
-    fit_seconds: float = 0.0,
+    train_seconds: float = 0.0,
 ) -> Measured:
     """One method from its lines of predictions.jsonl, brought into the order of `ids`.
 
@@ -263,7 +264,7 @@ def measured(
         cut=[row["cut"] for row in rows],
         cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
         model=model,
-        fit_seconds=fit_seconds,
+        train_seconds=train_seconds,
     )
 
 

@@ -3,7 +3,8 @@
 Parts are hashed by what they mean, as the task was read: comments, layout and the names of the files
 of rows do not count. `margin`, `target`, `usage` and `prices` change the verdict and not the answers;
 they start a new run too, since a run's verdict is written once and says what it was asked. Of a check
-function the Python files beside and below it count; modules elsewhere on the path stay uncovered.
+function the Python files beside and below it count, and the small files of data there that its own file
+names; modules elsewhere on the path, and names put together while it runs, stay uncovered.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ DIGITS = 16
 """Hexadecimal digits kept of each hash."""
 BLOCKS, BLOCK = 64, 1 << 16
 """Of a file of weights so many blocks of so many bytes are read, evenly spread; of a smaller one all."""
+DATA, DATA_MOST = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".yaml", ".yml"), 1_000_000
+"""Suffixes of data that a check function may read, and the most bytes of a file of it that counts."""
 PLACES = ("folder", "file", "examples", "test", "model", "prompt_model", "check", "documents")
 """Fields of a Task that say where something is: what stands there counts."""
 APART = (*PLACES, "notes", "budget_seconds")
@@ -43,7 +47,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "test": test.fingerprint if test else None,
         "model": _weights(task.model, task.folder),
         "prompt_model": task.prompt_model and _weights(task.prompt_model, task.folder),
-        "check": task.check and [task.check.function, *_code(task.check.file.parent)],
+        "check": task.check and [task.check.function, *_read_by_check(task, task.check.file)],
         "documents": task.documents and _documents(task.documents),
         "version of Étude": __version__,
     }
@@ -84,16 +88,34 @@ def _documents(path: Path) -> list[list[str]]:
     """The documents, which a check function may read."""
     if not path.is_dir():
         return [[path.name, _digest(path.read_bytes())]]
-    return _contents(path, (file for file in path.glob("**/*") if file.is_file()))
+    return _contents(path, (file for file in path.glob("**/*") if file.is_file() and not _hidden(file, path)))
 
 
-def _code(folder: Path) -> list[list[str]]:
-    """The Python files that a check function beside them may import."""
+def _hidden(file: Path, folder: Path) -> bool:
+    """Whether a file, or a folder on the way to it, is hidden: what a system or an editor puts there."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _read_by_check(task: Task, check: Path) -> list[list[str]]:
+    """The Python files that a check function beside them may import, and the data that its own file names."""
+    apart = {source.file.resolve() for source in (task.examples, task.test) if source} | {task.file.resolve()}
+    text = check.read_text(encoding="utf-8", errors="replace")
     found: list[Path] = []
-    for place, below, files in os.walk(folder):
+    for place, below, files in os.walk(check.parent):
         below[:] = [name for name in below if _holds_code(Path(place, name))]
         found += (Path(place, name) for name in files if name.endswith(".py"))
-    return _contents(folder, found)
+        data = (Path(place, name) for name in files if name.endswith(DATA) and _named(name, text))
+        found += (file for file in data if _small(file) and file.resolve() not in apart)
+    return _contents(check.parent, found)
+
+
+def _small(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size <= DATA_MOST
+
+
+def _named(name: str, text: str) -> bool:
+    """Whether a text holds a file's name, not as a part of a longer one."""
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?!\w)", text) is not None
 
 
 def _holds_code(folder: Path) -> bool:

@@ -8,7 +8,9 @@ budget had a part of it answered. Rows are told apart by `splits.input_key`: out
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import fcntl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +48,25 @@ def read_openings(root: Path) -> list[Opening]:
 def open_test(root: Path, run: str, test: Iterable[Example]) -> int:
     """Notes that the run with the id `run` opens these rows; returns how often they have been by now.
 
-    A run counts once, however often it is stopped and continued. Raises RunError as `read_openings`.
+    A run counts once, however often it is stopped and continued; of several that open at the same moment
+    each waits for the one before. Raises RunError as `read_openings`.
     """
     rows = frozenset(input_key(example)[:DIGITS] for example in test)
-    openings = read_openings(root)
-    if run not in {opening.run for opening in openings}:
-        append_line(root / FILE, {"run": run, "rows": sorted(rows)})
-        openings.append(Opening(run, rows))
+    with _held(root / FILE):
+        openings = read_openings(root)
+        if run not in {opening.run for opening in openings}:
+            append_line(root / FILE, {"run": run, "rows": sorted(rows)})
+            openings.append(Opening(run, rows))
     return sum(opening.shows(rows) for opening in openings)
+
+
+@contextmanager
+def _held(file: Path) -> Iterator[None]:
+    """Holds a file, made where there is none, for this process alone; waits while another holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def seen_as_test(root: Path, run: str, rows: Iterable[Example]) -> int:

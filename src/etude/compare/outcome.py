@@ -16,7 +16,7 @@ from etude.files import Json
 from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 from etude.wording import points
 
-FACTS = ("tuned", "model", "fit_seconds")
+FACTS = ("tuned", "model", "train_seconds")
 """What the verdict takes from a method's method.json."""
 
 

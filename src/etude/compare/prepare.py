@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
-from etude.compare.contradictions import contradictions
+from etude.compare.contradictions import contradictions, spelling_notes
 from etude.compare.events import OnEvent, Said
 from etude.compare.lengths import check_lengths
 from etude.compare.openings import seen_as_test
@@ -44,16 +44,23 @@ def with_budget(task: Task, budget: float | None) -> Task:
     return replace(task, budget_seconds=None if math.isinf(budget) else budget)
 
 
-def split_once(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
-    """The run's split: as it was when the run began, or else in line with the task's other runs."""
+def split_once(
+    run: Run, task: Task, dataset: Dataset, test: Dataset | None, checked: Sequence[Finding] = ()
+) -> Split:
+    """The run's split: as it was when the run began, or else in line with the task's other runs.
+
+    What was `checked` is kept before the split's own findings.
+    """
     file = run.folder / "split.json"
     parts = drawn_split(run, task, dataset, test)
     if file.exists():
         return parts
     sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
     ids = {side: [example.id for example in rows] for side, rows in sides.items()}
-    write_lines(run.folder / "findings.jsonl", [asdict(finding) for finding in parts.findings])
+    own = [asdict(finding) for finding in parts.findings]
+    write_lines(run.folder / "findings.jsonl", [*map(asdict, checked), *own])
     kept = {"seed": task.seed, **ids, "assignments": dict(parts.assignments), "notes": list(parts.notes)}
+    kept["findings"] = own
     write_json(file, kept)  # last: it marks the split as made
     return parts
 
@@ -71,9 +78,8 @@ def _same_split(run: Run, task: Task, dataset: Dataset, test: Dataset | None) ->
     """The split that the run's files hold, with what was said about it then."""
     kept = read_json(run.folder / "split.json")
     parts = split(dataset, task.kind, task.seed, test, kept["assignments"])
-    findings = [
-        Finding(**{**line, "rows": tuple(line["rows"])}) for line in read_lines(run.folder / "findings.jsonl")
-    ]
+    lines = kept["findings"] if "findings" in kept else read_lines(run.folder / "findings.jsonl")
+    findings = [Finding(**{**line, "rows": tuple(line["rows"])}) for line in lines]
     return replace(parts, notes=tuple(kept["notes"]), findings=tuple(findings))
 
 
@@ -114,7 +120,8 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
 def describe_data(run: Run, task: Task, parts: Split, metric: Metric) -> list[str]:
     """Keeps rows, sizes, metric and what was noted of them in run.json; returns all notes and findings."""
     notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
-    notes += contradictions(task, [*parts.train, *parts.dev, *parts.test])
+    every_row = [*parts.train, *parts.dev, *parts.test]
+    notes += [*contradictions(task, every_row), *spelling_notes(task, every_row, metric.name)]
     run.update(
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes_of(parts), "notes": list(parts.notes)},

@@ -16,8 +16,9 @@ from etude.compare.openings import open_test, read_openings
 from etude.compare.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.compare.prepare import Confirm, describe, planned, split_once, with_budget
 from etude.compare.record import begin
+from etude.compare.vetting import agreed, vetted
 from etude.dataset import Dataset, load_dataset, load_test
-from etude.errors import EtudeError
+from etude.errors import EtudeError, RunError
 from etude.files import Json, write_json
 from etude.methods import Method, asks_a_model, ladder, own_ladder
 from etude.methods.workshop import blank
@@ -49,7 +50,7 @@ def compare(
     fresh: bool = False,
     methods: Sequence[Method] | None = None,
     on_event: OnEvent = lambda event: None,
-    confirm: Confirm = lambda question: True,
+    confirm: Confirm = agreed,
 ) -> Comparison:
     """Compares the task's methods on one sealed test and writes the run folder beside the task file.
 
@@ -75,7 +76,13 @@ def compare(
         if not run.complete:
             begin(run, task, inputs, on_event)
             on_event(Opened(run.folder))
-            _told_on_stop(run, lambda: _climb(run, task, steps, dataset, test, on_event, confirm))
+            # asked beforehand: the half-done work of an earlier attempt is to stay
+            before = any(run.folder.glob("methods/*"))
+            kept_on_stop(
+                run,
+                lambda: _climb(run, task, steps, dataset, test, on_event, confirm),
+                lambda: before or bool(run.methods),
+            )
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             write_report(run.folder)
     return Comparison(run)
@@ -107,7 +114,8 @@ def _climb(
     confirm: Confirm,
 ) -> None:
     """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
-    parts = split_once(run, task, dataset, test)
+    checked = vetted(run, task, dataset, test, on_event, confirm)
+    parts = split_once(run, task, dataset, test, checked)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
     models = Models()
@@ -127,20 +135,29 @@ def _climb(
     run.update(status="complete")
 
 
-def _told_on_stop(run: Run, work: Callable[[], None]) -> None:
+def kept_on_stop(run: Run, work: Callable[[], None], begun: Callable[[], bool]) -> None:
     """Does the work and writes the report, also the partial one that a Ctrl-C or a fault leaves.
 
-    A fault before anything is fitted leaves the folder as it was, with the half-done work of an earlier attempt.
+    `begun` says whether there is anything to keep: a fault before that leaves the folder as it was. What else
+    goes wrong behind a fault is a note of the fault, which is raised as it came.
     """
-    begun = any(run.folder.glob("methods/*"))
     try:
         work()
     except BaseException as error:
-        if isinstance(error, EtudeError) and not (begun or run.methods):
-            forget(run)
-            raise
-        run.update(status="interrupted")
+        try:
+            _stopped(run, error, begun)
+        except (OSError, RunError) as later:
+            error.add_note(f"What was done until then could not be reported: {later}")
         raise
-    finally:
-        if run.methods:
-            write_report(run.folder)
+    write_report(run.folder)
+
+
+def _stopped(run: Run, error: BaseException, begun: Callable[[], bool]) -> None:
+    """Keeps what there is of a run that did not end, or forgets it."""
+    if begun():
+        run.update(status="interrupted")
+        write_report(run.folder)
+    elif isinstance(error, EtudeError):
+        forget(run)
+    else:
+        run.update(status="interrupted")

@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from etude.compare.costs import break_even, priced
+from etude.compare.costs import break_even, priced, prices_for
 from etude.compare.evidence import (
     BreakEven,
     Decided,
@@ -56,6 +56,11 @@ from etude.stats import (
     simultaneous,
 )
 from etude.types import Estimate, Pair
+
+LABEL = "label"
+"""Name of the wanted label among the tags."""
+OWN = " (tag)"
+"""What is added to the name of a tag of the rows that would be taken for it."""
 
 
 def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
@@ -122,9 +127,9 @@ def _worded(
         ladder=tuple(ladder),
         pairs=tuple(_pairs(inputs, joint)),
         critical=joint.critical if math.isfinite(joint.critical) else None,
-        break_even=earned,
+        break_even=pays,
         by_tag=tuple(_by_tag(inputs)),
-        costs={method.name: priced(method.cost, inputs.prices) for method in inputs.methods},
+        costs={method.name: priced(method.cost, prices_for(inputs, method)) for method in inputs.methods},
         forms=forms,
         others=others,
     )
@@ -246,13 +251,20 @@ def _estimate_of(inputs: Inputs, values: Sequence[float], indices: Sequence[int]
 
 
 def _by_tag(inputs: Inputs) -> Iterator[TagEstimate]:
-    """Every tag and value of the rows, and for classify the label wanted."""
+    """Every tag and value of the rows, and for classify the label wanted, under the name "label"."""
     places: dict[tuple[str, str], list[int]] = {}
     for index, tags in enumerate(inputs.rows.tags or [{}] * len(inputs.rows.expected)):
-        labels = {"label": inputs.rows.expected[index]} if len(inputs.rows.expected) else {}
-        for pair in (labels | dict(tags)).items():
+        pairs = dict(tags)
+        if len(inputs.rows.expected):
+            pairs = {_apart(tag): value for tag, value in tags.items()} | {LABEL: inputs.rows.expected[index]}
+        for pair in pairs.items():
             places.setdefault(pair, []).append(index)
     for (tag, value), indices in sorted(places.items()):
         for method in inputs.methods:
             found = _estimate_of(inputs, [method.scores[index] for index in indices], indices)
             yield TagEstimate(tag, value, method.name, found)
+
+
+def _apart(tag: str) -> str:
+    """The name of a tag of the rows, told apart from that of the wanted label; no two tags become one."""
+    return tag + OWN if tag.replace(OWN, "") == LABEL else tag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from etude.errors import shown
 from etude.formats.reading import Reading, Row
@@ -83,7 +83,7 @@ class Cells:
         for column in columns:
             value = self.row.cells.get(column)
             for item in value if isinstance(value, list) else [value]:
-                text = Cells(self.reading, Row(self.row.line, {column: item})).optional(column)
+                text = Cells(self.reading, replace(self.row, cells={column: item})).optional(column)
                 if text is not None and text.strip():
                     yield text.strip()
 
@@ -93,7 +93,7 @@ class Cells:
         for column in columns:
             value = self.row.cells.get(column)
             if isinstance(value, dict):
-                inner = Cells(self.reading, Row(self.row.line, value))
+                inner = Cells(self.reading, replace(self.row, cells=value))
                 found.update({name: inner.optional(name) for name in value})
             else:
                 found[column] = self.optional(column)
@@ -121,4 +121,6 @@ class Cells:
         names = [name for name in self.row.cells if self.row.cells[name] is not None]
         close = nearest(column, names) if column not in self.row.cells else None
         remedy = f"rename {close!r} to {column!r}" if close else "fill it in, or delete the row"
-        self.fault(f"the row has no {column!r}", shown(", ".join(names)), remedy, "empty")
+        self.fault(
+            f"the row has no {column!r}", shown(", ".join(names)), remedy, "unreadable" if close else "empty"
+        )

@@ -54,7 +54,7 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
         )
     elif not content.strip():
         cells.fault(
-            f"{place}: content is empty", shown(content), "write the turn, or delete the row", "empty"
+            f"{place}: content is empty", shown(content), "write the turn, or delete the row", "empty_turn"
         )
     elif cells.is_clean(place, content):
         if turn.keys() - {"role", "content", "weight"}:

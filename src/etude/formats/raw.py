@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from etude.errors import Fault, InputError, shown
 from etude.files import parse_json
-from etude.formats.reading import Reading, Row
+from etude.formats.reading import Reading, Row, Table
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, row_files
 
 _OTHER_SUFFIXES = {
@@ -61,7 +61,7 @@ def _json_rows(reading: Reading) -> Iterator[Row]:
         elif number not in reading.broken:
             cells = _json_object(reading, number, line)
             if cells is not None:
-                yield Row(number, cells)
+                yield Row(number, number, cells)
         begun = begun or bool(line.strip())
 
 
@@ -104,18 +104,20 @@ def _table_rows(reading: Reading) -> Iterator[Row]:
     lines = reading.lines()
     first = next(lines, "")
     delimiter = _delimiter(reading, first)
+    quoting = _quoting(reading, delimiter)
     header: list[str] | None = None
-    for line, record in _records(reading, chain([first], lines), delimiter):
+    for line, last, record in _records(reading, chain([first], lines), delimiter, quoting):
         if not any(cell.strip() for cell in record):
             reading.counts["empty rows"] += 1
         elif header is None:
-            header = reading.header = _header(reading, line, record)
+            header = _header(reading, line, record)
+            reading.table = Table(delimiter, quoting, tuple(header))
         elif len(record) != len(header):
             what = f"{len(record)} values for {len(header)} columns"
             remedy = "quote values that hold the separator or a line break, and fill up missing ones"
             reading.fault(line, what, shown(delimiter.join(record)), remedy)
         else:
-            yield Row(line, dict(zip(header, record, strict=True)))
+            yield Row(line, last, dict(zip(header, record, strict=True)))
 
 
 def _delimiter(reading: Reading, header: str) -> str:
@@ -128,23 +130,26 @@ def _delimiter(reading: Reading, header: str) -> str:
     return other
 
 
-def _records(reading: Reading, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, values) of every record."""
+def _records(
+    reading: Reading, lines: Iterator[str], delimiter: str, quoting: Literal[0, 3]
+) -> Iterator[tuple[int, int, list[str]]]:
+    """(line on which it begins, line on which it ends, values) of every record."""
     before = csv.field_size_limit(_FIELD_LIMIT)
     taken: list[str] = []
-    quoting = _quoting(reading, delimiter)
     reader = csv.reader(_noted(lines, taken), delimiter=delimiter, strict=True, quoting=quoting)
     try:
         while True:
             start = reader.line_num + 1
             taken.clear()
             try:
-                yield start, next(reader)
+                record = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
                 got = shown(taken[0].strip())
                 reading.fault(start, f"not {_table_name(reading)}: {error}", got, _table_remedy(error))
+            else:
+                yield start, reader.line_num, record
     finally:
         csv.field_size_limit(before)
 

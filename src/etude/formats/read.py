@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -17,6 +18,7 @@ from etude.formats.columns import guess_columns, named, optional
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row
 from etude.remedies import instead, raise_faults
+from etude.spool import Examples, Spool
 from etude.task import RowSource
 from etude.types import Example, Kind, Message
 
@@ -28,7 +30,7 @@ _HEAD = 100
 class Rows:
     """What a file of rows holds."""
 
-    examples: tuple[Example, ...]
+    examples: Examples
     systems: tuple[str | None, ...]
     """The system message of each row, None where it has none."""
     source: RowSource
@@ -47,7 +49,7 @@ def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
 
     Raises InputError with every fault of the file (50 are spelled out), each as file:line.
     """
-    rows = survey_rows(source, kind)
+    rows = _read(Reading(source.file, kind), source)
     raise_faults(rows.faults, source.file)
     return rows
 
@@ -55,9 +57,12 @@ def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
 def survey_rows(source: RowSource, kind: Kind | None = None) -> Rows:
     """As `read_rows`, but rows that cannot be read are left out, and why stands in `faults`.
 
-    Raises InputError where the file cannot be read at all.
+    The examples are kept in a temporary file. Raises InputError where the file cannot be read at all.
     """
-    reading = Reading(source.file, kind)
+    return _read(Reading(source.file, kind, examples=Spool()), source)
+
+
+def _read(reading: Reading, source: RowSource) -> Rows:
     rows = raw_rows(reading)
     head = list(islice(rows, _HEAD))
     columns = _columns(reading, head, source)
@@ -84,12 +89,16 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
     if unused:
         reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
     reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
-    return Rows(tuple(reading.examples), tuple(reading.systems), columns, tuple(reading.notes), faults)
+    examples = reading.examples if isinstance(reading.examples, Spool) else tuple(reading.examples)
+    return Rows(examples, tuple(reading.systems), columns, tuple(reading.notes), faults)
 
 
 def _hold_no_rows(reading: Reading) -> None:
-    if reading.header:
-        what, got = "the file holds no rows, only the names of its columns", shown(", ".join(reading.header))
+    if reading.table:
+        what, got = (
+            "the file holds no rows, only the names of its columns",
+            shown(", ".join(reading.table.header)),
+        )
         remedy = (
             "write rows under them; if this line is a row, put a line with the names of the columns before it"
         )
@@ -134,7 +143,7 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     name = own if own is not None else _hash_id(reading, turns, output)
     where = reading.where(row.line)
     reading.examples.append(Example(name, turns, output, references, group, tags, where))
-    reading.systems.append(system)
+    reading.systems.append(system and sys.intern(system))  # most often the same in all rows
 
 
 def _hash_id(reading: Reading, turns: Sequence[Message], output: str) -> str:
@@ -153,7 +162,10 @@ def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
     spoken = [part for part in parts if part.strip()]
     if not spoken and len(parts) > 1:
         cells.fault(
-            f"the columns {', '.join(columns.input)} are all empty", "", "fill in one, or delete the row"
+            f"the columns {', '.join(columns.input)} are all empty",
+            "",
+            "fill in one, or delete the row",
+            "empty",
         )
     return (Message("user", "\n\n".join(spoken)),), output
 

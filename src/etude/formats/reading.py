@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from etude.errors import Fault, InputError
 from etude.formats.signatures import HEAD_BYTES, foreign_file
 from etude.remedies import decoding_fault, nearest_path
+from etude.spool import Spool
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
 
@@ -21,7 +22,20 @@ class Row:
     """One row as the file has it."""
 
     line: int
+    """On which it begins, from 1."""
+    last: int
+    """On which it ends: more than `line` where a table's value holds a line break."""
     cells: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a table is written."""
+
+    delimiter: str
+    quoting: Literal[0, 3]
+    """csv.QUOTE_MINIMAL, or csv.QUOTE_NONE where quotes are no marks."""
+    header: tuple[str, ...]
 
 
 @dataclass
@@ -32,7 +46,7 @@ class Reading:
     kind: Kind | None = None
     faults: list[tuple[int, Fault]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Example] | Spool = field(default_factory=list)
     systems: list[str | None] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Columns that occurred in any row."""
@@ -42,8 +56,8 @@ class Reading:
     """What was done to lines and rows, how often."""
     repeats: Counter[str] = field(default_factory=Counter)
     """Hash of input and output, how often."""
-    header: Sequence[str] = ()
-    """Names of a table's columns, once its first line is read."""
+    table: Table | None = None
+    """How the rows stand in the file, once the names of a table's columns were read."""
     ids: dict[str, int] = field(default_factory=dict)
     """Id -> line of its row."""
 

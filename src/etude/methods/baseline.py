@@ -51,19 +51,25 @@ class Baseline(Method):
         return self._assistant(start, f"{chosen.name} on train and dev", final, workshop)
 
     def _assistant(self, start: Assistant, name: str, predictor: Predictor, workshop: Workshop) -> Assistant:
-        from etude.models.classical import save_classical
+        """`predictor` as an assistant; with the choices, and so with a confidence, where it gives probabilities."""
+        from etude.models.classical import Nearest, save_classical
 
         folder = save_classical(predictor, workshop.folder / name.replace(" ", "-"))
         return replace(
-            start, method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", shots=(), choices=()
+            start,
+            method=self.name,
+            model=ModelRef(CLASSICAL, folder),
+            instructions="",
+            shots=(),
+            choices=() if isinstance(predictor, Nearest) else start.choices,
         )
 
 
 def _clocked(workshop: Workshop, fit: Callable[[], Fitted]) -> Fitted:
-    """What `fit` gives; the seconds it takes are added to the workshop's."""
+    """What `fit` gives; the seconds it takes are added to the workshop's of training."""
     started = time.perf_counter()
     fitted = fit()
-    workshop.seconds += time.perf_counter() - started
+    workshop.train_seconds += time.perf_counter() - started
     return fitted
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from etude.assistant import Assistant
@@ -71,9 +73,7 @@ def taught(
     done, adapter = workshop.folder / "trained.json", workshop.folder / "adapter"
     if not done.exists():
         if is_fake(task.model):
-            tune_fake(rows, adapter)
-            text = f"The fake model was taught {len(rows):,} rows by heart."
-            facts = Facts({"rows": len(rows), "text": text}, ("the fake model was taught by heart",))
+            facts = _taught_fake(rows, adapter)
         else:
             measure = partial(dev_score, student, dev, workshop) if task.train.get("dev_metric") else dict
             facts = lesson().teach(workshop.folder, task.model, workshop.log, measure)
@@ -81,9 +81,21 @@ def taught(
         shutil.rmtree(workshop.folder / "checkpoint", ignore_errors=True)
     kept = read_json(done)
     workshop.params.update(kept["params"])
-    workshop.seconds += kept["params"].get("seconds", 0.0)
+    workshop.train_seconds += kept["params"]["seconds"]
     workshop.notes.extend(kept["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
+
+
+def _taught_fake(rows: Sequence[Example], adapter: Path) -> Facts:
+    """Teaches the fake model the rows."""
+    started = time.perf_counter()
+    tune_fake(rows, adapter)
+    params = {
+        "rows": len(rows),
+        "text": f"The fake model was taught {len(rows):,} rows by heart.",
+        "seconds": time.perf_counter() - started,
+    }
+    return Facts(params, ("the fake model was taught by heart",))
 
 
 def dev_score(student: Assistant, dev: Dataset, workshop: Workshop) -> Mapping[str, Any]:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
-from etude.errors import shown
+from etude.errors import Fault, InputError, shown
 from etude.files import write_lines
 from etude.task import Task
 from etude.types import Example, Message
+from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from etude.models.local import LocalModel
     from etude.train.batches import TokenRow
     from etude.train.config import TrainConfig
     from etude.train.loop import TrainResult
+    from etude.train.speed import Foreseen
 
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
@@ -42,6 +44,8 @@ class Lesson:
     """What is learned and what is only read, in sentences."""
     left_out: tuple[str, ...]
     """Training rows that are not taken, as `file:line`."""
+    world: World = ONE
+    """The processes that train together; this is the first of them."""
 
     @property
     def steps(self) -> int:
@@ -60,24 +64,36 @@ class Lesson:
         last, gaps = len(ordered) - 1, max(1, number - 1)
         return [ordered[at] for at in sorted({last * place // gaps for place in range(number)})]
 
+    def foresee(self) -> Foreseen:
+        """What the run will take, from a few timed steps."""
+        from etude.train.company import Job, call
+        from etude.train.speed import foresee
+
+        call(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
+        return foresee(self.model.module, self.rows, self.dev_rows, self.config, self.world)
+
     def teach(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
         """Trains; `folder` then holds adapter/ and rows.jsonl. Goes on where an earlier attempt was killed.
 
         `name` is noted in the adapter as the base's. Raises what `etude.train.train` does.
         """
+        from etude.train.company import Job, call
         from etude.train.loop import train
 
         write_lines(folder / ROWS_FILE, self._lines())
+        checkpoint = folder / "checkpoint"
+        call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
         result = train(
             self.model.module,
             self.rows,
             self.dev_rows,
             self.config,
-            checkpoint=folder / "checkpoint",
+            checkpoint=checkpoint,
             adapter=folder / "adapter",
             log=self._with_totals(log),
             on_eval=on_eval,
             base_model=name,
+            world=self.world,
         )
         if self.config.weights == "full":
             self.model.tokenizer.save_pretrained(folder / "adapter")
@@ -109,6 +125,7 @@ class Lesson:
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
             "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],
+            "processes": self.world.size,
             "rows": len(self.rows),
             "dev_rows": len(self.dev_rows),
             "best_epoch": result.best_epoch,
@@ -165,11 +182,17 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
 
 
 def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows: int) -> TrainConfig:
-    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides."""
+    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides.
+
+    Raises InputError on overrides that are unknown, impossible or at odds.
+    """
     from etude.train.config import auto_config
 
     mean = sum(len(row.ids) for row in rows) / len(rows)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    if task.train.get("dev_metric") and str(task.train.get("data_parallel")) == "fsdp":
+        what = "data_parallel: fsdp leaves no process the whole model that would answer dev"
+        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
     overrides = {key: value for key, value in task.train.items() if key not in OURS}
     config = auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
     return replace(config, reasons={**config.reasons, "seed": "the task's"})

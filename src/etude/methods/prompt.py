@@ -31,8 +31,8 @@ class Prompt(Method):
 
 @dataclass(frozen=True)
 class ClearPrompt(Method):
-    """The best wording on dev: as given; with the contract in words; with an answer skeleton; the
-    same with the rules in the user's turn; the user's own `wordings:`.
+    """The best wording on dev: as given; the user's own `wordings:`; with the contract in words; with an
+    answer skeleton; the same with the rules in the user's turn.
     """
 
     name: ClassVar[str] = "clear_prompt"
@@ -58,16 +58,19 @@ class ClearPrompt(Method):
         return workshop.choose(kept, dev).assistant
 
     def candidates(self, task: Task, start: Assistant) -> list[Candidate]:
-        """Every wording once, from the simplest to the most complex; equal ones are dropped."""
+        """Every wording once, from the simplest to the most complex; equal ones are dropped.
+
+        The user's own stand right behind the one as given: a limited effort drops what nobody wrote first.
+        """
         found = [Candidate("as given", start)]
+        for number, own in enumerate(task.wordings, start=1):
+            found.append(Candidate(f"your wording {number}", replace(start, instructions=own.strip())))
         reworded = wordings(task.instructions.strip(), start.contract)
         found += [Candidate(name, replace(start, instructions=text)) for name, text in reworded]
-        fullest = found[-1]
+        fullest = found[-1] if reworded else found[0]
         if fullest.assistant.instructions:
             moved = replace(fullest.assistant, place="user")
             found.append(Candidate(f"{fullest.name}, in the user's turn", moved))
-        for number, own in enumerate(task.wordings, start=1):
-            found.append(Candidate(f"your wording {number}", replace(start, instructions=own.strip())))
         unique: dict[tuple[str, str], Candidate] = {}
         for candidate in found:
             unique.setdefault((candidate.assistant.instructions, candidate.assistant.place), candidate)

@@ -84,14 +84,21 @@ class Workshop:
     tried: list[Tried] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    """What fitting has taken, counted from what is on disk, so that a kill and a new start add nothing."""
+    train_seconds: float = 0.0
+    """What learning from rows has taken: training, not the answers to dev that choices rest on."""
+    answer_seconds: float = 0.0
+    """What dev has taken to answer, counted from what is on disk, so that a kill and a new start add nothing."""
     answered: dict[str, list[Scored]] = field(default_factory=dict)
     """Dev rows as each candidate answered them, by its name."""
     lower: Sequence[Path] = ()
     """Folders of the steps fitted before; what was asked there is not asked again."""
     on_dev: list[Scored] = field(default_factory=list)
     """Dev rows as answered by the candidate that was chosen last."""
+
+    @property
+    def seconds(self) -> float:
+        """What fitting has taken in all."""
+        return self.train_seconds + self.answer_seconds
 
     def dev_sample(self, dev: Dataset) -> Dataset:
         """The dev rows that choices rest on, the same for every method."""
@@ -131,7 +138,7 @@ class Workshop:
         on_batch = partial(self.on_answers, trial) if self.on_answers else None
         scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
         if known is None:
-            self.seconds += sum(row.answer.seconds for row in scored)
+            self.answer_seconds += sum(row.answer.seconds for row in scored)
         return scored
 
 

@@ -201,9 +201,14 @@ class Linear:
 
         return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
 
+    def log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Log-probability of every label, shape (texts, labels)."""
+        logs: NDArray[np.float32] = log_softmax(self.margins(texts) / self.temperature, axis=1)
+        return logs
+
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """The label of the largest margin and its log-probability."""
-        logs = log_softmax(self.margins(texts) / self.temperature, axis=1)
+        logs = self.log_probabilities(texts)
         best = logs.argmax(axis=1)
         return [(self.labels[label], float(logs[row, label])) for row, label in enumerate(best)]
 

@@ -33,10 +33,13 @@ class Models:
     def local(self, ref: ModelRef) -> LocalModel:
         """As `get`, for weights in this process: fine-tuning needs them. Raises ModelError for "fake"."""
         from etude.models.local import LocalModel
+        from etude.models.weights import PACKAGED
 
         model = self.get(ref)
         if not isinstance(model, LocalModel):
-            raise ModelError(f"{ref.name} has no weights to train. Name a local model.")
+            remedy = f"Set model: in the task file to weights, such as {next(iter(PACKAGED))}"
+            compared = "; compare and train without --show take fake as it is" if is_fake(ref.name) else ""
+            raise ModelError(f"{ref.name} has no weights to train. {remedy}{compared}.")
         return model
 
     def evict(self, ref: ModelRef) -> None:

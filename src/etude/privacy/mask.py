@@ -11,9 +11,10 @@ import json
 import os
 import re
 import secrets as random_source
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from etude.files import write_bytes
 from etude.privacy.spans import Span
 from etude.privacy.surrogates import surrogate
 
@@ -61,9 +62,20 @@ class Masker:
         pattern = re.compile("|".join(map(re.escape, longest)))
         return pattern.sub(lambda match: self._back[match[0]], text)
 
-    def save_key(self, file: Path) -> None:
-        """Writes the way back, readable by its owner only (mode 600). Raises OSError where `file` exists."""
+    @property
+    def stand_ins(self) -> Collection[str]:
+        """All surrogates that stand for something."""
+        return self._back.keys()
+
+    def save_key(self, file: Path, over: bool = False) -> None:
+        """Writes the way back, readable by its owner only (mode 600).
+
+        Raises OSError where `file` exists, unless it is to be written `over`: then it is whole after a kill.
+        """
         body = {"key": self._key.hex(), "values": [[*pair, to] for pair, to in self._forward.items()]}
+        if over:
+            write_bytes(file, json.dumps(body, indent=1).encode(), private=True)
+            return
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as out:
             json.dump(body, out, ensure_ascii=True, indent=1)

@@ -37,7 +37,7 @@ _INSIDE_SCRIPT = str.maketrans(
 
 def render_html(report: Report) -> str:
     """The whole page as text."""
-    css, script = _asset("report.css"), _asset("report.js")
+    css, script = asset("report.css"), asset("report.js")
     axis = pictures.ladder_axis(report)
     failures = words.failure_kinds(report)
     return (
@@ -60,8 +60,8 @@ def render_html(report: Report) -> str:
             rows=Markup(embed(report)),
             css=Markup(css),
             script=Markup(script),
-            css_hash=_source_hash(css),
-            script_hash=_source_hash(script),
+            css_hash=source_hash(css),
+            script_hash=source_hash(script),
         )
     )
 
@@ -82,11 +82,13 @@ def _environment() -> Environment:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file that stands in a page: style or script."""
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def _source_hash(text: str) -> str:
+def source_hash(text: str) -> str:
+    """What a content security policy calls a style or script of the page by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

@@ -26,7 +26,15 @@ _ID_WORDS = {
 }
 _ID_VALUE = re.compile(r"[A-Za-z]{1,8}[-_#/]?\d{2,}|[\da-fA-F-]{32,36}|\S+@\S+\.\w+")
 _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
+_DATE_OR_TIME = re.compile(
+    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{2,4})?([T ]?\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?"
+    r" ?([AaPp]\.?[Mm]\.?|Z|[+-]\d{2}:?\d{2})?"
+)
+"""2026-03-11, 11.3.26, 2026-03-11T09:30:00Z, 9:30 pm."""
+_EVEN = 5
+"""The most frequent of evenly spread numbers has at most so many times the rows of the least frequent."""
 _SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
+_BY_NAME = "the names of the columns"
 _FEWEST_GROUPS = 20
 """With fewer groups a split has nothing to choose from."""
 
@@ -40,6 +48,16 @@ class Roles:
     """Role -> what it was guessed from."""
     maybe_group: tuple[str, str] | None = None
     """(column, reason) of a group that is likely and not sure."""
+    rivals: tuple[str, ...] = ()
+    """Other columns that could be the labels, each with its number of values, where the labels were guessed by
+    what the columns hold."""
+    num_empty: int = 0
+    """Rows in which the output is empty."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the names alone told the input and the output."""
+        return self.reasons["columns"] == _BY_NAME
 
 
 def _name_words(name: str) -> list[str]:
@@ -83,9 +101,32 @@ class _Column:
 
     @property
     def is_label(self) -> bool:
+        return self.may_be_label and len(self.values) >= 0.9 * self.rows
+
+    @property
+    def may_be_label(self) -> bool:
+        """Whether short values repeat, in at least half of the rows."""
         few = 2 <= len(self.counts) <= len(self.values) / 4
         named = _SPLIT_NAME.fullmatch(self.name) or self.is_named_as_group
-        return few and not named and self.words <= 4 and len(self.values) >= 0.9 * self.rows
+        return few and not named and self.words <= 4 and len(self.values) >= 0.5 * self.rows
+
+    @cached_property
+    def is_measured(self) -> bool:
+        """Whether the values are ids, dates, times or evenly spread numbers: labels only where no words are."""
+        return self.looks_like_ids or self.looks_like_dates or self.is_even_number
+
+    @property
+    def looks_like_dates(self) -> bool:
+        """By nine values in ten."""
+        found = sum(bool(_DATE_OR_TIME.fullmatch(value)) for value in self.values)
+        return found >= 0.9 * len(self.values)
+
+    @property
+    def is_even_number(self) -> bool:
+        """Whether all values are numbers, and about as many rows have one as another. Two are rather yes and no."""
+        numbers = all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", value) for value in self.counts)
+        counts = self.counts.values()
+        return numbers and len(counts) > 2 and max(counts) <= _EVEN * min(counts)
 
     @property
     def is_named_as_group(self) -> bool:
@@ -150,7 +191,22 @@ def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
         source = replace(source, **{role: found})
         reasons[role] = reason
     maybe = None if source.group or not groups else (groups[0].name, _maybe_reason(groups[0]))
-    return Roles(source, reasons, maybe)
+    rivals = _rivals(profile, source) if why != _BY_NAME else ()
+    num_empty = len(cells) - len(profile[source.output].values) if source.output else 0
+    return Roles(source, reasons, maybe, rivals, num_empty)
+
+
+def _rivals(profile: Mapping[str, _Column], source: RowSource) -> tuple[str, ...]:
+    """Columns of words or numbers that could be the labels in the output's place, each with its number of values."""
+    if not source.output or not profile[source.output].may_be_label:
+        return ()
+    return tuple(
+        f"{column.name} ({len(column.counts):,} values)"
+        for column in profile.values()
+        if column.may_be_label
+        and not (column.looks_like_ids or column.looks_like_dates)
+        and column.name not in (source.output, *source.input)
+    )
 
 
 def _groups(cells: Sequence[Mapping[str, Any]], source: RowSource, free: Sequence[_Column]) -> list[_Column]:
@@ -185,13 +241,14 @@ def _guess_input_and_output(
 ) -> tuple[RowSource, str]:
     texts = sorted((c for c in profile.values() if c.is_text), key=lambda column: -column.words)
     labels = [column for column in profile.values() if column.is_label]
-    labels.sort(key=lambda column: (column.looks_like_ids, -len(column.counts)))
-    by_name = [RowSource(path)]
-    by_name += [RowSource(path, input=(column.name,)) for column in texts]
-    by_name += [RowSource(path, output=column.name) for column in (*labels, *texts)]
-    for source in by_name:
+    labels.sort(key=lambda column: (column.is_measured, -len(column.counts)))
+    by_name = [(RowSource(path), _BY_NAME)]
+    by_name += [(RowSource(path, input=(column.name,)), _BY_NAME) for column in texts]
+    by_name += [(RowSource(path, output=column.name), _by_values(column)) for column in labels]
+    by_name += [(RowSource(path, output=column.name), "the name of the input") for column in texts]
+    for source, why in by_name:
         try:
-            return guess_columns(cells, source).source, "the names of the columns"
+            return guess_columns(cells, source).source, why
         except InputError as error:
             unknown = error
         if any(column.is_headed_by_a_value for column in profile.values()):
@@ -202,6 +259,10 @@ def _guess_input_and_output(
         source = RowSource(path, input=(texts[0].name,), output=labels[0].name)
         return source, f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
     raise unknown
+
+
+def _by_values(label: _Column) -> str:
+    return f"the name of the input, and {len(label.counts):,} values that repeat"
 
 
 def _pair_of_texts(path: Path, texts: Sequence[_Column], order: Sequence[str]) -> tuple[RowSource, str]:

@@ -17,10 +17,11 @@ from statistics import median
 from typing import Any
 
 from etude.contract import Contract
-from etude.dataset import Dataset
+from etude.dataset import Dataset, shares_system
 from etude.errors import InputError
 from etude.files import parse_json
 from etude.formats import Rows
+from etude.spellings import Spelling, spellings
 from etude.splits import split
 from etude.starter.columns import Roles
 from etude.task import RowSource
@@ -31,6 +32,9 @@ SEED = 0
 """The seed of a new task, which decides its split."""
 SHARED = 0.95
 """Share of the outputs that must have a form for it to be proposed."""
+_HELD = 0.8
+"""Share of the outputs that hold this share of their input's words where the input is wrapped. Of public sets of
+questions, instructions and records with their answers, it holds for at most half."""
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
 
 
@@ -55,7 +59,7 @@ class Draft:
     @property
     def examples(self) -> tuple[Example, ...]:
         """All rows."""
-        return self.rows.examples
+        return tuple(self.rows.examples)
 
     @cached_property
     def read(self) -> tuple[Example, ...]:
@@ -91,19 +95,35 @@ class Draft:
         return len({row.output for row in self.examples} - set(labels)) if labels else 0
 
     @cached_property
+    def spellings(self) -> list[Spelling]:
+        """Labels of the rows that are read which are written otherwise than the same label is elsewhere."""
+        return spellings(self.outputs) if self.kind[0] == "classify" else []
+
+    @cached_property
     def broken(self) -> list[str]:
         """`file:line` of the rows that were read and whose own output breaks the contract."""
         return [row.where for row in self.read if self.contract[0].check(row.output)]
 
     @cached_property
-    def systems(self) -> Counter[str | None]:
-        """The system messages of the rows, None for rows without one, each with its number of rows."""
-        return Counter(system and system.strip() for system in self.rows.systems)
+    def systems(self) -> Counter[str]:
+        """The system messages of the rows, each with its number of rows."""
+        return Counter(system.strip() for system in self.rows.systems if system)
+
+    @cached_property
+    def without_system(self) -> list[str]:
+        """`file:line` of the rows that have no system message."""
+        rows = zip(self.rows.systems, self.examples, strict=True)
+        return [example.where for system, example in rows if not system]
 
     @property
     def system(self) -> bool:
         """Whether the rows bring system messages of their own."""
-        return set(self.systems) != {None}
+        return bool(self.systems)
+
+    @property
+    def shares_system(self) -> bool:
+        """Whether the rows' system message becomes the instructions of all."""
+        return shares_system(self.rows.systems)
 
 
 def _outside_test(examples: tuple[Example, ...], kind: Kind) -> tuple[Example, ...]:
@@ -123,24 +143,37 @@ def _guess_kind(examples: Sequence[Example]) -> tuple[Kind, str]:
         return "extract", f"{structured:,} of {n:,} outputs, which are JSON"
     if 2 <= len(labels) <= n / 4 and all(len(label.split()) <= 8 and len(label) <= 80 for label in labels):
         return "classify", f"{len(labels)} short outputs that repeat over {n:,} rows"
-    contained, alike = _overlap(examples)
-    if contained >= 0.6 and alike >= 0.4:
-        return "rewrite", f"the words of the outputs, of which {contained:.0%} stand in their input (median)"
-    return (
-        "answer",
-        f"outputs that are no labels, no JSON and no edited inputs ({contained:.0%} shared words)",
-    )
+    edit = _edit(examples)
+    return edit or ("answer", "outputs that are no labels, no JSON and no edited inputs")
 
 
-def _overlap(examples: Sequence[Example]) -> tuple[float, float]:
-    """Medians over the rows: share of the output's words found in the input, and Jaccard of both."""
-    contained, alike = [0.0], [0.0]
+def _edit(examples: Sequence[Example]) -> tuple[Kind, str] | None:
+    """Whether the outputs are their inputs edited (most of an output's words stand in its input) or wrapped
+    (nearly every output holds nearly all of its input's words, and not too many of its own)."""
+    of_output, of_input, alike = _overlap(examples)
+    if not alike:
+        return None
+    if median(of_output) >= 0.6 and median(alike) >= 0.4:
+        why = f"the words of the outputs, of which {median(of_output):.0%} stand in their input (median)"
+        return "rewrite", why
+    holding = sum(share >= _HELD for share in of_input) / len(of_input)
+    if holding >= _HELD and median(alike) >= 0.25:
+        why = f"the words of the inputs: {holding:.0%} of the outputs hold at least {_HELD:.0%} of those of their input"
+        return "rewrite", why
+    return None
+
+
+def _overlap(examples: Sequence[Example]) -> tuple[list[float], list[float], list[float]]:
+    """For each row with words: share of the output's words that stand in the input, share of the input's that
+    stand in the output, and Jaccard of both."""
+    of_output, of_input, alike = [], [], []
     for example in examples:
         one, other = set(normalise(example.text).split()), set(normalise(example.output).split())
         if one and other:
-            contained.append(len(one & other) / len(other))
+            of_output.append(len(one & other) / len(other))
+            of_input.append(len(one & other) / len(one))
             alike.append(len(one & other) / len(one | other))
-    return median(contained), median(alike)
+    return of_output, of_input, alike
 
 
 def _guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:

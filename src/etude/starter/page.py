@@ -20,6 +20,7 @@ from etude.dataset import (
     few_for_tuning,
     least_rows,
     too_few,
+    without_system,
 )
 from etude.errors import shown
 from etude.splits.sides import TEST_MOST, TEST_SHARE
@@ -37,6 +38,7 @@ _LIKENESS = (
 )
 _WIDTH = 100
 _MOST_SYSTEMS = 3
+_MOST_SPELLINGS = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def page(draft: Draft) -> str:
 def guesses(draft: Draft) -> Iterator[str]:
     """What was guessed, a sentence each."""
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
-    yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}"
+    yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}{_rivals(draft)}"
     for role in ("id", "group", "references", "tags"):
         if role in draft.reasons:
             yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
@@ -70,10 +72,14 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"contract: none. {_hidden_sentence(draft)}"
     else:
         yield f"contract: {draft.contract[1]}"
+    if draft.spellings:
+        yield f"labels: {_spelling_sentence(draft)}"
     if draft.broken:
         yield f"contract: {_broken_sentence(draft.broken)}"
-    if len(draft.systems) > 1:
+    if draft.system and not draft.shares_system:
         yield f"instructions: none. {_systems_sentence(draft)}"
+    elif draft.system and draft.without_system:
+        yield f"instructions: {_bare_sentence(draft)}"
     yield from _few_sentences(draft)
     yield from draft.rows.notes
 
@@ -119,7 +125,9 @@ def _unread_sentence(draft: Draft) -> str:
 def _row_entries(draft: Draft) -> Iterator[_Entry]:
     roles = ("id", "group", "references", "tags")
     extras = [f"{role} from {draft.reasons[role]}" for role in roles if role in draft.reasons]
-    columns = f"GUESS from {draft.reasons['columns']}. " + "".join(f"GUESS of {extra}. " for extra in extras)
+    columns = f"GUESS from {draft.reasons['columns']}{_rivals(draft)}. " + "".join(
+        f"GUESS of {extra}. " for extra in extras
+    )
     yield _Entry(
         f"The rows, and which columns mean what. {columns}Rows of one group never stand on two sides of "
         f"the split; results are shown apart by tags.{_maybe_group(draft)}",
@@ -131,6 +139,12 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
         comment += f" {beside.name} stands beside the examples: take the # away to test on it."
     name = _relative(beside, draft.target) if beside else "test.jsonl"
     yield _Entry(comment, _yaml({"test": name}), active=False)
+
+
+def _rivals(draft: Draft) -> str:
+    """The other columns that could hold the answers, as the end of a sentence."""
+    rivals = draft.roles.rivals
+    return f". The output could also be: {', '.join(rivals)}" if rivals else ""
 
 
 def _few_sentences(draft: Draft) -> Iterator[str]:
@@ -178,10 +192,11 @@ def _test_beside(file: Path) -> Path | None:
 
 def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
     text = f"instructions: |\n{textwrap.indent(_instructions(draft), '  ')}"
-    if len(draft.systems) > 1:
+    if draft.system and not draft.shares_system:
         comment = f"What the model is told. Not set. {_systems_sentence(draft)}"
     elif draft.system:
         comment = "What the model is told. Not set, because the rows bring it: their system message is taken."
+        comment += f" Note: {_bare_sentence(draft)}" if draft.without_system else ""
     else:
         comment = (
             "What the model is told before the input. DRAFT from the guesses above: say it as you would "
@@ -195,14 +210,24 @@ def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
     )
 
 
+def _bare_sentence(draft: Draft) -> str:
+    """That some rows have no system message."""
+    bare = draft.without_system
+    return f"{without_system(draft.columns.file.name, len(draft.examples), len(bare), bare[0])}."
+
+
 def _systems_sentence(draft: Draft) -> str:
     """How many system messages the rows bring, and what to do: a comparison takes one."""
     told = draft.systems.most_common(_MOST_SYSTEMS)
-    most = [f"{shown(system, 40) if system else 'none'} in {count:,}" for system, count in told]
+    most = [f"{shown(system, 40)} in {count:,}" for system, count in told]
     num_more = len(draft.systems) - len(told)
     more = f"; and {num_more:,} more" if num_more else ""
+    more += f"; none in {len(draft.without_system):,}" if draft.without_system else ""
+    kinds = (
+        f"{len(draft.systems):,} different system messages" if len(draft.systems) > 1 else "a system message"
+    )
     return (
-        f"The rows bring {len(draft.systems):,} different system messages (rows: {'; '.join(most)}{more}), and a "
+        f"The rows bring {kinds} (rows: {'; '.join(most)}{more}), and a "
         "comparison, which takes one for all rows, refuses them. Write what they share as instructions: and delete "
         "them from the rows; what differs from row to row belongs in the user's turn."
     )
@@ -265,11 +290,24 @@ def _contract_entry(draft: Draft) -> _Entry:
     comment = f"What can be checked in an answer without judging it. {_contract_sentence(draft)}"
     if contract.fields:
         comment += ' A field that ends in "?" may be absent.'
+    if draft.spellings:
+        comment += f" {_spelling_sentence(draft)}"
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
     body = _yaml({"contract": {name: part for name, part in parts.items() if part}})
     return _Entry(comment, body, active=not (draft.measures_likeness or draft.num_hidden_labels))
+
+
+def _spelling_sentence(draft: Draft) -> str:
+    """Labels that are written in several ways, and what comes of them."""
+    told = "; ".join(
+        spelling.told(lambda position: draft.read[position].where)
+        for spelling in draft.spellings[:_MOST_SPELLINGS]
+    )
+    num_more = len(draft.spellings) - _MOST_SPELLINGS
+    more = f"; and {num_more:,} more" if num_more > 0 else ""
+    return f"{told}{more}. Every spelling counts as a class of its own: write each label in one way."
 
 
 def _hidden_sentence(draft: Draft) -> str:

@@ -13,6 +13,7 @@ from etude.task.readers import duration
 from etude.task.values import (
     JSON_SUFFIXES,
     LADDER,
+    ROW_TOKENS,
     TABLE_SUFFIXES,
     FactsChange,
     MetricName,
@@ -26,6 +27,7 @@ from etude.task.values import (
 __all__ = [
     "JSON_SUFFIXES",
     "LADDER",
+    "ROW_TOKENS",
     "TABLE_SUFFIXES",
     "Check",
     "CheckRef",

@@ -66,7 +66,7 @@ def _rows(page: Page, key: str, node: yaml.Node) -> RowSource | None:
         return None
     parts = page.mapping(node, _COLUMNS, key)
     values = {name: _COLUMNS[name](page, f"{key}.{name}", part) for name, part in parts.items()}
-    if "file" not in parts:
+    if "file" not in parts and (key, "file") not in page.misspelt:
         page.fault(node, f"{key} names no file", "", f"add file: to {key}")
     if "messages" in parts and {"input", "output", "system"} & parts.keys():
         page.fault(
@@ -190,12 +190,13 @@ _TRAIN: Mapping[str, Reader] = {
     "learning_rate": number(0, 1, above=True),
     "epochs": number(1, 1000, whole=True),
     "rows_per_step": number(1, whole=True),
-    "dropout": number(0, 0.9),
+    "dropout": number(0, 0.9, share=True),
     "lora_layers": _lora_layers,
     "hidden_cache": switch,
     "max_rows": number(1, whole=True),
     "dev_metric": switch,
     "stop_on_spike": switch,
+    "data_parallel": one_of("ddp", "fsdp"),
 }
 
 KEYS: Mapping[str, Reader] = {
@@ -213,8 +214,8 @@ KEYS: Mapping[str, Reader] = {
     "metric": one_of(*get_args(MetricName)),
     "judge": _judge,
     "methods": _methods,
-    "margin": number(0, 0.5),
-    "target": number(0, 1),
+    "margin": number(0, 0.5, share=True),
+    "target": number(0, 1, share=True),
     "budget": budget,
     "usage": nested(_USAGE, Usage),
     "prices": nested(_PRICES, Prices),

@@ -21,6 +21,8 @@ _METRICS: Mapping[str, tuple[str, ...]] = {
     "rewrite": ("passes", "exact_match", "chrf"),
 }
 
+_WHOLE = "the task file"
+"""What the outermost mapping is called in a fault."""
 _REQUIRED = {
     "kind": "add a line such as kind: classify (or extract, answer, rewrite)",
     "model": "add a line such as model: smollm2-135m-instruct",
@@ -39,7 +41,7 @@ def load_task(path: Path | str) -> Task:
     file = file / "task.yaml" if file.is_dir() else file
     page = Page(file.name, file.resolve().parent)
     root = compose(page, file)
-    nodes = page.mapping(root, KEYS, "the task file")
+    nodes = page.mapping(root, KEYS, _WHOLE)
     values = {key: KEYS[key](page, key, node) for key, node in nodes.items()}
     _check_required(page, root, nodes)
     _check_together(page, nodes, values)
@@ -58,7 +60,7 @@ def _follow(file: Path) -> None:
 
 def _check_required(page: Page, root: yaml.Node, nodes: Mapping[str, yaml.Node]) -> None:
     for key, remedy in _REQUIRED.items():
-        if key not in nodes and isinstance(root, yaml.MappingNode):
+        if key not in nodes and (_WHOLE, key) not in page.misspelt and isinstance(root, yaml.MappingNode):
             page.fault(None, f"the key {key!r} is missing", "", remedy)
 
 
@@ -93,6 +95,10 @@ def _notes(given: Mapping[str, Any]) -> Iterator[str]:
         yield "documents: not used yet, retrieval is not among the methods of this version"
     if "prices" in given:
         yield from _missing_prices(given["prices"])
+        if given["prices"].by_tokens and given.get("prompt_model") not in (None, given["model"]):
+            yield (
+                "prices: those of tokens hold for model; what prompt_model answers is told in tokens and seconds"
+            )
 
 
 def _missing_prices(prices: Prices) -> Iterator[str]:

@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 
 from etude.errors import Fault, InputError, NotYetError, shown
-from etude.remedies import decoding_fault, instead, nearest_path
+from etude.remedies import decoding_fault, instead, nearest, nearest_path
 from etude.task.values import is_row_file, row_files
+from etude.wording import command
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Page:
     folder: Path
     faults: list[tuple[int, Fault]] = field(default_factory=list)
     later: list[tuple[int, Fault]] = field(default_factory=list)
+    misspelt: set[tuple[str, str]] = field(default_factory=set)
+    """(name of a mapping, known key) where an unknown key was told to be that key."""
 
     def fault(self, node: yaml.Node | None, what: str, got: str, remedy: str) -> None:
         """Adds a fault of the node's line; without a node, of the first line."""
@@ -62,6 +65,7 @@ class Page:
         word = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
         if word not in known:
             self.fault(key, f"unknown key in {name}", got(key), instead(word, known))
+            self.misspelt.add((name, nearest(word, known) or ""))
             return False
         if word in first:
             what = f"the key {word!r} stands twice, first on line {first[word]}"
@@ -101,7 +105,7 @@ def compose(page: Page, file: Path) -> yaml.Node:
 
 def _read_text(page: Page, file: Path) -> str:
     if is_row_file(file) and file.exists():
-        remedy = f"write a task file for it with etude init {file}"
+        remedy = f"write a task file for it with {command('init', file)}"
         raise InputError([Fault(str(file), "a file of rows, not a task file", "", remedy)])
     try:
         raw = file.read_bytes()

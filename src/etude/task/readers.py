@@ -61,11 +61,15 @@ def one_of(*known: str) -> Reader:
     return read
 
 
-def number(low: float, high: float = math.inf, whole: bool = False, above: bool = False) -> Reader:
-    """A reader of numbers from `low` to `high`; `above` leaves `low` itself out."""
+def number(
+    low: float, high: float = math.inf, whole: bool = False, above: bool = False, share: bool = False
+) -> Reader:
+    """A reader of numbers from `low` to `high`; `above` leaves `low` itself out. A `share` that is given in per
+    cent is answered with the number meant."""
     kind = "a whole number" if whole else "a number"
-    start = f"above {low:g}" if above else f"from {low:g}"
-    span = f"{start} to {high:g}" if math.isfinite(high) else start if above else f"of {low:g} or more"
+    least, most = (f"{bound:.0f}" if whole else f"{bound:g}" for bound in (low, high))
+    start = f"above {least}" if above else f"from {least}"
+    span = f"{start} to {most}" if math.isfinite(high) else start if above else f"of {least} or more"
 
     def read(page: Page, key: str, node: yaml.Node) -> float | None:
         value = float(node.value) if is_number(node) else math.nan
@@ -74,10 +78,18 @@ def number(low: float, high: float = math.inf, whole: bool = False, above: bool 
                 return value
             if re.fullmatch(r"[+-]?[\d_]+", node.value):
                 return int(node.value)
-        page.fault(node, f"{key} must be {kind} {span}", got(node), f"write {key}: and {kind} {span}")
+        meant = _of_per_cent(node) if share else math.nan
+        remedy = f"write {key}: {meant:g}" if low <= meant <= high else f"write {key}: and {kind} {span}"
+        page.fault(node, f"{key} must be {kind} {span}", got(node), remedy)
         return None
 
     return read
+
+
+def _of_per_cent(node: yaml.Node) -> float:
+    """The share that `95` or `0.5%` means; nan for what is no such number, and for 1 or less without a sign."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", node.value) if isinstance(node, yaml.ScalarNode) else None
+    return float(match[1]) / 100 if match and (match[2] or float(match[1]) > 1) else math.nan
 
 
 def switch(page: Page, key: str, node: yaml.Node) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
 """The methods of this version, lowest step first."""
 
+ROW_TOKENS = 2048
+"""Tokens of a row above which training refuses it, unless the task says otherwise."""
+
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """Suffix of a table -> what separates its values."""
@@ -29,8 +33,12 @@ def is_row_file(path: Path) -> bool:
 
 
 def row_files(folder: Path) -> str:
-    """The files of rows in a folder, as the end of a sentence; "" when there are none."""
-    found = [str(path) for path in sorted(folder.iterdir()) if is_row_file(path)] if folder.is_dir() else []
+    """The files of rows in a folder, as a shell takes them and as the end of a sentence; "" when there are none."""
+    found = (
+        [shlex.quote(str(path)) for path in sorted(folder.iterdir()) if is_row_file(path)]
+        if folder.is_dir()
+        else []
+    )
     more = f" or one of {len(found) - 5} more" if len(found) > 5 else ""
     return " or ".join(found[:5]) + more
 
@@ -70,6 +78,11 @@ class Prices:
     per_hour: float | None = None
     data: float | None = None
     """What the examples cost to make, in all; counted with training."""
+
+    @property
+    def by_tokens(self) -> bool:
+        """Whether a request is priced by its tokens, and not by the time that it takes a machine."""
+        return self.prompt is not None and self.answer is not None
 
 
 @dataclass(frozen=True)

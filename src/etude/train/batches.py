@@ -73,6 +73,20 @@ def make_batches(
     ]
 
 
+def share_of(rows: Sequence[TokenRow], rank: int, size: int) -> Sequence[TokenRow]:
+    """The rows that process `rank` of `size` computes: the longest row first, each goes to the process with the
+    fewest tokens so far. Every row goes to one process; one may be left without any."""
+    if size == 1:
+        return rows
+    shares: list[list[TokenRow]] = [[] for _ in range(size)]
+    tokens = [0] * size
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        least = tokens.index(min(tokens))
+        shares[least].append(row)
+        tokens[least] += len(row.ids)
+    return shares[rank]
+
+
 def split_micro(rows: Sequence[TokenRow], micro_tokens: int) -> list[tuple[TokenRow, ...]]:
     """Splits rows into micro-batches of similar length, so that tokens and overhead are fewest.
 

@@ -13,10 +13,12 @@ from typing import Any, Literal, get_args
 from rapidfuzz import process
 
 from etude.errors import Fault, InputError, shown
+from etude.task import ROW_TOKENS
 from etude.train.layers import ALL, TOP
 
 Schedule = Literal["linear", "cosine"]
 Weights = Literal["lora", "full"]
+DataParallel = Literal["ddp", "fsdp"]
 
 FEW_ROWS = 300
 MANY_ROWS = 2000
@@ -66,7 +68,7 @@ class TrainConfig:
     micro_tokens: int = 2048
     """At most this many tokens, padding included, are computed at once; bounds memory, changes no result
     beyond rounding."""
-    max_tokens: int = 2048
+    max_tokens: int = ROW_TOKENS
     """A longer row is refused, never cut."""
     clip: float = 1.0
     """Highest norm of the whole gradient."""
@@ -75,6 +77,9 @@ class TrainConfig:
     """AdamW's two decay rates; 0.95 in the place of 0.999 changed the dev loss by 2%, not for the better."""
     stop_on_spike: bool = True
     """Whether a step whose loss leaves the course of the run stops it: course.py has the rule."""
+    data_parallel: DataParallel = "ddp"
+    """How several processes hold the model: "ddp", each whole; "fsdp", each a part (shards.py). One process holds
+    it whole either way."""
     seed: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Setting -> why it has its value, in a sentence."""
@@ -257,5 +262,6 @@ _RULES: Mapping[str, _Rule] = {
     "weight_decay": _Rule(_number, lambda value: value >= 0, "give a number, 0 or more"),
     "betas": _Rule(_pair, lambda pair: all(0 <= beta < 1 for beta in pair), "give two shares below 1"),
     "stop_on_spike": _Rule(_switch, lambda _: True, "give true or false"),
+    "data_parallel": _Rule(str, lambda value: value in get_args(DataParallel), "give ddp or fsdp"),
     "seed": _Rule(_whole, lambda value: value >= 0, "give a whole number, 0 or more"),
 }

@@ -5,6 +5,7 @@ layers below are frozen. The first epoch writes it down as it goes; further epoc
 that layer. It is kept in the numbers the model computes in, so nothing is rounded; but a matrix product
 may round a row in another way when other rows stand beside it, so losses from the second epoch on
 differ from those without the file by such rounding. Rows with the same tokens share their states.
+Where several processes train, nothing is kept: each would meet rows in the second epoch that another has computed.
 
 B = rows of a micro-batch, T = its longest row in tokens, D = width of the hidden states.
 """
@@ -75,6 +76,13 @@ def _made(
     config = run.config
     pays = config.lora_layers != ALL and config.epochs > 1
     if not run.adapters or not (pays if config.hidden_cache is None else config.hidden_cache):
+        return None
+    if run.world.size > 1:
+        log(
+            {
+                "warning": "Hidden states are not kept: several processes train, each on other rows every epoch."
+            }
+        )
         return None
     path, layers = decoder_layers(run.module)
     lowest = lowest_layer(path, (adapter.name for adapter in run.adapters))

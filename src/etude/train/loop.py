@@ -35,6 +35,7 @@ from etude.train.loss import check_head
 from etude.train.memory import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.train.speed import estimate_speed
 from etude.train.step import Progress, Run, dev_loss, started_run, train_step
+from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -86,6 +87,7 @@ def train(
     on_eval: OnEval = dict,
     checkpoint_seconds: float = 30.0,
     base_model: str = "",
+    world: World = ONE,
 ) -> TrainResult:
     """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to the folder
     `adapter`: in PEFT's format, or as config.json and model.safetensors.
@@ -96,27 +98,32 @@ def train(
     removes `checkpoint` once the result is safe. Loss of a step: sum of token losses over the number of
     trained tokens of the global batch.
 
+    The processes of a `world` call it together with the same arguments, on copies of the same weights, and
+    share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
+    writes, and calls `on_eval`. All read `checkpoint`, so its disk must be one that all of them see.
+
     `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
     `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"}; {"note"} (what is
     kept on disk meanwhile); and {"warning"} (a checkpoint that could not be written).
     Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
     number or a spike, with the row ids of its batch; a model that cannot be trained), RunError (the
-    checkpoint is another run's, or the adapter cannot be written).
+    checkpoint is another run's, or the adapter cannot be written), Parted (another process has ended).
     """
     check_rows(rows, dev_rows, config.max_tokens)
     give_back_freed_memory()
     reset_peak_memory(module.device)
-    with started_run(module, config, len(rows)) as run:
+    with started_run(module, config, len(rows), world) as run:
         check_head(module)
-        keep = _Keeper(run, checkpoint, checkpoint_seconds, log, _fingerprint(run, rows, dev_rows))
+        fingerprint = _fingerprint(module, config, rows, dev_rows)
+        keep = _Keeper(run, checkpoint, checkpoint_seconds, log, fingerprint)
         keep.restore()
         if not run.adapters:
-            log({"note": _memory_note(run)})
+            log({"note": _memory_note(run, module)})
         if not _finished(run):
             with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
                 _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
-        _write_best(run, adapter, base_model)
+        _write_best(run, module, adapter, base_model)
         return _result(run)
 
 
@@ -185,10 +192,10 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
     progress = run.progress
     started = time.perf_counter()
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body)
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
-    found = on_eval()
+    found = run.world.share(dict(on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     best = score > max(progress.scores, default=-math.inf)
     progress.epoch += 1
@@ -212,25 +219,30 @@ def _trained(progress: Progress) -> dict[str, Any]:
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
 
 
-def _write_best(run: Run, folder: Path, base_model: str) -> None:
-    run.buffer.weights.data.copy_(run.best)
-    run.buffer.spread()
+def _write_best(run: Run, module: PreTrainedModel, folder: Path, base_model: str) -> None:
+    """Process 0 writes what all of them hold."""
+    best = run.placement.whole(run.best)
+    if not run.world.leads:
+        return
     try:
-        if run.adapters:
-            save_adapter(run.adapters, folder, base_model)
-        else:
-            save_model(run.module, folder)
+        with run.placement.given(run.buffer, best):
+            if run.adapters:
+                save_adapter(run.adapters, folder, base_model)
+            else:
+                save_model(module, folder)
     except OSError as error:
         raise RunError(
             f"The tuned weights cannot be written to {folder} ({error}). Make room and go on."
         ) from error
 
 
-def _memory_note(run: Run) -> str:
+def _memory_note(run: Run, module: PreTrainedModel) -> str:
     gigabytes = run.buffer.num_bytes() / 1e9
+    where = " in each process" if run.world.size > 1 else ""
     return (
-        f"All {run.buffer.weights.numel() / 1e6:,.0f} million weights are tuned: {gigabytes:.2g} GB of memory beside "
-        "the model, for the weights in 32 bits, their gradients, two states of the optimizer and the best epoch."
+        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: {gigabytes:.2g} GB of memory{where} "
+        "beside the model, for the weights in 32 bits, their gradients, two states of the optimizer and the best "
+        "epoch."
     )
 
 
@@ -264,36 +276,50 @@ class _Keeper:
 
     def save_when_due(self) -> None:
         due = min(self.every_seconds, max(1.0, self.cost / SAVING))
-        if time.monotonic() - self.saved_at >= due:
+        # Process 0's clock is that of all.
+        if self.run.world.total(self.run.world.leads and time.monotonic() - self.saved_at >= due):
             self.save()
 
     def save(self) -> None:
-        """A checkpoint that cannot be written is told and training goes on: the last good one stands."""
-        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
+        """Process 0 writes what all of them hold. A checkpoint that cannot be written is told and training goes
+        on: the last good one stands."""
         started = time.monotonic()
+        tensors = {name: self.run.placement.whole(tensor) for name, tensor in _tensors(self.run).items()}
+        if self.run.world.leads:
+            self._write(tensors)
+        self.saved_at = time.monotonic()
+        self.cost = self.saved_at - started
+
+    def _write(self, tensors: Mapping[str, Tensor]) -> None:
+        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
         try:
-            save_checkpoint(self.folder, _tensors(self.run), facts)
+            save_checkpoint(self.folder, tensors, facts)
         except OSError as error:
             self.log(
                 {"warning": f"The checkpoint of step {self.run.progress.step} was not written: {error}."}
             )
-        self.saved_at = time.monotonic()
-        self.cost = self.saved_at - started
 
     def restore(self) -> None:
-        """Goes on from the folder's checkpoint, when there is one."""
+        """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
         found = load_checkpoint(self.folder)
-        if found is None:
-            return
-        tensors, facts = found
+        if found is not None:
+            self._take(*found)
+        world, place = self.run.world, [found is not None, self.run.progress.step]
+        if world.total(place != world.share(place)):
+            raise RunError(
+                f"Not all processes see the same checkpoint in {self.folder}. Keep the run on a disk that all of "
+                "the machines see."
+            )
+
+    def _take(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         if facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.folder} holds a checkpoint of other rows, settings or weights. "
                 "Remove the folder to train anew, or give another."
             )
         for name, tensor in _tensors(self.run).items():
-            tensor.copy_(tensors[name])
-        self.run.buffer.spread()
+            tensor.copy_(self.run.placement.held(tensors[name]))
+        self.run.placement.spread(self.run.buffer)
         self.run.progress = Progress(**facts["progress"])
         self.log({"resumed_at_step": self.run.progress.step})
 
@@ -303,12 +329,14 @@ def _tensors(run: Run) -> dict[str, Tensor]:
     return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
 
 
-def _fingerprint(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> str:
+def _fingerprint(
+    module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
+) -> str:
     """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
-    digest = hashlib.sha256(json.dumps(run.config.values(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(repr([(row.id, row.ids, row.trained) for row in part]).encode())
-    for name, weight in run.module.named_parameters():
+    for name, weight in module.named_parameters():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().flatten()[:MARK].double().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Body = Callable[["PreTrainedModel", MicroBatch], Tensor]
 """Makes the last hidden states (B, T, D) of a micro-batch."""
+Loss = Callable[["PreTrainedModel", MicroBatch, Body], Tensor]
+"""As `summed_loss`."""
 CHUNK_LOGITS = 2**22
 """Logits of one chunk: 16 MiB in fp32; larger ones are no faster and stand at the peak of memory."""
 

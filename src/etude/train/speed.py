@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from etude.train.batches import MICRO_BATCH_COST, TokenRow, make_batches, split_micro
+from etude.train.batches import MICRO_BATCH_COST, TokenRow, make_batches, share_of, split_micro
 from etude.train.config import TrainConfig
 from etude.train.memory import memory_in_use, peak_memory, reset_peak_memory
-from etude.train.step import dev_loss, started_run, train_step
+from etude.train.step import Run, dev_loss, started_run, train_step
+from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,23 +24,24 @@ def estimate_speed(
     rows: Sequence[TokenRow],
     config: TrainConfig,
     dev_rows: Sequence[TokenRow] = (),
+    world: World = ONE,
 ) -> float:
     """Seconds that one epoch of `train` on these rows takes, its dev loss included.
 
     Times two steps (after one that is not timed) and a micro-batch of dev rows on an adapter that is
     thrown away; weights, modes and random state of `module` are afterwards as they were. Good to about
-    15% on a quiet machine.
+    15% on a quiet machine. All processes of a `world` call it together.
     """
     batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
     timed = (batches * (TIMED_STEPS + 1))[: TIMED_STEPS + 1]
-    with started_run(module, config, len(rows)) as run:
+    with started_run(module, config, len(rows), world) as run:
         train_step(run, timed[0])
         started = time.perf_counter()
         for batch in timed[1:]:
             train_step(run, batch)
         seconds = time.perf_counter() - started
-        training = seconds * _cost(batches, config) / _cost(timed[1:], config)
-        return training + _dev_seconds(module, dev_rows, config)
+        training = seconds * _cost(batches, config, world) / _cost(timed[1:], config, world)
+        return training + _dev_seconds(run, dev_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,11 @@ class Foreseen:
 
 
 def foresee(
-    module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], config: TrainConfig
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    config: TrainConfig,
+    world: World = ONE,
 ) -> Foreseen:
     """What `train` on these rows will take: `estimate_speed` for all epochs, and memory as two steps show it.
 
@@ -62,26 +68,37 @@ def foresee(
     largest; so a machine that is too small is not filled by the estimate. Dev rows, of which more are
     computed at once, are measured as they are: without gradients little is held.
     """
-    seconds = config.epochs * estimate_speed(module, rows, config, dev_rows)
-    seconds += _dev_seconds(module, dev_rows, config)
-    parts = sorted(_parts(make_batches(rows, config.rows_per_step, config.seed, epoch=1), config), key=_cells)
-    with started_run(module, config, len(rows)) as run:
+    seconds = config.epochs * estimate_speed(module, rows, config, dev_rows, world)
+    batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
+    parts = sorted(_parts(batches, config, world), key=_cells)
+    with started_run(module, config, len(rows), world) as run:
         for part in (parts[0], parts[len(parts) // 2]):
-            stays = memory_in_use(module.device)
-            reset_peak_memory(module.device)
-            train_step(run, part)
-        peak = peak_memory(module.device)
-        reset_peak_memory(module.device)
-        dev_loss(module, max(split_micro(dev_rows, config.micro_tokens), key=_cells), config.micro_tokens)
-        peak_dev = peak_memory(module.device)
+            stays = memory_in_use(run.module.device)
+            reset_peak_memory(run.module.device)
+            train_step(run, _for_each(part, world))
+        peak = peak_memory(run.module.device)
+        reset_peak_memory(run.module.device)
+        largest = max(_parts([dev_rows], config, world), key=_cells)
+        dev_loss(run.module, _for_each(largest, world), config.micro_tokens, placement=run.placement)
+        peak_dev = peak_memory(run.module.device)
+        seconds += _dev_seconds(run, dev_rows)
     slope = max(0, peak - stays) / _cells(part)
     drawn_out = round(peak + slope * (_cells(parts[-1]) - _cells(part)))
     return Foreseen(seconds, max(drawn_out, peak_dev) if peak else 0)
 
 
-def _parts(batches: Iterable[Sequence[TokenRow]], config: TrainConfig) -> list[tuple[TokenRow, ...]]:
-    """All micro-batches of the batches."""
-    return [part for batch in batches for part in split_micro(batch, config.micro_tokens)]
+def _parts(
+    batches: Iterable[Sequence[TokenRow]], config: TrainConfig, world: World
+) -> list[tuple[TokenRow, ...]]:
+    """All micro-batches of the batches that process 0 computes."""
+    return [
+        part for batch in batches for part in split_micro(share_of(batch, 0, world.size), config.micro_tokens)
+    ]
+
+
+def _for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
+    """A batch of which every process computes `part`."""
+    return [row for row in part for _ in range(world.size)]
 
 
 def _cells(part: Sequence[TokenRow]) -> int:
@@ -89,17 +106,18 @@ def _cells(part: Sequence[TokenRow]) -> int:
     return len(part) * max(len(row.ids) for row in part)
 
 
-def _dev_seconds(module: PreTrainedModel, rows: Sequence[TokenRow], config: TrainConfig) -> float:
+def _dev_seconds(run: Run, rows: Sequence[TokenRow]) -> float:
     if not rows:
         return 0.0
-    parts = split_micro(rows, config.micro_tokens)
+    config, world = run.config, run.world
+    parts = _parts([rows], config, world)
     middle = parts[len(parts) // 2]
     started = time.perf_counter()
-    dev_loss(module, middle, config.micro_tokens)
+    dev_loss(run.module, _for_each(middle, world), config.micro_tokens, placement=run.placement)
     seconds = time.perf_counter() - started
-    return seconds * _cost([rows], config) / _cost([middle], config)
+    return seconds * _cost([rows], config, world) / _cost([middle], config, ONE)
 
 
-def _cost(batches: Iterable[Sequence[TokenRow]], config: TrainConfig) -> int:
-    """Work of the batches, in tokens."""
-    return sum(_cells(part) + MICRO_BATCH_COST for part in _parts(batches, config))
+def _cost(batches: Iterable[Sequence[TokenRow]], config: TrainConfig, world: World) -> int:
+    """Work of the batches for process 0, in tokens."""
+    return sum(_cells(part) + MICRO_BATCH_COST for part in _parts(batches, config, world))

@@ -1,28 +1,31 @@
 """One step of the optimizer, and what a run is made of while it is under way.
 
 The loss of a step is the sum of token losses over the number of trained tokens in the whole global
-batch, so that no micro-batch and no padding changes it.
+batch, so that no micro-batch, no padding and no number of processes changes it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from etude.errors import ModelError
-from etude.train.batches import TokenRow, collate, split_micro
+from etude.train.batches import TokenRow, collate
 from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
 from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
-from etude.train.loss import Body, summed_loss, whole_body
+from etude.train.loss import Body, whole_body
+from etude.train.placement import Copies, Placement
+from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,32 +59,62 @@ class Progress:
 class Run:
     """One training run under way."""
 
-    module: PreTrainedModel
+    placement: Placement
+    """What computes, and where the learned weights stand."""
     config: TrainConfig
     adapters: list[Adapter]
     """Empty where all weights of the module are learned."""
     buffer: Buffer
-    """The learned weights."""
+    """The learned weights, or this process's part of them."""
     optimizer: torch.optim.Optimizer
     best: Tensor
     total_steps: int
     body: Body = whole_body
     progress: Progress = field(default_factory=Progress)
 
+    @property
+    def module(self) -> PreTrainedModel:
+        """The model that computes."""
+        return self.placement.module
+
+    @property
+    def world(self) -> World:
+        """The processes that train together."""
+        return self.placement.world
+
 
 @contextmanager
-def started_run(module: PreTrainedModel, config: TrainConfig, num_rows: int) -> Iterator[Run]:
+def started_run(
+    module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE
+) -> Iterator[Run]:
     """A fresh run over `module`; on leaving, the module and all random state are as they were."""
     devices = [module.device] if module.device.type == "cuda" else []
+    shards = world.size > 1 and config.data_parallel == "fsdp"
     with (
         torch.random.fork_rng(devices),
-        fused(module),
+        # What takes a layer's place there holds on to weights that shards take apart.
+        nullcontext() if shards else fused(module),
         _learned(module, config) as (adapters, parameters),
-        buffered(parameters) as buffer,
+        _placed(module, parameters, world, shards) as (placement, held),
+        buffered(held) as buffer,
     ):
         steps = config.epochs * -(-num_rows // config.rows_per_step)
         optimizer = _optimizer(buffer.weights, config)
-        yield Run(module, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+        yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+
+
+@contextmanager
+def _placed(
+    module: PreTrainedModel, learned: list[nn.Parameter], world: World, shards: bool
+) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
+    """The learned parameters in copies or shards, and what this process holds of them."""
+    if not shards:
+        yield Copies(module, world), learned
+        return
+    from etude.train.shards import sharded
+
+    with sharded(module, learned, world) as placement:
+        yield placement, placement.parameters
 
 
 @contextmanager
@@ -112,52 +145,69 @@ def _optimizer(weights: nn.Parameter, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def dev_loss(
-    module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    micro_tokens: int,
+    body: Body = whole_body,
+    placement: Placement | None = None,
 ) -> float:
     """Mean loss of a trained token over all rows, in nats, in eval mode."""
+    placed = placement or Copies(module)
     module.eval()
     with torch.no_grad():
         losses = [
-            float(summed_loss(module, collate(part, module.device), body))
-            for part in split_micro(rows, micro_tokens)
+            weight * float(placed.loss(module, collate(part, module.device), body))
+            for part, weight in placed.parts(rows, micro_tokens)
         ]
-    return math.fsum(losses) / sum(row.num_trained for row in rows)
+    return placed.world.total(math.fsum(losses)) / sum(row.num_trained for row in rows)
 
 
 def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate."""
-    torch.manual_seed(run.config.seed * 1_000_003 + run.progress.step)
+    config, world, weights = run.config, run.world, run.buffer.weights
+    # Processes compute other rows, so they drop other numbers.
+    torch.manual_seed((config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
     run.module.train()
-    loss = accumulate(run.module, batch, run.config.micro_tokens, run.body)
-    norm = float(nn.utils.clip_grad_norm_([run.buffer.weights], run.config.clip))
+    collect = partial(run.placement.collect, run.buffer)
+    loss = accumulate(run.module, batch, config.micro_tokens, run.body, run.placement, collect)
+    total_norm = run.placement.total_norm(run.buffer)
+    nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
+    norm = float(total_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
         raise ModelError(
             f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
             f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
-            f"(train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
+            f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
-    rate = learning_rate(run.config, run.progress.step, run.total_steps)
+    rate = learning_rate(config, run.progress.step, run.total_steps)
     run.optimizer.param_groups[0]["lr"] = rate
     run.optimizer.step()
-    run.buffer.spread()
-    assert run.buffer.weights.grad is not None
-    run.buffer.weights.grad.zero_()
+    run.placement.spread(run.buffer)
+    assert weights.grad is not None
+    weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 
 
 def accumulate(
-    module: PreTrainedModel, batch: Sequence[TokenRow], micro_tokens: int, body: Body = whole_body
+    module: PreTrainedModel,
+    batch: Sequence[TokenRow],
+    micro_tokens: int,
+    body: Body = whole_body,
+    placement: Placement | None = None,
+    collect: Callable[[], None] = lambda: None,
 ) -> float:
-    """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches;
-    returns that loss."""
+    """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches, each
+    process that of its rows; returns the loss of the whole batch. `collect` is called after each backward."""
+    placed = placement or Copies(module)
     num_trained = sum(row.num_trained for row in batch)
     losses = []
-    for part in split_micro(batch, micro_tokens):
-        loss = summed_loss(module, collate(part, module.device), body) / num_trained
+    for part, weight in placed.parts(batch, micro_tokens):
+        loss = placed.loss(module, collate(part, module.device), body) / num_trained * weight
         loss.backward()  # type: ignore[no-untyped-call]
+        collect()
         losses.append(float(loss.detach()))
-    return math.fsum(losses)
+    return placed.world.total(math.fsum(losses))
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:

@@ -18,16 +18,15 @@ from etude.task import Task
 def foreseen(task: Task, lesson: Lesson, student: Assistant, dev: Dataset, models: Models) -> Json:
     """Seconds, bytes at the highest point, bytes within reach, and all of it in words, from a few timed steps."""
     from etude.train.memory import memory_within_reach
-    from etude.train.speed import foresee
 
-    module = lesson.model.module
-    found = foresee(module, lesson.rows, lesson.dev_rows, lesson.config)
+    found, device = lesson.foresee(), lesson.model.module.device
     answering = answer_seconds(student, dev, models) * len(dev) if task.train.get("dev_metric") else 0.0
     measured = (lesson.config.epochs + 1) * answering
     expected: Json = {
         "seconds": found.seconds + measured,
-        "memory": found.memory,
-        "within_reach": memory_within_reach(module.device),
+        # Processes on one processor share its memory; each GPU has its own.
+        "memory": found.memory * (lesson.world.size if device.type == "cpu" else 1),
+        "within_reach": memory_within_reach(device),
     }
     lines = [*_lines(expected), *_about_metric(lesson.config.epochs, len(dev), answering)]
     return {**expected, "minutes": expected["seconds"] / 60, "lines": lines}

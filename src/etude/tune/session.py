@@ -5,7 +5,7 @@ task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.ht
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etude.assistant import Assistant
@@ -13,9 +13,10 @@ from etude.compare.climb import write_record
 from etude.compare.events import OnEvent, Opened, Prepared, Said
 from etude.compare.prepare import Confirm, describe_data, sizes_of, split_once
 from etude.compare.record import begin
-from etude.compare.session import start_anew
+from etude.compare.session import kept_on_stop, start_anew
 from etude.compare.training_log import TrainingLog
-from etude.errors import Declined, EtudeError
+from etude.compare.vetting import agreed, vetted
+from etude.errors import Declined
 from etude.files import Json, read_json
 from etude.methods.fine_tune import FineTune, taught, training_rows
 from etude.methods.lesson import Lesson
@@ -23,11 +24,12 @@ from etude.methods.workshop import Workshop
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
-from etude.runs import Run, check_whole, forget
+from etude.runs import Run, check_whole
 from etude.splits import Split
 from etude.task import Task
 from etude.tune.foresight import foreseen, question
 from etude.tune.opening import NAME, Opening, lesson, opened, student
+from etude.world import World, joined
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def train_task(
     budget: float | None = None,
     fresh: bool = False,
     on_event: OnEvent = lambda event: None,
-    confirm: Confirm = lambda question: True,
+    confirm: Confirm = agreed,
 ) -> Training:
     """Fine-tunes the task's model on its training rows and writes the run folder beside the task file.
 
@@ -66,11 +68,24 @@ def train_task(
     the step fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
     exceed `budget` (seconds; the task's where None; one hour where there is none) or the memory there is.
     The same call on the same inputs goes on where an earlier one stopped, to the same weights, and returns
-    at once where it had finished; `fresh` starts anew.
+    at once where it had finished; `fresh` starts anew. Under torchrun all processes call it: the first does
+    and tells everything, the others take part in the steps, and all return the same run.
     Raises InputError for faults of the task or its rows (all of them), ModelError for weights and for a
-    loss that is no number or a spike, RunError for the run folder, Declined when `confirm` says no.
+    loss that is no number or a spike, RunError for the run folder, Declined when `confirm` says no, Parted
+    where another process has ended.
     """
-    opening = opened(task_file, budget)
+    with joined() as world:
+        if world.leads:
+            run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
+            world.share({"over": str(run.folder.absolute())})
+            return Training(run)
+        from etude.train.company import follow
+
+        return Training(Run(Path(follow(world))))
+
+
+def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
+    """What process 0 does, which is all but its share of the steps."""
     run = opening.run
     if fresh:
         start_anew(run, on_event)
@@ -80,28 +95,10 @@ def train_task(
             begin(run, opening.task, opening.inputs, on_event)
             run.update(command="train")
             on_event(Opened(run.folder))
-            _kept_on_stop(run, opening, on_event, confirm)
+            kept_on_stop(run, lambda: _train(run, opening, world, on_event, confirm), lambda: _begun(run))
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             write_report(run.folder)
-    return Training(run)
-
-
-def _kept_on_stop(run: Run, opening: Opening, on_event: OnEvent, confirm: Confirm) -> None:
-    """Trains and writes the report, also the partial one that a Ctrl-C or a fault leaves.
-
-    A fault before the first step leaves the folder as it was.
-    """
-    try:
-        _train(run, opening, on_event, confirm)
-    except BaseException as error:
-        if isinstance(error, EtudeError) and not _begun(run):
-            forget(run)
-            raise
-        run.update(status="interrupted")
-        raise
-    finally:
-        if _begun(run):
-            write_report(run.folder)
+    return run
 
 
 def _begun(run: Run) -> bool:
@@ -109,10 +106,11 @@ def _begun(run: Run) -> bool:
     return (run.method(NAME) / "train.jsonl").exists() or bool(run.methods)
 
 
-def _train(run: Run, opening: Opening, on_event: OnEvent, confirm: Confirm) -> None:
+def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm: Confirm) -> None:
     """From the split to the assistant. Behind the split nothing is given a test row."""
     task = opening.task
-    parts = split_once(run, task, opening.dataset, opening.test)
+    checked = vetted(run, task, opening.dataset, opening.test, on_event, confirm)
+    parts = split_once(run, task, opening.dataset, opening.test, checked)
     metric = choose_metric(task, parts.train)
     _tell(run, task, parts, describe_data(run, task, parts, metric), on_event)
     models = Models()
@@ -127,7 +125,7 @@ def _train(run: Run, opening: Opening, on_event: OnEvent, confirm: Confirm) -> N
     rows = training_rows(task, parts.train, workshop)
 
     def prepared() -> Lesson:
-        found = lesson(task, untaught, parts, rows, models)
+        found = replace(lesson(task, untaught, parts, rows, models), world=world)
         on_event(Prepared(found.told, found.settings))
         _foresee(run, task, found, untaught, parts, models, on_event, confirm)
         return found

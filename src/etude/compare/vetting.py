@@ -1,0 +1,79 @@
+"""The quick checks of the rows before anything is spent, and the question where they hold what nobody should teach.
+
+Personal data that a form or checksum gives away and secrets are asked about: silence is a no. What costs more than
+reading the rows (wrong labels, unsupported fields, style) is left to `etude check`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from etude.checks import Check, Material, check_material, form, personal, repeats, unsafe
+from etude.checks.material import count
+from etude.compare.events import OnEvent, Said
+from etude.compare.prepare import Confirm
+from etude.dataset import Dataset
+from etude.errors import Declined
+from etude.repair import stand_ins
+from etude.runs import Run
+from etude.task import Task
+from etude.types import Finding
+from etude.wording import time_in_words
+
+QUICK: tuple[Check, ...] = (
+    form.empty,
+    form.truncated,
+    form.encoding,
+    form.markup,
+    form.placeholders,
+    form.echoes,
+    repeats.contradictions,
+    repeats.repeated_inputs,
+    personal.personal_data,
+    unsafe.injections,
+)
+"""Those of the checks that take no longer than the reading of the rows, nearly."""
+ASKED = tuple(
+    f"privacy_{kind}" for kind in ("private_key", "api_key", "password", "card", "iban", "national_id")
+)
+"""Kinds of finding that are asked about."""
+
+
+class Sensitive(str):
+    """A question to which silence is a no."""
+
+    __slots__ = ()
+
+
+def agreed(question: str) -> bool:
+    """The answer where nobody is asked: yes, but no to what is sensitive."""
+    return not isinstance(question, Sensitive)
+
+
+def vetted(
+    run: Run, task: Task, dataset: Dataset, test: Dataset | None, on_event: OnEvent, confirm: Confirm
+) -> tuple[Finding, ...]:
+    """What the quick checks find, told in a line; none where the run goes on. Raises Declined on a no."""
+    if (run.folder / "split.json").exists():
+        return ()
+    begin = time.perf_counter()
+    found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
+    on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
+    grave = found.of(*ASKED)
+    if grave and not confirm(
+        Sensitive(f"{' '.join(finding.message for finding in grave)} Teach them all the same?")
+    ):
+        raise Declined(
+            "Nothing was run. Mask them with `etude check TASK --fix`, delete the rows, or say yes (--yes; from Python "
+            "confirm=) where they are nobody's."
+        )
+    return found.found
+
+
+def _summary(rows: int, found: Sequence[Finding], seconds: float) -> str:
+    told = ", ".join(
+        f"{finding.kind} {finding.numbers.get('rows', len(finding.rows)):,.0f}" for finding in found
+    )
+    end = f"rows with {told}; all of it: etude check TASK" if found else "nothing found by the quick checks"
+    return f"Checked {count(rows, 'row')} in {time_in_words(seconds)}: {end}."

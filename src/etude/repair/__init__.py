@@ -1,0 +1,9 @@
+"""What can be put right in examples without a person, into a new file, with a way back row by row."""
+
+from __future__ import annotations
+
+from etude.repair.changes import KINDS, Change
+from etude.repair.fix import Fixed, fix, undo
+from etude.repair.log import stand_ins
+
+__all__ = ["KINDS", "Change", "Fixed", "fix", "stand_ins", "undo"]

@@ -1,0 +1,184 @@
+"""A file of rows whose rows can be written anew one by one; every byte of the others stays.
+
+A row is changed in the texts that are taught (input and answers); its other values stay equal. A changed row of
+JSON lines is written as JSON anew, one of a table by csv, its separator and its line end as they were.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any
+
+from etude.formats import guess_columns, peek_rows
+from etude.formats.raw import raw_rows
+from etude.formats.reading import Reading, Table
+from etude.task import RowSource
+from etude.types import Kind
+
+Place = tuple[str | int, ...]
+"""Where a text stands in the values of a row: ("messages", 0, "content")."""
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row as it stands in the file, and where its texts are."""
+
+    line: int
+    last: int
+    raw: bytes
+    cells: Mapping[str, Any]
+    inputs: tuple[Place, ...]
+    answers: tuple[Place, ...]
+    """The answer, then the references."""
+    joint: str
+    """What stands between the texts of the input where they are read as one."""
+    table: Table | None = field(repr=False)
+
+    def text(self, place: Place) -> str:
+        """The text at a place; a value that is none as JSON."""
+        start: Any = self.cells
+        value = reduce(lambda inner, key: inner[key], place, start)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    def with_texts(self, texts: Mapping[Place, str]) -> Record | None:
+        """The row with other texts at these places; None where it cannot be written with them."""
+        cells: Any = copy.deepcopy(dict(self.cells))
+        for place, text in texts.items():
+            _put(cells, place, text)
+        try:
+            raw = _as_json(self.raw, cells) if self.table is None else _as_record(self.raw, self.table, texts)
+        except csv.Error:  # a line break in a table whose values cannot hold one
+            return None
+        return replace(self, raw=raw, cells=cells)
+
+
+def records(source: RowSource, kind: Kind) -> Iterator[Record]:
+    """The rows of a file that can be read as text; raises InputError where the file cannot be read at all."""
+    lines = io.BytesIO(source.file.read_bytes()).readlines()
+    columns = columns_of(source)
+    reading = Reading(source.file, kind)
+    for row in raw_rows(reading):
+        raw = b"".join(lines[row.line - 1 : row.last])
+        if _is_text(raw):
+            inputs = tuple(_inputs(row.cells, columns))
+            turns = any(len(place) > 1 for place in inputs)
+            yield Record(
+                row.line,
+                row.last,
+                raw,
+                row.cells,
+                inputs,
+                tuple(_answers(row.cells, columns)),
+                "\n" if turns else "\n\n",
+                reading.table,
+            )
+
+
+def columns_of(source: RowSource) -> RowSource:
+    """The columns by which a file is read, guessed ones included."""
+    return guess_columns(peek_rows(source.file), source).source
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _inputs(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
+    if columns.messages:
+        yield from _turns(cells, columns.messages, slice(0, -1))
+        return
+    for name in columns.input:
+        value = cells.get(name)
+        if isinstance(value, list):
+            yield from _turns(cells, name, slice(None))
+        elif isinstance(value, str) and value.strip():
+            yield (name,)
+
+
+def _answers(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
+    if columns.messages:
+        yield from _turns(cells, columns.messages, slice(-1, None))
+    elif _is_turn(cells.get(str(columns.output))):
+        yield from _turns(cells, str(columns.output), slice(None))
+    elif cells.get(str(columns.output)) is not None:
+        yield (str(columns.output),)
+    for name in columns.references:
+        value = cells.get(name)
+        if isinstance(value, list):
+            yield from ((name, number) for number, item in enumerate(value) if isinstance(item, str))
+        elif isinstance(value, str):
+            yield (name,)
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]
+
+
+def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]:
+    """The texts of some of a chat's turns, without the system's."""
+    turns = cells.get(name)
+    if not isinstance(turns, list):
+        return
+    for number in range(len(turns))[which]:
+        turn = turns[number]
+        content = turn.get("content") if isinstance(turn, dict) and turn.get("role") != "system" else None
+        if isinstance(content, str):
+            yield name, number, "content"
+        for part, item in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(item, dict) and isinstance(item.get("text"), str):
+                yield name, number, "content", part, "text"
+
+
+def _put(cells: Any, place: Place, text: str) -> None:
+    """Puts a text where one was; a value that was none is put back as a value, or stays where that is no JSON."""
+    *path, key = place
+    inner = reduce(lambda outer, step: outer[step], path, cells)
+    if isinstance(inner[key], str):
+        inner[key] = text
+        return
+    try:
+        inner[key] = json.loads(text)
+    except ValueError:
+        return
+
+
+def _as_json(raw: bytes, cells: Any) -> bytes:
+    mark = _BOM if raw.startswith(_BOM) else b""
+    separators = (", ", ": ") if b'": ' in raw else (",", ":")
+    text = json.dumps(cells, ensure_ascii=raw.isascii(), separators=separators)
+    try:
+        return mark + text.encode() + _line_end(raw)
+    except UnicodeEncodeError:  # half a character, escaped, in a value that is not taught
+        return mark + json.dumps(cells, separators=separators).encode() + _line_end(raw)
+
+
+def _as_record(raw: bytes, table: Table, texts: Mapping[Place, str]) -> bytes:
+    """The values in the order of the columns, quoted where they need be."""
+    quotes = '"' if table.quoting == csv.QUOTE_MINIMAL else None
+    out = io.StringIO(newline="")
+    writer = csv.writer(
+        out,
+        delimiter=table.delimiter,
+        quoting=table.quoting,
+        quotechar=quotes,
+        lineterminator=_line_end(raw).decode(),
+    )
+    written = io.StringIO(raw.decode(), newline="")
+    old = next(csv.reader(written, delimiter=table.delimiter, quoting=table.quoting, quotechar=quotes))
+    writer.writerow([texts.get((name,), value) for name, value in zip(table.header, old, strict=True)])
+    return out.getvalue().encode()
+
+
+def _line_end(raw: bytes) -> bytes:
+    return next((end for end in (b"\r\n", b"\n") if raw.endswith(end)), b"")

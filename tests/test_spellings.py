@@ -1,0 +1,95 @@
+"""Labels that are one label by all but their spelling: named by init, check and compare, never joined."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.checks import check
+from etude.cli import main
+from etude.compare import compare
+from etude.compare.events import Event, Said
+from etude.spellings import spellings, written_alike
+from etude.starter import start
+from small_task import rows, write_task
+
+
+@pytest.mark.parametrize(
+    ("rare", "usual", "how"),
+    [
+        ("tech-support", "Tech-Support", "case"),
+        ("billing / refund", "Billing/Refund", "case and spaces, hyphens or underscores"),
+        ("Tech Support", "Tech-Support", "spaces, hyphens or underscores"),
+        ("tech_support", "Tech-Support", "case and spaces, hyphens or underscores"),
+        ("E mail", "Email", "spaces, hyphens or underscores"),
+    ],
+)
+def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, usual: str, how: str) -> None:
+    (found,) = spellings([usual, rare, "other", usual])
+    assert (
+        found.told(lambda position: f"a.csv:{position + 1}")
+        == f"{rare!r} (1 row: a.csv:2) differs only in {how} from {usual!r} (2 rows)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("+1", "-1"), ("1-2", "12"), ("C", "C++"), ("A-", "A"), ("yes", "no"), ("C#", "C++"), ("1", "-1")],
+)
+def test_labels_that_differ_in_a_sign_or_a_word_are_two(one: str, other: str) -> None:
+    assert not spellings([one, other, one])
+
+
+@given(st.lists(st.sampled_from(["a b", "A b", "a-b", "c", "C", "d"]), max_size=30))
+def test_written_alike_no_row_is_lost_and_no_label_is_new(labels: list[str]) -> None:
+    joined = written_alike(Counter(labels))
+    assert sum(joined.values()) == len(labels)
+    assert set(joined) <= set(labels)
+    assert not spellings(list(joined))
+
+
+def misspelt(folder: Path) -> Path:
+    """A task in which three rows of seven labels with as many rows each are written in lower case."""
+    task = write_task(folder, "classify", more="methods: [baseline]\n")
+    lines = rows("classify", 220)
+    chosen = [line for line in lines if line["output"] == "dragons"]
+    for line in lines:
+        line["output"] = str(line["output"]).title()
+    for line in random.Random(1).sample(chosen, 3):
+        line["output"] = "dragons"
+    (folder / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return task
+
+
+def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = misspelt(tmp_path)
+    said = "'dragons' (3 rows: examples.jsonl:"
+    (finding,) = (one for one in check(task) if one.kind == "label_spelling")
+    assert finding.message.startswith(said)
+    assert len(finding.rows) == 3
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["check", str(task)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+    (classes,) = (one for one in check(task) if one.kind == "classes")
+    assert classes.numbers["rare"] == 0
+    assert "Collect" not in classes.remedy
+    told: list[Event] = []
+    compare(task, on_event=told.append)
+    (note,) = (event.text for event in told if isinstance(event, Said) and "spelling counts" in event.text)
+    assert said in note
+    assert note.endswith("accuracy would be the metric instead of macro-F1.")
+    started = start(tmp_path / "examples.jsonl", f"{tmp_path}/new/")
+    assert "differs only in case from 'Dragons'" in " ".join(started.guesses)
+
+
+def test_labels_written_alike_are_passed_over(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    assert "label_spelling" not in {one.kind for one in check(task)}

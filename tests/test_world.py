@@ -1,0 +1,150 @@
+"""Several processes train as one does: same losses, same weights, one voice; and none is left waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from etude.files import read_lines
+from etude.runs import find_runs
+from etude.train.batches import TokenRow, share_of
+from test_tune import tiny_task
+from two_processes import RUNS, run
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs; to run: where they are")
+
+
+def torchrun(*arguments: object, device: str = "cpu") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **hidden},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=GPUS)])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, device: str) -> Path:
+    """The folder in which two processes have done all runs, over gloo or NCCL."""
+    folder = tmp_path_factory.mktemp("two")
+    tiny_task(folder, train="max_rows: 16, epochs: 1, data_parallel: fsdp")
+    done = torchrun(SCRIPT, folder, device=device)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def news(folder: Path, rank: int = 0) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = json.loads((folder / f"news-{rank}.json").read_text(encoding="utf-8"))
+    return told
+
+
+def losses(told: Sequence[dict[str, Any]]) -> list[float]:
+    """Losses and gradients of all steps and losses on dev, in their order."""
+    return [line[name] for line in told for name in ("loss", "gradient", "dev_loss") if name in line]
+
+
+def weights(folder: Path) -> torch.Tensor:
+    (file,) = (folder / "adapter").glob("*.safetensors")
+    return torch.cat([tensor.flatten() for _, tensor in sorted(load_file(file).items())])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_as_one(two: Path, tmp_path: Path, device: str, name: str) -> None:
+    run(tmp_path, name, device=device)
+    limit = 0.02 if "16 bits" in name else 1e-4
+    assert losses(news(two / name)) == pytest.approx(losses(news(tmp_path)), rel=limit)
+    assert torch.allclose(weights(two / name), weights(tmp_path), rtol=10 * limit, atol=limit)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_all_processes_are_at_the_same_weights(two: Path, name: str) -> None:
+    assert losses(news(two / name, rank=1)) == losses(news(two / name))
+
+
+def test_a_process_holds_half_of_what_is_in_shards(two: Path, tmp_path: Path, device: str) -> None:
+    run(tmp_path, "full in shards", device=device)
+    half, whole = [
+        float(re.findall(r"([\d.e-]+) GB of memory", news(folder)[0]["note"])[0])
+        for folder in (two / "full in shards", tmp_path)
+    ]
+    assert half == pytest.approx(whole / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["lora", "full in shards"])
+def test_a_run_that_was_stopped_ends_with_the_same_weights(two: Path, name: str) -> None:
+    cut = two / f"{name}, stopped"
+    assert any("resumed_at_step" in line for line in news(cut, rank=1))
+    assert torch.equal(weights(cut), weights(two / name))
+
+
+def test_one_process_goes_on_where_two_with_shards_were_stopped(two: Path, device: str) -> None:
+    run(two / "left", "full in shards", device=device)
+    assert "resumed_at_step" in news(two / "left")[0]
+    assert torch.allclose(weights(two / "left"), weights(two / "full in shards"), rtol=1e-3, atol=1e-4)
+
+
+def test_a_bad_loss_stops_all_processes_with_the_same_rows(two: Path) -> None:
+    one, other = [(two / "failed" / f"error-{rank}").read_text(encoding="utf-8") for rank in (0, 1)]
+    assert one == other
+    assert "ows of the batch: 0-" in one
+
+
+def test_one_process_of_a_command_speaks_and_writes(two: Path) -> None:
+    first, second = [(two / "task" / f"printed-{rank}").read_text(encoding="utf-8") for rank in (0, 1)]
+    assert second == "0\n"
+    assert first.startswith("0\n")
+    assert first.count("The loss on 30 dev rows") == 1
+    (run,) = find_runs(two / "task" / "runs")
+    assert run.complete
+    assert sum("step" in line for line in read_lines(run.method("fine_tune") / "train.jsonl")) == 4
+
+
+@given(st.lists(st.integers(2, 300), max_size=20), st.integers(1, 5))
+def test_every_row_goes_to_one_process_and_none_gets_much_more(lengths: list[int], size: int) -> None:
+    rows = [TokenRow(str(n), (3,) * length, (True,) * length) for n, length in enumerate(lengths)]
+    shares = [share_of(rows, rank, size) for rank in range(size)]
+    assert sorted(row.id for share in shares for row in share) == sorted(row.id for row in rows)
+    tokens = [sum(len(row.ids) for row in share) for share in shares]
+    assert max(tokens) - min(tokens) <= max(lengths, default=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; to run: where there is one")
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_a_gpu_trains_as_the_processor(tmp_path: Path, name: str) -> None:
+    for device in ("cpu", "cuda"):
+        run(tmp_path / device, name, device=device)
+    assert losses(news(tmp_path / "cuda")) == pytest.approx(losses(news(tmp_path / "cpu")), rel=1e-3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["lora", "full in shards"])
+def test_a_death_ends_all_processes_and_the_same_command_goes_on(tmp_path: Path, name: str) -> None:
+    assert torchrun(SCRIPT, tmp_path / "whole", name, 0).returncode == 0
+    for step in (2, 5, 8):
+        assert torchrun(SCRIPT, tmp_path / "killed", name, step).returncode != 0
+    assert torchrun(SCRIPT, tmp_path / "killed", name, 0).returncode == 0
+    assert torch.equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
