@@ -86,6 +86,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
     [
         "I forgot my password and the PIN does not work",
         "the password is not accepted: please reset it",
+        "How do I get the passcode reset? My password failed!",
         "When: 2000-04-16 11:34:35 or 16.04.2000 at 10:30:15",
         "invoice 4711 of 2019, 1,250.00 EUR, order 2023-100482",
         "version 1.2.3.4 of std::vector at 12:30:45",
