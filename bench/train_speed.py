@@ -57,7 +57,7 @@ def read(file: Path, tokenizer: Any, number: int) -> list[TokenRow]:
 
 def measured(module: Any, rows: Sequence[TokenRow], config: TrainConfig, name: str) -> str:
     """One line of figures."""
-    estimate = estimate_speed(module, rows, config)
+    estimate = estimate_speed(module, rows, config).seconds(1)
     steps: list[Mapping[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         result = train(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from etude.train import TokenRow, train
+from etude.train import TokenRow, estimate_speed, train
 from etude.train.batches import collate
 from etude.train.entrance import find_entrance, started_at
 from etude.train.hidden import FILE, SEAL
@@ -94,6 +95,19 @@ def test_from_the_second_epoch_on_the_layers_below_are_not_computed(tmp_path: Pa
     assert epochs[1][3] > epochs[1][2], "dev rows were known"
     assert [set(epoch) for epoch in epochs[2:]] == [{0, 1, 2, 3}] * 2
     assert all(epoch[number] == 0 for epoch in epochs[2:] for number in range(3))
+
+
+def test_the_pace_of_epochs_from_kept_states_is_foreseen() -> None:
+    module = tiny_model(num_hidden_layers=LAYERS)
+    module.model.layers[0].mlp.register_forward_hook(lambda *_: time.sleep(0.05))
+    rows, dev = token_rows(18), token_rows(6, seed=1)
+    pace = estimate_speed(module, rows, TOP, dev)
+    assert pace.first > 2 * pace.later > 0
+    assert pace.dev_first > 2 * pace.dev_later > 0
+    assert pace.seconds(3) == pytest.approx(pace.first + 2 * pace.later + pace.dev_first + 3 * pace.dev_later)
+    whole = estimate_speed(module, rows, replace(TOP, hidden_cache=False), dev)
+    assert whole.later == whole.first > pace.later
+    assert all("forward" not in vars(part) for part in module.modules())
 
 
 def test_nothing_is_left_on_the_disk_and_the_module_is_as_it_was(tmp_path: Path) -> None:

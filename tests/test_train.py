@@ -493,8 +493,10 @@ def test_speed_is_estimated_and_leaves_no_trace() -> None:
     torch.manual_seed(7)
     state = torch.get_rng_state()
     alone = estimate_speed(module, rows, CONFIG)
-    assert 0 < alone < 60
-    assert estimate_speed(module, rows[:1], CONFIG, rows[:3]) > 0
+    assert 0 < alone.seconds(1) < 60
+    assert alone.first == alone.later == alone.seconds(2) - alone.seconds(1), "no states are kept"
+    few = estimate_speed(module, rows[:1], CONFIG, rows[:3])
+    assert few.seconds(1) == pytest.approx(few.first + 2 * few.dev_first)
     assert torch.equal(torch.get_rng_state(), state)
     assert snapshot(module) == weights
     assert all(part is parts[name] for name, part in module.named_modules())
@@ -624,11 +626,11 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
 ) -> None:
     expected = run(tmp_path / "whole")
 
-    def full(path: Path, content: bytes) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     news: list[Mapping[str, Any]] = []
-    monkeypatch.setattr("etude.train.checkpoint.write_bytes", full)
+    monkeypatch.setattr("etude.train.checkpoint.save_file", full)
     assert run(tmp_path / "full", news.append, checkpoint_seconds=0.0) == expected
     assert any("No space left" in line.get("warning", "") for line in news)
 

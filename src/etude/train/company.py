@@ -16,7 +16,7 @@ from etude.models.registry import Models
 from etude.train.batches import TokenRow
 from etude.train.config import TrainConfig
 from etude.train.loop import train
-from etude.train.speed import foresee
+from etude.train.needs import foresee
 from etude.types import ModelRef
 from etude.world import World
 

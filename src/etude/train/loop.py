@@ -33,14 +33,13 @@ from etude.train.hidden import HiddenCache, hidden_cache
 from etude.train.lora import save_adapter
 from etude.train.loss import check_head
 from etude.train.memory import give_back_freed_memory, peak_memory, reset_peak_memory
-from etude.train.speed import estimate_speed
 from etude.train.step import Progress, Run, dev_loss, started_run, train_step
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Log", "OnEval", "TrainResult", "estimate_speed", "train"]
+__all__ = ["Log", "OnEval", "TrainResult", "train"]
 
 MARK = 1024
 """Numbers of a tensor by which it is told from another."""
