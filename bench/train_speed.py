@@ -20,7 +20,7 @@ import torch
 
 from etude.models.registry import Models
 from etude.render import render_training
-from etude.train import TokenRow, TrainConfig, estimate_speed, train
+from etude.train import Output, TokenRow, TrainConfig, estimate_speed, train
 from etude.types import Message, ModelRef
 
 LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
@@ -60,15 +60,12 @@ def measured(module: Any, rows: Sequence[TokenRow], config: TrainConfig, name: s
     estimate = estimate_speed(module, rows, config).seconds(1)
     steps: list[Mapping[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        result = train(
-            module,
-            rows,
-            rows[:1],
-            config,
-            checkpoint=Path(folder) / "checkpoint",
-            adapter=Path(folder) / "adapter",
+        output = Output(
+            Path(folder) / "checkpoint",
+            Path(folder) / "adapter",
             log=lambda news: steps.append(news) if "step" in news else None,
         )
+        result = train(module, rows, rows[:1], config, output)
     seconds = statistics.median(step["seconds"] / step["tokens"] for step in steps)
     mean = result.tokens / len(rows)
     trained = statistics.fmean(row.num_trained for row in rows)

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from etude.errors import InputError
 from etude.models.registry import Models
-from etude.train import auto_config, train
+from etude.train import Output, auto_config, train
 from etude.train.buffer import buffered
 from etude.train.full import all_weights
 from etude.train.step import accumulate, dev_loss
@@ -33,9 +33,8 @@ def taught(
 ) -> tuple[Any, Any]:
     """One run in `folder`: the module it was given, and the result."""
     module = tiny_model(dtype, **shape)
-    paths = {"checkpoint": folder / "checkpoint", "adapter": folder / "model"}
-    rows, dev = token_rows(18), token_rows(6, seed=1)
-    return module, train(module, rows, dev, FULL, log=log, checkpoint_seconds=checkpoint_seconds, **paths)
+    output = Output(folder / "checkpoint", folder / "model", log, checkpoint_seconds=checkpoint_seconds)
+    return module, train(module, token_rows(18), token_rows(6, seed=1), FULL, output)
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from etude.train import TokenRow, estimate_speed, train
+from etude.train import Output, TokenRow, estimate_speed, train
 from etude.train.batches import collate
 from etude.train.entrance import find_entrance, started_at
 from etude.train.hidden import FILE, SEAL
@@ -42,10 +42,7 @@ def taught(
         rows,
         [*dev, replace(rows[0], id="dev twin")],
         replace(TOP, **changes),
-        checkpoint=folder / "checkpoint",
-        adapter=folder / "adapter",
-        log=log,
-        checkpoint_seconds=every,
+        Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=every),
     )
     return (folder / "adapter" / ADAPTER).read_bytes()
 

@@ -78,23 +78,13 @@ class Lesson:
         `name` is noted in the adapter as the base's. Raises what `etude.train.train` does.
         """
         from etude.train.company import Job, call
-        from etude.train.loop import train
+        from etude.train.loop import Output, train
 
         write_lines(folder / ROWS_FILE, self._lines())
         checkpoint = folder / "checkpoint"
         call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
-        result = train(
-            self.model.module,
-            self.rows,
-            self.dev_rows,
-            self.config,
-            checkpoint=checkpoint,
-            adapter=folder / "adapter",
-            log=self._with_totals(log),
-            on_eval=on_eval,
-            base_model=name,
-            world=self.world,
-        )
+        output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, base_model=name)
+        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
         if self.config.weights == "full":
             self.model.tokenizer.save_pretrained(folder / "adapter")
         return Facts(self._params(result), tuple(_notes(result, self.config)))

@@ -15,7 +15,7 @@ from etude.errors import InputError, ModelError
 from etude.models.registry import Models
 from etude.train.batches import TokenRow
 from etude.train.config import TrainConfig
-from etude.train.loop import train
+from etude.train.loop import Output, train
 from etude.train.needs import foresee
 from etude.types import ModelRef
 from etude.world import World
@@ -80,16 +80,8 @@ def _take_part(world: World, job: Job, module: Any) -> None:
     if job.work == "foresee":
         foresee(module, job.rows, job.dev_rows, job.config, world)
         return
-    train(
-        module,
-        job.rows,
-        job.dev_rows,
-        job.config,
-        checkpoint=job.checkpoint,
-        adapter=Path(),
-        log=lambda news: None,
-        world=world,
-    )
+    output = Output(job.checkpoint, adapter=Path())
+    train(module, job.rows, job.dev_rows, job.config, output, world)
 
 
 def _packed(row: TokenRow) -> tuple[str, Sequence[int], str]:

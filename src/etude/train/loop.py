@@ -39,8 +39,6 @@ from etude.world import ONE, World
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Log", "OnEval", "TrainResult", "train"]
-
 MARK = 1024
 """Numbers of a tensor by which it is told from another."""
 Log = Callable[[Mapping[str, Any]], None]
@@ -51,6 +49,22 @@ epoch's line of news. The best epoch is the one of the highest `score` where the
 dev loss; of equal ones the earliest."""
 SAVING = 0.05
 """Share of the time that checkpoints may take; they are written more often than asked for where that is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a run writes, and whom it tells."""
+
+    checkpoint: Path
+    """Folder of the run under way; the caller removes it once the result is safe."""
+    adapter: Path
+    """Folder of what was learned: in PEFT's format, or for all weights config.json and model.safetensors."""
+    log: Log = lambda news: None
+    on_eval: OnEval = dict
+    base_model: str = ""
+    """Noted in the adapter as the base's name; nothing is looked up by it."""
+    checkpoint_seconds: float = 30.0
+    """Time from one checkpoint to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +93,21 @@ def train(
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
-    *,
-    checkpoint: Path,
-    adapter: Path,
-    log: Log,
-    on_eval: OnEval = dict,
-    checkpoint_seconds: float = 30.0,
-    base_model: str = "",
+    output: Output,
     world: World = ONE,
 ) -> TrainResult:
-    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to the folder
-    `adapter`: in PEFT's format, or as config.json and model.safetensors.
+    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to `output.adapter`.
 
-    `module` is a decoder with a language-model head; afterwards it is as it was. When the folder
-    `checkpoint` holds a run of the same rows and settings, that run goes on, to the same weights bit
-    for bit on the same machine; news of steps after its last checkpoint is told again. The caller
-    removes `checkpoint` once the result is safe. Loss of a step: sum of token losses over the number of
-    trained tokens of the global batch.
+    `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
+    holds a run of the same rows and settings, that run goes on, to the same weights bit for bit on the same
+    machine; news of steps after its last checkpoint is told again. Loss of a step: sum of token losses over
+    the number of trained tokens of the global batch.
 
     The processes of a `world` call it together with the same arguments, on copies of the same weights, and
     share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
-    writes, and calls `on_eval`. All read `checkpoint`, so its disk must be one that all of them see.
+    writes, and calls `on_eval`. All read the checkpoint, so its disk must be one that all of them see.
 
-    `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
+    `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
     `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"}; {"note"} (what is
     kept on disk meanwhile); and {"warning"} (a checkpoint that could not be written).
@@ -115,14 +121,14 @@ def train(
     with started_run(module, config, len(rows), world) as run:
         check_head(module)
         fingerprint = _fingerprint(module, config, rows, dev_rows)
-        keep = _Keeper(run, checkpoint, checkpoint_seconds, log, fingerprint)
+        keep = _Keeper(run, output, fingerprint)
         keep.restore()
         if not run.adapters:
-            log({"note": _memory_note(run, module)})
+            output.log({"note": _memory_note(run, module)})
         if not _finished(run):
-            with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
-                _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
-        _write_best(run, module, adapter, base_model)
+            with hidden_cache(run, rows, dev_rows, output.checkpoint, fingerprint, output.log) as cache:
+                _epochs(run, rows, dev_rows, keep, cache)
+        _write_best(run, module, output)
         return _result(run)
 
 
@@ -137,13 +143,11 @@ def _epochs(
     dev_rows: Sequence[TokenRow],
     keep: _Keeper,
     cache: HiddenCache | None,
-    log: Log,
-    on_eval: OnEval,
 ) -> None:
     while not _finished(run):
         if run.progress.epoch >= 0:
-            _epoch(run, rows, keep, log)
-        _measure(run, dev_rows, log, on_eval)
+            _epoch(run, rows, keep)
+        _measure(run, dev_rows, keep.output)
         if cache is not None:
             cache.seal()
         keep.save()
@@ -151,7 +155,7 @@ def _epochs(
         cache.remove()
 
 
-def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
+def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper) -> None:
     """The steps of the epoch under way that are not done yet."""
     progress, config = run.progress, run.config
     batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1)
@@ -167,7 +171,7 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
         progress.seconds += seconds
         place = {"step": progress.step, "epoch": progress.epoch + 1}
         spent = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(run.module.device)}
-        log({**place, **news, **spent})
+        keep.output.log({**place, **news, **spent})
         _follow(run, batch, news["loss"])
         keep.save_when_due()
 
@@ -187,14 +191,14 @@ def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
     progress.epoch_loss += loss
 
 
-def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) -> None:
+def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
     progress = run.progress
     started = time.perf_counter()
     loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
-    found = run.world.share(dict(on_eval()) if run.world.leads else None)
+    found = run.world.share(dict(output.on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     best = score > max(progress.scores, default=-math.inf)
     progress.epoch += 1
@@ -205,7 +209,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
         progress.best_epoch = progress.epoch
         run.best.copy_(run.buffer.current)
     progress.seconds += time.perf_counter() - started
-    log(news)
+    output.log(news)
 
 
 def _trained(progress: Progress) -> dict[str, Any]:
@@ -218,7 +222,7 @@ def _trained(progress: Progress) -> dict[str, Any]:
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
 
 
-def _write_best(run: Run, module: PreTrainedModel, folder: Path, base_model: str) -> None:
+def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
     """Process 0 writes what all of them hold."""
     best = run.placement.whole(run.best)
     if not run.world.leads:
@@ -226,12 +230,12 @@ def _write_best(run: Run, module: PreTrainedModel, folder: Path, base_model: str
     try:
         with run.placement.given(run.buffer, best):
             if run.adapters:
-                save_adapter(run.adapters, folder, base_model)
+                save_adapter(run.adapters, output.adapter, output.base_model)
             else:
-                save_model(module, folder)
+                save_model(module, output.adapter)
     except OSError as error:
         raise RunError(
-            f"The tuned weights cannot be written to {folder} ({error}). Make room and go on."
+            f"The tuned weights cannot be written to {output.adapter} ({error}). Make room and go on."
         ) from error
 
 
@@ -265,16 +269,14 @@ class _Keeper:
     """Keeps a run's checkpoint: when it is due, and where."""
 
     run: Run
-    folder: Path
-    every_seconds: float
-    log: Log
+    output: Output
     fingerprint: str
     saved_at: float = field(default_factory=time.monotonic)
     cost: float = math.inf
     """Seconds that the last save took."""
 
     def save_when_due(self) -> None:
-        due = min(self.every_seconds, max(1.0, self.cost / SAVING))
+        due = min(self.output.checkpoint_seconds, max(1.0, self.cost / SAVING))
         # Process 0's clock is that of all.
         if self.run.world.total(self.run.world.leads and time.monotonic() - self.saved_at >= due):
             self.save()
@@ -292,35 +294,35 @@ class _Keeper:
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
         try:
-            save_checkpoint(self.folder, tensors, facts)
+            save_checkpoint(self.output.checkpoint, tensors, facts)
         except OSError as error:
-            self.log(
+            self.output.log(
                 {"warning": f"The checkpoint of step {self.run.progress.step} was not written: {error}."}
             )
 
     def restore(self) -> None:
         """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
-        found = load_checkpoint(self.folder)
+        found = load_checkpoint(self.output.checkpoint)
         if found is not None:
             self._take(*found)
         world, place = self.run.world, [found is not None, self.run.progress.step]
         if world.total(place != world.share(place)):
             raise RunError(
-                f"Not all processes see the same checkpoint in {self.folder}. Keep the run on a disk that all of "
-                "the machines see."
+                f"Not all processes see the same checkpoint in {self.output.checkpoint}. Keep the run on a disk that "
+                "all of the machines see."
             )
 
     def _take(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         if facts["fingerprint"] != self.fingerprint:
             raise RunError(
-                f"{self.folder} holds a checkpoint of other rows, settings or weights. "
+                f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
                 "Remove the folder to train anew, or give another."
             )
         for name, tensor in _tensors(self.run).items():
             tensor.copy_(self.run.placement.held(tensors[name]))
         self.run.placement.spread(self.run.buffer)
         self.run.progress = Progress(**facts["progress"])
-        self.log({"resumed_at_step": self.run.progress.step})
+        self.output.log({"resumed_at_step": self.run.progress.step})
 
 
 def _tensors(run: Run) -> dict[str, Tensor]:
