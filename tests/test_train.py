@@ -627,6 +627,18 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
     assert any("No space left" in line.get("warning", "") for line in news)
 
 
+def test_checkpoints_that_take_long_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+
+    def slow(folder: Path, tensors: object, facts: Mapping[str, Any]) -> None:
+        steps.append(facts["progress"]["step"])
+        time.sleep(0.1)
+
+    monkeypatch.setattr("etude.train.keeper.save_checkpoint", slow)
+    run(tmp_path, checkpoint_seconds=0.001)
+    assert steps == [0, 5, 10], "after each epoch alone"
+
+
 def test_an_adapter_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "adapter").write_text("a file in the way")
     with pytest.raises(RunError, match="cannot be written"):

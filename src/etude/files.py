@@ -178,6 +178,13 @@ def _replace(folder: Path, aside: Path, whole: Callable[[Path], bool]) -> None:
     raise failure
 
 
+def free_bytes(folder: Path) -> int:
+    """Bytes that the disk of a folder has free; the folder need not be there yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
 def _flush(path: Path) -> None:
     """A file to the disk; or a folder, so that a rename in it lasts through a power cut."""
     handle = os.open(path, os.O_RDONLY)

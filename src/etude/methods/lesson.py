@@ -78,7 +78,8 @@ class Lesson:
         `name` is noted in the adapter as the base's. Raises what `etude.train.train` does.
         """
         from etude.train.company import Job, call
-        from etude.train.loop import Output, train
+        from etude.train.loop import train
+        from etude.train.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
         checkpoint = folder / "checkpoint"
