@@ -131,11 +131,14 @@ def bare_rate(run: Run, batch: Batch, dtype: torch.dtype) -> float:
     body = [adapter.base.weight.detach().to(dtype) for adapter in run.adapters]
     for num_tokens, num_learned in sizes(run, batch):
         given = {
-            size: torch.randn(num_tokens, size).to(dtype) for size in {side for each in body for side in each.shape}
+            size: torch.randn(num_tokens, size).to(dtype)
+            for size in {side for each in body for side in each.shape}
         }
         pairs += [(given[each.shape[1]], given[each.shape[0]], each) for each in body]
         for chunk in chunks(num_learned, len(head)):
-            pairs.append((torch.randn(chunk, head.shape[1]).to(dtype), torch.randn(chunk, len(head)).to(dtype), head))
+            pairs.append(
+                (torch.randn(chunk, head.shape[1]).to(dtype), torch.randn(chunk, len(head)).to(dtype), head)
+            )
     once = {(len(x), weight.shape): (x, grad, weight) for x, grad, weight in pairs}
     multiply(once.values())  # kernels are made at the first call
     started = time.perf_counter()

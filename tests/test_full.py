@@ -15,7 +15,7 @@ from etude.errors import InputError
 from etude.models.registry import Models
 from etude.train import Output, auto_config, train
 from etude.train.buffer import buffered
-from etude.train.checkpoint import FILE
+from etude.train.checkpoint import load_checkpoint
 from etude.train.full import all_weights
 from etude.train.step import accumulate, dev_loss
 from etude.types import ModelRef
@@ -113,13 +113,16 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
     news: list[Mapping[str, Any]] = []
     taught(tmp_path, news.append)
     first, told = news[0]["note"], list[Mapping[str, Any]]()
-    assert "MB of memory" in first
+    assert "kB of memory" in first
     monkeypatch.setattr("etude.train.keeper.free_bytes", lambda folder: 0)
     taught(tmp_path / "full", told.append)
-    written = (tmp_path / "full" / "checkpoint" / FILE).stat().st_size
-    disk = size_in_words(2 * written)
+    kept = load_checkpoint(tmp_path / "full" / "checkpoint")
+    assert kept is not None
+    disk = size_in_words(2 * sum(tensor.nbytes for tensor in kept[0].values() if tensor.ndim))
     assert f"{disk} of disk in {tmp_path}" in first
-    assert [line["warning"] for line in told if "warning" in line] == [told[1]["warning"]], "before the first step"
+    assert [line["warning"] for line in told if "warning" in line] == [told[1]["warning"]], (
+        "before the first step"
+    )
     assert f"need {disk} of disk" in told[1]["warning"]
 
 

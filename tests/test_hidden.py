@@ -137,7 +137,9 @@ def test_a_model_goes_on_from_its_own_states_in_every_family(kind: str) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; to run: where there is one")
 def test_a_gpu_keeps_states_as_the_processor_does(tmp_path: Path) -> None:
     kept, whole = (
-        losses(tmp_path / str(cache), module=tiny_model(num_hidden_layers=LAYERS).to("cuda"), hidden_cache=cache)
+        losses(
+            tmp_path / str(cache), module=tiny_model(num_hidden_layers=LAYERS).to("cuda"), hidden_cache=cache
+        )
         for cache in (None, False)
     )
     assert kept[0] == pytest.approx(whole[0], rel=1e-4)

@@ -627,7 +627,9 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
     assert any("No space left" in line.get("warning", "") for line in news)
 
 
-def test_checkpoints_that_take_long_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_that_take_long_are_written_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[int] = []
 
     def slow(folder: Path, tensors: object, facts: Mapping[str, Any]) -> None:

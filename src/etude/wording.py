@@ -1,4 +1,4 @@
-"""Numbers and commands in words, in one way everywhere: times, sizes, values of metrics, their differences, numbers of rows.
+"""Numbers and commands in words, in one way everywhere: times, sizes, values of metrics, differences, rows.
 
 Every metric runs from 0 to 1 and is written in per cent, macro-F1 and chrF too; a difference of two is written in
 points, with the minus of ASCII, which every terminal shows. Tables keep the tenth of a point, so that columns stand

@@ -16,8 +16,8 @@ from etude.models.registry import Models
 from etude.train.batches import TokenRow
 from etude.train.config import TrainConfig
 from etude.train.loop import train
-from etude.train.output import Output
 from etude.train.needs import foresee
+from etude.train.output import Output
 from etude.types import ModelRef
 from etude.world import World
 

@@ -128,7 +128,9 @@ def fingerprint(
     """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
     digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
     for part in (rows, dev_rows):
-        digest.update(repr([(row.id, row.ids, row.trained) for row in part]).encode())
+        digest.update(f"{len(part)} rows".encode())
+        for row in part:
+            digest.update(repr((row.id, row.ids, row.trained)).encode())
     for name, weight in module.named_parameters():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().flatten()[:MARK].double().cpu().numpy().tobytes())

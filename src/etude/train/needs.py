@@ -59,7 +59,9 @@ def _memory(
     """
     parts = micro_batches(make_batches(rows, config.rows_per_step, config.seed, epoch=1), config, world)
     most = max(map(num_cells, parts))
-    largest = max((part for part in parts if num_cells(part) >= NEAR * most), key=lambda part: len(part[0].ids))
+    largest = max(
+        (part for part in parts if num_cells(part) >= NEAR * most), key=lambda part: len(part[0].ids)
+    )
     half = largest[: -(-len(largest) // 2)]
     with started_run(module, config, len(rows), world) as run:
         train_step(run, for_each(largest[:1], world))  # touches all that stays
