@@ -1633,9 +1633,10 @@ def report_turned_lines(run: Run) -> Iterator[Line]:
         yield Line(f"report: {word.lower()} tuning", told, [len(ids), both])
     names = [str(name) for name in reversed(decided(run))]
     methods = {m.name: m.sides["dev"] for m in run.methods}
-    rows = shown_rows(run.fences, names)
-    yield Line("report: rows turned by tuning", [key for key, _ in rows], [*fixed[:10], *broken[:10]])
-    scores = [min(max(methods[name][key]["score"], 0), 1) for key, _ in rows for name in names]
+    ids = [*fixed[:10], *broken[:10]]
+    rows, places = shown_rows(run.fences, names), [place_of_row(methods[names[0]][key]) for key in ids]
+    yield Line("report: rows turned by tuning", [place for place, _ in rows], places)
+    scores = [min(max(methods[name][key]["score"], 0), 1) for key in ids for name in names]
     yield half("report: scores of rows turned by tuning", joined(marks for _, marks in rows), scores)
 
 
@@ -1824,11 +1825,18 @@ def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
     texts, kinds = page.data["texts"], page.data["failures"]
     for place, (name, _) in enumerate(page.data["methods"]):
         dev = next(m.sides["dev"] for m in run.methods if m.name == name)
+        dev = {place_of_row(line): line for line in dev.values()}
         shown = {row[0]: row[4][place] for row in page.data["rows"] if row[4][place]}
         same = [
             key for key, cell in shown.items() if same_answer(dev[key], cell, texts, kinds, wrong_kind(run))
         ]
         yield Line(f"page: {name}, rows side by side", len(dev), len(same))
+
+
+def place_of_row(row: Json) -> str:
+    """By what the reports name a row: its own id, or file and line where that is a hash."""
+    hashed = re.fullmatch(r"[0-9a-f]{12}(-\d+)?", row["id"])
+    return str((row.get("where") if hashed else None) or row["id"])
 
 
 def same_answer(

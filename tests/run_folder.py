@@ -126,6 +126,7 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
     return {
         "side": row.side,
         "id": row.id,
+        "where": "rows.jsonl:1",
         "unit": row.id,
         "group": None,
         "tags": {"theme": row.theme, "age": row.ages},

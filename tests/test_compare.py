@@ -286,8 +286,8 @@ def test_a_reloaded_assistant_answers_as_it_was_measured(tmp_path: Path) -> None
 
 
 def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
-    task = write_task(tmp_path, model="fake:delay=0.2", more="methods: [baseline, prompt, few_shot]\n")
-    run, told = events_of(task, budget=2.0)
+    task = write_task(tmp_path, model="fake:delay=0.04", more="methods: [baseline, prompt, few_shot]\n")
+    run, told = events_of(task, budget=0.4)
     said = " ".join(event.text for event in told if isinstance(event, Said))
     assert "To fit the budget" in said
     assert run.info["plan"]["shrunk"]

@@ -115,7 +115,7 @@ def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> 
     found = load_test(load_dataset(task)[0])
     assert found is not None
     assert "test.jsonl: answers with spaces or line breaks around them, taken off: 1" in found.notes
-    assert "1 answers of the test file break the contract themselves: test.jsonl:40" in found.notes
+    assert "1 answer of the test file breaks the contract itself: test.jsonl:40" in found.notes
 
 
 def test_a_task_without_a_test_file_has_none(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_pat
     task = task_of(tmp_path, rows(21) + long, contract=Contract(max_words=2))
     if broken == 1:
         notes = load_dataset(task)[0].notes
-        assert "1 answers of the examples break the contract themselves: rows.jsonl:22" in notes
+        assert "1 answer of the examples breaks the contract itself: rows.jsonl:22" in notes
     else:
         with pytest.raises(InputError, match=r"rows\.jsonl:22: .*over 2 words"):
             load_dataset(task)

@@ -86,6 +86,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
     [
         "I forgot my password and the PIN does not work",
         "the password is not accepted: please reset it",
+        "How do I get the passcode reset? My password failed!",
         "When: 2000-04-16 11:34:35 or 16.04.2000 at 10:30:15",
         "invoice 4711 of 2019, 1,250.00 EUR, order 2023-100482",
         "version 1.2.3.4 of std::vector at 12:30:45",
@@ -186,10 +187,11 @@ def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
     assert seconds[1] < 9 * seconds[0] + 0.1
 
 
-def test_random_characters_are_searched_in_seconds() -> None:
+def test_random_characters_cost_time_in_proportion() -> None:
     dice = random.Random(0)
-    letters = "abcdefghij0123456789 .-+@:/='\"\n()ABCDEF_"
-    assert _seconds("".join(dice.choices(letters, k=100_000))) < 6
+    text = "".join(dice.choices("abcdefghij0123456789 .-+@:/='\"\n()ABCDEF_", k=20_000))
+    find(text[:1000])
+    assert _seconds(text) < 9 * _seconds(text[:5_000]) + 0.1
 
 
 def test_find_all_is_find_for_each() -> None:

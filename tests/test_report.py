@@ -509,6 +509,22 @@ def test_filters_show_the_rows_that_tuning_turned(tmp_path: Path, name: str, sig
     assert "<script>alert" not in shown
 
 
+def test_a_row_without_an_id_is_named_by_its_line(tmp_path: Path) -> None:
+    write_run_folder(tmp_path)
+    for name in METHODS:
+        file = tmp_path / "methods" / name / "predictions.jsonl"
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for place, line in enumerate(lines):
+            hashed = {"id": f"{place:012x}", "where": f"rows.csv:{place + 2}"}
+            line |= hashed if place % 2 else {"where": f"rows.csv:{place + 2}"}
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    page, text = write_report(tmp_path)
+    named = [row[0] for row in Page(page.read_text(encoding="utf-8")).rows["rows"]]
+    assert set(named[::2]) <= {line["id"] for line in lines}
+    assert all(name.startswith("rows.csv:") for name in named[1::2])
+    assert re.search(r"^row +rows\.csv:\d+$", text.read_text(encoding="utf-8"), re.M)
+
+
 def graded_run(folder: Path) -> list[tuple[str, float]]:
     """A run under chrF; dev rows with how much tuning raised each: nothing, less than the margin, or more."""
     write_run_folder(folder)

@@ -193,6 +193,7 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     return {
         "side": side,
         "id": example.id,
+        "where": example.where,
         "unit": unit(example),
         "group": example.group,
         "tags": dict(example.tags),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from etude.checks import Check, Material, check_material, form, personal, repeats, unsafe
 from etude.checks.material import count
+from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
 from etude.compare.prepare import Confirm
 from etude.dataset import Dataset
@@ -60,13 +61,11 @@ def vetted(
     begin = time.perf_counter()
     found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
     on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
-    grave = found.of(*ASKED)
-    if grave and not confirm(
-        Sensitive(f"{' '.join(finding.message for finding in grave)} Teach them all the same?")
-    ):
+    grave = " ".join(f"{finding.message} ({places(finding.where)})" for finding in found.of(*ASKED))
+    if grave and not confirm(Sensitive(f"{grave} Teach them all the same?")):
         raise Declined(
-            "Nothing was run. Mask them with `etude check TASK --fix`, delete the rows, or say yes (--yes; from Python "
-            "confirm=) where they are nobody's."
+            f"Nothing was run. {grave} Mask them with `etude check TASK --fix`, delete the rows, or say yes (--yes; "
+            "from Python confirm=) where they are nobody's."
         )
     return found.found
 

@@ -158,7 +158,9 @@ def _password(match: re.Match[str]) -> Iterator[Span]:
     firm = bool(match["quote"]) or match["link"].strip() in ("=", ":", ":=", "==", "=>")
     value = _bare(match["value"])
     ordinary = _WORD.fullmatch(value) and not (firm and match["link"].strip() in ("=", "==", ":="))
-    if len(value) >= 4 and not ordinary and (firm or _like_password(value)):
+    # Where nothing links them ("How is the passcode reset?") a mark at the end is the sentence's.
+    judged = value if match["link"].strip() else value.rstrip("?!")
+    if len(value) >= 4 and not ordinary and (firm or _like_password(judged)):
         yield _cut(match, "value", "label")
 
 

@@ -131,10 +131,10 @@ def embed(report: Report) -> str:
 
 
 def _row(row: DevRow, names: list[str], texts: _Texts, kinds: list[str]) -> list[object]:
-    """[id, input, expected, tags, answers], texts by their place; 0 where there is no answer yet."""
+    """[place, input, expected, tags, answers], texts by their place; 0 where there is no answer yet."""
     tags = [[texts.place(tag), texts.place(str(value))] for tag, value in row.tags.items()]
     answers = [_answer(row.answers[name], texts, kinds) if name in row.answers else 0 for name in names]
-    return [row.id, texts.place(row.input), texts.place(row.expected), tags, answers]
+    return [row.place, texts.place(row.input), texts.place(row.expected), tags, answers]
 
 
 def _answer(answer: DevAnswer, texts: _Texts, kinds: list[str]) -> list[object]:

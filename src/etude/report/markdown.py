@@ -176,7 +176,7 @@ def _turned_rows(report: Report, title: str, rows: Sequence[DevRow]) -> list[str
 
 def _turned_row(report: Report, row: DevRow) -> list[str]:
     answers = [(name, _answer(row.answers[name])) for name in (report.untuned, report.tuned) if name]
-    asked = [("row", row.id), ("asked", _short(row.input)), ("wanted", _short(row.expected))]
+    asked = [("row", row.place), ("asked", _short(row.input)), ("wanted", _short(row.expected))]
     return fenced(labelled([*asked, *answers]))
 
 

@@ -7,6 +7,7 @@ Texts of test rows are never read into the report.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ from etude.types import Estimate, Finding, Pair
 
 CHECK = "check"
 """The kind of failure of an answer that keeps the contract and that the check function gives 0."""
+_HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")
+"""The id that a row is given where it has none of its own."""
 WRONG = {
     "classify": "wrong label",
     "extract": "wrong value",
@@ -210,7 +213,13 @@ def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Jso
         for name, lines in predictions.items()
         if line["id"] in lines
     }
-    return DevRow(line["id"], line["input"], line["expected"], line.get("tags") or {}, answers)
+    return DevRow(line["id"], _place(line), line["input"], line["expected"], line.get("tags") or {}, answers)
+
+
+def _place(line: Mapping[str, Any]) -> str:
+    """The row's own id, or its `file:line` where the id is the hash that stands for a missing one."""
+    where = line.get("where") if _HASH.fullmatch(line["id"]) else None
+    return str(where or line["id"])
 
 
 def _dev_answer(line: Mapping[str, Any], wrong: str) -> DevAnswer:
@@ -270,7 +279,14 @@ def _plan(raw: Mapping[str, Any]) -> Plan:
 def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
     lines = _lines(run_folder / "findings.jsonl") or run.get("findings") or []
     return tuple(
-        Finding(f["kind"], f["severity"], tuple(f.get("rows") or ()), f["message"], f.get("remedy") or "")
+        Finding(
+            f["kind"],
+            f["severity"],
+            tuple(f.get("rows") or ()),
+            f["message"],
+            f.get("remedy") or "",
+            tuple(f.get("where") or ()),
+        )
         for f in lines
     )
 

@@ -82,6 +82,8 @@ class DevRow:
     """One dev row and the answers of the methods that have reached it."""
 
     id: str
+    place: str
+    """By what a reader finds the row: its own id, or `file:line` where it has none."""
     input: str
     expected: str
     tags: Mapping[str, str]
