@@ -32,7 +32,7 @@ import torch
 
 from etude.models.registry import Models
 from etude.render import render_training
-from etude.train import TokenRow, TrainConfig, make_batches, train
+from etude.train import Output, TokenRow, TrainConfig, make_batches, train
 from etude.train.lora import AdapterSettings, adapted, save_adapter
 from etude.train.memory import peak_memory, reset_peak_memory
 from etude.train.step import learning_rate
@@ -167,16 +167,13 @@ def token_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
 def ours(module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig) -> Figures:
     news: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
-        result = train(
-            module,
-            rows,
-            dev,
-            config,
-            checkpoint=Path(folder) / "checkpoint",
-            adapter=Path(folder) / "adapter",
+        output = Output(
+            Path(folder) / "checkpoint",
+            Path(folder) / "adapter",
             log=lambda line: news.append(dict(line)),
             on_eval=lambda: {"plain": plain_loss(module, dev)},
         )
+        result = train(module, rows, dev, config, output)
     seconds = sum(line["seconds"] for line in news if "step" in line)
     losses = [line["plain"] for line in news if "plain" in line][1:]
     return Figures(seconds, result.rows, result.tokens, result.peak_memory, losses)

@@ -26,7 +26,7 @@ import torch
 from against_trl import DEV, MODEL, SETS, plain_loss, theirs, token_rows
 
 from etude.models.registry import Models
-from etude.train import TokenRow, TrainConfig, train
+from etude.train import Output, TokenRow, TrainConfig, train
 from etude.types import ModelRef
 
 TRL = "trl"
@@ -121,16 +121,13 @@ def ours(module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config:
             losses.append(line["plain"])
 
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            module,
-            rows,
-            dev,
-            config,
-            checkpoint=Path(folder) / "checkpoint",
-            adapter=Path(folder) / "adapter",
+        output = Output(
+            Path(folder) / "checkpoint",
+            Path(folder) / "adapter",
             log=log,
             on_eval=lambda: {"plain": plain_loss(module, dev)},
         )
+        train(module, rows, dev, config, output)
     return Course(seconds, losses)
 
 

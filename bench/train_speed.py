@@ -20,7 +20,7 @@ import torch
 
 from etude.models.registry import Models
 from etude.render import render_training
-from etude.train import TokenRow, TrainConfig, estimate_speed, train
+from etude.train import Output, TokenRow, TrainConfig, estimate_speed, train
 from etude.types import Message, ModelRef
 
 LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
@@ -57,18 +57,15 @@ def read(file: Path, tokenizer: Any, number: int) -> list[TokenRow]:
 
 def measured(module: Any, rows: Sequence[TokenRow], config: TrainConfig, name: str) -> str:
     """One line of figures."""
-    estimate = estimate_speed(module, rows, config)
+    estimate = estimate_speed(module, rows, config).seconds(1)
     steps: list[Mapping[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        result = train(
-            module,
-            rows,
-            rows[:1],
-            config,
-            checkpoint=Path(folder) / "checkpoint",
-            adapter=Path(folder) / "adapter",
+        output = Output(
+            Path(folder) / "checkpoint",
+            Path(folder) / "adapter",
             log=lambda news: steps.append(news) if "step" in news else None,
         )
+        result = train(module, rows, rows[:1], config, output)
     seconds = statistics.median(step["seconds"] / step["tokens"] for step in steps)
     mean = result.tokens / len(rows)
     trained = statistics.fmean(row.num_trained for row in rows)

@@ -13,11 +13,13 @@ from safetensors import safe_open
 
 from etude.errors import InputError
 from etude.models.registry import Models
-from etude.train import auto_config, train
+from etude.train import Output, auto_config, train
 from etude.train.buffer import buffered
+from etude.train.checkpoint import load_checkpoint
 from etude.train.full import all_weights
 from etude.train.step import accumulate, dev_loss
 from etude.types import ModelRef
+from etude.wording import size_in_words
 from test_train import CONFIG, StopError, ignore, plain_loss, snapshot, tiny_model, token_rows
 from tiny import tiny_tokenizer
 
@@ -33,9 +35,8 @@ def taught(
 ) -> tuple[Any, Any]:
     """One run in `folder`: the module it was given, and the result."""
     module = tiny_model(dtype, **shape)
-    paths = {"checkpoint": folder / "checkpoint", "adapter": folder / "model"}
-    rows, dev = token_rows(18), token_rows(6, seed=1)
-    return module, train(module, rows, dev, FULL, log=log, checkpoint_seconds=checkpoint_seconds, **paths)
+    output = Output(folder / "checkpoint", folder / "model", log, checkpoint_seconds=checkpoint_seconds)
+    return module, train(module, token_rows(18), token_rows(6, seed=1), FULL, output)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -108,10 +109,21 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, dtype: torc
     assert whole == cut
 
 
-def test_memory_is_told_first(tmp_path: Path) -> None:
+def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     news: list[Mapping[str, Any]] = []
     taught(tmp_path, news.append)
-    assert "GB of memory" in news[0]["note"]
+    first, told = news[0]["note"], list[Mapping[str, Any]]()
+    assert "kB of memory" in first
+    monkeypatch.setattr("etude.train.keeper.free_bytes", lambda folder: 0)
+    taught(tmp_path / "full", told.append)
+    kept = load_checkpoint(tmp_path / "full" / "checkpoint")
+    assert kept is not None
+    disk = size_in_words(2 * sum(tensor.nbytes for tensor in kept[0].values() if tensor.ndim))
+    assert f"{disk} of disk in {tmp_path}" in first
+    assert [line["warning"] for line in told if "warning" in line] == [told[1]["warning"]], (
+        "before the first step"
+    )
+    assert f"need {disk} of disk" in told[1]["warning"]
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:

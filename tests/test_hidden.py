@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from etude.train import TokenRow, train
+from etude.train import Output, TokenRow, estimate_speed, train
 from etude.train.batches import collate
 from etude.train.entrance import find_entrance, started_at
 from etude.train.hidden import FILE, SEAL
@@ -41,10 +42,7 @@ def taught(
         rows,
         [*dev, replace(rows[0], id="dev twin")],
         replace(TOP, **changes),
-        checkpoint=folder / "checkpoint",
-        adapter=folder / "adapter",
-        log=log,
-        checkpoint_seconds=every,
+        Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=every),
     )
     return (folder / "adapter" / ADAPTER).read_bytes()
 
@@ -96,6 +94,19 @@ def test_from_the_second_epoch_on_the_layers_below_are_not_computed(tmp_path: Pa
     assert all(epoch[number] == 0 for epoch in epochs[2:] for number in range(3))
 
 
+def test_the_pace_of_epochs_from_kept_states_is_foreseen() -> None:
+    module = tiny_model(num_hidden_layers=LAYERS)
+    module.model.layers[0].mlp.register_forward_hook(lambda *_: time.sleep(0.05))
+    rows, dev = token_rows(18), token_rows(6, seed=1)
+    pace = estimate_speed(module, rows, TOP, dev)
+    assert pace.first > 2 * pace.later > 0
+    assert pace.dev_first > 2 * pace.dev_later > 0
+    assert pace.seconds(3) == pytest.approx(pace.first + 2 * pace.later + pace.dev_first + 3 * pace.dev_later)
+    whole = estimate_speed(module, rows, replace(TOP, hidden_cache=False), dev)
+    assert whole.later == whole.first > pace.later
+    assert all("forward" not in vars(part) for part in module.modules())
+
+
 def test_nothing_is_left_on_the_disk_and_the_module_is_as_it_was(tmp_path: Path) -> None:
     module = tiny_model(num_hidden_layers=LAYERS)
     taught(tmp_path, module=module)
@@ -121,6 +132,18 @@ def test_a_model_goes_on_from_its_own_states_in_every_family(kind: str) -> None:
             again = whole_body(module, batch)
     for row, ours, theirs in zip(rows, again, whole, strict=True):
         assert torch.equal(ours[: len(row.ids)], theirs[: len(row.ids)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; to run: where there is one")
+def test_a_gpu_keeps_states_as_the_processor_does(tmp_path: Path) -> None:
+    kept, whole = (
+        losses(
+            tmp_path / str(cache), module=tiny_model(num_hidden_layers=LAYERS).to("cuda"), hidden_cache=cache
+        )
+        for cache in (None, False)
+    )
+    assert kept[0] == pytest.approx(whole[0], rel=1e-4)
+    assert kept[1] == pytest.approx(whole[1], rel=1e-4)
 
 
 # Where it is not possible

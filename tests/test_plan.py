@@ -23,7 +23,7 @@ from etude.compare.prepare import plan_lines
 WORK = Workload(
     {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400
 )
-RATES = Rates(answer=0.3, train_row=0.25, epochs=lambda rows: 3)
+RATES = Rates(answer=0.3, training=lambda rows, dev_rows: 0.25 * 3 * rows + 0.1 * 4 * dev_rows)
 BUDGETS = st.floats(1, 100_000)
 
 
@@ -31,7 +31,7 @@ def test_without_a_budget_nothing_is_cut() -> None:
     plan = make_plan(WORK, RATES, None)
     assert plan.shrunk == ()
     answers = 0.3 * (13 * 200 + 4 * 400)
-    assert plan.total == pytest.approx(answers + 0.25 * 3 * (2000 + 200 / 3))
+    assert plan.total == pytest.approx(answers + 0.25 * 3 * 2000 + 0.1 * 4 * 200)
 
 
 @given(BUDGETS)

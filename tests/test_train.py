@@ -24,7 +24,7 @@ from torch import nn
 from etude.errors import InputError, ModelError, RunError
 from etude.models.adapters import adapted as answering_with
 from etude.models.adapters import fold
-from etude.train import TokenRow, TrainConfig, auto_config, estimate_speed, flat, make_batches, train
+from etude.train import Output, TokenRow, TrainConfig, auto_config, estimate_speed, flat, make_batches, train
 from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
 from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint
@@ -93,10 +93,7 @@ def run(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore, **chang
         token_rows(18),
         token_rows(6, seed=1),
         replace(CONFIG, **changes),
-        checkpoint=folder / "checkpoint",
-        adapter=folder / "adapter",
-        log=log,
-        checkpoint_seconds=every,
+        Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=every),
     )
     return (folder / "adapter" / ADAPTER).read_bytes()
 
@@ -155,7 +152,7 @@ def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
     ]
     config = TrainConfig(max_tokens=40)
     with pytest.raises(InputError) as caught:
-        train(tiny_model(), rows, token_rows(2), config, checkpoint=tmp_path, adapter=tmp_path, log=ignore)
+        train(tiny_model(), rows, token_rows(2), config, Output(tmp_path, tmp_path))
     assert {fault.where for fault in caught.value.faults} == {"row mute", "row long", "row torn"}
     assert all(fault.remedy for fault in caught.value.faults)
     assert not list(tmp_path.iterdir())
@@ -164,7 +161,7 @@ def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
 def test_no_rows_is_an_input_error(tmp_path: Path) -> None:
     for rows, dev in (([], token_rows(2)), (token_rows(2), [])):
         with pytest.raises(InputError):
-            train(tiny_model(), rows, dev, CONFIG, checkpoint=tmp_path, adapter=tmp_path, log=ignore)
+            train(tiny_model(), rows, dev, CONFIG, Output(tmp_path, tmp_path))
 
 
 # Loss and gradients
@@ -395,9 +392,7 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     module, rows, news = tiny_model(), token_rows(18), list[Mapping[str, Any]]()
     config = TrainConfig(rank=4, alpha=8.0, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
     weights = snapshot(module)
-    result = train(
-        module, rows, rows, config, checkpoint=tmp_path / "c", adapter=tmp_path / "a", log=news.append
-    )
+    result = train(module, rows, rows, config, Output(tmp_path / "c", tmp_path / "a", news.append))
     assert snapshot(module) == weights
     assert min(result.dev_losses) < 0.8 * result.dev_losses[0]
     assert result.best_epoch == result.dev_losses.index(min(result.dev_losses))
@@ -417,9 +412,8 @@ def test_a_run_that_makes_it_worse_keeps_the_base(tmp_path: Path) -> None:
 
     config = TrainConfig(rank=4, learning_rate=0.1, epochs=5, rows_per_step=4, patience=2)
     module = tiny_model()
-    paths = {"checkpoint": tmp_path / "c", "adapter": tmp_path / "a"}
     rows, dev = answering(50), answering(60)
-    result = train(module, rows, dev, config, log=ignore, **paths)
+    result = train(module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
     assert result.best_epoch == 0
     assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
     ids = torch.arange(3, 20)[None]
@@ -452,8 +446,8 @@ def test_on_eval_sees_the_adapted_model_and_joins_the_news(tmp_path: Path) -> No
         seen.append(module.training)
         return {"right": len(seen)}
 
-    paths = {"checkpoint": tmp_path / "c", "adapter": tmp_path / "a"}
-    train(module, token_rows(8), token_rows(4), CONFIG, log=news.append, on_eval=on_eval, **paths)
+    output = Output(tmp_path / "c", tmp_path / "a", news.append, on_eval)
+    train(module, token_rows(8), token_rows(4), CONFIG, output)
     assert [line["right"] for line in news if "dev_loss" in line] == [1, 2, 3]
     assert not any(seen)
 
@@ -464,7 +458,7 @@ def test_a_loss_that_is_no_number_names_the_rows(tmp_path: Path) -> None:
     rows = [*token_rows(3), TokenRow("poisoned", (95, 4, 5), (False, True, True))]
     clean = [row for row in token_rows(20, seed=2) if 95 not in row.ids]
     with pytest.raises(ModelError, match="poisoned"):
-        train(module, rows, clean, CONFIG, checkpoint=tmp_path / "c", adapter=tmp_path / "a", log=ignore)
+        train(module, rows, clean, CONFIG, Output(tmp_path / "c", tmp_path / "a"))
     assert not (tmp_path / "a").exists()
 
 
@@ -493,8 +487,10 @@ def test_speed_is_estimated_and_leaves_no_trace() -> None:
     torch.manual_seed(7)
     state = torch.get_rng_state()
     alone = estimate_speed(module, rows, CONFIG)
-    assert 0 < alone < 60
-    assert estimate_speed(module, rows[:1], CONFIG, rows[:3]) > 0
+    assert 0 < alone.seconds(1) < 60
+    assert alone.first == alone.later == alone.seconds(2) - alone.seconds(1), "no states are kept"
+    few = estimate_speed(module, rows[:1], CONFIG, rows[:3])
+    assert few.seconds(1) == pytest.approx(few.first + 2 * few.dev_first)
     assert torch.equal(torch.get_rng_state(), state)
     assert snapshot(module) == weights
     assert all(part is parts[name] for name, part in module.named_modules())
@@ -518,9 +514,7 @@ def poisoned_run(folder: Path, **changes: Any) -> list[Mapping[str, Any]]:
         [*rows, *([poison] if changes.pop("poison", True) else [])],
         rows[:6],
         replace(CONFIG, epochs=3, micro_tokens=400, **changes),
-        checkpoint=folder / "checkpoint",
-        adapter=folder / "adapter",
-        log=news.append,
+        Output(folder / "checkpoint", folder / "adapter", news.append),
     )
     return news
 
@@ -624,13 +618,27 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
 ) -> None:
     expected = run(tmp_path / "whole")
 
-    def full(path: Path, content: bytes) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     news: list[Mapping[str, Any]] = []
-    monkeypatch.setattr("etude.train.checkpoint.write_bytes", full)
+    monkeypatch.setattr("etude.train.checkpoint.save_file", full)
     assert run(tmp_path / "full", news.append, checkpoint_seconds=0.0) == expected
     assert any("No space left" in line.get("warning", "") for line in news)
+
+
+def test_checkpoints_that_take_long_are_written_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def slow(folder: Path, tensors: object, facts: Mapping[str, Any]) -> None:
+        steps.append(facts["progress"]["step"])
+        time.sleep(0.1)
+
+    monkeypatch.setattr("etude.train.keeper.save_checkpoint", slow)
+    run(tmp_path, checkpoint_seconds=0.001)
+    assert steps == [0, 5, 10], "after each epoch alone"
 
 
 def test_an_adapter_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> None:
@@ -697,8 +705,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     rows, dev = [row(n) for n in range(100, 140)], [row(n) for n in range(500, 510)]
     weights = {name: hash(tensor.float().sum().item()) for name, tensor in model.module.state_dict().items()}
     config = auto_config(40, 60, 135_000_000, {"epochs": 2})
-    paths = {"checkpoint": tmp_path / "c", "adapter": tmp_path / "a"}
-    result = train(model.module, rows, dev, config, log=ignore, **paths)
+    result = train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
     tuned = answering_with(model.module, tmp_path / "a")

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,13 @@ from etude.cli import main
 from etude.cli.training import bracketed, print_rows, styled
 from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
 from etude.errors import Declined
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_lines
+from etude.methods.fine_tune import student_of
+from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
@@ -137,6 +141,16 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
     rows = evaluate(load(result.assistant), Models(), dataset.select(ids["dev"], "dev"), metric)
     found = estimate_sample(sample_of(metric, [row.outcome for row in rows]))
     assert found.value == pytest.approx(max(scores), abs=0.04), "one row of dev may turn by rounding"
+
+
+def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) -> None:
+    task, rows = load_dataset(load_task(tiny_task(tmp_path, train="epochs: 2, dev_metric: true")))
+    models = Models()
+    student = student_of(task, blank(task, rows, models), rows, models)
+    measured = training_seconds(task, student, rows, models, answer=1000.0)(300, 50)
+    assert 1000 * 3 * 50 < measured < 1000 * 3 * 50 + 600
+    plain = training_seconds(replace(task, train={"epochs": 2}), student, rows, models, answer=1000.0)
+    assert 0 < plain(300, 50) < 600
 
 
 def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:

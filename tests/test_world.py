@@ -16,10 +16,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch import distributed
 
+from etude.errors import RunError
 from etude.files import read_lines
 from etude.runs import find_runs
 from etude.train.batches import TokenRow, share_of
+from etude.world import joined
 from test_tune import tiny_task
 from two_processes import RUNS, run
 
@@ -138,6 +141,16 @@ def test_a_gpu_trains_as_the_processor(tmp_path: Path, name: str) -> None:
     for device in ("cpu", "cuda"):
         run(tmp_path / device, name, device=device)
     assert losses(news(tmp_path / "cuda")) == pytest.approx(losses(news(tmp_path / "cpu")), rel=1e-3)
+
+
+def test_a_group_for_gpus_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    distributed.init_process_group("cuda:gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(RunError, match="cpu:gloo,cuda:nccl"), joined():
+            pass
+    finally:
+        distributed.destroy_process_group()
 
 
 @pytest.mark.real

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from etude.errors import ModelError
-from etude.train import train
+from etude.train import Output, train
 from etude.world import ONE, World, joined
 from test_train import CONFIG, StopError, tiny_model, token_rows
 
@@ -58,23 +58,14 @@ def run(
         if die_at and news.get("step") == die_at and world.rank == world.size - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    paths = {"checkpoint": folder / "checkpoint", "adapter": folder / "adapter"}
+    output = Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=0.0)
     settings, shape = RUNS[name]
     config = replace(CONFIG, **settings, **more)
     rows, dev = token_rows(ROWS), token_rows(6, seed=1)
     module = tiny_model(**shape).to(device)
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     try:
-        train(
-            tiny_model(**shape).to(device),
-            rows,
-            dev,
-            config,
-            log=log,
-            checkpoint_seconds=0.0,
-            world=world,
-            **paths,
-        )
+        train(tiny_model(**shape).to(device), rows, dev, config, output, world)
     finally:
         after = module.state_dict()
         assert all(torch.equal(after[key], tensor) for key, tensor in before.items())

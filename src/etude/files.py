@@ -55,13 +55,22 @@ def write_bytes(file: Path, content: bytes, private: bool = False) -> None:
 
     Raises OSError, and then `file` is as it was and nothing is left beside it.
     """
+    with file_aside(file) as aside, open(aside, "wb", opener=_private if private else None) as out:
+        out.write(content)
+
+
+@contextmanager
+def file_aside(file: Path) -> Iterator[Path]:
+    """A name beside `file` to write under; what stands there in the end takes the place of `file`, flushed to the
+    disk and renamed. Makes the folder when it is absent.
+
+    A kill or an error leaves `file` as it was, an error also nothing beside it. Raises OSError.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(file.name + ".part")
     try:
-        with open(aside, "wb", opener=_private if private else None) as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
+        yield aside
+        _flush(aside)
         aside.replace(file)
     finally:
         aside.unlink(missing_ok=True)
@@ -167,6 +176,13 @@ def _replace(folder: Path, aside: Path, whole: Callable[[Path], bool]) -> None:
                 return
             shutil.rmtree(folder, ignore_errors=True)
     raise failure
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that the disk of a folder has free; the folder need not be there yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def _flush(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers and commands in words, in one way everywhere: times, values of metrics, their differences, numbers of rows.
+"""Numbers and commands in words, in one way everywhere: times, sizes, values of metrics, differences, rows.
 
 Every metric runs from 0 to 1 and is written in per cent, macro-F1 and chrF too; a difference of two is written in
 points, with the minus of ASCII, which every terminal shows. Tables keep the tenth of a point, so that columns stand
@@ -22,6 +22,14 @@ def time_in_words(seconds: float, digits: int = 2) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.{digits}g} {unit}"
     return f"{seconds / 3600:.{digits}g} h"
+
+
+def size_in_words(num_bytes: int) -> str:
+    """A size in memory or on a disk: `78 MB`, `1.9 GB`."""
+    for limit, divisor, unit in ((1e6, 1e3, "kB"), (1e9, 1e6, "MB")):
+        if num_bytes < limit:
+            return f"{num_bytes / divisor:,.0f} {unit}"
+    return f"{num_bytes / 1e9:,.1f} GB"
 
 
 def command(verb: str, path: Path) -> str:

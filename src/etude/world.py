@@ -100,7 +100,8 @@ def joined() -> Iterator[World]:
     """The world of the processes that torchrun has started, or `ONE`, for the length of a `with`.
 
     Each takes a GPU of its own, or an even part of the processor's cores. A group that a script under torchrun has
-    made with torch.distributed is used as it is. Raises RunError where processes outnumber the GPUs.
+    made with torch.distributed is used as it is. Raises RunError where processes outnumber the GPUs, and where such a
+    group is for GPUs alone.
     """
     if _size_given() == 1:
         yield ONE
@@ -108,6 +109,11 @@ def joined() -> Iterator[World]:
     from torch import distributed
 
     if distributed.is_initialized():
+        if "cpu:" not in (carries := distributed.get_backend_config()):
+            raise RunError(
+                f"The processes' own group ({carries}) carries no tensors of the processor. Make it with "
+                "init_process_group('cpu:gloo,cuda:nccl')."
+            )
         yield World(distributed.get_rank(), distributed.get_world_size())
         return
     distributed.init_process_group(_backend(), timeout=PATIENCE)

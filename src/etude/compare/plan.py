@@ -23,10 +23,8 @@ class Rates:
 
     answer: float
     """Seconds for one row answered by the untuned model under the task's own prompt."""
-    train_row: float = 0.0
-    """Seconds to train on one row once."""
-    epochs: Callable[[int], int] = lambda rows: 0
-    """Epochs that training on so many rows would take."""
+    training: Callable[[int, int], float] = lambda rows, dev_rows: 0.0
+    """Seconds of training on so many rows; what it measures meanwhile on so many dev rows is counted in."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,7 @@ def _priced(work: Workload, rates: Rates, effort: Effort, test_rows: int | None)
     for method, tries in work.tries.items():
         seconds[method] = rates.answer * (min(tries, effort.candidates or tries) * dev + test)
         if method in work.tuned:
-            rows = effort.train_rows or work.train
-            # the loss on dev after each epoch costs a forward pass, a third of a training step
-            seconds[method] += rates.train_row * rates.epochs(rows) * (rows + dev / 3)
+            seconds[method] += rates.training(effort.train_rows or work.train, dev)
     limits = {"train_rows": effort.train_rows or work.train, "dev_rows": dev, "test_rows": test}
     return Plan(effort, test_rows, seconds, limits=limits)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from etude.assistant import Assistant
 from etude.compare.plan import Rates
@@ -33,13 +33,28 @@ def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Data
     answer = answer_seconds(start if any(method.prompted for method in methods) else student, train, models)
     if not trains or is_fake(task.model):
         return Rates(answer)
+    return Rates(answer, training_seconds(task, student, train, models, answer))
+
+
+def training_seconds(
+    task: Task, student: Assistant, train: Dataset, models: Models, answer: float
+) -> Callable[[int, int], float]:
+    """Seconds of training on so many rows, with the loss on so many dev rows before it and after each epoch, and
+    with their answers too where the task chooses the epoch by the metric (`answer` seconds each)."""
     from etude.train.speed import estimate_speed
 
     model = models.local(student.model)
     examples = _spread(train, TIMED_ROWS)
     rows = token_rows(model, student, examples)
-    seconds = estimate_speed(model.module, rows, config_for(task, model, rows, len(train)))
-    return Rates(answer, seconds / len(examples), lambda num: config_for(task, model, rows, num).epochs)
+    pace = estimate_speed(model.module, rows, config_for(task, model, rows, len(train)), rows)
+    answered = answer if task.train.get("dev_metric") else 0.0
+
+    def seconds(num_rows: int, num_dev: int) -> float:
+        epochs = config_for(task, model, rows, num_rows).epochs
+        steps_and_losses = pace.seconds(epochs, num_rows / len(examples), num_dev / len(examples))
+        return steps_and_losses + (epochs + 1) * num_dev * answered
+
+    return seconds
 
 
 def answer_seconds(start: Assistant, train: Dataset, models: Models) -> float:

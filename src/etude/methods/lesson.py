@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from etude.train.batches import TokenRow
     from etude.train.config import TrainConfig
     from etude.train.loop import TrainResult
-    from etude.train.speed import Foreseen
+    from etude.train.needs import Foreseen
 
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
@@ -67,7 +67,7 @@ class Lesson:
     def foresee(self) -> Foreseen:
         """What the run will take, from a few timed steps."""
         from etude.train.company import Job, call
-        from etude.train.speed import foresee
+        from etude.train.needs import foresee
 
         call(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
         return foresee(self.model.module, self.rows, self.dev_rows, self.config, self.world)
@@ -79,22 +79,13 @@ class Lesson:
         """
         from etude.train.company import Job, call
         from etude.train.loop import train
+        from etude.train.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
         checkpoint = folder / "checkpoint"
         call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
-        result = train(
-            self.model.module,
-            self.rows,
-            self.dev_rows,
-            self.config,
-            checkpoint=checkpoint,
-            adapter=folder / "adapter",
-            log=self._with_totals(log),
-            on_eval=on_eval,
-            base_model=name,
-            world=self.world,
-        )
+        output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, base_model=name)
+        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
         if self.config.weights == "full":
             self.model.tokenizer.save_pretrained(folder / "adapter")
         return Facts(self._params(result), tuple(_notes(result, self.config)))

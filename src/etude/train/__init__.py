@@ -15,9 +15,11 @@ if find_spec("torch") is None:
 from etude.train.batches import TokenRow, make_batches
 from etude.train.config import TrainConfig, auto_config
 from etude.train.loop import TrainResult, train
+from etude.train.output import Output
 from etude.train.speed import estimate_speed
 
 __all__ = [
+    "Output",
     "TokenRow",
     "TrainConfig",
     "TrainResult",

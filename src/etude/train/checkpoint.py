@@ -12,20 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from etude.errors import RunError
-from etude.files import write_bytes
+from etude.files import file_aside
 
 FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Writes the checkpoint of `folder` (made when absent); `facts` must be JSON. Raises OSError, and then
-    the last good checkpoint still stands."""
+    the last good checkpoint still stands. Tensors on the CPU are written from where they are, without a copy."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(folder / FILE, save(on_cpu, metadata={"facts": json.dumps(facts, sort_keys=True)}))
+    metadata = {"facts": json.dumps(facts, sort_keys=True)}
+    with file_aside(folder / FILE) as aside:
+        try:
+            save_file(on_cpu, aside, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

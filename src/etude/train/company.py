@@ -16,7 +16,8 @@ from etude.models.registry import Models
 from etude.train.batches import TokenRow
 from etude.train.config import TrainConfig
 from etude.train.loop import train
-from etude.train.speed import foresee
+from etude.train.needs import foresee
+from etude.train.output import Output
 from etude.types import ModelRef
 from etude.world import World
 
@@ -80,16 +81,8 @@ def _take_part(world: World, job: Job, module: Any) -> None:
     if job.work == "foresee":
         foresee(module, job.rows, job.dev_rows, job.config, world)
         return
-    train(
-        module,
-        job.rows,
-        job.dev_rows,
-        job.config,
-        checkpoint=job.checkpoint,
-        adapter=Path(),
-        log=lambda news: None,
-        world=world,
-    )
+    output = Output(job.checkpoint, adapter=Path())
+    train(module, job.rows, job.dev_rows, job.config, output, world)
 
 
 def _packed(row: TokenRow) -> tuple[str, Sequence[int], str]:

@@ -12,12 +12,12 @@ B = rows of a micro-batch, T = its longest row in tokens, D = width of the hidde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -27,15 +27,15 @@ from etude.train.batches import MicroBatch, TokenRow, collate, make_batches, spl
 from etude.train.entrance import Entrance, ended_at, find_entrance, started_at, watched
 from etude.train.layers import ALL, decoder_layers, lowest_layer
 from etude.train.loss import whole_body
+from etude.train.output import Log
 from etude.train.states_file import StatesFile, key_of, room_for
 from etude.train.step import Run
+from etude.wording import size_in_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FILE, SEAL = "hidden.bin", "hidden.json"
-
-Log = Callable[[Mapping[str, Any]], None]
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _made(
     file = StatesFile(folder / FILE, chain(dev_rows, rows), entrance.width, entrance.dtype)
     cache = HiddenCache(entrance, file, log, fingerprint)
     cache.reuse()
-    size = f"{file.size / 1e9:.2g} GB" if file.size >= 1e9 else f"{file.size / 1e6:.2g} MB"
+    size = size_in_words(file.size)
     try:
         if not file.stands() and not room_for(folder, file.size):
             raise OSError(28, "too little room is left on the disk")
@@ -125,7 +125,7 @@ class HiddenCache:
 
     entrance: Entrance
     file: StatesFile
-    log: Callable[[Mapping[str, Any]], None]
+    log: Log
     fingerprint: str
     sealed: bool = False
     failed: bool = False

@@ -11,47 +11,30 @@ seed and step), so weights, optimizer state and counters are the whole state of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
 
 from etude.errors import ModelError, RunError
 from etude.train import course
 from etude.train.batches import TokenRow, check_rows, make_batches
-from etude.train.checkpoint import load_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
 from etude.train.full import save_model
 from etude.train.hidden import HiddenCache, hidden_cache
+from etude.train.keeper import Keeper, fingerprint
 from etude.train.lora import save_adapter
 from etude.train.loss import check_head
 from etude.train.memory import give_back_freed_memory, peak_memory, reset_peak_memory
-from etude.train.speed import estimate_speed
+from etude.train.output import Output
 from etude.train.step import Progress, Run, dev_loss, started_run, train_step
+from etude.wording import size_in_words
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-__all__ = ["Log", "OnEval", "TrainResult", "estimate_speed", "train"]
-
-MARK = 1024
-"""Numbers of a tensor by which it is told from another."""
-Log = Callable[[Mapping[str, Any]], None]
-"""Takes one line of training news, as JSON-ready values."""
-OnEval = Callable[[], Mapping[str, Any]]
-"""Called after each dev loss, the adapter in place and the module in eval mode; its values join the
-epoch's line of news. The best epoch is the one of the highest `score` where there is one, else of the lowest
-dev loss; of equal ones the earliest."""
-SAVING = 0.05
-"""Share of the time that checkpoints may take; they are written more often than asked for where that is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +63,24 @@ def train(
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
-    *,
-    checkpoint: Path,
-    adapter: Path,
-    log: Log,
-    on_eval: OnEval = dict,
-    checkpoint_seconds: float = 30.0,
-    base_model: str = "",
+    output: Output,
     world: World = ONE,
 ) -> TrainResult:
-    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to the folder
-    `adapter`: in PEFT's format, or as config.json and model.safetensors.
+    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to `output.adapter`.
 
-    `module` is a decoder with a language-model head; afterwards it is as it was. When the folder
-    `checkpoint` holds a run of the same rows and settings, that run goes on, to the same weights bit
-    for bit on the same machine; news of steps after its last checkpoint is told again. The caller
-    removes `checkpoint` once the result is safe. Loss of a step: sum of token losses over the number of
-    trained tokens of the global batch.
+    `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
+    holds a run of the same rows and settings, that run goes on, to the same weights bit for bit on the same
+    machine; news of steps after its last checkpoint is told again. Loss of a step: sum of token losses over
+    the number of trained tokens of the global batch.
 
     The processes of a `world` call it together with the same arguments, on copies of the same weights, and
     share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
-    writes, and calls `on_eval`. All read `checkpoint`, so its disk must be one that all of them see.
+    writes, and calls `on_eval`. All read the checkpoint, so its disk must be one that all of them see.
 
-    `log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
+    `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
     `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"}; {"note"} (what is
-    kept on disk meanwhile); and {"warning"} (a checkpoint that could not be written).
+    kept on disk meanwhile); and {"warning"} (no room for checkpoints, or one that could not be written).
     Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
     number or a spike, with the row ids of its batch; a model that cannot be trained), RunError (the
     checkpoint is another run's, or the adapter cannot be written), Parted (another process has ended).
@@ -115,15 +90,15 @@ def train(
     reset_peak_memory(module.device)
     with started_run(module, config, len(rows), world) as run:
         check_head(module)
-        fingerprint = _fingerprint(module, config, rows, dev_rows)
-        keep = _Keeper(run, checkpoint, checkpoint_seconds, log, fingerprint)
+        keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows))
         keep.restore()
-        if not run.adapters:
-            log({"note": _memory_note(run, module)})
         if not _finished(run):
-            with hidden_cache(run, rows, dev_rows, checkpoint, keep.fingerprint, log) as cache:
-                _epochs(run, rows, dev_rows, keep, cache, log, on_eval)
-        _write_best(run, module, adapter, base_model)
+            if not run.adapters:
+                output.log({"note": _full_note(keep, module)})
+            keep.check_room(module)
+            with hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache:
+                _epochs(run, rows, dev_rows, keep, cache)
+        _write_best(run, module, output)
         return _result(run)
 
 
@@ -136,15 +111,13 @@ def _epochs(
     run: Run,
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
-    keep: _Keeper,
+    keep: Keeper,
     cache: HiddenCache | None,
-    log: Log,
-    on_eval: OnEval,
 ) -> None:
     while not _finished(run):
         if run.progress.epoch >= 0:
-            _epoch(run, rows, keep, log)
-        _measure(run, dev_rows, log, on_eval)
+            _epoch(run, rows, keep)
+        _measure(run, dev_rows, keep.output)
         if cache is not None:
             cache.seal()
         keep.save()
@@ -152,7 +125,7 @@ def _epochs(
         cache.remove()
 
 
-def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
+def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
     """The steps of the epoch under way that are not done yet."""
     progress, config = run.progress, run.config
     batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1)
@@ -168,7 +141,7 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: _Keeper, log: Log) -> None:
         progress.seconds += seconds
         place = {"step": progress.step, "epoch": progress.epoch + 1}
         spent = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(run.module.device)}
-        log({**place, **news, **spent})
+        keep.output.log({**place, **news, **spent})
         _follow(run, batch, news["loss"])
         keep.save_when_due()
 
@@ -188,14 +161,14 @@ def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
     progress.epoch_loss += loss
 
 
-def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) -> None:
+def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
     progress = run.progress
     started = time.perf_counter()
     loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
-    found = run.world.share(dict(on_eval()) if run.world.leads else None)
+    found = run.world.share(dict(output.on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     best = score > max(progress.scores, default=-math.inf)
     progress.epoch += 1
@@ -206,7 +179,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], log: Log, on_eval: OnEval) 
         progress.best_epoch = progress.epoch
         run.best.copy_(run.buffer.current)
     progress.seconds += time.perf_counter() - started
-    log(news)
+    output.log(news)
 
 
 def _trained(progress: Progress) -> dict[str, Any]:
@@ -219,7 +192,7 @@ def _trained(progress: Progress) -> dict[str, Any]:
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
 
 
-def _write_best(run: Run, module: PreTrainedModel, folder: Path, base_model: str) -> None:
+def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
     """Process 0 writes what all of them hold."""
     best = run.placement.whole(run.best)
     if not run.world.leads:
@@ -227,22 +200,24 @@ def _write_best(run: Run, module: PreTrainedModel, folder: Path, base_model: str
     try:
         with run.placement.given(run.buffer, best):
             if run.adapters:
-                save_adapter(run.adapters, folder, base_model)
+                save_adapter(run.adapters, output.adapter, output.base_model)
             else:
-                save_model(module, folder)
+                save_model(module, output.adapter)
     except OSError as error:
         raise RunError(
-            f"The tuned weights cannot be written to {folder} ({error}). Make room and go on."
+            f"The tuned weights cannot be written to {output.adapter} ({error}). Make room and go on."
         ) from error
 
 
-def _memory_note(run: Run, module: PreTrainedModel) -> str:
-    gigabytes = run.buffer.num_bytes() / 1e9
+def _full_note(keep: Keeper, module: PreTrainedModel) -> str:
+    """What tuning all weights takes."""
+    run, folder = keep.run, keep.output.checkpoint
     where = " in each process" if run.world.size > 1 else ""
     return (
-        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: {gigabytes:.2g} GB of memory{where} "
-        "beside the model, for the weights in 32 bits, their gradients, two states of the optimizer and the best "
-        "epoch."
+        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: "
+        f"{size_in_words(run.buffer.num_bytes())} of memory{where} beside the model, for the weights in 32 bits, "
+        "their gradients, two states of the optimizer and the best epoch; "
+        f"{size_in_words(keep.disk(module))} of disk in {folder}, for a checkpoint and the next while it is written."
     )
 
 
@@ -259,84 +234,3 @@ def _result(run: Run) -> TrainResult:
         seconds=done.seconds,
         peak_memory=peak,
     )
-
-
-@dataclass(slots=True)
-class _Keeper:
-    """Keeps a run's checkpoint: when it is due, and where."""
-
-    run: Run
-    folder: Path
-    every_seconds: float
-    log: Log
-    fingerprint: str
-    saved_at: float = field(default_factory=time.monotonic)
-    cost: float = math.inf
-    """Seconds that the last save took."""
-
-    def save_when_due(self) -> None:
-        due = min(self.every_seconds, max(1.0, self.cost / SAVING))
-        # Process 0's clock is that of all.
-        if self.run.world.total(self.run.world.leads and time.monotonic() - self.saved_at >= due):
-            self.save()
-
-    def save(self) -> None:
-        """Process 0 writes what all of them hold. A checkpoint that cannot be written is told and training goes
-        on: the last good one stands."""
-        started = time.monotonic()
-        tensors = {name: self.run.placement.whole(tensor) for name, tensor in _tensors(self.run).items()}
-        if self.run.world.leads:
-            self._write(tensors)
-        self.saved_at = time.monotonic()
-        self.cost = self.saved_at - started
-
-    def _write(self, tensors: Mapping[str, Tensor]) -> None:
-        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
-        try:
-            save_checkpoint(self.folder, tensors, facts)
-        except OSError as error:
-            self.log(
-                {"warning": f"The checkpoint of step {self.run.progress.step} was not written: {error}."}
-            )
-
-    def restore(self) -> None:
-        """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
-        found = load_checkpoint(self.folder)
-        if found is not None:
-            self._take(*found)
-        world, place = self.run.world, [found is not None, self.run.progress.step]
-        if world.total(place != world.share(place)):
-            raise RunError(
-                f"Not all processes see the same checkpoint in {self.folder}. Keep the run on a disk that all of "
-                "the machines see."
-            )
-
-    def _take(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        if facts["fingerprint"] != self.fingerprint:
-            raise RunError(
-                f"{self.folder} holds a checkpoint of other rows, settings or weights. "
-                "Remove the folder to train anew, or give another."
-            )
-        for name, tensor in _tensors(self.run).items():
-            tensor.copy_(self.run.placement.held(tensors[name]))
-        self.run.placement.spread(self.run.buffer)
-        self.run.progress = Progress(**facts["progress"])
-        self.log({"resumed_at_step": self.run.progress.step})
-
-
-def _tensors(run: Run) -> dict[str, Tensor]:
-    weights = run.buffer.weights
-    return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
-
-
-def _fingerprint(
-    module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
-) -> str:
-    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
-    digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
-    for part in (rows, dev_rows):
-        digest.update(repr([(row.id, row.ids, row.trained) for row in part]).encode())
-    for name, weight in module.named_parameters():
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().flatten()[:MARK].double().cpu().numpy().tobytes())
-    return digest.hexdigest()

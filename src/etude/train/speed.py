@@ -1,15 +1,18 @@
-"""How long training will take and how much memory, from a few timed steps, before anything is spent."""
+"""How long training takes, from a few timed steps, before anything is spent."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from etude.train.batches import MICRO_BATCH_COST, TokenRow, make_batches, share_of, split_micro
 from etude.train.config import TrainConfig
-from etude.train.memory import memory_in_use, peak_memory, reset_peak_memory
+from etude.train.hidden import hidden_cache
 from etude.train.step import Run, dev_loss, started_run, train_step
 from etude.world import ONE, World
 
@@ -19,75 +22,67 @@ if TYPE_CHECKING:
 TIMED_STEPS = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of one pass over the rows of training, and over those of dev."""
+
+    first: float
+    """The first epoch's steps."""
+    later: float
+    """The steps of each further epoch: fewer seconds where hidden states are kept (hidden.py)."""
+    dev_first: float
+    """The loss on dev before training."""
+    dev_later: float
+    """The loss on dev after an epoch."""
+
+    def seconds(self, epochs: int, rows: float = 1.0, dev_rows: float = 1.0) -> float:
+        """Of `epochs` epochs, the loss on dev before and after each included; `rows` and `dev_rows` say how many
+        times as many rows there are as were timed."""
+        training = self.first + (epochs - 1) * self.later
+        return rows * training + dev_rows * (self.dev_first + epochs * self.dev_later)
+
+
 def estimate_speed(
     module: PreTrainedModel,
     rows: Sequence[TokenRow],
     config: TrainConfig,
     dev_rows: Sequence[TokenRow] = (),
     world: World = ONE,
-) -> float:
-    """Seconds that one epoch of `train` on these rows takes, its dev loss included.
+) -> Pace:
+    """The pace of `train` on these rows.
 
     Times two steps (after one that is not timed) and a micro-batch of dev rows on an adapter that is
-    thrown away; weights, modes and random state of `module` are afterwards as they were. Good to about
-    15% on a quiet machine. All processes of a `world` call it together.
+    thrown away, and where hidden states will be kept the same once more from kept ones; weights, modes and
+    random state of `module` are afterwards as they were. Good to about 15% on a quiet machine. Whether the disk
+    will hold the states of all rows is not looked at. All processes of a `world` call it together.
     """
     batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
-    timed = (batches * (TIMED_STEPS + 1))[: TIMED_STEPS + 1]
+    timed = (batches * (TIMED_STEPS + 1))[1 : TIMED_STEPS + 1]
+    middle = _middle(dev_rows, config, world)
     with started_run(module, config, len(rows), world) as run:
-        train_step(run, timed[0])
-        started = time.perf_counter()
-        for batch in timed[1:]:
-            train_step(run, batch)
-        seconds = time.perf_counter() - started
-        training = seconds * _cost(batches, config, world) / _cost(timed[1:], config, world)
-        return training + _dev_seconds(run, dev_rows)
+        train_step(run, batches[0])
+        whole = _timed(run, timed, middle)
+        with _kept_states(run, [*timed, middle]) as kept:
+            again = _timed(run, timed, middle) if kept else whole
+    times = _cost(batches, config, world) / _cost(timed, config, world)
+    dev_times = _cost([dev_rows], config, world) / _cost([middle], config, world) if middle else 0.0
+    return Pace(times * whole[0], times * again[0], dev_times * whole[1], dev_times * again[1])
 
 
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """What a run is expected to take."""
-
-    seconds: float
-    """All epochs, and the loss on dev before and after each."""
-    memory: int
-    """Bytes at the highest point; 0 where the system does not tell."""
-
-
-def foresee(
-    module: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    config: TrainConfig,
-    world: World = ONE,
-) -> Foreseen:
-    """What `train` on these rows will take: `estimate_speed` for all epochs, and memory as two steps show it.
-
-    Memory grows with the tokens computed at once. It is measured on the smallest micro-batch, which
-    also touches all that stays, and on one in the middle, and drawn out in a straight line to the
-    largest; so a machine that is too small is not filled by the estimate. Dev rows, of which more are
-    computed at once, are measured as they are: without gradients little is held.
-    """
-    seconds = config.epochs * estimate_speed(module, rows, config, dev_rows, world)
-    batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
-    parts = sorted(_parts(batches, config, world), key=_cells)
-    with started_run(module, config, len(rows), world) as run:
-        for part in (parts[0], parts[len(parts) // 2]):
-            stays = memory_in_use(run.module.device)
-            reset_peak_memory(run.module.device)
-            train_step(run, _for_each(part, world))
-        peak = peak_memory(run.module.device)
-        reset_peak_memory(run.module.device)
-        largest = max(_parts([dev_rows], config, world), key=_cells)
-        dev_loss(run.module, _for_each(largest, world), config.micro_tokens, placement=run.placement)
-        peak_dev = peak_memory(run.module.device)
-        seconds += _dev_seconds(run, dev_rows)
-    slope = max(0, peak - stays) / _cells(part)
-    drawn_out = round(peak + slope * (_cells(parts[-1]) - _cells(part)))
-    return Foreseen(seconds, max(drawn_out, peak_dev) if peak else 0)
+@contextmanager
+def _kept_states(run: Run, batches: Sequence[Sequence[TokenRow]]) -> Iterator[bool]:
+    """Within it the hidden states of these rows are known, as in epochs behind the first; says whether they are."""
+    rows = [row for batch in batches for row in batch]
+    with (
+        TemporaryDirectory() as folder,
+        hidden_cache(run, rows, (), Path(folder), "", lambda news: None) as cache,
+    ):
+        if cache is not None:
+            cache.fill(run.module, filter(None, batches), run.config.micro_tokens)
+        yield cache is not None and not cache.failed
 
 
-def _parts(
+def micro_batches(
     batches: Iterable[Sequence[TokenRow]], config: TrainConfig, world: World
 ) -> list[tuple[TokenRow, ...]]:
     """All micro-batches of the batches that process 0 computes."""
@@ -96,28 +91,35 @@ def _parts(
     ]
 
 
-def _for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
+def for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
     """A batch of which every process computes `part`."""
     return [row for row in part for _ in range(world.size)]
 
 
-def _cells(part: Sequence[TokenRow]) -> int:
+def num_cells(part: Sequence[TokenRow]) -> int:
     """Tokens of a micro-batch, padding included."""
     return len(part) * max(len(row.ids) for row in part)
 
 
-def _dev_seconds(run: Run, rows: Sequence[TokenRow]) -> float:
-    if not rows:
-        return 0.0
-    config, world = run.config, run.world
-    parts = _parts([rows], config, world)
-    middle = parts[len(parts) // 2]
+def _middle(rows: Sequence[TokenRow], config: TrainConfig, world: World) -> list[TokenRow]:
+    """A batch of which every process computes the middle micro-batch of `rows`; empty where there are none."""
+    parts = micro_batches([rows], config, world)
+    return for_each(parts[len(parts) // 2], world) if parts else []
+
+
+def _timed(
+    run: Run, batches: Iterable[Sequence[TokenRow]], dev_rows: Sequence[TokenRow]
+) -> tuple[float, float]:
+    """Seconds of a step for each of the batches, and of the loss on dev."""
     started = time.perf_counter()
-    dev_loss(run.module, _for_each(middle, world), config.micro_tokens, placement=run.placement)
-    seconds = time.perf_counter() - started
-    return seconds * _cost([rows], config, world) / _cost([middle], config, ONE)
+    for batch in batches:
+        train_step(run, batch)
+    stepped = time.perf_counter()
+    if dev_rows:
+        dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
+    return stepped - started, time.perf_counter() - stepped
 
 
 def _cost(batches: Iterable[Sequence[TokenRow]], config: TrainConfig, world: World) -> int:
     """Work of the batches for process 0, in tokens."""
-    return sum(_cells(part) + MICRO_BATCH_COST for part in _parts(batches, config, world))
+    return sum(num_cells(part) + MICRO_BATCH_COST for part in micro_batches(batches, config, world))

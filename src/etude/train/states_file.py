@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from etude.errors import RunError
+from etude.files import free_bytes
 from etude.train.batches import TokenRow
 
 SPARE = 2**30
@@ -109,6 +109,4 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 def room_for(folder: Path, size: int) -> bool:
     """Whether the disk of `folder` takes `size` more bytes and keeps some to spare."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free >= size + SPARE
+    return free_bytes(folder) >= size + SPARE

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from etude.assistant import Assistant
 from etude.compare.climb import write_record
 from etude.compare.events import OnEvent, Opened, Prepared, Said
 from etude.compare.prepare import Confirm, describe_data, sizes_of, split_once
@@ -127,7 +126,9 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
     def prepared() -> Lesson:
         found = replace(lesson(task, untaught, parts, rows, models), world=world)
         on_event(Prepared(found.told, found.settings))
-        _foresee(run, task, found, untaught, parts, models, on_event, confirm)
+        if not run.info.get("plan"):
+            on_event(Said("Timing a few steps ..."))
+            _agree(run, task, foreseen(task, found, untaught, parts.dev, models), on_event, confirm)
         return found
 
     tuned = taught(task, untaught, rows, parts.dev, workshop, prepared)
@@ -150,21 +151,9 @@ def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEven
         on_event(Said(f"Note: {note}"))
 
 
-def _foresee(
-    run: Run,
-    task: Task,
-    found: Lesson,
-    untaught: Assistant,
-    parts: Split,
-    models: Models,
-    on_event: OnEvent,
-    confirm: Confirm,
-) -> None:
-    """Tells what the run will take and asks where that is too much: once, and not again when it goes on."""
-    if run.info.get("plan"):
-        return
-    on_event(Said("Timing a few steps ..."))
-    expected = foreseen(task, found, untaught, parts.dev, models)
+def _agree(run: Run, task: Task, expected: Json, on_event: OnEvent, confirm: Confirm) -> None:
+    """Tells what the run will take and asks where that is too much; keeps it, so that a run that goes on is not
+    asked about again."""
     for line in expected["lines"]:
         on_event(Said(line))
     if (asked := question(expected, task.budget_seconds)) and not confirm(asked):

@@ -1,0 +1,137 @@
+"""The checkpoint of a run under way: when it is due, what it holds, the disk it takes, and how a run goes on from it.
+
+Nothing random carries over from step to step, so weights, optimizer state and counters are all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from etude.errors import RunError
+from etude.files import free_bytes
+from etude.train.batches import TokenRow
+from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from etude.train.config import TrainConfig
+from etude.train.output import Output
+from etude.train.step import Progress, Run
+from etude.wording import size_in_words
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MARK = 1024
+"""Numbers of a tensor by which it is told from another."""
+SAVING = 0.05
+"""Share of the time that checkpoints take: small ones are written every second or two, large ones seldom."""
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Keeps a run's checkpoint."""
+
+    run: Run
+    output: Output
+    fingerprint: str
+    saved_at: float = field(default_factory=time.monotonic)
+    cost: float | None = None
+    """Seconds that the last save took."""
+
+    def save_when_due(self) -> None:
+        """After a step."""
+        # Process 0's clock is that of all.
+        if self.run.world.total(self.run.world.leads and time.monotonic() - self.saved_at >= self._due()):
+            self.save()
+
+    def save(self) -> None:
+        """Process 0 writes what all of them hold. A checkpoint that cannot be written is told and training goes
+        on: the last good one stands."""
+        started = time.monotonic()
+        tensors = {name: self.run.placement.whole(tensor) for name, tensor in _tensors(self.run).items()}
+        if self.run.world.leads:
+            self._write(tensors)
+        self.saved_at = time.monotonic()
+        self.cost = self.saved_at - started
+
+    def restore(self) -> None:
+        """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
+        found = load_checkpoint(self.output.checkpoint)
+        if found is not None:
+            self._take(*found)
+        world, place = self.run.world, [found is not None, self.run.progress.step]
+        if world.total(place != world.share(place)):
+            raise RunError(
+                f"Not all processes see the same checkpoint in {self.output.checkpoint}. Keep the run on a disk that "
+                "all of the machines see."
+            )
+
+    def disk(self, module: PreTrainedModel) -> int:
+        """Bytes that checkpoints of the `module`'s training take: one, and the next while it is written."""
+        adapted = sum(each.numel() for adapter in self.run.adapters for each in (adapter.a, adapter.b))
+        buffer = self.run.buffer
+        # The weights and the optimizer's two states of each; the best epoch's weights.
+        each = 3 * buffer.weights.element_size() + buffer.current.element_size()
+        return 2 * (adapted or module.num_parameters()) * each
+
+    def check_room(self, module: PreTrainedModel) -> None:
+        """Tells before the first step where the disk has no room for checkpoints."""
+        file = self.output.checkpoint / FILE
+        needed = self.disk(module) - (file.stat().st_size if file.exists() else 0)
+        free = free_bytes(file.parent.absolute())
+        if free < needed:
+            warning = (
+                f"Checkpoints need {size_in_words(needed)} of disk in {file.parent}, and {size_in_words(free)} are "
+                "free. Make room: what no checkpoint holds is trained again after a stop."
+            )
+            self.output.log({"warning": warning})
+
+    def _due(self) -> float:
+        """Seconds from one checkpoint to the next."""
+        first = self.output.checkpoint_seconds
+        return first if not first or self.cost is None else max(1.0, self.cost / SAVING)
+
+    def _write(self, tensors: Mapping[str, Tensor]) -> None:
+        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
+        try:
+            save_checkpoint(self.output.checkpoint, tensors, facts)
+        except OSError as error:
+            step = self.run.progress.step
+            self.output.log({"warning": f"The checkpoint of step {step} was not written: {error}."})
+
+    def _take(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        if facts["fingerprint"] != self.fingerprint:
+            raise RunError(
+                f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
+                "Remove the folder to train anew, or give another."
+            )
+        for name, tensor in _tensors(self.run).items():
+            tensor.copy_(self.run.placement.held(tensors[name]))
+        self.run.placement.spread(self.run.buffer)
+        self.run.progress = Progress(**facts["progress"])
+        self.output.log({"resumed_at_step": self.run.progress.step})
+
+
+def _tensors(run: Run) -> dict[str, Tensor]:
+    weights = run.buffer.weights
+    return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
+
+
+def fingerprint(
+    module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
+) -> str:
+    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
+    digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
+    for part in (rows, dev_rows):
+        digest.update(f"{len(part)} rows".encode())
+        for row in part:
+            digest.update(repr((row.id, row.ids, row.trained)).encode())
+    for name, weight in module.named_parameters():
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().flatten()[:MARK].double().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""What a training run will take, in time and memory, from a few steps, before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etude.train.batches import TokenRow, make_batches
+from etude.train.config import TrainConfig
+from etude.train.memory import give_back_freed_memory, memory_in_use, peak_memory, reset_peak_memory
+from etude.train.speed import estimate_speed, for_each, micro_batches, num_cells
+from etude.train.step import Run, dev_loss, started_run, train_step
+from etude.world import ONE, World
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NEAR = 0.9
+"""Share of the most tokens from which a micro-batch may be the one that needs the most memory: attention of long
+rows keeps more for each token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a run is expected to take."""
+
+    seconds: float
+    """All epochs, and the loss on dev before and after each."""
+    memory: int
+    """Bytes at the highest point; 0 where the system does not tell."""
+
+
+def foresee(
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    config: TrainConfig,
+    world: World = ONE,
+) -> Foreseen:
+    """What `train` on these rows will take, all its epochs at their own pace. All processes call it together."""
+    memory = _memory(module, rows, dev_rows, config, world)
+    pace = estimate_speed(module, rows, config, dev_rows, world)
+    return Foreseen(pace.seconds(config.epochs), memory and max(memory, peak_memory(module.device)))
+
+
+def _memory(
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    config: TrainConfig,
+    world: World,
+) -> int:
+    """Bytes at the highest point.
+
+    Rows of one length take memory in proportion to their number: it is measured on half the rows of the micro-batch
+    that needs the most, and drawn out in a straight line. Dev rows are measured as they are: without gradients
+    little is held.
+    """
+    parts = micro_batches(make_batches(rows, config.rows_per_step, config.seed, epoch=1), config, world)
+    most = max(map(num_cells, parts))
+    largest = max(
+        (part for part in parts if num_cells(part) >= NEAR * most), key=lambda part: len(part[0].ids)
+    )
+    half = largest[: -(-len(largest) // 2)]
+    with started_run(module, config, len(rows), world) as run:
+        train_step(run, for_each(largest[:1], world))  # touches all that stays
+        stays = _settled(run)
+        train_step(run, for_each(half, world))
+        peak = peak_memory(run.module.device)
+        _settled(run)
+        largest_dev = max(micro_batches([dev_rows], config, world), key=num_cells)
+        dev_loss(run.module, for_each(largest_dev, world), config.micro_tokens, placement=run.placement)
+        peak_dev = peak_memory(run.module.device)
+    slope = (peak - stays) / num_cells(half)
+    return max(round(peak + slope * (most - num_cells(half))), peak_dev)
+
+
+def _settled(run: Run) -> int:
+    """Bytes in use once what was freed is given back; the highest point is counted from here on."""
+    device = run.module.device
+    give_back_freed_memory()
+    reset_peak_memory(device)
+    return memory_in_use(device)
