@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from etude.checks.material import Material, rows_that
 from etude.types import Finding
 
-NEIGHBOURS = 4
+NEIGHBOURS = 6
 """Nearest inputs that a row is held against."""
-NEAR = 0.4
+NEAR = 0.3
 """Cosine of two inputs from which they count as near."""
 AGREE = 0.6
 """Cosine of two answers from which they count as alike; every two of the neighbours' must be."""
