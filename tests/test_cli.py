@@ -626,9 +626,15 @@ def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
     assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", shown)
 
 
-@pytest.mark.parametrize("width", [60, 80, 110])
-def test_the_ladder_is_whole_at_every_width(width: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("width", "macro_f1"), [(60, False), (80, False), (80, True), (110, False), (110, True)]
+)
+def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool, tmp_path: Path) -> None:
     verdict = compare(write_task(tmp_path)).verdict
+    if macro_f1:  # accuracy stands beside it; a test of thousands of rows
+        for step in verdict["ladder"]:
+            step["estimate"]["n"], step["rows_to_decide"] = 1540, 4000
+        verdict["others"] = {step["method"]: {"accuracy": step["estimate"]} for step in verdict["ladder"]}
     console = Console(file=io.StringIO(), width=width)
     console.print(ladder_table(verdict, width))
     shown = console.file.getvalue()  # type: ignore[attr-defined]

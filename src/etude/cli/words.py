@@ -23,6 +23,8 @@ _LEAST_WIDTH = 20
 """Columns of the output where COLUMNS names fewer."""
 NARROW, WIDE = 80, 100
 """Columns of a terminal below which the rows to decide, or what a request takes, find no room in the ladder."""
+ACCURACY = 10
+"""Columns that accuracy takes beside macro-F1."""
 
 
 def screen() -> Console:
@@ -113,14 +115,15 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
 def ladder_table(verdict: Json, width: int = WIDE) -> Table:
     """Every method with its estimate and its status; where `width` columns hold them, the rows that would
     decide and what a request takes. Accuracy stands beside macro-F1."""
-    rows, costs = width >= NARROW, width >= WIDE
     shares = {name: others["accuracy"] for name, others in verdict["others"].items() if "accuracy" in others}
+    room = width - ACCURACY if shares else width
+    rows, costs = room >= NARROW, room >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", "on test", "95% interval", "verdict"):
         justify: JustifyMethod = "right" if heading == "on test" else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (*(("accuracy",) if shares else ()), *(("rows to decide",) if rows else ())):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=not shares)
     for heading in ("prompt tokens", "answer tokens", "time") if costs else ():
         table.add_column(heading, justify="right", no_wrap=heading == "time")
     for step in verdict["ladder"]:
