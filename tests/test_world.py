@@ -88,12 +88,15 @@ def test_all_processes_are_at_the_same_weights(two: Path, name: str) -> None:
     assert losses(news(two / name, rank=1)) == losses(news(two / name))
 
 
+def told_bytes(note: str) -> float:
+    """The memory that a note names, in bytes."""
+    number, unit = re.findall(r"([\d.,]+) (kB|MB|GB) of memory", note)[0]
+    return float(number.replace(",", "")) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
 def test_a_process_holds_half_of_what_is_in_shards(two: Path, tmp_path: Path, device: str) -> None:
     run(tmp_path, "full in shards", device=device)
-    half, whole = [
-        float(re.findall(r"([\d.e-]+) GB of memory", news(folder)[0]["note"])[0])
-        for folder in (two / "full in shards", tmp_path)
-    ]
+    half, whole = [told_bytes(news(folder)[0]["note"]) for folder in (two / "full in shards", tmp_path)]
     assert half == pytest.approx(whole / 2, rel=0.1)
 
 
