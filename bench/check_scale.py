@@ -207,7 +207,7 @@ def checked(num: int, kind: str, folder: Path) -> Run:
     (folder / "task.yaml").write_text(task, encoding="utf-8")
     began = time.perf_counter()
     with (folder / "found.json").open("wb") as out:
-        command = [sys.executable, "-m", "etude.cli", "check", str(folder), "--form", "json"]
+        command = [sys.executable, "-m", "etude.cli", "check", str(folder), "--format", "json"]
         process = subprocess.Popen(command, stdout=out)
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
