@@ -39,6 +39,12 @@ class Fault:
         return f"{self.where}: {self.what}{got}. {self.remedy}."
 
 
+def place_of(where: str) -> tuple[str, int]:
+    """The file and the line, from 1, of a `file:line`, by which places are put in order; 0 where no line is named."""
+    file, _, line = where.rpartition(":")
+    return file, int(line) if line.isdecimal() else 0
+
+
 class EtudeError(Exception):
     """Base of everything Étude raises on purpose. `exit_code` is what the command line returns."""
 

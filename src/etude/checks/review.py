@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from etude.checks.material import Mark, Material, rows_that
 from etude.types import Finding, Severity
@@ -119,9 +120,4 @@ def _threats(
 
 
 def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
-    found: list[Mark] = []
-    for match in pattern.finditer(text[:LONGEST]):
-        found.append(match.span())
-        if len(found) == MOST_MARKS:
-            break
-    return found
+    return [match.span() for match in islice(pattern.finditer(text[:LONGEST]), MOST_MARKS)]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from etude.checks.material import count, groups_of, hashed, of_rows
+from etude.errors import place_of
 from etude.metrics import SKEWED
 from etude.spellings import spellings, written_alike
 from etude.task import Task
@@ -21,7 +22,7 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
     no labels. Texts are the same as `etude check` counts them: without case and punctuation."""
     if task.kind != "classify":
         return
-    rows = sorted(rows, key=_place)
+    rows = sorted(rows, key=lambda row: place_of(row.where))
     groups = [
         [rows[position] for position in group]
         for group in groups_of(hashed(normalise(row.text) for row in rows))
@@ -42,7 +43,7 @@ def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator
     it says so where macro-F1 is the metric by their spelling alone."""
     if task.kind != "classify":
         return
-    rows = sorted(rows, key=_place)
+    rows = sorted(rows, key=lambda row: place_of(row.where))
     labels = [row.output for row in rows]
     found = spellings(labels)
     if not found:
@@ -56,12 +57,6 @@ def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator
             " Written alike, no class would be so rare, and accuracy would be the metric instead of macro-F1."
         )
     yield note
-
-
-def _place(row: Example) -> tuple[str, int]:
-    """File and line, by which rows stand in the order of their file."""
-    file, _, line = row.where.rpartition(":")
-    return file, int(line) if line.isdecimal() else 0
 
 
 def _first_of_each_label(group: Sequence[Example]) -> list[Example]:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from etude.assistant import SEAMS, Assistant, Room
-from etude.errors import Fault, InputError
+from etude.errors import Fault, InputError, place_of
 from etude.methods.fine_tune import FineTune, student_of
 from etude.methods.lesson import token_rows
 from etude.methods.prompt import ClearPrompt, fitting
@@ -45,13 +45,7 @@ def check_lengths(
     for fault in chain(*found):
         faults.setdefault(fault.where, fault)
     if faults:
-        raise InputError(sorted(faults.values(), key=_place))
-
-
-def _place(fault: Fault) -> tuple[str, int]:
-    """By file, then by line."""
-    file, _, line = fault.where.rpartition(":")
-    return file, int(line) if line.isdigit() else 0
+        raise InputError(sorted(faults.values(), key=lambda fault: place_of(fault.where)))
 
 
 def _unanswered(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etude.dataset import survey_dataset, survey_test
-from etude.errors import Fault, InputError
+from etude.errors import Fault, InputError, place_of
 from etude.formats.columns import named
 from etude.privacy import BLOCKING, Masker, Span, find
 from etude.repair.records import Place, Record, columns_of, records
@@ -72,8 +72,8 @@ def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] =
     cannot be read or no row would be left.
     """
     dataset, faults = survey_dataset(task)
-    ids = {_line(row.where): row.id for row in dataset}
-    empty = {_line(fault.where) for fault in faults if fault.kind == "empty"} - ids.keys()
+    ids = {place_of(row.where)[1]: row.id for row in dataset}
+    empty = {place_of(fault.where)[1] for fault in faults if fault.kind == "empty"} - ids.keys()
     found = [
         record for record in records(task.examples, task.kind) if record.line in ids or record.line in empty
     ]
@@ -94,11 +94,6 @@ def _change(draft: _Draft, ids: Mapping[int, str]) -> Change:
     after = None if draft.out else draft.now.raw.decode()
     kinds = tuple(dict.fromkeys(draft.kinds))
     return Change(ids.get(record.line, ""), record.line, record.last, kinds, record.raw.decode(), after)
-
-
-def _line(where: str) -> int:
-    line = where.rpartition(":")[2]
-    return int(line) if line.isdigit() else 0
 
 
 def _joined(record: Record, texts: Iterable[str]) -> str:
