@@ -182,6 +182,19 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedCost:
+    """What one request costs, on average over the test rows."""
+
+    prompt_tokens: float
+    """Cached ones included."""
+    cached_tokens: float
+    answer_tokens: float
+    seconds: float
+    price: float | None
+    """In the unit of the task's prices; None when the task names none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Method a minus method b, with an interval that holds for all pairs together."""
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from etude.checks.gather import SEVERITIES, Findings
 from etude.checks.material import count, of_rows
 from etude.checks.words import rows_of
-from etude.report.html import asset, source_hash
+from etude.report.parts import asset, environment, source_hash
 from etude.types import Evidence, Finding, Severity
 
 MOST_PLACES = 300
@@ -60,7 +60,7 @@ def as_html(findings: Findings) -> str:
     """The whole page as text."""
     css = asset("report.css") + (_HERE / "page.css").read_text(encoding="utf-8")
     return (
-        _environment()
+        _templates()
         .get_template("page.html.j2")
         .render(
             findings=findings,
@@ -75,18 +75,12 @@ def as_html(findings: Findings) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["pieces"] = pieces
-    environment.filters["rows_of"] = rows_of
-    environment.globals.update(share=share, concerned=concerned, count=count)
-    return environment
+def _templates() -> Environment:
+    templates = environment(_HERE)
+    templates.filters["pieces"] = pieces
+    templates.filters["rows_of"] = rows_of
+    templates.globals.update(share=share, concerned=concerned, count=count)
+    return templates
 
 
 def _headline(findings: Findings) -> str:

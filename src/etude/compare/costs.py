@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from etude.compare.evidence import BreakEven, Cost, Inputs, Measured, PricedCost
+from etude.compare.evidence import BreakEven, Cost, Inputs, Measured
 from etude.task import Prices
+from etude.types import PricedCost
 from etude.wording import decimal, time_in_words
 
 _MILLION = 1_000_000

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from etude.metrics import Metric
 from etude.stats.sample import RESAMPLES
 from etude.task import Prices, Task, Usage
-from etude.types import Estimate, Pair
+from etude.types import Estimate, Pair, PricedCost
 
 Status = Literal["good enough", "worse", "undecided"]
 
@@ -173,17 +173,6 @@ class Forms:
     form: Estimate | None
     check: Estimate | None
     cut: int
-
-
-@dataclass(frozen=True, slots=True)
-class PricedCost:
-    """A Cost with its price in the unit of the task's prices; None without prices."""
-
-    prompt_tokens: float
-    cached_tokens: float
-    answer_tokens: float
-    seconds: float
-    price: float | None
 
 
 @dataclass(frozen=True, slots=True)

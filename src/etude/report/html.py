@@ -7,19 +7,18 @@ Jinja2; the rows for side-by-side reading travel as JSON that cannot close its o
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from etude import wording
 from etude.report import pictures, words
+from etude.report.parts import asset, environment, source_hash
 from etude.report.values import DevAnswer, DevRow, Report
 
 MOST_TEXT = 2_200_000
@@ -41,7 +40,7 @@ def render_html(report: Report) -> str:
     axis = pictures.ladder_axis(report)
     failures = words.failure_kinds(report)
     return (
-        _environment()
+        _templates()
         .get_template("template.html.j2")
         .render(
             report=report,
@@ -67,29 +66,12 @@ def render_html(report: Report) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["seconds"] = words.seconds
-    environment.filters["price"] = words.price
-    environment.globals["wording"] = wording
-    return environment
-
-
-@cache
-def asset(name: str) -> str:
-    """A file that stands in a page: style or script."""
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def source_hash(text: str) -> str:
-    """What a content security policy calls a style or script of the page by."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _templates() -> Environment:
+    templates = environment(_HERE)
+    templates.filters["seconds"] = words.seconds
+    templates.filters["price"] = words.price
+    templates.globals["wording"] = wording
+    return templates
 
 
 def _by_tag(report: Report) -> dict[str, list[object]]:

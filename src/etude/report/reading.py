@@ -18,7 +18,6 @@ from etude.files import Json, read_json, read_lines
 from etude.metrics import GRADED, Metric
 from etude.report.values import (
     Candidate,
-    Cost,
     Curve,
     DevAnswer,
     DevRow,
@@ -33,7 +32,7 @@ from etude.report.values import (
 from etude.runs import Run
 from etude.stats import estimate_sample
 from etude.task import LADDER
-from etude.types import Estimate, Finding, Pair
+from etude.types import Estimate, Finding, Pair, PricedCost
 
 CHECK = "check"
 """The kind of failure of an answer that keeps the contract and that the check function gives 0."""
@@ -167,8 +166,8 @@ def _dev_estimate(run: Json, lines: Sequence[Json]) -> Estimate | None:
     return estimate_sample(sample_of(metric, [outcome_of(line) for line in lines]))
 
 
-def _cost(raw: Mapping[str, Any]) -> Cost:
-    return Cost(
+def _cost(raw: Mapping[str, Any]) -> PricedCost:
+    return PricedCost(
         raw["prompt_tokens"], raw["cached_tokens"], raw["answer_tokens"], raw["seconds"], raw.get("price")
     )
 

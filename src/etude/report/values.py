@@ -7,19 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etude.metrics import GRADED
-from etude.types import Estimate, Finding, Pair
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one request costs, on average over the test rows."""
-
-    prompt_tokens: float
-    cached_tokens: float
-    answer_tokens: float
-    seconds: float
-    price: float | None
-    """In the unit of the task's prices; None when the task names none."""
+from etude.types import Estimate, Finding, Pair, PricedCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +36,7 @@ class Rung:
     rows_to_decide: int | None
     dev: Estimate | None
     """The headline metric on dev; None before the first dev row is answered."""
-    cost: Cost | None
+    cost: PricedCost | None
     fit_seconds: float | None
     form: Estimate | None
     check: Estimate | None
