@@ -7,12 +7,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from processes import finished, started
 from small_task import write_task
 
 FEW_STEPS = "max_tokens: 24\ntrain: {epochs: 1, max_rows: 32}\n"
@@ -21,21 +21,6 @@ FEW_STEPS = "max_tokens: 24\ntrain: {epochs: 1, max_rows: 32}\n"
 def small(folder: Path, model: str) -> Path:
     """A task that every method can be fitted on in moments."""
     return write_task(folder, model=model, num=160, more=FEW_STEPS)
-
-
-def start(task: Path) -> subprocess.Popen[bytes]:
-    """The comparison in a process of its own."""
-    command = [sys.executable, "-m", "etude.cli", "compare", str(task), "--yes"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def finish(task: Path) -> Path:
-    """Runs to the end and returns the run folder."""
-    process = start(task)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors.decode()
-    (folder,) = [path.parent for path in (task.parent / "runs").glob("*/run.json")]
-    return folder
 
 
 def without_times(value: Any) -> Any:
@@ -79,7 +64,7 @@ def kill_often(task: Path, kills: int, longest: float, seed: int) -> int:
     draw = random.Random(seed)
     struck = 0
     while struck < kills:
-        process = start(task)
+        process = started("compare", task)
         try:
             process.wait(timeout=draw.uniform(0.1, longest))
         except subprocess.TimeoutExpired:
@@ -96,13 +81,13 @@ def check_kills(folder: Path, kills: int, model: str, slowed: str, longest: floa
 
     `slowed` is the model of the comparisons that are killed, `longest` the most seconds between kills.
     """
-    whole = finish(small(folder / "whole", model))
+    whole = finished("compare", small(folder / "whole", model)).folder
     struck, attempt = 0, 0
     while struck < kills:
         attempt += 1
         task = small(folder / f"killed{attempt}", slowed)
         struck += kill_often(task, min(5, kills - struck), longest, seed=attempt)
-        cut = finish(task)
+        cut = finished("compare", task).folder
         assert verdict(cut) == verdict(whole)
         assert answers(cut) == answers(whole)
         assert assistants(cut) == assistants(whole)

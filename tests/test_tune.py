@@ -42,6 +42,7 @@ from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, ove
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
 from etude.types import Message
+from processes import finished, started
 from small_task import write_task
 from tiny import tiny_folder
 
@@ -225,25 +226,11 @@ def test_the_rule_of_spikes_is_as_stated() -> None:
     assert not overfits([1.0, 1.5], [2.0, 1.0, 1.5])
 
 
-def start(task: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "etude.cli", "train", str(task), "--yes"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def finished(task: Path) -> str:
-    """Trains to the end in another process; the hash of the weights."""
-    process = start(task)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors.decode()
-    (run,) = find_runs(task.parent / "runs")
-    return weights(run)
-
-
 def killed(task: Path, steps: Sequence[int]) -> int:
     """Kills the training as it reaches each of the steps; how many kills struck."""
     struck = 0
     for step in steps:
-        process = start(task)
+        process = started("train", task)
         while process.poll() is None:
             (log,) = [*task.parent.glob("runs/*/methods/fine_tune/train.jsonl")] or [None]
             if log and log.read_bytes().count(b'"step"') >= step:
@@ -310,7 +297,7 @@ def test_five_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Pat
     tasks = [write_task(tmp_path / n, "classify", "smollm2-135m-instruct", 130, more) for n in ("one", "two")]
     steps = sorted(random.Random(0).sample(range(1, 20), 5))
     assert killed(tasks[1], steps) == 5
-    assert finished(tasks[1]) == finished(tasks[0])
+    assert weights(finished("train", tasks[1])) == weights(finished("train", tasks[0]))
 
 
 def test_the_model_without_weights_is_refused_with_the_key_to_set(
