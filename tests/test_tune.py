@@ -28,7 +28,7 @@ from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
-from etude.errors import Declined
+from etude.errors import Declined, InputError
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_lines
 from etude.methods.fine_tune import student_of
@@ -183,6 +183,18 @@ PREVIEW = Preview(
         )
     ],
 )
+
+
+def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Path) -> None:
+    limit = 60
+    with pytest.raises(InputError) as caught:
+        preview(tiny_task(tmp_path / "low", train=f"max_tokens: {limit}"), 1)
+    said = [re.search(r"set train: {max_tokens: (\d+)}", fault.remedy) for fault in caught.value.faults]
+    wanted = [int(found[1]) for found in said if found]
+    assert len(wanted) == len(caught.value.faults) > 1
+    assert min(wanted) > limit
+    raised = tiny_task(tmp_path / "raised", train=f"max_tokens: {max(wanted)}")
+    assert len(preview(raised, 1).rows) == 1
 
 
 @pytest.mark.parametrize(

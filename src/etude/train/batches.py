@@ -138,6 +138,6 @@ def _faults(row: TokenRow, max_tokens: int) -> list[Fault]:
         remedy = "give the row an answer, or leave the row out"
         faults.append(Fault(where, "no token of the row is trained", f"{len(row.ids)} tokens", remedy))
     if len(row.ids) > max_tokens:
-        remedy = f"shorten the row, leave it out, or set TrainConfig.max_tokens above {max_tokens}"
+        remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {len(row.ids)}}}"
         faults.append(Fault(where, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
     return faults

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from etude.files import read_json, write_json
+from etude.task.settings import ALL
 from etude.train.batches import MicroBatch, TokenRow, collate, make_batches, split_micro
 from etude.train.entrance import Entrance, ended_at, find_entrance, started_at, watched
-from etude.train.layers import ALL, decoder_layers, lowest_layer
+from etude.train.layers import decoder_layers, lowest_layer
 from etude.train.loss import whole_body
 from etude.train.output import Log
 from etude.train.states_file import StatesFile, key_of, room_for
