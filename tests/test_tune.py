@@ -38,6 +38,7 @@ from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.stats import estimate_sample
 from etude.task import load_task
+from etude.task.settings import SETTINGS
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
@@ -96,6 +97,8 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
     for part in ("only read", "end of turn", "Left out", "Longest rows", "<|im_start|>"):
         assert part in text
     assert all(why for _, _, why in prepared.settings)
+    listed = [name for name, _, _ in prepared.settings] + list(prepared.defaults)
+    assert sorted(listed) == sorted(SETTINGS), "each once"
     rows = list(read_lines(run.method("fine_tune") / "work" / "rows.jsonl"))
     assert len(rows) == run.info["split"]["train"]
     assert sum("left_out" not in row for row in rows) == 32
@@ -124,6 +127,10 @@ def test_the_run_is_listed_shown_and_reported(
     assert f"etude chat {task}" in shown
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "The loss on" in page
+    for text in (page, (run.folder / "report.md").read_text(encoding="utf-8")):
+        assert "defaults: weights lora, rslora false, dropout 0, targets all, lora layers all" in " ".join(
+            text.split()
+        )
     assert "<mark>" in page
     assert "should you fine-tune" not in page
 
@@ -176,6 +183,7 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
 PREVIEW = Preview(
     (),
     (),
+    {},
     [
         (
             "rows.jsonl:1",

@@ -112,6 +112,7 @@ class Lesson:
         return {
             "settings": self.config.values(),
             "reasons": dict(self.config.reasons),
+            "defaults": self.config.defaults,
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
             "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],

@@ -125,7 +125,7 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
 
     def prepared() -> Lesson:
         found = replace(lesson(task, untaught, parts, rows, models), world=world)
-        on_event(Prepared(found.told, found.settings))
+        on_event(Prepared(found.told, found.settings, found.config.defaults))
         if not run.info.get("plan"):
             on_event(Said("Timing a few steps ..."))
             _agree(run, task, foreseen(task, found, untaught, parts.dev, models), on_event, confirm)
