@@ -209,6 +209,16 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_the_changelog_says_everything_once_and_names_flags_that_there_are() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = [" ".join(entry.split()) for entry in re.split(r"^- ", text, flags=re.M)]
+    assert len(set(entries)) == len(entries)
+    flags = re.findall(r"`etude [^`]*?(--[a-z-]+)", text)
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert flags
+    assert not [flag for flag in flags if flag not in page]
+
+
 def test_every_file_the_docs_link_to_exists() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):

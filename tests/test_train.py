@@ -155,7 +155,7 @@ def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
     config = TrainConfig(max_tokens=40)
     with pytest.raises(InputError) as caught:
         train(tiny_model(), rows, token_rows(2), config, Output(tmp_path, tmp_path))
-    assert {fault.where for fault in caught.value.faults} == {"row mute", "row long", "row torn"}
+    assert {fault.where for fault in caught.value.faults} == {"mute", "long", "torn"}
     assert all(fault.remedy for fault in caught.value.faults)
     assert not list(tmp_path.iterdir())
 

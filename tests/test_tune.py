@@ -41,8 +41,10 @@ from etude.task import load_task
 from etude.task.settings import SETTINGS
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
 from etude.tune import Preview, preview, train_task
+from etude.tune.opening import check_processes
 from etude.tune.preview import Piece
 from etude.types import Message
+from etude.world import ONE, World
 from processes import finished, started
 from small_task import write_task
 from tiny import tiny_folder
@@ -159,6 +161,13 @@ def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) 
     assert 1000 * 3 * 50 < measured < 1000 * 3 * 50 + 600
     plain = training_seconds(replace(task, train={"epochs": 2}), student, rows, models, answer=1000.0)
     assert 0 < plain(300, 50) < 600
+
+
+def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
+    task = load_task(write_task(tmp_path, more="train: {dev_metric: true, data_parallel: fsdp}\n"))
+    check_processes(task, ONE)
+    with pytest.raises(InputError, match=r"train: dev_metric: .* none of 2 processes holds the whole model"):
+        check_processes(task, World(rank=0, size=2))
 
 
 def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:

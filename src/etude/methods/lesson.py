@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
-from etude.errors import Fault, InputError, shown
+from etude.errors import shown
 from etude.files import write_lines
 from etude.task import Task
 from etude.task.settings import SETTINGS
@@ -151,7 +151,7 @@ def lesson_of(
     rows, dev_rows = token_rows(model, student, chosen), token_rows(model, student, dev)
     config = config_for(task, model, len(rows))
     check_rows(rows, dev_rows, config.max_tokens)
-    counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id)
+    counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     taken = {id(example) for example in chosen}
     left = tuple(example.where or example.id for example in train if id(example) not in taken)
     told = (*counts.lines(), *_about_rows(chosen, left, len(train)), _about_template(model))
@@ -175,14 +175,11 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
 def config_for(task: Task, model: LocalModel, num_rows: int) -> TrainConfig:
     """The automatic settings for training on `num_rows` rows, under the user's overrides.
 
-    Raises InputError on overrides that are unknown, impossible or at odds.
+    Raises InputError on overrides that are impossible or at odds.
     """
     from etude.train.config import auto_config
 
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
-    if task.train.get("dev_metric") and str(task.train.get("data_parallel")) == "fsdp":
-        what = "data_parallel: fsdp leaves no process the whole model that would answer dev"
-        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
     overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
     return (

@@ -27,7 +27,7 @@ from etude.runs import Run, check_whole
 from etude.splits import Split
 from etude.task import Task
 from etude.tune.foresight import foreseen, question
-from etude.tune.opening import NAME, Opening, lesson, opened, student
+from etude.tune.opening import NAME, Opening, check_processes, lesson, opened, student
 from etude.world import World, joined
 
 
@@ -85,6 +85,7 @@ def train_task(
 
 def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
     """What process 0 does, which is all but its share of the steps."""
+    check_processes(opening.task, world)
     run = opening.run
     if fresh:
         start_anew(run, on_event)
