@@ -168,7 +168,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
         raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
-    found = run.world.share(dict(output.on_eval()) if run.world.leads else None)
+    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     best = score > max(progress.scores, default=-math.inf)
     progress.epoch += 1
