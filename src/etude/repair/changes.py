@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -43,16 +43,21 @@ def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] =
     """
     drafts = Drafts(task)
     held = _test_inputs(task) if wanted("test_overlap") else []
+    columns = _taught_columns(task)
+    texts: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
+    html: list[Mender] = [*texts, ("markup", without_markup)]
 
-    def gone_over(markup: bool) -> _Outcome:
-        menders: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
-        menders += [("markup", without_markup)] if markup else []
-        return _gone_over(drafts, _Steps(wanted, menders, masker, known, held, _taught_columns(task)))
+    def gone_over(*rounds: list[Mender]) -> _Outcome:
+        return _gone_over(
+            drafts, [_Steps(wanted, menders, masker, known, held, columns) for menders in rounds]
+        )
 
-    # HTML may become a leftover only when rows have been left out, and what is taken out then may make copies.
-    outcome = gone_over(False) if wanted("markup") and not _holds_leftovers(drafts) else None
-    if outcome is None or outcome.html_is_leftover:
-        outcome = gone_over(wanted("markup"))
+    if wanted("markup") and _holds_leftovers(drafts):
+        outcome = gone_over(html)
+    else:
+        outcome = gone_over(texts)
+        if wanted("markup") and outcome.html_is_leftover:  # now that rows have been left out
+            outcome = gone_over(texts, html)
     if outcome.examples and not outcome.left:
         file = task.examples.file.name
         raise InputError([Fault(file, "no row would be left", "", "look at them with etude check first")])
@@ -103,10 +108,11 @@ def _holds_leftovers(drafts: Iterable[Draft]) -> bool:
     return outcome.html_is_leftover
 
 
-def _gone_over(drafts: Iterable[Draft], steps: _Steps) -> _Outcome:
+def _gone_over(drafts: Iterable[Draft], rounds: Sequence[_Steps]) -> _Outcome:
     outcome, rows = _Outcome(), iter(drafts)
     while batch := list(islice(rows, BATCH)):
-        steps.put_right(batch)
+        for steps in rounds:
+            steps.put_right([draft for draft in batch if not draft.out])
         for draft in batch:
             outcome.add(draft)
     return outcome
