@@ -149,6 +149,48 @@ def test_spans_are_in_order_apart_and_true_to_the_text(text: str) -> None:
         end = span.end
 
 
+FOUND = st.sampled_from(
+    [
+        "jo@mail.example.org",
+        "Jo Doe lives at 12 Main Street",
+        "born on 12 May 1980",
+        "+49 30 901820",
+        "SSN 536-90-4399",
+        "password: 4 Main St",
+        "my name is Anna Gold.",
+        "token=ab12CD34ef56",
+        "diagnosed with asthma 1.2.3.4",
+    ]
+)
+
+
+@given(st.lists(FOUND | st.text(max_size=5), max_size=6), st.sampled_from([" ", "", "\n", ", "]))
+def test_what_blocks_is_the_same_without_what_is_reviewed(parts: list[str], joint: str) -> None:
+    text = joint.join(parts)
+    blocking = tuple(span for span in find(text) if span.kind in BLOCKING)
+    assert find(text, review=False) == blocking
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        *(
+            (label, ": aB3xK9q7Zz12")
+            for label in ("password", "pwd", "secret", "api key", "token", "credential")
+        ),
+        *((label, " aB3xK9q7Zz12aB3xK9q7Zz12") for label in ("basic", "bearer", "token")),
+        ("signing_key", "=aB3xK9q7Zz12"),
+        ("pin", " 4711"),
+    ],
+)
+def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str, value: str) -> None:
+    right = kinds(label + value)
+    assert right
+    for letter, other in (("i", "\u0130"), ("i", "\u0131"), ("s", "\u017f"), ("k", "\u212a")):
+        assert kinds(label.replace(letter, other) + value) == right
+    assert kinds(label.upper() + value) == right
+
+
 PIECES = [
     "1 ",
     "4111 1111 ",
