@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from etude.metrics import LABELS
-from etude.report.values import Headline, Report, Rung
+from etude.report.values import Epoch, Headline, Report, Rung
 from etude.stats import ALPHA
 from etude.types import Estimate
 from etude.wording import bounds, decimal, p_value, percent, points, rows_in_words, time_in_words
@@ -166,6 +166,23 @@ def outcome(report: Report) -> str:
     """What came of a training; until then, that it has not ended."""
     texts = [rung.params["text"] for rung in report.rungs if "text" in rung.params]
     return str(texts[0]) if texts else "The training has not ended."
+
+
+def epochs(report: Report) -> list[tuple[str, ...]]:
+    """The table of a training's epochs, its heading first."""
+    found = report.curve.epochs if report.curve else ()
+    measured = any(epoch.score for epoch in found)
+    metric_head = ("Metric on dev",) if measured else ()
+    head = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric_head, "")
+    return [head, *(_epoch(epoch, measured) for epoch in found)]
+
+
+def _epoch(epoch: Epoch, measured: bool) -> tuple[str, ...]:
+    train = "" if epoch.train_loss is None else f"{epoch.train_loss:.3f}"
+    score = ((estimate(epoch.score) if epoch.score else ""),) if measured else ()
+    states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
+    state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
+    return (f"{epoch.epoch}", f"{epoch.step:,}", train, f"{epoch.dev_loss:.3f}", *score, state)
 
 
 def learned(report: Report) -> tuple[str, ...]:
