@@ -125,8 +125,12 @@ def _tensors(run: Run) -> dict[str, Tensor]:
 def fingerprint(
     module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
 ) -> str:
-    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
-    digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
+    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it.
+
+    `stop_on_spike` changes no weight, so that a run which a spike has stopped can go on without it.
+    """
+    settings = {name: value for name, value in config.values().items() if name != "stop_on_spike"}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(f"{len(part)} rows".encode())
         for row in part:

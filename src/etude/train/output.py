@@ -11,8 +11,8 @@ Log = Callable[[Mapping[str, Any]], None]
 """Takes one line of training news, as JSON-ready values."""
 OnEval = Callable[[], Mapping[str, Any]]
 """Called after each dev loss, the adapter in place and the module in eval mode; its values join the
-epoch's line of news. The best epoch is the one of the highest `score` where there is one, else of the lowest
-dev loss; of equal ones the earliest."""
+epoch's line of news. The best epoch is the one of the highest `score` where there is one, and of equal scores that
+of the lowest dev loss; else the one of the lowest dev loss; of equal ones the earliest."""
 
 
 @dataclass(frozen=True, slots=True)
