@@ -88,13 +88,13 @@ def snapshot(module: nn.Module) -> dict[str, bytes]:
 
 def run(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore, **changes: Any) -> bytes:
     """One training run in `folder`; the bytes of its adapter."""
-    every = changes.pop("checkpoint_seconds", 30.0)
+    every = changes.pop("every_step", False)
     train(
         tiny_model(),
         token_rows(18),
         token_rows(6, seed=1),
         replace(CONFIG, **changes),
-        Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=every),
+        Output(folder / "checkpoint", folder / "adapter", log, every_step=every),
     )
     return (folder / "adapter" / ADAPTER).read_bytes()
 
@@ -605,7 +605,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
                 raise StopError
 
         with pytest.raises(StopError):
-            run(tmp_path / "cut", log, dropout=dropout, checkpoint_seconds=0.0 if number % 2 == 0 else 30.0)
+            run(tmp_path / "cut", log, dropout=dropout, every_step=number % 2 == 0)
     assert run(tmp_path / "cut", dropout=dropout) == expected
 
 
@@ -621,7 +621,7 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import test_train as t\n"
-        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.2), checkpoint_seconds=0.0)"
+        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.2), every_step=True)"
     )
     command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
@@ -681,8 +681,48 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
 
     news: list[Mapping[str, Any]] = []
     monkeypatch.setattr("etude.train.checkpoint.save_file", full)
-    assert run(tmp_path / "full", news.append, checkpoint_seconds=0.0) == expected
+    assert run(tmp_path / "full", news.append, every_step=True) == expected
     assert any("No space left" in line.get("warning", "") for line in news)
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system"
+)
+def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path) -> None:
+    """From step 3 to step 7 neither the log nor a checkpoint can be written."""
+    import resource
+
+    from etude.compare.events import Event, Said
+    from etude.compare.training_log import TrainingLog
+    from etude.files import read_lines
+
+    said: list[str] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Said):
+            said.append(event.text)
+
+    lines: list[Mapping[str, Any]] = []
+    written, before = tmp_path / "train.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    keep = TrainingLog("own", written, hear)
+
+    def log(news: Mapping[str, Any]) -> None:
+        lines.append(news)
+        if news.get("step") == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (written.stat().st_size + 9, before[1]))
+        if news.get("step") == 7:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        keep({**news, "steps": 10} if "step" in news else news)
+
+    try:
+        assert run(tmp_path / "full", log, every_step=True) == run(tmp_path / "whole")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sum("train.jsonl cannot be written" in text for text in said) == 1
+    assert sum("checkpoint of step" in text for text in said) >= 3
+    told = list(read_lines(written))
+    assert [line["step"] for line in told if "step" in line] == list(range(1, 11))
+    assert len(told) == len(lines)
 
 
 def test_checkpoints_that_take_long_are_written_seldom(
@@ -695,7 +735,7 @@ def test_checkpoints_that_take_long_are_written_seldom(
         time.sleep(0.1)
 
     monkeypatch.setattr("etude.train.keeper.save_checkpoint", slow)
-    run(tmp_path, checkpoint_seconds=0.001)
+    run(tmp_path)
     assert steps == [0, 5, 10], "after each epoch alone"
 
 

@@ -27,6 +27,5 @@ class Output:
     on_eval: OnEval = dict
     base_model: str = ""
     """Noted in the adapter as the base's name; nothing is looked up by it."""
-    checkpoint_seconds: float = 30.0
-    """Time until the first checkpoint within an epoch; 0 writes one after every step. keeper.py has the rule for
-    further ones."""
+    every_step: bool = False
+    """Whether a checkpoint is written after every step, whatever that takes; else keeper.py says when."""
