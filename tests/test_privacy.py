@@ -82,6 +82,10 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("the BSN 111222333 of", "national_id", "111222333"),
         ("Aadhaar number '9876 5432 1012'", "national_id", "9876 5432 1012"),
         ("IBAN SE32CRBC0100601211501234 fails its checksum", "iban", "SE32CRBC0100601211501234"),
+        ("pay from my bank account GB82 WEST 1234 5698 7654 33 today", "iban", "GB82 WEST 1234 5698 7654 33"),
+        ("an SSN, 987-65-4321, and", "national_id", "987-65-4321"),
+        ("pass 2345 6789 0123 (Aadhaar) on", "national_id", "2345 6789 0123"),
+        ("tax: ABCDE1234F", "national_id", "ABCDE1234F"),
         ("card no 4111111111111112 has a typing error", "card", "4111111111111112"),
         ("her password !PurpleSky77.", "password", "!PurpleSky77"),
         ("login jo@example.org / CybPass! was", "password", "CybPass!"),
@@ -113,6 +117,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "order 123-456-7890, item no. 0123 456 789, ISBN: 978-3-16-148410-0",
         "ratios (1) 5.82 6.65 and (2003) 2014 2014, from 10 20 2014",
         "Boston, MA 02139-4307, open 0800-1700, at 0.123 456 789",
+        "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
         "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
     ],
 )
@@ -151,6 +156,7 @@ def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
 def test_a_label_names_every_number_of_a_list() -> None:
     found = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 9472 7919 rows")
     assert [span.text for span in found] == ["9472 7916", "9472 7917", "9472 7918"]
+    assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
 
 
 def test_every_planted_secret_is_found_whole() -> None:
