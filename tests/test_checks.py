@@ -216,7 +216,9 @@ class Page(HTMLParser):
 
 def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Path) -> None:
     given = "<script>alert(1)</script> \" onload='x' <img src=x> <b>there</b> &lt;i&gt;."
-    findings = checked(tmp_path, [*clean(), *PLANTED.values(), ("What is it?", given)])
+    findings = checked(
+        tmp_path, [*clean(), *PLANTED.values(), ("What is it?", given), ("Is it?", "It\x92s so.")]
+    )
     assert main(["check", str(tmp_path), "-o", str(tmp_path / "check.html")]) == 0
     page = Page((tmp_path / "check.html").read_text(encoding="utf-8"))
     assert not {"script", "img", "b"} & set(page.elements)
@@ -224,7 +226,7 @@ def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Pat
     for one in findings:
         for told in (one.message, one.remedy, one.fix, *one.where[:4]):
             assert told in page.text
-    for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;"):
+    for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;", "\\x92"):
         assert mark in page.marked
 
 

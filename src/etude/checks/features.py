@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from etude.checks.lexicon import AMERICAN, BRITISH, EXCITED
 from etude.checks.material import Mark
@@ -17,6 +18,8 @@ Find = Callable[[str], Mark | None]
 """Where a text shows a form, the first place; None where it does not."""
 NO_OCCASION = -1
 """Side of an answer that shows no form, or more than one."""
+_DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"[^\W\d_]+")
 MOST_CLOSING = 200
 """Characters at the end of an answer in which its closing words stand."""
 
@@ -38,7 +41,9 @@ class Style:
     lack: str = ""
     """What is said of answers without the form; where empty, they give no occasion."""
     verb: str = ""
-    """What is said before each form."""
+    """What is said once, before the forms."""
+    digits: bool = False
+    """Whether every form holds a digit, so that texts without any are passed over."""
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -47,6 +52,8 @@ class Style:
 
     def side(self, text: str) -> int:
         """Position in `said` of the side on which a text stands, or NO_OCCASION."""
+        if self.digits and not _DIGIT.search(text):
+            return NO_OCCASION
         shown = [place for place, form in enumerate(self.forms) if form.find(text)]
         if not shown and self.lack:
             return len(self.forms)
@@ -70,14 +77,19 @@ def pattern(expression: str, flags: int = re.IGNORECASE) -> Find:
 
 def any_of(words: frozenset[str]) -> Find:
     """The first of these words, in any case."""
-    one_word = re.compile(r"[^\W\d_]+")
 
     def find(text: str) -> Mark | None:
-        if words.isdisjoint(one_word.findall(text.casefold())):
+        if words.isdisjoint(_words(text)):
             return None
-        return next((word.span() for word in one_word.finditer(text) if word[0].casefold() in words), None)
+        return next((word.span() for word in _WORD.finditer(text) if word[0].casefold() in words), None)
 
     return find
+
+
+@lru_cache(maxsize=1)
+def _words(text: str) -> frozenset[str]:
+    """The words of a text, which several features ask for in turn."""
+    return frozenset(_WORD.findall(text.casefold()))
 
 
 def last_mark(accepted: str) -> Find:
@@ -115,8 +127,8 @@ def _one(name: str, have: str, find: Find, lack: str = "do not") -> Style:
     return Style(name, (Form(have, find),), lack)
 
 
-def _forms(name: str, verb: str, *forms: tuple[str, Find]) -> Style:
-    return Style(name, tuple(Form(said, find) for said, find in forms), verb=verb)
+def _forms(name: str, verb: str, *forms: tuple[str, Find], digits: bool = False) -> Style:
+    return Style(name, tuple(Form(said, find) for said, find in forms), verb=verb, digits=digits)
 
 
 _MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -130,8 +142,8 @@ STYLES: tuple[Style, ...] = (
         "price",
         "give a price",
         pattern(
-            r"[$€£¥]\s?\d[\d.,]{0,12}|"
-            r"(?<!\d)\d[\d.,]{0,12}\s?(?:[€£¥]|(?:USD|EUR|GBP|euros?|dollars?|pounds sterling)\b)"
+            r"[$€£¥]\s?\d(?:[\d.,]{0,12}\d)?|"
+            r"(?<![\d.,])\d(?:[\d.,]{0,12}\d)?\s?(?:[€£¥]|(?:USD|EUR|GBP|euros?|dollars?|pounds sterling)\b)"
         ),
     ),
     _one(
@@ -161,10 +173,10 @@ STYLES: tuple[Style, ...] = (
     _one("list", "hold a list", pattern(r"^[ \t]{0,8}(?:[-*•–]|\d{1,2}[.)])[ \t]{1,4}\S", re.MULTILINE)),
     _forms(
         "list_mark",
-        "begin the items of a list with",
-        ("a dash", pattern(r"^[ \t]{0,8}[-–][ \t]{1,4}\S", re.MULTILINE)),
-        ("a star", pattern(r"^[ \t]{0,8}\*[ \t]{1,4}\S", re.MULTILINE)),
-        ("a dot", pattern(r"^[ \t]{0,8}•[ \t]{0,4}\S", re.MULTILINE)),
+        "begin the items of a list",
+        ("with a dash", pattern(r"^[ \t]{0,8}[-–][ \t]{1,4}\S", re.MULTILINE)),
+        ("with a star", pattern(r"^[ \t]{0,8}\*[ \t]{1,4}\S", re.MULTILINE)),
+        ("with a dot", pattern(r"^[ \t]{0,8}•[ \t]{0,4}\S", re.MULTILINE)),
     ),
     _one(
         "markdown",
@@ -181,9 +193,9 @@ STYLES: tuple[Style, ...] = (
     ),
     _forms(
         "capital",
-        "begin with",
-        ("a capital letter", first_letter(str.isupper)),
-        ("a small letter", first_letter(str.islower)),
+        "begin",
+        ("with a capital letter", first_letter(str.isupper)),
+        ("with a small letter", first_letter(str.islower)),
     ),
     _one("first_person", "speak in the first person", pattern(r"\b(?:I|I'm|I've|[Ww]e|[Mm]y|[Oo]ur)\b", 0)),
     _one("emoji", "hold an emoji", pattern("[\u2600-\u27bf\U0001f300-\U0001faff]")),
@@ -203,67 +215,73 @@ STYLES: tuple[Style, ...] = (
     ),
     _forms(
         "date",
-        "write dates like",
-        ("2024-03-12", pattern(r"\b\d{4}-\d{2}-\d{2}\b")),
-        ("12/03/2024", pattern(r"\b\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})\b")),
-        ("12.03.2024", pattern(r"\b\d{1,2}\.\d{1,2}\.(?:\d{4}|\d{2})\b")),
-        ("12-03-2024", pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
-        ("12 March 2024", pattern(rf"\b{_DAY} (?:of )?{_MONTH},? \d{{4}}\b")),
-        ("March 12, 2024", pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
-        ("12 Mar 2024", pattern(rf"\b{_DAY}[ -]{_SHORT_MONTH}[ ,-]{{1,2}}\d{{2,4}}\b")),
-        ("Mar 12, 2024", pattern(rf"\b{_SHORT_MONTH} {_DAY},? \d{{4}}\b")),
+        "write dates",
+        ("like 2024-03-12", pattern(r"\b\d{4}-\d{2}-\d{2}\b")),
+        ("like 12/03/2024", pattern(r"\b\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})\b")),
+        ("like 12.03.2024", pattern(r"\b\d{1,2}\.\d{1,2}\.(?:\d{4}|\d{2})\b")),
+        ("like 12-03-2024", pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
+        ("like 12 March 2024", pattern(rf"\b{_DAY} (?:of )?{_MONTH},? \d{{4}}\b")),
+        ("like March 12, 2024", pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
+        ("like 12 Mar 2024", pattern(rf"\b{_DAY}[ -]{_SHORT_MONTH}[ ,-]{{1,2}}\d{{2,4}}\b")),
+        ("like Mar 12, 2024", pattern(rf"\b{_SHORT_MONTH} {_DAY},? \d{{4}}\b")),
+        digits=True,
     ),
     _forms(
         "date_order",
-        "write a date with",
-        ("the day first (25/12/2024)", pattern(rf"\b{_LATE}[/.]{_EARLY}[/.]\d{{2,4}}\b")),
-        ("the month first (12/25/2024)", pattern(rf"\b{_EARLY}[/.]{_LATE}[/.]\d{{2,4}}\b")),
+        "write a date",
+        ("with the day first (25/12/2024)", pattern(rf"\b{_LATE}[/.]{_EARLY}[/.]\d{{2,4}}\b")),
+        ("with the month first (12/25/2024)", pattern(rf"\b{_EARLY}[/.]{_LATE}[/.]\d{{2,4}}\b")),
+        digits=True,
     ),
     _forms(
         "clock",
-        "write times like",
-        ("5:30 pm", pattern(r"\b\d{1,2}(?:[:.]\d{2})?\s?[ap]\.?m\b")),
-        ("17:30", pattern(r"\b(?:0\d|1[3-9]|2[0-3]):[0-5]\d\b(?!\s?[ap]\.?m)")),
+        "write times",
+        ("like 5:30 pm", pattern(r"\b\d{1,2}(?:[:.]\d{2})?\s?[ap]\.?m\b")),
+        ("like 17:30", pattern(r"\b(?:0\d|1[3-9]|2[0-3]):[0-5]\d\b(?!\s?[ap]\.?m)")),
+        digits=True,
     ),
     _forms(
         "thousands",
-        "write large numbers like",
-        ("25,000", pattern(r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,6}(?![\w,])")),
-        ("25000", pattern(r"(?<![\w.,#/-])[1-9]\d{4,8}(?![\w/-])")),
-        ("25 000", pattern(r"(?<![\w.,] )(?<![\w.,])\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?![\w.,])")),
-        ("2.500.000", pattern(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){2,6}(?![\w.])")),
+        "write large numbers",
+        ("like 25,000", pattern(r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,6}(?![\w,])")),
+        ("like 25000", pattern(r"(?<![\w.,#/-])[1-9]\d{4,8}(?![\w/-])")),
+        ("like 25 000", pattern(r"(?<![\w.,] )(?<![\w.,])\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?![\w.,])")),
+        ("like 2.500.000", pattern(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){2,6}(?![\w.])")),
+        digits=True,
     ),
     _forms(
         "percent",
-        "write shares with",
-        ("the sign %", pattern(r"\d\s?%")),
-        ("the word percent", pattern(r"\d\s?per ?cent\b")),
+        "write shares",
+        ("with the sign %", pattern(r"\d\s?%")),
+        ("with the word percent", pattern(r"\d\s?per ?cent\b")),
+        digits=True,
     ),
     _forms(
         "units",
-        "measure in",
+        "measure",
         (
-            "metric units (km, kg, °C)",
+            "in metric units (km, kg, °C)",
             pattern(
                 r"\d\s?(?:km|kilomet(?:er|re)s?|cm|centimet(?:er|re)s?|mm|met(?:er|re)s|kg|kilograms?|lit(?:er|re)s?|"
                 r"°\s?C|degrees Celsius)\b"
             ),
         ),
         (
-            "imperial units (miles, pounds, °F)",
+            "in imperial units (miles, pounds, °F)",
             pattern(
                 r"\d\s?(?:miles?|feet|foot|ft|inch(?:es)?|yards?|pounds|lbs?|oz|ounces?|gallons?|°\s?F|"
                 r"degrees Fahrenheit)\b"
             ),
         ),
+        digits=True,
     ),
     _forms(
         "quotes",
-        "quote with",
-        ('"straight" marks', pattern(r'"[^"\n]{1,200}"')),
-        ("“curly” marks", pattern(r"“[^”\n]{1,200}”")),
-        ("«pointed» marks", pattern(r"«[^»\n]{1,200}»")),
-        ("„low“ marks", pattern(r"„[^“\n]{1,200}“")),
+        "quote",
+        ('with "straight" marks', pattern(r'"[^"\n]{1,200}"')),
+        ("with “curly” marks", pattern(r"“[^”\n]{1,200}”")),
+        ("with «pointed» marks", pattern(r"«[^»\n]{1,200}»")),
+        ("with „low“ marks", pattern(r"„[^“\n]{1,200}“")),
     ),
     _forms(
         "spelling",
