@@ -31,12 +31,12 @@ def taught(
     folder: Path,
     log: Callable[[Mapping[str, Any]], None] = ignore,
     dtype: torch.dtype = torch.float32,
-    checkpoint_seconds: float = 30.0,
+    every_step: bool = False,
     **shape: Any,
 ) -> tuple[Any, Any]:
     """One run in `folder`: the module it was given, and the result."""
     module = tiny_model(dtype, **shape)
-    output = Output(folder / "checkpoint", folder / "model", log, checkpoint_seconds=checkpoint_seconds)
+    output = Output(folder / "checkpoint", folder / "model", log, every_step=every_step)
     return module, train(module, token_rows(18), token_rows(6, seed=1), FULL, output)
 
 
@@ -104,7 +104,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, dtype: torc
             raise StopError
 
     with pytest.raises(StopError):
-        taught(tmp_path / "cut", stop, dtype, checkpoint_seconds=0.0)
+        taught(tmp_path / "cut", stop, dtype, every_step=True)
     taught(tmp_path / "cut", dtype=dtype)
     whole, cut = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert whole == cut

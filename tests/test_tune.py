@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.style import Style
@@ -32,6 +34,7 @@ from etude.errors import Declined, InputError
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_lines
 from etude.methods.fine_tune import student_of
+from etude.methods.lesson import _notes, _sentence
 from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -39,7 +42,8 @@ from etude.runs import Run, find_runs
 from etude.stats import estimate_sample
 from etude.task import load_task
 from etude.task.settings import SETTINGS
-from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
+from etude.train import TrainConfig, TrainResult
+from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits, rises_at_once
 from etude.tune import Preview, preview, train_task
 from etude.tune.opening import check_processes
 from etude.tune.preview import Piece
@@ -253,6 +257,39 @@ def test_the_rule_of_spikes_is_as_stated() -> None:
     assert overfits([1.0, 0.5], [2.0, 1.0, 1.5])
     assert not overfits([1.0, 0.5], [2.0, 1.5, 1.0])
     assert not overfits([1.0, 1.5], [2.0, 1.0, 1.5])
+    assert not overfits([1.0, 0.5, 0.7], [2.0, 1.0, 1.1, 1.5]), "lower than in every epoch before"
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=5), st.data())
+def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
+    rises: list[float], data: st.DataObject
+) -> None:
+    """Whatever the order of its losses on the training rows, which stay above those of the untrained model."""
+    dev = [2.0, *(2.0 + rise for rise in rises)]
+    train = data.draw(st.lists(st.floats(2, 9), min_size=len(rises), max_size=len(rises)))
+    assert not overfits(train, dev)
+    assert rises_at_once(dev) == (dev[1] > 2.0)
+
+
+def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> TrainResult:
+    return TrainResult(best, tuple(dev_losses), tuple(scores), (5.0,) * (len(scores) - 1), 1, 1, 1, 1.0, 0)
+
+
+def test_what_came_of_a_training_is_said_as_it_was() -> None:
+    config = TrainConfig(epochs=1, learning_rate=0.02)
+    tied = result([0.0, 0.0, 0.0], [3.0, 2.0, 1.0], best=2)
+    assert _sentence(tied, 30).startswith(
+        "The metric on 30 dev rows stayed as it was. The loss fell from 3.000 to 1"
+    )
+    unmoved = result([0.0, 0.0], [3.0, 3.5], best=0)
+    assert "left the metric as it was and the loss no lower on 30" in _sentence(unmoved, 30)
+    worse = result([-2.0, -4.0], [2.0, 4.0], best=0)
+    assert "made nothing better" in _sentence(worse, 30)
+    for found, words in ((unmoved, "left the metric on dev as it was"), (worse, "made nothing better")):
+        first, second = _notes(found, config)
+        assert words in first
+        assert "lower the learning rate (train: {learning_rate: 0.01})" in second
+    assert not list(_notes(result([-2.0, -1.0], [2.0, 1.0], best=1), config))
 
 
 def killed(task: Path, steps: Sequence[int]) -> int:

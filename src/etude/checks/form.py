@@ -78,7 +78,8 @@ def _is_cut(text: str) -> bool:
 
 def _tail(text: str) -> Mark:
     end = len(text.rstrip())
-    return max(end - 30, 0), end
+    begin = max(end - 30, 0)
+    return text.find(" ", begin, end) + 1 or begin, end
 
 
 def _common_length(material: Material) -> Iterator[Finding]:

@@ -223,22 +223,41 @@ def _sentence(result: TrainResult, num_dev: int) -> str:
     )
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
-        return f"Training made nothing better on {rows}: the weights are those of before, loss {before:.3f}."
+        what = "left the metric as it was and the loss no lower" if _tied(result) else "made nothing better"
+        return f"Training {what} on {rows}: the weights are those of before, loss {before:.3f}."
     way = "fell" if after < before else "went"
-    return (
-        f"The loss on {rows} {way} from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of "
-        f"{last} are kept."
-    )
+    kept = f"from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of {last} are kept."
+    if _tied(result):
+        return f"The metric on {rows} stayed as it was. The loss {way} {kept}"
+    return f"The loss on {rows} {way} {kept}"
+
+
+def _tied(result: TrainResult) -> bool:
+    """Whether no epoch had a better metric on dev than the untrained weights, and one had an equal one."""
+    by_metric = any(score != -loss for score, loss in zip(result.scores, result.dev_losses, strict=True))
+    return by_metric and max(result.scores[1:], default=None) == result.scores[0]
 
 
 def _notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
+    from etude.train.course import rises_at_once
+
     best, last = result.best_epoch, len(result.dev_losses) - 1
     if best == 0:
-        yield "training made the result on dev worse, so the untrained weights were kept"
+        what = (
+            "left the metric on dev as it was and the loss no lower"
+            if _tied(result)
+            else "made nothing better"
+        )
+        yield f"training {what}, so the untrained weights were kept"
     elif best < last:
         yield f"the result on dev was best after epoch {best}; later epochs were dropped"
     if last < config.epochs:
         yield f"stopped after epoch {last} of {config.epochs}: {config.patience} epochs brought nothing better"
+    if rises_at_once(result.dev_losses):
+        yield (
+            f"the loss on dev rose in the first epoch, from {result.dev_losses[0]:.3f} to {result.dev_losses[1]:.3f}: "
+            f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
+        )
     if (epoch := _overfitted(result)) is not None:
         yield (
             f"overfitting from epoch {epoch} on: the loss on the training rows fell to "
