@@ -47,7 +47,7 @@ class TrainResult:
     best_epoch: int
     """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
     dev_losses: tuple[float, ...]
-    """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
     scores: tuple[float, ...]
     """What the epochs were chosen by, epoch 0 first: the `score` of `on_eval`, or less the dev loss where it gave
     none."""
@@ -77,7 +77,7 @@ def train(
     `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
     holds a run of the same rows and settings, that run goes on, to the same weights bit for bit on the same
     machine; news of steps after its last checkpoint is told again. Loss of a step: sum of token losses over
-    the number of trained tokens of the global batch.
+    the number of learned tokens of the global batch.
 
     The processes of a `world` call it together with the same arguments, on copies of the same weights, and
     share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone

@@ -1,10 +1,10 @@
 """Token-weighted cross-entropy that never holds the logits of more than a chunk of positions.
 
-Logits are computed only where a trained token is predicted, chunk by chunk, and the gradient with
+Logits are computed only where a learned token is predicted, chunk by chunk, and the gradient with
 respect to the hidden states is made in the same pass, so that nothing is computed twice; so are those of
 the head's weight and bias where they are learned.
 
-N = trained tokens, D = width of the hidden states, V = vocabulary, C = positions of a chunk.
+N = learned tokens, D = width of the hidden states, V = vocabulary, C = positions of a chunk.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def whole_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
 
 
 def summed_loss(module: PreTrainedModel, batch: MicroBatch, body: Body = whole_body) -> Tensor:
-    """Sum of the losses of the batch's trained tokens, as a scalar; divide by their number."""
+    """Sum of the losses of the batch's learned tokens, as a scalar; divide by their number."""
     hidden_ND = body(module, batch).flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]

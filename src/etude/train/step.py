@@ -1,6 +1,6 @@
 """One step of the optimizer, and what a run is made of while it is under way.
 
-The loss of a step is the sum of token losses over the number of trained tokens in the whole global
+The loss of a step is the sum of token losses over the number of learned tokens in the whole global
 batch, so that no micro-batch, no padding and no number of processes changes it.
 """
 
@@ -50,7 +50,7 @@ class Progress:
     best_epoch: int = 0
     """The epoch whose weights are kept; 0 is the base."""
     dev_losses: list[float] = field(default_factory=list)
-    """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
     scores: list[float] = field(default_factory=list)
     """What epochs are chosen by, the higher the better and of equal ones that of the lower dev loss; less the dev
     loss where nothing else was measured."""
@@ -158,7 +158,7 @@ def dev_loss(
     body: Body = whole_body,
     placement: Placement | None = None,
 ) -> float:
-    """Mean loss of a trained token over all rows, in nats, in eval mode."""
+    """Mean loss of a learned token over all rows, in nats, in eval mode."""
     placed = placement or Copies(module)
     module.eval()
     with torch.no_grad():
