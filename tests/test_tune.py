@@ -214,8 +214,9 @@ def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Pa
     wanted = [int(found[1]) for found in said if found]
     assert len(wanted) == len(caught.value.faults) > 1
     assert min(wanted) > limit
-    raised = tiny_task(tmp_path / "raised", train=f"max_tokens: {max(wanted)}")
-    assert len(preview(raised, 1).rows) == 1
+    found = preview(tiny_task(tmp_path / "raised", train=f"max_tokens: {max(wanted)}, seed: 3"), 1)
+    assert len(found.rows) == 1
+    assert ("seed", 3, "set by the user") in found.settings
 
 
 @pytest.mark.parametrize(
