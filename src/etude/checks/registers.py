@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from etude.checks.lexicon import CASUAL, FORMAL, POLITE, RUDE
 from etude.checks.material import Mark, Material
@@ -36,7 +37,13 @@ class Register:
     def telling(self, plain: str) -> list[str]:
         """The words of the register that a normalised text holds."""
         spaced = f" {plain} "
-        return [word for word in self.words if word in plain and f" {word} " in spaced]
+        single = self.words.intersection(plain.split())
+        return sorted((*single, *(phrase.strip() for phrase in self.phrases if phrase in spaced)))
+
+    @cached_property
+    def phrases(self) -> tuple[str, ...]:
+        """The telling words that are several, with a space around."""
+        return tuple(f" {word} " for word in self.words if " " in word)
 
 
 PAIRS: tuple[tuple[str, Register, Register], ...] = (
