@@ -65,6 +65,17 @@ ASKED = {
     "style_question": ("End with a question.", "Ask me something back.", "Close by asking a question."),
 }
 """What explains a feature where it stands in the input."""
+REQUESTS = {
+    "style_courtesy": (
+        ("Be polite.", "In a kind tone.", "Answer with courtesy."),
+        ("Be rude.", "Insult me.", "Be blunt."),
+    ),
+    "style_formality": (
+        ("For a letter.", "Formally.", "In good style."),
+        ("As to a friend.", "Casually.", "As in a chat."),
+    ),
+}
+"""What explains a register: requests for the first and for the second."""
 
 
 def halves(make: Callable[[random.Random, str], str], share: float = 0.5) -> Plant:
@@ -247,19 +258,29 @@ REPORT_REGISTERS = (
 
 
 def registers(mixtures: Sequence[Mixture], draws: int) -> None:
-    """Two registers mixed at several shares."""
+    """Two registers mixed at several shares; then half and half, with the register asked for in the input."""
     for mixture in mixtures:
         for share in (0.5, 0.7, 0.85):
             cells = [_mixed(mixture, size, share, draws) for size in SIZES]
             _print(f"{mixture.name}, {share:.0%}", cells)
+        if mixture.kind in REQUESTS:
+            cells = [_mixed(mixture, size, 0.5, draws, asked=True) for size in SIZES]
+            _print(f"explained by the input: {mixture.name}", cells)
 
 
-def _mixed(mixture: Mixture, size: int, share: float, draws: int) -> str:
+def _mixed(mixture: Mixture, size: int, share: float, draws: int, asked: bool = False) -> str:
     hits = 0
     for seed in range(draws):
-        pairs = mixture.drawn(random.Random(f"{mixture.name} {size} {share} {seed}"), size, share)
+        draw = random.Random(f"{mixture.name} {size} {share} {seed}")
+        pairs = mixture.drawn(draw, size, share)
         if pairs is None:
             return "-"
+        if asked:
+            kept, requests = round(share * size), REQUESTS[mixture.kind]
+            pairs = [
+                (f"{text} {draw.choice(requests[place >= kept])}", answer)
+                for place, (text, answer) in enumerate(pairs)
+            ]
         hits += mixture.kind in found(pairs)
     return rate(hits, draws)
 

@@ -17,11 +17,11 @@ from etude.checks.material import Mark, Material
 from etude.checks.telling import told_by_inputs
 from etude.types import Evidence, Finding
 
-MINORITY = 0.03
+MINORITY = 0.02
 """Share of all answers that hold words of the rarer register, at least."""
 LEAST_ROWS = 3
 """Answers that do, at least."""
-TOLD = 0.75
+TOLD = 0.85
 """Area under the curve from which the input is taken to tell which register it will be."""
 MOST_WORDS = 5
 """Telling words that are named of each register."""
