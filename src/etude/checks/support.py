@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from etude.checks.material import Material, rows_that
 from etude.checks.records import Record, all_records
-from etude.text import normalise
+from etude.normal import normalise
 from etude.types import Evidence, Finding
 
 LIFT = 1.0
