@@ -81,6 +81,8 @@ _COMPANY_AFTER = re.compile(
     r" (?:&|and (?:Sons|Co|Partners))|,? (?:Inc|LLC|Ltd|GmbH|Corp|plc|Co)\b|[0-9 ]{2}"
 )
 _LOCAL = re.compile(r"([\w.+-]{3,64})@")
+MOST_ADDRESSES = 50
+"""E-mail addresses in a text whose owner's names are looked for in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ def names(text: str, given: Collection[str] = ()) -> Iterator[Span]:
     cased = with_capitals(text)
     if not has_unknown_capitals(cased):
         return
-    runs = list(_runs(cased))
-    rules = [_rule(cased, run, given) for run in runs]
+    runs, locals_ = list(_runs(cased)), _locals(cased)
+    rules = [_rule(cased, run, given, locals_) for run in runs]
     if cased is not text:
         rules = [rule if rule in _SURE else "" for rule in rules]
     for run, rule in zip(runs, _spread(text, runs, rules), strict=True):
@@ -169,7 +171,7 @@ def _ordinary(word: str) -> bool:
     return word in COMMON or word in OTHER
 
 
-def _rule(text: str, run: list[_Word], given: Collection[str]) -> str:
+def _rule(text: str, run: list[_Word], given: Collection[str], locals_: Collection[str]) -> str:
     """Why the run is a name; empty where nothing says so."""
     start, end = run[0].start, run[-1].end
     before, after = text[max(start - 48, 0) : start], text[end : end + 48]
@@ -184,7 +186,7 @@ def _rule(text: str, run: list[_Word], given: Collection[str]) -> str:
         ("said before it", _CUE.search(before)),
         ("spoken to", _CALLED.search(before) and _CALL_ENDS.match(after)),
         ("speaker", _LINE_START.search(before) and len(long) <= 3 and _SPEAKER.match(after)),
-        ("repeated by an e-mail address", _in_email(text, long)),
+        ("repeated by an e-mail address", _in_email(locals_, long)),
     ):
         if holds:
             return rule
@@ -230,11 +232,15 @@ def _own_line(text: str, start: int, end: int) -> bool:
     )
 
 
-def _in_email(text: str, words: list[str]) -> bool:
-    """Whether the part before an @ in the text holds one of the words."""
+def _locals(text: str) -> list[str]:
+    """The parts before an @, of the first e-mail addresses."""
     if "@" not in text:
-        return False
-    locals_ = [match[1].casefold() for match in islice(_LOCAL.finditer(text), 50)]
+        return []
+    return [match[1].casefold() for match in islice(_LOCAL.finditer(text), MOST_ADDRESSES)]
+
+
+def _in_email(locals_: Collection[str], words: list[str]) -> bool:
+    """Whether the part before an @ holds one of the words."""
     return any(len(word) > 3 and word.casefold() in local for word in words for local in locals_)
 
 
