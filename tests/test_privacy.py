@@ -253,6 +253,7 @@ PIECES += [
     "account ",
     "'",
     "Anna ",
+    "Zorbax y@z.com ",
     "12 Main ",
     "a-",
     "aws key ",
