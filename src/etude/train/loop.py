@@ -75,8 +75,9 @@ def train(
     """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to `output.adapter`.
 
     `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
-    holds a run of the same rows and settings, that run goes on, to the same weights bit for bit on the same
-    machine; news of steps after its last checkpoint is told again. Loss of a step: sum of token losses over
+    holds a run of the same rows and settings, that run goes on, on the same processor to the same weights bit for
+    bit; a GPU adds up the gradients of attention in no fixed order, so that there they agree up to rounding. News of
+    steps after its last checkpoint is told again. Loss of a step: sum of token losses over
     the number of trained tokens of the global batch.
 
     The processes of a `world` call it together with the same arguments, on copies of the same weights, and
@@ -95,8 +96,9 @@ def train(
     """
     check_rows(rows, dev_rows, config.max_tokens)
     give_back_freed_memory()
-    reset_peak_memory(module.device)
     with started_run(module, config, len(rows), world) as run:
+        # Until here a GPU may hold the model whole, before its parts take its place.
+        reset_peak_memory(run.module.device)
         check_head(module)
         keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows))
         keep.restore()
