@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from etude.errors import InputError
 from etude.models.registry import Models
+from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.train import Output, auto_config, train
 from etude.train.buffer import buffered
 from etude.train.checkpoint import load_checkpoint
@@ -174,9 +175,10 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:
-    full, lora = (auto_config(500, 80, 135_000_000, {"weights": kind}) for kind in ("full", "lora"))
+    full, lora = (auto_config(500, 135_000_000, {"weights": kind}) for kind in ("full", "lora"))
     assert full.learning_rate == pytest.approx(lora.learning_rate / 10)
-    assert "rank" not in full.reasons
+    assert "rank" not in {**full.reasons, **full.defaults}
+    assert {*full.reasons, *full.defaults} == {*SETTINGS} - {*LORA_ONLY}
     with pytest.raises(InputError) as caught:
-        auto_config(500, 80, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
+        auto_config(500, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
     assert [fault.where for fault in caught.value.faults] == ["train: rank", "train: lora_layers"]

@@ -30,7 +30,7 @@ from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
-from etude.errors import Declined
+from etude.errors import Declined, InputError
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_lines
 from etude.methods.fine_tune import student_of
@@ -41,12 +41,15 @@ from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.stats import estimate_sample
 from etude.task import load_task
+from etude.task.settings import SETTINGS
 from etude.train import TrainConfig, TrainResult
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits, rises_at_once
 from etude.tune import Preview, preview, train_task
 from etude.tune.foresight import remedy
+from etude.tune.opening import check_processes
 from etude.tune.preview import Piece
 from etude.types import Message
+from etude.world import ONE, World
 from processes import finished, started
 from small_task import write_task
 from tiny import tiny_folder
@@ -101,6 +104,8 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
     for part in ("only read", "end of turn", "Left out", "Longest rows", "<|im_start|>"):
         assert part in text
     assert all(why for _, _, why in prepared.settings)
+    listed = [name for name, _, _ in prepared.settings] + list(prepared.defaults)
+    assert sorted(listed) == sorted(SETTINGS), "each once"
     rows = list(read_lines(run.method("fine_tune") / "work" / "rows.jsonl"))
     assert len(rows) == run.info["split"]["train"]
     assert sum("left_out" not in row for row in rows) == 32
@@ -129,6 +134,10 @@ def test_the_run_is_listed_shown_and_reported(
     assert f"etude chat {task}" in shown
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "The loss on" in page
+    for text in (page, (run.folder / "report.md").read_text(encoding="utf-8")):
+        assert "defaults: weights lora, rslora false, dropout 0, targets all, lora layers all" in " ".join(
+            text.split()
+        )
     assert "<mark>" in page
     assert "should you fine-tune" not in page
 
@@ -157,6 +166,13 @@ def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) 
     assert 1000 * 3 * 50 < measured < 1000 * 3 * 50 + 600
     plain = training_seconds(replace(task, train={"epochs": 2}), student, rows, models, answer=1000.0)
     assert 0 < plain(300, 50) < 600
+
+
+def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
+    task = load_task(write_task(tmp_path, more="train: {dev_metric: true, data_parallel: fsdp}\n"))
+    check_processes(task, ONE)
+    with pytest.raises(InputError, match=r"train: dev_metric: .* none of 2 processes holds the whole model"):
+        check_processes(task, World(rank=0, size=2))
 
 
 def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
@@ -202,6 +218,7 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
 PREVIEW = Preview(
     (),
     (),
+    {},
     [
         (
             "rows.jsonl:1",
@@ -209,6 +226,18 @@ PREVIEW = Preview(
         )
     ],
 )
+
+
+def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Path) -> None:
+    limit = 60
+    with pytest.raises(InputError) as caught:
+        preview(tiny_task(tmp_path / "low", train=f"max_tokens: {limit}"), 1)
+    said = [re.search(r"set train: {max_tokens: (\d+)}", fault.remedy) for fault in caught.value.faults]
+    wanted = [int(found[1]) for found in said if found]
+    assert len(wanted) == len(caught.value.faults) > 1
+    assert min(wanted) > limit
+    raised = tiny_task(tmp_path / "raised", train=f"max_tokens: {max(wanted)}")
+    assert len(preview(raised, 1).rows) == 1
 
 
 @pytest.mark.parametrize(

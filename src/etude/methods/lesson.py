@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
-from etude.errors import Fault, InputError, shown
+from etude.errors import shown
 from etude.files import write_lines
 from etude.task import Task
+from etude.task.settings import SETTINGS
 from etude.types import Example, Message
 from etude.world import ONE, World
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
-OURS = ("max_rows", "dev_metric")
-"""Keys under `train:` that are no settings of the loop."""
 ROWS_FILE = "rows.jsonl"
 NO_SYSTEM = " It has no system turn: instructions stand on top of the first question."
 
@@ -113,6 +112,7 @@ class Lesson:
         return {
             "settings": self.config.values(),
             "reasons": dict(self.config.reasons),
+            "defaults": self.config.defaults,
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
             "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],
@@ -149,9 +149,9 @@ def lesson_of(
     from etude.train.supervision import supervise
 
     rows, dev_rows = token_rows(model, student, chosen), token_rows(model, student, dev)
-    config = config_for(task, model, rows, len(rows))
+    config = config_for(task, model, len(rows))
     check_rows(rows, dev_rows, config.max_tokens)
-    counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id)
+    counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     taken = {id(example) for example in chosen}
     left = tuple(example.where or example.id for example in train if id(example) not in taken)
     told = (*counts.lines(), *_about_rows(chosen, left, len(train)), _about_template(model))
@@ -172,21 +172,19 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
     return rows
 
 
-def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows: int) -> TrainConfig:
-    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides.
+def config_for(task: Task, model: LocalModel, num_rows: int) -> TrainConfig:
+    """The automatic settings for training on `num_rows` rows, under the user's overrides.
 
-    Raises InputError on overrides that are unknown, impossible or at odds.
+    Raises InputError on overrides that are impossible or at odds.
     """
     from etude.train.config import auto_config
 
-    mean = sum(len(row.ids) for row in rows) / len(rows)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
-    if task.train.get("dev_metric") and str(task.train.get("data_parallel")) == "fsdp":
-        what = "data_parallel: fsdp leaves no process the whole model that would answer dev"
-        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
-    overrides = {key: value for key, value in task.train.items() if key not in OURS}
-    config = auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
-    return replace(config, reasons={**config.reasons, "seed": "the task's"})
+    overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
+    config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
+    return (
+        config if "seed" in task.train else replace(config, reasons={**config.reasons, "seed": "the task's"})
+    )
 
 
 def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) -> Iterator[str]:

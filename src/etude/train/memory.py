@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from etude.errors import ModelError
+from etude.task.settings import ALL
 from etude.train.config import TrainConfig
-from etude.train.layers import ALL
+
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
