@@ -14,7 +14,6 @@ from etude.errors import ModelError
 from etude.task.settings import ALL
 from etude.train.config import TrainConfig
 
-
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _MACHINE = Path("/proc/meminfo")
