@@ -24,6 +24,7 @@ from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
 from etude.train.loss import Body, whole_body
+from etude.train.memory import memory_told
 from etude.train.optimizer import Optimizer, optimizer_of
 from etude.train.placement import Copies, Placement
 from etude.world import ONE, World
@@ -95,10 +96,12 @@ class Run:
 def started_run(
     module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE
 ) -> Iterator[Run]:
-    """A fresh run over `module`; on leaving, the module and all random state are as they were."""
+    """A fresh run over `module`; on leaving, the module and the random state of the processor and of the module's
+    device are as they were. Raises ModelError where memory runs out, here or within the `with`."""
     devices = [module.device] if module.device.type == "cuda" else []
     shards = world.size > 1 and config.data_parallel == "fsdp"
     with (
+        memory_told(config, module.device),
         torch.random.fork_rng(devices),
         # What takes a layer's place there holds on to weights that shards take apart.
         nullcontext() if shards else fused(module),
@@ -126,6 +129,11 @@ def _placed(
         yield placement, placement.parameters
 
 
+def settings_of(config: TrainConfig) -> AdapterSettings:
+    """What the configuration says of adapters."""
+    return AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
+
+
 @contextmanager
 def _learned(
     module: PreTrainedModel, config: TrainConfig
@@ -135,8 +143,7 @@ def _learned(
         with all_weights(module) as parameters:
             yield [], parameters
         return
-    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
-    with adapted(module, settings, config.targets, config.seed) as adapters:
+    with adapted(module, settings_of(config), config.targets, config.seed) as adapters:
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
 
 
