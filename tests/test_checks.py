@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -14,8 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
-from etude.checks.machine import as_json, as_junit
+from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.page import as_html
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -314,6 +320,48 @@ def test_no_text_is_too_strange_to_be_checked(pairs: list[Pair], kind: str) -> N
     assert all(char.isprintable() or char == "\n" for char in told)
     assert json.loads(as_json(findings))["rows"] == len(rows)
     ElementTree.fromstring(as_junit(findings))
+    assert len(json.loads(as_sarif(findings))["runs"][0]["results"]) == len(findings)
+    assert "script" not in Page(as_html(findings)).elements
+
+
+STRANGE = st.text(
+    st.sampled_from('\x01\x07\x1b\x7f\x85\u200b\u202e\u2028\ufeff\ufffd\ud800ÃÂ©â€🙂İ<>&;{}[]"\\\r\n\t@1 a'),
+    max_size=30,
+)
+
+
+@settings(max_examples=8)
+@given(st.lists(st.tuples(STRANGE | TEXTS, STRANGE | TEXTS), min_size=1, max_size=12))
+def test_no_file_is_too_strange_to_be_checked_fixed_and_undone(pairs: list[Pair]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        plain = [("What is told of the hall?", "It is old."), ("And of the garden?", "It is new.")]
+        lines = [json.dumps({"input": asked, "output": given}) + "\n" for asked, given in [*plain, *pairs]]
+        (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+        task = folder / "task.yaml"
+        task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n", encoding="utf-8")
+        for form in ("html", "sarif", "json", "xml", "txt"):
+            assert main(["check", str(task), "-o", str(folder / f"found.{form}")]) == 0
+        assert main(["check", str(task), "--fix"]) == 0
+        if (folder / "rows.fixed.jsonl").exists():
+            assert main(["check", str(task), "--undo", "all"]) == 0
+            assert (folder / "rows.fixed.jsonl").read_bytes() == (folder / "rows.jsonl").read_bytes()
+
+
+def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
+    apart = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no process may be put apart from the network here; to run: allow unshare --net")
+    rows = (data_folder("medquad_sample") / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    columns = "{file: rows.jsonl, input: question, output: answer}"
+    (tmp_path / "task.yaml").write_text(
+        f"name: t\nkind: answer\nmodel: fake\nexamples: {columns}\n", encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "etude.cli", "check", str(tmp_path), "--format", "json"]
+    done = subprocess.run([*apart, *command], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["rows"] == 300
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import stat
@@ -20,7 +21,10 @@ from etude.checks.personal import personal_data
 from etude.checks.unread import unread
 from etude.cli import main
 from etude.errors import InputError
+from etude.privacy import Masker
 from etude.repair import fix, undo
+from etude.repair.changes import changes
+from etude.repair.drafts import Draft
 from etude.repair.log import Files, read_log
 from etude.repair.records import records
 from etude.repair.texts import decoded, without_markup, wrong_decodings
@@ -265,6 +269,30 @@ def test_each_defect_is_put_right_at_its_row_and_the_other_rows_keep_their_bytes
     assert file.read_text(encoding="utf-8").count("fixed") == 0
     for private in (done.files.log, done.files.key):
         assert stat.S_IMODE(private.stat().st_mode) == 0o600
+
+
+def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(f"{DEFECTS[number % 6]} {number // 12}", f"It is {number // 12}.") for number in range(90)]
+    rows = [row(number, *pair) for number, pair in enumerate(pairs)]
+    (tmp_path / "own.jsonl").write_bytes(lines(rows[80:83]))
+    task = load_task(task_of(tmp_path, lines(rows), more="test: own.jsonl\n"))
+    most = 0
+
+    def wanted(kind: str) -> bool:
+        nonlocal most
+        if kind == "repeated_input":  # asked once a batch
+            most = max(most, sum(isinstance(each, Draft) for each in gc.get_objects()))
+        return True
+
+    whole = list(changes(task, wanted, Masker(b"key")).changes)
+    assert {"test_overlap", "repeated_input", "markup"} <= {kind for one in whole for kind in one.kinds}
+    assert most >= 90
+    most = 0
+    monkeypatch.setattr("etude.repair.changes.BATCH", 7)
+    assert list(changes(task, wanted, Masker(b"key")).changes) == whole
+    assert most <= 2 * 7
 
 
 FIXABLE = {"encoding", "privacy_email", "privacy_card", "repeated_input", "empty", "test_overlap"}
