@@ -22,6 +22,7 @@ from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
+from etude.checks.records import as_record
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -189,6 +190,20 @@ def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(t
         one.text[low:high] for one in left_out.evidence for low, high in one.marks if one.part == "input"
     ] == ["mills"] * 2
     assert f":{len(pairs) - 1} (topic)" in in_words(findings)
+
+
+def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: Path) -> None:
+    pairs = [
+        (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic}))
+        for n in range(2)
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    pairs += [(f"Nobody came {place} on day {n}.", "{}") for n in range(20) for place in PLACES]
+    pairs[7] = (pairs[7][0], "{}")
+    assert lines_of(checked(tmp_path, pairs, "extract"), "omitted") == {8}
+    assert as_record("Place: Oslo\nDay: 3\nDay: 4") == {"Place": ("Oslo",), "Day": ("3", "4")}
+    assert as_record("Guest: It hurts.\nHost: Where?\nGuest: Here.") is None
 
 
 def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:

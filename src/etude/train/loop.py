@@ -78,7 +78,7 @@ def train(
     holds a run of the same rows and settings, that run goes on, on the same processor to the same weights bit for
     bit; a GPU adds up the gradients of attention in no fixed order, so that there they agree up to rounding. News of
     steps after its last checkpoint is told again. Loss of a step: sum of token losses over
-    the number of trained tokens of the global batch.
+    the number of learned tokens of the global batch.
 
     The processes of a `world` call it together with the same arguments, on copies of the same weights, and
     share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
@@ -201,7 +201,7 @@ def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[f
     loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
         raise Diverged(_about_dev(run, dev_rows, loss))
-    found = run.world.share(dict(output.on_eval()) if run.world.leads else None)
+    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     if not math.isfinite(score):
         raise Diverged(
