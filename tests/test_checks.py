@@ -160,6 +160,31 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
     assert lines_of(findings, "unsupported") == {len(pairs) + 1}
 
 
+def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:
+    texts = [
+        f"I would like {topic} number {n} {place}" for n in range(3) for topic in TOPICS for place in PLACES
+    ]
+    pairs = [(text, json.dumps({"topic": text.split()[3], "n": text.split()[5]})) for text in texts]
+    pairs += [
+        (f"Is it open {place} in {n}?", json.dumps({"n": str(n)})) for n in range(7) for place in PLACES
+    ]
+    assert not checked(tmp_path, pairs, "extract").of("unsupported", "omitted")
+    pairs += [
+        ("I would like mills number 1 in spring", json.dumps(record))
+        for record in ({"n": "1"}, {"n": "1", "topic": ""})
+    ]
+    pairs += [("I would like mills number 1 in spring", json.dumps({"n": "1", "topic": "otters"}))]
+    findings = checked(tmp_path, pairs, "extract")
+    assert lines_of(findings, "omitted") == {len(pairs) - 2, len(pairs) - 1}
+    assert lines_of(findings, "unsupported") == {len(pairs)}
+    (left_out,) = findings.of("omitted")
+    assert left_out.about == ("topic", "topic")
+    assert [
+        one.text[low:high] for one in left_out.evidence for low, high in one.marks if one.part == "input"
+    ] == ["mills"] * 2
+    assert f":{len(pairs) - 1} (topic)" in in_words(findings)
+
+
 def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
     pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
     assert not checked(tmp_path, pairs, "classify").of("wrong_label")

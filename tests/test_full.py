@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from etude.errors import InputError
 from etude.models.registry import Models
+from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.train import Output, auto_config, train
 from etude.train.buffer import buffered
 from etude.train.checkpoint import load_checkpoint
@@ -30,12 +31,12 @@ def taught(
     folder: Path,
     log: Callable[[Mapping[str, Any]], None] = ignore,
     dtype: torch.dtype = torch.float32,
-    checkpoint_seconds: float = 30.0,
+    every_step: bool = False,
     **shape: Any,
 ) -> tuple[Any, Any]:
     """One run in `folder`: the module it was given, and the result."""
     module = tiny_model(dtype, **shape)
-    output = Output(folder / "checkpoint", folder / "model", log, checkpoint_seconds=checkpoint_seconds)
+    output = Output(folder / "checkpoint", folder / "model", log, every_step=every_step)
     return module, train(module, token_rows(18), token_rows(6, seed=1), FULL, output)
 
 
@@ -103,7 +104,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, dtype: torc
             raise StopError
 
     with pytest.raises(StopError):
-        taught(tmp_path / "cut", stop, dtype, checkpoint_seconds=0.0)
+        taught(tmp_path / "cut", stop, dtype, every_step=True)
     taught(tmp_path / "cut", dtype=dtype)
     whole, cut = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert whole == cut
@@ -127,9 +128,10 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:
-    full, lora = (auto_config(500, 80, 135_000_000, {"weights": kind}) for kind in ("full", "lora"))
+    full, lora = (auto_config(500, 135_000_000, {"weights": kind}) for kind in ("full", "lora"))
     assert full.learning_rate == pytest.approx(lora.learning_rate / 10)
-    assert "rank" not in full.reasons
+    assert "rank" not in {**full.reasons, **full.defaults}
+    assert {*full.reasons, *full.defaults} == {*SETTINGS} - {*LORA_ONLY}
     with pytest.raises(InputError) as caught:
-        auto_config(500, 80, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
+        auto_config(500, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
     assert [fault.where for fault in caught.value.faults] == ["train: rank", "train: lora_layers"]

@@ -167,8 +167,8 @@ def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     again = load_task(task_of(folder / "again", fixed, f"rows.fixed{Path(name).suffix}"))
     (again.folder / "rows.fixed.log.jsonl").write_bytes(first.files.log.read_bytes())
     assert not fix(again).written
-    for entry in first.log.entries:
-        assert entry.change.after is None or '"more"' in entry.change.after or name.endswith("csv")
+    for change in first.log.changes:
+        assert change.after is None or '"more"' in change.after or name.endswith("csv")
     undo(task, ["all"])
     assert first.files.fixed.read_bytes() == content
     assert fix(task).files.fixed.read_bytes() == content
@@ -206,9 +206,9 @@ def test_each_defect_is_put_right_at_its_row_and_the_other_rows_keep_their_bytes
         "test_overlap": 1,
     }
     after = done.files.fixed.read_bytes()
-    touched = {line for e in done.log.entries for line in range(e.change.line, e.change.last + 1)}
+    touched = {line for change in done.log.changes for line in range(change.line, change.last + 1)}
     kept = [text for number, text in enumerate(io.BytesIO(before), 1) if number not in touched]
-    changed = [e.change.after.encode() for e in done.log.entries if e.change.after]
+    changed = [change.after.encode() for change in done.log.changes if change.after]
     assert sorted(io.BytesIO(after)) == sorted(kept + changed)
     assert "Where is the café?" in [json.loads(line)["input"] for line in after.split(b"\n") if line.strip()]
     assert b"wombat" not in after
@@ -297,7 +297,7 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert "examples: rows.fixed.jsonl" in told
     log = read_log(tmp_path / "rows.fixed.log.jsonl")
     assert log is not None
-    assert f"--undo rows.jsonl:{log.entries[0].change.line}" in told
+    assert f"--undo rows.jsonl:{log.changes[0].line}" in told
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
-    assert main(["check", str(file), "--undo", f"rows.jsonl:{log.entries[0].change.line}"]) == 0
+    assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
     assert "1 change taken back" in capsys.readouterr().out

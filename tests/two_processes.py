@@ -58,7 +58,7 @@ def run(
         if die_at and news.get("step") == die_at and world.rank == world.size - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    output = Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=0.0)
+    output = Output(folder / "checkpoint", folder / "adapter", log, every_step=True)
     settings, shape = RUNS[name]
     config = replace(CONFIG, **settings, **more)
     rows, dev = token_rows(ROWS), token_rows(6, seed=1)

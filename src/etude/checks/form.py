@@ -10,7 +10,6 @@ from itertools import chain
 from etude.checks.lexicon import NO_ENDING, NOTHING
 from etude.checks.material import Mark, Material, count, rows_that
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, MOJIBAKE, decoded, without_markup
-from etude.task import ROW_TOKENS
 from etude.types import Evidence, Finding
 
 ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
@@ -198,19 +197,21 @@ def echoes(material: Material) -> Iterator[Finding]:
 def too_long(material: Material) -> Iterator[Finding]:
     """Rows that cannot be trained on whole: more words than training takes tokens."""
     pairs = enumerate(zip(material.inputs, material.outputs, strict=True))
+    most = material.task.row_tokens
     rows = [
         position
         for position, (asked, given) in pairs
-        if len(given) > ROW_TOKENS and len(asked.split()) + len(given.split()) > ROW_TOKENS
+        if len(given) > most and len(asked.split()) + len(given.split()) > most
     ]
     if rows:
         yield material.finding(
             "too_long",
             "error",
             rows,
-            f"{rows_that('have', len(rows), len(material.rows))} more words than the {ROW_TOKENS:,} tokens that "
+            f"{rows_that('have', len(rows), len(material.rows))} more words than the {most:,} tokens that "
             "fine_tune takes of a row.",
-            "Shorten them, split them into several rows, or leave fine_tune out of methods:.",
+            "Shorten them, split them into several rows, set train: {max_tokens: ...} where the model can read more, "
+            "or leave fine_tune out of methods:.",
             evidence=(material.shown_output(position) for position in rows),
         )
 

@@ -84,6 +84,7 @@ def _templates() -> Environment:
     templates = environment(_HERE)
     templates.filters["pieces"] = pieces
     templates.filters["rows_of"] = rows_of
+    templates.filters["named"] = named
     templates.globals.update(share=share, concerned=concerned, count=count)
     return templates
 
@@ -115,6 +116,11 @@ def concerned(finding: Finding) -> str:
     """The same in words; "" for a finding on the set as a whole."""
     rows, total = int(finding.numbers.get("rows", len(finding.where))), int(finding.numbers.get("of", 0))
     return of_rows(rows, total) if rows and total else ""
+
+
+def named(finding: Finding) -> dict[str, str]:
+    """Place -> what its row is named for; empty where the kind says it all."""
+    return dict(zip(finding.where, finding.about, strict=False))
 
 
 def pieces(evidence: Evidence) -> Iterator[tuple[str, bool]]:

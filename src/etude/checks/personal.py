@@ -19,7 +19,7 @@ def personal_data(material: Material) -> Iterator[Finding]:
     labels = material.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
     answers: Sequence[str] = [] if labels else material.outputs
     for texts, found in ((material.inputs, inputs), (answers, outputs)):
-        for row, spans in enumerate(find_all(texts)):
+        for row, spans in enumerate(find_all(texts, review=False)):
             for span in spans:
                 if span.text not in material.stand_ins:
                     found[span.kind].add(row)

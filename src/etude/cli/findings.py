@@ -64,22 +64,22 @@ def run_undo(task_file: Path, rows: Sequence[str]) -> None:
 
 def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     """What a fix has done, what stands where, and the line that uses it."""
-    files, standing = fixed.files, fixed.standing
+    files, log = fixed.files, fixed.log
     if not fixed.written:
         yield f"{files.source.name}: nothing that can be put right without a person; nothing is written."
         return
-    left_out = sum(entry.change.after is None for entry in standing)
-    undone = len(fixed.log.entries) - len(standing)
-    taken_back = f"; {count(undone, 'change')} taken back" if undone else ""
+    standing = len(log.changes) - len(log.undone)
+    left_out = sum(change.after is None for change in log.standing)
+    taken_back = f"; {count(len(log.undone), 'change')} taken back" if log.undone else ""
     yield (
-        f"Wrote {files.fixed.name}: {count(len(standing) - left_out, 'row')} of {files.source.name} changed, "
+        f"Wrote {files.fixed.name}: {count(standing - left_out, 'row')} of {files.source.name} changed, "
         f"{left_out:,} left out{taken_back}."
     )
     for kind, number in fixed.counts.items():
         yield f"  {kind}: {count(number, 'row')}"
     yield f"Every change, with the row before and after it, stands in {files.log.name}."
     if standing:
-        place = f"{files.source.name}:{standing[0].change.line}"
+        place = f"{files.source.name}:{next(log.standing).line}"
         yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
     if files.key.exists():
         yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."

@@ -16,6 +16,7 @@ REVIEW = ("birth_date", "address", "name", "health")
 KINDS = (*BLOCKING, *REVIEW)
 """All kinds; of two overlapping spans the one whose kind stands first here stays."""
 
+_JOINT = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
@@ -57,6 +58,11 @@ def without_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
 def labelled(text: str, start: int, label: re.Pattern[str], reach: int = 40) -> bool:
     """Whether `label` matches up to the place `start`: a pattern that ends in `$`, over `reach` characters."""
     return bool(label.search(text[max(start - reach, 0) : start]))
+
+
+def listed(text: str, end: int, start: int) -> bool:
+    """Whether only a comma, "and" or the like stands between two values: what names the first names both."""
+    return 0 <= start - end <= 10 and bool(_JOINT.fullmatch(text, end, start))
 
 
 def overlaps(start: int, end: int, spans: Sequence[Span]) -> bool:

@@ -12,8 +12,18 @@ import yaml
 from etude.errors import Fault, InputError, shown
 from etude.privacy import Masker
 from etude.remedies import instead
-from etude.repair.changes import KINDS, Change, changes
-from etude.repair.log import Files, FixLog, Logged, check_ours, hash_of, read_log, stand_ins, write_fix
+from etude.repair.changes import KINDS, changes
+from etude.repair.log import (
+    Change,
+    Changes,
+    Files,
+    FixLog,
+    check_ours,
+    hash_of,
+    read_log,
+    stand_ins,
+    write_fix,
+)
 from etude.task import Task
 
 ALL = "all"
@@ -32,12 +42,7 @@ class Fixed:
     @property
     def counts(self) -> Counter[str]:
         """Kind of finding -> rows in which it is put right now."""
-        return Counter(kind for entry in self.standing for kind in entry.change.kinds)
-
-    @property
-    def standing(self) -> list[Logged]:
-        """The changes that are not taken back."""
-        return [entry for entry in self.log.entries if not entry.undone]
+        return Counter(kind for change in self.log.standing for kind in change.kinds)
 
 
 def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
@@ -59,29 +64,32 @@ def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
     had = len(masker.stand_ins)
     known = stand_ins(files.source)
     found = changes(task, lambda kind: not only or kind in only, masker, known)
-    content = files.source.read_bytes()
-    source_hash = hash_of(content)
+    source_hash = hash_of(files.source)
     log = FixLog(
         source=files.source.name,
         source_hash=source_hash,
         stand_ins=tuple(sorted({*known, *masker.stand_ins})),
-        entries=_carried_on(found, before, source_hash),
+        changes=found,
+        undone=_carried_on(found, before, source_hash),
     )
     if not found and before is None:
         return Fixed(files, log, written=False)
     if len(masker.stand_ins) > had:
         masker.save_key(files.key, over=True)
-    return Fixed(files, write_fix(files, log, content), written=True)
+    return Fixed(files, write_fix(files, log), written=True)
 
 
-def _carried_on(found: Sequence[Change], before: FixLog | None, source_hash: str) -> tuple[Logged, ...]:
-    """The changes; of rows that were taken back before also now, found again by what stands in them."""
-    undone = [entry.change for entry in before.entries if entry.undone] if before else []
-    if before and before.source_hash == source_hash:
-        lines = {change.line for change in undone}
-        return tuple(Logged(change, change.line in lines) for change in found)
-    rows = {change.before for change in undone}
-    return tuple(Logged(change, change.before in rows) for change in found)
+def _carried_on(found: Changes, before: FixLog | None, source_hash: str) -> frozenset[int]:
+    """Positions of changes that were taken back before; a row is found again by its line, or by what stands in it."""
+    if before is None or not before.undone:
+        return frozenset()
+    same = before.source_hash == source_hash
+    rows = {_key(before.changes[number], same) for number in before.undone}
+    return frozenset(number for number, change in enumerate(found) if _key(change, same) in rows)
+
+
+def _key(change: Change, same_file: bool) -> int | str:
+    return change.line if same_file else change.before
 
 
 def undo(task: Task, rows: Sequence[str]) -> Fixed:
@@ -98,15 +106,11 @@ def undo(task: Task, rows: Sequence[str]) -> Fixed:
         )
         raise InputError([fault])
     check_ours(files, log)
-    content = files.source.read_bytes()
-    if hash_of(content) != log.source_hash:
+    if hash_of(files.source) != log.source_hash:
         remedy = "run etude check TASK --fix again; what was taken back before stays so"
         raise InputError([Fault(files.source.name, "was changed since it was fixed", "", remedy)])
-    meant = _meant(log, rows)
-    entries = tuple(
-        replace(entry, undone=entry.undone or number in meant) for number, entry in enumerate(log.entries)
-    )
-    return Fixed(files, write_fix(files, replace(log, entries=entries), content), written=True)
+    log = replace(log, undone=log.undone | _meant(log, rows))
+    return Fixed(files, write_fix(files, log), written=True)
 
 
 def _files_of(task: Task) -> Files:
@@ -119,26 +123,25 @@ def _files_of(task: Task) -> Files:
 
 
 def _meant(log: FixLog, rows: Sequence[str]) -> set[int]:
-    """Which entries are meant. Raises InputError for every row that names none."""
+    """Which changes are meant. Raises InputError for every row that names none."""
     if list(rows) == [ALL]:
-        return set(range(len(log.entries)))
-    places = {f"{log.source}:{entry.change.line}": number for number, entry in enumerate(log.entries)}
-    places |= {entry.change.row: number for number, entry in enumerate(log.entries) if entry.change.row}
-    unknown = [row for row in rows if row not in places]
+        return set(range(len(log.changes)))
+    named: dict[str, int] = {}
+    for number, change in enumerate(log.changes):
+        names = {f"{log.source}:{change.line}", change.row}.intersection(rows)
+        named |= dict.fromkeys(names, number)
+    unknown = [row for row in rows if row not in named]
     if unknown:
         raise InputError(
             [Fault("--undo", "no change of this row", shown(row), _known(log)) for row in unknown]
         )
-    return {places[row] for row in rows}
+    return set(named.values())
 
 
 def _known(log: FixLog) -> str:
-    first = log.entries[0].change if log.entries else None
-    return (
-        f"name rows of the log, such as {log.source}:{first.line}, or all"
-        if first
-        else "the log holds no change"
-    )
+    if not log.changes:
+        return "the log holds no change"
+    return f"name rows of the log, such as {log.source}:{log.changes[0].line}, or all"
 
 
 def source_line(task: Task, file: Path) -> str:

@@ -13,11 +13,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 from etude.formats import guess_columns, peek_rows
 from etude.formats.raw import raw_rows
-from etude.formats.reading import Reading, Table
+from etude.formats.reading import Reading, Row, Table
 from etude.task import RowSource
 from etude.types import Kind
 
@@ -60,25 +61,25 @@ class Record:
 
 
 def records(source: RowSource, kind: Kind) -> Iterator[Record]:
-    """The rows of a file that can be read as text; raises InputError where the file cannot be read at all."""
-    lines = io.BytesIO(source.file.read_bytes()).readlines()
+    """The rows of a file that can be read as text, one at a time; raises InputError where the file cannot be read at
+    all, OSError where it can no more."""
     columns = columns_of(source)
     reading = Reading(source.file, kind)
-    for row in raw_rows(reading):
-        raw = b"".join(lines[row.line - 1 : row.last])
-        if _is_text(raw):
-            inputs = tuple(_inputs(row.cells, columns))
-            turns = any(len(place) > 1 for place in inputs)
-            yield Record(
-                row.line,
-                row.last,
-                raw,
-                row.cells,
-                inputs,
-                tuple(_answers(row.cells, columns)),
-                "\n" if turns else "\n\n",
-                reading.table,
-            )
+    at = 0
+    with source.file.open("rb") as stream:
+        for row in raw_rows(reading):
+            raw = b"".join(islice(stream, row.line - 1 - at, row.last - at))
+            at = row.last
+            if _is_text(raw):
+                yield _record(row, raw, columns, reading.table)
+
+
+def _record(row: Row, raw: bytes, columns: RowSource, table: Table | None) -> Record:
+    inputs = tuple(_inputs(row.cells, columns))
+    joint = "\n" if any(len(place) > 1 for place in inputs) else "\n\n"
+    return Record(
+        row.line, row.last, raw, row.cells, inputs, tuple(_answers(row.cells, columns)), joint, table
+    )
 
 
 def columns_of(source: RowSource) -> RowSource:

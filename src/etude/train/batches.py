@@ -25,6 +25,7 @@ class TokenRow:
     """One conversation as token ids, and which of them the model learns to produce."""
 
     id: str
+    """`file:line` where it is known."""
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
     """For each token whether it is learned; the first token has nothing before it and never is."""
@@ -129,15 +130,14 @@ def _cut_at(ordered: Sequence[TokenRow], cut: Sequence[int]) -> list[tuple[Token
 
 
 def _faults(row: TokenRow, max_tokens: int) -> list[Fault]:
-    where = f"row {row.id}"
     if len(row.ids) != len(row.trained):
         got = f"{len(row.ids)} tokens, {len(row.trained)} marks"
-        return [Fault(where, "tokens and their marks differ in number", got, "mark every token once")]
+        return [Fault(row.id, "tokens and their marks differ in number", got, "mark every token once")]
     faults = []
     if not row.num_trained:
         remedy = "give the row an answer, or leave the row out"
-        faults.append(Fault(where, "no token of the row is trained", f"{len(row.ids)} tokens", remedy))
+        faults.append(Fault(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
     if len(row.ids) > max_tokens:
-        remedy = f"shorten the row, leave it out, or set TrainConfig.max_tokens above {max_tokens}"
-        faults.append(Fault(where, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
+        remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {len(row.ids)}}}"
+        faults.append(Fault(row.id, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
     return faults

@@ -1,5 +1,6 @@
 """The checkpoint of a run under way: when it is due, what it holds, the disk it takes, and how a run goes on from it.
 
+One is written after every epoch, and within an epoch so seldom that those take a twentieth of the time at most.
 Nothing random carries over from step to step, so weights, optimizer state and counters are all of it.
 """
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 MARK = 1024
 """Numbers of a tensor by which it is told from another."""
 SAVING = 0.05
-"""Share of the time that checkpoints take: small ones are written every second or two, large ones seldom."""
+"""Share of the time that checkpoints within an epoch may take."""
+OFTEN = 1.0
+"""Seconds between two of them at least."""
 
 
 @dataclass(slots=True)
@@ -40,8 +43,8 @@ class Keeper:
     output: Output
     fingerprint: str
     saved_at: float = field(default_factory=time.monotonic)
-    cost: float | None = None
-    """Seconds that the last save took."""
+    cost: float = 0.0
+    """Seconds that the last save took; 0 before the first."""
 
     def save_when_due(self) -> None:
         """After a step."""
@@ -93,8 +96,7 @@ class Keeper:
 
     def _due(self) -> float:
         """Seconds from one checkpoint to the next."""
-        first = self.output.checkpoint_seconds
-        return first if not first or self.cost is None else max(1.0, self.cost / SAVING)
+        return 0.0 if self.output.every_step else max(OFTEN, self.cost / SAVING)
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
@@ -125,8 +127,12 @@ def _tensors(run: Run) -> dict[str, Tensor]:
 def fingerprint(
     module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
 ) -> str:
-    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
-    digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
+    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it.
+
+    `stop_on_spike` changes no weight, so that a run which a spike has stopped can go on without it.
+    """
+    settings = {name: value for name, value in config.values().items() if name != "stop_on_spike"}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(f"{len(part)} rows".encode())
         for row in part:

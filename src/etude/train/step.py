@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from etude.errors import ModelError
+from etude.errors import Diverged
 from etude.train.batches import TokenRow, collate
 from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
@@ -40,13 +40,20 @@ class Progress:
     batch: int = 0
     """Batches done in the epoch under way."""
     step: int = 0
+    """Steps of the optimizer done, over all epochs."""
     tokens: int = 0
+    """Tokens computed in these steps, without padding; those of dev are not counted."""
     rows: int = 0
+    """Rows of these steps, counted once for each epoch."""
     seconds: float = 0.0
+    """Wall-clock seconds of steps and dev losses, over all continuations."""
     best_epoch: int = 0
+    """The epoch whose weights are kept; 0 is the base."""
     dev_losses: list[float] = field(default_factory=list)
+    """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
     scores: list[float] = field(default_factory=list)
-    """What epochs are chosen by, the highest first; less the dev loss where nothing else was measured."""
+    """What epochs are chosen by, the higher the better and of equal ones that of the lower dev loss; less the dev
+    loss where nothing else was measured."""
     train_losses: list[float] = field(default_factory=list)
     """Mean loss of the steps of each finished epoch."""
     epoch_loss: float = 0.0
@@ -163,7 +170,10 @@ def dev_loss(
 
 
 def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
-    """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate."""
+    """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate.
+
+    Raises Diverged, with the weights as they were, where loss or norm is no number.
+    """
     config, world, weights = run.config, run.world, run.buffer.weights
     # Processes compute other rows, so they drop other numbers.
     torch.manual_seed((config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
@@ -175,7 +185,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     norm = float(total_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
-        raise ModelError(
+        raise Diverged(
             f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
             f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
