@@ -25,10 +25,10 @@ from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.words import in_words
 from etude.dataset import Dataset
+from etude.normal import normalise
 from etude.privacy import contact, details, national, numbers, people, places, secrets
 from etude.repair.texts import decoded, without_markup
 from etude.task import RowSource, Task
-from etude.text import normalise
 from etude.types import Evidence, Example, Finding, Kind, Message
 
 SIZES = (*(10_000 * 2**step for step in range(7)), 1_000_000)
