@@ -97,6 +97,21 @@ def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     assert len(clean()) + 1 in lines_of(findings, kind)
 
 
+@pytest.mark.parametrize("kind", ["empty", "truncated"])
+@pytest.mark.parametrize("part", [3, 2])
+def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path: Path) -> None:
+    given = PLANTED[kind][1]
+    pairs = [(asked, answer if number % part else given) for number, (asked, answer) in enumerate(clean())]
+    findings = checked(tmp_path, pairs)
+    assert lines_of(findings, kind) == set(range(1, len(pairs) + 1, part))
+    assert findings.of(kind)[0].severity == "error"
+
+
+def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
+    pairs = [(asked, answer if number % 3 else "None.") for number, (asked, answer) in enumerate(clean())]
+    assert not checked(tmp_path, pairs).of("empty")
+
+
 def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
     findings = checked(tmp_path, clean())
     assert not findings.of(*PLANTED)
@@ -115,6 +130,44 @@ def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) 
     for kind, line in (("empty", 81), ("encoding", 82), ("unreadable", 83)):
         assert line in lines_of(findings, kind)
     assert findings.rows == len(clean())
+
+
+@pytest.mark.parametrize(("asked", "given"), [(6001, 1), (1, 2100), (1100, 1100)])
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_a_row_is_too_long_by_its_input_and_answer_together(
+    asked: int, given: int, kind: str, tmp_path: Path
+) -> None:
+    findings = checked(tmp_path, [*clean(), ("a " * asked, "b " * given), ("a " * 1000, "b " * 1000)], kind)
+    assert lines_of(findings, "too_long") == {81}
+
+
+def test_faults_of_a_kind_are_one_finding_however_they_differ(tmp_path: Path) -> None:
+    checked(tmp_path, clean())
+    lines = [
+        f'{{"id": "{n % 30}", "input": "a {n}", "output": "b"}}\n{" " * n}{{"input": \n' for n in range(60)
+    ]
+    turns = [
+        {"input": [{"role": "user", "content": "x"}] * n + [{"role": "me"}], "output": "b"} for n in range(9)
+    ]
+    rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
+    told = rows + "".join(lines) + "".join(json.dumps(row) + "\n" for row in turns)
+    (tmp_path / "rows.jsonl").write_text(told, encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(
+        "name: t\nkind: answer\nmodel: fake\nexamples: {file: rows.jsonl, input: input, output: output, id: id}\n"
+    )
+    kinds = [
+        (found.kind, len(found.where)) for found in check(tmp_path / "task.yaml").of("unreadable", "roles")
+    ]
+    assert sorted(kinds) == [("roles", 9), ("unreadable", 30), ("unreadable", 60)]
+
+
+def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_examples(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "rows.jsonl").write_text(
+        '{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n'
+    )
+    (found,) = checked(tmp_path, clean(), more="test: b/rows.jsonl\n").of("empty")
+    assert (found.where, found.rows, found.fix) == (("b/rows.jsonl:2",), (), "")
 
 
 def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
