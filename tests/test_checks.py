@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.checks import Findings, Material, check, check_material
-from etude.checks.machine import as_json, as_junit
+from etude.checks.kinds import KINDS
+from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -182,12 +185,72 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("gates", "code"),
-    [([], 0), (["error"], 1), (["note"], 1), (["contradiction"], 0), (["turn_marks"], 1), (["echo"], 0)],
+    [
+        ([], 0),
+        (["error"], 1),
+        (["note"], 1),
+        (["turn_*"], 1),
+        (["privacy_*"], 0),
+        (["contradiction"], 0),
+        (["turn_marks"], 1),
+        (["echo"], 0),
+    ],
 )
 def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:
     checked(tmp_path, [*clean(), PLANTED["turn_marks"]])
     flags = [part for gate in gates for part in ("--fail-on", gate)]
     assert main(["check", str(tmp_path), *flags]) == code
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"), [("eror", "'error'"), ("privacy_emial", "'privacy_email'"), ("x*", "one of")]
+)
+def test_a_gate_that_no_finding_could_fail_is_refused(
+    gate: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked(tmp_path, clean())
+    assert main(["check", str(tmp_path), "--fail-on", gate]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_page_on_checks_and_the_code_name_the_same_kinds() -> None:
+    table = (
+        (ROOT / "docs" / "checks.md")
+        .read_text(encoding="utf-8")
+        .partition("| kind |")[2]
+        .partition("\n\n")[0]
+    )
+    listed = [name for line in table.splitlines() for name in re.findall(r"`([a-z_*]+)`", line.split("|")[1])]
+    assert all(any(fnmatchcase(kind, name) for name in listed) for kind in KINDS)
+    assert all(any(fnmatchcase(kind, name) for kind in KINDS) for name in listed)
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/etude/checks").glob("*.py"))
+    assert set(re.findall(r'\.finding\(\s*"(\w+)"', source)) <= KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--only", "privacy_email"], "add --fix"),
+        (["--fix", "--fail-on", "error"], "--fail-on"),
+        (["--fix", "--undo", "all"], "--undo"),
+        (["--undo", "all", "--format", "json"], "--format"),
+        (["-o", "rows.jsonl"], "of the task"),
+        (["-o", "task.yaml"], "of the task"),
+    ],
+)
+def test_flags_of_which_one_would_be_passed_over_are_refused_and_nothing_is_written(
+    flags: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checked(tmp_path, [*clean(), ("Who?", "Write to ann@example.org.")])
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", ".", *flags]) == 2
+    assert told in capsys.readouterr().err
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
 
 
 def test_every_finding_stands_in_the_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,10 +327,27 @@ def test_other_programs_read_every_finding_with_its_lines(
     results = json.loads(told("sarif"))["runs"][0]["results"]
     lines = [place["physicalLocation"]["region"]["startLine"] for place in results[0]["locations"]]
     assert lines == [int(place.rpartition(":")[2]) for place in findings.found[0].where]
+    assert all(one["locations"] for one in results)
     suite = ElementTree.fromstring(told("junit"))
     assert [case.get("name") for case in suite] == [one.kind for one in findings]
     assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
     assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
+
+
+@pytest.mark.parametrize("root", [".", "data"])
+def test_code_scanning_finds_the_files_from_the_root_of_the_repository(root: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "my rows"
+    (folder / "b").mkdir(parents=True)
+    (tmp_path / root / ".git").mkdir()
+    (folder / "b" / "rows.jsonl").write_text('{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n')
+    run = json.loads(as_sarif(checked(folder, clean(), more="test: b/rows.jsonl\n")))["runs"][0]
+    assert all(rule["shortDescription"]["text"] for rule in run["tool"]["driver"]["rules"])
+    found = {result["ruleId"]: result["locations"][0]["physicalLocation"] for result in run["results"]}
+    above = "data/" if root == "." else ""
+    assert found["empty"]["artifactLocation"]["uri"] == f"{above}my%20rows/b/rows.jsonl"
+    assert found["empty"]["region"]["startLine"] == 2
+    assert found["few_rows"]["artifactLocation"]["uri"] == f"{above}my%20rows/rows.jsonl"
+    assert found["few_rows"]["region"]["startLine"] == 1
 
 
 class Page(HTMLParser):
