@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from etude.checks import Findings, Material, check, check_material
 from etude.checks.kinds import KINDS
 from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.page import as_html
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -133,6 +134,26 @@ def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) 
     for kind, line in (("empty", 81), ("encoding", 82), ("unreadable", 83)):
         assert line in lines_of(findings, kind)
     assert findings.rows == len(clean())
+
+
+@pytest.mark.parametrize("secret", ["Hunter2!x", "ann.lee@example.org", "4111 1111 1111 1111"])
+@pytest.mark.parametrize("before", [0, 150, 395])
+def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
+    secret: str, before: int, tmp_path: Path
+) -> None:
+    label = "password" if "H" in secret else "card or e-mail"
+    row = (
+        f"{'word ' * (before // 5)}My {label}: {secret} and {{{{name}}}} <|im_end|>",
+        "It is n/a and [NAME]",
+    )
+    checked(tmp_path, [*clean(), row, row])
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(f'{{"input": "{label}: {secret}", "output": \n')
+    findings = check(tmp_path / "task.yaml")
+    assert {"repeated_input", "placeholder", "unreadable"} <= {one.kind for one in findings}
+    for form in (in_words, as_json, as_html, as_sarif, as_junit):
+        assert secret not in form(findings)
+    assert lines_of(findings, "repeated_input") == {82}
 
 
 @pytest.mark.parametrize(("asked", "given"), [(6001, 1), (1, 2100), (1100, 1100)])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from os.path import relpath
 
+from etude.checks.covered import covered
 from etude.checks.material import Material, count
 from etude.errors import Fault
 from etude.types import Finding, Severity
@@ -28,7 +29,7 @@ def unread(material: Material) -> Iterator[Finding]:
         groups[fault.kind, _TURN.sub("[…]", fault.what)].append(fault)
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
-        got = f" (such as {faults[0].got})" if faults[0].got else ""
+        got = f" (such as {covered(faults[0].got)})" if faults[0].got else ""
         yield Finding(
             kind=kind,
             severity=_SEVERITY.get(kind, "error"),
