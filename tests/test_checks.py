@@ -136,6 +136,24 @@ def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) 
     assert findings.rows == len(clean())
 
 
+def test_a_secret_in_system_messages_or_instructions_is_found_once(tmp_path: Path) -> None:
+    checked(tmp_path, clean())
+    system = {"role": "system", "content": "You help. password: Hunter2!x"}
+    turns = [
+        [system, {"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+        for asked, answer in clean()
+    ]
+    rows = "".join(json.dumps({"messages": messages}) + "\n" for messages in turns)
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    (found,) = check(tmp_path / "task.yaml").of("privacy_password")
+    assert (found.severity, found.where, found.fix) == ("error", ("rows.jsonl:1",), "")
+    (found,) = checked(tmp_path, clean(), more='instructions: "The password: Hunter2!x"\n').of(
+        "privacy_password"
+    )
+    assert found.where == ("task.yaml",)
+    assert not checked(tmp_path, clean(), more="instructions: Help.\n").of("privacy_password")
+
+
 @pytest.mark.parametrize("secret", ["Hunter2!x", "ann.lee@example.org", "4111 1111 1111 1111"])
 @pytest.mark.parametrize("before", [0, 150, 395])
 def test_no_form_of_the_findings_holds_what_is_personal_or_secret(

@@ -13,6 +13,7 @@ from etude.checks import (
     enough,
     fields,
     form,
+    instructions,
     labels,
     language,
     lengths,
@@ -64,6 +65,7 @@ CHECKS: tuple[Check, ...] = (
     registers.mixed_registers,
     proposal.proposed_contract,
     personal.personal_data,
+    instructions.personal_instructions,
     unsafe.injections,
     unsafe.insults,
     review.threats,
@@ -127,9 +129,9 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
 
 def read_material(task: Task) -> Material:
     """Reads the task's rows once, for all checks."""
-    rows, faults = survey_dataset(task)
+    rows, faults, systems = survey_dataset(task)
     test, test_faults = survey_test(task) or (None, ())
-    return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file))
+    return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file), systems)
 
 
 def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:

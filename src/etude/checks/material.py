@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Literal
@@ -42,6 +42,8 @@ class Material:
     test_faults: tuple[Fault, ...] = ()
     stand_ins: frozenset[str] = frozenset()
     """Surrogates that an earlier fix has put into the rows; they are nobody's data."""
+    systems: Mapping[str, str] = field(default_factory=dict)
+    """Each system message of the rows, and the place where it first stands."""
 
     @cached_property
     def inputs(self) -> Texts:
