@@ -136,7 +136,7 @@ class Drafts:
     """
 
     def __init__(self, task: Task) -> None:
-        dataset, faults = survey_dataset(task)
+        dataset, faults, _ = survey_dataset(task)
         self._source, self._kind = task.examples, task.kind
         self._lines = array("Q", (place_of(row.where)[1] for row in dataset))
         self._ids = Texts(row.id for row in dataset)
