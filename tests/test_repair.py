@@ -23,7 +23,7 @@ from etude.cli import main
 from etude.errors import InputError
 from etude.privacy import Masker
 from etude.repair import fix, undo
-from etude.repair.log import Files, read_log
+from etude.repair.log import Files, log_of, read_log
 from etude.repair.records import records
 from etude.repair.texts import decoded, without_markup, wrong_decodings
 from etude.task import RowSource, load_task
@@ -217,7 +217,7 @@ def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     fixed = first.files.fixed.read_bytes()
     assert fix(task).files.fixed.read_bytes() == fixed
     again = load_task(task_of(folder / "again", fixed, f"rows.fixed{Path(name).suffix}"))
-    (again.folder / "rows.fixed.log.jsonl").write_bytes(first.files.log.read_bytes())
+    log_of(again.examples.file).write_bytes(first.files.log.read_bytes())
     assert not fix(again).written
     for change in first.log.changes:
         assert change.after is None or '"more"' in change.after or name.endswith("csv")
@@ -295,9 +295,44 @@ def test_what_was_taken_back_stays_so_and_only_chooses_kinds(tmp_path: Path) -> 
     fix(task)
     assert undo(task, ["r11"]).counts["repeated_input"] == 0
     assert fix(task).counts["repeated_input"] == 0
-    assert set(fix(task, ["encoding"]).counts) == {"encoding"}
+    only = fix(task, ["encoding"])
+    assert set(only.counts) == {"encoding"}
+    assert only.put_back == {"privacy_email": 2, "privacy_card": 1, "empty": 1, "test_overlap": 1}
+    assert fix(task).counts["repeated_input"] == 0
     with pytest.raises(InputError, match="contradiction"):
         fix(task, ["contradiction"])
+
+
+def test_of_equal_rows_the_one_taken_back_stays_so_when_the_file_is_edited(tmp_path: Path) -> None:
+    texts = ["plain", "x <br>y", "more", "x <br>y", "last", "least"]
+    content = "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in texts).encode()
+    task = load_task(task_of(tmp_path, content))
+    rows = task.examples.file
+    first = fix(task, ["markup"])
+    assert len(first.log.changes) == 2
+    undo(task, [f"rows.jsonl:{first.log.changes[1].line}"])
+    rows.write_bytes(b'{"input": "new", "output": "ok"}\n' + rows.read_bytes())
+    again = fix(task, ["markup"]).log
+    assert again.undone == {1}
+    assert [change.line for change in again.standing] == [first.log.changes[0].line + 1]
+
+
+def test_tables_and_lines_of_one_name_have_a_log_and_a_key_each(tmp_path: Path) -> None:
+    rows = [row(1, DEFECTS[2], "ok"), row(2, "plain", "ok")]
+    one = fix(load_task(task_of(tmp_path, lines(rows))))
+    rows[0]["input"] = "Mail joe@wombat-mail.com"
+    (tmp_path / "rows.csv").touch(mode=0o600)
+    two = fix(load_task(task_of(tmp_path, table(rows), "rows.csv")))
+    assert len({*vars(one.files).values(), one.files.log, one.files.key, two.files.log, two.files.key}) == 5
+    assert read_log(one.files.log) is not None
+    assert stat.S_IMODE(two.files.fixed.stat().st_mode) == 0o600
+    two.files.log.write_bytes(one.files.log.read_bytes())
+    with pytest.raises(InputError, match=r"of another file, rows\.jsonl"):
+        fix(load_task(tmp_path / "task.yaml"))
+    two.files.key.write_text("{")
+    two.files.log.unlink()
+    two.files.fixed.unlink()
+    assert main(["check", str(tmp_path / "task.yaml"), "--fix"]) == 2
 
 
 LABELLED = {
@@ -388,7 +423,7 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert main(["check", str(file), "--fix"]) == 0
     told = capsys.readouterr().out
     assert "examples: rows.fixed.jsonl" in told
-    log = read_log(tmp_path / "rows.fixed.log.jsonl")
+    log = read_log(tmp_path / "rows.fixed.jsonl.log.jsonl")
     assert log is not None
     assert f"--undo rows.jsonl:{log.changes[0].line}" in told
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
