@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
 from etude.checks.machine import as_json, as_junit
 from etude.checks.words import in_words
@@ -161,6 +160,31 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
     assert lines_of(findings, "unsupported") == {len(pairs) + 1}
 
 
+def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:
+    texts = [
+        f"I would like {topic} number {n} {place}" for n in range(3) for topic in TOPICS for place in PLACES
+    ]
+    pairs = [(text, json.dumps({"topic": text.split()[3], "n": text.split()[5]})) for text in texts]
+    pairs += [
+        (f"Is it open {place} in {n}?", json.dumps({"n": str(n)})) for n in range(7) for place in PLACES
+    ]
+    assert not checked(tmp_path, pairs, "extract").of("unsupported", "omitted")
+    pairs += [
+        ("I would like mills number 1 in spring", json.dumps(record))
+        for record in ({"n": "1"}, {"n": "1", "topic": ""})
+    ]
+    pairs += [("I would like mills number 1 in spring", json.dumps({"n": "1", "topic": "otters"}))]
+    findings = checked(tmp_path, pairs, "extract")
+    assert lines_of(findings, "omitted") == {len(pairs) - 2, len(pairs) - 1}
+    assert lines_of(findings, "unsupported") == {len(pairs)}
+    (left_out,) = findings.of("omitted")
+    assert left_out.about == ("topic", "topic")
+    assert [
+        one.text[low:high] for one in left_out.evidence for low, high in one.marks if one.part == "input"
+    ] == ["mills"] * 2
+    assert f":{len(pairs) - 1} (topic)" in in_words(findings)
+
+
 def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
     pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
     assert not checked(tmp_path, pairs, "classify").of("wrong_label")
@@ -171,42 +195,6 @@ def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> 
     (found,) = checked(tmp_path, pairs, "classify").of("wrong_label")
     assert found.numbers["low"] <= len(flipped) <= found.numbers["high"]
     assert {row + 1 for row in flipped} & lines_of(checked(tmp_path, pairs, "classify"), "wrong_label")
-
-
-def test_a_feature_that_the_input_does_not_tell_is_found_and_one_that_it_tells_is_not(tmp_path: Path) -> None:
-    pairs = clean()
-    assert not [one.kind for one in checked(tmp_path, pairs) if one.kind.startswith("style_")]
-    draw = random.Random(4)
-    chance = [(asked, given + (" It costs $5." if draw.random() < 0.5 else "")) for asked, given in pairs]
-    (found,) = checked(tmp_path, chance).of("style_price")
-    assert "nothing in the input tells which" in found.message
-    told = [
-        (f"{asked} At what price?", f"{given} It costs $5.") if draw.random() < 0.5 else (asked, given)
-        for asked, given in pairs
-    ]
-    assert not checked(tmp_path, told).of("style_price")
-
-
-@pytest.mark.data
-def test_two_registers_prices_and_two_dates_are_found_and_nothing_in_consistent_answers(
-    tmp_path: Path,
-) -> None:
-    text = (data_folder("rasbt_preferences") / "instruction-data-with-preference.json").read_text("utf-8")
-    rows, draw = json.loads(text), random.Random(0)
-    asked = [f"{row['instruction']} {row['input']}" for row in rows]
-
-    def styles(answers: list[str]) -> set[str]:
-        found = checked(tmp_path, list(zip(asked, answers, strict=True)))
-        return {one.kind for one in found if one.kind.startswith("style_")}
-
-    for name in ("output", "chosen"):
-        assert "style_brusque" not in styles([row[name] for row in rows])
-    assert not styles([row["output"] for row in rows])
-    mixed = [row[draw.choice(("chosen", "rejected"))] for row in rows]
-    price = [f" It costs ${number % 90 + 3}." if draw.random() < 0.5 else "" for number in range(len(rows))]
-    date = [draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023.")) for _ in rows]
-    found = styles(["".join(parts) for parts in zip(mixed, price, date, strict=True)])
-    assert {"style_brusque", "style_price", "style_date"} <= found
 
 
 def test_other_programs_read_every_finding_with_its_lines(
@@ -253,7 +241,9 @@ class Page(HTMLParser):
 
 def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Path) -> None:
     given = "<script>alert(1)</script> \" onload='x' <img src=x> <b>there</b> &lt;i&gt;."
-    findings = checked(tmp_path, [*clean(), *PLANTED.values(), ("What is it?", given)])
+    findings = checked(
+        tmp_path, [*clean(), *PLANTED.values(), ("What is it?", given), ("Is it?", "It\x92s so.")]
+    )
     assert main(["check", str(tmp_path), "-o", str(tmp_path / "check.html")]) == 0
     page = Page((tmp_path / "check.html").read_text(encoding="utf-8"))
     assert not {"script", "img", "b"} & set(page.elements)
@@ -261,8 +251,48 @@ def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Pat
     for one in findings:
         for told in (one.message, one.remedy, one.fix, *one.where[:4]):
             assert told in page.text
-    for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;"):
+    for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;", "\\x92"):
         assert mark in page.marked
+
+
+ARITHMETIC = [
+    (f"What is {a} {sign} {b}?", str(result))
+    for a in range(12, 19)
+    for b in range(2, 9)
+    for sign, result in (("+", a + b), ("-", a - b), ("*", a * b))
+]
+EMOJI = [(face, f"Feeling {number}") for number, face in enumerate("😀😢😡🎉🔥")]
+ORDER = [("Is the price < 10?", "yes"), ("Is the price > 10?", "no")]
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+@pytest.mark.parametrize("pairs", [ARITHMETIC, EMOJI, ORDER, [("लड़का", "boy"), ("लड़की", "girl")]])
+def test_texts_that_differ_in_signs_alone_are_not_the_same(
+    pairs: list[Pair], kind: str, tmp_path: Path
+) -> None:
+    findings = checked(tmp_path, pairs, kind)
+    assert not findings.of("contradiction", "near_contradiction", "repeated_input")
+
+
+def test_the_order_of_the_words_is_no_small_difference(tmp_path: Path) -> None:
+    cities = ["Paris", "Rome", "Oslo", "Bern"]
+    ways = [
+        (f"Train from {one} to {other}", f"{one}, {other}")
+        for one in cities
+        for other in cities
+        if one != other
+    ]
+    found = checked(tmp_path, [*ways, ("Please, a train from Oslo to Bern", "None")])
+    assert lines_of(found, "near_contradiction") == {9, 13}
+
+
+def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
+    pairs = [
+        *clean(),
+        ("Où est le café à côté ?", "Là-bas."),
+        ("Où est le cafe\u0301 a\u0300 co\u0302te\u0301 ?", "Là-bas."),
+    ]
+    assert lines_of(checked(tmp_path, pairs), "repeated_input") == {82}
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)

@@ -67,7 +67,7 @@ def measured() -> tuple[int, int]:
     before = memory_in_use(module.device)
     found = foresee(module, rows, dev, config)
     with tempfile.TemporaryDirectory() as folder:
-        output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", checkpoint_seconds=0.0)
+        output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", every_step=True)
         result = train(module, rows, dev, config, output)
     return found.memory - before, result.peak_memory - before
 

@@ -40,7 +40,17 @@ def kinds(text: str) -> dict[str, str]:
         ("phone", "(905) 674-3793"),
         ("phone", "020 7946 0018"),
         ("phone", "07911 123456"),
+        ("phone", "066-907-4391x500"),
+        ("phone", "001-516-362-3521 ext. 12"),
+        ("phone", "1 (786) 834-4978"),
+        ("phone", "(08) 9472 7916"),
+        ("phone", "01 23 45 67 89"),
+        ("phone", "0171/123 45 67"),
+        ("phone", "612 34 56 78"),
+        ("phone", "32 12 34 56"),
+        ("phone", "011 44 20 7946 0018"),
         ("ip_address", "81.2.69.142"),
+        ("ip_address", "181.22.34.56"),
         ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
         ("iban", "GB29 NWBK 6016 1331 9268 19"),
         ("iban", "DE89370400440532013000"),
@@ -63,6 +73,11 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
     [
         ("Call me on 9472 7916, please", "phone", "9472 7916"),
         ("Phone:\n60-56-85-91", "phone", "60-56-85-91"),
+        ("phone:22 12 34", "phone", "22 12 34"),
+        ("Jo Meyer\n9472 7916 (mobile)", "phone", "9472 7916"),
+        ("the number for Jo is 9472 7916.", "phone", "9472 7916"),
+        ("my new number is 8636083", "phone", "8636083"),
+        ("Boston, MA 02139-4307 617-555-0143", "phone", "617-555-0143"),
         ("his passport number is LP5048339", "id_number", "LP5048339"),
         ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
         ("bank account number: 3847283911.", "id_number", "3847283911"),
@@ -70,6 +85,10 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("the BSN 111222333 of", "national_id", "111222333"),
         ("Aadhaar number '9876 5432 1012'", "national_id", "9876 5432 1012"),
         ("IBAN SE32CRBC0100601211501234 fails its checksum", "iban", "SE32CRBC0100601211501234"),
+        ("pay from my bank account GB82 WEST 1234 5698 7654 33 today", "iban", "GB82 WEST 1234 5698 7654 33"),
+        ("an SSN, 987-65-4321, and", "national_id", "987-65-4321"),
+        ("pass 2345 6789 0123 (Aadhaar) on", "national_id", "2345 6789 0123"),
+        ("tax: ABCDE1234F", "national_id", "ABCDE1234F"),
         ("card no 4111111111111112 has a typing error", "card", "4111111111111112"),
         ("her password !PurpleSky77.", "password", "!PurpleSky77"),
         ("login jo@example.org / CybPass! was", "password", "CybPass!"),
@@ -97,6 +116,12 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "token of my gratitude, secret is safe, key: see above",
         "see https://example.org/a/very/long/path/that/goes/on/and/on/for/ever.html",
         "it cost 20 000 000 in 1999-2000",
+        "J Cell Sci 2002 115 3369 3377, and Cell 1998 93 791 804",
+        "order 123-456-7890, item no. 0123 456 789, ISBN: 978-3-16-148410-0",
+        "ratios (1) 5.82 6.65 and (2003) 2014 2014, from 10 20 2014",
+        "Boston, MA 02139-4307, open 0800-1700, at 0.123 456 789",
+        "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
+        "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
     ],
 )
 def test_ordinary_text_raises_no_alarm(text: str) -> None:
@@ -129,6 +154,20 @@ def test_an_iban_needs_its_checksum_where_no_label_stands(number: int) -> None:
 def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
     written = phonenumbers.format_number(phonenumbers.example_number(region), form)
     assert kinds(f"mine is {written}, thanks").get("phone") == written
+
+
+def test_a_label_names_every_number_of_a_list() -> None:
+    found = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 9472 7919 rows")
+    assert [span.text for span in found] == ["9472 7916", "9472 7917", "9472 7918"]
+    assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
+
+
+def test_an_address_that_runs_into_a_phone_number_is_kept_up_to_it() -> None:
+    found = find("12 Main Street, London 020 7946 0018")
+    assert [(span.kind, span.text) for span in found] == [
+        ("address", "12 Main Street, London"),
+        ("phone", "020 7946 0018"),
+    ]
 
 
 def test_every_planted_secret_is_found_whole() -> None:
@@ -218,6 +257,11 @@ PIECES += [
     "12 Main ",
     "a-",
     "aws key ",
+    "(01) 2",
+    "0 ",
+    "12-34 ",
+    "tel 12, ",
+    "my number is ",
 ]
 
 

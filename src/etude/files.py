@@ -14,7 +14,10 @@ from typing import Any, BinaryIO
 from etude.errors import RunError
 
 Json = dict[str, Any]
-REMEDY = "Delete the run's folder and compare again, or run `etude compare TASK --fresh`."
+REMEDY = (
+    "Delete the run's folder and run the same command again, or add --fresh to it: `etude compare TASK --fresh`, "
+    "`etude train TASK --fresh`."
+)
 """What to do about a file of a run that cannot be read."""
 
 

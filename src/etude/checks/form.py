@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
+import numpy as np
+
 from etude.checks.lexicon import NO_ENDING, NOTHING
 from etude.checks.material import Mark, Material, count, rows_that
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
-from etude.task import ROW_TOKENS
 from etude.types import Evidence, Finding
 
 ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
@@ -79,7 +80,8 @@ def _is_cut(text: str) -> bool:
 
 def _tail(text: str) -> Mark:
     end = len(text.rstrip())
-    return max(end - 30, 0), end
+    begin = max(end - 30, 0)
+    return text.find(" ", begin, end) + 1 or begin, end
 
 
 def _common_length(material: Material) -> Iterator[Finding]:
@@ -180,8 +182,8 @@ def placeholders(material: Material) -> Iterator[Finding]:
 
 def echoes(material: Material) -> Iterator[Finding]:
     """Free answers that are their input."""
-    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
-    rows = [position for position, (asked, given) in enumerate(pairs) if asked == given and " " in asked]
+    same = np.flatnonzero(material.input_hashes == material.output_hashes).tolist()
+    rows = [position for position in same if " " in material.plain_inputs[position]]
     if rows and material.task.kind != "classify":
         rewrite = material.task.kind == "rewrite"
         yield material.finding(
@@ -197,19 +199,21 @@ def echoes(material: Material) -> Iterator[Finding]:
 def too_long(material: Material) -> Iterator[Finding]:
     """Rows that cannot be trained on whole: more words than training takes tokens."""
     pairs = enumerate(zip(material.inputs, material.outputs, strict=True))
+    most = material.task.row_tokens
     rows = [
         position
         for position, (asked, given) in pairs
-        if len(given) > ROW_TOKENS and len(asked.split()) + len(given.split()) > ROW_TOKENS
+        if len(given) > most and len(asked.split()) + len(given.split()) > most
     ]
     if rows:
         yield material.finding(
             "too_long",
             "error",
             rows,
-            f"{rows_that('have', len(rows), len(material.rows))} more words than the {ROW_TOKENS:,} tokens that "
+            f"{rows_that('have', len(rows), len(material.rows))} more words than the {most:,} tokens that "
             "fine_tune takes of a row.",
-            "Shorten them, split them into several rows, or leave fine_tune out of methods:.",
+            "Shorten them, split them into several rows, set train: {max_tokens: ...} where the model can read more, "
+            "or leave fine_tune out of methods:.",
             evidence=(material.shown_output(position) for position in rows),
         )
 

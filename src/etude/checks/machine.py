@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
+from itertools import islice, zip_longest
 from typing import Any
 from xml.etree import ElementTree
 
@@ -43,15 +44,19 @@ def _result(finding: Finding) -> dict[str, Any]:
         "ruleId": finding.kind,
         "level": finding.severity,
         "message": {"text": f"{finding.message} {finding.remedy}"},
-        "locations": [_location(place) for place in finding.where[:MOST_LOCATIONS]],
+        "locations": [
+            _location(place, named)
+            for place, named in islice(zip_longest(finding.where, finding.about), MOST_LOCATIONS)
+        ],
     }
 
 
-def _location(place: str) -> dict[str, Any]:
+def _location(place: str, named: str | None) -> dict[str, Any]:
     file, _, line = place.rpartition(":")
     known = bool(file) and line.isdigit()
     where: dict[str, Any] = {"artifactLocation": {"uri": file if known else place}}
-    return {"physicalLocation": where | ({"region": {"startLine": int(line)}} if known else {})}
+    physical = {"physicalLocation": where | ({"region": {"startLine": int(line)}} if known else {})}
+    return physical | ({"message": {"text": named}} if named else {})
 
 
 def as_junit(findings: Findings) -> str:
@@ -66,7 +71,7 @@ def as_junit(findings: Findings) -> str:
             ElementTree.SubElement(case, "system-out").text = told
         else:
             attributes = {"type": finding.severity, "message": told}
-            where = places(finding.where) if finding.where else ""
+            where = places(finding.where, finding.about) if finding.where else ""
             ElementTree.SubElement(case, "failure", attributes).text = _plain(where)
     if not len(findings):
         ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": "nothing found"})

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from itertools import tee
 from typing import TYPE_CHECKING
 
-from etude.privacy.contact import emails, ip_addresses, phones
+from etude.privacy.contact import emails, ip_addresses
 from etude.privacy.details import birth_dates, health_details
 from etude.privacy.national import national_ids
 from etude.privacy.numbers import cards, ibans, id_numbers
 from etude.privacy.people import names
+from etude.privacy.phones import phones
 from etude.privacy.places import addresses
 from etude.privacy.secrets import secrets
 from etude.privacy.spans import Span, without_overlaps

@@ -260,7 +260,8 @@ def _training(report: Report) -> list[str]:
     lines = ["## Training", *paragraph(said), *table(head, rows, right=range(1, len(head) - 1))]
     lines += bullets(words.learned(report))
     settings = [f"{name}: {value} ({why})" for name, value, why in words.settings(report)]
-    return lines + (["### Settings", *bullets(settings)] if settings else [])
+    lines += ["### Settings", *bullets(settings)] if settings else []
+    return lines + paragraph(words.defaults(report))
 
 
 def _prompts(report: Report) -> list[str]:

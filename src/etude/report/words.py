@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from etude import wording
 from etude.metrics import LABELS
 from etude.report.values import Epoch, Headline, Report, Rung
 from etude.stats import ALPHA
@@ -193,10 +194,16 @@ def learned(report: Report) -> tuple[str, ...]:
 def settings(report: Report) -> list[tuple[str, str, str]]:
     """Settings of training that were chosen or set by the user: (name, value, why)."""
     return [
-        (name.replace("_", " "), plain(rung.params["settings"].get(name)), why)
+        (name.replace("_", " "), wording.setting(rung.params["settings"].get(name)), why)
         for rung in report.rungs
         for name, why in (rung.params.get("reasons") or {}).items()
     ]
+
+
+def defaults(report: Report) -> str:
+    """The other settings of training, in one line; empty where nothing was tuned."""
+    found = [rung.params["defaults"] for rung in report.rungs if "defaults" in rung.params]
+    return wording.defaults(found[0]) if found else ""
 
 
 def shown_rows(report: Report) -> list[Mapping[str, Any]]:

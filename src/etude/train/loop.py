@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from etude.errors import ModelError, RunError
+from etude.errors import Diverged, RunError
 from etude.train import course
 from etude.train.batches import TokenRow, check_rows, make_batches
 from etude.train.config import TrainConfig
@@ -36,6 +36,9 @@ from etude.world import ONE, World
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+NAMED = 5
+"""Rows that a message about dev names."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -45,6 +48,9 @@ class TrainResult:
     """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
     dev_losses: tuple[float, ...]
     """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    scores: tuple[float, ...]
+    """What the epochs were chosen by, epoch 0 first: the `score` of `on_eval`, or less the dev loss where it gave
+    none."""
     train_losses: tuple[float, ...]
     """Mean loss of the steps of each epoch, the first epoch's first."""
     steps: int
@@ -78,11 +84,13 @@ def train(
     writes, and calls `on_eval`. All read the checkpoint, so its disk must be one that all of them see.
 
     `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
-    step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
-    `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"}; {"note"} (what is
-    kept on disk meanwhile); and {"warning"} (no room for checkpoints, or one that could not be written).
-    Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
-    number or a spike, with the row ids of its batch; a model that cannot be trained), RunError (the
+    step; {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned for an epoch,
+    `train_loss` being the mean of its steps and absent from epoch 0, `seconds` those of the dev loss and `on_eval`;
+    {"resumed_at_step"}; {"note"} (what is kept on disk meanwhile); and {"warning"} (no room for checkpoints, one that
+    could not be written, a first epoch that made the dev loss worse).
+    Raises InputError (rows that cannot be trained on, all of them), Diverged (a loss that is not a number or a spike,
+    with the ids of its rows, or a score that is no number; the best trained epoch before, where there is one, is
+    written to `output.adapter` first), ModelError (a model that cannot be trained), RunError (the
     checkpoint is another run's, or the adapter cannot be written), Parted (another process has ended).
     """
     check_rows(rows, dev_rows, config.max_tokens)
@@ -97,7 +105,7 @@ def train(
                 output.log({"note": _full_note(keep, module)})
             keep.check_room(module)
             with hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache:
-                _epochs(run, rows, dev_rows, keep, cache)
+                _epochs_or_best(run, module, rows, dev_rows, keep, cache)
         _write_best(run, module, output)
         return _result(run)
 
@@ -105,6 +113,25 @@ def train(
 def _finished(run: Run) -> bool:
     progress = run.progress
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+
+
+def _epochs_or_best(
+    run: Run,
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    keep: Keeper,
+    cache: HiddenCache | None,
+) -> None:
+    """The epochs to the end. Where the loss leaves its course, what was learned before is written first."""
+    try:
+        _epochs(run, rows, dev_rows, keep, cache)
+    except Diverged as error:
+        best, folder = run.progress.best_epoch, keep.output.adapter
+        if not best:
+            raise
+        _write_best(run, module, keep.output)
+        raise Diverged(f"{error} The weights of epoch {best}, the best before, stand in {folder}.") from error
 
 
 def _epochs(
@@ -147,39 +174,76 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
 
 
 def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
-    """Notes the loss of a step. Raises ModelError naming the rows of the batch when it is a spike."""
+    """Notes the loss of a step. Raises Diverged naming the rows of the batch when it is a spike."""
     progress = run.progress
     limit = course.highest_loss(progress.recent, progress.dev_losses[0])
     if run.config.stop_on_spike and loss > limit:
-        raise ModelError(
+        raise Diverged(
             f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
             f"median before was {median(progress.recent):.2f}). Rows of the batch: "
-            f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, lower the learning rate "
-            f"(train: {{learning_rate: {run.config.learning_rate / 2:g}}}) or set train: {{stop_on_spike: false}}."
+            f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
+            "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
+            f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which trains anew."
         )
     progress.recent = [*progress.recent, loss][-course.WINDOW :]
     progress.epoch_loss += loss
 
 
 def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
-    """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
+    """Ends an epoch: its dev loss, and its weights kept when they are the best so far. Raises Diverged where the loss
+    or the score is no number."""
     progress = run.progress
     started = time.perf_counter()
     loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
-        raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
-    found = run.world.share(dict(output.on_eval()) if run.world.leads else None)
+        raise Diverged(_about_dev(run, dev_rows, loss))
+    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
-    best = score > max(progress.scores, default=-math.inf)
+    if not math.isfinite(score):
+        raise Diverged(
+            f"The score of epoch {progress.epoch + 1} on dev is {score}, and no epoch can be chosen by it. Look at "
+            "what scores the answers (metric and check in the task file), or leave train: dev_metric out."
+        )
+    before = zip(progress.scores, progress.dev_losses, strict=True)
+    best = all((score, -loss) > (other, -its_loss) for other, its_loss in before)
     progress.epoch += 1
     progress.dev_losses.append(loss)
     progress.scores.append(score)
-    news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best, **found}
     if best:
         progress.best_epoch = progress.epoch
         run.best.copy_(run.buffer.current)
-    progress.seconds += time.perf_counter() - started
-    output.log(news)
+    seconds = time.perf_counter() - started
+    progress.seconds += seconds
+    news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best}
+    output.log({**news, "seconds": seconds, **found})
+    if progress.epoch == 1 and course.rises_at_once(progress.dev_losses):
+        output.log({"warning": _too_fast(run)})
+
+
+def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
+    """What to say of a dev loss that is no number: the rows that make it so, and what to do."""
+    config, epoch = run.config, run.progress.epoch + 1
+    alone = [dev_loss(run.module, [row], config.micro_tokens, placement=run.placement) for row in dev_rows]
+    bad = [row.id for row, its_loss in zip(dev_rows, alone, strict=True) if not math.isfinite(its_loss)]
+    more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+    rows = f"{', '.join(bad[:NAMED])}{more}" if bad else "none alone, only together"
+    if epoch:
+        remedy = f"Lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})."
+    elif len(bad) == len(dev_rows):
+        remedy = "No row has a loss: the model's weights are damaged. Get them again or set another model."
+    else:
+        remedy = (
+            "The model is not trained yet, so no setting is at fault: look at these rows or leave them out."
+        )
+    return f"The dev loss of epoch {epoch} is {loss}. Rows whose loss is no number: {rows}. {remedy}"
+
+
+def _too_fast(run: Run) -> str:
+    before, after = run.progress.dev_losses
+    return (
+        f"The loss on dev rose in the first epoch, from {before:.3f} to {after:.3f}. Where it does not fall later, "
+        f"lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
+    )
 
 
 def _trained(progress: Progress) -> dict[str, Any]:
@@ -227,6 +291,7 @@ def _result(run: Run) -> TrainResult:
     return TrainResult(
         best_epoch=done.best_epoch,
         dev_losses=tuple(done.dev_losses),
+        scores=tuple(done.scores),
         train_losses=tuple(done.train_losses),
         steps=done.step,
         tokens=done.tokens,

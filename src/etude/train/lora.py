@@ -29,7 +29,8 @@ from torch.nn import functional
 from etude.errors import ModelError
 from etude.files import write_bytes
 from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
-from etude.train.layers import ALL, chosen_layers, layer_of
+from etude.task.settings import ALL
+from etude.train.layers import chosen_layers, layer_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from etude.runs import Run, check_whole
 from etude.splits import Split
 from etude.task import Task
 from etude.tune.foresight import foreseen, question
-from etude.tune.opening import NAME, Opening, lesson, opened, student
+from etude.tune.opening import NAME, Opening, check_processes, lesson, opened, student
 from etude.world import World, joined
 
 
@@ -76,7 +76,7 @@ def train_task(
     with joined() as world:
         if world.leads:
             run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
-            world.share({"over": str(run.folder.absolute())})
+            world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
         from etude.train.company import follow
 
@@ -85,6 +85,7 @@ def train_task(
 
 def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
     """What process 0 does, which is all but its share of the steps."""
+    check_processes(opening.task, world)
     run = opening.run
     if fresh:
         start_anew(run, on_event)
@@ -125,7 +126,7 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
 
     def prepared() -> Lesson:
         found = replace(lesson(task, untaught, parts, rows, models), world=world)
-        on_event(Prepared(found.told, found.settings))
+        on_event(Prepared(found.told, found.settings, found.config.defaults))
         if not run.info.get("plan"):
             on_event(Said("Timing a few steps ..."))
             _agree(run, task, foreseen(task, found, untaught, parts.dev, models), on_event, confirm)
