@@ -285,7 +285,7 @@ def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
     def wanted(kind: str) -> bool:
         nonlocal most
         if kind == "repeated_input":  # asked once a batch
-            most = max(most, sum(isinstance(each, Draft) for each in gc.get_objects()))
+            most = max(most, sum(type(each) is Draft for each in gc.get_objects()))
         return True
 
     whole = list(changes(task, wanted, Masker(b"key")).changes)
