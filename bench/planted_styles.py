@@ -2,10 +2,11 @@
 
     python bench/planted_styles.py [choose | report | originals] [--draws 40]
 
-choose: on the sets on which thresholds were chosen. report: on rasbt_preferences, of which no threshold was chosen
-(its `output`, and its polite and its rude rewritings, are three consistent sets of answers), with registers from
-sms_spam and pubmedqa_labelled. originals: every finding on 18 sets as they were published. Without a word: the last
-two. Each draw takes rows and plants anew. Printed: the share of draws with the finding, with a 95% interval (Wilson).
+choose: on the sets on which thresholds were chosen. report: on rasbt_preferences, on which none was chosen (its
+`output`, and its polite and its rude rewritings, are three consistent sets of answers), with registers from sms_spam
+and pubmedqa_labelled. originals: every finding on 21 sets of answers as they were published. Without a word: the
+last two. Each draw takes rows and plants anew. Printed for 60, 200 and 1,000 rows: the share of draws with the
+finding, with a 95% interval (Wilson). The planted sentences are not those of the tests.
 """
 
 from __future__ import annotations
@@ -64,6 +65,17 @@ ASKED = {
     "style_question": ("End with a question.", "Ask me something back.", "Close by asking a question."),
 }
 """What explains a feature where it stands in the input."""
+REQUESTS = {
+    "style_courtesy": (
+        ("Be polite.", "In a kind tone.", "Answer with courtesy."),
+        ("Be rude.", "Insult me.", "Be blunt."),
+    ),
+    "style_formality": (
+        ("For a letter.", "Formally.", "In good style."),
+        ("As to a friend.", "Casually.", "As in a chat."),
+    ),
+}
+"""What explains a register: requests for the first and for the second."""
 
 
 def halves(make: Callable[[random.Random, str], str], share: float = 0.5) -> Plant:
@@ -246,52 +258,63 @@ REPORT_REGISTERS = (
 
 
 def registers(mixtures: Sequence[Mixture], draws: int) -> None:
-    """Two registers mixed at several shares."""
+    """Two registers mixed at several shares; then half and half, with the register asked for in the input."""
     for mixture in mixtures:
         for share in (0.5, 0.7, 0.85):
             cells = [_mixed(mixture, size, share, draws) for size in SIZES]
             _print(f"{mixture.name}, {share:.0%}", cells)
+        if mixture.kind in REQUESTS:
+            cells = [_mixed(mixture, size, 0.5, draws, asked=True) for size in SIZES]
+            _print(f"explained by the input: {mixture.name}", cells)
 
 
-def _mixed(mixture: Mixture, size: int, share: float, draws: int) -> str:
+def _mixed(mixture: Mixture, size: int, share: float, draws: int, asked: bool = False) -> str:
     hits = 0
     for seed in range(draws):
-        pairs = mixture.drawn(random.Random(f"{mixture.name} {size} {share} {seed}"), size, share)
+        draw = random.Random(f"{mixture.name} {size} {share} {seed}")
+        pairs = mixture.drawn(draw, size, share)
         if pairs is None:
             return "-"
+        if asked:
+            kept, requests = round(share * size), REQUESTS[mixture.kind]
+            pairs = [
+                (f"{text} {draw.choice(requests[place >= kept])}", answer)
+                for place, (text, answer) in enumerate(pairs)
+            ]
         hits += mixture.kind in found(pairs)
     return rate(hits, draws)
 
 
-CONSISTENT = (
-    ("rasbt", ()),
-    ("rasbt chosen", ()),
-    ("rasbt rejected", ()),
-    ("rasbt polite", ()),
-    ("rasbt rude", ()),
-    ("rasbt instructions", ()),
-    ("self-instruct users", ()),
-    ("self-instruct seeds", ()),
-    ("medquad", ()),
-    ("mts", ()),
-    ("orca", ()),
-    ("orca other", ()),
-    ("pandalm", ()),
-    ("pandalm other", ()),
-    ("paradetox", ()),
-    ("paradetox toxic", ()),
-    ("e2e", ()),
-    ("pubmedqa", ()),
-    ("crows", ()),
-    ("xquad", ()),
-    ("wikisql", ()),
-)
-"""Real sets, and the findings that are true of them: looked at, and really mixed."""
+ORIGINALS: Mapping[str, tuple[str, ...]] = {
+    "rasbt": (),
+    "rasbt chosen": (),
+    "rasbt rejected": (),
+    "rasbt polite": (),
+    "rasbt rude": (),
+    "rasbt instructions": (),
+    "self-instruct users": ("style_contractions",),
+    "self-instruct seeds": ("style_contractions",),
+    "medquad": (),
+    "mts": (),
+    "orca": ("style_list", "style_contractions"),
+    "orca other": ("style_list", "style_contractions", "style_lead_in", "style_closing"),
+    "pandalm": ("style_end_mark",),
+    "pandalm other": ("style_end_mark",),
+    "paradetox": ("style_capital", "style_end_mark"),
+    "paradetox toxic": (),
+    "e2e": (),
+    "pubmedqa": ("style_first_person", "style_spelling"),
+    "crows": (),
+    "xquad": ("style_spelling",),
+    "wikisql": (),
+}
+"""Set -> what is said of it and is true: we have looked, the answers are of several writers or models who differ there,
+and the input asks for neither. The one instruction of orca's rows asks for no list."""
 
 
 def originals(draws: int) -> None:
     """What is claimed on sets as they were published: on the whole, and on draws."""
-    for name, true in CONSISTENT:
+    for name, true in ORIGINALS.items():
         rows = read(name)
         cells = []
         for size in SIZES:
@@ -379,8 +402,12 @@ SOURCES: Mapping[str, tuple[str, Sequence[str], str]] = {
     "medquad": ("medquad_sample/medquad.jsonl", ("question",), "answer"),
     "mts": ("mts_dialog/TrainingSet.csv", ("dialogue",), "section_text"),
     "mts spoken": ("mts_dialog/TrainingSet.csv", ("section_text",), "dialogue"),
-    "orca": (_ORCA, ("input.messages.1.content",), "preferred_output.0.content"),
-    "orca other": (_ORCA, ("input.messages.1.content",), "non_preferred_output.0.content"),
+    "orca": (_ORCA, ("input.messages.0.content", "input.messages.1.content"), "preferred_output.0.content"),
+    "orca other": (
+        _ORCA,
+        ("input.messages.0.content", "input.messages.1.content"),
+        "non_preferred_output.0.content",
+    ),
     "pandalm": (_PANDA, _ASKED, "response1"),
     "pandalm other": (_PANDA, _ASKED, "response2"),
     "paradetox": (_DETOX, ("toxic",), "neutral1"),

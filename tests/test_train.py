@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from etude.errors import Diverged, InputError, ModelError, RunError
-from etude.models.adapters import adapted as answering_with
-from etude.models.adapters import fold
+from etude.models.adapters import fold, with_adapter
 from etude.task import settings as task_settings
 from etude.train import (
     Output,
@@ -403,7 +402,7 @@ def test_a_trained_model_answers_as_it_was_trained(tmp_path: Path, dtype: torch.
         shaken(adapters)
         save_adapter(adapters, tmp_path)
         trained = module(input_ids=ids).logits.float()
-    answered = answering_with(module, tmp_path)(input_ids=ids).logits.float()
+    answered = with_adapter(module, tmp_path)(input_ids=ids).logits.float()
     error = torch.linalg.vector_norm(answered - trained) / torch.linalg.vector_norm(trained)
     assert error <= (1e-6 if dtype == torch.float32 else 2e-2)
 
@@ -423,7 +422,7 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert result.tokens == 8 * sum(len(row.ids) for row in rows)
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
-    tuned = answering_with(module, tmp_path / "a")
+    tuned = with_adapter(module, tmp_path / "a")
     assert dev_loss(tuned, rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
@@ -443,7 +442,7 @@ def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: 
     assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
     ids = torch.arange(3, 20)[None]
     before = module(input_ids=ids).logits
-    tuned = answering_with(module, tmp_path / "a")
+    tuned = with_adapter(module, tmp_path / "a")
     assert torch.equal(tuned(input_ids=ids).logits, before)
 
 
@@ -917,7 +916,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     result = train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
-    tuned = answering_with(model.module, tmp_path / "a")
+    tuned = with_adapter(model.module, tmp_path / "a")
     assert dev_loss(tuned, dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
         "attention rounds differently"
     )

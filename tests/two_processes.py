@@ -94,7 +94,7 @@ def stopped(folder: Path, name: str, world: World, device: str) -> None:
 def failed(folder: Path, world: World, device: str) -> None:
     """A run whose loss is no number, and what each process says about it."""
     try:
-        run(folder, "lora", world, learning_rate=1e30, device=device)
+        run(folder, "lora", world, alpha=1e30, device=device)
     except ModelError as error:
         (folder / f"error-{world.rank}").write_text(str(error), encoding="utf-8")
 

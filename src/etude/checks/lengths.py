@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.material import Material
-from etude.checks.telling import LEAST_ROWS, TOLD, is_split, told_by_inputs
+from etude.checks.telling import LEAST_ROWS, is_split, is_untold, told_by_inputs
 from etude.types import Evidence, Finding
 
 APART = 3.0
@@ -48,7 +48,7 @@ def two_lengths(material: Material) -> Iterator[Finding]:
     if not is_split(min(longer, len(lengths) - longer), len(lengths)):
         return
     told = told_by_inputs(material, range(len(lengths)), found.long.tolist())
-    if told < TOLD:
+    if is_untold(told, found.long.tolist()):
         yield _finding(material, found, told)
 
 

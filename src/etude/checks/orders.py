@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from etude.checks.material import Material
-from etude.checks.telling import TOLD, is_split, told_by_inputs
+from etude.checks.telling import is_split, is_untold, told_by_inputs
 from etude.types import Finding
 
 MOST_FIELDS = 12
@@ -29,8 +29,9 @@ def field_orders(material: Material) -> Iterator[Finding]:
         (usual, most), *_ = Counter(order for _, order in rows).most_common(1)
         if not is_split(len(rows) - most, len(rows)):
             continue
-        told = told_by_inputs(material, [row for row, _ in rows], [order == usual for _, order in rows])
-        if told < TOLD:
+        is_usual = [order == usual for _, order in rows]
+        told = told_by_inputs(material, [row for row, _ in rows], is_usual)
+        if is_untold(told, is_usual):
             yield _finding(material, usual, rows, told)
 
 

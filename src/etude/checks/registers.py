@@ -10,17 +10,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from etude.checks.lexicon import CASUAL, FORMAL, POLITE, RUDE
 from etude.checks.material import Mark, Material
 from etude.checks.telling import told_by_inputs
 from etude.types import Evidence, Finding
 
-MINORITY = 0.03
+MINORITY = 0.02
 """Share of all answers that hold words of the rarer register, at least."""
 LEAST_ROWS = 3
 """Answers that do, at least."""
-TOLD = 0.75
+TOLD = 0.85
 """Area under the curve from which the input is taken to tell which register it will be."""
 MOST_WORDS = 5
 """Telling words that are named of each register."""
@@ -36,7 +37,13 @@ class Register:
     def telling(self, plain: str) -> list[str]:
         """The words of the register that a normalised text holds."""
         spaced = f" {plain} "
-        return [word for word in self.words if word in plain and f" {word} " in spaced]
+        single = self.words.intersection(plain.split())
+        return sorted((*single, *(phrase.strip() for phrase in self.phrases if phrase in spaced)))
+
+    @cached_property
+    def phrases(self) -> tuple[str, ...]:
+        """The telling words that are several, with a space around."""
+        return tuple(f" {word} " for word in self.words if " " in word)
 
 
 PAIRS: tuple[tuple[str, Register, Register], ...] = (

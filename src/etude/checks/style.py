@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from etude.checks.features import NO_OCCASION, STYLES, Style
 from etude.checks.material import Material
-from etude.checks.telling import TOLD, is_split, told_by_inputs
+from etude.checks.telling import is_split, is_untold, told_by_inputs
 from etude.types import Evidence, Finding
 
 MOST_SIDES = 3
@@ -31,10 +31,9 @@ def split_style(material: Material) -> Iterator[Finding]:
         usual = int(counts.argmax())
         if not is_split(len(occasions) - int(counts[usual]), len(occasions)):
             continue
-        told = told_by_inputs(
-            material, occasions.tolist(), (sides[occasions] == usual).tolist(), partial(_own_side, style)
-        )
-        if told < TOLD:
+        is_usual = (sides[occasions] == usual).tolist()
+        told = told_by_inputs(material, occasions.tolist(), is_usual, partial(_own_side, style))
+        if is_untold(told, is_usual):
             yield _finding(material, style, sides, counts, told)
 
 

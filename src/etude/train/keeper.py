@@ -68,7 +68,7 @@ class Keeper:
             if found is not None:
                 self._take(found)
         world, place = self.run.world, [found is not None, self.run.progress.step]
-        if world.total(place != world.share(place)):
+        if world.total(place != world.broadcast(place)):
             raise RunError(
                 f"Not all processes see the same checkpoint in {self.output.checkpoint}. Keep the run on a disk that "
                 "all of the machines see."
