@@ -40,13 +40,27 @@ def kinds(text: str) -> dict[str, str]:
         ("phone", "(905) 674-3793"),
         ("phone", "020 7946 0018"),
         ("phone", "07911 123456"),
+        ("phone", "066-907-4391x500"),
+        ("phone", "001-516-362-3521 ext. 12"),
+        ("phone", "1 (786) 834-4978"),
+        ("phone", "(08) 9472 7916"),
+        ("phone", "01 23 45 67 89"),
+        ("phone", "0171/123 45 67"),
+        ("phone", "612 34 56 78"),
+        ("phone", "32 12 34 56"),
+        ("phone", "011 44 20 7946 0018"),
         ("ip_address", "81.2.69.142"),
+        ("ip_address", "181.22.34.56"),
         ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
         ("iban", "GB29 NWBK 6016 1331 9268 19"),
         ("iban", "DE89370400440532013000"),
         ("card", "4111-1111-1111-1111"),
         ("card", "378282246310005"),
         ("national_id", "536-90-4399"),
+        ("card", "4532********7890"),
+        ("card", "4532 **** **** 7890"),
+        ("iban", "GB29 **** **** **** 9268 19"),
+        ("national_id", "536-**-4399"),
         ("national_id", "AB 12 34 56 C"),
         ("national_id", "RSSMRA85T10A562S"),
         ("national_id", "12345678Z"),
@@ -63,13 +77,24 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
     [
         ("Call me on 9472 7916, please", "phone", "9472 7916"),
         ("Phone:\n60-56-85-91", "phone", "60-56-85-91"),
+        ("phone:22 12 34", "phone", "22 12 34"),
+        ("Jo Meyer\n9472 7916 (mobile)", "phone", "9472 7916"),
+        ("the number for Jo is 9472 7916.", "phone", "9472 7916"),
+        ("my new number is 8636083", "phone", "8636083"),
+        ("Boston, MA 02139-4307 617-555-0143", "phone", "617-555-0143"),
         ("his passport number is LP5048339", "id_number", "LP5048339"),
         ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
         ("bank account number: 3847283911.", "id_number", "3847283911"),
         ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
         ("the BSN 111222333 of", "national_id", "111222333"),
+        ("NI number AB123456C of", "national_id", "AB123456C"),
+        ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
         ("Aadhaar number '9876 5432 1012'", "national_id", "9876 5432 1012"),
         ("IBAN SE32CRBC0100601211501234 fails its checksum", "iban", "SE32CRBC0100601211501234"),
+        ("pay from my bank account GB82 WEST 1234 5698 7654 33 today", "iban", "GB82 WEST 1234 5698 7654 33"),
+        ("an SSN, 987-65-4321, and", "national_id", "987-65-4321"),
+        ("pass 2345 6789 0123 (Aadhaar) on", "national_id", "2345 6789 0123"),
+        ("tax: ABCDE1234F", "national_id", "ABCDE1234F"),
         ("card no 4111111111111112 has a typing error", "card", "4111111111111112"),
         ("her password !PurpleSky77.", "password", "!PurpleSky77"),
         ("login jo@example.org / CybPass! was", "password", "CybPass!"),
@@ -97,6 +122,17 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "token of my gratitude, secret is safe, key: see above",
         "see https://example.org/a/very/long/path/that/goes/on/and/on/for/ever.html",
         "it cost 20 000 000 in 1999-2000",
+        "ISBN 9780306406164 and 9780140449136, 978 0 306 40615 7",
+        "open 192.168.0.1, 10.1.2.3 or 172.16.254.1, mask 255.255.255.0, fe80:1:2::1",
+        "firmware is 2.4.1.7; please upgrade from 2.4.1.0 to 2.4.1.1",
+        "part AB123456C of ticket 010124-1234",
+        "J Cell Sci 2002 115 3369 3377, and Cell 1998 93 791 804",
+        "order 123-456-7890, item no. 0123 456 789, ISBN: 978-3-16-148410-0",
+        "ratios (1) 5.82 6.65 and (2003) 2014 2014, from 10 20 2014",
+        "Boston, MA 02139-4307, open 0800-1700, at 0.123 456 789",
+        "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
+        "card ending ****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
+        "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
     ],
 )
 def test_ordinary_text_raises_no_alarm(text: str) -> None:
@@ -110,6 +146,11 @@ def test_a_card_needs_its_checksum_where_no_label_stands(number: int, issuer: st
     wrong = str((int(right) + 1) % 10)
     assert kinds(f"look at {body}{right} now").get("card") == body + right
     assert "card" not in kinds(f"look at {body}{wrong} now")
+
+
+@given(st.integers(0, 10**9 - 1), st.sampled_from(["978", "979"]))
+def test_a_book_is_no_card(number: int, prefix: str) -> None:
+    assert "card" not in kinds(f"the book {prefix}{number:010d} is lost")
 
 
 @given(st.integers(10**17, 10**18 - 1))
@@ -131,6 +172,20 @@ def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
     assert kinds(f"mine is {written}, thanks").get("phone") == written
 
 
+def test_a_label_names_every_number_of_a_list() -> None:
+    found = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 1472 7919 rows")
+    assert [span.text for span in found] == ["9472 7916", "9472 7917", "9472 7918"]
+    assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
+
+
+def test_an_address_that_runs_into_a_phone_number_is_kept_up_to_it() -> None:
+    found = find("12 Main Street, London 020 7946 0018")
+    assert [(span.kind, span.text) for span in found] == [
+        ("address", "12 Main Street, London"),
+        ("phone", "020 7946 0018"),
+    ]
+
+
 def test_every_planted_secret_is_found_whole() -> None:
     assert len(FORMS) >= 30
     for form, text, start, end in planted():
@@ -147,6 +202,48 @@ def test_spans_are_in_order_apart_and_true_to_the_text(text: str) -> None:
         assert span.text == text[span.start : span.end]
         assert span.kind in KINDS
         end = span.end
+
+
+FOUND = st.sampled_from(
+    [
+        "jo@mail.example.org",
+        "Jo Doe lives at 12 Main Street",
+        "born on 12 May 1980",
+        "+49 30 901820",
+        "SSN 536-90-4399",
+        "password: 4 Main St",
+        "my name is Anna Gold.",
+        "token=ab12CD34ef56",
+        "diagnosed with asthma 1.2.3.4",
+    ]
+)
+
+
+@given(st.lists(FOUND | st.text(max_size=5), max_size=6), st.sampled_from([" ", "", "\n", ", "]))
+def test_what_blocks_is_the_same_without_what_is_reviewed(parts: list[str], joint: str) -> None:
+    text = joint.join(parts)
+    blocking = tuple(span for span in find(text) if span.kind in BLOCKING)
+    assert find(text, review=False) == blocking
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        *(
+            (label, ": aB3xK9q7Zz12")
+            for label in ("password", "pwd", "secret", "api key", "token", "credential")
+        ),
+        *((label, " aB3xK9q7Zz12aB3xK9q7Zz12") for label in ("basic", "bearer", "token")),
+        ("signing_key", "=aB3xK9q7Zz12"),
+        ("pin", " 4711"),
+    ],
+)
+def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str, value: str) -> None:
+    right = kinds(label + value)
+    assert right
+    for letter, other in (("i", "\u0130"), ("i", "\u0131"), ("s", "\u017f"), ("k", "\u212a")):
+        assert kinds(label.replace(letter, other) + value) == right
+    assert kinds(label.upper() + value) == right
 
 
 PIECES = [
@@ -172,9 +269,17 @@ PIECES += [
     "account ",
     "'",
     "Anna ",
+    "Zorbax y@z.com ",
     "12 Main ",
     "a-",
     "aws key ",
+    "(01) 2",
+    "0 ",
+    "12-34 ",
+    "tel 12, ",
+    "4*",
+    "GB29 *",
+    "my number is ",
 ]
 
 

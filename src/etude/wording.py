@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from etude.types import Estimate
@@ -93,6 +94,21 @@ def rows_in_words(rows: int, there_are: int) -> str:
 def p_value(p: float) -> str:
     """A p as "p = 0.034" or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def setting(value: object) -> str:
+    """A value as a task file writes it: `0.002`, `true`, `[q_proj, v_proj]`; `all` of an empty list, `auto` of none."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(setting, value))}]" if value else "all"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "auto"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def defaults(settings: Mapping[str, object]) -> str:
+    """Settings that nobody chose or set, in one line: "defaults: dropout 0, schedule linear"."""
+    told = (f"{name.replace('_', ' ')} {setting(value)}" for name, value in settings.items())
+    return f"defaults: {', '.join(told)}"
 
 
 def decimal(value: float) -> str:

@@ -1,8 +1,4 @@
-"""E-mail addresses, phone numbers and IP addresses.
-
-Phone numbers are parsed by phonenumbers. Without a country code a number counts when a label stands before
-it ("call me on"), or when its grouping is that of a region and the region knows it.
-"""
+"""E-mail addresses and IP addresses."""
 
 from __future__ import annotations
 
@@ -26,36 +22,20 @@ _AWAY = re.compile(
 )
 """`jo (at) mail (dot) org`."""
 
-_PHONE = re.compile(
-    r"(?<![\w+.:/-])(?:\((?=\+?[0-9]{1,5}\)))?(?:\+ ?)?[0-9](?:[ .\-/()\u00a0\u2010-\u2013]{0,3}[0-9]){6,14}"
-    r"(?: ?(?:x|ext\.?|extension) ?[0-9]{1,6})?(?![\w:]|[.,/-][0-9])",
-    re.I,
-)
-_PHONE_LABEL = re.compile(
-    r"(?:\b(?:tele)?phones?|\btel|\bmobil[e]?|\bcell|\bfax|\bcall(?:ed|ing)?|\bwhats ?app|\btext(?:ed)?|\bsms|\bdial"
-    r"|\bring|\breach|\bcontact|\bhotline|\bph|\bmob|\bhandset|\bmessages? (?:to|from)|\bregistered|\bcallback"
-    r"|\btelefon\w*|\bhandy|\bportable|\btel[eé]fono|\bm[oó]vil)\b"
-    r"[^0-9\n]{0,24}\n?[ (]{0,2}$",
-    re.I,
-)
-_DATE = re.compile(
-    r"(?:(?:19|20)[0-9]{2}([-./ ])[01]?[0-9]\1[0-3]?[0-9]|[0-3]?[0-9]([-./ ])[0-3]?[0-9]\2(?:19|20)[0-9]{2})"
-)
-_SHAPES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
-    (re.compile(r"(?:1[ .-]?)?\(?[2-9][0-9]{2}\)?[ .-]{1,2}[2-9][0-9]{2}[ .-][0-9]{4}"), ("US",)),
-    (
-        re.compile(r"\(?0[0-9]{2,5}\)?[ /.-].*|0[0-9]{9,10}"),
-        ("GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA"),
-    ),
-    (re.compile(r"[5-9][0-9]{2} [0-9]{3} [0-9]{3}"), ("ES", "PL", "PT")),
-    (re.compile(r"[6-9][0-9]{4}[ -][0-9]{5}"), ("IN",)),
-    (re.compile(r"\(?[1-9][0-9]\)?[ -]9?[0-9]{4}-[0-9]{4}"), ("BR",)),
-)
-"""How numbers without a country code are grouped, and the regions that then are asked, in this order."""
-
 _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2,40}(?:\.[0-9.]{5,11})?(?![\w:])")
-_VERSION = re.compile(r"(?:\bv|version|release|firmware|build|section|chapter) ?:? ?$", re.I)
+_VERSION = re.compile(
+    r"(?:\bv|version|release|firmware|build|section|chapter) ?(?::|is|was|to|from)? ?$"
+    r"|\b(?:updat|upgrad|downgrad)\w{1,3} (?:from|to) (?:[0-9.]{3,15} to )?$",
+    re.I,
+)
+_NOBODYS = tuple(
+    map(
+        ipaddress.ip_network,
+        ("0.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "255.0.0.0/8", "fc00::/7"),
+    )
+)
+"""Addresses inside any network (RFC 1918 and 4193), this network's own, and masks: the same in every home."""
 
 
 def emails(text: str) -> list[Span]:
@@ -68,52 +48,14 @@ def emails(text: str) -> list[Span]:
     return found
 
 
-def phones(text: str) -> Iterator[Span]:
-    """Phone numbers of 7 to 15 digits."""
-    for match in _PHONE.finditer(text):
-        if _DATE.match(match[0]):
-            continue
-        rule = _phone_rule(match[0], labelled(text, match.start(), _PHONE_LABEL, 60))
-        if rule:
-            yield Span(*match.span(), "phone", match[0], rule)
-
-
 def ip_addresses(text: str) -> Iterator[Span]:
-    """IPv4 and IPv6 addresses, without those that mean "this machine" or "any"."""
+    """IPv4 and IPv6 addresses, without those that tell of nobody: this machine, any, a home's own, masks, versions."""
     for match in _IPV4.finditer(text) if text.count(".") >= 3 else ():
-        if _is_address(match[0]) and not labelled(text, match.start(), _VERSION, 12):
+        if _is_address(match[0]) and not labelled(text, match.start(), _VERSION):
             yield Span(*match.span(), "ip_address", match[0], "IPv4")
     for match in _IPV6.finditer(text) if text.count(":") >= 2 else ():
         if sum(map(bool, match[0].split(":"))) >= 3 and _is_address(match[0]):
             yield Span(*match.span(), "ip_address", match[0], "IPv6")
-
-
-def _phone_rule(number: str, has_label: bool) -> str:
-    """Why a run of digits is a phone number; empty where nothing says so."""
-    import phonenumbers
-
-    plain = number.strip()
-    if plain.startswith(("+", "(+")) and _parsed(plain, None, phonenumbers.is_possible_number):
-        return "country code"
-    if plain.startswith("00") and _parsed("+" + plain[2:], None, phonenumbers.is_valid_number):
-        return "country code"
-    if has_label:
-        return "label"
-    for shape, regions in _SHAPES:
-        if shape.fullmatch(plain):
-            known = (r for r in regions if _parsed(plain, r, phonenumbers.is_valid_number))
-            return next((f"grouping and numbering plan of {region}" for region in known), "")
-    return ""
-
-
-def _parsed(number: str, region: str | None, accepts: object) -> bool:
-    import phonenumbers
-
-    assert callable(accepts)
-    try:
-        return bool(accepts(phonenumbers.parse(number, region)))
-    except phonenumbers.NumberParseException:
-        return False
 
 
 def _is_address(text: str) -> bool:
@@ -121,4 +63,6 @@ def _is_address(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return not (address.is_loopback or address.is_unspecified)
+    if address.is_loopback or address.is_unspecified or address.is_link_local or address.is_multicast:
+        return False
+    return not any(address in network for network in _NOBODYS)

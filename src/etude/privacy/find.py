@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from itertools import tee
 from typing import TYPE_CHECKING
 
-from etude.privacy.contact import emails, ip_addresses, phones
+from etude.privacy.contact import emails, ip_addresses
 from etude.privacy.details import birth_dates, health_details
+from etude.privacy.hidden import hidden_numbers
 from etude.privacy.national import national_ids
 from etude.privacy.numbers import cards, ibans, id_numbers
 from etude.privacy.people import names
+from etude.privacy.phones import phones
 from etude.privacy.places import addresses
 from etude.privacy.secrets import secrets
 from etude.privacy.spans import Span, without_overlaps
@@ -19,44 +21,56 @@ from etude.privacy.spans import Span, without_overlaps
 if TYPE_CHECKING:
     from etude.privacy.model import NameModel
 
-_DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
+_DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●]{4,20})[0-9]){3}")
 
 
-def find(text: str, model: NameModel | None = None) -> tuple[Span, ...]:
+def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
     """What the text holds, in order of place, no two spans overlapping.
 
     `model` is that of `load_model`, which finds more names. Where two kinds overlap, the first in KINDS stays.
+    Without `review` only the kinds of BLOCKING are looked for, in a sixth of the time: the same spans, as each of
+    these stands before all of REVIEW.
     """
-    return next(find_all([text], model))
+    return next(find_all([text], model, review=review))
 
 
-def find_all(texts: Iterable[str], model: NameModel | None = None) -> Iterator[tuple[Span, ...]]:
+def find_all(
+    texts: Iterable[str], model: NameModel | None = None, *, review: bool = True
+) -> Iterator[tuple[Span, ...]]:
     """`find` for each text, in their order; the model reads many at once."""
-    if model is None:
+    if not review:
+        yield from (without_overlaps(_blocking(text)) for text in texts)
+    elif model is None:
         for text in texts:
-            yield without_overlaps([*_all(text), *names(text)])
-        return
-    from etude.privacy.model import merged_names
+            yield without_overlaps([*_blocking(text), *_for_review(text), *names(text)])
+    else:
+        from etude.privacy.model import merged_names
 
-    read, again = tee(texts)
-    for text, entities in zip(read, model.entities(again), strict=True):
-        by_rules = names(text, model.given)
-        yield without_overlaps([*_all(text), *merged_names(text, by_rules, entities)])
+        read, again = tee(texts)
+        for text, entities in zip(read, model.entities(again), strict=True):
+            by_model = merged_names(text, names(text, model.given), entities)
+            yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
 
 
-def _all(text: str) -> Iterator[Span]:
-    """Everything but names."""
+def _blocking(text: str) -> Iterator[Span]:
+    """The kinds of BLOCKING."""
     yield from emails(text)
     yield from secrets(text)
     if _DIGITS.search(text):
         yield from cards(text)
         yield from ibans(text)
         yield from national_ids(text)
+        yield from hidden_numbers(text)
         yield from phones(text)
         yield from ip_addresses(text)
         yield from id_numbers(text)
-        yield from birth_dates(text)
     elif ":" in text:
         yield from ip_addresses(text)
+
+
+def _for_review(text: str) -> Iterator[Span]:
+    """The kinds of REVIEW, names aside."""
+    if _DIGITS.search(text):
+        yield from birth_dates(text)
     yield from addresses(text)
     yield from health_details(text)

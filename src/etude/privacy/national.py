@@ -1,7 +1,8 @@
 """Numbers by which states know a person, checked by python-stdnum where they carry a checksum.
 
 A form that hardly occurs by chance (letters at fixed places, a date and two check digits, fixed hyphens) is
-enough. Plain runs of digits need a label before them as well: of ten such runs one has the right check digit.
+enough. Plain runs of digits need a label before them as well: of ten such runs one has the right check digit. So do
+forms without a checksum that part numbers and tickets have too.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
-from etude.privacy.spans import Span, labelled
+from etude.privacy.spans import Span, listed
 
 _ANY_LABEL = (
     r"national (?:id|identity|identification|insurance)|identity|identification|personal (?:id|number|code)|tax\w*"
     r"|\bTIN|\bID|citizen\w*|social (?:security|insurance)"
 )
+
+_BESIDE = r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
+"""A label before or after the number, for which NUL stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Scheme:
     module: str
     """Name below `stdnum`; empty where the number has no checksum and the form is all there is."""
     label: re.Pattern[str] | None = None
-    """What must stand within 40 characters before it; None where the form is enough."""
+    """What must stand beside it; None where the form is enough."""
     trusted_label: re.Pattern[str] | None = None
     """A label that is enough even where the check fails."""
 
@@ -39,17 +43,21 @@ def _scheme(rule: str, form: str, module: str = "", label: str = "", trusted: st
         rule,
         re.compile(r"(?<![\w.-])" + form + r"(?![\w]|[.-][0-9])"),
         module,
-        re.compile(rf"(?i)\b(?:{label}|{_ANY_LABEL})\b[^0-9\n]{{0,24}}$") if label else None,
-        re.compile(rf"(?i)\b(?:{trusted})\b[^0-9\n]{{0,24}}$") if trusted else None,
+        re.compile(_BESIDE.format(f"{label}|{_ANY_LABEL}")) if label else None,
+        re.compile(_BESIDE.format(trusted)) if trusted else None,
     )
 
 
 _D = "[0-9]"
+_GB = "[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
 _LETTERED = (
+    _scheme("GB National Insurance", rf"{_GB} [0-9]{{2}} [0-9]{{2}} [0-9]{{2}} [A-D]"),
     _scheme(
-        "GB National Insurance", r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]"
+        "GB National Insurance",
+        rf"{_GB} ?[0-9]{{2}} ?[0-9]{{2}} ?[0-9]{{2}} ?[A-D]",
+        label=r"NI(?: n(?:umber|o\.?))?|NINO|nat(?:ional)?\.? ins(?:urance)?",
     ),
-    _scheme("IN PAN", r"[A-Z]{5}[0-9]{4}[A-Z]", "in_.pan", trusted="PAN(?: card)?"),
+    _scheme("IN PAN", r"[A-Z]{5}[0-9]{4}[A-Z]", "in_.pan", trusted=r"PAN|permanent account|tax\w*"),
     _scheme("ES DNI", r"[0-9]{8}-?[A-Z]", "es.dni"),
     _scheme("ES NIE", r"[XYZ]-?[0-9]{7}-?[A-Z]", "es.nie"),
     _scheme(
@@ -63,32 +71,32 @@ _LETTERED = (
 )
 """Schemes with letters at fixed places."""
 _GROUPED = (
-    _scheme("US Social Security", r"[0-9]{3}-[0-9]{2}-[0-9]{4}", "us.ssn", trusted="SSN|social security"),
-    _scheme("US ITIN", r"9[0-9]{2}-[0-9]{2}-[0-9]{4}", "us.itin"),
+    _scheme("US Social Security", r"[0-9]{3}-[0-9]{2}-[0-9]{4}"),
     _scheme("US EIN", r"[0-9]{2}-[0-9]{7}", "us.ein", label="EIN|employer|federal"),
     _scheme("IN Aadhaar", r"[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}", "in_.aadhaar"),
     _scheme("BR CPF", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}", "br.cpf"),
     _scheme("CH AHV", r"756\.[0-9]{4}\.[0-9]{4}\.[0-9]{2}", "ch.ssn"),
     _scheme("FR NIR", r"[1-478] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}", "fr.nir"),
     _scheme("SE personnummer", r"(?:[0-9]{2})?[0-9]{6}[-+][0-9]{4}", "se.personnummer"),
-    _scheme("DK CPR", r"[0-9]{6}-[0-9]{4}", "dk.cpr"),
+    _scheme("DK CPR", r"[0-9]{6}-[0-9]{4}", "dk.cpr", r"CPR\S*|personnummer"),
     _scheme("KR registration", r"[0-9]{6}-[1-8][0-9]{6}", "kr.rrn"),
-    _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{3,4}", "cz.rc"),
+    _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{4}", "cz.rc"),
+    _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{3}", "cz.rc", "rodn[ée] č[íi]slo|RČ"),
     _scheme("BE rijksregister", r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}", "be.nn"),
     _scheme("CN resident", r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]", "cn.ric"),
     _scheme("CL RUT", r"[0-9]{1,2}\.[0-9]{3}\.[0-9]{3}-[0-9Kk]", "cl.rut"),
     _scheme("IS kennitala", r"[0-9]{6}-[0-9]{4}", "is_.kennitala"),
 )
-"""Schemes whose separators, length or inner date hardly occur by chance."""
+"""Schemes whose separators, length or inner date hardly occur by chance, but for those with a label."""
 _PLAIN = (
-    _scheme("US Social Security", r"[0-9]{9}|[0-9]{3} [0-9]{2} [0-9]{4}", "us.ssn", "SSN|social"),
+    _scheme("US Social Security", r"[0-9]{9}|[0-9]{3} [0-9]{2} [0-9]{4}", "us.ssn", "SSN|social", "SSN"),
     _scheme("GB NHS", r"[0-9]{3}[ -]?[0-9]{3}[ -]?[0-9]{4}", "gb.nhs", "NHS|patient"),
     _scheme(
         "IN Aadhaar",
         r"[0-9]{12,14}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}",
         "in_.aadhaar",
-        "Aadhaa?r|UIDAI",
-        "Aadhaa?r|UIDAI",
+        "Aa?dh?aa?r|UIDAI",
+        "Aa?dh?aa?r|UIDAI",
     ),
     _scheme("DE Steuer-ID", r"[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}", "de.idnr", r"Steuer\S*|IdNr"),
     _scheme("NL BSN", r"[0-9]{9}|[0-9]{4}\.[0-9]{2}\.[0-9]{3}", "nl.bsn", "BSN|burgerservicenummer|sofi"),
@@ -121,25 +129,30 @@ _PLAIN = (
 """Plain runs of digits, which need a label."""
 SCHEMES = (*_LETTERED, *_GROUPED, *_PLAIN)
 
-_SIX_DIGITS = re.compile(r"(?:[0-9][ ./A-Z-]{0,2}){5}[0-9]")
+_HINT = re.compile(r"(?:[0-9][ ./A-Z-]{0,2}){5}[0-9]|[A-Z]{5}[0-9]{4}")
+"""Six digits with little between them, or the form of IN PAN: without either a text holds no such number."""
 
 
 def national_ids(text: str) -> Iterator[Span]:
     """National identity, tax and social security numbers of the schemes above."""
-    if not _SIX_DIGITS.search(text):
+    if not _HINT.search(text):
         return
     for scheme in SCHEMES:
+        end, rule = -1, ""
         for match in scheme.form.finditer(text):
-            rule = _rule(scheme, text, match)
+            named = rule if rule and listed(text, end, match.start()) else ""
+            rule, end = _rule(scheme, text, match, named), match.end()
             if rule:
                 yield Span(*match.span(), "national_id", match[0], rule)
 
 
-def _rule(scheme: Scheme, text: str, match: re.Match[str]) -> str:
-    """Why a match is this scheme's number; empty where it is not."""
-    if scheme.trusted_label and labelled(text, match.start(), scheme.trusted_label):
-        return f"{scheme.rule}, label"
-    if scheme.label and not labelled(text, match.start(), scheme.label):
+def _rule(scheme: Scheme, text: str, match: re.Match[str], named: str) -> str:
+    """Why a match is this scheme's number; empty where it is not. `named`: the rule of the one it is listed with."""
+    around = f"{text[max(match.start() - 60, 0) : match.start()]}\0{text[match.end() : match.end() + 40]}"
+    trusted = f"{scheme.rule}, label"
+    if scheme.trusted_label and (named == trusted or scheme.trusted_label.search(around)):
+        return trusted
+    if scheme.label and not named and not scheme.label.search(around):
         return ""
     if scheme.module and not _valid(scheme.module, match[0]):
         return ""

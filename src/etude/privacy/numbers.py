@@ -7,8 +7,7 @@ it: a typing error does not make it impersonal.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator
 
 from etude.privacy.spans import Span, labelled
 
@@ -18,6 +17,8 @@ _CARD = re.compile(
 )
 _ISSUERS = re.compile(r"(?:4|5[0-8]|6|2[2-7]|3[0-9]|1800|9[0-9])")
 """First digits that payment cards begin with (ISO/IEC 7812); 12 digits: Maestro's only."""
+_BOOK = re.compile(r"97[89][0-9]{10}")
+"""ISBN-13 (ISO 2108), whose check digit is right by Luhn's rule as well for one in ten."""
 _MAESTRO = re.compile(r"(?:5[0678]|6)[0-9]{11}")
 _CARD_LABEL = re.compile(
     r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,24}$", re.I
@@ -25,6 +26,7 @@ _CARD_LABEL = re.compile(
 _IBAN = re.compile(r"(?<![\w-])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\w])")
 _GAP = re.compile("[ -]")
 _IBAN_LABEL = re.compile(r"\b(?:iban|account)\b[^\w\n]{0,4}(?:(?:number|no|is|code)\W{1,3}){0,2}$", re.I)
+_BANK = re.compile(r"\b(?:iban|bank\w*|accounts?|transfer\w*)\b", re.I)
 _LABELLED_IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){8,30}(?![\w])")
 
 _LINK = (
@@ -43,8 +45,8 @@ _LABEL = (
     r"|tax(?:payer)? (?:id|number|identification)|\bTIN\b|\bEIN\b|\bATIN\b|\bVAT\b|social security|\bSSN\b"
     r"|aadhaa?r|\bPAN\b)"
 )
-_ID_VALUE = r"(?P<value>[A-Za-z0-9](?:[A-Za-z0-9]|[-_/](?=[A-Za-z0-9])){3,29})(?![\w-]|[.,/:][0-9])"
-_ID = re.compile(r"(?<![A-Za-z])" + _LABEL + _LINK + _ID_VALUE, re.I)
+_ID_VALUE = r"(?P<value>(?:(?<![A-Za-z])[A-Za-z]|[0-9])(?:[A-Za-z0-9]|[-_/](?=[A-Za-z0-9])){3,29})(?![\w-]|[.,/:][0-9])"
+_ID = re.compile(r"(?<![A-Za-z?&=#_-])" + _LABEL + _LINK + _ID_VALUE, re.I)
 _ID_HINT = re.compile(
     r"(?i)passport|licen[cs]e|\bDL|acc|routing|\bsort|ifsc|check|saving|\b[iptemv][idirn][dnr]?|insur|"
     r"polic|record|file|health|member|number|voter|ident|tax|social|ssn|aadha|\bpan|plate|registration"
@@ -63,15 +65,16 @@ def cards(text: str) -> Iterator[Span]:
 
 
 def ibans(text: str) -> Iterator[Span]:
-    """IBANs with their checksum and their country's length, or with the word IBAN before them."""
+    """IBANs with their checksum and their country's form; with one of both where a label stands before them."""
     for match in _IBAN.finditer(text):
-        whole = _longest_iban(match[0])
-        if whole:
-            yield Span(match.start(), match.start() + len(whole), "iban", whole, "mod 97")
-        elif labelled(text, match.start(), _IBAN_LABEL):
+        whole, rule = _longest(match[0], _is_iban), "mod 97"
+        if not whole and labelled(text, match.start(), _BANK, 80):
+            whole, rule = _longest(match[0], _has_form), "form and label"
+        if not whole and labelled(text, match.start(), _IBAN_LABEL):
             written = _LABELLED_IBAN.match(match[0])
-            if written:
-                yield Span(match.start(), match.start() + written.end(), "iban", written[0], "label")
+            whole, rule = written[0] if written else "", "label"
+        if whole:
+            yield Span(match.start(), match.start() + len(whole), "iban", whole, rule)
 
 
 def id_numbers(text: str) -> Iterator[Span]:
@@ -91,18 +94,26 @@ def _card_rule(digits: str, has_label: bool) -> str:
     if has_label:
         return "label"
     issuer = _MAESTRO.fullmatch(digits) if len(digits) == 12 else _ISSUERS.match(digits)
-    if issuer and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
+    if issuer and not _BOOK.fullmatch(digits) and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
         return "Luhn"
     return ""
 
 
-def _longest_iban(candidate: str) -> str:
-    """The longest run of the candidate's groups, from the first on, that is an IBAN; empty where none is."""
+def _longest(candidate: str, accepts: Callable[[str], bool]) -> str:
+    """The longest run of the candidate's groups, from the first on, that is accepted; empty where none is."""
+    ends = [len(candidate), *(gap.start() for gap in reversed(list(_GAP.finditer(candidate))))]
+    return next((candidate[:end] for end in ends if accepts(candidate[:end])), "")
+
+
+def _is_iban(text: str) -> bool:
     import stdnum.iban
 
-    ends = [len(candidate), *(gap.start() for gap in reversed(list(_GAP.finditer(candidate))))]
-    return next((candidate[:end] for end in ends if _is_iban(stdnum.iban, candidate[:end])), "")
+    return bool(stdnum.iban.is_valid(text.replace("-", ""), check_country=False))
 
 
-def _is_iban(iban: ModuleType, text: str) -> bool:
-    return bool(iban.is_valid(text.replace("-", ""), check_country=False))
+def _has_form(text: str) -> bool:
+    """Whether an IBAN is right but for its check digits: length, and letters where its country has them."""
+    import stdnum.iban
+
+    plain = _GAP.sub("", text)
+    return plain.isupper() and _is_iban(plain[:2] + stdnum.iban.calc_check_digits(plain) + plain[4:])
