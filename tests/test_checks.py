@@ -255,6 +255,46 @@ def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Pat
         assert mark in page.marked
 
 
+ARITHMETIC = [
+    (f"What is {a} {sign} {b}?", str(result))
+    for a in range(12, 19)
+    for b in range(2, 9)
+    for sign, result in (("+", a + b), ("-", a - b), ("*", a * b))
+]
+EMOJI = [(face, f"Feeling {number}") for number, face in enumerate("😀😢😡🎉🔥")]
+ORDER = [("Is the price < 10?", "yes"), ("Is the price > 10?", "no")]
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+@pytest.mark.parametrize("pairs", [ARITHMETIC, EMOJI, ORDER, [("लड़का", "boy"), ("लड़की", "girl")]])
+def test_texts_that_differ_in_signs_alone_are_not_the_same(
+    pairs: list[Pair], kind: str, tmp_path: Path
+) -> None:
+    findings = checked(tmp_path, pairs, kind)
+    assert not findings.of("contradiction", "near_contradiction", "repeated_input")
+
+
+def test_the_order_of_the_words_is_no_small_difference(tmp_path: Path) -> None:
+    cities = ["Paris", "Rome", "Oslo", "Bern"]
+    ways = [
+        (f"Train from {one} to {other}", f"{one}, {other}")
+        for one in cities
+        for other in cities
+        if one != other
+    ]
+    found = checked(tmp_path, [*ways, ("Please, a train from Oslo to Bern", "None")])
+    assert lines_of(found, "near_contradiction") == {9, 13}
+
+
+def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
+    pairs = [
+        *clean(),
+        ("Où est le café à côté ?", "Là-bas."),
+        ("Où est le cafe\u0301 a\u0300 co\u0302te\u0301 ?", "Là-bas."),
+    ]
+    assert lines_of(checked(tmp_path, pairs), "repeated_input") == {82}
+
+
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)
 
 

@@ -50,6 +50,7 @@ def kinds(text: str) -> dict[str, str]:
         ("phone", "32 12 34 56"),
         ("phone", "011 44 20 7946 0018"),
         ("ip_address", "81.2.69.142"),
+        ("ip_address", "181.22.34.56"),
         ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
         ("iban", "GB29 NWBK 6016 1331 9268 19"),
         ("iban", "DE89370400440532013000"),
@@ -73,6 +74,8 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("Call me on 9472 7916, please", "phone", "9472 7916"),
         ("Phone:\n60-56-85-91", "phone", "60-56-85-91"),
         ("phone:22 12 34", "phone", "22 12 34"),
+        ("Jo Meyer\n9472 7916 (mobile)", "phone", "9472 7916"),
+        ("the number for Jo is 9472 7916.", "phone", "9472 7916"),
         ("my new number is 8636083", "phone", "8636083"),
         ("Boston, MA 02139-4307 617-555-0143", "phone", "617-555-0143"),
         ("his passport number is LP5048339", "id_number", "LP5048339"),
@@ -159,6 +162,14 @@ def test_a_label_names_every_number_of_a_list() -> None:
     assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
 
 
+def test_an_address_that_runs_into_a_phone_number_is_kept_up_to_it() -> None:
+    found = find("12 Main Street, London 020 7946 0018")
+    assert [(span.kind, span.text) for span in found] == [
+        ("address", "12 Main Street, London"),
+        ("phone", "020 7946 0018"),
+    ]
+
+
 def test_every_planted_secret_is_found_whole() -> None:
     assert len(FORMS) >= 30
     for form, text, start, end in planted():
@@ -242,6 +253,7 @@ PIECES += [
     "account ",
     "'",
     "Anna ",
+    "Zorbax y@z.com ",
     "12 Main ",
     "a-",
     "aws key ",

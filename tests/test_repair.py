@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from etude.cli import main
 from etude.errors import InputError
 from etude.repair import fix, undo
 from etude.repair.log import Files, read_log
-from etude.repair.texts import decoded, without_markup
-from etude.task import load_task
+from etude.repair.records import records
+from etude.repair.texts import decoded, without_markup, wrong_decodings
+from etude.task import RowSource, load_task
 
 LETTERS = st.text("aZ 19.,'éüñßøåÉçœšžľőΩλЖя€“”’–…漢🙂\u00a0", min_size=1, max_size=30)
 BROKEN = st.text("aé \xc2\xc3\xe2\u20ac\u2122\xa9\x80\x93\xa0\x0b\x1b[0m\ufffd\x81ÃƒÂÅÄð\x9f", max_size=16)
@@ -67,10 +69,20 @@ def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
         "Maß±0.1",
         "ß§ 5",
         "lost: \ufffd",
+        "viel „Spaß“ und „groß…“",
+        "QUALITÉ\xa0: bonne",
     ],
 )
 def test_what_may_be_meant_stays(text: str) -> None:
     assert decoded(text) == text
+    assert not list(wrong_decodings(text))
+
+
+@pytest.mark.parametrize("filling", [" ", "\n", " <br>", "</p>\n", "<"])
+def test_hostile_text_costs_time_in_proportion(filling: str) -> None:
+    started = time.process_time()
+    without_markup(f"&amp;{filling * 60_000}.")
+    assert time.process_time() - started < 1
 
 
 @given(BROKEN | HTML)
@@ -89,6 +101,7 @@ def test_a_second_time_changes_nothing(text: str) -> None:
         ("The HTML entity &amp; is escaped", None),
         ("Type `<b>` for bold", None),
         ("&amp;lt;b", None),
+        ("a &amp; b, x?id=7&region=eu&section=2", "a & b, x?id=7&region=eu&section=2"),
         ('{"a": "&quot;"}', None),
     ],
 )
@@ -123,6 +136,42 @@ def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", more: str = 
     file = folder / "task.yaml"
     file.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: {name}\n{more}", encoding="utf-8")
     return file
+
+
+@settings(max_examples=60)
+@given(
+    cells=st.lists(st.text('a\r\n",; é', max_size=6) | st.just("x" * 200_000), min_size=3, max_size=3).filter(
+        lambda cells: cells[1].strip()
+    ),
+    end=st.sampled_from([b"", b"\n", b"\r\n"]),
+    all_quoted=st.booleans(),
+    text=st.text('a\r\n",; é', max_size=6),
+)
+def test_a_row_of_a_table_is_read_as_it_was_written(
+    cells: list[str], end: bytes, all_quoted: bool, text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
+    csv.writer(out, quoting=quoting, lineterminator="\r\n").writerow(cells)
+    file = tmp_path_factory.mktemp("table") / "rows.csv"
+    file.write_bytes(b"id,input,output\n" + out.getvalue().removesuffix("\r\n").encode() + end)
+    (record,) = records(RowSource(file=file, input=("input",), output="output", id="id"), "answer")
+    changed = record.with_texts({("input",): text})
+    assert changed is not None
+    assert changed.raw.endswith(end)
+    file.write_bytes(b"id,input,output\n" + changed.raw)
+    with file.open(encoding="utf-8", newline="") as stream:
+        before = csv.field_size_limit(2**20)
+        rows = list(csv.reader(stream))
+        csv.field_size_limit(before)
+    assert rows[1:] == [[cells[0], text, cells[2]]]
+
+
+def test_a_row_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = 'input\toutput\n5"<br>of rain\tyes\nwhat and why\t4"\n"none\tof it\n'
+    file = task_of(tmp_path, rows.encode(), "rows.tsv")
+    assert main(["check", str(file), "--fix"]) == 0
+    assert "by hand, as rows.tsv has no way to write the change: rows.tsv:2." in capsys.readouterr().out
 
 
 def row(number: int, asked: str, given: str) -> dict[str, object]:

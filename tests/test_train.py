@@ -23,13 +23,22 @@ from hypothesis import strategies as st
 from torch import nn
 
 from etude.errors import Diverged, InputError, ModelError, RunError
-from etude.models.adapters import adapted as answering_with
-from etude.models.adapters import fold
+from etude.models.adapters import fold, with_adapter
 from etude.task import settings as task_settings
-from etude.train import Output, TokenRow, TrainConfig, auto_config, estimate_speed, flat, make_batches, train
+from etude.train import (
+    Output,
+    TokenRow,
+    TrainConfig,
+    TrainResult,
+    auto_config,
+    estimate_speed,
+    flat,
+    make_batches,
+    train,
+)
 from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
-from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from etude.train.checkpoint import FILE, load_checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
 from etude.train.loss import check_head, summed_loss
 from etude.train.step import accumulate, dev_loss, learning_rate
@@ -388,7 +397,7 @@ def test_a_trained_model_answers_as_it_was_trained(tmp_path: Path, dtype: torch.
         shaken(adapters)
         save_adapter(adapters, tmp_path)
         trained = module(input_ids=ids).logits.float()
-    answered = answering_with(module, tmp_path)(input_ids=ids).logits.float()
+    answered = with_adapter(module, tmp_path)(input_ids=ids).logits.float()
     error = torch.linalg.vector_norm(answered - trained) / torch.linalg.vector_norm(trained)
     assert error <= (1e-6 if dtype == torch.float32 else 2e-2)
 
@@ -408,7 +417,7 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert result.tokens == 8 * sum(len(row.ids) for row in rows)
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
-    tuned = answering_with(module, tmp_path / "a")
+    tuned = with_adapter(module, tmp_path / "a")
     assert dev_loss(tuned, rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
@@ -428,7 +437,7 @@ def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: 
     assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
     ids = torch.arange(3, 20)[None]
     before = module(input_ids=ids).logits
-    tuned = answering_with(module, tmp_path / "a")
+    tuned = with_adapter(module, tmp_path / "a")
     assert torch.equal(tuned(input_ids=ids).logits, before)
 
 
@@ -511,6 +520,15 @@ def test_the_caller_keeps_its_random_state(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     run(tmp_path, dropout=0.1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_no_other_gpu_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(tmp_path / "one", dropout=0.1)
+    seeded: list[int] = []
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(f"torch.cuda.{name}", seeded.append)
+    assert run(tmp_path / "two", dropout=0.1) == expected
+    assert seeded == [0], "for the random weights of the model, and by no step"
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
@@ -609,6 +627,39 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
         with pytest.raises(StopError):
             run(tmp_path / "cut", log, dropout=dropout, every_step=number % 2 == 0)
     assert run(tmp_path / "cut", dropout=dropout) == expected
+
+
+@pytest.mark.parametrize("stop", [3, 5, 9])
+def test_a_run_in_16_bits_with_scores_ends_with_the_same_bytes(tmp_path: Path, stop: int) -> None:
+    """Scores stand in the checkpoint: by them epoch 2 is the best, before and after the stop."""
+
+    def taught(folder: Path, stop: int = 0) -> TrainResult:
+        scores = {0: 0.2, 1: 0.1, 2: 0.3, 3: 0.3}
+
+        def log(news: Mapping[str, Any]) -> None:
+            if stop and news.get("step") == stop:
+                raise StopError
+
+        def on_eval() -> dict[str, Any]:
+            kept = load_checkpoint(folder / "checkpoint")
+            return {"score": scores[kept[1]["progress"]["epoch"] + 1 if kept else 0]}
+
+        output = Output(folder / "checkpoint", folder / "adapter", log, on_eval, every_step=True)
+        config = replace(CONFIG, epochs=3, learning_rate=3e-2)
+        return train(tiny_model(torch.bfloat16), token_rows(18), token_rows(6, seed=1), config, output)
+
+    whole = taught(tmp_path / "whole")
+    with pytest.raises(StopError):
+        taught(tmp_path / "cut", stop)
+    again = taught(tmp_path / "cut")
+    assert (again.scores, again.dev_losses, again.best_epoch) == (
+        whole.scores,
+        whole.dev_losses,
+        whole.best_epoch,
+    )
+    assert whole.best_epoch in (2, 3)
+    files = [tmp_path / name / "adapter" / ADAPTER for name in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -747,6 +798,22 @@ def test_an_adapter_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> Non
         run(tmp_path)
 
 
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=8))
+def test_stretches_of_a_checkpoint_are_read_into_one_tensor(tmp_path_factory: Any, ends: list[int]) -> None:
+    folder = tmp_path_factory.getbasetemp() / "stretches"
+    whole, ordered = torch.arange(40.0), sorted(ends)
+    stretches = list(zip(ordered[::2], ordered[1::2], strict=False))
+    into, count = torch.zeros(sum(stop - start for start, stop in stretches)), torch.zeros(())
+    if not folder.exists():
+        save_checkpoint(folder, {"weights": whole, "count": torch.tensor(7.0)}, {})
+    with opened_checkpoint(folder) as found:
+        assert found is not None
+        found.copy("weights", into, stretches)
+        found.copy("count", count, stretches)
+    assert into.tolist() == [number for start, stop in stretches for number in whole[start:stop].tolist()]
+    assert count == 7
+
+
 def test_checkpoints_hold_exact_tensors_and_facts(tmp_path: Path) -> None:
     tensors = {"one": torch.randn(5), "two": torch.tensor(3.0)}
     save_checkpoint(tmp_path, tensors, {"loss": 0.1 + 0.2, "list": [1, 2]})
@@ -844,7 +911,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     result = train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
-    tuned = answering_with(model.module, tmp_path / "a")
+    tuned = with_adapter(model.module, tmp_path / "a")
     assert dev_loss(tuned, dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
         "attention rounds differently"
     )

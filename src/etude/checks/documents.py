@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude.checks.material import Material, count, rows_that
-from etude.text import normalise
+from etude.normal import normalise
 from etude.types import Finding
 
 MOST_DOCUMENTS = 20_000

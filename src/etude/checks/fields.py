@@ -15,7 +15,7 @@ from etude.checks.material import Mark, Material, rows_that
 from etude.checks.omissions import Omission, omissions
 from etude.checks.records import LEAST_STATED, Record, all_records
 from etude.checks.support import support
-from etude.text import normalise
+from etude.normal import normalise
 from etude.types import Evidence, Finding
 
 MOST_ROWS = 20_000

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+
+import numpy as np
 
 from etude.checks.lexicon import NO_ENDING, NOTHING
 from etude.checks.material import Mark, Material, count, rows_that
-from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, MOJIBAKE, decoded, without_markup
+from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
 from etude.types import Evidence, Finding
 
 ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
@@ -102,7 +104,7 @@ def _common_length(material: Material) -> Iterator[Finding]:
 
 def encoding(material: Material) -> Iterator[Finding]:
     """Characters that come of a wrong decoding, and control characters."""
-    rows, shown = _matching(material, lambda text: _marks(MOJIBAKE, text) + _marks(CONTROL, text))
+    rows, shown = _matching(material, lambda text: _spans(wrong_decodings(text)) + _marks(CONTROL, text))
     if rows:
         yield material.finding(
             "encoding",
@@ -180,8 +182,8 @@ def placeholders(material: Material) -> Iterator[Finding]:
 
 def echoes(material: Material) -> Iterator[Finding]:
     """Free answers that are their input."""
-    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
-    rows = [position for position, (asked, given) in enumerate(pairs) if asked == given and " " in asked]
+    same = np.flatnonzero(material.input_hashes == material.output_hashes).tolist()
+    rows = [position for position in same if " " in material.plain_inputs[position]]
     if rows and material.task.kind != "classify":
         rewrite = material.task.kind == "rewrite"
         yield material.finding(
@@ -218,12 +220,11 @@ def too_long(material: Material) -> Iterator[Finding]:
 
 def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
     """Where a pattern matches, twenty times at most."""
-    found: list[Mark] = []
-    for match in pattern.finditer(text):
-        found.append(match.span())
-        if len(found) == 20:
-            break
-    return found
+    return _spans(pattern.finditer(text))
+
+
+def _spans(matches: Iterable[re.Match[str]]) -> list[Mark]:
+    return [match.span() for match in islice(matches, 20)]
 
 
 def _matching(

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.errors import Fault
+from etude.normal import normalise, signed
 from etude.spool import Examples, Texts
 from etude.task import Task
-from etude.text import near_duplicate_clusters, normalise
+from etude.text import near_duplicate_clusters
 from etude.types import Evidence, Example, Finding, Severity
 
 MOST_EVIDENCE = 20
@@ -63,13 +64,13 @@ class Material:
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the normalised inputs."""
-        return hashed(self.plain_inputs)
+        """Hashes of the inputs' `signed` forms: two inputs are the same where these are equal."""
+        return hashed(map(signed, self.inputs))
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the normalised answers."""
-        return hashed(self.plain_outputs)
+        """Hashes of the answers' `signed` forms: two answers are the same where these are equal."""
+        return hashed(map(signed, self.outputs))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:

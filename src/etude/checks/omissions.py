@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.records import FOLDS, LEAST_STATED, Record, folds_of, without_others, words_by_rows
-from etude.text import normalise
+from etude.normal import normalise
 
 LIKELY = 0.9
 """Probability that the text states a field from which its absence is told. Chosen on cleaned_test.csv of e2e_nlg and

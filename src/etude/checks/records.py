@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.files import parse_json
-from etude.text import normalise
+from etude.normal import normalise
 
 Record = Mapping[str, tuple[str, ...]]
 """Field -> its values as texts; a field without a value is absent."""

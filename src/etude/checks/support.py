@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.records import FOLDS, LEAST_STATED, Record, folds_of, without_others, words_by_rows
-from etude.text import normalise
+from etude.normal import normalise
 
 LIFT = 1.0
 """A value is unsupported where its text makes it at most so many times as likely as it is without any text."""

@@ -65,6 +65,11 @@ def run_undo(task_file: Path, rows: Sequence[str]) -> None:
 def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     """What a fix has done, what stands where, and the line that uses it."""
     files, log = fixed.files, fixed.log
+    if fixed.unwritten:
+        yield (
+            f"{count(len(fixed.unwritten), 'row')} must be put right by hand, as {files.source.name} has no way to "
+            f"write the change: {', '.join(fixed.unwritten)}."
+        )
     if not fixed.written:
         yield f"{files.source.name}: nothing that can be put right without a person; nothing is written."
         return

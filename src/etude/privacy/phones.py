@@ -28,9 +28,15 @@ _NOUN = (
 )
 _LABEL = re.compile(
     rf"(?:\b(?:{_NOUN}|call(?:ed|ing)?|text(?:ed)?|sms|dial|ring|reach|contact|messages? (?:to|from)|registered)\b)"
-    r"[^0-9\n]{0,24}\n?[ (]{0,2}$",
+    r"[^0-9\n]{0,40}\n?[ (]{0,2}$",
     re.I,
 )
+_LABEL_AFTER = re.compile(rf"[ \t]{{0,2}}[(\[/,-]?[ \t]?\b(?:{_NOUN}|office|home|work|direct)\b", re.I)
+_NUMBER_LABEL = re.compile(
+    r"\bnumbers?(?: (?:is|was|are|to|at|below|as|for [^0-9\n]{1,30} is|of [^0-9\n]{1,30} is))?[ :#-]{0,3}$",
+    re.I,
+)
+"""A number of some kind: enough where the digits stand in groups."""
 _NEAR_LABEL = re.compile(rf"\b(?:{_NOUN})\b\.?(?: (?:number|no|nr|is)\b\.?){{0,2}}[ :#(]{{0,3}}$", re.I)
 """A label right before the number, as numbers of five or six digits need it."""
 _OTHER_LABEL = re.compile(
@@ -42,8 +48,9 @@ _OTHER_LABEL = re.compile(
 """A label of some other number."""
 _DATE = re.compile(
     r"(?:19|20)[0-9]{2}([-./ ])[01]?[0-9]\1[0-3]?[0-9](?![0-9])"
-    r"|[0-3]?[0-9]([-./ ])[0-3]?[0-9]\2(?:19|20)[0-9]{2}|[0-3]?[0-9]([-./])[0-3]?[0-9]\3[0-9]{2}$"
+    r"|[0-3]?[0-9]([-./ ])[0-3]?[0-9]\2(?:19|20)[0-9]{2}(?![0-9])|[0-3]?[0-9]([-./])[0-3]?[0-9]\3[0-9]{2}$"
 )
+_IP = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(?:\.(?!$)|$)){4}")
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 _BRACKETED = re.compile(
     r"(?:[0-9]{1,3}[ -]?)?\((?!(?:19|20)[0-9]{2}\))[0-9]{2,5}\)[ /-]{0,2}[0-9]+(?:[ .-][0-9]+){0,4}"
@@ -55,6 +62,8 @@ _NUMBER_BEFORE = re.compile(r"[0-9][ \t]$")
 _NUMBER_AFTER = re.compile(r"[ \t]{1,2}[0-9]")
 _PART = re.compile(r"(?<![^ ])(?:\([0-9]{2,5}\) |0[0-9]{2,4} )?[^ ()]{7,}(?![^ ])")
 _SEPARATOR = re.compile(r"[^0-9()]+")
+_SHORT = ((2, 2, 2, 2), (3, 2, 2), (3, 2, 3))
+"""Digits in the groups of a number of seven or eight that is no thousands, price or date."""
 _PLANS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"0[0-9]{9,10}"), ("GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA")),
     (re.compile(r"[5-9][0-9]{2} [0-9]{3} (?!000)[0-9]{3}"), ("ES", "PL", "PT")),
@@ -67,7 +76,7 @@ def phones(text: str) -> Iterator[Span]:
     """Phone numbers of 7 to 15 digits, after a label of 6; an extension belongs to the number."""
     end, rule = -1, ""
     for match in _PHONE.finditer(text):
-        if _DATE.match(match["body"]):
+        if _DATE.match(match["body"]) or _IP.fullmatch(match["body"]):
             continue
         rule = _rule(text, match) or (rule and "in a list" if listed(text, end, match.start()) else "")
         end = match.end()
@@ -87,10 +96,12 @@ def _rule(text: str, match: re.Match[str]) -> str:
         return "label" if len(groups) > 1 and labelled(text, match.start(), _NEAR_LABEL, 60) else ""
     if len(groups) > 2 and _YEAR.fullmatch(groups[0]):
         return ""  # of a work cited: year, volume, pages
-    if labelled(text, match.start(), _LABEL, 60):
+    if labelled(text, match.start(), _LABEL, 80) or _LABEL_AFTER.match(text, match.end()):
         return "label"
     if labelled(text, match.start(), _OTHER_LABEL, 60):
         return ""
+    if len(groups) > 1 and labelled(text, match.start(), _NUMBER_LABEL, 80):
+        return "label"
     beside = labelled(text, match.start(), _NUMBER_BEFORE, 2) or _NUMBER_AFTER.match(text, match.end())
     return "" if " " in body and beside else _grouping(body, groups) or _plan(body)
 
@@ -120,22 +131,23 @@ def _has_country_code(body: str) -> bool:
 def _grouping(body: str, groups: list[str]) -> str:
     """The way of writing that only phone numbers have; empty where it is none."""
     count = sum(map(len, groups))
-    even = len(set(_SEPARATOR.findall(body)[1:])) <= 1
+    gaps = _SEPARATOR.findall(body)
     if _BRACKETED.fullmatch(body) and 8 <= count <= 13:
         return "area code in brackets"
-    if even and _TRUNK.match(body) and 9 <= count <= 11 and not _ZIP.fullmatch(body):
+    if "(" in body or ")" in body or len(set(gaps[1:])) > 1:
+        return ""
+    if _TRUNK.match(body) and 9 <= count <= 11 and not _ZIP.fullmatch(body):
         return "trunk prefix"
-    in_years = " " in body and _YEAR.fullmatch(groups[-1])
-    if even and not in_years and _like_phone(tuple(map(len, groups))):
-        return "grouping"
-    return ""
+    if " " in body and _YEAR.fullmatch(groups[-1]):
+        return ""
+    return "grouping" if _like_phone(tuple(map(len, groups)), len(set(gaps)) == 1) else ""
 
 
-def _like_phone(lengths: tuple[int, ...]) -> bool:
-    """Whether groups of these lengths end as phone numbers do: in four digits, or in pairs."""
+def _like_phone(lengths: tuple[int, ...], even: bool) -> bool:
+    """Whether groups of these lengths, with `even` gaps or not, end as a phone number does: in four digits or pairs."""
     local = lengths[1:] if lengths[0] == 1 else lengths
-    if local == (2, 2, 2, 2):
-        return True
+    if local in _SHORT:
+        return even
     if not 9 <= sum(local) <= 11 or not 3 <= len(local) <= 5 or not all(2 <= n <= 4 for n in local):
         return False
     return local != (3, 2, 4) and (local[-1] == 4 or local[-2:] == (2, 2))

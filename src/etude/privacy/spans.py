@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BLOCKING = (
     *("private_key", "api_key", "password", "email", "iban", "card"),
@@ -44,12 +44,13 @@ def spans_of(matches: Iterable[re.Match[str]], kind: str, rule: str, group: int 
 def without_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
     """The spans in order of place, none overlapping another.
 
-    Where two overlap, the kind that stands first in KINDS stays, then the longer, then the earlier.
+    Where two overlap, the kind that stands first in KINDS stays, then the longer, then the earlier. Of an address
+    that ends in another value, such as a phone number, what stands before it stays too.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         while kept and span.start < kept[-1].end and _before(span, kept[-1]):
-            kept.pop()
+            kept += _before_place(kept.pop(), span.start)
         if not kept or span.start >= kept[-1].end:
             kept.append(span)
     return tuple(kept)
@@ -68,6 +69,14 @@ def listed(text: str, end: int, start: int) -> bool:
 def overlaps(start: int, end: int, spans: Sequence[Span]) -> bool:
     """Whether any of the spans shares a character with the place."""
     return any(span.start < end and start < span.end for span in spans)
+
+
+def _before_place(span: Span, end: int) -> list[Span]:
+    """What is left of an address that something else cuts short: nothing where no number is left."""
+    left = span.text[: end - span.start].rstrip(" \t\n,;:.(-")
+    if span.kind != "address" or not any(map(str.isdigit, left)):
+        return []
+    return [replace(span, end=span.start + len(left), text=left)]
 
 
 def _before(one: Span, other: Span) -> bool:

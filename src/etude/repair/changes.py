@@ -35,8 +35,8 @@ Wanted = Callable[[str], bool]
 """Whether findings of a kind are to be put right."""
 
 
-def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] = ()) -> Changes:
-    """What is to be done to the task's examples, in the order of the rows.
+def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] = ()) -> Outcome:
+    """What is to be done to the task's examples.
 
     `masker` gains the surrogates; those of an earlier fix are `known` and stay. Raises InputError where the file
     cannot be read or no row would be left.
@@ -47,7 +47,7 @@ def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] =
     texts: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
     html: list[Mender] = [*texts, ("markup", without_markup)]
 
-    def gone_over(*rounds: list[Mender]) -> _Outcome:
+    def gone_over(*rounds: list[Mender]) -> Outcome:
         return _gone_over(
             drafts, [_Steps(wanted, menders, masker, known, held, columns) for menders in rounds]
         )
@@ -61,7 +61,7 @@ def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] =
     if outcome.examples and not outcome.left:
         file = task.examples.file.name
         raise InputError([Fault(file, "no row would be left", "", "look at them with etude check first")])
-    return outcome.changes
+    return outcome
 
 
 def _test_inputs(task: Task) -> list[str]:
@@ -76,10 +76,13 @@ def _taught_columns(task: Task) -> list[str]:
 
 
 @dataclass
-class _Outcome:
+class Outcome:
     """What going over all rows once has given."""
 
     changes: Changes = field(default_factory=Changes)
+    """What is to be done, in the order of the rows."""
+    unwritten: list[int] = field(default_factory=list)
+    """Lines of the rows in which something could not be written."""
     examples: int = 0
     left: int = 0
     """Examples that are not left out."""
@@ -87,10 +90,13 @@ class _Outcome:
     """Those of them that hold HTML."""
 
     def add(self, draft: Draft) -> None:
+        """Takes a row in."""
         if draft.row:
             self.examples += 1
             self.left += not draft.out
             self.html += not draft.out and draft.has_markup
+        if draft.unwritten and not draft.out:
+            self.unwritten.append(draft.record.line)
         if draft.kinds:
             self.changes.append(draft.change)
 
@@ -102,14 +108,14 @@ class _Outcome:
 
 def _holds_leftovers(drafts: Iterable[Draft]) -> bool:
     """Whether the HTML in the rows as they stand in the file is a leftover."""
-    outcome = _Outcome()
+    outcome = Outcome()
     for draft in drafts:
         outcome.add(draft)
     return outcome.html_is_leftover
 
 
-def _gone_over(drafts: Iterable[Draft], rounds: Sequence[_Steps]) -> _Outcome:
-    outcome, rows = _Outcome(), iter(drafts)
+def _gone_over(drafts: Iterable[Draft], rounds: Sequence[_Steps]) -> Outcome:
+    outcome, rows = Outcome(), iter(drafts)
     while batch := list(islice(rows, BATCH)):
         for steps in rounds:
             steps.put_right([draft for draft in batch if not draft.out])

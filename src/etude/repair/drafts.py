@@ -36,6 +36,8 @@ class Draft:
     """What was put right, in this order."""
     out: bool = False
     """Whether it is left out."""
+    unwritten: bool = False
+    """Whether something was to be put right in it that the file has no way to write."""
 
     @property
     def asked(self) -> str:
@@ -105,7 +107,9 @@ class Draft:
     def _take(self, texts: Mapping[Place, str], kinds: Iterable[str]) -> None:
         """Puts texts into the row, where it can be written with them."""
         written = self.now.with_texts(texts)
-        if written is not None and written.cells != self.now.cells:
+        if written is None:
+            self.unwritten = True
+        elif written.cells != self.now.cells:
             self.now = written
             self.kinds += kinds
 

@@ -38,6 +38,8 @@ class Fixed:
     log: FixLog
     written: bool
     """Whether anything is written; False where nothing was to be done."""
+    unwritten: tuple[str, ...] = ()
+    """`file:line` of rows that would need a change that the file has no way to write."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -63,7 +65,9 @@ def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
     masker = Masker.load_key(files.key) if files.key.exists() else Masker()
     had = len(masker.stand_ins)
     known = stand_ins(files.source)
-    found = changes(task, lambda kind: not only or kind in only, masker, known)
+    outcome = changes(task, lambda kind: not only or kind in only, masker, known)
+    found = outcome.changes
+    unwritten = tuple(f"{files.source.name}:{line}" for line in outcome.unwritten)
     source_hash = hash_of(files.source)
     log = FixLog(
         source=files.source.name,
@@ -73,10 +77,10 @@ def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
         undone=_carried_on(found, before, source_hash),
     )
     if not found and before is None:
-        return Fixed(files, log, written=False)
+        return Fixed(files, log, False, unwritten)
     if len(masker.stand_ins) > had:
         masker.save_key(files.key, over=True)
-    return Fixed(files, write_fix(files, log), written=True)
+    return Fixed(files, write_fix(files, log), True, unwritten)
 
 
 def _carried_on(found: Changes, before: FixLog | None, source_hash: str) -> frozenset[int]:

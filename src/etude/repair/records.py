@@ -53,11 +53,8 @@ class Record:
         cells: Any = copy.deepcopy(dict(self.cells))
         for place, text in texts.items():
             _put(cells, place, text)
-        try:
-            raw = _as_json(self.raw, cells) if self.table is None else _as_record(self.raw, self.table, texts)
-        except csv.Error:  # a line break in a table whose values cannot hold one
-            return None
-        return replace(self, raw=raw, cells=cells)
+        raw = _as_json(self.raw, cells) if self.table is None else _as_record(self.raw, self.table, texts)
+        return None if raw is None else replace(self, raw=raw, cells=cells)
 
 
 def records(source: RowSource, kind: Kind) -> Iterator[Record]:
@@ -164,21 +161,34 @@ def _as_json(raw: bytes, cells: Any) -> bytes:
         return mark + json.dumps(cells, separators=separators).encode() + _line_end(raw)
 
 
-def _as_record(raw: bytes, table: Table, texts: Mapping[Place, str]) -> bytes:
-    """The values in the order of the columns, quoted where they need be."""
-    quotes = '"' if table.quoting == csv.QUOTE_MINIMAL else None
+def _as_record(raw: bytes, table: Table, texts: Mapping[Place, str]) -> bytes | None:
+    """The values in the order of the columns, quoted where they need be; None where they would not be read as they
+    are: a line break, say, in a table whose values cannot hold one."""
+    (old,) = _values(raw, table)
+    new = [texts.get((name,), value) for name, value in zip(table.header, old, strict=True)]
     out = io.StringIO(newline="")
-    writer = csv.writer(
-        out,
-        delimiter=table.delimiter,
-        quoting=table.quoting,
-        quotechar=quotes,
-        lineterminator=_line_end(raw).decode(),
-    )
-    written = io.StringIO(raw.decode(), newline="")
-    old = next(csv.reader(written, delimiter=table.delimiter, quoting=table.quoting, quotechar=quotes))
-    writer.writerow([texts.get((name,), value) for name, value in zip(table.header, old, strict=True)])
-    return out.getvalue().encode()
+    try:
+        # By this end of line, breaks of either kind inside a value are quoted.
+        csv.writer(out, **_dialect(table), lineterminator="\r\n").writerow(new)
+    except csv.Error:
+        return None
+    written = out.getvalue().removesuffix("\r\n").encode() + _line_end(raw)
+    return written if _values(written, table) == [new] else None
+
+
+def _values(raw: bytes, table: Table) -> list[list[str]]:
+    """The rows that stand in these bytes."""
+    text = raw.decode()
+    before = csv.field_size_limit(len(text) + 1)
+    try:
+        return list(csv.reader(io.StringIO(text, newline=""), **_dialect(table)))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _dialect(table: Table) -> dict[str, Any]:
+    quotes = '"' if table.quoting == csv.QUOTE_MINIMAL else None
+    return {"delimiter": table.delimiter, "quoting": table.quoting, "quotechar": quotes}
 
 
 def _line_end(raw: bytes) -> bytes:

@@ -3,7 +3,7 @@
 A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is a
 part of it that is computed at once. Nothing here cuts a row.
 
-B = rows of a micro-batch, T = its longest row in tokens, N = trained tokens of a micro-batch.
+B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens of a micro-batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TokenRow:
     """`file:line` where it is known."""
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
-    """For each token whether it is learned; the first token has nothing before it and never is."""
+    """For each token whether it is learned, and not only read; the first token has nothing before it and never is."""
 
     @property
     def num_trained(self) -> int:
@@ -38,13 +38,13 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows padded on the right to one length, and where a trained token is predicted."""
+    """Rows padded on the right to one length, and where a learned token is predicted."""
 
     rows: tuple[TokenRow, ...]
     ids: torch.Tensor
     """(B, T) token ids."""
     positions: torch.Tensor
-    """(N,) indices into the flattened (B * T) positions whose next token is trained."""
+    """(N,) indices into the flattened (B * T) positions whose next token is learned."""
     targets: torch.Tensor
     """(N,) the next tokens themselves."""
 

@@ -47,8 +47,8 @@ class Buffer:
 
 @contextmanager
 def buffered(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
-    """Moves the parameters into a new buffer for the length of a `with`; what held their data before is not
-    touched, and they are given it back.
+    """Moves the parameters, in their order, into a new buffer for the length of a `with`; what held their data
+    before is not touched, and they are given it back.
 
     Gradients of 16-bit parameters are added to the buffer's after each backward, so that sums over
     micro-batches are made in 32 bits. Raises ModelError on parameters of two 16-bit types.

@@ -43,6 +43,7 @@ class TrainConfig:
     alpha: float = 32.0
     """The low-rank product is multiplied by alpha / rank (with `rslora`: alpha / sqrt(rank))."""
     rslora: bool = False
+    """Whether the scale follows the root of the rank (Kalajdzievski 2023, arXiv 2312.03732)."""
     dropout: float = 0.0
     """Share of the adapter's inputs set to zero in training; above 0 the slower unfolded path runs."""
     targets: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class TrainConfig:
     warmup: float = 0.06
     """Share of all steps in which the learning rate rises in even parts to its highest; one step at least."""
     epochs: int = 3
+    """Times that every row is learned, at most: see `patience`."""
     patience: int = 2
     """Stop after so many epochs in a row without a better dev loss."""
     rows_per_step: int = 8
@@ -72,6 +74,7 @@ class TrainConfig:
     clip: float = 1.0
     """Highest norm of the whole gradient."""
     weight_decay: float = 0.0
+    """AdamW's; share of a weight that each step takes away, at a learning rate of 1."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's two decay rates; 0.95 in the place of 0.999 changed the dev loss by 2%, not for the better."""
     stop_on_spike: bool = True
@@ -80,6 +83,7 @@ class TrainConfig:
     """How several processes hold the model: "ddp", each whole; "fsdp", each a part (shards.py). One process holds
     it whole either way."""
     seed: int = 0
+    """Fixes the order of rows, the first weights of adapters, and dropout."""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Setting -> why it has its value, in a sentence."""
 

@@ -4,8 +4,8 @@
 
 Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA is two
 products beside each frozen matrix, the loss is torch's own over all logits, one row at a time. The
-engineered loop (`loop.py`) reaches the same losses on the same rows several times faster; a test holds
-the two together. Here are no checkpoints, no best epoch and no adapter file: nothing is kept.
+engineered loop (`loop.py`) reaches the same losses on the same rows; a test holds the two together. Here
+are no checkpoints, no best epoch and no adapter file: nothing is kept.
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from etude.errors import RunError
 from etude.files import free_bytes
 from etude.train.batches import TokenRow
-from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from etude.train.checkpoint import FILE, Checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
 from etude.train.output import Output
 from etude.train.step import Progress, Run
@@ -64,15 +64,17 @@ class Keeper:
 
     def restore(self) -> None:
         """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
-        found = load_checkpoint(self.output.checkpoint)
-        if found is not None:
-            self._take(*found)
+        with opened_checkpoint(self.output.checkpoint) as found:
+            if found is not None:
+                self._take(found)
         world, place = self.run.world, [found is not None, self.run.progress.step]
-        if world.total(place != world.share(place)):
+        if world.total(place != world.broadcast(place)):
             raise RunError(
                 f"Not all processes see the same checkpoint in {self.output.checkpoint}. Keep the run on a disk that "
                 "all of the machines see."
             )
+        if found is not None:
+            self.output.log({"resumed_at_step": self.run.progress.step})
 
     def disk(self, module: PreTrainedModel) -> int:
         """Bytes that checkpoints of the `module`'s training take: one, and the next while it is written."""
@@ -106,22 +108,23 @@ class Keeper:
             step = self.run.progress.step
             self.output.log({"warning": f"The checkpoint of step {step} was not written: {error}."})
 
-    def _take(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        if facts["fingerprint"] != self.fingerprint:
+    def _take(self, found: Checkpoint) -> None:
+        """Of large tensors each process reads its own part alone."""
+        placement, buffer = self.run.placement, self.run.buffer
+        if found.facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
                 "Remove the folder to train anew, or give another."
             )
+        progress, stretches = Progress(**found.facts["progress"]), placement.stretches(buffer)
         for name, tensor in _tensors(self.run).items():
-            tensor.copy_(self.run.placement.held(tensors[name]))
-        self.run.placement.spread(self.run.buffer)
-        self.run.progress = Progress(**facts["progress"])
-        self.output.log({"resumed_at_step": self.run.progress.step})
+            found.copy(name, tensor, stretches)
+        placement.spread(buffer)
+        self.run.progress = progress
 
 
 def _tensors(run: Run) -> dict[str, Tensor]:
-    weights = run.buffer.weights
-    return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
+    return {"weights": run.buffer.weights.data, "best": run.best, **run.optimizer.tensors()}
 
 
 def fingerprint(

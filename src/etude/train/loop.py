@@ -197,7 +197,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
     if not math.isfinite(loss):
         raise Diverged(_about_dev(run, dev_rows, loss))
-    found = run.world.share(dict(output.on_eval()) if run.world.leads else None)
+    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     if not math.isfinite(score):
         raise Diverged(

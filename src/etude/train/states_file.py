@@ -69,7 +69,8 @@ class StatesFile:
             raise
 
     def read(self, key: bytes, states_TD: Tensor) -> None:
-        """Fills `states_TD`, contiguous and on the CPU, with the states kept under `key`."""
+        """Fills `states_TD`, contiguous and on the CPU, with the states kept under `key`. Raises OSError, and RunError
+        where the file ends too early."""
         assert self._file is not None
         self._file.seek(self.offsets[key])
         buffer = _bytes(states_TD)

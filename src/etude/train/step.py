@@ -24,6 +24,7 @@ from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
 from etude.train.loss import Body, whole_body
+from etude.train.optimizer import Optimizer, optimizer_of
 from etude.train.placement import Copies, Placement
 from etude.world import ONE, World
 
@@ -73,7 +74,7 @@ class Run:
     """Empty where all weights of the module are learned."""
     buffer: Buffer
     """The learned weights, or this process's part of them."""
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     best: Tensor
     total_steps: int
     body: Body = whole_body
@@ -106,7 +107,8 @@ def started_run(
         buffered(held) as buffer,
     ):
         steps = config.epochs * -(-num_rows // config.rows_per_step)
-        optimizer = _optimizer(buffer.weights, config)
+        num_decayed = sum(each.numel() for each in held if each.ndim > 1)
+        optimizer = optimizer_of(buffer.weights, num_decayed, config)
         yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
 
 
@@ -138,19 +140,6 @@ def _learned(
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
 
 
-def _optimizer(weights: nn.Parameter, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with its states in place, so that a checkpoint can be read into them."""
-    optimizer = torch.optim.AdamW(
-        [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True
-    )
-    optimizer.state[weights] = {
-        "step": torch.zeros((), device=weights.device),
-        "exp_avg": torch.zeros_like(weights),
-        "exp_avg_sq": torch.zeros_like(weights),
-    }
-    return optimizer
-
-
 def dev_loss(
     module: PreTrainedModel,
     rows: Sequence[TokenRow],
@@ -176,7 +165,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """
     config, world, weights = run.config, run.world, run.buffer.weights
     # Processes compute other rows, so they drop other numbers.
-    torch.manual_seed((config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
+    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
     run.module.train()
     collect = partial(run.placement.collect, run.buffer)
     loss = accumulate(run.module, batch, config.micro_tokens, run.body, run.placement, collect)
@@ -191,12 +180,19 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
     rate = learning_rate(config, run.progress.step, run.total_steps)
-    run.optimizer.param_groups[0]["lr"] = rate
-    run.optimizer.step()
+    run.optimizer.step(rate)
     run.placement.spread(run.buffer)
     assert weights.grad is not None
     weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seeds what draws on the processor and on `device`. torch.manual_seed seeds every GPU, which others may use."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def accumulate(

@@ -1,6 +1,6 @@
 """What training will learn and what it will only read, over the whole data set, before the first step.
 
-Silent mis-supervision (an answer that is masked, an end of turn that is never trained, two beginnings
+Learning the wrong tokens (an answer that is only read, an end of turn that is never learned, two beginnings
 of the text) looks like training that works and is found weeks later. So it is counted and told first.
 """
 

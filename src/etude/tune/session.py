@@ -76,7 +76,7 @@ def train_task(
     with joined() as world:
         if world.leads:
             run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
-            world.share({"over": str(run.folder.absolute())})
+            world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
         from etude.train.company import follow
 
