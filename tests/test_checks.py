@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -16,10 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
 from etude.checks.kinds import KINDS
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
+from etude.checks.records import as_record
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -340,6 +346,20 @@ def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(t
     assert f":{len(pairs) - 1} (topic)" in in_words(findings)
 
 
+def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: Path) -> None:
+    pairs = [
+        (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic}))
+        for n in range(2)
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    pairs += [(f"Nobody came {place} on day {n}.", "{}") for n in range(20) for place in PLACES]
+    pairs[7] = (pairs[7][0], "{}")
+    assert lines_of(checked(tmp_path, pairs, "extract"), "omitted") == {8}
+    assert as_record("Place: Oslo\nDay: 3\nDay: 4") == {"Place": ("Oslo",), "Day": ("3", "4")}
+    assert as_record("Guest: It hurts.\nHost: Where?\nGuest: Here.") is None
+
+
 def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
     pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
     assert not checked(tmp_path, pairs, "classify").of("wrong_label")
@@ -492,6 +512,48 @@ def test_no_text_is_too_strange_to_be_checked(pairs: list[Pair], kind: str) -> N
     assert all(char.isprintable() or char == "\n" for char in told)
     assert json.loads(as_json(findings))["rows"] == len(rows)
     ElementTree.fromstring(as_junit(findings))
+    assert len(json.loads(as_sarif(findings))["runs"][0]["results"]) == len(findings)
+    assert "script" not in Page(as_html(findings)).elements
+
+
+STRANGE = st.text(
+    st.sampled_from('\x01\x07\x1b\x7f\x85\u200b\u202e\u2028\ufeff\ufffd\ud800ÃÂ©â€🙂İ<>&;{}[]"\\\r\n\t@1 a'),
+    max_size=30,
+)
+
+
+@settings(max_examples=8)
+@given(st.lists(st.tuples(STRANGE | TEXTS, STRANGE | TEXTS), min_size=1, max_size=12))
+def test_no_file_is_too_strange_to_be_checked_fixed_and_undone(pairs: list[Pair]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        plain = [("What is told of the hall?", "It is old."), ("And of the garden?", "It is new.")]
+        lines = [json.dumps({"input": asked, "output": given}) + "\n" for asked, given in [*plain, *pairs]]
+        (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+        task = folder / "task.yaml"
+        task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n", encoding="utf-8")
+        for form in ("html", "sarif", "json", "xml", "txt"):
+            assert main(["check", str(task), "-o", str(folder / f"found.{form}")]) == 0
+        assert main(["check", str(task), "--fix"]) == 0
+        if (folder / "rows.fixed.jsonl").exists():
+            assert main(["check", str(task), "--undo", "all"]) == 0
+            assert (folder / "rows.fixed.jsonl").read_bytes() == (folder / "rows.jsonl").read_bytes()
+
+
+def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
+    apart = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no process may be put apart from the network here; to run: allow unshare --net")
+    rows = (data_folder("medquad_sample") / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    columns = "{file: rows.jsonl, input: question, output: answer}"
+    (tmp_path / "task.yaml").write_text(
+        f"name: t\nkind: answer\nmodel: fake\nexamples: {columns}\n", encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "etude.cli", "check", str(tmp_path), "--format", "json"]
+    done = subprocess.run([*apart, *command], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["rows"] == 300
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,8 @@ def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     )
     for kind, number in fixed.counts.items():
         yield f"  {kind}: {count(number, 'row')}"
+    for kind, number in fixed.put_back.items():
+        yield f"  {kind}: {count(number, 'row')} as before the last fix again, as --only leaves this kind out"
     yield f"Every change, with the row before and after it, stands in {files.log.name}."
     if standing:
         place = f"{files.source.name}:{next(log.standing).line}"
