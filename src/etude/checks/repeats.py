@@ -188,10 +188,10 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         "test_overlap",
         "warning",
         matches,
-        f"{count(len(near), 'test row')} of {len(asked):,} have a near-duplicate among the examples, {exact:,} of "
-        f"them the very same input; {of_rows(len(matches), len(material.rows))} are concerned. A test that was "
-        "seen in training shows memory.",
-        "étude compare leaves these examples out of training; delete them to train elsewhere.",
+        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, {exact:,} of "
+        f"them as the very same input: {of_rows(len(matches), len(material.rows))}. A test that was seen in training "
+        "shows memory.",
+        "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
         evidence=(material.shown_input(position) for position in matches),
         fix="leaves these examples out",
         numbers={
