@@ -1,7 +1,7 @@
 """The normal forms of texts: their words alone, and their words with the signs that carry meaning.
 
 Case, spaces, punctuation and the way in which a character is encoded are taken out. `normalise` leaves words;
-`signed` is what texts are compared by: `3 + 5` is not `3 - 5`, and an emoji is no other emoji.
+`with_signs` is what texts are compared by: `3 + 5` is not `3 - 5`, and an emoji is no other emoji.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def normalise(text: str) -> str:
     return _words(folded) if folded.isascii() or not _is_unusual(folded) else _kept(folded, "")
 
 
-def signed(text: str) -> str:
+def with_signs(text: str) -> str:
     """The normalised text with its symbols and operators as words of their own.
 
     Equal for texts that differ in case, spaces, punctuation or encoding alone. The operators ``+ - * / ! # < >`` are

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from etude.checks.gather import Findings
-from etude.checks.material import count
 from etude.types import Evidence, Finding
+from etude.wording import count
 
 MOST_PLACES = 5
 MOST_SHOWN = 4
