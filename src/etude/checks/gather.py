@@ -63,6 +63,7 @@ CHECKS: tuple[Check, ...] = (
     registers.mixed_registers,
     proposal.proposed_contract,
     personal.personal_data,
+    personal.for_review,
     unsafe.injections,
     unsafe.insults,
     review.threats,
