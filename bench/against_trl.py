@@ -46,7 +46,6 @@ DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / 
 MODEL = "smollm2-135m-instruct"
 DEV = 32
 RUNS = ("etude", "trl", "trl checkpointing")
-CPU = torch.device("cpu")
 
 Pair = tuple[str, str]
 
@@ -220,11 +219,11 @@ def theirs(
         clock = Clock(model, dev, -(-len(rows) // config.rows_per_step))
         trainer = sft_trainer(model, tokenizer, in_order(rows, config), config, Path(folder), checkpointing)
         trainer.add_callback(clock.callback())
-        reset_peak_memory(CPU)
+        reset_peak_memory(module.device)
         trainer.train()
         ordered = config.epochs * len(rows)
         tokens = config.epochs * sum(len(row.ids) for row in rows)
-        return Figures(clock.seconds, ordered, tokens, peak_memory(CPU), clock.losses)
+        return Figures(clock.seconds, ordered, tokens, peak_memory(module.device), clock.losses)
 
 
 def in_order(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
@@ -317,7 +316,7 @@ def plain_loss(model: Any, rows: Sequence[TokenRow]) -> float:
     model.eval()
     total = 0.0
     for row in rows:
-        ids, learned = torch.tensor(row.ids), torch.tensor(row.trained[1:])
+        ids, learned = (torch.tensor(each, device=model.device) for each in (row.ids, row.trained[1:]))
         logits = model(input_ids=ids[None]).logits[0, :-1][learned].float()
         total += torch.nn.functional.cross_entropy(logits, ids[1:][learned], reduction="sum").item()
     return total / sum(row.num_trained for row in rows)

@@ -242,7 +242,7 @@ def checked(num: int, folder: Path) -> Run:
 def fixed(num: int, folder: Path) -> Run:
     """`etude check --fix` over so many rows."""
     used = measured(folder, "--fix")
-    with (folder / "rows.fixed.log.jsonl").open(encoding="utf-8") as log:
+    with (folder / "rows.fixed.jsonl.log.jsonl").open(encoding="utf-8") as log:
         next(log)
         counts = Counter(kind for line in log for kind in json.loads(line)["change"]["kinds"])
     with (folder / "rows.fixed.jsonl").open("rb") as file:

@@ -16,6 +16,7 @@ import calendar
 import csv
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -313,20 +314,31 @@ and the input asks for neither. The one instruction of orca's rows asks for no l
 
 
 def originals(draws: int) -> None:
-    """What is claimed on sets as they were published: on the whole, and on draws."""
+    """What is claimed on sets as they were published: on draws, then on the whole."""
     for name, true in ORIGINALS.items():
-        rows = read(name)
+        rows, kinds = read(name), Counter[str]()
         cells = []
         for size in SIZES:
-            hits = 0
-            for seed in range(draws if len(rows) >= size else 0):
-                kinds = found(random.Random(f"{name} {size} {seed}").sample(rows, size))
-                hits += any(one.startswith("style_") and one not in true for one in kinds)
-            cells.append(rate(hits, draws) if len(rows) >= size else "-")
+            claims = [
+                _claims(name, rows, size, seed, true) for seed in range(draws if size <= len(rows) else 0)
+            ]
+            kinds.update(kind for claimed in claims for kind in claimed)
+            cells.append(rate(sum(map(bool, claims)), draws) if claims else "-")
         _print(f"{name}, {len(rows):,} rows", cells)
+        if kinds:
+            print(
+                "    "
+                + ", ".join(f"{kind.removeprefix('style_')} {num}" for kind, num in kinds.most_common())
+            )
         for kind, message in found(rows).items():
             if kind.startswith("style_"):
-                print(f"    {'true' if kind in true else 'CLAIMED'}: {message}", flush=True)
+                print(f"    the whole, {'true' if kind in true else 'CLAIMED'}: {message}", flush=True)
+
+
+def _claims(name: str, rows: Pairs, size: int, seed: int, true: Sequence[str]) -> list[str]:
+    """Findings of style in a draw that are not known to be true."""
+    kinds = found(random.Random(f"{name} {size} {seed}").sample(rows, size))
+    return [kind for kind in kinds if kind.startswith("style_") and kind not in true]
 
 
 def _print(told: str, cells: Sequence[str]) -> None:

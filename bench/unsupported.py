@@ -5,10 +5,10 @@
 - corrected: E2E pairs whose slots the authors have corrected since. Printed: the share of the rows named first whose
   slots the authors changed, with a 95% interval (Wilson); of the slots they added, how many are named as left out.
 - planted: one field taken out of the record of 5% of the rows, where the field that is named must be that one. The
-  corrected slots of E2E and every second row of snips_intents. What is named beside the planted counts as wrong.
+  corrected slots of E2E, and halves of snips_intents and of ncbi_disease. All else that is named counts as wrong.
 - published: rows of sets as they were published that are named.
 
-Settings were chosen on cleaned_test.csv and on the even half of snips_intents with draw 1; the figures
+Settings were chosen on cleaned_test.csv and on the even halves of the others with draw 1; the figures
 to quote are those of cleaned_devel.csv and of the other rows.
 """
 
@@ -50,6 +50,7 @@ def main() -> None:
     if only in (None, "planted"):
         sets = {f"e2e {name}": e2e(name, "mr") for name in ("cleaned_test.csv", "cleaned_devel.csv")}
         sets |= {f"snips, {half} half": snips()[start::2] for start, half in enumerate(("even", "odd"))}
+        sets |= {f"ncbi, {half} half": ncbi()[start::2] for start, half in enumerate(("even", "odd"))}
         for name, pairs in sets.items():
             for draw in DRAWS:
                 planted(name, pairs, draw)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,8 +22,10 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
+from etude.checks.kinds import KINDS
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
+from etude.checks.records import as_record
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -103,6 +107,21 @@ def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     assert len(clean()) + 1 in lines_of(findings, kind)
 
 
+@pytest.mark.parametrize("kind", ["empty", "truncated"])
+@pytest.mark.parametrize("part", [3, 2])
+def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path: Path) -> None:
+    given = PLANTED[kind][1]
+    pairs = [(asked, answer if number % part else given) for number, (asked, answer) in enumerate(clean())]
+    findings = checked(tmp_path, pairs)
+    assert lines_of(findings, kind) == set(range(1, len(pairs) + 1, part))
+    assert findings.of(kind)[0].severity == "error"
+
+
+def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
+    pairs = [(asked, answer if number % 3 else "None.") for number, (asked, answer) in enumerate(clean())]
+    assert not checked(tmp_path, pairs).of("empty")
+
+
 def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
     findings = checked(tmp_path, clean())
     assert not findings.of(*PLANTED)
@@ -123,6 +142,82 @@ def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) 
     assert findings.rows == len(clean())
 
 
+def test_a_secret_in_system_messages_or_instructions_is_found_once(tmp_path: Path) -> None:
+    checked(tmp_path, clean())
+    system = {"role": "system", "content": "You help. password: Hunter2!x"}
+    turns = [
+        [system, {"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+        for asked, answer in clean()
+    ]
+    rows = "".join(json.dumps({"messages": messages}) + "\n" for messages in turns)
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    (found,) = check(tmp_path / "task.yaml").of("privacy_password")
+    assert (found.severity, found.where, found.fix) == ("error", ("rows.jsonl:1",), "")
+    (found,) = checked(tmp_path, clean(), more='instructions: "The password: Hunter2!x"\n').of(
+        "privacy_password"
+    )
+    assert found.where == ("task.yaml",)
+    assert not checked(tmp_path, clean(), more="instructions: Help.\n").of("privacy_password")
+
+
+@pytest.mark.parametrize("secret", ["Hunter2!x", "ann.lee@example.org", "4111 1111 1111 1111"])
+@pytest.mark.parametrize("before", [0, 150, 395])
+def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
+    secret: str, before: int, tmp_path: Path
+) -> None:
+    label = "password" if "H" in secret else "card or e-mail"
+    row = (
+        f"{'word ' * (before // 5)}My {label}: {secret} and {{{{name}}}} <|im_end|>",
+        "It is n/a and [NAME]",
+    )
+    checked(tmp_path, [*clean(), row, row])
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(f'{{"input": "{label}: {secret}", "output": \n')
+    findings = check(tmp_path / "task.yaml")
+    assert {"repeated_input", "placeholder", "unreadable"} <= {one.kind for one in findings}
+    for form in (in_words, as_json, as_html, as_sarif, as_junit):
+        assert secret not in form(findings)
+    assert lines_of(findings, "repeated_input") == {82}
+
+
+@pytest.mark.parametrize(("asked", "given"), [(6001, 1), (1, 2100), (1100, 1100)])
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_a_row_is_too_long_by_its_input_and_answer_together(
+    asked: int, given: int, kind: str, tmp_path: Path
+) -> None:
+    findings = checked(tmp_path, [*clean(), ("a " * asked, "b " * given), ("a " * 1000, "b " * 1000)], kind)
+    assert lines_of(findings, "too_long") == {81}
+
+
+def test_faults_of_a_kind_are_one_finding_however_they_differ(tmp_path: Path) -> None:
+    checked(tmp_path, clean())
+    lines = [
+        f'{{"id": "{n % 30}", "input": "a {n}", "output": "b"}}\n{" " * n}{{"input": \n' for n in range(60)
+    ]
+    turns = [
+        {"input": [{"role": "user", "content": "x"}] * n + [{"role": "me"}], "output": "b"} for n in range(9)
+    ]
+    rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
+    told = rows + "".join(lines) + "".join(json.dumps(row) + "\n" for row in turns)
+    (tmp_path / "rows.jsonl").write_text(told, encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(
+        "name: t\nkind: answer\nmodel: fake\nexamples: {file: rows.jsonl, input: input, output: output, id: id}\n"
+    )
+    kinds = [
+        (found.kind, len(found.where)) for found in check(tmp_path / "task.yaml").of("unreadable", "roles")
+    ]
+    assert sorted(kinds) == [("roles", 9), ("unreadable", 30), ("unreadable", 60)]
+
+
+def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_examples(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "rows.jsonl").write_text(
+        '{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n'
+    )
+    (found,) = checked(tmp_path, clean(), more="test: b/rows.jsonl\n").of("empty")
+    assert (found.where, found.rows, found.fix) == (("b/rows.jsonl:2",), (), "")
+
+
 def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
     near = clean()[0][0].replace("Norway", "Norways")
     rows = [clean()[1], (near, "x y z"), ("Is it open on Sundays in winter?", "Yes, it is.")]
@@ -135,12 +230,72 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("gates", "code"),
-    [([], 0), (["error"], 1), (["note"], 1), (["contradiction"], 0), (["turn_marks"], 1), (["echo"], 0)],
+    [
+        ([], 0),
+        (["error"], 1),
+        (["note"], 1),
+        (["turn_*"], 1),
+        (["privacy_*"], 0),
+        (["contradiction"], 0),
+        (["turn_marks"], 1),
+        (["echo"], 0),
+    ],
 )
 def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:
     checked(tmp_path, [*clean(), PLANTED["turn_marks"]])
     flags = [part for gate in gates for part in ("--fail-on", gate)]
     assert main(["check", str(tmp_path), *flags]) == code
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"), [("eror", "'error'"), ("privacy_emial", "'privacy_email'"), ("x*", "one of")]
+)
+def test_a_gate_that_no_finding_could_fail_is_refused(
+    gate: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked(tmp_path, clean())
+    assert main(["check", str(tmp_path), "--fail-on", gate]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_page_on_checks_and_the_code_name_the_same_kinds() -> None:
+    table = (
+        (ROOT / "docs" / "checks.md")
+        .read_text(encoding="utf-8")
+        .partition("| kind |")[2]
+        .partition("\n\n")[0]
+    )
+    listed = [name for line in table.splitlines() for name in re.findall(r"`([a-z_*]+)`", line.split("|")[1])]
+    assert all(any(fnmatchcase(kind, name) for name in listed) for kind in KINDS)
+    assert all(any(fnmatchcase(kind, name) for kind in KINDS) for name in listed)
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/etude/checks").glob("*.py"))
+    assert set(re.findall(r'\.finding\(\s*"(\w+)"', source)) <= KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--only", "privacy_email"], "add --fix"),
+        (["--fix", "--fail-on", "error"], "--fail-on"),
+        (["--fix", "--undo", "all"], "--undo"),
+        (["--undo", "all", "--format", "json"], "--format"),
+        (["-o", "rows.jsonl"], "of the task"),
+        (["-o", "task.yaml"], "of the task"),
+    ],
+)
+def test_flags_of_which_one_would_be_passed_over_are_refused_and_nothing_is_written(
+    flags: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checked(tmp_path, [*clean(), ("Who?", "Write to ann@example.org.")])
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", ".", *flags]) == 2
+    assert told in capsys.readouterr().err
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
 
 
 def test_every_finding_stands_in_the_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,6 +346,20 @@ def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(t
     assert f":{len(pairs) - 1} (topic)" in in_words(findings)
 
 
+def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: Path) -> None:
+    pairs = [
+        (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic}))
+        for n in range(2)
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    pairs += [(f"Nobody came {place} on day {n}.", "{}") for n in range(20) for place in PLACES]
+    pairs[7] = (pairs[7][0], "{}")
+    assert lines_of(checked(tmp_path, pairs, "extract"), "omitted") == {8}
+    assert as_record("Place: Oslo\nDay: 3\nDay: 4") == {"Place": ("Oslo",), "Day": ("3", "4")}
+    assert as_record("Guest: It hurts.\nHost: Where?\nGuest: Here.") is None
+
+
 def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
     pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
     assert not checked(tmp_path, pairs, "classify").of("wrong_label")
@@ -217,10 +386,27 @@ def test_other_programs_read_every_finding_with_its_lines(
     results = json.loads(told("sarif"))["runs"][0]["results"]
     lines = [place["physicalLocation"]["region"]["startLine"] for place in results[0]["locations"]]
     assert lines == [int(place.rpartition(":")[2]) for place in findings.found[0].where]
+    assert all(one["locations"] for one in results)
     suite = ElementTree.fromstring(told("junit"))
     assert [case.get("name") for case in suite] == [one.kind for one in findings]
     assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
     assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
+
+
+@pytest.mark.parametrize("root", [".", "data"])
+def test_code_scanning_finds_the_files_from_the_root_of_the_repository(root: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "my rows"
+    (folder / "b").mkdir(parents=True)
+    (tmp_path / root / ".git").mkdir()
+    (folder / "b" / "rows.jsonl").write_text('{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n')
+    run = json.loads(as_sarif(checked(folder, clean(), more="test: b/rows.jsonl\n")))["runs"][0]
+    assert all(rule["shortDescription"]["text"] for rule in run["tool"]["driver"]["rules"])
+    found = {result["ruleId"]: result["locations"][0]["physicalLocation"] for result in run["results"]}
+    above = "data/" if root == "." else ""
+    assert found["empty"]["artifactLocation"]["uri"] == f"{above}my%20rows/b/rows.jsonl"
+    assert found["empty"]["region"]["startLine"] == 2
+    assert found["few_rows"]["artifactLocation"]["uri"] == f"{above}my%20rows/rows.jsonl"
+    assert found["few_rows"]["region"]["startLine"] == 1
 
 
 class Page(HTMLParser):

@@ -6,13 +6,14 @@ import csv
 import gc
 import io
 import json
+import re
 import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etude.checks import check, repeats
@@ -25,7 +26,7 @@ from etude.privacy import Masker
 from etude.repair import fix, undo
 from etude.repair.changes import changes
 from etude.repair.drafts import Draft
-from etude.repair.log import Files, read_log
+from etude.repair.log import Files, log_of, read_log
 from etude.repair.records import records
 from etude.repair.texts import decoded, without_markup, wrong_decodings
 from etude.task import RowSource, load_task
@@ -142,9 +143,10 @@ def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", more: str = 
     return file
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
+@example(cells=["a", "x" * 200_000, "c\n"], end=b"", all_quoted=False, text="b")
 @given(
-    cells=st.lists(st.text('a\r\n",; é', max_size=6) | st.just("x" * 200_000), min_size=3, max_size=3).filter(
+    cells=st.lists(st.text('a\r\n",; é', max_size=6), min_size=3, max_size=3).filter(
         lambda cells: cells[1].strip()
     ),
     end=st.sampled_from([b"", b"\n", b"\r\n"]),
@@ -218,7 +220,7 @@ def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     fixed = first.files.fixed.read_bytes()
     assert fix(task).files.fixed.read_bytes() == fixed
     again = load_task(task_of(folder / "again", fixed, f"rows.fixed{Path(name).suffix}"))
-    (again.folder / "rows.fixed.log.jsonl").write_bytes(first.files.log.read_bytes())
+    log_of(again.examples.file).write_bytes(first.files.log.read_bytes())
     assert not fix(again).written
     for change in first.log.changes:
         assert change.after is None or '"more"' in change.after or name.endswith("csv")
@@ -283,7 +285,7 @@ def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
     def wanted(kind: str) -> bool:
         nonlocal most
         if kind == "repeated_input":  # asked once a batch
-            most = max(most, sum(isinstance(each, Draft) for each in gc.get_objects()))
+            most = max(most, sum(type(each) is Draft for each in gc.get_objects()))
         return True
 
     whole = list(changes(task, wanted, Masker(b"key")).changes)
@@ -320,9 +322,85 @@ def test_what_was_taken_back_stays_so_and_only_chooses_kinds(tmp_path: Path) -> 
     fix(task)
     assert undo(task, ["r11"]).counts["repeated_input"] == 0
     assert fix(task).counts["repeated_input"] == 0
-    assert set(fix(task, ["encoding"]).counts) == {"encoding"}
+    only = fix(task, ["encoding"])
+    assert set(only.counts) == {"encoding"}
+    assert only.put_back == {"privacy_email": 2, "privacy_card": 1, "empty": 1, "test_overlap": 1}
+    assert fix(task).counts["repeated_input"] == 0
     with pytest.raises(InputError, match="contradiction"):
         fix(task, ["contradiction"])
+
+
+def test_of_equal_rows_the_one_taken_back_stays_so_when_the_file_is_edited(tmp_path: Path) -> None:
+    texts = ["plain", "x <br>y", "more", "x <br>y", "last", "least"]
+    content = "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in texts).encode()
+    task = load_task(task_of(tmp_path, content))
+    rows = task.examples.file
+    first = fix(task, ["markup"])
+    assert len(first.log.changes) == 2
+    undo(task, [f"rows.jsonl:{first.log.changes[1].line}"])
+    rows.write_bytes(b'{"input": "new", "output": "ok"}\n' + rows.read_bytes())
+    again = fix(task, ["markup"]).log
+    assert again.undone == {1}
+    assert [change.line for change in again.standing] == [first.log.changes[0].line + 1]
+
+
+def test_tables_and_lines_of_one_name_have_a_log_and_a_key_each(tmp_path: Path) -> None:
+    rows = [row(1, DEFECTS[2], "ok"), row(2, "plain", "ok")]
+    one = fix(load_task(task_of(tmp_path, lines(rows))))
+    rows[0]["input"] = "Mail joe@wombat-mail.com"
+    (tmp_path / "rows.csv").touch(mode=0o600)
+    two = fix(load_task(task_of(tmp_path, table(rows), "rows.csv")))
+    assert len({*vars(one.files).values(), one.files.log, one.files.key, two.files.log, two.files.key}) == 5
+    assert read_log(one.files.log) is not None
+    assert stat.S_IMODE(two.files.fixed.stat().st_mode) == 0o600
+    two.files.log.write_bytes(one.files.log.read_bytes())
+    with pytest.raises(InputError, match=r"of another file, rows\.jsonl"):
+        fix(load_task(tmp_path / "task.yaml"))
+    two.files.key.write_text("{")
+    two.files.log.unlink()
+    two.files.fixed.unlink()
+    assert main(["check", str(tmp_path / "task.yaml"), "--fix"]) == 2
+
+
+LABELLED = {
+    "id_number": ("Passport number {} is mine.", "S5494222"),
+    "password": ("The password: {} opens it.", "Wo\\mbat-77x"),
+    "phone": ("Call me on {}, please.", "94 72 79 16"),
+    "card": ("My card number: {}", "4111 1111 1111 1112"),
+}
+"""Kind -> a text that tells of a value, and the value."""
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
+    kind: str, nested: bool, tmp_path: Path
+) -> None:
+    """In the record of the same row, also as a number without its spaces, and in a row that has no label for it."""
+    text, value = LABELLED[kind]
+    number = re.sub(" ", "", value)
+    records: list[dict[str, object]] = [
+        {"no": 12},
+        {"of": {"document": int(number) if number.isdigit() else value, "also": [value]}, "n": 1},
+        *({"no": place} for place in range(4)),
+    ]
+    asked = [f"Is {value} in it?", text.format(value), *(f"plain row {place}" for place in range(4))]
+    rows = [
+        {**row(place, asked[place], ""), "output": record if nested else json.dumps(record)}
+        for place, record in enumerate(records)
+    ]
+    file = task_of(tmp_path, (lines if nested else table)(rows), "rows.jsonl" if nested else "rows.csv")
+    file.write_text(file.read_text().replace("kind: answer", "kind: extract"))
+    done = fix(load_task(file))
+    assert done.counts == {f"privacy_{kind}": 2}
+    written = plain(done.files.fixed.read_text(encoding="utf-8-sig"))
+    assert plain(value) not in written
+    assert written.count(plain(Masker.load_key(done.files.key).surrogate(kind, value))) == 4
+
+
+def plain(text: str) -> str:
+    """Letters and digits."""
+    return "".join(filter(str.isalnum, text)).casefold()
 
 
 def test_a_file_that_is_not_ours_or_was_changed_since_is_not_written_over(tmp_path: Path) -> None:
@@ -372,7 +450,7 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert main(["check", str(file), "--fix"]) == 0
     told = capsys.readouterr().out
     assert "examples: rows.fixed.jsonl" in told
-    log = read_log(tmp_path / "rows.fixed.log.jsonl")
+    log = read_log(tmp_path / "rows.fixed.jsonl.log.jsonl")
     assert log is not None
     assert f"--undo rows.jsonl:{log.changes[0].line}" in told
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2

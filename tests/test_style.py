@@ -190,6 +190,20 @@ def test_words_of_one_register_alone_are_no_mixture() -> None:
     assert "style_courtesy" not in styles(changed(behind("Obviously, duh.")))
 
 
+def test_words_that_the_input_brings_tell_no_register() -> None:
+    rows = changed(behind("Obviously, duh."), behind("Thank you, kindly."))
+    quoted = [(f"{asked} Say: {text[-30:]}", text) for asked, text in rows]
+    assert "style_courtesy" not in styles(quoted)
+
+
+def test_a_short_answer_without_a_mark_is_no_unended_sentence() -> None:
+    style = BY_NAME["end_mark"]
+    assert style.side("It opens at noon on every day.") == 0
+    assert style.side("It opens at noon on every day") == 1
+    for text in ("Noon", "See the list:\n- at noon on every day in May", "Yes.", ""):
+        assert style.side(text) == NO_OCCASION
+
+
 @settings(max_examples=50)
 @given(st.text(max_size=80))
 def test_a_side_is_shown_by_marks_inside_the_text(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from etude.compare.evidence import Cost
 from etude.errors import InputError, NotYetError
 from etude.remedies import nearest
 from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
+from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
 from etude.train import TrainConfig
 from etude.types import Example, Message
@@ -121,6 +123,19 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
 def test_settings_of_the_training_are_refused_by_their_line(folder: Path, setting: str, message: str) -> None:
     with pytest.raises(InputError, match=f"task.yaml:4: train.*{message}"):
         read(folder, f"kind: classify\nmodel: m\nexamples: rows.jsonl\ntrain: {{{setting}}}\n")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(("above", "below"), [(False, False), (True, False), (False, True)])
+def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool, below: bool) -> None:
+    rule = number(0, 2, whole=whole, above=above, below=below)
+    left_out = {0: above, 0.5: whole, 2: below}
+    for value in (-1, 0, 0.5, 1, 2, 2.5, 10**30):
+        taken = 0 <= value <= 2 and not left_out.get(value)
+        assert (rule.fault("here", "key", value) is None) == taken
+        assert (rule.fault("here", "key", str(value)) is None) == taken, "YAML takes some numbers for texts"
+    for junk in (True, None, "x", [1], {}, math.inf, -math.inf, math.nan):
+        assert rule.wanted in str(rule.fault("here", "key", junk))
 
 
 def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> None:

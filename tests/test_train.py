@@ -40,7 +40,7 @@ from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
 from etude.train.checkpoint import FILE, load_checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
-from etude.train.loss import check_head, summed_loss
+from etude.train.loss import check_head, chunk_logits, summed_loss
 from etude.train.step import accumulate, dev_loss, learning_rate
 from tiny import tiny_module
 
@@ -202,6 +202,11 @@ def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch:
         assert loss == pytest.approx(expected.item(), rel=1e-12)
         for each, grad in zip(weights, wanted, strict=True):
             torch.testing.assert_close(each.grad, grad, rtol=1e-10, atol=1e-12)
+
+
+def test_a_gpu_is_given_products_that_keep_it_busy() -> None:
+    rows = {kind: chunk_logits(torch.device(kind)) // 152_000 for kind in ("cpu", "cuda")}
+    assert rows["cpu"] < 64 < 256 < rows["cuda"]
 
 
 @pytest.mark.parametrize("micro_tokens", [1, 20, 40, 10_000])

@@ -45,6 +45,7 @@ from etude.task.settings import SETTINGS
 from etude.train import TrainConfig, TrainResult
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits, rises_at_once
 from etude.tune import Preview, preview, train_task
+from etude.tune.foresight import remedy
 from etude.tune.opening import check_processes
 from etude.tune.preview import Piece
 from etude.types import Message
@@ -181,6 +182,27 @@ def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     assert not find_runs(task.parent / "runs")
 
 
+def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etude.train.memory.memory_within_reach", lambda device: 1000)
+    monkeypatch.setattr("etude.train.needs.started_run", None)  # which would take it
+    told: list[Event] = []
+    with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}") as caught:
+        train_task(
+            tiny_task(tmp_path),
+            on_event=told.append,
+            confirm=lambda asked: "before its first step" not in asked,
+        )
+    assert "max_rows" not in str(caught.value)
+    expected = {"seconds": 10.0, "memory": 2000, "within_reach": 1000}
+    assert "max_rows" not in remedy(expected, None, TrainConfig())
+    assert "micro_tokens: 1024" in remedy(expected, None, TrainConfig())
+    assert "weights: lora" in remedy(expected, None, TrainConfig(weights="full"))
+    assert "max_rows" in remedy(expected, 5.0, TrainConfig())
+    assert "memory" not in remedy({**expected, "memory": 10}, 5.0, TrainConfig())
+
+
 def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
     found = preview(task, 3)
@@ -214,8 +236,9 @@ def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Pa
     wanted = [int(found[1]) for found in said if found]
     assert len(wanted) == len(caught.value.faults) > 1
     assert min(wanted) > limit
-    raised = tiny_task(tmp_path / "raised", train=f"max_tokens: {max(wanted)}")
-    assert len(preview(raised, 1).rows) == 1
+    found = preview(tiny_task(tmp_path / "raised", train=f"max_tokens: {max(wanted)}, seed: 3"), 1)
+    assert len(found.rows) == 1
+    assert ("seed", 3, "set by the user") in found.settings
 
 
 @pytest.mark.parametrize(

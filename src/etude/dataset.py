@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from etude.errors import Fault, InputError, shown
 from etude.formats import Rows, read_rows, survey_rows
@@ -116,11 +117,25 @@ def load_test(task: Task) -> Dataset | None:
     return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)
 
 
-def survey_dataset(task: Task) -> tuple[Examples, tuple[Fault, ...]]:
-    """The rows of the task's examples that can be read, and every fault for which `load_dataset` would refuse
-    or note them. Raises InputError only where no row can be read."""
+class Survey(NamedTuple):
+    """The rows of the task's examples that can be read, and what is said about them."""
+
+    rows: Examples
+    faults: tuple[Fault, ...]
+    """Every one for which `load_dataset` would refuse or note the rows."""
+    systems: Mapping[str, str]
+    """Each system message, and the place where it first stands."""
+
+
+def survey_dataset(task: Task) -> Survey:
+    """The rows of the task's examples that can be read. Raises InputError only where no row can be read."""
     rows = survey_rows(task.examples, task.kind)
-    return _surveyed(task, rows, _whole_faults(task, rows))
+    systems: dict[str, str] = {}
+    if any(rows.systems):
+        for system, example in zip(rows.systems, rows.examples, strict=True):
+            if system:
+                systems.setdefault(system, example.where)
+    return Survey(*_surveyed(task, rows, _whole_faults(task, rows)), systems)
 
 
 def survey_test(task: Task) -> tuple[Examples, tuple[Fault, ...]] | None:

@@ -11,6 +11,7 @@ from itertools import chain
 
 import numpy as np
 
+from etude.normal import normalise as normalise
 from etude.normal import signed
 from etude.parts import SHINGLE, Hashes, Ints, Labels, candidate_pairs, shingle_hashes
 

@@ -18,6 +18,8 @@ Find = Callable[[str], Mark | None]
 """Where a text shows a form, the first place; None where it does not."""
 NO_OCCASION = -1
 """Side of an answer that shows no form, or more than one."""
+LEAST_WORDS = 6
+"""Words from which a line may be a sentence."""
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[^\W\d_]+")
 MOST_CLOSING = 200
@@ -98,6 +100,20 @@ def last_mark(accepted: str) -> Find:
     def find(text: str) -> Mark | None:
         end = len(text.rstrip(" \t\r\n\"'”’»)]*"))
         return (end - 1, end) if end and text[end - 1] in accepted else None
+
+    return find
+
+
+def sentence_end(marked: bool) -> Find:
+    """The last word where the last line may be a sentence, with a mark behind it or without one."""
+    has_mark = last_mark(".!?…:;。！？")
+
+    def find(text: str) -> Mark | None:
+        whole = text.rstrip()
+        words = whole[whole.rfind("\n") + 1 :].split()
+        if len(words) < LEAST_WORDS or not words[0][0].isalpha() or bool(has_mark(whole)) != marked:
+            return None
+        return len(whole) - len(words[-1]), len(whole)
 
     return find
 
@@ -185,11 +201,11 @@ STYLES: tuple[Style, ...] = (
     ),
     _one("question", "end with a question", last_mark("?")),
     _one("exclamation", "end with an exclamation mark", last_mark("!")),
-    _one(
+    _forms(
         "end_mark",
-        "end with a full stop or another mark",
-        last_mark(".!?…:;。！？"),
-        "end without one",
+        "end",
+        ("with a full stop or another mark", sentence_end(marked=True)),
+        ("without one", sentence_end(marked=False)),
     ),
     _forms(
         "capital",

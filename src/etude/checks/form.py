@@ -18,6 +18,12 @@ ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
 """Characters with which a text may end and be whole."""
 ENDED_SHARE = 0.8
 """Share of the answers that end in one of `ENDINGS` from which the others stand out."""
+ENDED_LEAST = 10
+"""Answers that do, below which nothing stands out."""
+FEW = 0.2
+"""Share of the answers up to which a word that can be an answer says nothing; above which a defect is an error."""
+ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "no answer", "no response"))
+"""What says nothing among other answers, and is one where many rows have it."""
 LONG_WORDS = 8
 """Words from which an answer without an end is no phrase."""
 TURN_MARKS = re.compile(
@@ -32,14 +38,16 @@ PLACEHOLDER = re.compile(
 
 
 def empty(material: Material) -> Iterator[Finding]:
-    """Free answers that say nothing: a dash, "n/a", "todo"."""
+    """Free answers that say nothing: a dash, "n/a", "todo"; "none" and the like where few rows have it."""
     if not material.free:
         return
     plain = material.plain_outputs
     rows = [position for position, text in enumerate(plain) if not text or text in NOTHING]
     # An answer made of marks alone can be meant: an emoji, a formula. Only dashes and dots are none.
     rows = [p for p in rows if plain[p] or not material.outputs[p].strip(" .-_–—?!/*#")]
-    if rows and len(rows) <= 0.2 * len(plain):
+    if len(rows) > FEW * len(plain):
+        rows = [p for p in rows if plain[p] not in ANSWERS]
+    if rows:
         yield material.finding(
             "empty",
             "error",
@@ -51,16 +59,16 @@ def empty(material: Material) -> Iterator[Finding]:
 
 
 def truncated(material: Material) -> Iterator[Finding]:
-    """Answers that stop in the middle of a sentence where nearly all others end one."""
+    """Answers that stop in the middle of a sentence where nearly all others end one, however many stop."""
     outputs = material.outputs
     if not material.free or len(outputs) < 20:
         return
     ended = sum(text.rstrip().endswith(ENDINGS) for text in outputs)
     rows = [position for position, text in enumerate(outputs) if _is_cut(text)]
-    if rows and ended >= ENDED_SHARE * len(outputs) and len(rows) <= 0.2 * len(outputs):
+    if rows and ended >= max(ENDED_LEAST, ENDED_SHARE * (len(outputs) - len(rows))):
         yield material.finding(
             "truncated",
-            "warning",
+            "warning" if len(rows) <= FEW * len(outputs) else "error",
             rows,
             f"{rows_that('have', len(rows), len(outputs))} an answer that stops in the middle of a sentence.",
             "Complete the answers, or delete the rows: a model learns to stop there too.",
@@ -198,13 +206,9 @@ def echoes(material: Material) -> Iterator[Finding]:
 
 def too_long(material: Material) -> Iterator[Finding]:
     """Rows that cannot be trained on whole: more words than training takes tokens."""
-    pairs = enumerate(zip(material.inputs, material.outputs, strict=True))
+    pairs = zip(material.inputs, material.outputs, strict=True)
     most = material.task.row_tokens
-    rows = [
-        position
-        for position, (asked, given) in pairs
-        if len(given) > most and len(asked.split()) + len(given.split()) > most
-    ]
+    rows = [position for position, texts in enumerate(pairs) if _has_more_words(texts, most)]
     if rows:
         yield material.finding(
             "too_long",
@@ -214,8 +218,18 @@ def too_long(material: Material) -> Iterator[Finding]:
             "fine_tune takes of a row.",
             "Shorten them, split them into several rows, set train: {max_tokens: ...} where the model can read more, "
             "or leave fine_tune out of methods:.",
-            evidence=(material.shown_output(position) for position in rows),
+            evidence=(_longer(material, position) for position in rows),
         )
+
+
+def _has_more_words(texts: Sequence[str], most: int) -> bool:
+    return sum(map(len, texts)) > most and sum(len(text.split()) for text in texts) > most
+
+
+def _longer(material: Material, position: int) -> Evidence:
+    """The longer text of a row as evidence."""
+    of_input = len(material.inputs[position]) > len(material.outputs[position])
+    return material.shown_input(position) if of_input else material.shown_output(position)
 
 
 def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Literal
@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.checks.covered import covered
 from etude.errors import Fault
 from etude.normal import normalise, signed
 from etude.spool import Examples, Texts
@@ -41,6 +42,8 @@ class Material:
     test_faults: tuple[Fault, ...] = ()
     stand_ins: frozenset[str] = frozenset()
     """Surrogates that an earlier fix has put into the rows; they are nobody's data."""
+    systems: Mapping[str, str] = field(default_factory=dict)
+    """Each system message of the rows, and the place where it first stands."""
 
     @cached_property
     def inputs(self) -> Texts:
@@ -116,7 +119,8 @@ class Material:
 
     def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
         """The answer of a row as evidence."""
-        return excerpt(self.rows[position], "output", marks)
+        labels = self.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
+        return excerpt(self.rows[position], "output", marks, cover=not labels)
 
     def both(self, positions: Iterable[int]) -> Iterable[Evidence]:
         """Input and answer of each row as evidence."""
@@ -125,13 +129,19 @@ class Material:
             yield self.shown_output(position)
 
 
-def excerpt(row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = ()) -> Evidence:
-    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped."""
+def excerpt(
+    row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = (), cover: bool = True
+) -> Evidence:
+    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped.
+
+    Personal data and secrets are covered, unless not `cover`.
+    """
     text = row.text if part == "input" else row.output
     begin = max(min(marks[0][0] - MOST_TEXT // 4, len(text) - MOST_TEXT), 0) if marks else 0
-    end = begin + MOST_TEXT
+    end = min(begin + MOST_TEXT, len(text))
+    passage = covered(text, begin, end) if cover else text[begin:end]
     kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
-    cut = ("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else "")
+    cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     shift = 1 if begin else 0
     moved = tuple((low + shift, high + shift) for low, high in kept)
     return Evidence(row.id, row.where, part, cut, moved)

@@ -83,72 +83,73 @@ class _Known(NamedTuple):
     """Values that other records give to a field and that stand in a text."""
 
     shares: Any
-    """Rows by fields: the largest share of a value's records that give it to the field."""
+    """Rows by fields: how often such a value, where it stands in a text, is given to the field."""
     values: Mapping[tuple[int, str], str]
     """(row, field) -> that value."""
 
 
 def _known_values(texts: Sequence[str], records: Sequence[Record], fields: Sequence[str]) -> _Known:
-    """A row's own record does not count, nor does what stands in a value that it gives to another field."""
+    """A row itself does not count, nor does what stands in a value that its record gives to another field."""
     from scipy.sparse import csr_matrix
 
     plain = [_normalised(record, fields) for record in records]
-    index = _index(plain)
+    given = _given(plain)
+    found = list(_standing(texts, plain, given))
+    standing = Counter(value for values in found for value in values)
     shares = np.zeros((len(texts), len(fields)), dtype=np.float32)
     best: dict[tuple[int, str], str] = {}
-    column = {name: place for place, name in enumerate(fields)}
-    for row, (text, record) in enumerate(zip(texts, plain, strict=True)):
-        for value, name, share in _known(text, record, index):
-            if share > shares[row, column[name]]:
-                shares[row, column[name]] = share
-                best[row, name] = value
+    for row, (record, values) in enumerate(zip(plain, found, strict=True)):
+        for value in values:
+            for name, number in given[value].items():
+                column, others = fields.index(name), number - (value in record.get(name, ()))
+                share = others / standing[value]
+                if share > shares[row, column] and not _taken(value, name, record):
+                    shares[row, column], best[row, name] = share, value
     return _Known(csr_matrix(shares), best)
-
-
-class _Index(NamedTuple):
-    """The values of all records."""
-
-    fields: Mapping[str, Counter[str]]
-    """Value -> field -> records that give it."""
-    lengths: Mapping[str, set[int]]
-    """First word of a value -> numbers of words of such values."""
 
 
 def _normalised(record: Record, fields: Sequence[str]) -> dict[str, set[str]]:
     return {name: {normalise(value) for value in record[name]} - {""} for name in fields if name in record}
 
 
-def _index(records: Sequence[Mapping[str, set[str]]]) -> _Index:
-    fields: dict[str, Counter[str]] = defaultdict(Counter)
-    lengths: dict[str, set[int]] = defaultdict(set)
+def _given(records: Sequence[Mapping[str, set[str]]]) -> Mapping[str, Counter[str]]:
+    """Value -> field -> records that give it."""
+    given: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
         for name, values in record.items():
             for value in values:
-                words = value.split()
-                if len(words) <= LONGEST:
-                    fields[value][name] += 1
-                    lengths[words[0]].add(len(words))
-    return _Index(fields, lengths)
+                given[value][name] += 1
+    return given
 
 
-def _known(text: str, record: Mapping[str, set[str]], index: _Index) -> Iterator[tuple[str, str, float]]:
-    """(value, field, share of the other records with this value that give it to the field), as they stand."""
-    words = text.split()
-    for place, word in enumerate(words):
-        for length in index.lengths.get(word, ()):
-            value = " ".join(words[place : place + length])
-            counts = index.fields.get(value)
-            if counts is None:
-                continue
-            total = sum(counts.values()) - sum(value in values for values in record.values())
-            for name, number in counts.items():
-                others = number - (value in record.get(name, ()))
-                if others > 0 and not _taken(value, name, record):
-                    yield value, name, others / total
+def _standing(
+    texts: Sequence[str], records: Sequence[Mapping[str, set[str]]], given: Mapping[str, Counter[str]]
+) -> Iterator[set[str]]:
+    """Of each row the given values that stand in its text, but for parts of a longer value of its record."""
+    lengths: dict[str, set[int]] = defaultdict(set)
+    for value in given:
+        words = value.split()
+        if len(words) <= LONGEST:
+            lengths[words[0]].add(len(words))
+    for text, record in zip(texts, records, strict=True):
+        words = text.split()
+        runs = {
+            " ".join(words[place : place + length])
+            for place, word in enumerate(words)
+            for length in lengths.get(word, ())
+        }
+        said = {value for values in record.values() for value in values}
+        yield {
+            run
+            for run in runs
+            if run in given and not any(run != value and _in(run, value) for value in said)
+        }
 
 
 def _taken(value: str, name: str, record: Mapping[str, set[str]]) -> bool:
     """Whether a value stands in one that the record gives to another field."""
-    return any(
-        f" {value} " in f" {said} " for other, values in record.items() if other != name for said in values
-    )
+    return any(_in(value, said) for other, values in record.items() if other != name for said in values)
+
+
+def _in(value: str, text: str) -> bool:
+    return f" {value} " in f" {text} "

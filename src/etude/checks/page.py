@@ -15,7 +15,8 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from etude.checks.gather import SEVERITIES, Findings
+from etude.checks.gather import Findings
+from etude.checks.kinds import SEVERITIES
 from etude.checks.material import count, of_rows
 from etude.checks.words import rows_of
 from etude.report.parts import asset, environment, source_hash

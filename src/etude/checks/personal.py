@@ -30,7 +30,7 @@ def personal_data(material: Material) -> Iterator[Finding]:
                 f"privacy_{kind}",
                 "error" if kind in SECRETS else "warning",
                 rows,
-                f"{rows_that('hold', len(rows), len(material.rows))} what looks like {_NAMES[kind]}: "
+                f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}: "
                 f"{len(inputs[kind]):,} in the input, {len(outputs[kind]):,} in the answer.",
                 "Mask them or delete the rows: a tuned model can repeat what it was taught.",
                 fix="puts a stand-in of the same form in the place of each value",
@@ -43,7 +43,7 @@ def personal_data(material: Material) -> Iterator[Finding]:
             )
 
 
-_NAMES = {
+NAMES = {
     "private_key": "a private key",
     "api_key": "an access key",
     "password": "a password",

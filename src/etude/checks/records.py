@@ -91,11 +91,14 @@ def _of_pairs(text: str) -> Record | None:
 
 
 def _of_lines(text: str) -> Record | None:
+    """Names that come again after others are the turns of a conversation and no record."""
     found: dict[str, list[str]] = {}
+    last = ""
     for line in text.splitlines():
         match = _LINE.fullmatch(line.strip())
-        if match is None:
+        if match is None or (match[1] != last and match[1] in found):
             return None
+        last = match[1]
         if match[2].strip():
             found.setdefault(match[1], []).append(match[2].strip())
     return _whole(found) or None
@@ -115,11 +118,10 @@ def without_others(text: str, record: Record, name: str) -> str:
 
 
 def folds_of(records: Sequence[Record]) -> NDArray[np.int64]:
-    """The fold in which each row is judged; rows of one record share it."""
-    number: dict[str, int] = {}
-    return np.array(
-        [number.setdefault(repr(sorted(record.items())), len(number)) % FOLDS for record in records]
-    )
+    """The fold in which each row is judged; rows of one record share it, empty records do not."""
+    number: dict[object, int] = {}
+    keys = (repr(sorted(record.items())) if record else row for row, record in enumerate(records))
+    return np.array([number.setdefault(key, len(number)) % FOLDS for key in keys])
 
 
 def words_by_rows(texts: Sequence[str]) -> tuple[Any, Sequence[str]]:

@@ -58,7 +58,10 @@ def mixed_registers(material: Material) -> Iterator[Finding]:
     if not material.free:
         return
     for name, *pair in PAIRS:
-        found = [[one.telling(plain) for one in pair] for plain in material.plain_outputs]
+        found = [
+            [own_words(one, asked, plain) for one in pair]
+            for asked, plain in zip(material.plain_inputs, material.plain_outputs, strict=True)
+        ]
         only = [
             [row for row, words in enumerate(found) if words[side] and not words[1 - side]] for side in (0, 1)
         ]
@@ -69,6 +72,12 @@ def mixed_registers(material: Material) -> Iterator[Finding]:
         if told < TOLD:
             counts = [Counter(word for words in found for word in words[side]) for side in (0, 1)]
             yield _finding(material, f"style_{name}", pair, only, counts, told)
+
+
+def own_words(register: Register, asked: str, plain: str) -> list[str]:
+    """The telling words of a normalised answer that it has not from its input."""
+    found = register.telling(plain)
+    return [word for word in found if f" {word} " not in f" {asked} "]
 
 
 def _is_first(only: Sequence[Sequence[int]]) -> list[bool]:
@@ -120,7 +129,8 @@ def _evidence(material: Material, sides: Sequence[tuple[Sequence[int], Register]
     for rows in zip(*(rows for rows, _ in sides), strict=False):
         for row, (_, register) in zip(rows, sides, strict=True):
             text = material.outputs[row]
-            yield material.shown_output(row, _marks(text, register.telling(material.plain_outputs[row])))
+            words = own_words(register, material.plain_inputs[row], material.plain_outputs[row])
+            yield material.shown_output(row, _marks(text, words))
 
 
 def _marks(text: str, words: Sequence[str]) -> list[Mark]:

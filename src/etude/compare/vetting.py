@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from etude.checks import Check, Material, check_material, form, personal, repeats, unsafe
+from etude.checks import Check, Material, check_material, form, instructions, personal, repeats, unsafe
 from etude.checks.material import count
 from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
@@ -32,6 +32,7 @@ QUICK: tuple[Check, ...] = (
     repeats.contradictions,
     repeats.repeated_inputs,
     personal.personal_data,
+    instructions.personal_instructions,
     unsafe.injections,
 )
 """Those of the checks that take no longer than the reading of the rows, nearly."""

@@ -76,8 +76,8 @@ def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | N
     try:
         value = parse_json(line, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
-        what = f"not JSON: {error.msg} at position {error.pos + 1}"
-        reading.fault(number, what, shown(line.strip()), _json_remedy(line))
+        got = f"{shown(line.strip())}, at position {error.pos + 1}"
+        reading.fault(number, f"not JSON: {error.msg}", got, _json_remedy(line))
     except ValueError as error:  # JSON that Python could read and that means nothing certain
         reading.fault(number, str(error), shown(line.strip()), "correct the line")
     else:

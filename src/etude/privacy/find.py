@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from etude.privacy.contact import emails, ip_addresses
 from etude.privacy.details import birth_dates, health_details
+from etude.privacy.hidden import hidden_numbers
 from etude.privacy.national import national_ids
 from etude.privacy.numbers import cards, ibans, id_numbers
 from etude.privacy.people import names
@@ -20,7 +21,7 @@ from etude.privacy.spans import Span, without_overlaps
 if TYPE_CHECKING:
     from etude.privacy.model import NameModel
 
-_DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
+_DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●]{4,20})[0-9]){3}")
 
 
 def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
@@ -59,6 +60,7 @@ def _blocking(text: str) -> Iterator[Span]:
         yield from cards(text)
         yield from ibans(text)
         yield from national_ids(text)
+        yield from hidden_numbers(text)
         yield from phones(text)
         yield from ip_addresses(text)
         yield from id_numbers(text)

@@ -15,7 +15,7 @@ from etude.privacy.spans import Span, labelled, listed
 
 _GAP = r"(?:[ .\-()\u00a0\u2010-\u2013]{1,3}|\)? ?/ ?)?"
 _PHONE = re.compile(
-    r"(?<![\w+-])(?<![0-9][.:,/])(?<![^\s,;]/)(?<!\.\.)"
+    r"(?<![\w+$€£¥-])(?<![$€£¥] )(?<![0-9][.:,/])(?<![^\s,;]/)(?<!\.\.)"
     rf"(?P<body>(?:\((?=\+?[0-9]{{1,5}}\)))?(?:\+ ?\(?)?[0-9](?:{_GAP}[0-9]){{5,14}})"
     r"(?P<extension>[ ,;]{0,2}(?:x|ext\.?|extension|#)[ .:]{0,2}[0-9]{1,6})?(?![\w]|[.,:/-][0-9])",
     re.I,
@@ -27,11 +27,16 @@ _NOUN = (
     r"|\b(?:my|his|her|their|our|your|contact)(?: (?:new|old|home|work|office|other|own))? numbers?"
 )
 _LABEL = re.compile(
-    rf"(?:\b(?:{_NOUN}|call(?:ed|ing)?|text(?:ed)?|sms|dial|ring|reach|contact|messages? (?:to|from)|registered)\b)"
+    rf"\b(?:{_NOUN}|call(?:s|ed|ing)?|text(?:s|ed|ing)?|sms|dial(?:l?ed|l?ing)?|ring|rang|reach(?:ed|able)?"
+    r"|contact(?:s|ed|ing)?|messages? (?:to|from|me|us)|voicemail|registered)\b"
     r"[^0-9\n]{0,40}\n?[ (]{0,2}$",
     re.I,
 )
-_LABEL_AFTER = re.compile(rf"[ \t]{{0,2}}[(\[/,-]?[ \t]?\b(?:{_NOUN}|office|home|work|direct)\b", re.I)
+_LABEL_AFTER = re.compile(
+    rf"[ \t]{{0,2}}[(\[/,-]?[ \t]?\b(?:{_NOUN}|office|home|work|direct"
+    rf"|(?:is|was) (?:the |a )?(?:[a-z]{{2,10}} )?(?:{_NOUN}))\b",
+    re.I,
+)
 _NUMBER_LABEL = re.compile(
     r"\bnumbers?(?: (?:is|was|are|to|at|below|as|for [^0-9\n]{1,30} is|of [^0-9\n]{1,30} is))?[ :#-]{0,3}$",
     re.I,
@@ -66,7 +71,8 @@ _SHORT = ((2, 2, 2, 2), (3, 2, 2), (3, 2, 3))
 """Digits in the groups of a number of seven or eight that is no thousands, price or date."""
 _PLANS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"0[0-9]{9,10}"), ("GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA")),
-    (re.compile(r"[5-9][0-9]{2} [0-9]{3} (?!000)[0-9]{3}"), ("ES", "PL", "PT")),
+    (re.compile(r"[2-9][0-9]{2}([ -])[0-9]{3}\1[0-9]{2}[1-9]"), ("ES", "PL", "PT", "CZ")),
+    (re.compile(r"[3-9][0-9]{3} [0-9]{4}"), ("SG", "HK", "DK", "NO")),
     (re.compile(r"[6-9][0-9]{4}[ -][0-9]{5}"), ("IN",)),
 )
 """Writings that other numbers have too, and the regions whose plan then has to know the number."""

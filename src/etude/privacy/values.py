@@ -34,10 +34,18 @@ _PREFIX = 4
 def canonical(kind: str, text: str) -> str:
     """What is equal for two ways to write one value."""
     if kind in SECRETS:
-        return text
+        return _unescaped(text) if "\\" in text else text
     if kind in NUMBERS:
         return "".join(filter(str.isalnum, text)).casefold() or text
     return _SPACES.sub(" ", text.strip()).casefold() or text
+
+
+def _unescaped(text: str) -> str:
+    """What a text means inside the strings of JSON, where it can stand there."""
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
 
 
 class Tokens:

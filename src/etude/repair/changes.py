@@ -1,7 +1,7 @@
 """Which rows are changed or left out, and why: only what needs no judgement.
 
 Wrong labels and contradictions are never touched, and nothing here reads an answer of the test. The file is gone over
-a batch of rows at a time. Kept in memory: surrogates, and 16 bytes of hash for each row.
+a batch of rows at a time. Kept in memory: surrogates, the values found, and 16 bytes of hash for each row.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from etude.dataset import survey_test
 from etude.errors import Fault, InputError
 from etude.formats.columns import named
 from etude.privacy import BLOCKING, Masker, Span
+from etude.privacy.values import Values, is_telling
 from etude.repair.drafts import Draft, Drafts, Mender
 from etude.repair.log import Changes
 from etude.repair.records import columns_of
@@ -42,15 +43,17 @@ def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] =
     cannot be read or no row would be left.
     """
     drafts = Drafts(task)
+    personal = _Personal(wanted, masker, known)
     held = _test_inputs(task) if wanted("test_overlap") else []
     columns = _taught_columns(task)
     texts: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
     html: list[Mender] = [*texts, ("markup", without_markup)]
 
+    if personal.kinds:
+        personal.look_through(drafts, texts)
+
     def gone_over(*rounds: list[Mender]) -> Outcome:
-        return _gone_over(
-            drafts, [_Steps(wanted, menders, masker, known, held, columns) for menders in rounds]
-        )
+        return _gone_over(drafts, [_Steps(wanted, menders, personal, held, columns) for menders in rounds])
 
     if wanted("markup") and _holds_leftovers(drafts):
         outcome = gone_over(html)
@@ -124,15 +127,50 @@ def _gone_over(drafts: Iterable[Draft], rounds: Sequence[_Steps]) -> Outcome:
     return outcome
 
 
+class _Personal:
+    """What is personal or secret in the file, found before anything is masked: a value that one row has a label for
+    is masked in all rows, and no surrogate is a value of another row."""
+
+    def __init__(self, wanted: Wanted, masker: Masker, known: Collection[str]) -> None:
+        self.kinds = frozenset(kind for kind in BLOCKING if wanted(f"privacy_{kind}"))
+        self._masker = masker
+        self._known = known
+        """Surrogates of an earlier fix."""
+        self._values = Values()
+        """What is masked in every row."""
+        self._lines: set[int] = set()
+        """Lines of the rows in which something was found."""
+
+    def look_through(self, drafts: Iterable[Draft], menders: list[Mender]) -> None:
+        """Finds the values of all rows."""
+        for draft in drafts:
+            draft.mend(menders)
+            for place in draft.taught:
+                self._masker.keep_clear_of(draft.now.text(place))
+            for span in chain.from_iterable(draft.personal(self._is_meant).values()):
+                self._lines.add(draft.record.line)
+                if is_telling(span.kind, span.text):
+                    self._values.add(span.kind, span.text)
+
+    def mask(self, draft: Draft) -> None:
+        """Masks what was found in the row, and the values of all rows."""
+        if self.kinds:
+            look = draft.record.line in self._lines or draft.has_markup
+            draft.mask(self._is_meant, self._values, self._masker, look)
+
+    def _is_meant(self, span: Span) -> bool:
+        """Whether a span is to be masked; what a surrogate looks like is not masked again."""
+        new = span.text not in self._masker.stand_ins and span.text not in self._known
+        return new and span.kind in self.kinds
+
+
 @dataclass
 class _Steps:
     """What is done to the rows, batch by batch, so that doing it once more changes nothing."""
 
     wanted: Wanted
     menders: list[Mender]
-    masker: Masker
-    known: Collection[str]
-    """Surrogates of an earlier fix."""
+    personal: _Personal
     held: list[str]
     """Inputs of the test."""
     columns: list[str]
@@ -148,7 +186,7 @@ class _Steps:
         self._leave_out_seen(examples)
         for draft in examples:
             draft.mend(self.menders)
-            draft.mask(self._is_meant, self.masker)
+            self.personal.mask(draft)
         if self.wanted("repeated_input"):
             self._leave_out_copies(examples)
         self._leave_out_seen([draft for draft in examples if draft.now is not draft.record])
@@ -159,11 +197,6 @@ class _Steps:
         if self.held and live:
             for row, *_ in near_matches([draft.asked for draft in live], self.held):
                 live[row].leave_out("test_overlap")
-
-    def _is_meant(self, span: Span) -> bool:
-        """Whether a span is to be masked; what a surrogate looks like is not masked again."""
-        new = span.text not in self.masker.stand_ins and span.text not in self.known
-        return new and span.kind in BLOCKING and self.wanted(f"privacy_{span.kind}")
 
     def _leave_out_copies(self, drafts: Iterable[Draft]) -> None:
         """Leaves out rows that are, their id aside, an earlier one to the letter."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from etude.dataset import survey_dataset
 from etude.errors import place_of
 from etude.privacy import Masker, Span, find
+from etude.privacy.spans import without_overlaps
+from etude.privacy.values import Values
 from etude.repair.log import Change
 from etude.repair.records import Place, Record, records
 from etude.repair.texts import MARKUP
@@ -74,32 +77,62 @@ class Draft:
             if text != before:
                 self._take({place: text}, kinds)
 
-    def mask(self, is_meant: Callable[[Span], bool], masker: Masker) -> None:
-        """Masks the spans that are meant: the input read as one text, every answer by itself."""
+    def personal(self, is_meant: Callable[[Span], bool]) -> dict[Place, list[Span]]:
+        """The spans that are meant, where they stand: the input is read as one text, every answer by itself."""
         answers = self.taught[len(self.now.inputs) :]
+        found: dict[Place, list[Span]] = {}
         for places in (self.now.inputs, *((place,) for place in answers)):
-            for _ in range(MOST_ROUNDS):
-                if not self._mask_once(places, is_meant, masker):
-                    break
+            texts = [self.now.text(place) for place in places]
+            spans = [span for span in find(self._joined(texts), review=False) if is_meant(span)]
+            found |= self._parted(dict(zip(places, texts, strict=True)), spans)
+        return found
 
-    def _mask_once(self, places: Sequence[Place], is_meant: Callable[[Span], bool], masker: Masker) -> bool:
-        """Masks texts that are read as one; False where there was nothing to mask."""
-        texts = [self.now.text(place) for place in places]
-        spans = [span for span in find(self._joined(texts), review=False) if is_meant(span)]
-        masked, used, start = {}, [], 0
-        for place, text in zip(places, texts, strict=True):
-            own = [span for span in spans if start <= span.start and span.end <= start + len(text)]
-            here = [
-                Span(span.start - start, span.end - start, span.kind, span.text, span.rule) for span in own
-            ]
-            if here:
-                masked[place] = masker.mask(text, here)
-                used += [f"privacy_{span.kind}" for span in here]
-            start += len(text) + len(self.now.joint)
-        before = self.now
+    def mask(
+        self, is_meant: Callable[[Span], bool], values: Values, masker: Masker, look: bool = True
+    ) -> None:
+        """Masks `values`, and with `look` what is found in the row, wherever it stands in a text that is taught: the
+        answer repeats what only the input has a label for."""
+        for _ in range(MOST_ROUNDS):
+            before = self.now
+            found = self.personal(is_meant) if look else {}
+            own = Values()
+            for span in chain.from_iterable(found.values()):
+                own.add(span.kind, span.text)
+            self._mask_once(found, [own, values], is_meant, masker)
+            if self.now is before:
+                break
+
+    def _mask_once(
+        self,
+        found: Mapping[Place, list[Span]],
+        known: Sequence[Values],
+        is_meant: Callable[[Span], bool],
+        masker: Masker,
+    ) -> None:
+        masked, kinds = {}, []
+        for place in self.taught:
+            text = self.now.text(place)
+            again = [span for values in known if values for span in values.spans(text) if is_meant(span)]
+            spans = without_overlaps([*found.get(place, ()), *again])
+            if spans:
+                masked[place] = masker.mask(text, spans)
+                kinds += [f"privacy_{span.kind}" for span in spans]
         if masked:
-            self._take(masked, used)
-        return self.now is not before
+            self._take(masked, kinds)
+
+    def _parted(self, texts: Mapping[Place, str], spans: Sequence[Span]) -> dict[Place, list[Span]]:
+        """Spans of texts that were read as one, by the text in which each lies."""
+        parted: dict[Place, list[Span]] = {}
+        start = 0
+        for place, text in texts.items():
+            end = start + len(text)
+            own = [span for span in spans if start <= span.start and span.end <= end]
+            if own:
+                parted[place] = [
+                    replace(span, start=span.start - start, end=span.end - start) for span in own
+                ]
+            start = end + len(self.now.joint)
+        return parted
 
     def _joined(self, texts: Iterable[str]) -> str:
         return self.now.joint.join(texts)
@@ -136,7 +169,7 @@ class Drafts:
     """
 
     def __init__(self, task: Task) -> None:
-        dataset, faults = survey_dataset(task)
+        dataset, faults, _ = survey_dataset(task)
         self._source, self._kind = task.examples, task.kind
         self._lines = array("Q", (place_of(row.where)[1] for row in dataset))
         self._ids = Texts(row.id for row in dataset)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -20,6 +20,7 @@ from etude.repair.log import (
     FixLog,
     check_ours,
     hash_of,
+    log_of,
     read_log,
     stand_ins,
     write_fix,
@@ -40,6 +41,8 @@ class Fixed:
     """Whether anything is written; False where nothing was to be done."""
     unwritten: tuple[str, ...] = ()
     """`file:line` of rows that would need a change that the file has no way to write."""
+    put_back: Counter[str] = field(default_factory=Counter)
+    """Kind of finding -> rows in which it was put right before and, as it is not asked for now, no more is."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -80,20 +83,40 @@ def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
         return Fixed(files, log, False, unwritten)
     if len(masker.stand_ins) > had:
         masker.save_key(files.key, over=True)
-    return Fixed(files, write_fix(files, log), True, unwritten)
+    return Fixed(files, write_fix(files, log), True, unwritten, _put_back(before, only))
 
 
 def _carried_on(found: Changes, before: FixLog | None, source_hash: str) -> frozenset[int]:
-    """Positions of changes that were taken back before; a row is found again by its line, or by what stands in it."""
+    """Positions of changes that were taken back before. One that is not found this time, as `only` leaves it out, is
+    added to the changes, so that it is still known next time."""
     if before is None or not before.undone:
         return frozenset()
-    same = before.source_hash == source_hash
-    rows = {_key(before.changes[number], same) for number in before.undone}
-    return frozenset(number for number, change in enumerate(found) if _key(change, same) in rows)
+    keys = _by_line if before.source_hash == source_hash else _by_content
+    undone = {key: n for n, key in enumerate(keys(before.changes)) if n in before.undone}
+    here = {key: n for n, key in enumerate(keys(found)) if key in undone}
+    for key, number in undone.items():
+        if key not in here:
+            here[key] = len(found)
+            found.append(before.changes[number])
+    return frozenset(here.values())
 
 
-def _key(change: Change, same_file: bool) -> int | str:
-    return change.line if same_file else change.before
+def _by_line(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    return ((change.before, change.line) for change in changes)
+
+
+def _by_content(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    """The row, and how many equal ones have been changed before it."""
+    seen: Counter[str] = Counter()
+    for change in changes:
+        yield change.before, seen[change.before]
+        seen[change.before] += 1
+
+
+def _put_back(before: FixLog | None, only: Sequence[str]) -> Counter[str]:
+    """Kind that `only` leaves out -> rows in which it was put right before."""
+    standing = before.standing if before and only else ()
+    return Counter(kind for change in standing for kind in change.kinds if kind not in only)
 
 
 def undo(task: Task, rows: Sequence[str]) -> Fixed:
@@ -121,7 +144,7 @@ def _files_of(task: Task) -> Files:
     """The files of the fix that the task's examples went through, or came from."""
     here = task.examples.file
     if here.stem.endswith(".fixed") and not Files(here).log.exists():
-        log = read_log(here.with_name(f"{here.stem}.log.jsonl"))
+        log = read_log(log_of(here))
         return Files(here.with_name(log.source)) if log else Files(here)
     return Files(here)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -81,20 +82,22 @@ class Files:
     @property
     def fixed(self) -> Path:
         """The rows as they were fixed."""
-        return self._beside(self.source.suffix)
+        return self.source.with_name(f"{self.source.stem}.fixed{self.source.suffix}")
 
     @property
     def log(self) -> Path:
         """Every change."""
-        return self._beside(".log.jsonl")
+        return log_of(self.fixed)
 
     @property
     def key(self) -> Path:
         """What stands for what, for the owner only."""
-        return self._beside(".key.json")
+        return self.fixed.with_name(f"{self.fixed.name}.key.json")
 
-    def _beside(self, suffix: str) -> Path:
-        return self.source.with_name(f"{self.source.stem}.fixed{suffix}")
+
+def log_of(fixed: Path) -> Path:
+    """The log beside a fixed file. Its name holds the whole name of the file: rows.csv and rows.jsonl have one each."""
+    return fixed.with_name(f"{fixed.name}.log.jsonl")
 
 
 @dataclass(frozen=True)
@@ -171,18 +174,25 @@ def _head(lines: Iterator[Json]) -> FixLog:
 def write_fix(files: Files, log: FixLog) -> FixLog:
     """Writes log and fixed file. Raises OSError.
 
-    The log holds rows as they were, with whatever is personal in them: it is its owner's only.
+    The log holds rows as they were, with whatever is personal in them: it is its owner's only. The fixed file is
+    readable by those who can read the file of examples.
     """
     with file_aside(files.fixed) as aside:
+        aside.unlink(missing_ok=True)  # one that a kill has left keeps the rights it has
+        aside.touch(mode=0o600)
         with files.source.open("rb") as source, aside.open("wb") as out:
             out.writelines(log.fixed(source))
+        shutil.copymode(files.source, aside)
         log = replace(log, fixed_hash=hash_of(aside), earlier_hash=hash_of(files.fixed))
         write_lines(files.log, log.lines, private=True)
     return log
 
 
 def check_ours(files: Files, log: FixLog | None) -> None:
-    """Raises InputError where the fixed file was not written by a fix, or was changed since."""
+    """Raises InputError where the fixed file was not written by a fix of this source, or was changed since."""
+    if log is not None and log.source != files.source.name:
+        what = f"is the log of another file, {log.source}, not of {files.source.name}"
+        raise InputError([Fault(files.log.name, what, "", "rename or delete it; nothing is written over it")])
     now = hash_of(files.fixed)
     if not now or (log is not None and now in (log.fixed_hash, log.earlier_hash)):
         return
@@ -204,7 +214,7 @@ def stand_ins(examples: Path) -> frozenset[str]:
 
     Raises RunError where the log cannot be read.
     """
-    log = examples.with_name(f"{examples.stem}.log.jsonl")
+    log = log_of(examples)
     if not examples.stem.endswith(".fixed") or not log.exists():
         return frozenset()
     try:

@@ -17,7 +17,8 @@ import torch
 from etude.errors import Fault, InputError
 
 MICRO_BATCH_COST = 64
-"""What one more micro-batch costs beyond its tokens, in tokens (measured on two CPU cores)."""
+"""What one more micro-batch costs beyond its tokens, in tokens: measured on two CPU cores, and used for GPUs
+unmeasured. It decides where batches are cut, not what is computed."""
 
 
 @dataclass(frozen=True, slots=True)

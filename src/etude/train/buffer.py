@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,6 +43,16 @@ class Buffer:
         whole = self.weights.numel() * self.weights.element_size() * (2 + states)
         narrow = 0 if self.narrow is None else self.narrow.numel() * self.narrow.element_size()
         return whole + narrow + self.current.numel() * self.current.element_size()
+
+
+def bytes_to_be(numel: int, types: Iterable[torch.dtype], states: int = 2) -> int:
+    """What `Buffer.num_bytes` will be for parameters of so many numbers in all and of these types, by arithmetic."""
+    given = set(types)
+    wide = {torch.promote_types(each, torch.float32) for each in given}
+    narrow = max((each.itemsize for each in given - wide), default=0)
+    width = max(each.itemsize for each in wide)
+    current = narrow if narrow and not given & wide else width
+    return numel * (width * (2 + states) + narrow + current)
 
 
 @contextmanager

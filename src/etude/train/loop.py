@@ -47,7 +47,7 @@ class TrainResult:
     best_epoch: int
     """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
     dev_losses: tuple[float, ...]
-    """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
     scores: tuple[float, ...]
     """What the epochs were chosen by, epoch 0 first: the `score` of `on_eval`, or less the dev loss where it gave
     none."""
@@ -75,9 +75,10 @@ def train(
     """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to `output.adapter`.
 
     `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
-    holds a run of the same rows and settings, that run goes on, to the same weights bit for bit on the same
-    machine; news of steps after its last checkpoint is told again. Loss of a step: sum of token losses over
-    the number of trained tokens of the global batch.
+    holds a run of the same rows and settings, that run goes on, on the same processor to the same weights bit for
+    bit; a GPU adds up the gradients of attention in no fixed order, so that there they agree up to rounding. News of
+    steps after its last checkpoint is told again. Loss of a step: sum of token losses over
+    the number of learned tokens of the global batch.
 
     The processes of a `world` call it together with the same arguments, on copies of the same weights, and
     share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
@@ -95,8 +96,9 @@ def train(
     """
     check_rows(rows, dev_rows, config.max_tokens)
     give_back_freed_memory()
-    reset_peak_memory(module.device)
     with started_run(module, config, len(rows), world) as run:
+        # Until here a GPU may hold the model whole, before its parts take its place.
+        reset_peak_memory(run.module.device)
         check_head(module)
         keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows))
         keep.restore()
@@ -105,7 +107,10 @@ def train(
                 output.log({"note": _full_note(keep, module)})
             keep.check_room(module)
             with hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache:
-                _epochs_or_best(run, module, rows, dev_rows, keep, cache)
+                try:
+                    _epochs(run, rows, dev_rows, keep, cache)
+                except Diverged as error:
+                    raise _with_best_kept(error, run, module, output) from error
         _write_best(run, module, output)
         return _result(run)
 
@@ -113,25 +118,6 @@ def train(
 def _finished(run: Run) -> bool:
     progress = run.progress
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
-
-
-def _epochs_or_best(
-    run: Run,
-    module: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    keep: Keeper,
-    cache: HiddenCache | None,
-) -> None:
-    """The epochs to the end. Where the loss leaves its course, what was learned before is written first."""
-    try:
-        _epochs(run, rows, dev_rows, keep, cache)
-    except Diverged as error:
-        best, folder = run.progress.best_epoch, keep.output.adapter
-        if not best:
-            raise
-        _write_best(run, module, keep.output)
-        raise Diverged(f"{error} The weights of epoch {best}, the best before, stand in {folder}.") from error
 
 
 def _epochs(
@@ -192,18 +178,8 @@ def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
 def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     """Ends an epoch: its dev loss, and its weights kept when they are the best so far. Raises Diverged where the loss
     or the score is no number."""
-    progress = run.progress
-    started = time.perf_counter()
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
-    if not math.isfinite(loss):
-        raise Diverged(_about_dev(run, dev_rows, loss))
-    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
-    score = float(found.get("score", -loss))
-    if not math.isfinite(score):
-        raise Diverged(
-            f"The score of epoch {progress.epoch + 1} on dev is {score}, and no epoch can be chosen by it. Look at "
-            "what scores the answers (metric and check in the task file), or leave train: dev_metric out."
-        )
+    progress, started = run.progress, time.perf_counter()
+    loss, score, found = _measured(run, dev_rows, output)
     before = zip(progress.scores, progress.dev_losses, strict=True)
     best = all((score, -loss) > (other, -its_loss) for other, its_loss in before)
     progress.epoch += 1
@@ -218,6 +194,21 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     output.log({**news, "seconds": seconds, **found})
     if progress.epoch == 1 and course.rises_at_once(progress.dev_losses):
         output.log({"warning": _too_fast(run)})
+
+
+def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[float, float, dict[str, Any]]:
+    """The dev loss, what the epoch is chosen by, and all that `on_eval` returned. Raises Diverged."""
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
+    if not math.isfinite(loss):
+        raise Diverged(_about_dev(run, dev_rows, loss))
+    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
+    score = float(found.get("score", -loss))
+    if not math.isfinite(score):
+        raise Diverged(
+            f"The score of epoch {run.progress.epoch + 1} on dev is {score}, and no epoch can be chosen by it. Look at "
+            "what scores the answers (metric and check in the task file), or leave train: dev_metric out."
+        )
+    return loss, score, found
 
 
 def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
@@ -254,6 +245,15 @@ def _trained(progress: Progress) -> dict[str, Any]:
     progress.batch, progress.epoch_loss = 0, 0.0
     overfits = course.overfits(progress.train_losses, progress.dev_losses)
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
+
+
+def _with_best_kept(error: Diverged, run: Run, module: PreTrainedModel, output: Output) -> Diverged:
+    """The error, with the folder of the best epoch before it; where one was trained, it is written first."""
+    best = run.progress.best_epoch
+    if not best:
+        return error
+    _write_best(run, module, output)
+    return Diverged(f"{error} The weights of epoch {best}, the best before, stand in {output.adapter}.")
 
 
 def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:

@@ -1,6 +1,6 @@
 """One step of the optimizer, and what a run is made of while it is under way.
 
-The loss of a step is the sum of token losses over the number of trained tokens in the whole global
+The loss of a step is the sum of token losses over the number of learned tokens in the whole global
 batch, so that no micro-batch, no padding and no number of processes changes it.
 """
 
@@ -24,6 +24,7 @@ from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
 from etude.train.loss import Body, whole_body
+from etude.train.memory import memory_told
 from etude.train.optimizer import Optimizer, optimizer_of
 from etude.train.placement import Copies, Placement
 from etude.world import ONE, World
@@ -51,7 +52,7 @@ class Progress:
     best_epoch: int = 0
     """The epoch whose weights are kept; 0 is the base."""
     dev_losses: list[float] = field(default_factory=list)
-    """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
     scores: list[float] = field(default_factory=list)
     """What epochs are chosen by, the higher the better and of equal ones that of the lower dev loss; less the dev
     loss where nothing else was measured."""
@@ -95,10 +96,12 @@ class Run:
 def started_run(
     module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE
 ) -> Iterator[Run]:
-    """A fresh run over `module`; on leaving, the module and all random state are as they were."""
+    """A fresh run over `module`; on leaving, the module and the random state of the processor and of the module's
+    device are as they were. Raises ModelError where memory runs out, here or within the `with`."""
     devices = [module.device] if module.device.type == "cuda" else []
     shards = world.size > 1 and config.data_parallel == "fsdp"
     with (
+        memory_told(config, module.device),
         torch.random.fork_rng(devices),
         # What takes a layer's place there holds on to weights that shards take apart.
         nullcontext() if shards else fused(module),
@@ -126,6 +129,11 @@ def _placed(
         yield placement, placement.parameters
 
 
+def settings_of(config: TrainConfig) -> AdapterSettings:
+    """What the configuration says of adapters."""
+    return AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
+
+
 @contextmanager
 def _learned(
     module: PreTrainedModel, config: TrainConfig
@@ -135,8 +143,7 @@ def _learned(
         with all_weights(module) as parameters:
             yield [], parameters
         return
-    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
-    with adapted(module, settings, config.targets, config.seed) as adapters:
+    with adapted(module, settings_of(config), config.targets, config.seed) as adapters:
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
 
 
@@ -147,7 +154,7 @@ def dev_loss(
     body: Body = whole_body,
     placement: Placement | None = None,
 ) -> float:
-    """Mean loss of a trained token over all rows, in nats, in eval mode."""
+    """Mean loss of a learned token over all rows, in nats, in eval mode."""
     placed = placement or Copies(module)
     module.eval()
     with torch.no_grad():
