@@ -28,6 +28,10 @@ _NAME = re.compile(r"(?<!\w)[^\W\d_]\+?\Z")
 _WRITTEN = {"+": "+", "*": "×", "/": "÷"}
 _LOOK_BACK = 16
 """Characters before an operator that are looked at."""
+_SHORT = 16
+"""Characters of a run that is worth keeping at hand."""
+_FAR = 100
+"""Characters to either side of < and > in which a word stands."""
 
 
 def normalise(text: str) -> str:
@@ -78,7 +82,8 @@ def _as_sign(found: re.Match[str]) -> str:
         is_no = before[-1:] in ("", *" \n\t(&|=") and (after.isalnum() or after in ("_", "("))
         return "¬" if is_no or after == "=" else char
     if char in "<>":
-        return char if _WORD.search(text, 0, start) and _WORD.search(text, start + 1) else " "
+        first = _WORD.search(text, max(start - _FAR, 0), start)
+        return char if first and _WORD.search(text, start + 1, start + 1 + _FAR) else " "
     if char == "#":
         return "♯" if _NAME.search(before) else char
     if _LEFT.search(before) and _RIGHT.match(text, start + 1):
@@ -99,11 +104,14 @@ def _words(folded: str) -> str:
 
 def _kept(folded: str, kinds: str) -> str:
     """The words with their marks and, of what stands between them, the kinds asked for."""
-    parts = _NON_WORD.sub(lambda found: _between(found.group(), found.start() > 0, kinds), folded)
-    return " ".join(parts.split())
+
+    def between(found: re.Match[str]) -> str:
+        run = found.group()
+        return (_between_soon if len(run) <= _SHORT else _between)(run, found.start() > 0, kinds)
+
+    return " ".join(_NON_WORD.sub(between, folded).split())
 
 
-@lru_cache(4096)
 def _between(run: str, after_word: bool, kinds: str) -> str:
     """A run of non-word characters: marks on what they follow, signs (S) and brackets (B) as words, spaces."""
     kept, in_word, attached = [], after_word, after_word
@@ -116,6 +124,9 @@ def _between(run: str, after_word: bool, kinds: str) -> str:
         in_word, attached = False, _is_sign(char, kinds)
         kept.append(f" {char}" if attached else " ")
     return "".join(kept) + ("" if in_word else " ")
+
+
+_between_soon = lru_cache(4096)(_between)
 
 
 def _is_sign(char: str, kinds: str) -> bool:
