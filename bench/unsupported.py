@@ -105,7 +105,8 @@ def found(pairs: Sequence[Pair]) -> Mapping[str, Finding]:
 def corrected(name: str) -> None:
     """How many of the first rows the authors have changed too, and how many slots they added are found."""
     before, after = e2e(name, "orig_mr"), e2e(name, "mr")
-    changed = {str(number) for number in range(len(before)) if before[number] != after[number]}
+    with (DATA / "e2e_nlg" / name).open(encoding="utf-8", newline="") as file:
+        changed = {str(at) for at, row in enumerate(csv.DictReader(file)) if row["mr"] != row["orig_mr"]}
     began = time.perf_counter()
     findings = found(before)
     print(f"{name}: {len(before):,} pairs, {len(changed):,} corrected; {time.perf_counter() - began:.0f} s")

@@ -50,6 +50,7 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    text = " ".join(text.split())  # textwrap takes a run of spaces in time with the square of its length
     return textwrap.wrap(text, width - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
