@@ -557,7 +557,22 @@ def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bait", ["<", "{{", "[your ", "<b ", "ignore all ", "&#1", "\u00c3", "name[", "a: b\n", "- ", "don't "]
+    "bait",
+    [
+        "{{",
+        "[your ",
+        "<b ",
+        "ignore all ",
+        "&#1",
+        "\u00c3",
+        "name[",
+        "a: b\n",
+        "- ",
+        "don't ",
+        "<",
+        "a-",
+        "😀",
+    ],
 )
 def test_a_long_row_made_to_be_slow_is_checked_at_once(bait: str, tmp_path: Path) -> None:
     began = time.process_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import unicodedata
 
 import pytest
@@ -82,3 +83,12 @@ def test_signs_and_marks_part_texts(apart: list[str]) -> None:
 )
 def test_punctuation_parts_no_texts(alike: list[str]) -> None:
     assert len({with_signs(text) for text in alike}) == 1
+
+
+@pytest.mark.parametrize(
+    "bait", ["<", "-", "- ", "1-", "(", "a+", "😀", "\u0301", "e\u0301", "!", "1 ", "½", "-("]
+)
+def test_a_long_text_takes_a_time_in_proportion(bait: str) -> None:
+    began = time.process_time()
+    with_signs(bait * 200_000)
+    assert time.process_time() - began < 5, "quadratic growth takes minutes"

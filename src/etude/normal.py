@@ -29,6 +29,8 @@ _WRITTEN = {"+": "+", "*": "×", "/": "÷"}
 _NO_ANGLES = str.maketrans("<>", "  ")
 _LOOK_BACK = 16
 """Characters before an operator that are looked at."""
+_SHORT = 16
+"""Characters of a run that is worth keeping at hand."""
 
 
 def normalise(text: str) -> str:
@@ -109,11 +111,14 @@ def _words(folded: str) -> str:
 
 def _kept(folded: str, kinds: str) -> str:
     """The words with their marks and, of what stands between them, the kinds asked for."""
-    parts = _NON_WORD.sub(lambda found: _between(found.group(), found.start() > 0, kinds), folded)
-    return " ".join(parts.split())
+
+    def between(found: re.Match[str]) -> str:
+        run = found.group()
+        return (_between_soon if len(run) <= _SHORT else _between)(run, found.start() > 0, kinds)
+
+    return " ".join(_NON_WORD.sub(between, folded).split())
 
 
-@lru_cache(4096)
 def _between(run: str, after_word: bool, kinds: str) -> str:
     """A run of non-word characters: marks on what they follow, signs (S) and brackets (B) as words, spaces."""
     kept, in_word, attached = [], after_word, after_word
@@ -126,6 +131,9 @@ def _between(run: str, after_word: bool, kinds: str) -> str:
         in_word, attached = False, _is_sign(char, kinds)
         kept.append(f" {char}" if attached else " ")
     return "".join(kept) + ("" if in_word else " ")
+
+
+_between_soon = lru_cache(4096)(_between)
 
 
 def _is_sign(char: str, kinds: str) -> bool:
