@@ -123,7 +123,9 @@ def pages() -> Iterator[tuple[str, Callable[[str], object]]]:
 def finding_of(text: str) -> Findings:
     """One finding that tells of a text and shows it."""
     shown = Evidence("r", "rows.jsonl:1", "input", text, tuple((at, at + 1) for at in range(0, 400, 20)))
-    one = Finding("echo", "error", ("r",), text, text, ("rows.jsonl:1",), (shown,))
+    one = Finding(
+        "echo", "error", ("r",), message=text, remedy=text, where=("rows.jsonl:1",), evidence=(shown,)
+    )
     return Findings(text[:1000], "rows.jsonl", 1, 0, (one,))
 
 

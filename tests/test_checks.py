@@ -487,6 +487,12 @@ def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
     assert lines_of(checked(tmp_path, pairs), "repeated_input") == {82}
 
 
+def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
+    pairs = [(asked, "open") for asked, _ in clean(30)] + [("Is it shut?", "shut")]
+    (found,) = checked(tmp_path, pairs, "classify").of("classes")
+    assert "2 labels: from 1 row (shut) to 30 rows (open)." in found.message
+
+
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)
 
 
@@ -551,7 +557,7 @@ def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bait", ["{{", "[your ", "<b ", "ignore all ", "&#1", "\u00c3", "name[", "a: b\n", "- ", "don't "]
+    "bait", ["<", "{{", "[your ", "<b ", "ignore all ", "&#1", "\u00c3", "name[", "a: b\n", "- ", "don't "]
 )
 def test_a_long_row_made_to_be_slow_is_checked_at_once(bait: str, tmp_path: Path) -> None:
     began = time.process_time()

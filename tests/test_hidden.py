@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from etude.train import Output, TokenRow, estimate_speed, train
+from etude.train import Output, TokenRow, estimate_speed, speed, train
 from etude.train.batches import collate
 from etude.train.entrance import find_entrance, started_at
 from etude.train.hidden import FILE, SEAL
@@ -94,9 +94,17 @@ def test_from_the_second_epoch_on_the_layers_below_are_not_computed(tmp_path: Pa
     assert all(epoch[number] == 0 for epoch in epochs[2:] for number in range(3))
 
 
-def test_the_pace_of_epochs_from_kept_states_is_foreseen() -> None:
+def test_the_pace_of_epochs_from_kept_states_is_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A clock that this layer alone moves, and every look at it a little: a busy machine changes nothing.
+    clock = [0.0]
+
+    def advance(seconds: float) -> float:
+        clock[0] += seconds
+        return clock[0]
+
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: advance(0.001)))
     module = tiny_model(num_hidden_layers=LAYERS)
-    module.model.layers[0].mlp.register_forward_hook(lambda *_: time.sleep(0.05))
+    module.model.layers[0].mlp.register_forward_hook(lambda *_: advance(0.05) and None)
     rows, dev = token_rows(18), token_rows(6, seed=1)
     pace = estimate_speed(module, rows, TOP, dev)
     assert pace.first > 2 * pace.later > 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.normal import normalise, signed
+from etude.normal import normalise, with_signs
 
 SIGNS = "+-*/!#%=<>^|~$()[]{}.,'´`−×÷😀👍🏽❤\ufe0f\u200d½²\u0301\u093e\u20e3"
 TEXTS = st.text() | st.text(st.sampled_from("aB1 2ß漢é" + SIGNS))
@@ -23,7 +23,7 @@ def test_normalising_takes_out_case_and_punctuation() -> None:
 @given(TEXTS)
 def test_a_normal_form_is_its_own(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
-    assert signed(signed(text)) == signed(text)
+    assert with_signs(with_signs(text)) == with_signs(text)
 
 
 def _is_raised(char: str) -> bool:
@@ -34,7 +34,7 @@ def _is_raised(char: str) -> bool:
 @given(TEXTS, st.sampled_from(["NFC", "NFD", "NFKC"]))
 def test_the_encoding_of_a_character_parts_no_texts(text: str, form: str) -> None:
     plain = "".join(char for char in text if form != "NFKC" or not _is_raised(char))
-    assert signed(unicodedata.normalize(form, plain)) == signed(plain)  # type: ignore[arg-type]
+    assert with_signs(unicodedata.normalize(form, plain)) == with_signs(plain)  # type: ignore[arg-type]
 
 
 @given(st.text(st.characters(categories=("L", "Nd", "P", "Z"), exclude_characters="%‰"), max_size=30))
@@ -43,7 +43,7 @@ def test_without_signs_the_rule_is_casefold_and_one_space_for_every_run_of_other
     if not any(unicodedata.category(char)[0] in "MS" for char in plain):
         assert normalise(text) == re.sub(r"\W+", " ", plain).strip()
         if normalise(text) and not re.search("[-‐‑–*/!#%‰]", plain):
-            assert signed(text) == normalise(text)
+            assert with_signs(text) == normalise(text)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_without_signs_the_rule_is_casefold_and_one_space_for_every_run_of_other
     ],
 )
 def test_signs_and_marks_part_texts(apart: list[str]) -> None:
-    assert len({signed(text) for text in apart}) == len(apart)
+    assert len({with_signs(text) for text in apart}) == len(apart)
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_signs_and_marks_part_texts(apart: list[str]) -> None:
     ],
 )
 def test_punctuation_parts_no_texts(alike: list[str]) -> None:
-    assert len({signed(text) for text in alike}) == 1
+    assert len({with_signs(text) for text in alike}) == 1

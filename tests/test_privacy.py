@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
+from etude.checks import check
+from etude.checks.personal import for_review, personal_data
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -246,6 +249,27 @@ def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str,
     assert kinds(label.upper() + value) == right
 
 
+def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> None:
+    told = [
+        "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street.",
+        "My name is Anna Gold and I was diagnosed with asthma.",
+        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
+        "Where is my order?",
+    ]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in told)
+    )
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    found = check(tmp_path / "task.yaml", (personal_data, for_review))
+    assert {one.kind: len(one.rows) for one in found} == {
+        "review_birth_date": 1,
+        "review_address": 1,
+        "review_name": 2,
+        "review_health": 1,
+    }
+    assert all(one.severity == "note" and not one.fix and not one.evidence for one in found)
+
+
 PIECES = [
     "1 ",
     "4111 1111 ",
@@ -283,10 +307,13 @@ PIECES += [
 ]
 
 
+PIECES += ["a-@", "Apt 1 "]
+
+
 @pytest.mark.parametrize("piece", PIECES)
 def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
     """Four times the text costs about four times the time, where a quadratic pattern would cost sixteen."""
-    short, long = (piece * (size // len(piece)) for size in (20_000, 80_000))
+    short, long = (f"{piece * (size // len(piece))} @" for size in (20_000, 80_000))
     find(short[:1000])
     seconds = [_seconds(text) for text in (short, long)]
     assert seconds[1] < 9 * seconds[0] + 0.1

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data_folder
-from etude.normal import signed
+from etude.normal import with_signs
 from etude.parts import candidate_pairs
 from etude.text import (
     clusters,
@@ -83,7 +83,7 @@ def test_pairs_among_edited_copies_are_those_of_brute_force(seed: int, threshold
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 1.0])
 def test_pairs_that_share_parts_hold_every_near_duplicate_once(seed: int, threshold: float) -> None:
-    plain = [signed(text) for text in edited_copies(seed, 150)]
+    plain = [with_signs(text) for text in edited_copies(seed, 150)]
     blocks = candidate_pairs(plain.__getitem__, threshold, np.arange(len(plain)), small=0)
     found = [
         (min(pair), max(pair))
@@ -135,7 +135,7 @@ def test_a_template_filled_in_thousands_of_times_is_one_cluster_quickly() -> Non
 
 
 def test_the_search_does_not_hold_all_pairs() -> None:
-    plain = [signed(text) for text in edited_copies(1, 3000)]
+    plain = [with_signs(text) for text in edited_copies(1, 3000)]
     tracemalloc.start()
     num = sum(len(first) for first, _ in candidate_pairs(plain.__getitem__, 0.8, np.arange(len(plain))))
     peak = tracemalloc.get_traced_memory()[1]
@@ -151,9 +151,9 @@ def test_banking77_has_the_near_duplicates_known_of_it() -> None:
         train = [row["text"] for row in csv.DictReader(file)]
     with (folder / "test.csv").open(encoding="utf-8", newline="") as file:
         test = [row["text"] for row in csv.DictReader(file)]
-    assert len(train) - len({signed(text) for text in train}) == 31
-    known = {signed(text) for text in train}
-    assert sum(signed(text) in known for text in test) == 25
+    assert len(train) - len({with_signs(text) for text in train}) == 31
+    known = {with_signs(text) for text in train}
+    assert sum(with_signs(text) in known for text in test) == 25
     started = time.process_time()
     pairs = near_duplicates(train + test)
     assert time.process_time() - started < 20

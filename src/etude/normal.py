@@ -1,7 +1,7 @@
 """The normal forms of texts: their words alone, and their words with the signs that carry meaning.
 
 Case, spaces, punctuation and the way in which a character is encoded are taken out. `normalise` leaves words;
-`signed` is what texts are compared by: `3 + 5` is not `3 - 5`, and an emoji is no other emoji.
+`with_signs` is what texts are compared by: `3 + 5` is not `3 - 5`, and an emoji is no other emoji.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ _UNUSUAL_ASCII = re.compile(r"[$%+<=>^`|~]")
 """The same of ASCII, found sooner."""
 _MATHEMATICAL = re.compile("[+<=>|~¬±×÷∀-⋿]")
 _CURRENCY = re.compile("[$¢-¥₠-⃀]")
-_OPERATOR = re.compile(r"[-+‐‑–*/!#<>]")
+_OPERATOR = re.compile(r"[-+‐‑–*/!#]")
 """What is an operator where its neighbours say so."""
 _LEFT = re.compile(r"(?<!\w)(?:\w|\d[\d.,]*)[)\]\s]*\Z")
 _RIGHT = re.compile(r"[(\[\s$¢-¥₠-⃀]*(?:\d|\w(?!\w))")
 """Operands: a number or a single letter."""
 _NAME = re.compile(r"(?<!\w)[^\W\d_]\+?\Z")
 _WRITTEN = {"+": "+", "*": "×", "/": "÷"}
+_NO_ANGLES = str.maketrans("<>", "  ")
 _LOOK_BACK = 16
 """Characters before an operator that are looked at."""
 
@@ -39,7 +40,7 @@ def normalise(text: str) -> str:
     return _words(folded) if folded.isascii() or not _is_unusual(folded) else _kept(folded, "")
 
 
-def signed(text: str) -> str:
+def with_signs(text: str) -> str:
     """The normalised text with its symbols and operators as words of their own.
 
     Equal for texts that differ in case, spaces, punctuation or encoding alone. The operators ``+ - * / ! # < >`` are
@@ -48,7 +49,7 @@ def signed(text: str) -> str:
     and dashes (``:-)``).
     """
     folded = fold(text)
-    written = _OPERATOR.sub(_as_sign, folded)
+    written = _compared(_OPERATOR.sub(_as_sign, folded))
     if not _is_unusual(written):
         form = _words(written)
     else:
@@ -77,8 +78,6 @@ def _as_sign(found: re.Match[str]) -> str:
     if char == "!":
         is_no = before[-1:] in ("", *" \n\t(&|=") and (after.isalnum() or after in ("_", "("))
         return "¬" if is_no or after == "=" else char
-    if char in "<>":
-        return char if _WORD.search(text, 0, start) and _WORD.search(text, start + 1) else " "
     if char == "#":
         return "♯" if _NAME.search(before) else char
     if _LEFT.search(before) and _RIGHT.match(text, start + 1):
@@ -87,6 +86,17 @@ def _as_sign(found: re.Match[str]) -> str:
         return "⁺" if char == "+" else "⁻"
     is_minus = char not in "+*/" and after.isdigit() and not before[-1:].isalnum()
     return "−" if is_minus else " "
+
+
+def _compared(text: str) -> str:
+    """The text with spaces for those of the signs < and > that do not stand between words."""
+    if "<" not in text and ">" not in text:
+        return text
+    first = _WORD.search(text)
+    start, end = first.start() if first else len(text), len(text)
+    while end > start and not _WORD.match(text, end - 1):
+        end -= 1
+    return text[:start].translate(_NO_ANGLES) + text[start:end] + text[end:].translate(_NO_ANGLES)
 
 
 def _is_unusual(folded: str) -> bool:

@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 
 from etude.normal import normalise as normalise
-from etude.normal import signed
+from etude.normal import with_signs
 from etude.parts import SHINGLE, Hashes, Ints, Labels, candidate_pairs, shingle_hashes
 
 THRESHOLD = 0.8
@@ -22,8 +22,8 @@ CHUNK = 1024
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The character 5-grams of the text's `signed` form; a form of up to 5 characters is one shingle."""
-    plain = signed(text)
+    """The character 5-grams of the text's `with_signs` form; a form of up to 5 characters is one shingle."""
+    plain = with_signs(text)
     last = max(len(plain) - SHINGLE, 0)
     return frozenset(plain[start : start + SHINGLE] for start in range(last + 1))
 
@@ -135,7 +135,7 @@ def _alike(
         raise ValueError(f"the threshold is a Jaccard similarity above 0 and up to 1, not {threshold}")
 
     def plain(row: int) -> str:
-        return signed(read(row))
+        return with_signs(read(row))
 
     for first, second in candidate_pairs(plain, threshold, labels):
         for begin in range(0, len(first), CHUNK):

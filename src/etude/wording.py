@@ -33,6 +33,11 @@ def size_in_words(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.1f} GB"
 
 
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 row", "1,200 rows"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def command(verb: str, path: Path) -> str:
     """`etude VERB PATH`, as a shell takes it: `etude init 'my rows.csv'`."""
     return shlex.join(("etude", verb, str(path)))

@@ -10,9 +10,10 @@ from itertools import chain, islice
 import numpy as np
 
 from etude.checks.lexicon import NO_ENDING, NOTHING
-from etude.checks.material import Mark, Material, count, rows_that
+from etude.checks.material import Mark, Material, rows_that
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
 from etude.types import Evidence, Finding
+from etude.wording import count
 
 ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
 """Characters with which a text may end and be whole."""

@@ -66,6 +66,7 @@ CHECKS: tuple[Check, ...] = (
     proposal.proposed_contract,
     personal.personal_data,
     instructions.personal_instructions,
+    personal.for_review,
     unsafe.injections,
     unsafe.insults,
     review.threats,

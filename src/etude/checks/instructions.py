@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from etude.checks.material import Material, count
+from etude.checks.material import Material
 from etude.checks.personal import NAMES, SECRETS
 from etude.privacy import BLOCKING, find
 from etude.types import Finding
+from etude.wording import count
 
 
 def personal_instructions(material: Material) -> Iterator[Finding]:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from etude.checks.covered import covered
 from etude.errors import Fault
-from etude.normal import normalise, signed
+from etude.normal import normalise, with_signs
 from etude.spool import Examples, Texts
 from etude.task import Task
 from etude.text import near_duplicate_clusters
 from etude.types import Evidence, Example, Finding, Severity
+from etude.wording import count
 
 MOST_EVIDENCE = 20
 """Rows of a finding whose texts are kept with it."""
@@ -67,13 +68,13 @@ class Material:
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the inputs' `signed` forms: two inputs are the same where these are equal."""
-        return hashed(map(signed, self.inputs))
+        """Hashes of the inputs' `with_signs` forms: two inputs are the same where these are equal."""
+        return hashed(map(with_signs, self.inputs))
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the answers' `signed` forms: two answers are the same where these are equal."""
-        return hashed(map(signed, self.outputs))
+        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal."""
+        return hashed(map(with_signs, self.outputs))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:
@@ -163,11 +164,6 @@ def groups_of(keys: Hashes) -> list[list[int]]:
     lengths = np.diff(starts, append=len(keys))
     several = np.flatnonzero(lengths > 1)
     return sorted(order[starts[run] : starts[run] + lengths[run]].tolist() for run in several.tolist())
-
-
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: "1 row", "1,200 rows"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def rows_that(verb: str, number: int, total: int) -> str:

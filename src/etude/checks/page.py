@@ -17,10 +17,11 @@ from markupsafe import Markup
 
 from etude.checks.gather import Findings
 from etude.checks.kinds import SEVERITIES
-from etude.checks.material import count, of_rows
+from etude.checks.material import of_rows
 from etude.checks.words import rows_of
 from etude.report.parts import asset, environment, source_hash
 from etude.types import Evidence, Finding, Severity
+from etude.wording import count
 
 MOST_PLACES = 300
 """Places of a finding that are listed."""

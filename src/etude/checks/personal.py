@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
+from etude.checks.function_words import language_of
 from etude.checks.material import Material, rows_that
-from etude.privacy import BLOCKING, find_all
+from etude.normal import normalise
+from etude.privacy import BLOCKING, REVIEW, find, find_all
 from etude.types import Finding
+from etude.wording import count
 
+MOST_REVIEWED = 20_000
+"""Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
+ENGLISH = frozenset(("birth_date", "name", "health"))
+"""Kinds whose rules are English words: a German noun has a capital and is no name."""
 SECRETS = frozenset(("private_key", "api_key", "password"))
 
 
@@ -43,6 +51,45 @@ def personal_data(material: Material) -> Iterator[Finding]:
             )
 
 
+def for_review(material: Material) -> Iterator[Finding]:
+    """One note for each kind whose rules are often wrong, for a person to read."""
+    step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
+    looked = range(0, len(material.rows), step)
+    answers: Sequence[str] = [] if material.task.kind == "classify" else material.outputs
+    parts = [_reviewed(material, texts, step) for texts in (material.inputs, answers)]
+    for kind in REVIEW:
+        asked, given = (found[kind] for found in parts)
+        rows = sorted(asked | given)
+        if rows:
+            sample = f" An even sample of {count(len(looked), 'row')} was looked at." if step > 1 else ""
+            yield material.finding(
+                f"review_{kind}",
+                "note",
+                rows,
+                f"{rows_that('hold', len(rows), len(looked))} what may be {NAMES[kind]}: {len(asked):,} in the input, "
+                f"{len(given):,} in the answer.{sample}",
+                "Read them: this is often wrong. Mask or delete what is somebody's.",
+                numbers={
+                    "rows": len(rows),
+                    "inputs": len(asked),
+                    "outputs": len(given),
+                    "of": len(looked),
+                },
+            )
+
+
+def _reviewed(material: Material, texts: Sequence[str], step: int) -> defaultdict[str, set[int]]:
+    """Kind -> rows in whose text it may stand; names and the like are known in English alone."""
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for row, text in islice(enumerate(texts), 0, None, step):
+        kinds = {span.kind for span in find(text) if span.text not in material.stand_ins}
+        if not kinds.isdisjoint(ENGLISH) and language_of(normalise(text)) not in (None, "English"):
+            kinds -= ENGLISH
+        for kind in kinds:
+            found[kind].add(row)
+    return found
+
+
 NAMES = {
     "private_key": "a private key",
     "api_key": "an access key",
@@ -54,4 +101,8 @@ NAMES = {
     "phone": "a phone number",
     "ip_address": "an IP address",
     "id_number": "an identity number",
+    "birth_date": "a date of birth",
+    "address": "a postal address",
+    "name": "a person's name",
+    "health": "a detail of health",
 }

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from etude.checks.lexicon import CASUAL, FORMAL, POLITE, RUDE
 from etude.checks.material import Mark, Material
-from etude.checks.telling import told_by_inputs
+from etude.checks.telling import is_untold, told_by_inputs
 from etude.types import Evidence, Finding
 
 MINORITY = 0.02
@@ -22,7 +22,8 @@ MINORITY = 0.02
 LEAST_ROWS = 3
 """Answers that do, at least."""
 TOLD = 0.85
-"""Area under the curve from which the input is taken to tell which register it will be."""
+"""Area under the curve from which the input is taken to tell which register it will be. Higher than for a feature, as
+words of both registers already tell that they are mixed."""
 MOST_WORDS = 5
 """Telling words that are named of each register."""
 
@@ -69,7 +70,7 @@ def mixed_registers(material: Material) -> Iterator[Finding]:
         if min(map(len, only)) < least:
             continue
         told = told_by_inputs(material, sorted((*only[0], *only[1])), _is_first(only))
-        if told < TOLD:
+        if is_untold(told, _is_first(only), TOLD):
             counts = [Counter(word for words in found for word in words[side]) for side in (0, 1)]
             yield _finding(material, f"style_{name}", pair, only, counts, told)
 

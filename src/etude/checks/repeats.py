@@ -1,6 +1,6 @@
 """Repeats and contradictions: the same row twice, one input with two answers, test rows in train, templates.
 
-Texts count as the same when their `signed` forms are equal (normal.py): without case and punctuation, with
+Texts count as the same when their `with_signs` forms are equal (normal.py): without case and punctuation, with
 symbols and operators. Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more (text.py).
 """
 
@@ -13,10 +13,11 @@ from itertools import chain
 import numpy as np
 
 from etude.checks.lexicon import SLIGHT
-from etude.checks.material import Material, count, groups_of, hashed, of_rows, rows_that
-from etude.normal import signed
+from etude.checks.material import Material, groups_of, hashed, of_rows, rows_that
+from etude.normal import with_signs
 from etude.text import near_matches
 from etude.types import Example, Finding
+from etude.wording import count
 
 TEMPLATE_SHARE = 0.25
 """Share of the inputs above which one template is worth a word."""
@@ -120,7 +121,7 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
     asked, answers = material.input_hashes, material.output_hashes
     groups = [
         group
-        for group in groups_of(hashed(_essence(signed(text)) for text in material.inputs))
+        for group in groups_of(hashed(_essence(with_signs(text)) for text in material.inputs))
         if _differs_across_inputs(asked[group].tolist(), answers[group].tolist())
     ]
     if not groups:
@@ -178,7 +179,7 @@ def test_overlap(material: Material) -> Iterator[Finding]:
     if material.test is None:
         return
     asked = [row.text for row in material.test]
-    exact = int(np.isin(hashed(map(signed, asked)), material.input_hashes).sum())
+    exact = int(np.isin(hashed(map(with_signs, asked)), material.input_hashes).sum())
     near = near_matches(asked, material.inputs)
     if not near:
         return
@@ -187,10 +188,10 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         "test_overlap",
         "warning",
         matches,
-        f"{count(len(near), 'test row')} of {len(asked):,} have a near-duplicate among the examples, {exact:,} of "
-        f"them the very same input; {of_rows(len(matches), len(material.rows))} are concerned. A test that was "
-        "seen in training shows memory.",
-        "étude compare leaves these examples out of training; delete them to train elsewhere.",
+        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, {exact:,} of "
+        f"them as the very same input: {of_rows(len(matches), len(material.rows))}. A test that was seen in training "
+        "shows memory.",
+        "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
         evidence=(material.shown_input(position) for position in matches),
         fix="leaves these examples out",
         numbers={
@@ -209,7 +210,7 @@ def test_answers(material: Material) -> Iterator[Finding]:
         return
     if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
         return
-    answers = hashed(signed(row.output) for row in material.test)
+    answers = hashed(with_signs(row.output) for row in material.test)
     num = int(np.isin(answers, material.output_hashes).sum())
     if num <= 0.02 * len(answers):
         return

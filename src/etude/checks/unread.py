@@ -9,9 +9,10 @@ from dataclasses import replace
 from os.path import relpath
 
 from etude.checks.covered import covered
-from etude.checks.material import Material, count
+from etude.checks.material import Material
 from etude.errors import Fault
 from etude.types import Finding, Severity
+from etude.wording import count
 
 _TURN = re.compile(r"\[\d+\]")
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from etude.checks.gather import Findings
-from etude.checks.material import count
 from etude.types import Evidence, Finding
+from etude.wording import count
 
 MOST_PLACES = 5
 MOST_SHOWN = 4
@@ -50,6 +50,7 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    text = " ".join(text.split())  # textwrap takes a run of spaces in time with the square of its length
     return textwrap.wrap(text, width - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 

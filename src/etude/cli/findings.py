@@ -12,7 +12,6 @@ from etude.checks import Findings, check_material
 from etude.checks.gather import read_material
 from etude.checks.kinds import check_gates
 from etude.checks.machine import as_json, as_junit, as_sarif
-from etude.checks.material import count
 from etude.checks.page import as_html
 from etude.checks.words import WIDTH, in_words
 from etude.cli.words import screen
@@ -21,6 +20,7 @@ from etude.files import write_text
 from etude.remedies import instead
 from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
+from etude.wording import count
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
     "text": lambda findings: in_words(findings, min(screen().width, WIDTH)),

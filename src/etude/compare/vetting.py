@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 
 from etude.checks import Check, Material, check_material, form, instructions, personal, repeats, unsafe
-from etude.checks.material import count
 from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
 from etude.compare.prepare import Confirm
@@ -20,7 +19,7 @@ from etude.repair import stand_ins
 from etude.runs import Run
 from etude.task import Task
 from etude.types import Finding
-from etude.wording import time_in_words
+from etude.wording import count, time_in_words
 
 QUICK: tuple[Check, ...] = (
     form.empty,

@@ -1,7 +1,8 @@
 """A file of rows whose rows can be written anew one by one; every byte of the others stays.
 
-A row is changed in the texts that are taught (input and answers); its other values stay equal. A changed row of
-JSON lines is written as JSON anew, one of a table by csv, its separator and its line end as they were.
+A row is changed in the texts that are taught (input and answers); its other values stay equal, but for
+numbers of more digits than a float holds (17), which are rounded in a changed row of JSON lines. Such a row is written
+as JSON anew, one of a table by csv, its separator and its line end as they were.
 """
 
 from __future__ import annotations
