@@ -206,7 +206,7 @@ def _in_case_of(text: str, made: str) -> str:
     if text.islower() or text.isupper():
         return made.upper() if text.isupper() else made
     head, at, rest = made.partition("@")
-    return head.title() + at + rest
+    return re.sub(r"\b[a-z]", lambda letter: letter[0].upper(), head) + at + rest
 
 
 def _cased_as(letter: str, other: str) -> str:
