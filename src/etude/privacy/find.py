@@ -48,6 +48,8 @@ def find_all(texts: Iterable[str], model: NameModel | None = None) -> Iterator[t
 
 def _all(text: str) -> Iterator[Span]:
     """Everything but names."""
+    places = addresses(text)
+    yield from places
     yield from emails(text)
     yield from secrets(text)
     if _DIGITS.search(text):
@@ -55,11 +57,17 @@ def _all(text: str) -> Iterator[Span]:
         yield from ibans(text)
         yield from national_ids(text)
         yield from hidden_numbers(text)
-        yield from phones(text)
+        yield from (phone for phone in phones(text) if not _is_of_address(phone, places))
         yield from ip_addresses(text)
         yield from id_numbers(text)
         yield from birth_dates(text)
     elif ":" in text:
         yield from ip_addresses(text)
-    yield from addresses(text)
     yield from health_details(text)
+
+
+def _is_of_address(phone: Span, places: Iterable[Span]) -> bool:
+    """Whether digits that look like a phone number stand in an address that goes on after them."""
+    return phone.rule != "country code" and any(
+        place.start <= phone.start and phone.end < place.end for place in places
+    )
