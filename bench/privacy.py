@@ -21,6 +21,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -86,6 +87,7 @@ LABELLED = [
     "POLICE_ID_NUM",
 ]
 NANO |= dict.fromkeys(LABELLED, "id_number")
+STARRED = re.compile(r"[*•#]|[xX]{2}")
 NEAR = {
     "name": ("PERSON", "TITLE"),
     "address": ("STREET_ADDRESS", "ZIP_CODE", "GPE"),
@@ -202,10 +204,10 @@ def recall(rows: Sequence[Row], found: Sequence[tuple[Span, ...]], labels: dict[
 
 
 def keys_of(kind: str | None, value: str) -> tuple[str, ...]:
-    """What a value counts for: its kind, the fixed forms, and those of which stars leave more than four digits."""
+    """What a value counts for: its kind, the fixed forms, and those that stars do not hide to four digits."""
     if kind not in FIXED:
         return (kind,) if kind else ()
-    readable = kind == "email" or sum(map(str.isdigit, value)) > 4
+    readable = not STARRED.search(value) or sum(map(str.isdigit, value)) > 4
     return (str(kind), "fixed forms", *(("readable",) if readable else ()))
 
 

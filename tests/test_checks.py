@@ -98,6 +98,13 @@ def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     assert len(clean()) + 1 in lines_of(findings, kind)
 
 
+def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(tmp_path: Path) -> None:
+    ours = [(asked, f"{given} Mail help@wombat-mail.com.") for asked, given in clean()[:20]]
+    findings = checked(tmp_path, [*ours, *clean()[20:], PLANTED["privacy_email"]])
+    assert lines_of(findings, "own_contact") == set(range(1, 21))
+    assert lines_of(findings, "privacy_email") == {len(clean()) + 1}
+
+
 def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
     findings = checked(tmp_path, clean())
     assert not findings.of(*PLANTED)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from etude.dataset import survey_dataset, survey_test
 from etude.errors import Fault, InputError, place_of
 from etude.formats.columns import named
-from etude.privacy import BLOCKING, Masker, Span, find
+from etude.privacy import BLOCKING, Masker, OwnContact, Span, find
 from etude.repair.records import Place, Record, columns_of, records
 from etude.repair.texts import LEFTOVER, MARKUP, decoded, without_markup
 from etude.task import Task
@@ -169,10 +169,11 @@ def _take(draft: _Draft, texts: Mapping[Place, str], kinds: Iterable[str]) -> No
 def _mask(
     task: Task, drafts: Sequence[_Draft], wanted: Wanted, masker: Masker, known: Collection[str]
 ) -> None:
-    """Masks what is surely personal or secret; what a surrogate looks like is not masked again."""
+    """Masks what is surely personal or secret, but no surrogate again, and not the organisation's own contact data."""
+    own = _own_contact(task, drafts)
 
     def is_meant(span: Span) -> bool:
-        new = span.text not in masker.stand_ins and span.text not in known
+        new = span.text not in masker.stand_ins and span.text not in known and not own.holds(span)
         return new and span.kind in BLOCKING and wanted(f"privacy_{span.kind}")
 
     for draft in drafts:
@@ -181,6 +182,16 @@ def _mask(
             for _ in range(MOST_ROUNDS):
                 if not _mask_once(draft, places, is_meant, masker):
                     break
+
+
+def _own_contact(task: Task, drafts: Sequence[_Draft]) -> OwnContact:
+    """What the answers say of the organisation itself; labels say nothing."""
+    own = OwnContact()
+    for draft in drafts:
+        for place in _taught(task, draft.now)[len(draft.now.inputs) :]:
+            text = draft.now.text(place)
+            own.read(text, find(text))
+    return own
 
 
 def _mask_once(
