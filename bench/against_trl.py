@@ -1,14 +1,17 @@
 """Étude's training loop against TRL's SFTTrainer over PEFT: rows a second, memory, and the loss on dev.
 
     python bench/against_trl.py                       # three data sets of ../shared/data, some 25 minutes
-    python bench/against_trl.py --rows 96 --epochs 3 --sets snips rasbt mts
+    python bench/against_trl.py --sets snips --trainers trl --rounds 5     # five orders of the rows
+    python bench/against_trl.py --sets snips --trainers trl --dtype float32
 
 Both train the same rows in the same order from the same adapter, with the same rank, targets, learning
 rate and schedule, in the model's own precision. TRL runs with its default loss, once as it is and once
 with gradient checkpointing; the faster one counts. Each run is a process of its own, the runs of a set
 take turns, and the peak of memory is counted after the weights are loaded. The loss on dev is worked
-out by one function for both. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else
-../shared/data beside the checkout).
+out by one function for both. In bf16 the two round at different places, and a course of steps strays
+by it: more rounds, each with another order and another first adapter, tell that from a difference, and
+so does float32. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else ../shared/data
+beside the checkout).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import t
 
 from etude.models.registry import Models
 from etude.render import render_training
@@ -42,7 +46,6 @@ DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / 
 MODEL = "smollm2-135m-instruct"
 DEV = 32
 RUNS = ("etude", "trl", "trl checkpointing")
-CPU = torch.device("cpu")
 
 Pair = tuple[str, str]
 
@@ -88,7 +91,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1, help="how often the runs take turns")
+    parser.add_argument("--trainers", nargs="+", choices=RUNS[1:], default=RUNS[1:], help="to compare with")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="in place of the model's own")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.rows % TrainConfig().rows_per_step:
         parser.error(
@@ -97,9 +103,12 @@ def main() -> None:
     if not DATA.is_dir():
         sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
     if flags.run:
-        print(json.dumps(asdict(one_run(flags.run, flags.sets[0], flags.rows, flags.epochs))))
+        print(json.dumps(asdict(one_run(flags.run, flags.sets[0], flags))))
         return
-    print(f"{MODEL}, {torch.get_num_threads()} threads, {flags.rows} rows, {flags.epochs} epochs")
+    print(
+        f"{MODEL}, {flags.dtype or 'its own precision'}, {torch.get_num_threads()} threads, {flags.rows} rows, "
+        f"{flags.epochs} epochs, {flags.rounds} rounds"
+    )
     print("| rows | trainer | tokens a row | rows/s | tokens/s | peak GB | dev loss by epoch |")
     print("| --- | --- | ---: | ---: | ---: | ---: | --- |")
     for name in flags.sets:
@@ -108,10 +117,11 @@ def main() -> None:
 
 def compare(name: str, flags: argparse.Namespace) -> None:
     """Runs the trainers in turn on one set; prints a line for each and the ratios."""
-    found: dict[str, list[Figures]] = {run: [] for run in RUNS}
-    for _ in range(flags.rounds):
-        for run in RUNS:
-            found[run].append(apart(run, name, flags))
+    runs = (RUNS[0], *flags.trainers)
+    found: dict[str, list[Figures]] = {run: [] for run in runs}
+    for seed in range(flags.rounds):
+        for run in runs:
+            found[run].append(apart(run, name, seed, flags))
     speed = {run: statistics.median(each.rows / each.seconds for each in all_) for run, all_ in found.items()}
     for run, all_ in found.items():
         first = all_[0]
@@ -119,33 +129,43 @@ def compare(name: str, flags: argparse.Namespace) -> None:
         tokens = first.tokens / first.rows
         print(
             f"| {name} | {run} | {tokens:.0f} | {speed[run]:.2f} | {speed[run] * tokens:.0f} | "
-            f"{first.peak / 1e9:.2f} | {losses} |"
+            f"{max(each.peak for each in all_) / 1e9:.2f} | {losses} |"
         )
-    best = max(RUNS[1:], key=speed.__getitem__)
-    ours, theirs, plain = found["etude"][0], found[best][0], found["trl"][0]
-    print(
-        f"{name}: {speed['etude'] / speed[best]:.2f} times the rows a second of {best}; peak memory "
-        f"{ours.peak / plain.peak:.0%} of TRL's without checkpointing; last dev loss "
-        f"{ours.dev_losses[-1] / theirs.dev_losses[-1] - 1:+.2%}",
-        flush=True,
-    )
+    best = max(runs[1:], key=speed.__getitem__)
+    line = f"{name}: {speed['etude'] / speed[best]:.2f} times the rows a second of {best}; "
+    if "trl" in found:
+        peaks = [max(each.peak for each in found[run]) for run in ("etude", "trl")]
+        line += f"peak memory {peaks[0] / peaks[1]:.0%} of TRL's without checkpointing; "
+    print(f"{line}last dev loss {difference(found['etude'], found[best])}", flush=True)
 
 
-def apart(run: str, name: str, flags: argparse.Namespace) -> Figures:
+def difference(ours: Sequence[Figures], theirs: Sequence[Figures]) -> str:
+    """How far our last dev loss lies from theirs; from two rounds on the mean with a 95% interval (Student's t)."""
+    shares = [our.dev_losses[-1] / their.dev_losses[-1] - 1 for our, their in zip(ours, theirs, strict=True)]
+    if len(shares) == 1:
+        return f"{shares[0]:+.2%}"
+    half = t.ppf(0.975, len(shares) - 1) * statistics.stdev(shares) / math.sqrt(len(shares))
+    mean = statistics.fmean(shares)
+    each = ", ".join(f"{share:+.2%}" for share in shares)
+    return f"{mean:+.2%} (95% interval {mean - half:+.2%} to {mean + half:+.2%}; {each})"
+
+
+def apart(run: str, name: str, seed: int, flags: argparse.Namespace) -> Figures:
     """One run in a process of its own."""
-    sizes = ["--rows", str(flags.rows), "--epochs", str(flags.epochs)]
-    command = [sys.executable, __file__, "--run", run, "--sets", name, *sizes]
+    sizes = ["--rows", str(flags.rows), "--epochs", str(flags.epochs), "--seed", str(seed)]
+    precision = ["--dtype", flags.dtype] if flags.dtype else []
+    command = [sys.executable, __file__, "--run", run, "--sets", name, *sizes, *precision]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     return Figures(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def one_run(run: str, name: str, num_rows: int, epochs: int) -> Figures:
-    model = Models().local(ModelRef(MODEL))
-    rows = token_rows(name, model.tokenizer, num_rows + DEV)
+def one_run(run: str, name: str, flags: argparse.Namespace) -> Figures:
+    model = Models(dtype=flags.dtype).local(ModelRef(MODEL))
+    rows = token_rows(name, model.tokenizer, flags.rows + DEV)
     dev, rows = rows[:DEV], rows[DEV:]
-    config = TrainConfig(epochs=epochs, patience=epochs + 1)
+    config = TrainConfig(epochs=flags.epochs, patience=flags.epochs + 1, seed=flags.seed)
     if run == "etude":
         return ours(model.module, rows, dev, config)
     return theirs(model.module, model.tokenizer, rows, dev, config, checkpointing=run != "trl")
@@ -199,11 +219,11 @@ def theirs(
         clock = Clock(model, dev, -(-len(rows) // config.rows_per_step))
         trainer = sft_trainer(model, tokenizer, in_order(rows, config), config, Path(folder), checkpointing)
         trainer.add_callback(clock.callback())
-        reset_peak_memory(CPU)
+        reset_peak_memory(module.device)
         trainer.train()
         ordered = config.epochs * len(rows)
         tokens = config.epochs * sum(len(row.ids) for row in rows)
-        return Figures(clock.seconds, ordered, tokens, peak_memory(CPU), clock.losses)
+        return Figures(clock.seconds, ordered, tokens, peak_memory(module.device), clock.losses)
 
 
 def in_order(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
@@ -296,7 +316,7 @@ def plain_loss(model: Any, rows: Sequence[TokenRow]) -> float:
     model.eval()
     total = 0.0
     for row in rows:
-        ids, learned = torch.tensor(row.ids), torch.tensor(row.trained[1:])
+        ids, learned = (torch.tensor(each, device=model.device) for each in (row.ids, row.trained[1:]))
         logits = model(input_ids=ids[None]).logits[0, :-1][learned].float()
         total += torch.nn.functional.cross_entropy(logits, ids[1:][learned], reduction="sum").item()
     return total / sum(row.num_trained for row in rows)

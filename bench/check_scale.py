@@ -2,11 +2,13 @@
 
     python bench/check_scale.py                       # 10,000, 30,000 and 100,000 rows, labels and answers
     python bench/check_scale.py --rows 1000000 --kinds classify
+    python bench/check_scale.py --rows 100000 --fix   # and `etude check --fix` of the same rows
 
 Rows are made up from a seed: support tickets of twenty classes, 12 to 40 words each, word frequencies by Zipf's
 law. Known numbers of them are repeats, near-duplicates, contradictions, hold personal data, or are malformed. Each
-size runs in a process of its own; its peak memory is the most that the operating system saw (ru_maxrss). Growth is
-the exponent of the processor seconds from one size to the next: 1 is in proportion, 2 quadratic.
+size runs in a process of its own, the kinds taking turns; its peak memory is the most that the operating system saw
+(ru_maxrss). Growth is the exponent of the processor seconds from one size to the next, and over all of them the slope
+of the line through their logarithms: 1 is in proportion, 2 quadratic.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ import json
 import math
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 SIZES = (10_000, 30_000, 100_000)
 CLASSES = 20
@@ -187,6 +191,13 @@ def expected(num: int) -> dict[str, int]:
     }
 
 
+def expected_fix(num: int) -> dict[str, int]:
+    """Kind of finding -> rows in which a fix must put it right."""
+    planted = planted_counts(num)
+    fixed = ("encoding", "markup", "privacy_email", "privacy_phone", "privacy_card")
+    return {name: planted[name] for name in fixed} | {"repeated_input": planted["repeated"]}
+
+
 class Run(NamedTuple):
     """One run of `etude check`."""
 
@@ -195,36 +206,72 @@ class Run(NamedTuple):
     """Seconds of the processor."""
     peak: float
     """Memory in GB."""
-    numbers: Mapping[str, Any]
-    """Kind of finding -> its numbers."""
+    wrong: tuple[str, ...]
+    """Planted numbers that are not those found or put right."""
 
 
-def checked(num: int, kind: str, folder: Path) -> Run:
-    """`etude check` over so many rows, in a process of its own."""
+def write_task(num: int, kind: str, folder: Path) -> None:
+    """The rows, and a task over them."""
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(num, kind))
     task = f"name: scale\nkind: {kind}\nmodel: fake\nexamples: {{file: rows.jsonl, input: text, output: given}}\n"
     (folder / "task.yaml").write_text(task, encoding="utf-8")
+
+
+def measured(folder: Path, *more: str) -> tuple[float, float, float]:
+    """Seconds, processor seconds and peak memory in GB of `etude check`, in a process of its own."""
     began = time.perf_counter()
-    with (folder / "found.json").open("wb") as out:
-        command = [sys.executable, "-m", "etude.cli", "check", str(folder), "--format", "json"]
+    with (folder / "told").open("wb") as out:
+        command = [sys.executable, "-m", "etude.cli", "check", str(folder), *more]
         process = subprocess.Popen(command, stdout=out)
         _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
     if status:
         sys.exit(f"etude check stopped with status {os.waitstatus_to_exitcode(status)}")
-    found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9
+
+
+def checked(num: int, folder: Path) -> Run:
+    """`etude check` over so many rows."""
+    used = measured(folder, "--format", "json")
+    found = json.loads((folder / "told").read_text(encoding="utf-8"))
     numbers = {one["kind"]: one["numbers"] for one in found["findings"]}
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9, numbers)
+    counts = {name: numbers.get(kind, {}).get(number, 0) for name, kind, number in _parted(expected(num))}
+    return Run(*used, tuple(wrong_counts(expected(num), counts)))
 
 
-def wrong_counts(num: int, found: Mapping[str, Any]) -> Iterator[str]:
-    """Planted numbers that were not found exactly."""
-    for name, right in expected(num).items():
+def fixed(num: int, folder: Path) -> Run:
+    """`etude check --fix` over so many rows."""
+    used = measured(folder, "--fix")
+    with (folder / "rows.fixed.jsonl.log.jsonl").open(encoding="utf-8") as log:
+        next(log)
+        counts = Counter(kind for line in log for kind in json.loads(line)["change"]["kinds"])
+    with (folder / "rows.fixed.jsonl").open("rb") as file:
+        left = sum(1 for _ in file)
+    right = expected_fix(num)
+    rows_left = {"rows left": left}
+    wanted = right | {"rows left": num - right["repeated_input"]}
+    return Run(*used, tuple(wrong_counts(wanted, counts | rows_left)))
+
+
+def _parted(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    for name in names:
         kind, _, number = name.partition(".")
-        count = found.get(kind, {}).get(number, 0)
-        if count != right:
-            yield f"{name}: {right:,} planted, {count:,} found"
+        yield name, kind, number
+
+
+def wrong_counts(right: Mapping[str, int], found: Mapping[str, int]) -> Iterator[str]:
+    """Numbers that are not as they were planted."""
+    for name, count in right.items():
+        if found.get(name, 0) != count:
+            yield f"{name}: {count:,} planted, {found.get(name, 0):,} found"
+
+
+def slope(runs: Mapping[int, Run]) -> float:
+    """Of the line through the logarithms of rows and processor seconds."""
+    rows, seconds = (
+        [math.log(each) for each in values] for values in (runs, [run.busy for run in runs.values()])
+    )
+    return statistics.linear_regression(rows, seconds).slope
 
 
 def main() -> None:
@@ -232,23 +279,41 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--kinds", nargs="+", default=("classify", "answer"))
+    parser.add_argument("--fix", action="store_true")
     options = parser.parse_args()
-    wrong: list[str] = []
-    for kind in options.kinds:
-        print(f"{kind:>10} rows  seconds  processor  peak GB  rows/s  growth")
-        before: tuple[int, float] | None = None
-        for num in options.rows:
+    done: dict[str, dict[int, Run]] = {}
+    print(f"{'':>14} {'rows':>10}  seconds  processor  peak GB  rows/s  growth")
+    for num in options.rows:
+        for kind in options.kinds:
             with tempfile.TemporaryDirectory() as temporary:
-                run = checked(num, kind, Path(temporary))
-            growth = f"{math.log(run.busy / before[1], num / before[0]):.2f}" if before else ""
-            told = (
-                f"{run.seconds:8.1f} {run.busy:10.1f} {run.peak:8.2f} {num / run.seconds:7,.0f} {growth:>7}"
-            )
-            print(f"{num:15,} {told}", flush=True)
-            wrong += [f"{kind}, {num:,} rows: {fault}" for fault in wrong_counts(num, run.numbers)]
-            before = num, run.busy
+                write_task(num, kind, Path(temporary))
+                for name, run in ((kind, checked), (f"{kind}, fix", fixed))[: 1 + options.fix]:
+                    tell(name, num, run(num, Path(temporary)), done.setdefault(name, {}))
+    for name, runs in done.items():
+        if len(runs) > 2:
+            print(f"{name}: processor seconds grow with the rows to the power of {slope(runs):.2f}")
+    wrong = [
+        f"{name}, {num:,} rows: {fault}"
+        for name, runs in done.items()
+        for num, run in runs.items()
+        for fault in run.wrong
+    ]
     print("\n".join(wrong) or "every planted number was found exactly")
     sys.exit(1 if wrong else 0)
+
+
+def tell(name: str, num: int, run: Run, before: dict[int, Run]) -> None:
+    """Prints a run and adds it to those before it."""
+    growth = ""
+    if before:
+        last = max(before)
+        growth = f"{math.log(run.busy / before[last].busy, num / last):.2f}"
+    print(
+        f"{name:>14} {num:10,} {run.seconds:8.1f} {run.busy:10.1f} {run.peak:8.2f} "
+        f"{num / run.seconds:7,.0f} {growth:>7}",
+        flush=True,
+    )
+    before[num] = run
 
 
 if __name__ == "__main__":

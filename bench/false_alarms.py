@@ -19,7 +19,7 @@ from typing import Any
 
 from real_sets import DATA
 
-from etude.checks import Check, Material, language, neighbours, review
+from etude.checks import Check, Material, fields, language, neighbours, review
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
@@ -51,6 +51,7 @@ SETS: Mapping[str, tuple[str, Kind, tuple[str, ...], str]] = {
 }
 """Set -> file, kind of task, columns of the input, column of the answer."""
 CHECKS: tuple[Check, ...] = (
+    fields.doubtful_fields,
     neighbours.unlike_neighbours,
     language.wrong_language,
     review.advice,

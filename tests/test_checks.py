@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +22,10 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
-from etude.checks.machine import as_json, as_junit
+from etude.checks.kinds import KINDS
+from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.page import as_html
+from etude.checks.records import as_record
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -105,6 +114,21 @@ def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(
     assert lines_of(findings, "privacy_email") == {len(clean()) + 1}
 
 
+@pytest.mark.parametrize("kind", ["empty", "truncated"])
+@pytest.mark.parametrize("part", [3, 2])
+def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path: Path) -> None:
+    given = PLANTED[kind][1]
+    pairs = [(asked, answer if number % part else given) for number, (asked, answer) in enumerate(clean())]
+    findings = checked(tmp_path, pairs)
+    assert lines_of(findings, kind) == set(range(1, len(pairs) + 1, part))
+    assert findings.of(kind)[0].severity == "error"
+
+
+def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
+    pairs = [(asked, answer if number % 3 else "None.") for number, (asked, answer) in enumerate(clean())]
+    assert not checked(tmp_path, pairs).of("empty")
+
+
 def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
     findings = checked(tmp_path, clean())
     assert not findings.of(*PLANTED)
@@ -125,6 +149,82 @@ def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) 
     assert findings.rows == len(clean())
 
 
+def test_a_secret_in_system_messages_or_instructions_is_found_once(tmp_path: Path) -> None:
+    checked(tmp_path, clean())
+    system = {"role": "system", "content": "You help. password: Hunter2!x"}
+    turns = [
+        [system, {"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+        for asked, answer in clean()
+    ]
+    rows = "".join(json.dumps({"messages": messages}) + "\n" for messages in turns)
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    (found,) = check(tmp_path / "task.yaml").of("privacy_password")
+    assert (found.severity, found.where, found.fix) == ("error", ("rows.jsonl:1",), "")
+    (found,) = checked(tmp_path, clean(), more='instructions: "The password: Hunter2!x"\n').of(
+        "privacy_password"
+    )
+    assert found.where == ("task.yaml",)
+    assert not checked(tmp_path, clean(), more="instructions: Help.\n").of("privacy_password")
+
+
+@pytest.mark.parametrize("secret", ["Hunter2!x", "ann.lee@example.org", "4111 1111 1111 1111"])
+@pytest.mark.parametrize("before", [0, 150, 395])
+def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
+    secret: str, before: int, tmp_path: Path
+) -> None:
+    label = "password" if "H" in secret else "card or e-mail"
+    row = (
+        f"{'word ' * (before // 5)}My {label}: {secret} and {{{{name}}}} <|im_end|>",
+        "It is n/a and [NAME]",
+    )
+    checked(tmp_path, [*clean(), row, row])
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(f'{{"input": "{label}: {secret}", "output": \n')
+    findings = check(tmp_path / "task.yaml")
+    assert {"repeated_input", "placeholder", "unreadable"} <= {one.kind for one in findings}
+    for form in (in_words, as_json, as_html, as_sarif, as_junit):
+        assert secret not in form(findings)
+    assert lines_of(findings, "repeated_input") == {82}
+
+
+@pytest.mark.parametrize(("asked", "given"), [(6001, 1), (1, 2100), (1100, 1100)])
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_a_row_is_too_long_by_its_input_and_answer_together(
+    asked: int, given: int, kind: str, tmp_path: Path
+) -> None:
+    findings = checked(tmp_path, [*clean(), ("a " * asked, "b " * given), ("a " * 1000, "b " * 1000)], kind)
+    assert lines_of(findings, "too_long") == {81}
+
+
+def test_faults_of_a_kind_are_one_finding_however_they_differ(tmp_path: Path) -> None:
+    checked(tmp_path, clean())
+    lines = [
+        f'{{"id": "{n % 30}", "input": "a {n}", "output": "b"}}\n{" " * n}{{"input": \n' for n in range(60)
+    ]
+    turns = [
+        {"input": [{"role": "user", "content": "x"}] * n + [{"role": "me"}], "output": "b"} for n in range(9)
+    ]
+    rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
+    told = rows + "".join(lines) + "".join(json.dumps(row) + "\n" for row in turns)
+    (tmp_path / "rows.jsonl").write_text(told, encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(
+        "name: t\nkind: answer\nmodel: fake\nexamples: {file: rows.jsonl, input: input, output: output, id: id}\n"
+    )
+    kinds = [
+        (found.kind, len(found.where)) for found in check(tmp_path / "task.yaml").of("unreadable", "roles")
+    ]
+    assert sorted(kinds) == [("roles", 9), ("unreadable", 30), ("unreadable", 60)]
+
+
+def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_examples(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "rows.jsonl").write_text(
+        '{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n'
+    )
+    (found,) = checked(tmp_path, clean(), more="test: b/rows.jsonl\n").of("empty")
+    assert (found.where, found.rows, found.fix) == (("b/rows.jsonl:2",), (), "")
+
+
 def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
     near = clean()[0][0].replace("Norway", "Norways")
     rows = [clean()[1], (near, "x y z"), ("Is it open on Sundays in winter?", "Yes, it is.")]
@@ -137,12 +237,72 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("gates", "code"),
-    [([], 0), (["error"], 1), (["note"], 1), (["contradiction"], 0), (["turn_marks"], 1), (["echo"], 0)],
+    [
+        ([], 0),
+        (["error"], 1),
+        (["note"], 1),
+        (["turn_*"], 1),
+        (["privacy_*"], 0),
+        (["contradiction"], 0),
+        (["turn_marks"], 1),
+        (["echo"], 0),
+    ],
 )
 def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:
     checked(tmp_path, [*clean(), PLANTED["turn_marks"]])
     flags = [part for gate in gates for part in ("--fail-on", gate)]
     assert main(["check", str(tmp_path), *flags]) == code
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"), [("eror", "'error'"), ("privacy_emial", "'privacy_email'"), ("x*", "one of")]
+)
+def test_a_gate_that_no_finding_could_fail_is_refused(
+    gate: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked(tmp_path, clean())
+    assert main(["check", str(tmp_path), "--fail-on", gate]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_page_on_checks_and_the_code_name_the_same_kinds() -> None:
+    table = (
+        (ROOT / "docs" / "checks.md")
+        .read_text(encoding="utf-8")
+        .partition("| kind |")[2]
+        .partition("\n\n")[0]
+    )
+    listed = [name for line in table.splitlines() for name in re.findall(r"`([a-z_*]+)`", line.split("|")[1])]
+    assert all(any(fnmatchcase(kind, name) for name in listed) for kind in KINDS)
+    assert all(any(fnmatchcase(kind, name) for kind in KINDS) for name in listed)
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/etude/checks").glob("*.py"))
+    assert set(re.findall(r'\.finding\(\s*"(\w+)"', source)) <= KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--only", "privacy_email"], "add --fix"),
+        (["--fix", "--fail-on", "error"], "--fail-on"),
+        (["--fix", "--undo", "all"], "--undo"),
+        (["--undo", "all", "--format", "json"], "--format"),
+        (["-o", "rows.jsonl"], "of the task"),
+        (["-o", "task.yaml"], "of the task"),
+    ],
+)
+def test_flags_of_which_one_would_be_passed_over_are_refused_and_nothing_is_written(
+    flags: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checked(tmp_path, [*clean(), ("Who?", "Write to ann@example.org.")])
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", ".", *flags]) == 2
+    assert told in capsys.readouterr().err
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
 
 
 def test_every_finding_stands_in_the_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +328,45 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
     assert lines_of(findings, "unsupported") == {len(pairs) + 1}
 
 
+def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:
+    texts = [
+        f"I would like {topic} number {n} {place}" for n in range(3) for topic in TOPICS for place in PLACES
+    ]
+    pairs = [(text, json.dumps({"topic": text.split()[3], "n": text.split()[5]})) for text in texts]
+    pairs += [
+        (f"Is it open {place} in {n}?", json.dumps({"n": str(n)})) for n in range(7) for place in PLACES
+    ]
+    assert not checked(tmp_path, pairs, "extract").of("unsupported", "omitted")
+    pairs += [
+        ("I would like mills number 1 in spring", json.dumps(record))
+        for record in ({"n": "1"}, {"n": "1", "topic": ""})
+    ]
+    pairs += [("I would like mills number 1 in spring", json.dumps({"n": "1", "topic": "otters"}))]
+    findings = checked(tmp_path, pairs, "extract")
+    assert lines_of(findings, "omitted") == {len(pairs) - 2, len(pairs) - 1}
+    assert lines_of(findings, "unsupported") == {len(pairs)}
+    (left_out,) = findings.of("omitted")
+    assert left_out.about == ("topic", "topic")
+    assert [
+        one.text[low:high] for one in left_out.evidence for low, high in one.marks if one.part == "input"
+    ] == ["mills"] * 2
+    assert f":{len(pairs) - 1} (topic)" in in_words(findings)
+
+
+def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: Path) -> None:
+    pairs = [
+        (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic}))
+        for n in range(2)
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    pairs += [(f"Nobody came {place} on day {n}.", "{}") for n in range(20) for place in PLACES]
+    pairs[7] = (pairs[7][0], "{}")
+    assert lines_of(checked(tmp_path, pairs, "extract"), "omitted") == {8}
+    assert as_record("Place: Oslo\nDay: 3\nDay: 4") == {"Place": ("Oslo",), "Day": ("3", "4")}
+    assert as_record("Guest: It hurts.\nHost: Where?\nGuest: Here.") is None
+
+
 def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
     pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
     assert not checked(tmp_path, pairs, "classify").of("wrong_label")
@@ -178,42 +377,6 @@ def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> 
     (found,) = checked(tmp_path, pairs, "classify").of("wrong_label")
     assert found.numbers["low"] <= len(flipped) <= found.numbers["high"]
     assert {row + 1 for row in flipped} & lines_of(checked(tmp_path, pairs, "classify"), "wrong_label")
-
-
-def test_a_feature_that_the_input_does_not_tell_is_found_and_one_that_it_tells_is_not(tmp_path: Path) -> None:
-    pairs = clean()
-    assert not [one.kind for one in checked(tmp_path, pairs) if one.kind.startswith("style_")]
-    draw = random.Random(4)
-    chance = [(asked, given + (" It costs $5." if draw.random() < 0.5 else "")) for asked, given in pairs]
-    (found,) = checked(tmp_path, chance).of("style_price")
-    assert "nothing in the input tells which" in found.message
-    told = [
-        (f"{asked} At what price?", f"{given} It costs $5.") if draw.random() < 0.5 else (asked, given)
-        for asked, given in pairs
-    ]
-    assert not checked(tmp_path, told).of("style_price")
-
-
-@pytest.mark.data
-def test_two_registers_prices_and_two_dates_are_found_and_nothing_in_consistent_answers(
-    tmp_path: Path,
-) -> None:
-    text = (data_folder("rasbt_preferences") / "instruction-data-with-preference.json").read_text("utf-8")
-    rows, draw = json.loads(text), random.Random(0)
-    asked = [f"{row['instruction']} {row['input']}" for row in rows]
-
-    def styles(answers: list[str]) -> set[str]:
-        found = checked(tmp_path, list(zip(asked, answers, strict=True)))
-        return {one.kind for one in found if one.kind.startswith("style_")}
-
-    for name in ("output", "chosen"):
-        assert "style_brusque" not in styles([row[name] for row in rows])
-    assert not styles([row["output"] for row in rows])
-    mixed = [row[draw.choice(("chosen", "rejected"))] for row in rows]
-    price = [f" It costs ${number % 90 + 3}." if draw.random() < 0.5 else "" for number in range(len(rows))]
-    date = [draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023.")) for _ in rows]
-    found = styles(["".join(parts) for parts in zip(mixed, price, date, strict=True)])
-    assert {"style_brusque", "style_price", "style_date"} <= found
 
 
 def test_other_programs_read_every_finding_with_its_lines(
@@ -230,10 +393,27 @@ def test_other_programs_read_every_finding_with_its_lines(
     results = json.loads(told("sarif"))["runs"][0]["results"]
     lines = [place["physicalLocation"]["region"]["startLine"] for place in results[0]["locations"]]
     assert lines == [int(place.rpartition(":")[2]) for place in findings.found[0].where]
+    assert all(one["locations"] for one in results)
     suite = ElementTree.fromstring(told("junit"))
     assert [case.get("name") for case in suite] == [one.kind for one in findings]
     assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
     assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
+
+
+@pytest.mark.parametrize("root", [".", "data"])
+def test_code_scanning_finds_the_files_from_the_root_of_the_repository(root: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "my rows"
+    (folder / "b").mkdir(parents=True)
+    (tmp_path / root / ".git").mkdir()
+    (folder / "b" / "rows.jsonl").write_text('{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n')
+    run = json.loads(as_sarif(checked(folder, clean(), more="test: b/rows.jsonl\n")))["runs"][0]
+    assert all(rule["shortDescription"]["text"] for rule in run["tool"]["driver"]["rules"])
+    found = {result["ruleId"]: result["locations"][0]["physicalLocation"] for result in run["results"]}
+    above = "data/" if root == "." else ""
+    assert found["empty"]["artifactLocation"]["uri"] == f"{above}my%20rows/b/rows.jsonl"
+    assert found["empty"]["region"]["startLine"] == 2
+    assert found["few_rows"]["artifactLocation"]["uri"] == f"{above}my%20rows/rows.jsonl"
+    assert found["few_rows"]["region"]["startLine"] == 1
 
 
 class Page(HTMLParser):
@@ -260,7 +440,9 @@ class Page(HTMLParser):
 
 def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Path) -> None:
     given = "<script>alert(1)</script> \" onload='x' <img src=x> <b>there</b> &lt;i&gt;."
-    findings = checked(tmp_path, [*clean(), *PLANTED.values(), ("What is it?", given)])
+    findings = checked(
+        tmp_path, [*clean(), *PLANTED.values(), ("What is it?", given), ("Is it?", "It\x92s so.")]
+    )
     assert main(["check", str(tmp_path), "-o", str(tmp_path / "check.html")]) == 0
     page = Page((tmp_path / "check.html").read_text(encoding="utf-8"))
     assert not {"script", "img", "b"} & set(page.elements)
@@ -268,8 +450,54 @@ def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Pat
     for one in findings:
         for told in (one.message, one.remedy, one.fix, *one.where[:4]):
             assert told in page.text
-    for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;"):
+    for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;", "\\x92"):
         assert mark in page.marked
+
+
+ARITHMETIC = [
+    (f"What is {a} {sign} {b}?", str(result))
+    for a in range(12, 19)
+    for b in range(2, 9)
+    for sign, result in (("+", a + b), ("-", a - b), ("*", a * b))
+]
+EMOJI = [(face, f"Feeling {number}") for number, face in enumerate("😀😢😡🎉🔥")]
+ORDER = [("Is the price < 10?", "yes"), ("Is the price > 10?", "no")]
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+@pytest.mark.parametrize("pairs", [ARITHMETIC, EMOJI, ORDER, [("लड़का", "boy"), ("लड़की", "girl")]])
+def test_texts_that_differ_in_signs_alone_are_not_the_same(
+    pairs: list[Pair], kind: str, tmp_path: Path
+) -> None:
+    findings = checked(tmp_path, pairs, kind)
+    assert not findings.of("contradiction", "near_contradiction", "repeated_input")
+
+
+def test_the_order_of_the_words_is_no_small_difference(tmp_path: Path) -> None:
+    cities = ["Paris", "Rome", "Oslo", "Bern"]
+    ways = [
+        (f"Train from {one} to {other}", f"{one}, {other}")
+        for one in cities
+        for other in cities
+        if one != other
+    ]
+    found = checked(tmp_path, [*ways, ("Please, a train from Oslo to Bern", "None")])
+    assert lines_of(found, "near_contradiction") == {9, 13}
+
+
+def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
+    pairs = [
+        *clean(),
+        ("Où est le café à côté ?", "Là-bas."),
+        ("Où est le cafe\u0301 a\u0300 co\u0302te\u0301 ?", "Là-bas."),
+    ]
+    assert lines_of(checked(tmp_path, pairs), "repeated_input") == {82}
+
+
+def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
+    pairs = [(asked, "open") for asked, _ in clean(30)] + [("Is it shut?", "shut")]
+    (found,) = checked(tmp_path, pairs, "classify").of("classes")
+    assert "2 labels: from 1 row (shut) to 30 rows (open)." in found.message
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)
@@ -291,10 +519,52 @@ def test_no_text_is_too_strange_to_be_checked(pairs: list[Pair], kind: str) -> N
     assert all(char.isprintable() or char == "\n" for char in told)
     assert json.loads(as_json(findings))["rows"] == len(rows)
     ElementTree.fromstring(as_junit(findings))
+    assert len(json.loads(as_sarif(findings))["runs"][0]["results"]) == len(findings)
+    assert "script" not in Page(as_html(findings)).elements
+
+
+STRANGE = st.text(
+    st.sampled_from('\x01\x07\x1b\x7f\x85\u200b\u202e\u2028\ufeff\ufffd\ud800ÃÂ©â€🙂İ<>&;{}[]"\\\r\n\t@1 a'),
+    max_size=30,
+)
+
+
+@settings(max_examples=8)
+@given(st.lists(st.tuples(STRANGE | TEXTS, STRANGE | TEXTS), min_size=1, max_size=12))
+def test_no_file_is_too_strange_to_be_checked_fixed_and_undone(pairs: list[Pair]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        plain = [("What is told of the hall?", "It is old."), ("And of the garden?", "It is new.")]
+        lines = [json.dumps({"input": asked, "output": given}) + "\n" for asked, given in [*plain, *pairs]]
+        (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+        task = folder / "task.yaml"
+        task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n", encoding="utf-8")
+        for form in ("html", "sarif", "json", "xml", "txt"):
+            assert main(["check", str(task), "-o", str(folder / f"found.{form}")]) == 0
+        assert main(["check", str(task), "--fix"]) == 0
+        if (folder / "rows.fixed.jsonl").exists():
+            assert main(["check", str(task), "--undo", "all"]) == 0
+            assert (folder / "rows.fixed.jsonl").read_bytes() == (folder / "rows.jsonl").read_bytes()
+
+
+def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
+    apart = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no process may be put apart from the network here; to run: allow unshare --net")
+    rows = (data_folder("medquad_sample") / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    columns = "{file: rows.jsonl, input: question, output: answer}"
+    (tmp_path / "task.yaml").write_text(
+        f"name: t\nkind: answer\nmodel: fake\nexamples: {columns}\n", encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "etude.cli", "check", str(tmp_path), "--format", "json"]
+    done = subprocess.run([*apart, *command], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["rows"] == 300
 
 
 @pytest.mark.parametrize(
-    "bait", ["{{", "[your ", "<b ", "ignore all ", "&#1", "\u00c3", "name[", "a: b\n", "- ", "don't "]
+    "bait", ["<", "{{", "[your ", "<b ", "ignore all ", "&#1", "\u00c3", "name[", "a: b\n", "- ", "don't "]
 )
 def test_a_long_row_made_to_be_slow_is_checked_at_once(bait: str, tmp_path: Path) -> None:
     began = time.process_time()

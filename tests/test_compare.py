@@ -21,7 +21,7 @@ from etude.checks import check
 from etude.cli import main
 from etude.cli.history import summary
 from etude.compare import compare
-from etude.compare.events import Began, Ended, Event, Said
+from etude.compare.events import Began, Ended, Event, Said, Trained
 from etude.compare.notes import same_answer
 from etude.compare.training_log import TrainingLog
 from etude.dataset import Dataset
@@ -698,6 +698,36 @@ def test_every_step_of_two_trainings_is_written_once_wherever_a_kill_struck(
             log(line)
     written = [line["step"] for line in read_lines(tmp_path / "train.jsonl") if "step" in line]
     assert written == [*range(1, 10), *range(1, 10)]
+
+
+def test_the_time_left_counts_what_is_measured_on_dev(tmp_path: Path) -> None:
+    told: list[Event] = []
+
+    def line(step: int) -> dict[str, object]:
+        return {
+            "step": step,
+            "steps": 6,
+            "epoch": -(-step // 3),
+            "epochs": 2,
+            "loss": 1.0,
+            "tokens": 9,
+            "seconds": 2.0,
+        }
+
+    def epoch(number: int, seconds: float) -> dict[str, object]:
+        return {"epoch": number, "epochs": 2, "dev_loss": 1.0, "best": True, "seconds": seconds}
+
+    log = TrainingLog("own", tmp_path / "train.jsonl", told.append)
+    for each in (epoch(0, 50.0), line(1), line(2), line(3), epoch(1, 40.0), line(4)):
+        log(each)
+    again = TrainingLog("own", tmp_path / "train.jsonl", told.append)
+    for each in ({"resumed_at_step": 3}, epoch(1, 30.0), line(4), line(5)):
+        again(each)
+    left = [event.seconds_left for event in told if isinstance(event, Trained)]
+    assert left == [5 * 2 + 100, 4 * 2 + 100, 3 * 2 + 100, 2 * 2 + 40, 2 * 2 + 30, 1 * 2 + 30]
+    assert sum("dev_loss" in each for each in read_lines(tmp_path / "train.jsonl")) == 2, (
+        "told again, written once"
+    )
 
 
 def test_what_two_trainings_begin_with_is_written_for_both_and_once_after_a_kill(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from etude.contract import Contract
 from etude.models.registry import Models
 from etude.task import LADDER, load_task
 from etude.task.keys import KEYS
+from etude.task.settings import AROUND, SETTINGS
 from etude.task.values import FactsChange, MetricName, RowSource
+from etude.train import TrainConfig, auto_config
 from etude.types import Example, Kind, Message, ModelRef
 from real_runs import real_run
 from small_task import rows, write_task
@@ -158,6 +160,29 @@ def test_the_other_values_that_the_page_names_are_the_ones_there_are(tmp_path: P
     )
 
 
+def test_the_table_of_settings_is_what_training_takes() -> None:
+    """Names, limits and defaults; those that are chosen are those that auto_config gives reasons for."""
+    lines = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \| .+ \|$", TASK_PAGE.read_text(encoding="utf-8"), re.M
+    )
+    assert {name: limits for name, _, limits in lines} == {
+        name: rule.wanted for name, rule in (SETTINGS | AROUND).items()
+    }
+    told = {name: default for name, default, _ in lines if name in SETTINGS}
+    assert {name for name, default in told.items() if default == "chosen"} == set(
+        auto_config(100, 10**9).reasons
+    )
+    plain = {name: yaml.safe_load(default) for name, default in told.items()}
+    for name, default in TrainConfig().values().items():
+        by_word = {
+            "hidden_cache": "auto",
+            "targets": "all",
+            "seed": "the task's",
+            "betas": list(TrainConfig().betas),
+        }
+        assert plain[name] in ("chosen", by_word.get(name, default)), name
+
+
 def test_the_page_names_every_part_of_a_contract() -> None:
     [told] = re.findall(r"^Any of (.*?)\. Fields are", TASK_PAGE.read_text(encoding="utf-8"), re.M | re.S)
     assert set(re.findall(r"`(\w+)`", told)) == {field.name for field in fields(Contract)}
@@ -182,6 +207,16 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
     command = [sys.executable, ROOT / "tools" / "docs.py", "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_changelog_says_everything_once_and_names_flags_that_there_are() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = [" ".join(entry.split()) for entry in re.split(r"^- ", text, flags=re.M)]
+    assert len(set(entries)) == len(entries)
+    flags = re.findall(r"`etude [^`]*?(--[a-z-]+)", text)
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert flags
+    assert not [flag for flag in flags if flag not in page]
 
 
 def test_every_file_the_docs_link_to_exists() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from etude.checks import check
 from etude.checks.documents import Document, Index, read_documents, uncovered_documents
 from etude.checks.enough import USUAL, few_rows
-from etude.text import normalise
+from etude.normal import normalise
 from pairs import Pair, found_in, places_in
 from test_checks import clean
 

@@ -211,7 +211,7 @@ def test_ids_are_stable_and_unique(tmp_path: Path) -> None:
 
 
 def test_an_id_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"r\.csv:4: the id stands twice, first on line 2 \(got '1'\)"):
+    with pytest.raises(InputError, match=r"r\.csv:4: the id stands twice \(got '1', first on line 2\)"):
         read(tmp_path, "r.csv", "id,input,output\n1,a,b\n2,a,b\n1,c,d\n")
 
 

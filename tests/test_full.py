@@ -13,15 +13,16 @@ from safetensors import safe_open
 
 from etude.errors import InputError
 from etude.models.registry import Models
+from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.train import Output, auto_config, train
 from etude.train.buffer import buffered
 from etude.train.checkpoint import load_checkpoint
 from etude.train.full import all_weights
-from etude.train.step import accumulate, dev_loss
+from etude.train.step import accumulate, dev_loss, learning_rate, started_run, train_step
 from etude.types import ModelRef
 from etude.wording import size_in_words
 from test_train import CONFIG, StopError, ignore, plain_loss, snapshot, tiny_model, token_rows
-from tiny import tiny_tokenizer
+from tiny import tiny_module, tiny_tokenizer
 
 FULL = replace(CONFIG, weights="full", learning_rate=3e-3)
 
@@ -30,12 +31,12 @@ def taught(
     folder: Path,
     log: Callable[[Mapping[str, Any]], None] = ignore,
     dtype: torch.dtype = torch.float32,
-    checkpoint_seconds: float = 30.0,
+    every_step: bool = False,
     **shape: Any,
 ) -> tuple[Any, Any]:
     """One run in `folder`: the module it was given, and the result."""
     module = tiny_model(dtype, **shape)
-    output = Output(folder / "checkpoint", folder / "model", log, checkpoint_seconds=checkpoint_seconds)
+    output = Output(folder / "checkpoint", folder / "model", log, every_step=every_step)
     return module, train(module, token_rows(18), token_rows(6, seed=1), FULL, output)
 
 
@@ -50,6 +51,50 @@ def test_gradients_of_all_weights_are_those_of_torch(tied: bool) -> None:
     assert ours is not None
     expected = torch.cat([grad.flatten() for grad in wanted])
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "opt"])
+def test_the_weights_that_decay_are_those_that_transformers_lets_decay(kind: str) -> None:
+    """A step without a gradient shrinks them by learning rate times decay, and nothing else."""
+    from transformers import Trainer
+
+    sizes = {"ffn_dim": 64, "word_embed_proj_dim": 48, "num_hidden_layers": 2} if kind == "opt" else {}
+    module: Any = tiny_module(kind, **sizes)
+    with torch.no_grad():
+        for each in module.parameters():
+            each.fill_(1.0)
+    wanted = set(Trainer.get_decay_parameter_names(None, module))  # type: ignore[arg-type]
+    with started_run(module, replace(FULL, weight_decay=0.25), 4) as run:
+        run.optimizer.step(0.5)
+        run.placement.spread(run.buffer)
+        found = {name: each.detach().clone() for name, each in module.named_parameters()}
+    assert wanted
+    assert wanted != found.keys()
+    for name, each in found.items():
+        assert torch.all(each == (0.875 if name in wanted else 1.0)), name
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_steps_are_those_of_torch(weight_decay: float) -> None:
+    module, rows, config = tiny_model(torch.float64), token_rows(4), replace(FULL, weight_decay=weight_decay)
+    theirs = tiny_model(torch.float64)
+    groups = [
+        {"params": [each for each in theirs.parameters() if (each.ndim > 1) == decays], "weight_decay": decay}
+        for decays, decay in ((True, weight_decay), (False, 0.0))
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas)
+    with started_run(module, config, 16) as run:
+        for step in range(3):
+            train_step(run, rows)
+            run.progress.step += 1
+            optimizer.zero_grad()
+            plain_loss(theirs, rows).backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), config.clip)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step, run.total_steps)
+            optimizer.step()
+        for (name, ours), each in zip(module.named_parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(ours, each, rtol=1e-7, atol=1e-9, msg=name)
 
 
 def test_an_update_too_small_for_16_bits_is_not_lost() -> None:
@@ -94,8 +139,11 @@ def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
     assert dev_loss(ours.module, dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "decay"), [(torch.float32, 0.0), (torch.bfloat16, 0.1)])
+def test_an_interrupted_run_ends_with_the_same_bytes(
+    tmp_path: Path, dtype: torch.dtype, decay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("test_full.FULL", replace(FULL, weight_decay=decay))
     taught(tmp_path / "whole", dtype=dtype)
 
     def stop(news: Mapping[str, Any]) -> None:
@@ -103,7 +151,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, dtype: torc
             raise StopError
 
     with pytest.raises(StopError):
-        taught(tmp_path / "cut", stop, dtype, checkpoint_seconds=0.0)
+        taught(tmp_path / "cut", stop, dtype, every_step=True)
     taught(tmp_path / "cut", dtype=dtype)
     whole, cut = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert whole == cut
@@ -127,9 +175,10 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:
-    full, lora = (auto_config(500, 80, 135_000_000, {"weights": kind}) for kind in ("full", "lora"))
+    full, lora = (auto_config(500, 135_000_000, {"weights": kind}) for kind in ("full", "lora"))
     assert full.learning_rate == pytest.approx(lora.learning_rate / 10)
-    assert "rank" not in full.reasons
+    assert "rank" not in {**full.reasons, **full.defaults}
+    assert {*full.reasons, *full.defaults} == {*SETTINGS} - {*LORA_ONLY}
     with pytest.raises(InputError) as caught:
-        auto_config(500, 80, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
+        auto_config(500, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
     assert [fault.where for fault in caught.value.faults] == ["train: rank", "train: lora_layers"]

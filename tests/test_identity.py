@@ -98,6 +98,12 @@ def test_every_key_of_the_task_file_is_tried_here() -> None:
     assert {*CHANGES, *FILES} == set(KEYS)
 
 
+def test_a_run_that_a_spike_has_stopped_goes_on_without_the_rule(tmp_path: Path) -> None:
+    task = full_task(tmp_path)
+    text = task.read_text()
+    assert differences(task, task, text.replace("train: {", "train: {stop_on_spike: false, ")) == []
+
+
 @pytest.mark.parametrize("key", CHANGES)
 def test_a_changed_key_changes_its_part_alone(key: str, tmp_path: Path) -> None:
     task = full_task(tmp_path)

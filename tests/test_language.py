@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from etude.checks.function_words import FUNCTION_WORDS, language_of
 from etude.checks.language import wrong_language
-from etude.text import normalise
+from etude.normal import normalise
 from pairs import found_in, places_in
 from test_checks import clean
 

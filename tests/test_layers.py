@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from etude.errors import InputError, ModelError
-from etude.models.adapters import adapted as answering_with
+from etude.models.adapters import with_adapter
 from etude.train.layers import chosen_layers, decoder_layers, layer_of
 from etude.train.lora import AdapterSettings, adapted, save_adapter
 from etude.train.step import accumulate
@@ -97,7 +97,7 @@ def test_peft_reads_an_adapter_of_the_top_layers_with_equal_logits(tmp_path: Pat
     with torch.no_grad():
         torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=1e-5, atol=1e-5)
     assert sum("lora_A" in name for name, _ in theirs.named_parameters()) == len(adapters)
-    answered = answering_with(deep_model(), tmp_path)(input_ids=ids).logits
+    answered = with_adapter(deep_model(), tmp_path)(input_ids=ids).logits
     torch.testing.assert_close(answered, ours, rtol=1e-5, atol=1e-5)
 
 

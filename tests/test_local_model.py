@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from etude.assistant import Assistant
 from etude.errors import ModelError
 from etude.models import plan, weights
-from etude.models.adapters import adapted
+from etude.models.adapters import with_adapter
 from etude.models.choices import build_trie
 from etude.models.local import LocalModel
 from etude.models.registry import Models
@@ -325,7 +325,7 @@ def test_an_adapted_model_equals_pefts_merged_one_and_shares_the_rest(tmp_path: 
     merged = save_lora(tiny_module(), tmp_path, use_rslora=rslora)
     base = tiny_module()
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    laid = adapted(base, tmp_path)
+    laid = with_adapter(base, tmp_path)
     ids = torch.tensor([[5, 9, 17, 44, 300]])
     with torch.inference_mode():
         assert torch.allclose(laid(ids).logits, merged(ids).logits, atol=1e-5)
@@ -365,7 +365,7 @@ def test_adapters_that_do_more_than_lora_are_refused(
     config = json.loads((copy / "adapter_config.json").read_text())
     (copy / "adapter_config.json").write_text(json.dumps(config | change))
     with pytest.raises(ModelError, match=words):
-        adapted(tiny_module(), copy)
+        with_adapter(tiny_module(), copy)
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
@@ -374,14 +374,14 @@ def test_damaged_adapters_are_named(lora: Path, tmp_path: Path, file: str, damag
     path = copied(lora, tmp_path) / file
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ModelError, match=file):
-        adapted(tiny_module(), tmp_path)
+        with_adapter(tiny_module(), tmp_path)
 
 
 def test_an_adapter_of_another_model_is_refused(lora: Path) -> None:
     with pytest.raises(ModelError, match="does not fit the model"):
-        adapted(tiny_module(intermediate_size=32), lora)
+        with_adapter(tiny_module(intermediate_size=32), lora)
     with pytest.raises(ModelError, match="no linear layer of this model"):
-        adapted(tiny_module("gpt_neox", intermediate_size=32), lora)
+        with_adapter(tiny_module("gpt_neox", intermediate_size=32), lora)
 
 
 def copied(source: Path, target: Path) -> Path:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
+import re
 import stat
 from pathlib import Path
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stdnum import luhn
 
+from etude.errors import RunError
 from etude.privacy import KINDS, Ledger, Masker, Span, find, find_all
+from etude.privacy.values import Values
 
 TEXT = (
     "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 Baker Street."
@@ -63,6 +70,119 @@ def test_the_key_file_is_its_owner_s_and_brings_the_text_back(tmp_path: Path) ->
         masker.save_key(file)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"key": "xy", "values": []}', '{"key": "00"}', "é"])
+def test_a_damaged_key_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(RunError, match=r"key\.json.*copy"):
+        Masker.load_key(file)
+    (tmp_path / "ledger.jsonl").write_text("{}\n")
+    if content:
+        with pytest.raises(RunError, match="Scan"):
+            Ledger.load(tmp_path / "ledger.jsonl", file)
+
+
+def plain(text: str) -> str:
+    """Letters and digits."""
+    return "".join(filter(str.isalnum, text)).casefold()
+
+
+@pytest.mark.parametrize(
+    ("kind", "ways"),
+    [
+        ("email", ["ann@acme.com", "Ann@Acme.com", "ANN@ACME.COM", "aNN@acme.com"]),
+        ("phone", ["+1 415 555 2671", "+14155552671", "+1 (415) 555-2671"]),
+        ("iban", ["GB29 NWBK 6016 1331 9268 19", "gb29nwbk60161331926819"]),
+        ("name", ["Arne Holm", "arne holm", "ARNE  HOLM"]),
+    ],
+)
+def test_a_value_has_one_surrogate_however_it_is_written_and_each_way_comes_back(
+    kind: str, ways: list[str]
+) -> None:
+    for order in (ways, ways[::-1]):
+        masker = Masker(b"k" * 32)
+        made = [masker.surrogate(kind, way) for way in order]
+        assert len(set(map(plain, made))) == 1
+        assert [masker.unmask(one) for one in made] == order
+        assert all(one.islower() == way.islower() for one, way in zip(made, order, strict=True))
+    assert Masker().surrogate("password", "Ab1-x") != Masker().surrogate("password", "ab1-x")
+
+
+@given(
+    st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True),
+    st.integers(1, 5),
+)
+def test_the_way_back_is_exact_where_surrogates_are_scarce(numbers: list[str], secret: int) -> None:
+    text = " ".join(numbers) + "."
+    spans = [Span(at, at + 2, "password", text[at : at + 2], "test") for at in range(0, len(text), 3)]
+    masker = Masker(b"k" * 32)
+    masked = masker.mask(text, spans[:secret])
+    assert masker.unmask(masked) == text
+    assert not masker.stand_ins & set(numbers)
+
+
+def test_a_surrogate_is_nobody_s_number(tmp_path: Path) -> None:
+    masker = Masker(b"k" * 32)
+    addresses = [
+        masker.surrogate("ip_address", f"8.8.{number // 200}.{number % 200}") for number in range(2000)
+    ]
+    assert len(set(addresses)) == 2000
+    assert all(ipaddress.ip_address(address).is_private for address in addresses)
+    for number in range(40):
+        card = masker.surrogate("card", f"4111 1111 1111 {number:04d}")
+        assert not luhn.is_valid(card.replace(" ", ""))
+        for region, value in (("DE", f"+49 30 901{number:03d}"), ("US", f"(415) 555-{2000 + number}")):
+            phone = phonenumbers.parse(masker.surrogate("phone", value), region) if region == "US" else None
+            assert phone is None or not phonenumbers.is_valid_number(phone)
+            if region == "DE":
+                assert not is_valid_phone(masker.surrogate("phone", value))
+
+
+def is_valid_phone(text: str) -> bool:
+    """Whether a number with a country code may be somebody's."""
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(text, None))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+@pytest.mark.parametrize("value", ["hunter-2024", "Summer_2024", "DE_123456", "sk-Summer-2024"])
+def test_nothing_of_a_password_stays(value: str) -> None:
+    made = Masker(b"k" * 32).surrogate("password", value)
+    assert not [word for word in re.split(r"[-_]", value) if word in made]
+    assert Masker().surrogate("api_key", "ghp_" + "a1" * 18).startswith("ghp_")
+
+
+@given(st.from_regex(r"[A-Z0-9]{9}|[0-9]{12}", fullmatch=True), st.data())
+def test_a_number_is_found_again_whatever_stands_between(number: str, data: st.DataObject) -> None:
+    values = Values()
+    values.add("id_number", number)
+    gaps = data.draw(
+        st.lists(st.sampled_from(["", " ", "-", ". "]), min_size=len(number), max_size=len(number))
+    )
+    written = "".join(letter + gap for letter, gap in zip(number, gaps, strict=True)).rstrip(" .-")
+    for text, there in (
+        (f"is it {written}? Yes: {number.lower()}, 12", 2),
+        (f"a{number} {number}9 12", 0),
+        (json.dumps({"n": number}), 1),
+    ):
+        spans = [span for span in values.spans(text) if plain(span.text) == number.lower()]
+        assert len(spans) == there
+        assert all(text[span.start : span.end] == span.text for span in spans)
+
+
+def test_short_values_and_dates_are_not_looked_for_between_other_signs() -> None:
+    values = Values()
+    values.add("password", "1234")
+    values.add("phone", "20240101")
+    values.add("password", 'x"1y')
+    found = {
+        span.text
+        for span in values.spans('PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}')
+    }
+    assert found == {"1234", "20 24 01 01", 'x\\"1y'}
+
+
 def test_the_ledger_knows_a_value_again_and_holds_none(tmp_path: Path) -> None:
     ledger = Ledger()
     spans = find(TEXT)
@@ -73,6 +193,9 @@ def test_the_ledger_knows_a_value_again_and_holds_none(tmp_path: Path) -> None:
     assert not [span.text for span in spans if span.text in written]
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     again = Ledger.load(file, key_file)
+    again.save(file, key_file)
+    with pytest.raises(FileExistsError):
+        Ledger().save(file, key_file)
     (answers,) = find_all(["write to arne@mail.example.net or ring +49 (30) 901820"])
     assert {row for _, row in again.repeated(answers)} == {"row-7"}
     assert len(list(again.repeated(answers))) == 2

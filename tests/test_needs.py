@@ -10,12 +10,17 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from etude.errors import ModelError
 from etude.train import Output, TokenRow, train
 from etude.train.memory import give_back_freed_memory, memory_in_use
-from etude.train.needs import foresee
+from etude.train.needs import at_rest, foresee
+from etude.train.step import started_run
+from etude.world import World
 from test_train import CONFIG, VOCABULARY, tiny_model
 
 STATUS = Path("/proc/self/status")
@@ -51,6 +56,50 @@ def test_the_memory_of_a_run_is_foreseen_within_a_tenth() -> None:
     assert statistics.median(shares) == pytest.approx(1, rel=0.1)
 
 
+MIXED = object()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, MIXED])
+@pytest.mark.parametrize(
+    "changes", [{}, {"lora_layers": "top-1", "targets": ("q_proj",)}, {"weights": "full"}]
+)
+def test_what_is_held_before_the_first_step_is_known_by_arithmetic(
+    dtype: Any, changes: dict[str, Any]
+) -> None:
+    module, config = tiny_model(torch.float32 if dtype is MIXED else dtype), replace(CONFIG, **changes)
+    if dtype is MIXED:
+        module.model.layers.to(torch.bfloat16)
+    expected = at_rest(module, config)
+    if dtype is MIXED and config.weights == "lora":
+        assert expected == at_rest(tiny_model(), config), "adapters have 32 bits either way"
+        return
+    with started_run(module, config, 8) as run:
+        assert run.buffer.num_bytes() == expected
+    sharded = at_rest(module, replace(config, data_parallel="fsdp"), World(0, 2))
+    assert sharded == pytest.approx(expected / 2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), None], ids=["gpu", "python", "cpu"]
+)
+def test_memory_that_runs_out_is_told_with_what_to_lower(error: Exception | None) -> None:
+    module = tiny_model()
+    parts = dict(module.named_modules())
+
+    def fails() -> None:
+        if error:
+            raise error
+        torch.empty(2**48)
+
+    told = r"ran out.*\{micro_tokens: 20, rank: 2, lora_layers: top-8\}"
+    with pytest.raises(ModelError, match=told), started_run(module, CONFIG, 8):
+        fails()
+    assert dict(module.named_modules()) == parts
+    with pytest.raises(RuntimeError, match="shapes") as other, started_run(module, CONFIG, 8):
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    assert not isinstance(other.value, ModelError)
+
+
 def apart() -> tuple[int, int]:
     """`measured` in a process of its own: what other tests have left to the allocator would be counted here."""
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
@@ -67,7 +116,7 @@ def measured() -> tuple[int, int]:
     before = memory_in_use(module.device)
     found = foresee(module, rows, dev, config)
     with tempfile.TemporaryDirectory() as folder:
-        output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", checkpoint_seconds=0.0)
+        output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", every_step=True)
         result = train(module, rows, dev, config, output)
     return found.memory - before, result.peak_memory - before
 

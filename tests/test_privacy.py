@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
+from etude.checks import check
+from etude.checks.personal import for_review, personal_data
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -87,6 +90,8 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("bank account number: 3847283911.", "id_number", "3847283911"),
         ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
         ("the BSN 111222333 of", "national_id", "111222333"),
+        ("NI number AB123456C of", "national_id", "AB123456C"),
+        ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
         ("Aadhaar number '9876 5432 1012'", "national_id", "9876 5432 1012"),
         ("IBAN SE32CRBC0100601211501234 fails its checksum", "iban", "SE32CRBC0100601211501234"),
         ("pay from my bank account GB82 WEST 1234 5698 7654 33 today", "iban", "GB82 WEST 1234 5698 7654 33"),
@@ -120,6 +125,10 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "token of my gratitude, secret is safe, key: see above",
         "see https://example.org/a/very/long/path/that/goes/on/and/on/for/ever.html",
         "it cost 20 000 000 in 1999-2000",
+        "ISBN 9780306406164 and 9780140449136, 978 0 306 40615 7",
+        "open 192.168.0.1, 10.1.2.3 or 172.16.254.1, mask 255.255.255.0, fe80:1:2::1",
+        "firmware is 2.4.1.7; please upgrade from 2.4.1.0 to 2.4.1.1",
+        "part AB123456C of ticket 010124-1234",
         "J Cell Sci 2002 115 3369 3377, and Cell 1998 93 791 804",
         "order 123-456-7890, item no. 0123 456 789, ISBN: 978-3-16-148410-0",
         "ratios (1) 5.82 6.65 and (2003) 2014 2014, from 10 20 2014",
@@ -140,6 +149,11 @@ def test_a_card_needs_its_checksum_where_no_label_stands(number: int, issuer: st
     wrong = str((int(right) + 1) % 10)
     assert kinds(f"look at {body}{right} now").get("card") == body + right
     assert "card" not in kinds(f"look at {body}{wrong} now")
+
+
+@given(st.integers(0, 10**9 - 1), st.sampled_from(["978", "979"]))
+def test_a_book_is_no_card(number: int, prefix: str) -> None:
+    assert "card" not in kinds(f"the book {prefix}{number:010d} is lost")
 
 
 @given(st.integers(10**17, 10**18 - 1))
@@ -193,6 +207,69 @@ def test_spans_are_in_order_apart_and_true_to_the_text(text: str) -> None:
         end = span.end
 
 
+FOUND = st.sampled_from(
+    [
+        "jo@mail.example.org",
+        "Jo Doe lives at 12 Main Street",
+        "born on 12 May 1980",
+        "+49 30 901820",
+        "SSN 536-90-4399",
+        "password: 4 Main St",
+        "my name is Anna Gold.",
+        "token=ab12CD34ef56",
+        "diagnosed with asthma 1.2.3.4",
+    ]
+)
+
+
+@given(st.lists(FOUND | st.text(max_size=5), max_size=6), st.sampled_from([" ", "", "\n", ", "]))
+def test_what_blocks_is_the_same_without_what_is_reviewed(parts: list[str], joint: str) -> None:
+    text = joint.join(parts)
+    blocking = tuple(span for span in find(text) if span.kind in BLOCKING)
+    assert find(text, review=False) == blocking
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        *(
+            (label, ": aB3xK9q7Zz12")
+            for label in ("password", "pwd", "secret", "api key", "token", "credential")
+        ),
+        *((label, " aB3xK9q7Zz12aB3xK9q7Zz12") for label in ("basic", "bearer", "token")),
+        ("signing_key", "=aB3xK9q7Zz12"),
+        ("pin", " 4711"),
+    ],
+)
+def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str, value: str) -> None:
+    right = kinds(label + value)
+    assert right
+    for letter, other in (("i", "\u0130"), ("i", "\u0131"), ("s", "\u017f"), ("k", "\u212a")):
+        assert kinds(label.replace(letter, other) + value) == right
+    assert kinds(label.upper() + value) == right
+
+
+def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> None:
+    told = [
+        "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street.",
+        "My name is Anna Gold and I was diagnosed with asthma.",
+        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
+        "Where is my order?",
+    ]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in told)
+    )
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    found = check(tmp_path / "task.yaml", (personal_data, for_review))
+    assert {one.kind: len(one.rows) for one in found} == {
+        "review_birth_date": 1,
+        "review_address": 1,
+        "review_name": 2,
+        "review_health": 1,
+    }
+    assert all(one.severity == "note" and not one.fix and not one.evidence for one in found)
+
+
 PIECES = [
     "1 ",
     "4111 1111 ",
@@ -216,6 +293,7 @@ PIECES += [
     "account ",
     "'",
     "Anna ",
+    "Zorbax y@z.com ",
     "12 Main ",
     "a-",
     "aws key ",
@@ -229,10 +307,13 @@ PIECES += [
 ]
 
 
+PIECES += ["a-@", "Apt 1 "]
+
+
 @pytest.mark.parametrize("piece", PIECES)
 def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
     """Four times the text costs about four times the time, where a quadratic pattern would cost sixteen."""
-    short, long = (piece * (size // len(piece)) for size in (20_000, 80_000))
+    short, long = (f"{piece * (size // len(piece))} @" for size in (20_000, 80_000))
     find(short[:1000])
     seconds = [_seconds(text) for text in (short, long)]
     assert seconds[1] < 9 * seconds[0] + 0.1

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
+import re
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etude.checks import check, repeats
@@ -19,10 +22,14 @@ from etude.checks.personal import personal_data
 from etude.checks.unread import unread
 from etude.cli import main
 from etude.errors import InputError
+from etude.privacy import Masker
 from etude.repair import fix, undo
-from etude.repair.log import Files, read_log
-from etude.repair.texts import decoded, without_markup
-from etude.task import load_task
+from etude.repair.changes import changes
+from etude.repair.drafts import Draft
+from etude.repair.log import Files, log_of, read_log
+from etude.repair.records import records
+from etude.repair.texts import decoded, without_markup, wrong_decodings
+from etude.task import RowSource, load_task
 
 LETTERS = st.text("aZ 19.,'éüñßøåÉçœšžľőΩλЖя€“”’–…漢🙂\u00a0", min_size=1, max_size=30)
 BROKEN = st.text("aé \xc2\xc3\xe2\u20ac\u2122\xa9\x80\x93\xa0\x0b\x1b[0m\ufffd\x81ÃƒÂÅÄð\x9f", max_size=16)
@@ -67,10 +74,20 @@ def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
         "Maß±0.1",
         "ß§ 5",
         "lost: \ufffd",
+        "viel „Spaß“ und „groß…“",
+        "QUALITÉ\xa0: bonne",
     ],
 )
 def test_what_may_be_meant_stays(text: str) -> None:
     assert decoded(text) == text
+    assert not list(wrong_decodings(text))
+
+
+@pytest.mark.parametrize("filling", [" ", "\n", " <br>", "</p>\n", "<"])
+def test_hostile_text_costs_time_in_proportion(filling: str) -> None:
+    started = time.process_time()
+    without_markup(f"&amp;{filling * 60_000}.")
+    assert time.process_time() - started < 1
 
 
 @given(BROKEN | HTML)
@@ -89,6 +106,7 @@ def test_a_second_time_changes_nothing(text: str) -> None:
         ("The HTML entity &amp; is escaped", None),
         ("Type `<b>` for bold", None),
         ("&amp;lt;b", None),
+        ("a &amp; b, x?id=7&region=eu&section=2", "a & b, x?id=7&region=eu&section=2"),
         ('{"a": "&quot;"}', None),
     ],
 )
@@ -123,6 +141,43 @@ def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", more: str = 
     file = folder / "task.yaml"
     file.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: {name}\n{more}", encoding="utf-8")
     return file
+
+
+@settings(max_examples=40)
+@example(cells=["a", "x" * 200_000, "c\n"], end=b"", all_quoted=False, text="b")
+@given(
+    cells=st.lists(st.text('a\r\n",; é', max_size=6), min_size=3, max_size=3).filter(
+        lambda cells: cells[1].strip()
+    ),
+    end=st.sampled_from([b"", b"\n", b"\r\n"]),
+    all_quoted=st.booleans(),
+    text=st.text('a\r\n",; é', max_size=6),
+)
+def test_a_row_of_a_table_is_read_as_it_was_written(
+    cells: list[str], end: bytes, all_quoted: bool, text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
+    csv.writer(out, quoting=quoting, lineterminator="\r\n").writerow(cells)
+    file = tmp_path_factory.mktemp("table") / "rows.csv"
+    file.write_bytes(b"id,input,output\n" + out.getvalue().removesuffix("\r\n").encode() + end)
+    (record,) = records(RowSource(file=file, input=("input",), output="output", id="id"), "answer")
+    changed = record.with_texts({("input",): text})
+    assert changed is not None
+    assert changed.raw.endswith(end)
+    file.write_bytes(b"id,input,output\n" + changed.raw)
+    with file.open(encoding="utf-8", newline="") as stream:
+        before = csv.field_size_limit(2**20)
+        rows = list(csv.reader(stream))
+        csv.field_size_limit(before)
+    assert rows[1:] == [[cells[0], text, cells[2]]]
+
+
+def test_a_row_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = 'input\toutput\n5"<br>of rain\tyes\nwhat and why\t4"\n"none\tof it\n'
+    file = task_of(tmp_path, rows.encode(), "rows.tsv")
+    assert main(["check", str(file), "--fix"]) == 0
+    assert "by hand, as rows.tsv has no way to write the change: rows.tsv:2." in capsys.readouterr().out
 
 
 def row(number: int, asked: str, given: str) -> dict[str, object]:
@@ -165,10 +220,10 @@ def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     fixed = first.files.fixed.read_bytes()
     assert fix(task).files.fixed.read_bytes() == fixed
     again = load_task(task_of(folder / "again", fixed, f"rows.fixed{Path(name).suffix}"))
-    (again.folder / "rows.fixed.log.jsonl").write_bytes(first.files.log.read_bytes())
+    log_of(again.examples.file).write_bytes(first.files.log.read_bytes())
     assert not fix(again).written
-    for entry in first.log.entries:
-        assert entry.change.after is None or '"more"' in entry.change.after or name.endswith("csv")
+    for change in first.log.changes:
+        assert change.after is None or '"more"' in change.after or name.endswith("csv")
     undo(task, ["all"])
     assert first.files.fixed.read_bytes() == content
     assert fix(task).files.fixed.read_bytes() == content
@@ -206,9 +261,9 @@ def test_each_defect_is_put_right_at_its_row_and_the_other_rows_keep_their_bytes
         "test_overlap": 1,
     }
     after = done.files.fixed.read_bytes()
-    touched = {line for e in done.log.entries for line in range(e.change.line, e.change.last + 1)}
+    touched = {line for change in done.log.changes for line in range(change.line, change.last + 1)}
     kept = [text for number, text in enumerate(io.BytesIO(before), 1) if number not in touched]
-    changed = [e.change.after.encode() for e in done.log.entries if e.change.after]
+    changed = [change.after.encode() for change in done.log.changes if change.after]
     assert sorted(io.BytesIO(after)) == sorted(kept + changed)
     assert "Where is the café?" in [json.loads(line)["input"] for line in after.split(b"\n") if line.strip()]
     assert b"wombat" not in after
@@ -227,6 +282,30 @@ def test_contact_data_of_the_organisation_itself_is_not_masked(tmp_path: Path) -
     after = done.files.fixed.read_bytes()
     assert b"jane.doe" not in after
     assert after.count(b"help@wombat-mail.com") == 19
+
+
+def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(f"{DEFECTS[number % 6]} {number // 12}", f"It is {number // 12}.") for number in range(90)]
+    rows = [row(number, *pair) for number, pair in enumerate(pairs)]
+    (tmp_path / "own.jsonl").write_bytes(lines(rows[80:83]))
+    task = load_task(task_of(tmp_path, lines(rows), more="test: own.jsonl\n"))
+    most = 0
+
+    def wanted(kind: str) -> bool:
+        nonlocal most
+        if kind == "repeated_input":  # asked once a batch
+            most = max(most, sum(type(each) is Draft for each in gc.get_objects()))
+        return True
+
+    whole = list(changes(task, wanted, Masker(b"key")).changes)
+    assert {"test_overlap", "repeated_input", "markup"} <= {kind for one in whole for kind in one.kinds}
+    assert most >= 90
+    most = 0
+    monkeypatch.setattr("etude.repair.changes.BATCH", 7)
+    assert list(changes(task, wanted, Masker(b"key")).changes) == whole
+    assert most <= 2 * 7
 
 
 FIXABLE = {"encoding", "privacy_email", "privacy_card", "repeated_input", "empty", "test_overlap"}
@@ -254,9 +333,85 @@ def test_what_was_taken_back_stays_so_and_only_chooses_kinds(tmp_path: Path) -> 
     fix(task)
     assert undo(task, ["r11"]).counts["repeated_input"] == 0
     assert fix(task).counts["repeated_input"] == 0
-    assert set(fix(task, ["encoding"]).counts) == {"encoding"}
+    only = fix(task, ["encoding"])
+    assert set(only.counts) == {"encoding"}
+    assert only.put_back == {"privacy_email": 2, "privacy_card": 1, "empty": 1, "test_overlap": 1}
+    assert fix(task).counts["repeated_input"] == 0
     with pytest.raises(InputError, match="contradiction"):
         fix(task, ["contradiction"])
+
+
+def test_of_equal_rows_the_one_taken_back_stays_so_when_the_file_is_edited(tmp_path: Path) -> None:
+    texts = ["plain", "x <br>y", "more", "x <br>y", "last", "least"]
+    content = "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in texts).encode()
+    task = load_task(task_of(tmp_path, content))
+    rows = task.examples.file
+    first = fix(task, ["markup"])
+    assert len(first.log.changes) == 2
+    undo(task, [f"rows.jsonl:{first.log.changes[1].line}"])
+    rows.write_bytes(b'{"input": "new", "output": "ok"}\n' + rows.read_bytes())
+    again = fix(task, ["markup"]).log
+    assert again.undone == {1}
+    assert [change.line for change in again.standing] == [first.log.changes[0].line + 1]
+
+
+def test_tables_and_lines_of_one_name_have_a_log_and_a_key_each(tmp_path: Path) -> None:
+    rows = [row(1, DEFECTS[2], "ok"), row(2, "plain", "ok")]
+    one = fix(load_task(task_of(tmp_path, lines(rows))))
+    rows[0]["input"] = "Mail joe@wombat-mail.com"
+    (tmp_path / "rows.csv").touch(mode=0o600)
+    two = fix(load_task(task_of(tmp_path, table(rows), "rows.csv")))
+    assert len({*vars(one.files).values(), one.files.log, one.files.key, two.files.log, two.files.key}) == 5
+    assert read_log(one.files.log) is not None
+    assert stat.S_IMODE(two.files.fixed.stat().st_mode) == 0o600
+    two.files.log.write_bytes(one.files.log.read_bytes())
+    with pytest.raises(InputError, match=r"of another file, rows\.jsonl"):
+        fix(load_task(tmp_path / "task.yaml"))
+    two.files.key.write_text("{")
+    two.files.log.unlink()
+    two.files.fixed.unlink()
+    assert main(["check", str(tmp_path / "task.yaml"), "--fix"]) == 2
+
+
+LABELLED = {
+    "id_number": ("Passport number {} is mine.", "S5494222"),
+    "password": ("The password: {} opens it.", "Wo\\mbat-77x"),
+    "phone": ("Call me on {}, please.", "94 72 79 16"),
+    "card": ("My card number: {}", "4111 1111 1111 1112"),
+}
+"""Kind -> a text that tells of a value, and the value."""
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
+    kind: str, nested: bool, tmp_path: Path
+) -> None:
+    """In the record of the same row, also as a number without its spaces, and in a row that has no label for it."""
+    text, value = LABELLED[kind]
+    number = re.sub(" ", "", value)
+    records: list[dict[str, object]] = [
+        {"no": 12},
+        {"of": {"document": int(number) if number.isdigit() else value, "also": [value]}, "n": 1},
+        *({"no": place} for place in range(4)),
+    ]
+    asked = [f"Is {value} in it?", text.format(value), *(f"plain row {place}" for place in range(4))]
+    rows = [
+        {**row(place, asked[place], ""), "output": record if nested else json.dumps(record)}
+        for place, record in enumerate(records)
+    ]
+    file = task_of(tmp_path, (lines if nested else table)(rows), "rows.jsonl" if nested else "rows.csv")
+    file.write_text(file.read_text().replace("kind: answer", "kind: extract"))
+    done = fix(load_task(file))
+    assert done.counts == {f"privacy_{kind}": 2}
+    written = plain(done.files.fixed.read_text(encoding="utf-8-sig"))
+    assert plain(value) not in written
+    assert written.count(plain(Masker.load_key(done.files.key).surrogate(kind, value))) == 4
+
+
+def plain(text: str) -> str:
+    """Letters and digits."""
+    return "".join(filter(str.isalnum, text)).casefold()
 
 
 def test_a_file_that_is_not_ours_or_was_changed_since_is_not_written_over(tmp_path: Path) -> None:
@@ -306,9 +461,9 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert main(["check", str(file), "--fix"]) == 0
     told = capsys.readouterr().out
     assert "examples: rows.fixed.jsonl" in told
-    log = read_log(tmp_path / "rows.fixed.log.jsonl")
+    log = read_log(tmp_path / "rows.fixed.jsonl.log.jsonl")
     assert log is not None
-    assert f"--undo rows.jsonl:{log.entries[0].change.line}" in told
+    assert f"--undo rows.jsonl:{log.changes[0].line}" in told
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
-    assert main(["check", str(file), "--undo", f"rows.jsonl:{log.entries[0].change.line}"]) == 0
+    assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
     assert "1 change taken back" in capsys.readouterr().out

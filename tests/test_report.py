@@ -187,6 +187,22 @@ def test_only_the_last_best_epoch_counts_as_kept(tmp_path: Path) -> None:
     assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(1, False), (2, True), (3, False)]
 
 
+def test_the_table_of_epochs_tells_the_metric_it_was_chosen_by_and_what_overfits(tmp_path: Path) -> None:
+    write_run_folder(tmp_path)
+    measured = {"score": 0.25, "low": 0.1, "high": 0.4, "n": 40}
+    log = [
+        {"epoch": 0, "dev_loss": 2.0, "best": True, **measured},
+        {"step": 1, "epoch": 1, "loss": 1.0},
+        {"epoch": 1, "dev_loss": 2.5, "train_loss": 1.0, "overfits": True, "best": True, **measured},
+    ]
+    lines = "".join(json.dumps(line) + "\n" for line in log)
+    (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
+    head, untrained, trained = words.epochs(read_report(tmp_path))
+    assert head == ("Epoch", "After step", "Loss in training", "Loss on dev", "Metric on dev", "")
+    assert untrained == ("0", "0", "", "2.000", "25.0% (10.0 to 40.0, n\u00a0=\u00a040)", "before training")
+    assert trained == ("1", "1", "1.000", "2.500", untrained[4], "kept, overfits")
+
+
 @pytest.mark.parametrize(
     ("num", "budget", "told"), [(220, None, "on 50 test rows,"), (700, LEAST, "on 100 of 140 test rows,")]
 )

@@ -285,6 +285,17 @@ def test_a_template_is_reported_and_trained_on() -> None:
     assert (len(result.test), len(result.dev)) == (60, 30)
 
 
+def test_rows_of_signs_alone_are_parted_like_any_others() -> None:
+    faces = "😀😢😡🎉🔥👍🐙🌵🍕🚲🎻🧲🪁"
+    texts = [
+        f"{one} {other} {third}" for one in faces for other in faces for third in faces[:2] if one != other
+    ]
+    parts = split(dataset(example(number, text) for number, text in enumerate(texts)), "answer", 0)
+    assert len(parts.assignments) == len(texts)
+    assert not parts.findings
+    assert len(parts.test) == 62
+
+
 def test_an_old_test_row_stays_sealed_when_its_cluster_becomes_a_template() -> None:
     filled = parcels(60)
     examples = [*rows(0, 240), filled[0]]

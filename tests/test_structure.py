@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
 ORDER = (
     *("errors", "types", "files", "remedies", "wording", "world", "contract", "task", "spool", "formats"),
-    *("dataset", "parts", "text", "spellings", "privacy", "repair", "splits", "starter"),
+    *("dataset", "parts", "normal", "text", "spellings", "privacy", "repair", "splits", "starter"),
     *("stats", "metrics", "render", "models", "assistant", "evaluate"),
     *("train", "methods", "runs", "report", "checks", "compare", "tune", "cli"),
 )

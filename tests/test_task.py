@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from etude.compare.evidence import Cost
 from etude.errors import InputError, NotYetError
 from etude.remedies import nearest
 from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
+from etude.task.rules import number
+from etude.task.settings import AROUND, SETTINGS
+from etude.train import TrainConfig
 from etude.types import Example, Message
 
 WHOLE = """\
@@ -109,11 +114,45 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("lora_layers: [1, 2]", "all or top-N"),
         ("hidden_cache: 1", "true or false"),
         ("data_parallel: dp", "one of ddp, fsdp"),
+        ("weights: full, rank: 4", "rank is of adapters, and weights: full has none .*got 4"),
+        ("targets: q_proj", "a list of names.*write train.targets: .q_proj, v_proj."),
+        ("betas: [0.9, 1]", "two, each a number from 0 to below 1"),
+        ("warmup: 6%", "write train.warmup: 0.06"),
     ],
 )
 def test_settings_of_the_training_are_refused_by_their_line(folder: Path, setting: str, message: str) -> None:
     with pytest.raises(InputError, match=f"task.yaml:4: train.*{message}"):
         read(folder, f"kind: classify\nmodel: m\nexamples: rows.jsonl\ntrain: {{{setting}}}\n")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(("above", "below"), [(False, False), (True, False), (False, True)])
+def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool, below: bool) -> None:
+    rule = number(0, 2, whole=whole, above=above, below=below)
+    left_out = {0: above, 0.5: whole, 2: below}
+    for value in (-1, 0, 0.5, 1, 2, 2.5, 10**30):
+        taken = 0 <= value <= 2 and not left_out.get(value)
+        assert (rule.fault("here", "key", value) is None) == taken
+        assert (rule.fault("here", "key", str(value)) is None) == taken, "YAML takes some numbers for texts"
+    for junk in (True, None, "x", [1], {}, math.inf, -math.inf, math.nan):
+        assert rule.wanted in str(rule.fault("here", "key", junk))
+
+
+def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> None:
+    given = {
+        **{name: TrainConfig().values()[name] for name in SETTINGS if name != "hidden_cache"},
+        **{
+            "hidden_cache": True,
+            "targets": ["q_proj"],
+            "betas": [0.8, 0.9],
+            "max_rows": 3,
+            "dev_metric": True,
+        },
+    }
+    task = read(folder, REQUIRED + json.dumps({"train": given})[1:-1])
+    assert set(given) == {*SETTINGS, *AROUND}
+    assert task.train == {**given, "targets": ("q_proj",), "betas": (0.8, 0.9)}
+    assert TrainConfig(**{name: task.train[name] for name in SETTINGS}).betas == (0.8, 0.9)
 
 
 def test_a_folder_stands_for_its_task_file(folder: Path) -> None:

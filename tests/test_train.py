@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -21,16 +22,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from etude.errors import InputError, ModelError, RunError
-from etude.models.adapters import adapted as answering_with
-from etude.models.adapters import fold
-from etude.train import Output, TokenRow, TrainConfig, auto_config, estimate_speed, flat, make_batches, train
+from etude.errors import Diverged, InputError, ModelError, RunError
+from etude.models.adapters import fold, with_adapter
+from etude.task import settings as task_settings
+from etude.train import (
+    Output,
+    TokenRow,
+    TrainConfig,
+    TrainResult,
+    auto_config,
+    estimate_speed,
+    flat,
+    make_batches,
+    train,
+)
 from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
-from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from etude.train.checkpoint import FILE, load_checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
-from etude.train.loss import check_head, summed_loss
+from etude.train.loss import check_head, chunk_logits, summed_loss
 from etude.train.step import accumulate, dev_loss, learning_rate
+from tiny import tiny_module
 
 VOCABULARY = 96
 SETTINGS = AdapterSettings(rank=4, alpha=8.0)
@@ -87,13 +99,13 @@ def snapshot(module: nn.Module) -> dict[str, bytes]:
 
 def run(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore, **changes: Any) -> bytes:
     """One training run in `folder`; the bytes of its adapter."""
-    every = changes.pop("checkpoint_seconds", 30.0)
+    every = changes.pop("every_step", False)
     train(
         tiny_model(),
         token_rows(18),
         token_rows(6, seed=1),
         replace(CONFIG, **changes),
-        Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=every),
+        Output(folder / "checkpoint", folder / "adapter", log, every_step=every),
     )
     return (folder / "adapter" / ADAPTER).read_bytes()
 
@@ -153,7 +165,7 @@ def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
     config = TrainConfig(max_tokens=40)
     with pytest.raises(InputError) as caught:
         train(tiny_model(), rows, token_rows(2), config, Output(tmp_path, tmp_path))
-    assert {fault.where for fault in caught.value.faults} == {"row mute", "row long", "row torn"}
+    assert {fault.where for fault in caught.value.faults} == {"mute", "long", "torn"}
     assert all(fault.remedy for fault in caught.value.faults)
     assert not list(tmp_path.iterdir())
 
@@ -192,6 +204,11 @@ def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch:
             torch.testing.assert_close(each.grad, grad, rtol=1e-10, atol=1e-12)
 
 
+def test_a_gpu_is_given_products_that_keep_it_busy() -> None:
+    rows = {kind: chunk_logits(torch.device(kind)) // 152_000 for kind in ("cpu", "cuda")}
+    assert rows["cpu"] < 64 < 256 < rows["cuda"]
+
+
 @pytest.mark.parametrize("micro_tokens", [1, 20, 40, 10_000])
 def test_any_micro_batches_give_the_same_gradient(micro_tokens: int) -> None:
     module, rows = tiny_model(torch.float64), token_rows(8)
@@ -225,20 +242,25 @@ def test_padding_does_not_reach_a_real_token() -> None:
     assert float(alone + other) == pytest.approx(float(both), rel=1e-12)
 
 
-def test_a_model_that_changes_its_logits_is_refused() -> None:
-    from transformers import GraniteConfig, GraniteForCausalLM
-
-    config = GraniteConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        logits_scaling=8.0,
-    )
-    with pytest.raises(ModelError, match="Granite"):
-        check_head(GraniteForCausalLM(config))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kind", "changing"),
+    [
+        ("granite", {"logits_scaling": 8.0}),
+        ("gemma2", {"final_logit_softcapping": 30.0}),
+        ("gemma2", {"final_logit_softcapping": 3000.0}),
+        ("cohere", {"logit_scale": 0.99}),
+    ],
+)
+def test_a_model_that_changes_its_logits_is_refused(
+    kind: str, changing: dict[str, float], dtype: torch.dtype
+) -> None:
+    """However little the logits of a random model show of it."""
+    unchanged = dict.fromkeys(changing, None if kind == "gemma2" else 1.0)
+    small = {"initializer_range": 0.02}
+    check_head(tiny_module(kind, **small, **unchanged).to(dtype))
+    with pytest.raises(ModelError, match=rf"(?i){kind}.* Set model:"):
+        check_head(tiny_module(kind, **small, **changing).to(dtype))
 
 
 # Adapters
@@ -380,7 +402,7 @@ def test_a_trained_model_answers_as_it_was_trained(tmp_path: Path, dtype: torch.
         shaken(adapters)
         save_adapter(adapters, tmp_path)
         trained = module(input_ids=ids).logits.float()
-    answered = answering_with(module, tmp_path)(input_ids=ids).logits.float()
+    answered = with_adapter(module, tmp_path)(input_ids=ids).logits.float()
     error = torch.linalg.vector_norm(answered - trained) / torch.linalg.vector_norm(trained)
     assert error <= (1e-6 if dtype == torch.float32 else 2e-2)
 
@@ -400,26 +422,38 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert result.tokens == 8 * sum(len(row.ids) for row in rows)
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
-    tuned = answering_with(module, tmp_path / "a")
+    tuned = with_adapter(module, tmp_path / "a")
     assert dev_loss(tuned, rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
-def test_a_run_that_makes_it_worse_keeps_the_base(tmp_path: Path) -> None:
+def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: Path) -> None:
     """Every trained row answers with one token, every dev row with another."""
 
     def answering(token: int) -> list[TokenRow]:
         return [TokenRow(str(n), (n, 1, token), (False, False, True)) for n in range(3, 15)]
 
     config = TrainConfig(rank=4, learning_rate=0.1, epochs=5, rows_per_step=4, patience=2)
-    module = tiny_model()
+    module, news = tiny_model(), list[Mapping[str, Any]]()
     rows, dev = answering(50), answering(60)
-    result = train(module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
+    result = train(module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a", news.append))
+    at = next(at for at, line in enumerate(news) if line.get("epoch") == 1 and "dev_loss" in line)
+    assert "learning_rate: 0.05" in news[at + 1]["warning"]
     assert result.best_epoch == 0
     assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
     ids = torch.arange(3, 20)[None]
     before = module(input_ids=ids).logits
-    tuned = answering_with(module, tmp_path / "a")
+    tuned = with_adapter(module, tmp_path / "a")
     assert torch.equal(tuned(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5])
+def test_of_epochs_with_equal_scores_the_one_of_the_lowest_loss_is_kept(tmp_path: Path, score: float) -> None:
+    output = Output(tmp_path / "c", tmp_path / "a", on_eval=lambda: {"score": score})
+    config = replace(CONFIG, epochs=4, patience=2)
+    result = train(tiny_model(), token_rows(18), token_rows(18), config, output)
+    assert len(result.dev_losses) == 5, "a better loss is something better"
+    assert result.best_epoch == result.dev_losses.index(min(result.dev_losses)) > 0
+    assert result.scores == (score,) * 5
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -462,11 +496,44 @@ def test_a_loss_that_is_no_number_names_the_rows(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_a_dev_loss_that_is_no_number_names_its_rows_and_the_remedy_of_its_epoch(tmp_path: Path) -> None:
+    module = tiny_model()
+    dev = [*token_rows(4, seed=1), *(TokenRow(f"bad {n}", (95, 4, 5), (False, True, True)) for n in range(7))]
+    clean = [row for row in token_rows(20, seed=2) if 95 not in row.ids]
+    output = Output(tmp_path / "c", tmp_path / "a")
+    module.model.embed_tokens.weight.data[95] = float("nan")
+    with pytest.raises(Diverged, match=r"epoch 0 is nan.*: bad 0, .*bad 4 and 2 more\. .*not trained yet"):
+        train(module, clean, dev, CONFIG, output)
+    module.model.norm.weight.data[0] = float("nan")
+    with pytest.raises(Diverged, match=r"epoch 0.*weights are damaged"):
+        train(module, clean, dev, CONFIG, output)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_stops_the_run_with_what_was_learned_before(
+    tmp_path: Path, score: float
+) -> None:
+    scores = iter([0.1, 0.2, score])
+    output = Output(tmp_path / "c", tmp_path / "a", on_eval=lambda: {"score": next(scores)})
+    with pytest.raises(Diverged, match=rf"score of epoch 2 on dev is {score}.*weights of epoch 1"):
+        train(tiny_model(), token_rows(8), token_rows(4), CONFIG, output)
+    assert (tmp_path / "a" / ADAPTER).exists()
+
+
 def test_the_caller_keeps_its_random_state(tmp_path: Path) -> None:
     torch.manual_seed(7)
     state = torch.get_rng_state()
     run(tmp_path, dropout=0.1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_no_other_gpu_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(tmp_path / "one", dropout=0.1)
+    seeded: list[int] = []
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(f"torch.cuda.{name}", seeded.append)
+    assert run(tmp_path / "two", dropout=0.1) == expected
+    assert seeded == [0], "for the random weights of the model, and by no step"
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
@@ -520,10 +587,26 @@ def poisoned_run(folder: Path, **changes: Any) -> list[Mapping[str, Any]]:
 
 
 def test_a_poisoned_row_stops_the_run_and_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"spike.*poison.*stop_on_spike: false"):
+    with pytest.raises(Diverged, match=r"spike.*poison.*stop_on_spike: false"):
         poisoned_run(tmp_path / "stops")
-    assert poisoned_run(tmp_path / "goes on", stop_on_spike=False)[-1]["epoch"] == 3
     assert poisoned_run(tmp_path / "clean", poison=False)[-1]["epoch"] == 3
+
+
+def test_a_spike_leaves_the_best_epoch_and_the_run_goes_on_without_the_rule(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    with pytest.raises(Diverged, match=r"weights of epoch 1, the best before, stand in .*adapter\.$"):
+        poisoned_run(tmp_path / "cut")
+    kept = load_checkpoint(tmp_path / "cut" / "checkpoint")
+    assert kept is not None
+    written = load_file(tmp_path / "cut" / "adapter" / ADAPTER).values()
+    both = [kept[0]["best"], torch.cat([each.flatten() for each in written])]
+    assert torch.equal(*(each.sort().values for each in both))
+    whole = poisoned_run(tmp_path / "whole", stop_on_spike=False)
+    again = poisoned_run(tmp_path / "cut", stop_on_spike=False)
+    assert 0 < again[0]["resumed_at_step"] < whole[-2]["step"]
+    files = [tmp_path / name / "adapter" / ADAPTER for name in ("cut", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 # Continuing after a kill
@@ -547,8 +630,41 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
                 raise StopError
 
         with pytest.raises(StopError):
-            run(tmp_path / "cut", log, dropout=dropout, checkpoint_seconds=0.0 if number % 2 == 0 else 30.0)
+            run(tmp_path / "cut", log, dropout=dropout, every_step=number % 2 == 0)
     assert run(tmp_path / "cut", dropout=dropout) == expected
+
+
+@pytest.mark.parametrize("stop", [3, 5, 9])
+def test_a_run_in_16_bits_with_scores_ends_with_the_same_bytes(tmp_path: Path, stop: int) -> None:
+    """Scores stand in the checkpoint: by them epoch 2 is the best, before and after the stop."""
+
+    def taught(folder: Path, stop: int = 0) -> TrainResult:
+        scores = {0: 0.2, 1: 0.1, 2: 0.3, 3: 0.3}
+
+        def log(news: Mapping[str, Any]) -> None:
+            if stop and news.get("step") == stop:
+                raise StopError
+
+        def on_eval() -> dict[str, Any]:
+            kept = load_checkpoint(folder / "checkpoint")
+            return {"score": scores[kept[1]["progress"]["epoch"] + 1 if kept else 0]}
+
+        output = Output(folder / "checkpoint", folder / "adapter", log, on_eval, every_step=True)
+        config = replace(CONFIG, epochs=3, learning_rate=3e-2)
+        return train(tiny_model(torch.bfloat16), token_rows(18), token_rows(6, seed=1), config, output)
+
+    whole = taught(tmp_path / "whole")
+    with pytest.raises(StopError):
+        taught(tmp_path / "cut", stop)
+    again = taught(tmp_path / "cut")
+    assert (again.scores, again.dev_losses, again.best_epoch) == (
+        whole.scores,
+        whole.dev_losses,
+        whole.best_epoch,
+    )
+    assert whole.best_epoch in (2, 3)
+    files = [tmp_path / name / "adapter" / ADAPTER for name in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -563,7 +679,7 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import test_train as t\n"
-        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.2), checkpoint_seconds=0.0)"
+        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.2), every_step=True)"
     )
     command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
@@ -623,8 +739,48 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
 
     news: list[Mapping[str, Any]] = []
     monkeypatch.setattr("etude.train.checkpoint.save_file", full)
-    assert run(tmp_path / "full", news.append, checkpoint_seconds=0.0) == expected
+    assert run(tmp_path / "full", news.append, every_step=True) == expected
     assert any("No space left" in line.get("warning", "") for line in news)
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system"
+)
+def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path) -> None:
+    """From step 3 to step 7 neither the log nor a checkpoint can be written."""
+    import resource
+
+    from etude.compare.events import Event, Said
+    from etude.compare.training_log import TrainingLog
+    from etude.files import read_lines
+
+    said: list[str] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Said):
+            said.append(event.text)
+
+    lines: list[Mapping[str, Any]] = []
+    written, before = tmp_path / "train.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    keep = TrainingLog("own", written, hear)
+
+    def log(news: Mapping[str, Any]) -> None:
+        lines.append(news)
+        if news.get("step") == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (written.stat().st_size + 9, before[1]))
+        if news.get("step") == 7:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        keep({**news, "steps": 10} if "step" in news else news)
+
+    try:
+        assert run(tmp_path / "full", log, every_step=True) == run(tmp_path / "whole")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sum("train.jsonl cannot be written" in text for text in said) == 1
+    assert sum("checkpoint of step" in text for text in said) >= 3
+    told = list(read_lines(written))
+    assert [line["step"] for line in told if "step" in line] == list(range(1, 11))
+    assert len(told) == len(lines)
 
 
 def test_checkpoints_that_take_long_are_written_seldom(
@@ -637,7 +793,7 @@ def test_checkpoints_that_take_long_are_written_seldom(
         time.sleep(0.1)
 
     monkeypatch.setattr("etude.train.keeper.save_checkpoint", slow)
-    run(tmp_path, checkpoint_seconds=0.001)
+    run(tmp_path)
     assert steps == [0, 5, 10], "after each epoch alone"
 
 
@@ -645,6 +801,22 @@ def test_an_adapter_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> Non
     (tmp_path / "adapter").write_text("a file in the way")
     with pytest.raises(RunError, match="cannot be written"):
         run(tmp_path)
+
+
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=8))
+def test_stretches_of_a_checkpoint_are_read_into_one_tensor(tmp_path_factory: Any, ends: list[int]) -> None:
+    folder = tmp_path_factory.getbasetemp() / "stretches"
+    whole, ordered = torch.arange(40.0), sorted(ends)
+    stretches = list(zip(ordered[::2], ordered[1::2], strict=False))
+    into, count = torch.zeros(sum(stop - start for start, stop in stretches)), torch.zeros(())
+    if not folder.exists():
+        save_checkpoint(folder, {"weights": whole, "count": torch.tensor(7.0)}, {})
+    with opened_checkpoint(folder) as found:
+        assert found is not None
+        found.copy("weights", into, stretches)
+        found.copy("count", count, stretches)
+    assert into.tolist() == [number for start, stop in stretches for number in whole[start:stop].tolist()]
+    assert count == 7
 
 
 def test_checkpoints_hold_exact_tensors_and_facts(tmp_path: Path) -> None:
@@ -660,10 +832,10 @@ def test_checkpoints_hold_exact_tensors_and_facts(tmp_path: Path) -> None:
 # Settings
 
 
-@given(st.integers(1, 200_000), st.floats(5, 2000), st.integers(10**6, 10**10))
+@given(rows=st.integers(1, 200_000), parameters=st.integers(10**6, 10**10))
 @settings(max_examples=50, deadline=None)
-def test_automatic_settings_have_reasons_and_are_sane(rows: int, tokens: float, parameters: int) -> None:
-    config = auto_config(rows, tokens, parameters)
+def test_automatic_settings_have_reasons_and_are_sane(rows: int, parameters: int) -> None:
+    config = auto_config(rows, parameters)
     assert set(config.reasons) == {"rank", "alpha", "learning_rate", "epochs", "rows_per_step"}
     assert all(reason for reason in config.reasons.values())
     assert 4 <= config.rank <= 64
@@ -672,8 +844,30 @@ def test_automatic_settings_have_reasons_and_are_sane(rows: int, tokens: float, 
     assert 1 <= config.rows_per_step <= 64
 
 
+@given(rank=st.integers(1, 512), rslora=st.booleans())
+def test_the_automatic_scale_is_the_same_at_every_rank(rank: int, rslora: bool) -> None:
+    """The learning rate was measured at a scale of 2."""
+    config = auto_config(500, 135_000_000, {"rank": rank, "rslora": rslora})
+    assert AdapterSettings(rank, config.alpha, rslora).scale == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "why"),
+    [
+        (10, 5, "more than 5"),
+        (1200, 4, "500 steps teach"),
+        (9000, 2, "2 epochs are the least"),
+        (30_000, 1, "1,500"),
+    ],
+)
+def test_the_bound_that_held_is_named(rows: int, epochs: int, why: str) -> None:
+    config = auto_config(rows, 135_000_000)
+    assert config.epochs == epochs
+    assert why in config.reasons["epochs"]
+
+
 def test_settings_of_the_user_win_and_are_said() -> None:
-    config = auto_config(500, 100, 135_000_000, {"rank": 4, "learning_rate": "3e-4", "targets": ["q_proj"]})
+    config = auto_config(500, 135_000_000, {"rank": 4, "learning_rate": "3e-4", "targets": ["q_proj"]})
     assert (config.rank, config.alpha, config.learning_rate) == (4, 8.0, 3e-4)
     assert config.targets == ("q_proj",)
     assert config.reasons["rank"] == config.reasons["targets"] == "set by the user"
@@ -682,9 +876,23 @@ def test_settings_of_the_user_win_and_are_said() -> None:
 def test_wrong_settings_are_refused_all_at_once() -> None:
     wrong = {"rnak": 4, "epochs": 0, "dropout": 1.5, "betas": 3, "seed": "one", "rslora": 1, "targets": "q"}
     with pytest.raises(InputError) as caught:
-        auto_config(500, 100, 135_000_000, wrong)
+        auto_config(500, 135_000_000, wrong)
     assert len(caught.value.faults) == len(wrong)
     assert "rank" in caught.value.faults[0].remedy
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": 2**50}, {"rank": math.inf}, {"alpha": math.nan}, {"epochs": 1.5}, {"betas": (0.9,)}]
+)
+def test_a_number_that_no_run_could_use_is_refused_where_it_is_set(wrong: dict[str, Any]) -> None:
+    for refused in (lambda: TrainConfig(**wrong), lambda: auto_config(500, 135_000_000, wrong)):
+        with pytest.raises(InputError, match=f"train: {next(iter(wrong))}: must be"):
+            refused()
+
+
+def test_every_setting_has_a_rule_that_takes_its_default() -> None:
+    assert list(TrainConfig().values()) == list(task_settings.SETTINGS)
+    assert TrainConfig(alpha=8, targets=["q_proj"]) == TrainConfig(alpha=8.0, targets=("q_proj",))  # type: ignore[arg-type]
 
 
 @pytest.mark.real
@@ -704,11 +912,11 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
 
     rows, dev = [row(n) for n in range(100, 140)], [row(n) for n in range(500, 510)]
     weights = {name: hash(tensor.float().sum().item()) for name, tensor in model.module.state_dict().items()}
-    config = auto_config(40, 60, 135_000_000, {"epochs": 2})
+    config = auto_config(40, 135_000_000, {"epochs": 2})
     result = train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
-    tuned = answering_with(model.module, tmp_path / "a")
+    tuned = with_adapter(model.module, tmp_path / "a")
     assert dev_loss(tuned, dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
         "attention rounds differently"
     )

@@ -66,6 +66,20 @@ def test_only_layers_of_the_same_form_are_replaced_and_all_come_back() -> None:
     assert not replaced(llama)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.001])
+def test_a_layer_that_drops_numbers_in_training_keeps_its_own_forward(share: float) -> None:
+    module = tiny_module("llama")
+    dropping = module.model.layers[0].mlp
+    dropping.act_fn = nn.Sequential(nn.SiLU(), nn.Dropout(share))
+    module.eval()
+    state = torch.get_rng_state()
+    with fused(module):
+        assert "forward" not in vars(dropping)
+        assert "forward" in vars(module.model.layers[1].mlp)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(part.training for part in module.modules())
+
+
 def test_a_norm_that_is_learned_gets_its_gradient() -> None:
     module = tiny_module("llama")
     with fused(module):

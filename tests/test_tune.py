@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.style import Style
@@ -28,20 +30,26 @@ from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
-from etude.errors import Declined
+from etude.errors import Declined, InputError
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_lines
 from etude.methods.fine_tune import student_of
+from etude.methods.lesson import _notes, _sentence
 from etude.methods.workshop import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.stats import estimate_sample
 from etude.task import load_task
-from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits
+from etude.task.settings import SETTINGS
+from etude.train import TrainConfig, TrainResult
+from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits, rises_at_once
 from etude.tune import Preview, preview, train_task
+from etude.tune.foresight import remedy
+from etude.tune.opening import check_processes
 from etude.tune.preview import Piece
 from etude.types import Message
+from etude.world import ONE, World
 from processes import finished, started
 from small_task import write_task
 from tiny import tiny_folder
@@ -96,6 +104,8 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
     for part in ("only read", "end of turn", "Left out", "Longest rows", "<|im_start|>"):
         assert part in text
     assert all(why for _, _, why in prepared.settings)
+    listed = [name for name, _, _ in prepared.settings] + list(prepared.defaults)
+    assert sorted(listed) == sorted(SETTINGS), "each once"
     rows = list(read_lines(run.method("fine_tune") / "work" / "rows.jsonl"))
     assert len(rows) == run.info["split"]["train"]
     assert sum("left_out" not in row for row in rows) == 32
@@ -124,6 +134,10 @@ def test_the_run_is_listed_shown_and_reported(
     assert f"etude chat {task}" in shown
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "The loss on" in page
+    for text in (page, (run.folder / "report.md").read_text(encoding="utf-8")):
+        assert "defaults: weights lora, rslora false, dropout 0, targets all, lora layers all" in " ".join(
+            text.split()
+        )
     assert "<mark>" in page
     assert "should you fine-tune" not in page
 
@@ -154,11 +168,39 @@ def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) 
     assert 0 < plain(300, 50) < 600
 
 
+def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
+    task = load_task(write_task(tmp_path, more="train: {dev_metric: true, data_parallel: fsdp}\n"))
+    check_processes(task, ONE)
+    with pytest.raises(InputError, match=r"train: dev_metric: .* none of 2 processes holds the whole model"):
+        check_processes(task, World(rank=0, size=2))
+
+
 def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
     with pytest.raises(Declined):
         train_task(task, budget=0.001, confirm=lambda question: "over the budget" not in question)
     assert not find_runs(task.parent / "runs")
+
+
+def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etude.train.memory.memory_within_reach", lambda device: 1000)
+    monkeypatch.setattr("etude.train.needs.started_run", None)  # which would take it
+    told: list[Event] = []
+    with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}") as caught:
+        train_task(
+            tiny_task(tmp_path),
+            on_event=told.append,
+            confirm=lambda asked: "before its first step" not in asked,
+        )
+    assert "max_rows" not in str(caught.value)
+    expected = {"seconds": 10.0, "memory": 2000, "within_reach": 1000}
+    assert "max_rows" not in remedy(expected, None, TrainConfig())
+    assert "micro_tokens: 1024" in remedy(expected, None, TrainConfig())
+    assert "weights: lora" in remedy(expected, None, TrainConfig(weights="full"))
+    assert "max_rows" in remedy(expected, 5.0, TrainConfig())
+    assert "memory" not in remedy({**expected, "memory": 10}, 5.0, TrainConfig())
 
 
 def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
@@ -176,6 +218,7 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
 PREVIEW = Preview(
     (),
     (),
+    {},
     [
         (
             "rows.jsonl:1",
@@ -183,6 +226,19 @@ PREVIEW = Preview(
         )
     ],
 )
+
+
+def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Path) -> None:
+    limit = 60
+    with pytest.raises(InputError) as caught:
+        preview(tiny_task(tmp_path / "low", train=f"max_tokens: {limit}"), 1)
+    said = [re.search(r"set train: {max_tokens: (\d+)}", fault.remedy) for fault in caught.value.faults]
+    wanted = [int(found[1]) for found in said if found]
+    assert len(wanted) == len(caught.value.faults) > 1
+    assert min(wanted) > limit
+    found = preview(tiny_task(tmp_path / "raised", train=f"max_tokens: {max(wanted)}, seed: 3"), 1)
+    assert len(found.rows) == 1
+    assert ("seed", 3, "set by the user") in found.settings
 
 
 @pytest.mark.parametrize(
@@ -224,6 +280,39 @@ def test_the_rule_of_spikes_is_as_stated() -> None:
     assert overfits([1.0, 0.5], [2.0, 1.0, 1.5])
     assert not overfits([1.0, 0.5], [2.0, 1.5, 1.0])
     assert not overfits([1.0, 1.5], [2.0, 1.0, 1.5])
+    assert not overfits([1.0, 0.5, 0.7], [2.0, 1.0, 1.1, 1.5]), "lower than in every epoch before"
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=5), st.data())
+def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
+    rises: list[float], data: st.DataObject
+) -> None:
+    """Whatever the order of its losses on the training rows, which stay above those of the untrained model."""
+    dev = [2.0, *(2.0 + rise for rise in rises)]
+    train = data.draw(st.lists(st.floats(2, 9), min_size=len(rises), max_size=len(rises)))
+    assert not overfits(train, dev)
+    assert rises_at_once(dev) == (dev[1] > 2.0)
+
+
+def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> TrainResult:
+    return TrainResult(best, tuple(dev_losses), tuple(scores), (5.0,) * (len(scores) - 1), 1, 1, 1, 1.0, 0)
+
+
+def test_what_came_of_a_training_is_said_as_it_was() -> None:
+    config = TrainConfig(epochs=1, learning_rate=0.02)
+    tied = result([0.0, 0.0, 0.0], [3.0, 2.0, 1.0], best=2)
+    assert _sentence(tied, 30).startswith(
+        "The metric on 30 dev rows stayed as it was. The loss fell from 3.000 to 1"
+    )
+    unmoved = result([0.0, 0.0], [3.0, 3.5], best=0)
+    assert "left the metric as it was and the loss no lower on 30" in _sentence(unmoved, 30)
+    worse = result([-2.0, -4.0], [2.0, 4.0], best=0)
+    assert "made nothing better" in _sentence(worse, 30)
+    for found, words in ((unmoved, "left the metric on dev as it was"), (worse, "made nothing better")):
+        first, second = _notes(found, config)
+        assert words in first
+        assert "lower the learning rate (train: {learning_rate: 0.01})" in second
+    assert not list(_notes(result([-2.0, -1.0], [2.0, 1.0], best=1), config))
 
 
 def killed(task: Path, steps: Sequence[int]) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ from etude.errors import RunError
 from etude.files import read_lines
 from etude.runs import find_runs
 from etude.train.batches import TokenRow, share_of
-from etude.world import joined
+from etude.train.shards import Shards
+from etude.world import World, joined
 from test_tune import tiny_task
 from two_processes import RUNS, run
 
@@ -88,16 +89,37 @@ def test_all_processes_are_at_the_same_weights(two: Path, name: str) -> None:
     assert losses(news(two / name, rank=1)) == losses(news(two / name))
 
 
-def told_bytes(note: str) -> float:
-    """The memory that a note names, in bytes."""
-    number, unit = re.findall(r"([\d.,]+) (kB|MB|GB) of memory", note)[0]
-    return float(number.replace(",", "")) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+def live(folder: Path) -> int:
+    """Bytes of the tensors of a run beside the model that it was given, in the first process."""
+    return next(int(line["live"]) for line in news(folder) if "live" in line)
 
 
 def test_a_process_holds_half_of_what_is_in_shards(two: Path, tmp_path: Path, device: str) -> None:
+    """Where one process holds the weights in 32 bits, their gradients, two states and the best epoch, each of two holds
+    half of these, and half of the model."""
     run(tmp_path, "full in shards", device=device)
-    half, whole = [told_bytes(news(folder)[0]["note"]) for folder in (two / "full in shards", tmp_path)]
-    assert half == pytest.approx(whole / 2, rel=0.1)
+    assert live(two / "full in shards") == pytest.approx(live(tmp_path) * (5 + 1) / 5 / 2, rel=0.05)
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=2), min_size=1, max_size=5), st.integers(1, 4)
+)
+def test_processes_read_what_torch_gives_them_and_each_number_once(
+    shapes: list[list[int]], size: int
+) -> None:
+    ids = torch.arange(sum(math.prod(shape) for shape in shapes))
+    whole = torch.split(ids, [math.prod(shape) for shape in shapes])
+    learned = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    read = []
+    for rank in range(size):
+        shards = Shards(None, learned, (), (), World(rank, size))  # type: ignore[arg-type]
+        stretches = shards.stretches(None)  # type: ignore[arg-type]
+        mine = [ids[start:stop] for start, stop in stretches]
+        for piece, numbers, shape in zip(mine, whole, shapes, strict=True):
+            chunks = numbers.view(shape).chunk(size)
+            assert torch.equal(piece, chunks[rank].flatten() if rank < len(chunks) else ids[:0])
+        read += mine
+    assert torch.equal(torch.cat(read).sort().values, ids)
 
 
 @pytest.mark.parametrize("name", ["lora", "full in shards"])

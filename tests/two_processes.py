@@ -5,6 +5,7 @@ torchrun --nproc-per-node 2 tests/two_processes.py FOLDER
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from etude.errors import ModelError
 from etude.train import Output, train
@@ -31,6 +33,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "full": (FULL, {}),
     "lora in shards": ({"data_parallel": "fsdp"}, ODD),
     "full in shards": ({**FULL, "data_parallel": "fsdp"}, ODD),
+    "lora in shards of 16 bits": ({"data_parallel": "fsdp"}, {**ODD, "dtype": torch.bfloat16}),
     "full in shards of 16 bits": ({**FULL, "data_parallel": "fsdp"}, {"dtype": torch.bfloat16}),
 }
 """Settings of the training, and of the model."""
@@ -48,29 +51,38 @@ def run(
     **more: Any,
 ) -> None:
     """The run `name`, stopped or with the last process killed at a step; its adapter in FOLDER/adapter, and
-    what each process was told in FOLDER/news-RANK.json."""
+    what each process was told in FOLDER/news-RANK.json, with the bytes of its tensors at one step."""
     told: list[Mapping[str, Any]] = []
 
     def log(news: Mapping[str, Any]) -> None:
-        told.append(news)
+        told.append({**news, "live": live_bytes() - at_rest} if news.get("step") == 3 else news)
         if stop_at and news.get("step") == stop_at:
             raise StopError
         if die_at and news.get("step") == die_at and world.rank == world.size - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    output = Output(folder / "checkpoint", folder / "adapter", log, checkpoint_seconds=0.0)
+    output = Output(folder / "checkpoint", folder / "adapter", log, every_step=True)
     settings, shape = RUNS[name]
     config = replace(CONFIG, **settings, **more)
     rows, dev = token_rows(ROWS), token_rows(6, seed=1)
     module = tiny_model(**shape).to(device)
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    at_rest = live_bytes()
     try:
-        train(tiny_model(**shape).to(device), rows, dev, config, output, world)
+        train(module, rows, dev, config, output, world)
     finally:
         after = module.state_dict()
         assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"news-{world.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def live_bytes() -> int:
+    """Bytes of all tensors that are held anywhere in this process, shared memory counted once."""
+    # Asked by isinstance, some objects of torch warn that they are deprecated.
+    tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
+    storages = [each.untyped_storage() for each in tensors if type(each) is not DTensor and not each.is_meta]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def stopped(folder: Path, name: str, world: World, device: str) -> None:
@@ -82,7 +94,7 @@ def stopped(folder: Path, name: str, world: World, device: str) -> None:
 def failed(folder: Path, world: World, device: str) -> None:
     """A run whose loss is no number, and what each process says about it."""
     try:
-        run(folder, "lora", world, learning_rate=1e30, device=device)
+        run(folder, "lora", world, alpha=1e30, device=device)
     except ModelError as error:
         (folder / f"error-{world.rank}").write_text(str(error), encoding="utf-8")
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from etude.errors import Fault, InputError, shown
 from etude.formats import Rows, read_rows, survey_rows
@@ -19,6 +20,7 @@ from etude.remedies import instead, raise_faults
 from etude.spool import Examples
 from etude.task import Task
 from etude.types import Example
+from etude.wording import count
 
 TEST_LEAST, DEV_LEAST, TRAIN_LEAST = 50, 30, 20
 """Rows without which a split is refused: for the test, for choices, to train on."""
@@ -116,11 +118,25 @@ def load_test(task: Task) -> Dataset | None:
     return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)
 
 
-def survey_dataset(task: Task) -> tuple[Examples, tuple[Fault, ...]]:
-    """The rows of the task's examples that can be read, and every fault for which `load_dataset` would refuse
-    or note them. Raises InputError only where no row can be read."""
+class Survey(NamedTuple):
+    """The rows of the task's examples that can be read, and what is said about them."""
+
+    rows: Examples
+    faults: tuple[Fault, ...]
+    """Every one for which `load_dataset` would refuse or note the rows."""
+    systems: Mapping[str, str]
+    """Each system message, and the place where it first stands."""
+
+
+def survey_dataset(task: Task) -> Survey:
+    """The rows of the task's examples that can be read. Raises InputError only where no row can be read."""
     rows = survey_rows(task.examples, task.kind)
-    return _surveyed(task, rows, _whole_faults(task, rows))
+    systems: dict[str, str] = {}
+    if any(rows.systems):
+        for system, example in zip(rows.systems, rows.examples, strict=True):
+            if system:
+                systems.setdefault(system, example.where)
+    return Survey(*_surveyed(task, rows, _whole_faults(task, rows)), systems)
 
 
 def survey_test(task: Task) -> tuple[Examples, tuple[Fault, ...]] | None:
@@ -157,7 +173,9 @@ def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     elif first and not shares_system(rows.systems):
         ((system, where),) = first.items()
         have = len([other for other in rows.systems if other])
-        what = f"only {have:,} of {count_rows(len(rows.systems))} have a system message; the others have none"
+        what = (
+            f"only {have:,} of {count(len(rows.systems), 'row')} have a system message; the others have none"
+        )
         remedy = (
             "write it as instructions: in the task file, if it is meant for all, or delete it from the rows"
         )
@@ -174,7 +192,7 @@ def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Fault]:
     """A fault for each system message but the first; `first` has the place where each begins to be used."""
     counts = Counter(system.strip() for system in rows.systems if system)
     num_none = len(rows.systems) - counts.total()
-    none = f", {count_rows(num_none)} {'has' if num_none == 1 else 'have'} none" if num_none else ""
+    none = f", {count(num_none, 'row')} {'has' if num_none == 1 else 'have'} none" if num_none else ""
     beginning = next(iter(first.values()))
     for system, where in list(first.items())[1:]:
         what = (
@@ -200,14 +218,9 @@ def without_system(file: str, total: int, bare: int, first: str) -> str:
     one = bare == 1
     return (
         f"{file}: the system message of {total - bare:,} of {total:,} rows is taken as the instructions of all. "
-        f"{count_rows(bare)} {'has' if one else 'have'} none ({'at' if one else 'the first at'} {first}), and "
+        f"{count(bare, 'row')} {'has' if one else 'have'} none ({'at' if one else 'the first at'} {first}), and "
         f"{'its answer was' if one else 'their answers were'} written without it: correct or delete what does not fit"
     )
-
-
-def count_rows(count: int) -> str:
-    """`1 row`, `1,200 rows`."""
-    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _foreign_labels(task: Task, rows: Rows) -> Iterator[Fault]:

@@ -5,6 +5,7 @@
     ├── NotYetError                a key or name of the design that this version does not carry out
     ├── MissingExtraError (ImportError)   an optional dependency is absent; names the pip command
     ├── ModelError  (RuntimeError) weights cannot be found, read or run
+    │   └── Diverged               a training whose loss is a spike or no number; all its processes raise it
     ├── RunError    (RuntimeError) a run folder cannot be read, continued or written
     ├── Parted      (RuntimeError) another of the processes that train together has ended
     └── Declined                   the user was asked whether to go on, and said no
@@ -77,6 +78,10 @@ class MissingExtraError(EtudeError, ImportError):
 
 class ModelError(EtudeError, RuntimeError):
     """Weights cannot be found, read or run."""
+
+
+class Diverged(ModelError):  # noqa: N818 - what became of a training
+    """The loss of a training is a spike or no number. Every process that trains raises it at the same step."""
 
 
 class RunError(EtudeError, RuntimeError):

@@ -14,7 +14,10 @@ from typing import Any, BinaryIO
 from etude.errors import RunError
 
 Json = dict[str, Any]
-REMEDY = "Delete the run's folder and compare again, or run `etude compare TASK --fresh`."
+REMEDY = (
+    "Delete the run's folder and run the same command again, or add --fresh to it: `etude compare TASK --fresh`, "
+    "`etude train TASK --fresh`."
+)
 """What to do about a file of a run that cannot be read."""
 
 
@@ -84,8 +87,9 @@ def _private(name: str, flags: int) -> int:
 
 def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool = False) -> None:
     """Writes JSON lines aside and renames the file; a `private` one is its owner's only."""
-    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-    write_bytes(file, text.encode(), private)
+    with file_aside(file) as aside, open(aside, "wb", opener=_private if private else None) as out:
+        for line in lines:
+            out.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:
@@ -104,14 +108,19 @@ def read_lines(file: Path, remedy: str = REMEDY) -> Iterator[Json]:
     Raises RunError naming the file, the line and the `remedy`.
     """
     try:
-        whole = file.read_bytes()
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.endswith(b"\n"):
+                    yield _line(line, f"{file}:{number}", remedy)
     except OSError as error:
         raise RunError(f"{file} cannot be read ({_reason(error)}). {remedy}") from error
-    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-        try:
-            yield _object(line.decode("utf-8"))
-        except ValueError as error:
-            raise RunError(f"{file}:{number} cannot be read ({error}). {remedy}") from error
+
+
+def _line(line: bytes, where: str, remedy: str) -> Json:
+    try:
+        return _object(line.decode("utf-8"))
+    except ValueError as error:
+        raise RunError(f"{where} cannot be read ({error}). {remedy}") from error
 
 
 def _drop_cut_line(file: BinaryIO) -> None:

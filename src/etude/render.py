@@ -29,7 +29,7 @@ from etude.types import Message
 
 Chat = Sequence[Message]
 Tokens = tuple[list[int], list[bool]]
-"""Token ids, and which of them are trained."""
+"""Token ids, and which of them are learned."""
 PROBE = "ANSWER"
 """Stands where an answer would, to see what a template puts around it."""
 RULES = "INSTRUCTIONS"
@@ -95,7 +95,7 @@ def render(tokenizer: Tokenizer, messages: Chat) -> list[int]:
 def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
     """What to train on for a conversation that ends with an assistant turn, as sequences of tokens.
 
-    Trained are the tokens of every assistant turn that is to be learned, and the end of turn behind
+    Learned are the tokens of every assistant turn but those of weight 0, and the end of turn behind
     each; the ids before the last answer equal `render(tokenizer, messages[:-1])`. A conversation is one
     sequence, unless the template shows earlier answers in another way than it asks for them (without
     their thinking block, say): then there is one for each answer, as it would be asked.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from etude.errors import shown
+from etude.wording import count
 
 MOST_TOLD = 3
 """Lines of one spelling that are told."""
@@ -29,8 +30,8 @@ class Spelling:
         gives the place of the row at a position."""
         lines = ", ".join(where(position) for position in self.positions[:MOST_TOLD])
         more = ", ..." if len(self.positions) > MOST_TOLD else ""
-        usual = f"{shown(self.usual)} ({_rows(self.num_usual)})"
-        places = f"{_rows(len(self.positions))}: {lines}{more}"
+        usual = f"{shown(self.usual)} ({count(self.num_usual, 'row')})"
+        places = f"{count(len(self.positions), 'row')}: {lines}{more}"
         return f"{shown(self.label)} ({places}) differs only in {self._difference} from {usual}"
 
     @property
@@ -71,10 +72,6 @@ def written_alike(counts: Mapping[str, int]) -> Counter[str]:
     for label, rows in counts.items():
         joined[usual.get(label, label)] += rows
     return joined
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _unparted(label: str) -> str:

@@ -1,4 +1,4 @@
-"""Texts compared as sets of character 5-grams, with case and punctuation taken out.
+"""Texts compared as sets of character 5-grams of their words and signs (normal.py).
 
 The near-duplicate search (parts.py) finds every pair whose Jaccard similarity reaches the threshold, and no other,
 in memory and time nearly proportional to the texts.
@@ -6,12 +6,13 @@ in memory and time nearly proportional to the texts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 
+from etude.normal import normalise as normalise
+from etude.normal import with_signs
 from etude.parts import SHINGLE, Hashes, Ints, Labels, candidate_pairs, shingle_hashes
 
 THRESHOLD = 0.8
@@ -19,17 +20,10 @@ THRESHOLD = 0.8
 CHUNK = 1024
 """Candidates compared at once: bounds the memory of one comparison."""
 
-_NON_WORD = re.compile(r"\W+")
-
-
-def normalise(text: str) -> str:
-    """`text` casefolded, every run of non-word characters as one space, none at the ends."""
-    return _NON_WORD.sub(" ", text.casefold()).strip()
-
 
 def shingles(text: str) -> frozenset[str]:
-    """The character 5-grams of the normalised text; a text of up to 5 characters is one shingle."""
-    plain = normalise(text)
+    """The character 5-grams of the text's `with_signs` form; a form of up to 5 characters is one shingle."""
+    plain = with_signs(text)
     last = max(len(plain) - SHINGLE, 0)
     return frozenset(plain[start : start + SHINGLE] for start in range(last + 1))
 
@@ -141,7 +135,7 @@ def _alike(
         raise ValueError(f"the threshold is a Jaccard similarity above 0 and up to 1, not {threshold}")
 
     def plain(row: int) -> str:
-        return normalise(read(row))
+        return with_signs(read(row))
 
     for first, second in candidate_pairs(plain, threshold, labels):
         for begin in range(0, len(first), CHUNK):

@@ -231,6 +231,8 @@ class Finding:
     """What to do, in a sentence."""
     where: tuple[str, ...] = ()
     """`file:line` of each row, in the order of `rows`; also of rows that could not be read."""
+    about: tuple[str, ...] = ()
+    """What each row is named for, in the order of `rows`, such as a field; empty where the kind says it all."""
     evidence: tuple[Evidence, ...] = ()
     """Passages of a few of the rows."""
     numbers: Mapping[str, float] = field(default_factory=dict)

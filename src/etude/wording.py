@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from etude.types import Estimate
@@ -30,6 +31,11 @@ def size_in_words(num_bytes: int) -> str:
         if num_bytes < limit:
             return f"{num_bytes / divisor:,.0f} {unit}"
     return f"{num_bytes / 1e9:,.1f} GB"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 row", "1,200 rows"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def command(verb: str, path: Path) -> str:
@@ -93,6 +99,21 @@ def rows_in_words(rows: int, there_are: int) -> str:
 def p_value(p: float) -> str:
     """A p as "p = 0.034" or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def setting(value: object) -> str:
+    """A value as a task file writes it: `0.002`, `true`, `[q_proj, v_proj]`; `all` of an empty list, `auto` of none."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(setting, value))}]" if value else "all"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "auto"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def defaults(settings: Mapping[str, object]) -> str:
+    """Settings that nobody chose or set, in one line: "defaults: dropout 0, schedule linear"."""
+    told = (f"{name.replace('_', ' ')} {setting(value)}" for name, value in settings.items())
+    return f"defaults: {', '.join(told)}"
 
 
 def decimal(value: float) -> str:

@@ -71,7 +71,7 @@ class World:
             distributed.gather(padded, found)
         return [each[:length] for each, length in zip(found or (), lengths, strict=self.leads)]
 
-    def share(self, value: Any = None) -> Any:
+    def broadcast(self, value: Any = None) -> Any:
         """Process 0's `value`, which must be JSON, in all processes; what others give is not looked at."""
         if self.size == 1:
             return value

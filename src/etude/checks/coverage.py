@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from etude.checks.material import Material
 from etude.spellings import spellings, usual_spellings, written_alike
 from etude.types import Finding
+from etude.wording import count
 
 _MOST_TOLD = 5
 RARE = 10
@@ -50,7 +51,8 @@ def classes(material: Material) -> Iterator[Finding]:
         "classes",
         "warning" if rare else "note",
         rows,
-        f"{len(counts):,} labels: from {smallest:,} rows ({least}) to {largest:,} ({most}).{told}",
+        f"{count(len(counts), 'label')}: from {count(smallest, 'row')} ({least}) to {count(largest, 'row')} "
+        f"({most}).{told}",
         "Collect more rows of the rare labels, or join labels that are treated alike."
         if rare
         else "Nothing to do: this is for your information.",

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.checks.material import Material, count, rows_that
-from etude.text import normalise
+from etude.checks.material import Material, rows_that
+from etude.normal import normalise
 from etude.types import Finding
+from etude.wording import count
 
 MOST_DOCUMENTS = 20_000
 """Documents that are read, in the order of their names."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from etude.checks.material import Material, count
+from etude.checks.material import Material
 from etude.dataset import VERDICT_LEAST
 from etude.types import Finding, Kind
+from etude.wording import count
 
 
 @dataclass(frozen=True)

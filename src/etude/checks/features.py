@@ -1,87 +1,309 @@
-"""What a person would name about an answer's style: yes, no, or None where the answer gives no occasion."""
+"""What a person would name about an answer's style, and on which side an answer stands.
+
+A style has one form, which an answer has or has not, or several, of which an answer holds exactly one or gives no
+occasion.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from etude.checks.lexicon import AMERICAN, BRITISH, BRUSQUE, POLITE
+from etude.checks.lexicon import AMERICAN, BRITISH, EXCITED
+from etude.checks.material import Mark
 
-Feature = Callable[[str], bool | None]
+Find = Callable[[str], Mark | None]
+"""Where a text shows a form, the first place; None where it does not."""
+NO_OCCASION = -1
+"""Side of an answer that shows no form, or more than one."""
+LEAST_WORDS = 6
+"""Words from which a line may be a sentence."""
+_DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"[^\W\d_]+")
+MOST_CLOSING = 200
+"""Characters at the end of an answer in which its closing words stand."""
 
-_PRICE = re.compile(r"[$€£]\s?\d|\b\d[\d.,]{0,12}\s?(?:USD|EUR|GBP|euros?|dollars?|pounds)\b")
-_GREETING = re.compile(r"(?:hi|hello|hey|dear|good (?:morning|afternoon|evening))\b", re.IGNORECASE)
-_BULLETS = re.compile(r"^\s{0,8}(?:[-*•]|\d{1,2}[.)])\s+\S", re.MULTILINE)
-_FIRST = re.compile(r"\b(?:I|I'm|I've|we|we're|my|our)\b")
-_SHORT = re.compile(r"\b\w{1,10}['’](?:t|re|ve|ll|d|m)\b", re.IGNORECASE)
-_FULL = re.compile(
-    r"\b(?:do|does|did|is|are|was|were|can|will|would|has|have) ?not\b|\b(?:I|you|we|they) (?:am|are|have|will)\b"
-)
-_EMOJI = re.compile("[\u2600-\u27bf\U0001f300-\U0001faff]")
-_NAMED_DATE = re.compile(
-    r"\b(?:\d{1,2}(?:st|nd|rd|th)? )?(?:January|February|March|April|May|June|July|August|September|October|"
-    r"November|December)(?: \d{1,2}(?:st|nd|rd|th)?)?,? \d{4}\b"
-)
-_NUMBER_DATE = re.compile(r"\b(?:\d{4}-\d{2}-\d{2}|\d{1,2}[/.]\d{1,2}[/.]\d{2,4})\b")
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write, and how it is said of answers, after "48% of the answers"."""
+
+    said: str
+    find: Find
 
 
 @dataclass(frozen=True)
 class Style:
-    """A feature and how it is said of answers, after "48% of the answers"."""
+    """A feature of style with its forms."""
 
     name: str
-    have: str
-    lack: str
-    look: Feature
+    forms: tuple[Form, ...]
+    lack: str = ""
+    """What is said of answers without the form; where empty, they give no occasion."""
+    verb: str = ""
+    """What is said once, before the forms."""
+    digits: bool = False
+    """Whether every form holds a digit, so that texts without any are passed over."""
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What is said of each side."""
+        return tuple(form.said for form in self.forms) + ((self.lack,) if self.lack else ())
+
+    def side(self, text: str) -> int:
+        """Position in `said` of the side on which a text stands, or NO_OCCASION."""
+        if self.digits and not _DIGIT.search(text):
+            return NO_OCCASION
+        shown = [place for place, form in enumerate(self.forms) if form.find(text)]
+        if not shown and self.lack:
+            return len(self.forms)
+        return shown[0] if len(shown) == 1 else NO_OCCASION
+
+    def marks(self, text: str) -> list[Mark]:
+        """The places by which a text stands on its side."""
+        return [place for form in self.forms if (place := form.find(text))]
 
 
-def _has(pattern: re.Pattern[str]) -> Feature:
-    return lambda text: pattern.search(text) is not None
+def pattern(expression: str, flags: int = re.IGNORECASE) -> Find:
+    """The first match of a regular expression, which must take linear time."""
+    compiled = re.compile(expression, flags)
+
+    def find(text: str) -> Mark | None:
+        match = compiled.search(text)
+        return match.span() if match else None
+
+    return find
 
 
-def _either(one: Feature, other: Feature) -> Feature:
-    """Yes where only the one is so, no where only the other is, None where neither or both are."""
+def any_of(words: frozenset[str]) -> Find:
+    """The first of these words, in any case."""
 
-    def look(text: str) -> bool | None:
-        first, second = bool(one(text)), bool(other(text))
-        return None if first == second else first
+    def find(text: str) -> Mark | None:
+        if words.isdisjoint(_words(text)):
+            return None
+        return next((word.span() for word in _WORD.finditer(text) if word[0].casefold() in words), None)
 
-    return look
-
-
-def _any_of(words: frozenset[str]) -> Feature:
-    return lambda text: not words.isdisjoint(re.findall(r"[a-z]+", text.casefold()))
+    return find
 
 
-def _ends_with(ending: str) -> Feature:
-    return lambda text: text.rstrip().endswith(ending)
+@lru_cache(maxsize=1)
+def _words(text: str) -> frozenset[str]:
+    """The words of a text, which several features ask for in turn."""
+    return frozenset(_WORD.findall(text.casefold()))
 
+
+def last_mark(accepted: str) -> Find:
+    """The last character, closing quotes and brackets apart, where it is one of these."""
+
+    def find(text: str) -> Mark | None:
+        end = len(text.rstrip(" \t\r\n\"'”’»)]*"))
+        return (end - 1, end) if end and text[end - 1] in accepted else None
+
+    return find
+
+
+def sentence_end(marked: bool) -> Find:
+    """The last word where the last line may be a sentence, with a mark behind it or without one."""
+    has_mark = last_mark(".!?…:;。！？")
+
+    def find(text: str) -> Mark | None:
+        whole = text.rstrip()
+        words = whole[whole.rfind("\n") + 1 :].split()
+        if len(words) < LEAST_WORDS or not words[0][0].isalpha() or bool(has_mark(whole)) != marked:
+            return None
+        return len(whole) - len(words[-1]), len(whole)
+
+    return find
+
+
+def first_letter(has_case: Callable[[str], bool]) -> Find:
+    """The first character, where it is a letter of this case: `str.isupper`, `str.islower`."""
+
+    def find(text: str) -> Mark | None:
+        begin = len(text) - len(text.lstrip())
+        return (begin, begin + 1) if has_case(text[begin : begin + 1]) else None
+
+    return find
+
+
+def near_the_end(find: Find) -> Find:
+    """The same in the last characters alone."""
+
+    def find_there(text: str) -> Mark | None:
+        begin = max(len(text) - MOST_CLOSING, 0)
+        place = find(text[begin:])
+        return (place[0] + begin, place[1] + begin) if place else None
+
+    return find_there
+
+
+def _one(name: str, have: str, find: Find, lack: str = "do not") -> Style:
+    return Style(name, (Form(have, find),), lack)
+
+
+def _forms(name: str, verb: str, *forms: tuple[str, Find], digits: bool = False) -> Style:
+    return Style(name, tuple(Form(said, find) for said, find in forms), verb=verb, digits=digits)
+
+
+_MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\b\.?"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_LATE = r"(?:1[3-9]|2\d|3[01])"
+_EARLY = r"(?:0?[1-9]|1[0-2])"
 
 STYLES: tuple[Style, ...] = (
-    Style("price", "give a price", "do not", _has(_PRICE)),
-    Style(
-        "greeting", "begin with a greeting", "do not", lambda text: _GREETING.match(text.lstrip()) is not None
+    _one(
+        "price",
+        "give a price",
+        pattern(
+            r"[$€£¥]\s?\d(?:[\d.,]{0,12}\d)?|"
+            r"(?<![\d.,])\d(?:[\d.,]{0,12}\d)?\s?(?:[€£¥]|(?:USD|EUR|GBP|euros?|dollars?|pounds sterling)\b)"
+        ),
     ),
-    Style("list", "hold a list", "do not", _has(_BULLETS)),
-    Style("question", "end with a question", "do not", _ends_with("?")),
-    Style("exclamation", "end with an exclamation mark", "do not", _ends_with("!")),
-    Style("first_person", "speak in the first person", "do not", _has(_FIRST)),
-    Style("emoji", "hold an emoji", "do not", _has(_EMOJI)),
-    Style("brusque", "sound brusque (obviously, duh, whatever)", "do not", _any_of(BRUSQUE)),
-    Style("polite", "sound polite (please, kindly, thank you)", "do not", _any_of(POLITE)),
-    Style("contractions", "contract words (don't)", "write them in full", _either(_has(_SHORT), _has(_FULL))),
-    Style(
+    _one(
+        "greeting",
+        "begin with a greeting",
+        pattern(r"\A\s{0,9}(?:hi|hello|hey|dear|greetings|good (?:morning|afternoon|evening|day))\b"),
+    ),
+    _one(
+        "lead_in",
+        "begin with words such as “Sure” or “Of course”",
+        pattern(
+            r"\A\s{0,9}(?:sure|certainly|of course|absolutely|no problem|(?:great|good) question|"
+            r"(?:I'd|I would|I'll|I will) be (?:happy|glad)|happy to help|thanks? (?:you )?for)\b"
+        ),
+    ),
+    _one(
+        "closing",
+        "end with a wish or an offer of help",
+        near_the_end(
+            pattern(
+                r"\b(?:let (?:me|us) know|hope (?:this|that|it) helps|feel free to|(?:kind|best|warm) regards|"
+                r"sincerely|best wishes|have a (?:great|nice|good|lovely|wonderful) \w{1,12}|"
+                r"any (?:other|further|more) questions|(?:happy|glad) to help|cheers)\b"
+            )
+        ),
+    ),
+    _one("list", "hold a list", pattern(r"^[ \t]{0,8}(?:[-*•–]|\d{1,2}[.)])[ \t]{1,4}\S", re.MULTILINE)),
+    _forms(
+        "list_mark",
+        "begin the items of a list",
+        ("with a dash", pattern(r"^[ \t]{0,8}[-–][ \t]{1,4}\S", re.MULTILINE)),
+        ("with a star", pattern(r"^[ \t]{0,8}\*[ \t]{1,4}\S", re.MULTILINE)),
+        ("with a dot", pattern(r"^[ \t]{0,8}•[ \t]{0,4}\S", re.MULTILINE)),
+    ),
+    _one(
+        "markdown",
+        "are set in Markdown (bold, headings, code, tables)",
+        pattern(r"\*\*[^\s*]|^#{1,6} \S|^```|^\|[^|\n]{1,99}\|[^|\n]{1,99}\|", re.MULTILINE),
+    ),
+    _one("question", "end with a question", last_mark("?")),
+    _one("exclamation", "end with an exclamation mark", last_mark("!")),
+    _forms(
+        "end_mark",
+        "end",
+        ("with a full stop or another mark", sentence_end(marked=True)),
+        ("without one", sentence_end(marked=False)),
+    ),
+    _forms(
+        "capital",
+        "begin",
+        ("with a capital letter", first_letter(str.isupper)),
+        ("with a small letter", first_letter(str.islower)),
+    ),
+    _one("first_person", "speak in the first person", pattern(r"\b(?:I|I'm|I've|[Ww]e|[Mm]y|[Oo]ur)\b", 0)),
+    _one("emoji", "hold an emoji", pattern("[\u2600-\u27bf\U0001f300-\U0001faff]")),
+    _one("excited", "sound excited (wonderful, amazing)", any_of(EXCITED)),
+    _one("link", "give a link", pattern(r"\bhttps?://|\bwww\.\w")),
+    _forms(
+        "contractions",
+        "",
+        ("contract words (don't)", pattern(r"\b\w{1,10}['’](?:t|re|ve|ll|d|m)\b")),
+        (
+            "write them in full (do not)",
+            pattern(
+                r"\b(?:do|does|did|is|are|was|were|can|will|would|has|have) ?not\b|"
+                r"\b(?:I|you|we|they) (?:am|are|have|will)\b"
+            ),
+        ),
+    ),
+    _forms(
         "date",
-        "write dates with the month's name",
-        "in numbers",
-        _either(_has(_NAMED_DATE), _has(_NUMBER_DATE)),
+        "write dates",
+        ("like 2024-03-12", pattern(r"\b\d{4}-\d{2}-\d{2}\b")),
+        ("like 12/03/2024", pattern(r"\b\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})\b")),
+        ("like 12.03.2024", pattern(r"\b\d{1,2}\.\d{1,2}\.(?:\d{4}|\d{2})\b")),
+        ("like 12-03-2024", pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
+        ("like 12 March 2024", pattern(rf"\b{_DAY} (?:of )?{_MONTH},? \d{{4}}\b")),
+        ("like March 12, 2024", pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
+        ("like 12 Mar 2024", pattern(rf"\b{_DAY}[ -]{_SHORT_MONTH}[ ,-]{{1,2}}\d{{2,4}}\b")),
+        ("like Mar 12, 2024", pattern(rf"\b{_SHORT_MONTH} {_DAY},? \d{{4}}\b")),
+        digits=True,
     ),
-    Style(
+    _forms(
+        "date_order",
+        "write a date",
+        ("with the day first (25/12/2024)", pattern(rf"\b{_LATE}[/.]{_EARLY}[/.]\d{{2,4}}\b")),
+        ("with the month first (12/25/2024)", pattern(rf"\b{_EARLY}[/.]{_LATE}[/.]\d{{2,4}}\b")),
+        digits=True,
+    ),
+    _forms(
+        "clock",
+        "write times",
+        ("like 5:30 pm", pattern(r"\b\d{1,2}(?:[:.]\d{2})?\s?[ap]\.?m\b")),
+        ("like 17:30", pattern(r"\b(?:0\d|1[3-9]|2[0-3]):[0-5]\d\b(?!\s?[ap]\.?m)")),
+        digits=True,
+    ),
+    _forms(
+        "thousands",
+        "write large numbers",
+        ("like 25,000", pattern(r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,6}(?![\w,])")),
+        ("like 25000", pattern(r"(?<![\w.,#/-])[1-9]\d{4,8}(?![\w/-])")),
+        ("like 25 000", pattern(r"(?<![\w.,] )(?<![\w.,])\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?![\w.,])")),
+        ("like 2.500.000", pattern(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){2,6}(?![\w.])")),
+        digits=True,
+    ),
+    _forms(
+        "percent",
+        "write shares",
+        ("with the sign %", pattern(r"\d\s?%")),
+        ("with the word percent", pattern(r"\d\s?per ?cent\b")),
+        digits=True,
+    ),
+    _forms(
+        "units",
+        "measure",
+        (
+            "in metric units (km, kg, °C)",
+            pattern(
+                r"\d\s?(?:km|kilomet(?:er|re)s?|cm|centimet(?:er|re)s?|mm|met(?:er|re)s|kg|kilograms?|lit(?:er|re)s?|"
+                r"°\s?C|degrees Celsius)\b"
+            ),
+        ),
+        (
+            "in imperial units (miles, pounds, °F)",
+            pattern(
+                r"\d\s?(?:miles?|feet|foot|ft|inch(?:es)?|yards?|pounds|lbs?|oz|ounces?|gallons?|°\s?F|"
+                r"degrees Fahrenheit)\b"
+            ),
+        ),
+        digits=True,
+    ),
+    _forms(
+        "quotes",
+        "quote",
+        ('with "straight" marks', pattern(r'"[^"\n]{1,200}"')),
+        ("with “curly” marks", pattern(r"“[^”\n]{1,200}”")),
+        ("with «pointed» marks", pattern(r"«[^»\n]{1,200}»")),
+        ("with „low“ marks", pattern(r"„[^“\n]{1,200}“")),
+    ),
+    _forms(
         "spelling",
-        "are spelled the British way",
-        "the American way",
-        _either(_any_of(BRITISH), _any_of(AMERICAN)),
+        "are spelled",
+        ("the British way (colour)", any_of(BRITISH)),
+        ("the American way (color)", any_of(AMERICAN)),
     ),
 )
 """In the order in which they are told."""

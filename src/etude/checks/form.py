@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+
+import numpy as np
 
 from etude.checks.lexicon import NO_ENDING, NOTHING
-from etude.checks.material import Mark, Material, count, rows_that
-from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, MOJIBAKE, decoded, without_markup
-from etude.task import ROW_TOKENS
+from etude.checks.material import Mark, Material, rows_that
+from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
 from etude.types import Evidence, Finding
+from etude.wording import count
 
 ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
 """Characters with which a text may end and be whole."""
 ENDED_SHARE = 0.8
 """Share of the answers that end in one of `ENDINGS` from which the others stand out."""
+ENDED_LEAST = 10
+"""Answers that do, below which nothing stands out."""
+FEW = 0.2
+"""Share of the answers up to which a word that can be an answer says nothing; above which a defect is an error."""
+ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "no answer", "no response"))
+"""What says nothing among other answers, and is one where many rows have it."""
 LONG_WORDS = 8
 """Words from which an answer without an end is no phrase."""
 TURN_MARKS = re.compile(
@@ -31,14 +39,16 @@ PLACEHOLDER = re.compile(
 
 
 def empty(material: Material) -> Iterator[Finding]:
-    """Free answers that say nothing: a dash, "n/a", "todo"."""
+    """Free answers that say nothing: a dash, "n/a", "todo"; "none" and the like where few rows have it."""
     if not material.free:
         return
     plain = material.plain_outputs
     rows = [position for position, text in enumerate(plain) if not text or text in NOTHING]
     # An answer made of marks alone can be meant: an emoji, a formula. Only dashes and dots are none.
     rows = [p for p in rows if plain[p] or not material.outputs[p].strip(" .-_–—?!/*#")]
-    if rows and len(rows) <= 0.2 * len(plain):
+    if len(rows) > FEW * len(plain):
+        rows = [p for p in rows if plain[p] not in ANSWERS]
+    if rows:
         yield material.finding(
             "empty",
             "error",
@@ -50,16 +60,16 @@ def empty(material: Material) -> Iterator[Finding]:
 
 
 def truncated(material: Material) -> Iterator[Finding]:
-    """Answers that stop in the middle of a sentence where nearly all others end one."""
+    """Answers that stop in the middle of a sentence where nearly all others end one, however many stop."""
     outputs = material.outputs
     if not material.free or len(outputs) < 20:
         return
     ended = sum(text.rstrip().endswith(ENDINGS) for text in outputs)
     rows = [position for position, text in enumerate(outputs) if _is_cut(text)]
-    if rows and ended >= ENDED_SHARE * len(outputs) and len(rows) <= 0.2 * len(outputs):
+    if rows and ended >= max(ENDED_LEAST, ENDED_SHARE * (len(outputs) - len(rows))):
         yield material.finding(
             "truncated",
-            "warning",
+            "warning" if len(rows) <= FEW * len(outputs) else "error",
             rows,
             f"{rows_that('have', len(rows), len(outputs))} an answer that stops in the middle of a sentence.",
             "Complete the answers, or delete the rows: a model learns to stop there too.",
@@ -79,7 +89,8 @@ def _is_cut(text: str) -> bool:
 
 def _tail(text: str) -> Mark:
     end = len(text.rstrip())
-    return max(end - 30, 0), end
+    begin = max(end - 30, 0)
+    return text.find(" ", begin, end) + 1 or begin, end
 
 
 def _common_length(material: Material) -> Iterator[Finding]:
@@ -102,7 +113,7 @@ def _common_length(material: Material) -> Iterator[Finding]:
 
 def encoding(material: Material) -> Iterator[Finding]:
     """Characters that come of a wrong decoding, and control characters."""
-    rows, shown = _matching(material, lambda text: _marks(MOJIBAKE, text) + _marks(CONTROL, text))
+    rows, shown = _matching(material, lambda text: _spans(wrong_decodings(text)) + _marks(CONTROL, text))
     if rows:
         yield material.finding(
             "encoding",
@@ -180,8 +191,8 @@ def placeholders(material: Material) -> Iterator[Finding]:
 
 def echoes(material: Material) -> Iterator[Finding]:
     """Free answers that are their input."""
-    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
-    rows = [position for position, (asked, given) in enumerate(pairs) if asked == given and " " in asked]
+    same = np.flatnonzero(material.input_hashes == material.output_hashes).tolist()
+    rows = [position for position in same if " " in material.plain_inputs[position]]
     if rows and material.task.kind != "classify":
         rewrite = material.task.kind == "rewrite"
         yield material.finding(
@@ -196,32 +207,39 @@ def echoes(material: Material) -> Iterator[Finding]:
 
 def too_long(material: Material) -> Iterator[Finding]:
     """Rows that cannot be trained on whole: more words than training takes tokens."""
-    pairs = enumerate(zip(material.inputs, material.outputs, strict=True))
-    rows = [
-        position
-        for position, (asked, given) in pairs
-        if len(given) > ROW_TOKENS and len(asked.split()) + len(given.split()) > ROW_TOKENS
-    ]
+    pairs = zip(material.inputs, material.outputs, strict=True)
+    most = material.task.row_tokens
+    rows = [position for position, texts in enumerate(pairs) if _has_more_words(texts, most)]
     if rows:
         yield material.finding(
             "too_long",
             "error",
             rows,
-            f"{rows_that('have', len(rows), len(material.rows))} more words than the {ROW_TOKENS:,} tokens that "
+            f"{rows_that('have', len(rows), len(material.rows))} more words than the {most:,} tokens that "
             "fine_tune takes of a row.",
-            "Shorten them, split them into several rows, or leave fine_tune out of methods:.",
-            evidence=(material.shown_output(position) for position in rows),
+            "Shorten them, split them into several rows, set train: {max_tokens: ...} where the model can read more, "
+            "or leave fine_tune out of methods:.",
+            evidence=(_longer(material, position) for position in rows),
         )
+
+
+def _has_more_words(texts: Sequence[str], most: int) -> bool:
+    return sum(map(len, texts)) > most and sum(len(text.split()) for text in texts) > most
+
+
+def _longer(material: Material, position: int) -> Evidence:
+    """The longer text of a row as evidence."""
+    of_input = len(material.inputs[position]) > len(material.outputs[position])
+    return material.shown_input(position) if of_input else material.shown_output(position)
 
 
 def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
     """Where a pattern matches, twenty times at most."""
-    found: list[Mark] = []
-    for match in pattern.finditer(text):
-        found.append(match.span())
-        if len(found) == 20:
-            break
-    return found
+    return _spans(pattern.finditer(text))
+
+
+def _spans(matches: Iterable[re.Match[str]]) -> list[Mark]:
+    return [match.span() for match in islice(matches, 20)]
 
 
 def _matching(

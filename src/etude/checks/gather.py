@@ -11,24 +11,29 @@ from etude.checks import (
     coverage,
     documents,
     enough,
+    fields,
     form,
+    instructions,
     labels,
     language,
+    lengths,
     neighbours,
+    orders,
     personal,
     proposal,
+    registers,
     repeats,
     review,
     style,
-    support,
     unread,
     unsafe,
 )
+from etude.checks.kinds import SEVERITIES, names
 from etude.checks.material import Material
 from etude.dataset import survey_dataset, survey_test
 from etude.repair import stand_ins
 from etude.task import Task, load_task
-from etude.types import Finding, Severity
+from etude.types import Finding
 
 Check = Callable[[Material], Iterator[Finding]]
 """Looks at the rows and yields what it finds; a check of your own is one function too."""
@@ -52,11 +57,16 @@ CHECKS: tuple[Check, ...] = (
     repeats.test_answers,
     repeats.templates,
     labels.wrong_labels,
-    support.unsupported,
+    fields.doubtful_fields,
     neighbours.unlike_neighbours,
     style.split_style,
+    lengths.two_lengths,
+    orders.field_orders,
+    registers.mixed_registers,
     proposal.proposed_contract,
     personal.personal_data,
+    instructions.personal_instructions,
+    personal.for_review,
     unsafe.injections,
     unsafe.insults,
     review.threats,
@@ -67,8 +77,6 @@ CHECKS: tuple[Check, ...] = (
     enough.few_rows,
 )
 """The checks, in the order in which they run."""
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""The gravest first."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,23 @@ class Findings:
 
     name: str
     """Of the task."""
-    file: str
-    """Name of the file of examples."""
+    files: tuple[Path, ...]
+    """The file of examples and, where there is one, that of the test."""
+    folder: Path
+    """Of the task file."""
     rows: int
     test_rows: int
     found: tuple[Finding, ...]
+
+    @property
+    def file(self) -> str:
+        """Name of the file of examples."""
+        return self.files[0].name
+
+    def path_of(self, file: str) -> Path:
+        """The file that a place of a finding names, as a path; of two with one name the examples."""
+        named = (path for path in self.files if path.name == file)
+        return next(named, self.folder / file)
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.found)
@@ -94,7 +114,8 @@ class Findings:
         return tuple(finding for finding in self.found if finding.kind in kinds)
 
     def failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
-        """The findings that a gate names: by their kind, or by a severity as grave or graver."""
+        """The findings that a gate names: by their kind (`*` for any letters), or by a
+        severity as grave or graver."""
         return tuple(finding for finding in self.found if any(_fails(finding, gate) for gate in gates))
 
 
@@ -109,18 +130,20 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
 
 def read_material(task: Task) -> Material:
     """Reads the task's rows once, for all checks."""
-    rows, faults = survey_dataset(task)
+    rows, faults, systems = survey_dataset(task)
     test, test_faults = survey_test(task) or (None, ())
-    return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file))
+    return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file), systems)
 
 
 def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:
     """Runs the checks over rows that were read."""
+    task = material.task
     found = list(chain.from_iterable(each(material) for each in checks))
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Findings(
-        name=material.task.name,
-        file=material.task.examples.file.name,
+        name=task.name,
+        files=tuple(source.file for source in (task.examples, task.test) if source),
+        folder=task.folder,
         rows=len(material.rows),
         test_rows=len(material.test or ()),
         found=tuple(found),
@@ -130,4 +153,4 @@ def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Find
 def _fails(finding: Finding, gate: str) -> bool:
     if gate in SEVERITIES:
         return SEVERITIES.index(finding.severity) <= SEVERITIES.index(gate)
-    return finding.kind == gate
+    return names(gate, finding.kind)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from etude.checks.function_words import FUNCTION_WORDS, is_far, language_of
 from etude.checks.lexicon import words
 from etude.checks.material import Material, rows_that
-from etude.text import normalise
+from etude.normal import normalise
 from etude.types import Finding
 
 OWN = 0.8

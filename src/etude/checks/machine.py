@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from etude import __version__
 from etude.checks.gather import Findings
+from etude.checks.kinds import KINDS
 from etude.checks.words import places
+from etude.errors import place_of
 from etude.types import Finding
 
 MOST_LOCATIONS = 1000
@@ -30,28 +36,46 @@ def as_json(findings: Findings) -> str:
 
 
 def as_sarif(findings: Findings) -> str:
-    """One result a finding, with the lines it speaks of as locations."""
+    """One result a finding, with the lines it speaks of as locations; the file of examples where it is the set.
+
+    Files are named from the root of the repository where they stand in one, else from the working folder.
+    """
     kinds = sorted({finding.kind for finding in findings})
-    driver = {"name": "etude", "version": __version__, "rules": [{"id": kind} for kind in kinds]}
-    run = {"tool": {"driver": driver}, "results": [_result(finding) for finding in findings]}
+    rules = [{"id": kind, "shortDescription": {"text": KINDS.get(kind, kind)}} for kind in kinds]
+    driver = {"name": "etude", "version": __version__, "rules": rules}
+    run = {"tool": {"driver": driver}, "results": [_result(finding, findings) for finding in findings]}
     body = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
 
 
-def _result(finding: Finding) -> dict[str, Any]:
+def _result(finding: Finding, findings: Findings) -> dict[str, Any]:
+    named = list(islice(zip_longest(finding.where, finding.about), MOST_LOCATIONS)) or [(findings.file, None)]
+    uris = {file: _uri(findings.path_of(file)) for file in {_file_and_line(place)[0] for place, _ in named}}
     return {
         "ruleId": finding.kind,
         "level": finding.severity,
         "message": {"text": f"{finding.message} {finding.remedy}"},
-        "locations": [_location(place) for place in finding.where[:MOST_LOCATIONS]],
+        "locations": [_location(uris, place, about) for place, about in named],
     }
 
 
-def _location(place: str) -> dict[str, Any]:
-    file, _, line = place.rpartition(":")
-    known = bool(file) and line.isdigit()
-    where: dict[str, Any] = {"artifactLocation": {"uri": file if known else place}}
-    return {"physicalLocation": where | ({"region": {"startLine": int(line)}} if known else {})}
+def _location(uris: Mapping[str, str], place: str, about: str | None) -> dict[str, Any]:
+    file, line = _file_and_line(place)
+    physical = {"artifactLocation": {"uri": uris[file]}, "region": {"startLine": line}}
+    return {"physicalLocation": physical} | ({"message": {"text": about}} if about else {})
+
+
+def _file_and_line(place: str) -> tuple[str, int]:
+    """Of `file:line`; line 1 where none is named."""
+    file, line = place_of(place)
+    return (file, line) if file and line else (place, 1)
+
+
+def _uri(path: Path) -> str:
+    """The path from its repository's root, percent-encoded; the whole address of a file outside."""
+    path = path.resolve()
+    root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
+    return quote(path.relative_to(root).as_posix()) if path.is_relative_to(root) else path.as_uri()
 
 
 def as_junit(findings: Findings) -> str:
@@ -66,7 +90,7 @@ def as_junit(findings: Findings) -> str:
             ElementTree.SubElement(case, "system-out").text = told
         else:
             attributes = {"type": finding.severity, "message": told}
-            where = places(finding.where) if finding.where else ""
+            where = places(finding.where, finding.about) if finding.where else ""
             ElementTree.SubElement(case, "failure", attributes).text = _plain(where)
     if not len(findings):
         ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": "nothing found"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Literal
@@ -12,11 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.checks.covered import covered
 from etude.errors import Fault
+from etude.normal import normalise, with_signs
 from etude.spool import Examples, Texts
 from etude.task import Task
-from etude.text import near_duplicate_clusters, normalise
+from etude.text import near_duplicate_clusters
 from etude.types import Evidence, Example, Finding, Severity
+from etude.wording import count
 
 MOST_EVIDENCE = 20
 """Rows of a finding whose texts are kept with it."""
@@ -40,6 +43,8 @@ class Material:
     test_faults: tuple[Fault, ...] = ()
     stand_ins: frozenset[str] = frozenset()
     """Surrogates that an earlier fix has put into the rows; they are nobody's data."""
+    systems: Mapping[str, str] = field(default_factory=dict)
+    """Each system message of the rows, and the place where it first stands."""
 
     @cached_property
     def inputs(self) -> Texts:
@@ -63,13 +68,13 @@ class Material:
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the normalised inputs."""
-        return hashed(self.plain_inputs)
+        """Hashes of the inputs' `with_signs` forms: two inputs are the same where these are equal."""
+        return hashed(map(with_signs, self.inputs))
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the normalised answers."""
-        return hashed(self.plain_outputs)
+        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal."""
+        return hashed(map(with_signs, self.outputs))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:
@@ -89,6 +94,7 @@ class Material:
         message: str,
         remedy: str,
         *,
+        about: Sequence[str] = (),
         evidence: Iterable[Evidence] = (),
         numbers: Mapping[str, float] | None = None,
         fix: str = "",
@@ -102,6 +108,7 @@ class Material:
             message=message,
             remedy=remedy,
             where=tuple(row.where for row in rows),
+            about=tuple(about),
             evidence=tuple(islice(evidence, MOST_EVIDENCE)),
             numbers=dict(numbers or {"rows": len(rows), "of": len(self.rows)}),
             fix=fix,
@@ -113,7 +120,8 @@ class Material:
 
     def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
         """The answer of a row as evidence."""
-        return excerpt(self.rows[position], "output", marks)
+        labels = self.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
+        return excerpt(self.rows[position], "output", marks, cover=not labels)
 
     def both(self, positions: Iterable[int]) -> Iterable[Evidence]:
         """Input and answer of each row as evidence."""
@@ -122,13 +130,19 @@ class Material:
             yield self.shown_output(position)
 
 
-def excerpt(row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = ()) -> Evidence:
-    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped."""
+def excerpt(
+    row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = (), cover: bool = True
+) -> Evidence:
+    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped.
+
+    Personal data and secrets are covered, unless not `cover`.
+    """
     text = row.text if part == "input" else row.output
     begin = max(min(marks[0][0] - MOST_TEXT // 4, len(text) - MOST_TEXT), 0) if marks else 0
-    end = begin + MOST_TEXT
+    end = min(begin + MOST_TEXT, len(text))
+    passage = covered(text, begin, end) if cover else text[begin:end]
     kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
-    cut = ("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else "")
+    cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     shift = 1 if begin else 0
     moved = tuple((low + shift, high + shift) for low, high in kept)
     return Evidence(row.id, row.where, part, cut, moved)
@@ -150,11 +164,6 @@ def groups_of(keys: Hashes) -> list[list[int]]:
     lengths = np.diff(starts, append=len(keys))
     several = np.flatnonzero(lengths > 1)
     return sorted(order[starts[run] : starts[run] + lengths[run]].tolist() for run in several.tolist())
-
-
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: "1 row", "1,200 rows"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def rows_that(verb: str, number: int, total: int) -> str:

@@ -6,6 +6,7 @@ by Jinja2. What is personal or secret is shown by its place only, as in every fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,20 +15,24 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from etude.checks.gather import SEVERITIES, Findings
-from etude.checks.material import count, of_rows
+from etude.checks.gather import Findings
+from etude.checks.kinds import SEVERITIES
+from etude.checks.material import of_rows
 from etude.checks.words import rows_of
 from etude.report.parts import asset, environment, source_hash
 from etude.types import Evidence, Finding, Severity
+from etude.wording import count
 
 MOST_PLACES = 300
 """Places of a finding that are listed."""
 FEW = 4
 """Rows of a finding that are shown at once; the others are folded away."""
 _HERE = Path(__file__).parent
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of text."""
 _TITLES: dict[Severity, str] = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
-
-
+_FAMILIES = frozenset(("advice", "privacy", "style"))
+"""First words of kinds that come in several."""
 _SHORT = frozenset(("api", "iban", "id", "ip"))
 
 
@@ -43,7 +48,8 @@ class Group:
     def title(self) -> str:
         """The kind as a person writes it."""
         words = [word.upper() if word in _SHORT else word for word in self.kind.split("_")]
-        return f"Privacy: {' '.join(words[1:])}" if words[0] == "privacy" else " ".join(words).capitalize()
+        family = words[0].capitalize() if words[0] in _FAMILIES else ""
+        return f"{family}: {' '.join(words[1:])}" if family else " ".join(words).capitalize()
 
     @property
     def anchor(self) -> str:
@@ -68,6 +74,7 @@ def as_html(findings: Findings) -> str:
             sections=[(name, _TITLES[name], list(_groups(findings, name))) for name in SEVERITIES],
             css=Markup(css),
             css_hash=source_hash(css),
+            fixable=any(finding.fix for finding in findings),
             few=FEW,
             most_places=MOST_PLACES,
         )
@@ -79,6 +86,7 @@ def _templates() -> Environment:
     templates = environment(_HERE)
     templates.filters["pieces"] = pieces
     templates.filters["rows_of"] = rows_of
+    templates.filters["named"] = named
     templates.globals.update(share=share, concerned=concerned, count=count)
     return templates
 
@@ -112,15 +120,27 @@ def concerned(finding: Finding) -> str:
     return of_rows(rows, total) if rows and total else ""
 
 
+def named(finding: Finding) -> dict[str, str]:
+    """Place -> what its row is named for; empty where the kind says it all."""
+    return dict(zip(finding.where, finding.about, strict=False))
+
+
 def pieces(evidence: Evidence) -> Iterator[tuple[str, bool]]:
     """The passage cut at its marks: (text, whether it is marked), in order, none empty."""
     at = 0
     for low, high in evidence.marks:
         if high > max(low, at):
-            yield from ((text, marked) for text, marked in _cut(evidence.text, at, low, high) if text)
+            yield from (
+                (_visible(text), marked) for text, marked in _cut(evidence.text, at, low, high) if text
+            )
             at = high
     if evidence.text[at:]:
-        yield evidence.text[at:], False
+        yield _visible(evidence.text[at:]), False
+
+
+def _visible(text: str) -> str:
+    r"""The text with characters that a browser shows as nothing, or acts on, written out: `\x92`."""
+    return _UNSEEN.sub(lambda char: char[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _cut(text: str, at: int, low: int, high: int) -> tuple[tuple[str, bool], tuple[str, bool]]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
+from etude.checks.function_words import language_of
 from etude.checks.material import Material, rows_that
-from etude.privacy import BLOCKING, OwnContact, Span, find_all
+from etude.normal import normalise
+from etude.privacy import BLOCKING, REVIEW, OwnContact, Span, find, find_all
 from etude.privacy.own import CONTACT, SHARE
 from etude.types import Finding
+from etude.wording import count
 
+MOST_REVIEWED = 20_000
+"""Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
+ENGLISH = frozenset(("birth_date", "name", "health"))
+"""Kinds whose rules are English words: a German noun has a capital and is no name."""
 SECRETS = frozenset(("private_key", "api_key", "password"))
 
 
@@ -22,11 +30,11 @@ def personal_data(material: Material) -> Iterator[Finding]:
     answers: Sequence[str] = [] if labels else material.outputs
     own = OwnContact()
     outputs = _Rows(material, own)
-    for row, (answer, spans) in enumerate(zip(answers, find_all(answers), strict=True)):
+    for row, (answer, spans) in enumerate(zip(answers, find_all(answers, review=False), strict=True)):
         own.read(answer, spans)
         outputs.read(row, spans)
     inputs = _Rows(material, own)
-    for row, spans in enumerate(find_all(material.inputs)):
+    for row, spans in enumerate(find_all(material.inputs, review=False)):
         inputs.read(row, spans)
     for kind in BLOCKING:
         asked, given = inputs.of(kind), outputs.of(kind)
@@ -70,7 +78,7 @@ def _finding(material: Material, kind: str, asked: set[int], given: set[int]) ->
         f"privacy_{kind}",
         "error" if kind in SECRETS else "warning",
         rows,
-        f"{rows_that('hold', len(rows), len(material.rows))} what looks like {_NAMES[kind]}: "
+        f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}: "
         f"{len(asked):,} in the input, {len(given):,} in the answer.",
         "Mask them or delete the rows: a tuned model can repeat what it was taught.",
         fix="puts a stand-in of the same form in the place of each value",
@@ -89,7 +97,46 @@ def _own_finding(material: Material, rows: set[int]) -> Finding:
     )
 
 
-_NAMES = {
+def for_review(material: Material) -> Iterator[Finding]:
+    """One note for each kind whose rules are often wrong, for a person to read."""
+    step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
+    looked = range(0, len(material.rows), step)
+    answers: Sequence[str] = [] if material.task.kind == "classify" else material.outputs
+    parts = [_reviewed(material, texts, step) for texts in (material.inputs, answers)]
+    for kind in REVIEW:
+        asked, given = (found[kind] for found in parts)
+        rows = sorted(asked | given)
+        if rows:
+            sample = f" An even sample of {count(len(looked), 'row')} was looked at." if step > 1 else ""
+            yield material.finding(
+                f"review_{kind}",
+                "note",
+                rows,
+                f"{rows_that('hold', len(rows), len(looked))} what may be {NAMES[kind]}: {len(asked):,} in the input, "
+                f"{len(given):,} in the answer.{sample}",
+                "Read them: this is often wrong. Mask or delete what is somebody's.",
+                numbers={
+                    "rows": len(rows),
+                    "inputs": len(asked),
+                    "outputs": len(given),
+                    "of": len(looked),
+                },
+            )
+
+
+def _reviewed(material: Material, texts: Sequence[str], step: int) -> defaultdict[str, set[int]]:
+    """Kind -> rows in whose text it may stand; names and the like are known in English alone."""
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for row, text in islice(enumerate(texts), 0, None, step):
+        kinds = {span.kind for span in find(text) if span.text not in material.stand_ins}
+        if not kinds.isdisjoint(ENGLISH) and language_of(normalise(text)) not in (None, "English"):
+            kinds -= ENGLISH
+        for kind in kinds:
+            found[kind].add(row)
+    return found
+
+
+NAMES = {
     "private_key": "a private key",
     "api_key": "an access key",
     "password": "a password",
@@ -100,4 +147,8 @@ _NAMES = {
     "phone": "a phone number",
     "ip_address": "an IP address",
     "id_number": "an identity number",
+    "birth_date": "a date of birth",
+    "address": "a postal address",
+    "name": "a person's name",
+    "health": "a detail of health",
 }

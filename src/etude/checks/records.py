@@ -1,4 +1,7 @@
-"""Texts that are records: JSON objects, lines `name: value`, or pairs `name[value]`."""
+"""Texts that are records: JSON objects, lines `name: value`, or pairs `name[value]`.
+
+And what is needed to learn from other rows what a text says about a field.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from etude.files import parse_json
+from etude.normal import normalise
 
 Record = Mapping[str, tuple[str, ...]]
 """Field -> its values as texts; a field without a value is absent."""
@@ -14,6 +21,10 @@ NEARLY_ALL = 0.95
 """Share of texts that are records from which they are taken to be meant as such."""
 MOST_DEPTH = 3
 """Levels of a JSON object that are looked into."""
+LEAST_STATED = 50
+"""Rows that state a field, below which nothing is learned about it."""
+FOLDS = 5
+"""Parts of the rows, each judged by what the others tell."""
 _PAIRS = re.compile(r"\s*([^\[\],]{1,40})\[([^\[\]]{0,400})\]\s*(?:,|;|\Z)")
 _LINE = re.compile(r"([^\W\d_][^:\n]{0,39}):[ \t]*(.*)")
 
@@ -80,11 +91,42 @@ def _of_pairs(text: str) -> Record | None:
 
 
 def _of_lines(text: str) -> Record | None:
+    """Names that come again after others are the turns of a conversation and no record."""
     found: dict[str, list[str]] = {}
+    last = ""
     for line in text.splitlines():
         match = _LINE.fullmatch(line.strip())
-        if match is None:
+        if match is None or (match[1] != last and match[1] in found):
             return None
+        last = match[1]
         if match[2].strip():
             found.setdefault(match[1], []).append(match[2].strip())
     return _whole(found) or None
+
+
+def without_others(text: str, record: Record, name: str) -> str:
+    """A normalised text without the values of the record's other fields: only words about this one are left.
+
+    Both have a space at their ends. Values of up to three characters stay: they stand in too many words' places.
+    """
+    for other, values in record.items():
+        for value in values if other != name else ():
+            plain = normalise(value)
+            if len(plain) > 3:
+                text = text.replace(f" {plain} ", " _ ")
+    return text
+
+
+def folds_of(records: Sequence[Record]) -> NDArray[np.int64]:
+    """The fold in which each row is judged; rows of one record share it, empty records do not."""
+    number: dict[object, int] = {}
+    keys = (repr(sorted(record.items())) if record else row for row, record in enumerate(records))
+    return np.array([number.setdefault(key, len(number)) % FOLDS for key in keys])
+
+
+def words_by_rows(texts: Sequence[str]) -> tuple[Any, Sequence[str]]:
+    """(rows by features, TF-IDF of one to three words; the words of each feature) of normalised texts."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectoriser = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, min_df=2, token_pattern=r"\S+")
+    return vectoriser.fit_transform(texts), vectoriser.get_feature_names_out()

@@ -1,7 +1,7 @@
 """Repeats and contradictions: the same row twice, one input with two answers, test rows in train, templates.
 
-Texts count as the same when they are equal without case and punctuation; near-duplicates are texts whose
-character 5-grams have a Jaccard similarity of 0.8 or more (text.py).
+Texts count as the same when their `with_signs` forms are equal (normal.py): without case and punctuation, with
+symbols and operators. Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more (text.py).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from itertools import chain
 import numpy as np
 
 from etude.checks.lexicon import SLIGHT
-from etude.checks.material import Material, count, groups_of, hashed, of_rows, rows_that
-from etude.spool import Texts
-from etude.text import near_matches, normalise
+from etude.checks.material import Material, groups_of, hashed, of_rows, rows_that
+from etude.normal import with_signs
+from etude.text import near_matches
 from etude.types import Example, Finding
+from etude.wording import count
 
 TEMPLATE_SHARE = 0.25
 """Share of the inputs above which one template is worth a word."""
@@ -58,9 +59,8 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
 
 def _same_rows(material: Material) -> list[list[int]]:
     """Rows with the same input and the same answer, in groups of two or more."""
-    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
-    keys = hashed(f"{one}\0{other}" for one, other in pairs)
-    return groups_of(keys)
+    pairs = zip(material.input_hashes.tolist(), material.output_hashes.tolist(), strict=True)
+    return groups_of(hashed(f"{asked} {given}" for asked, given in pairs))
 
 
 def _copies(material: Material) -> bool:
@@ -96,12 +96,8 @@ def repeated_outputs(material: Material) -> Iterator[Finding]:
 
 def contradictions(material: Material) -> Iterator[Finding]:
     """Inputs that stand with different answers."""
-    plain = material.plain_outputs
-    groups = [
-        group
-        for group in groups_of(material.input_hashes)
-        if len({plain[position] for position in group}) > 1
-    ]
+    answers = material.output_hashes
+    groups = [group for group in groups_of(material.input_hashes) if len(np.unique(answers[group])) > 1]
     if not groups:
         return
     rows = sorted(chain.from_iterable(groups))
@@ -121,15 +117,13 @@ def contradictions(material: Material) -> Iterator[Finding]:
 
 
 def near_contradictions(material: Material) -> Iterator[Finding]:
-    """Inputs that differ in slight words or their order alone and stand with different answers."""
-    plain, answers = material.plain_inputs, material.plain_outputs
+    """Inputs that differ in slight words alone and stand with different answers."""
+    asked, answers = material.input_hashes, material.output_hashes
     groups = [
         group
-        for group in groups_of(hashed(map(_essence, plain)))
-        if len({plain[position] for position in group}) > 1
-        and len({answers[position] for position in group}) > 1
+        for group in groups_of(hashed(_essence(with_signs(text)) for text in material.inputs))
+        if _differs_across_inputs(asked[group].tolist(), answers[group].tolist())
     ]
-    groups = [group for group in groups if _differs_across_inputs(group, plain, answers)]
     if not groups:
         return
     rows = sorted(chain.from_iterable(groups))
@@ -145,26 +139,26 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
     )
 
 
-def _differs_across_inputs(group: Sequence[int], plain: Texts, answers: Texts) -> bool:
-    """Whether two different inputs of the group have different answers; one input alone is a contradiction."""
-    sets: dict[str, set[str]] = {}
-    for position in group:
-        sets.setdefault(plain[position], set()).add(answers[position])
+def _differs_across_inputs(asked: Sequence[int], answers: Sequence[int]) -> bool:
+    """Whether two different inputs of a group have different answers; one input alone is a contradiction."""
+    sets: dict[int, set[int]] = {}
+    for one, answer in zip(asked, answers, strict=True):
+        sets.setdefault(one, set()).add(answer)
     return len({frozenset(found) for found in sets.values()}) > 1
 
 
-def _essence(plain: str) -> str:
-    """The words that carry an input, sorted; a text of fewer than three such words as it is."""
-    words = sorted(word for word in plain.split() if word not in SLIGHT)
-    return " ".join(words) if len(words) > 2 else plain
+def _essence(form: str) -> str:
+    """The words and signs that carry an input, in their order; a text of fewer than three as it is."""
+    words = [word for word in form.split() if word not in SLIGHT]
+    return " ".join(words) if len(words) > 2 else form
 
 
 def near_repeats(material: Material) -> Iterator[Finding]:
     """Rows whose input is a near-duplicate, and no repeat, of another row's."""
-    plain = material.plain_inputs
-    found = [group for group in material.near if len({plain[position] for position in group}) > 1]
+    asked = material.input_hashes
+    found = [group for group in material.near if len(np.unique(asked[list(group)])) > 1]
     rows = sorted(position for group in found for position in group[1:])
-    if len(rows) < NEAR_SHARE * len(plain):
+    if len(rows) < NEAR_SHARE * len(asked):
         return
     yield material.finding(
         "near_duplicate",
@@ -185,7 +179,7 @@ def test_overlap(material: Material) -> Iterator[Finding]:
     if material.test is None:
         return
     asked = [row.text for row in material.test]
-    exact = int(np.isin(hashed(map(normalise, asked)), material.input_hashes).sum())
+    exact = int(np.isin(hashed(map(with_signs, asked)), material.input_hashes).sum())
     near = near_matches(asked, material.inputs)
     if not near:
         return
@@ -194,10 +188,10 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         "test_overlap",
         "warning",
         matches,
-        f"{count(len(near), 'test row')} of {len(asked):,} have a near-duplicate among the examples, {exact:,} of "
-        f"them the very same input; {of_rows(len(matches), len(material.rows))} are concerned. A test that was "
-        "seen in training shows memory.",
-        "étude compare leaves these examples out of training; delete them to train elsewhere.",
+        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, {exact:,} of "
+        f"them as the very same input: {of_rows(len(matches), len(material.rows))}. A test that was seen in training "
+        "shows memory.",
+        "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
         evidence=(material.shown_input(position) for position in matches),
         fix="leaves these examples out",
         numbers={
@@ -216,7 +210,7 @@ def test_answers(material: Material) -> Iterator[Finding]:
         return
     if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
         return
-    answers = hashed(normalise(row.output) for row in material.test)
+    answers = hashed(with_signs(row.output) for row in material.test)
     num = int(np.isin(answers, material.output_hashes).sum())
     if num <= 0.02 * len(answers):
         return

@@ -1,96 +1,87 @@
 """Features of style on which answers are split with no relation to their input.
 
-A model trained on such a set gives the feature by chance. Whether the input tells is measured: a classifier on the
-words of the inputs, cross-validated; an area under the ROC curve near one half is a coin.
+A model trained on such a set gives the feature by chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.features import STYLES, Style
+from etude.checks.features import NO_OCCASION, STYLES, Style
 from etude.checks.material import Material
-from etude.types import Finding
+from etude.checks.telling import is_split, is_untold, told_by_inputs
+from etude.types import Evidence, Finding
 
-MINORITY = 0.1
-"""Share of the answers that the smaller side has at least."""
-LEAST_ROWS = 60
-"""Answers that give occasion for a feature, below which nothing is said."""
-TOLD = 0.7
-"""Area under the curve from which the input is taken to tell which it will be."""
-MOST_ROWS = 4_000
-"""Answers looked at for whether the input tells, evenly taken."""
-Ints = NDArray[np.int64]
+MOST_SIDES = 3
+"""Sides that are named."""
+Sides = NDArray[np.int8]
 
 
 def split_style(material: Material) -> Iterator[Finding]:
-    """Features of free answers that half of them have and half have not, and nothing in the input tells which."""
+    """Features of free answers that some of them have and some have not, and nothing in the input tells which."""
     if not material.free:
         return
-    for style in STYLES:
-        looked = np.fromiter((_as_number(style.look(text)) for text in material.outputs), np.int8)
-        rows, have = np.flatnonzero(looked >= 0), np.flatnonzero(looked == 1)
-        share = len(have) / max(len(rows), 1)
-        if len(rows) < LEAST_ROWS or not MINORITY <= share <= 1 - MINORITY:
+    for style, sides in zip(STYLES, _sides(material.outputs), strict=True):
+        occasions = np.flatnonzero(sides != NO_OCCASION)
+        counts = np.bincount(sides[occasions], minlength=len(style.said))
+        usual = int(counts.argmax())
+        if not is_split(len(occasions) - int(counts[usual]), len(occasions)):
             continue
-        step = -(-len(rows) // MOST_ROWS)
-        looked_at = rows[::step].tolist()
-        told = how_told([material.inputs[row] for row in looked_at], [looked[row] == 1 for row in looked_at])
-        if told < TOLD:
-            yield _finding(material, style, rows, have, told)
+        is_usual = (sides[occasions] == usual).tolist()
+        told = told_by_inputs(material, occasions.tolist(), is_usual, partial(_own_side, style))
+        if is_untold(told, is_usual):
+            yield _finding(material, style, sides, counts, told)
 
 
-def _as_number(found: bool | None) -> int:
-    """1 for yes, 0 for no, -1 where there is no occasion."""
-    return -1 if found is None else int(found)
+def _sides(outputs: Sequence[str]) -> Sides:
+    """The side on which each answer stands, for each style: styles by answers. The answers are read once."""
+    found = np.empty((len(STYLES), len(outputs)), np.int8)
+    for row, text in enumerate(outputs):
+        found[:, row] = [style.side(text) for style in STYLES]
+    return found
 
 
-def _finding(material: Material, style: Style, rows: Ints, have: Ints, told: float) -> Finding:
-    share = len(have) / len(rows)
-    lack = np.setdiff1d(rows, have, assume_unique=True)
-    minority = have if share <= 0.5 else lack
-    total = len(material.rows)
-    occasion = "answers" if len(rows) == total else f"{len(rows):,} answers that give occasion for it"
+def _own_side(style: Style, text: str) -> list[float]:
+    """The side of an input as numbers, one of which is 1: an answer may follow its input."""
+    side = style.side(text)
+    return [float(place == side) for place in range(NO_OCCASION, len(style.said))]
+
+
+def _finding(
+    material: Material, style: Style, sides: Sides, counts: NDArray[np.int64], told: float
+) -> Finding:
+    order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
+    others = np.flatnonzero((sides != order[0]) & (sides != NO_OCCASION))
+    total = int(counts.sum())
     return material.finding(
         f"style_{style.name}",
         "warning",
-        minority.tolist(),
-        f"{share:.0%} of the {occasion} {style.have} and {1 - share:.0%} {style.lack}; nothing in the input tells "
-        "which.",
+        others.tolist(),
+        f"{_said(style, counts, order, len(sides))}; nothing in the input tells which.",
         "Decide which it shall be and rewrite the others, or say in the input when it is wanted.",
-        evidence=(
-            material.shown_output(row)
-            for pair in zip(have.tolist(), lack.tolist(), strict=False)
-            for row in pair
-        ),
-        numbers={"rows": len(minority), "share": share, "told": told, "of": len(rows)},
+        evidence=_evidence(material, style, [np.flatnonzero(sides == side) for side in order[:MOST_SIDES]]),
+        numbers={"rows": len(others), "share": len(others) / total, "told": told, "of": total},
     )
 
 
-def how_told(inputs: Sequence[str], found: Sequence[bool]) -> float:
-    """How well inputs tell a yes from a no: the cross-validated area under the ROC curve, 0.5 for a coin.
+def _said(style: Style, counts: NDArray[np.int64], order: Sequence[int], rows: int) -> str:
+    """`48% of the answers give a price and 52% do not`; the form before its lack, else the most usual first."""
+    total = int(counts.sum())
+    named = sorted(order) if style.lack else list(order[:MOST_SIDES])
+    shares = [f"{counts[side] / total:.0%}" for side in named]
+    occasion = "answers" if total == rows else f"{total:,} answers that give occasion for it"
+    verb = f"{style.verb} " if style.verb else ""
+    parts = [f"{share} {style.said[side]}" for share, side in zip(shares, named, strict=True)]
+    parts[0] = f"{shares[0]} of the {occasion} {verb}{style.said[named[0]]}"
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
-    The same input is never in training and judged at once.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedGroupKFold
 
-    gold: NDArray[np.bool_] = np.array(found)
-    number = {text: place for place, text in enumerate(dict.fromkeys(inputs))}
-    groups = [number[text] for text in inputs]
-    if len(number) < 10:
-        return 0.5
-    short = [text[:2000] for text in inputs]
-    matrix = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+").fit_transform(short)
-    scores = np.zeros(len(gold))
-    for train, held in StratifiedGroupKFold(4, shuffle=True, random_state=0).split(short, gold, groups):
-        if len(set(gold[train].tolist())) > 1:
-            scores[held] = (
-                LogisticRegression(C=3).fit(matrix[train], gold[train]).decision_function(matrix[held])
-            )
-    return float(roc_auc_score(gold, scores))
+def _evidence(material: Material, style: Style, sides: Sequence[NDArray[np.int64]]) -> Iterator[Evidence]:
+    """Answers of each side in turn."""
+    for rows in zip(*(side.tolist() for side in sides), strict=False):
+        for row in rows:
+            yield material.shown_output(row, style.marks(material.outputs[row]))

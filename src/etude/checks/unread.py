@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from os.path import relpath
 
-from etude.checks.material import Material, count
+from etude.checks.covered import covered
+from etude.checks.material import Material
 from etude.errors import Fault
 from etude.types import Finding, Severity
+from etude.wording import count
 
+_TURN = re.compile(r"\[\d+\]")
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}
 
 
 def unread(material: Material) -> Iterator[Finding]:
-    """One finding for each kind of fault and what is said about it; a comparison would stop at errors."""
-    found = (*material.faults, *material.test_faults)
-    concerned = {fault.where for fault in found}
+    """One finding for each kind of fault and what is said about it, be it of several turns; a comparison would stop
+    at errors."""
+    found = (*material.faults, *_of_the_test(material))
+    own = set(material.faults)  # the test is never written to, and its rows are none of the examples
+    concerned = {fault.where for fault in own}
     ids = {row.where: row.id for row in material.rows if row.where in concerned} if concerned else {}
     groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
     for fault in found:
-        groups[fault.kind, fault.what].append(fault)
-    own = set(material.faults)  # the test is never written to
+        groups[fault.kind, _TURN.sub("[…]", fault.what)].append(fault)
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
-        got = f" (such as {faults[0].got})" if faults[0].got else ""
+        got = f" (such as {covered(faults[0].got)})" if faults[0].got else ""
         yield Finding(
             kind=kind,
             severity=_SEVERITY.get(kind, "error"),
@@ -34,3 +41,15 @@ def unread(material: Material) -> Iterator[Finding]:
             numbers={"rows": len(faults), "of": len(material.rows)},
             fix="leaves these rows out" if kind == "empty" and not own.isdisjoint(faults) else "",
         )
+
+
+def _of_the_test(material: Material) -> Iterator[Fault]:
+    """The faults of the test; where it has the name of the file of examples, its places begin with its folder."""
+    task = material.task
+    name = task.test.file.name if task.test else ""
+    for fault in material.test_faults:
+        if task.test and name == task.examples.file.name and fault.where.startswith(name):
+            path = relpath(task.test.file, task.folder)
+            yield replace(fault, where=path + fault.where.removeprefix(name))
+        else:
+            yield fault

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from etude.checks.gather import Findings
-from etude.checks.material import count
 from etude.types import Evidence, Finding
+from etude.wording import count
 
 MOST_PLACES = 5
 MOST_SHOWN = 4
@@ -40,7 +40,7 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
     yield head
     yield from _wrapped(finding.message, width)
     if finding.where:
-        yield from _wrapped(places(finding.where), width)
+        yield from _wrapped(places(finding.where, finding.about), width)
     for pair in list(rows_of(finding.evidence))[:MOST_SHOWN]:
         room = max((width - 12 - len(pair[0].where)) // len(pair), 30)
         yield f"    {pair[0].where}  " + " -> ".join(_quoted(one, room) for one in pair)
@@ -50,13 +50,16 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    text = " ".join(text.split())  # textwrap takes a run of spaces in time with the square of its length
     return textwrap.wrap(text, width - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
-def places(where: Sequence[str]) -> str:
-    """The first places, and how many more there are."""
+def places(where: Sequence[str], about: Sequence[str] = ()) -> str:
+    """The first places, each with what its row is named for, and how many more there are."""
     file = where[0].rpartition(":")[0]
     shown = [where[0], *(place.removeprefix(file) for place in where[1:MOST_PLACES])]
+    if about:
+        shown = [f"{place} ({named})" for place, named in zip(shown, about, strict=False)]
     more = f" and {len(where) - MOST_PLACES:,} more" if len(where) > MOST_PLACES else ""
     return ", ".join(shown) + more
 

@@ -96,11 +96,13 @@ def check(
     ] = None,
 ) -> None:
     """Look for what is wrong with the examples, before anyone trains on them."""
-    from etude.cli.findings import run_check, run_fix, run_undo
+    from etude.cli.findings import check_together, run_check, run_fix, run_undo
 
+    of_the_check = {"--fail-on": bool(fail_on), "--format": bool(form), "--output": bool(output)}
+    check_together(fix=fix, undo=bool(undo), only=bool(only), of_the_check=of_the_check)
     if undo:
         run_undo(task, undo)
-    elif fix or only:
+    elif fix:
         run_fix(task, only or [])
     else:
         raise typer.Exit(run_check(task, fail_on or [], form, output))

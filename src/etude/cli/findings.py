@@ -8,9 +8,10 @@ from pathlib import Path
 
 import typer
 
-from etude.checks import Findings, check
+from etude.checks import Findings, check_material
+from etude.checks.gather import read_material
+from etude.checks.kinds import check_gates
 from etude.checks.machine import as_json, as_junit, as_sarif
-from etude.checks.material import count
 from etude.checks.page import as_html
 from etude.checks.words import WIDTH, in_words
 from etude.cli.words import screen
@@ -19,6 +20,7 @@ from etude.files import write_text
 from etude.remedies import instead
 from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
+from etude.wording import count
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
     "text": lambda findings: in_words(findings, min(screen().width, WIDTH)),
@@ -38,7 +40,10 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
     name = form or BY_SUFFIX.get(suffix, "text")
     if name not in FORMS:
         raise InputError([Fault("--format", "no such format", shown(name), instead(name, FORMS))])
-    findings = check(task)
+    check_gates(fail_on)
+    loaded = load_task(task)
+    check_output(loaded, output)
+    findings = check_material(read_material(loaded))
     told = FORMS[name](findings)
     if output:
         write_text(output, told)
@@ -46,6 +51,35 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
     else:
         typer.echo(told, nl=False)
     return int(bool(findings.failing(fail_on)))
+
+
+def check_output(task: Task, output: Path | None) -> None:
+    """Raises InputError where a report would be written over a file of the task."""
+    sources = (task.examples, task.test)
+    own = [task.file, *(source.file for source in sources if source), task.check and task.check.file]
+    if output and output.resolve() in {path.resolve() for path in own if path}:
+        remedy = "give a file of its own, such as check.html"
+        raise InputError(
+            [Fault("--output", "the report would replace a file of the task", shown(str(output)), remedy)]
+        )
+
+
+def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[str, bool]) -> None:
+    """Raises InputError for flags of which one would be passed over; `of_the_check` is flag -> whether it is given."""
+    faults = []
+    if fix and undo:
+        faults.append(Fault("--undo", "--fix stands beside it", "", "run one after the other"))
+    if only and not fix:
+        faults.append(Fault("--only", "it chooses what --fix puts right", "", "add --fix"))
+    if fix or undo:
+        remedy = "check in a command of its own, the fixed rows too"
+        faults += [
+            Fault(flag, f"{'--fix' if fix else '--undo'} does not check", "", remedy)
+            for flag, given in of_the_check.items()
+            if given
+        ]
+    if faults:
+        raise InputError(faults)
 
 
 def run_fix(task_file: Path, only: Sequence[str]) -> None:
@@ -64,22 +98,29 @@ def run_undo(task_file: Path, rows: Sequence[str]) -> None:
 
 def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     """What a fix has done, what stands where, and the line that uses it."""
-    files, standing = fixed.files, fixed.standing
+    files, log = fixed.files, fixed.log
+    if fixed.unwritten:
+        yield (
+            f"{count(len(fixed.unwritten), 'row')} must be put right by hand, as {files.source.name} has no way to "
+            f"write the change: {', '.join(fixed.unwritten)}."
+        )
     if not fixed.written:
         yield f"{files.source.name}: nothing that can be put right without a person; nothing is written."
         return
-    left_out = sum(entry.change.after is None for entry in standing)
-    undone = len(fixed.log.entries) - len(standing)
-    taken_back = f"; {count(undone, 'change')} taken back" if undone else ""
+    standing = len(log.changes) - len(log.undone)
+    left_out = sum(change.after is None for change in log.standing)
+    taken_back = f"; {count(len(log.undone), 'change')} taken back" if log.undone else ""
     yield (
-        f"Wrote {files.fixed.name}: {count(len(standing) - left_out, 'row')} of {files.source.name} changed, "
+        f"Wrote {files.fixed.name}: {count(standing - left_out, 'row')} of {files.source.name} changed, "
         f"{left_out:,} left out{taken_back}."
     )
     for kind, number in fixed.counts.items():
         yield f"  {kind}: {count(number, 'row')}"
+    for kind, number in fixed.put_back.items():
+        yield f"  {kind}: {count(number, 'row')} as before the last fix again, as --only leaves this kind out"
     yield f"Every change, with the row before and after it, stands in {files.log.name}."
     if standing:
-        place = f"{files.source.name}:{standing[0].change.line}"
+        place = f"{files.source.name}:{next(log.standing).line}"
         yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
     if files.key.exists():
         yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import command, time_in_words
+from etude.wording import command, defaults, setting, time_in_words
 from etude.world import rank_given
 
 ROOM = 68
@@ -64,15 +64,18 @@ def run_show(task: Path, number: int) -> None:
     """Prints what would be learned, and `number` rows in colour."""
     console = screen()
     found = preview(task, number)
-    print_prepared(console, found.learned, found.settings)
+    print_prepared(console, found.learned, found.settings, found.defaults)
     print_rows(console, found)
     console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
 
 
 def print_prepared(
-    console: Console, learned: Sequence[str], settings: Sequence[tuple[str, object, str]]
+    console: Console,
+    learned: Sequence[str],
+    settings: Sequence[tuple[str, object, str]],
+    others: Mapping[str, object],
 ) -> None:
-    """What is learned and what is only read, and the settings with their reasons."""
+    """What is learned and what is only read, the settings with their reasons, and the others in one line."""
     console.print(Text("\nWhat is learned", "bold"))
     print_bullets(console, learned)
     console.print(Text("\nSettings", "bold"))
@@ -81,9 +84,9 @@ def print_prepared(
     table.add_column(no_wrap=True, justify="right")
     table.add_column()
     for name, value, why in settings:
-        table.add_row(name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value), why)
+        table.add_row(name.replace("_", " "), setting(value), why)
     console.print(table)
-    console.print()
+    console.print(Text(f"{defaults(others)}\n"))
 
 
 def print_rows(console: Console, found: Preview) -> None:
@@ -145,8 +148,8 @@ class TrainingBoard:
         """Takes one event of the training."""
         self.narrator.take(event)
         match event:
-            case Prepared(learned, settings):
-                print_prepared(self.narrator.console, learned, settings)
+            case Prepared(learned, settings, others):
+                print_prepared(self.narrator.console, learned, settings, others)
             case Trained():
                 self._step(event)
             case EpochEnded():

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etude.checks.material import count, groups_of, hashed, of_rows
+from etude.checks.material import groups_of, hashed, of_rows
 from etude.errors import place_of
 from etude.metrics import SKEWED
+from etude.normal import with_signs
 from etude.spellings import spellings, written_alike
 from etude.task import Task
-from etude.text import normalise
 from etude.types import Example
+from etude.wording import count
 
 MOST_TOLD = 3
 """Inputs, and labels of one input, whose lines are told."""
@@ -19,13 +20,13 @@ MOST_TOLD = 3
 
 def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
     """One sentence on the inputs that stand with more than one label, none where there are none or the task has
-    no labels. Texts are the same as `etude check` counts them: without case and punctuation."""
+    no labels. Texts are the same as `etude check` counts them, by their `with_signs` forms."""
     if task.kind != "classify":
         return
     rows = sorted(rows, key=lambda row: place_of(row.where))
     groups = [
         [rows[position] for position in group]
-        for group in groups_of(hashed(normalise(row.text) for row in rows))
+        for group in groups_of(hashed(with_signs(row.text) for row in rows))
     ]
     groups = [group for group in groups if len(_first_of_each_label(group)) > 1]
     if groups:
@@ -60,7 +61,7 @@ def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator
 
 
 def _first_of_each_label(group: Sequence[Example]) -> list[Example]:
-    return list({normalise(row.output): row for row in reversed(group)}.values())[::-1]
+    return list({with_signs(row.output): row for row in reversed(group)}.values())[::-1]
 
 
 def _lines(rows: Sequence[Example]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,8 @@ class Prepared:
     """What is learned and what is only read, in sentences."""
     settings: Sequence[tuple[str, object, str]]
     """(setting, value, why) of all that was chosen or set by the user."""
+    defaults: Mapping[str, object]
+    """All other settings."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Parts are hashed by what they mean, as the task was read: comments, layout and t
 of rows do not count. `margin`, `target`, `usage` and `prices` change the verdict and not the answers;
 they start a new run too, since a run's verdict is written once and says what it was asked. Of a check
 function the Python files beside and below it count, and the small files of data there that its own file
-names; modules elsewhere on the path, and names put together while it runs, stay uncovered.
+names; modules elsewhere on the path, and names put together while it runs, stay uncovered. Of `train`,
+`stop_on_spike` does not count: it changes no weight, and a run that a spike has stopped goes on without it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
     parts = {
         **said,
         "budget": task.budget_seconds,
-        "train": sorted(task.train.items()),
+        "train": sorted(item for item in task.train.items() if item[0] != "stop_on_spike"),
         "examples": dataset.fingerprint,
         "test": test.fingerprint if test else None,
         "model": _weights(task.model, task.folder),

@@ -23,6 +23,9 @@ from etude.types import Example
 if TYPE_CHECKING:
     from etude.models.local import LocalModel
 
+OTHERWISE = ", leave it out, or leave fine_tune out of `methods:`"
+"""What else may be done about a row that is too long for fine_tune."""
+
 
 def check_lengths(
     task: Task, methods: Sequence[Method], start: Assistant, parts: Split, models: Models
@@ -72,19 +75,17 @@ def _too_long_for_wordings(task: Task, start: Assistant, parts: Split, models: M
 def _too_long_to_tune(task: Task, start: Assistant, parts: Split, models: Models) -> Iterator[Fault]:
     """Rows that the student cannot answer, and rows that it cannot be trained on."""
     student = student_of(task, start, parts.train, models)
-    remedy = "shorten the row, leave it out, or leave fine_tune out of `methods:`"
     answered = [*parts.dev, *parts.test]
+    remedy = f"shorten the row{OTHERWISE}"
     yield from _unanswered(student, answered, models, "the prompt of fine_tune", remedy)
     if not is_fake(task.model):
-        yield from _untrained(student, (*parts.train, *parts.dev), models.local(student.model), remedy)
+        model = models.local(student.model)
+        yield from _untrained(student, (*parts.train, *parts.dev), model, task.row_tokens)
 
 
-def _untrained(
-    student: Assistant, rows: Iterable[Example], model: LocalModel, remedy: str
-) -> Iterator[Fault]:
-    from etude.train.config import TrainConfig
-
-    most = min(TrainConfig().max_tokens, model.context)
+def _untrained(student: Assistant, rows: Iterable[Example], model: LocalModel, limit: int) -> Iterator[Fault]:
+    """Rows of more tokens than the model can read, or than the task's `limit`."""
+    most = min(limit, model.context)
     what = f"the row is longer than the {most} tokens that fine_tune can be trained on"
     for row in rows:
         text = model.render_text(student.messages(row.input)) + row.output
@@ -92,4 +93,6 @@ def _untrained(
             continue  # a token is at least a byte: no need to count
         tokens = max(len(found.ids) for found in token_rows(model, student, [row]))
         if tokens > most:
+            allow = f", set train: {{max_tokens: {tokens}}}" if tokens <= model.context else ""
+            remedy = f"shorten the row{allow}{OTHERWISE}"
             yield Fault(row.where or row.id, what, f"{tokens} tokens with its answer", remedy)

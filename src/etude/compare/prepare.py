@@ -58,7 +58,7 @@ def split_once(
     sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
     ids = {side: [example.id for example in rows] for side, rows in sides.items()}
     own = [asdict(finding) for finding in parts.findings]
-    write_lines(run.folder / "findings.jsonl", [*map(asdict, checked), *own])
+    write_lines(run.folder / "findings.jsonl", [*map(asdict, checked), *own], private=True)
     kept = {"seed": task.seed, **ids, "assignments": dict(parts.assignments), "notes": list(parts.notes)}
     kept["findings"] = own
     write_json(file, kept)  # last: it marks the split as made

@@ -46,11 +46,11 @@ def training_seconds(
     model = models.local(student.model)
     examples = _spread(train, TIMED_ROWS)
     rows = token_rows(model, student, examples)
-    pace = estimate_speed(model.module, rows, config_for(task, model, rows, len(train)), rows)
+    pace = estimate_speed(model.module, rows, config_for(task, model, len(train)), rows)
     answered = answer if task.train.get("dev_metric") else 0.0
 
     def seconds(num_rows: int, num_dev: int) -> float:
-        epochs = config_for(task, model, rows, num_rows).epochs
+        epochs = config_for(task, model, num_rows).epochs
         steps_and_losses = pace.seconds(epochs, num_rows / len(examples), num_dev / len(examples))
         return steps_and_losses + (epochs + 1) * num_dev * answered
 

@@ -18,7 +18,8 @@ class TrainingLog:
     """Takes the lines of a training run, writes them and shows them as events.
 
     What is told again after a resume is not written twice; a second training in one fit counts its steps
-    from 1 anew and is written whole.
+    from 1 anew and is written whole. A line that the disk does not take is shown all the same, held in memory and
+    written before the next one that it takes: a full disk ends no training.
     """
 
     def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
@@ -29,6 +30,11 @@ class TrainingLog:
         self.written_to = self.step = 0
         self.pace = 0.0
         """Seconds of a step, smoothed."""
+        measured = (line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line)
+        self.measuring: float = next(measured, 0.0)
+        """Seconds of the latest loss and answers on dev."""
+        self.held: list[Mapping[str, Any]] = []
+        """Lines that the disk did not take yet."""
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
@@ -42,7 +48,22 @@ class TrainingLog:
         elif "dev_loss" in line:
             self._show_epoch(line)
         if not self._written(line):
-            append_line(self.file, line)
+            self._write(line)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self.held.append(line)
+        try:
+            while self.held:
+                append_line(self.file, self.held[0])
+                del self.held[0]
+        except OSError as error:
+            if len(self.held) == 1:
+                self.on_event(
+                    Said(
+                        f"{self.file} cannot be written ({error.strerror}). Training goes on; make room, and the lines "
+                        "that are missing are written."
+                    )
+                )
 
     def _written(self, line: Mapping[str, Any]) -> bool:
         """Whether an earlier attempt wrote the line: of steps, those between where it resumed and its kill."""
@@ -56,23 +77,25 @@ class TrainingLog:
         return self.step <= self.written_to
 
     def _show_step(self, line: Mapping[str, Any]) -> None:
-        seconds = line["seconds"]
+        seconds, epoch, epochs = line["seconds"], line.get("epoch", 0), line.get("epochs", 0)
         self.pace = (1 - SMOOTH) * (self.pace or seconds) + SMOOTH * seconds
+        to_measure = epochs - epoch + 1 if epochs else 0
         self.on_event(
             Trained(
                 method=self.method,
                 step=line["step"],
                 steps=line["steps"],
-                epoch=line.get("epoch", 0),
-                epochs=line.get("epochs", 0),
+                epoch=epoch,
+                epochs=epochs,
                 loss=line["loss"],
                 tokens_per_second=line["tokens"] / seconds,
-                seconds_left=(line["steps"] - line["step"]) * self.pace,
+                seconds_left=(line["steps"] - line["step"]) * self.pace + to_measure * self.measuring,
                 memory=line.get("memory", 0),
             )
         )
 
     def _show_epoch(self, line: Mapping[str, Any]) -> None:
+        self.measuring = line.get("seconds", 0.0)
         score = Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None
         self.on_event(
             EpochEnded(
@@ -89,4 +112,5 @@ class TrainingLog:
 
 
 def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(map(str, line.items())))
+    """What a line says but for the time it took, which is another when it is told again."""
+    return tuple(sorted(str(item) for item in line.items() if item[0] != "seconds"))

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from etude.checks import Check, Material, check_material, form, personal, repeats, unsafe
-from etude.checks.material import count
+from etude.checks import Check, Material, check_material, form, instructions, personal, repeats, unsafe
 from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
 from etude.compare.prepare import Confirm
@@ -20,7 +19,7 @@ from etude.repair import stand_ins
 from etude.runs import Run
 from etude.task import Task
 from etude.types import Finding
-from etude.wording import time_in_words
+from etude.wording import count, time_in_words
 
 QUICK: tuple[Check, ...] = (
     form.empty,
@@ -32,6 +31,7 @@ QUICK: tuple[Check, ...] = (
     repeats.contradictions,
     repeats.repeated_inputs,
     personal.personal_data,
+    instructions.personal_instructions,
     unsafe.injections,
 )
 """Those of the checks that take no longer than the reading of the rows, nearly."""

@@ -61,9 +61,8 @@ class Cells:
             return ""
         line = self.reading.ids.setdefault(name, self.row.line)
         if line != self.row.line:
-            self.fault(
-                f"the id stands twice, first on line {line}", shown(name), "give every row an id of its own"
-            )
+            got = f"{shown(name)}, first on line {line}"
+            self.fault("the id stands twice", got, "give every row an id of its own")
         return name
 
     def optional(self, column: str | None) -> str | None:

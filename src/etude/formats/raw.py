@@ -76,8 +76,8 @@ def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | N
     try:
         value = parse_json(line, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
-        what = f"not JSON: {error.msg} at position {error.pos + 1}"
-        reading.fault(number, what, shown(line.strip()), _json_remedy(line))
+        got = f"{shown(line.strip())}, at position {error.pos + 1}"
+        reading.fault(number, f"not JSON: {error.msg}", got, _json_remedy(line))
     except ValueError as error:  # JSON that Python could read and that means nothing certain
         reading.fault(number, str(error), shown(line.strip()), "correct the line")
     else:
@@ -168,15 +168,23 @@ def _quoting(reading: Reading, delimiter: str) -> Literal[0, 3]:
     """
     if reading.file.suffix.lower() != ".tsv" or _is_quoted_whole(next(Reading(reading.file).lines(), "")):
         return csv.QUOTE_MINIMAL
-    try:
-        records = list(csv.reader(Reading(reading.file).lines(), delimiter=delimiter, strict=True))
-    except csv.Error:
-        records = [[delimiter + "\n"]]
-    joined = any(delimiter in cell and "\n" in cell for record in records for cell in record)
-    if not joined and len({len(record) for record in records if record}) <= 1:
+    if _reads_cleanly(csv.reader(Reading(reading.file).lines(), delimiter=delimiter, strict=True), delimiter):
         return csv.QUOTE_MINIMAL
     reading.notes.append(f"{reading.file.name}: quotes are read as they stand, they do not enclose values")
     return csv.QUOTE_NONE
+
+
+def _reads_cleanly(records: Iterator[list[str]], delimiter: str) -> bool:
+    """Whether all records have as many values, none of which seems to be several rows joined."""
+    widths: set[int] = set()
+    try:
+        for record in filter(None, records):
+            widths.add(len(record))
+            if len(widths) > 1 or any(delimiter in cell and "\n" in cell for cell in record):
+                return False
+    except csv.Error:
+        return False
+    return True
 
 
 def _is_quoted_whole(line: str) -> bool:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from etude.assistant import Assistant
 from etude.dataset import Dataset
-from etude.errors import Fault, InputError, shown
+from etude.errors import shown
 from etude.files import write_lines
 from etude.task import Task
+from etude.task.settings import SETTINGS
 from etude.types import Example, Message
 from etude.world import ONE, World
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
-OURS = ("max_rows", "dev_metric")
-"""Keys under `train:` that are no settings of the loop."""
 ROWS_FILE = "rows.jsonl"
 NO_SYSTEM = " It has no system turn: instructions stand on top of the first question."
 
@@ -113,6 +112,7 @@ class Lesson:
         return {
             "settings": self.config.values(),
             "reasons": dict(self.config.reasons),
+            "defaults": self.config.defaults,
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
             "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],
@@ -149,9 +149,9 @@ def lesson_of(
     from etude.train.supervision import supervise
 
     rows, dev_rows = token_rows(model, student, chosen), token_rows(model, student, dev)
-    config = config_for(task, model, rows, len(rows))
+    config = config_for(task, model, len(rows))
     check_rows(rows, dev_rows, config.max_tokens)
-    counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id)
+    counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     taken = {id(example) for example in chosen}
     left = tuple(example.where or example.id for example in train if id(example) not in taken)
     told = (*counts.lines(), *_about_rows(chosen, left, len(train)), _about_template(model))
@@ -172,21 +172,19 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
     return rows
 
 
-def config_for(task: Task, model: LocalModel, rows: Sequence[TokenRow], num_rows: int) -> TrainConfig:
-    """The automatic settings for training on `num_rows` rows like `rows`, under the user's overrides.
+def config_for(task: Task, model: LocalModel, num_rows: int) -> TrainConfig:
+    """The automatic settings for training on `num_rows` rows, under the user's overrides.
 
-    Raises InputError on overrides that are unknown, impossible or at odds.
+    Raises InputError on overrides that are impossible or at odds.
     """
     from etude.train.config import auto_config
 
-    mean = sum(len(row.ids) for row in rows) / len(rows)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
-    if task.train.get("dev_metric") and str(task.train.get("data_parallel")) == "fsdp":
-        what = "data_parallel: fsdp leaves no process the whole model that would answer dev"
-        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
-    overrides = {key: value for key, value in task.train.items() if key not in OURS}
-    config = auto_config(num_rows, mean, parameters, {"seed": task.seed, **overrides})
-    return replace(config, reasons={**config.reasons, "seed": "the task's"})
+    overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
+    config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
+    return (
+        config if "seed" in task.train else replace(config, reasons={**config.reasons, "seed": "the task's"})
+    )
 
 
 def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) -> Iterator[str]:
@@ -225,22 +223,41 @@ def _sentence(result: TrainResult, num_dev: int) -> str:
     )
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
-        return f"Training made nothing better on {rows}: the weights are those of before, loss {before:.3f}."
+        what = "left the metric as it was and the loss no lower" if _tied(result) else "made nothing better"
+        return f"Training {what} on {rows}: the weights are those of before, loss {before:.3f}."
     way = "fell" if after < before else "went"
-    return (
-        f"The loss on {rows} {way} from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of "
-        f"{last} are kept."
-    )
+    kept = f"from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of {last} are kept."
+    if _tied(result):
+        return f"The metric on {rows} stayed as it was. The loss {way} {kept}"
+    return f"The loss on {rows} {way} {kept}"
+
+
+def _tied(result: TrainResult) -> bool:
+    """Whether no epoch had a better metric on dev than the untrained weights, and one had an equal one."""
+    by_metric = any(score != -loss for score, loss in zip(result.scores, result.dev_losses, strict=True))
+    return by_metric and max(result.scores[1:], default=None) == result.scores[0]
 
 
 def _notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
+    from etude.train.course import rises_at_once
+
     best, last = result.best_epoch, len(result.dev_losses) - 1
     if best == 0:
-        yield "training made the result on dev worse, so the untrained weights were kept"
+        what = (
+            "left the metric on dev as it was and the loss no lower"
+            if _tied(result)
+            else "made nothing better"
+        )
+        yield f"training {what}, so the untrained weights were kept"
     elif best < last:
         yield f"the result on dev was best after epoch {best}; later epochs were dropped"
     if last < config.epochs:
         yield f"stopped after epoch {last} of {config.epochs}: {config.patience} epochs brought nothing better"
+    if rises_at_once(result.dev_losses):
+        yield (
+            f"the loss on dev rose in the first epoch, from {result.dev_losses[0]:.3f} to {result.dev_losses[1]:.3f}: "
+            f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
+        )
     if (epoch := _overfitted(result)) is not None:
         yield (
             f"overfitting from epoch {epoch} on: the loss on the training rows fell to "

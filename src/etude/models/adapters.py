@@ -34,7 +34,7 @@ UNSUPPORTED = (
 )
 
 
-def adapted(base: Any, folder: Path) -> Any:
+def with_adapter(base: Any, folder: Path) -> Any:
     """A model with the adapter's weights added in, sharing every other tensor with `base`.
 
     The weights are those of the last training step, bit for bit (`fold`); `base` stays as it is. Raises

@@ -62,11 +62,11 @@ class Models:
             from etude.models.loading import load_local
 
             return load_local(str(ref.adapter), *self._options)
-        from etude.models.adapters import adapted
+        from etude.models.adapters import with_adapter
         from etude.models.local import LocalModel
 
         base = self.local(ModelRef(ref.name))
-        return LocalModel(ref.name, adapted(base.module, ref.adapter), base.tokenizer)
+        return LocalModel(ref.name, with_adapter(base.module, ref.adapter), base.tokenizer)
 
 
 def is_fake(name: str) -> bool:

@@ -24,7 +24,18 @@ _AWAY = re.compile(
 
 _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2,40}(?:\.[0-9.]{5,11})?(?![\w:])")
-_VERSION = re.compile(r"(?:\bv|version|release|firmware|build|section|chapter) ?:? ?$", re.I)
+_VERSION = re.compile(
+    r"(?:\bv|version|release|firmware|build|section|chapter) ?(?::|is|was|to|from)? ?$"
+    r"|\b(?:updat|upgrad|downgrad)\w{1,3} (?:from|to) (?:[0-9.]{3,15} to )?$",
+    re.I,
+)
+_NOBODYS = tuple(
+    map(
+        ipaddress.ip_network,
+        ("0.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "255.0.0.0/8", "fc00::/7"),
+    )
+)
+"""Addresses inside any network (RFC 1918 and 4193), this network's own, and masks: the same in every home."""
 
 
 def emails(text: str) -> list[Span]:
@@ -38,9 +49,9 @@ def emails(text: str) -> list[Span]:
 
 
 def ip_addresses(text: str) -> Iterator[Span]:
-    """IPv4 and IPv6 addresses, without those that mean "this machine" or "any"."""
+    """IPv4 and IPv6 addresses, without those that tell of nobody: this machine, any, a home's own, masks, versions."""
     for match in _IPV4.finditer(text) if text.count(".") >= 3 else ():
-        if _is_address(match[0]) and not labelled(text, match.start(), _VERSION, 12):
+        if _is_address(match[0]) and not labelled(text, match.start(), _VERSION):
             yield Span(*match.span(), "ip_address", match[0], "IPv4")
     for match in _IPV6.finditer(text) if text.count(":") >= 2 else ():
         if sum(map(bool, match[0].split(":"))) >= 3 and _is_address(match[0]):
@@ -52,4 +63,6 @@ def _is_address(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return not (address.is_loopback or address.is_unspecified)
+    if address.is_loopback or address.is_unspecified or address.is_link_local or address.is_multicast:
+        return False
+    return not any(address in network for network in _NOBODYS)

@@ -24,32 +24,36 @@ if TYPE_CHECKING:
 _DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●]{4,20})[0-9]){3}")
 
 
-def find(text: str, model: NameModel | None = None) -> tuple[Span, ...]:
+def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
     """What the text holds, in order of place, no two spans overlapping.
 
     `model` is that of `load_model`, which finds more names. Where two kinds overlap, the first in KINDS stays.
+    Without `review` only the kinds of BLOCKING are looked for, in a sixth of the time: the same spans, as each of
+    these stands before all of REVIEW.
     """
-    return next(find_all([text], model))
+    return next(find_all([text], model, review=review))
 
 
-def find_all(texts: Iterable[str], model: NameModel | None = None) -> Iterator[tuple[Span, ...]]:
+def find_all(
+    texts: Iterable[str], model: NameModel | None = None, *, review: bool = True
+) -> Iterator[tuple[Span, ...]]:
     """`find` for each text, in their order; the model reads many at once."""
-    if model is None:
+    if not review:
+        yield from (without_overlaps(_blocking(text)) for text in texts)
+    elif model is None:
         for text in texts:
-            yield without_overlaps([*_all(text), *names(text)])
-        return
-    from etude.privacy.model import merged_names
+            yield without_overlaps([*_blocking(text), *_for_review(text), *names(text)])
+    else:
+        from etude.privacy.model import merged_names
 
-    read, again = tee(texts)
-    for text, entities in zip(read, model.entities(again), strict=True):
-        by_rules = names(text, model.given)
-        yield without_overlaps([*_all(text), *merged_names(text, by_rules, entities)])
+        read, again = tee(texts)
+        for text, entities in zip(read, model.entities(again), strict=True):
+            by_model = merged_names(text, names(text, model.given), entities)
+            yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
 
 
-def _all(text: str) -> Iterator[Span]:
-    """Everything but names."""
-    places = addresses(text)
-    yield from places
+def _blocking(text: str) -> Iterator[Span]:
+    """The kinds of BLOCKING."""
     yield from emails(text)
     yield from secrets(text)
     if _DIGITS.search(text):
@@ -57,17 +61,27 @@ def _all(text: str) -> Iterator[Span]:
         yield from ibans(text)
         yield from national_ids(text)
         yield from hidden_numbers(text)
-        yield from (phone for phone in phones(text) if not _is_of_address(phone, places))
+        yield from _outside_addresses(text, phones(text))
         yield from ip_addresses(text)
         yield from id_numbers(text)
-        yield from birth_dates(text)
     elif ":" in text:
         yield from ip_addresses(text)
+
+
+def _for_review(text: str) -> Iterator[Span]:
+    """The kinds of REVIEW, names aside."""
+    if _DIGITS.search(text):
+        yield from birth_dates(text)
+    yield from addresses(text)
     yield from health_details(text)
 
 
-def _is_of_address(phone: Span, places: Iterable[Span]) -> bool:
-    """Whether digits that look like a phone number stand in an address that goes on after them."""
-    return phone.rule != "country code" and any(
-        place.start <= phone.start and phone.end < place.end for place in places
-    )
+def _outside_addresses(text: str, found: Iterable[Span]) -> Iterator[Span]:
+    """The phone numbers, without digits of an address that goes on after them."""
+    places: list[Span] | None = None
+    for phone in found:
+        if phone.rule != "country code":
+            places = addresses(text) if places is None else places
+            if any(place.start <= phone.start and phone.end < place.end for place in places):
+                continue
+        yield phone

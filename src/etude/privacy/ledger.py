@@ -12,8 +12,11 @@ import secrets as random_source
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from etude.errors import RunError
 from etude.files import read_lines, write_lines
 from etude.privacy.spans import Span
+
+REMEDY = "Scan the data again."
 
 
 class Ledger:
@@ -40,19 +43,28 @@ class Ledger:
                 yield span, entry[1]
 
     def save(self, file: Path, key_file: Path) -> None:
-        """Writes the hashes, and the key apart from them with mode 600. Raises OSError where a key is there."""
-        handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as out:
-            out.write(self._key.hex())
+        """Writes the hashes, and the key apart from them with mode 600. Raises OSError where another key is there."""
+        if not key_file.exists() or key_file.read_bytes() != self._key.hex().encode():
+            handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as out:
+                out.write(self._key.hex())
         lines = [{"hash": digest, "kind": kind, "row": row} for digest, (kind, row) in self._entries.items()]
         write_lines(file, lines)
 
     @classmethod
     def load(cls, file: Path, key_file: Path) -> Ledger:
-        """The ledger of both files. Raises OSError, ValueError, and RunError for a line that is broken."""
-        ledger = cls(bytes.fromhex(key_file.read_text(encoding="ascii")))
-        for line in read_lines(file, "Scan the data again."):
-            ledger._entries[line["hash"]] = (line["kind"], line["row"])
+        """The ledger of both files. Raises OSError, and RunError where one of them is damaged."""
+        try:
+            ledger = cls(bytes.fromhex(key_file.read_text(encoding="ascii")))
+        except ValueError as error:
+            raise RunError(
+                f"{key_file} is no key of a ledger, or a damaged one ({error}). {REMEDY}"
+            ) from error
+        try:
+            for line in read_lines(file, REMEDY):
+                ledger._entries[line["hash"]] = (line["kind"], line["row"])
+        except KeyError as error:
+            raise RunError(f"{file} is no ledger: a line without {error}. {REMEDY}") from error
         return ledger
 
     def _hash(self, span: Span) -> str:

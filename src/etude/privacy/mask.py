@@ -14,11 +14,15 @@ import secrets as random_source
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from etude.errors import RunError
 from etude.files import write_bytes
 from etude.privacy.spans import Span
-from etude.privacy.surrogates import surrogate
+from etude.privacy.surrogates import may_belong, surrogate, written_as
+from etude.privacy.values import Tokens, canonical, whole
 
-_SPACES = re.compile(r"\s+")
+REMEDY = "Put a copy of it back. Without one, delete it: what it stood for is lost, and all values get new stand-ins."
+LONG = 12
+"""Characters from which a surrogate is nothing else by chance."""
 MOST_TRIES = 1000
 """Surrogates tried until one is free; short numbers can run out of others."""
 
@@ -26,16 +30,29 @@ MOST_TRIES = 1000
 class Masker:
     """Replaces what was found, and remembers what stands for what.
 
-    `key` (32 random bytes by default) fixes the surrogates: the same key masks two files alike.
+    `key` (32 random bytes by default) fixes the surrogates: the same key masks two files alike, but for surrogates
+    that stand in one of them by themselves.
     """
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key or random_source.token_bytes(32)
         self._forward: dict[tuple[str, str], str] = {}
         self._back: dict[str, str] = {}
+        self._first: dict[tuple[str, str], str] = {}
+        """Kind and canonical value -> the surrogate for the first way in which it was written."""
+        self._made: set[str] = set()
+        """Canonical surrogates."""
+        self._there = Tokens()
+        """What stands in the texts, which no surrogate may be."""
+
+    def keep_clear_of(self, text: str) -> None:
+        """Makes no surrogate that stands in the text by itself. Given all texts before the first is masked, the way
+        back is exact for all of them."""
+        self._there.add(text)
 
     def mask(self, text: str, spans: Iterable[Span]) -> str:
         """The text with every span replaced; spans as `find` gives them: in order, not overlapping."""
+        self.keep_clear_of(text)
         pieces, end = [], 0
         for span in spans:
             pieces += [text[end : span.start], self.surrogate(span.kind, span.text)]
@@ -43,23 +60,23 @@ class Masker:
         return "".join([*pieces, text[end:]])
 
     def surrogate(self, kind: str, text: str) -> str:
-        """What stands for a value: the same for the same kind and value, whatever its spaces and capitals.
+        """What stands for a value: the same letters and digits for the same kind and value. The spaces and hyphens of
+        a number, and capitals, are as in `text`; in keys and passwords every character counts.
 
         Two values never share a surrogate, and no surrogate is itself a value that was masked.
         """
         known = self._forward.get((kind, text))
         if known is None:
-            known = self._new(kind, text)
-            self._forward[kind, text] = known
-            self._back[known] = text
+            known = self._written(kind, text)
+            self._remember(kind, text, known)
         return known
 
     def unmask(self, text: str) -> str:
-        """The text with the surrogates of this masker turned back, the longest first."""
+        """The text with the surrogates of this masker turned back, as whole words, the longest first."""
         if not self._back:
             return text
         longest = sorted(self._back, key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, longest)))
+        pattern = re.compile("|".join(map(_as_token, longest)))
         return pattern.sub(lambda match: self._back[match[0]], text)
 
     @property
@@ -84,26 +101,52 @@ class Masker:
 
     @classmethod
     def load_key(cls, file: Path) -> Masker:
-        """The masker whose key file this is. Raises OSError and ValueError."""
-        body = json.loads(file.read_text(encoding="utf-8"))
-        masker = cls(bytes.fromhex(body["key"]))
-        for kind, text, to in body["values"]:
-            masker._forward[kind, text] = to
-            masker._back[to] = text
+        """The masker whose key file this is. Raises OSError, and RunError where it cannot be read as one."""
+        try:
+            body = json.loads(file.read_text(encoding="utf-8"))
+            masker = cls(bytes.fromhex(body["key"]))
+            for kind, text, to in body["values"]:
+                masker._remember(kind, text, to)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file} is no key file, or a damaged one ({error}). {REMEDY}") from error
         return masker
 
+    def _remember(self, kind: str, text: str, made: str) -> None:
+        self._forward[kind, text] = made
+        self._back.setdefault(made, text)
+        self._first.setdefault((kind, canonical(kind, text)), made)
+        self._made.add(canonical(kind, made))
+
+    def _written(self, kind: str, text: str) -> str:
+        """A surrogate that stands for the value already, written as the value is here; else a new one."""
+        first = self._first.get((kind, canonical(kind, text)))
+        if first is None:
+            return self._new(kind, text)
+        ways = (way for way in written_as(kind, first, text) if self._back.get(way, text) == text)
+        return next(ways, first)
+
     def _new(self, kind: str, text: str) -> str:
-        plain = _SPACES.sub(" ", text).casefold()
-        for number in range(MOST_TRIES):
-            digest = hmac.digest(
-                self._key, f"{kind}\0{plain}\0{number}".encode("utf-8", "surrogatepass"), "sha256"
-            )
-            made = surrogate(kind, text, digest)
-            if (
-                made
-                and made != text
-                and self._back.get(made, text) == text
-                and (kind, made) not in self._forward
-            ):
+        plain = canonical(kind, text)
+        for tries in range(MOST_TRIES):
+            value = f"{kind}\0{plain}\0{tries}".encode("utf-8", "surrogatepass")
+            made = surrogate(kind, text, hmac.digest(self._key, value, "sha256"), tries)
+            if made and self._is_free(kind, made, text):
                 return made
         return f"[{kind.replace('_', ' ')} {len(self._back)}]"
+
+    def _is_free(self, kind: str, made: str, text: str) -> bool:
+        """Whether nothing else is, or may be, meant by a surrogate."""
+        plain = canonical(kind, made)
+        return (
+            plain != canonical(kind, text)
+            and plain not in self._made
+            and self._back.get(made, text) == text
+            and (kind, plain) not in self._first
+            and not self._there.may_hold(made)
+            and not may_belong(kind, made, text)
+        )
+
+
+def _as_token(made: str) -> str:
+    """A pattern for a surrogate; a short one could be a part of another word by chance."""
+    return whole(made) if len(made) < LONG else re.escape(made)

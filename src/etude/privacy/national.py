@@ -1,7 +1,8 @@
 """Numbers by which states know a person, checked by python-stdnum where they carry a checksum.
 
 A form that hardly occurs by chance (letters at fixed places, a date and two check digits, fixed hyphens) is
-enough. Plain runs of digits need a label before them as well: of ten such runs one has the right check digit.
+enough. Plain runs of digits need a label before them as well: of ten such runs one has the right check digit. So do
+forms without a checksum that part numbers and tickets have too.
 """
 
 from __future__ import annotations
@@ -48,9 +49,13 @@ def _scheme(rule: str, form: str, module: str = "", label: str = "", trusted: st
 
 
 _D = "[0-9]"
+_GB = "[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
 _LETTERED = (
+    _scheme("GB National Insurance", rf"{_GB} [0-9]{{2}} [0-9]{{2}} [0-9]{{2}} [A-D]"),
     _scheme(
-        "GB National Insurance", r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]"
+        "GB National Insurance",
+        rf"{_GB} ?[0-9]{{2}} ?[0-9]{{2}} ?[0-9]{{2}} ?[A-D]",
+        label=r"NI(?: n(?:umber|o\.?))?|NINO|nat(?:ional)?\.? ins(?:urance)?",
     ),
     _scheme("IN PAN", r"[A-Z]{5}[0-9]{4}[A-Z]", "in_.pan", trusted=r"PAN|permanent account|tax\w*"),
     _scheme("ES DNI", r"[0-9]{8}-?[A-Z]", "es.dni"),
@@ -73,15 +78,16 @@ _GROUPED = (
     _scheme("CH AHV", r"756\.[0-9]{4}\.[0-9]{4}\.[0-9]{2}", "ch.ssn"),
     _scheme("FR NIR", r"[1-478] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}", "fr.nir"),
     _scheme("SE personnummer", r"(?:[0-9]{2})?[0-9]{6}[-+][0-9]{4}", "se.personnummer"),
-    _scheme("DK CPR", r"[0-9]{6}-[0-9]{4}", "dk.cpr"),
+    _scheme("DK CPR", r"[0-9]{6}-[0-9]{4}", "dk.cpr", r"CPR\S*|personnummer"),
     _scheme("KR registration", r"[0-9]{6}-[1-8][0-9]{6}", "kr.rrn"),
-    _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{3,4}", "cz.rc"),
+    _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{4}", "cz.rc"),
+    _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{3}", "cz.rc", "rodn[ée] č[íi]slo|RČ"),
     _scheme("BE rijksregister", r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}", "be.nn"),
     _scheme("CN resident", r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]", "cn.ric"),
     _scheme("CL RUT", r"[0-9]{1,2}\.[0-9]{3}\.[0-9]{3}-[0-9Kk]", "cl.rut"),
     _scheme("IS kennitala", r"[0-9]{6}-[0-9]{4}", "is_.kennitala"),
 )
-"""Schemes whose separators, length or inner date hardly occur by chance."""
+"""Schemes whose separators, length or inner date hardly occur by chance, but for those with a label."""
 _PLAIN = (
     _scheme("US Social Security", r"[0-9]{9}|[0-9]{3} [0-9]{2} [0-9]{4}", "us.ssn", "SSN|social", "SSN"),
     _scheme("GB NHS", r"[0-9]{3}[ -]?[0-9]{3}[ -]?[0-9]{4}", "gb.nhs", "NHS|patient"),

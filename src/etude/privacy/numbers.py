@@ -17,6 +17,8 @@ _CARD = re.compile(
 )
 _ISSUERS = re.compile(r"(?:4|5[0-8]|6|2[2-7]|3[0-9]|1800|9[0-9])")
 """First digits that payment cards begin with (ISO/IEC 7812); 12 digits: Maestro's only."""
+_BOOK = re.compile(r"97[89][0-9]{10}")
+"""ISBN-13 (ISO 2108), whose check digit is right by Luhn's rule as well for one in ten."""
 _MAESTRO = re.compile(r"(?:5[0678]|6)[0-9]{11}")
 _CARD_LABEL = re.compile(
     r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,24}$", re.I
@@ -92,7 +94,7 @@ def _card_rule(digits: str, has_label: bool) -> str:
     if has_label:
         return "label"
     issuer = _MAESTRO.fullmatch(digits) if len(digits) == 12 else _ISSUERS.match(digits)
-    if issuer and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
+    if issuer and not _BOOK.fullmatch(digits) and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
         return "Luhn"
     return ""
 

@@ -90,13 +90,32 @@ class _Word:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Clues:
+    """What is the same for every word of a text, looked up once: a text may hold thousands."""
+
+    given: Collection[str]
+    """Known given names."""
+    mailboxes: str
+    """What stands before an @, in small letters, apart by spaces."""
+    last_pronoun: int
+    """Where the last one begins, -1 where there is none."""
+
+
+def _clues(text: str, given: Collection[str]) -> _Clues:
+    mailboxes = islice(_LOCAL.finditer(text), 50) if "@" in text else ()
+    last = max((match.start() for match in _PRONOUN.finditer(text)), default=-1)
+    return _Clues(given, " ".join(match[1].casefold() for match in mailboxes), last)
+
+
 def names(text: str, given: Collection[str] = ()) -> Iterator[Span]:
     """Names of people; `given` holds known given names, capitalised as they are written."""
     cased = with_capitals(text)
     if not has_unknown_capitals(cased):
         return
     runs = list(_runs(cased))
-    rules = [_rule(cased, run, given) for run in runs]
+    clues = _clues(cased, given)
+    rules = [_rule(cased, run, clues) for run in runs]
     if cased is not text:
         rules = [rule if rule in _SURE else "" for rule in rules]
     for run, rule in zip(runs, _spread(text, runs, rules), strict=True):
@@ -169,7 +188,7 @@ def _ordinary(word: str) -> bool:
     return word in COMMON or word in OTHER
 
 
-def _rule(text: str, run: list[_Word], given: Collection[str]) -> str:
+def _rule(text: str, run: list[_Word], clues: _Clues) -> str:
     """Why the run is a name; empty where nothing says so."""
     start, end = run[0].start, run[-1].end
     before, after = text[max(start - 48, 0) : start], text[end : end + 48]
@@ -184,26 +203,26 @@ def _rule(text: str, run: list[_Word], given: Collection[str]) -> str:
         ("said before it", _CUE.search(before)),
         ("spoken to", _CALLED.search(before) and _CALL_ENDS.match(after)),
         ("speaker", _LINE_START.search(before) and len(long) <= 3 and _SPEAKER.match(after)),
-        ("repeated by an e-mail address", _in_email(text, long)),
+        ("repeated by an e-mail address", _in_email(clues, long)),
     ):
         if holds:
             return rule
     if _PLACE_BEFORE.search(before):
         return ""
-    return _weaker_rule(text, start, end, long, given)
+    return _weaker_rule(text, start, end, long, clues)
 
 
-def _weaker_rule(text: str, start: int, end: int, long: list[str], given: Collection[str]) -> str:
+def _weaker_rule(text: str, start: int, end: int, long: list[str], clues: _Clues) -> str:
     """Reasons that do not hold after a preposition of place."""
     before, after = text[max(start - 48, 0) : start], text[end : end + 48]
     shouted = all(map(str.isupper, long))
     quoted = before[-1:] in _QUOTES and after[:1] in _QUOTES
     for rule, holds in (
         ("said after it", _AFTER.match(after)),
-        ("given name", any(word in given or word.title() in given for word in long)),
+        ("given name", any(word in clues.given or word.title() in clues.given for word in long)),
         (
             "a pronoun follows",
-            _SENTENCE_START.search(before) and _VERB.match(after) and _PRONOUN.search(text, end),
+            _SENTENCE_START.search(before) and _VERB.match(after) and clues.last_pronoun >= end,
         ),
         ("line of its own", 2 <= len(long) <= 3 and _own_line(text, start, end)),
         (
@@ -230,12 +249,9 @@ def _own_line(text: str, start: int, end: int) -> bool:
     )
 
 
-def _in_email(text: str, words: list[str]) -> bool:
+def _in_email(clues: _Clues, words: list[str]) -> bool:
     """Whether the part before an @ in the text holds one of the words."""
-    if "@" not in text:
-        return False
-    locals_ = [match[1].casefold() for match in islice(_LOCAL.finditer(text), 50)]
-    return any(len(word) > 3 and word.casefold() in local for word in words for local in locals_)
+    return any(len(word) > 3 and word.casefold() in clues.mailboxes for word in words)
 
 
 def _spread(text: str, runs: list[list[_Word]], rules: list[str]) -> list[str]:

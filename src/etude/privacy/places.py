@@ -102,13 +102,13 @@ def addresses(text: str) -> list[Span]:
     if not _HINT.search(text):
         return []
     cased = with_capitals(text)
-    merged: list[Span] = []
+    merged: list[tuple[int, int, str]] = []
     for start, end, rule in sorted(_parts(cased)):
-        if merged and start <= merged[-1].end + 1:
-            start, end, rule = merged[-1].start, max(end, merged[-1].end), merged[-1].rule
-            merged.pop()
-        merged.append(Span(start, end, "address", text[start:end], rule))
-    return merged
+        if merged and start <= merged[-1][1] + 1:
+            start, last, rule = merged.pop()
+            end = max(end, last)
+        merged.append((start, end, rule))
+    return [Span(start, end, "address", text[start:end], rule) for start, end, rule in merged]
 
 
 def _parts(text: str) -> Iterator[tuple[int, int, str]]:

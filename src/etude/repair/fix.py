@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -12,8 +12,19 @@ import yaml
 from etude.errors import Fault, InputError, shown
 from etude.privacy import Masker
 from etude.remedies import instead
-from etude.repair.changes import KINDS, Change, changes
-from etude.repair.log import Files, FixLog, Logged, check_ours, hash_of, read_log, stand_ins, write_fix
+from etude.repair.changes import KINDS, changes
+from etude.repair.log import (
+    Change,
+    Changes,
+    Files,
+    FixLog,
+    check_ours,
+    hash_of,
+    log_of,
+    read_log,
+    stand_ins,
+    write_fix,
+)
 from etude.task import Task
 
 ALL = "all"
@@ -28,16 +39,15 @@ class Fixed:
     log: FixLog
     written: bool
     """Whether anything is written; False where nothing was to be done."""
+    unwritten: tuple[str, ...] = ()
+    """`file:line` of rows that would need a change that the file has no way to write."""
+    put_back: Counter[str] = field(default_factory=Counter)
+    """Kind of finding -> rows in which it was put right before and, as it is not asked for now, no more is."""
 
     @property
     def counts(self) -> Counter[str]:
         """Kind of finding -> rows in which it is put right now."""
-        return Counter(kind for entry in self.standing for kind in entry.change.kinds)
-
-    @property
-    def standing(self) -> list[Logged]:
-        """The changes that are not taken back."""
-        return [entry for entry in self.log.entries if not entry.undone]
+        return Counter(kind for change in self.log.standing for kind in change.kinds)
 
 
 def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
@@ -58,30 +68,55 @@ def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
     masker = Masker.load_key(files.key) if files.key.exists() else Masker()
     had = len(masker.stand_ins)
     known = stand_ins(files.source)
-    found = changes(task, lambda kind: not only or kind in only, masker, known)
-    content = files.source.read_bytes()
-    source_hash = hash_of(content)
+    outcome = changes(task, lambda kind: not only or kind in only, masker, known)
+    found = outcome.changes
+    unwritten = tuple(f"{files.source.name}:{line}" for line in outcome.unwritten)
+    source_hash = hash_of(files.source)
     log = FixLog(
         source=files.source.name,
         source_hash=source_hash,
         stand_ins=tuple(sorted({*known, *masker.stand_ins})),
-        entries=_carried_on(found, before, source_hash),
+        changes=found,
+        undone=_carried_on(found, before, source_hash),
     )
     if not found and before is None:
-        return Fixed(files, log, written=False)
+        return Fixed(files, log, False, unwritten)
     if len(masker.stand_ins) > had:
         masker.save_key(files.key, over=True)
-    return Fixed(files, write_fix(files, log, content), written=True)
+    return Fixed(files, write_fix(files, log), True, unwritten, _put_back(before, only))
 
 
-def _carried_on(found: Sequence[Change], before: FixLog | None, source_hash: str) -> tuple[Logged, ...]:
-    """The changes; of rows that were taken back before also now, found again by what stands in them."""
-    undone = [entry.change for entry in before.entries if entry.undone] if before else []
-    if before and before.source_hash == source_hash:
-        lines = {change.line for change in undone}
-        return tuple(Logged(change, change.line in lines) for change in found)
-    rows = {change.before for change in undone}
-    return tuple(Logged(change, change.before in rows) for change in found)
+def _carried_on(found: Changes, before: FixLog | None, source_hash: str) -> frozenset[int]:
+    """Positions of changes that were taken back before. One that is not found this time, as `only` leaves it out, is
+    added to the changes, so that it is still known next time."""
+    if before is None or not before.undone:
+        return frozenset()
+    keys = _by_line if before.source_hash == source_hash else _by_content
+    undone = {key: n for n, key in enumerate(keys(before.changes)) if n in before.undone}
+    here = {key: n for n, key in enumerate(keys(found)) if key in undone}
+    for key, number in undone.items():
+        if key not in here:
+            here[key] = len(found)
+            found.append(before.changes[number])
+    return frozenset(here.values())
+
+
+def _by_line(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    return ((change.before, change.line) for change in changes)
+
+
+def _by_content(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    """The row, and how many equal ones have been changed before it."""
+    seen: Counter[str] = Counter()
+    for change in changes:
+        yield change.before, seen[change.before]
+        seen[change.before] += 1
+
+
+def _put_back(before: FixLog | None, only: Sequence[str]) -> Counter[str]:
+    """Kind that `only` leaves out -> rows in which it was put right before."""
+    standing = before.standing if before and only else ()
+    return Counter(kind for change in standing for kind in change.kinds if kind not in only)
 
 
 def undo(task: Task, rows: Sequence[str]) -> Fixed:
@@ -98,47 +133,42 @@ def undo(task: Task, rows: Sequence[str]) -> Fixed:
         )
         raise InputError([fault])
     check_ours(files, log)
-    content = files.source.read_bytes()
-    if hash_of(content) != log.source_hash:
+    if hash_of(files.source) != log.source_hash:
         remedy = "run etude check TASK --fix again; what was taken back before stays so"
         raise InputError([Fault(files.source.name, "was changed since it was fixed", "", remedy)])
-    meant = _meant(log, rows)
-    entries = tuple(
-        replace(entry, undone=entry.undone or number in meant) for number, entry in enumerate(log.entries)
-    )
-    return Fixed(files, write_fix(files, replace(log, entries=entries), content), written=True)
+    log = replace(log, undone=log.undone | _meant(log, rows))
+    return Fixed(files, write_fix(files, log), written=True)
 
 
 def _files_of(task: Task) -> Files:
     """The files of the fix that the task's examples went through, or came from."""
     here = task.examples.file
     if here.stem.endswith(".fixed") and not Files(here).log.exists():
-        log = read_log(here.with_name(f"{here.stem}.log.jsonl"))
+        log = read_log(log_of(here))
         return Files(here.with_name(log.source)) if log else Files(here)
     return Files(here)
 
 
 def _meant(log: FixLog, rows: Sequence[str]) -> set[int]:
-    """Which entries are meant. Raises InputError for every row that names none."""
+    """Which changes are meant. Raises InputError for every row that names none."""
     if list(rows) == [ALL]:
-        return set(range(len(log.entries)))
-    places = {f"{log.source}:{entry.change.line}": number for number, entry in enumerate(log.entries)}
-    places |= {entry.change.row: number for number, entry in enumerate(log.entries) if entry.change.row}
-    unknown = [row for row in rows if row not in places]
+        return set(range(len(log.changes)))
+    named: dict[str, int] = {}
+    for number, change in enumerate(log.changes):
+        names = {f"{log.source}:{change.line}", change.row}.intersection(rows)
+        named |= dict.fromkeys(names, number)
+    unknown = [row for row in rows if row not in named]
     if unknown:
         raise InputError(
             [Fault("--undo", "no change of this row", shown(row), _known(log)) for row in unknown]
         )
-    return {places[row] for row in rows}
+    return set(named.values())
 
 
 def _known(log: FixLog) -> str:
-    first = log.entries[0].change if log.entries else None
-    return (
-        f"name rows of the log, such as {log.source}:{first.line}, or all"
-        if first
-        else "the log holds no change"
-    )
+    if not log.changes:
+        return "the log holds no change"
+    return f"name rows of the log, such as {log.source}:{log.changes[0].line}, or all"
 
 
 def source_line(task: Task, file: Path) -> str:

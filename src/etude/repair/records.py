@@ -1,7 +1,8 @@
 """A file of rows whose rows can be written anew one by one; every byte of the others stays.
 
-A row is changed in the texts that are taught (input and answers); its other values stay equal. A changed row of
-JSON lines is written as JSON anew, one of a table by csv, its separator and its line end as they were.
+A row is changed in the texts that are taught (input and answers); its other values stay equal, but for
+numbers of more digits than a float holds (17), which are rounded in a changed row of JSON lines. Such a row is written
+as JSON anew, one of a table by csv, its separator and its line end as they were.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 from etude.formats import guess_columns, peek_rows
 from etude.formats.raw import raw_rows
-from etude.formats.reading import Reading, Table
+from etude.formats.reading import Reading, Row, Table
 from etude.task import RowSource
 from etude.types import Kind
 
@@ -52,33 +54,30 @@ class Record:
         cells: Any = copy.deepcopy(dict(self.cells))
         for place, text in texts.items():
             _put(cells, place, text)
-        try:
-            raw = _as_json(self.raw, cells) if self.table is None else _as_record(self.raw, self.table, texts)
-        except csv.Error:  # a line break in a table whose values cannot hold one
-            return None
-        return replace(self, raw=raw, cells=cells)
+        raw = _as_json(self.raw, cells) if self.table is None else _as_record(self.raw, self.table, texts)
+        return None if raw is None else replace(self, raw=raw, cells=cells)
 
 
 def records(source: RowSource, kind: Kind) -> Iterator[Record]:
-    """The rows of a file that can be read as text; raises InputError where the file cannot be read at all."""
-    lines = io.BytesIO(source.file.read_bytes()).readlines()
+    """The rows of a file that can be read as text, one at a time; raises InputError where the file cannot be read at
+    all, OSError where it can no more."""
     columns = columns_of(source)
     reading = Reading(source.file, kind)
-    for row in raw_rows(reading):
-        raw = b"".join(lines[row.line - 1 : row.last])
-        if _is_text(raw):
-            inputs = tuple(_inputs(row.cells, columns))
-            turns = any(len(place) > 1 for place in inputs)
-            yield Record(
-                row.line,
-                row.last,
-                raw,
-                row.cells,
-                inputs,
-                tuple(_answers(row.cells, columns)),
-                "\n" if turns else "\n\n",
-                reading.table,
-            )
+    at = 0
+    with source.file.open("rb") as stream:
+        for row in raw_rows(reading):
+            raw = b"".join(islice(stream, row.line - 1 - at, row.last - at))
+            at = row.last
+            if _is_text(raw):
+                yield _record(row, raw, columns, reading.table)
+
+
+def _record(row: Row, raw: bytes, columns: RowSource, table: Table | None) -> Record:
+    inputs = tuple(_inputs(row.cells, columns))
+    joint = "\n" if any(len(place) > 1 for place in inputs) else "\n\n"
+    return Record(
+        row.line, row.last, raw, row.cells, inputs, tuple(_answers(row.cells, columns)), joint, table
+    )
 
 
 def columns_of(source: RowSource) -> RowSource:
@@ -163,21 +162,34 @@ def _as_json(raw: bytes, cells: Any) -> bytes:
         return mark + json.dumps(cells, separators=separators).encode() + _line_end(raw)
 
 
-def _as_record(raw: bytes, table: Table, texts: Mapping[Place, str]) -> bytes:
-    """The values in the order of the columns, quoted where they need be."""
-    quotes = '"' if table.quoting == csv.QUOTE_MINIMAL else None
+def _as_record(raw: bytes, table: Table, texts: Mapping[Place, str]) -> bytes | None:
+    """The values in the order of the columns, quoted where they need be; None where they would not be read as they
+    are: a line break, say, in a table whose values cannot hold one."""
+    (old,) = _values(raw, table)
+    new = [texts.get((name,), value) for name, value in zip(table.header, old, strict=True)]
     out = io.StringIO(newline="")
-    writer = csv.writer(
-        out,
-        delimiter=table.delimiter,
-        quoting=table.quoting,
-        quotechar=quotes,
-        lineterminator=_line_end(raw).decode(),
-    )
-    written = io.StringIO(raw.decode(), newline="")
-    old = next(csv.reader(written, delimiter=table.delimiter, quoting=table.quoting, quotechar=quotes))
-    writer.writerow([texts.get((name,), value) for name, value in zip(table.header, old, strict=True)])
-    return out.getvalue().encode()
+    try:
+        # By this end of line, breaks of either kind inside a value are quoted.
+        csv.writer(out, **_dialect(table), lineterminator="\r\n").writerow(new)
+    except csv.Error:
+        return None
+    written = out.getvalue().removesuffix("\r\n").encode() + _line_end(raw)
+    return written if _values(written, table) == [new] else None
+
+
+def _values(raw: bytes, table: Table) -> list[list[str]]:
+    """The rows that stand in these bytes."""
+    text = raw.decode()
+    before = csv.field_size_limit(len(text) + 1)
+    try:
+        return list(csv.reader(io.StringIO(text, newline=""), **_dialect(table)))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _dialect(table: Table) -> dict[str, Any]:
+    quotes = '"' if table.quoting == csv.QUOTE_MINIMAL else None
+    return {"delimiter": table.delimiter, "quoting": table.quoting, "quotechar": quotes}
 
 
 def _line_end(raw: bytes) -> bytes:

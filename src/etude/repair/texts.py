@@ -8,16 +8,16 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 
 _TAGS = (
     "a|abbr|article|b|big|blockquote|body|br|button|center|code|dd|div|dl|dt|em|font|footer|form|h[1-6]|head|"
     "header|hr|html|i|iframe|img|input|label|li|link|meta|nav|ol|option|p|pre|script|section|select|small|span|"
     "strong|style|sub|sup|table|tbody|td|textarea|tfoot|th|thead|title|tr|u|ul"
 )
-MARKUP = re.compile(
-    rf"</?(?:{_TAGS})(?:\s[^<>]{{0,300}})?/?>|&(?:amp|lt|gt|nbsp|quot|apos|#\d{{1,7}}|#x[0-9a-f]{{1,6}});",
-    re.IGNORECASE,
-)
+_ENTITY = re.compile(r"&(?:amp|lt|gt|nbsp|quot|apos|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
+"""Those that end in a semicolon: the &section of an address in the web is none."""
+MARKUP = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]{{0,300}})?/?>|{_ENTITY.pattern}", re.IGNORECASE)
 LEFTOVER = 0.5
 """Share of the rows up to which HTML is a leftover; above it, it is how the set is written."""
 _LATE = (
@@ -53,8 +53,8 @@ _AS_TEXT = str.maketrans(
 _SIMPLE_TAG = re.compile(
     r"</?(b|big|br|center|div|em|font|i|p|small|span|strong|u)(?:\s[^<>]{0,300})?/?>", re.I
 )
-_NEW_LINE = re.compile(r"[ \t]*<(?:br\s{0,3}/?|/div)>[ \t]*", re.I)
-_NEW_PARAGRAPH = re.compile(r"\s*</p>\s*", re.I)
+_NEW_LINE = re.compile(r"<(?:br\s{0,3}/?|/div)>", re.I)
+_NEW_PARAGRAPH = re.compile(r"</p>", re.I)
 _HARD_SPACE = re.compile(r"&(?:nbsp|#160|#xa0);", re.I)
 _ABOUT_HTML = re.compile(r"`|\b(?:html|xml|tags?|markup|css|code|element|entity|entities)\b", re.I)
 """Words by which a text may speak of HTML rather than be written in it."""
@@ -75,6 +75,14 @@ def decoded(text: str) -> str:
         text = again
     # A control character may be the rest of a letter that somebody can still tell.
     return text if MOJIBAKE.search(text) else _TERMINAL.sub("", text).translate(_AS_TEXT)
+
+
+def wrong_decodings(text: str) -> Iterator[re.Match[str]]:
+    """Where a text surely was decoded wrongly: sequences with no other reading, or all of them where the whole text is
+    read again. The end of a German or French quotation (Spaß\u201c) looks like one and is none."""
+    if not text.isascii():
+        whole = _read_again(text) != text
+        yield from (match for match in MOJIBAKE.finditer(text) if whole or _unmistakable(match[0]))
 
 
 def _read_again(text: str) -> str:
@@ -116,6 +124,21 @@ def without_markup(text: str) -> str:
     """
     if not MARKUP.search(text) or _ABOUT_HTML.search(text) or text.lstrip()[:1] in ("{", "["):
         return text
-    plain = _NEW_LINE.sub("\n", _NEW_PARAGRAPH.sub("\n\n", text))
-    plain = html.unescape(_HARD_SPACE.sub(" ", _SIMPLE_TAG.sub("", plain)))
+    plain = _joined("\n\n", _NEW_PARAGRAPH.split(text), None)
+    plain = _joined("\n", _NEW_LINE.split(plain), " \t")
+    plain = _ENTITY.sub(_character, _HARD_SPACE.sub(" ", _SIMPLE_TAG.sub("", plain)))
     return text if MARKUP.search(plain) or CONTROL.search(plain) else plain.strip()
+
+
+def _joined(joint: str, pieces: Sequence[str], spaces: str | None) -> str:
+    """The pieces without the spaces at their inner ends: stripped afterwards, as a pattern that takes them in is tried
+    again at each of many spaces."""
+    first, *rest = pieces
+    if not rest:
+        return first
+    inner = [piece.strip(spaces) for piece in rest[:-1]]
+    return joint.join([first.rstrip(spaces), *inner, rest[-1].lstrip(spaces)])
+
+
+def _character(entity: re.Match[str]) -> str:
+    return html.unescape(entity[0])

@@ -256,15 +256,12 @@ def _training(report: Report) -> list[str]:
     said = (
         f"Loss on the training rows: {first[1]:.3f} at step {first[0]:,}, {last[1]:.3f} at step {last[0]:,}."
     )
-    rows = [
-        [f"{epoch.epoch}", f"{epoch.step:,}", f"{epoch.dev_loss:.3f}", "kept" if epoch.best else ""]
-        for epoch in report.curve.epochs
-    ]
-    head = ("Epoch", "After step", "Loss on dev", "")
-    lines = ["## Training", *paragraph(said), *table(head, rows, right=(1, 2))]
+    head, *rows = words.epochs(report)
+    lines = ["## Training", *paragraph(said), *table(head, rows, right=range(1, len(head) - 1))]
     lines += bullets(words.learned(report))
     settings = [f"{name}: {value} ({why})" for name, value, why in words.settings(report)]
-    return lines + (["### Settings", *bullets(settings)] if settings else [])
+    lines += ["### Settings", *bullets(settings)] if settings else []
+    return lines + paragraph(words.defaults(report))
 
 
 def _prompts(report: Report) -> list[str]:

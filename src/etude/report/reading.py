@@ -323,6 +323,17 @@ def _epochs(log: Sequence[Json]) -> tuple[Epoch, ...]:
     for line in log:
         step = line.get("step", step)
         if "dev_loss" in line:
-            found.append((line["epoch"], step, line["dev_loss"]))
-    kept = max((line["epoch"] for line in log if "dev_loss" in line and line.get("best")), default=None)
-    return tuple(Epoch(epoch, at, loss, epoch == kept) for epoch, at, loss in found)
+            found.append((line, step))
+    kept = max((line["epoch"] for line, _ in found if line.get("best")), default=None)
+    return tuple(
+        Epoch(
+            line["epoch"],
+            at,
+            line.get("train_loss"),
+            line["dev_loss"],
+            Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None,
+            best=line["epoch"] == kept,
+            overfits=line.get("overfits", False),
+        )
+        for line, at in found
+    )

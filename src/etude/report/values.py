@@ -101,13 +101,18 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The loss on dev after one epoch, and the training step it was measured at."""
+    """What was measured after one epoch, and the training step it was measured at."""
 
     epoch: int
     step: int
+    train_loss: float | None
+    """Mean of its steps; None before training."""
     dev_loss: float
+    score: Estimate | None
+    """The metric on dev, where epochs are chosen by it."""
     best: bool
     """Whether this epoch's weights were kept."""
+    overfits: bool
 
 
 @dataclass(frozen=True, slots=True)

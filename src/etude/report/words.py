@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from etude import wording
 from etude.metrics import LABELS
-from etude.report.values import Headline, Report, Rung
+from etude.report.values import Epoch, Headline, Report, Rung
 from etude.stats import ALPHA
 from etude.types import Estimate
 from etude.wording import bounds, decimal, p_value, percent, points, rows_in_words, time_in_words
@@ -168,6 +169,23 @@ def outcome(report: Report) -> str:
     return str(texts[0]) if texts else "The training has not ended."
 
 
+def epochs(report: Report) -> list[tuple[str, ...]]:
+    """The table of a training's epochs, its heading first."""
+    found = report.curve.epochs if report.curve else ()
+    measured = any(epoch.score for epoch in found)
+    metric_head = ("Metric on dev",) if measured else ()
+    head = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric_head, "")
+    return [head, *(_epoch(epoch, measured) for epoch in found)]
+
+
+def _epoch(epoch: Epoch, measured: bool) -> tuple[str, ...]:
+    train = "" if epoch.train_loss is None else f"{epoch.train_loss:.3f}"
+    score = ((estimate(epoch.score) if epoch.score else ""),) if measured else ()
+    states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
+    state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
+    return (f"{epoch.epoch}", f"{epoch.step:,}", train, f"{epoch.dev_loss:.3f}", *score, state)
+
+
 def learned(report: Report) -> tuple[str, ...]:
     """What training learned and what it only read, in sentences; none where nothing was tuned."""
     return tuple(line for rung in report.rungs for line in rung.params.get("supervision") or ())
@@ -176,10 +194,16 @@ def learned(report: Report) -> tuple[str, ...]:
 def settings(report: Report) -> list[tuple[str, str, str]]:
     """Settings of training that were chosen or set by the user: (name, value, why)."""
     return [
-        (name.replace("_", " "), plain(rung.params["settings"].get(name)), why)
+        (name.replace("_", " "), wording.setting(rung.params["settings"].get(name)), why)
         for rung in report.rungs
         for name, why in (rung.params.get("reasons") or {}).items()
     ]
+
+
+def defaults(report: Report) -> str:
+    """The other settings of training, in one line; empty where nothing was tuned."""
+    found = [rung.params["defaults"] for rung in report.rungs if "defaults" in rung.params]
+    return wording.defaults(found[0]) if found else ""
 
 
 def shown_rows(report: Report) -> list[Mapping[str, Any]]:

@@ -18,8 +18,9 @@ from types import MappingProxyType
 
 from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, VERDICT_LEAST, Dataset, few_for_tuning, too_few
 from etude.errors import Fault, InputError
+from etude.normal import with_signs
 from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
-from etude.text import clusters, near_duplicate_clusters, near_matches, normalise
+from etude.text import clusters, near_duplicate_clusters, near_matches
 from etude.types import Example, Finding, Kind, Side
 
 TEST_SHARE, TEST_MOST = Fraction(1, 5), 1000
@@ -50,8 +51,8 @@ class Split:
 
 
 def input_key(example: Example) -> str:
-    """Hash of the row's normalised input: equal for inputs that differ in case or punctuation only."""
-    return hashlib.sha256(normalise(example.text).encode()).hexdigest()[:32]
+    """Hash of the row's input in its `with_signs` form: equal for inputs that differ in case or punctuation only."""
+    return hashlib.sha256(with_signs(example.text).encode()).hexdigest()[:32]
 
 
 def split(

@@ -21,11 +21,11 @@ from etude.dataset import Dataset, shares_system
 from etude.errors import InputError
 from etude.files import parse_json
 from etude.formats import Rows
+from etude.normal import normalise
 from etude.spellings import Spelling, spellings
 from etude.splits import split
 from etude.starter.columns import Roles
 from etude.task import RowSource
-from etude.text import normalise
 from etude.types import Example, Kind
 
 SEED = 0

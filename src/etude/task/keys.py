@@ -21,13 +21,13 @@ from etude.task.readers import (
     existing_file,
     near_file,
     nested,
-    number,
-    one_of,
     prose,
-    switch,
+    ruled,
     text,
     texts,
 )
+from etude.task.rules import number, one_of
+from etude.task.settings import AROUND, SEED, SETTINGS, at_odds
 from etude.task.values import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
 from etude.types import Kind
 
@@ -125,12 +125,13 @@ def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
     return CheckRef(path, match["function"])
 
 
-def _lora_layers(page: Page, key: str, node: yaml.Node) -> str | None:
-    """All decoder layers, or the N nearest to the answer."""
-    word = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
-    if not re.fullmatch(r"all|top-[1-9]\d*", word):
-        page.fault(node, f"{key} must be all or top-N", got(node), f"write {key}: top-8, or another number")
-    return word
+def _train(page: Page, key: str, node: yaml.Node) -> dict[str, Any]:
+    nodes = page.mapping(node, _TRAIN, key)
+    values = {name: _TRAIN[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    for fault in at_odds(values):
+        name = fault.where.removeprefix("train: ")
+        page.fault(nodes[name], f"{key}.{name} {fault.what}", fault.got, fault.remedy)
+    return values
 
 
 def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
@@ -169,39 +170,25 @@ _CONTRACT: Mapping[str, Reader] = {
     "fields": texts,
     "json_schema": _schema,
     "regex": text,
-    "max_words": number(1, whole=True),
+    "max_words": ruled(number(1, whole=True)),
     "must_contain": texts,
     "must_not_contain": texts,
 }
 
 _USAGE: Mapping[str, Reader] = {
-    "requests_per_month": number(0),
-    "facts_change": one_of(*get_args(FactsChange)),
+    "requests_per_month": ruled(number(0)),
+    "facts_change": ruled(one_of(*get_args(FactsChange))),
 }
 
 _PRICES: Mapping[str, Reader] = {
-    name: number(0) for name in ("prompt", "cached", "answer", "per_hour", "data")
+    name: ruled(number(0)) for name in ("prompt", "cached", "answer", "per_hour", "data")
 }
 
-_TRAIN: Mapping[str, Reader] = {
-    "weights": one_of("lora", "full"),
-    "rank": number(1, 512, whole=True),
-    "alpha": number(0, above=True),
-    "learning_rate": number(0, 1, above=True),
-    "epochs": number(1, 1000, whole=True),
-    "rows_per_step": number(1, whole=True),
-    "dropout": number(0, 0.9, share=True),
-    "lora_layers": _lora_layers,
-    "hidden_cache": switch,
-    "max_rows": number(1, whole=True),
-    "dev_metric": switch,
-    "stop_on_spike": switch,
-    "data_parallel": one_of("ddp", "fsdp"),
-}
+_TRAIN: Mapping[str, Reader] = {name: ruled(rule) for name, rule in {**SETTINGS, **AROUND}.items()}
 
 KEYS: Mapping[str, Reader] = {
     "name": text,
-    "kind": one_of(*get_args(Kind)),
+    "kind": ruled(one_of(*get_args(Kind))),
     "model": _model,
     "prompt_model": _model,
     "examples": _rows,
@@ -211,15 +198,15 @@ KEYS: Mapping[str, Reader] = {
     "wordings": texts,
     "contract": _contract,
     "check": _check_function,
-    "metric": one_of(*get_args(MetricName)),
+    "metric": ruled(one_of(*get_args(MetricName))),
     "judge": _judge,
     "methods": _methods,
-    "margin": number(0, 0.5, share=True),
-    "target": number(0, 1, share=True),
+    "margin": ruled(number(0, 0.5, share=True)),
+    "target": ruled(number(0, 1, share=True)),
     "budget": budget,
     "usage": nested(_USAGE, Usage),
     "prices": nested(_PRICES, Prices),
-    "seed": number(0, 2**32 - 1, whole=True),
-    "train": nested(_TRAIN, dict),
-    "max_tokens": number(1, 32768, whole=True),
+    "seed": ruled(SEED),
+    "train": _train,
+    "max_tokens": ruled(number(1, 32768, whole=True)),
 }

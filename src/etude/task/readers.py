@@ -5,7 +5,6 @@ A value that cannot be used becomes a fault of the page and comes out as None or
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 import yaml
 
 from etude.errors import shown
-from etude.remedies import instead, nearest_path
+from etude.remedies import nearest_path
 from etude.task.page import Page, Reader, got, is_number, plain
+from etude.task.rules import Rule
 
 
 def text(page: Page, key: str, node: yaml.Node) -> str | None:
@@ -48,57 +48,18 @@ def texts(page: Page, key: str, node: yaml.Node) -> tuple[str, ...]:
     return tuple(text for text in texts if text is not None)
 
 
-def one_of(*known: str) -> Reader:
-    """A reader of one of some words."""
+def ruled(rule: Rule) -> Reader:
+    """A reader of what a rule takes."""
 
-    def read(page: Page, key: str, node: yaml.Node) -> str | None:
-        word = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
-        if word in known:
-            return word
-        page.fault(node, f"{key} must be one of {', '.join(known)}", got(node), instead(word, known))
+    def read(page: Page, key: str, node: yaml.Node) -> Any:
+        value = plain(node)
+        fault = rule.fault("", key, value)
+        if fault is None:
+            return rule.take(value)
+        page.fault(node, f"{key} {fault.what}", got(node), fault.remedy)
         return None
 
     return read
-
-
-def number(
-    low: float, high: float = math.inf, whole: bool = False, above: bool = False, share: bool = False
-) -> Reader:
-    """A reader of numbers from `low` to `high`; `above` leaves `low` itself out. A `share` that is given in per
-    cent is answered with the number meant."""
-    kind = "a whole number" if whole else "a number"
-    least, most = (f"{bound:.0f}" if whole else f"{bound:g}" for bound in (low, high))
-    start = f"above {least}" if above else f"from {least}"
-    span = f"{start} to {most}" if math.isfinite(high) else start if above else f"of {least} or more"
-
-    def read(page: Page, key: str, node: yaml.Node) -> float | None:
-        value = float(node.value) if is_number(node) else math.nan
-        if low <= value <= high and not (above and value == low):
-            if not whole:
-                return value
-            if re.fullmatch(r"[+-]?[\d_]+", node.value):
-                return int(node.value)
-        meant = _of_per_cent(node) if share else math.nan
-        remedy = f"write {key}: {meant:g}" if low <= meant <= high else f"write {key}: and {kind} {span}"
-        page.fault(node, f"{key} must be {kind} {span}", got(node), remedy)
-        return None
-
-    return read
-
-
-def _of_per_cent(node: yaml.Node) -> float:
-    """The share that `95` or `0.5%` means; nan for what is no such number, and for 1 or less without a sign."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", node.value) if isinstance(node, yaml.ScalarNode) else None
-    return float(match[1]) / 100 if match and (match[2] or float(match[1]) > 1) else math.nan
-
-
-def switch(page: Page, key: str, node: yaml.Node) -> bool | None:
-    """true or false, and what else YAML takes for one of them."""
-    value = plain(node) if isinstance(node, yaml.ScalarNode) else None
-    if isinstance(value, bool):
-        return value
-    page.fault(node, f"{key} must be true or false", got(node), f"write {key}: true or {key}: false")
-    return None
 
 
 def duration(words: str) -> float | None:

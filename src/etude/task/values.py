@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from etude.contract import Contract
 from etude.task.check import CheckRef
@@ -20,7 +20,7 @@ LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
 """The methods of this version, lowest step first."""
 
 ROW_TOKENS = 2048
-"""Tokens of a row above which training refuses it, unless the task says otherwise."""
+"""Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`."""
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
@@ -116,9 +116,14 @@ class Task:
     usage: Usage = Usage()
     prices: Prices | None = None
     seed: int = 0
-    train: Mapping[str, float] = field(default_factory=dict)
-    """Overrides of the automatic hyper-parameters."""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Overrides of the automatic settings of training, by the names of settings.py."""
     max_tokens: int | None = None
     """At most this many tokens an answer; None is chosen from the examples."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the task was read."""
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of a row above which training refuses it."""
+        return int(self.train.get("max_tokens", ROW_TOKENS))

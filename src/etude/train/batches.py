@@ -3,7 +3,7 @@
 A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is a
 part of it that is computed at once. Nothing here cuts a row.
 
-B = rows of a micro-batch, T = its longest row in tokens, N = trained tokens of a micro-batch.
+B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens of a micro-batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 from etude.errors import Fault, InputError
 
 MICRO_BATCH_COST = 64
-"""What one more micro-batch costs beyond its tokens, in tokens (measured on two CPU cores)."""
+"""What one more micro-batch costs beyond its tokens, in tokens: measured on two CPU cores, and used for GPUs
+unmeasured. It decides where batches are cut, not what is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class TokenRow:
     """One conversation as token ids, and which of them the model learns to produce."""
 
     id: str
+    """`file:line` where it is known."""
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
-    """For each token whether it is learned; the first token has nothing before it and never is."""
+    """For each token whether it is learned, and not only read; the first token has nothing before it and never is."""
 
     @property
     def num_trained(self) -> int:
@@ -37,13 +39,13 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows padded on the right to one length, and where a trained token is predicted."""
+    """Rows padded on the right to one length, and where a learned token is predicted."""
 
     rows: tuple[TokenRow, ...]
     ids: torch.Tensor
     """(B, T) token ids."""
     positions: torch.Tensor
-    """(N,) indices into the flattened (B * T) positions whose next token is trained."""
+    """(N,) indices into the flattened (B * T) positions whose next token is learned."""
     targets: torch.Tensor
     """(N,) the next tokens themselves."""
 
@@ -129,15 +131,14 @@ def _cut_at(ordered: Sequence[TokenRow], cut: Sequence[int]) -> list[tuple[Token
 
 
 def _faults(row: TokenRow, max_tokens: int) -> list[Fault]:
-    where = f"row {row.id}"
     if len(row.ids) != len(row.trained):
         got = f"{len(row.ids)} tokens, {len(row.trained)} marks"
-        return [Fault(where, "tokens and their marks differ in number", got, "mark every token once")]
+        return [Fault(row.id, "tokens and their marks differ in number", got, "mark every token once")]
     faults = []
     if not row.num_trained:
         remedy = "give the row an answer, or leave the row out"
-        faults.append(Fault(where, "no token of the row is trained", f"{len(row.ids)} tokens", remedy))
+        faults.append(Fault(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
     if len(row.ids) > max_tokens:
-        remedy = f"shorten the row, leave it out, or set TrainConfig.max_tokens above {max_tokens}"
-        faults.append(Fault(where, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
+        remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {len(row.ids)}}}"
+        faults.append(Fault(row.id, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
     return faults

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -45,10 +45,20 @@ class Buffer:
         return whole + narrow + self.current.numel() * self.current.element_size()
 
 
+def bytes_to_be(numel: int, types: Iterable[torch.dtype], states: int = 2) -> int:
+    """What `Buffer.num_bytes` will be for parameters of so many numbers in all and of these types, by arithmetic."""
+    given = set(types)
+    wide = {torch.promote_types(each, torch.float32) for each in given}
+    narrow = max((each.itemsize for each in given - wide), default=0)
+    width = max(each.itemsize for each in wide)
+    current = narrow if narrow and not given & wide else width
+    return numel * (width * (2 + states) + narrow + current)
+
+
 @contextmanager
 def buffered(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
-    """Moves the parameters into a new buffer for the length of a `with`; what held their data before is not
-    touched, and they are given it back.
+    """Moves the parameters, in their order, into a new buffer for the length of a `with`; what held their data
+    before is not touched, and they are given it back.
 
     Gradients of 16-bit parameters are added to the buffer's after each backward, so that sums over
     micro-batches are made in 32 bits. Raises ModelError on parameters of two 16-bit types.

@@ -7,7 +7,9 @@ file means one rename, so there is always a whole checkpoint: the new one or the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +35,49 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[
             raise OSError(str(error)) from error
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors (on the CPU) and facts of the last good checkpoint; None when there is none.
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An open checkpoint, of which only what is asked for is read."""
 
-    Raises RunError when the file is there and cannot be read.
+    facts: dict[str, Any]
+    file: Any
+
+    def copy(self, name: str, into: Tensor, stretches: Iterable[tuple[int, int]]) -> None:
+        """Copies stretches of a flat tensor, each from a first number to the one behind its last, one behind the other
+        into another; a single number as it is."""
+        if not into.ndim:
+            into.copy_(self.file.get_tensor(name))
+            return
+        at, whole = 0, self.file.get_slice(name)
+        for start, stop in stretches:
+            if stop > start:
+                into[at : at + stop - start].copy_(whole[start:stop])
+            at += stop - start
+
+
+@contextmanager
+def opened_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
+    """The last good checkpoint for the length of a `with`; None when there is none.
+
+    Raises RunError when the file is there and cannot be read, also within the `with`.
     """
     path = folder / FILE
     if not path.exists():
-        return None
+        yield None
+        return
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["facts"])
+            yield Checkpoint(json.loads(file.metadata()["facts"]), file)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is no readable checkpoint ({error}). Remove it to train anew.") from error
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """All tensors (on the CPU) and the facts of the last good checkpoint; None when there is none.
+
+    Raises RunError when the file is there and cannot be read.
+    """
+    with opened_checkpoint(folder) as found:
+        if found is None:
+            return None
+        return {name: found.file.get_tensor(name) for name in found.file.keys()}, found.facts  # noqa: SIM118

@@ -59,7 +59,7 @@ def job_from(sent: Mapping[str, Any]) -> Job:
 def call(world: World, job: Job) -> None:
     """Process 0 has the others begin the job, and begins it too."""
     if world.size > 1:
-        world.share(job.to_dict())
+        world.broadcast(job.to_dict())
 
 
 def follow(world: World) -> Any:
@@ -69,7 +69,7 @@ def follow(world: World) -> Any:
     the weights cannot be loaded, and Parted once process 0 has ended by a fault.
     """
     models = Models()
-    while "over" not in (message := world.share()):
+    while "over" not in (message := world.broadcast()):
         job = job_from(message)
         module = models.local(ModelRef(job.model)).module
         with suppress(InputError, ModelError):

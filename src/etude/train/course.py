@@ -5,8 +5,10 @@ tokens are on average over seven times less likely), and is above half the loss 
 model. The first holds while losses are high, the second where they are near zero, the third where an untrained
 model finds the answers hard: there one wrong row of a batch weighs much.
 
-An epoch overfits when its loss on the training rows is lower than in the epoch before, and its loss on
-dev higher than it has been.
+An epoch overfits when its loss on the training rows is lower than in every epoch before, of which there is one
+at least, and below the untrained model's loss on dev, while its own loss on dev is above the lowest so far. Where
+the loss on the training rows stays above that of the untrained model nothing is learned by heart: steps are too
+large. So they may be where the loss on dev is higher after the first epoch than before it.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ def highest_loss(before: Sequence[float], untrained: float) -> float:
 def overfits(train_losses: Sequence[float], dev_losses: Sequence[float]) -> bool:
     """Whether the latest epoch does. `dev_losses` begin with the untrained model's, `train_losses` with
     those of the first epoch."""
-    return train_losses[-1] < min(train_losses[:-1], default=float("inf")) and dev_losses[-1] > min(
-        dev_losses
-    )
+    *before, latest = train_losses
+    falls = latest < min(before, default=-float("inf")) and latest < dev_losses[0]
+    return falls and dev_losses[-1] > min(dev_losses)
+
+
+def rises_at_once(dev_losses: Sequence[float]) -> bool:
+    """Whether the first epoch left the loss on dev above the untrained model's, with which `dev_losses` begin."""
+    return len(dev_losses) > 1 and dev_losses[1] > dev_losses[0]

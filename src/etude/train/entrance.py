@@ -42,11 +42,15 @@ class Entrance:
         return (states,) if self.tupled else states
 
 
-def find_entrance(module: PreTrainedModel, layers: nn.ModuleList, lowest: int) -> Entrance | str:
-    """The entrance of layer `lowest`, or a sentence that says why the states below cannot be kept.
+class NotKeptError(Exception):
+    """Hidden states of a run cannot be kept; the message is the reason, without a full stop."""
+
+
+def find_entrance(module: PreTrainedModel, layers: nn.ModuleList, lowest: int) -> Entrance:
+    """The entrance of layer `lowest`.
 
     Tried on a few tokens: the states must be the same each time (no dropout below), and the model must reach
-    the same end from them alone. Leaves the module in eval mode.
+    the same end from them alone; else raises NotKeptError. Leaves the module in eval mode.
     """
     ids = torch.arange(8, device=module.device)[None] % module.config.get_text_config().vocab_size
     none = torch.empty(0, dtype=torch.long, device=module.device)
@@ -57,7 +61,9 @@ def find_entrance(module: PreTrainedModel, layers: nn.ModuleList, lowest: int) -
             end = whole_body(module, batch)
     first, second, states = entered
     if not (torch.equal(first, second) and torch.equal(first, states)):
-        return "the layers below drop numbers at random, so their states differ from epoch to epoch"
+        raise NotKeptError(
+            "the layers below drop numbers at random, so their states differ from epoch to epoch"
+        )
     tupled = isinstance(left[0], tuple)
     entrance = Entrance(
         tuple(layers[:lowest]), tuple(layers[lowest:]), tupled, states.shape[-1], states.dtype
@@ -65,7 +71,7 @@ def find_entrance(module: PreTrainedModel, layers: nn.ModuleList, lowest: int) -
     with torch.no_grad(), started_at(entrance, states):
         again = whole_body(module, batch)
     if (tupled and len(left[0]) > 1) or not torch.equal(again, end):
-        return "the layers of this model hand on more than their hidden states"
+        raise NotKeptError("the layers of this model hand on more than their hidden states")
     return entrance
 
 

@@ -4,8 +4,8 @@
 
 Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA is two
 products beside each frozen matrix, the loss is torch's own over all logits, one row at a time. The
-engineered loop (`loop.py`) reaches the same losses on the same rows several times faster; a test holds
-the two together. Here are no checkpoints, no best epoch and no adapter file: nothing is kept.
+engineered loop (`loop.py`) reaches the same losses on the same rows; a test holds the two together.
+Here are no checkpoints, no best epoch and no adapter file: nothing is kept.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Lora(nn.Module):
         bound = 1 / math.sqrt(base.in_features)
         drawn = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
         self.base, self.scale = base, scale
-        self.a = nn.Parameter(drawn.to(wide))
-        self.b = nn.Parameter(torch.zeros(base.out_features, rank, dtype=wide))
+        self.a = nn.Parameter(drawn.to(base.weight.device, wide))
+        self.b = nn.Parameter(torch.zeros(base.out_features, rank, dtype=wide, device=base.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) -> (..., outputs)."""
@@ -66,7 +66,7 @@ def lay_over(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.P
 
 def loss_of(module: Any, row: Row) -> Tensor:
     """Sum of the losses of a row's learned tokens, in nats; a token is predicted from those before it."""
-    ids, learned = torch.tensor(row[0]), torch.tensor(row[1][1:])
+    ids, learned = (torch.tensor(each, device=module.device) for each in (row[0], row[1][1:]))
     logits = module(input_ids=ids[None]).logits[0, :-1]
     wide = torch.promote_types(logits.dtype, torch.float32)
     return functional.cross_entropy(logits[learned].to(wide), ids[1:][learned], reduction="sum")

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def all_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Every parameter once, learnable for the length of a `with`; tied ones are one parameter."""
+    """Every parameter once, learnable for the length of a `with`; tied ones are one parameter. Matrices come first,
+    then vectors, as the optimizer wants them."""
     with unchanged(module):
-        parameters = [each for each in module.parameters() if each.is_floating_point()]
+        floating = [each for each in module.parameters() if each.is_floating_point()]
+        parameters = sorted(floating, key=lambda each: each.ndim < 2)
         for each in parameters:
             each.requires_grad_(True)
         yield parameters

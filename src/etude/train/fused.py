@@ -5,7 +5,7 @@ keeps three copies of its input and a gated layer three of its hidden values. He
 function of autograd that keeps what it was given and works the rest out again.
 
 Which layers these are is not read from class names: a layer is replaced only when, on a random
-input, ours gives the same bits as its own.
+input, ours gives the same bits as its own, and it draws no random numbers in training (dropout).
 """
 
 from __future__ import annotations
@@ -117,10 +117,23 @@ def _gated(part: nn.Module) -> tuple[Forward, Tensor] | None:
 
 @torch.no_grad()
 def _agree(part: nn.Module, ours: Forward, like: Tensor) -> bool:
-    """Whether ours gives the same bits as the layer on a random input."""
+    """Whether ours gives the same bits as the layer on a random input, in both modes; leaves modes and random state as
+    they were."""
     drawn = torch.randn(1, PROBE_TOKENS, len(like), generator=torch.Generator().manual_seed(0))
     x = drawn.to(like)
+    modes = {each: each.training for each in part.modules()}
+    devices = [like.device] if like.device.type == "cuda" else []
     try:
-        return torch.equal(part(x), ours(x))
+        with torch.random.fork_rng(devices):
+            before = _random_state(like.device)
+            agree = all(torch.equal(part.train(training)(x), ours(x)) for training in (False, True))
+            return agree and torch.equal(before, _random_state(like.device))
     except (TypeError, RuntimeError):
         return False
+    finally:
+        for each, training in modes.items():
+            each.training = training
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,13 @@ import torch
 from torch import Tensor
 
 from etude.files import read_json, write_json
+from etude.task.settings import ALL
 from etude.train.batches import MicroBatch, TokenRow, collate, make_batches, split_micro
-from etude.train.entrance import Entrance, ended_at, find_entrance, started_at, watched
-from etude.train.layers import ALL, decoder_layers, lowest_layer
+from etude.train.entrance import Entrance, NotKeptError, ended_at, find_entrance, started_at, watched
+from etude.train.layers import decoder_layers, lowest_layer
 from etude.train.loss import whole_body
 from etude.train.output import Log
-from etude.train.states_file import StatesFile, key_of, room_for
+from etude.train.states_file import StatesFile, key_of
 from etude.train.step import Run
 from etude.wording import size_in_words
 
@@ -52,7 +52,7 @@ def hidden_cache(
     Logs a note with the size on disk before anything is computed, or a warning that says why it goes on
     without. A run that goes on takes up its file in `folder`, or computes again what it has lost.
     """
-    cache = _made(run, rows, dev_rows, folder, fingerprint, log)
+    cache = _opened(run, [*dev_rows, *rows], folder, fingerprint, log) if _wanted(run) else None
     try:
         if cache is not None:
             run.body = cache
@@ -65,48 +65,45 @@ def hidden_cache(
             cache.file.close()
 
 
-def _made(
-    run: Run,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    folder: Path,
-    fingerprint: str,
-    log: Log,
-) -> HiddenCache | None:
+def _wanted(run: Run) -> bool:
+    """Whether the settings ask for a cache; where they say nothing, whether it pays."""
     config = run.config
     pays = config.lora_layers != ALL and config.epochs > 1
-    if not run.adapters or not (pays if config.hidden_cache is None else config.hidden_cache):
+    return bool(run.adapters) and (pays if config.hidden_cache is None else config.hidden_cache)
+
+
+def _opened(
+    run: Run, rows: Sequence[TokenRow], folder: Path, fingerprint: str, log: Log
+) -> HiddenCache | None:
+    """The cache with its file in `folder`, of which the log is told; or None, and the log is told why."""
+    try:
+        entrance = _entrance(run)
+    except NotKeptError as reason:
+        log({"warning": f"Hidden states are not kept: {reason}. Every layer is computed in every epoch."})
         return None
-    if run.world.size > 1:
-        log(
-            {
-                "warning": "Hidden states are not kept: several processes train, each on other rows every epoch."
-            }
-        )
-        return None
-    path, layers = decoder_layers(run.module)
-    lowest = lowest_layer(path, (adapter.name for adapter in run.adapters))
-    entrance = find_entrance(run.module, layers, lowest) if lowest else "no layer below is left unadapted"
-    if isinstance(entrance, str):
-        log({"warning": f"Hidden states are not kept: {entrance}. Every layer is computed in every epoch."})
-        return None
-    file = StatesFile(folder / FILE, chain(dev_rows, rows), entrance.width, entrance.dtype)
+    file = StatesFile(folder / FILE, rows, entrance.width, entrance.dtype)
+    where = f"{size_in_words(file.size)} in {folder}"
     cache = HiddenCache(entrance, file, log, fingerprint)
     cache.reuse()
-    size = size_in_words(file.size)
     try:
-        if not file.stands() and not room_for(folder, file.size):
-            raise OSError(28, "too little room is left on the disk")
         file.open()
     except OSError as error:
-        log({"warning": f"Hidden states are not kept ({size} in {folder}: {error.strerror})."})
+        log({"warning": f"Hidden states are not kept ({where}: {error.strerror})."})
         return None
-    log(
-        {
-            "note": f"Hidden states below layer {lowest} are kept until the end of training: {size} in {folder}."
-        }
-    )
+    below = f"below layer {len(entrance.below)}"
+    log({"note": f"Hidden states {below} are kept until the end of training: {where}."})
     return cache
+
+
+def _entrance(run: Run) -> Entrance:
+    """Where kept states enter the run's model. Raises NotKeptError."""
+    if run.world.size > 1:
+        raise NotKeptError("several processes train, each on other rows every epoch")
+    path, layers = decoder_layers(run.module)
+    lowest = lowest_layer(path, (adapter.name for adapter in run.adapters))
+    if not lowest:
+        raise NotKeptError("no layer below is left unadapted")
+    return find_entrance(run.module, layers, lowest)
 
 
 def _begun(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> Iterator[Sequence[TokenRow]]:

@@ -1,5 +1,6 @@
 """The checkpoint of a run under way: when it is due, what it holds, the disk it takes, and how a run goes on from it.
 
+One is written after every epoch, and within an epoch so seldom that those take a twentieth of the time at most.
 Nothing random carries over from step to step, so weights, optimizer state and counters are all of it.
 """
 
@@ -10,14 +11,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from etude.errors import RunError
 from etude.files import free_bytes
 from etude.train.batches import TokenRow
-from etude.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from etude.train.checkpoint import FILE, Checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
 from etude.train.output import Output
 from etude.train.step import Progress, Run
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 MARK = 1024
 """Numbers of a tensor by which it is told from another."""
 SAVING = 0.05
-"""Share of the time that checkpoints take: small ones are written every second or two, large ones seldom."""
+"""Share of the time that checkpoints within an epoch may take."""
+OFTEN = 1.0
+"""Seconds between two of them at least."""
 
 
 @dataclass(slots=True)
@@ -40,8 +43,8 @@ class Keeper:
     output: Output
     fingerprint: str
     saved_at: float = field(default_factory=time.monotonic)
-    cost: float | None = None
-    """Seconds that the last save took."""
+    cost: float = 0.0
+    """Seconds that the last save took; 0 before the first."""
 
     def save_when_due(self) -> None:
         """After a step."""
@@ -61,15 +64,17 @@ class Keeper:
 
     def restore(self) -> None:
         """Goes on from the folder's checkpoint, when there is one, all processes from the same."""
-        found = load_checkpoint(self.output.checkpoint)
-        if found is not None:
-            self._take(*found)
+        with opened_checkpoint(self.output.checkpoint) as found:
+            if found is not None:
+                self._take(found)
         world, place = self.run.world, [found is not None, self.run.progress.step]
-        if world.total(place != world.share(place)):
+        if world.total(place != world.broadcast(place)):
             raise RunError(
                 f"Not all processes see the same checkpoint in {self.output.checkpoint}. Keep the run on a disk that "
                 "all of the machines see."
             )
+        if found is not None:
+            self.output.log({"resumed_at_step": self.run.progress.step})
 
     def disk(self, module: PreTrainedModel) -> int:
         """Bytes that checkpoints of the `module`'s training take: one, and the next while it is written."""
@@ -93,8 +98,7 @@ class Keeper:
 
     def _due(self) -> float:
         """Seconds from one checkpoint to the next."""
-        first = self.output.checkpoint_seconds
-        return first if not first or self.cost is None else max(1.0, self.cost / SAVING)
+        return 0.0 if self.output.every_step else max(OFTEN, self.cost / SAVING)
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
@@ -104,29 +108,34 @@ class Keeper:
             step = self.run.progress.step
             self.output.log({"warning": f"The checkpoint of step {step} was not written: {error}."})
 
-    def _take(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        if facts["fingerprint"] != self.fingerprint:
+    def _take(self, found: Checkpoint) -> None:
+        """Of large tensors each process reads its own part alone."""
+        placement, buffer = self.run.placement, self.run.buffer
+        if found.facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
                 "Remove the folder to train anew, or give another."
             )
+        progress, stretches = Progress(**found.facts["progress"]), placement.stretches(buffer)
         for name, tensor in _tensors(self.run).items():
-            tensor.copy_(self.run.placement.held(tensors[name]))
-        self.run.placement.spread(self.run.buffer)
-        self.run.progress = Progress(**facts["progress"])
-        self.output.log({"resumed_at_step": self.run.progress.step})
+            found.copy(name, tensor, stretches)
+        placement.spread(buffer)
+        self.run.progress = progress
 
 
 def _tensors(run: Run) -> dict[str, Tensor]:
-    weights = run.buffer.weights
-    return {"weights": weights.data, "best": run.best, **run.optimizer.state[weights]}
+    return {"weights": run.buffer.weights.data, "best": run.best, **run.optimizer.tensors()}
 
 
 def fingerprint(
     module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
 ) -> str:
-    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it."""
-    digest = hashlib.sha256(json.dumps(config.values(), sort_keys=True).encode())
+    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it.
+
+    `stop_on_spike` changes no weight, so that a run which a spike has stopped can go on without it.
+    """
+    settings = {name: value for name, value in config.values().items() if name != "stop_on_spike"}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(f"{len(part)} rows".encode())
         for row in part:

@@ -5,15 +5,12 @@ Layers are numbered from 0, the one that reads the embeddings.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 
 from torch import nn
 
 from etude.errors import Fault, InputError, ModelError
-
-ALL = "all"
-TOP = re.compile(r"top-([1-9]\d*)")
+from etude.task.settings import ALL, TOP
 
 
 def decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from etude.errors import ModelError, RunError
+from etude.errors import Diverged, RunError
 from etude.train import course
 from etude.train.batches import TokenRow, check_rows, make_batches
 from etude.train.config import TrainConfig
@@ -36,6 +36,9 @@ from etude.world import ONE, World
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+NAMED = 5
+"""Rows that a message about dev names."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -44,7 +47,10 @@ class TrainResult:
     best_epoch: int
     """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
     dev_losses: tuple[float, ...]
-    """Mean loss of a trained dev token after each epoch, epoch 0 first, in nats."""
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
+    scores: tuple[float, ...]
+    """What the epochs were chosen by, epoch 0 first: the `score` of `on_eval`, or less the dev loss where it gave
+    none."""
     train_losses: tuple[float, ...]
     """Mean loss of the steps of each epoch, the first epoch's first."""
     steps: int
@@ -69,26 +75,30 @@ def train(
     """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to `output.adapter`.
 
     `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
-    holds a run of the same rows and settings, that run goes on, to the same weights bit for bit on the same
-    machine; news of steps after its last checkpoint is told again. Loss of a step: sum of token losses over
-    the number of trained tokens of the global batch.
+    holds a run of the same rows and settings, that run goes on, on the same processor to the same weights bit for
+    bit; a GPU adds up the gradients of attention in no fixed order, so that there they agree up to rounding. News of
+    steps after its last checkpoint is told again. Loss of a step: sum of token losses over
+    the number of learned tokens of the global batch.
 
     The processes of a `world` call it together with the same arguments, on copies of the same weights, and
     share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
     writes, and calls `on_eval`. All read the checkpoint, so its disk must be one that all of them see.
 
     `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
-    step; {"epoch", "dev_loss", "train_loss", "best", "overfits"} and what `on_eval` returned for an epoch,
-    `train_loss` being the mean of its steps and absent from epoch 0; {"resumed_at_step"}; {"note"} (what is
-    kept on disk meanwhile); and {"warning"} (no room for checkpoints, or one that could not be written).
-    Raises InputError (rows that cannot be trained on, all of them), ModelError (a loss that is not a
-    number or a spike, with the row ids of its batch; a model that cannot be trained), RunError (the
+    step; {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned for an epoch,
+    `train_loss` being the mean of its steps and absent from epoch 0, `seconds` those of the dev loss and `on_eval`;
+    {"resumed_at_step"}; {"note"} (what is kept on disk meanwhile); and {"warning"} (no room for checkpoints, one that
+    could not be written, a first epoch that made the dev loss worse).
+    Raises InputError (rows that cannot be trained on, all of them), Diverged (a loss that is not a number or a spike,
+    with the ids of its rows, or a score that is no number; the best trained epoch before, where there is one, is
+    written to `output.adapter` first), ModelError (a model that cannot be trained), RunError (the
     checkpoint is another run's, or the adapter cannot be written), Parted (another process has ended).
     """
     check_rows(rows, dev_rows, config.max_tokens)
     give_back_freed_memory()
-    reset_peak_memory(module.device)
     with started_run(module, config, len(rows), world) as run:
+        # Until here a GPU may hold the model whole, before its parts take its place.
+        reset_peak_memory(run.module.device)
         check_head(module)
         keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows))
         keep.restore()
@@ -97,7 +107,10 @@ def train(
                 output.log({"note": _full_note(keep, module)})
             keep.check_room(module)
             with hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache:
-                _epochs(run, rows, dev_rows, keep, cache)
+                try:
+                    _epochs(run, rows, dev_rows, keep, cache)
+                except Diverged as error:
+                    raise _with_best_kept(error, run, module, output) from error
         _write_best(run, module, output)
         return _result(run)
 
@@ -147,39 +160,81 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
 
 
 def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
-    """Notes the loss of a step. Raises ModelError naming the rows of the batch when it is a spike."""
+    """Notes the loss of a step. Raises Diverged naming the rows of the batch when it is a spike."""
     progress = run.progress
     limit = course.highest_loss(progress.recent, progress.dev_losses[0])
     if run.config.stop_on_spike and loss > limit:
-        raise ModelError(
+        raise Diverged(
             f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
             f"median before was {median(progress.recent):.2f}). Rows of the batch: "
-            f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, lower the learning rate "
-            f"(train: {{learning_rate: {run.config.learning_rate / 2:g}}}) or set train: {{stop_on_spike: false}}."
+            f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
+            "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
+            f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which trains anew."
         )
     progress.recent = [*progress.recent, loss][-course.WINDOW :]
     progress.epoch_loss += loss
 
 
 def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
-    """Ends an epoch: its dev loss, and its weights kept when they are the best so far."""
-    progress = run.progress
-    started = time.perf_counter()
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
-    if not math.isfinite(loss):
-        raise ModelError(f"The dev loss of epoch {progress.epoch + 1} is {loss}. Lower the learning rate.")
-    found = run.world.share(dict(output.on_eval()) if run.world.leads else None)
-    score = float(found.get("score", -loss))
-    best = score > max(progress.scores, default=-math.inf)
+    """Ends an epoch: its dev loss, and its weights kept when they are the best so far. Raises Diverged where the loss
+    or the score is no number."""
+    progress, started = run.progress, time.perf_counter()
+    loss, score, found = _measured(run, dev_rows, output)
+    before = zip(progress.scores, progress.dev_losses, strict=True)
+    best = all((score, -loss) > (other, -its_loss) for other, its_loss in before)
     progress.epoch += 1
     progress.dev_losses.append(loss)
     progress.scores.append(score)
-    news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best, **found}
     if best:
         progress.best_epoch = progress.epoch
         run.best.copy_(run.buffer.current)
-    progress.seconds += time.perf_counter() - started
-    output.log(news)
+    seconds = time.perf_counter() - started
+    progress.seconds += seconds
+    news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best}
+    output.log({**news, "seconds": seconds, **found})
+    if progress.epoch == 1 and course.rises_at_once(progress.dev_losses):
+        output.log({"warning": _too_fast(run)})
+
+
+def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[float, float, dict[str, Any]]:
+    """The dev loss, what the epoch is chosen by, and all that `on_eval` returned. Raises Diverged."""
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
+    if not math.isfinite(loss):
+        raise Diverged(_about_dev(run, dev_rows, loss))
+    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
+    score = float(found.get("score", -loss))
+    if not math.isfinite(score):
+        raise Diverged(
+            f"The score of epoch {run.progress.epoch + 1} on dev is {score}, and no epoch can be chosen by it. Look at "
+            "what scores the answers (metric and check in the task file), or leave train: dev_metric out."
+        )
+    return loss, score, found
+
+
+def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
+    """What to say of a dev loss that is no number: the rows that make it so, and what to do."""
+    config, epoch = run.config, run.progress.epoch + 1
+    alone = [dev_loss(run.module, [row], config.micro_tokens, placement=run.placement) for row in dev_rows]
+    bad = [row.id for row, its_loss in zip(dev_rows, alone, strict=True) if not math.isfinite(its_loss)]
+    more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+    rows = f"{', '.join(bad[:NAMED])}{more}" if bad else "none alone, only together"
+    if epoch:
+        remedy = f"Lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})."
+    elif len(bad) == len(dev_rows):
+        remedy = "No row has a loss: the model's weights are damaged. Get them again or set another model."
+    else:
+        remedy = (
+            "The model is not trained yet, so no setting is at fault: look at these rows or leave them out."
+        )
+    return f"The dev loss of epoch {epoch} is {loss}. Rows whose loss is no number: {rows}. {remedy}"
+
+
+def _too_fast(run: Run) -> str:
+    before, after = run.progress.dev_losses
+    return (
+        f"The loss on dev rose in the first epoch, from {before:.3f} to {after:.3f}. Where it does not fall later, "
+        f"lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
+    )
 
 
 def _trained(progress: Progress) -> dict[str, Any]:
@@ -190,6 +245,15 @@ def _trained(progress: Progress) -> dict[str, Any]:
     progress.batch, progress.epoch_loss = 0, 0.0
     overfits = course.overfits(progress.train_losses, progress.dev_losses)
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
+
+
+def _with_best_kept(error: Diverged, run: Run, module: PreTrainedModel, output: Output) -> Diverged:
+    """The error, with the folder of the best epoch before it; where one was trained, it is written first."""
+    best = run.progress.best_epoch
+    if not best:
+        return error
+    _write_best(run, module, output)
+    return Diverged(f"{error} The weights of epoch {best}, the best before, stand in {output.adapter}.")
 
 
 def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
@@ -227,6 +291,7 @@ def _result(run: Run) -> TrainResult:
     return TrainResult(
         best_epoch=done.best_epoch,
         dev_losses=tuple(done.dev_losses),
+        scores=tuple(done.scores),
         train_losses=tuple(done.train_losses),
         steps=done.step,
         tokens=done.tokens,

@@ -29,7 +29,8 @@ from torch.nn import functional
 from etude.errors import ModelError
 from etude.files import write_bytes
 from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
-from etude.train.layers import ALL, chosen_layers, layer_of
+from etude.task.settings import ALL
+from etude.train.layers import chosen_layers, layer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,7 @@ def inject(
     InputError when the model has fewer decoder layers than `settings` names.
     """
     generator = torch.Generator().manual_seed(seed)
-    chosen = chosen_layers(module, settings.layers)
-    linear = [(name, base) for name, base in _linear_layers(module, targets) if chosen(name)]
-    if not linear:
-        raise ModelError(
-            f"None of {', '.join(targets) or 'the linear layers'} stands in the layers {settings.layers}."
-        )
-    adapters = [Adapter(name, base, settings) for name, base in linear]
+    adapters = [Adapter(name, base, settings) for name, base in targeted(module, settings, targets)]
     for adapter in adapters:
         place(module, adapter.name, adapter)
         bound = 1 / math.sqrt(adapter.base.in_features)
@@ -127,6 +122,19 @@ def inject(
         with torch.no_grad():
             adapter.a.copy_(drawn)
     return adapters
+
+
+def targeted(
+    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = ()
+) -> list[tuple[str, nn.Linear]]:
+    """The linear layers that `inject` would adapt, with their paths. Raises as that does."""
+    chosen = chosen_layers(module, settings.layers)
+    linear = [(name, base) for name, base in _linear_layers(module, targets) if chosen(name)]
+    if not linear:
+        raise ModelError(
+            f"None of {', '.join(targets) or 'the linear layers'} stands in the layers {settings.layers}."
+        )
+    return linear
 
 
 def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from etude.errors import ModelError
+from etude.task.settings import ALL
+from etude.train.config import TrainConfig
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
@@ -62,6 +68,32 @@ def memory_within_reach(device: torch.device) -> int:
     limit = _LIMIT.read_text().strip() if _LIMIT.exists() else "max"
     reach = free + memory_in_use(device)
     return min(reach, int(limit)) if limit.isdigit() else reach
+
+
+def less_memory(config: TrainConfig, at_rest: bool = False) -> str:
+    """What to set so that a run takes less memory, as a sentence; `at_rest`: less before its first step."""
+    settings = [] if at_rest else [f"micro_tokens: {max(1, config.micro_tokens // 2)}"]
+    if config.weights == "full":
+        settings.append("weights: lora")
+    else:
+        settings += [f"rank: {config.rank // 2}"] if config.rank > 1 else []
+        settings += ["lora_layers: top-8"] if config.lora_layers == ALL else []
+    lower = f"Set train: {{{', '.join(settings)}}} or one of these, or" if settings else "Set"
+    return f"{lower} a smaller model in the task file."
+
+
+@contextmanager
+def memory_told(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Within it, memory that runs out is a ModelError that says what to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On the processor torch has no class for it.
+        told = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        if not told:
+            raise
+        where = "GPU" if device.type == "cuda" else "machine"
+        raise ModelError(f"The memory of the {where} ran out in training. {less_memory(config)}") from error
 
 
 def _kilobytes(file: Path, name: str) -> int:

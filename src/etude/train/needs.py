@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from etude.train.batches import TokenRow, make_batches
+from etude.train.buffer import bytes_to_be
 from etude.train.config import TrainConfig
+from etude.train.lora import targeted
 from etude.train.memory import give_back_freed_memory, memory_in_use, peak_memory, reset_peak_memory
 from etude.train.speed import estimate_speed, for_each, micro_batches, num_cells
-from etude.train.step import Run, dev_loss, started_run, train_step
+from etude.train.step import Run, dev_loss, settings_of, started_run, train_step
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
@@ -29,6 +33,23 @@ class Foreseen:
     """All epochs, and the loss on dev before and after each."""
     memory: int
     """Bytes at the highest point; 0 where the system does not tell."""
+
+
+def at_rest(module: PreTrainedModel, config: TrainConfig, world: World = ONE) -> int:
+    """Bytes that `train` holds in this process before its first step, beside the model: the learned weights, their
+    gradients, the optimizer's states and the best epoch. By arithmetic: nothing of it is taken.
+
+    Raises what `train` does for layers that cannot be adapted.
+    """
+    if config.weights == "full":
+        learned = [each for each in module.parameters() if each.is_floating_point()]
+        numel, types = sum(each.numel() for each in learned), {each.dtype for each in learned}
+    else:
+        linear = [base for _, base in targeted(module, settings_of(config), config.targets)]
+        numel = config.rank * sum(base.in_features + base.out_features for base in linear)
+        types = {torch.promote_types(base.weight.dtype, torch.float32) for base in linear}
+    parts = world.size if config.data_parallel == "fsdp" else 1
+    return bytes_to_be(-(-numel // parts), types)
 
 
 def foresee(

@@ -11,8 +11,8 @@ Log = Callable[[Mapping[str, Any]], None]
 """Takes one line of training news, as JSON-ready values."""
 OnEval = Callable[[], Mapping[str, Any]]
 """Called after each dev loss, the adapter in place and the module in eval mode; its values join the
-epoch's line of news. The best epoch is the one of the highest `score` where there is one, else of the lowest
-dev loss; of equal ones the earliest."""
+epoch's line of news. The best epoch is the one of the highest `score` where there is one, and of equal scores that
+of the lowest dev loss; else the one of the lowest dev loss; of equal ones the earliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,5 @@ class Output:
     on_eval: OnEval = dict
     base_model: str = ""
     """Noted in the adapter as the base's name; nothing is looked up by it."""
-    checkpoint_seconds: float = 30.0
-    """Time until the first checkpoint within an epoch; 0 writes one after every step. keeper.py has the rule for
-    further ones."""
+    every_step: bool = False
+    """Whether a checkpoint is written after every step, whatever that takes; else keeper.py says when."""

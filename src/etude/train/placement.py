@@ -56,8 +56,9 @@ class Placement(Protocol):
     def whole(self, held: Tensor) -> Tensor:
         """For process 0 what all of them hold of a tensor like the buffer's weights; numbers stay as they are."""
 
-    def held(self, whole: Tensor) -> Tensor:
-        """What this process holds of such a whole tensor."""
+    def stretches(self, buffer: Buffer) -> list[tuple[int, int]]:
+        """Where the numbers of this process's buffer stand in that whole, in their order: first, and behind the
+        last."""
 
     def given(self, buffer: Buffer, whole: Tensor) -> AbstractContextManager[None]:
         """Within it, the learned parameters of the model that training was given are `whole`."""
@@ -94,9 +95,9 @@ class Copies:
         """What each process holds."""
         return held
 
-    def held(self, whole: Tensor) -> Tensor:
+    def stretches(self, buffer: Buffer) -> list[tuple[int, int]]:
         """All of it."""
-        return whole
+        return [(0, buffer.weights.numel())]
 
     @contextmanager
     def given(self, buffer: Buffer, whole: Tensor) -> Iterator[None]:

@@ -2,7 +2,9 @@
 
 Each process holds an even part of every parameter, of its gradient and of the optimizer's states. A decoder layer
 is put together in all processes just before it computes, and taken apart behind it. The model that training was
-given is not changed: a twin without weights of its own is made of it, and the twin's parts are cut from it.
+given is not changed: a twin without weights of its own is made of it, and the twin's parts are cut from it. So the
+whole model must fit each GPU once, before its parts stand there: this shares out what training takes beside it, and
+then the model's own memory too.
 
 Source: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), Zhao et al. 2023 (PyTorch FSDP, 2304.11277).
 """
@@ -102,21 +104,15 @@ class Shards:
         pieces = [torch.split(part, self._numels(rank)) for rank, part in enumerate(gathered)]
         return torch.cat([piece for parameter in zip(*pieces, strict=True) for piece in parameter])
 
-    def held(self, whole: Tensor) -> Tensor:
-        """Cuts out this process's parts."""
-        if not whole.ndim:
-            return whole
-        numels = [each.numel() for each in self.learned]
-        starts = [
-            sum(part) for part in zip(*(self._numels(rank) for rank in range(self.world.rank)), strict=True)
-        ]
-        ends = zip(
-            torch.split(whole, numels),
-            starts or [0] * len(numels),
-            self._numels(self.world.rank),
-            strict=True,
-        )
-        return torch.cat([piece[start : start + numel] for piece, start, numel in ends])
+    def stretches(self, buffer: Buffer) -> list[tuple[int, int]]:
+        """This process's part of each parameter, behind those of the processes before it."""
+        first, found = 0, []
+        before = [self._numels(rank) for rank in range(self.world.rank)]
+        for at, (each, numel) in enumerate(zip(self.learned, self._numels(self.world.rank), strict=True)):
+            start = first + sum(numels[at] for numels in before)
+            found.append((start, start + numel))
+            first += each.numel()
+        return found
 
     @contextmanager
     def given(self, buffer: Buffer, whole: Tensor) -> Iterator[None]:
@@ -150,7 +146,7 @@ def sharded(module: PreTrainedModel, learned: Sequence[nn.Parameter], world: Wor
     names = {id(each): name for name, each in module.named_parameters()}
     found = dict(twin.named_parameters())
     shards = [found[names[id(each)]] for each in learned]
-    held = [nn.Parameter(_local(each.detach()).clone()) for each in shards]
+    held = [nn.Parameter(_local(each.detach())) for each in shards]
     try:
         yield Shards(twin, learned, shards, held, world)
     finally:

@@ -8,6 +8,7 @@ T = tokens of a row, D = width of the hidden states.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from array import array
@@ -53,7 +54,9 @@ class StatesFile:
 
     def open(self) -> None:
         """Makes the file in its full size, or opens the one that is there. Raises OSError when the disk is
-        too small; then nothing is left of it."""
+        too small, or would keep less than SPARE; then nothing is left of it."""
+        if not self.stands() and free_bytes(self.path.parent) < self.size + SPARE:
+            raise OSError(errno.ENOSPC, "too little room is left on the disk")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("r+b" if self.stands() else "w+b", buffering=0)
         try:
@@ -66,7 +69,8 @@ class StatesFile:
             raise
 
     def read(self, key: bytes, states_TD: Tensor) -> None:
-        """Fills `states_TD`, contiguous and on the CPU, with the states kept under `key`."""
+        """Fills `states_TD`, contiguous and on the CPU, with the states kept under `key`. Raises OSError, and RunError
+        where the file ends too early."""
         assert self._file is not None
         self._file.seek(self.offsets[key])
         buffer = _bytes(states_TD)
@@ -105,8 +109,3 @@ class StatesFile:
 def _bytes(tensor: Tensor) -> memoryview:
     """The memory of a contiguous tensor on the CPU."""
     return tensor.view(torch.uint8).numpy().data.cast("B")
-
-
-def room_for(folder: Path, size: int) -> bool:
-    """Whether the disk of `folder` takes `size` more bytes and keeps some to spare."""
-    return free_bytes(folder) >= size + SPARE

@@ -1,6 +1,6 @@
 """One step of the optimizer, and what a run is made of while it is under way.
 
-The loss of a step is the sum of token losses over the number of trained tokens in the whole global
+The loss of a step is the sum of token losses over the number of learned tokens in the whole global
 batch, so that no micro-batch, no padding and no number of processes changes it.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from etude.errors import ModelError
+from etude.errors import Diverged
 from etude.train.batches import TokenRow, collate
 from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
@@ -24,6 +24,8 @@ from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
 from etude.train.loss import Body, whole_body
+from etude.train.memory import memory_told
+from etude.train.optimizer import Optimizer, optimizer_of
 from etude.train.placement import Copies, Placement
 from etude.world import ONE, World
 
@@ -40,13 +42,20 @@ class Progress:
     batch: int = 0
     """Batches done in the epoch under way."""
     step: int = 0
+    """Steps of the optimizer done, over all epochs."""
     tokens: int = 0
+    """Tokens computed in these steps, without padding; those of dev are not counted."""
     rows: int = 0
+    """Rows of these steps, counted once for each epoch."""
     seconds: float = 0.0
+    """Wall-clock seconds of steps and dev losses, over all continuations."""
     best_epoch: int = 0
+    """The epoch whose weights are kept; 0 is the base."""
     dev_losses: list[float] = field(default_factory=list)
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
     scores: list[float] = field(default_factory=list)
-    """What epochs are chosen by, the highest first; less the dev loss where nothing else was measured."""
+    """What epochs are chosen by, the higher the better and of equal ones that of the lower dev loss; less the dev
+    loss where nothing else was measured."""
     train_losses: list[float] = field(default_factory=list)
     """Mean loss of the steps of each finished epoch."""
     epoch_loss: float = 0.0
@@ -66,7 +75,7 @@ class Run:
     """Empty where all weights of the module are learned."""
     buffer: Buffer
     """The learned weights, or this process's part of them."""
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     best: Tensor
     total_steps: int
     body: Body = whole_body
@@ -87,10 +96,12 @@ class Run:
 def started_run(
     module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE
 ) -> Iterator[Run]:
-    """A fresh run over `module`; on leaving, the module and all random state are as they were."""
+    """A fresh run over `module`; on leaving, the module and the random state of the processor and of the module's
+    device are as they were. Raises ModelError where memory runs out, here or within the `with`."""
     devices = [module.device] if module.device.type == "cuda" else []
     shards = world.size > 1 and config.data_parallel == "fsdp"
     with (
+        memory_told(config, module.device),
         torch.random.fork_rng(devices),
         # What takes a layer's place there holds on to weights that shards take apart.
         nullcontext() if shards else fused(module),
@@ -99,7 +110,8 @@ def started_run(
         buffered(held) as buffer,
     ):
         steps = config.epochs * -(-num_rows // config.rows_per_step)
-        optimizer = _optimizer(buffer.weights, config)
+        num_decayed = sum(each.numel() for each in held if each.ndim > 1)
+        optimizer = optimizer_of(buffer.weights, num_decayed, config)
         yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
 
 
@@ -117,6 +129,11 @@ def _placed(
         yield placement, placement.parameters
 
 
+def settings_of(config: TrainConfig) -> AdapterSettings:
+    """What the configuration says of adapters."""
+    return AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
+
+
 @contextmanager
 def _learned(
     module: PreTrainedModel, config: TrainConfig
@@ -126,22 +143,8 @@ def _learned(
         with all_weights(module) as parameters:
             yield [], parameters
         return
-    settings = AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
-    with adapted(module, settings, config.targets, config.seed) as adapters:
+    with adapted(module, settings_of(config), config.targets, config.seed) as adapters:
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
-
-
-def _optimizer(weights: nn.Parameter, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with its states in place, so that a checkpoint can be read into them."""
-    optimizer = torch.optim.AdamW(
-        [weights], lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True
-    )
-    optimizer.state[weights] = {
-        "step": torch.zeros((), device=weights.device),
-        "exp_avg": torch.zeros_like(weights),
-        "exp_avg_sq": torch.zeros_like(weights),
-    }
-    return optimizer
 
 
 def dev_loss(
@@ -151,7 +154,7 @@ def dev_loss(
     body: Body = whole_body,
     placement: Placement | None = None,
 ) -> float:
-    """Mean loss of a trained token over all rows, in nats, in eval mode."""
+    """Mean loss of a learned token over all rows, in nats, in eval mode."""
     placed = placement or Copies(module)
     module.eval()
     with torch.no_grad():
@@ -163,10 +166,13 @@ def dev_loss(
 
 
 def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
-    """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate."""
+    """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate.
+
+    Raises Diverged, with the weights as they were, where loss or norm is no number.
+    """
     config, world, weights = run.config, run.world, run.buffer.weights
     # Processes compute other rows, so they drop other numbers.
-    torch.manual_seed((config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
+    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
     run.module.train()
     collect = partial(run.placement.collect, run.buffer)
     loss = accumulate(run.module, batch, config.micro_tokens, run.body, run.placement, collect)
@@ -175,18 +181,25 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     norm = float(total_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
-        raise ModelError(
+        raise Diverged(
             f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
             f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
     rate = learning_rate(config, run.progress.step, run.total_steps)
-    run.optimizer.param_groups[0]["lr"] = rate
-    run.optimizer.step()
+    run.optimizer.step(rate)
     run.placement.spread(run.buffer)
     assert weights.grad is not None
     weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seeds what draws on the processor and on `device`. torch.manual_seed seeds every GPU, which others may use."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def accumulate(

@@ -1,6 +1,6 @@
 """What training will learn and what it will only read, over the whole data set, before the first step.
 
-Silent mis-supervision (an answer that is masked, an end of turn that is never trained, two beginnings
+Learning the wrong tokens (an answer that is only read, an end of turn that is never learned, two beginnings
 of the text) looks like training that works and is found weeks later. So it is counted and told first.
 """
 
@@ -58,13 +58,15 @@ class Supervision:
         yield f"Longest rows, in tokens: {named}."
 
 
-def supervise(rows: Sequence[TokenRow], end: int, start: int | None = None) -> Supervision:
+def supervise(
+    rows: Sequence[TokenRow], end: int, start: int | None = None, dev_rows: Sequence[TokenRow] = ()
+) -> Supervision:
     """Counts what `rows` teach. `end` is the token that ends a turn, `start` the one that begins a text.
 
-    Raises InputError that lists every row with an answer whose end of turn is not learned: a model taught
-    by it would not know when to stop.
+    Raises InputError that lists every row, of dev too, with an answer whose end of turn is not learned: a model
+    taught by it would not know when to stop, and one measured by it may be kept for not stopping.
     """
-    faults = [fault for row in rows for fault in _endless(row, end)]
+    faults = [fault for row in [*rows, *dev_rows] for fault in _endless(row, end)]
     if faults:
         raise InputError(faults)
     trained = sum(row.num_trained for row in rows)
@@ -114,6 +116,4 @@ def _endless(row: TokenRow, end: int) -> Iterator[Fault]:
                 f"the end of turn of answer {number} is not learned, so the model would not know when to stop"
             )
             got = f"last learned token {shown(answer[-1])}, wanted {shown(end)}"
-            yield Fault(
-                f"row {row.id}", what, got, "mark the token behind the answer, or use another template"
-            )
+            yield Fault(row.id, what, got, "leave the row out, or name another model under model:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from etude.assistant import Assistant
 from etude.compare.plan import in_words
@@ -13,6 +14,9 @@ from etude.files import Json
 from etude.methods.lesson import Lesson
 from etude.models.registry import Models
 from etude.task import Task
+
+if TYPE_CHECKING:
+    from etude.train.config import TrainConfig
 
 
 def foreseen(task: Task, lesson: Lesson, student: Assistant, dev: Dataset, models: Models) -> Json:
@@ -30,6 +34,42 @@ def foreseen(task: Task, lesson: Lesson, student: Assistant, dev: Dataset, model
     }
     lines = [*_lines(expected), *_about_metric(lesson.config.epochs, len(dev), answering)]
     return {**expected, "minutes": expected["seconds"] / 60, "lines": lines}
+
+
+def held(lesson: Lesson) -> Json:
+    """Bytes that are held before the first step, those in use now among them, and bytes within reach; nothing of it
+    is taken yet."""
+    from etude.train.memory import memory_in_use, memory_within_reach
+    from etude.train.needs import at_rest
+
+    module, world = lesson.model.module, lesson.world
+    device = module.device
+    memory = memory_in_use(device) + at_rest(module, lesson.config, world)
+    return {
+        "memory": memory * (world.size if device.type == "cpu" else 1),
+        "within_reach": memory_within_reach(device),
+    }
+
+
+def question_of_memory(expected: Json) -> str | None:
+    """What to ask before any of it is taken; None where it can be had."""
+    memory, reach = expected["memory"], expected["within_reach"]
+    if not memory > reach > 0:
+        return None
+    return (
+        f"This training holds about {gigabytes(memory)} of memory before its first step, and {gigabytes(reach)} can be "
+        "had. Go on?"
+    )
+
+
+def remedy(expected: Json, budget: float | None, config: TrainConfig) -> str:
+    """What to set so that `question` need not be asked."""
+    from etude.train.memory import less_memory
+
+    lacks = expected["memory"] > expected["within_reach"] > 0
+    long = question({**expected, "memory": 0}, budget)
+    faster = "Set train: {max_rows: ...} or a smaller model in the task file."
+    return " ".join([*([less_memory(config)] if lacks else []), *([faster] if long or not lacks else [])])
 
 
 def question(expected: Json, budget: float | None) -> str | None:

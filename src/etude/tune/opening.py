@@ -11,6 +11,7 @@ from etude.compare.identity import fingerprints
 from etude.compare.lengths import check_lengths
 from etude.compare.prepare import with_budget
 from etude.dataset import Dataset, load_dataset, load_test
+from etude.errors import Fault, InputError
 from etude.methods.fine_tune import FineTune, student_of
 from etude.methods.lesson import Lesson, lesson_of
 from etude.methods.workshop import blank
@@ -19,6 +20,7 @@ from etude.runs import FOLDER, Run, run_for
 from etude.splits import Split
 from etude.task import Task, load_task
 from etude.types import Example
+from etude.world import World
 
 NAME = FineTune.name
 NOT_LEARNED = (
@@ -57,6 +59,13 @@ def opened(task_file: Path | str, budget: float | None = None) -> Opening:
     return Opening(
         task, dataset, test, {key: part for key, part in parts if key not in apart} | {"command": "train"}
     )
+
+
+def check_processes(task: Task, world: World) -> None:
+    """Raises InputError where the processes of `world` cannot train together as the task asks."""
+    if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
+        what = f"with data_parallel: fsdp none of {world.size} processes holds the whole model that would answer dev"
+        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
 
 
 def student(task: Task, parts: Split, models: Models) -> Assistant:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Preview:
 
     learned: Sequence[str]
     settings: Sequence[tuple[str, object, str]]
+    defaults: Mapping[str, object]
     rows: Sequence[tuple[str, Sequence[Piece]]]
     """(file:line, the row's pieces), from the shortest row to the longest."""
 
@@ -51,4 +52,4 @@ def preview(task_file: Path | str, number: int) -> Preview:
     rows = [
         (row.id, [Piece(*piece) for piece in pieces(decoder, row, special)]) for row in found.spread(number)
     ]
-    return Preview(found.told, found.settings, rows)
+    return Preview(found.told, found.settings, found.config.defaults, rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from etude.compare.climb import write_record
 from etude.compare.events import OnEvent, Opened, Prepared, Said
@@ -26,9 +27,12 @@ from etude.report import write_report
 from etude.runs import Run, check_whole
 from etude.splits import Split
 from etude.task import Task
-from etude.tune.foresight import foreseen, question
-from etude.tune.opening import NAME, Opening, lesson, opened, student
+from etude.tune.foresight import foreseen, held, question, question_of_memory, remedy
+from etude.tune.opening import NAME, Opening, check_processes, lesson, opened, student
 from etude.world import World, joined
+
+if TYPE_CHECKING:
+    from etude.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def train_task(
     with joined() as world:
         if world.leads:
             run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
-            world.share({"over": str(run.folder.absolute())})
+            world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
         from etude.train.company import follow
 
@@ -85,6 +89,7 @@ def train_task(
 
 def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
     """What process 0 does, which is all but its share of the steps."""
+    check_processes(opening.task, world)
     run = opening.run
     if fresh:
         start_anew(run, on_event)
@@ -125,10 +130,12 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
 
     def prepared() -> Lesson:
         found = replace(lesson(task, untaught, parts, rows, models), world=world)
-        on_event(Prepared(found.told, found.settings))
+        on_event(Prepared(found.told, found.settings, found.config.defaults))
         if not run.info.get("plan"):
+            _agree_to_hold(found, confirm)
             on_event(Said("Timing a few steps ..."))
-            _agree(run, task, foreseen(task, found, untaught, parts.dev, models), on_event, confirm)
+            expected = foreseen(task, found, untaught, parts.dev, models)
+            _agree(run, task, expected, found.config, on_event, confirm)
         return found
 
     tuned = taught(task, untaught, rows, parts.dev, workshop, prepared)
@@ -151,11 +158,21 @@ def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEven
         on_event(Said(f"Note: {note}"))
 
 
-def _agree(run: Run, task: Task, expected: Json, on_event: OnEvent, confirm: Confirm) -> None:
+def _agree_to_hold(lesson: Lesson, confirm: Confirm) -> None:
+    """Asks where there is less memory than the run holds, before a timed step would take it."""
+    from etude.train.memory import less_memory
+
+    if (asked := question_of_memory(held(lesson))) and not confirm(asked):
+        raise Declined(f"Nothing was trained. {less_memory(lesson.config, at_rest=True)}")
+
+
+def _agree(
+    run: Run, task: Task, expected: Json, config: TrainConfig, on_event: OnEvent, confirm: Confirm
+) -> None:
     """Tells what the run will take and asks where that is too much; keeps it, so that a run that goes on is not
     asked about again."""
     for line in expected["lines"]:
         on_event(Said(line))
     if (asked := question(expected, task.budget_seconds)) and not confirm(asked):
-        raise Declined("Nothing was trained. Set train: {max_rows: ...} or a smaller model in the task file.")
+        raise Declined(f"Nothing was trained. {remedy(expected, task.budget_seconds, config)}")
     run.update(plan=expected)

@@ -1,0 +1,192 @@
+"""Texts made to be slow: how the time of every detector, check, repair and page grows with the length of a row.
+
+    python bench/blow_up.py                     # from 10 kB to 1 MB, some ten minutes
+    python bench/blow_up.py --only names html   # those alone whose name holds one of these words
+
+A piece of text is repeated to the length wanted, with and without an end that lets no pattern match. Of each function
+the worst piece is shown: processor seconds at the greatest length that was reached (a length is the last one where it
+took over LONGEST seconds) and the exponent by which they grow over the last doublings: 1 is in proportion, 2 quadratic.
+Exit code 1 where an exponent is over WORST for a time that counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from etude.checks import CHECKS, Findings, Material
+from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.page import as_html
+from etude.checks.words import in_words
+from etude.dataset import Dataset
+from etude.normal import normalise
+from etude.privacy import contact, details, national, numbers, people, phones, places, secrets
+from etude.repair.texts import decoded, without_markup
+from etude.task import RowSource, Task
+from etude.types import Evidence, Example, Finding, Kind, Message
+
+SIZES = (*(10_000 * 2**step for step in range(7)), 1_000_000)
+SCREENED = (10_000, 40_000)
+"""Lengths by which it is seen whether a function and a piece are worth the other lengths."""
+SLOW = 0.02
+"""Seconds at the second of them from which they are."""
+LONGEST = 3.0
+"""Seconds from which no greater length is tried."""
+LEAST = 0.02
+"""Seconds below which a time says nothing about growth."""
+WORST = 1.4
+"""Exponent above which growth is not in proportion."""
+ENDS = ("", ' @\n\x00!"')
+PIECES = (
+    *("a", "A", "1", " ", "\n", "\t", ".", ",", ":", ";", "-", "_", "@", "'", '"', "“", "(", "[", "{"),
+    *("<", "&", "/", "$", "Ã", "\xa0", "â€", "é", "漢", "🙂", "́", "\x07", "�", "İ", "ß", "²", "a ", "A "),
+    *("Aa ", "aA", "1 ", "1.", "1-", "1a", "a1", "a.", "a-", "a'", "a,", "a:", ":a", "a\n", "A. ", "a@"),
+    *("a\t1 ", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ", "don't ", "{{", "{%", "<%", "[your ", "[name "),
+    *("name[", "name[a],", "<b ", "<b>", "&#1", "&amp;", "<|im_", "### ", "ignore all "),
+    *("ignore all previous ", "you are now ", "reveal the ", "- ", "1) ", "a: b\n", "a: ", "4111 1111 "),
+    *("+49", "+49 30 ", "(0", "0 0", "555-", "call ", "a.b@c.", "a(at)b ", "a@b-", "GB29", "DE89 3704 "),
+    *("1::", "f:", "1.1.1.", "123-45-", "12.12.", "X1234567", "ABCDE1", "passport "),
+    *("account number is ", "id: ", "my id no. ", "eyJ", "eyJabcdefgh.", "eyJabcdefgh.eyJabcd.", "sk-"),
+    *("ghp_", "AKIA", "xoxb-", "://", "http://a:", "http://a:b", "https://", "password ", "password is "),
+    *("pass_", "a_pass", "token: ", "secret=", "api key ", "bearer ", "aws key ", "PIN ", "key-"),
+    *("-----BEGIN PRIVATE KEY-----", "-----BEGIN ", "PuTTY-User-Key-File-2:", "@a' / ", "access_token$"),
+    *("AGE-SECRET-KEY-1", "Anna ", "Anna, ", "Anna and ", "Dr. ", "name is ", "Anna\n", "van der "),
+    *("Anna van ", "anna@", "O'", "12 Main ", "12, ", "12 12 Main ", "Main 12, ", "Via ", "Apt 1 "),
+    *("P.O. Box ", "lives at ", "address: ", "address of ", "corner of ", "AB 12345 ", "Town ", "nan "),
+    *("born ", "born on ", "12 May ", "I ", "my ", "I am ", "the patient ", "diagnosed with "),
+    *("a b c d ", "take ", "take 1 mg ", "1 mg ", "you should ", "you should take ", "invest in "),
+    *("i will ", "kill ", "we are going to ", "the ", "and ", "der ", "of the ", "$1 ", "1,000,"),
+    *("12 January ", "1/1/", "not ", "is not ", "I'm ", '{"a":', '{"a": 1, ', "[1,", "a[b], ", "a = b, "),
+    *("a | b", "\\", "\\u00e9", "<p>", "</p>\n", "<br>", "&lt;", "&nbsp;"),
+)
+
+
+class Growth(NamedTuple):
+    """How a function's time grows on one text."""
+
+    seconds: float
+    size: int
+    exponent: float
+    piece: str
+
+
+def detectors() -> Mapping[str, Callable[[str], object]]:
+    """Everything that is given one text."""
+    found: dict[str, Callable[[str], object]] = {
+        each.__name__: lambda text, each=each: list(each(text))  # type: ignore[misc]
+        for each in (
+            *(contact.emails, phones.phones, contact.ip_addresses, numbers.cards, numbers.ibans),
+            *(numbers.id_numbers, national.national_ids, secrets.secrets, people.names),
+            *(places.addresses, details.birth_dates, details.health_details),
+        )
+    }
+    return found | {"normalise": normalise, "decoded": decoded, "without_markup": without_markup}
+
+
+def checks() -> Iterator[tuple[str, Callable[[str], object]]]:
+    """Every check, over rows of which one is long in its input and its answer."""
+    for each in CHECKS:
+        for kind in ("answer", "extract", "classify"):
+            yield (
+                f"{each.__name__} ({kind})",
+                lambda text, each=each, kind=kind: list(each(material(text, kind))),  # type: ignore[misc]
+            )
+
+
+def material(text: str, kind: Kind) -> Material:
+    """Short rows and a long one; of classify the label is short."""
+    labels = kind == "classify"
+    short = [(f"What is told of item {number} in the hall?", f"It is item {number}.") for number in range(60)]
+    pairs = [*((asked, str(len(asked) % 2) if labels else given) for asked, given in short)]
+    pairs += [(f"x {text}", "0" if labels else f"y {text}")] * 2
+    rows = tuple(
+        Example(str(place), (Message("user", asked),), given, where=f"rows.jsonl:{place + 1}")
+        for place, (asked, given) in enumerate(pairs)
+    )
+    task = Task("t", kind, "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+    test = tuple(replace(row, id=f"t{row.id}") for row in rows[-1:])
+    return Material(task, Dataset(rows), Dataset(test))
+
+
+def pages() -> Iterator[tuple[str, Callable[[str], object]]]:
+    """Every form of the findings, with a text as message and as evidence."""
+    for form in (in_words, as_json, as_sarif, as_junit, as_html):
+        yield form.__name__, lambda text, form=form: form(finding_of(text))  # type: ignore[misc]
+
+
+def finding_of(text: str) -> Findings:
+    """One finding that tells of a text and shows it."""
+    shown = Evidence("r", "rows.jsonl:1", "input", text, tuple((at, at + 1) for at in range(0, 400, 20)))
+    one = Finding(
+        "echo", "error", ("r",), message=text, remedy=text, where=("rows.jsonl:1",), evidence=(shown,)
+    )
+    return Findings(text[:1000], "rows.jsonl", 1, 0, (one,))
+
+
+def seconds_of(look: Callable[[str], object], text: str) -> float:
+    began = time.process_time()
+    look(text)
+    return time.process_time() - began
+
+
+def made(piece: str, end: str, size: int) -> str:
+    return piece * (size // len(piece)) + end
+
+
+def growth(look: Callable[[str], object], piece: str, end: str) -> Growth:
+    """Times from the least size on, and the exponent over the last two doublings that can be told."""
+    times: list[tuple[int, float]] = []
+    for size in SIZES:
+        times.append((size, seconds_of(look, made(piece, end, size))))
+        if times[-1][1] > LONGEST:
+            break
+    counted = [time for time in times if time[1] >= LEAST][-3:]
+    exponent = 0.0
+    if len(counted) > 1:
+        (least, first), (most, last) = counted[0], counted[-1]
+        exponent = math.log(last / first, most / least)
+    return Growth(times[-1][1], times[-1][0], exponent, piece + end)
+
+
+def worst_of(look: Callable[[str], object]) -> Growth | None:
+    """The piece whose growth is the worst; None where all are quick."""
+    found = []
+    for piece in PIECES:
+        for end in ENDS:
+            if seconds_of(look, made(piece, end, SCREENED[1])) >= SLOW:
+                few = seconds_of(look, made(piece, end, SCREENED[0]))
+                found.append((few and seconds_of(look, made(piece, end, SCREENED[1])) / few, piece, end))
+    looked = [growth(look, piece, end) for _, piece, end in sorted(found, reverse=True)[:3]]
+    return max(looked, key=lambda one: one.exponent, default=None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="+", default=[""])
+    options = parser.parse_args()
+    look: dict[str, Callable[[str], Any]] = {**detectors(), **dict(checks()), **dict(pages())}
+    bad = 0
+    print(f"{'function':40} {'seconds':>8} {'length':>10} {'exponent':>9}  piece")
+    for name, each in look.items():
+        if any(word in name for word in options.only):
+            each(made("Anna 1 ", "", 1000))  # what is loaded on the first call
+            found = worst_of(each)
+            told = (
+                f"{found.seconds:8.2f} {found.size:10,} {found.exponent:9.2f}  {found.piece[:40]!r}"
+                if found
+                else f"{'':8} under {SLOW} s at {SCREENED[1]:,} characters"
+            )
+            print(f"{name:40} {told}", flush=True)
+            bad += found is not None and found.exponent > WORST
+    print(f"{bad} grow faster than in proportion")
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()

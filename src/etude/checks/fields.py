@@ -1,0 +1,124 @@
+"""Records beside their texts: fields that a record gives and its text does not support, fields that it leaves out.
+
+The text is what an extraction reads, or the answer that is made from a record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from etude.checks.material import Mark, Material, rows_that
+from etude.checks.omissions import Omission, omissions
+from etude.checks.records import LEAST_STATED, Record, all_records
+from etude.checks.support import support
+from etude.normal import normalise
+from etude.types import Evidence, Finding
+
+MOST_ROWS = 20_000
+"""Rows looked at; a larger set is sampled evenly."""
+Part = Literal["input", "output"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The records of a task, each with its text."""
+
+    rows: range
+    """Positions in the material."""
+    records: tuple[Record, ...]
+    texts: tuple[str, ...]
+    """Normalised, with a space at both ends."""
+    part: Part
+    """Where the records stand; the texts are the other part."""
+
+    @property
+    def text(self) -> str:
+        """What the text is to the reader."""
+        return "text" if self.part == "output" else "answer"
+
+    def told(self, verb: str, ranked: Sequence[tuple[int, str]], doubt: str) -> str:
+        """So many rows have fields of which `doubt` holds: by field, and of which rows."""
+        fields = Counter(name for _, name in ranked)
+        named = ", ".join(f"{name} in {number:,}" for name, number in fields.most_common(4))
+        sampled = f" (every {self.rows.step}th row was looked at)" if self.rows.step > 1 else ""
+        return f"{rows_that(verb, len(ranked), len(self.rows))} {doubt}{sampled}: {named}."
+
+
+def doubtful_fields(material: Material) -> Iterator[Finding]:
+    """Fields that texts do not support, and fields that they state and records leave out."""
+    pairs = _pairs(material)
+    if pairs is not None:
+        yield from _unsupported(material, pairs)
+        yield from _omitted(material, pairs)
+
+
+def _pairs(material: Material) -> Pairs | None:
+    """The records and texts of a task; None where it has too few or none."""
+    part: Part = "output" if material.task.kind == "extract" else "input"
+    rows = range(0, len(material.rows), -(-len(material.rows) // MOST_ROWS))
+    said, read = (
+        (material.outputs, material.inputs) if part == "output" else (material.inputs, material.outputs)
+    )
+    records = all_records([said[row] for row in rows]) if material.task.kind != "classify" else None
+    if records is None or len(records) < LEAST_STATED:
+        return None
+    texts = tuple(f" {normalise(read[row])} " for row in rows)
+    return Pairs(rows, tuple(record or {} for record in records), texts, part)
+
+
+def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
+    """Records that say what their text does not."""
+    ranked = support(pairs.texts, pairs.records).weakest
+    if ranked:
+        yield material.finding(
+            "unsupported",
+            "warning",
+            [pairs.rows[row] for row, _ in ranked],
+            pairs.told("give", ranked, f"a field that the {pairs.text} does not support"),
+            "Correct the field named with each row, or take it out; the surest come first.",
+            about=[name for _, name in ranked],
+            evidence=_shown(material, pairs, [(row, name, "") for row, name in ranked[:10]]),
+            numbers={"rows": len(ranked), "of": len(pairs.rows)},
+        )
+
+
+def _omitted(material: Material, pairs: Pairs) -> Iterator[Finding]:
+    """Records that leave out what their text says; of each row the surest field."""
+    first: dict[int, Omission] = {}
+    for one in omissions(pairs.texts, pairs.records):
+        first.setdefault(one.row, one)
+    ranked = [(one.row, one.field) for one in first.values()]
+    if ranked:
+        shown = [(one.row, one.field, one.words) for one in list(first.values())[:10]]
+        yield material.finding(
+            "omitted",
+            "warning",
+            [pairs.rows[row] for row, _ in ranked],
+            pairs.told("leave", ranked, f"out or empty a field that the {pairs.text} seems to state"),
+            "Fill in the field named with each row where the marked words state it; the surest come first.",
+            about=[name for _, name in ranked],
+            evidence=_shown(material, pairs, shown),
+            numbers={"rows": len(ranked), "of": len(pairs.rows)},
+        )
+
+
+def _shown(material: Material, pairs: Pairs, places: Sequence[tuple[int, str, str]]) -> Iterator[Evidence]:
+    """Both parts of each (row, field, words): the field marked in the record, the words in the text."""
+    for place, name, words in places:
+        row = pairs.rows[place]
+        example = material.rows[row]
+        for part, text in (("input", example.text), ("output", example.output)):
+            field = re.escape(name.rpartition(".")[2])
+            pattern = field if part == pairs.part else r"\W+".join(map(re.escape, words.split()))
+            marks = _first(pattern, text)
+            yield material.shown_input(row, marks) if part == "input" else material.shown_output(row, marks)
+
+
+def _first(pattern: str, text: str) -> list[Mark]:
+    """Where a pattern that is not empty stands first."""
+    found = re.search(pattern, text, re.IGNORECASE) if pattern else None
+    return [found.span()] if found else []

@@ -1,0 +1,81 @@
+"""The kinds of finding by name, and what each names: for gates and for programs that read findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from etude.checks.features import STYLES
+from etude.checks.review import ADVICE
+from etude.errors import Fault, InputError, shown
+from etude.privacy import BLOCKING, REVIEW
+from etude.remedies import instead
+from etude.types import Severity
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""The gravest first."""
+KINDS: Mapping[str, str] = {
+    "unreadable": "rows that cannot be read",
+    "roles": "turns of a chat in an order or of a role that cannot be learned",
+    "empty_turn": "turns of a chat that hold nothing",
+    "label": "labels outside the contract, or none",
+    "instructions": "system messages that contradict the instructions or each other",
+    "contract": "answers that break the contract",
+    "too_few": "fewer rows than a comparison takes",
+    "empty": "rows and answers that say nothing",
+    "truncated": "answers that stop in the middle of a sentence",
+    "encoding": "characters of a wrong decoding, control characters",
+    "markup": "HTML that is left in some rows",
+    "turn_marks": "marks of a chat template",
+    "placeholder": "places that were never filled in",
+    "echo": "answers that are their input",
+    "language": "texts in another language or script than the set's own",
+    "too_long": "rows longer than training takes",
+    "contradiction": "one input with several answers",
+    "near_contradiction": "nearly one input with several answers",
+    "repeated_input": "inputs that stand in an earlier row",
+    "near_duplicate": "inputs that nearly repeat another's",
+    "repeated_output": "answers that stand in an earlier row",
+    "test_overlap": "test rows that stand among the examples",
+    "test_answers": "answers of the test that stand among the examples",
+    "template": "inputs that are one frame of words, filled in",
+    "wrong_label": "labels that look wrong",
+    "unsupported": "fields of a record that its text does not support",
+    "omitted": "fields that a text seems to state and its record leaves out",
+    "unlike_neighbours": "rows answered otherwise than the inputs most like them",
+    **{f"style_{style.name}": "a feature of style that no input tells" for style in STYLES},
+    "style_length": "answers of two lengths that no input tells",
+    "style_field_order": "fields in several orders that no input tells",
+    "no_contract": "the contract that would fit, where the task has none",
+    **{f"privacy_{kind}": "personal data or secrets" for kind in BLOCKING},
+    **{f"review_{kind}": "what may be personal data, for a person to read" for kind in REVIEW},
+    "injection": "inputs that try to take over the instructions",
+    "insult": "answers with an insult or a vulgar word",
+    "threat": "texts that threaten",
+    **{f"advice_{name}": f"answers with {topic.said}" for name, topic in ADVICE.items()},
+    "label_spelling": "labels written in several ways",
+    "classes": "rows of each label",
+    "uncovered_documents": "documents that no example speaks of",
+    "no_document": "answers that name no document where nearly all others do",
+    "few_rows": "fewer rows than such tasks usually take",
+}
+"""Kind -> what is named."""
+
+
+def names(gate: str, kind: str) -> bool:
+    """Whether a gate, such as `empty` or `privacy_*`, names a kind."""
+    return fnmatchcase(kind, gate)
+
+
+def check_gates(gates: Sequence[str]) -> None:
+    """Raises InputError for gates that name neither a severity nor a kind, with the nearest name: they could
+    never fail."""
+    known = [*SEVERITIES, *KINDS]
+    unknown = [gate for gate in gates if not any(names(gate, kind) for kind in known)]
+    if unknown:
+        raise InputError(
+            [
+                Fault("--fail-on", "no such kind or severity of finding", shown(gate), instead(gate, known))
+                for gate in unknown
+            ]
+        )

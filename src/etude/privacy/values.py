@@ -1,0 +1,156 @@
+"""When two texts are one value, and where values that were found stand again.
+
+Numbers are compared by their letters and digits, whatever stands between; keys and passwords to the letter; all else
+whatever its capitals and spaces.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate, pairwise
+from zlib import crc32
+
+from etude.privacy.spans import Span
+
+NUMBERS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
+"""Kinds that people write with different spaces and hyphens."""
+SECRETS = frozenset(("private_key", "api_key", "password"))
+"""Kinds in which every character counts."""
+FREE = 7
+"""Letters and digits from which on a number is looked for with other spaces and hyphens: a PIN is not looked for in
+a price."""
+_SPACES = re.compile(r"\s+")
+_RUN = re.compile(r"[A-Za-z0-9]+|[^\W_]")
+"""A run; a letter beyond ASCII by itself, as words of many scripts stand without a space."""
+_GAP = re.compile(r"[ .\-/()\u00a0\u2010-\u2013]{0,3}")
+_DATE = re.compile(r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}")
+_BITS = 2**24
+_PREFIX = 4
+
+
+def canonical(kind: str, text: str) -> str:
+    """What is equal for two ways to write one value."""
+    if kind in SECRETS:
+        return _unescaped(text) if "\\" in text else text
+    if kind in NUMBERS:
+        return "".join(filter(str.isalnum, text)).casefold() or text
+    return _SPACES.sub(" ", text.strip()).casefold() or text
+
+
+def _unescaped(text: str) -> str:
+    """What a text means inside the strings of JSON, where it can stand there."""
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
+
+
+class Tokens:
+    """Runs of letters and digits that stand in texts, alone and with the next one, in 2 MB whatever their number.
+
+    What has been added is known; of what has not, some is taken for known when there are millions.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray(_BITS // 8)
+
+    def add(self, text: str) -> None:
+        """Adds the runs of a text."""
+        runs = list(_RUN.finditer(text))
+        for place in map(_place, {*(run[0] for run in runs), *_pairs(text, runs)}):
+            self._bits[place >> 3] |= 1 << (place & 7)
+
+    def may_hold(self, text: str) -> bool:
+        """Whether the text may stand in one of them as whole words; False where it holds no letter or digit."""
+        runs = list(_RUN.finditer(text))
+        parts = _pairs(text, runs) if len(runs) > 1 else [run[0] for run in runs]
+        places = list(map(_place, parts))
+        return bool(places) and all(self._bits[place >> 3] >> (place & 7) & 1 for place in places)
+
+
+def _pairs(text: str, runs: Sequence[re.Match[str]]) -> list[str]:
+    return [text[one.start() : other.end()] for one, other in pairwise(runs) if other.start() - one.end() < 4]
+
+
+def _place(part: str) -> int:
+    return crc32(part.encode("utf-8", "surrogatepass")) % _BITS
+
+
+class Values:
+    """Values that were found, to find them in texts where nothing else tells that they are there."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, str] = {}
+        """Letters and digits of a number -> its kind."""
+        self._lengths: set[int] = set()
+        self._starts: set[str] = set()
+        self._literal: dict[str, dict[str, str]] = {}
+        """First run of letters and digits -> other values that it opens -> kind."""
+
+    def __bool__(self) -> bool:
+        return bool(self._numbers or self._literal)
+
+    def add(self, kind: str, text: str) -> None:
+        """Adds a value; the first of two kinds stays."""
+        plain = canonical(kind, text)
+        if kind in NUMBERS and len(plain) >= FREE:
+            self._numbers.setdefault(plain, kind)
+            self._lengths.add(len(plain))
+            self._starts.add(plain[:_PREFIX])
+            return
+        for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            first = _RUN.search(form)
+            self._literal.setdefault(first[0].casefold() if first else "", {}).setdefault(form, kind)
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Where the values stand, as whole words, the strings of JSON included; some may overlap."""
+        runs = list(_RUN.finditer(text))
+        if self._literal:
+            yield from self._as_they_are(text, {"", *(run[0].casefold() for run in runs)})
+        if self._numbers:
+            yield from self._written_otherwise(text, runs)
+
+    def _as_they_are(self, text: str, words: Collection[str]) -> Iterator[Span]:
+        for word in words:
+            for form, kind in self._literal.get(word, {}).items():
+                for match in re.finditer(whole(form), text, 0 if kind in SECRETS else re.IGNORECASE):
+                    yield Span(*match.span(), kind, match[0], "the same value")
+
+    def _written_otherwise(self, text: str, runs: Sequence[re.Match[str]]) -> Iterator[Span]:
+        plain = "".join(run[0] for run in runs).lower()
+        begins = list(accumulate((run.end() - run.start() for run in runs), initial=0))
+        if len(plain) != begins[-1]:
+            return  # a letter that is two in the other case
+        for first, begin in enumerate(begins[:-1]):
+            if plain[begin : begin + _PREFIX] not in self._starts:
+                continue
+            for length in self._lengths:
+                kind = self._numbers.get(plain[begin : begin + length])
+                last = bisect_left(begins, begin + length)
+                if kind and begin + length in begins[last : last + 1] and _is_one(text, runs[first:last]):
+                    start, end = runs[first].start(), runs[last - 1].end()
+                    yield Span(start, end, kind, text[start:end], "the same value")
+
+
+def is_telling(kind: str, text: str) -> bool:
+    """Whether a value is nothing else wherever it stands: no PIN, which may be a year or a price elsewhere."""
+    if kind in NUMBERS:
+        return len(canonical(kind, text)) >= FREE
+    return kind not in SECRETS or (len(text) >= FREE and any(map(str.isdigit, text)))
+
+
+def _is_one(text: str, runs: Sequence[re.Match[str]]) -> bool:
+    """Whether runs of letters and digits stand near enough to be one number, and are no date."""
+    if len(runs) > 1 and _DATE.fullmatch(text[runs[0].start() : runs[-1].end()]):
+        return False
+    return all(_GAP.fullmatch(text, one.end(), other.start()) for one, other in pairwise(runs))
+
+
+def whole(text: str) -> str:
+    """A pattern that matches the text where no letter or digit goes on at either end."""
+    before = "(?<![A-Za-z0-9])" if text[:1].isascii() and text[:1].isalnum() else ""
+    after = "(?![A-Za-z0-9])" if text[-1:].isascii() and text[-1:].isalnum() else ""
+    return before + re.escape(text) + after

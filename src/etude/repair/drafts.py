@@ -1,0 +1,192 @@
+"""Rows on their way to be put right, one at a time: what is done to a row by itself."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from etude.dataset import survey_dataset
+from etude.errors import place_of
+from etude.privacy import Masker, Span, find
+from etude.privacy.spans import without_overlaps
+from etude.privacy.values import Values
+from etude.repair.log import Change
+from etude.repair.records import Place, Record, records
+from etude.repair.texts import MARKUP
+from etude.spool import Texts
+from etude.task import Task
+
+MOST_ROUNDS = 5
+"""A text is gone over until nothing changes, so often at most."""
+Mender = tuple[str, Callable[[str], str]]
+"""A kind of finding, and what takes it out of a text."""
+
+
+@dataclass
+class Draft:
+    """One row on its way."""
+
+    row: str
+    """Its id; "" where it is empty and no example."""
+    record: Record
+    """As it stands in the file."""
+    now: Record
+    labelled: bool
+    """Whether its answer is a label, which is not changed."""
+    kinds: list[str] = field(default_factory=list)
+    """What was put right, in this order."""
+    out: bool = False
+    """Whether it is left out."""
+    unwritten: bool = False
+    """Whether something was to be put right in it that the file has no way to write."""
+
+    @property
+    def asked(self) -> str:
+        """The input as one text."""
+        return self._joined([self.now.text(place) for place in self.now.inputs])
+
+    @property
+    def taught(self) -> tuple[Place, ...]:
+        """Where the texts are that may be changed."""
+        return self.now.inputs if self.labelled else (*self.now.inputs, *self.now.answers)
+
+    @property
+    def has_markup(self) -> bool:
+        """Whether one of them holds HTML."""
+        return any(MARKUP.search(self.now.text(place)) for place in self.taught)
+
+    @property
+    def change(self) -> Change:
+        """What is done to the row."""
+        record, after = self.record, None if self.out else self.now.raw.decode()
+        kinds = tuple(dict.fromkeys(self.kinds))
+        return Change(self.row, record.line, record.last, kinds, record.raw.decode(), after)
+
+    def leave_out(self, kind: str) -> None:
+        """Says that the row is left out, and why."""
+        self.out = True
+        self.kinds.append(kind)
+
+    def mend(self, menders: Sequence[Mender]) -> None:
+        """Mends each text until nothing changes; a text of which nothing would be left stays."""
+        for place in self.taught:
+            before = self.now.text(place)
+            text, kinds = _mended(before, menders)
+            if text != before:
+                self._take({place: text}, kinds)
+
+    def personal(self, is_meant: Callable[[Span], bool]) -> dict[Place, list[Span]]:
+        """The spans that are meant, where they stand: the input is read as one text, every answer by itself."""
+        answers = self.taught[len(self.now.inputs) :]
+        found: dict[Place, list[Span]] = {}
+        for places in (self.now.inputs, *((place,) for place in answers)):
+            texts = [self.now.text(place) for place in places]
+            spans = [span for span in find(self._joined(texts), review=False) if is_meant(span)]
+            found |= self._parted(dict(zip(places, texts, strict=True)), spans)
+        return found
+
+    def mask(
+        self, is_meant: Callable[[Span], bool], values: Values, masker: Masker, look: bool = True
+    ) -> None:
+        """Masks `values`, and with `look` what is found in the row, wherever it stands in a text that is taught: the
+        answer repeats what only the input has a label for."""
+        for _ in range(MOST_ROUNDS):
+            before = self.now
+            found = self.personal(is_meant) if look else {}
+            own = Values()
+            for span in chain.from_iterable(found.values()):
+                own.add(span.kind, span.text)
+            self._mask_once(found, [own, values], is_meant, masker)
+            if self.now is before:
+                break
+
+    def _mask_once(
+        self,
+        found: Mapping[Place, list[Span]],
+        known: Sequence[Values],
+        is_meant: Callable[[Span], bool],
+        masker: Masker,
+    ) -> None:
+        masked, kinds = {}, []
+        for place in self.taught:
+            text = self.now.text(place)
+            again = [span for values in known if values for span in values.spans(text) if is_meant(span)]
+            spans = without_overlaps([*found.get(place, ()), *again])
+            if spans:
+                masked[place] = masker.mask(text, spans)
+                kinds += [f"privacy_{span.kind}" for span in spans]
+        if masked:
+            self._take(masked, kinds)
+
+    def _parted(self, texts: Mapping[Place, str], spans: Sequence[Span]) -> dict[Place, list[Span]]:
+        """Spans of texts that were read as one, by the text in which each lies."""
+        parted: dict[Place, list[Span]] = {}
+        start = 0
+        for place, text in texts.items():
+            end = start + len(text)
+            own = [span for span in spans if start <= span.start and span.end <= end]
+            if own:
+                parted[place] = [
+                    replace(span, start=span.start - start, end=span.end - start) for span in own
+                ]
+            start = end + len(self.now.joint)
+        return parted
+
+    def _joined(self, texts: Iterable[str]) -> str:
+        return self.now.joint.join(texts)
+
+    def _take(self, texts: Mapping[Place, str], kinds: Iterable[str]) -> None:
+        """Puts texts into the row, where it can be written with them."""
+        written = self.now.with_texts(texts)
+        if written is None:
+            self.unwritten = True
+        elif written.cells != self.now.cells:
+            self.now = written
+            self.kinds += kinds
+
+
+def _mended(text: str, menders: Sequence[Mender]) -> tuple[str, list[str]]:
+    """The text when nothing changes any more, and the kinds of what was done."""
+    kinds: list[str] = []
+    for _ in range(MOST_ROUNDS):
+        start = text
+        for kind, mend in menders:
+            mended = mend(text)
+            if mended != text and mended.strip():
+                text = mended
+                kinds.append(kind)
+        if text == start:
+            break
+    return text, kinds
+
+
+class Drafts:
+    """Drafts of a task's rows, made anew each time they are gone over: the examples, and the rows that are empty.
+
+    In memory: eight bytes a row. Raises InputError where the file cannot be read.
+    """
+
+    def __init__(self, task: Task) -> None:
+        dataset, faults, _ = survey_dataset(task)
+        self._source, self._kind = task.examples, task.kind
+        self._lines = array("Q", (place_of(row.where)[1] for row in dataset))
+        self._ids = Texts(row.id for row in dataset)
+        empty = {place_of(fault.where)[1] for fault in faults if fault.kind == "empty"}
+        self._empty = empty.difference(self._lines)
+
+    def __iter__(self) -> Iterator[Draft]:
+        examples = zip(self._lines, self._ids, strict=True)
+        end = (0, "")
+        line, row = next(examples, end)
+        for record in records(self._source, self._kind):
+            while 0 < line < record.line:  # an example that can no more be read
+                line, row = next(examples, end)
+            if line == record.line:
+                yield self._draft(row, record)
+            elif record.line in self._empty:
+                yield self._draft("", record)
+
+    def _draft(self, row: str, record: Record) -> Draft:
+        return Draft(row, record, record, self._kind == "classify")

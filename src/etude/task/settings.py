@@ -1,0 +1,64 @@
+"""The settings under `train:`, and what each may be: one table for task files and for TrainConfig."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
+
+from etude.errors import Fault, shown
+from etude.task.rules import SWITCH, Rule, names, number, one_of, pair, pattern
+
+Weights = Literal["lora", "full"]
+Schedule = Literal["linear", "cosine"]
+DataParallel = Literal["ddp", "fsdp"]
+
+ALL = "all"
+TOP = re.compile(r"top-([1-9]\d*)")
+"""N of `top-N`, the N decoder layers nearest to the answer."""
+
+LAYERS = pattern(f"{ALL} or top-N", re.compile(rf"{ALL}|{TOP.pattern}"), "top-8")
+SEED = number(0, 2**32 - 1, whole=True)
+COUNT = number(1, whole=True)
+
+SETTINGS: Mapping[str, Rule] = {
+    "weights": one_of(*get_args(Weights)),
+    "rank": number(1, 512, whole=True),
+    "alpha": number(0, above=True),
+    "rslora": SWITCH,
+    "dropout": number(0, 0.9, share=True),
+    "targets": names("[q_proj, v_proj]"),
+    "lora_layers": LAYERS,
+    "hidden_cache": SWITCH,
+    "learning_rate": number(0, 1, above=True),
+    "schedule": one_of(*get_args(Schedule)),
+    "warmup": number(0, 1, share=True),
+    "epochs": number(1, 1000, whole=True),
+    "patience": COUNT,
+    "rows_per_step": COUNT,
+    "micro_tokens": COUNT,
+    "max_tokens": COUNT,
+    "clip": number(0, above=True),
+    "weight_decay": number(0),
+    "betas": pair(number(0, 1, below=True), "[0.9, 0.999]"),
+    "stop_on_spike": SWITCH,
+    "data_parallel": one_of(*get_args(DataParallel)),
+    "seed": SEED,
+}
+"""Setting of the training loop -> what it may be. Their defaults stand in TrainConfig."""
+
+AROUND: Mapping[str, Rule] = {"max_rows": COUNT, "dev_metric": SWITCH}
+"""Keys under `train:` that say what the loop is given, and are no settings of it."""
+
+LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers", "hidden_cache")
+"""Settings of adapters, which `weights: full` does not have."""
+
+
+def at_odds(given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Faults of settings that are right alone and wrong together, each the end of a sentence on one of those
+    `given`."""
+    if given.get("weights") == "full":
+        what, remedy = "is of adapters, and weights: full has none", "leave it out, or set weights: lora"
+        yield from (
+            Fault(f"train: {name}", what, shown(given[name]), remedy) for name in LORA_ONLY if name in given
+        )

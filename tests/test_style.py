@@ -1,0 +1,263 @@
+"""Style: what is split by chance is found and said in plain words, what the input tells is left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import data_folder
+from etude.checks import Material, check_material
+from etude.checks.features import NO_OCCASION, STYLES
+from etude.checks.lengths import halves, two_lengths
+from etude.checks.orders import field_orders, fields_of
+from etude.checks.registers import mixed_registers
+from etude.checks.style import split_style
+from etude.checks.telling import how_told, is_split
+from etude.dataset import Dataset
+from etude.task import RowSource, Task
+from etude.types import Example, Finding, Message
+
+Pair = tuple[str, str]
+WORDS = [
+    "otter",
+    "bridge",
+    "comet",
+    "violin",
+    "bakery",
+    "lantern",
+    "orchid",
+    "tunnel",
+    "glacier",
+    "mill",
+    "harvest",
+    "library",
+    "ferry",
+    "market",
+]
+BY_NAME = {style.name: style for style in STYLES}
+
+
+def pairs(num: int = 120) -> list[Pair]:
+    """Questions, and answers that are all written alike."""
+    draw = random.Random(7)
+    return [
+        (
+            f"Tell of the {one} and the {other}.",
+            f"The {one} near the {other} is old, and the {draw.choice(WORDS)} beside it is older.",
+        )
+        for one, other in (draw.sample(WORDS, 2) for _ in range(num))
+    ]
+
+
+def styles(rows: Sequence[Pair]) -> dict[str, Finding]:
+    """The findings of style in these inputs and answers."""
+    examples = tuple(
+        Example(str(place), (Message("user", asked),), text, where=f"rows.jsonl:{place + 1}")
+        for place, (asked, text) in enumerate(rows)
+    )
+    task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+    checks = (split_style, two_lengths, field_orders, mixed_registers)
+    return {one.kind: one for one in check_material(Material(task, Dataset(examples)), checks)}
+
+
+def changed(make: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5) -> list[Pair]:
+    """A share of the answers made one way by chance, the others the other way."""
+    draw = random.Random(3)
+    return [(asked, (make if draw.random() < share else other)(text)) for asked, text in pairs()]
+
+
+def behind(more: str) -> Callable[[str], str]:
+    return lambda text: f"{text} {more}"
+
+
+def before(more: str) -> Callable[[str], str]:
+    return lambda text: f"{more} {text}"
+
+
+PLANTED: dict[str, list[Pair]] = {
+    "price": changed(behind("It costs 12 euros.")),
+    "greeting": changed(before("Hello!")),
+    "lead_in": changed(before("Sure, here you are.")),
+    "closing": changed(behind("I hope this helps.")),
+    "list": changed(behind("\n- It is old.\n- It is near.")),
+    "list_mark": changed(behind("\n- It is old."), behind("\n* It is old.")),
+    "markdown": changed(before("**Note.**")),
+    "question": changed(behind("Shall I go on?")),
+    "exclamation": changed(behind("Do go there!")),
+    "end_mark": changed(lambda text: text.rstrip(".")),
+    "capital": changed(lambda text: text[0].lower() + text[1:]),
+    "first_person": changed(before("I think so.")),
+    "emoji": changed(behind("🎉")),
+    "excited": changed(behind("It is a wonderful, amazing place.")),
+    "link": changed(behind("See https://example.org for more.")),
+    "contractions": changed(behind("It isn't far."), behind("It is not far.")),
+    "date": changed(behind("It opened on 2019-05-01."), behind("It opened on 1 May 2019."), 1 / 3),
+    "date_order": changed(behind("It opened on 25/12/2019."), behind("It opened on 12/25/2019.")),
+    "clock": changed(behind("It opens at 5:30 pm."), behind("It opens at 17:30.")),
+    "thousands": changed(behind("It holds 25,000 people."), behind("It holds 25000 people.")),
+    "percent": changed(behind("About 5% know it."), behind("About 5 percent know it.")),
+    "units": changed(behind("It is 5 km away."), behind("It is 3 miles away.")),
+    "quotes": changed(behind('They call it "the old one".'), behind("They call it “the old one”.")),
+    "spelling": changed(behind("Its colour is grey."), behind("Its color is gray.")),
+    "length": changed(lambda text: " ".join([text] * 4)),
+    "field_order": changed(behind("\nAge: old\nPlace: near"), behind("\nPlace: near\nAge: old")),
+    "courtesy": changed(behind("Obviously, duh."), behind("Thank you, kindly.")),
+    "formality": changed(behind("Yeah, gonna see it."), behind("Furthermore, it is hereby recommended.")),
+}
+
+
+def test_every_feature_that_is_looked_for_is_planted_here() -> None:
+    assert set(BY_NAME) <= set(PLANTED)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_split_by_chance_is_found_and_said_with_both_shares(name: str) -> None:
+    found = styles(PLANTED[name])[f"style_{name}"]
+    assert found.message.endswith("nothing in the input tells which.")
+    assert found.message.count("%") >= 2
+    assert found.numbers["rows"] == len(found.rows) > 0
+    assert found.evidence
+
+
+def test_answers_written_alike_have_no_finding() -> None:
+    assert not styles(pairs())
+
+
+def test_the_sentence_is_the_one_a_person_would_say() -> None:
+    share = sum("euros" in text for _, text in PLANTED["price"]) / len(PLANTED["price"])
+    assert styles(PLANTED["price"])["style_price"].message == (
+        f"{share:.0%} of the answers give a price and {1 - share:.0%} do not; nothing in the input tells which."
+    )
+    told = styles(PLANTED["date"])["style_date"].message
+    assert "answers write dates like 12 March 2024 and" in told
+    assert "% like 2024-03-12; nothing" in told
+
+
+ASKED = {
+    "price": "What does it cost?",
+    "greeting": "Hello there.",
+    "emoji": "With an emoji.",
+    "date": "I was born on 2001-02-03.",
+    "spelling": "I like its colour.",
+    "length": "At length, and with everything.",
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_the_input_asks_for_is_no_finding(name: str) -> None:
+    plain = pairs()
+    other = {text for _, text in PLANTED[name]} - {text for _, text in plain}
+    shown = min(other, key=len) if name in ("date", "spelling") else ""
+    rows = [
+        (f"{asked} {ASKED[name]}" if _first_side(name, text, plain[place][1], shown) else asked, text)
+        for place, (asked, text) in enumerate(PLANTED[name])
+    ]
+    assert f"style_{name}" not in styles(rows)
+
+
+def _first_side(name: str, text: str, plain: str, shown: str) -> bool:
+    """Whether an answer was made the first way."""
+    return BY_NAME[name].side(text) == 0 if shown else text != plain
+
+
+def test_an_answer_that_follows_the_form_of_its_input_is_no_finding() -> None:
+    """The forms differ from row to row, so that no word of the input tells, only its form."""
+    draw = random.Random(5)
+    rows = []
+    for asked, text in pairs():
+        day, year = draw.randint(13, 28), draw.randint(1990, 2026)
+        form = draw.choice((f"{day} May {year}", f"{year}-05-{day}"))
+        rows.append((f"{asked} Since {form}?", f"{text} Since {form}."))
+    assert "style_date" not in styles(rows)
+
+
+def test_the_telling_words_are_those_of_the_answers() -> None:
+    found = styles(PLANTED["courtesy"])["style_courtesy"]
+    for word in ("“duh”", "“obviously”", "“kindly”", "“thank you”"):
+        assert word in found.message
+    marked = {one.text[low:high].casefold() for one in found.evidence for low, high in one.marks}
+    assert marked == {"duh", "obviously", "kindly", "thank you"}
+
+
+def test_words_of_one_register_alone_are_no_mixture() -> None:
+    assert "style_courtesy" not in styles(changed(behind("Thank you, kindly.")))
+    assert "style_courtesy" not in styles(changed(behind("Obviously, duh.")))
+
+
+def test_words_that_the_input_brings_tell_no_register() -> None:
+    rows = changed(behind("Obviously, duh."), behind("Thank you, kindly."))
+    quoted = [(f"{asked} Say: {text[-30:]}", text) for asked, text in rows]
+    assert "style_courtesy" not in styles(quoted)
+
+
+def test_a_short_answer_without_a_mark_is_no_unended_sentence() -> None:
+    style = BY_NAME["end_mark"]
+    assert style.side("It opens at noon on every day.") == 0
+    assert style.side("It opens at noon on every day") == 1
+    for text in ("Noon", "See the list:\n- at noon on every day in May", "Yes.", ""):
+        assert style.side(text) == NO_OCCASION
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=80))
+def test_a_side_is_shown_by_marks_inside_the_text(text: str) -> None:
+    for style in STYLES:
+        side, marks = style.side(text), style.marks(text)
+        assert NO_OCCASION <= side < len(style.said)
+        assert all(0 <= low < high <= len(text) for low, high in marks)
+        if 0 <= side < len(style.forms):
+            assert len(marks) == 1
+
+
+@given(st.integers(0, 400), st.integers(1, 400))
+def test_a_split_is_surely_over_a_tenth(fewer: int, total: int) -> None:
+    fewer = min(fewer, total)
+    if is_split(fewer, total):
+        assert fewer / total > 0.1
+        assert is_split(10 * fewer, 10 * total)
+
+
+def test_an_input_that_tells_is_near_one_and_chance_near_a_half() -> None:
+    draw = random.Random(1)
+    asked = [f"{draw.choice(WORDS)} {number}" for number in range(400)]
+    assert how_told(asked, ["otter" in text or "mill" in text for text in asked]) > 0.95
+    assert abs(how_told(asked, [draw.random() < 0.5 for _ in asked]) - 0.5) < 0.12
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 5000), min_size=2, max_size=60))
+def test_the_longer_half_is_longer(lengths: list[int]) -> None:
+    found = halves(lengths)
+    if found is not None and 0 < found.long.sum() < len(lengths):
+        assert found.typical[0] <= found.typical[1]
+        assert max(one for one, long in zip(lengths, found.long, strict=True) if long) == max(lengths)
+
+
+def test_fields_are_read_in_their_order() -> None:
+    assert fields_of("Title: A\n**Ages**: 3\nsome: thing is: odd\nno field here\nTitle: again") == (
+        "Title",
+        "Ages",
+        "some",
+    )
+
+
+@pytest.mark.data
+def test_registers_prices_and_dates_are_found_in_real_answers_and_nothing_in_consistent_ones() -> None:
+    text = (data_folder("rasbt_preferences") / "instruction-data-with-preference.json").read_text("utf-8")
+    rows, draw = json.loads(text), random.Random(0)
+    asked = [f"{row['instruction']} {row['input']}" for row in rows]
+    for name in ("output", "chosen", "rejected"):
+        assert not styles(list(zip(asked, (row[name] for row in rows), strict=True)))
+    mixed = [row[draw.choice(("chosen", "rejected"))] for row in rows]
+    price = [f" It costs ${number % 90 + 3}." if draw.random() < 0.5 else "" for number in range(len(rows))]
+    date = [draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023.")) for _ in rows]
+    planted = ["".join(parts) for parts in zip(mixed, price, date, strict=True)]
+    assert {"style_courtesy", "style_price", "style_date"} <= set(
+        styles(list(zip(asked, planted, strict=True)))
+    )
