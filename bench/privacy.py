@@ -7,7 +7,8 @@
 
 Every set has a part to choose on and a part to report on. presidio_pii (synth_dataset_v2): by the hash of
 the template, so that no sentence stands on both sides; pii_synthetic_nano: by the hash of the text;
-banking77, mts_dialog: the training file to choose on, the test file to report on. Intervals: 95%, the unit is
+banking77, mts_dialog: the training file to choose on, the test file to report on; further texts without marks: by
+the hash of the text. Intervals: 95%, the unit is
 the template, else the row. A fixed form is found when all of it is covered by its kind; a name, an address
 or a labelled number when a span of its kind overlaps it. Data: the folder named by ETUDE_DATA, else
 ../shared/data beside the checkout.
@@ -20,9 +21,11 @@ import csv
 import hashlib
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +87,7 @@ LABELLED = [
     "POLICE_ID_NUM",
 ]
 NANO |= dict.fromkeys(LABELLED, "id_number")
+STARRED = re.compile(r"[*•#]|[xX]{2}")
 NEAR = {
     "name": ("PERSON", "TITLE"),
     "address": ("STREET_ADDRESS", "ZIP_CODE", "GPE"),
@@ -129,6 +133,7 @@ def main() -> None:
         if flags.show:
             show(rows, found, labels, flags.show)
     alarms(search, flags.part)
+    other_texts(search, flags.part)
     secrets(search)
     speed(search, 100_000 if not flags.model else 10_000)
 
@@ -190,14 +195,20 @@ def recall(rows: Sequence[Row], found: Sequence[tuple[Span, ...]], labels: dict[
     for row, spans in zip(rows, found, strict=True):
         for start, end, label in row.gold:
             kind = labels.get(label)
-            for key in (kind, "fixed forms") if kind in FIXED else (kind,) if kind else ():
-                scores.setdefault(str(key), []).append(
-                    float(is_found(row.text, start, end, str(kind), spans))
-                )
-                units.setdefault(str(key), []).append(row.unit)
-    for key in (*FIXED, "fixed forms", "id_number", "password", "name", "address"):
+            for key in keys_of(kind, row.text[start:end]):
+                scores.setdefault(key, []).append(float(is_found(row.text, start, end, str(kind), spans)))
+                units.setdefault(key, []).append(row.unit)
+    for key in (*FIXED, "fixed forms", "readable", "id_number", "password", "name", "address"):
         if key in scores:
             print(f"  found  {key:12} {shown(scores[key], units[key])}, {len(scores[key])} values")
+
+
+def keys_of(kind: str | None, value: str) -> tuple[str, ...]:
+    """What a value counts for: its kind, the fixed forms, and those that stars do not hide to four digits."""
+    if kind not in FIXED:
+        return (kind,) if kind else ()
+    readable = not STARRED.search(value) or sum(map(str.isdigit, value)) > 4
+    return (str(kind), "fixed forms", *(("readable",) if readable else ()))
 
 
 def is_found(text: str, start: int, end: int, kind: str, spans: Sequence[Span]) -> bool:
@@ -213,19 +224,21 @@ def is_found(text: str, start: int, end: int, kind: str, spans: Sequence[Span]) 
 def precision(
     rows: Sequence[Row], found: Sequence[tuple[Span, ...]], labels: dict[str, str], with_addresses: bool
 ) -> None:
-    """Prints the share of found names and addresses that overlap one that is marked."""
-    for kind in ("name", "address") if with_addresses else ("name",):
-        right = NEAR[kind]
+    """Prints the share of found spans that overlap a marked one: of the blocking kinds any, of the others of theirs."""
+    for name, kinds in (("blocking", BLOCKING), ("name", ("name",)), ("address", ("address",))):
+        if name == "address" and not with_addresses:
+            continue
+        right = NEAR.get(name, tuple(label for label, kind in labels.items() if kind in BLOCKING))
         scores, units = [], []
         for row, spans in zip(rows, found, strict=True):
             for span in spans:
-                if span.kind == kind:
+                if span.kind in kinds:
                     scores.append(
                         float(any(s < span.end and span.start < e for s, e, x in row.gold if x in right))
                     )
                     units.append(row.unit)
         if scores:
-            print(f"  right  {kind:12} {shown(scores, units)}, {len(scores)} spans")
+            print(f"  right  {name:12} {shown(scores, units)}, {len(scores)} spans")
 
 
 def shown(scores: list[float], units: list[str]) -> str:
@@ -271,6 +284,33 @@ def alarms(search: Callable[[Sequence[str]], list[tuple[Span, ...]]], part: str)
             for spans in found:
                 for span in spans:
                     print("  ", span.kind, repr(span.text), span.rule)
+
+
+def other_texts(search: Callable[[Sequence[str]], list[tuple[Span, ...]]], part: str) -> None:
+    """Prints the share of rows with a blocking kind, and which, in texts whose truth is not marked.
+
+    Phones of offices stand in medquad and of services in sms_spam; the others hold next to none.
+    """
+    for name, texts in unmarked():
+        kept = [text for text in texts if part_of(text) == part]
+        found = search(kept)
+        flagged = [float(any(span.kind in BLOCKING for span in spans)) for spans in found]
+        kinds = Counter(span.kind for spans in found for span in spans if span.kind in BLOCKING)
+        print(
+            f"{name}: rows with a blocking kind {shown(flagged, list(map(str, range(len(kept)))))} {dict(kinds)}"
+        )
+
+
+def unmarked() -> Iterator[tuple[str, list[str]]]:
+    """Names of further sets with their texts."""
+    with (DATA / "e2e_nlg" / "cleaned_devel.csv").open(encoding="utf-8", newline="") as opened:
+        yield "e2e_nlg", [f"{row['mr']} {row['ref']}" for row in csv.DictReader(opened)]
+    rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
+    yield "rasbt_instructions", [f"{row['instruction']}\n{row['input']}\n{row['output']}" for row in rows]
+    with (DATA / "medquad_sample" / "medquad.jsonl").open(encoding="utf-8") as opened:
+        yield "medquad_sample", [row["answer"] for row in map(json.loads, opened)]
+    lines = (DATA / "sms_spam" / "sms.tsv").read_text(encoding="utf-8").split("\n")
+    yield "sms_spam", [line.split("\t", 1)[-1] for line in lines if line]
 
 
 def secrets(search: Callable[[Sequence[str]], list[tuple[Span, ...]]]) -> None:

@@ -107,6 +107,13 @@ def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     assert len(clean()) + 1 in lines_of(findings, kind)
 
 
+def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(tmp_path: Path) -> None:
+    ours = [(asked, f"{given} Mail help@wombat-mail.com.") for asked, given in clean()[:20]]
+    findings = checked(tmp_path, [*ours, *clean()[20:], PLANTED["privacy_email"]])
+    assert lines_of(findings, "own_contact") == set(range(1, 21))
+    assert lines_of(findings, "privacy_email") == {len(clean()) + 1}
+
+
 @pytest.mark.parametrize("kind", ["empty", "truncated"])
 @pytest.mark.parametrize("part", [3, 2])
 def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path: Path) -> None:

@@ -273,6 +273,17 @@ def test_each_defect_is_put_right_at_its_row_and_the_other_rows_keep_their_bytes
         assert stat.S_IMODE(private.stat().st_mode) == 0o600
 
 
+def test_contact_data_of_the_organisation_itself_is_not_masked(tmp_path: Path) -> None:
+    asked = [f"Question number {number} on {'abcdefghijklmnopqrst'[number]}otters?" for number in range(20)]
+    rows = [row(number, text, f"{text} Write to help@wombat-mail.com.") for number, text in enumerate(asked)]
+    rows[3] = row(3, asked[3], "Ask jane.doe@wombat-mail.com.")
+    done = fix(load_task(task_of(tmp_path, lines(rows))))
+    assert done.counts["privacy_email"] == 1
+    after = done.files.fixed.read_bytes()
+    assert b"jane.doe" not in after
+    assert after.count(b"help@wombat-mail.com") == 19
+
+
 def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from etude.privacy.find import find, find_all
 from etude.privacy.ledger import Ledger
 from etude.privacy.mask import Masker
 from etude.privacy.model import NameModel, load_model
+from etude.privacy.own import OwnContact
 from etude.privacy.spans import BLOCKING, KINDS, REVIEW, Span
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Ledger",
     "Masker",
     "NameModel",
+    "OwnContact",
     "Span",
     "find",
     "find_all",

@@ -61,7 +61,7 @@ def _blocking(text: str) -> Iterator[Span]:
         yield from ibans(text)
         yield from national_ids(text)
         yield from hidden_numbers(text)
-        yield from phones(text)
+        yield from _outside_addresses(text, phones(text))
         yield from ip_addresses(text)
         yield from id_numbers(text)
     elif ":" in text:
@@ -74,3 +74,14 @@ def _for_review(text: str) -> Iterator[Span]:
         yield from birth_dates(text)
     yield from addresses(text)
     yield from health_details(text)
+
+
+def _outside_addresses(text: str, found: Iterable[Span]) -> Iterator[Span]:
+    """The phone numbers, without digits of an address that goes on after them."""
+    places: list[Span] | None = None
+    for phone in found:
+        if phone.rule != "country code":
+            places = addresses(text) if places is None else places
+            if any(place.start <= phone.start and phone.end < place.end for place in places):
+                continue
+        yield phone

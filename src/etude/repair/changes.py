@@ -15,7 +15,7 @@ from itertools import chain, islice
 from etude.dataset import survey_test
 from etude.errors import Fault, InputError
 from etude.formats.columns import named
-from etude.privacy import BLOCKING, Masker, Span
+from etude.privacy import BLOCKING, Masker, OwnContact, Span, find
 from etude.privacy.values import Values, is_telling
 from etude.repair.drafts import Draft, Drafts, Mender
 from etude.repair.log import Changes
@@ -136,13 +136,19 @@ class _Personal:
         self._masker = masker
         self._known = known
         """Surrogates of an earlier fix."""
+        self._own = OwnContact()
         self._values = Values()
         """What is masked in every row."""
         self._lines: set[int] = set()
         """Lines of the rows in which something was found."""
 
     def look_through(self, drafts: Iterable[Draft], menders: list[Mender]) -> None:
-        """Finds the values of all rows."""
+        """Finds the values of all rows; what a large share of the answers gives is the organisation's own."""
+        for draft in drafts:
+            draft.mend(menders)
+            for place in draft.taught[len(draft.now.inputs) :]:
+                answer = draft.now.text(place)
+                self._own.read(answer, find(answer, review=False))
         for draft in drafts:
             draft.mend(menders)
             for place in draft.taught:
@@ -161,7 +167,7 @@ class _Personal:
     def _is_meant(self, span: Span) -> bool:
         """Whether a span is to be masked; what a surrogate looks like is not masked again."""
         new = span.text not in self._masker.stand_ins and span.text not in self._known
-        return new and span.kind in self.kinds
+        return new and span.kind in self.kinds and not self._own.holds(span)
 
 
 @dataclass
