@@ -367,6 +367,83 @@ def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: P
     assert as_record("Guest: It hurts.\nHost: Where?\nGuest: Here.") is None
 
 
+DESKS = {
+    "billing": ("invoice", "charged", "twice", "money"),
+    "shipping": ("parcel", "late", "courier", "tracking"),
+    "account": ("login", "password", "reset", "email"),
+    "returns": ("send", "refund", "broken", "item"),
+}
+
+
+def about_desks(number: int, draw: random.Random) -> list[Pair]:
+    """Texts whose words tell their topic, and the topics."""
+    topics = draw.choices(list(DESKS), k=number)
+    return [
+        (f"My {draw.choice(DESKS[topic])} {draw.choice(DESKS[topic])} number {row} is a problem", topic)
+        for row, topic in enumerate(topics)
+    ]
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.5])
+def test_labels_that_texts_hardly_tell_are_not_called_wrong(tmp_path: Path, signal: float) -> None:
+    draw = random.Random(0)
+    words = [
+        "a",
+        "lot",
+        "of",
+        "plain",
+        "words",
+        "about",
+        "this",
+        "and",
+        "thing",
+        "people",
+        "say",
+        "all",
+        "day",
+    ]
+    pairs = []
+    for row in range(500):
+        label = draw.choice(("good", "bad"))
+        told = [label] if draw.random() < signal else []
+        pairs.append((" ".join([*draw.choices(words, k=8), *told, str(row)]), label))
+    assert not checked(tmp_path, pairs, "classify").of("wrong_label")
+
+
+def test_copies_of_a_row_do_not_speak_for_its_label(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    pairs = about_desks(300, draw)
+    for row in range(0, 300, 10):
+        pairs[row] = (pairs[row][0], draw.choice([topic for topic in DESKS if topic != pairs[row][1]]))
+    (found,) = checked(tmp_path, pairs * 3, "classify").of("wrong_label")
+    assert found.numbers["low"] <= 90 <= found.numbers["high"]
+
+
+def test_right_records_of_few_values_are_supported_by_their_texts(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    moods = {"angry": ("terrible", "unacceptable", "furious"), "calm": ("thanks", "kindly", "whenever")}
+    pairs = []
+    for text, topic in about_desks(200, draw):
+        mood = draw.choice(list(moods))
+        said = f"{text}, {draw.choice(moods[mood])} {draw.choice(moods[mood])}"
+        pairs.append((said, json.dumps({"topic": topic, "mood": mood})))
+    found = checked(tmp_path, pairs, "extract")
+    assert not found.of("unsupported")
+    assert not found.of("omitted")
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify", "extract", "rewrite"])
+def test_texts_without_a_word_break_no_statistics(tmp_path: Path, kind: str) -> None:
+    draw = random.Random(0)
+    asked = [
+        "".join(draw.choices("\N{THUMBS UP SIGN}\N{THUMBS DOWN SIGN}\N{PARTY POPPER}", k=5))
+        for _ in range(240)
+    ]
+    given = [draw.choice(("a", "b")) for _ in asked]
+    records = [json.dumps({"mood": label}) for label in given]
+    checked(tmp_path, list(zip(asked, records if kind == "extract" else given, strict=True)), kind)
+
+
 def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
     pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
     assert not checked(tmp_path, pairs, "classify").of("wrong_label")

@@ -20,6 +20,8 @@ from etude.types import Evidence, Finding
 
 MOST_ROWS = 20_000
 """Rows looked at; a larger set is sampled evenly."""
+MOST_UNSUPPORTED = 0.5
+"""Share of the rows above which the words of a text are taken to tell nothing of its record."""
 Part = Literal["input", "output"]
 
 
@@ -73,7 +75,7 @@ def _pairs(material: Material) -> Pairs | None:
 def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
     """Records that say what their text does not."""
     ranked = support(pairs.texts, pairs.records).weakest
-    if ranked:
+    if 0 < len(ranked) <= MOST_UNSUPPORTED * len(pairs.rows):
         yield material.finding(
             "unsupported",
             "warning",

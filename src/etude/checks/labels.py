@@ -7,7 +7,8 @@ label looks like a drawn one, the more suspicious it is. Beside each classifier'
 come to the label at all: borders between labels that are easily confused are no errors yet.
 
 The estimate (Storey 2002): as many rows lie below the upper quartile of the drawn labels as three quarters of the
-wrong ones. Labels confused with a similar one are underestimated by it.
+wrong ones. Labels confused with a similar one are underestimated by it; where texts tell little of labels, rows that
+are right lie there too, and nothing is said.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from numpy.typing import NDArray
 
 from etude.checks.material import Material, of_rows
 from etude.checks.views import Views, views
+from etude.normal import with_signs
 from etude.types import Finding
 
 LEAST_ROWS = 200
 """Rows below which nothing is said: the estimate of how many are wrong would be wide."""
 LEAST_LABEL = 10
-"""Rows of a label below which its rows are not judged."""
+"""Different inputs of a label below which its rows are not judged."""
+LEAST_TOLD = 0.85
+"""How often a row's label must be likelier than another one for errors to be told from rows that are hard to tell."""
 MOST_ROWS = 20_000
 """Rows looked at, which bounds time and memory; a larger set is sampled evenly."""
 DRAWN = 20
@@ -58,6 +62,8 @@ class Suspicion:
     """Estimated number of wrong labels, with its 95% interval."""
     below: int
     """Rows below the quantile of the wrong labels: nearly all of them are wrong."""
+    told: float
+    """How often a row's label is likelier than another one drawn for it: 0.5 where texts tell nothing of labels."""
 
 
 def wrong_labels(material: Material) -> Iterator[Finding]:
@@ -66,7 +72,9 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         return
     step = -(-len(material.rows) // MOST_ROWS)
     labels = dict(islice(enumerate(material.outputs), 0, None, step))
-    counts = Counter(labels.values())
+    counts = Counter(
+        label for _, label in {(int(material.input_hashes[row]), label) for row, label in labels.items()}
+    )
     rows = [row for row, label in labels.items() if counts[label] >= LEAST_LABEL]
     names = sorted({labels[row] for row in rows})
     if len(rows) < LEAST_ROWS or len(names) < 2:
@@ -74,7 +82,7 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
     gold = np.array([names.index(labels[row]) for row in rows])
     found = suspicion([material.inputs[row] for row in rows], gold)
     wrong, low, high = found.wrong
-    if low < 1:
+    if low < 1 or found.told < LEAST_TOLD:
         return
     first = np.argsort(found.score, kind="stable")[: max(round(wrong), 1)]
     better = [names[int(found.probabilities[place].argmax())] for place in first[:5]]
@@ -107,10 +115,21 @@ def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
     judged = views(texts, gold)
     mean = np.exp(judged[:ESTIMATING]).mean(axis=0)
     own = mean[np.arange(len(gold)), gold]
-    below = int((own <= _wrong_bound(mean)).sum())
-    error = SURE * np.sqrt(max(below, 1))
+    low = np.flatnonzero(own <= _wrong_bound(mean))
+    below = len(low)
+    # Copies of a text are wrong together.
+    copies = Counter(with_signs(texts[row]) for row in low.tolist())
+    error = SURE * np.sqrt(max(sum(number**2 for number in copies.values()), 1))
     bounds = (max(below - error, 0.0) / QUANTILE, min((below + error) / QUANTILE, float(len(gold))))
-    return Suspicion(_scores(judged, gold), mean, (below / QUANTILE, *bounds), below)
+    return Suspicion(_scores(judged, gold), mean, (below / QUANTILE, *bounds), below, _told(mean, gold))
+
+
+def _told(found: Floats, gold: Ints) -> float:
+    """The share of rows whose label is likelier than another one drawn at random."""
+    labels = found.shape[1]
+    drawn = (gold + np.random.default_rng(1).integers(1, labels, (DRAWN, len(gold)))) % labels
+    rows = np.arange(len(gold))
+    return float((found[rows, gold] > found[rows, drawn]).mean())
 
 
 def _wrong_bound(found: Floats) -> float:

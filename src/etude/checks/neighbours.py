@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.material import Material, rows_that
+from etude.checks.terms import terms_by_rows
 from etude.types import Finding
 
 NEIGHBOURS = 6
@@ -138,9 +139,8 @@ def bags_of_words(texts: Sequence[str], least: int = 1, most: float = 1.0) -> An
         min_df=least,
         max_df=max(int(most * len(texts)), 1000),
     )
-    try:
-        found = vectoriser.fit_transform(texts)
-    except ValueError:  # raised where there is no word at all
+    found = terms_by_rows(vectoriser, texts)
+    if found is None:
         return _nothing(len(texts))
     frequency = np.asarray(found.sum(axis=0)).ravel()
     weight = np.log((1 + len(texts)) / frequency).astype(np.float32)

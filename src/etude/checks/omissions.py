@@ -45,7 +45,7 @@ def omissions(texts: Sequence[str], records: Sequence[Record]) -> list[Omission]
     stated = Counter(name for record in records for name in record)
     fields = [name for name, number in stated.items() if LEAST_STATED <= number < len(records)]
     known = _known_values(texts, records, fields)
-    folds = folds_of(records)
+    folds = folds_of(records, texts)
     found = [one for name in fields for one in _left_out(name, texts, records, known, folds)]
     return sorted(found, key=lambda one: (-one.probability, one.row))
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.checks.terms import terms_by_rows
 from etude.files import parse_json
 from etude.normal import normalise
 
@@ -25,6 +26,8 @@ LEAST_STATED = 50
 """Rows that state a field, below which nothing is learned about it."""
 FOLDS = 5
 """Parts of the rows, each judged by what the others tell."""
+MANY_RECORDS = 50
+"""Different records from which the values of a field stand in enough of them to be learned without one."""
 _PAIRS = re.compile(r"\s*([^\[\],]{1,40})\[([^\[\]]{0,400})\]\s*(?:,|;|\Z)")
 _LINE = re.compile(r"([^\W\d_][^:\n]{0,39}):[ \t]*(.*)")
 
@@ -117,16 +120,26 @@ def without_others(text: str, record: Record, name: str) -> str:
     return text
 
 
-def folds_of(records: Sequence[Record]) -> NDArray[np.int64]:
-    """The fold in which each row is judged; rows of one record share it, empty records do not."""
+def folds_of(records: Sequence[Record], texts: Sequence[str]) -> NDArray[np.int64]:
+    """The fold in which each row is judged. Rows of one text share it; and rows of one record, so that a slip in a
+    record that several texts were written for does not speak for itself, where the records are so many that every
+    fold is learned without.
+    """
     number: dict[object, int] = {}
-    keys = (repr(sorted(record.items())) if record else row for row, record in enumerate(records))
+    named = [
+        repr(sorted(record.items())) if record else text for record, text in zip(records, texts, strict=True)
+    ]
+    keys = named if len(set(named)) >= MANY_RECORDS else texts
     return np.array([number.setdefault(key, len(number)) % FOLDS for key in keys])
 
 
 def words_by_rows(texts: Sequence[str]) -> tuple[Any, Sequence[str]]:
     """(rows by features, TF-IDF of one to three words; the words of each feature) of normalised texts."""
+    from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectoriser = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, min_df=2, token_pattern=r"\S+")
-    return vectoriser.fit_transform(texts), vectoriser.get_feature_names_out()
+    found = terms_by_rows(vectoriser, texts)
+    if found is None:
+        return csr_matrix(np.zeros((len(texts), 1))), [""]
+    return found, vectoriser.get_feature_names_out()

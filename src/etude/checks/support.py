@@ -1,9 +1,9 @@
 """Fields that their text does not support.
 
 A value that stands in the text word for word is supported. For a field with few values, how far the words of a
-text speak for each value is learned from the other rows (cross-validated logistic regression; rows of one record
-on one side; values of the other fields taken out of the text). A value is unsupported where its text makes it
-less likely than it is without any text.
+text speak for each value is learned from the other rows (cross-validated logistic regression; rows of one text, and
+where there are many records rows of one record, on one side; values of the other fields taken out of the text). A
+value is unsupported where its text makes it less likely than it is without any text.
 """
 
 from __future__ import annotations
@@ -87,17 +87,17 @@ def _learned(
     rows = np.array([row for row, value in enumerate(values) if value in few])
     gold = np.array([few.index(values[row]) for row in rows])
     about = [without_others(texts[row], records[row], name) for row in rows]
-    folds = folds_of([records[row] for row in rows])
+    folds = folds_of([records[row] for row in rows], [texts[row] for row in rows])
     own = _probabilities(about, gold, folds, len(few))[np.arange(len(gold)), gold]
     return rows, own / (np.bincount(gold) / len(gold))[gold]
 
 
 def _probabilities(texts: Sequence[str], gold: Ints, folds: Ints, labels: int) -> Floats:
-    """Cross-validated probabilities, rows by labels."""
+    """Cross-validated probabilities, rows by labels; infinite where the other rows hold too little to learn from."""
     from sklearn.linear_model import LogisticRegression
 
     words, _ = words_by_rows(texts)
-    result = np.full((len(gold), labels), 1e-6)
+    result = np.full((len(gold), labels), np.inf)
     for fold in range(FOLDS):
         train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         if len(held) and len(set(gold[train].tolist())) > 1:

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.checks.terms import terms_by_rows
+from etude.normal import with_signs
+
 FOLDS = 5
 MOST_TEXT = 2_000
 """Characters of a text that are looked at."""
@@ -31,7 +34,7 @@ Views = NDArray[np.float32]
 
 
 def views(texts: Sequence[str], gold: Ints) -> Views:
-    """Cross-validated; `gold` numbers the labels from 0, each with at least `FOLDS` rows."""
+    """Cross-validated, copies of a text on one side; `gold` numbers the labels from 0, each with at least `FOLDS`."""
     from scipy.special import log_softmax
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.linear_model import LogisticRegression
@@ -47,7 +50,9 @@ def views(texts: Sequence[str], gold: Ints) -> Views:
         (dense, lambda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3), 1.0),
     ]
     found = np.full((len(classifiers), len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
-    for train, held in _folds(gold):
+    for train, held in _folds(gold, texts):
+        if not len(held) or len(set(gold[train].tolist())) < 2:
+            continue
         for place, (matrix, make, sharpness) in enumerate(classifiers):
             model = make().fit(matrix[train], gold[train])
             judged = log_softmax(sharpness * _margins(model, matrix[held]), axis=1)
@@ -57,7 +62,7 @@ def views(texts: Sequence[str], gold: Ints) -> Views:
 
 def tf_idf(texts: Sequence[str]) -> Any:
     """Rows by features: words, pairs of words and character n-grams, each half of the row's length."""
-    from scipy.sparse import hstack
+    from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     short = [text[:MOST_TEXT] for text in texts]
@@ -76,7 +81,10 @@ def tf_idf(texts: Sequence[str]) -> Any:
         max_features=4 * MOST_WORDS,
         dtype=np.float32,
     )
-    found = hstack([words.fit_transform(short), letters.fit_transform(short)], format="csr")
+    known = [part for each in (words, letters) if (part := terms_by_rows(each, short)) is not None]
+    if not known:
+        return csr_matrix(np.zeros((len(texts), 1), dtype=np.float32))
+    found = hstack(known, format="csr")
     found.data *= np.float32(0.5**0.5)
     return found
 
@@ -109,11 +117,18 @@ def _gram(by_feature: Any, basis: Floats) -> Floats:
     return total
 
 
-def _folds(gold: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """(rows to train on, rows to judge), the shares of the labels kept."""
+def _folds(gold: Ints, texts: Sequence[str]) -> Iterator[tuple[Ints, Ints]]:
+    """(rows to train on, rows to judge), the shares of the labels kept; copies are judged with the first of them."""
     from sklearn.model_selection import StratifiedKFold
 
-    yield from StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(np.zeros(len(gold)), gold)
+    fold = np.zeros(len(gold), dtype=np.int64)
+    dealt = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(fold, gold)
+    for number, (_, held) in enumerate(dealt):
+        fold[held] = number
+    first: dict[str, int] = {}
+    fold = fold[[first.setdefault(with_signs(text), row) for row, text in enumerate(texts)]]
+    for number in range(FOLDS):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 
 def _margins(model: Any, matrix: Any) -> NDArray[np.float64]:
