@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
-from etude.checks.kinds import KINDS
+from etude.checks.kinds import KINDS, SEVERITIES
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.records import as_record
@@ -275,6 +275,8 @@ def test_the_page_on_checks_and_the_code_name_the_same_kinds() -> None:
     listed = [name for line in table.splitlines() for name in re.findall(r"`([a-z_*]+)`", line.split("|")[1])]
     assert all(any(fnmatchcase(kind, name) for name in listed) for kind in KINDS)
     assert all(any(fnmatchcase(kind, name) for kind in KINDS) for name in listed)
+    severities = {each for line in table.splitlines()[2:] for each in line.split("|")[2].strip().split(", ")}
+    assert severities == set(SEVERITIES)
     source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/etude/checks").glob("*.py"))
     assert set(re.findall(r'\.finding\(\s*"(\w+)"', source)) <= KINDS.keys()
 

@@ -48,6 +48,7 @@ KINDS: Mapping[str, str] = {
     "style_field_order": "fields in several orders that no input tells",
     "no_contract": "the contract that would fit, where the task has none",
     **{f"privacy_{kind}": "personal data or secrets" for kind in BLOCKING},
+    "own_contact": "contact data taken for the organisation's own",
     **{f"review_{kind}": "what may be personal data, for a person to read" for kind in REVIEW},
     "injection": "inputs that try to take over the instructions",
     "insult": "answers with an insult or a vulgar word",
