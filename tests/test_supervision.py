@@ -61,4 +61,4 @@ def test_beginnings_of_the_text_are_counted() -> None:
     row = token_row("r", [("q", "a")])
     twice = replace(row, ids=(0, 0, *row.ids), trained=(False, False, *row.trained))
     assert supervise([row, twice, twice], END, start=0).starts == ((0, 1), (2, 2))
-    assert any("2 in 2 rows" in line for line in supervise([row, twice, twice], END, start=0).lines())
+    assert any("2 in each of 2 rows" in line for line in supervise([row, twice, twice], END, start=0).lines())

@@ -23,9 +23,6 @@ from etude.types import Example
 if TYPE_CHECKING:
     from etude.models.local import LocalModel
 
-OTHERWISE = ", leave it out, or leave fine_tune out of `methods:`"
-"""What else may be done about a row that is too long for fine_tune."""
-
 
 def check_lengths(
     task: Task, methods: Sequence[Method], start: Assistant, parts: Split, models: Models
@@ -76,23 +73,38 @@ def _too_long_to_tune(task: Task, start: Assistant, parts: Split, models: Models
     """Rows that the student cannot answer, and rows that it cannot be trained on."""
     student = student_of(task, start, parts.train, models)
     answered = [*parts.dev, *parts.test]
-    remedy = f"shorten the row{OTHERWISE}"
-    yield from _unanswered(student, answered, models, "the prompt of fine_tune", remedy)
+    others = len(task.methods) > 1
+    otherwise = ", leave it out, or leave fine_tune out of `methods:`" if others else " or leave it out"
+    yield from _unanswered(
+        student, answered, models, "the prompt of fine_tune", f"shorten the row{otherwise}"
+    )
     if not is_fake(task.model):
         model = models.local(student.model)
-        yield from _untrained(student, (*parts.train, *parts.dev), model, task.row_tokens)
+        yield from _untrained(student, (*parts.train, *parts.dev), model, task.row_tokens, otherwise)
 
 
-def _untrained(student: Assistant, rows: Iterable[Example], model: LocalModel, limit: int) -> Iterator[Fault]:
-    """Rows of more tokens than the model can read, or than the task's `limit`."""
+def _untrained(
+    student: Assistant, rows: Iterable[Example], model: LocalModel, limit: int, otherwise: str
+) -> Iterator[Fault]:
+    """Rows of more tokens than the model can read, or than the task's `limit`, with one limit that takes them all."""
     most = min(limit, model.context)
     what = f"the row is longer than the {most} tokens that fine_tune can be trained on"
-    for row in rows:
-        text = model.render_text(student.messages(row.input)) + row.output
-        if len(text.encode()) + SEAMS <= most:
-            continue  # a token is at least a byte: no need to count
-        tokens = max(len(found.ids) for found in token_rows(model, student, [row]))
-        if tokens > most:
-            allow = f", set train: {{max_tokens: {tokens}}}" if tokens <= model.context else ""
-            remedy = f"shorten the row{allow}{OTHERWISE}"
-            yield Fault(row.where or row.id, what, f"{tokens} tokens with its answer", remedy)
+    found = [(row, tokens) for row in rows if (tokens := _tokens_above(student, row, model, most))]
+    readable = [tokens for _, tokens in found if tokens <= model.context]
+    for row, tokens in found:
+        allow = f", set train: {{max_tokens: {max(readable)}}}" if tokens <= model.context else ""
+        yield Fault(
+            row.where or row.id,
+            what,
+            f"{tokens} tokens with its answer",
+            f"shorten the row{allow}{otherwise}",
+        )
+
+
+def _tokens_above(student: Assistant, row: Example, model: LocalModel, most: int) -> int:
+    """Tokens of the row with its answer; 0 where they are not above `most`."""
+    text = model.render_text(student.messages(row.input)) + row.output
+    if len(text.encode()) + SEAMS <= most:
+        return 0  # a token is at least a byte: no need to count
+    tokens = max(len(found.ids) for found in token_rows(model, student, [row]))
+    return tokens if tokens > most else 0

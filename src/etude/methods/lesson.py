@@ -154,7 +154,12 @@ def lesson_of(
     counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     taken = {id(example) for example in chosen}
     left = tuple(example.where or example.id for example in train if id(example) not in taken)
-    told = (*counts.lines(), *_about_rows(chosen, left, len(train)), _about_template(model))
+    told = (
+        *counts.lines(),
+        *_about_rows(chosen, left, len(train)),
+        _about_prompt(student),
+        _about_template(model, _has_system(student, chosen)),
+    )
     return Lesson(model, rows, dev_rows, config, told, left)
 
 
@@ -203,14 +208,29 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
         yield "No row is cut and none is left out."
 
 
-def _about_template(model: LocalModel) -> str:
+def _about_prompt(student: Assistant) -> str:
+    """What of the instructions is learned with."""
+    said = f"{shown(student.instructions, 200)} alone stands" if student.instructions else "Nothing stands"
+    return f"Of the instructions: {said} before every input; what they ask for is learned from the answers."
+
+
+def _has_system(student: Assistant, chosen: Sequence[Example]) -> bool:
+    """Whether rows have a system message of their own, or get one from the instructions."""
+    return bool(student.instructions) or any(
+        turn.role == "system" for example in chosen for turn in example.input
+    )
+
+
+def _about_template(model: LocalModel, has_system: bool) -> str:
     from etude.render import around_turns, shows_system
+
+    own = " The rows' own system messages stand in the place of the template's." if has_system else ""
 
     before, between, behind = around_turns(model.tokenizer)
     whose = "the model's own" if model.tokenizer.chat_template else "a plain one, for the model brings none"
     return (
         f"Chat template: {whose}. It puts {shown(before, 200)} before a question, {shown(between)} before the "
-        f"answer and {shown(behind)} behind it.{'' if shows_system(model.tokenizer) else NO_SYSTEM}"
+        f"answer and {shown(behind)} behind it.{own if shows_system(model.tokenizer) else NO_SYSTEM}"
     )
 
 

@@ -160,7 +160,7 @@ def _epochs(steps: int) -> tuple[int, str]:
 
 def _rank(num_rows: int) -> tuple[int, str]:
     rank = 16 if num_rows < MANY_ROWS else 32
-    why = "16 beat 8 even on 96 rows" if rank == 16 else "many rows hold more to learn, and rank costs little"
+    why = "16 beat 8 on as few as 96" if rank == 16 else "many rows hold more to learn, and rank costs little"
     return rank, f"{num_rows:,} training rows: {why}"
 
 

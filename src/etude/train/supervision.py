@@ -52,7 +52,7 @@ class Supervision:
             f"{self.answers:,} answers, each learned to its end of turn."
         )
         if self.starts:
-            counts = ", ".join(f"{number} in {rows:,} rows" for number, rows in self.starts)
+            counts = ", ".join(f"{number} in each of {rows:,} rows" for number, rows in self.starts)
             yield f"Beginning-of-text tokens at the front: {counts}."
         named = ", ".join(f"{row} ({tokens:,})" for row, tokens in self.longest)
         yield f"Longest rows, in tokens: {named}."
