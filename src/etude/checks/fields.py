@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from etude.checks.material import Mark, Material, rows_that
-from etude.checks.omissions import Omission, omissions
+from etude.checks.omissions import omissions
 from etude.checks.records import LEAST_STATED, Record, all_records
 from etude.checks.support import support
 from etude.normal import normalise
@@ -23,6 +23,8 @@ MOST_ROWS = 20_000
 MOST_UNSUPPORTED = 0.5
 """Share of the rows above which the words of a text are taken to tell nothing of its record."""
 Part = Literal["input", "output"]
+Named = tuple[int, str, str]
+"""A row by its place in the pairs, its field, and the words of the text that speak for it."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Pairs:
         """What the text is to the reader."""
         return "text" if self.part == "output" else "answer"
 
-    def told(self, verb: str, ranked: Sequence[tuple[int, str]], doubt: str) -> str:
+    def told(self, verb: str, ranked: Sequence[Named], doubt: str) -> str:
         """So many rows have fields of which `doubt` holds: by field, and of which rows."""
-        fields = Counter(name for _, name in ranked)
+        fields = Counter(name for _, name, _ in ranked)
         named = ", ".join(f"{name} in {number:,}" for name, number in fields.most_common(4))
         sampled = f" (every {self.rows.step}th row was looked at)" if self.rows.step > 1 else ""
         return f"{rows_that(verb, len(ranked), len(self.rows))} {doubt}{sampled}: {named}."
@@ -74,41 +76,43 @@ def _pairs(material: Material) -> Pairs | None:
 
 def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
     """Records that say what their text does not."""
-    ranked = support(pairs.texts, pairs.records).weakest
-    if 0 < len(ranked) <= MOST_UNSUPPORTED * len(pairs.rows):
-        yield material.finding(
-            "unsupported",
-            "warning",
-            [pairs.rows[row] for row, _ in ranked],
-            pairs.told("give", ranked, f"a field that the {pairs.text} does not support"),
-            "Correct the field named with each row, or take it out; the surest come first.",
-            about=[name for _, name in ranked],
-            evidence=_shown(material, pairs, [(row, name, "") for row, name in ranked[:10]]),
-            numbers={"rows": len(ranked), "of": len(pairs.rows)},
-        )
+    found = [(row, name, "") for row, name in support(pairs.texts, pairs.records).weakest]
+    if 0 < len(found) <= MOST_UNSUPPORTED * len(pairs.rows):
+        told = pairs.told("give", found, f"a field that the {pairs.text} does not support")
+        remedy = "Correct the field named with each row, or take it out; the surest come first."
+        yield _finding(material, pairs, "unsupported", told, remedy, found)
 
 
 def _omitted(material: Material, pairs: Pairs) -> Iterator[Finding]:
     """Records that leave out what their text says; of each row the surest field."""
-    first: dict[int, Omission] = {}
+    first: dict[int, Named] = {}
     for one in omissions(pairs.texts, pairs.records):
-        first.setdefault(one.row, one)
-    ranked = [(one.row, one.field) for one in first.values()]
-    if ranked:
-        shown = [(one.row, one.field, one.words) for one in list(first.values())[:10]]
-        yield material.finding(
-            "omitted",
-            "warning",
-            [pairs.rows[row] for row, _ in ranked],
-            pairs.told("leave", ranked, f"out or empty a field that the {pairs.text} seems to state"),
-            "Fill in the field named with each row where the marked words state it; the surest come first.",
-            about=[name for _, name in ranked],
-            evidence=_shown(material, pairs, shown),
-            numbers={"rows": len(ranked), "of": len(pairs.rows)},
+        first.setdefault(one.row, (one.row, one.field, one.words))
+    found = list(first.values())
+    if found:
+        told = pairs.told("leave", found, f"out or empty a field that the {pairs.text} seems to state")
+        remedy = (
+            "Fill in the field named with each row where the marked words state it; the surest come first."
         )
+        yield _finding(material, pairs, "omitted", told, remedy, found)
 
 
-def _shown(material: Material, pairs: Pairs, places: Sequence[tuple[int, str, str]]) -> Iterator[Evidence]:
+def _finding(
+    material: Material, pairs: Pairs, kind: str, told: str, remedy: str, found: Sequence[Named]
+) -> Finding:
+    return material.finding(
+        kind,
+        "warning",
+        [pairs.rows[row] for row, _, _ in found],
+        told,
+        remedy,
+        about=[name for _, name, _ in found],
+        evidence=_shown(material, pairs, found[:10]),
+        numbers={"rows": len(found), "of": len(pairs.rows)},
+    )
+
+
+def _shown(material: Material, pairs: Pairs, places: Sequence[Named]) -> Iterator[Evidence]:
     """Both parts of each (row, field, words): the field marked in the record, the words in the text."""
     for place, name, words in places:
         row = pairs.rows[place]

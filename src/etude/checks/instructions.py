@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from etude.checks.material import Material
-from etude.checks.personal import NAMES, SECRETS
+from etude.checks.personal import NAMES
 from etude.privacy import BLOCKING, find
+from etude.privacy.values import SECRETS
 from etude.types import Finding
 from etude.wording import count
 

@@ -112,16 +112,23 @@ def _suggested(
 
 def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
     """How suspicious each label is; `gold` numbers the labels from 0, each with at least five rows."""
-    judged = views(texts, gold)
+    same = _first_copies(texts)
+    judged = views(texts, gold, same)
     mean = np.exp(judged[:ESTIMATING]).mean(axis=0)
     own = mean[np.arange(len(gold)), gold]
     low = np.flatnonzero(own <= _wrong_bound(mean))
     below = len(low)
     # Copies of a text are wrong together.
-    copies = Counter(with_signs(texts[row]) for row in low.tolist())
+    copies = Counter(same[low].tolist())
     error = SURE * np.sqrt(max(sum(number**2 for number in copies.values()), 1))
     bounds = (max(below - error, 0.0) / QUANTILE, min((below + error) / QUANTILE, float(len(gold))))
     return Suspicion(_scores(judged, gold), mean, (below / QUANTILE, *bounds), below, _told(mean, gold))
+
+
+def _first_copies(texts: Sequence[str]) -> Ints:
+    """For each text the position of the first one that is the same."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(with_signs(text), row) for row, text in enumerate(texts)])
 
 
 def _told(found: Floats, gold: Ints) -> float:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.material import Material
+from etude.checks.material import Material, in_turn
 from etude.checks.telling import LEAST_ROWS, is_split, is_untold, told_by_inputs
-from etude.types import Evidence, Finding
+from etude.types import Finding
 
 APART = 3.0
 """Ashman's D, at least."""
@@ -82,7 +82,7 @@ def _finding(material: Material, found: Halves, told: float) -> Finding:
         f"{1 - share:.0%} of the answers are short (about {found.typical[0]:,.0f} words) and {share:.0%} long (about "
         f"{found.typical[1]:,.0f}), with few between; nothing in the input tells which.",
         "Decide how long an answer shall be and rewrite the others, or say in the input how long it is wanted.",
-        evidence=_evidence(material, short, long),
+        evidence=map(material.shown_output, in_turn(short.tolist(), long.tolist())),
         numbers={
             "rows": len(fewer),
             "share": len(fewer) / total,
@@ -91,8 +91,3 @@ def _finding(material: Material, found: Halves, told: float) -> Finding:
             "of": total,
         },
     )
-
-
-def _evidence(material: Material, short: NDArray[np.int64], long: NDArray[np.int64]) -> Iterator[Evidence]:
-    for pair in zip(short.tolist(), long.tolist(), strict=False):
-        yield from map(material.shown_output, pair)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal
 
 import numpy as np
@@ -65,6 +65,11 @@ class Material:
     def plain_outputs(self) -> Texts:
         """The normalised answers."""
         return Texts(map(normalise, self.outputs))
+
+    @property
+    def written(self) -> Sequence[str]:
+        """The answers, none where they are labels: one such as passcode_forgotten is nobody's data."""
+        return [] if self.task.kind == "classify" else self.outputs
 
     @cached_property
     def input_hashes(self) -> Hashes:
@@ -155,6 +160,11 @@ def hashed(texts: Iterable[str]) -> Hashes:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def in_turn(*sides: Sequence[int]) -> Iterator[int]:
+    """One of each side after the other, until one has no more."""
+    return chain.from_iterable(zip(*sides, strict=False))
 
 
 def groups_of(keys: Hashes) -> list[list[int]]:

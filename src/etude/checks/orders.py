@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from etude.checks.material import Material
+from etude.checks.material import Material, in_turn
 from etude.checks.telling import is_split, is_untold, told_by_inputs
 from etude.types import Finding
 
@@ -52,6 +52,6 @@ def _finding(material: Material, usual: Order, rows: list[tuple[int, Order]], to
         f"{1 - share:.0%} of the {len(rows):,} answers with these fields have them in the order {', '.join(usual)} and "
         f"{share:.0%} in another; nothing in the input tells which.",
         "Put the fields of all answers into one order.",
-        evidence=(material.shown_output(row) for pair in zip(first, others, strict=False) for row in pair),
+        evidence=map(material.shown_output, in_turn(first, others)),
         numbers={"rows": len(others), "share": share, "told": told, "of": len(rows)},
     )

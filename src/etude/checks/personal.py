@@ -11,6 +11,7 @@ from etude.checks.material import Material, rows_that
 from etude.normal import normalise
 from etude.privacy import BLOCKING, REVIEW, OwnContact, Span, find, find_all
 from etude.privacy.own import CONTACT, SHARE
+from etude.privacy.values import SECRETS
 from etude.types import Finding
 from etude.wording import count
 
@@ -18,7 +19,6 @@ MOST_REVIEWED = 20_000
 """Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
 ENGLISH = frozenset(("birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
-SECRETS = frozenset(("private_key", "api_key", "password"))
 
 
 def personal_data(material: Material) -> Iterator[Finding]:
@@ -26,8 +26,7 @@ def personal_data(material: Material) -> Iterator[Finding]:
 
     Contact data that a large share of the answers gives is the organisation's own: a note apart.
     """
-    labels = material.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
-    answers: Sequence[str] = [] if labels else material.outputs
+    answers = material.written
     own = OwnContact()
     outputs = _Rows(material, own)
     for row, (answer, spans) in enumerate(zip(answers, find_all(answers, review=False), strict=True)):
@@ -101,8 +100,7 @@ def for_review(material: Material) -> Iterator[Finding]:
     """One note for each kind whose rules are often wrong, for a person to read."""
     step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
     looked = range(0, len(material.rows), step)
-    answers: Sequence[str] = [] if material.task.kind == "classify" else material.outputs
-    parts = [_reviewed(material, texts, step) for texts in (material.inputs, answers)]
+    parts = [_reviewed(material, texts, step) for texts in (material.inputs, material.written)]
     for kind in REVIEW:
         asked, given = (found[kind] for found in parts)
         rows = sorted(asked | given)

@@ -69,8 +69,10 @@ def mixed_registers(material: Material) -> Iterator[Finding]:
         least = max(LEAST_ROWS, MINORITY * len(found))
         if min(map(len, only)) < least:
             continue
-        told = told_by_inputs(material, sorted((*only[0], *only[1])), _is_first(only))
-        if is_untold(told, _is_first(only), TOLD):
+        rows, first = sorted((*only[0], *only[1])), set(only[0])
+        is_first = [row in first for row in rows]
+        told = told_by_inputs(material, rows, is_first)
+        if is_untold(told, is_first, TOLD):
             counts = [Counter(word for words in found for word in words[side]) for side in (0, 1)]
             yield _finding(material, f"style_{name}", pair, only, counts, told)
 
@@ -79,12 +81,6 @@ def own_words(register: Register, asked: str, plain: str) -> list[str]:
     """The telling words of a normalised answer that it has not from its input."""
     found = register.telling(plain)
     return [word for word in found if f" {word} " not in f" {asked} "]
-
-
-def _is_first(only: Sequence[Sequence[int]]) -> list[bool]:
-    """For the rows of both registers in order: whether it is the first's."""
-    first = set(only[0])
-    return [row in first for row in sorted((*only[0], *only[1]))]
 
 
 def _finding(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.features import NO_OCCASION, STYLES, Style
-from etude.checks.material import Material
+from etude.checks.material import Material, in_turn
 from etude.checks.telling import is_split, is_untold, told_by_inputs
 from etude.types import Evidence, Finding
 
@@ -82,6 +82,5 @@ def _said(style: Style, counts: NDArray[np.int64], order: Sequence[int], rows: i
 
 def _evidence(material: Material, style: Style, sides: Sequence[NDArray[np.int64]]) -> Iterator[Evidence]:
     """Answers of each side in turn."""
-    for rows in zip(*(side.tolist() for side in sides), strict=False):
-        for row in rows:
-            yield material.shown_output(row, style.marks(material.outputs[row]))
+    for row in in_turn(*(side.tolist() for side in sides)):
+        yield material.shown_output(row, style.marks(material.outputs[row]))

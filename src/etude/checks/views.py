@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.terms import terms_by_rows
-from etude.normal import with_signs
 
 FOLDS = 5
 MOST_TEXT = 2_000
@@ -33,8 +32,12 @@ Views = NDArray[np.float32]
 """Classifiers by rows by labels: logarithms of probabilities."""
 
 
-def views(texts: Sequence[str], gold: Ints) -> Views:
-    """Cross-validated, copies of a text on one side; `gold` numbers the labels from 0, each with at least `FOLDS`."""
+def views(texts: Sequence[str], gold: Ints, same: Ints) -> Views:
+    """Cross-validated, copies of a text on one side.
+
+    `gold` numbers the labels from 0, each with at least `FOLDS` rows; `same` holds for each text the position of the
+    first that is the same.
+    """
     from scipy.special import log_softmax
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.linear_model import LogisticRegression
@@ -50,7 +53,7 @@ def views(texts: Sequence[str], gold: Ints) -> Views:
         (dense, lambda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3), 1.0),
     ]
     found = np.full((len(classifiers), len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
-    for train, held in _folds(gold, texts):
+    for train, held in _folds(gold, same):
         if not len(held) or len(set(gold[train].tolist())) < 2:
             continue
         for place, (matrix, make, sharpness) in enumerate(classifiers):
@@ -117,7 +120,7 @@ def _gram(by_feature: Any, basis: Floats) -> Floats:
     return total
 
 
-def _folds(gold: Ints, texts: Sequence[str]) -> Iterator[tuple[Ints, Ints]]:
+def _folds(gold: Ints, same: Ints) -> Iterator[tuple[Ints, Ints]]:
     """(rows to train on, rows to judge), the shares of the labels kept; copies are judged with the first of them."""
     from sklearn.model_selection import StratifiedKFold
 
@@ -125,8 +128,7 @@ def _folds(gold: Ints, texts: Sequence[str]) -> Iterator[tuple[Ints, Ints]]:
     dealt = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(fold, gold)
     for number, (_, held) in enumerate(dealt):
         fold[held] = number
-    first: dict[str, int] = {}
-    fold = fold[[first.setdefault(with_signs(text), row) for row, text in enumerate(texts)]]
+    fold = fold[same]
     for number in range(FOLDS):
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 

@@ -24,6 +24,7 @@ from etude.dataset import Dataset
 from etude.models.weights import HUB_FILES
 from etude.runs import FOLDER
 from etude.task import Task
+from etude.task.settings import NO_WEIGHT
 
 DIGITS = 16
 """Hexadecimal digits kept of each hash."""
@@ -43,7 +44,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
     parts = {
         **said,
         "budget": task.budget_seconds,
-        "train": sorted(item for item in task.train.items() if item[0] != "stop_on_spike"),
+        "train": sorted(item for item in task.train.items() if item[0] not in NO_WEIGHT),
         "examples": dataset.fingerprint,
         "test": test.fingerprint if test else None,
         "model": _weights(task.model, task.folder),

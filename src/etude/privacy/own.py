@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from etude.privacy.spans import Span
+from etude.privacy.values import canonical
 
 CONTACT = ("email", "phone")
 SHARE = 0.1
@@ -29,14 +30,12 @@ class OwnContact:
         digest = hash(answer)
         if digest not in self._answers:
             self._answers.add(digest)
-            self._counts.update({value_of(span) for span in spans if span.kind in CONTACT})
+            self._counts.update({_value(span) for span in spans if span.kind in CONTACT})
 
     def holds(self, span: Span) -> bool:
         """Whether the value stands in LEAST different answers and a SHARE of them."""
-        return self._counts[value_of(span)] >= max(LEAST, SHARE * len(self._answers))
+        return self._counts[_value(span)] >= max(LEAST, SHARE * len(self._answers))
 
 
-def value_of(span: Span) -> tuple[str, str]:
-    """Kind and value, whatever its spaces, marks and capitals."""
-    text = span.text.casefold()
-    return span.kind, text if span.kind == "email" else "".join(filter(str.isalnum, text))
+def _value(span: Span) -> tuple[str, str]:
+    return span.kind, canonical(span.kind, span.text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -144,10 +144,13 @@ class FixLog:
 
 def read_log(file: Path) -> FixLog | None:
     """The log of a fix; None where there is none. Raises RunError where it cannot be read."""
-    if not file.exists():
-        return None
+    return _read(file, _log_of) if file.exists() else None
+
+
+def _read(file: Path, take: Callable[[Iterator[Json]], FixLog]) -> FixLog:
+    """What `take` makes of the lines of a log. Raises RunError where they are none."""
     try:
-        return _log_of(read_lines(file, REMEDY))
+        return take(read_lines(file, REMEDY))
     except (KeyError, TypeError) as error:
         raise RunError(f"{file} is no log of a fix ({error}). {REMEDY}") from error
 
@@ -217,7 +220,4 @@ def stand_ins(examples: Path) -> frozenset[str]:
     log = log_of(examples)
     if not examples.stem.endswith(".fixed") or not log.exists():
         return frozenset()
-    try:
-        return frozenset(_head(read_lines(log, REMEDY)).stand_ins)
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{log} is no log of a fix ({error}). {REMEDY}") from error
+    return frozenset(_read(log, _head).stand_ins)

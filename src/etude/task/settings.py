@@ -50,6 +50,9 @@ SETTINGS: Mapping[str, Rule] = {
 AROUND: Mapping[str, Rule] = {"max_rows": COUNT, "dev_metric": SWITCH}
 """Keys under `train:` that say what the loop is given, and are no settings of it."""
 
+NO_WEIGHT = frozenset(("stop_on_spike",))
+"""Settings that change no weight, so that a run goes on under others of them."""
+
 LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers", "hidden_cache")
 """Settings of adapters, which `weights: full` does not have."""
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from etude.errors import RunError
 from etude.files import free_bytes
+from etude.task.settings import NO_WEIGHT
 from etude.train.batches import TokenRow
 from etude.train.checkpoint import FILE, Checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
@@ -134,7 +135,7 @@ def fingerprint(
 
     `stop_on_spike` changes no weight, so that a run which a spike has stopped can go on without it.
     """
-    settings = {name: value for name, value in config.values().items() if name != "stop_on_spike"}
+    settings = {name: value for name, value in config.values().items() if name not in NO_WEIGHT}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(f"{len(part)} rows".encode())
