@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 
 from etude.errors import ModelError
-from etude.train.attention import short_rows
 from etude.train.batches import MicroBatch
+from etude.train.body import Body, whole_body
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Body = Callable[["PreTrainedModel", MicroBatch], Tensor]
-"""Makes the last hidden states (B, T, D) of a micro-batch."""
 Loss = Callable[["PreTrainedModel", MicroBatch, Body], Tensor]
 """As `summed_loss`."""
 CHUNK_LOGITS = 2**22
@@ -108,17 +106,6 @@ class _Chunks:
 def chunk_logits(device: torch.device) -> int:
     """How many logits are held at once."""
     return CHUNK_LOGITS_GPU if device.type == "cuda" else CHUNK_LOGITS
-
-
-def whole_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    """The last hidden states (B, T, D) of a micro-batch, from its tokens.
-
-    No attention mask is needed: padding stands on the right and attention is causal, so no real
-    token sees it.
-    """
-    with short_rows(module):
-        hidden: Tensor = module.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
-    return hidden
 
 
 def summed_loss(module: PreTrainedModel, batch: MicroBatch, body: Body = whole_body) -> Tensor:
