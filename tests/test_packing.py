@@ -58,12 +58,12 @@ def test_tokens_go_to_their_rows_and_back(lengths: list[int]) -> None:
     assert packing.positions.tolist() == [[i for length in lengths for i in range(length)]]
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind != "gemma2"])
 def test_every_family_of_plain_decoders_computes_the_same_packed(kind: str) -> None:
     module = tiny_module(kind).double()
     assert best_body(module) is packed_body
     whole, packed = states(whole_body, module, LENGTHS), states(packed_body, module, LENGTHS)
-    torch.testing.assert_close(packed, whole, rtol=1e-5, atol=1e-5)  # Gemma 2 works in 32 bits at places
+    torch.testing.assert_close(packed, whole, rtol=1e-10, atol=1e-10)
 
 
 def test_long_rows_go_through_the_fused_kernel() -> None:
@@ -111,6 +111,8 @@ def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest
 
 
 def test_attention_of_another_kind_is_not_packed() -> None:
+    assert best_body(tiny_module("gemma2")) is whole_body, "it caps its scores, which the fused kernel cannot"
     module = tiny_model()
+    assert best_body(module) is packed_body
     module.set_attn_implementation("eager")
     assert best_body(module) is whole_body
