@@ -6,9 +6,10 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etude.compare.costs import request_price
@@ -18,8 +19,9 @@ from etude.remedies import nearest
 from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
 from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
-from etude.train import TrainConfig
+from etude.train import TrainConfig, auto_config
 from etude.types import Example, Message
+from etude.wording import defaults
 
 WHOLE = """\
 name: luma
@@ -112,11 +114,13 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("lora_layers: 8", "all or top-N.*got '8'.*top-8"),
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
-        ("hidden_cache: 1", "true or false"),
+        ("hidden_cache: 1", "auto, or true or false"),
         ("data_parallel: dp", "one of ddp, fsdp"),
         ("weights: full, rank: 4", "rank is of adapters, and weights: full has none .*got 4"),
         ("targets: q_proj", "a list of names.*write train.targets: .q_proj, v_proj."),
-        ("betas: [0.9, 1]", "two, each a number from 0 to below 1"),
+        ("betas: [0.9, 1]", r"two, each a number from 0 to below 1 \(got \[0.9, 1\]\)"),
+        ("targets: [q_proj, true]", r'a list of names \(got \["q_proj", true\]\)'),
+        ("weights: full, targets: [q_proj]", r'targets is of adapters, .*\(got \["q_proj"\]\)'),
         ("warmup: 6%", "write train.warmup: 0.06"),
     ],
 )
@@ -153,6 +157,31 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
     assert set(given) == {*SETTINGS, *AROUND}
     assert task.train == {**given, "targets": ("q_proj",), "betas": (0.8, 0.9)}
     assert TrainConfig(**{name: task.train[name] for name in SETTINGS}).betas == (0.8, 0.9)
+
+
+@given(
+    rows=st.integers(1, 10**5),
+    parameters=st.integers(10**6, 10**11),
+    own=st.sampled_from(
+        [{}, {"rank": 7, "rslora": True}, {"weights": "full"}, {"betas": [0.1, 1 / 3], "targets": ["o_proj"]}]
+    ),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_settings_as_they_are_printed_may_be_written_back(
+    folder: Path, rows: int, parameters: int, own: dict[str, Any]
+) -> None:
+    config = auto_config(rows, parameters, own)
+    chosen = {name: value for name, value in config.values().items() if name in config.reasons}
+    for told in (defaults(config.defaults), defaults(chosen), defaults(config.defaults | chosen)):
+        task = read(folder, REQUIRED + told.replace("defaults", "train"))
+        assert auto_config(rows, parameters, own | dict(task.train)) == config
+
+
+@pytest.mark.parametrize("as_left_out", ["hidden_cache: auto", "targets: all", "max_rows: all"])
+def test_a_word_for_the_default_says_the_same_as_nothing(folder: Path, as_left_out: str) -> None:
+    assert read(folder, f"{REQUIRED}train: {{{as_left_out}}}\n") == read(folder, REQUIRED)
+    name, word = as_left_out.split(": ")
+    assert name not in SETTINGS or TrainConfig(**{name: word}) == TrainConfig()
 
 
 def test_a_folder_stands_for_its_task_file(folder: Path) -> None:

@@ -127,7 +127,8 @@ def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
 
 def _train(page: Page, key: str, node: yaml.Node) -> dict[str, Any]:
     nodes = page.mapping(node, _TRAIN, key)
-    values = {name: _TRAIN[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    read = {name: _TRAIN[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    values = {name: value for name, value in read.items() if value is not None}
     for fault in at_odds(values):
         name = fault.where.removeprefix("train: ")
         page.fault(nodes[name], f"{key}.{name} {fault.what}", fault.got, fault.remedy)

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
-from etude.errors import Fault, shown
-from etude.task.rules import SWITCH, Rule, names, number, one_of, pair, pattern
+from etude.errors import Fault, shown_setting
+from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
 
 Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 DataParallel = Literal["ddp", "fsdp"]
 
 ALL = "all"
+AUTO = "auto"
 TOP = re.compile(r"top-([1-9]\d*)")
 """N of `top-N`, the N decoder layers nearest to the answer."""
 
@@ -27,9 +28,9 @@ SETTINGS: Mapping[str, Rule] = {
     "alpha": number(0, above=True),
     "rslora": SWITCH,
     "dropout": number(0, 0.9, share=True),
-    "targets": names("[q_proj, v_proj]"),
+    "targets": or_word(ALL, names("[q_proj, v_proj]")),
     "lora_layers": LAYERS,
-    "hidden_cache": SWITCH,
+    "hidden_cache": or_word(AUTO, SWITCH),
     "learning_rate": number(0, 1, above=True),
     "schedule": one_of(*get_args(Schedule)),
     "warmup": number(0, 1, share=True),
@@ -47,7 +48,7 @@ SETTINGS: Mapping[str, Rule] = {
 }
 """Setting of the training loop -> what it may be. Their defaults stand in TrainConfig."""
 
-AROUND: Mapping[str, Rule] = {"max_rows": COUNT, "dev_metric": SWITCH}
+AROUND: Mapping[str, Rule] = {"max_rows": or_word(ALL, COUNT), "dev_metric": SWITCH}
 """Keys under `train:` that say what the loop is given, and are no settings of it."""
 
 NO_WEIGHT = frozenset(("stop_on_spike",))
@@ -63,5 +64,7 @@ def at_odds(given: Mapping[str, Any]) -> Iterator[Fault]:
     if given.get("weights") == "full":
         what, remedy = "is of adapters, and weights: full has none", "leave it out, or set weights: lora"
         yield from (
-            Fault(f"train: {name}", what, shown(given[name]), remedy) for name in LORA_ONLY if name in given
+            Fault(f"train: {name}", what, shown_setting(given[name]), remedy)
+            for name in LORA_ONLY
+            if name in given
         )
