@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from etude.compare.evidence import Cost
 from etude.errors import InputError, NotYetError
 from etude.remedies import nearest
 from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
+from etude.task.foreign import RENAMED
 from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
 from etude.train import TrainConfig, auto_config
 from etude.types import Example, Message
-from etude.wording import defaults
+from etude.wording import defaults, setting
 
 WHOLE = """\
 name: luma
@@ -175,6 +177,44 @@ def test_settings_as_they_are_printed_may_be_written_back(
     for told in (defaults(config.defaults), defaults(chosen), defaults(config.defaults | chosen)):
         task = read(folder, REQUIRED + told.replace("defaults", "train"))
         assert auto_config(rows, parameters, own | dict(task.train)) == config
+
+
+@pytest.mark.parametrize("theirs", sorted(RENAMED))
+def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder: Path, theirs: str) -> None:
+    """From a task file, under train: and outside of it, and from Python; with the value where ours takes it."""
+    ours = RENAMED[theirs]
+    value = {"targets": ["o_proj"], "schedule": "cosine", "rslora": True, "betas": [0.5, 0.6]}.get(ours, 1)
+    value = 0.5 if ours == "dropout" else value
+    for line in (f"train: {{{theirs}: {setting(value)}}}", f"{theirs}: {setting(value)}"):
+        with pytest.raises(InputError) as caught:
+            read(folder, f"{REQUIRED}{line}\n")
+        [fault] = caught.value.faults
+        [remedy] = re.findall(r"write (\w+: (?:\[.*\]|[\w.]+))", fault.remedy)
+        assert remedy == f"{ours}: {setting(value)}"
+        assert read(folder, f"{REQUIRED}train: {{{remedy}}}\n").train
+    if ours in SETTINGS:
+        with pytest.raises(InputError, match=re.escape(f"write {ours}:")):
+            auto_config(100, 10**8, {theirs: value})
+    with pytest.raises(InputError, match=f"write {ours}: and "):
+        read(folder, f"{REQUIRED}train: {{{theirs}: {{}}}}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"train: {{weights: {word}}}" for word in ("qlora", "DoRA", "dpo")),
+        *("train: {method: qlora}", "train: {adapter: dora}", "train: {quantize: 4}"),
+        *("train: {load_in_4bit: true}", "method: qlora", "quantization: 8bit"),
+        *("methods: [qlora]", "methods: [lora]"),
+    ],
+)
+def test_a_way_of_training_that_is_not_there_is_no_typing_error(folder: Path, line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(folder, f"{REQUIRED}{line}\n")
+    [fault] = caught.value.faults
+    assert "not in this version" in fault.remedy or "write fine_tune" in fault.remedy
+    assert "weights: lora" in fault.remedy
+    assert "weights: full" in fault.remedy
 
 
 @pytest.mark.parametrize("as_left_out", ["hidden_cache: auto", "targets: all", "max_rows: all"])

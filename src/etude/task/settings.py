@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from etude.errors import Fault, shown_setting
+from etude.remedies import instead
 from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
 
 Weights = Literal["lora", "full"]
@@ -18,12 +20,39 @@ AUTO = "auto"
 TOP = re.compile(r"top-([1-9]\d*)")
 """N of `top-N`, the N decoder layers nearest to the answer."""
 
+ABSENT: Mapping[str, str] = {
+    **dict.fromkeys(("qlora", "load_in_4bit"), "adapters over weights in 4 bits"),
+    "load_in_8bit": "adapters over weights in 8 bits",
+    **dict.fromkeys(("quantize", "quantization", "quantization_bit"), "training on quantized weights"),
+    **dict.fromkeys(("dora", "use_dora"), "adapters with a magnitude of their own"),
+    **dict.fromkeys(
+        ("loftq", "pissa", "ia3", "prefix", "prompt_tuning", "bitfit"), "other small sets of weights"
+    ),
+    **dict.fromkeys(("dpo", "orpo", "kto", "grpo", "ppo", "rlhf"), "training on preferences or rewards"),
+}
+"""Ways of training that other tools have and this version does not -> what they are."""
+
+
+def no_such_weights(word: str) -> str:
+    """What to say where `word` is none of the ways of training that there are."""
+    what = f" ({ABSENT[word]})" if word in ABSENT else ""
+    return (
+        f"{word}{what} is not in this version; there is weights: lora (adapters beside frozen weights) and weights: "
+        "full (all weights)"
+    )
+
+
+def _other_weights(key: str, value: Any) -> str:
+    word = str(value).casefold()
+    return no_such_weights(word) if word in ABSENT else instead(str(value), get_args(Weights))
+
+
 LAYERS = pattern(f"{ALL} or top-N", re.compile(rf"{ALL}|{TOP.pattern}"), "top-8")
 SEED = number(0, 2**32 - 1, whole=True)
 COUNT = number(1, whole=True)
 
 SETTINGS: Mapping[str, Rule] = {
-    "weights": one_of(*get_args(Weights)),
+    "weights": replace(one_of(*get_args(Weights)), remedy=_other_weights),
     "rank": number(1, 512, whole=True),
     "alpha": number(0, above=True),
     "rslora": SWITCH,

@@ -13,6 +13,7 @@ from typing import Any
 from etude.errors import Fault, InputError, shown_setting
 from etude.remedies import instead
 from etude.task import ROW_TOKENS
+from etude.task.foreign import meant
 from etude.task.settings import ALL, LORA_ONLY, SETTINGS, DataParallel, Schedule, Weights, at_odds
 
 FEW_ROWS = 300
@@ -211,6 +212,9 @@ def _fault(name: str, value: Any) -> Fault | None:
     where = f"train: {name}"
     if name not in SETTINGS:
         return Fault(
-            where, "there is no such training setting", shown_setting(value), instead(name, SETTINGS)
+            where,
+            "there is no such training setting",
+            shown_setting(value),
+            meant(name, value) or instead(name, SETTINGS),
         )
     return SETTINGS[name].fault(where, name, value)
