@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etude.compare.costs import request_price
@@ -16,10 +18,12 @@ from etude.compare.evidence import Cost
 from etude.errors import InputError, NotYetError
 from etude.remedies import nearest
 from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
+from etude.task.foreign import RENAMED
 from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
-from etude.train import TrainConfig
+from etude.train import TrainConfig, auto_config
 from etude.types import Example, Message
+from etude.wording import defaults, setting
 
 WHOLE = """\
 name: luma
@@ -112,11 +116,13 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("lora_layers: 8", "all or top-N.*got '8'.*top-8"),
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
-        ("hidden_cache: 1", "true or false"),
+        ("hidden_cache: 1", "auto, or true or false"),
         ("data_parallel: dp", "one of ddp, fsdp"),
         ("weights: full, rank: 4", "rank is of adapters, and weights: full has none .*got 4"),
         ("targets: q_proj", "a list of names.*write train.targets: .q_proj, v_proj."),
-        ("betas: [0.9, 1]", "two, each a number from 0 to below 1"),
+        ("betas: [0.9, 1]", r"two, each a number from 0 to below 1 \(got \[0.9, 1\]\)"),
+        ("targets: [q_proj, true]", r'a list of names \(got \["q_proj", true\]\)'),
+        ("weights: full, targets: [q_proj]", r'targets is of adapters, .*\(got \["q_proj"\]\)'),
         ("warmup: 6%", "write train.warmup: 0.06"),
     ],
 )
@@ -153,6 +159,69 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
     assert set(given) == {*SETTINGS, *AROUND}
     assert task.train == {**given, "targets": ("q_proj",), "betas": (0.8, 0.9)}
     assert TrainConfig(**{name: task.train[name] for name in SETTINGS}).betas == (0.8, 0.9)
+
+
+@given(
+    rows=st.integers(1, 10**5),
+    parameters=st.integers(10**6, 10**11),
+    own=st.sampled_from(
+        [{}, {"rank": 7, "rslora": True}, {"weights": "full"}, {"betas": [0.1, 1 / 3], "targets": ["o_proj"]}]
+    ),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_settings_as_they_are_printed_may_be_written_back(
+    folder: Path, rows: int, parameters: int, own: dict[str, Any]
+) -> None:
+    config = auto_config(rows, parameters, own)
+    chosen = {name: value for name, value in config.values().items() if name in config.reasons}
+    for told in (defaults(config.defaults), defaults(chosen), defaults(config.defaults | chosen)):
+        task = read(folder, REQUIRED + told.replace("defaults", "train"))
+        assert auto_config(rows, parameters, own | dict(task.train)) == config
+
+
+@pytest.mark.parametrize("theirs", sorted(RENAMED))
+def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder: Path, theirs: str) -> None:
+    """From a task file, under train: and outside of it, and from Python; with the value where ours takes it."""
+    ours = RENAMED[theirs]
+    value = {"targets": ["o_proj"], "schedule": "cosine", "rslora": True, "betas": [0.5, 0.6]}.get(ours, 1)
+    value = 0.5 if ours == "dropout" else value
+    for line in (f"train: {{{theirs}: {setting(value)}}}", f"{theirs}: {setting(value)}"):
+        with pytest.raises(InputError) as caught:
+            read(folder, f"{REQUIRED}{line}\n")
+        [fault] = caught.value.faults
+        [remedy] = re.findall(r"write (\w+: (?:\[.*\]|[\w.]+))", fault.remedy)
+        assert remedy == f"{ours}: {setting(value)}"
+        assert read(folder, f"{REQUIRED}train: {{{remedy}}}\n").train
+    if ours in SETTINGS:
+        with pytest.raises(InputError, match=re.escape(f"write {ours}:")):
+            auto_config(100, 10**8, {theirs: value})
+    with pytest.raises(InputError, match=f"write {ours}: and "):
+        read(folder, f"{REQUIRED}train: {{{theirs}: {{}}}}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"train: {{weights: {word}}}" for word in ("qlora", "DoRA", "dpo")),
+        *("train: {method: qlora}", "train: {adapter: dora}", "train: {quantize: 4}"),
+        *("train: {load_in_4bit: true}", "method: qlora", "quantization: 8bit"),
+        *("methods: [qlora]", "methods: [lora]"),
+    ],
+)
+def test_a_way_of_training_that_is_not_there_is_no_typing_error(folder: Path, line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(folder, f"{REQUIRED}{line}\n")
+    [fault] = caught.value.faults
+    assert "not in this version" in fault.remedy or "write fine_tune" in fault.remedy
+    assert "weights: lora" in fault.remedy
+    assert "weights: full" in fault.remedy
+
+
+@pytest.mark.parametrize("as_left_out", ["hidden_cache: auto", "targets: all", "max_rows: all"])
+def test_a_word_for_the_default_says_the_same_as_nothing(folder: Path, as_left_out: str) -> None:
+    assert read(folder, f"{REQUIRED}train: {{{as_left_out}}}\n") == read(folder, REQUIRED)
+    name, word = as_left_out.split(": ")
+    assert name not in SETTINGS or TrainConfig(**{name: word}) == TrainConfig()
 
 
 def test_a_folder_stands_for_its_task_file(folder: Path) -> None:

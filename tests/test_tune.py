@@ -135,9 +135,8 @@ def test_the_run_is_listed_shown_and_reported(
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "The loss on" in page
     for text in (page, (run.folder / "report.md").read_text(encoding="utf-8")):
-        assert "defaults: weights lora, rslora false, dropout 0, targets all, lora layers all" in " ".join(
-            text.split()
-        )
+        told = "defaults: {weights: lora, rslora: false, dropout: 0, targets: all, lora_layers: all"
+        assert told in " ".join(text.split())
     assert "<mark>" in page
     assert "should you fine-tune" not in page
 

@@ -16,6 +16,7 @@ A message is one sentence on what was wrong, the value we got, and what to do no
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -100,5 +101,14 @@ class Declined(EtudeError):  # noqa: N818 - an answer, not a fault
 
 def shown(value: object, limit: int = 80) -> str:
     """`value` as it stands in a message: quoted, on one line, at most `limit` characters long."""
-    text = repr(value)
+    return _short(repr(value), limit)
+
+
+def shown_setting(value: object, limit: int = 80) -> str:
+    """`shown` for what a task file may hold: a text in quotes, all else as YAML and JSON write it."""
+    text = shown(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    return _short(text, limit)
+
+
+def _short(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -102,18 +102,19 @@ def p_value(p: float) -> str:
 
 
 def setting(value: object) -> str:
-    """A value as a task file writes it: `0.002`, `true`, `[q_proj, v_proj]`; `all` of an empty list, `auto` of none."""
+    """A setting as a task file writes it, digit for digit: `0.002`, `true`, `[q_proj, v_proj]`; `all` of an empty
+    list, `auto` of none."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(setting, value))}]" if value else "all"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "auto"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def defaults(settings: Mapping[str, object]) -> str:
-    """Settings that nobody chose or set, in one line: "defaults: dropout 0, schedule linear"."""
-    told = (f"{name.replace('_', ' ')} {setting(value)}" for name, value in settings.items())
-    return f"defaults: {', '.join(told)}"
+    """Settings that nobody chose or set, in one line of YAML: `defaults: {dropout: 0, schedule: linear}`."""
+    told = (f"{name}: {setting(value)}" for name, value in settings.items())
+    return f"defaults: {{{', '.join(told)}}}"
 
 
 def decimal(value: float) -> str:

@@ -84,7 +84,7 @@ def print_prepared(
     table.add_column(no_wrap=True, justify="right")
     table.add_column()
     for name, value, why in settings:
-        table.add_row(name.replace("_", " "), setting(value), why)
+        table.add_row(name, setting(value), why)
     console.print(table)
     console.print(Text(f"{defaults(others)}\n"))
 

@@ -194,7 +194,7 @@ def learned(report: Report) -> tuple[str, ...]:
 def settings(report: Report) -> list[tuple[str, str, str]]:
     """Settings of training that were chosen or set by the user: (name, value, why)."""
     return [
-        (name.replace("_", " "), wording.setting(rung.params["settings"].get(name)), why)
+        (name, wording.setting(rung.params["settings"].get(name)), why)
         for rung in report.rungs
         for name, why in (rung.params.get("reasons") or {}).items()
     ]

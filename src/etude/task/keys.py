@@ -14,6 +14,7 @@ from etude.errors import InputError, shown
 from etude.files import parse_json
 from etude.remedies import instead
 from etude.task.check import CheckRef, function_fault
+from etude.task.foreign import meant
 from etude.task.page import Page, Reader, got, plain
 from etude.task.readers import (
     budget,
@@ -27,7 +28,7 @@ from etude.task.readers import (
     texts,
 )
 from etude.task.rules import number, one_of
-from etude.task.settings import AROUND, SEED, SETTINGS, at_odds
+from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
 from etude.task.values import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
 from etude.types import Kind
 
@@ -38,6 +39,8 @@ _LATER_METHODS = (
     "fine_tune + retrieval",
     "fine_tune_retrieval",
 )
+
+_AS_FINE_TUNE = "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
 
 
 def _model(page: Page, key: str, node: yaml.Node) -> str | None:
@@ -126,8 +129,9 @@ def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
 
 
 def _train(page: Page, key: str, node: yaml.Node) -> dict[str, Any]:
-    nodes = page.mapping(node, _TRAIN, key)
-    values = {name: _TRAIN[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    nodes = page.mapping(node, _TRAIN, key, meant)
+    read = {name: _TRAIN[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    values = {name: value for name, value in read.items() if value is not None}
     for fault in at_odds(values):
         name = fault.where.removeprefix("train: ")
         page.fault(nodes[name], f"{key}.{name} {fault.what}", fault.got, fault.remedy)
@@ -144,6 +148,8 @@ def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
     for word in words:
         if word in _LATER_METHODS:
             page.not_yet(node, f"the method {word!r}", f"choose from: {', '.join(LADDER)}")
+        elif word.casefold() in (*ABSENT, *get_args(Weights)):
+            page.fault(node, "no step of the ladder", shown(word), _AS_FINE_TUNE)
         elif word not in LADDER:
             page.fault(node, "unknown method", shown(word), instead(word, LADDER))
     return tuple(name for name in LADDER if name in words)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from etude.errors import Fault, InputError, shown
+from etude.task.foreign import meant_for_training
 from etude.task.keys import KEYS
 from etude.task.page import Page, compose
 from etude.task.values import Prices, RowSource, Task
@@ -41,7 +42,7 @@ def load_task(path: Path | str) -> Task:
     file = file / "task.yaml" if file.is_dir() else file
     page = Page(file.name, file.resolve().parent)
     root = compose(page, file)
-    nodes = page.mapping(root, KEYS, _WHOLE)
+    nodes = page.mapping(root, KEYS, _WHOLE, meant_for_training)
     values = {key: KEYS[key](page, key, node) for key, node in nodes.items()}
     _check_required(page, root, nodes)
     _check_together(page, nodes, values)

@@ -21,6 +21,9 @@ from etude.remedies import decoding_fault, instead, nearest, nearest_path
 from etude.task.values import is_row_file, row_files
 from etude.wording import command
 
+Meant = Callable[[str, Any], str | None]
+"""What to do about an unknown key with its value, as the remedy of a fault; None where nothing is known of it."""
+
 
 @dataclass
 class Page:
@@ -41,8 +44,11 @@ class Page:
         """Adds something that the design names and this version does not do."""
         self.later.append(self._located(node, f"{what}: not yet in this version", "", remedy))
 
-    def mapping(self, node: yaml.Node, known: Iterable[str], name: str) -> dict[str, yaml.Node]:
-        """Known key -> node of its value; keys without a value are left out."""
+    def mapping(
+        self, node: yaml.Node, known: Iterable[str], name: str, meant: Meant = lambda key, value: None
+    ) -> dict[str, yaml.Node]:
+        """Known key -> node of its value; keys without a value are left out. `meant` says what to do about an unknown
+        key with its value, and None where the nearest known one is to be named."""
         if not isinstance(node, yaml.MappingNode):
             self.fault(
                 node, f"{name} must be a mapping of keys to values", got(node), "write key: value lines"
@@ -51,7 +57,10 @@ class Page:
         first: dict[str, int] = {}
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
-            if self._is_new_key(key, known, name, first) and not _is_null(value):
+            word = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if word not in known and (remedy := meant(word, plain(value))):
+                self.fault(key, f"unknown key in {name}", got(key), remedy)
+            elif self._is_new_key(key, known, name, first) and not _is_null(value):
                 found[key.value] = value
         return found
 

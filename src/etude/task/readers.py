@@ -56,7 +56,8 @@ def ruled(rule: Rule) -> Reader:
         fault = rule.fault("", key, value)
         if fault is None:
             return rule.take(value)
-        page.fault(node, f"{key} {fault.what}", got(node), fault.remedy)
+        written = fault.got if isinstance(node, yaml.SequenceNode) else got(node)
+        page.fault(node, f"{key} {fault.what}", written, fault.remedy)
         return None
 
     return read

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from etude.errors import Fault, shown
+from etude.errors import Fault, shown_setting
 from etude.remedies import instead
 
 
@@ -32,7 +32,7 @@ class Rule:
         try:
             self.take(value)
         except (TypeError, ValueError, OverflowError):
-            return Fault(where, f"must be {self.wanted}", shown(value), self.remedy(key, value))
+            return Fault(where, f"must be {self.wanted}", shown_setting(value), self.remedy(key, value))
         return None
 
 
@@ -94,6 +94,15 @@ def names(example: str) -> Rule:
         return tuple(value)
 
     return Rule("a list of names", take, lambda key, value: f"write {key}: {example}")
+
+
+def or_word(word: str, rule: Rule) -> Rule:
+    """What a rule takes, or a word that says the same as leaving the key out, which comes out as None."""
+
+    def take(value: Any) -> Any:
+        return None if value is None or value == word else rule.take(value)
+
+    return Rule(f"{word}, or {rule.wanted}", take, rule.remedy)
 
 
 def pair(each: Rule, example: str) -> Rule:

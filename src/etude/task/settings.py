@@ -4,32 +4,62 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from etude.errors import Fault, shown
-from etude.task.rules import SWITCH, Rule, names, number, one_of, pair, pattern
+from etude.errors import Fault, shown_setting
+from etude.remedies import instead
+from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
 
 Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 DataParallel = Literal["ddp", "fsdp"]
 
 ALL = "all"
+AUTO = "auto"
 TOP = re.compile(r"top-([1-9]\d*)")
 """N of `top-N`, the N decoder layers nearest to the answer."""
+
+ABSENT: Mapping[str, str] = {
+    **dict.fromkeys(("qlora", "load_in_4bit"), "adapters over weights in 4 bits"),
+    "load_in_8bit": "adapters over weights in 8 bits",
+    **dict.fromkeys(("quantize", "quantization", "quantization_bit"), "training on quantized weights"),
+    **dict.fromkeys(("dora", "use_dora"), "adapters with a magnitude of their own"),
+    **dict.fromkeys(
+        ("loftq", "pissa", "ia3", "prefix", "prompt_tuning", "bitfit"), "other small sets of weights"
+    ),
+    **dict.fromkeys(("dpo", "orpo", "kto", "grpo", "ppo", "rlhf"), "training on preferences or rewards"),
+}
+"""Ways of training that other tools have and this version does not -> what they are."""
+
+
+def no_such_weights(word: str) -> str:
+    """What to say where `word` is none of the ways of training that there are."""
+    what = f" ({ABSENT[word]})" if word in ABSENT else ""
+    return (
+        f"{word}{what} is not in this version; there is weights: lora (adapters beside frozen weights) and weights: "
+        "full (all weights)"
+    )
+
+
+def _other_weights(key: str, value: Any) -> str:
+    word = str(value).casefold()
+    return no_such_weights(word) if word in ABSENT else instead(str(value), get_args(Weights))
+
 
 LAYERS = pattern(f"{ALL} or top-N", re.compile(rf"{ALL}|{TOP.pattern}"), "top-8")
 SEED = number(0, 2**32 - 1, whole=True)
 COUNT = number(1, whole=True)
 
 SETTINGS: Mapping[str, Rule] = {
-    "weights": one_of(*get_args(Weights)),
+    "weights": replace(one_of(*get_args(Weights)), remedy=_other_weights),
     "rank": number(1, 512, whole=True),
     "alpha": number(0, above=True),
     "rslora": SWITCH,
     "dropout": number(0, 0.9, share=True),
-    "targets": names("[q_proj, v_proj]"),
+    "targets": or_word(ALL, names("[q_proj, v_proj]")),
     "lora_layers": LAYERS,
-    "hidden_cache": SWITCH,
+    "hidden_cache": or_word(AUTO, SWITCH),
     "learning_rate": number(0, 1, above=True),
     "schedule": one_of(*get_args(Schedule)),
     "warmup": number(0, 1, share=True),
@@ -47,7 +77,7 @@ SETTINGS: Mapping[str, Rule] = {
 }
 """Setting of the training loop -> what it may be. Their defaults stand in TrainConfig."""
 
-AROUND: Mapping[str, Rule] = {"max_rows": COUNT, "dev_metric": SWITCH}
+AROUND: Mapping[str, Rule] = {"max_rows": or_word(ALL, COUNT), "dev_metric": SWITCH}
 """Keys under `train:` that say what the loop is given, and are no settings of it."""
 
 NO_WEIGHT = frozenset(("stop_on_spike",))
@@ -63,5 +93,7 @@ def at_odds(given: Mapping[str, Any]) -> Iterator[Fault]:
     if given.get("weights") == "full":
         what, remedy = "is of adapters, and weights: full has none", "leave it out, or set weights: lora"
         yield from (
-            Fault(f"train: {name}", what, shown(given[name]), remedy) for name in LORA_ONLY if name in given
+            Fault(f"train: {name}", what, shown_setting(given[name]), remedy)
+            for name in LORA_ONLY
+            if name in given
         )

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from etude.errors import Fault, InputError, shown
+from etude.errors import Fault, InputError, shown_setting
 from etude.remedies import instead
 from etude.task import ROW_TOKENS
+from etude.task.foreign import meant
 from etude.task.settings import ALL, LORA_ONLY, SETTINGS, DataParallel, Schedule, Weights, at_odds
 
 FEW_ROWS = 300
@@ -88,9 +89,10 @@ class TrainConfig:
     """Setting -> why it has its value, in a sentence."""
 
     def __post_init__(self) -> None:
-        given = {name: value for name, value in self.values().items() if value is not None}
-        for name, value in _taken(given).items():
-            object.__setattr__(self, name, value)
+        taken = _taken(self.values())
+        for each in fields(self):
+            if each.name != "reasons":
+                object.__setattr__(self, each.name, taken.get(each.name, each.default))
 
     def values(self) -> dict[str, Any]:
         """All settings by name, without the reasons."""
@@ -197,16 +199,22 @@ def _take(
 
 
 def _taken(given: Mapping[str, Any], more: Iterable[Fault] = ()) -> dict[str, Any]:
-    """Settings by name, each in its own type. Raises InputError listing all that are unknown or impossible, and
-    `more` faults."""
+    """Settings by name, each in its own type, without those whose value says the same as leaving them out. Raises
+    InputError listing all that are unknown or impossible, and `more` faults."""
     faults = [fault for name, value in given.items() if (fault := _fault(name, value))]
     if faults := [*faults, *more]:
         raise InputError(faults)
-    return {name: SETTINGS[name].take(value) for name, value in given.items()}
+    taken = {name: SETTINGS[name].take(value) for name, value in given.items()}
+    return {name: value for name, value in taken.items() if value is not None}
 
 
 def _fault(name: str, value: Any) -> Fault | None:
     where = f"train: {name}"
     if name not in SETTINGS:
-        return Fault(where, "there is no such training setting", shown(value), instead(name, SETTINGS))
+        return Fault(
+            where,
+            "there is no such training setting",
+            shown_setting(value),
+            meant(name, value) or instead(name, SETTINGS),
+        )
     return SETTINGS[name].fault(where, name, value)
