@@ -40,7 +40,7 @@ from etude.train.attention import short_rows
 from etude.train.batches import MICRO_BATCH_COST, collate, split_micro, work_of
 from etude.train.checkpoint import FILE, load_checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
-from etude.train.loss import check_head, chunk_logits, summed_loss
+from etude.train.loss import _SummedLoss, check_head, chunk_logits, summed_loss
 from etude.train.step import accumulate, dev_loss, learning_rate
 from tiny import tiny_module
 
@@ -203,6 +203,19 @@ def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch:
         assert loss == pytest.approx(expected.item(), rel=1e-12)
         for each, grad in zip(weights, wanted, strict=True):
             torch.testing.assert_close(each.grad, grad, rtol=1e-10, atol=1e-12)
+
+
+def test_the_gradient_is_scaled_before_it_is_rounded() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(4, 8).bfloat16().requires_grad_()
+    head, targets = torch.randn(20, 8).bfloat16(), torch.tensor([3, 7, 0, 19])
+
+    def gradient(scale: float) -> torch.Tensor:
+        return torch.autograd.grad(_SummedLoss.apply(hidden, head, None, targets) * scale, hidden)[0]
+
+    assert gradient(1.0).dtype == torch.bfloat16
+    for number in (3, 301, 1_000_003):
+        assert torch.equal(gradient(1 / number), (gradient(1.0).float() / number).bfloat16())
 
 
 def test_a_gpu_is_given_products_that_keep_it_busy() -> None:

@@ -66,7 +66,8 @@ class _SummedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if each is None else each * grads[0].to(each.dtype) for each in ctx.saved_tensors]
+        # A scalar in 32 bits: in 16 it would be off by up to 0.4% for all numbers alike.
+        scaled = [None if each is None else each * grads[0] for each in ctx.saved_tensors]
         return *scaled, None
 
 
