@@ -19,7 +19,7 @@ _ANY_LABEL = (
     r"|\bTIN|\bID|citizen\w*|social (?:security|insurance)"
 )
 
-_BESIDE = r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
+_BESIDE = r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\n?[^\w\n]{{0,4}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
 """A label before or after the number, for which NUL stands."""
 
 
