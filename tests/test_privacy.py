@@ -101,6 +101,8 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("mobileNo: 4155552671", "phone", "4155552671"),
         ("\N{TELEPHONE RECEIVER}4155552671", "phone", "4155552671"),
         ("the number is 4155552671", "phone", "4155552671"),
+        ("the Center at 3015928573 or", "phone", "3015928573"),
+        ("IBANs: one, and GB00ABCD12345678", "iban", "GB00ABCD12345678"),
         ("Jo,415-555-2671,94107", "phone", "415-555-2671"),
         ("_415-555-2671_", "phone", "415-555-2671"),
         ("PAN:\nABCDE1234F", "national_id", "ABCDE1234F"),
@@ -157,7 +159,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
         "card ending ****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
         "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
-        "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m",
+        "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )
 def test_ordinary_text_raises_no_alarm(text: str) -> None:

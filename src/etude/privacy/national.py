@@ -41,7 +41,7 @@ class Scheme:
 def _scheme(rule: str, form: str, module: str = "", label: str = "", trusted: str = "") -> Scheme:
     return Scheme(
         rule,
-        re.compile(r"(?<![\w.-])" + form + r"(?![\w]|[.-][0-9])"),
+        re.compile(rf"(?<![\w.-])(?:{form})(?![\w]|[.-][0-9])"),
         module,
         re.compile(_BESIDE.format(f"{label}|{_ANY_LABEL}")) if label else None,
         re.compile(_BESIDE.format(trusted)) if trusted else None,

@@ -27,8 +27,11 @@ _CARD_LABEL = re.compile(
     r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,40}\n?[^\w\n]{0,4}$",
     re.I,
 )
-_IBAN = re.compile(r"(?<![\w-])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\w])")
+_IBAN = re.compile(
+    r"(?:(?<![\w-])|(?<=\bIBAN-)|(?<=\bIBAN_)|(?<=\bIBAN))[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\w])"
+)
 _GAP = re.compile("[ -]")
+_IBAN_WORD = re.compile(r"\bIBANs?\b")
 _IBAN_LABEL = re.compile(
     r"\b(?:iban|account)\b[^\w\n]{0,4}(?:(?:number|no|is|code)\W{1,3}){0,2}$|\biban\b[^0-9\n]{0,40}\n?[^\w\n]{0,4}$",
     re.I,
@@ -73,12 +76,13 @@ def cards(text: str) -> Iterator[Span]:
 
 
 def ibans(text: str) -> Iterator[Span]:
-    """IBANs with their checksum and their country's form; with one of both where a label stands before them."""
+    """IBANs with their checksum and their country's form; with one of both, or neither, where the text names it."""
+    named = _IBAN_WORD.search(text)
     for match in _IBAN.finditer(text):
         whole, rule = _longest(match[0], _is_iban), "mod 97"
         if not whole and labelled(text, match.start(), _BANK, 80):
             whole, rule = _longest(match[0], _has_form), "form and label"
-        if not whole and labelled(text, match.start(), _IBAN_LABEL, 60):
+        if not whole and (named or labelled(text, match.start(), _IBAN_LABEL, 60)):
             written = _LABELLED_IBAN.match(match[0])
             whole, rule = written[0] if written else "", "label"
         if whole:

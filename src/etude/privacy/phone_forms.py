@@ -43,6 +43,7 @@ _PLANS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"[6-9][0-9]{4}[ -][0-9]{5}"), ("IN",)),
     (re.compile(r"[2-9][0-9]{2}[ ./-][2-9][0-9]{6}"), ("US", "CA")),
     (re.compile(r"3[0-9]{2}[ ./-][0-9]{7}"), ("IT",)),
+    (re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}"), ("US", "CA")),
 )
 """Writings that other numbers have too, and the regions whose plan then has to know the number."""
 _NAMED_PLANS = (

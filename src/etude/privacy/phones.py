@@ -53,10 +53,11 @@ _NEAR_LABEL = re.compile(rf"\b(?:{_NOUN})\b\.?(?: (?:number|no|nr|is)\b\.?){{0,2
 _OTHER_LABEL = re.compile(
     r"\b(?:order|invoice|ticket|case|claim|reference|ref|serial|model|part|item|product|sku|isbn|issn|tracking|parcel"
     r"|account|acct?|passport|licen[cs]e|policy|member|membership|customer|patient|record|id|identification|identity|registration|badge|ssn|tax|routing|card"
-    r"|version|patent|doi|pmid)s?(?:[ :#.]{1,3}(?:number|no|nr|id|code|card|is|was|of)\b){0,3}[ :#.(]{0,3}$",
+    r"|version|patent|doi|pmid)s?(?:[ :#.]{1,3}(?:number|no|nr|id|code|card|is|was|of)\b){0,3}[ :#.(]{0,3}$"
+    r"|(?:[<>=]|\bthan) ?$",
     re.I,
 )
-"""A label of some other number."""
+"""A label of some other number, or a comparison with one."""
 _DATE = re.compile(
     r"(?:19|20)[0-9]{2}([-./ ])[01]?[0-9]\1[0-3]?[0-9](?![0-9])"
     r"|[0-3]?[0-9]([-./ ])[0-3]?[0-9]\2(?:19|20)[0-9]{2}(?![0-9])|[0-3]?[0-9]([-./])[0-3]?[0-9]\3[0-9]{2}$"
