@@ -21,7 +21,7 @@ from etude.privacy.spans import Span, without_overlaps
 if TYPE_CHECKING:
     from etude.privacy.model import NameModel
 
-_DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●]{4,20})[0-9]){3}")
+_DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
 
 
 def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
