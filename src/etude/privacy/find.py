@@ -15,6 +15,7 @@ from etude.privacy.numbers import cards, ibans, id_numbers
 from etude.privacy.people import names
 from etude.privacy.phones import phones
 from etude.privacy.places import addresses
+from etude.privacy.plain import plain_text
 from etude.privacy.secrets import secrets
 from etude.privacy.spans import Span, without_overlaps
 
@@ -38,6 +39,13 @@ def find_all(
     texts: Iterable[str], model: NameModel | None = None, *, review: bool = True
 ) -> Iterator[tuple[Span, ...]]:
     """`find` for each text, in their order; the model reads many at once."""
+    kept, read = tee(map(plain_text, texts))
+    found = _find_all((text.plain for text in read), model, review)
+    for text, spans in zip(kept, found, strict=True):
+        yield tuple(text.placed(spans))
+
+
+def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> Iterator[tuple[Span, ...]]:
     if not review:
         yield from (without_overlaps(_blocking(text)) for text in texts)
     elif model is None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from etude.privacy.spans import Span, spans_of
+from etude.privacy.spans import Span, labelled, spans_of
 
 WINDOW = 512
 """Most characters that one pattern of detect-secrets is given at once."""
@@ -102,9 +102,17 @@ _PIN = re.compile(
     r"\bPIN(?: (?:code|number))?(?: is| was|:|=| of)? ?(?P<value>[0-9]{4,8})(?![\w]|[.,/:-][0-9])", re.I
 )
 _CREDENTIALS = re.compile(
-    r"@[\w.-]{3,80}[\"'] ?(?:/|\||:|,)? ?(?P<value>\S{6,64})|@[\w.-]{3,80} ?[/|:] ?(?P<after>\S{6,64})"
+    r"(?<=[\w'-])@[\w.-]{3,80}(?:[\"'] ?[/:] ?[\"']?| ?[/|:] |:(?![0-9]{2,5}/))(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})"
+    r"(?=[\"'.,;)]{0,3}(?:\s|$))(?!\s{0,3}\|)"
 )
-"""`mail@host / password`."""
+"""`mail@host / password`, `mail@host:password`: the last of what stands there, and no part of a table or of JSON."""
+_LISTED_LOGIN = re.compile(
+    r"\b(?:log[- ]?ins?|credentials?|sign(?:ed)?[- ]in|user(?:name)?s?)\b[^\n@]{0,60}[\"'][^\s\"'@]{1,64}"
+    r"@[\w.-]{3,80}[\"'],? (?:and )?[\"']?(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})",
+    re.I,
+)
+_IN_URL = re.compile(r"://[^\s@]{0,128}$")
+"""What stands before an @ that no e-mail address has."""
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 """Letters that a pattern takes for ASCII ones where case does not count."""
 _WORD = re.compile(r"[A-Za-z][a-z]*(?:[-/'][A-Za-z][a-z]*)*")
@@ -147,10 +155,15 @@ def _named(text: str) -> Iterator[Span]:
             for match in pattern.finditer(text):
                 yield from judged(match)
     if "@" in text:
-        for match in _CREDENTIALS.finditer(text):
-            group = "value" if match["value"] else "after"
-            if _like_password(_bare(match[group])):
-                yield _cut(match, group, "after an e-mail address")
+        yield from _after_addresses(text)
+
+
+def _after_addresses(text: str) -> Iterator[Span]:
+    for pattern in (_CREDENTIALS, _LISTED_LOGIN):
+        for match in pattern.finditer(text):
+            in_url = pattern is _CREDENTIALS and labelled(text, match.start(), _IN_URL, 160)
+            if not in_url and _like_password(_bare(match["value"])):
+                yield _cut(match, "value", "after an e-mail address")
 
 
 def _key(match: re.Match[str]) -> Iterator[Span]:
