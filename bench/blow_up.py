@@ -63,6 +63,9 @@ PIECES = (
     *("a b c d ", "take ", "take 1 mg ", "1 mg ", "you should ", "you should take ", "invest in "),
     *("i will ", "kill ", "we are going to ", "the ", "and ", "der ", "of the ", "$1 ", "1,000,"),
     *("12 January ", "1/1/", "not ", "is not ", "I'm ", '{"a":', '{"a": 1, ', "[1,", "a[b], ", "a = b, "),
+    *("密码", "密码是", "Passwort ist ", "Kundennummer ", "numéro de ", "nº de ", "customer no. ", "电话"),
+    *("password for a ", 'pwd="a ', "login a / ", "@a.b / ", "@a.b:", "user 'a@b', ", "123 ", "1234*"),
+    *("\u202f1", "漢1", "漢@a.", '{"a\\n":"', '"a\\u00e9",', "[[", '{"', '"\\'),
     *("a | b", "\\", "\\u00e9", "<p>", "</p>\n", "<br>", "&lt;", "&nbsp;"),
 )
 

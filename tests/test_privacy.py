@@ -88,6 +88,26 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
     assert kinds(around.format(value)).get(kind) == value
 
 
+@pytest.mark.parametrize("around", ["番号は{}です", "我的{}，谢谢", "번호{}로", "เบอร์{}ครับ"])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("card", "4111 1111 1111 1111"),
+        ("card", "4111.1111.1111.1111"),
+        ("card", "4532****7890"),
+        ("iban", "DE89370400440532013000"),
+        ("iban", "GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19"),
+        ("iban", "DE89.3704.0044.0532.0130.00"),
+        ("ip_address", "93.184.216.34"),
+        ("national_id", "11010519491231002X"),
+        ("email", "ann@web.example.de"),
+        ("phone", "+49 30 901820"),
+    ],
+)
+def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: str, around: str) -> None:
+    assert kinds(around.format(value)).get(kind) == value
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "value"),
     [
@@ -125,6 +145,28 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("her password !PurpleSky77.", "password", "!PurpleSky77"),
         ("login jo@example.org / CybPass! was", "password", "CybPass!"),
         ("postgres://app:s3cr3t@db/main", "password", "s3cr3t"),
+        ("postgres://app:s3cr3t@db.internal:5432/prod", "password", "s3cr3t"),
+        ("Passwort: geheim2024", "password", "geheim2024"),
+        ("mot de passe : Tournesol#7", "password", "Tournesol#7"),
+        ("contraseña: Girasol88", "password", "Girasol88"),
+        ("パスワードはHimawari77です", "password", "Himawari77"),
+        ("密码：Abc12345，谢谢", "password", "Abc12345"),
+        ("my pw is hunter2", "password", "hunter2"),
+        ("The password for the portal is Gr33nTea", "password", "Gr33nTea"),
+        ('PASSWORD="a b c"', "password", "a b c"),
+        ("login anna / Blume#33", "password", "Blume#33"),
+        ("customer no. 88213-44", "id_number", "88213-44"),
+        ("membership no 5521 8876", "id_number", "5521 8876"),
+        ("Kundennummer: 7712345", "id_number", "7712345"),
+        ("Reisepass C01X00T47", "id_number", "C01X00T47"),
+        ("numéro de client : 8821344", "id_number", "8821344"),
+        ("número de cliente 882134", "id_number", "882134"),
+        ("номер договора 1234567", "id_number", "1234567"),
+        ("お客様番号は88213441です", "id_number", "88213441"),
+        ("고객번호 88213441", "id_number", "88213441"),
+        ("電話番号は090-1234-5678です", "phone", "090-1234-5678"),
+        ("我的电话是13812345678", "phone", "13812345678"),
+        ("전화 010-1234-5678로", "phone", "010-1234-5678"),
         ("PIN: 4821", "password", "4821"),
     ],
 )
@@ -159,6 +201,11 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
         "card ending ****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
         "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
+        "icon@2x.png, git@github.com:acme/tool.git and @user@mastodon.example",
+        "Passwort vergessen: bitte hilf, das Passwort muss 8 Zeichen haben",
+        "mot de passe : oublié, contraseña olvidada, 密码是什么, login page / docs",
+        "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )
@@ -331,7 +378,7 @@ PIECES += [
 ]
 
 
-PIECES += ["a-@", "Apt 1 "]
+PIECES += ["a-@", "Apt 1 ", "密码", "numéro de ", "Passwort ist ", "customer no. ", "@a.b / ", "login a / "]
 
 
 @pytest.mark.parametrize("piece", PIECES)

@@ -8,22 +8,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from etude.privacy.spans import Span
+from etude.privacy.spans import AFTER, BEFORE, Span
 
 _MARK = "[*•●xX]"
 _HINT = re.compile(rf"{_MARK}{{2}}")
 _FORMS = (
-    ("card", re.compile(rf"(?<![\w*•●])[3-6](?:[ -]?(?:[0-9]|{_MARK})){{12,24}}(?![\w*•●])")),
-    ("iban", re.compile(rf"(?<![\w*•●])[A-Z]{{2}}[0-9]{{2}}(?: ?(?:[A-Z0-9]|{_MARK})){{11,30}}(?![\w*•●])")),
+    ("card", re.compile(rf"{BEFORE}(?<![*•●])[3-6](?:[ -]?(?:[0-9]|{_MARK})){{11,24}}{AFTER}(?![*•●])")),
     (
-        "national_id",
+        "iban",
         re.compile(
-            rf"(?<![\w*•●])(?:[0-9]|{_MARK}){{3}}-(?:[0-9]|{_MARK}){{2}}-(?:[0-9]|{_MARK}){{4}}(?![\w*•●])"
+            rf"{BEFORE}(?<![*•●])[A-Z]{{2}}[0-9]{{2}}(?: ?(?:[A-Z0-9]|{_MARK})){{11,30}}{AFTER}(?![*•●])"
         ),
     ),
     (
         "national_id",
-        re.compile(rf"(?<![\w*•●])(?:(?:[0-9]|{_MARK}){{4}}[ -]){{2}}(?:[0-9]|{_MARK}){{4}}(?![\w*•●])"),
+        re.compile(
+            rf"{BEFORE}(?<![*•●])(?:[0-9]|{_MARK}){{3}}-(?:[0-9]|{_MARK}){{2}}-(?:[0-9]|{_MARK}){{4}}{AFTER}(?![*•●])"
+        ),
+    ),
+    (
+        "national_id",
+        re.compile(
+            rf"{BEFORE}(?<![*•●])(?:(?:[0-9]|{_MARK}){{4}}[ -]){{2}}(?:[0-9]|{_MARK}){{4}}{AFTER}(?![*•●])"
+        ),
     ),
 )
 """Kind and form, each with marks where digits would stand."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
-from etude.privacy.spans import Span, listed
+from etude.privacy.spans import AFTER, BEFORE, Span, listed
 
 _ANY_LABEL = (
     r"national (?:id|identity|identification|insurance)|identity|identification|personal (?:id|number|code)|tax\w*"
@@ -41,7 +41,7 @@ class Scheme:
 def _scheme(rule: str, form: str, module: str = "", label: str = "", trusted: str = "") -> Scheme:
     return Scheme(
         rule,
-        re.compile(rf"(?<![\w.-])(?:{form})(?![\w]|[.-][0-9])"),
+        re.compile(rf"{BEFORE}(?<![.-])(?:{form})(?![.-][0-9]){AFTER}"),
         module,
         re.compile(_BESIDE.format(f"{label}|{_ANY_LABEL}")) if label else None,
         re.compile(_BESIDE.format(trusted)) if trusted else None,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from etude.privacy.labels import PHONES, any_of
 from etude.privacy.phone_forms import DASHES, SPACES, by_country_code, by_form, by_plan, canonical, parts
-from etude.privacy.spans import Span, labelled, listed
+from etude.privacy.spans import UNSPACED, Span, labelled, listed
 
 _GAP = rf"(?:[{SPACES}.{DASHES}()\[\]]{{1,4}}|[)\]]?[{SPACES}]?/[{SPACES}]?)?"
 _EXTENSION = (
@@ -17,9 +18,9 @@ _EXTENSION = (
 )
 """What libphonenumber takes for an extension, and words of French, German and Portuguese."""
 _PHONE = re.compile(
-    r"(?<![^\W_]|[+＋$€£¥-])(?<![$€£¥] )(?<![0-9][.:/])(?<![^\s,;]/)(?<!\.\.)"
+    rf"(?<![^\W_{UNSPACED}]|[+＋$€£¥-])(?<![$€£¥] )(?<![0-9][.:/])(?<![^\s,;]/)(?<!\.\.)"
     rf"(?P<body>(?:[(\[] ?(?=[+＋]?[0-9 -]{{1,6}}[)\]]))?(?:[+＋] ?[(\[]?)?[0-9](?:{_GAP}[0-9]){{5,14}})"
-    rf"(?P<extension>{_EXTENSION})?(?![^\W_]|[.:/-][0-9])",
+    rf"(?P<extension>{_EXTENSION})?(?![^\W_{UNSPACED}]|[.:/-][0-9])",
     re.I,
 )
 _NOUN = (
@@ -37,6 +38,7 @@ _LABEL = re.compile(
     rf"{_FIELD}[^0-9\n]{{0,40}}\n?[ (]{{0,2}}$",
     re.I,
 )
+_UNSPACED_LABEL = re.compile(f"{any_of(PHONES)}[^0-9\\n]{{0,12}}$")
 _LABEL_AFTER = re.compile(
     rf"[ \t]{{0,2}}[(\[/,-]?[ \t]?\b(?:{_NOUN}|office|home|work|direct"
     rf"|(?:is|was) (?:the |a )?(?:[a-z]{{2,10}} )?(?:{_NOUN}|numbers? to (?:reach|call|ring|text|dial)))\b",
@@ -96,6 +98,8 @@ def _rule(text: str, match: re.Match[str]) -> str:
         return ""  # of a work cited: year, volume, pages
     if len(groups) == 1 and _has_comma(text, match):
         return ""
+    if labelled(text, match.start(), _UNSPACED_LABEL, 24):
+        return "label"
     if labelled(text, match.start(), _LABEL, 80) or _LABEL_AFTER.match(text, match.end()):
         return "label"
     if labelled(text, match.start(), _OTHER_LABEL, 60):
