@@ -33,7 +33,7 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
     if rank_given():
         return _follow(task)
     console = screen()
-    board = TrainingBoard(Narrator(console))
+    board = TrainingBoard(Narrator(console, yes=yes))
     try:
         with board:
             result = train_task(
@@ -41,7 +41,7 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
                 budget=seconds_of(budget),
                 fresh=fresh,
                 on_event=board.take,
-                confirm=lambda question: yes or board.narrator.ask(question),
+                confirm=board.narrator.ask,
             )
     except KeyboardInterrupt:
         board.narrator.say(f"\n{board.narrator.stopped()}")

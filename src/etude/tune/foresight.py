@@ -14,6 +14,7 @@ from etude.files import Json
 from etude.methods.lesson import Lesson
 from etude.models.registry import Models
 from etude.task import Task
+from etude.wording import time_in_words
 
 if TYPE_CHECKING:
     from etude.train.config import TrainConfig
@@ -77,11 +78,11 @@ def question(expected: Json, budget: float | None) -> str | None:
     parts = []
     seconds, memory, reach = expected["seconds"], expected["memory"], expected["within_reach"]
     if budget is not None and seconds > budget:
-        parts.append(
-            f"takes {in_words(seconds)}, over the budget of {in_words(budget).removeprefix('about ')}"
-        )
+        parts.append(f"takes {in_words(seconds)}, over the budget of {time_in_words(budget)}")
     elif budget is None and seconds > LONG:
-        parts.append(f"takes {in_words(seconds)}")
+        parts.append(
+            f"takes {in_words(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
+        )
     if memory > reach > 0:
         parts.append(f"needs about {gigabytes(memory)} of memory, and {gigabytes(reach)} can be had")
     return f"This training {' and '.join(parts)}. Go on?" if parts else None
