@@ -48,7 +48,7 @@ from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, ove
 from etude.tune import Preview, preview, train_task
 from etude.tune.foresight import question, remedy
 from etude.tune.opening import check_processes
-from etude.tune.preview import Piece
+from etude.tune.preview import Piece, ShownRow
 from etude.types import Message
 from etude.world import ONE, World
 from processes import finished, started
@@ -229,11 +229,13 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
     found = preview(task, 3)
     assert len(found.rows) == 3
-    for _, pieces in found.rows:
-        learned = "".join(piece.text for piece in pieces if piece.learned)
+    assert "shortest" in found.rows[0].why
+    assert "longest" in found.rows[-1].why
+    for row in found.rows:
+        learned = "".join(piece.text for piece in row.pieces if piece.learned)
         assert learned.endswith("<|im_end|>")
-        assert any(piece.special and not piece.learned for piece in pieces)
-        assert f"[[{learned}]]" in bracketed(pieces)
+        assert any(piece.special and not piece.learned for piece in row.pieces)
+        assert f"[[{learned}]]" in bracketed(row.pieces)
     assert not (task.parent / "runs").exists()
 
 
@@ -242,8 +244,9 @@ PREVIEW = Preview(
     (),
     {},
     [
-        (
+        ShownRow(
             "rows.jsonl:1",
+            "shortest, 3 tokens",
             [Piece("asked", False, False), Piece("wanted", True, False), Piece("<e>", True, True)],
         )
     ],
@@ -283,7 +286,7 @@ def test_without_colour_brackets_stand_around_what_is_learned(
 
 @pytest.mark.parametrize("system", ["STANDARD", "EIGHT_BIT"])
 def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
-    for piece in PREVIEW.rows[0][1]:
+    for piece in PREVIEW.rows[0].pieces:
         style = Style.parse(styled(piece)[1])
         assert not style.dim
         assert (style.color is None) == (style.bgcolor is None)

@@ -98,9 +98,9 @@ def print_rows(console: Console, found: Preview) -> None:
         else Text("Learned tokens stand between [[ and ]].")
     )
     console.print(legend)
-    for where, pieces in found.rows:
-        console.print(Text(f"\n{where}", "bold"))
-        parts = [styled(piece) for piece in pieces] if coloured else [bracketed(pieces)]
+    for row in found.rows:
+        console.print(Text.assemble((f"\n{row.where}", "bold"), f"  ({row.why})"))
+        parts = [styled(piece) for piece in row.pieces] if coloured else [bracketed(row.pieces)]
         console.print(Text.assemble(*parts))
     console.print()
 
