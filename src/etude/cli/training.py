@@ -66,7 +66,7 @@ def run_show(task: Path, number: int) -> None:
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings, found.defaults)
     print_rows(console, found)
-    console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
+    console.print(Text(f"Nothing was trained. To train: {command('train', task)}"), soft_wrap=True)
 
 
 def print_prepared(

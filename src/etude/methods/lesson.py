@@ -223,7 +223,7 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
 
 def _about_prompt(student: Assistant) -> str:
     """What of the instructions is learned with."""
-    said = f"{shown(student.instructions, 200)} alone stands" if student.instructions else "Nothing stands"
+    said = f"{shown(student.instructions, 200)} alone stands" if student.instructions else "nothing stands"
     return f"Of the instructions: {said} before every input; what they ask for is learned from the answers."
 
 

@@ -65,6 +65,8 @@ def meant(key: str, value: Any) -> str | None:
     """What to do about a key of another tool under `train:`, as the remedy of a fault; None for a key that none of
     them has."""
     word = key.casefold().replace("-", "_")
+    if word == "warmup_steps" and isinstance(value, float) and value < 1:
+        return _renamed("warmup", value)  # transformers 5 takes it for a share
     if word in RENAMED:
         return _renamed(RENAMED[word], value)
     if word in OTHERWISE:
@@ -80,7 +82,7 @@ def meant(key: str, value: Any) -> str | None:
 def meant_for_training(key: str, value: Any) -> str | None:
     """`meant`, for a key that stands outside of `train:`."""
     if key in SETTINGS or key in AROUND:
-        return f"write it under train: as train: {{{key}: {setting(value)}}}"
+        return f"under train: write {key}: {setting(value)}"
     named = str(value).casefold()
     if key == "method" and named not in ABSENT and named not in get_args(Weights):
         return None
