@@ -155,9 +155,11 @@ def multiply(products: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
 
 
 def sizes(run: Run, batch: Batch) -> Iterator[tuple[int, int]]:
-    """Of each micro-batch: its tokens, padding included, and its learned ones."""
-    for part in split_micro(batch, run.config.micro_tokens):
-        yield len(part) * max(len(row.ids) for row in part), sum(row.num_trained for row in part)
+    """Of each micro-batch: the tokens that its matrices are given, and its learned ones."""
+    for part in split_micro(batch, run.config.micro_tokens, run.packed):
+        lengths = [len(row.ids) for row in part]
+        tokens = sum(lengths) if run.packed else len(part) * max(lengths)
+        yield tokens, sum(row.num_trained for row in part)
 
 
 def chunks(num_learned: int, vocabulary: int) -> Iterator[int]:

@@ -15,10 +15,10 @@ import torch
 
 from etude.train import Output, TokenRow, estimate_speed, speed, train
 from etude.train.batches import collate
+from etude.train.body import whole_body
 from etude.train.entrance import find_entrance, started_at
 from etude.train.hidden import FILE, SEAL
 from etude.train.layers import decoder_layers
-from etude.train.loss import whole_body
 from etude.train.states_file import StatesFile, key_of
 from test_train import ADAPTER, CONFIG, StopError, ignore, tiny_model, token_rows
 from tiny import tiny_module

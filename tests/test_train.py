@@ -37,10 +37,10 @@ from etude.train import (
     train,
 )
 from etude.train.attention import short_rows
-from etude.train.batches import MICRO_BATCH_COST, collate, split_micro
+from etude.train.batches import MICRO_BATCH_COST, collate, split_micro, work_of
 from etude.train.checkpoint import FILE, load_checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
-from etude.train.loss import check_head, chunk_logits, summed_loss
+from etude.train.loss import _SummedLoss, check_head, chunk_logits, summed_loss
 from etude.train.step import accumulate, dev_loss, learning_rate
 from tiny import tiny_module
 
@@ -130,8 +130,8 @@ def test_epochs_differ_in_order() -> None:
     assert make_batches(rows, 8, 0, 1) != make_batches(rows, 8, 0, 2)
 
 
-def cost(parts: Sequence[Sequence[TokenRow]]) -> int:
-    return sum(len(part) * max(len(row.ids) for row in part) + MICRO_BATCH_COST for part in parts)
+def cost(parts: Sequence[Sequence[TokenRow]], packed: bool) -> float:
+    return sum(work_of(part, packed) + MICRO_BATCH_COST for part in parts)
 
 
 def contiguous_splits(rows: Sequence[TokenRow]) -> list[list[Sequence[TokenRow]]]:
@@ -140,11 +140,11 @@ def contiguous_splits(rows: Sequence[TokenRow]) -> list[list[Sequence[TokenRow]]
     return [[rows[:k], *rest] for k in range(1, len(rows) + 1) for rest in contiguous_splits(rows[k:])]
 
 
-@given(st.lists(st.integers(2, 300), min_size=1, max_size=8), st.integers(50, 700))
+@given(st.lists(st.integers(2, 300), min_size=1, max_size=8), st.integers(50, 700), st.booleans())
 @settings(max_examples=50, deadline=None)
-def test_micro_batches_are_the_cheapest_that_fit(lengths: list[int], limit: int) -> None:
+def test_micro_batches_are_the_cheapest_that_fit(lengths: list[int], limit: int, packed: bool) -> None:
     rows = [TokenRow(str(i), (3,) * n, (False,) + (True,) * (n - 1)) for i, n in enumerate(lengths)]
-    parts = split_micro(rows, limit)
+    parts = split_micro(rows, limit, packed)
     assert sorted(row.id for part in parts for row in part) == sorted(row.id for row in rows)
 
     def fits(split: Sequence[Sequence[TokenRow]]) -> bool:
@@ -152,7 +152,8 @@ def test_micro_batches_are_the_cheapest_that_fit(lengths: list[int], limit: int)
 
     ordered = sorted(rows, key=lambda row: -len(row.ids))
     assert fits(parts)
-    assert cost(parts) == min(cost(split) for split in contiguous_splits(ordered) if fits(split))
+    least = min(cost(split, packed) for split in contiguous_splits(ordered) if fits(split))
+    assert cost(parts, packed) == pytest.approx(least)
 
 
 def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
@@ -202,6 +203,19 @@ def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch:
         assert loss == pytest.approx(expected.item(), rel=1e-12)
         for each, grad in zip(weights, wanted, strict=True):
             torch.testing.assert_close(each.grad, grad, rtol=1e-10, atol=1e-12)
+
+
+def test_the_gradient_is_scaled_before_it_is_rounded() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(4, 8).bfloat16().requires_grad_()
+    head, targets = torch.randn(20, 8).bfloat16(), torch.tensor([3, 7, 0, 19])
+
+    def gradient(scale: float) -> torch.Tensor:
+        return torch.autograd.grad(_SummedLoss.apply(hidden, head, None, targets) * scale, hidden)[0]
+
+    assert gradient(1.0).dtype == torch.bfloat16
+    for number in (3, 301, 1_000_003):
+        assert torch.equal(gradient(1 / number), (gradient(1.0).float() / number).bfloat16())
 
 
 def test_a_gpu_is_given_products_that_keep_it_busy() -> None:

@@ -10,7 +10,7 @@ B rows, H query heads, K key heads, G = H / K, T tokens, D size of a head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from etude.train.packing import current_packing, packed, unpacked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,32 +80,63 @@ def training_attention(
     scaling: float | None = None,
     **special: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers calls it: q (B, H, T, D), k and v (B, K, T, D) -> (B, T, H, D)."""
+    """Attention as transformers calls it: q (B, H, T, D), k and v (B, K, T, D) -> (B, T, H, D).
+
+    Packed rows come, and go, as one long row: (1, H, N, D).
+    """
+    packing = current_packing()
+    if packing is not None:
+        query, key, value = unpacked(packing, query, key, value)
+    output = _side_by_side(module, query, key, value, attention_mask, dropout, scaling, special)
+    if packing is not None:
+        output = packed(packing, output)
+    return output, None
+
+
+def _side_by_side(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    special: Mapping[str, Any],
+) -> Tensor:
+    """Plain products where they are faster and enough, else the fused kernel."""
     short = query.device.type == "cpu" and query.shape[2] == key.shape[2] <= SHORT
     plain = attention_mask is None and not dropout and getattr(module, "is_causal", True)
     if not (short and plain) or any(special.get(name) is not None for name in ("softcap", "position_bias")):
-        fused: tuple[Tensor, None] = sdpa_attention_forward(
+        fused: Tensor = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **special
-        )
+        )[0]
         return fused
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     output: Tensor = _ShortAttention.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
-    return output.transpose(1, 2).contiguous(), None
+    return output.transpose(1, 2).contiguous()
+
+
+def training_mask(*given: Any, **named: Any) -> Tensor | None:
+    """The fused kernel's mask; none for packed rows, which attention sees one beside the other."""
+    return None if current_packing() is not None else sdpa_mask(*given, **named)
 
 
 AttentionInterface.register(NAME, training_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, training_mask)
+
+
+def takes_its_place(module: PreTrainedModel) -> bool:
+    """Whether the model computes attention with the fused kernel. Another choice (eager, a flash kernel) is left as
+    it is."""
+    return module.config._attn_implementation in ("sdpa", "etude_shared_prefix", NAME)
 
 
 @contextmanager
 def short_rows(module: PreTrainedModel) -> Iterator[None]:
-    """Training's attention in the place of the fused kernel's, for the length of a `with`.
-
-    Another choice of the model's (eager, a flash kernel) is left as it is.
-    """
+    """Training's attention in the place of the fused kernel's, for the length of a `with`."""
     config = module.config
     before = config._attn_implementation
-    if before in ("sdpa", "etude_shared_prefix"):
+    if takes_its_place(module):
         config._attn_implementation = NAME
     try:
         yield

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from etude.train.batches import MicroBatch
-from etude.train.loss import whole_body
+from etude.train.body import whole_body
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

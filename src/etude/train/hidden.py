@@ -24,9 +24,9 @@ from torch import Tensor
 from etude.files import read_json, write_json
 from etude.task.settings import ALL
 from etude.train.batches import MicroBatch, TokenRow, collate, make_batches, split_micro
+from etude.train.body import whole_body
 from etude.train.entrance import Entrance, NotKeptError, ended_at, find_entrance, started_at, watched
 from etude.train.layers import decoder_layers, lowest_layer
-from etude.train.loss import whole_body
 from etude.train.output import Log
 from etude.train.states_file import StatesFile, key_of
 from etude.train.step import Run
@@ -53,6 +53,7 @@ def hidden_cache(
     without. A run that goes on takes up its file in `folder`, or computes again what it has lost.
     """
     cache = _opened(run, [*dev_rows, *rows], folder, fingerprint, log) if _wanted(run) else None
+    body = run.body
     try:
         if cache is not None:
             run.body = cache
@@ -60,7 +61,7 @@ def hidden_cache(
                 cache.fill(run.module, _begun(run, rows, dev_rows), run.config.micro_tokens)
         yield cache
     finally:
-        run.body = whole_body
+        run.body = body
         if cache is not None:
             cache.file.close()
 

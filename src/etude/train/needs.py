@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from etude.train.batches import TokenRow, make_batches
+from etude.train.batches import TokenRow, make_batches, work_of
 from etude.train.buffer import bytes_to_be
 from etude.train.config import TrainConfig
 from etude.train.lora import targeted
 from etude.train.memory import give_back_freed_memory, memory_in_use, peak_memory, reset_peak_memory
-from etude.train.speed import estimate_speed, for_each, micro_batches, num_cells
+from etude.train.speed import estimate_speed, for_each, micro_batches
 from etude.train.step import Run, dev_loss, settings_of, started_run, train_step
 from etude.world import ONE, World
 
@@ -78,23 +79,24 @@ def _memory(
     that needs the most, and drawn out in a straight line. Dev rows are measured as they are: without gradients
     little is held.
     """
-    parts = micro_batches(make_batches(rows, config.rows_per_step, config.seed, epoch=1), config, world)
-    most = max(map(num_cells, parts))
-    largest = max(
-        (part for part in parts if num_cells(part) >= NEAR * most), key=lambda part: len(part[0].ids)
-    )
-    half = largest[: -(-len(largest) // 2)]
     with started_run(module, config, len(rows), world) as run:
+        parts = micro_batches(run, make_batches(rows, config.rows_per_step, config.seed, epoch=1))
+        work = partial(work_of, packed=run.packed)
+        most = max(map(work, parts))
+        largest = max(
+            (part for part in parts if work(part) >= NEAR * most), key=lambda part: len(part[0].ids)
+        )
+        half = largest[: -(-len(largest) // 2)]
         train_step(run, for_each(largest[:1], world))  # touches all that stays
         stays = _settled(run)
         train_step(run, for_each(half, world))
         peak = peak_memory(run.module.device)
         _settled(run)
-        largest_dev = max(micro_batches([dev_rows], config, world), key=num_cells)
-        dev_loss(run.module, for_each(largest_dev, world), config.micro_tokens, placement=run.placement)
+        largest_dev = max(micro_batches(run, [dev_rows]), key=work)
+        dev_loss(run.module, for_each(largest_dev, world), config.micro_tokens, run.body, run.placement)
         peak_dev = peak_memory(run.module.device)
-    slope = (peak - stays) / num_cells(half)
-    return max(round(peak + slope * (most - num_cells(half))), peak_dev)
+    slope = (peak - stays) / work(half)
+    return max(round(peak + slope * (most - work(half))), peak_dev)
 
 
 def _settled(run: Run) -> int:

@@ -40,8 +40,8 @@ class Placement(Protocol):
     def loss(self) -> Loss:
         """Its loss."""
 
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
-        """The micro-batches of a global batch that this process computes."""
+    def parts(self, rows: Sequence[TokenRow], micro_tokens: int, packed: bool) -> list[Part]:
+        """The micro-batches of a global batch that this process computes; `packed` as for split_micro."""
 
     def collect(self, buffer: Buffer) -> None:
         """After each backward: brings its gradient to the buffer's where it is not there yet."""
@@ -72,10 +72,10 @@ class Copies:
     world: World = ONE
     loss: Loss = summed_loss
 
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
+    def parts(self, rows: Sequence[TokenRow], micro_tokens: int, packed: bool) -> list[Part]:
         """The micro-batches of this process's rows."""
         mine = share_of(rows, self.world.rank, self.world.size)
-        return [(part, 1.0) for part in split_micro(mine, micro_tokens)]
+        return [(part, 1.0) for part in split_micro(mine, micro_tokens, packed)]
 
     def collect(self, buffer: Buffer) -> None:
         """Gradients are the buffer's own."""

@@ -31,9 +31,10 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from etude.train.batches import MicroBatch, TokenRow, share_of, split_micro
+from etude.train.body import Body
 from etude.train.buffer import Buffer
 from etude.train.layers import decoder_layers
-from etude.train.loss import Body, summed_loss
+from etude.train.loss import summed_loss
 from etude.train.placement import Part
 from etude.world import World
 
@@ -61,11 +62,11 @@ class Shards:
         loss: Tensor = twin.summed_loss(batch, body)
         return loss
 
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
+    def parts(self, rows: Sequence[TokenRow], micro_tokens: int, packed: bool) -> list[Part]:
         """The micro-batches of this process's rows. All processes compute equally many, since each holds parts
         that the others need; one that has fewer computes a row that does not count."""
         ranks = range(self.world.size)
-        shares = [split_micro(share_of(rows, rank, self.world.size), micro_tokens) for rank in ranks]
+        shares = [split_micro(share_of(rows, rank, self.world.size), micro_tokens, packed) for rank in ranks]
         mine: list[Part] = [(part, 1.0) for part in shares[self.world.rank]]
         idle: Part = ([min(rows, key=lambda row: len(row.ids))], 0.0)
         return mine + [idle] * (max(map(len, shares)) - len(mine))

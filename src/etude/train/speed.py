@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from etude.train.batches import MICRO_BATCH_COST, TokenRow, make_batches, share_of, split_micro
+from etude.train.batches import MICRO_BATCH_COST, TokenRow, make_batches, share_of, split_micro, work_of
 from etude.train.config import TrainConfig
 from etude.train.hidden import hidden_cache
 from etude.train.step import Run, dev_loss, started_run, train_step
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TIMED_STEPS = 2
+
+Batches = Sequence[Sequence[TokenRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,13 @@ def estimate_speed(
     """
     batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
     timed = (batches * (TIMED_STEPS + 1))[1 : TIMED_STEPS + 1]
-    middle = _middle(dev_rows, config, world)
     with started_run(module, config, len(rows), world) as run:
+        middle = _middle(run, dev_rows)
         train_step(run, batches[0])
-        whole = _timed(run, timed, middle)
+        first = _drawn_out(run, timed, batches, middle, dev_rows)
         with _kept_states(run, [*timed, middle]) as kept:
-            again = _timed(run, timed, middle) if kept else whole
-    times = _cost(batches, config, world) / _cost(timed, config, world)
-    dev_times = _cost([dev_rows], config, world) / _cost([middle], config, world) if middle else 0.0
-    return Pace(times * whole[0], times * again[0], dev_times * whole[1], dev_times * again[1])
+            later = _drawn_out(run, timed, batches, middle, dev_rows) if kept else first
+    return Pace(first[0], later[0], first[1], later[1])
 
 
 @contextmanager
@@ -82,13 +82,10 @@ def _kept_states(run: Run, batches: Sequence[Sequence[TokenRow]]) -> Iterator[bo
         yield cache is not None and not cache.failed
 
 
-def micro_batches(
-    batches: Iterable[Sequence[TokenRow]], config: TrainConfig, world: World
-) -> list[tuple[TokenRow, ...]]:
+def micro_batches(run: Run, batches: Iterable[Sequence[TokenRow]]) -> list[tuple[TokenRow, ...]]:
     """All micro-batches of the batches that process 0 computes."""
-    return [
-        part for batch in batches for part in split_micro(share_of(batch, 0, world.size), config.micro_tokens)
-    ]
+    mine = (share_of(batch, 0, run.world.size) for batch in batches)
+    return [part for rows in mine for part in split_micro(rows, run.config.micro_tokens, run.packed)]
 
 
 def for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
@@ -96,20 +93,22 @@ def for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
     return [row for row in part for _ in range(world.size)]
 
 
-def num_cells(part: Sequence[TokenRow]) -> int:
-    """Tokens of a micro-batch, padding included."""
-    return len(part) * max(len(row.ids) for row in part)
-
-
-def _middle(rows: Sequence[TokenRow], config: TrainConfig, world: World) -> list[TokenRow]:
+def _middle(run: Run, rows: Sequence[TokenRow]) -> list[TokenRow]:
     """A batch of which every process computes the middle micro-batch of `rows`; empty where there are none."""
-    parts = micro_batches([rows], config, world)
-    return for_each(parts[len(parts) // 2], world) if parts else []
+    parts = micro_batches(run, [rows])
+    return for_each(parts[len(parts) // 2], run.world) if parts else []
 
 
-def _timed(
-    run: Run, batches: Iterable[Sequence[TokenRow]], dev_rows: Sequence[TokenRow]
+def _drawn_out(
+    run: Run, timed: Batches, batches: Batches, middle: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
 ) -> tuple[float, float]:
+    """Seconds of all batches, and of the loss on dev, by the work in them beside that in those that are timed."""
+    steps, dev = _timed(run, timed, middle)
+    dev_times = _work(run, [dev_rows]) / _work(run, [middle]) if middle else 0.0
+    return steps * _work(run, batches) / _work(run, timed), dev * dev_times
+
+
+def _timed(run: Run, batches: Batches, dev_rows: Sequence[TokenRow]) -> tuple[float, float]:
     """Seconds of a step for each of the batches, and of the loss on dev."""
     started = time.perf_counter()
     for batch in batches:
@@ -120,6 +119,6 @@ def _timed(
     return stepped - started, time.perf_counter() - stepped
 
 
-def _cost(batches: Iterable[Sequence[TokenRow]], config: TrainConfig, world: World) -> int:
+def _work(run: Run, batches: Batches) -> float:
     """Work of the batches for process 0, in tokens."""
-    return sum(num_cells(part) + MICRO_BATCH_COST for part in micro_batches(batches, config, world))
+    return sum(work_of(part, run.packed) + MICRO_BATCH_COST for part in micro_batches(run, batches))

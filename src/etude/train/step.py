@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from etude.errors import Diverged
 from etude.train.batches import TokenRow, collate
+from etude.train.body import Body, best_body, packed_body, whole_body
 from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
 from etude.train.full import all_weights
 from etude.train.fused import fused
 from etude.train.lora import Adapter, AdapterSettings, adapted
-from etude.train.loss import Body, whole_body
 from etude.train.memory import memory_told
 from etude.train.optimizer import Optimizer, optimizer_of
 from etude.train.placement import Copies, Placement
@@ -87,6 +87,11 @@ class Run:
         return self.placement.module
 
     @property
+    def packed(self) -> bool:
+        """Whether padding is computed by attention alone."""
+        return self.body is packed_body
+
+    @property
     def world(self) -> World:
         """The processes that train together."""
         return self.placement.world
@@ -112,7 +117,9 @@ def started_run(
         steps = config.epochs * -(-num_rows // config.rows_per_step)
         num_decayed = sum(each.numel() for each in held if each.ndim > 1)
         optimizer = optimizer_of(buffer.weights, num_decayed, config)
-        yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+        # As for what is fused: shards keep to the model's own way.
+        body = whole_body if shards else best_body(module)
+        yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps, body)
 
 
 @contextmanager
@@ -160,7 +167,7 @@ def dev_loss(
     with torch.no_grad():
         losses = [
             weight * float(placed.loss(module, collate(part, module.device), body))
-            for part, weight in placed.parts(rows, micro_tokens)
+            for part, weight in placed.parts(rows, micro_tokens, body is packed_body)
         ]
     return placed.world.total(math.fsum(losses)) / sum(row.num_trained for row in rows)
 
@@ -215,7 +222,7 @@ def accumulate(
     placed = placement or Copies(module)
     num_trained = sum(row.num_trained for row in batch)
     losses = []
-    for part, weight in placed.parts(batch, micro_tokens):
+    for part, weight in placed.parts(batch, micro_tokens, body is packed_body):
         loss = placed.loss(module, collate(part, module.device), body) / num_trained * weight
         loss.backward()  # type: ignore[no-untyped-call]
         collect()

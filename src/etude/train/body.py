@@ -1,0 +1,91 @@
+"""From a micro-batch to its last hidden states: the part of a model below its head.
+
+B = rows of a micro-batch, T = its longest row in tokens, N = tokens of all its rows, D = width of the hidden states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from etude.train.attention import short_rows, takes_its_place
+from etude.train.batches import MicroBatch, TokenRow, collate
+from etude.train.packing import packed_so, packing_of, unpacked
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Body = Callable[["PreTrainedModel", MicroBatch], Tensor]
+"""Makes the last hidden states (B, T, D) of a micro-batch; what stands at padding means nothing."""
+
+WINDOWS = ("sliding_window", "attention_chunk_size")
+"""Settings of a model that bound how far back a token sees."""
+PROBE = (7, 4, 2)
+"""Lengths of the rows on which packing is tried."""
+
+
+def whole_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """The last hidden states (B, T, D) of a micro-batch, from its tokens.
+
+    No attention mask is needed: padding stands on the right and attention is causal, so no real
+    token sees it.
+    """
+    with short_rows(module):
+        hidden: Tensor = module.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
+    return hidden
+
+
+def packed_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """The same with nothing computed for padding (packing.py), for models that `packs` approves."""
+    packing = packing_of([len(row.ids) for row in batch.rows], batch.ids.device)
+    if packing is None or packing.shape[1] > _window(module):
+        return whole_body(module, batch)
+    ids, positions = batch.ids.flatten()[packing.at][None], packing.positions
+    with short_rows(module), packed_so(packing):
+        output = module.base_model(input_ids=ids, position_ids=positions, use_cache=False)
+    (hidden,) = unpacked(packing, output.last_hidden_state[:, None])
+    return hidden[:, 0]
+
+
+@torch.no_grad()
+def best_body(module: PreTrainedModel) -> Body:
+    """`packed_body` where the model is known to compute the same so, else `whole_body`.
+
+    Tried on a few short rows. Up to rounding their states must be those of rows side by side; and behind another
+    first row those of all others must stay the same to the bit: a convolution or a recurrent state would let rows see
+    each other. Leaves the module in eval mode.
+    """
+    module.eval()
+    if not takes_its_place(module):
+        return whole_body
+    words = module.config.get_text_config().vocab_size
+    rows = [[(5 * number + at) % words for at in range(length)] for number, length in enumerate(PROBE)]
+    batch = _batch(rows, module.device)
+    try:
+        packed = packed_body(module, batch)
+        after_another = packed_body(
+            module, _batch([[(id + 1) % words for id in rows[0]], *rows[1:]], module.device)
+        )
+    except (TypeError, ValueError, RuntimeError):
+        return whole_body
+    apart = torch.equal(packed[1:], after_another[1:])
+    whole = whole_body(module, batch)
+    limit = 1e-4 if torch.finfo(whole.dtype).bits >= 32 else 3e-2
+    real = [slice(len(row)) for row in rows]
+    pairs = [(packed[at, part].float(), whole[at, part].float()) for at, part in enumerate(real)]
+    close = all((ours - theirs).norm() <= limit * theirs.norm() for ours, theirs in pairs)
+    return packed_body if apart and close else whole_body
+
+
+def _batch(rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:
+    return collate([TokenRow("", tuple(ids), (True,) * len(ids)) for ids in rows], device)
+
+
+def _window(module: PreTrainedModel) -> float:
+    """Tokens up to which a row sees all of itself."""
+    config = module.config.get_text_config()
+    return min((getattr(config, name, None) or math.inf for name in WINDOWS), default=math.inf)

@@ -1,0 +1,118 @@
+"""Rows end to end: the same states and gradients as side by side, and only where the model computes so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etude.train import TokenRow
+from etude.train.attention import SHORT
+from etude.train.batches import collate
+from etude.train.body import best_body, packed_body, whole_body
+from etude.train.lora import adapted
+from etude.train.packing import packed_so, packing_of
+from etude.train.step import accumulate
+from test_layers import FAMILIES
+from test_train import SETTINGS, shaken, tiny_model
+from tiny import tiny_module
+
+LENGTHS = (9, 3, 14, 2)
+CPU = torch.device("cpu")
+
+
+def rows_of(lengths: Sequence[int]) -> list[TokenRow]:
+    return [
+        TokenRow(
+            str(n), tuple((7 * n + i) % 90 + 3 for i in range(length)), (False,) + (True,) * (length - 1)
+        )
+        for n, length in enumerate(lengths)
+    ]
+
+
+def states(body: Any, module: Any, lengths: Sequence[int]) -> torch.Tensor:
+    """The last hidden states at the tokens of all rows, end to end."""
+    with torch.no_grad():
+        hidden = body(module, collate(rows_of(lengths), module.device))
+    return torch.cat([row[:length] for row, length in zip(hidden, lengths, strict=True)])
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_tokens_go_to_their_rows_and_back(lengths: list[int]) -> None:
+    packing = packing_of(lengths, CPU)
+    if packing is None:
+        assert len(set(lengths)) == 1
+        return
+    tokens = torch.arange(1.0, 1 + 2 * sum(lengths)).view(-1, 2)
+    placed = packing.side_by_side(tokens)
+    rows = placed.view(len(lengths), max(lengths), 2)
+    for row, own, length in zip(rows, tokens.split(lengths), lengths, strict=True):
+        assert torch.equal(row[:length], own)
+        assert not row[length:].any()
+    assert torch.equal(packing.end_to_end(placed), tokens)
+    assert packing.positions.tolist() == [[i for length in lengths for i in range(length)]]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind != "gemma2"])
+def test_every_family_of_plain_decoders_computes_the_same_packed(kind: str) -> None:
+    module = tiny_module(kind).double()
+    assert best_body(module) is packed_body
+    whole, packed = states(whole_body, module, LENGTHS), states(packed_body, module, LENGTHS)
+    torch.testing.assert_close(packed, whole, rtol=1e-10, atol=1e-10)
+
+
+def test_long_rows_go_through_the_fused_kernel() -> None:
+    module = tiny_model(torch.float64)
+    lengths = (SHORT + 9, 5, 40)
+    torch.testing.assert_close(
+        states(packed_body, module, lengths), states(whole_body, module, lengths), rtol=1e-9, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, (SHORT + 9, 5, 40)])
+def test_gradients_are_those_of_rows_side_by_side(lengths: Sequence[int]) -> None:
+    module, rows = tiny_model(torch.float64), rows_of(lengths)
+
+    def gradient(body: Any, micro_tokens: int) -> torch.Tensor:
+        with adapted(module, SETTINGS) as adapters:
+            shaken(adapters)
+            accumulate(module, rows, micro_tokens, body)
+            grads = [each.grad for adapter in adapters for each in (adapter.a, adapter.b)]
+        return torch.cat([each.flatten() for each in grads if each is not None])
+
+    wanted = gradient(whole_body, 1)
+    for body, micro_tokens in ((packed_body, 10_000), (packed_body, 20), (whole_body, 10_000)):
+        found = gradient(body, micro_tokens)
+        assert torch.linalg.vector_norm(found - wanted) <= 1e-10 * torch.linalg.vector_norm(wanted)
+
+
+def test_a_model_whose_rows_would_see_each_other_is_not_packed() -> None:
+    shape = {"layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False}
+    module = tiny_module("lfm2", **shape).double()
+    assert best_body(module) is whole_body
+
+
+def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny_module("mistral", sliding_window=8).double()
+    assert best_body(module) is packed_body
+    monkeypatch.setattr(
+        "etude.train.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
+    )
+    for lengths, packs in (((8, 3), True), ((9, 3), False)):
+        used: list[Any] = []
+        packed, whole = states(packed_body, module, lengths), states(whole_body, module, lengths)
+        torch.testing.assert_close(packed, whole, rtol=1e-10, atol=1e-10)
+        assert bool(used) is packs
+
+
+def test_attention_of_another_kind_is_not_packed() -> None:
+    assert best_body(tiny_module("gemma2")) is whole_body, "it caps its scores, which the fused kernel cannot"
+    module = tiny_model()
+    assert best_body(module) is packed_body
+    module.set_attn_implementation("eager")
+    assert best_body(module) is whole_body
