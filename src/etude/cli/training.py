@@ -18,7 +18,7 @@ from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import command, defaults, setting, time_in_words
+from etude.wording import command, defaults, setting, size_in_words, time_in_words
 from etude.world import rank_given
 
 ROOM = 68
@@ -201,7 +201,7 @@ class TrainingBoard:
 
 def figures(event: Trained) -> str:
     """`loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
-    memory = f"  {event.memory / 1e9:.1f} GB" if event.memory else ""
+    memory = f"  {size_in_words(event.memory)}" if event.memory else ""
     left = time_in_words(event.seconds_left)
     return f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {left} left"
 
