@@ -8,6 +8,7 @@ from itertools import islice
 
 from etude.checks.function_words import language_of
 from etude.checks.material import Material, rows_that
+from etude.checks.own_names import OwnNames, own_names
 from etude.normal import normalise
 from etude.privacy import BLOCKING, REVIEW, OwnContact, Span, find, find_all
 from etude.privacy.own import CONTACT, SHARE
@@ -97,10 +98,12 @@ def _own_finding(material: Material, rows: set[int]) -> Finding:
 
 
 def for_review(material: Material) -> Iterator[Finding]:
-    """One note for each kind whose rules are often wrong, for a person to read."""
+    """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
+    are left out."""
     step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
     looked = range(0, len(material.rows), step)
-    parts = [_reviewed(material, texts, step) for texts in (material.inputs, material.written)]
+    own = own_names(material.task)
+    parts = [_reviewed(material, texts, step, own) for texts in (material.inputs, material.written)]
     for kind in REVIEW:
         asked, given = (found[kind] for found in parts)
         rows = sorted(asked | given)
@@ -122,11 +125,17 @@ def for_review(material: Material) -> Iterator[Finding]:
             )
 
 
-def _reviewed(material: Material, texts: Sequence[str], step: int) -> defaultdict[str, set[int]]:
+def _reviewed(
+    material: Material, texts: Sequence[str], step: int, own: OwnNames
+) -> defaultdict[str, set[int]]:
     """Kind -> rows in whose text it may stand; names and the like are known in English alone."""
     found: defaultdict[str, set[int]] = defaultdict(set)
     for row, text in islice(enumerate(texts), 0, None, step):
-        kinds = {span.kind for span in find(text) if span.text not in material.stand_ins}
+        kinds = {
+            span.kind
+            for span in find(text)
+            if span.text not in material.stand_ins and not (span.kind == "name" and own.holds(span.text))
+        }
         if not kinds.isdisjoint(ENGLISH) and language_of(normalise(text)) not in (None, "English"):
             kinds -= ENGLISH
         for kind in kinds:
