@@ -52,6 +52,11 @@ def find_all(
             yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
 
 
+def find_for_review(text: str) -> tuple[Span, ...]:
+    """`find` for a text that is known to hold none of BLOCKING, which is most of its work."""
+    return without_overlaps([*_for_review(text), *names(text)])
+
+
 def _blocking(text: str) -> Iterator[Span]:
     """The kinds of BLOCKING."""
     yield from emails(text)
