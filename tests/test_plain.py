@@ -57,6 +57,7 @@ def inner_of(text: str, around: str) -> list[str]:
 @example({"email": "a@b.io", "n": 1.5, "é": "é"}, True, True, "{}")
 @example({"type": "password", "plan2024": 12345}, True, True, "{}")
 @example({"account": 3847283911, "password": [1234, 56078]}, True, True, "{}")
+@example({"password": 1e22}, False, False, "{}")
 @given(TREES, st.booleans(), st.booleans(), AROUND)
 def test_masked_json_is_json_of_the_same_keys_and_structure(
     tree: Any, compact: bool, ascii_only: bool, around: str

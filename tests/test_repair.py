@@ -21,6 +21,7 @@ from etude.checks.form import encoding
 from etude.checks.personal import personal_data
 from etude.checks.unread import unread
 from etude.cli import main
+from etude.cli.findings import run_fix
 from etude.errors import InputError
 from etude.privacy import Masker
 from etude.repair import fix, undo
@@ -496,3 +497,17 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
     assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
     assert "1 change taken back" in capsys.readouterr().out
+
+
+def test_a_fix_says_what_it_leaves_in_system_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, mail in enumerate(("jo@example.org", "nobody")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        turns = [("system", f"Send complaints to {mail}."), ("user", "Hello"), ("assistant", "Good day")]
+        row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+        (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+        run_fix(folder / "task.yaml", [])
+        assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)

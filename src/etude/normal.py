@@ -18,6 +18,7 @@ _UNUSUAL = re.compile(r"[^\w\s.,;:?!'\"()\[\]{}&@\\#*/‐‑–—‘’“”�
 _UNUSUAL_ASCII = re.compile(r"[$%+<=>^`|~]")
 """The same of ASCII, found sooner."""
 _MATHEMATICAL = re.compile("[+<=>|~¬±×÷∀-⋿]")
+_CURRENCY = re.compile("[$¢-¥₠-⃀]")
 _OPERATOR = re.compile(r"[-+‐‑–*/!#]")
 """What is an operator where its neighbours say so."""
 _LEFT = re.compile(r"(?<!\w)(?:\w|\d[\d.,]*)[)\]\s]*\Z")
@@ -45,15 +46,17 @@ def with_signs(text: str) -> str:
     """The normalised text with its symbols and operators as words of their own.
 
     Equal for texts that differ in case, spaces, punctuation or encoding alone. The operators ``+ - * / ! # < >`` are
-    told from punctuation by what stands beside them; brackets count in texts with operators. A text without any of
-    this is its own form, but for a repetition (``:) :)``) and dashes (``:-)``).
+    told from punctuation by what stands beside them; brackets count in texts with operators, signs of currency in
+    texts with several of them. A text that has nothing of all this is its own form, but for a repetition (``:) :)``)
+    and dashes (``:-)``).
     """
     folded = fold(text)
     written = _compared(_OPERATOR.sub(_as_sign, folded))
     if not _is_unusual(written):
         form = _words(written)
     else:
-        form = _kept(written, "SB" if _MATHEMATICAL.search(written) else "S")
+        several = len(set(_CURRENCY.findall(written))) > 1
+        form = _kept(written, "S" + "B" * bool(_MATHEMATICAL.search(written)) + "C" * several)
     return form or " ".join(
         dict.fromkeys(part.replace("-", "") or part for part in folded.replace("\0", "").split())
     )
@@ -135,6 +138,6 @@ _between_soon = lru_cache(4096)(_between)
 
 def _is_sign(char: str, kinds: str) -> bool:
     category = unicodedata.category(char)
-    if char in "()[]{}":
-        return "B" in kinds
+    if category == "Sc" or char in "()[]{}":
+        return ("C" if category == "Sc" else "B") in kinds
     return "S" in kinds and (char in "%‰" or (category[0] == "S" and char != "`"))

@@ -60,6 +60,12 @@ def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> It
             yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
 
 
+def find_for_review(text: str) -> tuple[Span, ...]:
+    """`find` for a text that is known to hold none of BLOCKING, which is most of its work."""
+    read = plain_text(text)
+    return tuple(read.placed(without_overlaps([*_for_review(read.plain), *names(read.plain)])))
+
+
 def _blocking(text: str) -> Iterator[Span]:
     """The kinds of BLOCKING."""
     yield from emails(text)

@@ -178,4 +178,5 @@ def _parts(text: str, start: int, end: int) -> Iterator[_Part]:
         if match["string"] is not None:
             yield _Part(*match.span(), "string" if match["key"] is None else "key")
         else:
-            yield _Part(*match.span(), "number" if match["number"] else "between")
+            is_number = match["number"] and match["number"].lstrip("-").replace(".", "", 1).isdigit()
+            yield _Part(*match.span(), "number" if is_number else "between")  # 1e22 is nobody's
