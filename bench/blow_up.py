@@ -26,7 +26,8 @@ from etude.checks.page import as_html
 from etude.checks.words import in_words
 from etude.dataset import Dataset
 from etude.normal import normalise
-from etude.privacy import contact, details, national, numbers, people, phones, places, secrets
+from etude.privacy import contact, details, hidden, national, numbers, people, phones, places, secrets
+from etude.privacy.plain import plain_text
 from etude.repair.texts import decoded, without_markup
 from etude.task import RowSource, Task
 from etude.types import Evidence, Example, Finding, Kind, Message
@@ -85,11 +86,22 @@ def detectors() -> Mapping[str, Callable[[str], object]]:
         each.__name__: lambda text, each=each: list(each(text))  # type: ignore[misc]
         for each in (
             *(contact.emails, phones.phones, contact.ip_addresses, numbers.cards, numbers.ibans),
-            *(numbers.id_numbers, national.national_ids, secrets.secrets, people.names),
+            *(
+                numbers.id_numbers,
+                hidden.hidden_numbers,
+                national.national_ids,
+                secrets.secrets,
+                people.names,
+            ),
             *(places.addresses, details.birth_dates, details.health_details),
         )
     }
-    return found | {"normalise": normalise, "decoded": decoded, "without_markup": without_markup}
+    return found | {
+        "plain_text": plain_text,
+        "normalise": normalise,
+        "decoded": decoded,
+        "without_markup": without_markup,
+    }
 
 
 def checks() -> Iterator[tuple[str, Callable[[str], object]]]:

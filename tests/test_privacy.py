@@ -19,6 +19,7 @@ from stdnum.iso7064 import mod_97_10
 from etude.checks import check
 from etude.checks.personal import for_review, personal_data
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all
+from etude.types import Finding
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from secret_forms import FORMS, planted
@@ -359,6 +360,40 @@ def test_names_that_the_task_itself_tells_are_nobodys(tmp_path: Path) -> None:
 
 def write_rows(file: Path, inputs: Sequence[str]) -> None:
     file.write_text("".join(json.dumps({"input": text, "output": "Title: a"}) + "\n" for text in inputs))
+
+
+def findings_of(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
+    """Kind -> what the checks of personal data find in such rows."""
+    folder.mkdir(exist_ok=True)
+    text = "".join(json.dumps({"input": asked, "output": given}) + "\n" for asked, given in rows)
+    (folder / "rows.jsonl").write_text(text)
+    (folder / "task.yaml").write_text(f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n")
+    return {one.kind: one for one in check(folder / "task.yaml", (personal_data, for_review))}
+
+
+def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
+    rows = [
+        (
+            "My name is John Miller, passport number LP5048339.",
+            '{"contact": "John Miller", "id": "LP5048339"}',
+        ),
+        ("Is LP7048339 mine?", "Passport number LP7048339 is yours."),
+        ("Where is it?", "Here."),
+    ]
+    found = findings_of(tmp_path, "answer", rows)
+    assert found["privacy_id_number"].numbers == {"rows": 2, "inputs": 2, "outputs": 2, "of": 3}
+    assert found["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
+
+
+def test_labels_are_searched_for_what_its_form_gives_away(tmp_path: Path) -> None:
+    labels = ["anna@corp.example.io", "passcode_forgotten", "pin: 4711", "refund"]
+    found = findings_of(tmp_path, "classify", [(f"question {n}", labels[n % 4]) for n in range(20)])
+    assert set(found) == {"privacy_email"}
+    one = found["privacy_email"]
+    assert one.numbers == {"rows": 5, "inputs": 0, "outputs": 5, "of": 20}
+    assert "label" in one.message
+    assert "another name" in one.remedy
+    assert not one.fix
 
 
 PIECES = [

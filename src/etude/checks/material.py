@@ -90,7 +90,7 @@ class Material:
     @cached_property
     def sensitive(self) -> tuple[SensitiveRows, SensitiveRows]:
         """Where personal data and secrets stand in the inputs, and in the answers."""
-        return sensitive_rows(self.inputs, self.written, self.stand_ins)
+        return sensitive_rows(self.inputs, self.outputs, self.stand_ins, self.task.kind == "classify")
 
     @property
     def free(self) -> bool:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 
-from etude.privacy import OwnContact, Span, find_all
+from etude.privacy import OwnContact, Span, find, find_all
 from etude.privacy.own import CONTACT
+from etude.privacy.values import Values
+
+BY_FORM = frozenset(("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key"))
+"""Kinds that are looked for in labels: one such as passcode_forgotten is nobody's password."""
 
 
 class SensitiveRows:
     """Rows with each kind; those with contact data are told apart only when all answers have been read."""
 
-    def __init__(
-        self,
-        texts: Sequence[str],
-        own: OwnContact,
-        stand_ins: Collection[str],
-        learn: Callable[[str, Iterable[Span]], None] | None = None,
-    ) -> None:
+    def __init__(self, own: OwnContact, stand_ins: Collection[str]) -> None:
         self._own, self._stand_ins = own, stand_ins
         self._rows: defaultdict[str, set[int]] = defaultdict(set)
         self._contact: list[tuple[int, Span]] = []
         self._any: set[int] = set()
-        for row, (text, spans) in enumerate(zip(texts, find_all(texts, review=False), strict=True)):
-            if learn:
-                learn(text, spans)
-            self._read(row, spans)
 
     def of(self, kind: str) -> set[int]:
         """Rows with somebody's data of the kind."""
@@ -41,7 +36,8 @@ class SensitiveRows:
         """Whether anything stands in the row, stand-ins too."""
         return row in self._any
 
-    def _read(self, row: int, spans: Iterable[Span]) -> None:
+    def add(self, row: int, spans: Iterable[Span]) -> None:
+        """Takes in what stands in a row."""
         for span in spans:
             self._any.add(row)
             if span.text in self._stand_ins:
@@ -53,9 +49,31 @@ class SensitiveRows:
 
 
 def sensitive_rows(
-    inputs: Sequence[str], answers: Sequence[str], stand_ins: Collection[str]
+    inputs: Sequence[str], answers: Sequence[str], stand_ins: Collection[str], labels: bool = False
 ) -> tuple[SensitiveRows, SensitiveRows]:
-    """Of the inputs and of the answers; contact data that a large share of the answers gives is the organisation's."""
+    """Of the inputs and of the answers, which may be `labels`; a value that only one of both has a label for counts
+    where it stands. Contact data that a large share of the answers gives is the organisation's."""
     own = OwnContact()
-    given = SensitiveRows(answers, own, stand_ins, own.read)
-    return SensitiveRows(inputs, own, stand_ins), given
+    asked, given = SensitiveRows(own, stand_ins), SensitiveRows(own, stand_ins)
+    of_answers = map(_of_label, answers) if labels else find_all(answers, review=False)
+    both = zip(inputs, find_all(inputs, review=False), answers, of_answers, strict=True)
+    for row, (text, in_text, answer, in_answer) in enumerate(both):
+        if not labels:
+            own.read(answer, in_answer)
+        asked.add(row, (*in_text, *repeated(in_answer, text)))
+        given.add(row, (*in_answer, *(() if labels else repeated(in_text, answer))))
+    return asked, given
+
+
+def repeated(spans: Collection[Span], text: str) -> Iterator[Span]:
+    """Where the values of the spans of one text stand in another."""
+    if spans:
+        values = Values()
+        for span in spans:
+            values.add(span.kind, span.text)
+        yield from values.spans(text)
+
+
+@cache
+def _of_label(label: str) -> tuple[Span, ...]:
+    return tuple(span for span in find(label, review=False) if span.kind in BY_FORM)
