@@ -128,7 +128,8 @@ def inside(span: Span, parts: tuple[_Part, ...]) -> Iterator[Span]:
 
 def _touched(span: Span, parts: tuple[_Part, ...]) -> Iterator[_Part]:
     first = bisect_right(parts, span.start, key=lambda part: part.start) - 1
-    for part in parts[max(first, 0) :]:
+    for number in range(max(first, 0), len(parts)):
+        part = parts[number]
         if part.start >= span.end:
             break
         if part.end > span.start:
