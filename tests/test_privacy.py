@@ -11,14 +11,14 @@ from pathlib import Path
 
 import phonenumbers
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
 from etude.checks import check
 from etude.checks.personal import for_review, personal_data
-from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all
+from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
 from etude.types import Finding
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -450,6 +450,19 @@ def test_random_characters_cost_time_in_proportion() -> None:
     text = "".join(dice.choices("abcdefghij0123456789 .-+@:/='\"\n()ABCDEF_", k=20_000))
     find(text[:1000])
     assert _seconds(text) < 9 * _seconds(text[:5_000]) + 0.1
+
+
+@pytest.mark.parametrize(
+    ("table", "stems"), [(labels.PASSWORDS, labels.PASSWORD_STEMS), (labels.NUMBERS, labels.NUMBER_STEMS)]
+)
+@settings(max_examples=25)
+@given(st.data())
+def test_a_stem_stands_in_every_word_of_its_table(
+    table: dict[str, str], stems: str, data: st.DataObject
+) -> None:
+    for word in table.values():
+        text = data.draw(st.from_regex(labels.any_of({"": word}), fullmatch=True))
+        assert labels.may_hold(text, stems), text
 
 
 def test_find_all_is_find_for_each() -> None:

@@ -6,7 +6,7 @@ patterns. Values are parts of patterns without regard to case, in which a space 
 
 from __future__ import annotations
 
-import re
+from functools import cache
 
 PASSWORDS = {
     "English": "pw|pass key",
@@ -78,6 +78,23 @@ LINKS = (
 )
 """What may stand between such a label and its value."""
 
+PASSWORD_STEMS = """
+pass pw kennwort zugang mdp acc clave contrase parol chiave senha wachtwoord toegang haslo senord adgang kodeord
+salasana heslo jelsz ifre hasło пароль κωδικ パスワード 暗証 密码 密碼 口令 비밀번호 패스워드
+"""
+NUMBER_STEMS = """
+customer client member subscriber loyalty idcard id-card id_card contra pas kund vertrag mitglied ausweis versicher
+policen kont depot personal mitarbeiter patient mandant matrikel kassen adh membre dossier compte permis police curit
+identi soci cuenta liza afiliado licencia conducir polizza patente tessera cio conta lice condu cidad carteira klant lid
+rekening rijbewijs polis personeel klient umowy rachunku dow prawa avtal aftal medlem numero smlouvy cont aport
+hesap forsik kort führerschein adhé sécu póliza apólice sócio condução cartão patiënt dowód körkort
+kørekort førerkort försäk jäsen zákaz účtu průkaz pojistky ügyfél szerz száml útlevél müşteri sözleşme üye
+клиента договор сч паспорт полис клієнта рахунку αριθμ διαβατ 番号 客様 顧客 会員 契約 口座 パスポート 旅券 免許
+社員 保険 患者 客户 客戶 会员 會員 合同 合约 银行 銀行 员工 账号 帐号 帳號
+护照 護照 驾驶证 驾照 学号 工号 病历号 번호 사번 학번
+"""
+"""One of these stands in each word of the table, in small letters."""
+
 
 def any_of(*tables: dict[str, str]) -> str:
     """A pattern for every word of the tables."""
@@ -85,6 +102,16 @@ def any_of(*tables: dict[str, str]) -> str:
     return f"(?:{words.replace(' ', '[ -]?')})"
 
 
-def hint_of(*tables: dict[str, str]) -> re.Pattern[str]:
-    """A quick pattern of which a match stands in every text with a word of the tables."""
-    return re.compile(any_of(*tables), re.I)
+def may_hold(text: str, stems: str) -> bool:
+    """Whether one of the stems, in small letters, stands in a text: without any it holds no word of their table."""
+    plain = text.lower()
+    ascii_stems, others = _split(stems)
+    return any(stem in plain for stem in ascii_stems) or (
+        not text.isascii() and any(stem in plain for stem in others)
+    )
+
+
+@cache
+def _split(stems: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    words = [stem.replace("_", " ") for stem in stems.split()]
+    return tuple(filter(str.isascii, words)), tuple(word for word in words if not word.isascii())

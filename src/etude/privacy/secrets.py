@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from etude.privacy.labels import LINKS, PASSWORDS, any_of, hint_of
+from etude.privacy.labels import LINKS, PASSWORD_STEMS, PASSWORDS, any_of, may_hold
 from etude.privacy.spans import UNSPACED, Span, labelled, spans_of
 
 WINDOW = 512
@@ -134,7 +134,6 @@ _IN_URL = re.compile(r"://[^\s@]{0,128}$")
 """What stands before an @ that no e-mail address has."""
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 """Letters that a pattern takes for ASCII ones where case does not count."""
-_OTHER_WORD = hint_of(PASSWORDS)
 _NOT_RANDOM = re.compile(
     r"[a-z]{1,30}|[A-Z][a-z]{1,30}|[A-Z]{1,12}|[a-z]+(?:[_.-][a-z]+)+|[A-Z]+(?:[_.-][A-Z]+)+|[0-9.,]+"
 )
@@ -174,7 +173,7 @@ def _named(text: str) -> Iterator[Span]:
         if any(word in plain for word in words):
             for match in pattern.finditer(text):
                 yield from judged(match)
-    if _OTHER_WORD.search(text):
+    if may_hold(text, PASSWORD_STEMS):
         for match in _NAMED_PASSWORD.finditer(text):
             yield from _password(match)
     if "@" in text:
