@@ -1,4 +1,4 @@
-"""The form of single rows: empty, truncated, broken encoding, markup, placeholders, echoes, too long."""
+"""The form of single rows: empty, broken encoding, markup, placeholders, echoes, too long."""
 
 from __future__ import annotations
 
@@ -9,24 +9,15 @@ from itertools import chain, islice
 
 import numpy as np
 
-from etude.checks.lexicon import NO_ENDING, NOTHING
+from etude.checks.lexicon import NOTHING
 from etude.checks.material import Mark, Material, rows_that
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
 from etude.types import Evidence, Finding
-from etude.wording import count
 
-ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
-"""Characters with which a text may end and be whole."""
-ENDED_SHARE = 0.8
-"""Share of the answers that end in one of `ENDINGS` from which the others stand out."""
-ENDED_LEAST = 10
-"""Answers that do, below which nothing stands out."""
 FEW = 0.2
-"""Share of the answers up to which a word that can be an answer says nothing; above which a defect is an error."""
+"""Share of the answers up to which a word that can be an answer says nothing."""
 ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "no answer", "no response"))
 """What says nothing among other answers, and is one where many rows have it."""
-LONG_WORDS = 8
-"""Words from which an answer without an end is no phrase."""
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
@@ -56,58 +47,6 @@ def empty(material: Material) -> Iterator[Finding]:
             f"{rows_that('have', len(rows), len(plain))} an answer that says nothing.",
             "Write the answer, or delete the row.",
             evidence=material.both(rows[:10]),
-        )
-
-
-def truncated(material: Material) -> Iterator[Finding]:
-    """Answers that stop in the middle of a sentence where nearly all others end one, however many stop."""
-    outputs = material.outputs
-    if not material.free or len(outputs) < 20:
-        return
-    ended = sum(text.rstrip().endswith(ENDINGS) for text in outputs)
-    rows = [position for position, text in enumerate(outputs) if _is_cut(text)]
-    if rows and ended >= max(ENDED_LEAST, ENDED_SHARE * (len(outputs) - len(rows))):
-        yield material.finding(
-            "truncated",
-            "warning" if len(rows) <= FEW * len(outputs) else "error",
-            rows,
-            f"{rows_that('have', len(rows), len(outputs))} an answer that stops in the middle of a sentence.",
-            "Complete the answers, or delete the rows: a model learns to stop there too.",
-            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in rows),
-        )
-    yield from _common_length(material)
-
-
-def _is_cut(text: str) -> bool:
-    """Whether a text ends with a comma, a hyphen or a word with which no sentence ends."""
-    tail = text[-200:].rstrip()
-    words = tail.split()
-    if len(words) < LONG_WORDS or tail.endswith(ENDINGS) or "\n" in text[-40:].strip():
-        return False
-    return tail.endswith((",", "-", "–")) or words[-1].casefold() in NO_ENDING
-
-
-def _tail(text: str) -> Mark:
-    end = len(text.rstrip())
-    begin = max(end - 30, 0)
-    return text.find(" ", begin, end) + 1 or begin, end
-
-
-def _common_length(material: Material) -> Iterator[Finding]:
-    """Answers that share the greatest length to the character and do not end a sentence: cut by a limit."""
-    outputs = material.outputs
-    longest = max(map(len, outputs), default=0)
-    rows = [position for position, text in enumerate(outputs) if len(text) == longest]
-    cut = [position for position in rows if not outputs[position].rstrip().endswith(ENDINGS)]
-    if longest >= 100 and len(rows) >= max(5, 0.002 * len(outputs)) and len(cut) >= 0.5 * len(rows):
-        yield material.finding(
-            "truncated",
-            "warning",
-            rows,
-            f"{count(len(rows), 'answer')} are exactly {longest:,} characters long, the longest there are, and most "
-            "end in the middle of a sentence: a limit has cut them.",
-            "Take the answers from their source again, without the limit.",
-            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in cut),
         )
 
 
