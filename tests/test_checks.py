@@ -139,6 +139,63 @@ def test_the_examples_have_neither_errors_nor_warnings(example: str) -> None:
     assert not [one.message for one in check(ROOT / "examples" / example) if one.severity != "note"]
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "[Your Name]",
+        "[Customer Name]",
+        "[ORDER_ID]",
+        "[INSERT LINK HERE]",
+        "[TODO]",
+        "TBD",
+        "{name}",
+        "{agent_name}",
+        "${name}",
+        "%NAME%",
+        "<NAME>",
+        "<insert date>",
+        "XXXX",
+        "____",
+        "«NAME»",
+        "{名前}",
+        "{{name}}",
+        "[your name]",
+        "[Date]",
+        "[Order Number]",
+        "${user.email}",
+        "<CUSTOMER NAME>",
+        "[company_name]",
+        "«Firma»",
+        "{Kundenname}",
+    ],
+)
+def test_a_place_that_was_never_filled_in_is_found(place: str, tmp_path: Path) -> None:
+    row = ("What should I write to them?", f"Dear {place}, thank you for writing to us.")
+    assert lines_of(checked(tmp_path, [*clean(), row]), "placeholder") == {81}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See [the name](https://example.org) and [name](x.md).",
+        '{"name": "ann", "date": "2024-01-02"}',
+        "Use `f'{name}'` here.",
+        "```\nprint(f'{user_name}: ${total}')\n```",
+        "<HTML><BODY>Hello</BODY></HTML>",
+        "The set {a, b} and the list [1] or [2].",
+        "Super Bowl XXXIV and XXX.",
+        "It costs {5} or 5%, 10% and more.",
+        "Say <b>name</b> and <br> it.",
+        "Run `cp <SOURCE> <TARGET>` now.",
+        "# [Date]: not a link\n[date]: https://example.org",
+        "He was born in 19__ or so; snake__case too.",
+        "«Bonjour», dit-il. «Non»",
+    ],
+)
+def test_code_links_and_records_are_no_places(text: str, tmp_path: Path) -> None:
+    assert not checked(tmp_path, [*clean(), ("How is it written?", text)]).of("placeholder")
+
+
 def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) -> None:
     checked(tmp_path, clean())
     with (tmp_path / "rows.jsonl").open("ab") as file:

@@ -132,7 +132,7 @@ def _uses(texts: Iterable[str], pairs: set[tuple[str, str]]) -> _Uses:
     for text in texts:
         before, joined = "", False
         for word, gap in _TOKEN.findall(text.casefold()):
-            kinds = [(word,)] if word in words else []
+            kinds: list[tuple[str, ...]] = [(word,)] if word in words else []
             if joined and before in following:
                 kinds += [(before, word)] if (before, word) in pairs else []
                 for part in following[before]:

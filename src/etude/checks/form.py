@@ -21,12 +21,41 @@ ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "n
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
+_PLACE = (
+    "name|first_?name|last_?name|full_?name|user_?name|customer|customer_?name|client|client_?name|agent|agent_?name|"
+    "company|company_?name|brand|product|product_?name|date|time|day|month|year|address|street|city|country|"
+    "e-?mail|phone|phone_?number|number|amount|price|total|order|order_?id|order_?number|order_?no|ticket_?id|id|url|"
+    "link|title|topic|signature|position|department|placeholder|vorname|nachname|kunde|kundenname|firma|datum|nombre|"
+    "apellido|fecha|empresa|nom|pr[ée]nom|entreprise|nome|cognome|azienda|data|名前|氏名|お名前|会社名|日付|姓名|公司|日期|이름|날짜"
+)
+"""What a place is called, in any case, its words joined by nothing or a low line."""
 PLACEHOLDER = re.compile(
     r"\{\{[^{}\n]{1,60}\}\}|\{%[^{}\n]{1,80}%\}|<%[^<>\n]{1,60}%>"
-    r"|\[(?:your|insert|enter|add|customer|company|first|last|full)[ _][^\[\]\n]{1,40}\]"
-    r"|\[(?:name|date|company|address|email|phone|product|NAME|DATE|COMPANY|ADDRESS|EMAIL|PHONE|PRODUCT)\]"
-    r"|\b(?:lorem ipsum dolor)\b"
+    r"|(?i:\[(?:your|insert|enter|add|customer|company|client|first|last|full|recipient|sender|user|"
+    r"agent|order|invoice|ticket|account|booking|tracking|product|ihr|ihre|votre|su|tu)[ _]"
+    r"[^\[\]\n]{1,40}\])(?!\()"
+    rf"|\[(?i:{_PLACE})\](?![(\[:])"
+    r"|\[[A-Z]{2,20}(?:_[A-Z]{2,20}){1,3}\](?!\()|\[(?:TODO|TBD|TBA|FIXME|XXX+)\]"
+    rf"|(?<![\w${{%])\$?\{{(?i:{_PLACE})\}}(?!\w)|(?<!\w)\$\{{[a-z][a-zA-Z_.]{{1,30}}\}}"
+    r"|(?<!\w)\{[a-z]{2,20}(?:_[a-z]{2,20}){1,3}\}(?![\w{])"
+    rf"|«(?:[A-Z]{{2,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:{_PLACE}))»"
+    r"|(?<!\w)%[A-Z]{2,20}(?:_[A-Z]{2,20}){0,3}%(?!\w)"
+    rf"|<(?:[A-Z]{{3,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:insert|enter|your)[ _][\w ]{{2,40}})>(?!.{{0,400}}</)"
+    r"|(?<![\w-])X{4,12}(?![\w-])|^(?:TODO|FIXME)\b:?|\bTBD\b"
+    r"|\b(?:lorem ipsum dolor)\b",
+    re.MULTILINE,
 )
+"""Places in the usual forms of templates and letters; a link in Markdown, an element of HTML and JSON are none."""
+BLANK = re.compile(
+    r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE
+)
+"""A blank where a name is due, in an answer; in an input it often is what is asked for, elsewhere part of a form."""
+_CODE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]{1,200}`|^(?: {4}|\t).*$"
+    r"|\b(?:f[\"']|def |return |import |function |const |printf?\(|SELECT )[^\n]*",
+    re.DOTALL | re.MULTILINE,
+)
+"""Code, in which such forms are syntax."""
 
 
 def empty(material: Material) -> Iterator[Finding]:
@@ -112,10 +141,8 @@ def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], to
 
 def placeholders(material: Material) -> Iterator[Finding]:
     """Places such as {{name}} that were never filled in, where most rows have none."""
-    if material.task.kind == "extract":
-        rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text), parts=("input",))
-    else:
-        rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text))
+    parts = ("input",) if material.task.kind == "extract" else ("input", "output")
+    rows, shown = _matching(material, _places, parts, more=_blanks)
     if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "placeholder",
@@ -126,6 +153,23 @@ def placeholders(material: Material) -> Iterator[Finding]:
             "Fill the places in, or delete the rows.",
             evidence=shown,
         )
+
+
+def _places(text: str) -> list[Mark]:
+    """Where a place was not filled in, outside of code."""
+    return _outside_code(text, _marks(PLACEHOLDER, text))
+
+
+def _blanks(text: str) -> list[Mark]:
+    """Where an answer has a blank in the place of a name, outside of code."""
+    return _outside_code(text, _marks(BLANK, text))
+
+
+def _outside_code(text: str, marks: list[Mark]) -> list[Mark]:
+    if not marks:
+        return marks
+    code = [match.span() for match in _CODE.finditer(text)]
+    return [(low, high) for low, high in marks if not any(begin <= low < end for begin, end in code)]
 
 
 def echoes(material: Material) -> Iterator[Finding]:
@@ -182,13 +226,17 @@ def _spans(matches: Iterable[re.Match[str]]) -> list[Mark]:
 
 
 def _matching(
-    material: Material, look: Callable[[str], list[Mark]], parts: Sequence[str] = ("input", "output")
+    material: Material,
+    look: Callable[[str], list[Mark]],
+    parts: Sequence[str] = ("input", "output"),
+    more: Callable[[str], list[Mark]] = lambda text: [],
 ) -> tuple[list[int], list[Evidence]]:
-    """Rows in whose texts `look` finds marks, and evidence of them."""
+    """Rows in whose texts `look` finds marks, or `more` in the answer, and evidence of them."""
     rows: list[int] = []
     shown: list[Evidence] = []
     for position, texts in enumerate(zip(material.inputs, material.outputs, strict=True)):
         marks = [(part, look(texts[part == "output"])) for part in parts]
+        marks += [("output", more(texts[1]))] if "output" in parts else []
         hits = [(part, found) for part, found in marks if found]
         if hits:
             rows.append(position)
