@@ -170,7 +170,7 @@ def test_the_examples_have_neither_errors_nor_warnings(example: str) -> None:
     ],
 )
 def test_a_place_that_was_never_filled_in_is_found(place: str, tmp_path: Path) -> None:
-    row = ("What should I write to them?", f"Dear {place}, thank you for writing to us.")
+    row = ("What should I write to them?", f"To return it, write: Dear {place}, thank you.")
     assert lines_of(checked(tmp_path, [*clean(), row]), "placeholder") == {81}
 
 

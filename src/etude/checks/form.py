@@ -51,9 +51,9 @@ BLANK = re.compile(
 )
 """A blank where a name is due, in an answer; in an input it often is what is asked for, elsewhere part of a form."""
 _CODE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]{1,200}`|^(?: {4}|\t).*$"
-    r"|\b(?:f[\"']|def |return |import |function |const |printf?\(|SELECT )[^\n]*",
-    re.DOTALL | re.MULTILINE,
+    r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`|^(?: {4}|\t)[^\n]*|\b(?:f[\"']|printf?\()[^\n]*"
+    r"|^\s{0,40}(?:def|return|import|function|const|let|var|echo|SELECT)\s[^\n]*",
+    re.MULTILINE,
 )
 """Code, in which such forms are syntax."""
 
