@@ -290,6 +290,7 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
     (found,) = checked(tmp_path, clean(), more="test: own.jsonl\n").of("test_overlap")
     assert found.numbers["same_input"] == 1
     assert found.numbers["test_rows"] == 2
+    assert dict(zip(found.where, found.about, strict=True))["rows.jsonl:2"] == "like own.jsonl:1"
 
 
 @pytest.mark.parametrize(

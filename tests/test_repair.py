@@ -26,6 +26,7 @@ from etude.privacy import Masker
 from etude.repair import fix, undo
 from etude.repair.changes import changes
 from etude.repair.drafts import Draft
+from etude.repair.fix import source_line
 from etude.repair.log import Files, log_of, read_log
 from etude.repair.records import records
 from etude.repair.texts import decoded, without_markup, wrong_decodings
@@ -467,3 +468,13 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
     assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
     assert "1 change taken back" in capsys.readouterr().out
+
+
+def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("body,reply\nWho? Mail ann@example.org,She.\n", encoding="utf-8")
+    source = "examples: {file: rows.csv, input: body, output: reply}"
+    file = tmp_path / "task.yaml"
+    file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
+    assert fix(file).written
+    assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
+    assert undo(str(file), ["all"]).written

@@ -224,9 +224,10 @@ _REMEDIES = {
 
 
 def _told_of_disk(error: OSError) -> str:
-    """The error with the file that was meant, not the one aside under which it is written."""
-    name = error.filename2 or error.filename
-    where = f" ({str(name).removesuffix('.part')})" if name else ""
+    """The error with the file that was meant, not the one aside under which it is written, unless that is in the
+    way."""
+    name = str(error.filename2 or error.filename or "")
+    where = f" ({name if Path(name).exists() else name.removesuffix('.part')})" if name else ""
     remedy = _REMEDIES.get(error.errno or 0, "Make room or rights, and run it again")
     return f"{error.strerror or error}{where}. {remedy}."
 
