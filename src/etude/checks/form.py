@@ -182,7 +182,7 @@ def echoes(material: Material) -> Iterator[Finding]:
             "echo",
             "note" if rewrite else "error",
             rows,
-            f"{rows_that('have', len(rows), len(material.rows))} an answer that is their input.",
+            f"{rows_that('have', len(rows), len(material.rows))} an answer that only repeats the input.",
             "Keep them only where nothing was to be changed." if rewrite else "Write the answer.",
             evidence=(material.shown_output(position) for position in rows),
         )

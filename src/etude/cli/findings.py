@@ -112,6 +112,12 @@ def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     if standing:
         place = f"{files.source.name}:{next(log.standing).line}"
         yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
+    if not standing:
+        yield (
+            f"All changes are taken back, so that {files.fixed.name} is {files.source.name} again. Delete it with its "
+            "log and its key file, if you need neither; while the log is there, --fix leaves these rows alone."
+        )
+        return
     if files.key.exists():
         yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."
     yield f"{task.file.name} is as it was. To use the new rows, write there:"
