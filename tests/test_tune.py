@@ -482,3 +482,19 @@ def test_chat_after_a_training_that_was_stopped_names_the_command_that_goes_on(
 def test_an_assistant_is_loaded_from_a_path_in_a_text(trained: tuple[Path, Run, list[Event]]) -> None:
     folder = trained[1].assistant("fine_tune")
     assert load(str(folder)) == load(folder)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT reads it
+def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_is_told(
+    trained: tuple[Path, Run, list[Event]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task, run, _ = trained
+    page = Path(__file__).parents[1] / "docs" / "training.md"
+    [block] = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    monkeypatch.setattr(sys, "argv", ["snippet", str(run.method("fine_tune"))])
+    exec(compile(block, page.name, "exec"), {})
+    assert capsys.readouterr().out.strip()
+    assert main(["train", str(task)]) == 0
+    assert load_task(task).model in "".join(capsys.readouterr().out.split())

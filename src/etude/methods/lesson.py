@@ -121,6 +121,7 @@ class Lesson:
             "shown_rows": [
                 {"row": row.id, "why": why, "spans": spans(decoder, row)} for row, why in self.telling(SHOWN)
             ],
+            "base": str(self.model.folder),
             "processes": self.world.size,
             "rows": len(self.rows),
             "dev_rows": len(self.dev_rows),
