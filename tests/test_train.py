@@ -623,6 +623,12 @@ def test_a_spike_leaves_the_best_epoch_and_the_run_goes_on_without_the_rule(tmp_
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_spike_among_the_first_steps_is_told_by_the_loss_before_training(tmp_path: Path) -> None:
+    config = replace(CONFIG, learning_rate=1.0, weights="full")
+    with pytest.raises(Diverged, match=r"stopped at step [2-7]: .*spike.*loss on dev before training was"):
+        train(tiny_model(), token_rows(40), token_rows(6), config, Output(tmp_path / "c", tmp_path / "a"))
+
+
 # Continuing after a kill
 
 

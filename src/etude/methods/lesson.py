@@ -14,6 +14,7 @@ from etude.files import write_lines
 from etude.task import Task
 from etude.task.settings import SETTINGS
 from etude.types import Example, Message
+from etude.wording import change_of_loss, loss
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
@@ -256,13 +257,26 @@ def _sentence(result: TrainResult, num_dev: int) -> str:
     )
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
-        what = "left the metric as it was and the loss no lower" if _tied(result) else "made nothing better"
-        return f"Training {what} on {rows}: the weights are those of before, loss {before:.3f}."
-    way = "fell" if after < before else "went"
-    kept = f"from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of {last} are kept."
+        return (
+            f"Training {_no_better(result)} on {rows}: the weights are those of before, loss {loss(before)}."
+        )
+    way = "fell" if after < before else "rose" if after > before else "stayed"
+    kept = f"{change_of_loss(before, after)}; the weights of epoch {result.best_epoch} of {last} are kept."
     if _tied(result):
         return f"The metric on {rows} stayed as it was. The loss {way} {kept}"
     return f"The loss on {rows} {way} {kept}"
+
+
+def _no_better(result: TrainResult) -> str:
+    """What training did where the untrained weights are kept."""
+    from etude.train.course import surely_above
+
+    if _tied(result):
+        return "left the metric as it was and the loss no lower"
+    before, *after = result.dev_losses
+    if result.scores[0] == -before and after and surely_above(min(after), before):
+        return f"made it worse (the loss rose {change_of_loss(before, min(after))} at best)"
+    return "made nothing better"
 
 
 def _tied(result: TrainResult) -> bool:
@@ -276,26 +290,22 @@ def _notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
 
     best, last = result.best_epoch, len(result.dev_losses) - 1
     if best == 0:
-        what = (
-            "left the metric on dev as it was and the loss no lower"
-            if _tied(result)
-            else "made nothing better"
-        )
-        yield f"training {what}, so the untrained weights were kept"
+        yield f"training {_no_better(result)} on dev, so the untrained weights were kept"
     elif best < last:
         yield f"the result on dev was best after epoch {best}; later epochs were dropped"
     if last < config.epochs:
         yield f"stopped after epoch {last} of {config.epochs}: {config.patience} epochs brought nothing better"
     if rises_at_once(result.dev_losses):
         yield (
-            f"the loss on dev rose in the first epoch, from {result.dev_losses[0]:.3f} to {result.dev_losses[1]:.3f}: "
+            f"the loss on dev rose in the first epoch, {change_of_loss(*result.dev_losses[:2])}: "
             f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
         )
     if (epoch := _overfitted(result)) is not None:
         yield (
             f"overfitting from epoch {epoch} on: the loss on the training rows fell to "
-            f"{result.train_losses[epoch - 1]:.3f} while on dev it rose from {min(result.dev_losses[:epoch]):.3f} to "
-            f"{result.dev_losses[epoch]:.3f}; more or more varied rows help, more epochs do not"
+            f"{loss(result.train_losses[epoch - 1])} while on dev it rose "
+            f"{change_of_loss(min(result.dev_losses[:epoch]), result.dev_losses[epoch])}; "
+            "more or more varied rows help, more epochs do not"
         )
 
 

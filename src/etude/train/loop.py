@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from etude.errors import Diverged, RunError
@@ -30,7 +29,7 @@ from etude.train.loss import check_head
 from etude.train.memory import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.train.output import Output
 from etude.train.step import Progress, Run, dev_loss, started_run, train_step
-from etude.wording import size_in_words
+from etude.wording import change_of_loss, size_in_words
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
@@ -162,11 +161,14 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
 def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
     """Notes the loss of a step. Raises Diverged naming the rows of the batch when it is a spike."""
     progress = run.progress
-    limit = course.highest_loss(progress.recent, progress.dev_losses[0])
+    untrained = progress.dev_losses[0]
+    limit = course.highest_loss(progress.recent, untrained)
     if run.config.stop_on_spike and loss > limit:
+        usual = f"{course.usual_loss(progress.recent, untrained):.2f}"
+        early = len(progress.recent) < course.LEAST
         raise Diverged(
             f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
-            f"median before was {median(progress.recent):.2f}). Rows of the batch: "
+            f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
             f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
             "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
             f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which trains anew."
@@ -230,10 +232,9 @@ def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
 
 
 def _too_fast(run: Run) -> str:
-    before, after = run.progress.dev_losses
     return (
-        f"The loss on dev rose in the first epoch, from {before:.3f} to {after:.3f}. Where it does not fall later, "
-        f"lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
+        f"The loss on dev rose in the first epoch, {change_of_loss(*run.progress.dev_losses)}. Where it "
+        f"does not fall later, lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
     )
 
 
