@@ -97,6 +97,14 @@ def test_a_training_and_a_comparison_give_the_same_weights(trained: tuple[Path, 
     assert weights(other) == weights(run)
 
 
+def test_the_result_takes_its_room_on_the_disk_once(trained: tuple[Path, Run, list[Event]]) -> None:
+    _, run, told = trained
+    kept, work = (run.method("fine_tune") / folder / WEIGHTS for folder in ("assistant", "work"))
+    assert kept.samefile(work)
+    [line] = [event.text for event in told if isinstance(event, Said) and event.text.startswith("Disk:")]
+    assert "for the tuned weights" in line
+
+
 def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run, list[Event]]) -> None:
     _, run, told = trained
     kinds = [type(event) for event in told]

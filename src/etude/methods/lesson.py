@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
 ROWS_FILE = "rows.jsonl"
+CHECKPOINT = "checkpoint"
+"""Folder of the run under way, beside the result."""
 NO_SYSTEM = " It has no system turn: instructions stand on top of the first question."
 
 Log = Callable[[Mapping[str, Any]], None]
@@ -84,7 +86,7 @@ class Lesson:
         from etude.train.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
-        checkpoint = folder / "checkpoint"
+        checkpoint = folder / CHECKPOINT
         call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
         output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, base_model=name)
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
