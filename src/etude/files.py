@@ -187,6 +187,17 @@ def _replace(folder: Path, aside: Path, whole: Callable[[Path], bool]) -> None:
     raise failure
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Gives a file a second name, which takes no room on the disk; a copy where the file system has no such names.
+
+    For files that are replaced and never written to in place. Raises OSError.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def free_bytes(folder: Path) -> int:
     """Bytes that the disk of a folder has free; the folder need not be there yet."""
     while not folder.exists():
