@@ -27,6 +27,7 @@ from etude.privacy import Masker
 from etude.repair import fix, undo
 from etude.repair.changes import changes
 from etude.repair.drafts import Draft
+from etude.repair.fix import source_line
 from etude.repair.log import Files, log_of, read_log
 from etude.repair.records import records
 from etude.repair.texts import decoded, without_markup, wrong_decodings
@@ -511,3 +512,13 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
         (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
         run_fix(folder / "task.yaml", [])
         assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)
+
+
+def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("body,reply\nWho? Mail ann@example.org,She.\n", encoding="utf-8")
+    source = "examples: {file: rows.csv, input: body, output: reply}"
+    file = tmp_path / "task.yaml"
+    file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
+    assert fix(file).written
+    assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
+    assert undo(str(file), ["all"]).written

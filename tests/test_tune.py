@@ -26,14 +26,14 @@ from contrast import contrast
 from etude.assistant import load
 from etude.cli import main
 from etude.cli.narrator import Narrator
-from etude.cli.training import bracketed, print_rows, styled
+from etude.cli.training import bracketed, print_prepared, print_rows, styled
 from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Said, Trained
 from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
 from etude.errors import Declined, InputError
 from etude.evaluate import evaluate, sample_of
-from etude.files import read_lines
+from etude.files import read_lines, write_lines
 from etude.methods.fine_tune import student_of
 from etude.methods.lesson import _notes, _sentence
 from etude.methods.workshop import blank
@@ -50,9 +50,11 @@ from etude.tune.foresight import question, remedy
 from etude.tune.opening import check_processes
 from etude.tune.preview import Piece, ShownRow
 from etude.types import Message
+from etude.wording import change_of_loss
 from etude.world import ONE, World
 from processes import finished, started
-from small_task import write_task
+from small_task import SETTINGS as SMALL
+from small_task import rows, write_task
 from tiny import tiny_folder
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -94,6 +96,14 @@ def test_a_training_and_a_comparison_give_the_same_weights(trained: tuple[Path, 
     other = compare(task).run
     assert other.name != run.name
     assert weights(other) == weights(run)
+
+
+def test_the_result_takes_its_room_on_the_disk_once(trained: tuple[Path, Run, list[Event]]) -> None:
+    _, run, told = trained
+    kept, work = (run.method("fine_tune") / folder / WEIGHTS for folder in ("assistant", "work"))
+    assert kept.samefile(work)
+    [line] = [event.text for event in told if isinstance(event, Said) and event.text.startswith("Disk:")]
+    assert "for the tuned weights" in line
 
 
 def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run, list[Event]]) -> None:
@@ -300,7 +310,9 @@ def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
 
 def test_the_rule_of_spikes_is_as_stated() -> None:
     calm = [0.5] * LEAST
-    assert highest_loss(calm[1:], 2.0) == float("inf")
+    for few in ([], calm[1:]):
+        assert highest_loss(few, 2.0) == TIMES * 2.0, "the untrained model's loss stands for the median"
+        assert highest_loss(few, 0.1) == 0.1 + ABOVE
     assert highest_loss(calm, 2.0) == 0.5 + ABOVE
     assert highest_loss(calm, 8.0) == UNTRAINED * 8.0
     assert highest_loss([2.0] * LEAST, 0.1) == TIMES * 2.0
@@ -308,6 +320,8 @@ def test_the_rule_of_spikes_is_as_stated() -> None:
     assert not overfits([1.0, 0.5], [2.0, 1.5, 1.0])
     assert not overfits([1.0, 1.5], [2.0, 1.0, 1.5])
     assert not overfits([1.0, 0.5, 0.7], [2.0, 1.0, 1.1, 1.5]), "lower than in every epoch before"
+    assert not overfits([1.0, 0.5], [8.8, 0.0006737, 0.0006779]), "no more than such losses waver"
+    assert not overfits([2.5, 2.0], [8.8, 3.0, 3.02])
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=5), st.data())
@@ -318,7 +332,7 @@ def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
     dev = [2.0, *(2.0 + rise for rise in rises)]
     train = data.draw(st.lists(st.floats(2, 9), min_size=len(rises), max_size=len(rises)))
     assert not overfits(train, dev)
-    assert rises_at_once(dev) == (dev[1] > 2.0)
+    assert rises_at_once(dev) == (dev[1] > 2.02)
 
 
 def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> TrainResult:
@@ -334,12 +348,31 @@ def test_what_came_of_a_training_is_said_as_it_was() -> None:
     unmoved = result([0.0, 0.0], [3.0, 3.5], best=0)
     assert "left the metric as it was and the loss no lower on 30" in _sentence(unmoved, 30)
     worse = result([-2.0, -4.0], [2.0, 4.0], best=0)
-    assert "made nothing better" in _sentence(worse, 30)
-    for found, words in ((unmoved, "left the metric on dev as it was"), (worse, "made nothing better")):
+    assert "made it worse (the loss rose from 2.000 to 4.000 at best) on 30 dev rows: the" in _sentence(
+        worse, 30
+    )
+    idle = result([-2.0, -2.001], [2.0, 2.001], best=0)
+    assert "made nothing better" in _sentence(idle, 30)
+    for found, words in ((unmoved, "left the metric as it was"), (worse, "made it worse")):
         first, second = _notes(found, config)
         assert words in first
         assert "lower the learning rate (train: {learning_rate: 0.01})" in second
     assert not list(_notes(result([-2.0, -1.0], [2.0, 1.0], best=1), config))
+
+
+@given(st.floats(0, 20), st.floats(0, 20))
+def test_two_losses_that_differ_are_shown_by_digits_that_differ(before: float, after: float) -> None:
+    _, first, _, second = change_of_loss(before, after).split()
+    if abs(before - after) > 1e-9:
+        assert (float(first) < float(second)) == (before < after)
+        assert first != second
+
+
+def test_settings_show_values_that_look_like_markup() -> None:
+    screen = io.StringIO()
+    console = Console(width=120, file=screen)
+    print_prepared(console, [], [("targets", ("q_proj", "v_proj"), "set [by] the user")], {})
+    assert re.search(r"targets +\[q_proj, v_proj\] +set \[by\] the user", screen.getvalue())
 
 
 def killed(task: Path, steps: Sequence[int]) -> int:
@@ -423,3 +456,77 @@ def test_the_model_without_weights_is_refused_with_the_key_to_set(
     told = capsys.readouterr().err
     assert "fake has no weights to train. Set model: in the task file to weights, such as smollm2-" in told
     assert "; compare and train without --show take fake as it is." in told
+
+
+def add_row(task: Path, **row: object) -> None:
+    with (task.parent / "examples.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+@pytest.mark.parametrize("words", [150, 2000])
+def test_a_row_too_long_to_learn_is_the_only_one_that_is_named(tmp_path: Path, words: int) -> None:
+    model = tiny_folder(tmp_path / "model", max_position_embeddings=512)
+    more = "test: test.jsonl\ntrain: {max_tokens: 300}\n"
+    task = write_task(tmp_path / "task", "rewrite", str(model), 100, more)
+    write_lines(task.parent / "test.jsonl", rows("rewrite", 50, seed=8))
+    task.write_text(task.read_text(encoding="utf-8").replace(SMALL["rewrite"], ""), encoding="utf-8")
+    add_row(task, input="What stands in chapter 9?", output="where is it " * words)
+    with pytest.raises(InputError) as caught:
+        preview(task, 1)
+    [fault] = caught.value.faults
+    assert fault.where == "examples.jsonl:101"
+    assert "longer than the 300 tokens" in fault.what
+
+
+def test_room_for_an_answer_that_leaves_none_for_a_prompt_is_one_fault(tmp_path: Path) -> None:
+    model = tiny_folder(tmp_path / "model", max_position_embeddings=256)
+    with pytest.raises(InputError) as caught:
+        preview(write_task(tmp_path / "task", "answer", str(model), 130, "max_tokens: 256\n"), 1)
+    [fault] = caught.value.faults
+    assert fault.where == "max_tokens"
+    assert "reads 256 tokens" in fault.what
+
+
+def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "rewrite")
+    add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
+    with pytest.raises(
+        Declined, match=r"marks of a chat template.*examples\.jsonl:221.*Take the marks out"
+    ) as caught:
+        train_task(task)
+    assert "Mask" not in str(caught.value)
+    asked: list[str] = []
+    assert train_task(task, confirm=lambda question: asked.append(question) is None).run.complete
+    assert "<|im_end|>" in asked[0]
+
+
+def test_chat_after_a_training_that_was_stopped_names_the_command_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path / "my task")
+    run = train_task(task).run
+    (run.method("fine_tune") / "method.json").unlink()
+    assert main(["chat", str(task)]) == 2
+    assert "etude train" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "etude compare" not in said
+
+
+def test_an_assistant_is_loaded_from_a_path_in_a_text(trained: tuple[Path, Run, list[Event]]) -> None:
+    folder = trained[1].assistant("fine_tune")
+    assert load(str(folder)) == load(folder)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT reads it
+def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_is_told(
+    trained: tuple[Path, Run, list[Event]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task, run, _ = trained
+    page = Path(__file__).parents[1] / "docs" / "training.md"
+    [block] = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    monkeypatch.setattr(sys, "argv", ["snippet", str(run.method("fine_tune"))])
+    exec(compile(block, page.name, "exec"), {})
+    assert capsys.readouterr().out.strip()
+    assert main(["train", str(task)]) == 0
+    assert load_task(task).model in "".join(capsys.readouterr().out.split())
