@@ -189,7 +189,11 @@ def _params(spice: str) -> dict[str, Any]:
         "best_epoch": 2,
         "supervision": ["1,680 rows: 90,000 tokens are learned (48%) and 97,000 only read." + spice],
         "shown_rows": [
-            {"row": "examples.jsonl:1", "spans": [["a question" + spice, False], ["an answer", True]]}
+            {
+                "row": "examples.jsonl:1",
+                "why": "longest, 9 tokens",
+                "spans": [["a question" + spice, False], ["an answer", True]],
+            }
         ],
     }
 

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import runpy
+import shlex
 import socket
 import sys
 import time
@@ -406,7 +407,9 @@ def test_a_command_that_is_proposed_can_be_pasted_into_a_shell(
     told = capsys.readouterr().err
     assert told.count("etude init 'my rows/my mails.jsonl'") == 2, told
     assert main(["init", "my rows/my mails.jsonl"]) == 0
-    assert "\n  etude compare 'my rows/task.yaml'\n" in capsys.readouterr().out
+    proposed = re.findall(r"^  (etude .*)$", capsys.readouterr().out, re.M)
+    words = [shlex.split(line, comments=True) for line in proposed]
+    assert words == [["etude", verb, "my rows/task.yaml"] for verb in ("check", "compare", "train")]
     assert main(["runs", "list", "my rows"]) == 0
     assert "etude compare 'my rows'\n" in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ from etude.cli.history import summary
 from etude.compare import compare
 from etude.compare.events import Began, Ended, Event, Said, Trained
 from etude.compare.notes import same_answer
-from etude.compare.training_log import TrainingLog
+from etude.compare.training_log import Pace, TrainingLog
 from etude.dataset import Dataset
 from etude.errors import Declined, InputError, ModelError, RunError
 from etude.evaluate import Scored
@@ -728,6 +728,25 @@ def test_the_time_left_counts_what_is_measured_on_dev(tmp_path: Path) -> None:
     assert sum("dev_loss" in each for each in read_lines(tmp_path / "train.jsonl")) == 2, (
         "told again, written once"
     )
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(10, 500), st.floats(1e-3, 1.4e-3)), min_size=3, max_size=40),
+    pause=st.floats(60, 1e5),
+    data=st.data(),
+)
+def test_a_pause_is_no_part_of_the_pace(
+    steps: list[tuple[int, float]], pause: float, data: st.DataObject
+) -> None:
+    """Steps of any lengths and nearly one speed, one of them with a pause in it."""
+    at = data.draw(st.integers(0, len(steps) - 1))
+    pace = Pace()
+    for number, (tokens, each) in enumerate(steps):
+        pace.add(tokens, tokens * each + pause * (number == at))
+        if number or at:
+            assert pace.tokens_per_second * (1 + 1e-9) >= 1 / 1.4e-3
+            assert pace.tokens_per_second * (1 - 1e-9) <= 1 / 1e-3
+            assert 10e-3 * (1 - 1e-9) <= pace.step_seconds <= 500 * 1.4e-3 * (1 + 1e-9)
 
 
 def test_what_two_trainings_begin_with_is_written_for_both_and_once_after_a_kill(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from etude.cli import main
 from etude.contract import Contract
 from etude.models.registry import Models
 from etude.task import LADDER, load_task
+from etude.task.foreign import OTHERWISE, RENAMED
 from etude.task.keys import KEYS
-from etude.task.settings import AROUND, SETTINGS
+from etude.task.settings import ABSENT, AROUND, SETTINGS
 from etude.task.values import FactsChange, MetricName, RowSource
 from etude.train import TrainConfig, auto_config
 from etude.types import Example, Kind, Message, ModelRef
@@ -177,6 +178,21 @@ def test_the_table_of_settings_is_what_training_takes() -> None:
     for name, default in TrainConfig().values().items():
         by_word = {"seed": "the task's", "betas": list(TrainConfig().betas)}
         assert plain[name] in ("chosen", by_word.get(name, yaml.safe_load(setting(default)))), name
+
+
+def test_names_of_other_tools_on_the_page_are_answered_with_ours() -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (`.*?`) \| (`.*?`) \| `(\w+)` \| .*\|$", page, re.M)
+    assert len(lines) > 10
+    for *theirs, ours in lines:
+        assert ours in SETTINGS
+        for name in re.findall(r"`(\w+)`", " ".join(theirs)):
+            assert name == ours or RENAMED[name] == ours
+    [without] = re.findall(
+        r"^(`gradient_accumulation_steps`.*?)\. Not in\nthis version: (.*?), and", page, re.M | re.S
+    )
+    assert set(re.findall(r"`(\w+)`", without[0])) - set(SETTINGS) <= set(OTHERWISE)
+    assert set(re.findall(r"`(\w+)`", without[1])) <= set(ABSENT)
 
 
 def test_the_page_names_every_part_of_a_contract() -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import phonenumbers
@@ -52,6 +53,19 @@ def kinds(text: str) -> dict[str, str]:
         ("phone", "612 34 56 78"),
         ("phone", "32 12 34 56"),
         ("phone", "011 44 20 7946 0018"),
+        ("phone", "+45 (0)32 12 34 56"),
+        ("phone", "+54 9 3131 7066"),
+        ("phone", "57 320 704 99 96"),
+        ("phone", "[415] 555-2671"),
+        ("phone", "( 415 ) 555 – 2671"),
+        ("phone", "(0 212) 123 45 67"),
+        ("phone", "11 91234-5678"),
+        ("phone", "415-555-2671 (ext. 123)"),
+        ("phone", "415-555-2671;ext=123"),
+        ("phone", "030 901820 Durchwahl 12"),
+        ("phone", "4155552671 x123"),
+        ("card", "4532 1234 5678 9010"),
+        ("card", "4532 12XX XXXX 7890"),
         ("ip_address", "81.2.69.142"),
         ("ip_address", "181.22.34.56"),
         ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
@@ -84,6 +98,16 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("Jo Meyer\n9472 7916 (mobile)", "phone", "9472 7916"),
         ("the number for Jo is 9472 7916.", "phone", "9472 7916"),
         ("my new number is 8636083", "phone", "8636083"),
+        ("phone_number=4155552671", "phone", "4155552671"),
+        ("mobileNo: 4155552671", "phone", "4155552671"),
+        ("\N{TELEPHONE RECEIVER}4155552671", "phone", "4155552671"),
+        ("the number is 4155552671", "phone", "4155552671"),
+        ("the Center at 3015928573 or", "phone", "3015928573"),
+        ("IBANs: one, and GB00ABCD12345678", "iban", "GB00ABCD12345678"),
+        ("Jo,415-555-2671,94107", "phone", "415-555-2671"),
+        ("_415-555-2671_", "phone", "415-555-2671"),
+        ("PAN:\nABCDE1234F", "national_id", "ABCDE1234F"),
+        ("IBAN for the transfer: GB00ABCD12345678", "iban", "GB00ABCD12345678"),
         ("Boston, MA 02139-4307 617-555-0143", "phone", "617-555-0143"),
         ("his passport number is LP5048339", "id_number", "LP5048339"),
         ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
@@ -136,6 +160,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
         "card ending ****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
         "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
+        "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )
 def test_ordinary_text_raises_no_alarm(text: str) -> None:
@@ -268,6 +293,25 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "review_health": 1,
     }
     assert all(one.severity == "note" and not one.fix and not one.evidence for one in found)
+
+
+def test_names_that_the_task_itself_tells_are_nobodys(tmp_path: Path) -> None:
+    told = ["My name is Anna Gold.", "My name is Ida Moor.", "My name is Luma.", "Mr. Gentle Smith is here."]
+    write_rows(tmp_path / "rows.jsonl", told)
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "ida.md").write_text(
+        "# The Hill\n\nIn the hills lives Ida Moor, and there is gold.\n"
+    )
+    (tmp_path / "task.yaml").write_text(
+        "name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\ndocuments: books\n"
+        "instructions: You are Luma.\ncontract: {fields: [Gentle note]}\n"
+    )
+    named = {one.kind: one.rows for one in check(tmp_path / "task.yaml", (for_review,))}
+    assert len(named["review_name"]) == 2
+
+
+def write_rows(file: Path, inputs: Sequence[str]) -> None:
+    file.write_text("".join(json.dumps({"input": text, "output": "Title: a"}) + "\n" for text in inputs))
 
 
 PIECES = [

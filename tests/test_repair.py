@@ -21,6 +21,7 @@ from etude.checks.form import encoding
 from etude.checks.personal import personal_data
 from etude.checks.unread import unread
 from etude.cli import main
+from etude.cli.findings import run_fix
 from etude.errors import InputError
 from etude.privacy import Masker
 from etude.repair import fix, undo
@@ -478,3 +479,17 @@ def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_pa
     assert fix(file).written
     assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
     assert undo(str(file), ["all"]).written
+
+
+def test_a_fix_says_what_it_leaves_in_system_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, mail in enumerate(("jo@example.org", "nobody")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        turns = [("system", f"Send complaints to {mail}."), ("user", "Hello"), ("assistant", "Good day")]
+        row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+        (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+        run_fix(folder / "task.yaml", [])
+        assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from etude.errors import InputError, place_of
 from etude.render import end_of_turn, render_training
 from etude.train.batches import TokenRow
-from etude.train.supervision import spans, supervise
+from etude.train.supervision import spans, supervise, telling
 from etude.types import Message
 from tiny import tiny_tokenizer
 
@@ -62,3 +62,29 @@ def test_beginnings_of_the_text_are_counted() -> None:
     twice = replace(row, ids=(0, 0, *row.ids), trained=(False, False, *row.trained))
     assert supervise([row, twice, twice], END, start=0).starts == ((0, 1), (2, 2))
     assert any("2 in each of 2 rows" in line for line in supervise([row, twice, twice], END, start=0).lines())
+
+
+@given(
+    chats=st.lists(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), min_size=1, max_size=8),
+    number=st.integers(1, 9),
+    data=st.data(),
+)
+@settings(max_examples=40, deadline=None)
+def test_rows_that_are_shown_differ_and_say_in_what(
+    chats: list[list[tuple[str, str]]], number: int, data: st.DataObject
+) -> None:
+    """Where there is room, one of every kind that there is among them."""
+    rows = [token_row(str(at), turns) for at, turns in enumerate(chats)]
+    silent = data.draw(st.sets(st.sampled_from([row.id for row in rows])))
+    shown = telling(rows, number, silent)
+    assert len({row.id for row, _ in shown}) == len(shown) == min(number, len(rows))
+    lengths = [len(row.ids) for row, _ in shown]
+    assert lengths == sorted(lengths)
+    for row, why in shown:
+        assert f"{len(row.ids):,} tokens" in why
+        assert ("weight 0" in why) == (row.id in silent)
+        assert ("answers" in why) == (len(chats[int(row.id)]) > 1)
+    kinds = [bool(silent), any(len(turns) > 1 for turns in chats), True, len(rows) > 1]
+    told = " ".join(why for _, why in shown)
+    for at, word in enumerate(("weight 0", "answers", "longest", "shortest")):
+        assert not kinds[at] or sum(kinds[: at + 1]) > number or word in told

@@ -199,6 +199,12 @@ def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder
         read(folder, f"{REQUIRED}train: {{{theirs}: {{}}}}\n")
 
 
+def test_warmup_steps_are_a_share_below_one_and_none_above(folder: Path) -> None:
+    for steps, remedy in (("0.1", "write warmup: 0.1."), ("10", "write warmup: and their share")):
+        with pytest.raises(InputError, match=remedy):
+            read(folder, f"{REQUIRED}train: {{warmup_steps: {steps}}}\n")
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -25,9 +25,10 @@ from rich.style import Style
 from contrast import contrast
 from etude.assistant import load
 from etude.cli import main
+from etude.cli.narrator import Narrator
 from etude.cli.training import bracketed, print_rows, styled
 from etude.compare import compare
-from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.compare.events import EpochEnded, Event, Prepared, Said, Trained
 from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
 from etude.errors import Declined, InputError
@@ -45,9 +46,9 @@ from etude.task.settings import SETTINGS
 from etude.train import TrainConfig, TrainResult
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits, rises_at_once
 from etude.tune import Preview, preview, train_task
-from etude.tune.foresight import remedy
+from etude.tune.foresight import question, remedy
 from etude.tune.opening import check_processes
-from etude.tune.preview import Piece
+from etude.tune.preview import Piece, ShownRow
 from etude.types import Message
 from etude.world import ONE, World
 from processes import finished, started
@@ -110,6 +111,28 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
     assert len(rows) == run.info["split"]["train"]
     assert sum("left_out" not in row for row in rows) == 32
     assert f"{sum(row.get('learned', 0) for row in rows):,} tokens are learned" in text
+
+
+def test_of_few_rows_it_is_said_what_matters_for_training(trained: tuple[Path, Run, list[Event]]) -> None:
+    _, run, told = trained
+    rows = run.info["split"]
+    [note] = [event.text for event in told if isinstance(event, Said) and "are few" in event.text]
+    assert f"{rows['train']} rows to train on and {rows['dev']} to choose the epoch" in note
+    assert not [event for event in told if isinstance(event, Said) and "verdict" in event.text]
+    assert not [text for text in run.info["notes"] if "verdict" in text]
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit"), [(900.0, "the budget of 15 min"), (None, "the 60 min that are allowed")]
+)
+def test_a_yes_beforehand_says_in_one_line_what_it_accepts(budget: float | None, limit: str) -> None:
+    screen = io.StringIO()
+    asked = question({"seconds": 7200.0, "memory": 0, "within_reach": 0}, budget)
+    assert asked
+    assert Narrator(Console(width=200, file=screen), yes=True).ask(asked)
+    [line] = screen.getvalue().splitlines()
+    assert f"takes about 2 h, over {limit}" in line
+    assert "(--yes: going on)" in line
 
 
 def test_no_test_row_is_answered_or_opened(trained: tuple[Path, Run, list[Event]]) -> None:
@@ -206,11 +229,13 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
     found = preview(task, 3)
     assert len(found.rows) == 3
-    for _, pieces in found.rows:
-        learned = "".join(piece.text for piece in pieces if piece.learned)
+    assert "shortest" in found.rows[0].why
+    assert "longest" in found.rows[-1].why
+    for row in found.rows:
+        learned = "".join(piece.text for piece in row.pieces if piece.learned)
         assert learned.endswith("<|im_end|>")
-        assert any(piece.special and not piece.learned for piece in pieces)
-        assert f"[[{learned}]]" in bracketed(pieces)
+        assert any(piece.special and not piece.learned for piece in row.pieces)
+        assert f"[[{learned}]]" in bracketed(row.pieces)
     assert not (task.parent / "runs").exists()
 
 
@@ -219,8 +244,9 @@ PREVIEW = Preview(
     (),
     {},
     [
-        (
+        ShownRow(
             "rows.jsonl:1",
+            "shortest, 3 tokens",
             [Piece("asked", False, False), Piece("wanted", True, False), Piece("<e>", True, True)],
         )
     ],
@@ -260,7 +286,7 @@ def test_without_colour_brackets_stand_around_what_is_learned(
 
 @pytest.mark.parametrize("system", ["STANDARD", "EIGHT_BIT"])
 def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
-    for piece in PREVIEW.rows[0][1]:
+    for piece in PREVIEW.rows[0].pieces:
         style = Style.parse(styled(piece)[1])
         assert not style.dim
         assert (style.color is None) == (style.bgcolor is None)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from etude.checks.function_words import language_of
 from etude.checks.material import Material, rows_that
+from etude.checks.own_names import OwnNames, own_names
+from etude.checks.sensitive import SensitiveRows
 from etude.normal import normalise
-from etude.privacy import BLOCKING, REVIEW, OwnContact, Span, find, find_all
-from etude.privacy.own import CONTACT, SHARE
+from etude.privacy import BLOCKING, REVIEW, find
+from etude.privacy.find import find_for_review
+from etude.privacy.own import SHARE
 from etude.privacy.values import SECRETS
 from etude.types import Finding
 from etude.wording import count
@@ -26,49 +29,13 @@ def personal_data(material: Material) -> Iterator[Finding]:
 
     Contact data that a large share of the answers gives is the organisation's own: a note apart.
     """
-    answers = material.written
-    own = OwnContact()
-    outputs = _Rows(material, own)
-    for row, (answer, spans) in enumerate(zip(answers, find_all(answers, review=False), strict=True)):
-        own.read(answer, spans)
-        outputs.read(row, spans)
-    inputs = _Rows(material, own)
-    for row, spans in enumerate(find_all(material.inputs, review=False)):
-        inputs.read(row, spans)
+    inputs, outputs = material.sensitive
     for kind in BLOCKING:
         asked, given = inputs.of(kind), outputs.of(kind)
         if asked or given:
             yield _finding(material, kind, asked, given)
     if outputs.own():
         yield _own_finding(material, outputs.own())
-
-
-class _Rows:
-    """Rows with each kind; those with contact data are told apart only when all answers have been read."""
-
-    def __init__(self, material: Material, own: OwnContact) -> None:
-        self._stand_ins, self._own = material.stand_ins, own
-        self._rows: defaultdict[str, set[int]] = defaultdict(set)
-        self._contact: list[tuple[int, Span]] = []
-
-    def read(self, row: int, spans: Iterable[Span]) -> None:
-        for span in spans:
-            if span.kind in CONTACT:
-                self._contact.append((row, span))
-            elif span.text not in self._stand_ins:
-                self._rows[span.kind].add(row)
-
-    def of(self, kind: str) -> set[int]:
-        """Rows with somebody's data of the kind."""
-        contact = {row for row, span in self._others() if span.kind == kind and not self._own.holds(span)}
-        return self._rows[kind] | contact
-
-    def own(self) -> set[int]:
-        """Rows with contact data of the organisation."""
-        return {row for row, span in self._others() if self._own.holds(span)}
-
-    def _others(self) -> list[tuple[int, Span]]:
-        return [(row, span) for row, span in self._contact if span.text not in self._stand_ins]
 
 
 def _finding(material: Material, kind: str, asked: set[int], given: set[int]) -> Finding:
@@ -97,10 +64,15 @@ def _own_finding(material: Material, rows: set[int]) -> Finding:
 
 
 def for_review(material: Material) -> Iterator[Finding]:
-    """One note for each kind whose rules are often wrong, for a person to read."""
+    """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
+    are left out."""
     step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
     looked = range(0, len(material.rows), step)
-    parts = [_reviewed(material, texts, step) for texts in (material.inputs, material.written)]
+    own = own_names(material.task)
+    parts = [
+        _reviewed(material, texts, searched, step, own)
+        for texts, searched in zip((material.inputs, material.written), material.sensitive, strict=True)
+    ]
     for kind in REVIEW:
         asked, given = (found[kind] for found in parts)
         rows = sorted(asked | given)
@@ -122,11 +94,17 @@ def for_review(material: Material) -> Iterator[Finding]:
             )
 
 
-def _reviewed(material: Material, texts: Sequence[str], step: int) -> defaultdict[str, set[int]]:
+def _reviewed(
+    material: Material, texts: Sequence[str], searched: SensitiveRows, step: int, own: OwnNames
+) -> defaultdict[str, set[int]]:
     """Kind -> rows in whose text it may stand; names and the like are known in English alone."""
     found: defaultdict[str, set[int]] = defaultdict(set)
     for row, text in islice(enumerate(texts), 0, None, step):
-        kinds = {span.kind for span in find(text) if span.text not in material.stand_ins}
+        kinds = {
+            span.kind
+            for span in (find(text) if searched.hold_any(row) else find_for_review(text))
+            if span.text not in material.stand_ins and not (span.kind == "name" and own.holds(span.text))
+        }
         if not kinds.isdisjoint(ENGLISH) and language_of(normalise(text)) not in (None, "English"):
             kinds -= ENGLISH
         for kind in kinds:

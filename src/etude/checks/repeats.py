@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 
 from etude.checks.lexicon import SLIGHT
-from etude.checks.material import Material, groups_of, hashed, of_rows, rows_that
+from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
 from etude.normal import with_signs
 from etude.text import near_matches
 from etude.types import Example, Finding
@@ -96,8 +96,7 @@ def repeated_outputs(material: Material) -> Iterator[Finding]:
 
 def contradictions(material: Material) -> Iterator[Finding]:
     """Inputs that stand with different answers."""
-    answers = material.output_hashes
-    groups = [group for group in groups_of(material.input_hashes) if len(np.unique(answers[group])) > 1]
+    groups = with_several_answers(material.input_hashes, material.output_hashes)
     if not groups:
         return
     rows = sorted(chain.from_iterable(groups))
@@ -114,6 +113,11 @@ def contradictions(material: Material) -> Iterator[Finding]:
         evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
+
+
+def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
+    """Positions of one input that stands with different answers, in groups, by their first member."""
+    return [group for group in groups_of(asked) if len(np.unique(given[group])) > 1]
 
 
 def near_contradictions(material: Material) -> Iterator[Finding]:

@@ -67,7 +67,14 @@ def init(
     for guess in result.guesses:
         typer.echo(f"  {guess}")
     typer.echo(f"\nWrote {result.task_file}. Read it, correct what was guessed wrong, then run:")
-    typer.echo(f"  {command('compare', result.task_file)}")
+    verbs = {
+        "check": "what is wrong with the rows",
+        "compare": "which step is enough: a prompt, examples, fine-tuning",
+        "train": "fine-tuning alone",
+    }
+    lines = {command(verb, result.task_file): what for verb, what in verbs.items()}
+    for line, what in lines.items():
+        typer.echo(f"  {line:{max(map(len, lines))}}  # {what}")
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 
 from etude.checks import Findings, check_material
 from etude.checks.gather import read_material
+from etude.checks.instructions import personal_instructions
 from etude.checks.kinds import check_gates
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
@@ -75,8 +76,14 @@ def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[s
 def run_fix(task_file: Path, only: Sequence[str]) -> None:
     """Writes the fixed examples beside the old ones and says what was done."""
     task = load_task(task_file)
-    for line in fixed_in_words(task, fix(task, only), task_file):
+    for line in (*fixed_in_words(task, fix(task, only), task_file), *_left_alone(task)):
         typer.echo(line)
+
+
+def _left_alone(task: Task) -> Iterator[str]:
+    """What is personal in the instructions and system messages, which a fix does not touch: all rows hang on them."""
+    for finding in personal_instructions(read_material(task)):
+        yield f"Left alone: {finding.message} {finding.remedy} It stands in {', '.join(finding.where)}."
 
 
 def run_undo(task_file: Path, rows: Sequence[str]) -> None:

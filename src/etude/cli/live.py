@@ -33,9 +33,9 @@ def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate:
         fault = Fault("--gate", "the task names no target", "", "add target: to the task file, such as 0.9")
         raise InputError([fault])
     console = screen()
-    board = Board(Narrator(console))
+    board = Board(Narrator(console, yes=yes))
     try:
-        result = _compared(board, task, yes=yes, budget=budget, fresh=fresh)
+        result = _compared(board, task, budget=budget, fresh=fresh)
     except KeyboardInterrupt:
         board.narrator.say(f"\n{board.narrator.stopped()}")
         return INTERRUPTED
@@ -43,14 +43,14 @@ def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate:
     return int(gate and missed(result))
 
 
-def _compared(board: Board, task: Path, *, yes: bool, budget: str | None, fresh: bool) -> Comparison:
+def _compared(board: Board, task: Path, *, budget: str | None, fresh: bool) -> Comparison:
     with board:
         return compare(
             task,
             budget=seconds_of(budget),
             fresh=fresh,
             on_event=board.take,
-            confirm=lambda question: yes or board.ask(question),
+            confirm=board.ask,
         )
 
 

@@ -25,6 +25,8 @@ class Narrator:
     """Speaks for a run that is going on, on one console."""
 
     console: Console
+    yes: bool = False
+    """Whether every question is answered beforehand (--yes)."""
     run: Path | None = None
     """The run's folder, once it is known."""
     told: float = field(default_factory=time.monotonic)
@@ -49,7 +51,11 @@ class Narrator:
             self.say(text)
 
     def ask(self, question: str) -> bool:
-        """Asks yes or no; where nobody can answer, the question is printed and the answer is that of silence."""
+        """Asks yes or no; where it was answered beforehand or nobody can answer, the question is printed with what
+        answers it: the former is yes, the latter what silence says."""
+        if self.yes:
+            self.say(f"{question} (--yes: going on)")
+            return True
         silence = agreed(question)
         if not (self.console.is_terminal and sys.stdin.isatty()):
             self.say(f"{question} (nobody to ask: {'going on' if silence else 'stopping'})")

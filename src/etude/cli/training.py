@@ -18,7 +18,7 @@ from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import command, defaults, setting, time_in_words
+from etude.wording import command, defaults, setting, size_in_words, time_in_words
 from etude.world import rank_given
 
 ROOM = 68
@@ -33,7 +33,7 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
     if rank_given():
         return _follow(task)
     console = screen()
-    board = TrainingBoard(Narrator(console))
+    board = TrainingBoard(Narrator(console, yes=yes))
     try:
         with board:
             result = train_task(
@@ -41,7 +41,7 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
                 budget=seconds_of(budget),
                 fresh=fresh,
                 on_event=board.take,
-                confirm=lambda question: yes or board.narrator.ask(question),
+                confirm=board.narrator.ask,
             )
     except KeyboardInterrupt:
         board.narrator.say(f"\n{board.narrator.stopped()}")
@@ -66,7 +66,7 @@ def run_show(task: Path, number: int) -> None:
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings, found.defaults)
     print_rows(console, found)
-    console.print(Text("Nothing was trained. To train: "), Text(command("train", task)), soft_wrap=True)
+    console.print(Text(f"Nothing was trained. To train: {command('train', task)}"), soft_wrap=True)
 
 
 def print_prepared(
@@ -98,9 +98,9 @@ def print_rows(console: Console, found: Preview) -> None:
         else Text("Learned tokens stand between [[ and ]].")
     )
     console.print(legend)
-    for where, pieces in found.rows:
-        console.print(Text(f"\n{where}", "bold"))
-        parts = [styled(piece) for piece in pieces] if coloured else [bracketed(pieces)]
+    for row in found.rows:
+        console.print(Text.assemble((f"\n{row.where}", "bold"), f"  ({row.why})"))
+        parts = [styled(piece) for piece in row.pieces] if coloured else [bracketed(row.pieces)]
         console.print(Text.assemble(*parts))
     console.print()
 
@@ -201,7 +201,7 @@ class TrainingBoard:
 
 def figures(event: Trained) -> str:
     """`loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
-    memory = f"  {event.memory / 1e9:.1f} GB" if event.memory else ""
+    memory = f"  {size_in_words(event.memory)}" if event.memory else ""
     left = time_in_words(event.seconds_left)
     return f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {left} left"
 

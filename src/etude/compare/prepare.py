@@ -14,7 +14,7 @@ from etude.compare.openings import seen_as_test
 from etude.compare.plan import Plan, Workload, in_words, make_plan
 from etude.compare.record import resumed_notes
 from etude.compare.timing import measure
-from etude.dataset import Dataset
+from etude.dataset import VERDICT_LEAST, Dataset, few_for_tuning
 from etude.errors import Declined, RunError
 from etude.evaluate import unit
 from etude.files import read_json, read_lines, write_json, write_lines
@@ -108,18 +108,21 @@ def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
     """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
     sizes, power = sizes_of(parts), power_of(parts.test, metric)
-    notes = describe_data(run, task, parts, metric)
+    total = sum(sizes.values())
+    few = [few_for_tuning(total)] if total < VERDICT_LEAST else []
+    notes = describe_data(run, task, parts, metric, few)
     run.update(power=power)
     told = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
-    on_event(Said(f"{sum(sizes.values()):,} rows: {told}. Metric: {metric.label}, {metric.why}."))
+    on_event(Said(f"{total:,} rows: {told}. Metric: {metric.label}, {metric.why}."))
     on_event(Said(f"This test can show: {power_words(power, metric)}."))
     for note in notes:
         on_event(Said(f"Note: {note}"))
 
 
-def describe_data(run: Run, task: Task, parts: Split, metric: Metric) -> list[str]:
-    """Keeps rows, sizes, metric and what was noted of them in run.json; returns all notes and findings."""
-    notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run)]
+def describe_data(run: Run, task: Task, parts: Split, metric: Metric, few: Sequence[str] = ()) -> list[str]:
+    """Keeps rows, sizes, metric and what was noted of them in run.json, what is said of `few` rows included; returns
+    all notes and findings."""
+    notes = [*task.notes, *parts.test.notes, *parts.notes, *few, *_redrawn(run, parts), *resumed_notes(run)]
     every_row = [*parts.train, *parts.dev, *parts.test]
     notes += [*contradictions(task, every_row), *spelling_notes(task, every_row, metric.name)]
     run.update(

@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 from etude.compare.events import EpochEnded, OnEvent, Said, Trained
 from etude.files import append_line, read_lines
 from etude.types import Estimate
 
-SMOOTH = 0.1
-"""Weight of the latest step in the seconds of a step by which the time left is told."""
+LATEST = 32
+"""Steps by which the pace is told."""
+STILL = 5.0
+"""A step that took so many times as long for its tokens as the others is one in which the process stood still (a
+terminal's Ctrl-Z, a debugger) or warmed up, and says nothing of those to come."""
+
+
+class Pace:
+    """How fast the latest steps were, without those that stood still."""
+
+    def __init__(self) -> None:
+        self.latest: deque[tuple[int, float]] = deque(maxlen=LATEST)
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """Takes a step."""
+        self.latest.append((tokens, seconds))
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all of them together."""
+        steps = self._steady()
+        return sum(tokens for tokens, _ in steps) / sum(seconds for _, seconds in steps)
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of a step, on average."""
+        steps = self._steady()
+        return sum(seconds for _, seconds in steps) / len(steps)
+
+    def _steady(self) -> list[tuple[int, float]]:
+        usual = median_low([seconds / tokens for tokens, seconds in self.latest])
+        return [(tokens, seconds) for tokens, seconds in self.latest if seconds / tokens <= STILL * usual]
 
 
 class TrainingLog:
@@ -28,11 +60,11 @@ class TrainingLog:
         self.before = {_key(line) for line in lines if "step" not in line}
         self.last_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
         self.written_to = self.step = 0
-        self.pace = 0.0
-        """Seconds of a step, smoothed."""
+        self.pace = Pace()
         measured = (line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line)
-        self.measuring: float = next(measured, 0.0)
-        """Seconds of the latest loss and answers on dev."""
+        self.measured_before: float = next(measured, 0.0)
+        self.measured: list[float] = []
+        """Seconds of the loss and the answers on dev, of the attempt before and of this one."""
         self.held: list[Mapping[str, Any]] = []
         """Lines that the disk did not take yet."""
 
@@ -77,8 +109,9 @@ class TrainingLog:
         return self.step <= self.written_to
 
     def _show_step(self, line: Mapping[str, Any]) -> None:
-        seconds, epoch, epochs = line["seconds"], line.get("epoch", 0), line.get("epochs", 0)
-        self.pace = (1 - SMOOTH) * (self.pace or seconds) + SMOOTH * seconds
+        epoch, epochs = line.get("epoch", 0), line.get("epochs", 0)
+        self.pace.add(line["tokens"], line["seconds"])
+        measuring = median_low(self.measured) if self.measured else self.measured_before
         to_measure = epochs - epoch + 1 if epochs else 0
         self.on_event(
             Trained(
@@ -88,14 +121,14 @@ class TrainingLog:
                 epoch=epoch,
                 epochs=epochs,
                 loss=line["loss"],
-                tokens_per_second=line["tokens"] / seconds,
-                seconds_left=(line["steps"] - line["step"]) * self.pace + to_measure * self.measuring,
+                tokens_per_second=self.pace.tokens_per_second,
+                seconds_left=(line["steps"] - line["step"]) * self.pace.step_seconds + to_measure * measuring,
                 memory=line.get("memory", 0),
             )
         )
 
     def _show_epoch(self, line: Mapping[str, Any]) -> None:
-        self.measuring = line.get("seconds", 0.0)
+        self.measured.append(line.get("seconds", 0.0))
         score = Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None
         self.on_event(
             EpochEnded(

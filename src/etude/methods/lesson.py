@@ -43,6 +43,8 @@ class Lesson:
     """What is learned and what is only read, in sentences."""
     left_out: tuple[str, ...]
     """Training rows that are not taken, as `file:line`."""
+    with_silent: frozenset[str] = frozenset()
+    """Rows that hold an assistant's turn of weight 0, by their ids."""
     world: World = ONE
     """The processes that train together; this is the first of them."""
 
@@ -57,11 +59,11 @@ class Lesson:
         values = self.config.values()
         return [(name, values[name], why) for name, why in self.config.reasons.items()]
 
-    def spread(self, number: int) -> list[TokenRow]:
-        """So many rows from the shortest to the longest, at even distances."""
-        ordered = sorted(self.rows, key=lambda row: len(row.ids))
-        last, gaps = len(ordered) - 1, max(1, number - 1)
-        return [ordered[at] for at in sorted({last * place // gaps for place in range(number)})]
+    def telling(self, number: int) -> list[tuple[TokenRow, str]]:
+        """At most so many rows that differ, each with what it shows."""
+        from etude.train.supervision import telling
+
+        return telling(self.rows, number, self.with_silent)
 
     def foresee(self) -> Foreseen:
         """What the run will take, from a few timed steps."""
@@ -115,7 +117,9 @@ class Lesson:
             "defaults": self.config.defaults,
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
-            "shown_rows": [{"row": row.id, "spans": spans(decoder, row)} for row in self.spread(SHOWN)],
+            "shown_rows": [
+                {"row": row.id, "why": why, "spans": spans(decoder, row)} for row, why in self.telling(SHOWN)
+            ],
             "processes": self.world.size,
             "rows": len(self.rows),
             "dev_rows": len(self.dev_rows),
@@ -153,14 +157,20 @@ def lesson_of(
     check_rows(rows, dev_rows, config.max_tokens)
     counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     taken = {id(example) for example in chosen}
-    left = tuple(example.where or example.id for example in train if id(example) not in taken)
+    left = tuple(_id_of(example) for example in train if id(example) not in taken)
     told = (
         *counts.lines(),
         *_about_rows(chosen, left, len(train)),
         _about_prompt(student),
         _about_template(model, _has_system(student, chosen)),
     )
-    return Lesson(model, rows, dev_rows, config, told, left)
+    with_silent = frozenset(_id_of(example) for example in chosen if _num_silent(example))
+    return Lesson(model, rows, dev_rows, config, told, left, with_silent)
+
+
+def _id_of(example: Example) -> str:
+    """What a training row is called: its `file:line` where it has one."""
+    return example.where or example.id
 
 
 def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
@@ -173,7 +183,7 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
     for example in examples:
         messages = (*assistant.messages(example.input), Message("assistant", example.output))
         for ids, trained in render_training(model.tokenizer, messages):
-            rows.append(TokenRow(example.where or example.id, tuple(ids), tuple(trained)))
+            rows.append(TokenRow(_id_of(example), tuple(ids), tuple(trained)))
     return rows
 
 
@@ -192,11 +202,14 @@ def config_for(task: Task, model: LocalModel, num_rows: int) -> TrainConfig:
     )
 
 
+def _num_silent(example: Example) -> int:
+    """Turns of the assistant that are only read."""
+    return sum(turn.role == "assistant" and not turn.trained for turn in example.input)
+
+
 def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) -> Iterator[str]:
     """Which rows and turns are not learned."""
-    silent = sum(
-        turn.role == "assistant" and not turn.trained for example in chosen for turn in example.input
-    )
+    silent = sum(map(_num_silent, chosen))
     if silent:
         yield f"Assistant turns with weight 0, which are only read: {silent:,}."
     if left:
@@ -210,7 +223,7 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
 
 def _about_prompt(student: Assistant) -> str:
     """What of the instructions is learned with."""
-    said = f"{shown(student.instructions, 200)} alone stands" if student.instructions else "Nothing stands"
+    said = f"{shown(student.instructions, 200)} alone stands" if student.instructions else "nothing stands"
     return f"Of the instructions: {said} before every input; what they ask for is learned from the answers."
 
 

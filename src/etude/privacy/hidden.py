@@ -1,4 +1,4 @@
-"""Cards, IBANs and national numbers of which stars hide a part: `4532****7890`.
+"""Cards, IBANs and national numbers of which stars or crosses hide a part: `4532****7890`.
 
 Found where more than four digits can be read: the last four alone, as receipts print them, name nobody.
 """
@@ -10,27 +10,29 @@ from collections.abc import Iterator
 
 from etude.privacy.spans import Span
 
-_MARK = "[*•●]"
+_MARK = "[*•●xX]"
 _HINT = re.compile(rf"{_MARK}{{2}}")
 _FORMS = (
     ("card", re.compile(rf"(?<![\w*•●])[3-6](?:[ -]?(?:[0-9]|{_MARK})){{12,24}}(?![\w*•●])")),
     ("iban", re.compile(rf"(?<![\w*•●])[A-Z]{{2}}[0-9]{{2}}(?: ?(?:[A-Z0-9]|{_MARK})){{11,30}}(?![\w*•●])")),
     (
         "national_id",
-        re.compile(rf"(?<![\w*•●])(?:[0-9]|{_MARK}){{3}}-(?:[0-9]|{_MARK}){{2}}-[0-9*•●]{{4}}(?![\w*•●])"),
+        re.compile(
+            rf"(?<![\w*•●])(?:[0-9]|{_MARK}){{3}}-(?:[0-9]|{_MARK}){{2}}-(?:[0-9]|{_MARK}){{4}}(?![\w*•●])"
+        ),
     ),
     (
         "national_id",
         re.compile(rf"(?<![\w*•●])(?:(?:[0-9]|{_MARK}){{4}}[ -]){{2}}(?:[0-9]|{_MARK}){{4}}(?![\w*•●])"),
     ),
 )
-"""Kind and form, each with stars where digits would stand."""
+"""Kind and form, each with marks where digits would stand."""
 READABLE = 5
 """Digits that have to be left."""
 
 
 def hidden_numbers(text: str) -> Iterator[Span]:
-    """Numbers of these kinds with at least two stars and READABLE digits."""
+    """Numbers of these kinds with at least two marks and READABLE digits."""
     if not _HINT.search(text):
         return
     for kind, form in _FORMS:

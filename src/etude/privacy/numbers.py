@@ -1,7 +1,7 @@
 """Payment cards, IBANs and numbers that a label names: passports, accounts, licences, files.
 
 Checksums are python-stdnum's. A number whose checksum fails is still found where a label stands before
-it: a typing error does not make it impersonal.
+it: a typing error does not make it impersonal. So are sixteen digits in fours, as on a card.
 """
 
 from __future__ import annotations
@@ -12,20 +12,30 @@ from collections.abc import Callable, Iterator
 from etude.privacy.spans import Span, labelled
 
 _CARD = re.compile(
-    r"(?<![\w.+-])(?:[0-9]{12,19}|[0-9]{4}(?P<gap>[ -])(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
-    r"|3[0-9]{3}(?P<amex>[ -])[0-9]{6}(?P=amex)[0-9]{4,5})(?![\w]|[.-][0-9])"
+    r"(?<![\w.+-])(?:[0-9]{12,19}"
+    r"|[0-9]{4}(?P<gap>[ .\u00a0\u2010-\u2013-]|  | - )(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
+    r"|3[0-9]{3}(?P<amex>[ .\u00a0\u2010-\u2013-])[0-9]{6}(?P=amex)[0-9]{4,5})(?![\w]|[.-][0-9])"
 )
+_IN_FOURS = re.compile(r"[3-6][0-9]{3}[^0-9]{1,3}(?:[0-9]{4}[^0-9]{1,3}){2}[0-9]{4}")
+"""Sixteen digits written as on a card: enough with an issuer's first digit, whatever the checksum."""
 _ISSUERS = re.compile(r"(?:4|5[0-8]|6|2[2-7]|3[0-9]|1800|9[0-9])")
 """First digits that payment cards begin with (ISO/IEC 7812); 12 digits: Maestro's only."""
 _BOOK = re.compile(r"97[89][0-9]{10}")
 """ISBN-13 (ISO 2108), whose check digit is right by Luhn's rule as well for one in ten."""
 _MAESTRO = re.compile(r"(?:5[0678]|6)[0-9]{11}")
 _CARD_LABEL = re.compile(
-    r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,24}$", re.I
+    r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,40}\n?[^\w\n]{0,4}$",
+    re.I,
 )
-_IBAN = re.compile(r"(?<![\w-])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\w])")
+_IBAN = re.compile(
+    r"(?:(?<![\w-])|(?<=\bIBAN-)|(?<=\bIBAN_)|(?<=\bIBAN))[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![\w])"
+)
 _GAP = re.compile("[ -]")
-_IBAN_LABEL = re.compile(r"\b(?:iban|account)\b[^\w\n]{0,4}(?:(?:number|no|is|code)\W{1,3}){0,2}$", re.I)
+_IBAN_WORD = re.compile(r"\bIBANs?\b")
+_IBAN_LABEL = re.compile(
+    r"\b(?:iban|account)\b[^\w\n]{0,4}(?:(?:number|no|is|code)\W{1,3}){0,2}$|\biban\b[^0-9\n]{0,40}\n?[^\w\n]{0,4}$",
+    re.I,
+)
 _BANK = re.compile(r"\b(?:iban|bank\w*|accounts?|transfer\w*)\b", re.I)
 _LABELLED_IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){8,30}(?![\w])")
 
@@ -59,18 +69,20 @@ _PLAIN_NUMBER = re.compile(
 def cards(text: str) -> Iterator[Span]:
     """Payment card numbers: 12 to 19 digits with Luhn's checksum, or with a label before them."""
     for match in _CARD.finditer(text):
-        rule = _card_rule(re.sub("[ -]", "", match[0]), labelled(text, match.start(), _CARD_LABEL))
+        rule = _card_rule(re.sub("[^0-9]", "", match[0]), labelled(text, match.start(), _CARD_LABEL, 60))
+        rule = rule or ("written in fours" if _IN_FOURS.fullmatch(match[0]) else "")
         if rule:
             yield Span(*match.span(), "card", match[0], rule)
 
 
 def ibans(text: str) -> Iterator[Span]:
-    """IBANs with their checksum and their country's form; with one of both where a label stands before them."""
+    """IBANs with their checksum and their country's form; with one of both, or neither, where the text names it."""
+    named = _IBAN_WORD.search(text)
     for match in _IBAN.finditer(text):
         whole, rule = _longest(match[0], _is_iban), "mod 97"
         if not whole and labelled(text, match.start(), _BANK, 80):
             whole, rule = _longest(match[0], _has_form), "form and label"
-        if not whole and labelled(text, match.start(), _IBAN_LABEL):
+        if not whole and (named or labelled(text, match.start(), _IBAN_LABEL, 60)):
             written = _LABELLED_IBAN.match(match[0])
             whole, rule = written[0] if written else "", "label"
         if whole:

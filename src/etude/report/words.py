@@ -207,7 +207,7 @@ def defaults(report: Report) -> str:
 
 
 def shown_rows(report: Report) -> list[Mapping[str, Any]]:
-    """Training rows as they are learned: {"row", "spans": [(text, whether it is learned)]}."""
+    """Training rows as they are learned: {"row", "why", "spans": [(text, whether it is learned)]}."""
     return [row for rung in report.rungs for row in rung.params.get("shown_rows") or ()]
 
 

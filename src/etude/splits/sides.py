@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import chain
 from types import MappingProxyType
 
-from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, VERDICT_LEAST, Dataset, few_for_tuning, too_few
+from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, Dataset, too_few
 from etude.errors import Fault, InputError
 from etude.normal import with_signs
 from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
@@ -250,9 +250,6 @@ def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, carried
     notes = [f"{side} has {sizes[side]} rows; {least[side]} or more would be right." for side in short]
     if test is not None and len(test) < TEST_LEAST:
         notes.append(f"The test file has {len(test)} rows; {TEST_LEAST} or more would be right.")
-    total = sum(sizes.values()) + (len(test) if test is not None else 0)
-    if total < VERDICT_LEAST:
-        notes.append(few_for_tuning(total))
     return notes
 
 

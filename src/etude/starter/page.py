@@ -89,7 +89,9 @@ def _entries(draft: Draft) -> Iterator[_Entry]:
     count = len(draft.examples)
     yield _Entry(
         f"Written by etude init from {count:,} rows of {draft.columns.file.name}. Lines that begin with # are "
-        "remarks. What is marked GUESS was guessed: correct it where it is wrong, then run etude compare."
+        "remarks. What is marked GUESS was guessed: correct it where it is wrong, then run etude check (what is wrong "
+        "with the rows), etude compare (which step is enough: a prompt, examples, fine-tuning) or etude train "
+        "(fine-tuning alone)."
         f"{_unread_sentence(draft)}",
         "",
     )

@@ -36,7 +36,7 @@ RENAMED: Mapping[str, str] = {theirs: ours for ours, names in _NAMES.items() for
 
 _WHOLE_STEP = "the rows of a whole step of all processes"
 _ANSWERS = "leave it out: the answers alone are learned, and a turn with weight: 0 is only read"
-_NEVER_PACKED = "leave it out: rows are not packed, and rows of one length are computed together"
+_BY_ITSELF = "leave it out: rows are put together within micro_tokens by themselves, and none sees another"
 OTHERWISE: Mapping[str, str] = {
     "gradient_accumulation_steps": f"leave it out, and multiply it into rows_per_step, {_WHOLE_STEP}; micro_tokens "
     "says how much is computed at once",
@@ -50,9 +50,9 @@ OTHERWISE: Mapping[str, str] = {
     "completion_only_loss": _ANSWERS,
     "assistant_only_loss": _ANSWERS,
     "train_on_inputs": _ANSWERS,
-    "packing": _NEVER_PACKED,
-    "sample_packing": _NEVER_PACKED,
-    "group_by_length": _NEVER_PACKED,
+    "packing": _BY_ITSELF,
+    "sample_packing": _BY_ITSELF,
+    "group_by_length": _BY_ITSELF,
     "val_set_size": "leave it out: rows that choose the epoch (dev) are split off by themselves",
 }
 """Setting of another tool that has none of the same meaning here -> what to do."""
@@ -65,6 +65,8 @@ def meant(key: str, value: Any) -> str | None:
     """What to do about a key of another tool under `train:`, as the remedy of a fault; None for a key that none of
     them has."""
     word = key.casefold().replace("-", "_")
+    if word == "warmup_steps" and isinstance(value, float) and value < 1:
+        return _renamed("warmup", value)  # transformers 5 takes it for a share
     if word in RENAMED:
         return _renamed(RENAMED[word], value)
     if word in OTHERWISE:
@@ -80,7 +82,7 @@ def meant(key: str, value: Any) -> str | None:
 def meant_for_training(key: str, value: Any) -> str | None:
     """`meant`, for a key that stands outside of `train:`."""
     if key in SETTINGS or key in AROUND:
-        return f"write it under train: as train: {{{key}: {setting(value)}}}"
+        return f"under train: write {key}: {setting(value)}"
     named = str(value).casefold()
     if key == "method" and named not in ABSENT and named not in get_args(Weights):
         return None

@@ -99,6 +99,37 @@ def pieces(decoder: Decoder, row: TokenRow, special: Collection[int]) -> list[tu
     ]
 
 
+def telling(
+    rows: Sequence[TokenRow], number: int, with_silent: Collection[str]
+) -> list[tuple[TokenRow, str]]:
+    """At most `number` rows that differ, each with what it shows, from the shortest to the longest.
+
+    First one with an answer of weight 0 (`with_silent`: the ids of those), the one of most answers, the longest, the
+    shortest; then others at even distances of length.
+    """
+    ordered = sorted(rows, key=lambda row: len(row.ids))
+    last, gaps = len(ordered) - 1, max(1, number - 1)
+    longest, shortest = ordered[last], ordered[0]
+    wanted = [
+        *[row for row in ordered if row.id in with_silent][:1],
+        *[row for row in [max(ordered, key=lambda row: len(_answers(row)))] if len(_answers(row)) > 1],
+        *(longest, shortest),
+        *(ordered[last * place // gaps] for place in range(number)),
+        *ordered,
+    ]
+    chosen = list({id(row): row for row in wanted}.values())[:number]
+
+    def shows(row: TokenRow) -> Iterator[str]:
+        tokens = f"{len(row.ids):,} tokens"
+        yield f"longest, {tokens}" if row is longest else f"shortest, {tokens}" if row is shortest else tokens
+        if (answers := len(_answers(row))) > 1:
+            yield f"{answers} answers are learned"
+        if row.id in with_silent:
+            yield "an answer of weight 0 is only read"
+
+    return [(row, "; ".join(shows(row))) for row in sorted(chosen, key=lambda row: len(row.ids))]
+
+
 def _leading(row: TokenRow, token: int) -> int:
     return next((at for at, each in enumerate(row.ids) if each != token), len(row.ids))
 

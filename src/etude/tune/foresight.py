@@ -14,6 +14,7 @@ from etude.files import Json
 from etude.methods.lesson import Lesson
 from etude.models.registry import Models
 from etude.task import Task
+from etude.wording import size_in_words, time_in_words
 
 if TYPE_CHECKING:
     from etude.train.config import TrainConfig
@@ -57,8 +58,8 @@ def question_of_memory(expected: Json) -> str | None:
     if not memory > reach > 0:
         return None
     return (
-        f"This training holds about {gigabytes(memory)} of memory before its first step, and {gigabytes(reach)} can be "
-        "had. Go on?"
+        f"This training holds about {size_in_words(memory)} of memory before its first step, and "
+        f"{size_in_words(reach)} can be had. Go on?"
     )
 
 
@@ -77,25 +78,20 @@ def question(expected: Json, budget: float | None) -> str | None:
     parts = []
     seconds, memory, reach = expected["seconds"], expected["memory"], expected["within_reach"]
     if budget is not None and seconds > budget:
-        parts.append(
-            f"takes {in_words(seconds)}, over the budget of {in_words(budget).removeprefix('about ')}"
-        )
+        parts.append(f"takes {in_words(seconds)}, over the budget of {time_in_words(budget)}")
     elif budget is None and seconds > LONG:
-        parts.append(f"takes {in_words(seconds)}")
+        parts.append(
+            f"takes {in_words(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
+        )
     if memory > reach > 0:
-        parts.append(f"needs about {gigabytes(memory)} of memory, and {gigabytes(reach)} can be had")
+        parts.append(f"needs about {size_in_words(memory)} of memory, and {size_in_words(reach)} can be had")
     return f"This training {' and '.join(parts)}. Go on?" if parts else None
-
-
-def gigabytes(num_bytes: int) -> str:
-    """A size in memory: `3.4 GB`."""
-    return f"{num_bytes / 1e9:.1f} GB"
 
 
 def _lines(expected: Json) -> Iterator[str]:
     memory, reach = expected["memory"], expected["within_reach"]
-    size = f" and about {gigabytes(memory)} of memory at the highest point" if memory else ""
-    most = f" ({gigabytes(reach)} can be had)" if memory and reach else ""
+    size = f" and about {size_in_words(memory)} of memory at the highest point" if memory else ""
+    most = f" ({size_in_words(reach)} can be had)" if memory and reach else ""
     yield f"Foreseen from a few timed steps: {in_words(expected['seconds'])}{size}{most}."
 
 

@@ -26,14 +26,25 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class ShownRow:
+    """One row as it is learned."""
+
+    where: str
+    """`file:line`."""
+    why: str
+    """What it shows that others may not."""
+    pieces: Sequence[Piece]
+
+
+@dataclass(frozen=True)
 class Preview:
     """What is learned, the settings, and single rows in pieces."""
 
     learned: Sequence[str]
     settings: Sequence[tuple[str, object, str]]
     defaults: Mapping[str, object]
-    rows: Sequence[tuple[str, Sequence[Piece]]]
-    """(file:line, the row's pieces), from the shortest row to the longest."""
+    rows: Sequence[ShownRow]
+    """Rows that differ, from the shortest to the longest."""
 
 
 def preview(task_file: Path | str, number: int) -> Preview:
@@ -50,6 +61,7 @@ def preview(task_file: Path | str, number: int) -> Preview:
     decoder = found.model.tokenizer
     special = frozenset(decoder.all_special_ids)
     rows = [
-        (row.id, [Piece(*piece) for piece in pieces(decoder, row, special)]) for row in found.spread(number)
+        ShownRow(row.id, why, [Piece(*piece) for piece in pieces(decoder, row, special)])
+        for row, why in found.telling(number)
     ]
     return Preview(found.told, found.settings, found.config.defaults, rows)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude.checks.enough import USUAL
 from etude.compare.climb import write_record
 from etude.compare.events import OnEvent, Opened, Prepared, Said
 from etude.compare.prepare import Confirm, describe_data, sizes_of, split_once
@@ -16,6 +17,7 @@ from etude.compare.record import begin
 from etude.compare.session import kept_on_stop, start_anew
 from etude.compare.training_log import TrainingLog
 from etude.compare.vetting import agreed, vetted
+from etude.dataset import VERDICT_LEAST
 from etude.errors import Declined
 from etude.files import Json, read_json
 from etude.methods.fine_tune import FineTune, taught, training_rows
@@ -29,6 +31,7 @@ from etude.splits import Split
 from etude.task import Task
 from etude.tune.foresight import foreseen, held, question, question_of_memory, remedy
 from etude.tune.opening import NAME, Opening, check_processes, lesson, opened, student
+from etude.wording import count
 from etude.world import World, joined
 
 if TYPE_CHECKING:
@@ -116,7 +119,8 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
     checked = vetted(run, task, opening.dataset, opening.test, on_event, confirm)
     parts = split_once(run, task, opening.dataset, opening.test, checked)
     metric = choose_metric(task, parts.train)
-    _tell(run, task, parts, describe_data(run, task, parts, metric), on_event)
+    few = _few_to_train_on(task, parts)
+    _tell(run, task, parts, describe_data(run, task, parts, metric, few), on_event)
     models = Models()
     untaught = student(task, parts, models)
     workshop = Workshop(
@@ -156,6 +160,17 @@ def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEven
     )
     for note in notes:
         on_event(Said(f"Note: {note}"))
+
+
+def _few_to_train_on(task: Task, parts: Split) -> list[str]:
+    """What is said of rows that are too few for a verdict: here none is made, and something else matters."""
+    if sum(sizes_of(parts).values()) >= VERDICT_LEAST:
+        return []
+    return [
+        f"{count(len(parts.train), 'row')} to train on and {len(parts.dev)} to choose the epoch by are few: another "
+        f"seed may give another result. Of tasks of this kind it is reported: {USUAL[task.kind].report}. Whether "
+        f"tuning helps at all, etude compare tells from {VERDICT_LEAST} rows on."
+    ]
 
 
 def _agree_to_hold(lesson: Lesson, confirm: Confirm) -> None:
