@@ -500,6 +500,16 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert "1 change taken back" in capsys.readouterr().out
 
 
+def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("body,reply\nWho? Mail ann@example.org,She.\n", encoding="utf-8")
+    source = "examples: {file: rows.csv, input: body, output: reply}"
+    file = tmp_path / "task.yaml"
+    file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
+    assert fix(file).written
+    assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
+    assert undo(str(file), ["all"]).written
+
+
 def test_a_fix_says_what_it_leaves_in_system_messages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -512,13 +522,3 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
         (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
         run_fix(folder / "task.yaml", [])
         assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)
-
-
-def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("body,reply\nWho? Mail ann@example.org,She.\n", encoding="utf-8")
-    source = "examples: {file: rows.csv, input: body, output: reply}"
-    file = tmp_path / "task.yaml"
-    file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
-    assert fix(file).written
-    assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
-    assert undo(str(file), ["all"]).written

@@ -63,7 +63,8 @@ def styles(rows: Sequence[Pair]) -> dict[str, Finding]:
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
     checks = (split_style, two_lengths, field_orders, mixed_registers)
-    return {one.kind: one for one in check_material(Material(task, Dataset(examples)), checks)}
+    found = check_material(Material(task, Dataset(examples)), checks)
+    return {kind: one for one in found for kind in (one.kind, *one.also)}
 
 
 def changed(make: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5) -> list[Pair]:
@@ -125,6 +126,18 @@ def test_what_is_split_by_chance_is_found_and_said_with_both_shares(name: str) -
     assert found.message.count("%") >= 2
     assert found.numbers["rows"] == len(found.rows) > 0
     assert found.evidence
+
+
+def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
+    found = styles(changed(behind("Have a wonderful day 😊")))
+    one = found["style_closing"]
+    assert {"style_emoji", "style_excited"} <= set(one.also)
+    assert found["style_emoji"] is one
+    assert "hold an emoji" in one.message
+    apart = [
+        (asked, text + " 😊" * (place % 3 == 0)) for place, (asked, text) in enumerate(PLANTED["greeting"])
+    ]
+    assert styles(apart)["style_emoji"] is not styles(apart)["style_greeting"]
 
 
 def test_answers_written_alike_have_no_finding() -> None:

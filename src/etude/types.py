@@ -239,6 +239,8 @@ class Finding:
     """What was counted or estimated, by name."""
     fix: str = ""
     """What can be done about it without a person; "" where only a person can tell."""
+    also: tuple[str, ...] = ()
+    """Further kinds that the finding tells of, in the same rows."""
 
 
 @dataclass(frozen=True, slots=True)

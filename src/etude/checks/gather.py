@@ -111,8 +111,8 @@ class Findings:
         return len(self.found)
 
     def of(self, *kinds: str) -> tuple[Finding, ...]:
-        """The findings of these kinds."""
-        return tuple(finding for finding in self.found if finding.kind in kinds)
+        """The findings of these kinds, or that tell of one of them too."""
+        return tuple(one for one in self.found if not {one.kind, *one.also}.isdisjoint(kinds))
 
     def failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
         """The findings that a gate names: by their kind (`*` for any letters), or by a
@@ -154,4 +154,4 @@ def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Find
 def _fails(finding: Finding, gate: str) -> bool:
     if gate in SEVERITIES:
         return SEVERITIES.index(finding.severity) <= SEVERITIES.index(gate)
-    return names(gate, finding.kind)
+    return any(names(gate, kind) for kind in (finding.kind, *finding.also))

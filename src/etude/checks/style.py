@@ -6,6 +6,7 @@ A model trained on such a set gives the feature by chance.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,8 @@ from etude.checks.material import Material, in_turn
 from etude.checks.telling import is_split, is_untold, told_by_inputs
 from etude.types import Evidence, Finding
 
+MOST_OTHERWISE = 0.1
+"""Answers that two features part otherwise, as a share of those that stand apart, up to which they are one finding."""
 MOST_SIDES = 4
 """Sides that are named."""
 Sides = NDArray[np.int8]
@@ -23,8 +26,28 @@ Sides = NDArray[np.int8]
 
 def split_style(material: Material) -> Iterator[Finding]:
     """Features of free answers that some of them have and some have not, and nothing in the input tells which."""
-    if not material.free:
-        return
+    if material.free:
+        yield from _joined(material, list(_splits(material)))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A feature on which answers are split."""
+
+    style: Style
+    sides: Sides
+    """The side of each answer."""
+    counts: NDArray[np.int64]
+    """Answers of each side."""
+    told: float
+
+    @property
+    def usual(self) -> NDArray[np.bool_]:
+        """Which answers stand on the most usual side."""
+        return np.equal(self.sides, self.counts.argmax())
+
+
+def _splits(material: Material) -> Iterator[Split]:
     for style, sides in zip(STYLES, _sides(material.outputs), strict=True):
         occasions = np.flatnonzero(sides != NO_OCCASION)
         counts = np.bincount(sides[occasions], minlength=len(style.said))
@@ -34,7 +57,7 @@ def split_style(material: Material) -> Iterator[Finding]:
         is_usual = (sides[occasions] == usual).tolist()
         told = told_by_inputs(material, occasions.tolist(), is_usual, partial(_own_side, style))
         if is_untold(told, is_usual):
-            yield _finding(material, style, sides, counts, told)
+            yield Split(style, sides, counts, told)
 
 
 def _sides(outputs: Sequence[str]) -> Sides:
@@ -51,26 +74,45 @@ def _own_side(style: Style, text: str) -> list[float]:
     return [float(place == side) for place in range(NO_OCCASION, len(style.said))]
 
 
-def _finding(
-    material: Material, style: Style, sides: Sides, counts: NDArray[np.int64], told: float
-) -> Finding:
+def _joined(material: Material, splits: Sequence[Split]) -> Iterator[Finding]:
+    """One finding for features that part the answers alike: a phrase that some of them have brings several."""
+    left = list(splits)
+    while left:
+        first = left.pop(0)
+        alike = [split for split in left if _part_alike(first, split)]
+        left = [split for split in left if not any(split is one for one in alike)]
+        yield _finding(material, first, alike)
+
+
+def _part_alike(one: Split, other: Split) -> bool:
+    """Whether nearly the same answers stand apart; the usual side of one may be the unusual one of the other."""
+    share = float(np.mean(one.usual == other.usual))
+    apart = min(np.mean(~one.usual), np.mean(one.usual))
+    return bool(max(share, 1 - share) >= 1 - MOST_OTHERWISE * apart)
+
+
+def _finding(material: Material, split: Split, alike: Sequence[Split]) -> Finding:
+    style, sides, counts = split.style, split.sides, split.counts
     order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
     others = np.flatnonzero((sides != order[0]) & (sides != NO_OCCASION))
     total = int(counts.sum())
-    return material.finding(
+    told = "; by the same rows, ".join(_said(one.style, one.counts, len(sides)) for one in (split, *alike))
+    found = material.finding(
         f"style_{style.name}",
         "warning",
         others.tolist(),
-        f"{_said(style, counts, order, len(sides))}; nothing in the input tells which.",
+        f"{told}; nothing in the input tells which.",
         "Decide which it shall be and rewrite the others, or say in the input when it is wanted.",
         evidence=_evidence(material, style, [np.flatnonzero(sides == side) for side in order[:MOST_SIDES]]),
-        numbers={"rows": len(others), "share": len(others) / total, "told": told, "of": total},
+        numbers={"rows": len(others), "share": len(others) / total, "told": split.told, "of": total},
     )
+    return replace(found, also=tuple(f"style_{one.style.name}" for one in alike))
 
 
-def _said(style: Style, counts: NDArray[np.int64], order: Sequence[int], rows: int) -> str:
+def _said(style: Style, counts: NDArray[np.int64], rows: int) -> str:
     """`48% of the answers give a price and 52% do not`; the form before its lack, else the most usual first."""
     total = int(counts.sum())
+    order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
     named = sorted(order) if style.lack else list(order[:MOST_SIDES])
     shares = [f"{counts[side] / total:.0%}" for side in named]
     occasion = "answers" if total == rows else f"{total:,} answers that give occasion for it"
