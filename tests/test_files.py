@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from etude.errors import RunError
 from etude.files import (
     append_line,
     folder_aside,
+    link_or_copy,
     parse_json,
     read_json,
     read_lines,
@@ -136,3 +138,19 @@ def test_a_lock_that_cannot_be_written_is_told_likewise(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "small-1")
     with pytest.raises(RunError, match=r"small-1 cannot be written"), run.locked():
         pass
+
+
+def test_a_second_name_takes_no_room_and_a_copy_stands_where_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"weights")
+    link_or_copy(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (tmp_path / "b").samefile(tmp_path / "a")
+
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", none)
+    link_or_copy(str(tmp_path / "a"), str(tmp_path / "c"))
+    assert (tmp_path / "c").read_bytes() == b"weights"
+    assert not (tmp_path / "c").samefile(tmp_path / "a")

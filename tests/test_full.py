@@ -18,6 +18,7 @@ from etude.train import Output, auto_config, train
 from etude.train.buffer import buffered
 from etude.train.checkpoint import load_checkpoint
 from etude.train.full import all_weights
+from etude.train.room import disk_of
 from etude.train.step import accumulate, dev_loss, learning_rate, started_run, train_step
 from etude.types import ModelRef
 from etude.wording import size_in_words
@@ -162,16 +163,18 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
     taught(tmp_path, news.append)
     first, told = news[0]["note"], list[Mapping[str, Any]]()
     assert "kB of memory" in first
-    monkeypatch.setattr("etude.train.keeper.free_bytes", lambda folder: 0)
+    needed = disk_of(tiny_model(), FULL)
+    monkeypatch.setattr("etude.train.room.free_bytes", lambda folder: needed.result)
     taught(tmp_path / "full", told.append)
     kept = load_checkpoint(tmp_path / "full" / "checkpoint")
     assert kept is not None
-    disk = size_in_words(2 * sum(tensor.nbytes for tensor in kept[0].values() if tensor.ndim))
+    assert needed.checkpoints == 2 * sum(tensor.nbytes for tensor in kept[0].values() if tensor.ndim)
+    disk = size_in_words(needed.checkpoints + needed.result)
     assert f"{disk} of disk in {tmp_path}" in first
-    assert [line["warning"] for line in told if "warning" in line] == [told[1]["warning"]], (
+    assert [line["warning"] for line in told if "warning" in line] == [told[0]["warning"]], (
         "before the first step"
     )
-    assert f"need {disk} of disk" in told[1]["warning"]
+    assert f"need {disk} of disk" in told[0]["warning"]
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:

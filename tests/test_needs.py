@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import pytest
 import torch
 
-from etude.errors import ModelError
+from etude.errors import ModelError, RunError
 from etude.train import Output, TokenRow, train
 from etude.train.memory import give_back_freed_memory, memory_in_use
 from etude.train.needs import at_rest, foresee
+from etude.train.room import AROUND, KEPT, disk_of
 from etude.train.step import started_run
 from etude.world import World
-from test_train import CONFIG, VOCABULARY, tiny_model
+from test_train import CONFIG, VOCABULARY, tiny_model, token_rows
 
 STATUS = Path("/proc/self/status")
 SHAPE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6, "max_position_embeddings": 256}
@@ -77,6 +79,52 @@ def test_what_is_held_before_the_first_step_is_known_by_arithmetic(
         assert run.buffer.num_bytes() == expected
     sharded = at_rest(module, replace(config, data_parallel="fsdp"), World(0, 2))
     assert sharded == pytest.approx(expected / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("changes", [{}, {"lora_layers": "top-1"}, {"weights": "full"}])
+def test_the_disk_of_a_run_is_known_by_arithmetic(
+    tmp_path: Path, dtype: Any, changes: dict[str, Any]
+) -> None:
+    module, config = tiny_model(dtype), replace(CONFIG, **changes)
+    expected = disk_of(module, config)
+    sizes: list[int] = []
+
+    def log(news: Mapping[str, Any]) -> None:
+        if news.get("step", 0) > 1:
+            sizes.extend(file.stat().st_size for file in (tmp_path / "c").iterdir())
+
+    output = Output(tmp_path / "c", tmp_path / "a", log, every_step=True)
+    train(module, token_rows(12), token_rows(2), config, output)
+    assert expected.result in sizes, "its room is kept until it is written"
+    assert not (tmp_path / "c" / KEPT).exists()
+    written = sum(file.stat().st_size for file in (tmp_path / "a").iterdir())
+    assert written <= expected.result <= written + AROUND
+    assert 2 * (max({*sizes} - {expected.result}) - AROUND) <= expected.checkpoints <= 2 * max(sizes)
+
+
+def test_a_disk_too_small_for_the_result_ends_a_run_before_its_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, news = disk_of(tiny_model(), CONFIG), list[Mapping[str, Any]]()
+    output = Output(tmp_path / "c", tmp_path / "a", news.append)
+    monkeypatch.setattr("etude.train.room.free_bytes", lambda folder: disk.result - 1)
+    with pytest.raises(RunError, match=r"weights need \d+ kB of disk in .*, and \d+ kB are free.*make room"):
+        train(tiny_model(), token_rows(8), token_rows(2), CONFIG, output)
+    assert not news
+    monkeypatch.setattr("etude.train.room.free_bytes", lambda folder: disk.result + disk.checkpoints - 1)
+    train(tiny_model(), token_rows(8), token_rows(2), CONFIG, output)
+    assert ["warning" in line for line in news].count(True) == 1
+
+
+def test_weights_that_are_no_numbers_are_named_before_any_row(tmp_path: Path) -> None:
+    module = tiny_model()
+    module.model.layers[1].mlp.up_proj.weight.data[3, 5] = float("nan")
+    module.model.norm.weight.data[0] = float("inf")
+    with pytest.raises(
+        ModelError, match=r"damaged.* in model\.layers\.1\.mlp\.up_proj\.weight, model\.norm\.weight\."
+    ):
+        foresee(module, token_rows(8), token_rows(2), CONFIG)
 
 
 @pytest.mark.parametrize(

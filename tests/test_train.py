@@ -623,6 +623,12 @@ def test_a_spike_leaves_the_best_epoch_and_the_run_goes_on_without_the_rule(tmp_
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_spike_among_the_first_steps_is_told_by_the_loss_before_training(tmp_path: Path) -> None:
+    config = replace(CONFIG, learning_rate=1.0, weights="full")
+    with pytest.raises(Diverged, match=r"stopped at step [2-7]: .*spike.*loss on dev before training was"):
+        train(tiny_model(), token_rows(40), token_rows(6), config, Output(tmp_path / "c", tmp_path / "a"))
+
+
 # Continuing after a kill
 
 
@@ -754,7 +760,7 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
     news: list[Mapping[str, Any]] = []
     monkeypatch.setattr("etude.train.checkpoint.save_file", full)
     assert run(tmp_path / "full", news.append, every_step=True) == expected
-    assert any("No space left" in line.get("warning", "") for line in news)
+    assert ["No space left" in line.get("warning", "") for line in news].count(True) == 1, "told once"
 
 
 @pytest.mark.skipif(
@@ -791,7 +797,7 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert sum("train.jsonl cannot be written" in text for text in said) == 1
-    assert sum("checkpoint of step" in text for text in said) >= 3
+    assert sum("checkpoint of step" in text for text in said) == 1, "the first of those that fail in a row"
     told = list(read_lines(written))
     assert [line["step"] for line in told if "step" in line] == list(range(1, 11))
     assert len(told) == len(lines)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from etude.contract import Contract
 from etude.errors import RunError
-from etude.files import REMEDY, folder_aside, read_json
+from etude.files import REMEDY, folder_aside, link_or_copy, read_json
 from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
@@ -128,7 +128,7 @@ class Assistant:
         with folder_aside(folder) as aside:
             (aside / FILE).write_text(self._json(), encoding="utf-8")
             if self.model.adapter is not None:
-                copytree(self.model.adapter, aside / ADAPTER)
+                copytree(self.model.adapter, aside / ADAPTER, copy_function=link_or_copy)
 
     def _json(self) -> str:
         body = {"format": FORMAT, **asdict(self), "model": self.model.name}

@@ -28,7 +28,7 @@ def parse_json(text: str, **options: Any) -> Any:
     `options` go to `json.loads`.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, **options)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, **options)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -187,6 +187,17 @@ def _replace(folder: Path, aside: Path, whole: Callable[[Path], bool]) -> None:
     raise failure
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Gives a file a second name, which takes no room on the disk; a copy where the file system has no such names.
+
+    For files that are replaced and never written to in place. Raises OSError.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def free_bytes(folder: Path) -> int:
     """Bytes that the disk of a folder has free; the folder need not be there yet."""
     while not folder.exists():
@@ -208,3 +219,10 @@ def _finite(digits: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{digits} is beyond the range of a number")
     return value
+
+
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:  # Python reads no more than some thousand digits
+        raise ValueError(f"a number of {len(digits):,} digits is too long to read") from error

@@ -101,6 +101,21 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
+def loss(value: float) -> str:
+    """A loss in nats: `0.731`, and below 0.01 with three significant digits, `0.000674`."""
+    digits = 2 - math.floor(math.log10(value)) if 0 < value < 0.01 else 3
+    return f"{value:.{digits}f}"
+
+
+def change_of_loss(before: float, after: float) -> str:
+    """`from 0.731 to 0.689`, with as many digits as show the difference, where there is one."""
+    shown = (loss(before), loss(after))
+    if shown[0] == shown[1] and before != after:
+        digits = 1 - math.floor(math.log10(abs(after - before)))
+        shown = (f"{before:.{digits}f}", f"{after:.{digits}f}")
+    return f"from {shown[0]} to {shown[1]}"
+
+
 def setting(value: object) -> str:
     """A setting as a task file writes it, digit for digit: `0.002`, `true`, `[q_proj, v_proj]`; `all` of an empty
     list, `auto` of none."""

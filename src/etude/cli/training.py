@@ -18,7 +18,7 @@ from etude.compare.events import EpochEnded, Event, Prepared, Trained
 from etude.errors import Parted
 from etude.tune import Preview, preview, train_task
 from etude.tune.preview import Piece
-from etude.wording import command, defaults, setting, size_in_words, time_in_words
+from etude.wording import command, defaults, loss, setting, size_in_words, time_in_words
 from etude.world import rank_given
 
 ROOM = 68
@@ -84,7 +84,7 @@ def print_prepared(
     table.add_column(no_wrap=True, justify="right")
     table.add_column()
     for name, value, why in settings:
-        table.add_row(name, setting(value), why)
+        table.add_row(*map(Text, (name, setting(value), why)))
     console.print(table)
     console.print(Text(f"{defaults(others)}\n"))
 
@@ -208,9 +208,9 @@ def figures(event: Trained) -> str:
 
 def epoch_in_words(event: EpochEnded) -> str:
     """One line of the table of epochs."""
-    train = "" if event.train_loss is None else f"{event.train_loss:.3f}"
+    train = "" if event.train_loss is None else loss(event.train_loss)
     score = f"  {interval(event.score)}, n = {event.score.n}" if event.score else ""
     state = "before training" if event.epoch == 0 else "best so far" if event.best else ""
     if event.overfits:
         state = "overfitting: learned by heart, worse on dev"
-    return f"{event.epoch:>5}  {train:>13}  {event.dev_loss:>11.3f}{score}  {state}".rstrip()
+    return f"{event.epoch:>5}  {train:>13}  {loss(event.dev_loss):>11}{score}  {state}".rstrip()

@@ -10,7 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from etude.checks import Check, Material, check_material, form, instructions, personal, repeats, unsafe
+from etude.checks import (
+    Check,
+    Material,
+    check_material,
+    endings,
+    form,
+    instructions,
+    personal,
+    repeats,
+    unsafe,
+)
 from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
 from etude.compare.prepare import Confirm
@@ -24,7 +34,7 @@ from etude.wording import count, time_in_words
 
 QUICK: tuple[Check, ...] = (
     form.empty,
-    form.truncated,
+    endings.truncated,
     form.encoding,
     form.markup,
     form.placeholders,

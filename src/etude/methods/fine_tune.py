@@ -15,7 +15,7 @@ from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_json, write_json
-from etude.methods.lesson import Facts, Lesson, lesson_of
+from etude.methods.lesson import CHECKPOINT, Facts, Lesson, lesson_of
 from etude.methods.short_prompt import kept_by_tuned
 from etude.methods.workshop import Candidate, Method, Workshop, longest_answer
 from etude.models.fake import tune_fake
@@ -77,7 +77,7 @@ def taught(
             measure = partial(dev_score, student, dev, workshop) if task.train.get("dev_metric") else dict
             facts = lesson().teach(workshop.folder, task.model, workshop.log, measure)
         write_json(done, asdict(facts))
-        shutil.rmtree(workshop.folder / "checkpoint", ignore_errors=True)
+        shutil.rmtree(workshop.folder / CHECKPOINT, ignore_errors=True)
     kept = read_json(done)
     workshop.params.update(kept["params"], instructions=kept_by_tuned(task).part)
     workshop.train_seconds += kept["params"]["seconds"]

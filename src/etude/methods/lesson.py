@@ -15,6 +15,7 @@ from etude.methods.short_prompt import kept_by_tuned
 from etude.task import Task
 from etude.task.settings import SETTINGS
 from etude.types import Example, Message
+from etude.wording import change_of_loss, loss
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
 ROWS_FILE = "rows.jsonl"
+CHECKPOINT = "checkpoint"
+"""Folder of the run under way, beside the result."""
 NO_SYSTEM = " It has no system turn: instructions stand on top of the first question."
 
 Log = Callable[[Mapping[str, Any]], None]
@@ -84,7 +87,7 @@ class Lesson:
         from etude.train.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
-        checkpoint = folder / "checkpoint"
+        checkpoint = folder / CHECKPOINT
         call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
         output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, base_model=name)
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
@@ -265,13 +268,26 @@ def _sentence(result: TrainResult, num_dev: int) -> str:
     )
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
-        what = "left the metric as it was and the loss no lower" if _tied(result) else "made nothing better"
-        return f"Training {what} on {rows}: the weights are those of before, loss {before:.3f}."
-    way = "fell" if after < before else "went"
-    kept = f"from {before:.3f} to {after:.3f}; the weights of epoch {result.best_epoch} of {last} are kept."
+        return (
+            f"Training {_no_better(result)} on {rows}: the weights are those of before, loss {loss(before)}."
+        )
+    way = "fell" if after < before else "rose" if after > before else "stayed"
+    kept = f"{change_of_loss(before, after)}; the weights of epoch {result.best_epoch} of {last} are kept."
     if _tied(result):
         return f"The metric on {rows} stayed as it was. The loss {way} {kept}"
     return f"The loss on {rows} {way} {kept}"
+
+
+def _no_better(result: TrainResult) -> str:
+    """What training did where the untrained weights are kept."""
+    from etude.train.course import surely_above
+
+    if _tied(result):
+        return "left the metric as it was and the loss no lower"
+    before, *after = result.dev_losses
+    if result.scores[0] == -before and after and surely_above(min(after), before):
+        return f"made it worse (the loss rose {change_of_loss(before, min(after))} at best)"
+    return "made nothing better"
 
 
 def _tied(result: TrainResult) -> bool:
@@ -285,26 +301,22 @@ def _notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
 
     best, last = result.best_epoch, len(result.dev_losses) - 1
     if best == 0:
-        what = (
-            "left the metric on dev as it was and the loss no lower"
-            if _tied(result)
-            else "made nothing better"
-        )
-        yield f"training {what}, so the untrained weights were kept"
+        yield f"training {_no_better(result)} on dev, so the untrained weights were kept"
     elif best < last:
         yield f"the result on dev was best after epoch {best}; later epochs were dropped"
     if last < config.epochs:
         yield f"stopped after epoch {last} of {config.epochs}: {config.patience} epochs brought nothing better"
     if rises_at_once(result.dev_losses):
         yield (
-            f"the loss on dev rose in the first epoch, from {result.dev_losses[0]:.3f} to {result.dev_losses[1]:.3f}: "
+            f"the loss on dev rose in the first epoch, {change_of_loss(*result.dev_losses[:2])}: "
             f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
         )
     if (epoch := _overfitted(result)) is not None:
         yield (
             f"overfitting from epoch {epoch} on: the loss on the training rows fell to "
-            f"{result.train_losses[epoch - 1]:.3f} while on dev it rose from {min(result.dev_losses[:epoch]):.3f} to "
-            f"{result.dev_losses[epoch]:.3f}; more or more varied rows help, more epochs do not"
+            f"{loss(result.train_losses[epoch - 1])} while on dev it rose "
+            f"{change_of_loss(min(result.dev_losses[:epoch]), result.dev_losses[epoch])}; "
+            "more or more varied rows help, more epochs do not"
         )
 
 

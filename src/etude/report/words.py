@@ -185,11 +185,11 @@ def epochs(report: Report) -> list[tuple[str, ...]]:
 
 
 def _epoch(epoch: Epoch, measured: bool) -> tuple[str, ...]:
-    train = "" if epoch.train_loss is None else f"{epoch.train_loss:.3f}"
+    train = "" if epoch.train_loss is None else wording.loss(epoch.train_loss)
     score = ((estimate(epoch.score) if epoch.score else ""),) if measured else ()
     states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
     state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
-    return (f"{epoch.epoch}", f"{epoch.step:,}", train, f"{epoch.dev_loss:.3f}", *score, state)
+    return (f"{epoch.epoch}", f"{epoch.step:,}", train, wording.loss(epoch.dev_loss), *score, state)
 
 
 def learned(report: Report) -> tuple[str, ...]:

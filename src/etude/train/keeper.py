@@ -1,4 +1,4 @@
-"""The checkpoint of a run under way: when it is due, what it holds, the disk it takes, and how a run goes on from it.
+"""The checkpoint of a run under way: when it is due, what it holds, and how a run goes on from it.
 
 One is written after every epoch, and within an epoch so seldom that those take a twentieth of the time at most.
 Nothing random carries over from step to step, so weights, optimizer state and counters are all of it.
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from etude.errors import RunError
-from etude.files import free_bytes
 from etude.task.settings import NO_WEIGHT
 from etude.train.batches import TokenRow
-from etude.train.checkpoint import FILE, Checkpoint, opened_checkpoint, save_checkpoint
+from etude.train.checkpoint import Checkpoint, opened_checkpoint, save_checkpoint
 from etude.train.config import TrainConfig
 from etude.train.output import Output
+from etude.train.room import Disk, check_room, disk_of
 from etude.train.step import Progress, Run
-from etude.wording import size_in_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,6 +45,8 @@ class Keeper:
     saved_at: float = field(default_factory=time.monotonic)
     cost: float = 0.0
     """Seconds that the last save took; 0 before the first."""
+    failed: bool = False
+    """Whether the last save was not written."""
 
     def save_when_due(self) -> None:
         """After a step."""
@@ -77,25 +78,13 @@ class Keeper:
         if found is not None:
             self.output.log({"resumed_at_step": self.run.progress.step})
 
-    def disk(self, module: PreTrainedModel) -> int:
-        """Bytes that checkpoints of the `module`'s training take: one, and the next while it is written."""
-        adapted = sum(each.numel() for adapter in self.run.adapters for each in (adapter.a, adapter.b))
-        buffer = self.run.buffer
-        # The weights and the optimizer's two states of each; the best epoch's weights.
-        each = 3 * buffer.weights.element_size() + buffer.current.element_size()
-        return 2 * (adapted or module.num_parameters()) * each
-
-    def check_room(self, module: PreTrainedModel) -> None:
-        """Tells before the first step where the disk has no room for checkpoints."""
-        file = self.output.checkpoint / FILE
-        needed = self.disk(module) - (file.stat().st_size if file.exists() else 0)
-        free = free_bytes(file.parent.absolute())
-        if free < needed:
-            warning = (
-                f"Checkpoints need {size_in_words(needed)} of disk in {file.parent}, and {size_in_words(free)} are "
-                "free. Make room: what no checkpoint holds is trained again after a stop."
-            )
-            self.output.log({"warning": warning})
+    def check_room(self, module: PreTrainedModel) -> Disk:
+        """What the run takes on the disk; tells before the first step where that has no room for checkpoints. Raises
+        RunError where it has none for the result."""
+        disk = disk_of(module, self.run.config)
+        if self.run.world.leads and (lack := check_room(disk, self.output.checkpoint)):
+            self.output.log({"warning": lack})
+        return disk
 
     def _due(self) -> float:
         """Seconds from one checkpoint to the next."""
@@ -106,8 +95,13 @@ class Keeper:
         try:
             save_checkpoint(self.output.checkpoint, tensors, facts)
         except OSError as error:
-            step = self.run.progress.step
-            self.output.log({"warning": f"The checkpoint of step {step} was not written: {error}."})
+            if not self.failed:
+                step = self.run.progress.step
+                failed = f"The checkpoint of step {step} was not written: {error}. Training goes on and tries again"
+                self.output.log({"warning": f"{failed}; the next failures in a row are not told."})
+            self.failed = True
+        else:
+            self.failed = False
 
     def _take(self, found: Checkpoint) -> None:
         """Of large tensors each process reads its own part alone."""

@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from etude.errors import Diverged, RunError
 from etude.train import course
 from etude.train.batches import TokenRow, check_rows, make_batches
+from etude.train.checkpoint import FILE
 from etude.train.config import TrainConfig
 from etude.train.full import save_model
 from etude.train.hidden import HiddenCache, hidden_cache
@@ -29,8 +30,9 @@ from etude.train.lora import save_adapter
 from etude.train.loss import check_head
 from etude.train.memory import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.train.output import Output
+from etude.train.room import Disk, room_kept
 from etude.train.step import Progress, Run, dev_loss, started_run, train_step
-from etude.wording import size_in_words
+from etude.wording import change_of_loss, size_in_words
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
@@ -87,12 +89,12 @@ def train(
     `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned for an epoch,
     `train_loss` being the mean of its steps and absent from epoch 0, `seconds` those of the dev loss and `on_eval`;
-    {"resumed_at_step"}; {"note"} (what is kept on disk meanwhile); and {"warning"} (no room for checkpoints, one that
-    could not be written, a first epoch that made the dev loss worse).
+    {"resumed_at_step"}; {"note"} (what is kept on disk meanwhile); and {"warning"} (no room for checkpoints, the
+    first that could not be written, a first epoch that made the dev loss worse).
     Raises InputError (rows that cannot be trained on, all of them), Diverged (a loss that is not a number or a spike,
     with the ids of its rows, or a score that is no number; the best trained epoch before, where there is one, is
     written to `output.adapter` first), ModelError (a model that cannot be trained), RunError (the
-    checkpoint is another run's, or the adapter cannot be written), Parted (another process has ended).
+    checkpoint is another run's, or the disk has no room for the result), Parted (another process has ended).
     """
     check_rows(rows, dev_rows, config.max_tokens)
     give_back_freed_memory()
@@ -103,16 +105,26 @@ def train(
         keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows))
         keep.restore()
         if not _finished(run):
-            if not run.adapters:
-                output.log({"note": _full_note(keep, module)})
-            keep.check_room(module)
-            with hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache:
-                try:
-                    _epochs(run, rows, dev_rows, keep, cache)
-                except Diverged as error:
-                    raise _with_best_kept(error, run, module, output) from error
+            _train(run, module, rows, dev_rows, keep)
         _write_best(run, module, output)
         return _result(run)
+
+
+def _train(
+    run: Run, module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], keep: Keeper
+) -> None:
+    """All epochs that are left, with what they need on the disk."""
+    output, disk = keep.output, keep.check_room(module)
+    if not run.adapters:
+        output.log({"note": _full_note(run, module, disk, output)})
+    try:
+        with (
+            room_kept(disk, output.checkpoint) if run.world.leads else nullcontext(),
+            hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache,
+        ):
+            _epochs(run, rows, dev_rows, keep, cache)
+    except Diverged as error:
+        raise _with_best_kept(error, run, module, output) from error
 
 
 def _finished(run: Run) -> bool:
@@ -162,11 +174,14 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
 def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
     """Notes the loss of a step. Raises Diverged naming the rows of the batch when it is a spike."""
     progress = run.progress
-    limit = course.highest_loss(progress.recent, progress.dev_losses[0])
+    untrained = progress.dev_losses[0]
+    limit = course.highest_loss(progress.recent, untrained)
     if run.config.stop_on_spike and loss > limit:
+        usual = f"{course.usual_loss(progress.recent, untrained):.2f}"
+        early = len(progress.recent) < course.LEAST
         raise Diverged(
             f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
-            f"median before was {median(progress.recent):.2f}). Rows of the batch: "
+            f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
             f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
             "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
             f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which trains anew."
@@ -230,10 +245,9 @@ def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
 
 
 def _too_fast(run: Run) -> str:
-    before, after = run.progress.dev_losses
     return (
-        f"The loss on dev rose in the first epoch, from {before:.3f} to {after:.3f}. Where it does not fall later, "
-        f"lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
+        f"The loss on dev rose in the first epoch, {change_of_loss(*run.progress.dev_losses)}. Where it "
+        f"does not fall later, lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
     )
 
 
@@ -268,20 +282,25 @@ def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
             else:
                 save_model(module, output.adapter)
     except OSError as error:
+        file = output.checkpoint / FILE
+        rest = (
+            f"{file} goes on from where it was written" if file.exists() else "no checkpoint could be written"
+        )
         raise RunError(
-            f"The tuned weights cannot be written to {output.adapter} ({error}). Make room and go on."
+            f"The tuned weights cannot be written to {output.adapter} ({error}). Make room and run the same command "
+            f"again: {rest}."
         ) from error
 
 
-def _full_note(keep: Keeper, module: PreTrainedModel) -> str:
+def _full_note(run: Run, module: PreTrainedModel, disk: Disk, output: Output) -> str:
     """What tuning all weights takes."""
-    run, folder = keep.run, keep.output.checkpoint
     where = " in each process" if run.world.size > 1 else ""
     return (
         f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: "
         f"{size_in_words(run.buffer.num_bytes())} of memory{where} beside the model, for the weights in 32 bits, "
         "their gradients, two states of the optimizer and the best epoch; "
-        f"{size_in_words(keep.disk(module))} of disk in {folder}, for a checkpoint and the next while it is written."
+        f"{size_in_words(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent}, for a checkpoint and "
+        f"the next while it is written, and {size_in_words(disk.result)} of it for the tuned weights."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training run will take, in time and memory, from a few steps, before anything is spent."""
+"""What a training run will take in time and memory, from a few steps, before anything is spent."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from etude.errors import ModelError
 from etude.train.batches import TokenRow, make_batches, work_of
 from etude.train.buffer import bytes_to_be
 from etude.train.config import TrainConfig
-from etude.train.lora import targeted
 from etude.train.memory import give_back_freed_memory, memory_in_use, peak_memory, reset_peak_memory
+from etude.train.room import learned_numbers
 from etude.train.speed import estimate_speed, for_each, micro_batches
-from etude.train.step import Run, dev_loss, settings_of, started_run, train_step
+from etude.train.step import Run, dev_loss, started_run, train_step
 from etude.world import ONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+NAMED = 3
+"""Damaged weights that a message names."""
 NEAR = 0.9
 """Share of the most tokens from which a micro-batch may be the one that needs the most memory: attention of long
 rows keeps more for each token."""
@@ -42,13 +45,7 @@ def at_rest(module: PreTrainedModel, config: TrainConfig, world: World = ONE) ->
 
     Raises what `train` does for layers that cannot be adapted.
     """
-    if config.weights == "full":
-        learned = [each for each in module.parameters() if each.is_floating_point()]
-        numel, types = sum(each.numel() for each in learned), {each.dtype for each in learned}
-    else:
-        linear = [base for _, base in targeted(module, settings_of(config), config.targets)]
-        numel = config.rank * sum(base.in_features + base.out_features for base in linear)
-        types = {torch.promote_types(base.weight.dtype, torch.float32) for base in linear}
+    numel, types = learned_numbers(module, config)
     parts = world.size if config.data_parallel == "fsdp" else 1
     return bytes_to_be(-(-numel // parts), types)
 
@@ -60,10 +57,30 @@ def foresee(
     config: TrainConfig,
     world: World = ONE,
 ) -> Foreseen:
-    """What `train` on these rows will take, all its epochs at their own pace. All processes call it together."""
+    """What `train` on these rows will take, all its epochs at their own pace. All processes call it together.
+
+    Raises ModelError where a weight of the model is no number.
+    """
+    check_weights(module)
     memory = _memory(module, rows, dev_rows, config, world)
     pace = estimate_speed(module, rows, config, dev_rows, world)
     return Foreseen(pace.seconds(config.epochs), memory and max(memory, peak_memory(module.device)))
+
+
+def check_weights(module: PreTrainedModel) -> None:
+    """Raises ModelError naming the weights that hold what is no number: no row and no setting is at fault then."""
+    bad = [name for name, each in module.named_parameters() if each.is_floating_point() and not _whole(each)]
+    if bad:
+        more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+        raise ModelError(
+            f"The weights of {module.config.name_or_path or type(module).__name__} are damaged: what is no number "
+            f"stands in {', '.join(bad[:NAMED])}{more}. Get them again or set another model."
+        )
+
+
+def _whole(weight: torch.Tensor) -> bool:
+    # A copy that says of each number whether it is one would take memory as large as the weight.
+    return not weight.numel() or all(torch.isfinite(end) for end in torch.aminmax(weight.detach()))
 
 
 def _memory(

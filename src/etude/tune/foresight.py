@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.assistant import Assistant
@@ -10,7 +11,7 @@ from etude.compare.plan import in_words
 from etude.compare.prepare import LONG
 from etude.compare.timing import answer_seconds
 from etude.dataset import Dataset
-from etude.files import Json
+from etude.files import Json, free_bytes
 from etude.methods.lesson import Lesson
 from etude.models.registry import Models
 from etude.task import Task
@@ -50,6 +51,19 @@ def held(lesson: Lesson) -> Json:
         "memory": memory * (world.size if device.type == "cpu" else 1),
         "within_reach": memory_within_reach(device),
     }
+
+
+def disk_in_words(lesson: Lesson, checkpoint: Path) -> str:
+    """The disk that the run takes. Raises RunError where not even the result finds room."""
+    from etude.train.room import check_room, disk_of
+
+    disk = disk_of(lesson.model.module, lesson.config)
+    check_room(disk, checkpoint)
+    free = size_in_words(free_bytes(checkpoint.absolute()))
+    return (
+        f"Disk: {size_in_words(disk.result)} for the tuned weights and, until they are written, "
+        f"{size_in_words(disk.checkpoints)} for checkpoints ({free} are free)."
+    )
 
 
 def question_of_memory(expected: Json) -> str | None:

@@ -21,7 +21,7 @@ from etude.dataset import COMPARED, TRAINED, VERDICT_LEAST, least_rows
 from etude.errors import Declined
 from etude.files import Json, read_json
 from etude.methods.fine_tune import FineTune, taught, training_rows
-from etude.methods.lesson import Lesson
+from etude.methods.lesson import CHECKPOINT, Lesson
 from etude.methods.workshop import Workshop
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -29,7 +29,7 @@ from etude.report import write_report
 from etude.runs import Run, check_whole
 from etude.splits import Split
 from etude.task import Task
-from etude.tune.foresight import foreseen, held, question, question_of_memory, remedy
+from etude.tune.foresight import disk_in_words, foreseen, held, question, question_of_memory, remedy
 from etude.tune.opening import NAME, Opening, check_processes, lesson, opened, student
 from etude.wording import count
 from etude.world import World, joined
@@ -137,6 +137,8 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
         found = replace(lesson(task, untaught, parts, rows, models), world=world)
         on_event(Prepared(found.told, found.settings, found.config.defaults))
         if not run.info.get("plan"):
+            disk = disk_in_words(found, workshop.folder / CHECKPOINT)
+            on_event(Said(disk))
             _agree_to_hold(found, confirm)
             on_event(Said("Timing a few steps ..."))
             expected = foreseen(task, found, untaught, parts.dev, models)
