@@ -530,3 +530,51 @@ def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_is_told(
     assert capsys.readouterr().out.strip()
     assert main(["train", str(task)]) == 0
     assert load_task(task).model in "".join(capsys.readouterr().out.split())
+
+
+def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_later_split(
+    tmp_path: Path,
+) -> None:
+    told: list[Event] = []
+    run = train_task(write_task(tmp_path / "one", num=60), on_event=told.append).run
+    assert run.info["split"] == {"train": 50, "dev": 10, "test": 0, "notes": []}
+    assert any(
+        isinstance(event, Said) and "no test, for a comparison takes 100" in event.text for event in told
+    )
+    assert train_task(tmp_path / "one").run.name == run.name
+    sides = []
+    for folder in ("one", "other"):  # the same rows and more, with and without the small run beside them
+        task = write_task(tmp_path / folder, num=120, more="methods: [baseline]\n")
+        trained_on = json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))
+        compared = json.loads((compare(task).run.folder / "split.json").read_text(encoding="utf-8"))
+        assert trained_on["test"] == compared["test"]
+        assert not {*trained_on["train"], *trained_on["dev"]} & set(compared["test"])
+        sides.append(compared["assignments"])
+    assert sides[0] == sides[1]
+
+
+def test_earlier_test_rows_stay_apart_where_the_rows_have_become_few(tmp_path: Path) -> None:
+    task = write_task(tmp_path, num=120)
+    test = set(json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))["test"])
+    asked = {row.text for row in load_dataset(load_task(task))[1] if row.id in test}
+    kept = rows("answer", 120)
+    left = [row for row in kept if row["input"] in asked][:5] + [
+        row for row in kept if row["input"] not in asked
+    ]
+    write_lines(tmp_path / "examples.jsonl", left)
+    now = json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))
+    learned = {*now["train"], *now["dev"]}
+    assert not [row for row in load_dataset(load_task(task))[1] if row.id in learned and row.text in asked]
+
+
+@pytest.mark.parametrize("num", [1, 5, 25])
+def test_any_number_of_rows_can_be_shown(tmp_path: Path, num: int) -> None:
+    task = write_task(tmp_path / "task", "classify", str(tiny_folder(tmp_path / "model")), num)
+    assert 1 <= len(preview(task, num).rows) <= num
+
+
+def test_rows_too_few_to_train_on_are_told_with_the_limit_of_training(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"30 is the least: 10 for choices \(dev\), 20 to train on.*at least 5 more"
+    ):
+        train_task(write_task(tmp_path, num=25))

@@ -24,6 +24,22 @@ from etude.wording import count
 
 TEST_LEAST, DEV_LEAST, TRAIN_LEAST = 50, 30, 20
 """Rows without which a split is refused: for the test, for choices, to train on."""
+
+
+class Least(NamedTuple):
+    """The fewest rows of each side with which rows are split."""
+
+    train: int
+    dev: int
+    test: int
+    """0: no test is split off."""
+
+
+COMPARED = Least(TRAIN_LEAST, DEV_LEAST, TEST_LEAST)
+TRAINED = Least(TRAIN_LEAST, 10, 0)
+"""For a training of rows that are too few for a comparison."""
+SHOWN = Least(1, 0, 0)
+"""For a look at rows that are too few for a training."""
 VERDICT_LEAST = 150
 """Rows below which the only advice on tuning is to collect more."""
 MOST_BROKEN = 0.05
@@ -81,18 +97,18 @@ class Dataset:
         return {row.id: row for row in self.examples}
 
 
-def load_dataset(task: Task) -> tuple[Task, Dataset]:
+def load_dataset(task: Task, least: Least = COMPARED) -> tuple[Task, Dataset]:
     """Reads the task's examples; returns the task with the rows' system message as instructions, also for
     rows that have none, which is noted.
 
     What was guessed or changed while reading is added to the task's notes. Raises InputError with
     every fault of the rows: unreadable ones, labels outside the contract, system messages that
-    conflict, too few rows, answers that break the contract where over 5% of them do. Up to that
+    conflict, fewer rows than `least` to train on, answers that break the contract where over 5% of them do. Up to that
     share they are named in the notes.
     """
     rows = read_rows(task.examples, task.kind)
     broken = _broken_answers(task, rows)
-    faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows)]
+    faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows, least)]
     raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
     instructions = task.instructions or next(filter(None, rows.systems), "")
     notes = (*task.notes, *rows.notes, *_without_system(rows), *_note_of(broken, "the examples"))
@@ -260,34 +276,36 @@ def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
     return (f"{len(broken):,} {said.format(place)}: {places}{more}",) if broken else ()
 
 
-def _whole_faults(task: Task, rows: Rows) -> Iterator[Fault]:
+def _whole_faults(task: Task, rows: Rows, least: Least = COMPARED) -> Iterator[Fault]:
     """Faults of the examples as a whole."""
     file, count = task.examples.file.name, len(rows.examples)
-    if count < TRAIN_LEAST:  # more may be enough to go on from an earlier split, as only a split can tell
-        yield too_few(file, count, task.test is not None)
-    elif task.kind == "classify":
+    if count < least.train:  # more may be enough to go on from an earlier split, as only a split can tell
+        yield too_few(file, count, task.test is not None, least)
+    elif task.kind == "classify" and count >= TRAIN_LEAST:
         yield from _label_faults(file, Counter(row.output for row in rows.examples))
 
 
-def least_rows(own_test: bool) -> tuple[int, str]:
-    """The fewest rows that a comparison takes beside a test of the user's own or without one, and for what."""
-    parts = [] if own_test else [f"{TEST_LEAST} for the test"]
-    parts += [f"{DEV_LEAST} for choices (dev)", f"{TRAIN_LEAST} to train on"]
-    return DEV_LEAST + TRAIN_LEAST + (0 if own_test else TEST_LEAST), ", ".join(parts)
+def least_rows(own_test: bool, least: Least = COMPARED) -> tuple[int, str]:
+    """The fewest rows that are taken beside a test of the user's own or without one, and for what."""
+    test = 0 if own_test else least.test
+    parts = [f"{test} for the test"] if test else []
+    parts += [f"{least.dev} for choices (dev)", f"{least.train} to train on"]
+    return least.dev + least.train + test, ", ".join(parts)
 
 
-def too_few(file: str, count: int, own_test: bool) -> Fault:
-    """The fault of `count` rows, which are fewer than a comparison takes: the limit, and what can be done."""
-    least, parts = least_rows(own_test)
-    missing = least - count
+def too_few(file: str, count: int, own_test: bool, least: Least = COMPARED) -> Fault:
+    """The fault of `count` rows, which are fewer than a comparison takes, or a training where `least` is its: the
+    limit, and what can be done."""
+    needed, parts = least_rows(own_test, least)
+    missing = needed - count
     remedy = f"collect at least {missing} more row{'' if missing == 1 else 's'}"
-    if not own_test:
+    if not own_test and least.test:
         remedy += (
             f", or name a test file of your own under test:, beside which {least_rows(True)[0]} are enough"
         )
     remedy += f"; a verdict on tuning takes {VERDICT_LEAST} in all"
     got = f"{count} row{'' if count == 1 else 's'}"
-    return Fault(file, f"too few rows; {least} is the least: {parts}", got, remedy, "too_few")
+    return Fault(file, f"too few rows; {needed} is the least: {parts}", got, remedy, "too_few")
 
 
 def few_for_tuning(total: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
@@ -14,8 +15,8 @@ from etude.compare.openings import seen_as_test
 from etude.compare.plan import Plan, Workload, in_words, make_plan
 from etude.compare.record import resumed_notes
 from etude.compare.timing import measure
-from etude.dataset import VERDICT_LEAST, Dataset, few_for_tuning
-from etude.errors import Declined, RunError
+from etude.dataset import COMPARED, VERDICT_LEAST, Dataset, Least, few_for_tuning
+from etude.errors import Declined, InputError, RunError
 from etude.evaluate import unit
 from etude.files import read_json, read_lines, write_json, write_lines
 from etude.methods import Method, asks_a_model
@@ -45,14 +46,20 @@ def with_budget(task: Task, budget: float | None) -> Task:
 
 
 def split_once(
-    run: Run, task: Task, dataset: Dataset, test: Dataset | None, checked: Sequence[Finding] = ()
+    run: Run,
+    task: Task,
+    dataset: Dataset,
+    test: Dataset | None,
+    checked: Sequence[Finding] = (),
+    sizes: Sequence[Least] = (COMPARED,),
 ) -> Split:
     """The run's split: as it was when the run began, or else in line with the task's other runs.
 
-    What was `checked` is kept before the split's own findings.
+    What was `checked` is kept before the split's own findings. `sizes` are the smallest, the first that the rows
+    are enough for is taken.
     """
     file = run.folder / "split.json"
-    parts = drawn_split(run, task, dataset, test)
+    parts = drawn_split(run, task, dataset, test, sizes)
     if file.exists():
         return parts
     sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
@@ -60,24 +67,33 @@ def split_once(
     own = [asdict(finding) for finding in parts.findings]
     write_lines(run.folder / "findings.jsonl", [*map(asdict, checked), *own], private=True)
     kept = {"seed": task.seed, **ids, "assignments": dict(parts.assignments), "notes": list(parts.notes)}
-    kept["findings"] = own
+    kept |= {"findings": own, "comparable": parts.comparable}
     write_json(file, kept)  # last: it marks the split as made
     return parts
 
 
-def drawn_split(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
+def drawn_split(
+    run: Run, task: Task, dataset: Dataset, test: Dataset | None, sizes: Sequence[Least] = (COMPARED,)
+) -> Split:
     """What `split_once` returns, with nothing written; the run need not have begun."""
+
+    def drawn(previous: Mapping[str, Side]) -> Split:
+        for least in sizes[:-1]:
+            with suppress(InputError):  # too few rows for these sizes
+                return split(dataset, task.kind, task.seed, test, previous, least)
+        return split(dataset, task.kind, task.seed, test, previous, sizes[-1])
+
     if (run.folder / "split.json").exists():
-        return _same_split(run, task, dataset, test)
+        return _same_split(run, drawn)
     previous, skipped = _earlier_assignments(run, task.seed)
-    parts = split(dataset, task.kind, task.seed, test, previous)
+    parts = drawn(previous)
     return replace(parts, notes=(*parts.notes, *skipped))
 
 
-def _same_split(run: Run, task: Task, dataset: Dataset, test: Dataset | None) -> Split:
+def _same_split(run: Run, drawn: Callable[[Mapping[str, Side]], Split]) -> Split:
     """The split that the run's files hold, with what was said about it then."""
     kept = read_json(run.folder / "split.json")
-    parts = split(dataset, task.kind, task.seed, test, kept["assignments"])
+    parts = drawn(kept["assignments"])
     lines = kept["findings"] if "findings" in kept else read_lines(run.folder / "findings.jsonl")
     findings = [Finding(**{**line, "rows": tuple(line["rows"])}) for line in lines]
     return replace(parts, notes=tuple(kept["notes"]), findings=tuple(findings))
@@ -97,11 +113,13 @@ def _earlier_assignments(run: Run, seed: int) -> tuple[dict[str, Side], list[str
 
 
 def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
-    """Which side each input stands on in a run with this seed; nothing for another seed or before a split."""
+    """Which side each input stands on in a run with this seed; nothing for another seed, before a split, or where
+    the rows were too few for a test."""
     file = run.folder / "split.json"
     if run.info["seed"] != seed or not file.exists():
         return {}
-    found: Mapping[str, Side] = read_json(file)["assignments"]
+    kept = read_json(file)
+    found: Mapping[str, Side] = kept["assignments"] if kept.get("comparable", True) else {}
     return found
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from types import MappingProxyType
 
-from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, Dataset, too_few
+from etude.dataset import COMPARED, TEST_LEAST, Dataset, Least, too_few
 from etude.errors import Fault, InputError
 from etude.normal import with_signs
 from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
@@ -48,6 +48,8 @@ class Split:
     """Rows left out, templates, old assignments in conflict or given up."""
     assignments: Mapping[str, Side]
     """`input_key` -> side of every row above: the next split's `previous`."""
+    comparable: bool = True
+    """Whether the rows were enough for a test; if not, a later split owes nothing to this one."""
 
 
 def input_key(example: Example) -> str:
@@ -61,6 +63,7 @@ def split(
     seed: int,
     test: Dataset | None = None,
     previous: Mapping[str, Side] | None = None,
+    least: Least = COMPARED,
 ) -> Split:
     """Splits `dataset` into train, dev and test; with the user's own `test`, into train and dev.
 
@@ -78,6 +81,8 @@ def split(
     classify task bear on the split beside the inputs: a corrected label can move rows at the
     border of the two classes concerned; the outputs of other kinds are not read at all.
 
+    `least` are the smallest sizes; where it wants no test, none is split off, but earlier test rows stay apart.
+
     Raises InputError when the rows cannot fill the smallest sizes.
     """
     kept, findings = _without_test_rows(dataset, test)
@@ -88,21 +93,22 @@ def split(
     findings += _keep_old(places, old, dataset)
     carried_on = 2 * sum(map(places.size, places.taken)) >= len(kept)
     findings += _train_templates(places, len(kept), dataset)
-    _fill_sides(places, len(kept), test)
-    notes = _check_sizes(places, dataset, test, carried_on)
+    _fill_sides(places, len(kept), test, least)
+    notes = _check_sizes(places, dataset, test, carried_on, least)
     findings += [_split_anew(places, earlier, dataset)] if outgrown else []
-    return _split_of(dataset, places, test, notes, findings)
+    parts = _split_of(dataset, places, test, notes, findings)
+    return replace(parts, comparable=least.test > 0)
 
 
-def _fill_sides(places: Places, total: int, test: Dataset | None) -> None:
+def _fill_sides(places: Places, total: int, test: Dataset | None, least: Least) -> None:
     """Gives the free clusters to test (unless the user has brought one), dev and, what is left, train."""
     counts = labels_of([*places.free, *chain.from_iterable(places.taken.values())])
-    spare = total - TRAIN_LEAST
-    if test is None:
-        most = min(TEST_MOST, spare - DEV_LEAST)
-        fill(places, "test", wanted_rows(TEST_SHARE, total, TEST_LEAST, most), (TEST_LEAST, most), counts)
+    spare = total - least.train
+    if test is None and least.test:
+        most = min(TEST_MOST, spare - least.dev)
+        fill(places, "test", wanted_rows(TEST_SHARE, total, least.test, most), (least.test, most), counts)
     most = min(DEV_MOST, spare - places.size("test"))
-    fill(places, "dev", wanted_rows(DEV_SHARE, total, DEV_LEAST, most), (DEV_LEAST, most), counts)
+    fill(places, "dev", wanted_rows(DEV_SHARE, total, least.dev, most), (least.dev, most), counts)
     places.take("train", places.free)
 
 
@@ -232,7 +238,9 @@ def _template(cluster: Cluster, side: Side, total: int, dataset: Dataset) -> Fin
     )
 
 
-def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, carried_on: bool) -> list[str]:
+def _check_sizes(
+    places: Places, dataset: Dataset, test: Dataset | None, carried_on: bool, wanted: Least
+) -> list[str]:
     """Sentences on small sizes; InputError where they are too small to compare anything.
 
     Where most rows are carried on from an earlier split, test and dev may fall below their least size, since
@@ -240,9 +248,9 @@ def _check_sizes(places: Places, dataset: Dataset, test: Dataset | None, carried
     """
     sizes: dict[Side, int] = {side: places.size(side) for side in places.taken}
     least: dict[Side, int] = {
-        "train": TRAIN_LEAST,
-        "dev": DEV_LEAST,
-        "test": TEST_LEAST if test is None else 0,
+        "train": wanted.train,
+        "dev": wanted.dev,
+        "test": wanted.test if test is None else 0,
     }
     short = [side for side in sizes if sizes[side] < least[side]]
     if short and not (carried_on and "train" not in short and all(sizes[side] for side in short)):
@@ -260,7 +268,7 @@ def _unsplittable(
     file = dataset[0].where.rpartition(":")[0] or "examples" if len(dataset) else "examples"
     total = sum(sizes.values())
     if total < sum(least.values()):
-        return too_few(file, total, own_test=not least["test"])
+        return too_few(file, total, not least["test"], Least(least["train"], least["dev"], least["test"]))
     largest = max((cluster.size for taken in places.taken.values() for cluster in taken), default=0)
     needed = ", ".join(f"{least[side]} for {side}" for side in ("test", "dev", "train") if least[side])
     shown = ", ".join(f"{sizes[side]} for {side}" for side in ("test", "dev", "train") if least[side])

@@ -10,7 +10,7 @@ from etude.assistant import Assistant
 from etude.compare.identity import fingerprints
 from etude.compare.lengths import check_lengths
 from etude.compare.prepare import with_budget
-from etude.dataset import Dataset, load_dataset, load_test
+from etude.dataset import TRAINED, Dataset, Least, load_dataset, load_test
 from etude.errors import Fault, InputError
 from etude.methods.fine_tune import FineTune, student_of
 from etude.methods.lesson import Lesson, lesson_of
@@ -49,9 +49,9 @@ class Opening:
         return run_for(self.task.folder / FOLDER, self.task.name, self.inputs)
 
 
-def opened(task_file: Path | str, budget: float | None = None) -> Opening:
-    """Reads the task and its rows. Raises InputError with all faults."""
-    task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget))
+def opened(task_file: Path | str, budget: float | None = None, least: Least = TRAINED) -> Opening:
+    """Reads the task and its rows. Raises InputError with all faults, fewer rows than `least` among them."""
+    task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget), least)
     test = load_test(task)
     task = replace(task, methods=(NAME,))
     apart = NOT_LEARNED if task.train.get("dev_metric") else (*NOT_LEARNED, *MEASURED)

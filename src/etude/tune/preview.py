@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etude.compare.prepare import drawn_split
+from etude.dataset import COMPARED, SHOWN, TRAINED
 from etude.methods.fine_tune import training_rows
 from etude.methods.workshop import Workshop
 from etude.metrics import choose_metric
@@ -48,12 +49,15 @@ class Preview:
 
 
 def preview(task_file: Path | str, number: int) -> Preview:
-    """`number` rows as `train_task` would learn them. Raises as that does for the task, its rows and weights."""
+    """`number` rows as `train_task` would learn them. Raises as that does for the task, its rows and weights, but for
+    rows that are too few."""
     from etude.train.supervision import pieces
 
-    opening = opened(task_file)
+    opening = opened(task_file, least=SHOWN)
     task, run = opening.task, opening.run
-    parts = drawn_split(run, task, opening.dataset, opening.test)
+    parts = drawn_split(run, task, opening.dataset, opening.test, (COMPARED, TRAINED, SHOWN))
+    if not len(parts.dev):  # too few rows to train on, and nothing is measured here
+        parts = replace(parts, dev=parts.train)
     models = Models()
     untaught = student(task, parts, models)
     workshop = Workshop(models, choose_metric(task, parts.train), run.method(NAME) / "work")
