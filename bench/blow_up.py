@@ -26,7 +26,8 @@ from etude.checks.page import as_html
 from etude.checks.words import in_words
 from etude.dataset import Dataset
 from etude.normal import normalise
-from etude.privacy import contact, details, national, numbers, people, phones, places, secrets
+from etude.privacy import contact, details, hidden, national, numbers, people, phones, places, secrets
+from etude.privacy.plain import plain_text
 from etude.repair.texts import decoded, without_markup
 from etude.task import RowSource, Task
 from etude.types import Evidence, Example, Finding, Kind, Message
@@ -63,6 +64,9 @@ PIECES = (
     *("a b c d ", "take ", "take 1 mg ", "1 mg ", "you should ", "you should take ", "invest in "),
     *("i will ", "kill ", "we are going to ", "the ", "and ", "der ", "of the ", "$1 ", "1,000,"),
     *("12 January ", "1/1/", "not ", "is not ", "I'm ", '{"a":', '{"a": 1, ', "[1,", "a[b], ", "a = b, "),
+    *("密码", "密码是", "Passwort ist ", "Kundennummer ", "numéro de ", "nº de ", "customer no. ", "电话"),
+    *("password for a ", 'pwd="a ', "login a / ", "@a.b / ", "@a.b:", "user 'a@b', ", "123 ", "1234*"),
+    *("\u202f1", "漢1", "漢@a.", '{"a\\n":"', '"a\\u00e9",', "[[", '{"', '"\\'),
     *("a | b", "\\", "\\u00e9", "<p>", "</p>\n", "<br>", "&lt;", "&nbsp;"),
 )
 
@@ -82,11 +86,22 @@ def detectors() -> Mapping[str, Callable[[str], object]]:
         each.__name__: lambda text, each=each: list(each(text))  # type: ignore[misc]
         for each in (
             *(contact.emails, phones.phones, contact.ip_addresses, numbers.cards, numbers.ibans),
-            *(numbers.id_numbers, national.national_ids, secrets.secrets, people.names),
+            *(
+                numbers.id_numbers,
+                hidden.hidden_numbers,
+                national.national_ids,
+                secrets.secrets,
+                people.names,
+            ),
             *(places.addresses, details.birth_dates, details.health_details),
         )
     }
-    return found | {"normalise": normalise, "decoded": decoded, "without_markup": without_markup}
+    return found | {
+        "plain_text": plain_text,
+        "normalise": normalise,
+        "decoded": decoded,
+        "without_markup": without_markup,
+    }
 
 
 def checks() -> Iterator[tuple[str, Callable[[str], object]]]:

@@ -1,6 +1,6 @@
 """How often checks that no count can confirm speak on real sets, which are consistent nearly throughout.
 
-    python bench/false_alarms.py [--show] [SET ...]
+    python bench/false_alarms.py [--show] [--only CHECK] [SET ...]
 
 Prints for each set and kind of finding the rows named, their share and the processor seconds of the check;
 with --show the first rows of each. All sets are English. Rewritten and answered sets are checked in inputs and
@@ -19,7 +19,7 @@ from typing import Any
 
 from real_sets import DATA
 
-from etude.checks import Check, Material, fields, language, neighbours, review
+from etude.checks import Check, Material, endings, fields, form, language, neighbours, review, unsafe
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
@@ -56,6 +56,9 @@ CHECKS: tuple[Check, ...] = (
     language.wrong_language,
     review.advice,
     review.threats,
+    endings.truncated,
+    form.placeholders,
+    unsafe.injections,
 )
 
 

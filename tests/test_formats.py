@@ -308,3 +308,50 @@ def test_a_long_chat_does_not_fit_a_table(tmp_path: Path) -> None:
 def test_real_files_are_read_whole(name: str, columns: dict[str, Any], rows: int) -> None:
     folder, file = name.split("/")
     assert len(read_rows(RowSource(data_folder(folder) / file, **columns)).examples) == rows
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "name"),
+    [
+        ("cp932", "注文はどこですか。電話番号を教えてください", "SHIFT_JIS"),
+        ("euc_jp", "注文はどこですか。電話番号を教えてください", "EUC-JP"),
+        ("cp949", "주문은 어디에 있습니까", "EUC-KR"),
+        ("gb18030", "我的订单在哪里？请告诉我电话。", "GB18030"),
+        ("cp1251", "Где находится мой заказ", "CP1251"),
+        ("cp1252", "Où est ma commande, déjà payée à la caisse ?", "CP1252"),
+    ],
+)
+def test_a_file_in_another_encoding_is_one_fault_with_the_command(
+    encoding: str, text: str, name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    rows = "input,output\n" + "".join(f"{text} {number},{text}\n" for number in range(60))
+    file.write_bytes(rows.encode(encoding))
+    with pytest.raises(InputError) as raised:
+        read_rows(RowSource(file))
+    (fault,) = raised.value.faults
+    assert "60 lines are not UTF-8" in fault.what
+    assert f"iconv -f {name} -t UTF-8" in fault.remedy
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0", bytes(range(256)) * 8, b"\x7fELF\x02\x01\x01"])
+def test_what_is_no_text_is_one_fault(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match="not text") as raised:
+        read_rows(RowSource(tmp_path / "rows.jsonl"))
+    assert len(raised.value.faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", b'{"input": "a", "output": ' + b"1" * 10_000 + b"}\n"),
+        ("rows.csv", b"input,output\ra,b\rc,d\r"),
+    ],
+)
+def test_no_words_of_python_reach_the_user(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        read_rows(RowSource(tmp_path / name))
+    assert "sys." not in str(raised.value)
+    assert "universal" not in str(raised.value)

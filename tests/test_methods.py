@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant
+from etude.compare.identity import changed, fingerprints
 from etude.dataset import Dataset, load_dataset
 from etude.errors import InputError
+from etude.files import write_lines
 from etude.methods import LADDER, ladder, own_ladder
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
 from etude.methods.fine_tune import FineTune, student_of
-from etude.methods.prompt import ClearPrompt, Prompt, first_sentence
+from etude.methods.prompt import ClearPrompt, Prompt
+from etude.methods.short_prompt import first_sentence, kept_by_tuned
 from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
@@ -31,7 +34,7 @@ from etude.render import within_first_turn
 from etude.task import LADDER as NAMES
 from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message, Model, ModelRef
-from small_task import write_task
+from small_task import rows, write_task
 from tiny import tiny_folder
 
 MOVED = "+ answer skeleton, in the user's turn"
@@ -348,12 +351,73 @@ def test_a_tuned_step_on_which_others_would_build_is_refused() -> None:
     assert own_ladder([*LADDER, Own()])
 
 
-def test_first_sentences_are_found() -> None:
-    assert (
-        first_sentence("You are Luma, a robot.\nAnswer in four lines. Be kind.") == "You are Luma, a robot."
-    )
-    assert first_sentence("No stop") == "No stop"
-    assert first_sentence("") == ""
+@pytest.mark.parametrize(
+    ("instructions", "first"),
+    [
+        ("You are Luma, a robot.\nAnswer in four lines. Be kind.", "You are Luma, a robot."),
+        ("No stop", "No stop"),
+        ("", ""),
+        ("Is it a bug? Say yes or no.", "Is it a bug?"),
+        ("Use e.g. JSON or YAML. Never prose.", "Use e.g. JSON or YAML."),
+        ("Reply as Dr. Smith would. Be brief.", "Reply as Dr. Smith would."),
+        ("Reply as J. R. Smith would. Be brief.", "Reply as J. R. Smith would."),
+        (
+            "You write for Acme Inc. and answer in German. Be kind.",
+            "You write for Acme Inc. and answer in German.",
+        ),
+        ("Write about the U.S. only. Be kind.", "Write about the U.S. only."),
+        ("Rules:\n1. Be brief.\n2. Be kind.", "Rules: 1. Be brief. 2. Be kind."),
+        ("You are Luma.\n- Be brief.\n- Be kind.", "You are Luma."),
+        ("Answer z.B. mit Ja. Danke.", "Answer z.B. mit Ja."),
+    ],
+)
+def test_first_sentences_are_found(instructions: str, first: str) -> None:
+    assert first_sentence(instructions) == first
+
+
+SYSTEM = "You are a travel desk. Answer in German only. Never promise a refund."
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+@pytest.mark.parametrize(
+    ("chosen", "kept"), [("whole", SYSTEM), ("first_sentence", "You are a travel desk."), ("none", "")]
+)
+def test_the_user_chooses_what_of_the_instructions_a_tuned_model_keeps(
+    tmp_path: Path, kind: str, chosen: str, kept: str
+) -> None:
+    file = write_task(tmp_path, kind, more=f"train: {{instructions: {chosen}}}\n")
+    file.write_text(file.read_text().replace("You are a librarian. Say what fits.", SYSTEM), encoding="utf-8")
+    task, data = load_dataset(load_task(file))
+    models = Models()
+    assert student_of(task, blank(task, data, models), data, models).instructions == kept
+    assert kept_by_tuned(task).why == "set by the user"
+    plain = replace(task, train={})
+    assert kept_by_tuned(plain).text == ("You are a travel desk." if kind == "answer" else "")
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_the_rows_own_system_message_is_learned_with_word_for_word(tmp_path: Path, kind: str) -> None:
+    made = [
+        {
+            "messages": [
+                {"role": "system", "content": SYSTEM},
+                {"role": "user", "content": row["input"]},
+                {"role": "assistant", "content": row["output"]},
+            ]
+        }
+        for row in rows(kind, 120)
+    ]
+    file = write_task(tmp_path, kind)
+    write_lines(tmp_path / "examples.jsonl", made)
+    bare = re.sub(r"instructions: .*\n", "", file.read_text(encoding="utf-8"))
+    file.write_text(bare, encoding="utf-8")
+    task, data = load_dataset(load_task(file))
+    assert kept_by_tuned(task)[:2] == ("whole", SYSTEM)
+    own = fingerprints(task, data, None)
+    file.write_text(f"{bare}train: {{instructions: none}}\n", encoding="utf-8")
+    task, data = load_dataset(load_task(file))
+    assert kept_by_tuned(task).text == ""
+    assert changed(own, fingerprints(task, data, None)) == ["train"]
 
 
 def test_room_for_an_answer_comes_from_the_training_rows(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import phonenumbers
@@ -18,6 +19,7 @@ from stdnum.iso7064 import mod_97_10
 from etude.checks import check
 from etude.checks.personal import for_review, personal_data
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all
+from etude.types import Finding
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from secret_forms import FORMS, planted
@@ -52,6 +54,19 @@ def kinds(text: str) -> dict[str, str]:
         ("phone", "612 34 56 78"),
         ("phone", "32 12 34 56"),
         ("phone", "011 44 20 7946 0018"),
+        ("phone", "+45 (0)32 12 34 56"),
+        ("phone", "+54 9 3131 7066"),
+        ("phone", "57 320 704 99 96"),
+        ("phone", "[415] 555-2671"),
+        ("phone", "( 415 ) 555 – 2671"),
+        ("phone", "(0 212) 123 45 67"),
+        ("phone", "11 91234-5678"),
+        ("phone", "415-555-2671 (ext. 123)"),
+        ("phone", "415-555-2671;ext=123"),
+        ("phone", "030 901820 Durchwahl 12"),
+        ("phone", "4155552671 x123"),
+        ("card", "4532 1234 5678 9010"),
+        ("card", "4532 12XX XXXX 7890"),
         ("ip_address", "81.2.69.142"),
         ("ip_address", "181.22.34.56"),
         ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
@@ -75,6 +90,26 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
     assert kinds(around.format(value)).get(kind) == value
 
 
+@pytest.mark.parametrize("around", ["番号は{}です", "我的{}，谢谢", "번호{}로", "เบอร์{}ครับ"])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("card", "4111 1111 1111 1111"),
+        ("card", "4111.1111.1111.1111"),
+        ("card", "4532****7890"),
+        ("iban", "DE89370400440532013000"),
+        ("iban", "GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19"),
+        ("iban", "DE89.3704.0044.0532.0130.00"),
+        ("ip_address", "93.184.216.34"),
+        ("national_id", "11010519491231002X"),
+        ("email", "ann@web.example.de"),
+        ("phone", "+49 30 901820"),
+    ],
+)
+def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: str, around: str) -> None:
+    assert kinds(around.format(value)).get(kind) == value
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "value"),
     [
@@ -84,6 +119,16 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("Jo Meyer\n9472 7916 (mobile)", "phone", "9472 7916"),
         ("the number for Jo is 9472 7916.", "phone", "9472 7916"),
         ("my new number is 8636083", "phone", "8636083"),
+        ("phone_number=4155552671", "phone", "4155552671"),
+        ("mobileNo: 4155552671", "phone", "4155552671"),
+        ("\N{TELEPHONE RECEIVER}4155552671", "phone", "4155552671"),
+        ("the number is 4155552671", "phone", "4155552671"),
+        ("the Center at 3015928573 or", "phone", "3015928573"),
+        ("IBANs: one, and GB00ABCD12345678", "iban", "GB00ABCD12345678"),
+        ("Jo,415-555-2671,94107", "phone", "415-555-2671"),
+        ("_415-555-2671_", "phone", "415-555-2671"),
+        ("PAN:\nABCDE1234F", "national_id", "ABCDE1234F"),
+        ("IBAN for the transfer: GB00ABCD12345678", "iban", "GB00ABCD12345678"),
         ("Boston, MA 02139-4307 617-555-0143", "phone", "617-555-0143"),
         ("his passport number is LP5048339", "id_number", "LP5048339"),
         ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
@@ -102,6 +147,28 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
         ("her password !PurpleSky77.", "password", "!PurpleSky77"),
         ("login jo@example.org / CybPass! was", "password", "CybPass!"),
         ("postgres://app:s3cr3t@db/main", "password", "s3cr3t"),
+        ("postgres://app:s3cr3t@db.internal:5432/prod", "password", "s3cr3t"),
+        ("Passwort: geheim2024", "password", "geheim2024"),
+        ("mot de passe : Tournesol#7", "password", "Tournesol#7"),
+        ("contraseña: Girasol88", "password", "Girasol88"),
+        ("パスワードはHimawari77です", "password", "Himawari77"),
+        ("密码：Abc12345，谢谢", "password", "Abc12345"),
+        ("my pw is hunter2", "password", "hunter2"),
+        ("The password for the portal is Gr33nTea", "password", "Gr33nTea"),
+        ('PASSWORD="a b c"', "password", "a b c"),
+        ("login anna / Blume#33", "password", "Blume#33"),
+        ("customer no. 88213-44", "id_number", "88213-44"),
+        ("membership no 5521 8876", "id_number", "5521 8876"),
+        ("Kundennummer: 7712345", "id_number", "7712345"),
+        ("Reisepass C01X00T47", "id_number", "C01X00T47"),
+        ("numéro de client : 8821344", "id_number", "8821344"),
+        ("número de cliente 882134", "id_number", "882134"),
+        ("номер договора 1234567", "id_number", "1234567"),
+        ("お客様番号は88213441です", "id_number", "88213441"),
+        ("고객번호 88213441", "id_number", "88213441"),
+        ("電話番号は090-1234-5678です", "phone", "090-1234-5678"),
+        ("我的电话是13812345678", "phone", "13812345678"),
+        ("전화 010-1234-5678로", "phone", "010-1234-5678"),
         ("PIN: 4821", "password", "4821"),
     ],
 )
@@ -136,6 +203,12 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
         "card ending ****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
         "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
+        "icon@2x.png, git@github.com:acme/tool.git and @user@mastodon.example",
+        "Passwort vergessen: bitte hilf, das Passwort muss 8 Zeichen haben",
+        "mot de passe : oublié, contraseña olvidada, 密码是什么, login page / docs",
+        "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
+        "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )
 def test_ordinary_text_raises_no_alarm(text: str) -> None:
@@ -270,6 +343,59 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
     assert all(one.severity == "note" and not one.fix and not one.evidence for one in found)
 
 
+def test_names_that_the_task_itself_tells_are_nobodys(tmp_path: Path) -> None:
+    told = ["My name is Anna Gold.", "My name is Ida Moor.", "My name is Luma.", "Mr. Gentle Smith is here."]
+    write_rows(tmp_path / "rows.jsonl", told)
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "ida.md").write_text(
+        "# The Hill\n\nIn the hills lives Ida Moor, and there is gold.\n"
+    )
+    (tmp_path / "task.yaml").write_text(
+        "name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\ndocuments: books\n"
+        "instructions: You are Luma.\ncontract: {fields: [Gentle note]}\n"
+    )
+    named = {one.kind: one.rows for one in check(tmp_path / "task.yaml", (for_review,))}
+    assert len(named["review_name"]) == 2
+
+
+def write_rows(file: Path, inputs: Sequence[str]) -> None:
+    file.write_text("".join(json.dumps({"input": text, "output": "Title: a"}) + "\n" for text in inputs))
+
+
+def findings_of(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
+    """Kind -> what the checks of personal data find in such rows."""
+    folder.mkdir(exist_ok=True)
+    text = "".join(json.dumps({"input": asked, "output": given}) + "\n" for asked, given in rows)
+    (folder / "rows.jsonl").write_text(text)
+    (folder / "task.yaml").write_text(f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n")
+    return {one.kind: one for one in check(folder / "task.yaml", (personal_data, for_review))}
+
+
+def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
+    rows = [
+        (
+            "My name is John Miller, passport number LP5048339.",
+            '{"contact": "John Miller", "id": "LP5048339"}',
+        ),
+        ("Is LP7048339 mine?", "Passport number LP7048339 is yours."),
+        ("Where is it?", "Here."),
+    ]
+    found = findings_of(tmp_path, "answer", rows)
+    assert found["privacy_id_number"].numbers == {"rows": 2, "inputs": 2, "outputs": 2, "of": 3}
+    assert found["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
+
+
+def test_labels_are_searched_for_what_its_form_gives_away(tmp_path: Path) -> None:
+    labels = ["anna@corp.example.io", "passcode_forgotten", "pin: 4711", "refund"]
+    found = findings_of(tmp_path, "classify", [(f"question {n}", labels[n % 4]) for n in range(20)])
+    assert set(found) == {"privacy_email"}
+    one = found["privacy_email"]
+    assert one.numbers == {"rows": 5, "inputs": 0, "outputs": 5, "of": 20}
+    assert "label" in one.message
+    assert "another name" in one.remedy
+    assert not one.fix
+
+
 PIECES = [
     "1 ",
     "4111 1111 ",
@@ -307,7 +433,7 @@ PIECES += [
 ]
 
 
-PIECES += ["a-@", "Apt 1 "]
+PIECES += ["a-@", "Apt 1 ", "密码", "numéro de ", "Passwort ist ", "customer no. ", "@a.b / ", "login a / "]
 
 
 @pytest.mark.parametrize("piece", PIECES)

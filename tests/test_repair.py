@@ -21,11 +21,13 @@ from etude.checks.form import encoding
 from etude.checks.personal import personal_data
 from etude.checks.unread import unread
 from etude.cli import main
+from etude.cli.findings import run_fix
 from etude.errors import InputError
 from etude.privacy import Masker
 from etude.repair import fix, undo
 from etude.repair.changes import changes
 from etude.repair.drafts import Draft
+from etude.repair.fix import source_line
 from etude.repair.log import Files, log_of, read_log
 from etude.repair.records import records
 from etude.repair.texts import decoded, without_markup, wrong_decodings
@@ -409,6 +411,35 @@ def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
     assert written.count(plain(Masker.load_key(done.files.key).surrogate(kind, value))) == 4
 
 
+@pytest.mark.parametrize("write", [lines, table])
+def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_path: Path) -> None:
+    """Its own value, one of the same row, and one that only the name of the column tells."""
+    told = ["Write to jo.doe@wombat-mail.com, please.", "Where is it?", "Is it open?", "And now?"]
+    rows = [
+        {**row(number, text, f"Yes, {number}."), "phone": 0, "meta": ""} for number, text in enumerate(told)
+    ]
+    rows[0]["meta"] = "from JO.DOE@wombat-mail.com"
+    rows[1]["more"] = "amy@wombat-mail.com"
+    rows[2]["phone"] = 5551234
+    names = list(rows[0])
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([names, *(row.values() for row in rows)])
+    content, name = (lines(rows), "rows.jsonl") if write is lines else (out.getvalue().encode(), "rows.csv")
+    task = load_task(task_of(tmp_path, content, name))
+    done = fix(task)
+    assert done.counts == {"privacy_email": 2, "privacy_phone": 1}
+    written = done.files.fixed.read_text(encoding="utf-8").casefold()
+    assert "wombat" not in written
+    assert "5551234" not in written
+    masker = Masker.load_key(done.files.key)
+    assert written.count(masker.surrogate("email", "jo.doe@wombat-mail.com").casefold()) == 2
+    assert not fix(
+        load_task(task_of(tmp_path / "again", done.files.fixed.read_bytes(), name)), ["privacy_card"]
+    ).written
+    undo(task, ["all"])
+    assert done.files.fixed.read_bytes() == content
+
+
 def plain(text: str) -> str:
     """Letters and digits."""
     return "".join(filter(str.isalnum, text)).casefold()
@@ -467,3 +498,27 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
     assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
     assert "1 change taken back" in capsys.readouterr().out
+
+
+def test_a_fix_says_what_it_leaves_in_system_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, mail in enumerate(("jo@example.org", "nobody")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        turns = [("system", f"Send complaints to {mail}."), ("user", "Hello"), ("assistant", "Good day")]
+        row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+        (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+        run_fix(folder / "task.yaml", [])
+        assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)
+
+
+def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("body,reply\nWho? Mail ann@example.org,She.\n", encoding="utf-8")
+    source = "examples: {file: rows.csv, input: body, output: reply}"
+    file = tmp_path / "task.yaml"
+    file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
+    assert fix(file).written
+    assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
+    assert undo(str(file), ["all"]).written

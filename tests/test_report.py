@@ -235,7 +235,7 @@ def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[s
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [("answer", "keeps their first sentence only."), ("classify", "leaves them out.")]
+    ("kind", "told"), [("answer", "keeps the first sentence only, for"), ("classify", "keeps nothing, for")]
 )
 def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, told: str) -> None:
     page, text = shown(real_run(kind))

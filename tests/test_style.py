@@ -82,6 +82,8 @@ def before(more: str) -> Callable[[str], str]:
 
 PLANTED: dict[str, list[Pair]] = {
     "price": changed(behind("It costs 12 euros.")),
+    "price_form": changed(behind("It costs €12."), behind("It costs EUR 12.")),
+    "price_decimals": changed(behind("It costs 12.50 €."), behind("It costs 12,50 €.")),
     "greeting": changed(before("Hello!")),
     "lead_in": changed(before("Sure, here you are.")),
     "closing": changed(behind("I hope this helps.")),
@@ -137,6 +139,41 @@ def test_the_sentence_is_the_one_a_person_would_say() -> None:
     told = styles(PLANTED["date"])["style_date"].message
     assert "answers write dates like 12 March 2024 and" in told
     assert "% like 2024-03-12; nothing" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("It costs EUR 12.34.", 2),
+        ("It costs 12.34 EUR.", 3),
+        ("It costs €12.34.", 0),
+        ("Es kostet 12,34 €.", 1),
+        ("Es kostet 12,- €.", 1),
+        ("1.299,00 zł za sztukę", 1),
+        ("It costs US$ 35.", 0),
+        ("CHF 19.90 each", 2),
+        ("Twelve? No, 30 dollars.", 4),
+        ("価格は1,200円です。", 1),
+        ("$30 USD", NO_OCCASION),
+        ("Please try 5 or 6 of them.", NO_OCCASION),
+        ("It weighs 12 pounds.", NO_OCCASION),
+    ],
+)
+def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
+    assert BY_NAME["price_form"].side(text) == form
+    assert BY_NAME["price"].side(text) == int(form == NO_OCCASION and "$" not in text)
+
+
+def test_prices_that_all_answers_give_are_told_by_their_forms_alone() -> None:
+    draw = random.Random(2)
+    forms = ("EUR {}.{}", "{}.{} EUR", "€{}.{}", "{},{} €")
+    rows = [
+        (asked, f"{text} It costs {draw.choice(forms).format(draw.randint(5, 80), draw.randint(10, 99))}.")
+        for asked, text in pairs()
+    ]
+    found = styles(rows)
+    assert "style_price" not in found
+    assert {"style_price_form", "style_price_decimals"} <= found.keys()
 
 
 ASKED = {

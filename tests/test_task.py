@@ -153,6 +153,7 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
             "betas": [0.8, 0.9],
             "max_rows": 3,
             "dev_metric": True,
+            "instructions": "whole",
         },
     }
     task = read(folder, REQUIRED + json.dumps({"train": given})[1:-1])

@@ -33,7 +33,7 @@ from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
 from etude.evaluate import evaluate, sample_of
-from etude.files import read_lines
+from etude.files import read_lines, write_lines
 from etude.methods.fine_tune import student_of
 from etude.methods.lesson import _notes, _sentence
 from etude.methods.workshop import blank
@@ -53,7 +53,8 @@ from etude.types import Message
 from etude.wording import change_of_loss
 from etude.world import ONE, World
 from processes import finished, started
-from small_task import write_task
+from small_task import SETTINGS as SMALL
+from small_task import rows, write_task
 from tiny import tiny_folder
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -479,3 +480,77 @@ def test_the_model_without_weights_is_refused_with_the_key_to_set(
     told = capsys.readouterr().err
     assert "fake has no weights to train. Set model: in the task file to weights, such as smollm2-" in told
     assert "; compare and train without --show take fake as it is." in told
+
+
+def add_row(task: Path, **row: object) -> None:
+    with (task.parent / "examples.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+@pytest.mark.parametrize("words", [150, 2000])
+def test_a_row_too_long_to_learn_is_the_only_one_that_is_named(tmp_path: Path, words: int) -> None:
+    model = tiny_folder(tmp_path / "model", max_position_embeddings=512)
+    more = "test: test.jsonl\ntrain: {max_tokens: 300}\n"
+    task = write_task(tmp_path / "task", "rewrite", str(model), 100, more)
+    write_lines(task.parent / "test.jsonl", rows("rewrite", 50, seed=8))
+    task.write_text(task.read_text(encoding="utf-8").replace(SMALL["rewrite"], ""), encoding="utf-8")
+    add_row(task, input="What stands in chapter 9?", output="where is it " * words)
+    with pytest.raises(InputError) as caught:
+        preview(task, 1)
+    [fault] = caught.value.faults
+    assert fault.where == "examples.jsonl:101"
+    assert "longer than the 300 tokens" in fault.what
+
+
+def test_room_for_an_answer_that_leaves_none_for_a_prompt_is_one_fault(tmp_path: Path) -> None:
+    model = tiny_folder(tmp_path / "model", max_position_embeddings=256)
+    with pytest.raises(InputError) as caught:
+        preview(write_task(tmp_path / "task", "answer", str(model), 130, "max_tokens: 256\n"), 1)
+    [fault] = caught.value.faults
+    assert fault.where == "max_tokens"
+    assert "reads 256 tokens" in fault.what
+
+
+def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "rewrite")
+    add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
+    with pytest.raises(
+        Declined, match=r"marks of a chat template.*examples\.jsonl:221.*Take the marks out"
+    ) as caught:
+        train_task(task)
+    assert "Mask" not in str(caught.value)
+    asked: list[str] = []
+    assert train_task(task, confirm=lambda question: asked.append(question) is None).run.complete
+    assert "<|im_end|>" in asked[0]
+
+
+def test_chat_after_a_training_that_was_stopped_names_the_command_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path / "my task")
+    run = train_task(task).run
+    (run.method("fine_tune") / "method.json").unlink()
+    assert main(["chat", str(task)]) == 2
+    assert "etude train" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "etude compare" not in said
+
+
+def test_an_assistant_is_loaded_from_a_path_in_a_text(trained: tuple[Path, Run, list[Event]]) -> None:
+    folder = trained[1].assistant("fine_tune")
+    assert load(str(folder)) == load(folder)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT reads it
+def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_is_told(
+    trained: tuple[Path, Run, list[Event]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task, run, _ = trained
+    page = Path(__file__).parents[1] / "docs" / "training.md"
+    [block] = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    monkeypatch.setattr(sys, "argv", ["snippet", str(run.method("fine_tune"))])
+    exec(compile(block, page.name, "exec"), {})
+    assert capsys.readouterr().out.strip()
+    assert main(["train", str(task)]) == 0
+    assert load_task(task).model in "".join(capsys.readouterr().out.split())

@@ -196,11 +196,12 @@ def instructed(
     return within_first_turn(instructions, turns)
 
 
-def load(folder: Path) -> Assistant:
+def load(folder: Path | str) -> Assistant:
     """The assistant saved in `folder`. Loads no weights.
 
     Raises RunError when the folder holds no readable assistant or one of another format.
     """
+    folder = Path(folder)
     body = read_json(folder / FILE)
     if body.pop("format", None) != FORMAT:
         raise RunError(f"{folder / FILE} is of another format than this version reads. {REMEDY}")

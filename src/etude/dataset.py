@@ -96,9 +96,8 @@ def load_dataset(task: Task) -> tuple[Task, Dataset]:
     raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
     instructions = task.instructions or next(filter(None, rows.systems), "")
     notes = (*task.notes, *rows.notes, *_without_system(rows), *_note_of(broken, "the examples"))
-    return replace(task, instructions=instructions, notes=notes), Dataset(
-        tuple(rows.examples), (_read_sentence(rows),)
-    )
+    task = replace(task, instructions=instructions, own_system=any(rows.systems), notes=notes)
+    return task, Dataset(tuple(rows.examples), (_read_sentence(rows),))
 
 
 def load_test(task: Task) -> Dataset | None:

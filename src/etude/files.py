@@ -28,7 +28,7 @@ def parse_json(text: str, **options: Any) -> Any:
     `options` go to `json.loads`.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, **options)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, **options)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -219,3 +219,10 @@ def _finite(digits: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{digits} is beyond the range of a number")
     return value
+
+
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:  # Python reads no more than some thousand digits
+        raise ValueError(f"a number of {len(digits):,} digits is too long to read") from error

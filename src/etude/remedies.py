@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from etude.errors import Fault, InputError
@@ -10,6 +11,8 @@ from etude.errors import Fault, InputError
 MOST_FAULTS = 50
 """So many faults of a file are spelled out; the others are counted."""
 _MOST_NAMES = 25
+_FEW_LINES = 3
+"""Lines that are not UTF-8 up to which each is a fault of its own."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -38,15 +41,37 @@ def nearest_path(path: Path, fits: Callable[[Path], bool] = Path.exists) -> Path
     return path.with_name(close) if close else None
 
 
-def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError) -> Fault:
-    """The fault of bytes that are not UTF-8, naming the byte and its position in `raw` (from 1)."""
-    what = "this is UTF-16, not UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+NOT_UTF8 = "not UTF-8"
+
+
+def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError, encoding: str = "") -> Fault:
+    """The fault of bytes that are not UTF-8, naming the byte and its position in `raw` (from 1), and how to convert
+    them where the encoding is known."""
+    what = "this is UTF-16, not UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else NOT_UTF8
     got = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
-    return Fault(where, what, got, "save the file as UTF-8", "encoding")
+    remedy = "save the file as UTF-8"
+    if encoding:
+        remedy += f"; it looks like {encoding} (iconv -f {encoding} -t UTF-8 FILE > NEW)"
+    return Fault(where, what, got, remedy, "encoding")
+
+
+def _of_one_cause(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults with those of a whole file in another encoding as one."""
+    undecoded = [fault for fault in faults if fault.what == NOT_UTF8]
+    if len(undecoded) <= _FEW_LINES:
+        return list(faults)
+    first = replace(undecoded[0], what=f"{len(undecoded):,} lines are {NOT_UTF8}")
+    rest = [
+        fault
+        for fault in faults
+        if fault.what != NOT_UTF8 and fault.where not in {one.where for one in undecoded}
+    ]
+    return [first, *rest]
 
 
 def raise_faults(faults: Sequence[Fault], file: Path) -> None:
     """Raises InputError when there are faults; the first 50 are spelled out, the others counted."""
+    faults = _of_one_cause(faults)
     if faults:
         more = len(faults) - MOST_FAULTS
         rest = [Fault(file.name, f"and {more:,} more faults", "", "correct these first")] if more > 0 else []

@@ -94,7 +94,7 @@ def read_documents(folder: Path) -> list[Document]:
     """
     in_texts: Counter[str] = Counter()
     titles: dict[str, tuple[str, ...]] = {}
-    for name, text in _texts(folder):
+    for name, text in texts_of(folder):
         in_texts.update(set(normalise(text).split()))
         titles[name] = tuple(normalise(_title(name, text)).split())
     shared = Counter(titles.values())
@@ -104,11 +104,11 @@ def read_documents(folder: Path) -> list[Document]:
             titles[name] if shared[titles[name]] == 1 and _telling(titles[name], in_texts) else (),
             _terms(normalise(text).split(), in_texts),
         )
-        for name, text in _texts(folder)
+        for name, text in texts_of(folder)
     ]
 
 
-def _texts(folder: Path) -> Iterator[tuple[str, str]]:
+def texts_of(folder: Path) -> Iterator[tuple[str, str]]:
     """(name, beginning) of every document."""
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     base = folder.parent if folder.is_file() else folder

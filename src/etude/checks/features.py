@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from etude.checks.endings import SENTENCE_ENDS, without_emoji
 from etude.checks.lexicon import AMERICAN, BRITISH, EXCITED
 from etude.checks.material import Mark
 
@@ -95,21 +96,24 @@ def _words(text: str) -> frozenset[str]:
 
 
 def last_mark(accepted: str) -> Find:
-    """The last character, closing quotes and brackets apart, where it is one of these."""
+    """The last character, emoji, closing quotes and brackets apart, where it is one of these."""
 
     def find(text: str) -> Mark | None:
-        end = len(text.rstrip(" \t\r\n\"'”’»)]*"))
+        end = len(without_emoji(text).rstrip(" \t\r\n\"'”’»)]*"))
         return (end - 1, end) if end and text[end - 1] in accepted else None
 
     return find
 
 
 def sentence_end(marked: bool) -> Find:
-    """The last word where the last line may be a sentence, with a mark behind it or without one."""
-    has_mark = last_mark(".!?…:;。！？")
+    """The last word where the last line may be a sentence, with a mark behind it or without one; an emoji in the place
+    of a mark is neither."""
+    has_mark = last_mark(SENTENCE_ENDS)
 
     def find(text: str) -> Mark | None:
-        whole = text.rstrip()
+        whole = without_emoji(text).rstrip()
+        if whole != text.rstrip() and not has_mark(whole):
+            return None
         words = whole[whole.rfind("\n") + 1 :].split()
         if len(words) < LEAST_WORDS or not words[0][0].isalpha() or bool(has_mark(whole)) != marked:
             return None
@@ -153,14 +157,48 @@ _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _LATE = r"(?:1[3-9]|2\d|3[01])"
 _EARLY = r"(?:0?[1-9]|1[0-2])"
 
+_SIGN = "[$€£¥₹₽₩₺₴₪฿₫₱]"
+_CODE = (
+    "(?:USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RON|BRL|MXN|ARS|ZAR|TRY|RUB|UAH|KRW|SGD|HKD|"
+    "AED|SAR|ILS|THB|IDR|PHP|VND)"
+)
+"""ISO 4217."""
+_SHORT = r"(?:kr|zł|Kč|Ft|lei|руб|грн)\b|[円元원]"
+"""Written behind the number, as signs are there."""
+_MONEY = (
+    r"(?i:euros?|dollars?|pounds sterling|cents?|yen|yuan|rupees?|francs?|pesos?|kron(?:or|er|en)|złotych)\b"
+)
+_AMOUNT = r"(?<![\d.,])\d(?:[\d.,'’]{0,12}\d)?(?:[.,][-–]{1,2})?\s?"
+_PRICES = {
+    "sign before the number (€12)": rf"{_SIGN}\s?\d|\b(?:[Kk]r\.?|Rs\.?|Fr\.)\s?\d",
+    "sign behind the number (12 €)": rf"{_AMOUNT}(?:{_SIGN}(?!\s?\d)|{_SHORT})",
+    "code before the number (EUR 12)": rf"\b{_CODE}\s?\d",
+    "code behind the number (12 EUR)": rf"{_AMOUNT}{_CODE}\b",
+    "word behind the number (12 euros)": rf"{_AMOUNT}{_MONEY}",
+}
+"""How a price is written -> what it looks like, in its own case: a word such as "try" is no currency."""
+
+
+def _decimals(mark: str) -> str:
+    """Prices whose last two digits stand behind this mark."""
+    amount = rf"\d[\d.,'’]{{0,12}}{mark}\d\d(?![\d.,]\d|\d)"
+    return rf"(?:{_SIGN}|\b{_CODE})\s?{amount}|(?<![\d.,]){amount}\s?(?:{_SIGN}|{_CODE}\b|{_SHORT}|{_MONEY})"
+
+
 STYLES: tuple[Style, ...] = (
-    _one(
-        "price",
-        "give a price",
-        pattern(
-            r"[$€£¥]\s?\d(?:[\d.,]{0,12}\d)?|"
-            r"(?<![\d.,])\d(?:[\d.,]{0,12}\d)?\s?(?:[€£¥]|(?:USD|EUR|GBP|euros?|dollars?|pounds sterling)\b)"
-        ),
+    _one("price", "give a price", pattern("|".join(_PRICES.values()), 0)),
+    _forms(
+        "price_form",
+        "write prices",
+        *((f"with the {said}", pattern(expression, 0)) for said, expression in _PRICES.items()),
+        digits=True,
+    ),
+    _forms(
+        "price_decimals",
+        "write prices",
+        ("with a decimal point (12.50)", pattern(_decimals(r"\."), 0)),
+        ("with a decimal comma (12,50)", pattern(_decimals(","), 0)),
+        digits=True,
     ),
     _one(
         "greeting",

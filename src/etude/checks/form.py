@@ -1,4 +1,4 @@
-"""The form of single rows: empty, truncated, broken encoding, markup, placeholders, echoes, too long."""
+"""The form of single rows: empty, broken encoding, markup, placeholders, echoes, too long."""
 
 from __future__ import annotations
 
@@ -9,33 +9,53 @@ from itertools import chain, islice
 
 import numpy as np
 
-from etude.checks.lexicon import NO_ENDING, NOTHING
+from etude.checks.lexicon import NOTHING
 from etude.checks.material import Mark, Material, rows_that
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
 from etude.types import Evidence, Finding
-from etude.wording import count
 
-ENDINGS = tuple(".!?…:;)]}\"'”’»›*`_|~>。！？」』।؟")
-"""Characters with which a text may end and be whole."""
-ENDED_SHARE = 0.8
-"""Share of the answers that end in one of `ENDINGS` from which the others stand out."""
-ENDED_LEAST = 10
-"""Answers that do, below which nothing stands out."""
 FEW = 0.2
-"""Share of the answers up to which a word that can be an answer says nothing; above which a defect is an error."""
+"""Share of the answers up to which a word that can be an answer says nothing."""
 ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "no answer", "no response"))
 """What says nothing among other answers, and is one where many rows have it."""
-LONG_WORDS = 8
-"""Words from which an answer without an end is no phrase."""
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
+_PLACE = (
+    "name|first_?name|last_?name|full_?name|user_?name|customer|customer_?name|client|client_?name|agent|agent_?name|"
+    "company|company_?name|brand|product|product_?name|date|time|day|month|year|address|street|city|country|"
+    "e-?mail|phone|phone_?number|number|amount|price|total|order|order_?id|order_?number|order_?no|ticket_?id|id|url|"
+    "link|title|topic|signature|position|department|placeholder|vorname|nachname|kunde|kundenname|firma|datum|nombre|"
+    "apellido|fecha|empresa|nom|pr[ée]nom|entreprise|nome|cognome|azienda|data|名前|氏名|お名前|会社名|日付|姓名|公司|日期|이름|날짜"
+)
+"""What a place is called, in any case, its words joined by nothing or a low line."""
 PLACEHOLDER = re.compile(
     r"\{\{[^{}\n]{1,60}\}\}|\{%[^{}\n]{1,80}%\}|<%[^<>\n]{1,60}%>"
-    r"|\[(?:your|insert|enter|add|customer|company|first|last|full)[ _][^\[\]\n]{1,40}\]"
-    r"|\[(?:name|date|company|address|email|phone|product|NAME|DATE|COMPANY|ADDRESS|EMAIL|PHONE|PRODUCT)\]"
-    r"|\b(?:lorem ipsum dolor)\b"
+    r"|(?i:\[(?:your|insert|enter|add|customer|company|client|first|last|full|recipient|sender|user|"
+    r"agent|order|invoice|ticket|account|booking|tracking|product|ihr|ihre|votre|su|tu)[ _]"
+    r"[^\[\]\n]{1,40}\])(?!\()"
+    rf"|\[(?i:{_PLACE})\](?![(\[:])"
+    r"|\[[A-Z]{2,20}(?:_[A-Z]{2,20}){1,3}\](?!\()|\[(?:TODO|TBD|TBA|FIXME|XXX+)\]"
+    rf"|(?<![\w${{%])\$?\{{(?i:{_PLACE})\}}(?!\w)|(?<!\w)\$\{{[a-z][a-zA-Z_.]{{1,30}}\}}"
+    r"|(?<!\w)\{[a-z]{2,20}(?:_[a-z]{2,20}){1,3}\}(?![\w{])"
+    rf"|«(?:[A-Z]{{2,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:{_PLACE}))»"
+    r"|(?<!\w)%[A-Z]{2,20}(?:_[A-Z]{2,20}){0,3}%(?!\w)"
+    rf"|<(?:[A-Z]{{3,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:insert|enter|your)[ _][\w ]{{2,40}})>(?!.{{0,400}}</)"
+    r"|(?<![\w-])X{4,12}(?![\w-])|^(?:TODO|FIXME)\b:?|\bTBD\b"
+    r"|\b(?:lorem ipsum dolor)\b",
+    re.MULTILINE,
 )
+"""Places in the usual forms of templates and letters; a link in Markdown, an element of HTML and JSON are none."""
+BLANK = re.compile(
+    r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE
+)
+"""A blank where a name is due, in an answer; in an input it often is what is asked for, elsewhere part of a form."""
+_CODE = re.compile(
+    r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`|^(?: {4}|\t)[^\n]*|\b(?:f[\"']|printf?\()[^\n]*"
+    r"|^\s{0,40}(?:def|return|import|function|const|let|var|echo|SELECT)\s[^\n]*",
+    re.MULTILINE,
+)
+"""Code, in which such forms are syntax."""
 
 
 def empty(material: Material) -> Iterator[Finding]:
@@ -56,58 +76,6 @@ def empty(material: Material) -> Iterator[Finding]:
             f"{rows_that('have', len(rows), len(plain))} an answer that says nothing.",
             "Write the answer, or delete the row.",
             evidence=material.both(rows[:10]),
-        )
-
-
-def truncated(material: Material) -> Iterator[Finding]:
-    """Answers that stop in the middle of a sentence where nearly all others end one, however many stop."""
-    outputs = material.outputs
-    if not material.free or len(outputs) < 20:
-        return
-    ended = sum(text.rstrip().endswith(ENDINGS) for text in outputs)
-    rows = [position for position, text in enumerate(outputs) if _is_cut(text)]
-    if rows and ended >= max(ENDED_LEAST, ENDED_SHARE * (len(outputs) - len(rows))):
-        yield material.finding(
-            "truncated",
-            "warning" if len(rows) <= FEW * len(outputs) else "error",
-            rows,
-            f"{rows_that('have', len(rows), len(outputs))} an answer that stops in the middle of a sentence.",
-            "Complete the answers, or delete the rows: a model learns to stop there too.",
-            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in rows),
-        )
-    yield from _common_length(material)
-
-
-def _is_cut(text: str) -> bool:
-    """Whether a text ends with a comma, a hyphen or a word with which no sentence ends."""
-    tail = text[-200:].rstrip()
-    words = tail.split()
-    if len(words) < LONG_WORDS or tail.endswith(ENDINGS) or "\n" in text[-40:].strip():
-        return False
-    return tail.endswith((",", "-", "–")) or words[-1].casefold() in NO_ENDING
-
-
-def _tail(text: str) -> Mark:
-    end = len(text.rstrip())
-    begin = max(end - 30, 0)
-    return text.find(" ", begin, end) + 1 or begin, end
-
-
-def _common_length(material: Material) -> Iterator[Finding]:
-    """Answers that share the greatest length to the character and do not end a sentence: cut by a limit."""
-    outputs = material.outputs
-    longest = max(map(len, outputs), default=0)
-    rows = [position for position, text in enumerate(outputs) if len(text) == longest]
-    cut = [position for position in rows if not outputs[position].rstrip().endswith(ENDINGS)]
-    if longest >= 100 and len(rows) >= max(5, 0.002 * len(outputs)) and len(cut) >= 0.5 * len(rows):
-        yield material.finding(
-            "truncated",
-            "warning",
-            rows,
-            f"{count(len(rows), 'answer')} are exactly {longest:,} characters long, the longest there are, and most "
-            "end in the middle of a sentence: a limit has cut them.",
-            "Take the answers from their source again, without the limit.",
-            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in cut),
         )
 
 
@@ -173,10 +141,8 @@ def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], to
 
 def placeholders(material: Material) -> Iterator[Finding]:
     """Places such as {{name}} that were never filled in, where most rows have none."""
-    if material.task.kind == "extract":
-        rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text), parts=("input",))
-    else:
-        rows, shown = _matching(material, lambda text: _marks(PLACEHOLDER, text))
+    parts = ("input",) if material.task.kind == "extract" else ("input", "output")
+    rows, shown = _matching(material, _places, parts, more=_blanks)
     if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "placeholder",
@@ -189,6 +155,23 @@ def placeholders(material: Material) -> Iterator[Finding]:
         )
 
 
+def _places(text: str) -> list[Mark]:
+    """Where a place was not filled in, outside of code."""
+    return _outside_code(text, _marks(PLACEHOLDER, text))
+
+
+def _blanks(text: str) -> list[Mark]:
+    """Where an answer has a blank in the place of a name, outside of code."""
+    return _outside_code(text, _marks(BLANK, text))
+
+
+def _outside_code(text: str, marks: list[Mark]) -> list[Mark]:
+    if not marks:
+        return marks
+    code = [match.span() for match in _CODE.finditer(text)]
+    return [(low, high) for low, high in marks if not any(begin <= low < end for begin, end in code)]
+
+
 def echoes(material: Material) -> Iterator[Finding]:
     """Free answers that are their input."""
     same = np.flatnonzero(material.input_hashes == material.output_hashes).tolist()
@@ -199,7 +182,7 @@ def echoes(material: Material) -> Iterator[Finding]:
             "echo",
             "note" if rewrite else "error",
             rows,
-            f"{rows_that('have', len(rows), len(material.rows))} an answer that is their input.",
+            f"{rows_that('have', len(rows), len(material.rows))} an answer that only repeats the input.",
             "Keep them only where nothing was to be changed." if rewrite else "Write the answer.",
             evidence=(material.shown_output(position) for position in rows),
         )
@@ -243,13 +226,17 @@ def _spans(matches: Iterable[re.Match[str]]) -> list[Mark]:
 
 
 def _matching(
-    material: Material, look: Callable[[str], list[Mark]], parts: Sequence[str] = ("input", "output")
+    material: Material,
+    look: Callable[[str], list[Mark]],
+    parts: Sequence[str] = ("input", "output"),
+    more: Callable[[str], list[Mark]] = lambda text: [],
 ) -> tuple[list[int], list[Evidence]]:
-    """Rows in whose texts `look` finds marks, and evidence of them."""
+    """Rows in whose texts `look` finds marks, or `more` in the answer, and evidence of them."""
     rows: list[int] = []
     shown: list[Evidence] = []
     for position, texts in enumerate(zip(material.inputs, material.outputs, strict=True)):
         marks = [(part, look(texts[part == "output"])) for part in parts]
+        marks += [("output", more(texts[1]))] if "output" in parts else []
         hits = [(part, found) for part, found in marks if found]
         if hits:
             rows.append(position)

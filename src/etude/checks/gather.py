@@ -10,6 +10,7 @@ from pathlib import Path
 from etude.checks import (
     coverage,
     documents,
+    endings,
     enough,
     fields,
     form,
@@ -41,7 +42,7 @@ Check = Callable[[Material], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     unread.unread,
     form.empty,
-    form.truncated,
+    endings.truncated,
     form.encoding,
     form.markup,
     form.placeholders,

@@ -76,7 +76,15 @@ def check_gates(gates: Sequence[str]) -> None:
     if unknown:
         raise InputError(
             [
-                Fault("--fail-on", "no such kind or severity of finding", shown(gate), instead(gate, known))
+                Fault("--fail-on", "no such kind or severity of finding", shown(gate), _instead(gate, known))
                 for gate in unknown
             ]
         )
+
+
+def _instead(gate: str, known: Sequence[str]) -> str:
+    """What to write in place of an unknown gate; several with a comma between them are given one by one."""
+    parts = [part.strip() for part in gate.split(",") if part.strip()]
+    if len(parts) > 1:
+        return "give each by itself: " + " ".join(f"--fail-on {part}" for part in parts)
+    return instead(gate, known)

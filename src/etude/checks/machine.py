@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,12 +16,11 @@ from xml.etree import ElementTree
 from etude import __version__
 from etude.checks.gather import Findings
 from etude.checks.kinds import KINDS
-from etude.checks.words import places
 from etude.errors import place_of
 from etude.types import Finding
 
-MOST_LOCATIONS = 1000
-"""Places of one finding in SARIF, whose readers take no more."""
+MOST_RESULTS = 1000
+"""Places of one finding in SARIF: readers show a few thousand results in all."""
 
 
 def as_json(findings: Findings) -> str:
@@ -36,27 +36,33 @@ def as_json(findings: Findings) -> str:
 
 
 def as_sarif(findings: Findings) -> str:
-    """One result a finding, with the lines it speaks of as locations; the file of examples where it is the set.
+    """One result for each line that a finding speaks of; the file of examples where it is the set.
+
+    Several locations of one result would mean that all must change together, and readers show the first alone.
 
     Files are named from the root of the repository where they stand in one, else from the working folder.
     """
     kinds = sorted({finding.kind for finding in findings})
     rules = [{"id": kind, "shortDescription": {"text": KINDS.get(kind, kind)}} for kind in kinds]
     driver = {"name": "etude", "version": __version__, "rules": rules}
-    run = {"tool": {"driver": driver}, "results": [_result(finding, findings) for finding in findings]}
+    run = {
+        "tool": {"driver": driver},
+        "results": [*chain.from_iterable(_results(finding, findings) for finding in findings)],
+    }
     body = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
 
 
-def _result(finding: Finding, findings: Findings) -> dict[str, Any]:
-    named = list(islice(zip_longest(finding.where, finding.about), MOST_LOCATIONS)) or [(findings.file, None)]
+def _results(finding: Finding, findings: Findings) -> Iterator[dict[str, Any]]:
+    named = list(islice(zip_longest(finding.where, finding.about), MOST_RESULTS)) or [(findings.file, None)]
     uris = {file: _uri(findings.path_of(file)) for file in {_file_and_line(place)[0] for place, _ in named}}
-    return {
-        "ruleId": finding.kind,
-        "level": finding.severity,
-        "message": {"text": f"{finding.message} {finding.remedy}"},
-        "locations": [_location(uris, place, about) for place, about in named],
-    }
+    for place, about in named:
+        yield {
+            "ruleId": finding.kind,
+            "level": finding.severity,
+            "message": {"text": f"{finding.message} {finding.remedy}"},
+            "locations": [_location(uris, place, about)],
+        }
 
 
 def _location(uris: Mapping[str, str], place: str, about: str | None) -> dict[str, Any]:
@@ -83,14 +89,19 @@ def as_junit(findings: Findings) -> str:
     failed = [finding for finding in findings if finding.severity != "note"]
     counts = {"tests": str(max(len(findings), 1)), "failures": str(len(failed))}
     suite = ElementTree.Element("testsuite", {"name": f"etude check {_plain(findings.name)}", **counts})
+    seen: Counter[str] = Counter()
     for finding in findings:
-        case = ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": finding.kind})
+        seen[finding.kind] += 1
+        again = f" ({seen[finding.kind]})" if seen[finding.kind] > 1 else ""  # readers join cases of one name
+        attributes = {"classname": "etude.check", "name": f"{finding.kind}{again}"}
+        case = ElementTree.SubElement(suite, "testcase", attributes)
         told = _plain(f"{finding.message} {finding.remedy}")
         if finding.severity == "note":
             ElementTree.SubElement(case, "system-out").text = told
         else:
             attributes = {"type": finding.severity, "message": told}
-            where = places(finding.where, finding.about) if finding.where else ""
+            lines = zip_longest(finding.where, finding.about)
+            where = "\n".join(f"{place} ({about})" if about else place for place, about in lines)
             ElementTree.SubElement(case, "failure", attributes).text = _plain(where)
     if not len(findings):
         ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": "nothing found"})

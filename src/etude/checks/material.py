@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.covered import covered
+from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
 from etude.normal import normalise, with_signs
 from etude.spool import Examples, Texts
@@ -85,6 +86,11 @@ class Material:
     def near(self) -> list[tuple[int, ...]]:
         """Positions of rows whose inputs are near-duplicates, in groups of two or more."""
         return near_duplicate_clusters(self.inputs, alone=False)
+
+    @cached_property
+    def sensitive(self) -> tuple[SensitiveRows, SensitiveRows]:
+        """Where personal data and secrets stand in the inputs, and in the answers."""
+        return sensitive_rows(self.inputs, self.outputs, self.stand_ins, self.task.kind == "classify")
 
     @property
     def free(self) -> bool:

@@ -31,7 +31,7 @@ _HERE = Path(__file__).parent
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of text."""
 _TITLES: dict[Severity, str] = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
-_FAMILIES = frozenset(("advice", "privacy", "style"))
+_FAMILIES = frozenset(("advice", "privacy", "review", "style"))
 """First words of kinds that come in several."""
 _SHORT = frozenset(("api", "iban", "id", "ip"))
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
+from itertools import islice, repeat
 
 from etude.checks.function_words import language_of
 from etude.checks.material import Material, rows_that
+from etude.checks.own_names import OwnNames, own_names
+from etude.checks.sensitive import repeated
 from etude.normal import normalise
-from etude.privacy import BLOCKING, REVIEW, OwnContact, Span, find, find_all
-from etude.privacy.own import CONTACT, SHARE
+from etude.privacy import BLOCKING, REVIEW, Span, find
+from etude.privacy.find import find_for_review
+from etude.privacy.own import SHARE
 from etude.privacy.values import SECRETS
 from etude.types import Finding
 from etude.wording import count
 
+Rows = defaultdict[str, set[int]]
+"""Kind -> rows."""
 MOST_REVIEWED = 20_000
 """Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
 ENGLISH = frozenset(("birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
+
+STAND_IN = {"private_key": "a mark"}
+"""What --fix puts in the place of a value, where it has not the value's form."""
 
 
 def personal_data(material: Material) -> Iterator[Finding]:
@@ -26,15 +34,7 @@ def personal_data(material: Material) -> Iterator[Finding]:
 
     Contact data that a large share of the answers gives is the organisation's own: a note apart.
     """
-    answers = material.written
-    own = OwnContact()
-    outputs = _Rows(material, own)
-    for row, (answer, spans) in enumerate(zip(answers, find_all(answers, review=False), strict=True)):
-        own.read(answer, spans)
-        outputs.read(row, spans)
-    inputs = _Rows(material, own)
-    for row, spans in enumerate(find_all(material.inputs, review=False)):
-        inputs.read(row, spans)
+    inputs, outputs = material.sensitive
     for kind in BLOCKING:
         asked, given = inputs.of(kind), outputs.of(kind)
         if asked or given:
@@ -43,44 +43,20 @@ def personal_data(material: Material) -> Iterator[Finding]:
         yield _own_finding(material, outputs.own())
 
 
-class _Rows:
-    """Rows with each kind; those with contact data are told apart only when all answers have been read."""
-
-    def __init__(self, material: Material, own: OwnContact) -> None:
-        self._stand_ins, self._own = material.stand_ins, own
-        self._rows: defaultdict[str, set[int]] = defaultdict(set)
-        self._contact: list[tuple[int, Span]] = []
-
-    def read(self, row: int, spans: Iterable[Span]) -> None:
-        for span in spans:
-            if span.kind in CONTACT:
-                self._contact.append((row, span))
-            elif span.text not in self._stand_ins:
-                self._rows[span.kind].add(row)
-
-    def of(self, kind: str) -> set[int]:
-        """Rows with somebody's data of the kind."""
-        contact = {row for row, span in self._others() if span.kind == kind and not self._own.holds(span)}
-        return self._rows[kind] | contact
-
-    def own(self) -> set[int]:
-        """Rows with contact data of the organisation."""
-        return {row for row, span in self._others() if self._own.holds(span)}
-
-    def _others(self) -> list[tuple[int, Span]]:
-        return [(row, span) for row, span in self._contact if span.text not in self._stand_ins]
-
-
 def _finding(material: Material, kind: str, asked: set[int], given: set[int]) -> Finding:
     rows = sorted(asked | given)
+    labels = material.task.kind == "classify"
+    rename = " A label is not masked: give it another name." if labels and given else ""
     return material.finding(
         f"privacy_{kind}",
         "error" if kind in SECRETS else "warning",
         rows,
         f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}: "
-        f"{len(asked):,} in the input, {len(given):,} in the answer.",
-        "Mask them or delete the rows: a tuned model can repeat what it was taught.",
-        fix="puts a stand-in of the same form in the place of each value",
+        f"{len(asked):,} in the input, {len(given):,} in the {'label' if labels else 'answer'}.",
+        f"Mask them or delete the rows: a tuned model can repeat what it was taught.{rename}",
+        fix=f"puts {STAND_IN.get(kind, 'a stand-in of the same form')} in the place of each value"
+        if asked or not labels
+        else "",
         numbers={"rows": len(rows), "inputs": len(asked), "outputs": len(given), "of": len(material.rows)},
     )
 
@@ -97,12 +73,14 @@ def _own_finding(material: Material, rows: set[int]) -> Finding:
 
 
 def for_review(material: Material) -> Iterator[Finding]:
-    """One note for each kind whose rules are often wrong, for a person to read."""
+    """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
+    are left out."""
     step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
     looked = range(0, len(material.rows), step)
-    parts = [_reviewed(material, texts, step) for texts in (material.inputs, material.written)]
+    own = own_names(material.task)
+    found = _reviewed(material, step, own)
     for kind in REVIEW:
-        asked, given = (found[kind] for found in parts)
+        asked, given = found[0][kind], found[1][kind]
         rows = sorted(asked | given)
         if rows:
             sample = f" An even sample of {count(len(looked), 'row')} was looked at." if step > 1 else ""
@@ -122,16 +100,37 @@ def for_review(material: Material) -> Iterator[Finding]:
             )
 
 
-def _reviewed(material: Material, texts: Sequence[str], step: int) -> defaultdict[str, set[int]]:
-    """Kind -> rows in whose text it may stand; names and the like are known in English alone."""
-    found: defaultdict[str, set[int]] = defaultdict(set)
-    for row, text in islice(enumerate(texts), 0, None, step):
-        kinds = {span.kind for span in find(text) if span.text not in material.stand_ins}
-        if not kinds.isdisjoint(ENGLISH) and language_of(normalise(text)) not in (None, "English"):
-            kinds -= ENGLISH
-        for kind in kinds:
-            found[kind].add(row)
-    return found
+def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]:
+    """Of each step-th row: kind -> rows in whose input, and in whose answer, it may stand, repeated there or not."""
+    asked, given = Rows(set), Rows(set)
+    answers = material.written or repeat("")
+    both = zip(material.inputs, answers, strict=False)
+    for row, (text, answer) in islice(enumerate(both), 0, None, step):
+        in_text, in_answer = (
+            _doubtful(material, part, searched.hold_any(row), own)
+            for part, searched in zip((text, answer), material.sensitive, strict=True)
+        )
+        for span in (*in_text, *repeated(in_answer, text)):
+            asked[span.kind].add(row)
+        for span in (*in_answer, *repeated(in_text, answer)):
+            given[span.kind].add(row)
+    return asked, given
+
+
+def _doubtful(material: Material, text: str, holds_others: bool, own: OwnNames) -> list[Span]:
+    """What may be personal in a text; names and the like are known in English alone."""
+    found = find(text) if holds_others else find_for_review(text)
+    spans = [
+        span
+        for span in found
+        if span.kind in REVIEW
+        and span.text not in material.stand_ins
+        and not (span.kind == "name" and own.holds(span.text))
+    ]
+    kinds = {span.kind for span in spans}
+    if not kinds.isdisjoint(ENGLISH) and language_of(normalise(text)) not in (None, "English"):
+        return [span for span in spans if span.kind not in ENGLISH]
+    return spans
 
 
 NAMES = {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import yaml
 
 from etude.checks.material import Material
 from etude.contract import Contract
 from etude.errors import InputError
+from etude.spellings import usual_spellings
 from etude.starter.draft import (
     contract_parts,
     guess_contract,
@@ -17,7 +20,7 @@ from etude.starter.draft import (
     outside_test,
 )
 from etude.task import Task
-from etude.types import Example, Finding
+from etude.types import Example, Finding, Kind
 
 LEAST_ROWS = 20
 """Answers below which nothing is proposed."""
@@ -35,7 +38,7 @@ def proposed_contract(material: Material) -> Iterator[Finding]:
     task = material.task
     if task.contract is not None or len(material.rows) < LEAST_ROWS:
         return
-    examples = _looked_at(material)
+    examples = _in_usual_spellings(_looked_at(material), task.kind)
     read = examples if material.test is not None else outside_test(examples, task.kind, task.seed)
     try:
         contract, reason = guess_contract(task.kind, [row.output for row in read])
@@ -43,7 +46,7 @@ def proposed_contract(material: Material) -> Iterator[Finding]:
         return
     if is_length_only(contract) or num_hidden_labels(contract, examples):
         return
-    kept = sum(not contract.check(row.output) for row in read) / len(read)
+    kept = _kept(contract, material, read)
     yield material.finding(
         "no_contract",
         "note",
@@ -60,6 +63,18 @@ def _lines(task: Task, contract: Contract) -> str:
         contract_parts(contract), sort_keys=False, allow_unicode=True, default_flow_style=True, width=10**6
     ).strip()
     return lines[1:-1] if len(lines) <= MOST_TEXT else f"etude init {task.examples.file.name} writes it"
+
+
+def _in_usual_spellings(examples: Sequence[Example], kind: Kind) -> tuple[Example, ...]:
+    """Rows whose labels are written as most rows write them: rarer spellings are a fault and no label."""
+    usual = usual_spellings(Counter(row.output for row in examples)) if kind == "classify" else {}
+    return tuple(replace(row, output=usual.get(row.output, row.output)) for row in examples)
+
+
+def _kept(contract: Contract, material: Material, read: Sequence[Example]) -> float:
+    """Share of these rows whose answers, as they are written, keep the contract."""
+    ids = {row.id for row in read}
+    return sum(not contract.check(row.output) for row in _looked_at(material) if row.id in ids) / len(read)
 
 
 def _looked_at(material: Material) -> tuple[Example, ...]:

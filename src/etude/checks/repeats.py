@@ -7,13 +7,13 @@ symbols and operators. Near-duplicates are texts whose forms have a Jaccard simi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 
 from etude.checks.lexicon import SLIGHT
-from etude.checks.material import Material, groups_of, hashed, of_rows, rows_that
+from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
 from etude.normal import with_signs
 from etude.text import near_matches
 from etude.types import Example, Finding
@@ -96,8 +96,7 @@ def repeated_outputs(material: Material) -> Iterator[Finding]:
 
 def contradictions(material: Material) -> Iterator[Finding]:
     """Inputs that stand with different answers."""
-    answers = material.output_hashes
-    groups = [group for group in groups_of(material.input_hashes) if len(np.unique(answers[group])) > 1]
+    groups = with_several_answers(material.input_hashes, material.output_hashes)
     if not groups:
         return
     rows = sorted(chain.from_iterable(groups))
@@ -114,6 +113,11 @@ def contradictions(material: Material) -> Iterator[Finding]:
         evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
+
+
+def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
+    """Positions of one input that stands with different answers, in groups, by their first member."""
+    return [group for group in groups_of(asked) if len(np.unique(given[group])) > 1]
 
 
 def near_contradictions(material: Material) -> Iterator[Finding]:
@@ -183,7 +187,8 @@ def test_overlap(material: Material) -> Iterator[Finding]:
     near = near_matches(asked, material.inputs)
     if not near:
         return
-    matches = sorted({row for row, *_ in near_matches(material.inputs, asked)})
+    of_test = {row: material.test[like].where for row, like, _ in near_matches(material.inputs, asked)}
+    matches = list(of_test)
     yield material.finding(
         "test_overlap",
         "warning",
@@ -192,6 +197,7 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         f"them as the very same input: {of_rows(len(matches), len(material.rows))}. A test that was seen in training "
         "shows memory.",
         "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
+        about=_like(material, of_test.values()),
         evidence=(material.shown_input(position) for position in matches),
         fix="leaves these examples out",
         numbers={
@@ -215,6 +221,7 @@ def test_answers(material: Material) -> Iterator[Finding]:
     if num <= 0.02 * len(answers):
         return
     rows = np.flatnonzero(np.isin(material.output_hashes, answers)).tolist()
+    first = {answer: row.where for answer, row in zip(answers.tolist(), material.test, strict=True)}
     yield material.finding(
         "test_answers",
         "note",
@@ -222,9 +229,15 @@ def test_answers(material: Material) -> Iterator[Finding]:
         f"The answers of {num:,} of {len(answers):,} test rows stand word for word among the examples: there the "
         "test shows memory as much as skill.",
         "Keep rows of one answer on one side (group:) to measure what is new.",
+        about=_like(material, (first[answer] for answer in material.output_hashes[rows].tolist())),
         evidence=(material.shown_output(position) for position in rows),
         numbers={"test_rows": num, "test": len(answers), "rows": len(rows), "of": len(material.rows)},
     )
+
+
+def _like(material: Material, places: Iterable[str]) -> list[str]:
+    """The test row that each row is like; none is named of a test that is sealed."""
+    return [f"like {place}" for place in places] if material.task.test else []
 
 
 def templates(material: Material) -> Iterator[Finding]:

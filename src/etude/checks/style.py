@@ -16,7 +16,7 @@ from etude.checks.material import Material, in_turn
 from etude.checks.telling import is_split, is_untold, told_by_inputs
 from etude.types import Evidence, Finding
 
-MOST_SIDES = 3
+MOST_SIDES = 4
 """Sides that are named."""
 Sides = NDArray[np.int8]
 

@@ -6,6 +6,7 @@ Imports of the library stand inside the commands, so that `etude --help` is quic
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import traceback
@@ -107,12 +108,16 @@ def check(
 
     of_the_check = {"--fail-on": bool(fail_on), "--format": bool(form), "--output": bool(output)}
     check_together(fix=fix, undo=bool(undo), only=bool(only), of_the_check=of_the_check)
-    if undo:
-        run_undo(task, undo)
-    elif fix:
-        run_fix(task, only or [])
-    else:
-        raise typer.Exit(run_check(task, fail_on or [], form, output))
+    try:
+        if undo:
+            run_undo(task, undo)
+        elif fix:
+            run_fix(task, only or [])
+        else:
+            raise typer.Exit(run_check(task, fail_on or [], form, output))
+    except KeyboardInterrupt as stopped:
+        typer.echo("Stopped. No file is half written; run it again.", err=True)
+        raise typer.Exit(130) from stopped
 
 
 @app.command()
@@ -207,12 +212,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typer.echo(_told(error), err=True)
         return error.exit_code
     except OSError as error:  # a full or read-only disk, a closed pipe: nothing of ours to report
-        where = f" ({error.filename})" if error.filename else ""
-        typer.echo(
-            f"etude: {error.strerror or error}{where}. Make room or rights, and run it again.", err=True
-        )
+        typer.echo(f"etude: {_told_of_disk(error)}", err=True)
         return 2
     return 0
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Make room, and run it again",
+    errno.EDQUOT: "Make room, and run it again",
+    errno.EACCES: "Get the right to write there, or name another place",
+    errno.EPERM: "Get the right to write there, or name another place",
+    errno.EROFS: "Name another place",
+    errno.ENOENT: "Name a folder in which files can be made",
+    errno.ENOTDIR: "Name a folder in which files can be made",
+    errno.EISDIR: "A folder stands where a file is to be written: move it away, or name a file in it",
+}
+"""Number of an error of the operating system -> what to do."""
+
+
+def _told_of_disk(error: OSError) -> str:
+    """The error with the file that was meant, not the one aside under which it is written, unless that is in the
+    way."""
+    name = str(error.filename2 or error.filename or "")
+    where = f" ({name if Path(name).exists() else name.removesuffix('.part')})" if name else ""
+    remedy = _REMEDIES.get(error.errno or 0, "Make room or rights, and run it again")
+    return f"{error.strerror or error}{where}. {remedy}."
 
 
 def _settle_streams() -> None:

@@ -10,13 +10,14 @@ import typer
 
 from etude.checks import Findings, check_material
 from etude.checks.gather import read_material
+from etude.checks.instructions import personal_instructions
 from etude.checks.kinds import check_gates
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.words import WIDTH, in_words
+from etude.cli.output import check_output, is_written_through, write_output
 from etude.cli.words import screen
 from etude.errors import Fault, InputError, shown
-from etude.files import write_text
 from etude.remedies import instead
 from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
@@ -46,22 +47,12 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
     findings = check_material(read_material(loaded))
     told = FORMS[name](findings)
     if output:
-        write_text(output, told)
-        typer.echo(f"Wrote {output}: {count(len(findings), 'finding')}.")
+        write_output(output, told)
+        told = f"Wrote {output}: {count(len(findings), 'finding')}."
+        typer.echo(told, err=is_written_through(output))
     else:
         typer.echo(told, nl=False)
     return int(bool(findings.failing(fail_on)))
-
-
-def check_output(task: Task, output: Path | None) -> None:
-    """Raises InputError where a report would be written over a file of the task."""
-    sources = (task.examples, task.test)
-    own = [task.file, *(source.file for source in sources if source), task.check and task.check.file]
-    if output and output.resolve() in {path.resolve() for path in own if path}:
-        remedy = "give a file of its own, such as check.html"
-        raise InputError(
-            [Fault("--output", "the report would replace a file of the task", shown(str(output)), remedy)]
-        )
 
 
 def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[str, bool]) -> None:
@@ -85,8 +76,14 @@ def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[s
 def run_fix(task_file: Path, only: Sequence[str]) -> None:
     """Writes the fixed examples beside the old ones and says what was done."""
     task = load_task(task_file)
-    for line in fixed_in_words(task, fix(task, only), task_file):
+    for line in (*fixed_in_words(task, fix(task, only), task_file), *_left_alone(task)):
         typer.echo(line)
+
+
+def _left_alone(task: Task) -> Iterator[str]:
+    """What is personal in the instructions and system messages, which a fix does not touch: all rows hang on them."""
+    for finding in personal_instructions(read_material(task)):
+        yield f"Left alone: {finding.message} {finding.remedy} It stands in {', '.join(finding.where)}."
 
 
 def run_undo(task_file: Path, rows: Sequence[str]) -> None:
@@ -122,6 +119,12 @@ def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     if standing:
         place = f"{files.source.name}:{next(log.standing).line}"
         yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
+    if not standing:
+        yield (
+            f"All changes are taken back, so that {files.fixed.name} is {files.source.name} again. Delete it with its "
+            "log and its key file, if you need neither; while the log is there, --fix leaves these rows alone."
+        )
+        return
     if files.key.exists():
         yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."
     yield f"{task.file.name} is as it was. To use the new rows, write there:"

@@ -15,6 +15,7 @@ from etude.models.registry import Models
 from etude.runs import Run, find_run
 from etude.stats.ladder import choose
 from etude.types import Message
+from etude.wording import command
 
 
 def talk(task: Path, run_name: str | None, method: str | None) -> None:
@@ -96,7 +97,8 @@ def recommended(run: Run) -> tuple[str, str]:
     if chosen := verdict.get("leaning"):
         return str(chosen), " No assistant is recommended; the verdict leans to it."
     if not run.methods:
-        raise RunError(f"Run {run.name} has no assistant yet. Run `etude compare` first.")
+        again = command(run.command, run.folder.parent.parent)
+        raise RunError(f"Run {run.name} has no assistant yet. Run `{again}`, which goes on with it.")
     if run.command == "train":
         return run.methods[-1], ""
     name, why = best_on_dev(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
@@ -71,9 +71,15 @@ def print_training(console: Console, run: Run, task: Path) -> None:
     console.print(Text(params["text"], "bold"))
     spent = f"{time_in_words(record['train_seconds'])} of training"
     memory = f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
-    print_bullets(console, [*record["notes"], f"{spent}{memory}"])
+    print_bullets(console, [*record["notes"], f"{spent}{memory}", *_base(params)])
     console.print()
     print_places(console, run, task, run.assistant(name))
+
+
+def _base(params: Json) -> Iterator[str]:
+    """Where the weights stand that an adapter goes with."""
+    if params.get("base") and params["settings"]["weights"] == "lora":
+        yield f"the adapter goes with the base in {params['base']}, for PEFT"
 
 
 def print_bullets(console: Console, lines: Iterable[str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etude.checks.material import groups_of, hashed, of_rows
+from etude.checks.material import hashed, of_rows
+from etude.checks.repeats import with_several_answers
 from etude.errors import place_of
 from etude.metrics import SKEWED
 from etude.normal import with_signs
@@ -24,11 +25,9 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
     if task.kind != "classify":
         return
     rows = sorted(rows, key=lambda row: place_of(row.where))
-    groups = [
-        [rows[position] for position in group]
-        for group in groups_of(hashed(with_signs(row.text) for row in rows))
-    ]
-    groups = [group for group in groups if len(_first_of_each_label(group)) > 1]
+    asked = hashed(with_signs(row.text) for row in rows)
+    given = hashed(with_signs(row.output) for row in rows)
+    groups = [[rows[position] for position in group] for group in with_several_answers(asked, given)]
     if groups:
         told = [_lines(_first_of_each_label(group)) for group in groups[:MOST_TOLD]]
         more = f"; and {len(groups) - MOST_TOLD:,} more" if len(groups) > MOST_TOLD else ""

@@ -34,7 +34,7 @@ DATA, DATA_MOST = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".yaml", ".yml"), 
 """Suffixes of data that a check function may read, and the most bytes of a file of it that counts."""
 PLACES = ("folder", "file", "examples", "test", "model", "prompt_model", "check", "documents")
 """Fields of a Task that say where something is: what stands there counts."""
-APART = (*PLACES, "notes", "budget_seconds")
+APART = (*PLACES, "notes", "budget_seconds", "own_system")
 """Fields of a Task that do not count as they stand."""
 
 
@@ -44,7 +44,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
     parts = {
         **said,
         "budget": task.budget_seconds,
-        "train": sorted(item for item in task.train.items() if item[0] not in NO_WEIGHT),
+        "train": _of_training(task),
         "examples": dataset.fingerprint,
         "test": test.fingerprint if test else None,
         "model": _weights(task.model, task.folder),
@@ -54,6 +54,13 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "version of Étude": __version__,
     }
     return {key: _digest(json.dumps(part, default=_plain).encode()) for key, part in parts.items()}
+
+
+def _of_training(task: Task) -> list[tuple[str, object]]:
+    """The settings that bear on the weights, and whose the instructions are, where a setting follows from it."""
+    given = {name: value for name, value in task.train.items() if name not in NO_WEIGHT}
+    own = {"instructions": "of the rows"} if task.own_system else {}
+    return sorted((own | given).items())
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -6,15 +6,17 @@ A method sees no test row, so what it will ask of one is looked at here: only wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from etude.assistant import SEAMS, Assistant, Room
+from etude.dataset import Dataset
 from etude.errors import Fault, InputError, place_of
 from etude.methods.fine_tune import FineTune, student_of
 from etude.methods.lesson import token_rows
 from etude.methods.prompt import ClearPrompt, fitting
-from etude.methods.workshop import Method
+from etude.methods.workshop import Method, longest_answer
 from etude.models.registry import Models, is_fake
 from etude.splits import Split
 from etude.task import Task
@@ -52,6 +54,10 @@ def _unanswered(
     assistant: Assistant, rows: Iterable[Example], models: Models, what: str, remedy: str
 ) -> Iterator[Fault]:
     room = Room(assistant, models.get(assistant.model))
+    if room.tokens < 1:
+        limit = f"leaves no room for a prompt: the model reads {room.model.context} tokens with its answer"
+        yield Fault("max_tokens", limit, str(assistant.max_tokens), "lower max_tokens: in the task file")
+        return
     for row in rows:
         if not room.fits(row.input):
             tokens = room.model.count_tokens(assistant.messages(row.input))
@@ -72,15 +78,30 @@ def _too_long_for_wordings(task: Task, start: Assistant, parts: Split, models: M
 def _too_long_to_tune(task: Task, start: Assistant, parts: Split, models: Models) -> Iterator[Fault]:
     """Rows that the student cannot answer, and rows that it cannot be trained on."""
     student = student_of(task, start, parts.train, models)
-    answered = [*parts.dev, *parts.test]
     others = len(task.methods) > 1
     otherwise = ", leave it out, or leave fine_tune out of `methods:`" if others else " or leave it out"
-    yield from _unanswered(
-        student, answered, models, "the prompt of fine_tune", f"shorten the row{otherwise}"
-    )
+    untrained: list[Fault] = []
     if not is_fake(task.model):
         model = models.local(student.model)
-        yield from _untrained(student, (*parts.train, *parts.dev), model, task.row_tokens, otherwise)
+        untrained += _untrained(student, (*parts.train, *parts.dev), model, task.row_tokens, otherwise)
+        yield from untrained
+    student = _as_without(untrained, task, student, parts.train, models)
+    answered = [*parts.dev, *parts.test]
+    remedy = f"shorten the row{otherwise}"
+    yield from _unanswered(student, answered, models, "the prompt of fine_tune", remedy)
+
+
+def _as_without(
+    faults: Sequence[Fault], task: Task, student: Assistant, train: Dataset, models: Models
+) -> Assistant:
+    """The student with the room for an answer that the other rows need, so that a row is not named for another's
+    length."""
+    named = {fault.where for fault in faults}
+    left = [row.id for row in train if (row.where or row.id) not in named]
+    if task.max_tokens is not None or not left or len(left) == len(train):
+        return student
+    room = longest_answer(train.select(left, "those that can be learned"), models, student.model)
+    return replace(student, max_tokens=room)
 
 
 def _untrained(

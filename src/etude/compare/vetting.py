@@ -1,7 +1,8 @@
 """The quick checks of the rows before anything is spent, and the question where they hold what nobody should teach.
 
-Personal data that a form or checksum gives away and secrets are asked about: silence is a no. What costs more than
-reading the rows (wrong labels, unsupported fields, style) is left to `etude check`.
+Personal data that a form or checksum gives away, secrets, and marks of a chat template, at which a model would learn
+to stop, are asked about: silence is a no. What costs more than reading the rows (wrong labels, unsupported fields,
+style) is left to `etude check`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from etude.checks import Check, Material, check_material, form, instructions, personal, repeats, unsafe
+from etude.checks import (
+    Check,
+    Material,
+    check_material,
+    endings,
+    form,
+    instructions,
+    personal,
+    repeats,
+    unsafe,
+)
 from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
 from etude.compare.prepare import Confirm
@@ -23,7 +34,7 @@ from etude.wording import count, time_in_words
 
 QUICK: tuple[Check, ...] = (
     form.empty,
-    form.truncated,
+    endings.truncated,
     form.encoding,
     form.markup,
     form.placeholders,
@@ -35,9 +46,11 @@ QUICK: tuple[Check, ...] = (
     unsafe.injections,
 )
 """Those of the checks that take no longer than the reading of the rows, nearly."""
-ASKED = tuple(
+PRIVATE = tuple(
     f"privacy_{kind}" for kind in ("private_key", "api_key", "password", "card", "iban", "national_id")
 )
+MARKS = "turn_marks"
+ASKED = (*PRIVATE, MARKS)
 """Kinds of finding that are asked about."""
 
 
@@ -61,13 +74,20 @@ def vetted(
     begin = time.perf_counter()
     found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
     on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
-    grave = " ".join(f"{finding.message} ({places(finding.where)})" for finding in found.of(*ASKED))
-    if grave and not confirm(Sensitive(f"{grave} Teach them all the same?")):
-        raise Declined(
-            f"Nothing was run. {grave} Mask them with `etude check TASK --fix`, delete the rows, or say yes (--yes; "
-            "from Python confirm=) where they are nobody's."
-        )
+    grave = found.of(*ASKED)
+    said = " ".join(f"{finding.message} ({places(finding.where)})" for finding in grave)
+    if grave and not confirm(Sensitive(f"{said} Teach them all the same?")):
+        raise Declined(f"Nothing was run. {said} {_remedies(grave)}")
     return found.found
+
+
+def _remedies(grave: Sequence[Finding]) -> str:
+    """What to do about findings that were asked about."""
+    kinds = {finding.kind for finding in grave}
+    marks = "; ".join(finding.remedy for finding in grave if finding.kind == MARKS)
+    mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes where they are nobody's."
+    yes = "A yes is --yes, from Python confirm=."
+    return " ".join([*([marks] if marks else []), *([mask] if kinds - {MARKS} else []), yes])
 
 
 def _summary(rows: int, found: Sequence[Finding], seconds: float) -> str:

@@ -147,7 +147,8 @@ def _records(
                 return
             except csv.Error as error:
                 got = shown(taken[0].strip())
-                reading.fault(start, f"not {_table_name(reading)}: {error}", got, _table_remedy(error))
+                what = f"not {_table_name(reading)}: {_table_fault(error)}"
+                reading.fault(start, what, got, _table_remedy(error))
             else:
                 yield start, reader.line_num, record
     finally:
@@ -196,11 +197,15 @@ def _table_name(reading: Reading) -> str:
     return reading.file.suffix.lower().removeprefix(".").upper()
 
 
+def _table_fault(error: csv.Error) -> str:
+    return "a line ends with CR alone" if "new-line" in str(error) else str(error)
+
+
 def _table_remedy(error: csv.Error) -> str:
     if "end of data" in str(error) or "limit" in str(error):
         return "close the quote that this row opens"
     if "new-line" in str(error):
-        return "save the file with usual line ends"
+        return r"save the file with usual line ends (tr '\r' '\n' < FILE > NEW)"
     return "write a quote inside a quoted value twice"
 
 

@@ -6,15 +6,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from etude.errors import Fault, InputError
-from etude.formats.signatures import HEAD_BYTES, foreign_file
+from etude.formats.signatures import HEAD_BYTES, foreign_file, guessed_encoding
 from etude.remedies import decoding_fault, nearest_path
 from etude.spool import Spool
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
+
+_GUESSED_BYTES = 2**20
+"""Bytes from which an encoding is guessed."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,12 @@ class Reading:
         """`file:line`, as messages and examples name a row."""
         return f"{self.file.name}:{line}"
 
+    @cached_property
+    def _encoding(self) -> str:
+        """The likely encoding of a file that is not UTF-8."""
+        with _opened(self.file) as stream:
+            return guessed_encoding(stream.read(_GUESSED_BYTES))
+
     def foreign(self) -> Fault | None:
         """The fault of a file that is no text by its first bytes."""
         with _opened(self.file) as stream:
@@ -101,7 +111,7 @@ class Reading:
         try:
             raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            self.faults.append((number, decoding_fault(self.where(number), raw, error)))
+            self.faults.append((number, decoding_fault(self.where(number), raw, error, self._encoding)))
         return raw.decode("utf-8", errors="replace")
 
 

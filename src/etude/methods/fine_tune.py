@@ -16,7 +16,7 @@ from etude.dataset import Dataset
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_json, write_json
 from etude.methods.lesson import CHECKPOINT, Facts, Lesson, lesson_of
-from etude.methods.prompt import first_sentence
+from etude.methods.short_prompt import kept_by_tuned
 from etude.methods.workshop import Candidate, Method, Workshop, longest_answer
 from etude.models.fake import tune_fake
 from etude.models.registry import Models, is_fake
@@ -31,8 +31,7 @@ class FineTune(Method):
     best epoch by loss on dev is kept, or by the metric on dev where the task asks for it
     (`train: {dev_metric: true}`).
 
-    The prompt is short, since the weights carry the rest: no instructions for classify and extract,
-    else their first sentence.
+    The prompt is short, since the weights carry the rest: short_prompt.py has what of the instructions it holds.
     """
 
     name: ClassVar[str] = "fine_tune"
@@ -80,7 +79,7 @@ def taught(
         write_json(done, asdict(facts))
         shutil.rmtree(workshop.folder / CHECKPOINT, ignore_errors=True)
     kept = read_json(done)
-    workshop.params.update(kept["params"])
+    workshop.params.update(kept["params"], instructions=kept_by_tuned(task).part)
     workshop.train_seconds += kept["params"]["seconds"]
     workshop.notes.extend(kept["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
@@ -113,14 +112,13 @@ def student_of(task: Task, start: Assistant, train: Dataset, models: Models) -> 
 
     Where another model answered the prompts, room for the answer is counted anew with its own tokenizer.
     """
-    named = task.kind in ("answer", "rewrite")
     model = ModelRef(task.model)
     same = task.max_tokens is not None or start.model == model
     return replace(
         start,
         method=FineTune.name,
         model=model,
-        instructions=first_sentence(task.instructions) if named else "",
+        instructions=kept_by_tuned(task).text,
         place="system",
         shots=(),
         max_tokens=start.max_tokens if same else longest_answer(train, models, model),

@@ -11,6 +11,7 @@ from etude.assistant import Assistant
 from etude.dataset import Dataset
 from etude.errors import shown
 from etude.files import write_lines
+from etude.methods.short_prompt import kept_by_tuned
 from etude.task import Task
 from etude.task.settings import AROUND, SETTINGS
 from etude.types import Example, Message
@@ -129,6 +130,7 @@ class Lesson:
             "shown_rows": [
                 {"row": row.id, "why": why, "spans": spans(decoder, row)} for row, why in self.telling(SHOWN)
             ],
+            "base": str(self.model.folder),
             "processes": self.world.size,
             "rows": len(self.rows),
             "dev_rows": len(self.dev_rows),
@@ -170,7 +172,7 @@ def lesson_of(
     told = (
         *counts.lines(),
         *_about_rows(chosen, left, len(train)),
-        _about_prompt(student),
+        _about_prompt(task, student),
         _about_template(model, _about_system(student, chosen)),
     )
     with_silent = frozenset(_id_of(example) for example in chosen if _num_silent(example))
@@ -237,10 +239,17 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
         yield "No row is cut and none is left out."
 
 
-def _about_prompt(student: Assistant) -> str:
-    """What of the instructions is learned with."""
-    said = f"{shown(student.instructions, 200)} alone stands" if student.instructions else "nothing stands"
-    return f"Of the instructions: {said} before every input; what they ask for is learned from the answers."
+def _about_prompt(task: Task, student: Assistant) -> str:
+    """What of the instructions is learned with, and why."""
+    if not task.instructions.strip():
+        return "There are no instructions: nothing stands before an input."
+    whole = student.instructions == task.instructions.strip()
+    said = f"{shown(student.instructions, 200)} {'' if whole else 'alone '}stands"
+    said = said if student.instructions else "nothing stands"
+    return (
+        f"Of the instructions: {said} before every input, in training and in use ({kept_by_tuned(task).why}; another "
+        "choice: train: instructions)."
+    )
 
 
 def _about_system(student: Assistant, chosen: Sequence[Example]) -> str:

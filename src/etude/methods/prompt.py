@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -118,12 +117,6 @@ def wordings(given: str, contract: Contract | None) -> list[tuple[str, str]]:
             ("+ answer skeleton", _joined(given, rules, f"Answer in exactly this form:\n{skeleton}"))
         )
     return found
-
-
-def first_sentence(instructions: str) -> str:
-    """The first sentence of the instructions, which names the role."""
-    flat = " ".join(instructions.split())
-    return re.split(r"(?<=[.!?])\s", flat, maxsplit=1)[0]
 
 
 def _joined(*parts: str) -> str:

@@ -25,6 +25,9 @@ from etude.stats.ladder import choose
 from etude.task import Task
 from etude.types import Estimate, Message, ModelRef
 
+ROUND = 16
+"""Room for an answer is a multiple of so many tokens, where the context is large enough."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -203,13 +206,19 @@ def contract_of(task: Task, train: Dataset) -> Contract | None:
 
 
 def longest_answer(train: Dataset, models: Models, model: ModelRef) -> int:
-    """Room for an answer, in tokens: half as long again as the 99th percentile of the training answers."""
-    count = models.get(model).count_tokens
+    """Room for an answer, in tokens: half as long again as the 99th percentile of the training answers, but with so
+    much to spare only as leaves half of the context to the prompt.
+
+    An answer that fills the context alone does not count: nothing could ask for it.
+    """
+    asked = models.get(model)
     question = (Message("user", ""),)
-    bare = count(question)
-    lengths = sorted(count((Message("user", example.output),)) - bare for example in train)
-    percentile = lengths[math.ceil(0.99 * len(lengths)) - 1]
-    return 16 * math.ceil((1.5 * percentile + 8) / 16)
+    bare = asked.count_tokens(question)
+    lengths = sorted(asked.count_tokens((Message("user", example.output),)) - bare for example in train)
+    readable = [length for length in lengths if length + bare + ROUND < asked.context]
+    percentile = readable[math.ceil(0.99 * len(readable)) - 1] if readable else 0
+    room = ROUND * math.ceil((1.5 * percentile + 8) / ROUND)
+    return max(min(room, asked.context // 2), percentile + 1)
 
 
 def named(assistant: Assistant, method: str) -> Assistant:

@@ -82,7 +82,7 @@ def _model(name: str, folder: Path, device: str, read_module: Callable[[Path], A
         raise ModelError(
             f"The weights of {name} in {folder} cannot be read ({reason}). Get them again."
         ) from error
-    return LocalModel(name, module.requires_grad_(False).to(device), tokenizer)
+    return LocalModel(name, module.requires_grad_(False).to(device), tokenizer, folder.absolute())
 
 
 def _read_module(folder: Path, dtype: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -57,10 +58,11 @@ class Draft:
 
 class LocalModel:
     """A Model whose weights are in this process. `module` is the transformers model, in evaluation mode,
-    `tokenizer` its tokenizer; fine-tuning reads both."""
+    `tokenizer` its tokenizer; fine-tuning reads both. `folder` is where both were read from."""
 
-    def __init__(self, name: str, module: Any, tokenizer: Any) -> None:
+    def __init__(self, name: str, module: Any, tokenizer: Any, folder: Path | None = None) -> None:
         self.name = name
+        self.folder = folder
         self.module = module
         self.tokenizer = tokenizer
         self.context = int(getattr(module.config, "max_position_embeddings", 2048))

@@ -6,11 +6,14 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from etude.privacy.spans import Span, labelled, spans_of
+from etude.privacy.spans import AFTER, BEFORE, UNSPACED, Span, labelled, spans_of
 
 _EMAIL = re.compile(
-    r"(?<![\w.+%-])\w[\w.+%'-]{0,63}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
+    r"(?<![\w.+%@-])\w[\w.+%'-]{0,63}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
 )
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_FILE = re.compile(r"\.(?:png|jpe?g|gif|webp|svg|ico|bmp|tiff?|css|js|json|html?|xml|ya?ml|txt|pdf)$", re.I)
+"""Ends of files, `icon@2x.png`, none of them a domain."""
 _UPI = re.compile(
     r"(?<![\w.-])[\w.-]{2,64}@(?:oksbi|okaxis|okhdfcbank|okicici|ybl|ibl|axl|upi|paytm|apl|sbi)(?![\w.-])",
     re.I,
@@ -22,8 +25,8 @@ _AWAY = re.compile(
 )
 """`jo (at) mail (dot) org`."""
 
-_IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])")
-_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2,40}(?:\.[0-9.]{5,11})?(?![\w:])")
+_IPV4 = re.compile(BEFORE + r"(?<!\.)(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\.[0-9])" + AFTER)
+_IPV6 = re.compile(BEFORE + r"(?<![:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2,40}(?:\.[0-9.]{5,11})?(?!:)" + AFTER)
 _VERSION = re.compile(
     r"(?:\bv|version|release|firmware|build|section|chapter) ?(?::|is|was|to|from)? ?$"
     r"|\b(?:updat|upgrad|downgrad)\w{1,3} (?:from|to) (?:[0-9.]{3,15} to )?$",
@@ -40,12 +43,27 @@ _NOBODYS = tuple(
 
 def emails(text: str) -> list[Span]:
     """E-mail addresses, written out or with (at) and (dot), and payment addresses of UPI."""
-    found = spans_of(_EMAIL.finditer(text), "email", "form") if "@" in text else []
+    found = [span for match in _EMAIL.finditer(text) if (span := _email(match))] if "@" in text else []
     if "@" in text:
         found += spans_of(_UPI.finditer(text), "email", "UPI handle")
     if "at)" in text or "at]" in text:
         found += spans_of(_AWAY.finditer(text), "email", "written with (at)")
     return found
+
+
+def _email(match: re.Match[str]) -> Span | None:
+    """The address, without words of scripts without spaces that touch one in other letters; None where it is none."""
+    start, end = match.span()
+    name, _, host = match[0].partition("@")
+    if match.string.startswith(":", end) and name == "git":
+        return None  # git@host:path, which everybody writes alike
+    if not _UNSPACED.match(name[-1]):
+        start += max((letter.end() for letter in _UNSPACED.finditer(name)), default=0)
+    touching = _UNSPACED.search(host, host.rindex(".") + 1)
+    if touching and touching.start() > host.rindex(".") + 1:
+        end = match.end() - len(host) + touching.start()
+    found = match.string[start:end]
+    return None if found.startswith("@") or _FILE.search(found) else Span(start, end, "email", found, "form")
 
 
 def ip_addresses(text: str) -> Iterator[Span]:

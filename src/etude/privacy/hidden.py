@@ -1,4 +1,4 @@
-"""Cards, IBANs and national numbers of which stars hide a part: `4532****7890`.
+"""Cards, IBANs and national numbers of which stars or crosses hide a part: `4532****7890`.
 
 Found where more than four digits can be read: the last four alone, as receipts print them, name nobody.
 """
@@ -8,29 +8,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from etude.privacy.spans import Span
+from etude.privacy.spans import AFTER, BEFORE, Span
 
-_MARK = "[*•●]"
+_MARK = "[*•●xX]"
 _HINT = re.compile(rf"{_MARK}{{2}}")
 _FORMS = (
-    ("card", re.compile(rf"(?<![\w*•●])[3-6](?:[ -]?(?:[0-9]|{_MARK})){{12,24}}(?![\w*•●])")),
-    ("iban", re.compile(rf"(?<![\w*•●])[A-Z]{{2}}[0-9]{{2}}(?: ?(?:[A-Z0-9]|{_MARK})){{11,30}}(?![\w*•●])")),
+    ("card", re.compile(rf"{BEFORE}(?<![*•●])[3-6](?:[ -]?(?:[0-9]|{_MARK})){{11,24}}{AFTER}(?![*•●])")),
     (
-        "national_id",
-        re.compile(rf"(?<![\w*•●])(?:[0-9]|{_MARK}){{3}}-(?:[0-9]|{_MARK}){{2}}-[0-9*•●]{{4}}(?![\w*•●])"),
+        "iban",
+        re.compile(
+            rf"{BEFORE}(?<![*•●])[A-Z]{{2}}[0-9]{{2}}(?: ?(?:[A-Z0-9]|{_MARK})){{11,30}}{AFTER}(?![*•●])"
+        ),
     ),
     (
         "national_id",
-        re.compile(rf"(?<![\w*•●])(?:(?:[0-9]|{_MARK}){{4}}[ -]){{2}}(?:[0-9]|{_MARK}){{4}}(?![\w*•●])"),
+        re.compile(
+            rf"{BEFORE}(?<![*•●])(?:[0-9]|{_MARK}){{3}}-(?:[0-9]|{_MARK}){{2}}-(?:[0-9]|{_MARK}){{4}}{AFTER}(?![*•●])"
+        ),
+    ),
+    (
+        "national_id",
+        re.compile(
+            rf"{BEFORE}(?<![*•●])(?:(?:[0-9]|{_MARK}){{4}}[ -]){{2}}(?:[0-9]|{_MARK}){{4}}{AFTER}(?![*•●])"
+        ),
     ),
 )
-"""Kind and form, each with stars where digits would stand."""
+"""Kind and form, each with marks where digits would stand."""
 READABLE = 5
 """Digits that have to be left."""
 
 
 def hidden_numbers(text: str) -> Iterator[Span]:
-    """Numbers of these kinds with at least two stars and READABLE digits."""
+    """Numbers of these kinds with at least two marks and READABLE digits."""
     if not _HINT.search(text):
         return
     for kind, form in _FORMS:

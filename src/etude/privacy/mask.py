@@ -19,7 +19,7 @@ from etude.files import write_bytes
 from etude.privacy.find import find
 from etude.privacy.spans import Span
 from etude.privacy.surrogates import may_belong, surrogate, written_as
-from etude.privacy.values import Tokens, canonical, whole
+from etude.privacy.values import Tokens, canonical, escaped, unescaped, whole
 
 REMEDY = "Put a copy of it back. Without one, delete it: what it stood for is lost, and all values get new stand-ins."
 LONG = 12
@@ -115,7 +115,7 @@ class Masker:
     def _remember(self, kind: str, text: str, made: str) -> None:
         self._forward[kind, text] = made
         self._back.setdefault(made, text)
-        self._first.setdefault((kind, canonical(kind, text)), made)
+        self._first.setdefault((kind, canonical(kind, text)), unescaped(made))
         self._made.add(canonical(kind, made))
 
     def _written(self, kind: str, text: str) -> str:
@@ -123,31 +123,43 @@ class Masker:
         first = self._first.get((kind, canonical(kind, text)))
         if first is None:
             return self._new(kind, text)
-        ways = (way for way in written_as(kind, first, text) if self._back.get(way, text) == text)
-        return next(ways, first)
+        ways = (_as_in(text, way) for way in written_as(kind, first, unescaped(text)))
+        free = (way for way in ways if self._back.get(way, text) == text)
+        return next(free, None) or (self._new(kind, text) if "\\" in text else first)
 
     def _new(self, kind: str, text: str) -> str:
-        plain = canonical(kind, text)
-        for tries in range(MOST_TRIES):
+        plain, meant = canonical(kind, text), unescaped(text)
+        for tries in range(2 * MOST_TRIES):
             value = f"{kind}\0{plain}\0{tries}".encode("utf-8", "surrogatepass")
-            made = surrogate(kind, text, hmac.digest(self._key, value, "sha256"), tries)
-            if made and self._is_free(kind, made, text):
-                return made
+            made = surrogate(kind, _widened(meant, tries), hmac.digest(self._key, value, "sha256"), tries)
+            if made and self._is_free(kind, made, text, tries):
+                return _as_in(text, made)
         return f"[{kind.replace('_', ' ')} {len(self._back)}]"
 
-    def _is_free(self, kind: str, made: str, text: str) -> bool:
+    def _is_free(self, kind: str, made: str, text: str, tries: int) -> bool:
         """Whether nothing else is, or may be, meant by a surrogate."""
         plain = canonical(kind, made)
         return (
             plain != canonical(kind, text)
             and plain not in self._made
-            and self._back.get(made, text) == text
+            and self._back.get(_as_in(text, made), text) == text
             and (kind, plain) not in self._first
             and not self._there.may_hold(made)
-            and not may_belong(kind, made, text)
+            and not may_belong(kind, made, text, tries)
             # Twelve digits of a card's sixteen can have the form of a national number.
             and all(span.kind == kind for span in find(made, review=False))
         )
+
+
+def _as_in(text: str, made: str) -> str:
+    """A surrogate with the escapes of JSON, where the text that it stands for is written with them."""
+    return escaped(made, text.isascii()) if unescaped(text) != text else made
+
+
+def _widened(text: str, tries: int) -> str:
+    """A number that is nothing but digits with more of them, when no other of its length has been free: in JSON it has
+    to stay a number."""
+    return text + "0" * (1 + (tries - MOST_TRIES) // 100) if tries >= MOST_TRIES and text.isdigit() else text
 
 
 def _as_token(made: str) -> str:

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
-from etude.privacy.spans import Span, listed
+from etude.privacy.spans import AFTER, BEFORE, Span, listed
 
 _ANY_LABEL = (
     r"national (?:id|identity|identification|insurance)|identity|identification|personal (?:id|number|code)|tax\w*"
     r"|\bTIN|\bID|citizen\w*|social (?:security|insurance)"
 )
 
-_BESIDE = r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
+_BESIDE = r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\n?[^\w\n]{{0,4}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
 """A label before or after the number, for which NUL stands."""
 
 
@@ -41,7 +41,7 @@ class Scheme:
 def _scheme(rule: str, form: str, module: str = "", label: str = "", trusted: str = "") -> Scheme:
     return Scheme(
         rule,
-        re.compile(r"(?<![\w.-])" + form + r"(?![\w]|[.-][0-9])"),
+        re.compile(rf"{BEFORE}(?<![.-])(?:{form})(?![.-][0-9]){AFTER}"),
         module,
         re.compile(_BESIDE.format(f"{label}|{_ANY_LABEL}")) if label else None,
         re.compile(_BESIDE.format(trusted)) if trusted else None,

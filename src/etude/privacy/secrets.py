@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from etude.privacy.spans import Span, spans_of
+from etude.privacy.labels import LINKS, PASSWORDS, any_of, hint_of
+from etude.privacy.spans import UNSPACED, Span, labelled, spans_of
 
 WINDOW = 512
 """Most characters that one pattern of detect-secrets is given at once."""
@@ -98,16 +99,42 @@ _PASSWORD = re.compile(
     r"(?: {0,2}(?:currently|still|now|set to))? {0,2}[:=]?) {0,2}(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’]{4,128})",
     re.I,
 )
+_NAMED_PASSWORD = re.compile(
+    rf"(?<![A-Za-z]){any_of(PASSWORDS)}(?![a-z])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
+    rf"(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’，：！-｠{UNSPACED}]{{4,128}})",
+    re.I,
+)
+_FOR_PASSWORD = re.compile(
+    r"(?<![A-Za-z])pass(?:word|phrase|code)s? (?:for|to|of) [^\n.?!:]{1,40}? (?:is|was|are):? [\"'`“‘]?"
+    r"(?P<value>[^\s\"'`”’]{4,128})",
+    re.I,
+)
+_QUOTED_PASSWORD = re.compile(
+    r"(?<![A-Za-z])(?:[\w-]{0,24}[_-])?(?:pass(?:word|phrase|code)?|passwd|pwd)s? ?= ?"
+    r"(?P<quote>[\"'])(?P<value>[^\s\"']{1,32}(?: [^\s\"']{1,32}){1,8})(?P=quote)",
+    re.I,
+)
+_LOGIN = re.compile(
+    r"\b(?:log[- ]?in|user(?:name)?|credentials?)\b(?: is|:)? \S{2,40} / (?P<value>\S{6,64})", re.I
+)
 _PIN = re.compile(
     r"\bPIN(?: (?:code|number))?(?: is| was|:|=| of)? ?(?P<value>[0-9]{4,8})(?![\w]|[.,/:-][0-9])", re.I
 )
 _CREDENTIALS = re.compile(
-    r"@[\w.-]{3,80}[\"'] ?(?:/|\||:|,)? ?(?P<value>\S{6,64})|@[\w.-]{3,80} ?[/|:] ?(?P<after>\S{6,64})"
+    r"(?<=[\w'-])@[\w.-]{3,80}(?:[\"'] ?[/:] ?[\"']?| ?[/|:] |:(?![0-9]{2,5}/))(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})"
+    r"(?=[\"'.,;)]{0,3}(?:\s|$))(?!\s{0,3}\|)"
 )
-"""`mail@host / password`."""
+"""`mail@host / password`, `mail@host:password`: the last of what stands there, and no part of a table or of JSON."""
+_LISTED_LOGIN = re.compile(
+    r"\b(?:log[- ]?ins?|credentials?|sign(?:ed)?[- ]in|user(?:name)?s?)\b[^\n@]{0,60}[\"'][^\s\"'@]{1,64}"
+    r"@[\w.-]{3,80}[\"'],? (?:and )?[\"']?(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})",
+    re.I,
+)
+_IN_URL = re.compile(r"://[^\s@]{0,128}$")
+"""What stands before an @ that no e-mail address has."""
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 """Letters that a pattern takes for ASCII ones where case does not count."""
-_WORD = re.compile(r"[A-Za-z][a-z]*(?:[-/'][A-Za-z][a-z]*)*")
+_OTHER_WORD = hint_of(PASSWORDS)
 _NOT_RANDOM = re.compile(
     r"[a-z]{1,30}|[A-Z][a-z]{1,30}|[A-Z]{1,12}|[a-z]+(?:[_.-][a-z]+)+|[A-Z]+(?:[_.-][A-Z]+)+|[0-9.,]+"
 )
@@ -127,7 +154,8 @@ def _tokens(text: str) -> Iterator[Span]:
     if "PuTTY" in text:
         yield from spans_of(_PUTTY.finditer(text), "private_key", "PuTTY")
     for match in _FORM.finditer(text):
-        yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
+        if len(set(match[0][-16:])) > 2:  # sk-xxxxxxxxxxxxxxxxxxxx opens nothing
+            yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
     if "https://" in text:
         yield from spans_of(_WEBHOOK.finditer(text), "api_key", "webhook")
     for window, start in _windows(text):
@@ -146,11 +174,19 @@ def _named(text: str) -> Iterator[Span]:
         if any(word in plain for word in words):
             for match in pattern.finditer(text):
                 yield from judged(match)
+    if _OTHER_WORD.search(text):
+        for match in _NAMED_PASSWORD.finditer(text):
+            yield from _password(match)
     if "@" in text:
-        for match in _CREDENTIALS.finditer(text):
-            group = "value" if match["value"] else "after"
-            if _like_password(_bare(match[group])):
-                yield _cut(match, group, "after an e-mail address")
+        yield from _after_addresses(text)
+
+
+def _after_addresses(text: str) -> Iterator[Span]:
+    for pattern in (_CREDENTIALS, _LISTED_LOGIN):
+        for match in pattern.finditer(text):
+            in_url = pattern is _CREDENTIALS and labelled(text, match.start(), _IN_URL, 160)
+            if not in_url and _like_password(_bare(match["value"])):
+                yield _cut(match, "value", "after an e-mail address")
 
 
 def _key(match: re.Match[str]) -> Iterator[Span]:
@@ -164,12 +200,24 @@ def _pin(match: re.Match[str]) -> Iterator[Span]:
 
 def _password(match: re.Match[str]) -> Iterator[Span]:
     """The value after the word password, where it does not read as an ordinary word."""
-    firm = bool(match["quote"]) or match["link"].strip() in ("=", ":", ":=", "==", "=>")
+    firm = bool(match["quote"]) or match["link"].strip() in ("=", ":", "：", ":=", "==", "=>")
     value = _bare(match["value"])
-    ordinary = _WORD.fullmatch(value) and not (firm and match["link"].strip() in ("=", "==", ":="))
+    ordinary = _is_ordinary(value) and not (firm and match["link"].strip() in ("=", "==", ":="))
     # Where nothing links them ("How is the passcode reset?") a mark at the end is the sentence's.
     judged = value if match["link"].strip() else value.rstrip("?!")
     if len(value) >= 4 and not ordinary and (firm or _like_password(judged)):
+        yield _cut(match, "value", "label")
+
+
+def _is_ordinary(value: str) -> bool:
+    """Whether a value is a word or several with hyphens, in small letters but for the first of each."""
+    words = re.split("[-/']", value)
+    return all(word.isalpha() and (word[1:].islower() or len(word) == 1) for word in words)
+
+
+def _told(match: re.Match[str]) -> Iterator[Span]:
+    """A value that looks chosen, in a sentence about it."""
+    if _like_password(_bare(match["value"])):
         yield _cut(match, "value", "label")
 
 
@@ -177,6 +225,9 @@ _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]]
     (("key", "secret", "token", "sig", "credential"), _KEY, _key),
     (("bearer", "basic", "token"), _BEARER, _key),
     (("pass", "pwd"), _PASSWORD, _password),
+    (("pass",), _FOR_PASSWORD, _told),
+    (("pass", "pwd"), _QUOTED_PASSWORD, _pin),
+    (("login", "log in", "log-in", "user", "credential"), _LOGIN, _told),
     (("pin",), _PIN, _pin),
 )
 """Words of which one stands in whatever the pattern matches, the pattern, and what is found where it does."""

@@ -17,6 +17,16 @@ REVIEW = ("birth_date", "address", "name", "health")
 KINDS = (*BLOCKING, *REVIEW)
 """All kinds; of two overlapping spans the one whose kind stands first here stays."""
 
+UNSPACED = (
+    "\u0e00-\u0e4f\u0e5a-\u0eff\u1000-\u103f\u1100-\u11ff\u1780-\u17df\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""Letters of scripts that put no space between a word and a number, as a part of a class: Han, kana, Hangul, Thai,
+Lao, Burmese, Khmer."""
+BEFORE = rf"(?<![^\W{UNSPACED}])"
+"""No letter or digit that could go on stands before."""
+AFTER = rf"(?![^\W{UNSPACED}])"
+"""The same after."""
 _JOINT = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 

@@ -79,11 +79,16 @@ _FAMILY = [
     "Brackwell",
     "Dunmere",
 ]
-_ISSUER = re.compile(r"(?:(?:sk|pk|rk|gh[a-z]|hf|npm|xox[a-z]|glpat)[-_]|AKIA|ASIA|AIza|SG\.|eyJ)(?=.)")
+_ISSUER = re.compile(
+    r"(?:(?:sk|pk|rk|gh[a-z]|hf|npm|xox[a-z]|glpat)[-_](?:(?:live|test)_|(?:proj|admin|svcacct|ant)-)?|github_pat_|AKIA|ASIA|AIza|SG\.|eyJ)(?=.)"
+)
 """The mark at the front of a key that tells who has issued it, and nothing of whose it is."""
 DOCUMENTED = 16
 """Tries after which IPv4 addresses no longer come from RFC 5737, which holds 768, but from RFC 2544, which holds
 131,072."""
+
+PATIENCE = 100
+"""Tries for a phone number that is valid in no more regions than the tries before have borne."""
 
 
 def surrogate(kind: str, text: str, digest: bytes, tries: int = 0) -> str:
@@ -123,9 +128,10 @@ def written_as(kind: str, made: str, text: str) -> Iterator[str]:
         )
 
 
-def may_belong(kind: str, made: str, text: str) -> bool:
+def may_belong(kind: str, made: str, text: str, tries: int = 0) -> bool:
     """Whether a surrogate may be somebody's: a card or bank account with its checksum, or a phone number that is valid
-    where its country code says or, without one, in a region where the value itself is."""
+    where its country code says or, without one, in a region where the value itself is; in one more of these after each
+    PATIENCE tries, as some plans leave hardly a number free."""
     if kind == "card":
         import stdnum.luhn
 
@@ -134,7 +140,11 @@ def may_belong(kind: str, made: str, text: str) -> bool:
         import stdnum.iban
 
         return bool(stdnum.iban.is_valid(re.sub(r"\W", "", made), check_country=False))
-    return kind == "phone" and any(_is_phone(made, region) for region in _phone_regions(text))
+    if kind != "phone":
+        return False
+    regions = _phone_regions(text)
+    borne = 0 if regions == (None,) else tries // PATIENCE
+    return sum(_is_phone(made, region) for region in regions) > borne
 
 
 @lru_cache(1024)
@@ -185,8 +195,9 @@ def _same_format(kind: str, text: str, digest: bytes) -> str:
     numbers = cycle(digest)
     made, is_first = [text[:start]], True
     for letter in text[start:]:
-        made.append(_another(letter, next(numbers), is_first) if _is_sign(letter) else letter)
-        is_first = is_first and not _is_sign(letter)
+        is_sign = letter.isdigit() or (kind != "phone" and letter.isalpha())  # "ext" stays
+        made.append(_another(letter, next(numbers), is_first) if is_sign else letter)
+        is_first = is_first and not is_sign
     return "".join(made)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate, pairwise
 from zlib import crc32
 
+from etude.privacy.plain import plain_text, with_plain_spaces
 from etude.privacy.spans import Span
 
 NUMBERS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
@@ -25,7 +26,7 @@ a price."""
 _SPACES = re.compile(r"\s+")
 _RUN = re.compile(r"[A-Za-z0-9]+|[^\W_]")
 """A run; a letter beyond ASCII by itself, as words of many scripts stand without a space."""
-_GAP = re.compile(r"[ .\-/()\u00a0\u2010-\u2013]{0,3}")
+_GAP = re.compile(r"[ .\-/()\u00a0\u2000-\u200a\u202f\u2010-\u2013]{0,3}")
 _DATE = re.compile(r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}")
 _BITS = 2**24
 _PREFIX = 4
@@ -33,19 +34,27 @@ _PREFIX = 4
 
 def canonical(kind: str, text: str) -> str:
     """What is equal for two ways to write one value."""
+    text = unescaped(text)
     if kind in SECRETS:
-        return _unescaped(text) if "\\" in text else text
+        return text
     if kind in NUMBERS:
         return "".join(filter(str.isalnum, text)).casefold() or text
     return _SPACES.sub(" ", text.strip()).casefold() or text
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     """What a text means inside the strings of JSON, where it can stand there."""
+    if "\\" not in text:
+        return text
     try:
         return str(json.loads(f'"{text}"', strict=False))
     except ValueError:
         return text
+
+
+def escaped(text: str, ascii_only: bool) -> str:
+    """How a text is written inside the strings of JSON."""
+    return json.dumps(text, ensure_ascii=ascii_only)[1:-1]
 
 
 class Tokens:
@@ -101,12 +110,17 @@ class Values:
             self._lengths.add(len(plain))
             self._starts.add(plain[:_PREFIX])
             return
-        for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        meant = unescaped(text)
+        for form in (text, with_plain_spaces(meant), escaped(meant, True), escaped(meant, False)):
             first = _RUN.search(form)
             self._literal.setdefault(first[0].casefold() if first else "", {}).setdefault(form, kind)
 
     def spans(self, text: str) -> Iterator[Span]:
         """Where the values stand, as whole words, the strings of JSON included; some may overlap."""
+        read = plain_text(text)
+        yield from read.placed(self._spans(read.plain))
+
+    def _spans(self, text: str) -> Iterator[Span]:
         runs = list(_RUN.finditer(text))
         if self._literal:
             yield from self._as_they_are(text, {"", *(run[0].casefold() for run in runs)})

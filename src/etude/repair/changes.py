@@ -151,7 +151,7 @@ class _Personal:
                 self._own.read(answer, find(answer, review=False))
         for draft in drafts:
             draft.mend(menders)
-            for place in draft.taught:
+            for place in (*draft.taught, *draft.now.others):
                 self._masker.keep_clear_of(draft.now.text(place))
             for span in chain.from_iterable(draft.personal(self._is_meant).values()):
                 self._lines.add(draft.record.line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -78,20 +79,25 @@ class Draft:
                 self._take({place: text}, kinds)
 
     def personal(self, is_meant: Callable[[Span], bool]) -> dict[Place, list[Span]]:
-        """The spans that are meant, where they stand: the input is read as one text, every answer by itself."""
+        """The spans that are meant, where they stand: the input is read as one text, every answer by itself, and what
+        is not taught behind its name."""
         answers = self.taught[len(self.now.inputs) :]
         found: dict[Place, list[Span]] = {}
         for places in (self.now.inputs, *((place,) for place in answers)):
             texts = [self.now.text(place) for place in places]
             spans = [span for span in find(self._joined(texts), review=False) if is_meant(span)]
             found |= self._parted(dict(zip(places, texts, strict=True)), spans)
+        for place in self.now.others:
+            spans = [span for span in _beside_name(place, self.now.text(place)) if is_meant(span)]
+            if spans:
+                found[place] = spans
         return found
 
     def mask(
         self, is_meant: Callable[[Span], bool], values: Values, masker: Masker, look: bool = True
     ) -> None:
-        """Masks `values`, and with `look` what is found in the row, wherever it stands in a text that is taught: the
-        answer repeats what only the input has a label for."""
+        """Masks `values`, and with `look` what is found in the row, wherever it stands in the row: the answer
+        repeats what only the input has a label for."""
         for _ in range(MOST_ROUNDS):
             before = self.now
             found = self.personal(is_meant) if look else {}
@@ -110,7 +116,7 @@ class Draft:
         masker: Masker,
     ) -> None:
         masked, kinds = {}, []
-        for place in self.taught:
+        for place in (*self.taught, *self.now.others):
             text = self.now.text(place)
             again = [span for values in known if values for span in values.spans(text) if is_meant(span)]
             spans = without_overlaps([*found.get(place, ()), *again])
@@ -160,6 +166,18 @@ def _mended(text: str, menders: Sequence[Mender]) -> tuple[str, list[str]]:
         if text == start:
             break
     return text, kinds
+
+
+def _beside_name(place: Place, text: str) -> Iterator[Span]:
+    """What is found in a value that is not taught; the name of its column is its label, but that of an id, which
+    numbers the rows."""
+    name = next((part for part in reversed(place) if isinstance(part, str)), "")
+    words = re.sub("(?<=[a-z])(?=[A-Z])|[_-]+", " ", name)
+    label = "" if re.search(r"(?i)\bids?$", words) else f"{words}: "
+    start = len(label)
+    for span in find(label + text, review=False):
+        if span.start >= start:
+            yield replace(span, start=span.start - start, end=span.end - start)
 
 
 class Drafts:

@@ -25,7 +25,7 @@ from etude.repair.log import (
     stand_ins,
     write_fix,
 )
-from etude.task import Task
+from etude.task import Task, load_task
 
 ALL = "all"
 """In place of rows: every one."""
@@ -50,13 +50,13 @@ class Fixed:
         return Counter(kind for change in self.log.standing for kind in change.kinds)
 
 
-def fix(task: Task, only: Sequence[str] = ()) -> Fixed:
-    """Writes the task's examples, put right where that needs no judgement, beside them.
-
+def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
+    """Writes the examples of a task, or of the task in a file, put right where that needs no judgement, beside them.
     `only` names kinds of finding; all of `KINDS` by default. What was taken back before stays so. The file of
     examples, the test and the task file are not written to. Raises InputError for unknown kinds, for examples that
     cannot be read, and where the new file is there and is not a fix's; OSError where it cannot be written.
     """
+    task = task if isinstance(task, Task) else load_task(task)
     unknown = [kind for kind in only if kind not in KINDS]
     if unknown:
         raise InputError(
@@ -119,13 +119,13 @@ def _put_back(before: FixLog | None, only: Sequence[str]) -> Counter[str]:
     return Counter(kind for change in standing for kind in change.kinds if kind not in only)
 
 
-def undo(task: Task, rows: Sequence[str]) -> Fixed:
+def undo(task: Task | Path | str, rows: Sequence[str]) -> Fixed:
     """Takes changes back: rows by their id or as FILE:LINE of the file that was fixed, or `all`.
 
     Works from the task as it was, and from one that names the fixed file. Raises InputError where there is no fix,
     where a row has no change, and where one of the files was changed since.
     """
-    files = _files_of(task)
+    files = _files_of(task if isinstance(task, Task) else load_task(task))
     log = read_log(files.log)
     if log is None:
         fault = Fault(
@@ -171,12 +171,19 @@ def _known(log: FixLog) -> str:
     return f"name rows of the log, such as {log.source}:{log.changes[0].line}, or all"
 
 
+def _as_written(value: object) -> object:
+    """A single column by its name alone."""
+    if isinstance(value, tuple):
+        return value[0] if len(value) == 1 else list(value)
+    return value
+
+
 def source_line(task: Task, file: Path) -> str:
     """What to write in the task file so that another file of examples is read as the old one is."""
     source = task.examples
     name = file.relative_to(task.folder) if file.is_relative_to(task.folder) else file
     parts = {
-        key: list(value) if isinstance(value, tuple) else value
+        key: _as_written(value)
         for key in ("input", "output", "system", "messages", "id", "references", "group", "tags")
         if (value := getattr(source, key))
     }

@@ -1,8 +1,9 @@
 """A file of rows whose rows can be written anew one by one; every byte of the others stays.
 
-A row is changed in the texts that are taught (input and answers); its other values stay equal, but for
-numbers of more digits than a float holds (17), which are rounded in a changed row of JSON lines. Such a row is written
-as JSON anew, one of a table by csv, its separator and its line end as they were.
+A row is changed in the texts that are taught (input and answers) and, where they hold personal data, in its other
+texts and whole numbers; all else stays equal, but for numbers of more digits than a float holds (17), which are rounded
+in a changed row of JSON lines. Such a row is written as JSON anew, one of a table by csv, its separator and its line
+end as they were.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import copy
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import islice
@@ -39,6 +40,8 @@ class Record:
     inputs: tuple[Place, ...]
     answers: tuple[Place, ...]
     """The answer, then the references."""
+    others: tuple[Place, ...]
+    """Other texts and whole numbers, which are not taught; without system messages."""
     joint: str
     """What stands between the texts of the input where they are read as one."""
     table: Table | None = field(repr=False)
@@ -73,11 +76,10 @@ def records(source: RowSource, kind: Kind) -> Iterator[Record]:
 
 
 def _record(row: Row, raw: bytes, columns: RowSource, table: Table | None) -> Record:
-    inputs = tuple(_inputs(row.cells, columns))
+    inputs, answers = tuple(_inputs(row.cells, columns)), tuple(_answers(row.cells, columns))
+    others = tuple(_others(row.cells, (), {*inputs, *answers}, columns.system))
     joint = "\n" if any(len(place) > 1 for place in inputs) else "\n\n"
-    return Record(
-        row.line, row.last, raw, row.cells, inputs, tuple(_answers(row.cells, columns)), joint, table
-    )
+    return Record(row.line, row.last, raw, row.cells, inputs, answers, others, joint, table)
 
 
 def columns_of(source: RowSource) -> RowSource:
@@ -137,6 +139,22 @@ def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]
         for part, item in enumerate(content if isinstance(content, list) else ()):
             if isinstance(item, dict) and isinstance(item.get("text"), str):
                 yield name, number, "content", part, "text"
+
+
+def _others(value: Any, place: Place, taught: Collection[Place], system: str | None) -> Iterator[Place]:
+    """Texts and whole numbers at and below a place, without the taught ones and those of the system."""
+    if place in taught or (place and place == (system,)):
+        return
+    if isinstance(value, dict):
+        left_out = ("role", "content") if value.get("role") == "system" else ("role",)
+        for key, inner in value.items():
+            if not ("role" in value and key in left_out):
+                yield from _others(inner, (*place, key), taught, system)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _others(inner, (*place, number), taught, system)
+    elif place and (isinstance(value, str) or type(value) is int):
+        yield place
 
 
 def _put(cells: Any, place: Place, text: str) -> None:

@@ -155,12 +155,18 @@ def failure_note(report: Report) -> str:
     return f"{graded} Nothing else failed on dev." if nothing else graded
 
 
+KEPT = {
+    "whole": "keeps all, word for word",
+    "first_sentence": "keeps the first sentence only, for the weights learn what the others ask for",
+    "none": "keeps nothing, for the weights learn what they ask for",
+}
+"""What of the instructions a tuned model keeps -> what is said of its prompt."""
+
+
 def tuned_prompt(report: Report) -> str:
     """What fine-tuning does to the instructions; empty where nothing was tuned."""
-    if not any(rung.tuned for rung in report.rungs):
-        return ""
-    kept = "keeps their first sentence only" if report.kind in ("answer", "rewrite") else "leaves them out"
-    return f"The weights learn what the instructions ask for, so the prompt of fine-tuning {kept}."
+    parts = [KEPT[rung.params["instructions"]] for rung in report.rungs if "instructions" in rung.params]
+    return f"Of the instructions, the prompt of fine-tuning {parts[0]}." if parts else ""
 
 
 def outcome(report: Report) -> str:

@@ -14,6 +14,7 @@ from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair,
 Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 DataParallel = Literal["ddp", "fsdp"]
+LearnedWith = Literal["first_sentence", "whole", "none"]
 
 ALL = "all"
 AUTO = "auto"
@@ -77,7 +78,11 @@ SETTINGS: Mapping[str, Rule] = {
 }
 """Setting of the training loop -> what it may be. Their defaults stand in TrainConfig."""
 
-AROUND: Mapping[str, Rule] = {"max_rows": or_word(ALL, COUNT), "dev_metric": SWITCH}
+AROUND: Mapping[str, Rule] = {
+    "max_rows": or_word(ALL, COUNT),
+    "dev_metric": SWITCH,
+    "instructions": one_of(*get_args(LearnedWith)),
+}
 """Keys under `train:` that say what the loop is given, and are no settings of it."""
 
 NO_WEIGHT = frozenset(("stop_on_spike",))

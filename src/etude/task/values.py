@@ -102,6 +102,8 @@ class Task:
     test: RowSource | None = None
     documents: Path | None = None
     instructions: str = ""
+    own_system: bool = False
+    """Whether the rows hold the instructions as their own system message; known once they are read."""
     wordings: tuple[str, ...] = ()
     """The user's own alternatives to the instructions."""
     contract: Contract | None = None

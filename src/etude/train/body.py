@@ -6,21 +6,31 @@ B = rows of a micro-batch, T = its longest row in tokens, N = tokens of all its 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from etude.train.attention import short_rows, takes_its_place
 from etude.train.batches import MicroBatch, TokenRow, collate
-from etude.train.packing import packed_so, packing_of, unpacked
+from etude.train.packing import Packing, packed_so, packing_of, unpacked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Body = Callable[["PreTrainedModel", MicroBatch], Tensor]
-"""Makes the last hidden states (B, T, D) of a micro-batch; what stands at padding means nothing."""
+
+class Body(Protocol):
+    """Makes the last hidden states (B, T, D) of a micro-batch; what stands at padding means nothing."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether padding is computed by attention alone."""
+
+    def __call__(self, module: PreTrainedModel, batch: MicroBatch) -> Tensor:
+        """The states, from the batch's tokens."""
+
 
 WINDOWS = ("sliding_window", "attention_chunk_size")
 """Settings of a model that bound how far back a token sees."""
@@ -28,31 +38,37 @@ PROBE = (7, 4, 2)
 """Lengths of the rows on which packing is tried."""
 
 
-def whole_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    """The last hidden states (B, T, D) of a micro-batch, from its tokens.
+@dataclass(frozen=True, slots=True)
+class AllLayers:
+    """A body that computes every layer: rows side by side or, in models that `best_body` approves, packed."""
 
-    No attention mask is needed: padding stands on the right and attention is causal, so no real
-    token sees it.
-    """
-    with short_rows(module):
-        hidden: Tensor = module.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
-    return hidden
+    packed: bool
+
+    def __call__(self, module: PreTrainedModel, batch: MicroBatch) -> Tensor:
+        """No attention mask is needed: padding stands on the right and attention is causal, so no real token sees
+        it; and packed rows are put side by side for attention."""
+        packing = self.packing(module, batch)
+        with short_rows(module):
+            if packing is None:
+                return _hidden(module, input_ids=batch.ids)
+            ids = batch.ids.flatten()[packing.at][None]
+            with packed_so(packing):
+                hidden = _hidden(module, input_ids=ids, position_ids=packing.positions)
+        # The head reads learned positions of rows side by side.
+        return unpacked(packing, hidden[:, None])[0][:, 0]
+
+    def packing(self, module: PreTrainedModel, batch: MicroBatch) -> Packing | None:
+        """How the layers are given this batch; None: (B, T), with its padding."""
+        if not self.packed or max(map(_length, batch.rows), default=0) > _window(module):
+            return None
+        return packing_of([*map(_length, batch.rows)], batch.ids.device)
 
 
-def packed_body(module: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    """The same with nothing computed for padding (packing.py), for models that `packs` approves."""
-    packing = packing_of([len(row.ids) for row in batch.rows], batch.ids.device)
-    if packing is None or packing.shape[1] > _window(module):
-        return whole_body(module, batch)
-    ids, positions = batch.ids.flatten()[packing.at][None], packing.positions
-    with short_rows(module), packed_so(packing):
-        output = module.base_model(input_ids=ids, position_ids=positions, use_cache=False)
-    (hidden,) = unpacked(packing, output.last_hidden_state[:, None])
-    return hidden[:, 0]
+whole_body, packed_body = AllLayers(packed=False), AllLayers(packed=True)
 
 
 @torch.no_grad()
-def best_body(module: PreTrainedModel) -> Body:
+def best_body(module: PreTrainedModel) -> AllLayers:
     """`packed_body` where the model is known to compute the same so, else `whole_body`.
 
     Tried on a few short rows. Up to rounding their states must be those of rows side by side; and behind another
@@ -79,6 +95,15 @@ def best_body(module: PreTrainedModel) -> Body:
     pairs = [(packed[at, part].float(), whole[at, part].float()) for at, part in enumerate(real)]
     close = all((ours - theirs).norm() <= limit * theirs.norm() for ours, theirs in pairs)
     return packed_body if apart and close else whole_body
+
+
+def _hidden(module: PreTrainedModel, **inputs: Tensor) -> Tensor:
+    hidden: Tensor = module.base_model(**inputs, use_cache=False).last_hidden_state
+    return hidden
+
+
+def _length(row: TokenRow) -> int:
+    return len(row.ids)
 
 
 def _batch(rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:

@@ -24,10 +24,11 @@ from torch import Tensor
 from etude.files import read_json, write_json
 from etude.task.settings import ALL
 from etude.train.batches import MicroBatch, TokenRow, collate, make_batches, split_micro
-from etude.train.body import whole_body
+from etude.train.body import AllLayers, best_body, whole_body
 from etude.train.entrance import Entrance, NotKeptError, ended_at, find_entrance, started_at, watched
 from etude.train.layers import decoder_layers, lowest_layer
 from etude.train.output import Log
+from etude.train.packing import Packing
 from etude.train.states_file import StatesFile, key_of
 from etude.train.step import Run
 from etude.wording import size_in_words
@@ -84,7 +85,7 @@ def _opened(
         return None
     file = StatesFile(folder / FILE, rows, entrance.width, entrance.dtype)
     where = f"{size_in_words(file.size)} in {folder}"
-    cache = HiddenCache(entrance, file, log, fingerprint)
+    cache = HiddenCache(entrance, file, log, fingerprint, best_body(run.module))
     cache.reuse()
     try:
         file.open()
@@ -125,20 +126,28 @@ class HiddenCache:
     file: StatesFile
     log: Log
     fingerprint: str
+    body: AllLayers = whole_body
+    """What computes the layers."""
     sealed: bool = False
     failed: bool = False
+
+    @property
+    def packed(self) -> bool:
+        """As the layers are given their rows."""
+        return self.body.packed
 
     def __call__(self, module: PreTrainedModel, batch: MicroBatch) -> Tensor:
         """The last hidden states (B, T, D); what enters the lowest adapted layer is kept when it is new."""
         keys = [key_of(row) for row in batch.rows]
         if self.failed:
-            return whole_body(module, batch)
+            return self.body(module, batch)
+        packing = self.body.packing(module, batch)
         if self.file.known.issuperset(keys):
-            with started_at(self.entrance, self._states(keys, batch)):
-                return whole_body(module, batch)
+            with started_at(self.entrance, self._states(keys, batch, packing)):
+                return self.body(module, batch)
         with watched(self.entrance.above[0]) as (entered, _):
-            hidden = whole_body(module, batch)
-        self._keep(keys, batch, entered[0])
+            hidden = self.body(module, batch)
+        self._keep(keys, _rows_of(entered[0].detach().cpu(), batch, packing))
         return hidden
 
     def fill(self, module: PreTrainedModel, batches: Iterable[Sequence[TokenRow]], micro_tokens: int) -> None:
@@ -147,7 +156,7 @@ class HiddenCache:
         module.train()
         with torch.no_grad(), ended_at(self.entrance):
             for batch in batches:
-                for part in split_micro(batch, micro_tokens):
+                for part in split_micro(batch, micro_tokens, self.packed):
                     self(module, collate(part, module.device))
 
     def seal(self) -> None:
@@ -174,20 +183,27 @@ class HiddenCache:
         self.file.path.with_name(SEAL).unlink(missing_ok=True)
         self.file.remove()
 
-    def _states(self, keys: Sequence[bytes], batch: MicroBatch) -> Tensor:
-        """(B, T, D), zero behind the end of a row, where nothing that counts can see it."""
-        entrance = self.entrance
-        states = torch.zeros(*batch.ids.shape, entrance.width, dtype=entrance.dtype)
-        for place, key, row in zip(states, keys, batch.rows, strict=True):
-            self.file.read(key, place[: len(row.ids)])
+    def _states(self, keys: Sequence[bytes], batch: MicroBatch, packing: Packing | None) -> Tensor:
+        """As the layers are given them; zero behind the end of a row, where nothing that counts can see it."""
+        shape = batch.ids.shape if packing is None else (1, len(packing.at))
+        states = torch.zeros(*shape, self.entrance.width, dtype=self.entrance.dtype)
+        for key, place in zip(keys, _rows_of(states, batch, packing), strict=True):
+            self.file.read(key, place)
         return states.to(batch.ids.device)
 
-    def _keep(self, keys: Sequence[bytes], batch: MicroBatch, states: Tensor) -> None:
-        on_cpu = states.detach().cpu()
+    def _keep(self, keys: Sequence[bytes], rows: Sequence[Tensor]) -> None:
         try:
-            for place, key, row in zip(on_cpu, keys, batch.rows, strict=True):
+            for key, states in zip(keys, rows, strict=True):
                 if key not in self.file.known:
-                    self.file.write(key, place[: len(row.ids)])
+                    self.file.write(key, states)
         except OSError as error:
             self.failed = True
             self.log({"warning": f"Hidden states cannot be kept ({error}); every layer is computed again."})
+
+
+def _rows_of(states: Tensor, batch: MicroBatch, packing: Packing | None) -> Sequence[Tensor]:
+    """The states of each row, without padding, as views."""
+    lengths = [len(row.ids) for row in batch.rows]
+    if packing is not None:
+        return torch.split(states[0], lengths)
+    return [place[:length] for place, length in zip(states, lengths, strict=True)]

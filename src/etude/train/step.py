@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from etude.errors import Diverged
 from etude.train.batches import TokenRow, collate
-from etude.train.body import Body, best_body, packed_body, whole_body
+from etude.train.body import Body, best_body, whole_body
 from etude.train.buffer import Buffer, buffered
 from etude.train.config import TrainConfig
 from etude.train.full import all_weights
@@ -89,7 +89,7 @@ class Run:
     @property
     def packed(self) -> bool:
         """Whether padding is computed by attention alone."""
-        return self.body is packed_body
+        return self.body.packed
 
     @property
     def world(self) -> World:
@@ -167,7 +167,7 @@ def dev_loss(
     with torch.no_grad():
         losses = [
             weight * float(placed.loss(module, collate(part, module.device), body))
-            for part, weight in placed.parts(rows, micro_tokens, body is packed_body)
+            for part, weight in placed.parts(rows, micro_tokens, body.packed)
         ]
     return placed.world.total(math.fsum(losses)) / sum(row.num_trained for row in rows)
 
@@ -222,7 +222,7 @@ def accumulate(
     placed = placement or Copies(module)
     num_trained = sum(row.num_trained for row in batch)
     losses = []
-    for part, weight in placed.parts(batch, micro_tokens, body is packed_body):
+    for part, weight in placed.parts(batch, micro_tokens, body.packed):
         loss = placed.loss(module, collate(part, module.device), body) / num_trained * weight
         loss.backward()  # type: ignore[no-untyped-call]
         collect()

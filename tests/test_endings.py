@@ -1,0 +1,97 @@
+"""Answers that stop before their end: cuts are named in any language, whole answers are left alone."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from etude.checks import Material, check_material
+from etude.checks.endings import is_whole, truncated
+from etude.checks.features import STYLES
+from etude.dataset import Dataset
+from etude.task import RowSource, Task
+from etude.types import Example, Finding, Message
+
+FRAMES = {
+    "English": (
+        "The {} of the pump must be cleaned with a soft cloth before you put it back into the {}.",
+        " ",
+    ),
+    "German": (
+        "Bitte reinigen Sie den {} Ihrer Maschine mit einem weichen Tuch und trocknen Sie ihn im {}.",
+        " ",
+    ),
+    "Japanese": ("{}の天気は晴れで、気温は高く、風は{}に吹きます。", ""),
+}
+NOUNS = ("filter", "basket", "tank", "motor", "kessel", "deckel", "griff", "sensor")
+
+
+def answers(frame: str, num: int = 160) -> list[str]:
+    draw = random.Random(4)
+    return [frame.format(*draw.sample(NOUNS, 2)) for _ in range(num)]
+
+
+def found(outputs: list[str]) -> list[Finding]:
+    """The findings in these answers; `where` holds their positions."""
+    rows = tuple(
+        Example(str(place), (Message("user", f"Question {place}?"),), text, where=f"rows.jsonl:{place}")
+        for place, text in enumerate(outputs)
+    )
+    task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+    return list(check_material(Material(task, Dataset(rows)), (truncated,)))
+
+
+def named(findings: list[Finding]) -> set[int]:
+    return {int(row) for one in findings for row in one.rows}
+
+
+@pytest.mark.parametrize("language", FRAMES)
+@pytest.mark.parametrize("more", ["", " 😊"])
+def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more: str) -> None:
+    frame, _ = FRAMES[language]
+    whole = [text + more * (place % 3 == 0) for place, text in enumerate(answers(frame))]
+    draw = random.Random(5)
+    cut = [text[: draw.randint(int(0.6 * len(text)), len(text) - 8)].rstrip() for text in answers(frame, 12)]
+    assert named(found(whole + cut)) >= set(range(len(whole), len(whole) + 10))
+    assert not named(found(whole + cut)) & set(range(len(whole)))
+
+
+def test_what_only_lacks_its_mark_is_a_note() -> None:
+    sure, doubtful = [*answers(FRAMES["English"][0]), "It can be found in the drawer under the old oven"], []
+    doubtful = found(sure)
+    assert [(one.severity, one.rows) for one in doubtful] == [("note", ("160",))]
+    assert not found([text.rstrip(".") if place % 4 == 0 else text for place, text in enumerate(sure)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Yes. 😊",
+        "天気です。",
+        "はい！",
+        "(see there)",
+        "जी हाँ।",
+        "نعم؟",
+        "Danke 👍🏽",
+        "“Gone.”",
+        "Family 👨‍👩‍👧",
+        "```",
+    ],
+)
+def test_marks_of_other_scripts_and_emoji_end_a_text(text: str) -> None:
+    assert is_whole(text)
+
+
+@pytest.mark.parametrize("text", ["and the", "気温は", "one, two,"])
+def test_a_word_or_a_comma_ends_none(text: str) -> None:
+    assert not is_whole(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"), [("Have a day that is truly good! 😊", 0), ("Have a day that is good 😊", -1)]
+)
+def test_an_emoji_takes_no_mark_away(text: str, mark: int) -> None:
+    style = next(style for style in STYLES if style.name == "end_mark")
+    assert style.side(text) == mark

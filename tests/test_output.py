@@ -1,0 +1,79 @@
+"""Where `etude check -o` writes: through devices, pipes and links, over reports of its own, over nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from etude.cli import findings as command
+from etude.cli import main
+from test_checks import checked, clean
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    (tmp_path / "task").mkdir()
+    checked(tmp_path / "task", clean(40))
+    return tmp_path / "task"
+
+
+def test_a_pipe_is_written_through(task: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert main(["check", str(task), "-o", str(pipe)]) == 0
+    reader.join(10)
+    assert read[0].startswith("{")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_link_stays_a_link(task: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    assert main(["check", str(task), "-o", str(tmp_path / "link.txt")]) == 0
+    assert (tmp_path / "link.txt").is_symlink()
+    assert "rows.jsonl" in (tmp_path / "real.txt").read_text()
+
+
+def test_an_open_file_is_written_through(task: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(task), "-o", "/dev/fd/1"]) == 0
+    assert "40 rows of rows.jsonl" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["txt", "json", "html", "sarif", "xml"])
+def test_a_report_is_written_again_and_no_other_file(form: str, task: Path, tmp_path: Path) -> None:
+    report, other = tmp_path / f"found.{form}", tmp_path / f"other.{form}"
+    for _ in range(2):
+        assert main(["check", str(task), "-o", str(report)]) == 0
+    other.write_text("name,plan\nann,gold\n")
+    assert main(["check", str(task), "-o", str(other)]) == 2
+    assert other.read_text() == "name,plan\nann,gold\n"
+
+
+def test_a_folder_and_a_path_without_one_are_told_by_their_names(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, told in (
+        (tmp_path, "a folder, not a file"),
+        (Path("/proc/none/x.html"), "Name a folder in which"),
+    ):
+        assert main(["check", str(task), "-o", str(place)]) == 2
+        said = capsys.readouterr().err
+        assert told in said
+        assert ".part" not in said
+
+
+def test_a_stopped_check_says_so(
+    task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "read_material", stop)
+    assert main(["check", str(task)]) == 130
+    assert "Stopped" in capsys.readouterr().err

@@ -1,0 +1,125 @@
+"""Texts that are JSON: what is found lies in their values, and masking leaves keys and structure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from etude.privacy import KINDS, Masker, Span, find
+from etude.privacy.plain import plain_text
+from etude.privacy.values import Values
+
+PERSONAL = (
+    "jo.doe@mail.example.net",
+    "jo.doe@mail.example.net / CybPass!7",
+    "jo.doe@mail.example.net:CybPass!7",
+    "4111 1111 1111 1111",
+    'password: x"y\\z1',
+    "PASSWORD='a b c'",
+    "+49 30\u00a0901820",
+    "Éva@mail.example.net",
+    "postgres://app:s3cr3t@db/main",
+    "sk_live_aB3xK9q7Zz12aB3x",
+    "passport LP5048339",
+    "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----",
+)
+KEYS = st.sampled_from(["email", "password", "plan2024", "é", "token", "n", "pass", "phone", "account"])
+LEAVES = (
+    st.sampled_from(PERSONAL)
+    | st.text(max_size=8)
+    | st.sampled_from([4111111111111111, 3847283911, 0, -4, 1.5, 1e22, None, True, False, "gold-12", "Tue,1"])
+)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
+).filter(lambda tree: isinstance(tree, list | dict))
+AROUND = st.sampled_from(["{}", "```json\n{}\n```", "Here it is: {}", "{}\n{}"])
+
+
+def shape(value: Any) -> Any:
+    """Keys and kinds of values."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return list(map(shape, value))
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def inner_of(text: str, around: str) -> list[str]:
+    """The JSON again, without what stands around it."""
+    return text.split("\n") if around == "{}\n{}" else [text.removeprefix("Here it is: ").strip("`json\n")]
+
+
+@example({"email": "amy.li@corp.io", "plan": "gold", "seats": 12}, True, True, "{}")
+@example({"email": "a@b.io", "n": 1.5, "é": "é"}, True, True, "{}")
+@example({"type": "password", "plan2024": 12345}, True, True, "{}")
+@example({"account": 3847283911, "password": [1234, 56078]}, True, True, "{}")
+@example({"password": 1e22}, False, False, "{}")
+@given(TREES, st.booleans(), st.booleans(), AROUND)
+def test_masked_json_is_json_of_the_same_keys_and_structure(
+    tree: Any, compact: bool, ascii_only: bool, around: str
+) -> None:
+    written = json.dumps(tree, ensure_ascii=ascii_only, separators=(",", ":") if compact else None)
+    text = around.replace("{}", written)
+    masker = Masker(b"k" * 32)
+    spans = find(text)
+    masked = masker.mask(text, spans)
+    for part in inner_of(masked, around):
+        assert shape(json.loads(part)) == shape(tree)
+    assert masker.unmask(masked) == text
+    assert all(text[span.start : span.end] == span.text for span in spans)
+
+
+@given(TREES, st.sampled_from(KINDS), st.data())
+def test_a_span_anywhere_in_json_is_kept_inside_its_values(tree: Any, kind: str, data: st.DataObject) -> None:
+    text = json.dumps(tree)
+    read = plain_text(text)
+    start = data.draw(st.integers(0, len(read.plain) - 1))
+    end = data.draw(st.integers(start + 1, len(read.plain)))
+    span = Span(start, end, kind, read.plain[start:end], "label")
+    masked = Masker(b"k" * 32).mask(text, list(read.placed([span])))
+    assert shape(json.loads(masked)) == shape(tree)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"email":"amy.li@corp.io","plan":"gold","seats":12}',
+        'Run this: {"user":"a@b.io","n":1.50,"x":"\\u00e9"}',
+        "{'mail':'ann@web.de','plan':'gold','n':12}",
+        '"ann@web.de","Gold-2024","x"',
+        '["ann@web.de", "Gold-2024"]',
+        "ann@web.de|gold|12",
+        "| ann@web.de | gold-12x | 12 |",
+        "ann@web.de/plan-12",
+        "mail=ann@web.de&plan=gold&n=12",
+    ],
+)
+def test_an_e_mail_address_among_other_values_is_no_login(text: str) -> None:
+    assert [span.kind for span in find(text, review=False)] == ["email"]
+
+
+def test_escapes_are_no_part_of_a_value_and_those_of_its_letters_are() -> None:
+    text = json.dumps(
+        {"a": 'see\njo@mail.example.net or "Éva@mail.example.net"', "b": "4111\u00a01111 1111 1111"}
+    )
+    assert [span.text for span in find(text, review=False)] == [
+        "jo@mail.example.net",
+        "\\u00c9va@mail.example.net",
+        "4111\\u00a01111 1111 1111",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["password", "email"])
+def test_a_value_has_one_surrogate_with_and_without_escapes(kind: str) -> None:
+    masker = Masker(b"k" * 32)
+    value = "Ñu\u00a012-x@mail.example.net"
+    written = json.dumps(value)[1:-1]
+    first = masker.surrogate(kind, value)
+    assert json.loads(f'"{masker.surrogate(kind, written)}"').casefold() == first.casefold()
+    values = Values()
+    values.add(kind, value)
+    assert [span.text for span in values.spans(json.dumps({"a": value}))] == [written]
