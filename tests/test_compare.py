@@ -21,7 +21,7 @@ from etude.checks import check
 from etude.cli import main
 from etude.cli.history import summary
 from etude.compare import compare
-from etude.compare.events import Began, Ended, Event, Said, Trained
+from etude.compare.events import Began, Ended, EpochEnded, Event, Said, Trained
 from etude.compare.notes import same_answer
 from etude.compare.training_log import Pace, TrainingLog
 from etude.dataset import Dataset
@@ -728,6 +728,10 @@ def test_the_time_left_counts_what_is_measured_on_dev(tmp_path: Path) -> None:
     assert sum("dev_loss" in each for each in read_lines(tmp_path / "train.jsonl")) == 2, (
         "told again, written once"
     )
+    shown = [event.epoch for event in told if isinstance(event, EpochEnded)]
+    assert shown == [0, 1, 0, 1], "each attempt shows all epochs, and each once"
+    TrainingLog("own", tmp_path / "train.jsonl", told.append)({"resumed_at_step": 2})
+    assert [event.epoch for event in told if isinstance(event, EpochEnded)][4:] == [0]
 
 
 @given(

@@ -239,6 +239,18 @@ def test_a_model_of_the_folder_is_found_from_anywhere(folder: Path) -> None:
     (folder / "base.gguf").write_bytes(b"")
     task = read(folder, "kind: classify\nmodel: base.gguf\nexamples: rows.jsonl\n")
     assert task.model == str(folder / "base.gguf")
+    (folder / "own").mkdir()
+    again = read(folder, "kind: classify\nmodel: own/../base.gguf\nexamples: rows.jsonl\n")
+    assert again.model == task.model, "without the way to it"
+
+
+def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "inner").mkdir()
+    (other / "base.gguf").write_bytes(b"")
+    (folder / "link").symlink_to(other / "inner")
+    task = read(folder, "kind: classify\nmodel: link/../base.gguf\nexamples: rows.jsonl\n")
+    assert Path(task.model).samefile(other / "base.gguf")
 
 
 @pytest.mark.parametrize(

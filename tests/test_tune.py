@@ -31,7 +31,7 @@ from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Said, Trained
 from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
-from etude.errors import Declined, InputError
+from etude.errors import Declined, InputError, ModelError
 from etude.evaluate import evaluate, sample_of
 from etude.files import read_lines, write_lines
 from etude.methods.fine_tune import student_of
@@ -116,7 +116,10 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
         assert part in text
     assert all(why for _, _, why in prepared.settings)
     listed = [name for name, _, _ in prepared.settings] + list(prepared.defaults)
-    assert sorted(listed) == sorted(SETTINGS), "each once"
+    assert sorted(listed) == sorted([*SETTINGS, "max_rows"]), "each once"
+    assert ("max_rows", 32, "set by the user") in prepared.settings
+    assert "methods/fine_tune/work/rows.jsonl" in text
+    assert "rows' own system" not in text
     rows = list(read_lines(run.method("fine_tune") / "work" / "rows.jsonl"))
     assert len(rows) == run.info["split"]["train"]
     assert sum("left_out" not in row for row in rows) == 32
@@ -172,6 +175,9 @@ def test_the_run_is_listed_shown_and_reported(
         assert told in " ".join(text.split())
     assert "<mark>" in page
     assert "should you fine-tune" not in page
+    for name in re.findall(r"<code>(methods/[^<]+)</code>|<code>(\w+\.jsonl)</code>", page):
+        assert (run.folder / "".join(name)).exists(), "what the page names is there"
+    assert re.search(r"max_rows</th><td[^>]*>32<", page)
 
 
 def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(tmp_path: Path) -> None:
@@ -261,6 +267,24 @@ PREVIEW = Preview(
         )
     ],
 )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("targets: [q_prj]", "No linear layer is named q_prj.*q_proj"),
+        ("lora_layers: top-99", "top-1 to top-3"),
+    ],
+)
+def test_layers_that_the_model_lacks_are_refused_before_anything_is_told(
+    tmp_path: Path, wrong: str, why: str
+) -> None:
+    task, told = tiny_task(tmp_path, train=wrong), list[Event]()
+    with pytest.raises((InputError, ModelError), match=why):
+        preview(task, 1)
+    with pytest.raises((InputError, ModelError), match=why):
+        train_task(task, on_event=told.append)
+    assert not [event for event in told if isinstance(event, Prepared)]
 
 
 def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Path) -> None:

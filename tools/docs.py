@@ -19,7 +19,7 @@ INTRODUCTION = """# Commands
 
 Written by `make docs` from the commands' own help. Exit codes: 0 good, 1 the target was missed under
 `--gate`, something was found under `--fail-on`, or you said no, 2 the input is wrong, 3 a bug of ours, 130
-stopped by Ctrl-C.
+stopped by Ctrl-C (torchrun's own code is then 1).
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -58,6 +58,9 @@ class TrainingLog:
         self.method, self.file, self.on_event = method, file, on_event
         lines = list(read_lines(file)) if file.exists() else []
         self.before = {_key(line) for line in lines if "step" not in line}
+        self.epochs_before = _epochs(lines)
+        self.shown: set[int] = set()
+        """Epochs that are on screen."""
         self.last_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
         self.written_to = self.step = 0
         self.pace = Pace()
@@ -75,9 +78,12 @@ class TrainingLog:
             self.on_event(Said(str(text)))
         if line.get("resumed_at_step"):
             self.on_event(Said(f"{self.method}: going on after step {line['resumed_at_step']}"))
+        if "resumed_at_step" in line:
+            self._show_again(line["resumed_at_step"])
         if "step" in line:
             self._show_step(line)
         elif "dev_loss" in line:
+            self.measured.append(line.get("seconds", 0.0))
             self._show_epoch(line)
         if not self._written(line):
             self._write(line)
@@ -127,8 +133,19 @@ class TrainingLog:
             )
         )
 
+    def _show_again(self, step: int) -> None:
+        """The epochs that an earlier attempt ended by the step with which this one begins."""
+        for at, line in self.epochs_before:
+            if at <= step:
+                self._show_epoch(line)
+
     def _show_epoch(self, line: Mapping[str, Any]) -> None:
-        self.measured.append(line.get("seconds", 0.0))
+        if line["epoch"] == 0:
+            self.shown.clear()
+        # One that was measured behind the last checkpoint is measured again.
+        if line["epoch"] in self.shown:
+            return
+        self.shown.add(line["epoch"])
         score = Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None
         self.on_event(
             EpochEnded(
@@ -142,6 +159,18 @@ class TrainingLog:
                 overfits=line.get("overfits", False),
             )
         )
+
+
+def _epochs(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+    """The lines of the epochs of the last training, each with the step that it stands behind."""
+    step, found = 0, list[tuple[int, Mapping[str, Any]]]()
+    for line in lines:
+        step = line.get("step", step)
+        if "dev_loss" in line:
+            if line.get("epoch") == 0:
+                step, found = 0, []
+            found.append((step, line))
+    return found
 
 
 def _key(line: Mapping[str, Any]) -> tuple[str, ...]:

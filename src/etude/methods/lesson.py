@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from etude.errors import shown
 from etude.files import write_lines
 from etude.methods.short_prompt import kept_by_tuned
 from etude.task import Task
-from etude.task.settings import SETTINGS
+from etude.task.settings import AROUND, SETTINGS
 from etude.types import Example, Message
 from etude.wording import change_of_loss, loss
 from etude.world import ONE, World
@@ -49,6 +49,8 @@ class Lesson:
     """Training rows that are not taken, as `file:line`."""
     with_silent: frozenset[str] = frozenset()
     """Rows that hold an assistant's turn of weight 0, by their ids."""
+    around: Mapping[str, object] = field(default_factory=dict)
+    """What the user set of training that is no setting of the loop: `max_rows`, `dev_metric`."""
     world: World = ONE
     """The processes that train together; this is the first of them."""
 
@@ -60,8 +62,12 @@ class Lesson:
     @property
     def settings(self) -> list[tuple[str, object, str]]:
         """(setting, value, why) of all that was chosen or set by the user."""
-        values = self.config.values()
-        return [(name, values[name], why) for name, why in self.config.reasons.items()]
+        values = {**self.config.values(), **self.around}
+        return [(name, values[name], why) for name, why in self._reasons.items()]
+
+    @property
+    def _reasons(self) -> dict[str, str]:
+        return {**self.config.reasons, **dict.fromkeys(self.around, "set by the user")}
 
     def telling(self, number: int) -> list[tuple[TokenRow, str]]:
         """At most so many rows that differ, each with what it shows."""
@@ -116,8 +122,8 @@ class Lesson:
 
         decoder = self.model.tokenizer
         return {
-            "settings": self.config.values(),
-            "reasons": dict(self.config.reasons),
+            "settings": {**self.config.values(), **self.around},
+            "reasons": self._reasons,
             "defaults": self.config.defaults,
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.told),
@@ -167,10 +173,11 @@ def lesson_of(
         *counts.lines(),
         *_about_rows(chosen, left, len(train)),
         _about_prompt(task, student),
-        _about_template(model, _has_system(student, chosen)),
+        _about_template(model, _about_system(student, chosen)),
     )
     with_silent = frozenset(_id_of(example) for example in chosen if _num_silent(example))
-    return Lesson(model, rows, dev_rows, config, told, left, with_silent)
+    around = {key: value for key, value in task.train.items() if key in AROUND}
+    return Lesson(model, rows, dev_rows, config, told, left, with_silent, around)
 
 
 def _id_of(example: Example) -> str:
@@ -195,13 +202,18 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
 def config_for(task: Task, model: LocalModel, num_rows: int) -> TrainConfig:
     """The automatic settings for training on `num_rows` rows, under the user's overrides.
 
-    Raises InputError on overrides that are impossible or at odds.
+    Raises InputError on overrides that are impossible or at odds or name more layers than there are, ModelError on
+    `targets` that the model does not have.
     """
     from etude.train.config import auto_config
+    from etude.train.lora import targeted
+    from etude.train.step import settings_of
 
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
+    if config.weights == "lora":
+        targeted(model.module, settings_of(config), config.targets)
     return (
         config if "seed" in task.train else replace(config, reasons={**config.reasons, "seed": "the task's"})
     )
@@ -220,7 +232,8 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
     if left:
         yield (
             f"No row is cut. Left out: {len(left):,} of {num_train:,} training rows, such as "
-            f"{', '.join(left[:3])}; all of them stand in {ROWS_FILE}."
+            f"{', '.join(left[:3])}; training lists all of them in methods/fine_tune/work/{ROWS_FILE} of the run's "
+            "folder."
         )
     else:
         yield "No row is cut and none is left out."
@@ -239,17 +252,17 @@ def _about_prompt(task: Task, student: Assistant) -> str:
     )
 
 
-def _has_system(student: Assistant, chosen: Sequence[Example]) -> bool:
-    """Whether rows have a system message of their own, or get one from the instructions."""
-    return bool(student.instructions) or any(
-        turn.role == "system" for example in chosen for turn in example.input
-    )
+def _about_system(student: Assistant, chosen: Sequence[Example]) -> str:
+    """What stands in the place of the template's own system text; empty where nothing does."""
+    if any(turn.role == "system" for example in chosen for turn in example.input):
+        return " The rows' own system messages stand in the place of the template's."
+    if student.instructions:
+        return " What stands of the instructions takes the place of the template's own system text."
+    return ""
 
 
-def _about_template(model: LocalModel, has_system: bool) -> str:
+def _about_template(model: LocalModel, own: str) -> str:
     from etude.render import around_turns, shows_system
-
-    own = " The rows' own system messages stand in the place of the template's." if has_system else ""
 
     before, between, behind = around_turns(model.tokenizer)
     whose = "the model's own" if model.tokenizer.chat_template else "a plain one, for the model brings none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,9 @@ def _model(page: Page, key: str, node: yaml.Node) -> str | None:
         return None
     path = page.folder / Path(name).expanduser()
     if path.exists():
-        return str(path)
+        tidy = Path(os.path.normpath(path))
+        # Behind a symbolic link `..` leads elsewhere.
+        return str(tidy if tidy.exists() and tidy.samefile(path) else path)
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
         page.fault(node, f"the {key} is not there", shown(name), near_file(path))
     return name
