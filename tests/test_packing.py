@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etude.train import TokenRow
+from etude.train import Output, TokenRow, TrainConfig, train
 from etude.train.attention import SHORT
 from etude.train.batches import collate
 from etude.train.body import best_body, packed_body, whole_body
@@ -108,6 +109,37 @@ def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest
         packed, whole = states(packed_body, module, lengths), states(whole_body, module, lengths)
         torch.testing.assert_close(packed, whole, rtol=1e-10, atol=1e-10)
         assert bool(used) is packs
+
+
+@pytest.mark.parametrize("layers", ["all", "top-1"])
+def test_training_packs_also_what_begins_at_kept_states(
+    layers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, rows = tiny_model(torch.float64), rows_of(LENGTHS)
+    used: list[Any] = []
+    monkeypatch.setattr(
+        "etude.train.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
+    )
+    config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0, lora_layers=layers)
+    train(module, rows, rows, config, Output(tmp_path / "checkpoint", tmp_path / "adapter"))
+    trial, forwards = 2, 1 + 2 * 2
+    assert len(used) == trial + forwards, (
+        "one micro-batch for each step and each dev loss, all of them packed"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_16_bits_pack_as_well(dtype: torch.dtype) -> None:
+    module = tiny_module().to(dtype)
+    assert best_body(module) is packed_body
+    packed, whole = states(packed_body, module, LENGTHS), states(whole_body, module, LENGTHS)
+    limit = 3e-2 if dtype == torch.bfloat16 else 1e-5
+    assert (packed - whole).norm() <= limit * whole.norm()
+
+
+def test_a_window_too_narrow_for_the_trial_stops_packing() -> None:
+    assert best_body(tiny_module("mistral", sliding_window=4)) is whole_body
+    assert best_body(tiny_module("mistral", sliding_window=None)) is packed_body
 
 
 def test_attention_of_another_kind_is_not_packed() -> None:

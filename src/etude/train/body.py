@@ -15,7 +15,7 @@ from torch import Tensor
 
 from etude.train.attention import short_rows, takes_its_place
 from etude.train.batches import MicroBatch, TokenRow, collate
-from etude.train.packing import Packing, packed_so, packing_of, unpacked
+from etude.train.packing import NotPackedError, Packing, packed_so, packing_of, unpacked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -69,24 +69,29 @@ whole_body, packed_body = AllLayers(packed=False), AllLayers(packed=True)
 
 @torch.no_grad()
 def best_body(module: PreTrainedModel) -> AllLayers:
-    """`packed_body` where the model is known to compute the same so, else `whole_body`.
+    """`packed_body` where the model computes the same so in a trial, else `whole_body`.
 
     Tried on a few short rows. Up to rounding their states must be those of rows side by side; and behind another
     first row those of all others must stay the same to the bit: a convolution or a recurrent state would let rows see
-    each other. Leaves the module in eval mode.
+    each other. Layers of experts may fail this by rounding alone, and are then not packed. What depends on a place
+    thousands of tokens into the long row is not seen. Leaves the module in eval mode.
     """
     module.eval()
-    if not takes_its_place(module):
+    if not takes_its_place(module) or _recomputes(module):
         return whole_body
     words = module.config.get_text_config().vocab_size
     rows = [[(5 * number + at) % words for at in range(length)] for number, length in enumerate(PROBE)]
     batch = _batch(rows, module.device)
+    if packed_body.packing(module, batch) is None:
+        return whole_body
     try:
         packed = packed_body(module, batch)
         after_another = packed_body(
             module, _batch([[(id + 1) % words for id in rows[0]], *rows[1:]], module.device)
         )
-    except (TypeError, ValueError, RuntimeError):
+    except torch.OutOfMemoryError:
+        raise
+    except (NotPackedError, TypeError, ValueError, AttributeError, IndexError, RuntimeError):
         return whole_body
     apart = torch.equal(packed[1:], after_another[1:])
     whole = whole_body(module, batch)
@@ -95,6 +100,11 @@ def best_body(module: PreTrainedModel) -> AllLayers:
     pairs = [(packed[at, part].float(), whole[at, part].float()) for at, part in enumerate(real)]
     close = all((ours - theirs).norm() <= limit * theirs.norm() for ours, theirs in pairs)
     return packed_body if apart and close else whole_body
+
+
+def _recomputes(module: PreTrainedModel) -> bool:
+    """Whether layers are computed again in the backward, where nothing says any more how their rows are packed."""
+    return any(getattr(part, "gradient_checkpointing", False) for part in module.modules())
 
 
 def _hidden(module: PreTrainedModel, **inputs: Tensor) -> Tensor:
@@ -113,4 +123,5 @@ def _batch(rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:
 def _window(module: PreTrainedModel) -> float:
     """Tokens up to which a row sees all of itself."""
     config = module.config.get_text_config()
-    return min((getattr(config, name, None) or math.inf for name in WINDOWS), default=math.inf)
+    given = (getattr(config, name, None) for name in WINDOWS)
+    return min((window for window in given if window and window > 0), default=math.inf)

@@ -24,7 +24,7 @@ from torch import Tensor
 from etude.files import read_json, write_json
 from etude.task.settings import ALL
 from etude.train.batches import MicroBatch, TokenRow, collate, make_batches, split_micro
-from etude.train.body import AllLayers, best_body, whole_body
+from etude.train.body import AllLayers
 from etude.train.entrance import Entrance, NotKeptError, ended_at, find_entrance, started_at, watched
 from etude.train.layers import decoder_layers, lowest_layer
 from etude.train.output import Log
@@ -83,9 +83,10 @@ def _opened(
     except NotKeptError as reason:
         log({"warning": f"Hidden states are not kept: {reason}. Every layer is computed in every epoch."})
         return None
+    assert isinstance(run.body, AllLayers), "only a cache takes the place of all layers"
     file = StatesFile(folder / FILE, rows, entrance.width, entrance.dtype)
     where = f"{size_in_words(file.size)} in {folder}"
-    cache = HiddenCache(entrance, file, log, fingerprint, best_body(run.module))
+    cache = HiddenCache(entrance, file, log, fingerprint, run.body)
     cache.reuse()
     try:
         file.open()
@@ -120,13 +121,13 @@ def _begun(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]) -> 
 
 @dataclass(slots=True)
 class HiddenCache:
-    """A body (see loss.py) that begins at the lowest adapted layer where the states below are known."""
+    """A body (see body.py) that begins at the lowest adapted layer where the states below are known."""
 
     entrance: Entrance
     file: StatesFile
     log: Log
     fingerprint: str
-    body: AllLayers = whole_body
+    body: AllLayers
     """What computes the layers."""
     sealed: bool = False
     failed: bool = False

@@ -28,7 +28,7 @@ class Packing:
     at: Tensor
     """(N,) for each token its place among the B * T of rows side by side."""
     back: Tensor
-    """(B * T,) for each of these places its token; at padding any."""
+    """(B * T,) for each of these places its token; at padding that of any, which counts for nothing."""
     padding: Tensor
     """The places among B * T that hold no token."""
 
@@ -85,6 +85,15 @@ def packed(packing: Packing, output: Tensor) -> Tensor:
     """The way back, for attention's output: (B, T, H, D) -> (1, N, H, D)."""
     end_to_end: Tensor = _Packed.apply(packing, output)  # type: ignore[no-untyped-call]
     return end_to_end
+
+
+def fits(packing: Packing, *heads: Tensor) -> bool:
+    """Whether all are (1, H, N, D), with the tokens of the packing."""
+    return all(each.shape[0] == 1 and each.shape[2] == len(packing.at) for each in heads)
+
+
+class NotPackedError(Exception):
+    """A model handed attention something else than its packed rows."""
 
 
 class _Unpacked(torch.autograd.Function):
