@@ -46,10 +46,6 @@ def torchrun(*arguments: object, device: str = "cpu") -> subprocess.CompletedPro
     )
 
 
-# One worker runs them all: the runs of two processes are made once for it.
-pytestmark = pytest.mark.xdist_group("world")
-
-
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=GPUS)])
 def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
