@@ -10,7 +10,7 @@ demo: $(STAMP)  ## the whole path on examples/luma, at most 15 minutes on two co
 	$(BIN)/etude compare examples/luma --yes
 
 test: $(STAMP)  ## the default tests: offline, without the real model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## formatting, lint, types, and how large the modules have become
 	$(BIN)/ruff format --check .

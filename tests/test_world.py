@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,12 +55,29 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, device: str) -> Path:
-    """The folder in which two processes have done all runs, over gloo or NCCL."""
-    folder = tmp_path_factory.mktemp("two")
-    tiny_task(folder, train="max_rows: 16, epochs: 1, data_parallel: fsdp")
-    done = torchrun(SCRIPT, folder, device=device)
+    """The folder in which two processes have done all runs, over gloo or NCCL.
+
+    Workers of pytest-xdist share it: the first makes it, the others wait.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return all_runs(tmp_path_factory.mktemp("two"), device)
+    folder = tmp_path_factory.getbasetemp().parent / f"two-{device}"
+    with folder.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return folder if folder.exists() else all_runs(folder, device)
+
+
+def all_runs(folder: Path, device: str) -> Path:
+    """Does all runs beside `folder`, and is there only when they have ended well."""
+    making = folder.with_name(f"{folder.name}-making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir()
+    tiny_task(making, train="max_rows: 16, epochs: 1, data_parallel: fsdp")
+    done = torchrun(SCRIPT, making, device=device)
     assert done.returncode == 0, done.stderr
-    return folder
+    if folder.exists():
+        folder.rmdir()
+    return making.rename(folder)
 
 
 def news(folder: Path, rank: int = 0) -> list[dict[str, Any]]:
