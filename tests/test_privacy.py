@@ -208,6 +208,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "mot de passe : oublié, contraseña olvidada, 密码是什么, login page / docs",
         "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
         "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
+        '{"registered_at": 1732579200, "call_duration": 1234567, "phone_verified_at": 1732579200}',
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )

@@ -413,24 +413,28 @@ def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
 
 @pytest.mark.parametrize("write", [lines, table])
 def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_path: Path) -> None:
-    """Its own value, one of the same row, and one that only the name of the column tells."""
+    """Its own value, one of the same row, and one that only the name of the column tells; a time of a call is none."""
     told = ["Write to jo.doe@wombat-mail.com, please.", "Where is it?", "Is it open?", "And now?"]
     rows = [
-        {**row(number, text, f"Yes, {number}."), "phone": 0, "meta": ""} for number, text in enumerate(told)
+        {**row(number, text, f"Yes, {number}."), "phone": 0, "meta": "", "called_at": 1732579200}
+        for number, text in enumerate(told)
     ]
     rows[0]["meta"] = "from JO.DOE@wombat-mail.com"
     rows[1]["more"] = "amy@wombat-mail.com"
     rows[2]["phone"] = 5551234
+    rows[3]["called_at"] = "call me on 9472 7916"
     names = list(rows[0])
     out = io.StringIO(newline="")
     csv.writer(out).writerows([names, *(row.values() for row in rows)])
     content, name = (lines(rows), "rows.jsonl") if write is lines else (out.getvalue().encode(), "rows.csv")
     task = load_task(task_of(tmp_path, content, name))
     done = fix(task)
-    assert done.counts == {"privacy_email": 2, "privacy_phone": 1}
+    assert done.counts == {"privacy_email": 2, "privacy_phone": 2}
     written = done.files.fixed.read_text(encoding="utf-8").casefold()
     assert "wombat" not in written
     assert "5551234" not in written
+    assert "9472 7916" not in written
+    assert written.count("1732579200") == 3
     masker = Masker.load_key(done.files.key)
     assert written.count(masker.surrogate("email", "jo.doe@wombat-mail.com").casefold()) == 2
     assert not fix(

@@ -29,8 +29,9 @@ _NOUN = (
     r"|\bhandy|\brufnummer|\bportable|\bm[oó]vil|\bmobil|\bcelular|\bgsm|\bpuhelin|[☎☏✆📞📱📲]"
     r"|\b(?:my|his|her|their|our|your|contact)(?: (?:new|old|home|work|office|other|own))? numbers?"
 )
-_FIELD = r"(?:(?:[_ -]?(?:number|num|no|nr))?(?![^\W_])|(?<=[☎☏✆📞📱📲]))"
-"""The end of a label, which may be a field's name: `phone_no`, `phoneNumber`."""
+_WHOSE = "(?:home|work|office|mobile|cell|private)"
+_FIELD = rf"(?:(?:[_ -]?(?:number|num|no|nr))?(?:_{_WHOSE})?(?!_?[^\W_])|(?<=[☎☏✆📞📱📲]))"
+"""The end of a label, which may be a field's name: `phone_no`, `phoneNumber`; `call_duration` is no label."""
 _LABEL = re.compile(
     rf"(?:(?<![^\W_])|(?=[☎☏✆📞📱📲]))(?:{_NOUN}"
     r"|call(?:s|ed|ing)?|text(?:s|ed|ing)?|sms|dial(?:l?ed|l?ing)?|ring|rang|reach(?:ed|able)?"
@@ -44,6 +45,12 @@ _LABEL_AFTER = re.compile(
     rf"|(?:is|was) (?:the |a )?(?:[a-z]{{2,10}} )?(?:{_NOUN}|numbers? to (?:reach|call|ring|text|dial)))\b",
     re.I,
 )
+_COLUMN = re.compile(
+    rf"\b(?:{_NOUN}|contact|sms)(?: (?:numbers?|num|no|nr))?(?: (?:{_WHOSE}|[0-9]))?$"
+    rf"|{any_of(PHONES)}$",
+    re.I,
+)
+"""The name of a column of phone numbers, its words apart by spaces."""
 _NUMBER_LABEL = re.compile(
     r"\bnumbers?(?: (?:is|was|are|to|at|below|as|for [^0-9\n]{1,30} is|of [^0-9\n]{1,30} is))?[ :#-]{0,3}$"
     r"|(?<![^\W_])(?-i:[TMPCF]):[ ]?$",
@@ -84,6 +91,11 @@ def phones(text: str) -> Iterator[Span]:
             yield Span(*match.span(), "phone", match[0], rule)
         else:
             yield from _inner(match)
+
+
+def names_phones(column: str) -> bool:
+    """Whether the name of a column says that phone numbers stand in it: that of `call duration` does not."""
+    return bool(_COLUMN.search(column))
 
 
 def _rule(text: str, match: re.Match[str]) -> str:
