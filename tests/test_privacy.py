@@ -134,6 +134,8 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
         ("bank account number: 3847283911.", "id_number", "3847283911"),
         ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
+        ("my ID 412345678 is", "national_id", "412345678"),
+        ("ID: 47111", "id_number", "47111"),
         ("the BSN 111222333 of", "national_id", "111222333"),
         ("NI number AB123456C of", "national_id", "AB123456C"),
         ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
@@ -209,6 +211,8 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
         "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
         '{"registered_at": 1732579200, "call_duration": 1234567, "phone_verified_at": 1732579200}',
+        '{"id": 47111, "n": 2}, {"id": 412345678}, order ID 412345678, ticket-ID 412345678',
+        "Kapitel 3.4.5.6, Seite 1.2.3.4, versión 8.8.4.4",
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )
