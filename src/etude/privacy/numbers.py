@@ -15,8 +15,8 @@ from etude.privacy.spans import AFTER, BEFORE, Span, labelled
 
 _CARD = re.compile(
     BEFORE + r"(?<![.+-])(?:[0-9]{12,19}"
-    r"|[0-9]{4}(?P<gap>[ .\u00a0\u2010-\u2013-]|  | - )(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
-    r"|3[0-9]{3}(?P<amex>[ .\u00a0\u2010-\u2013-])[0-9]{6}(?P=amex)[0-9]{4,5})(?![.-][0-9])" + AFTER
+    r"|[0-9]{4}(?P<gap>[ .-]|  | - )(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
+    r"|3[0-9]{3}(?P<amex>[ .-])[0-9]{6}(?P=amex)[0-9]{4,5})(?![.-][0-9])" + AFTER
 )
 _IN_FOURS = re.compile(r"[3-6][0-9]{3}[^0-9]{1,3}(?:[0-9]{4}[^0-9]{1,3}){2}[0-9]{4}")
 """Sixteen digits written as on a card: enough with an issuer's first digit, whatever the checksum."""

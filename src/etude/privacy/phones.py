@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from etude.privacy.labels import PHONES, any_of
-from etude.privacy.phone_forms import DASHES, SPACES, by_country_code, by_form, by_plan, canonical, parts
+from etude.privacy.phone_forms import by_country_code, by_form, by_plan, canonical, parts
 from etude.privacy.spans import UNSPACED, Span, labelled, listed
 
-_GAP = rf"(?:[{SPACES}.{DASHES}()\[\]]{{1,4}}|[)\]]?[{SPACES}]?/[{SPACES}]?)?"
+_GAP = r"(?:[ \t.()\[\]-]{1,4}|[)\]]?[ \t]?/[ \t]?)?"
 _EXTENSION = (
-    rf"(?:[{SPACES},;]{{0,2}}[{DASHES}]?[{SPACES}]?"
+    r"(?:[ \t,;]{0,2}-?[ \t]?"
     r"(?:x|e?xt(?:ensi(?:on|ón|o))?n?\.?|#|anexo|int(?:erno)?\.?|poste|durchwahl|dw|ramal|доб\.?)[ .:#]{0,3}[0-9]{1,7}"
     r"|;ext=[0-9]{1,7}"
     r"| ?\((?:x|ext(?:ensio)?n?\.?|#|poste|durchwahl)[ .:#]{0,3}[0-9]{1,7}\))"
@@ -20,7 +20,7 @@ _EXTENSION = (
 _PHONE = re.compile(
     rf"(?<![^\W_{UNSPACED}]|[+＋$€£¥-])(?<![$€£¥] )(?<![0-9][.:/])(?<![^\s,;]/)(?<!\.\.)"
     rf"(?P<body>(?:[(\[] ?(?=[+＋]?[0-9 -]{{1,6}}[)\]]))?(?:[+＋] ?[(\[]?)?[0-9](?:{_GAP}[0-9]){{5,14}})"
-    rf"(?P<extension>{_EXTENSION})?(?![^\W_{UNSPACED}]|[.:/-][0-9])",
+    rf"(?P<extension>{_EXTENSION})?(?![^\W_{UNSPACED}]|[.:/=-][0-9])",
     re.I,
 )
 _NOUN = (
