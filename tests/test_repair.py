@@ -444,6 +444,24 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     assert done.files.fixed.read_bytes() == content
 
 
+def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(
+    tmp_path: Path,
+) -> None:
+    rows: list[dict[str, object]] = [
+        {**row(0, "Ask jo.doe@wombat-mail.com", "Yes."), "more": {"n": [{"jo.doe@wombat-mail.com": 3}]}},
+        {**row(1, "Where is it?", "Here."), "phone": 4155552671.0, "seats": 12.0},
+    ]
+    done = fix(load_task(task_of(tmp_path, lines(rows))))
+    assert done.counts == {"privacy_email": 1, "privacy_phone": 1}
+    first, second = (json.loads(line) for line in done.files.fixed.read_bytes().splitlines() if line.strip())
+    masker = Masker.load_key(done.files.key)
+    assert first["more"] == {"n": [{masker.surrogate("email", "jo.doe@wombat-mail.com"): 3}]}
+    assert second["phone"] == float(masker.surrogate("phone", "4155552671")) != 4155552671.0
+    assert second["seats"] == 12.0
+    undo(tmp_path / "task.yaml", ["r0"])
+    assert json.loads(done.files.fixed.read_bytes().splitlines()[0]) == rows[0]
+
+
 def plain(text: str) -> str:
     """Letters and digits."""
     return "".join(filter(str.isalnum, text)).casefold()

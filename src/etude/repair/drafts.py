@@ -178,7 +178,7 @@ def _beside_name(place: Place, text: str) -> list[Span]:
     start = len(label)
     spans = [
         replace(span, start=span.start - start, end=span.end - start)
-        for span in find(label + text, review=False)
+        for span in find(label + text.removesuffix(".0"), review=False)
         if span.start >= start
     ]
     doubtful = [span for span in spans if span.kind == "phone" and span.rule == "label"]
