@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from etude.checks.covered import covered
 from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
+from etude.files import parse_json
 from etude.normal import normalise, with_signs
 from etude.spool import Examples, Texts
 from etude.task import Task
@@ -79,8 +81,10 @@ class Material:
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal."""
-        return hashed(map(with_signs, self.outputs))
+        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal. Of an extraction,
+        JSON objects whose members stand in another order are the same too."""
+        outputs = map(in_order, self.outputs) if self.task.kind == "extract" else self.outputs
+        return hashed(map(with_signs, outputs))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:
@@ -166,6 +170,16 @@ def hashed(texts: Iterable[str]) -> Hashes:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def in_order(text: str) -> str:
+    """A JSON object or array with the members of its objects in the order of their names; another text as it is."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        return json.dumps(parse_json(text), ensure_ascii=False, sort_keys=True)
+    except (ValueError, RecursionError):
+        return text
 
 
 def in_turn(*sides: Sequence[int]) -> Iterator[int]:
