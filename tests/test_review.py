@@ -7,7 +7,8 @@ import csv
 import pytest
 
 from conftest import data_folder
-from etude.checks.review import ADVICE, THREAT, advice, threats
+from etude.checks.advice import ADVICE, advice
+from etude.checks.hostile import THREAT, threats
 from pairs import found_in, places_in
 from test_checks import clean
 

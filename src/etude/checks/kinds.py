@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from etude.checks.advice import ADVICE
 from etude.checks.features import STYLES
-from etude.checks.review import ADVICE
 from etude.errors import Fault, InputError, shown
 from etude.privacy import BLOCKING, REVIEW
 from etude.remedies import instead
