@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
-from etude.checks.lexicon import INSULTS
+from etude.checks.hostile_words import (
+    INSULTS,
+    OF_ONE_LANGUAGE,
+    THREAT,
+    THREAT_WORDS,
+    UNSPACED_INSULTS,
+    UNSPACED_THREAT,
+)
 from etude.checks.material import Material, rows_that
 from etude.types import Finding, Severity
 
 LONGEST = 20_000
 """Characters of a text in which threats are looked for."""
-THREAT = re.compile(
-    r"\b(?:i|we)(?:['’]ll| will|(?:['’]m| am|['’]re| are) (?:going to|gonna)| wanna| want to) (?:\w{1,20} )?"
-    r"(?:kill|hurt|shoot|stab|strangle|beat up|murder|rape|slap|punch) (?:you|him|her|them|your|his|their)\b"
-    r"|\b(?:go )?kill yourself\b"
-    r"|\byou(?:['’]re| are) (?:going to|gonna) (?:die|pay for this)\b|\byou deserve to die\b",
-    re.IGNORECASE,
-)
+_ALWAYS = frozenset().union(*INSULTS.values())
+_AT_TIMES = frozenset().union(*OF_ONE_LANGUAGE.values())
 
 
 def insults(material: Material) -> Iterator[Finding]:
@@ -25,7 +26,7 @@ def insults(material: Material) -> Iterator[Finding]:
     if not material.free:
         return
     plain = material.plain_outputs
-    rows = [position for position, text in enumerate(plain) if not INSULTS.isdisjoint(text.split())]
+    rows = [row for row, text in enumerate(plain) if _insults(material, row, text)]
     if rows:
         yield material.finding(
             "insult",
@@ -36,20 +37,39 @@ def insults(material: Material) -> Iterator[Finding]:
         )
 
 
+def _insults(material: Material, row: int, plain: str) -> bool:
+    """Whether a normalised answer insults; what is an ordinary word elsewhere counts in its own language alone."""
+    found = plain.split()
+    if not _ALWAYS.isdisjoint(found) or (not plain.isascii() and UNSPACED_INSULTS.search(plain)):
+        return True
+    if _AT_TIMES.isdisjoint(found):
+        return False
+    language = material.output_languages[row] or material.answers_language
+    return not OF_ONE_LANGUAGE.get(language or "", frozenset()).isdisjoint(found)
+
+
 def threats(material: Material) -> Iterator[Finding]:
     """Inputs and free answers that threaten, of which only the places are shown."""
-    yield from _threats(
-        material, "an input", material.inputs, "note", "Keep them only where the answer is calm."
-    )
+    rows = [*map(is_threat, material.inputs, material.plain_inputs)]
+    yield from _threats(material, "an input", rows, "note", "Keep them only where the answer is calm.")
     if material.free:
+        rows = [*map(is_threat, material.outputs, material.plain_outputs)]
         remedy = "Read them; a model learns the tone of its examples."
-        yield from _threats(material, "an answer", material.outputs, "warning", remedy)
+        yield from _threats(material, "an answer", rows, "warning", remedy)
+
+
+def is_threat(text: str, plain: str) -> bool:
+    """Whether a text threatens; `plain` is its normalised form."""
+    beginning = text[:LONGEST]
+    if not THREAT_WORDS.isdisjoint(plain.split()) and THREAT.search(beginning):
+        return True
+    return not beginning.isascii() and UNSPACED_THREAT.search(beginning) is not None
 
 
 def _threats(
-    material: Material, part: str, texts: Sequence[str], severity: Severity, remedy: str
+    material: Material, part: str, found: Sequence[bool], severity: Severity, remedy: str
 ) -> Iterator[Finding]:
-    rows = [row for row, text in enumerate(texts) if THREAT.search(text[:LONGEST])]
+    rows = [row for row, is_one in enumerate(found) if is_one]
     if rows:
-        told = f"{rows_that('have', len(rows), len(texts))} {part} with a threat in it."
+        told = f"{rows_that('have', len(rows), len(found))} {part} with a threat in it."
         yield material.finding("threat", severity, rows, told, remedy)

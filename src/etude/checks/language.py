@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etude.checks.function_words import FUNCTION_WORDS, is_far, language_of
+from etude.checks.function_words import FUNCTION_WORDS, is_far, own_language
 from etude.checks.lexicon import words
 from etude.checks.material import Material, rows_that
 from etude.normal import normalise
 from etude.types import Finding
 
-OWN = 0.8
-"""Share of the texts whose language is told that are in one language, from which it is the set's own."""
-LEAST_TOLD = 20
-"""Texts whose language is told, below which a set has no language of its own."""
 _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
     "russian ukrainian greek hebrew arabic hindi bengali tamil thai korean japanese chinese mandarin latin "
     "language translate translated translation deutsch français español italiano português nederlands svenska "
@@ -25,16 +21,16 @@ _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
 
 def wrong_language(material: Material) -> Iterator[Finding]:
     """Inputs, and free answers, in a language or script that nearly none of the others are in."""
-    yield from _of_part(material, "input", material.plain_inputs)
+    yield from _of_part(material, "input", material.plain_inputs, material.input_languages)
     if material.free:
-        yield from _of_part(material, "answer", material.plain_outputs)
+        yield from _of_part(material, "answer", material.plain_outputs, material.output_languages)
 
 
-def _of_part(material: Material, part: str, plain: Sequence[str]) -> Iterator[Finding]:
-    told = [language_of(text) for text in plain]
-    counts = Counter(language for language in told if language)
-    own, most = counts.most_common(1)[0] if counts else ("", 0)
-    if counts.total() < LEAST_TOLD or most < OWN * counts.total():
+def _of_part(
+    material: Material, part: str, plain: Sequence[str], told: Sequence[str | None]
+) -> Iterator[Finding]:
+    own = own_language(told)
+    if own is None:
         return
     others = {row: language for row, language in enumerate(told) if language and language != own}
     found = {row: name for row, name in others.items() if _is_foreign(material, row, plain[row], name, own)}

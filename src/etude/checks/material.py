@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.covered import covered
+from etude.checks.function_words import language_of, own_language
 from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
 from etude.files import parse_json
@@ -68,6 +69,21 @@ class Material:
     def plain_outputs(self) -> Texts:
         """The normalised answers."""
         return Texts(map(normalise, self.outputs))
+
+    @cached_property
+    def input_languages(self) -> list[str | None]:
+        """Of each input, the language or the script that it is told to be in."""
+        return [*map(language_of, self.plain_inputs)]
+
+    @cached_property
+    def output_languages(self) -> list[str | None]:
+        """The same of the answers."""
+        return [*map(language_of, self.plain_outputs)]
+
+    @cached_property
+    def answers_language(self) -> str | None:
+        """The language that nearly all answers are in; None where there is none."""
+        return own_language(self.output_languages)
 
     @property
     def written(self) -> Sequence[str]:
