@@ -51,8 +51,6 @@ class Roles:
     rivals: tuple[str, ...] = ()
     """Other columns that could be the labels, each with its number of values, where the labels were guessed by
     what the columns hold."""
-    num_empty: int = 0
-    """Rows in which the output is empty."""
 
     @property
     def by_name(self) -> bool:
@@ -192,8 +190,7 @@ def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
         reasons[role] = reason
     maybe = None if source.group or not groups else (groups[0].name, _maybe_reason(groups[0]))
     rivals = _rivals(profile, source) if why != _BY_NAME else ()
-    num_empty = len(cells) - len(profile[source.output].values) if source.output else 0
-    return Roles(source, reasons, maybe, rivals, num_empty)
+    return Roles(source, reasons, maybe, rivals)
 
 
 def _rivals(profile: Mapping[str, _Column], source: RowSource) -> tuple[str, ...]:
