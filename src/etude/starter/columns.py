@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.errors import InputError
-from etude.formats import guess_columns
+from etude.formats import guess_columns, preference_columns
 from etude.task import RowSource
 
 _GROUP_WORDS = {
@@ -167,6 +167,8 @@ class _Column:
 
 def _profile(cells: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
     names = dict.fromkeys(name for row in cells for name in row)
+    for worse in preference_columns(names)[1:]:
+        del names[worse]
     return {name: _Column(name, tuple(_column_values(cells, name)), len(cells)) for name in names}
 
 
