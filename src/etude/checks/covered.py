@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from etude.privacy import find
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from etude.privacy import Span, find, find_by_form
 
 COVER = "•"
 MARGIN = 2000
@@ -12,10 +15,18 @@ MARGIN = 2000
 def covered(text: str, begin: int = 0, end: int | None = None) -> str:
     """The characters from `begin` to `end`, as many as before, with COVER in the place of what `etude.privacy.find`
     finds; kinds for review stay."""
-    end = len(text) if end is None else end
+    return _covered(text, begin, len(text) if end is None else end, partial(find, review=False))
+
+
+def covered_label(label: str) -> str:
+    """A label, or a sentence with labels in it: only what its form gives away is covered."""
+    return _covered(label, 0, len(label), find_by_form)
+
+
+def _covered(text: str, begin: int, end: int, found: Callable[[str], Iterable[Span]]) -> str:
     low = max(begin - MARGIN, 0)
     around = text[low : end + MARGIN]
     chars = list(around)
-    for span in find(around, review=False):
+    for span in found(around):
         chars[span.start : span.end] = COVER * (span.end - span.start)
     return "".join(chars[begin - low : end - low])

@@ -68,12 +68,7 @@ def guesses(draft: Draft) -> Iterator[str]:
     if draft.roles.maybe_group:
         column, reason = draft.roles.maybe_group
         yield f"group: not set; {column} may be one ({reason}), see the task file"
-    if draft.measures_likeness:
-        yield "contract: none, for only a length could be guessed. " + _LIKENESS
-    elif draft.num_hidden_labels:
-        yield f"contract: none. {_hidden_sentence(draft)}"
-    else:
-        yield f"contract: {draft.contract[1]}"
+    yield _contract_guess(draft)
     if draft.spellings:
         yield f"labels: {_spelling_sentence(draft)}"
     if draft.broken:
@@ -85,6 +80,15 @@ def guesses(draft: Draft) -> Iterator[str]:
     yield from _empty_sentences(draft)
     yield from _few_sentences(draft)
     yield from draft.rows.notes
+
+
+def _contract_guess(draft: Draft) -> str:
+    if draft.measures_likeness:
+        return "contract: none, for only a length could be guessed. " + _LIKENESS
+    if draft.num_hidden_labels:
+        return f"contract: none. {_hidden_sentence(draft)}"
+    none = "" if contract_parts(draft.contract[0])["contract"] else "none, for "
+    return f"contract: {none}{draft.contract[1]}"
 
 
 def _entries(draft: Draft) -> Iterator[_Entry]:
@@ -256,7 +260,8 @@ def _instructions(draft: Draft) -> str:
     contract = draft.contract[0]
     match draft.kind[0]:
         case "classify":
-            return f"Classify the message into one of:{_label_list(contract.labels)}"
+            into = f" into one of:{_label_list(contract.labels)}" if contract.labels else "."
+            return f"Classify the message{into}"
         case "extract":
             keys = ", ".join((contract.json_schema or {}).get("properties", {}))
             return f"Extract from the text, as JSON{' with the keys ' + keys if keys else ''}."
@@ -308,8 +313,10 @@ def _contract_entry(draft: Draft) -> _Entry:
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
-    body = _yaml(contract_parts(contract))
-    return _Entry(comment, body, active=not (draft.measures_likeness or draft.num_hidden_labels))
+    parts = contract_parts(contract)
+    unset = draft.measures_likeness or draft.num_hidden_labels or not parts["contract"]
+    body = _yaml(parts if parts["contract"] else {"contract": {"labels": ["first", "second"]}})
+    return _Entry(comment, body, active=not unset)
 
 
 def _spelling_sentence(draft: Draft) -> str:
@@ -333,6 +340,8 @@ def _hidden_sentence(draft: Draft) -> str:
 def _contract_sentence(draft: Draft) -> str:
     if draft.num_hidden_labels:
         return f"Not set. {_hidden_sentence(draft)}"
+    if not contract_parts(draft.contract[0])["contract"]:
+        return f"Not set, for {draft.contract[1]}."
     if not draft.measures_likeness:
         return f"GUESS: {draft.contract[1]}."
     return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."
