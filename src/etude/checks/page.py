@@ -18,6 +18,7 @@ from markupsafe import Markup
 from etude.checks.gather import Findings
 from etude.checks.kinds import SEVERITIES
 from etude.checks.material import of_rows
+from etude.checks.summary import summary
 from etude.checks.words import rows_of
 from etude.report.parts import asset, environment, source_hash
 from etude.types import Evidence, Finding, Severity
@@ -70,6 +71,7 @@ def as_html(findings: Findings) -> str:
         .get_template("page.html.j2")
         .render(
             findings=findings,
+            summary=summary(findings),
             headline=_headline(findings),
             sections=[(name, _TITLES[name], list(_groups(findings, name))) for name in SEVERITIES],
             css=Markup(css),

@@ -11,10 +11,9 @@ from etude.checks.material import Material, rows_that
 from etude.checks.own_names import OwnNames, own_names
 from etude.checks.sensitive import repeated
 from etude.normal import normalise
-from etude.privacy import BLOCKING, REVIEW, Span, find
+from etude.privacy import BLOCKING, GRAVE, REVIEW, Span, find
 from etude.privacy.find import find_for_review
 from etude.privacy.own import SHARE
-from etude.privacy.values import SECRETS
 from etude.types import Finding
 from etude.wording import count
 
@@ -49,7 +48,7 @@ def _finding(material: Material, kind: str, asked: set[int], given: set[int]) ->
     rename = " A label is not masked: give it another name." if labels and given else ""
     return material.finding(
         f"privacy_{kind}",
-        "error" if kind in SECRETS else "warning",
+        "error" if kind in GRAVE else "warning",
         rows,
         f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}: "
         f"{len(asked):,} in the input, {len(given):,} in the {'label' if labels else 'answer'}.",

@@ -5,10 +5,11 @@ from etude.privacy.ledger import Ledger
 from etude.privacy.mask import Masker
 from etude.privacy.model import NameModel, load_model
 from etude.privacy.own import OwnContact
-from etude.privacy.spans import BLOCKING, KINDS, REVIEW, Span
+from etude.privacy.spans import BLOCKING, GRAVE, KINDS, REVIEW, Span
 
 __all__ = [
     "BLOCKING",
+    "GRAVE",
     "KINDS",
     "REVIEW",
     "Ledger",

@@ -10,8 +10,9 @@ BLOCKING = (
     *("private_key", "api_key", "password", "email", "iban", "card"),
     *("national_id", "phone", "ip_address", "id_number"),
 )
-"""Kinds whose rules are rarely wrong: `etude check` names them; those of `compare.vetting.ASKED` are asked about before
-a run."""
+"""Kinds whose rules are rarely wrong: `etude check` names them."""
+GRAVE = ("private_key", "api_key", "password", "card", "iban", "national_id")
+"""Those that do harm at once where they leak: errors of `etude check`, and asked about before a run."""
 REVIEW = ("birth_date", "address", "name", "health")
 """Kinds whose rules are often wrong: what they find goes to a list that somebody reads."""
 KINDS = (*BLOCKING, *REVIEW)
