@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from etude.privacy import Span, find, find_by_form
 
 COVER = "•"
+_WITHIN_WORD = re.compile(r"(?<=[^\W_])[^\W_]")
 MARGIN = 2000
 """Characters around a passage that are looked at too: a value may begin or end outside."""
 
@@ -21,6 +23,14 @@ def covered(text: str, begin: int = 0, end: int | None = None) -> str:
 def covered_label(label: str) -> str:
     """A label, or a sentence with labels in it: only what its form gives away is covered."""
     return _covered(label, 0, len(label), find_by_form)
+
+
+def shortened(text: str, marks: Iterable[tuple[int, int]]) -> str:
+    """The text with COVER for every letter and digit in the marks that does not begin a word: `A••• S••••`."""
+    for low, high in marks:
+        part = _WITHIN_WORD.sub(COVER, text[low:high])
+        text = text[:low] + part + text[high:]
+    return text
 
 
 def _covered(text: str, begin: int, end: int, found: Callable[[str], Iterable[Span]]) -> str:

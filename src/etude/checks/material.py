@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.covered import covered, covered_label
+from etude.checks.covered import covered, covered_label, shortened
 from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
 from etude.normal import normalise, with_signs
@@ -143,15 +143,22 @@ class Material:
             yield self.shown_output(position)
 
 
-def excerpt(row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = ()) -> Evidence:
-    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped.
+def excerpt(
+    row: Example,
+    part: Literal["input", "output"],
+    marks: Sequence[Mark] = (),
+    doubtful: Sequence[Mark] = (),
+    most: int = MOST_TEXT,
+) -> Evidence:
+    """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
 
-    Personal data and secrets are covered.
+    Personal data and secrets are covered, and of what is `doubtful` only first letters are shown.
     """
     text = row.text if part == "input" else row.output
-    begin = max(min(marks[0][0] - MOST_TEXT // 4, len(text) - MOST_TEXT), 0) if marks else 0
-    end = min(begin + MOST_TEXT, len(text))
-    passage = covered(text, begin, end)
+    begin = max(min(marks[0][0] - most // 4, len(text) - most), 0) if marks else 0
+    end = min(begin + most, len(text))
+    within = ((max(low - begin, 0), max(high - begin, 0)) for low, high in doubtful)
+    passage = shortened(covered(text, begin, end), within)
     kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
     cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     shift = 1 if begin else 0
