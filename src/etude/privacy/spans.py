@@ -17,6 +17,8 @@ REVIEW = ("birth_date", "address", "name", "health")
 """Kinds whose rules are often wrong: what they find goes to a list that somebody reads."""
 KINDS = (*BLOCKING, *REVIEW)
 """All kinds; of two overlapping spans the one whose kind stands first here stays."""
+BY_FORM = frozenset(("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key"))
+"""Kinds that are looked for in labels and names of fields: one such as passcode_forgotten is nobody's password."""
 
 UNSPACED = (
     "\u0e00-\u0e4f\u0e5a-\u0eff\u1000-\u103f\u1100-\u11ff\u1780-\u17df\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff"
