@@ -74,10 +74,17 @@ def vetted(
     found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
     on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
     grave = found.of(*ASKED)
-    said = " ".join(f"{finding.message} ({places(finding.where)})" for finding in grave)
-    if grave and not confirm(Sensitive(f"{said} Teach them all the same?")):
-        raise Declined(f"Nothing was run. {said} {_remedies(grave)}")
+    said = [f"- {finding.message} ({places(finding.where)})" for finding in grave]
+    if grave and not confirm(Sensitive("\n".join([*said, "Teach them all the same?"]))):
+        raise Declined(f"Nothing was run, because of rows with {_counted(grave)}. {_remedies(grave)}")
     return found.found
+
+
+def _counted(found: Sequence[Finding]) -> str:
+    """`empty 3, echo 1`: the rows of each finding."""
+    return ", ".join(
+        f"{finding.kind} {finding.numbers.get('rows', len(finding.rows)):,.0f}" for finding in found
+    )
 
 
 def _remedies(grave: Sequence[Finding]) -> str:
@@ -90,8 +97,9 @@ def _remedies(grave: Sequence[Finding]) -> str:
 
 
 def _summary(rows: int, found: Sequence[Finding], seconds: float) -> str:
-    told = ", ".join(
-        f"{finding.kind} {finding.numbers.get('rows', len(finding.rows)):,.0f}" for finding in found
+    end = (
+        f"rows with {_counted(found)}; all of it: etude check TASK"
+        if found
+        else "nothing found by the quick checks"
     )
-    end = f"rows with {told}; all of it: etude check TASK" if found else "nothing found by the quick checks"
     return f"Checked {count(rows, 'row')} in {time_in_words(seconds)}: {end}."
