@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from etude.checks.terms import terms_by_rows
 
-FOLDS = 5
+FOLDS = 10
 MOST_TEXT = 2_000
 """Characters of a text that are looked at."""
 MOST_WORDS = 50_000
