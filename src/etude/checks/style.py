@@ -48,7 +48,7 @@ class Split:
 
 
 def _splits(material: Material) -> Iterator[Split]:
-    for style, sides in zip(STYLES, _sides(material.outputs), strict=True):
+    for style, sides in zip(STYLES, _sides(material), strict=True):
         occasions = np.flatnonzero(sides != NO_OCCASION)
         counts = np.bincount(sides[occasions], minlength=len(style.said))
         usual = int(counts.argmax())
@@ -60,11 +60,15 @@ def _splits(material: Material) -> Iterator[Split]:
             yield Split(style, sides, counts, told)
 
 
-def _sides(outputs: Sequence[str]) -> Sides:
+def _sides(material: Material) -> Sides:
     """The side on which each answer stands, for each style: styles by answers. The answers are read once."""
-    found = np.empty((len(STYLES), len(outputs)), np.int8)
-    for row, text in enumerate(outputs):
+    found = np.empty((len(STYLES), len(material.rows)), np.int8)
+    for row, text in enumerate(material.outputs):
         found[:, row] = [style.side(text) for style in STYLES]
+    foreign = [row for row in range(len(material.rows)) if not material.may_be_english(row)]
+    for place, style in enumerate(STYLES):
+        if style.english:
+            found[place, foreign] = NO_OCCASION
     return found
 
 
