@@ -717,6 +717,46 @@ def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
     assert "2 labels: from 1 row (shut) to 30 rows (open)." in found.message
 
 
+def test_labels_of_one_size_are_told_once(tmp_path: Path) -> None:
+    pairs = [(asked, ("open", "shut")[place % 2]) for place, (asked, _) in enumerate(clean(30))]
+    (found,) = checked(tmp_path, pairs, "classify").of("classes")
+    assert found.message == "2 labels: 15 rows each."
+
+
+def test_an_answer_that_is_the_last_turn_of_a_chat_is_an_echo(tmp_path: Path) -> None:
+    turns = ("Is it open?", "On which day?", "On Monday, please.")
+    chats = [[*turns, f"Yes, {asked}"] for asked, _ in clean(20)] + [[*turns, "On Monday, please!"]]
+    roles = ("user", "assistant", "user", "assistant")
+    rows = [
+        {"messages": [{"role": role, "content": text} for role, text in zip(roles, chat, strict=True)]}
+        for chat in chats
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    assert lines_of(check(tmp_path / "task.yaml"), "echo") == {21}
+
+
+def test_rows_that_cannot_be_read_are_a_share_of_all_rows_and_the_set_s_own_faults_none(
+    tmp_path: Path,
+) -> None:
+    checked(tmp_path, [(asked, "open") for asked, _ in clean(20)], "classify")
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write("nothing\n" * 60)
+    found = check(tmp_path / "task.yaml")
+    (unreadable,) = found.of("unreadable")
+    assert (unreadable.numbers["rows"], unreadable.numbers["of"]) == (60, 80)
+    (label,) = found.of("label")
+    assert label.message.startswith("Every row has the same label")
+    assert label.numbers["rows"] == 0
+    assert "60 rows (75%)" in as_html(found)
+    assert not found.of("no_contract")
+
+
+def test_what_joins_letters_and_emoji_is_shown_as_it_is(tmp_path: Path) -> None:
+    text = "می\u200cتوانم 👨\u200d👩 \u202e"
+    assert "می\u200cتوانم 👨\u200d👩 \\u202e" in in_words(checked(tmp_path, [*clean(20), (text, text)]))
+
+
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)
 
 

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
-import numpy as np
-
 from etude.checks.lexicon import NOTHING
 from etude.checks.material import Mark, Material, rows_that
+from etude.normal import with_signs
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
-from etude.types import Evidence, Finding
+from etude.types import Evidence, Example, Finding
 
 FEW = 0.2
 """Share of the answers up to which a word that can be an answer says nothing."""
@@ -173,10 +172,13 @@ def _outside_code(text: str, marks: list[Mark]) -> list[Mark]:
 
 
 def echoes(material: Material) -> Iterator[Finding]:
-    """Free answers that are their input."""
-    same = np.flatnonzero(material.input_hashes == material.output_hashes).tolist()
-    rows = [position for position in same if " " in material.plain_inputs[position]]
-    if rows and material.task.kind != "classify":
+    """Answers that are their input, or the last turn of it."""
+    if material.task.kind == "classify":
+        return
+    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
+    likely = [row for row, (asked, given) in enumerate(pairs) if " " in given and asked.endswith(given)]
+    rows = [row for row in likely if _is_echo(material.rows[row])]
+    if rows:
         rewrite = material.task.kind == "rewrite"
         yield material.finding(
             "echo",
@@ -186,6 +188,11 @@ def echoes(material: Material) -> Iterator[Finding]:
             "Keep them only where nothing was to be changed." if rewrite else "Write the answer.",
             evidence=(material.shown_output(position) for position in rows),
         )
+
+
+def _is_echo(row: Example) -> bool:
+    answer = with_signs(row.output)
+    return answer in (with_signs(row.text), with_signs(row.input[-1].content))
 
 
 def too_long(material: Material) -> Iterator[Finding]:

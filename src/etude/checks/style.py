@@ -119,7 +119,7 @@ def _said(style: Style, counts: NDArray[np.int64], rows: int) -> str:
     order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
     named = sorted(order) if style.lack else list(order[:MOST_SIDES])
     shares = [f"{counts[side] / total:.0%}" for side in named]
-    occasion = "answers" if total == rows else f"{total:,} answers that give occasion for it"
+    occasion = "answers" if total == rows else f"{total:,} answers where this comes up"
     verb = f"{style.verb} " if style.verb else ""
     parts = [f"{share} {style.said[side]}" for share, side in zip(shares, named, strict=True)]
     parts[0] = f"{shares[0]} of the {occasion} {verb}{style.said[named[0]]}"
