@@ -757,6 +757,45 @@ def test_what_joins_letters_and_emoji_is_shown_as_it_is(tmp_path: Path) -> None:
     assert "می\u200cتوانم 👨\u200d👩 \\u202e" in in_words(checked(tmp_path, [*clean(20), (text, text)]))
 
 
+def rated(num: int = 160) -> list[Pair]:
+    """Records, and texts that tell of most of them."""
+    draw = random.Random(6)
+    words = {"low": ("cheap", "fair", "dear"), "high": ("dear", "steep", "fair")}
+    rows = [(draw.choice(TOPICS), draw.choice([*words]), draw.choice(PLACES)) for _ in range(num)]
+    return [
+        (
+            json.dumps({"topic": topic, "cost": cost}),
+            f"It is {draw.choice(words[cost])} to see the {topic} {place}.",
+        )
+        for topic, cost, place in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [
+            *clean(),
+            *(pair for kind, pair in PLANTED.items() if kind not in ("repeated_input", "contradiction")),
+        ],
+        rated(),
+    ],
+    ids=["planted", "records"],
+)
+def test_the_order_of_the_rows_changes_no_finding(pairs: list[Pair], tmp_path: Path) -> None:
+    def found(rows: list[Pair]) -> dict[tuple[str, str], set[str]]:
+        """Answers that are named, but for copies, of which it is the later one."""
+        return {
+            (one.kind, one.severity): {rows[int(place.rpartition(":")[2]) - 1][1] for place in one.where}
+            for one in checked(tmp_path, rows)
+            if one.kind not in ("near_duplicate", "repeated_input", "repeated_output")
+        }
+
+    before = found(pairs)
+    assert {"unsupported", "empty"}.intersection(kind for kind, _ in before)
+    assert found(random.Random(0).sample(pairs, len(pairs))) == before
+
+
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)
 
 
