@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,6 +27,7 @@ from etude.checks.kinds import KINDS, SEVERITIES
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.records import as_record
+from etude.checks.summary import summary
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -132,6 +134,20 @@ def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
 def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
     findings = checked(tmp_path, clean())
     assert not findings.of(*PLANTED)
+
+
+def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp_path: Path) -> None:
+    leaking = checked(tmp_path, [*clean(), ("Which card?", "My card is 4111 1111 1111 1111, he said.")])
+    spotless = replace(leaking, found=())
+    assert summary(spotless).good.startswith("Nothing speaks against it")
+    assert summary(spotless).safe.startswith("Nothing personal, secret or unsafe was found")
+
+    assert summary(leaking).safe == "Not yet, because of privacy_card."
+    assert "privacy" not in summary(leaking).good
+
+    broken = checked(tmp_path, [*clean(), PLANTED["echo"], PLANTED["insult"]])
+    assert summary(broken).good.startswith("Not yet, because of echo")
+    assert summary(broken).safe == "Not surely: look at insult."
 
 
 @pytest.mark.parametrize("example", ["luma", "support"])

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
-from etude.checks import check
+from etude.checks import Material, check
 from etude.checks.personal import for_review, personal_data
+from etude.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
-from etude.types import Finding
+from etude.task import RowSource, Task
+from etude.types import Example, Finding, Message
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from secret_forms import FORMS, planted
@@ -74,6 +76,11 @@ def kinds(text: str) -> dict[str, str]:
         ("iban", "DE89370400440532013000"),
         ("card", "4111-1111-1111-1111"),
         ("card", "378282246310005"),
+        ("card", "4111\u20131111\u20131111\u20131111"),
+        ("card", "4111\u30001111\u30001111\u30001111"),
+        ("national_id", "536\u201290\u22124399"),
+        ("iban", "GB29\u2013NWBK\u20136016\u20131331\u20139268\u201319"),
+        ("phone", "415\u2014555\u20142671"),
         ("national_id", "536-90-4399"),
         ("card", "4532********7890"),
         ("card", "4532 **** **** 7890"),
@@ -134,6 +141,8 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
         ("bank account number: 3847283911.", "id_number", "3847283911"),
         ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
+        ("my ID 412345678 is", "national_id", "412345678"),
+        ("ID: 47111", "id_number", "47111"),
         ("the BSN 111222333 of", "national_id", "111222333"),
         ("NI number AB123456C of", "national_id", "AB123456C"),
         ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
@@ -208,6 +217,10 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "mot de passe : oublié, contraseña olvidada, 密码是什么, login page / docs",
         "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
         "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
+        '{"registered_at": 1732579200, "call_duration": 1234567, "phone_verified_at": 1732579200}',
+        '{"id": 47111, "n": 2}, {"id": 412345678}, order ID 412345678, ticket-ID 412345678',
+        "Kapitel 3.4.5.6, Seite 1.2.3.4, versión 8.8.4.4",
+        "a score of \u20139 (69-72-68-70=279), 10\u201312 July 2009",
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )
@@ -340,7 +353,35 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "review_name": 2,
         "review_health": 1,
     }
-    assert all(one.severity == "note" and not one.fix and not one.evidence for one in found)
+    assert all(one.severity == "note" and not one.fix and one.evidence for one in found)
+    named = next(one for one in found if one.kind == "review_name")
+    assert [one.text for one in named.evidence] == [
+        "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••.",
+        "My name is A••• G••• and I was d•••••••• w••• a•••••.",
+    ]
+    assert [one.text[low:high] for one in named.evidence for low, high in one.marks] == [
+        "J••• S••••",
+        "A•••",
+    ]
+
+
+def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None:
+    rows = (
+        Example(
+            "a",
+            (Message("user", f"{'word ' * 90}My name is Anna Gold, ann@corp.example.io{' word' * 90}"),),
+            "ok",
+        ),
+        Example("b", (Message("user", "Who wrote it?"),), "My name is Anna Gold, call +49 30 901820."),
+    )
+    task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+    material = Material(task, Dataset(rows))
+    (found,) = for_review(material)
+    assert [one.part for one in found.evidence] == ["input", "output"]
+    assert max(len(one.text) for one in found.evidence) <= 162
+    shown = " ".join(one.text for one in found.evidence)
+    assert "is A••• G•••, •••" in shown
+    assert not [part for part in ("nna", "old", "ann@", "9018") if part in shown]
 
 
 def test_names_that_the_task_itself_tells_are_nobodys(tmp_path: Path) -> None:

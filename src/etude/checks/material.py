@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.covered import covered
+from etude.checks.covered import covered, covered_label, shortened
 from etude.checks.function_words import language_of, own_language
 from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
@@ -155,8 +155,10 @@ class Material:
 
     def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
         """The answer of a row as evidence."""
-        labels = self.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
-        return excerpt(self.rows[position], "output", marks, cover=not labels)
+        if self.task.kind == "classify":
+            row = self.rows[position]
+            return Evidence(row.id, row.where, "output", covered_label(row.output[:MOST_TEXT]), tuple(marks))
+        return excerpt(self.rows[position], "output", marks)
 
     def both(self, positions: Iterable[int]) -> Iterable[Evidence]:
         """Input and answer of each row as evidence."""
@@ -166,16 +168,21 @@ class Material:
 
 
 def excerpt(
-    row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = (), cover: bool = True
+    row: Example,
+    part: Literal["input", "output"],
+    marks: Sequence[Mark] = (),
+    doubtful: Sequence[Mark] = (),
+    most: int = MOST_TEXT,
 ) -> Evidence:
-    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped.
+    """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
 
-    Personal data and secrets are covered, unless not `cover`.
+    Personal data and secrets are covered, and of what is `doubtful` only first letters are shown.
     """
     text = row.text if part == "input" else row.output
-    begin = max(min(marks[0][0] - MOST_TEXT // 4, len(text) - MOST_TEXT), 0) if marks else 0
-    end = min(begin + MOST_TEXT, len(text))
-    passage = covered(text, begin, end) if cover else text[begin:end]
+    begin = max(min(marks[0][0] - most // 4, len(text) - most), 0) if marks else 0
+    end = min(begin + most, len(text))
+    within = ((max(low - begin, 0), max(high - begin, 0)) for low, high in doubtful)
+    passage = shortened(covered(text, begin, end), within)
     kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
     cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     shift = 1 if begin else 0

@@ -26,6 +26,7 @@ from etude.compare.events import OnEvent, Said
 from etude.compare.prepare import Confirm
 from etude.dataset import Dataset
 from etude.errors import Declined
+from etude.privacy import GRAVE
 from etude.repair import stand_ins
 from etude.runs import Run
 from etude.task import Task
@@ -46,9 +47,7 @@ QUICK: tuple[Check, ...] = (
     injections.injections,
 )
 """Those of the checks that take no longer than the reading of the rows, nearly."""
-PRIVATE = tuple(
-    f"privacy_{kind}" for kind in ("private_key", "api_key", "password", "card", "iban", "national_id")
-)
+PRIVATE = tuple(f"privacy_{kind}" for kind in GRAVE)
 MARKS = "turn_marks"
 ASKED = (*PRIVATE, MARKS)
 """Kinds of finding that are asked about."""
