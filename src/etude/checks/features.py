@@ -181,6 +181,25 @@ _PRICES = {
 """How a price is written -> what it looks like, in its own case: a word such as "try" is no currency."""
 
 
+_PLAIN_NUMBER = re.compile(r"(?<![\w.,#/-])[1-9]\d{4,8}(?![\w/-])")
+_NUMBERED = re.compile(
+    r"(?:\b(?:number|no|num|code|order|ticket|case|invoice|room|zip|id|ref|reference|account|pin|phone|call|box)"
+    rf"\W{{0,3}}|\b(?-i:(?!{_CODE})[A-Z]{{2,5}})\W{{0,3}})\Z",
+    re.IGNORECASE,
+)
+"""What stands before a number that counts nothing."""
+
+
+def plain_number(text: str) -> Mark | None:
+    """A number from 10,000 on without marks that is no order, code or address: behind no such word and no NY."""
+    found = (
+        match
+        for match in _PLAIN_NUMBER.finditer(text)
+        if not _NUMBERED.search(text, max(match.start() - 20, 0), match.start())
+    )
+    return next((match.span() for match in found), None)
+
+
 def _decimals(mark: str) -> str:
     """Prices whose last two digits stand behind this mark."""
     amount = rf"\d[\d.,'’]{{0,12}}{mark}\d\d(?![\d.,]\d|\d)"
@@ -310,8 +329,8 @@ STYLES: tuple[Style, ...] = (
     _forms(
         "thousands",
         "write large numbers",
-        ("like 25,000", pattern(r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,6}(?![\w,])")),
-        ("like 25000", pattern(r"(?<![\w.,#/-])[1-9]\d{4,8}(?![\w/-])")),
+        ("like 25,000", pattern(r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,6}(?!\w|,\d)")),
+        ("like 25000", plain_number),
         ("like 25 000", pattern(r"(?<![\w.,] )(?<![\w.,])\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?![\w.,])")),
         ("like 2.500.000", pattern(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){2,6}(?![\w.])")),
         digits=True,
