@@ -211,6 +211,7 @@ def test_a_place_that_was_never_filled_in_is_found(place: str, tmp_path: Path) -
         "# [Date]: not a link\n[date]: https://example.org",
         "He was born in 19__ or so; snake__case too.",
         "«Bonjour», dit-il. «Non»",
+        r"Escapes are \\XXXX or \\+XXXXXX.",
     ],
 )
 def test_code_links_and_records_are_no_places(text: str, tmp_path: Path) -> None:

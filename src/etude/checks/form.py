@@ -40,7 +40,7 @@ PLACEHOLDER = re.compile(
     rf"|«(?:[A-Z]{{2,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:{_PLACE}))»"
     r"|(?<!\w)%[A-Z]{2,20}(?:_[A-Z]{2,20}){0,3}%(?!\w)"
     rf"|<(?:[A-Z]{{3,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:insert|enter|your)[ _][\w ]{{2,40}})>(?!.{{0,400}}</)"
-    r"|(?<![\w-])X{4,12}(?![\w-])|^(?:TODO|FIXME)\b:?|\bTBD\b"
+    r"|(?<![\w\\+-])X{4,12}(?![\w-])|^(?:TODO|FIXME)\b:?|\bTBD\b"
     r"|\b(?:lorem ipsum dolor)\b",
     re.MULTILINE,
 )
