@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from etude.checks.lexicon import NOTHING
-from etude.checks.material import Mark, Material, rows_that
+from etude.checks.material import MOST_EVIDENCE, Mark, Material, rows_that
 from etude.normal import with_signs
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
 from etude.types import Evidence, Example, Finding
@@ -20,6 +20,8 @@ ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "n
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
+Look = Callable[[str], list[Mark]]
+"""Where a text shows something."""
 _PLACE = (
     "name|first_?name|last_?name|full_?name|user_?name|customer|customer_?name|client|client_?name|agent|agent_?name|"
     "company|company_?name|brand|product|product_?name|date|time|day|month|year|address|street|city|country|"
@@ -140,8 +142,8 @@ def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], to
 
 def placeholders(material: Material) -> Iterator[Finding]:
     """Places such as {{name}} that were never filled in, where most rows have none."""
-    parts = ("input",) if material.task.kind == "extract" else ("input", "output")
-    rows, shown = _matching(material, _places, parts, more=_blanks)
+    in_answer = _nowhere if material.task.kind == "extract" else _places_and_blanks
+    rows, shown = _matching(material, _places, in_answer)
     if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "placeholder",
@@ -159,9 +161,13 @@ def _places(text: str) -> list[Mark]:
     return _outside_code(text, _marks(PLACEHOLDER, text))
 
 
-def _blanks(text: str) -> list[Mark]:
-    """Where an answer has a blank in the place of a name, outside of code."""
-    return _outside_code(text, _marks(BLANK, text))
+def _places_and_blanks(text: str) -> list[Mark]:
+    """The same in an answer, and where it has a blank in the place of a name."""
+    return _outside_code(text, _marks(PLACEHOLDER, text) + _marks(BLANK, text))
+
+
+def _nowhere(_: str) -> list[Mark]:
+    return []
 
 
 def _outside_code(text: str, marks: list[Mark]) -> list[Mark]:
@@ -233,24 +239,19 @@ def _spans(matches: Iterable[re.Match[str]]) -> list[Mark]:
 
 
 def _matching(
-    material: Material,
-    look: Callable[[str], list[Mark]],
-    parts: Sequence[str] = ("input", "output"),
-    more: Callable[[str], list[Mark]] = lambda text: [],
+    material: Material, in_input: Look, in_answer: Look | None = None
 ) -> tuple[list[int], list[Evidence]]:
-    """Rows in whose texts `look` finds marks, or `more` in the answer, and evidence of them."""
+    """Rows in whose input or answer marks are found, and evidence of them; one look for both where no
+    other is given for the answer."""
     rows: list[int] = []
     shown: list[Evidence] = []
-    for position, texts in enumerate(zip(material.inputs, material.outputs, strict=True)):
-        marks = [(part, look(texts[part == "output"])) for part in parts]
-        marks += [("output", more(texts[1]))] if "output" in parts else []
-        hits = [(part, found) for part, found in marks if found]
-        if hits:
-            rows.append(position)
-            part, found = hits[-1]
-            if len(shown) < 20:
-                show = material.shown_input if part == "input" else material.shown_output
-                shown.append(show(position, sorted(found)))
+    for row, (asked, given) in enumerate(zip(material.inputs, material.outputs, strict=True)):
+        of_input, of_answer = in_input(asked), (in_answer or in_input)(given)
+        if of_input or of_answer:
+            rows.append(row)
+            if len(shown) < MOST_EVIDENCE:
+                show = material.shown_output if of_answer else material.shown_input
+                shown.append(show(row, sorted(of_answer or of_input)))
     return rows, shown
 
 
