@@ -144,6 +144,11 @@ def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp
 
     assert summary(leaking).safe == "Not yet, because of privacy_card."
     assert "privacy" not in summary(leaking).good
+    german = [
+        (f"Was ist das hier, und wie ist es? {place}", f"Das ist der Turm {place}, und er ist nicht alt.")
+        for place in range(30)
+    ]
+    assert "english_only" in summary(checked(tmp_path, german)).safe
 
     broken = checked(tmp_path, [*clean(), PLANTED["echo"], PLANTED["insult"]])
     assert summary(broken).good.startswith("Not yet, because of echo")
@@ -206,6 +211,7 @@ def test_a_place_that_was_never_filled_in_is_found(place: str, tmp_path: Path) -
         "# [Date]: not a link\n[date]: https://example.org",
         "He was born in 19__ or so; snake__case too.",
         "«Bonjour», dit-il. «Non»",
+        r"Escapes are \\XXXX or \\+XXXXXX.",
     ],
 )
 def test_code_links_and_records_are_no_places(text: str, tmp_path: Path) -> None:
@@ -731,6 +737,85 @@ def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
     pairs = [(asked, "open") for asked, _ in clean(30)] + [("Is it shut?", "shut")]
     (found,) = checked(tmp_path, pairs, "classify").of("classes")
     assert "2 labels: from 1 row (shut) to 30 rows (open)." in found.message
+
+
+def test_labels_of_one_size_are_told_once(tmp_path: Path) -> None:
+    pairs = [(asked, ("open", "shut")[place % 2]) for place, (asked, _) in enumerate(clean(30))]
+    (found,) = checked(tmp_path, pairs, "classify").of("classes")
+    assert found.message == "2 labels: 15 rows each."
+
+
+def test_an_answer_that_is_the_last_turn_of_a_chat_is_an_echo(tmp_path: Path) -> None:
+    turns = ("Is it open?", "On which day?", "On Monday, please.")
+    chats = [[*turns, f"Yes, {asked}"] for asked, _ in clean(20)] + [[*turns, "On Monday, please!"]]
+    roles = ("user", "assistant", "user", "assistant")
+    rows = [
+        {"messages": [{"role": role, "content": text} for role, text in zip(roles, chat, strict=True)]}
+        for chat in chats
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    assert lines_of(check(tmp_path / "task.yaml"), "echo") == {21}
+
+
+def test_rows_that_cannot_be_read_are_a_share_of_all_rows_and_the_set_s_own_faults_none(
+    tmp_path: Path,
+) -> None:
+    checked(tmp_path, [(asked, "open") for asked, _ in clean(20)], "classify")
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write("nothing\n" * 60)
+    found = check(tmp_path / "task.yaml")
+    (unreadable,) = found.of("unreadable")
+    assert (unreadable.numbers["rows"], unreadable.numbers["of"]) == (60, 80)
+    (label,) = found.of("label")
+    assert label.message.startswith("Every row has the same label")
+    assert label.numbers["rows"] == 0
+    assert "60 rows (75%)" in as_html(found)
+    assert not found.of("no_contract")
+
+
+def test_what_joins_letters_and_emoji_is_shown_as_it_is(tmp_path: Path) -> None:
+    text = "می\u200cتوانم 👨\u200d👩 \u202e"
+    assert "می\u200cتوانم 👨\u200d👩 \\u202e" in in_words(checked(tmp_path, [*clean(20), (text, text)]))
+
+
+def rated(num: int = 160) -> list[Pair]:
+    """Records, and texts that tell of most of them."""
+    draw = random.Random(6)
+    words = {"low": ("cheap", "fair", "dear"), "high": ("dear", "steep", "fair")}
+    rows = [(draw.choice(TOPICS), draw.choice([*words]), draw.choice(PLACES)) for _ in range(num)]
+    return [
+        (
+            json.dumps({"topic": topic, "cost": cost}),
+            f"It is {draw.choice(words[cost])} to see the {topic} {place}.",
+        )
+        for topic, cost, place in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [
+            *clean(),
+            *(pair for kind, pair in PLANTED.items() if kind not in ("repeated_input", "contradiction")),
+        ],
+        rated(),
+    ],
+    ids=["planted", "records"],
+)
+def test_the_order_of_the_rows_changes_no_finding(pairs: list[Pair], tmp_path: Path) -> None:
+    def found(rows: list[Pair]) -> dict[tuple[str, str], set[str]]:
+        """Answers that are named, but for copies, of which it is the later one."""
+        return {
+            (one.kind, one.severity): {rows[int(place.rpartition(":")[2]) - 1][1] for place in one.where}
+            for one in checked(tmp_path, rows)
+            if one.kind not in ("near_duplicate", "repeated_input", "repeated_output")
+        }
+
+    before = found(pairs)
+    assert {"unsupported", "empty"}.intersection(kind for kind, _ in before)
+    assert found(random.Random(0).sample(pairs, len(pairs))) == before
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60)

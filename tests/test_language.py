@@ -87,11 +87,11 @@ def test_labels_have_no_language() -> None:
 @pytest.mark.parametrize(
     ("sentence", "said", "lacks"),
     [
-        (SENTENCES["German"], "answer in another language than English (German in 40). Advice", "insults"),
-        (SENTENCES["Greek script"], "(Greek script in 40). Advice", ""),
+        (SENTENCES["German"], "The answers are in German. Advice", "insults"),
+        (SENTENCES["Greek script"], "The answers are in Greek script. Advice", ""),
         (
             "Dopis, který jste nám poslali, ještě nepřišel, ale my na něj čekáme a brzy vám na něj odpovíme.",
-            "40 rows (100%) have an answer in a language that is not known here. Advice",
+            "The answers are in a language that is not known here. Advice",
             "",
         ),
     ],
@@ -105,8 +105,16 @@ def test_what_is_looked_for_in_english_alone_is_said_of_other_languages(
     assert "insults and threats" in found.message or lacks
     assert not lacks or lacks not in found.message
     (found,) = found_in(pairs, english_only, "classify")
-    assert "have an input" in found.message
+    assert found.message.startswith("The inputs are in ")
     assert "Advice" not in found.message
+
+
+def test_how_many_are_in_other_languages_is_said_of_a_mixed_set() -> None:
+    pairs = [*clean(), *[(f"{SENTENCES['German']} {place}", SENTENCES["German"]) for place in range(10)]]
+    (found,) = found_in(pairs, english_only)
+    assert found.message.startswith(
+        "At least 10 rows (11.1%) have an answer in another language than English (German"
+    )
 
 
 def test_nothing_is_said_of_it_in_english_sets_and_of_code() -> None:

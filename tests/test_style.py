@@ -177,6 +177,51 @@ def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
     assert BY_NAME["price"].side(text) == int(form == NO_OCCASION and "$" not in text)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "side"),
+    [
+        ("date", "Install version 1.2.20 now.", NO_OCCASION),
+        ("date", "Ping 10.12.20.30 please.", NO_OCCASION),
+        ("date", "Seit dem 12.03.2024.", 2),
+        ("thousands", "It costs $34,432, as it is the last.", 0),
+        ("thousands", "It costs EUR 25000 in all.", 1),
+        ("thousands", "It seats 25000 people, of whom 12 paid.", 1),
+        ("thousands", "Your order 719869 was sent to NY 41816 (ticket no. 88123).", NO_OCCASION),
+        ("emoji", "Five stars ⭐", 0),
+        ("emoji", "⏰ It is time.", 0),
+        ("emoji", "From a → b, © 2020 ™", 1),
+        ("question", "何時ですか？", 0),
+        ("exclamation", "很好！", 0),
+        ("list", "Es gibt:\n・一つ\n・二つ", 0),
+        ("first_person", "I'm sure.", 0),
+        ("first_person", "Then I/O waits for World War I and type I of it.", 1),
+        ("spelling", "The emphasis is on analyses.", NO_OCCASION),
+    ],
+)
+def test_a_feature_is_known_and_nothing_else_is_taken_for_it(name: str, text: str, side: int) -> None:
+    assert BY_NAME[name].side(text) == side
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I dag er der åbent, og det er ikke lukket, som det var før, for alle.",
+        "I nostri orari sono questi, e non è una novità che il museo è aperto.",
+    ],
+)
+def test_a_word_of_another_language_is_no_first_person(text: str) -> None:
+    assert "style_first_person" in styles(changed(behind("I like it as it is, and so do you.")))
+    assert "style_first_person" not in styles(changed(lambda _: text, lambda _: text[1:]))
+
+
+def test_answers_of_two_lengths_are_told_of_scripts_without_spaces() -> None:
+    rows = [
+        (asked, "こちらは古い橋です。" * (1 + 4 * (place % 7 < 3)))
+        for place, (asked, _) in enumerate(pairs())
+    ]
+    assert "style_length" in styles(rows)
+
+
 def test_prices_that_all_answers_give_are_told_by_their_forms_alone() -> None:
     draw = random.Random(2)
     forms = ("EUR {}.{}", "{}.{} EUR", "€{}.{}", "{},{} €")

@@ -41,8 +41,11 @@ def classes(material: Material) -> Iterator[Finding]:
         return
     counts = written_alike(Counter(material.outputs))
     usual = usual_spellings(Counter(material.outputs))
-    ordered = counts.most_common()
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     (most, largest), (least, smallest) = ordered[0], ordered[-1]
+    sizes = f"from {count(smallest, 'row')} ({least}) to {count(largest, 'row')} ({most})"
+    if largest == smallest:
+        sizes = f"{count(largest, 'row')}{' each' * (len(counts) > 1)}"
     rare = [label for label, number in ordered if number < RARE]
     rows = [
         position for position, label in enumerate(material.outputs) if counts[usual.get(label, label)] < RARE
@@ -52,10 +55,7 @@ def classes(material: Material) -> Iterator[Finding]:
         "classes",
         "warning" if rare else "note",
         rows,
-        covered_label(
-            f"{count(len(counts), 'label')}: from {count(smallest, 'row')} ({least}) to {count(largest, 'row')} "
-            f"({most}).{told}"
-        ),
+        covered_label(f"{count(len(counts), 'label')}: {sizes}.{told}"),
         "Collect more rows of the rare labels, or join labels that are treated alike."
         if rare
         else "Nothing to do: this is for your information.",

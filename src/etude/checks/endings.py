@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from etude.checks.function_words import UNSPACED, num_words
 from etude.checks.lexicon import NO_ENDING
 from etude.checks.material import Mark, Material, rows_that
 from etude.types import Finding
 from etude.wording import count
 
-EMOJI = "\u200d\u20e3\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff"
-"""Emoji and what joins and colours them, for a class of characters."""
-_EMOJI_END = re.compile(rf"[{EMOJI}\s]+\Z")
+EMOJI = "\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\U0001f000-\U0001faff"
+"""Emoji, for a class of characters."""
+_EMOJI_END = re.compile(rf"[{EMOJI}\u200d\u20e3\u2190-\u21ff\u2300-\u23ff\u2b00-\u2bff\ufe0f\s]+\Z")
+"""Emoji, arrows and signs of devices, and what joins and colours them."""
 SENTENCE_ENDS = ".!?…:;‥。！？：；｡؟۔؛।॥։။።៕"
 """Marks that end a sentence, in the scripts that have their own."""
 ENDINGS = tuple(
@@ -34,7 +36,7 @@ NEARLY_LEAST = 50
 FEW = 0.2
 """Share of the answers above which a cut is an error of the set."""
 LONG_WORDS = 8
-"""Words from which an answer without an end is no phrase; two characters of a script without spaces are one."""
+"""Words from which an answer without an end is no phrase."""
 KNOWN = 20
 """Times that a last word, or the last two, stand within sentences and never at their end, from which they end none."""
 PART_KNOWN = 3
@@ -43,9 +45,7 @@ MOST_TEXTS = 5_000
 """Whole answers from which it is learned what ends a sentence; of more an even sample."""
 MOST_TEXT = 2_000
 """Characters of each."""
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-"""Thai, Lao, Burmese, Khmer, Japanese and Chinese, written without spaces."""
-_TOKEN = re.compile(rf"([{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+(?:['’]\w+)?)([^\w]*)")
+_TOKEN = re.compile(rf"([{UNSPACED}]|(?:(?![{UNSPACED}])\w)+(?:['’]\w+)?)([^\w]*)")
 
 
 def truncated(material: Material) -> Iterator[Finding]:
@@ -55,7 +55,7 @@ def truncated(material: Material) -> Iterator[Finding]:
         return
     is_open = [not is_whole(text) for text in outputs]
     open_long = [row for row, opened in enumerate(is_open) if opened and is_long(outputs[row])]
-    cut = {row for row in open_long if _ends_in_a_link(outputs[row], _may_be_english(material, row))}
+    cut = {row for row in open_long if _ends_in_a_link(outputs[row], material.may_be_english(row))}
     num_ended = len(outputs) - sum(is_open)
     if num_ended >= max(ENDED_LEAST, ENDED_SHARE * (len(outputs) - len(cut))):
         whole = [row for row, opened in enumerate(is_open) if not opened]
@@ -82,17 +82,14 @@ def without_emoji(text: str) -> str:
 def is_long(text: str) -> bool:
     """Whether the last line is prose and no phrase, name or item of a list."""
     tail = text[-200:].rstrip()
-    num_unspaced = len(re.findall(f"[{_UNSPACED}]", tail))
-    return len(tail.split()) + num_unspaced // 2 >= LONG_WORDS and "\n" not in text[-40:].strip()
-
-
-def _may_be_english(material: Material, row: int) -> bool:
-    """Whether an answer may be in English: German sentences may end with `an`, Danish ones with `for`."""
-    return (material.output_languages[row] or material.answers_language) in (None, "English")
+    return num_words(tail) >= LONG_WORDS and "\n" not in text[-40:].strip()
 
 
 def _ends_in_a_link(text: str, english: bool) -> bool:
-    """Whether a text ends with a comma, a colon, a hyphen or an English word with which no sentence ends."""
+    """Whether a text ends with a comma, a colon, a hyphen or an English word with which no sentence ends.
+
+    German sentences may end with `an`, Danish ones with `for`.
+    """
     tail = text[-200:].rstrip()
     in_a_word = english and tail.split()[-1].casefold() in NO_ENDING
     return in_a_word or tail.endswith((",", ":", "-", "–", "、", "，", "：", "،"))

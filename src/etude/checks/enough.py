@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from etude.checks.material import Material
 from etude.dataset import VERDICT_LEAST
+from etude.spellings import written_alike
 from etude.types import Finding, Kind
 from etude.wording import count
 
@@ -50,12 +52,12 @@ USUAL: Mapping[Kind, Usual] = {
 def few_rows(material: Material) -> Iterator[Finding]:
     """Sets with fewer examples than tasks of their kind usually take."""
     usual, rows = USUAL[material.task.kind], len(material.rows)
-    labels = len(set(material.outputs)) if material.task.kind == "classify" else 1
+    labels = len(written_alike(Counter(material.outputs))) if material.task.kind == "classify" else 1
     if rows >= usual.rows * labels:
         return
     few = rows < VERDICT_LEAST
     each = (
-        f" for {count(labels, 'label')}, {rows / labels:,.0f} each"
+        f" for {count(labels, 'label')}, {rows / labels:,.0f} each on average"
         if material.task.kind == "classify"
         else ""
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from etude.checks.endings import SENTENCE_ENDS, without_emoji
+from etude.checks.endings import EMOJI, SENTENCE_ENDS, without_emoji
 from etude.checks.lexicon import AMERICAN, BRITISH, EXCITED
 from etude.checks.material import Mark
 
@@ -47,6 +47,8 @@ class Style:
     """What is said once, before the forms."""
     digits: bool = False
     """Whether every form holds a digit, so that texts without any are passed over."""
+    english: bool = False
+    """Whether its words mean something else in other languages (`I`), whose texts give no occasion."""
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -143,8 +145,8 @@ def near_the_end(find: Find) -> Find:
     return find_there
 
 
-def _one(name: str, have: str, find: Find, lack: str = "do not") -> Style:
-    return Style(name, (Form(have, find),), lack)
+def _one(name: str, have: str, find: Find, lack: str = "do not", english: bool = False) -> Style:
+    return Style(name, (Form(have, find),), lack, english=english)
 
 
 def _forms(name: str, verb: str, *forms: tuple[str, Find], digits: bool = False) -> Style:
@@ -179,11 +181,36 @@ _PRICES = {
 """How a price is written -> what it looks like, in its own case: a word such as "try" is no currency."""
 
 
+_PLAIN_NUMBER = re.compile(r"(?<![\w.,#/-])[1-9]\d{4,8}(?![\w/-])")
+_NUMBERED = re.compile(
+    r"(?:\b(?:number|no|num|code|order|ticket|case|invoice|room|zip|id|ref|reference|account|pin|phone|call|box)"
+    rf"\W{{0,3}}|\b(?-i:(?!{_CODE})[A-Z]{{2,5}})\W{{0,3}})\Z",
+    re.IGNORECASE,
+)
+"""What stands before a number that counts nothing."""
+
+
+def plain_number(text: str) -> Mark | None:
+    """A number from 10,000 on without marks that is no order, code or address: behind no such word and no NY."""
+    found = (
+        match
+        for match in _PLAIN_NUMBER.finditer(text)
+        if not _NUMBERED.search(text, max(match.start() - 20, 0), match.start())
+    )
+    return next((match.span() for match in found), None)
+
+
 def _decimals(mark: str) -> str:
     """Prices whose last two digits stand behind this mark."""
     amount = rf"\d[\d.,'’]{{0,12}}{mark}\d\d(?![\d.,]\d|\d)"
     return rf"(?:{_SIGN}|\b{_CODE})\s?{amount}|(?<![\d.,]){amount}\s?(?:{_SIGN}|{_CODE}\b|{_SHORT}|{_MONEY})"
 
+
+_FIRST_PERSON = (
+    r"(?<!War )(?<!ype )(?<!hase )(?<!lass )(?<!tage )(?<!rade )(?<!evel )(?<!art )\bI\b(?!/O|[.)] )"
+    r"|\b(?:[Ww]e|[Mm]y|[Oo]ur)\b"
+)
+"""But for the number one: World War I, type I, I/O, I. in a list."""
 
 STYLES: tuple[Style, ...] = (
     _one("price", "give a price", pattern("|".join(_PRICES.values()), 0)),
@@ -224,21 +251,25 @@ STYLES: tuple[Style, ...] = (
             )
         ),
     ),
-    _one("list", "hold a list", pattern(r"^[ \t]{0,8}(?:[-*•–]|\d{1,2}[.)])[ \t]{1,4}\S", re.MULTILINE)),
+    _one(
+        "list",
+        "hold a list",
+        pattern(r"^[ \t]{0,8}(?:[-*–][ \t]|[•‣◦▪●・]|\d{1,2}[.)][ \t])[ \t]{0,3}\S", re.MULTILINE),
+    ),
     _forms(
         "list_mark",
         "begin the items of a list",
         ("with a dash", pattern(r"^[ \t]{0,8}[-–][ \t]{1,4}\S", re.MULTILINE)),
         ("with a star", pattern(r"^[ \t]{0,8}\*[ \t]{1,4}\S", re.MULTILINE)),
-        ("with a dot", pattern(r"^[ \t]{0,8}•[ \t]{0,4}\S", re.MULTILINE)),
+        ("with a dot", pattern(r"^[ \t]{0,8}[•‣◦▪●・][ \t]{0,4}\S", re.MULTILINE)),
     ),
     _one(
         "markdown",
         "are set in Markdown (bold, headings, code, tables)",
         pattern(r"\*\*[^\s*]|^#{1,6} \S|^```|^\|[^|\n]{1,99}\|[^|\n]{1,99}\|", re.MULTILINE),
     ),
-    _one("question", "end with a question", last_mark("?")),
-    _one("exclamation", "end with an exclamation mark", last_mark("!")),
+    _one("question", "end with a question", last_mark("?？؟")),
+    _one("exclamation", "end with an exclamation mark", last_mark("!！")),
     _forms(
         "end_mark",
         "end",
@@ -251,8 +282,8 @@ STYLES: tuple[Style, ...] = (
         ("with a capital letter", first_letter(str.isupper)),
         ("with a small letter", first_letter(str.islower)),
     ),
-    _one("first_person", "speak in the first person", pattern(r"\b(?:I|I'm|I've|[Ww]e|[Mm]y|[Oo]ur)\b", 0)),
-    _one("emoji", "hold an emoji", pattern("[\u2600-\u27bf\U0001f300-\U0001faff]")),
+    _one("first_person", "speak in the first person", pattern(_FIRST_PERSON, 0), english=True),
+    _one("emoji", "hold an emoji", pattern(f"[{EMOJI}]")),
     _one("excited", "sound excited (wonderful, amazing)", any_of(EXCITED)),
     _one("link", "give a link", pattern(r"\bhttps?://|\bwww\.\w")),
     _forms(
@@ -271,8 +302,9 @@ STYLES: tuple[Style, ...] = (
         "date",
         "write dates",
         ("like 2024-03-12", pattern(r"\b\d{4}-\d{2}-\d{2}\b")),
-        ("like 12/03/2024", pattern(r"\b\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})\b")),
-        ("like 12.03.2024", pattern(r"\b\d{1,2}\.\d{1,2}\.(?:\d{4}|\d{2})\b")),
+        ("like 12/03/2024", pattern(r"(?<![\d/])\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})(?![\w/])")),
+        # Of two digits for the year only with two for day and month: 1.2.20 is a version, and 10.1.20.3 an address.
+        ("like 12.03.2024", pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)")),
         ("like 12-03-2024", pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
         ("like 12 March 2024", pattern(rf"\b{_DAY} (?:of )?{_MONTH},? \d{{4}}\b")),
         ("like March 12, 2024", pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
@@ -297,8 +329,8 @@ STYLES: tuple[Style, ...] = (
     _forms(
         "thousands",
         "write large numbers",
-        ("like 25,000", pattern(r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,6}(?![\w,])")),
-        ("like 25000", pattern(r"(?<![\w.,#/-])[1-9]\d{4,8}(?![\w/-])")),
+        ("like 25,000", pattern(r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,6}(?!\w|,\d)")),
+        ("like 25000", plain_number),
         ("like 25 000", pattern(r"(?<![\w.,] )(?<![\w.,])\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?![\w.,])")),
         ("like 2.500.000", pattern(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){2,6}(?![\w.])")),
         digits=True,

@@ -48,7 +48,7 @@ class Pairs:
         """So many rows have fields of which `doubt` holds: by field, and of which rows."""
         fields = Counter(name for _, name, _ in ranked)
         named = ", ".join(f"{name} in {number:,}" for name, number in fields.most_common(4))
-        sampled = f" (every {self.rows.step}th row was looked at)" if self.rows.step > 1 else ""
+        sampled = f" (one row in {self.rows.step} was looked at)" if self.rows.step > 1 else ""
         return f"{rows_that(verb, len(ranked), len(self.rows))} {doubt}{sampled}: {named}."
 
 

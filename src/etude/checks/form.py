@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
-import numpy as np
-
 from etude.checks.lexicon import NOTHING
-from etude.checks.material import Mark, Material, rows_that
+from etude.checks.material import MOST_EVIDENCE, Mark, Material, rows_that
+from etude.normal import with_signs
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
-from etude.types import Evidence, Finding
+from etude.types import Evidence, Example, Finding
 
 FEW = 0.2
 """Share of the answers up to which a word that can be an answer says nothing."""
@@ -21,6 +20,8 @@ ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "n
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
+Look = Callable[[str], list[Mark]]
+"""Where a text shows something."""
 _PLACE = (
     "name|first_?name|last_?name|full_?name|user_?name|customer|customer_?name|client|client_?name|agent|agent_?name|"
     "company|company_?name|brand|product|product_?name|date|time|day|month|year|address|street|city|country|"
@@ -41,7 +42,7 @@ PLACEHOLDER = re.compile(
     rf"|«(?:[A-Z]{{2,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:{_PLACE}))»"
     r"|(?<!\w)%[A-Z]{2,20}(?:_[A-Z]{2,20}){0,3}%(?!\w)"
     rf"|<(?:[A-Z]{{3,20}}(?:[ _][A-Z]{{2,20}}){{0,3}}|(?i:insert|enter|your)[ _][\w ]{{2,40}})>(?!.{{0,400}}</)"
-    r"|(?<![\w-])X{4,12}(?![\w-])|^(?:TODO|FIXME)\b:?|\bTBD\b"
+    r"|(?<![\w\\+-])X{4,12}(?![\w-])|^(?:TODO|FIXME)\b:?|\bTBD\b"
     r"|\b(?:lorem ipsum dolor)\b",
     re.MULTILINE,
 )
@@ -141,8 +142,8 @@ def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], to
 
 def placeholders(material: Material) -> Iterator[Finding]:
     """Places such as {{name}} that were never filled in, where most rows have none."""
-    parts = ("input",) if material.task.kind == "extract" else ("input", "output")
-    rows, shown = _matching(material, _places, parts, more=_blanks)
+    in_answer = _nowhere if material.task.kind == "extract" else _places_and_blanks
+    rows, shown = _matching(material, _places, in_answer)
     if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "placeholder",
@@ -160,9 +161,13 @@ def _places(text: str) -> list[Mark]:
     return _outside_code(text, _marks(PLACEHOLDER, text))
 
 
-def _blanks(text: str) -> list[Mark]:
-    """Where an answer has a blank in the place of a name, outside of code."""
-    return _outside_code(text, _marks(BLANK, text))
+def _places_and_blanks(text: str) -> list[Mark]:
+    """The same in an answer, and where it has a blank in the place of a name."""
+    return _outside_code(text, _marks(PLACEHOLDER, text) + _marks(BLANK, text))
+
+
+def _nowhere(_: str) -> list[Mark]:
+    return []
 
 
 def _outside_code(text: str, marks: list[Mark]) -> list[Mark]:
@@ -173,10 +178,13 @@ def _outside_code(text: str, marks: list[Mark]) -> list[Mark]:
 
 
 def echoes(material: Material) -> Iterator[Finding]:
-    """Free answers that are their input."""
-    same = np.flatnonzero(material.input_hashes == material.output_hashes).tolist()
-    rows = [position for position in same if " " in material.plain_inputs[position]]
-    if rows and material.task.kind != "classify":
+    """Answers that are their input, or the last turn of it."""
+    if material.task.kind == "classify":
+        return
+    pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
+    likely = [row for row, (asked, given) in enumerate(pairs) if " " in given and asked.endswith(given)]
+    rows = [row for row in likely if _is_echo(material.rows[row])]
+    if rows:
         rewrite = material.task.kind == "rewrite"
         yield material.finding(
             "echo",
@@ -186,6 +194,11 @@ def echoes(material: Material) -> Iterator[Finding]:
             "Keep them only where nothing was to be changed." if rewrite else "Write the answer.",
             evidence=(material.shown_output(position) for position in rows),
         )
+
+
+def _is_echo(row: Example) -> bool:
+    answer = with_signs(row.output)
+    return answer in (with_signs(row.text), with_signs(row.input[-1].content))
 
 
 def too_long(material: Material) -> Iterator[Finding]:
@@ -226,24 +239,19 @@ def _spans(matches: Iterable[re.Match[str]]) -> list[Mark]:
 
 
 def _matching(
-    material: Material,
-    look: Callable[[str], list[Mark]],
-    parts: Sequence[str] = ("input", "output"),
-    more: Callable[[str], list[Mark]] = lambda text: [],
+    material: Material, in_input: Look, in_answer: Look | None = None
 ) -> tuple[list[int], list[Evidence]]:
-    """Rows in whose texts `look` finds marks, or `more` in the answer, and evidence of them."""
+    """Rows in whose input or answer marks are found, and evidence of them; one look for both where no
+    other is given for the answer."""
     rows: list[int] = []
     shown: list[Evidence] = []
-    for position, texts in enumerate(zip(material.inputs, material.outputs, strict=True)):
-        marks = [(part, look(texts[part == "output"])) for part in parts]
-        marks += [("output", more(texts[1]))] if "output" in parts else []
-        hits = [(part, found) for part, found in marks if found]
-        if hits:
-            rows.append(position)
-            part, found = hits[-1]
-            if len(shown) < 20:
-                show = material.shown_input if part == "input" else material.shown_output
-                shown.append(show(position, sorted(found)))
+    for row, (asked, given) in enumerate(zip(material.inputs, material.outputs, strict=True)):
+        of_input, of_answer = in_input(asked), (in_answer or in_input)(given)
+        if of_input or of_answer:
+            rows.append(row)
+            if len(shown) < MOST_EVIDENCE:
+                show = material.shown_output if of_answer else material.shown_input
+                shown.append(show(row, sorted(of_answer or of_input)))
     return rows, shown
 
 

@@ -28,6 +28,9 @@ OWN = 0.8
 """Share of the texts whose language is told that are in one language, from which it is the set's own."""
 LEAST_TOLD = 20
 """Texts whose language is told, below which a set has no language of its own."""
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese, written without spaces, for a class of characters."""
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 SCRIPTS: dict[str, re.Pattern[str]] = {
     name: re.compile(f"[{letters}]")
     for name, letters in (
@@ -105,6 +108,12 @@ _SPEAKERS: dict[str, list[str]] = {}
 for _language, _found in FUNCTION_WORDS.items():
     for _word in _found:
         _SPEAKERS.setdefault(_word, []).append(_language)
+
+
+def num_words(text: str) -> int:
+    """The words of a text; two characters of a script without spaces are one."""
+    num = len(text.split())
+    return num if text.isascii() else num + len(_UNSPACED.findall(text)) // 2
 
 
 def language_of(plain: str) -> str | None:

@@ -76,17 +76,22 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         label for _, label in {(int(material.input_hashes[row]), label) for row, label in labels.items()}
     )
     rows = [row for row, label in labels.items() if counts[label] >= LEAST_LABEL]
+    rows.sort(
+        key=lambda row: (material.input_hashes[row], labels[row])
+    )  # what is drawn for them is the same then
     names = sorted({labels[row] for row in rows})
     if len(rows) < LEAST_ROWS or len(names) < 2:
         return
-    gold = np.array([names.index(labels[row]) for row in rows])
+    number = {name: place for place, name in enumerate(names)}
+    gold = np.array([number[labels[row]] for row in rows])
     found = suspicion([material.inputs[row] for row in rows], gold)
     wrong, low, high = found.wrong
     if low < 1 or found.told < LEAST_TOLD:
         return
     first = np.argsort(found.score, kind="stable")[: max(round(wrong), 1)]
-    better = [names[int(found.probabilities[place].argmax())] for place in first[:5]]
-    sampled = f" (every {step}th row was looked at)" if step > 1 else ""
+    others = np.where(np.arange(len(names)) == gold[:, None], -1, found.probabilities)
+    better = [names[int(others[place].argmax())] for place in first[:5]]
+    sampled = f" (one row in {step} was looked at)" if step > 1 else ""
     told = ", ".join(
         f"{rows_place} ({label}?)" for rows_place, label in _suggested(material, rows, first, better)
     )
@@ -94,7 +99,7 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         "wrong_label",
         "warning",
         [rows[place] for place in first],
-        f"About {wrong:,.0f} labels look wrong at random (95% interval {low:,.0f} to {high:,.0f}), "
+        f"About {wrong:,.0f} labels look wrong (95% interval {low:,.0f} to {high:,.0f}), "
         f"{of_rows(len(first), len(rows))}{sampled}; the most suspicious first: {told}.",
         "Read the rows in this order and correct them until they look right; labels confused with a similar one "
         "come on top of the estimate.",

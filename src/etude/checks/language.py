@@ -38,16 +38,18 @@ def wrong_language(material: Material) -> Iterator[Finding]:
 def english_only(material: Material) -> Iterator[Finding]:
     """Says of texts that are not in English what was not looked for in them."""
     told, part = (
-        (material.output_languages, "an answer") if material.free else (material.input_languages, "an input")
+        (material.output_languages, "answer") if material.free else (material.input_languages, "input")
     )
     counts = Counter(language for language in told if language)
     least = max(LEAST_FOREIGN, FOREIGN_SHARE * counts.total())
     others = counts.total() - counts.pop("English", 0)
     if others >= least:
         named = ", ".join(f"{language} in {number:,}" for language, number in counts.most_common(4))
-        rows, about = others, f"in another language than English ({named})"
-    elif rows := _num_unknown(material, told):
-        about = "in a language that is not known here"
+        own = own_language(told)
+        about = f"At least {rows_that('have', others, len(told))} an {part} in another language than English ({named})."
+        about = f"The {part}s are in {own}." if own not in (None, "English") else about
+    elif _is_unknown(material, told):
+        about = f"The {part}s are in a language that is not known here."
     else:
         return
     what = "Advice on health, law and money, polite and rude words, greetings, " if material.free else ""
@@ -57,21 +59,19 @@ def english_only(material: Material) -> Iterator[Finding]:
         "english_only",
         "note",
         [],
-        f"{rows_that('have', rows, len(told))} {part} {about}. {what[:1].upper()}{what[1:]} are known by English words "
-        "and were not looked for there.",
+        f"{about} {what[:1].upper()}{what[1:]} are known by English words and were not looked for there.",
         "Have them read for these by somebody who knows the language.",
-        numbers={"rows": rows, "of": len(told)},
+        numbers={"other_languages": others, "rows": 0, "of": len(told)},
     )
 
 
-def _num_unknown(material: Material, told: Sequence[str | None]) -> int:
-    """Longer texts whose language is not told, where that is so of nearly all, and of nearly all inputs."""
+def _is_unknown(material: Material, told: Sequence[str | None]) -> bool:
+    """Whether the language of nearly no longer text is told, and of nearly no input."""
     if len(told) < LEAST_TOLD or sum(map(bool, material.input_languages)) >= UNKNOWN * len(told):
-        return 0
+        return False
     texts = material.plain_outputs if material.free else material.plain_inputs
     long = [row for row, text in enumerate(texts) if len(text.split()) >= LONG_WORDS]
-    unknown = sum(told[row] is None for row in long)
-    return unknown if len(long) >= LEAST_TOLD and len(long) - unknown < UNKNOWN * len(long) else 0
+    return len(long) >= LEAST_TOLD and sum(told[row] is not None for row in long) < UNKNOWN * len(long)
 
 
 def _of_part(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.checks.function_words import num_words
 from etude.checks.material import Material, in_turn
 from etude.checks.telling import LEAST_ROWS, is_split, is_untold, told_by_inputs
 from etude.types import Finding
@@ -40,7 +41,7 @@ def two_lengths(material: Material) -> Iterator[Finding]:
     """Free answers of which some are short and some are long."""
     if not material.free or len(material.rows) < LEAST_ROWS:
         return
-    lengths = np.fromiter((len(text.split()) for text in material.outputs), np.int64)
+    lengths = np.fromiter(map(num_words, material.outputs), np.int64)
     found = halves(lengths)
     if found is None or found.apart < APART or found.typical[1] < TIMES * found.typical[0]:
         return

@@ -63,6 +63,10 @@ EXCITED = words(
 """Words of strong feeling."""
 
 
+IN_BOTH = words("emphasis analyses paralyses")
+"""Words with a British ending that Americans write too."""
+
+
 def _spelled(*families: tuple[str, str, str, str]) -> tuple[frozenset[str], frozenset[str]]:
     """Words in British and American spelling: roots, the two endings, and what may follow them."""
     british = {
@@ -71,7 +75,7 @@ def _spelled(*families: tuple[str, str, str, str]) -> tuple[frozenset[str], froz
     american = {
         r + two + tail for roots, _, two, tails in families for r in roots.split() for tail in _tails(tails)
     }
-    return frozenset(british - american), frozenset(american - british)
+    return frozenset(british - american - IN_BOTH), frozenset(american - british - IN_BOTH)
 
 
 def _tails(tails: str) -> list[str]:

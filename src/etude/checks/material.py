@@ -85,6 +85,10 @@ class Material:
         """The language that nearly all answers are in; None where there is none."""
         return own_language(self.output_languages)
 
+    def may_be_english(self, row: int) -> bool:
+        """Whether the answer of the row at this position may be in English."""
+        return (self.output_languages[row] or self.answers_language) in (None, "English")
+
     @property
     def written(self) -> Sequence[str]:
         """The answers, none where they are labels: one such as passcode_forgotten is nobody's data."""

@@ -21,6 +21,7 @@ from etude.starter.draft import (
 )
 from etude.task import Task
 from etude.types import Example, Finding, Kind
+from etude.wording import share
 
 LEAST_ROWS = 20
 """Answers below which nothing is proposed."""
@@ -41,17 +42,19 @@ def proposed_contract(material: Material) -> Iterator[Finding]:
     examples = _in_usual_spellings(_looked_at(material), task.kind)
     read = examples if material.test is not None else outside_test(examples, task.kind, task.seed)
     try:
-        contract, reason = guess_contract(task.kind, [row.output for row in read])
+        contract, _ = guess_contract(task.kind, [row.output for row in read])
     except InputError:  # names that a contract cannot hold
         return
-    if is_length_only(contract) or num_hidden_labels(contract, examples):
+    if is_length_only(contract) or len(contract.labels) == 1 or num_hidden_labels(contract, examples):
         return
     kept = _kept(contract, material, read)
+    told = "all" if kept == 1 else f"{share(kept)} of the"
     yield material.finding(
         "no_contract",
         "note",
         [],
-        f"The task has no contract; {kept:.0%} of the answers keep this one, from {reason}: {_lines(task, contract)}",
+        f"The task has no contract; {told} answers keep this one, which etude init would write: "
+        f"{_lines(task, contract)}",
         "Write it into the task file where it is meant: an answer that breaks it then counts as wrong.",
         numbers={"kept": kept},
     )

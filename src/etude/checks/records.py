@@ -125,12 +125,14 @@ def folds_of(records: Sequence[Record], texts: Sequence[str]) -> NDArray[np.int6
     record that several texts were written for does not speak for itself, where the records are so many that every
     fold is learned without.
     """
-    number: dict[object, int] = {}
     named = [
         repr(sorted(record.items())) if record else text for record, text in zip(records, texts, strict=True)
     ]
     keys = named if len(set(named)) >= MANY_RECORDS else texts
-    return np.array([number.setdefault(key, len(number)) % FOLDS for key in keys])
+    distinct = sorted(set(keys))  # whatever the order of the rows
+    dealt = np.random.default_rng(0).permutation(len(distinct)) % FOLDS
+    fold = dict(zip(distinct, dealt.tolist(), strict=True))
+    return np.array([fold[key] for key in keys])
 
 
 def words_by_rows(texts: Sequence[str]) -> tuple[Any, Sequence[str]]:

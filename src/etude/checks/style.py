@@ -48,7 +48,7 @@ class Split:
 
 
 def _splits(material: Material) -> Iterator[Split]:
-    for style, sides in zip(STYLES, _sides(material.outputs), strict=True):
+    for style, sides in zip(STYLES, _sides(material), strict=True):
         occasions = np.flatnonzero(sides != NO_OCCASION)
         counts = np.bincount(sides[occasions], minlength=len(style.said))
         usual = int(counts.argmax())
@@ -60,11 +60,15 @@ def _splits(material: Material) -> Iterator[Split]:
             yield Split(style, sides, counts, told)
 
 
-def _sides(outputs: Sequence[str]) -> Sides:
+def _sides(material: Material) -> Sides:
     """The side on which each answer stands, for each style: styles by answers. The answers are read once."""
-    found = np.empty((len(STYLES), len(outputs)), np.int8)
-    for row, text in enumerate(outputs):
+    found = np.empty((len(STYLES), len(material.rows)), np.int8)
+    for row, text in enumerate(material.outputs):
         found[:, row] = [style.side(text) for style in STYLES]
+    foreign = [row for row in range(len(material.rows)) if not material.may_be_english(row)]
+    for place, style in enumerate(STYLES):
+        if style.english:
+            found[place, foreign] = NO_OCCASION
     return found
 
 
@@ -115,7 +119,7 @@ def _said(style: Style, counts: NDArray[np.int64], rows: int) -> str:
     order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
     named = sorted(order) if style.lack else list(order[:MOST_SIDES])
     shares = [f"{counts[side] / total:.0%}" for side in named]
-    occasion = "answers" if total == rows else f"{total:,} answers that give occasion for it"
+    occasion = "answers" if total == rows else f"{total:,} answers where this comes up"
     verb = f"{style.verb} " if style.verb else ""
     parts = [f"{share} {style.said[side]}" for share, side in zip(shares, named, strict=True)]
     parts[0] = f"{shares[0]} of the {occasion} {verb}{style.said[named[0]]}"

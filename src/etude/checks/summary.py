@@ -12,7 +12,16 @@ from etude.checks.gather import Findings
 from etude.checks.kinds import names
 from etude.types import Finding
 
-_ON_SAFETY = ("privacy_*", "review_*", "advice_*", "own_contact", "injection", "insult", "threat")
+_ON_SAFETY = (
+    "privacy_*",
+    "review_*",
+    "advice_*",
+    "own_contact",
+    "injection",
+    "insult",
+    "threat",
+    "english_only",
+)
 _MOST_NAMED = 4
 """Kinds of finding that a sentence names."""
 

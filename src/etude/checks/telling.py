@@ -73,7 +73,7 @@ def how_told(
     from sklearn.metrics import roc_auc_score
 
     gold: Bools = np.array(found)
-    number = {text: place for place, text in enumerate(dict.fromkeys(inputs))}
+    number = {text: place for place, text in enumerate(sorted(set(inputs)))}
     if len(number) < LEAST_INPUTS or min(gold.sum(), (~gold).sum()) < FOLDS:
         return 0.5
     fold = _folds(np.array([number[text] for text in inputs]), gold)

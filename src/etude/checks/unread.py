@@ -10,7 +10,7 @@ from os.path import relpath
 
 from etude.checks.covered import covered
 from etude.checks.material import Material
-from etude.errors import Fault
+from etude.errors import Fault, place_of
 from etude.types import Finding, Severity
 from etude.wording import count
 
@@ -25,20 +25,23 @@ def unread(material: Material) -> Iterator[Finding]:
     own = set(material.faults)  # the test is never written to, and its rows are none of the examples
     concerned = {fault.where for fault in own}
     ids = {row.where: row.id for row in material.rows if row.where in concerned} if concerned else {}
+    unread = {fault.where for fault in found if place_of(fault.where)[1]}.difference(ids)
     groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
     for fault in found:
         groups[fault.kind, _TURN.sub("[…]", fault.what)].append(fault)
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
+        lines = {place for place in places if place_of(place)[1]}
+        what = f"{count(len(faults), 'place')}: {what}" if lines else f"{what[:1].upper()}{what[1:]}"
         got = f" (such as {covered(faults[0].got)})" if faults[0].got else ""
         yield Finding(
             kind=kind,
             severity=_SEVERITY.get(kind, "error"),
             rows=tuple(ids[place] for place in places if place in ids),
-            message=f"{count(len(faults), 'place')}: {what}{got}.",
+            message=f"{what}{got}.",
             remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
             where=tuple(places),
-            numbers={"rows": len(faults), "of": len(material.rows)},
+            numbers={"rows": len(lines), "of": len(material.rows) + len(unread)},
             fix="leaves these rows out" if kind == "empty" and not own.isdisjoint(faults) else "",
         )
 

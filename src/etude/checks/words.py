@@ -83,5 +83,10 @@ def _quoted(one: Evidence, room: int) -> str:
 
 
 def _visible(text: str) -> str:
-    """The text with characters that a terminal would act on written out."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+    """The text with characters that a terminal would act on written out; those that join letters and emoji stay."""
+    return "".join(
+        char
+        if char.isprintable() or char in "\n\u200c\u200d"
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
