@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 import stat
+import time
 from pathlib import Path
 
 import phonenumbers
@@ -194,6 +195,18 @@ def test_short_values_and_dates_are_not_looked_for_between_other_signs() -> None
         for span in values.spans('PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}')
     }
     assert found == {"1234", "20 24 01 01", 'x\\"1y'}
+
+
+def test_many_values_that_begin_alike_cost_a_text_no_time() -> None:
+    values = Values()
+    for number in range(3000):
+        values.add("email", f"info@firm{number}.example.com")
+    started = time.process_time()
+    found = [
+        span for number in range(300) for span in values.spans(f"more info: INFO@firm{number}.example.com")
+    ]
+    assert len(found) == 300
+    assert time.process_time() - started < 1
 
 
 def test_the_ledger_knows_a_value_again_and_holds_none(tmp_path: Path) -> None:
