@@ -19,6 +19,7 @@ from stdnum.iso7064 import mod_97_10
 from etude.checks import check
 from etude.checks.personal import for_review, personal_data
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
+from etude.privacy.find import find_for_review
 from etude.types import Finding
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -311,6 +312,7 @@ def test_what_blocks_is_the_same_without_what_is_reviewed(parts: list[str], join
     text = joint.join(parts)
     blocking = tuple(span for span in find(text) if span.kind in BLOCKING)
     assert find(text, review=False) == blocking
+    assert find_for_review(text, blocking) == find(text)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 
 from etude.checks.function_words import language_of
 from etude.checks.material import Material, rows_that
 from etude.checks.own_names import OwnNames, own_names
-from etude.checks.sensitive import repeated
+from etude.checks.sensitive import repeated, review_step
 from etude.normal import normalise
-from etude.privacy import BLOCKING, REVIEW, Span, find
+from etude.privacy import BLOCKING, REVIEW, Span
 from etude.privacy.find import find_for_review
 from etude.privacy.own import SHARE
 from etude.privacy.values import SECRETS
@@ -20,8 +20,6 @@ from etude.wording import count
 
 Rows = defaultdict[str, set[int]]
 """Kind -> rows."""
-MOST_REVIEWED = 20_000
-"""Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
 ENGLISH = frozenset(("birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
@@ -75,7 +73,7 @@ def _own_finding(material: Material, rows: set[int]) -> Finding:
 def for_review(material: Material) -> Iterator[Finding]:
     """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
     are left out."""
-    step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
+    step = review_step(len(material.rows))
     looked = range(0, len(material.rows), step)
     own = own_names(material.task)
     found = _reviewed(material, step, own)
@@ -107,7 +105,7 @@ def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]
     both = zip(material.inputs, answers, strict=False)
     for row, (text, answer) in islice(enumerate(both), 0, None, step):
         in_text, in_answer = (
-            _doubtful(material, part, searched.hold_any(row), own)
+            _doubtful(material, part, searched.kept(row), own)
             for part, searched in zip((text, answer), material.sensitive, strict=True)
         )
         for span in (*in_text, *repeated(in_answer, text)):
@@ -117,12 +115,11 @@ def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]
     return asked, given
 
 
-def _doubtful(material: Material, text: str, holds_others: bool, own: OwnNames) -> list[Span]:
+def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnNames) -> list[Span]:
     """What may be personal in a text; names and the like are known in English alone."""
-    found = find(text) if holds_others else find_for_review(text)
     spans = [
         span
-        for span in found
+        for span in find_for_review(text, blocking)
         if span.kind in REVIEW
         and span.text not in material.stand_ins
         and not (span.kind == "name" and own.holds(span.text))

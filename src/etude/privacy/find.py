@@ -60,10 +60,10 @@ def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> It
             yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
 
 
-def find_for_review(text: str) -> tuple[Span, ...]:
-    """`find` for a text that is known to hold none of BLOCKING, which is most of its work."""
+def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
+    """`find` for a text of which the spans of BLOCKING are known, which is most of its work."""
     read = plain_text(text)
-    return tuple(read.placed(without_overlaps([*_for_review(read.plain), *names(read.plain)])))
+    return without_overlaps([*blocking, *read.placed([*_for_review(read.plain), *names(read.plain)])])
 
 
 def _blocking(text: str) -> Iterator[Span]:
