@@ -176,10 +176,3 @@ def _is_one(text: str, runs: Sequence[re.Match[str]]) -> bool:
     if len(runs) > 1 and _DATE.fullmatch(text[runs[0].start() : runs[-1].end()]):
         return False
     return all(_GAP.fullmatch(text, one.end(), other.start()) for one, other in pairwise(runs))
-
-
-def whole(text: str) -> str:
-    """A pattern that matches the text where no letter or digit goes on at either end."""
-    before = "(?<![A-Za-z0-9])" if text[:1].isascii() and text[:1].isalnum() else ""
-    after = "(?![A-Za-z0-9])" if text[-1:].isascii() and text[-1:].isalnum() else ""
-    return before + re.escape(text) + after
