@@ -20,7 +20,7 @@ from etude.wording import count
 
 Rows = defaultdict[str, set[int]]
 """Kind -> rows."""
-ENGLISH = frozenset(("birth_date", "name", "health"))
+ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
 STAND_IN = {"private_key": "a mark"}
@@ -141,6 +141,7 @@ NAMES = {
     "phone": "a phone number",
     "ip_address": "an IP address",
     "id_number": "an identity number",
+    "plain_password": "a password, written as a word",
     "birth_date": "a date of birth",
     "address": "a postal address",
     "name": "a person's name",

@@ -8,7 +8,7 @@ from itertools import tee
 from typing import TYPE_CHECKING
 
 from etude.privacy.contact import emails, ip_addresses
-from etude.privacy.details import birth_dates, health_details
+from etude.privacy.details import birth_dates, health_details, spoken_passwords
 from etude.privacy.hidden import hidden_numbers
 from etude.privacy.national import national_ids
 from etude.privacy.numbers import cards, ibans, id_numbers
@@ -88,6 +88,7 @@ def _for_review(text: str) -> Iterator[Span]:
         yield from birth_dates(text)
     yield from addresses(text)
     yield from health_details(text)
+    yield from spoken_passwords(text)
 
 
 def _outside_addresses(text: str, found: Iterable[Span]) -> Iterator[Span]:
