@@ -273,6 +273,7 @@ def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
 def test_a_label_names_every_number_of_a_list() -> None:
     found = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 1472 7919 rows")
     assert [span.text for span in found] == ["9472 7916", "9472 7917", "9472 7918"]
+    assert [span.text for span in find("tel: 030/901820-12, 9111 1111 1111 1112")] == ["030/901820-12"]
     assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
 
 

@@ -17,14 +17,11 @@ from etude.errors import RunError
 from etude.files import write_bytes
 from etude.privacy.find import find
 from etude.privacy.spans import Span
+from etude.privacy.standing import Standing
 from etude.privacy.surrogates import may_belong, surrogate, written_as
 from etude.privacy.values import FREE, NUMBERS, Tokens, canonical, escaped, unescaped
 
 REMEDY = "Put a copy of it back. Without one, delete it: what it stood for is lost, and all values get new stand-ins."
-LONG = 12
-"""Characters from which a surrogate is nothing else by chance."""
-OPENING = 8
-"""Characters by which the surrogates that may stand at a place are looked up."""
 MOST_TRIES = 1000
 """Surrogates tried until one is free; short numbers can run out of others."""
 
@@ -42,10 +39,8 @@ class Masker:
         self._back: dict[str, str] = {}
         self._first: dict[tuple[str, str], str] = {}
         """`_value` -> the surrogate for the first way in which it was written."""
-        self._opened: dict[str, list[str]] = {}
-        """First OPENING characters -> the surrogates that begin with them."""
-        self._sizes: set[int] = set()
-        """How many characters these are: fewer in short surrogates."""
+        self.standing = Standing()
+        """Finds the surrogates in texts."""
         self._made: set[str] = set()
         """Canonical surrogates."""
         self._there = Tokens()
@@ -79,21 +74,12 @@ class Masker:
         return known
 
     def unmask(self, text: str) -> str:
-        """The text with the surrogates of this masker turned back, as whole words, the longest first. Takes time by
-        the text's length, however many there are."""
-        pieces, end, at = [], 0, 0
-        while at < len(text):
-            made = self._standing(text, at) if self._back else ""
-            if made:
-                pieces += [text[end:at], self._back[made]]
-                end = at + len(made)
-            at += len(made) or 1
+        """The text with the surrogates of this masker turned back, as whole words, the longest first."""
+        pieces, end = [], 0
+        for start, last in self.standing.places(text):
+            pieces += [text[end:start], self._back[text[start:last]]]
+            end = last
         return "".join([*pieces, text[end:]])
-
-    def _standing(self, text: str, at: int) -> str:
-        """The longest surrogate that stands at a place of a text; empty where none does."""
-        near = (made for size in self._sizes for made in self._opened.get(text[at : at + size], ()))
-        return max((made for made in near if _stands(made, text, at)), key=len, default="")
 
     @property
     def stand_ins(self) -> Collection[str]:
@@ -131,8 +117,7 @@ class Masker:
         self._forward[kind, text] = made
         if made not in self._back:
             self._back[made] = text
-            self._opened.setdefault(made[:OPENING], []).append(made)
-            self._sizes.add(len(made[:OPENING]))
+            self.standing.add(made)
         self._first.setdefault(_value(kind, text), unescaped(made))
         self._made.add(canonical(kind, made))
 
@@ -185,15 +170,3 @@ def _widened(text: str, tries: int) -> str:
     """A number that is nothing but digits with more of them, when no other of its length has been free: in JSON it has
     to stay a number."""
     return text + "0" * (1 + (tries - MOST_TRIES) // 100) if tries >= MOST_TRIES and text.isdigit() else text
-
-
-def _stands(made: str, text: str, at: int) -> bool:
-    """Whether a surrogate stands at a place; a short one as a whole word, as it could be part of another by chance."""
-    if not text.startswith(made, at):
-        return False
-    ends = ((text[max(at - 1, 0) : at], made[:1]), (text[at + len(made) : at + len(made) + 1], made[-1:]))
-    return len(made) >= LONG or not any(_is_letter(beside) and _is_letter(own) for beside, own in ends)
-
-
-def _is_letter(sign: str) -> bool:
-    return sign.isascii() and sign.isalnum()
