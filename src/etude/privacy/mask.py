@@ -150,8 +150,8 @@ class Masker:
             and _value(kind, made) not in self._first
             and not self._there.may_hold(made)
             and not any(may_belong(each, made, text, tries) for each in kinds)
-            # Twelve digits of a card's sixteen can have the form of a national number.
-            and all(span.kind == kind for span in find(made, review=False))
+            # Twelve digits of a card's sixteen can have the form of a national number, which would be found again.
+            and all(span.kind == kind or span.text == made for span in find(made, review=False))
         )
 
 
