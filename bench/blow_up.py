@@ -93,7 +93,7 @@ def detectors() -> Mapping[str, Callable[[str], object]]:
                 secrets.secrets,
                 people.names,
             ),
-            *(places.addresses, details.birth_dates, details.health_details),
+            *(places.addresses, details.birth_dates, details.health_details, details.spoken_passwords),
         )
     }
     return found | {

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 import stat
+import time
 from pathlib import Path
 
 import phonenumbers
@@ -108,6 +109,15 @@ def test_a_value_has_one_surrogate_however_it_is_written_and_each_way_comes_back
     assert Masker().surrogate("password", "Ab1-x") != Masker().surrogate("password", "ab1-x")
 
 
+def test_the_way_back_takes_time_by_the_text_however_many_surrogates_there_are() -> None:
+    masker = Masker(b"k" * 32)
+    values = [f"ann{number}@corp{number}.example.com" for number in range(1500)]
+    masked = [masker.surrogate("email", value) for value in values]
+    started = time.process_time()
+    assert [masker.unmask(f"ask {one}.") for one in masked] == [f"ask {value}." for value in values]
+    assert time.process_time() - started < 1
+
+
 @pytest.mark.parametrize("kinds", [("phone", "id_number", "card"), ("card", "phone", "national_id")])
 def test_a_number_has_one_surrogate_whatever_it_is_told_as(kinds: tuple[str, ...]) -> None:
     for number in ("4155552671", "4111111111111111"):
@@ -118,6 +128,9 @@ def test_a_number_has_one_surrogate_whatever_it_is_told_as(kinds: tuple[str, ...
         assert plain(masker.surrogate(kinds[1], f"{number[:3]}-{number[3:]}")) == masker.surrogate(
             kinds[0], number
         )
+    assert "[" not in Masker(b"k" * 32).surrogate(
+        "national_id", "415-555-2671"
+    )  # whose form is that of a phone
     assert Masker(b"k" * 32).surrogate("phone", number) == Masker(b"k" * 32).surrogate("id_number", number)
 
 
@@ -196,6 +209,28 @@ def test_short_values_and_dates_are_not_looked_for_between_other_signs() -> None
     assert found == {"1234", "20 24 01 01", 'x\\"1y'}
 
 
+def test_the_ledger_knows_a_value_with_escapes_and_tells_no_id_that_is_personal(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.add("jo@mail.example.net", find(json.dumps({"mail": "\u00c9va@mail.example.net"})))
+    ledger.save(tmp_path / "ledger.jsonl", tmp_path / "key")
+    assert "jo@" not in (tmp_path / "ledger.jsonl").read_text()
+    value = "E\u0301va@mail.example.net"
+    ((_, row),) = ledger.repeated([Span(0, len(value), "email", value, "form")])
+    assert row.startswith("row ")
+
+
+def test_many_values_that_begin_alike_cost_a_text_no_time() -> None:
+    values = Values()
+    for number in range(3000):
+        values.add("email", f"info@firm{number}.example.com")
+    started = time.process_time()
+    found = [
+        span for number in range(300) for span in values.spans(f"more info: INFO@firm{number}.example.com")
+    ]
+    assert len(found) == 300
+    assert time.process_time() - started < 1
+
+
 def test_the_ledger_knows_a_value_again_and_holds_none(tmp_path: Path) -> None:
     ledger = Ledger()
     spans = find(TEXT)
@@ -211,5 +246,8 @@ def test_the_ledger_knows_a_value_again_and_holds_none(tmp_path: Path) -> None:
         Ledger().save(file, key_file)
     (answers,) = find_all(["write to arne@mail.example.net or ring +49 (30) 901820"])
     assert {row for _, row in again.repeated(answers)} == {"row-7"}
+    key_file.chmod(0o644)
+    again.save(file, key_file)
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     assert len(list(again.repeated(answers))) == 2
     assert not list(Ledger().repeated(answers))

@@ -20,6 +20,7 @@ from etude.checks import Material, check
 from etude.checks.personal import for_review, personal_data
 from etude.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
+from etude.privacy.find import find_for_review
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
@@ -179,6 +180,13 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("我的电话是13812345678", "phone", "13812345678"),
         ("전화 010-1234-5678로", "phone", "010-1234-5678"),
         ("PIN: 4821", "password", "4821"),
+        ("the wifi password is bluemonkey", "plain_password", "bluemonkey"),
+        (
+            "The passphrase for the vault is correct-horse-battery, I think",
+            "plain_password",
+            "correct-horse-battery",
+        ),
+        ('{"password": "bluemonkey"}', "plain_password", "bluemonkey"),
     ],
 )
 def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> None:
@@ -213,6 +221,9 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "card ending ****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
         "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
         "icon@2x.png, git@github.com:acme/tool.git and @user@mastodon.example",
+        "Maybe your password is wrong? Mine is expired! The password is case-sensitive, and was denied.",
+        "Password: required. Your password is strong and secure! The wifi password is on the fridge.",
+        "Password:\nUsername: x, password: string, the passcode is missing; Password: forgotten?",
         "Passwort vergessen: bitte hilf, das Passwort muss 8 Zeichen haben",
         "mot de passe : oublié, contraseña olvidada, 密码是什么, login page / docs",
         "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
@@ -225,7 +236,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
     ],
 )
 def test_ordinary_text_raises_no_alarm(text: str) -> None:
-    assert not [span for span in find(text) if span.kind in BLOCKING]
+    assert not [span for span in find(text) if span.kind in (*BLOCKING, "plain_password")]
 
 
 @given(st.integers(0, 10**14 - 1), st.sampled_from(["4", "51", "2221", "6011"]))
@@ -264,6 +275,7 @@ def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
 def test_a_label_names_every_number_of_a_list() -> None:
     found = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 1472 7919 rows")
     assert [span.text for span in found] == ["9472 7916", "9472 7917", "9472 7918"]
+    assert [span.text for span in find("tel: 030/901820-12, 9111 1111 1111 1112")] == ["030/901820-12"]
     assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
 
 
@@ -313,6 +325,7 @@ def test_what_blocks_is_the_same_without_what_is_reviewed(parts: list[str], join
     text = joint.join(parts)
     blocking = tuple(span for span in find(text) if span.kind in BLOCKING)
     assert find(text, review=False) == blocking
+    assert find_for_review(text, blocking) == find(text)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +351,7 @@ def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str,
 def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> None:
     told = [
         "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street.",
-        "My name is Anna Gold and I was diagnosed with asthma.",
+        "My name is Anna Gold and I was diagnosed with asthma. My password is bluemonkey.",
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
         "Where is my order?",
     ]
@@ -348,6 +361,7 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
     found = check(tmp_path / "task.yaml", (personal_data, for_review))
     assert {one.kind: len(one.rows) for one in found} == {
+        "review_plain_password": 1,
         "review_birth_date": 1,
         "review_address": 1,
         "review_name": 2,

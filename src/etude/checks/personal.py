@@ -11,7 +11,7 @@ from typing import Literal
 from etude.checks.function_words import language_of
 from etude.checks.material import Mark, Material, excerpt, rows_that
 from etude.checks.own_names import OwnNames, own_names
-from etude.checks.sensitive import repeated
+from etude.checks.sensitive import repeated, review_step
 from etude.normal import normalise
 from etude.privacy import BLOCKING, GRAVE, REVIEW, Span, find
 from etude.privacy.find import find_for_review
@@ -21,13 +21,11 @@ from etude.wording import count
 
 Rows = defaultdict[str, dict[int, list[Mark]]]
 """Kind -> rows, each with the places in its text."""
-MOST_REVIEWED = 20_000
-"""Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
 MOST_AROUND = 160
 """Characters shown around what is to be read: enough to judge by, and little of what the rules may have missed."""
 _CAPITALS_BEFORE = re.compile(r"(?:(?=[^\W\d_a-z])\w[\w'’]{0,40}[ -]){1,4}$")
 _CAPITALS_AFTER = re.compile(r"(?:[ -](?=[^\W\d_a-z])\w[\w'’]{0,40}){1,4}")
-ENGLISH = frozenset(("birth_date", "name", "health"))
+ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
 STAND_IN = {"private_key": "a mark"}
@@ -80,7 +78,7 @@ def _own_finding(material: Material, rows: set[int]) -> Finding:
 def for_review(material: Material) -> Iterator[Finding]:
     """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
     are left out."""
-    step = max(-(-len(material.rows) // MOST_REVIEWED), 1)
+    step = review_step(len(material.rows))
     looked = range(0, len(material.rows), step)
     own = own_names(material.task)
     found = _reviewed(material, step, own)
@@ -113,7 +111,7 @@ def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]
     both = zip(material.inputs, answers, strict=False)
     for row, (text, answer) in islice(enumerate(both), 0, None, step):
         in_text, in_answer = (
-            _doubtful(material, part, searched.hold_any(row), own)
+            _doubtful(material, part, searched.kept(row), own)
             for part, searched in zip((text, answer), material.sensitive, strict=True)
         )
         for span in (*in_text, *repeated(in_answer, text)):
@@ -144,12 +142,11 @@ def _with_capitals(text: str, mark: Mark) -> Mark:
     return low - (len(before[0]) if before else 0), after.end() if after else high
 
 
-def _doubtful(material: Material, text: str, holds_others: bool, own: OwnNames) -> list[Span]:
+def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnNames) -> list[Span]:
     """What may be personal in a text; names and the like are known in English alone."""
-    found = find(text) if holds_others else find_for_review(text)
     spans = [
         span
-        for span in found
+        for span in find_for_review(text, blocking)
         if span.kind in REVIEW
         and span.text not in material.stand_ins
         and not (span.kind == "name" and own.holds(span.text))
@@ -171,6 +168,7 @@ NAMES = {
     "phone": "a phone number",
     "ip_address": "an IP address",
     "id_number": "an identity number",
+    "plain_password": "a password, written as a word",
     "birth_date": "a date of birth",
     "address": "a postal address",
     "name": "a person's name",

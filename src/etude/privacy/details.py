@@ -1,4 +1,5 @@
-"""Dates of birth and details of health, by the words around them. English; both go to review."""
+"""Dates of birth, details of health and passwords that look like words, by the words around them. English; all go to
+review."""
 
 from __future__ import annotations
 
@@ -48,6 +49,21 @@ _PHRASE = re.compile(
     re.I,
 )
 _HEALTH_HINT = re.compile(_CONDITION, re.I)
+_SPOKEN = re.compile(
+    r"(?<![A-Za-z])pass ?(?:word|phrase|code)s?(?: (?:for|to|of) [^\n.?!:]{1,40}?)?"
+    r"[\"']?(?: ?:| (?:is|was)(?: (?:now|still|set to))?:?) {0,2}[\"'`“‘]?(?P<value>[A-Za-z]+(?:-[A-Za-z]+){0,5})"
+    r"(?=[\"'`”’]?(?:[.,;!?)}\]]|\s*(?:\n|$)| (?:and|but)\b))",
+    re.I,
+)
+_STATE = re.compile(
+    r".{0,5}|.*(?:ed|ing|[ai]ble|ful|less|ive|[ae]nt|ly|ary|ous|al|ic|case|text|word|code|phrase|name|mail)"
+    r"|weak(?:er)?|strong(?:er)?|longer|shorter|correct|incorrect|invalid|unsafe|secure|insecure|unclear|unknown|known"
+    r"|undefined|broken|stolen|hidden|forgotten|written|taken|unique|simple|complex|random|default|missing|obsolete"
+    r"|inside|below|everything|something|anything|nothing|private|secret|needed|required|whatever|identical|outdated"
+    r"|mandatory|string|varchar|confirm|change|forgot|manager|policy|recovery|generator",
+    re.I,
+)
+"""What is said of a password: "expired", "case-sensitive"."""
 
 
 def birth_dates(text: str) -> Iterator[Span]:
@@ -60,3 +76,10 @@ def health_details(text: str) -> Iterator[Span]:
     yield from spans_of(_PHRASE.finditer(text), "health", "phrase")
     if _HEALTH_HINT.search(text):
         yield from spans_of(_HEALTH.finditer(text), "health", "illness of a person", "value")
+
+
+def spoken_passwords(text: str) -> Iterator[Span]:
+    """Words that end a clause about a password and say nothing of its state: "the password is bluemonkey"."""
+    if "pass" in text.lower():
+        found = (match for match in _SPOKEN.finditer(text) if not _STATE.fullmatch(match["value"]))
+        yield from spans_of(found, "plain_password", "ends a clause", "value")

@@ -8,7 +8,7 @@ from itertools import tee
 from typing import TYPE_CHECKING
 
 from etude.privacy.contact import emails, ip_addresses
-from etude.privacy.details import birth_dates, health_details
+from etude.privacy.details import birth_dates, health_details, spoken_passwords
 from etude.privacy.hidden import hidden_numbers
 from etude.privacy.national import national_ids
 from etude.privacy.numbers import cards, ibans, id_numbers
@@ -65,10 +65,10 @@ def find_by_form(text: str) -> tuple[Span, ...]:
     return tuple(span for span in find(text, review=False) if span.kind in BY_FORM)
 
 
-def find_for_review(text: str) -> tuple[Span, ...]:
-    """`find` for a text that is known to hold none of BLOCKING, which is most of its work."""
+def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
+    """`find` for a text of which the spans of BLOCKING are known, which is most of its work."""
     read = plain_text(text)
-    return tuple(read.placed(without_overlaps([*_for_review(read.plain), *names(read.plain)])))
+    return without_overlaps([*blocking, *read.placed([*_for_review(read.plain), *names(read.plain)])])
 
 
 def _blocking(text: str) -> Iterator[Span]:
@@ -93,6 +93,7 @@ def _for_review(text: str) -> Iterator[Span]:
         yield from birth_dates(text)
     yield from addresses(text)
     yield from health_details(text)
+    yield from spoken_passwords(text)
 
 
 def _outside_addresses(text: str, found: Iterable[Span]) -> Iterator[Span]:

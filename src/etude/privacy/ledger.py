@@ -1,20 +1,24 @@
 """What was found, remembered only as keyed hashes: for a test, after training, of what the model repeats.
 
 A plain hash of a phone number can be undone by hashing all phone numbers; HMAC-SHA-256 under a secret key
-cannot without the key. The ledger's lines hold kinds, row ids and hashes, never a text; the key is a file apart.
+cannot without the key. The ledger's lines hold kinds, row ids and hashes, never a text; an id that is an e-mail address
+or the like is hashed too. The key is a file apart.
 """
 
 from __future__ import annotations
 
+import errno
 import hmac
-import os
 import secrets as random_source
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from etude.errors import RunError
-from etude.files import read_lines, write_lines
+from etude.files import read_lines, write_bytes, write_lines
+from etude.privacy.find import find
 from etude.privacy.spans import Span
+from etude.privacy.values import unescaped
 
 REMEDY = "Scan the data again."
 
@@ -32,6 +36,9 @@ class Ledger:
 
     def add(self, row: str, spans: Iterable[Span]) -> None:
         """Remembers what was found in a row, under the row's id; of a value's rows the first stays."""
+        spans = tuple(spans)
+        if spans and find(row, review=False):
+            row = f"row {self._digest(row)[:12]}"
         for span in spans:
             self._entries.setdefault(self._hash(span), (span.kind, row))
 
@@ -43,11 +50,15 @@ class Ledger:
                 yield span, entry[1]
 
     def save(self, file: Path, key_file: Path) -> None:
-        """Writes the hashes, and the key apart from them with mode 600. Raises OSError where another key is there."""
-        if not key_file.exists() or key_file.read_bytes() != self._key.hex().encode():
-            handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as out:
-                out.write(self._key.hex())
+        """Writes the hashes, and the key apart from them, both whole after a kill; the key is its owner's only (mode
+        600). Raises OSError where another key is there."""
+        key = self._key.hex().encode()
+        if not key_file.exists():
+            write_bytes(key_file, key, private=True)
+        elif key_file.read_bytes() == key:
+            key_file.chmod(0o600)
+        else:
+            raise FileExistsError(errno.EEXIST, "is there, with another key", str(key_file))
         lines = [{"hash": digest, "kind": kind, "row": row} for digest, (kind, row) in self._entries.items()]
         write_lines(file, lines)
 
@@ -68,6 +79,9 @@ class Ledger:
         return ledger
 
     def _hash(self, span: Span) -> str:
-        """Of the value's letters and digits only, so that other spaces and hyphens do not hide it."""
-        plain = "".join(filter(str.isalnum, span.text.casefold())) or span.text
-        return hmac.digest(self._key, plain.encode("utf-8", "surrogatepass"), "sha256").hex()
+        """Of the value's letters and digits only, so that other spaces, hyphens, escapes and accents do not hide it."""
+        meant = unicodedata.normalize("NFC", unescaped(span.text)).casefold()
+        return self._digest("".join(filter(str.isalnum, meant)) or meant)
+
+    def _digest(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hex()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import re
 import secrets as random_source
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -18,12 +17,11 @@ from etude.errors import RunError
 from etude.files import write_bytes
 from etude.privacy.find import find
 from etude.privacy.spans import Span
+from etude.privacy.standing import Standing
 from etude.privacy.surrogates import may_belong, surrogate, written_as
-from etude.privacy.values import FREE, NUMBERS, Tokens, canonical, escaped, unescaped, whole
+from etude.privacy.values import FREE, NUMBERS, Tokens, canonical, escaped, unescaped
 
 REMEDY = "Put a copy of it back. Without one, delete it: what it stood for is lost, and all values get new stand-ins."
-LONG = 12
-"""Characters from which a surrogate is nothing else by chance."""
 MOST_TRIES = 1000
 """Surrogates tried until one is free; short numbers can run out of others."""
 
@@ -41,6 +39,8 @@ class Masker:
         self._back: dict[str, str] = {}
         self._first: dict[tuple[str, str], str] = {}
         """`_value` -> the surrogate for the first way in which it was written."""
+        self.standing = Standing()
+        """Finds the surrogates in texts."""
         self._made: set[str] = set()
         """Canonical surrogates."""
         self._there = Tokens()
@@ -75,11 +75,11 @@ class Masker:
 
     def unmask(self, text: str) -> str:
         """The text with the surrogates of this masker turned back, as whole words, the longest first."""
-        if not self._back:
-            return text
-        longest = sorted(self._back, key=len, reverse=True)
-        pattern = re.compile("|".join(map(_as_token, longest)))
-        return pattern.sub(lambda match: self._back[match[0]], text)
+        pieces, end = [], 0
+        for start, last in self.standing.places(text):
+            pieces += [text[end:start], self._back[text[start:last]]]
+            end = last
+        return "".join([*pieces, text[end:]])
 
     @property
     def stand_ins(self) -> Collection[str]:
@@ -115,7 +115,9 @@ class Masker:
 
     def _remember(self, kind: str, text: str, made: str) -> None:
         self._forward[kind, text] = made
-        self._back.setdefault(made, text)
+        if made not in self._back:
+            self._back[made] = text
+            self.standing.add(made)
         self._first.setdefault(_value(kind, text), unescaped(made))
         self._made.add(canonical(kind, made))
 
@@ -148,8 +150,8 @@ class Masker:
             and _value(kind, made) not in self._first
             and not self._there.may_hold(made)
             and not any(may_belong(each, made, text, tries) for each in kinds)
-            # Twelve digits of a card's sixteen can have the form of a national number.
-            and all(span.kind == kind for span in find(made, review=False))
+            # Twelve digits of a card's sixteen can have the form of a national number, which would be found again.
+            and all(span.kind == kind or span.text == made for span in find(made, review=False))
         )
 
 
@@ -168,8 +170,3 @@ def _widened(text: str, tries: int) -> str:
     """A number that is nothing but digits with more of them, when no other of its length has been free: in JSON it has
     to stay a number."""
     return text + "0" * (1 + (tries - MOST_TRIES) // 100) if tries >= MOST_TRIES and text.isdigit() else text
-
-
-def _as_token(made: str) -> str:
-    """A pattern for a surrogate; a short one could be a part of another word by chance."""
-    return whole(made) if len(made) < LONG else re.escape(made)

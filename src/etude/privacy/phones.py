@@ -85,7 +85,8 @@ def phones(text: str) -> Iterator[Span]:
     for match in _PHONE.finditer(text):
         if _DATE.match(match["body"]) or _IP.fullmatch(match["body"]):
             continue
-        rule = _rule(text, match) or (rule and "in a list" if listed(text, end, match.start()) else "")
+        is_listed = rule and listed(text, end, match.start()) and not _NUMBER_AFTER.match(text, match.end())
+        rule = _rule(text, match) or ("in a list" if is_listed else "")
         end = match.end()
         if rule:
             yield Span(*match.span(), "phone", match[0], rule)

@@ -201,9 +201,9 @@ def _password(match: re.Match[str]) -> Iterator[Span]:
     """The value after the word password, where it does not read as an ordinary word."""
     firm = bool(match["quote"]) or match["link"].strip() in ("=", ":", "：", ":=", "==", "=>")
     value = _bare(match["value"])
-    ordinary = _is_ordinary(value) and not (firm and match["link"].strip() in ("=", "==", ":="))
-    # Where nothing links them ("How is the passcode reset?") a mark at the end is the sentence's.
-    judged = value if match["link"].strip() else value.rstrip("?!")
+    # "Is the passcode reset?": where no sign links them, marks at the end are the sentence's; a question's always are.
+    judged = value if match["quote"] else value.rstrip("?" if firm else "?!")
+    ordinary = _is_ordinary(judged) and not (firm and match["link"].strip() in ("=", "==", ":="))
     if len(value) >= 4 and not ordinary and (firm or _like_password(judged)):
         yield _cut(match, "value", "label")
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from zlib import crc32
 
@@ -18,7 +19,7 @@ from etude.privacy.spans import Span
 
 NUMBERS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
 """Kinds that people write with different spaces and hyphens."""
-SECRETS = frozenset(("private_key", "api_key", "password"))
+SECRETS = frozenset(("private_key", "api_key", "password", "plain_password"))
 """Kinds in which every character counts."""
 FREE = 7
 """Letters and digits from which on a number is looked for with other spaces and hyphens: a PIN is not looked for in
@@ -89,15 +90,20 @@ def _place(part: str) -> int:
 
 
 class Values:
-    """Values that were found, to find them in texts where nothing else tells that they are there."""
+    """Values that were found, to find them in texts where nothing else tells that they are there.
+
+    A text costs time by its own length, however many values there are.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[str, str] = {}
         """Letters and digits of a number -> its kind."""
         self._lengths: set[int] = set()
         self._starts: set[str] = set()
-        self._literal: dict[str, dict[str, str]] = {}
-        """First run of letters and digits -> other values that it opens -> kind."""
+        self._literal: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+        """Runs of letters and digits -> other values that consist of them -> kind."""
+        self._counts: defaultdict[str, set[int]] = defaultdict(set)
+        """First run -> how many runs the values have that it opens."""
 
     def __bool__(self) -> bool:
         return bool(self._numbers or self._literal)
@@ -112,8 +118,9 @@ class Values:
             return
         meant = unescaped(text)
         for form in (text, with_plain_spaces(meant), escaped(meant, True), escaped(meant, False)):
-            first = _RUN.search(form)
-            self._literal.setdefault(first[0].casefold() if first else "", {}).setdefault(form, kind)
+            runs = tuple(run[0].casefold() for run in _RUN.finditer(form))
+            self._literal[runs].setdefault(form, kind)
+            self._counts["".join(runs[:1])].add(len(runs))
 
     def spans(self, text: str) -> Iterator[Span]:
         """Where the values stand, as whole words, the strings of JSON included; some may overlap."""
@@ -123,15 +130,23 @@ class Values:
     def _spans(self, text: str) -> Iterator[Span]:
         runs = list(_RUN.finditer(text))
         if self._literal:
-            yield from self._as_they_are(text, {"", *(run[0].casefold() for run in runs)})
+            yield from self._as_they_are(text, runs)
         if self._numbers:
             yield from self._written_otherwise(text, runs)
 
-    def _as_they_are(self, text: str, words: Collection[str]) -> Iterator[Span]:
-        for word in words:
-            for form, kind in self._literal.get(word, {}).items():
-                for match in re.finditer(whole(form), text, 0 if kind in SECRETS else re.IGNORECASE):
-                    yield Span(*match.span(), kind, match[0], "the same value")
+    def _as_they_are(self, text: str, runs: Sequence[re.Match[str]]) -> Iterator[Span]:
+        for form, kind in self._literal.get((), {}).items():  # nothing but marks
+            for match in re.finditer(re.escape(form), text):
+                yield Span(*match.span(), kind, form, "the same value")
+        words = [run[0].casefold() for run in runs]
+        for first, word in enumerate(words):
+            for count in self._counts.get(word, ()):
+                for form, kind in self._literal.get(tuple(words[first : first + count]), {}).items():
+                    begins = _RUN.search(form)
+                    start = runs[first].start() - (begins.start() if begins else 0)
+                    found = text[max(start, 0) : start + len(form)]
+                    if found == form or (kind not in SECRETS and found.casefold() == form.casefold()):
+                        yield Span(start, start + len(form), kind, found, "the same value")
 
     def _written_otherwise(self, text: str, runs: Sequence[re.Match[str]]) -> Iterator[Span]:
         plain = "".join(run[0] for run in runs).lower()
@@ -161,10 +176,3 @@ def _is_one(text: str, runs: Sequence[re.Match[str]]) -> bool:
     if len(runs) > 1 and _DATE.fullmatch(text[runs[0].start() : runs[-1].end()]):
         return False
     return all(_GAP.fullmatch(text, one.end(), other.start()) for one, other in pairwise(runs))
-
-
-def whole(text: str) -> str:
-    """A pattern that matches the text where no letter or digit goes on at either end."""
-    before = "(?<![A-Za-z0-9])" if text[:1].isascii() and text[:1].isalnum() else ""
-    after = "(?![A-Za-z0-9])" if text[-1:].isascii() and text[-1:].isalnum() else ""
-    return before + re.escape(text) + after

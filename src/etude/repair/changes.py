@@ -16,6 +16,7 @@ from etude.dataset import survey_test
 from etude.errors import Fault, InputError
 from etude.formats.columns import named
 from etude.privacy import BLOCKING, Masker, OwnContact, Span, find
+from etude.privacy.standing import Standing
 from etude.privacy.values import Values, is_telling
 from etude.repair.drafts import Draft, Drafts, Mender
 from etude.repair.log import Changes
@@ -134,7 +135,7 @@ class _Personal:
     def __init__(self, wanted: Wanted, masker: Masker, known: Collection[str]) -> None:
         self.kinds = frozenset(kind for kind in BLOCKING if wanted(f"privacy_{kind}"))
         self._masker = masker
-        self._known = known
+        self._known = Standing(known)
         """Surrogates of an earlier fix."""
         self._own = OwnContact()
         self._values = Values()
@@ -153,7 +154,7 @@ class _Personal:
             draft.mend(menders)
             for place in (*draft.taught, *draft.now.others):
                 self._masker.keep_clear_of(draft.now.text(place))
-            for span in chain.from_iterable(draft.personal(self._is_meant).values()):
+            for span in chain.from_iterable(draft.personal(self._meant).values()):
                 self._lines.add(draft.record.line)
                 if is_telling(span.kind, span.text):
                     self._values.add(span.kind, span.text)
@@ -162,12 +163,18 @@ class _Personal:
         """Masks what was found in the row, and the values of all rows."""
         if self.kinds:
             look = draft.record.line in self._lines or draft.has_markup
-            draft.mask(self._is_meant, self._values, self._masker, look)
+            draft.mask(self._meant, self._values, self._masker, look)
 
-    def _is_meant(self, span: Span) -> bool:
-        """Whether a span is to be masked; what a surrogate looks like is not masked again."""
-        new = span.text not in self._masker.stand_ins and span.text not in self._known
-        return new and span.kind in self.kinds and not self._own.holds(span)
+    def _meant(self, text: str, spans: Iterable[Span]) -> list[Span]:
+        """The spans of a text that are to be masked; what a surrogate, or a part of it, looks like is not masked
+        again."""
+        wanted = [span for span in spans if span.kind in self.kinds and not self._own.holds(span)]
+        if not wanted:
+            return []
+        made = sorted(chain(self._masker.standing.places(text), self._known.places(text)))
+        return [
+            span for span in wanted if not any(start < span.end and span.start < end for start, end in made)
+        ]
 
 
 @dataclass

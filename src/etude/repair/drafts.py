@@ -22,6 +22,8 @@ from etude.task import Task
 
 MOST_ROUNDS = 5
 """A text is gone over until nothing changes, so often at most."""
+Meant = Callable[[str, Iterable[Span]], list[Span]]
+"""The spans of a text that are to be masked."""
 Mender = tuple[str, Callable[[str], str]]
 """A kind of finding, and what takes it out of a text."""
 
@@ -79,33 +81,33 @@ class Draft:
             if text != before:
                 self._take({place: text}, kinds)
 
-    def personal(self, is_meant: Callable[[Span], bool]) -> dict[Place, list[Span]]:
+    def personal(self, meant: Meant) -> dict[Place, list[Span]]:
         """The spans that are meant, where they stand: the input is read as one text, every answer by itself, and what
         is not taught behind its name."""
         answers = self.taught[len(self.now.inputs) :]
         found: dict[Place, list[Span]] = {}
         for places in (self.now.inputs, *((place,) for place in answers)):
             texts = [self.now.text(place) for place in places]
-            spans = [span for span in find(self._joined(texts), review=False) if is_meant(span)]
+            joined = self._joined(texts)
+            spans = meant(joined, find(joined, review=False))
             found |= self._parted(dict(zip(places, texts, strict=True)), spans)
         for place in self.now.others:
-            spans = [span for span in _beside_name(place, self.now.text(place)) if is_meant(span)]
+            text = self.now.text(place)
+            spans = meant(text, _beside_name(place, text))
             if spans:
                 found[place] = spans
         return found
 
-    def mask(
-        self, is_meant: Callable[[Span], bool], values: Values, masker: Masker, look: bool = True
-    ) -> None:
+    def mask(self, meant: Meant, values: Values, masker: Masker, look: bool = True) -> None:
         """Masks `values`, and with `look` what is found in the row, wherever it stands in the row: the answer
         repeats what only the input has a label for."""
         for _ in range(MOST_ROUNDS):
             before = self.now
-            found = self.personal(is_meant) if look else {}
+            found = self.personal(meant) if look else {}
             own = Values()
             for span in chain.from_iterable(found.values()):
                 own.add(span.kind, span.text)
-            self._mask_once(found, [own, values], is_meant, masker)
+            self._mask_once(found, [own, values], meant, masker)
             if self.now is before:
                 break
 
@@ -113,13 +115,13 @@ class Draft:
         self,
         found: Mapping[Place, list[Span]],
         known: Sequence[Values],
-        is_meant: Callable[[Span], bool],
+        meant: Meant,
         masker: Masker,
     ) -> None:
         masked, kinds = {}, []
         for place in (*self.taught, *self.now.others):
             text = self.now.text(place)
-            again = [span for values in known if values for span in values.spans(text) if is_meant(span)]
+            again = meant(text, (span for values in known if values for span in values.spans(text)))
             spans = without_overlaps([*found.get(place, ()), *again])
             if spans:
                 masked[place] = masker.mask(text, spans)
