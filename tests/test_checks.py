@@ -589,6 +589,8 @@ def test_other_programs_read_every_finding_with_its_lines(
     assert [one["kind"] for one in json.loads(told("json"))["findings"]] == [one.kind for one in findings]
     results = json.loads(told("sarif"))["runs"][0]["results"]
     assert all(len(one["locations"]) == 1 for one in results)
+    stopped = [one["message"]["text"] for one in results if one["ruleId"] == "truncated"]
+    assert len(set(stopped)) == len(stopped)  # each line tells of itself
     lines = [one["locations"][0]["physicalLocation"]["region"]["startLine"] for one in results]
     wheres = [one.where or ("rows.jsonl:1",) for one in findings]
     assert lines == [int(place.rpartition(":")[2]) for where in wheres for place in where]
@@ -596,8 +598,15 @@ def test_other_programs_read_every_finding_with_its_lines(
     names = [case.get("name", "") for case in suite]
     assert [name.partition(" (")[0] for name in names] == [one.kind for one in findings]
     assert len(set(names)) == len(names)
-    failed = [one.where for one in findings if one.severity != "note"]
-    assert [tuple((case.text or "").split()) for case in suite.iter("failure")] == failed
+    told_in = [
+        case.find("failure" if one.severity != "note" else "system-out")
+        for case, one in zip(suite, findings, strict=True)
+    ]
+    lines_in = [
+        [line for line in (part.text or "").splitlines() if line.startswith("rows.jsonl:")]
+        for part in told_in
+    ]
+    assert [tuple(line.split()[0] for line in lines) for lines in lines_in] == [one.where for one in findings]
     assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
     assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
 
@@ -609,7 +618,9 @@ def test_code_scanning_finds_the_files_from_the_root_of_the_repository(root: str
     (tmp_path / root / ".git").mkdir()
     (folder / "b" / "rows.jsonl").write_text('{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n')
     run = json.loads(as_sarif(checked(folder, clean(), more="test: b/rows.jsonl\n")))["runs"][0]
-    assert all(rule["shortDescription"]["text"] for rule in run["tool"]["driver"]["rules"])
+    assert all(
+        rule["shortDescription"]["text"] and rule["help"]["text"] for rule in run["tool"]["driver"]["rules"]
+    )
     found = {result["ruleId"]: result["locations"][0]["physicalLocation"] for result in run["results"]}
     above = "data/" if root == "." else ""
     assert found["empty"]["artifactLocation"]["uri"] == f"{above}my%20rows/b/rows.jsonl"
