@@ -126,6 +126,45 @@ def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path
     assert findings.of(kind)[0].severity == "error"
 
 
+@pytest.mark.parametrize(
+    ("kind", "num", "told"),
+    [
+        ("answer", 5, "Too few rows for a comparison; 100 is the least"),
+        (
+            "answer",
+            60,
+            "A comparison takes 100 (50 for the test, 30 for choices (dev), 20 to train on), etude train 30",
+        ),
+        ("classify", 40, "5 labels of 8 rows each. Each has fewer than 10 rows"),
+        ("classify", 51, "5 labels: from 10 rows (4) to 11 rows (0)."),
+    ],
+)
+def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: str, tmp_path: Path) -> None:
+    pairs = [
+        (asked, str(number % 5) if kind == "classify" else given)
+        for number, (asked, given) in enumerate(clean(num))
+    ]
+    said = " ".join(in_words(checked(tmp_path, pairs, kind)).split())
+    assert told in said
+    assert not re.search(r"1 place\b|\b0 of them|\b1 of them have|such as \d+ rows", said)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (["A.", "B."], "1 row (20%) repeats the input of an earlier row, with another answer."),
+        (["A.", "A."], "1 row (20%) repeats the input of an earlier row, with the same answer."),
+        (
+            ["A.", "A.", "B."],
+            "2 rows (33.3%) repeat the input of an earlier row, 1 of them with the same answer.",
+        ),
+    ],
+)
+def test_repeats_are_told_with_which_answer(answers: list[str], told: str, tmp_path: Path) -> None:
+    found = checked(tmp_path, [*clean(3), *(("Who paints?", given) for given in answers)])
+    assert [one.message for one in found.of("repeated_input")] == [told]
+
+
 def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
     pairs = [(asked, answer if number % 3 else "None.") for number, (asked, answer) in enumerate(clean())]
     assert not checked(tmp_path, pairs).of("empty")

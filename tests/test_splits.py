@@ -376,7 +376,7 @@ def test_a_deleted_row_leaves_a_carried_on_split_below_its_least_size() -> None:
 def test_an_earlier_split_of_other_rows_excuses_no_small_sizes(others: int, kept: int) -> None:
     before = split(dataset(rows(0, 200)), "answer", 0)
     now = [*rows(1, others), *(replace(row, id=f"kept {row.id}") for row in rows(0, 200)[:kept])]
-    with pytest.raises(InputError, match="too few rows; 100 is the least"):
+    with pytest.raises(InputError, match="too few rows for a comparison; 100 is the least"):
         split(dataset(now), "answer", 0, previous=before.assignments)
 
 

@@ -543,7 +543,9 @@ def test_init_and_compare_name_one_limit_for_few_rows(
     told = capsys.readouterr()
     for shown in (guessed, told.out + told.err):
         flat = " ".join(shown.split())
-        missing = re.findall(r"too few rows; 100 is the least: .*? collect at least (\d+) more row", flat)
+        missing = re.findall(
+            r"too few rows for a comparison; 100 is the least: .*? collect at least (\d+) more row", flat
+        )
         assert missing == ([str(100 - count)] if count < 100 else [])
         assert ("under test:, beside which 50 are enough" in flat) == (count < 100)
         tuning = f"{count} rows are too few for a verdict on tuning, which takes 150 in all"

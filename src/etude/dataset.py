@@ -307,8 +307,12 @@ def too_few(file: str, count: int, own_test: bool, least: Least = COMPARED) -> F
             f", or name a test file of your own under test:, beside which {least_rows(True)[0]} are enough"
         )
     remedy += f"; a verdict on tuning takes {VERDICT_LEAST} in all"
+    compared = least.dev >= DEV_LEAST
+    if compared:
+        remedy += f". etude train, which compares nothing, takes {least_rows(True, TRAINED)[0]}"
+    what = f"too few rows for a {'comparison' if compared else 'training'}; {needed} is the least: {parts}"
     got = f"{count} row{'' if count == 1 else 's'}"
-    return Fault(file, f"too few rows; {needed} is the least: {parts}", got, remedy, "too_few")
+    return Fault(file, what, got, remedy, "too_few")
 
 
 def few_for_tuning(total: int) -> str:

@@ -47,20 +47,30 @@ def classes(material: Material) -> Iterator[Finding]:
     rows = [
         position for position, label in enumerate(material.outputs) if counts[usual.get(label, label)] < RARE
     ]
-    told = f" {len(rare):,} of them have fewer than {RARE} rows: {_listed(rare[::-1])}." if rare else ""
+    told = (
+        f" {_having(len(rare), len(counts))} fewer than {RARE} rows: {_listed(rare[::-1])}." if rare else ""
+    )
     yield material.finding(
         "classes",
         "warning" if rare else "note",
         rows,
         covered_label(
-            f"{count(len(counts), 'label')}: from {count(smallest, 'row')} ({least}) to {count(largest, 'row')} "
-            f"({most}).{told}"
+            f"{count(len(counts), 'label')} of {count(smallest, 'row')} each.{told}"
+            if smallest == largest
+            else f"{count(len(counts), 'label')}: from {count(smallest, 'row')} ({least}) to "
+            f"{count(largest, 'row')} ({most}).{told}"
         ),
         "Collect more rows of the rare labels, or join labels that are treated alike."
         if rare
         else "Nothing to do: this is for your information.",
         numbers={"labels": len(counts), "largest": largest, "smallest": smallest, "rare": len(rare)},
     )
+
+
+def _having(number: int, total: int) -> str:
+    if number == total:
+        return "Each has"
+    return f"{number:,} of them {'has' if number == 1 else 'have'}"
 
 
 def _listed(names: list[str]) -> str:

@@ -35,12 +35,12 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
     if not later:
         return
     with_answer = sum(position in same for position in later)
-    told = f"{with_answer:,} of them with" if with_answer < len(later) else "with"
     yield material.finding(
         "repeated_input",
         "warning" if with_answer else "note",
         later,
-        f"{rows_that('repeat', len(later), len(material.rows))} the input of an earlier row, {told} the same answer.",
+        f"{rows_that('repeat', len(later), len(material.rows))} the input of an earlier row, "
+        f"{_with(with_answer, later)}.",
         "Delete the copies: a row that stands twice counts twice in training."
         if with_answer
         else "Look at them together: one input needs one answer.",
@@ -55,6 +55,13 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
         },
         fix="leaves out rows that are an earlier one to the letter" if _copies(material) else "",
     )
+
+
+def _with(with_answer: int, later: Sequence[int]) -> str:
+    """With which answer inputs are repeated."""
+    if with_answer == len(later):
+        return "with the same answer"
+    return f"{with_answer:,} of them with the same answer" if with_answer else "with another answer"
 
 
 def _same_rows(material: Material) -> list[list[int]]:
