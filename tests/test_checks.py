@@ -737,6 +737,37 @@ def test_the_order_of_the_words_is_no_small_difference(tmp_path: Path) -> None:
     assert lines_of(found, "near_contradiction") == {9, 13}
 
 
+def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:
+    pairs = [(f"Order {place} of pens", json.dumps({"item": "pens", "nr": place})) for place in range(30)]
+    again = (pairs[3][0], '{"nr": 3,\n "item": "pens"}')
+    other = (pairs[4][0], '{"nr": 5, "item": "pens"}')
+    findings = checked(tmp_path, [*pairs, again, other], "extract")
+    assert lines_of(findings, "contradiction") == {5, 32}
+    (repeated,) = findings.of("repeated_input")
+    assert (
+        "2 rows (6.2%) repeat the input of an earlier row, 1 of them with the same answer."
+        in repeated.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "kinds"),
+    [
+        ([clean()[3]], {"repeated_input": ", with the same answer."}),
+        (
+            [clean()[3], ("Quite another thing?", clean()[4][1])],
+            {"repeated_output": "word for word, 1 of them the input too;"},
+        ),
+        ([(clean()[3][0], "It is quite another one.")], {"repeated_input": ", with another answer."}),
+    ],
+)
+def test_a_copy_of_a_whole_row_is_told_once(more: list[Pair], kinds: dict[str, str], tmp_path: Path) -> None:
+    findings = checked(tmp_path, [*clean(), *more])
+    assert kinds.keys() <= {one.kind for one in findings}
+    assert all(told in one.message for kind, told in kinds.items() for one in findings.of(kind))
+    assert len(more) == 2 or not findings.of("repeated_output")
+
+
 def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
     pairs = [
         *clean(),

@@ -108,6 +108,19 @@ def test_a_value_has_one_surrogate_however_it_is_written_and_each_way_comes_back
     assert Masker().surrogate("password", "Ab1-x") != Masker().surrogate("password", "ab1-x")
 
 
+@pytest.mark.parametrize("kinds", [("phone", "id_number", "card"), ("card", "phone", "national_id")])
+def test_a_number_has_one_surrogate_whatever_it_is_told_as(kinds: tuple[str, ...]) -> None:
+    for number in ("4155552671", "4111111111111111"):
+        masker = Masker(b"k" * 32)
+        made = {masker.surrogate(kind, number) for kind in kinds}
+        assert len(made) == 1
+        assert not luhn.is_valid(made.pop())
+        assert plain(masker.surrogate(kinds[1], f"{number[:3]}-{number[3:]}")) == masker.surrogate(
+            kinds[0], number
+        )
+    assert Masker(b"k" * 32).surrogate("phone", number) == Masker(b"k" * 32).surrogate("id_number", number)
+
+
 @given(
     st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True),
     st.integers(1, 5),

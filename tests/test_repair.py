@@ -413,24 +413,28 @@ def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
 
 @pytest.mark.parametrize("write", [lines, table])
 def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_path: Path) -> None:
-    """Its own value, one of the same row, and one that only the name of the column tells."""
+    """Its own value, one of the same row, and one that only the name of the column tells; a time of a call is none."""
     told = ["Write to jo.doe@wombat-mail.com, please.", "Where is it?", "Is it open?", "And now?"]
     rows = [
-        {**row(number, text, f"Yes, {number}."), "phone": 0, "meta": ""} for number, text in enumerate(told)
+        {**row(number, text, f"Yes, {number}."), "phone": 0, "meta": "", "called_at": 1732579200}
+        for number, text in enumerate(told)
     ]
     rows[0]["meta"] = "from JO.DOE@wombat-mail.com"
     rows[1]["more"] = "amy@wombat-mail.com"
     rows[2]["phone"] = 5551234
+    rows[3]["called_at"] = "call me on 9472 7916"
     names = list(rows[0])
     out = io.StringIO(newline="")
     csv.writer(out).writerows([names, *(row.values() for row in rows)])
     content, name = (lines(rows), "rows.jsonl") if write is lines else (out.getvalue().encode(), "rows.csv")
     task = load_task(task_of(tmp_path, content, name))
     done = fix(task)
-    assert done.counts == {"privacy_email": 2, "privacy_phone": 1}
+    assert done.counts == {"privacy_email": 2, "privacy_phone": 2}
     written = done.files.fixed.read_text(encoding="utf-8").casefold()
     assert "wombat" not in written
     assert "5551234" not in written
+    assert "9472 7916" not in written
+    assert written.count("1732579200") == 3
     masker = Masker.load_key(done.files.key)
     assert written.count(masker.surrogate("email", "jo.doe@wombat-mail.com").casefold()) == 2
     assert not fix(
@@ -438,6 +442,24 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     ).written
     undo(task, ["all"])
     assert done.files.fixed.read_bytes() == content
+
+
+def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(
+    tmp_path: Path,
+) -> None:
+    rows: list[dict[str, object]] = [
+        {**row(0, "Ask jo.doe@wombat-mail.com", "Yes."), "more": {"n": [{"jo.doe@wombat-mail.com": 3}]}},
+        {**row(1, "Where is it?", "Here."), "phone": 4155552671.0, "seats": 12.0},
+    ]
+    done = fix(load_task(task_of(tmp_path, lines(rows))))
+    assert done.counts == {"privacy_email": 1, "privacy_phone": 1}
+    first, second = (json.loads(line) for line in done.files.fixed.read_bytes().splitlines() if line.strip())
+    masker = Masker.load_key(done.files.key)
+    assert first["more"] == {"n": [{masker.surrogate("email", "jo.doe@wombat-mail.com"): 3}]}
+    assert second["phone"] == float(masker.surrogate("phone", "4155552671")) != 4155552671.0
+    assert second["seats"] == 12.0
+    undo(tmp_path / "task.yaml", ["r0"])
+    assert json.loads(done.files.fixed.read_bytes().splitlines()[0]) == rows[0]
 
 
 def plain(text: str) -> str:

@@ -8,12 +8,15 @@ from itertools import chain
 from pathlib import Path
 
 from etude.checks import (
+    advice,
     coverage,
     documents,
     endings,
     enough,
     fields,
     form,
+    hostile,
+    injections,
     instructions,
     labels,
     language,
@@ -25,10 +28,8 @@ from etude.checks import (
     proposal,
     registers,
     repeats,
-    review,
     style,
     unread,
-    unsafe,
 )
 from etude.checks.kinds import SEVERITIES, names
 from etude.checks.material import Material
@@ -70,10 +71,11 @@ CHECKS: tuple[Check, ...] = (
     personal.personal_data,
     instructions.personal_instructions,
     personal.for_review,
-    unsafe.injections,
-    unsafe.insults,
-    review.threats,
-    review.advice,
+    injections.injections,
+    hostile.insults,
+    hostile.threats,
+    advice.advice,
+    language.english_only,
     coverage.written_otherwise,
     coverage.classes,
     documents.uncovered_documents,

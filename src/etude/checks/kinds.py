@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from etude.checks.advice import ADVICE
 from etude.checks.features import STYLES
-from etude.checks.review import ADVICE
 from etude.errors import Fault, InputError, shown
 from etude.privacy import BLOCKING, REVIEW
 from etude.remedies import instead
@@ -57,6 +57,7 @@ KINDS: Mapping[str, str] = {
     "insult": "answers with an insult or a vulgar word",
     "threat": "texts that threaten",
     **{f"advice_{name}": f"answers with {topic.said}" for name, topic in ADVICE.items()},
+    "english_only": "what was not looked for in texts of other languages",
     "label_spelling": "labels written in several ways",
     "classes": "rows of each label",
     "uncovered_documents": "documents that no example speaks of",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.covered import covered, covered_label, shortened
+from etude.checks.function_words import language_of, own_language
 from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
+from etude.files import parse_json
 from etude.normal import normalise, with_signs
 from etude.spool import Examples, Texts
 from etude.task import Task
@@ -67,6 +70,21 @@ class Material:
         """The normalised answers."""
         return Texts(map(normalise, self.outputs))
 
+    @cached_property
+    def input_languages(self) -> list[str | None]:
+        """Of each input, the language or the script that it is told to be in."""
+        return [*map(language_of, self.plain_inputs)]
+
+    @cached_property
+    def output_languages(self) -> list[str | None]:
+        """The same of the answers."""
+        return [*map(language_of, self.plain_outputs)]
+
+    @cached_property
+    def answers_language(self) -> str | None:
+        """The language that nearly all answers are in; None where there is none."""
+        return own_language(self.output_languages)
+
     @property
     def written(self) -> Sequence[str]:
         """The answers, none where they are labels: one such as passcode_forgotten is nobody's data."""
@@ -79,8 +97,10 @@ class Material:
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal."""
-        return hashed(map(with_signs, self.outputs))
+        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal. Of an extraction,
+        JSON objects whose members stand in another order are the same too."""
+        outputs = map(in_order, self.outputs) if self.task.kind == "extract" else self.outputs
+        return hashed(map(with_signs, outputs))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:
@@ -173,6 +193,16 @@ def hashed(texts: Iterable[str]) -> Hashes:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def in_order(text: str) -> str:
+    """A JSON object or array with the members of its objects in the order of their names; another text as it is."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        return json.dumps(parse_json(text), ensure_ascii=False, sort_keys=True)
+    except (ValueError, RecursionError):
+        return text
 
 
 def in_turn(*sides: Sequence[int]) -> Iterator[int]:

@@ -16,10 +16,10 @@ from etude.checks import (
     check_material,
     endings,
     form,
+    injections,
     instructions,
     personal,
     repeats,
-    unsafe,
 )
 from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
@@ -44,7 +44,7 @@ QUICK: tuple[Check, ...] = (
     repeats.repeated_inputs,
     personal.personal_data,
     instructions.personal_instructions,
-    unsafe.injections,
+    injections.injections,
 )
 """Those of the checks that take no longer than the reading of the rows, nearly."""
 PRIVATE = tuple(f"privacy_{kind}" for kind in GRAVE)

@@ -19,7 +19,7 @@ from etude.files import write_bytes
 from etude.privacy.find import find
 from etude.privacy.spans import Span
 from etude.privacy.surrogates import may_belong, surrogate, written_as
-from etude.privacy.values import Tokens, canonical, escaped, unescaped, whole
+from etude.privacy.values import FREE, NUMBERS, Tokens, canonical, escaped, unescaped, whole
 
 REMEDY = "Put a copy of it back. Without one, delete it: what it stood for is lost, and all values get new stand-ins."
 LONG = 12
@@ -40,7 +40,7 @@ class Masker:
         self._forward: dict[tuple[str, str], str] = {}
         self._back: dict[str, str] = {}
         self._first: dict[tuple[str, str], str] = {}
-        """Kind and canonical value -> the surrogate for the first way in which it was written."""
+        """`_value` -> the surrogate for the first way in which it was written."""
         self._made: set[str] = set()
         """Canonical surrogates."""
         self._there = Tokens()
@@ -61,8 +61,9 @@ class Masker:
         return "".join([*pieces, text[end:]])
 
     def surrogate(self, kind: str, text: str) -> str:
-        """What stands for a value: the same letters and digits for the same kind and value. The spaces and hyphens of
-        a number, and capitals, are as in `text`; in keys and passwords every character counts.
+        """What stands for a value: the same letters and digits for the same kind and value, and for the same number
+        whatever its kind. The spaces and hyphens of a number, and capitals, are as in `text`; in keys and passwords
+        every character counts.
 
         Two values never share a surrogate, and no surrogate is itself a value that was masked.
         """
@@ -115,12 +116,12 @@ class Masker:
     def _remember(self, kind: str, text: str, made: str) -> None:
         self._forward[kind, text] = made
         self._back.setdefault(made, text)
-        self._first.setdefault((kind, canonical(kind, text)), unescaped(made))
+        self._first.setdefault(_value(kind, text), unescaped(made))
         self._made.add(canonical(kind, made))
 
     def _written(self, kind: str, text: str) -> str:
         """A surrogate that stands for the value already, written as the value is here; else a new one."""
-        first = self._first.get((kind, canonical(kind, text)))
+        first = self._first.get(_value(kind, text))
         if first is None:
             return self._new(kind, text)
         ways = (_as_in(text, way) for way in written_as(kind, first, unescaped(text)))
@@ -128,9 +129,9 @@ class Masker:
         return next(free, None) or (self._new(kind, text) if "\\" in text else first)
 
     def _new(self, kind: str, text: str) -> str:
-        plain, meant = canonical(kind, text), unescaped(text)
+        (sort, plain), meant = _value(kind, text), unescaped(text)
         for tries in range(2 * MOST_TRIES):
-            value = f"{kind}\0{plain}\0{tries}".encode("utf-8", "surrogatepass")
+            value = f"{sort}\0{plain}\0{tries}".encode("utf-8", "surrogatepass")
             made = surrogate(kind, _widened(meant, tries), hmac.digest(self._key, value, "sha256"), tries)
             if made and self._is_free(kind, made, text, tries):
                 return _as_in(text, made)
@@ -139,16 +140,23 @@ class Masker:
     def _is_free(self, kind: str, made: str, text: str, tries: int) -> bool:
         """Whether nothing else is, or may be, meant by a surrogate."""
         plain = canonical(kind, made)
+        kinds = {kind, "card", "iban"} if kind in NUMBERS else {kind}
         return (
             plain != canonical(kind, text)
             and plain not in self._made
             and self._back.get(_as_in(text, made), text) == text
-            and (kind, plain) not in self._first
+            and _value(kind, made) not in self._first
             and not self._there.may_hold(made)
-            and not may_belong(kind, made, text, tries)
+            and not any(may_belong(each, made, text, tries) for each in kinds)
             # Twelve digits of a card's sixteen can have the form of a national number.
             and all(span.kind == kind for span in find(made, review=False))
         )
+
+
+def _value(kind: str, text: str) -> tuple[str, str]:
+    """What is equal for two spans of one value: an account number may be told as a phone number elsewhere."""
+    plain = canonical(kind, text)
+    return ("number" if kind in NUMBERS and len(plain) >= FREE else kind), plain
 
 
 def _as_in(text: str, made: str) -> str:

@@ -16,8 +16,10 @@ from etude.privacy.spans import AFTER, BEFORE, Span, listed
 
 _ANY_LABEL = (
     r"national (?:id|identity|identification|insurance)|identity|identification|personal (?:id|number|code)|tax\w*"
-    r"|\bTIN|\bID|citizen\w*|social (?:security|insurance)"
+    r"|\bTIN|citizen\w*|social (?:security|insurance)|(?<![A-Za-z] )(?<!-)ID(?![\"'])"
+    r"|(?:my|his|her|their|your|our|an?|the|this|photo|state|government(?:['’]s)?) ID"
 )
+"""Labels of any state's number; an ID is one where nothing says of what, as that of an order or a row is."""
 
 _BESIDE = r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\n?[^\w\n]{{0,4}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
 """A label before or after the number, for which NUL stands."""

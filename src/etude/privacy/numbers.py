@@ -15,8 +15,8 @@ from etude.privacy.spans import AFTER, BEFORE, Span, labelled
 
 _CARD = re.compile(
     BEFORE + r"(?<![.+-])(?:[0-9]{12,19}"
-    r"|[0-9]{4}(?P<gap>[ .\u00a0\u2010-\u2013-]|  | - )(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
-    r"|3[0-9]{3}(?P<amex>[ .\u00a0\u2010-\u2013-])[0-9]{6}(?P=amex)[0-9]{4,5})(?![.-][0-9])" + AFTER
+    r"|[0-9]{4}(?P<gap>[ .-]|  | - )(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
+    r"|3[0-9]{3}(?P<amex>[ .-])[0-9]{6}(?P=amex)[0-9]{4,5})(?![.-][0-9])" + AFTER
 )
 _IN_FOURS = re.compile(r"[3-6][0-9]{3}[^0-9]{1,3}(?:[0-9]{4}[^0-9]{1,3}){2}[0-9]{4}")
 """Sixteen digits written as on a card: enough with an issuer's first digit, whatever the checksum."""
@@ -54,7 +54,7 @@ _LABEL = (
     r"|patient (?:id|number|no|mrn)|medical (?:record|file)|\bMRN\b|\bPID\b"
     r"|insurance(?: policy| code| id| number)?|policy (?:number|no|#)|health (?:card|plan)"
     r"|(?:member(?:ship)?|employee|staff|student|user|customer|voter|tribal|system|national|personal) (?:id|number|no)"
-    r"|voter card|identification|identity card|id card|\bID|vehicle registration"
+    r"|voter card|identification|identity card|id card|\bID(?![\"'])|vehicle registration"
     r"|tax(?:payer)? (?:id|number|identification)|\bTIN\b|\bEIN\b|\bATIN\b|\bVAT\b|social security|\bSSN\b"
     r"|aadhaa?r|\bPAN\b)"
 )
@@ -63,6 +63,12 @@ _ID_VALUE = (
     r"(?:[A-Za-z0-9]|[-_/](?=[A-Za-z0-9])){3,29})(?![-_]|[.,/:][0-9])" + AFTER
 )
 _ID = re.compile(r"(?<![A-Za-z?&=#_-])" + _LABEL + _LINK + _ID_VALUE, re.I)
+_THING = re.compile(
+    r"\b(?:order|invoice|ticket|case|transaction|payment|product|item|article|model|session|request|job|build|event|video"
+    r"|tracking|shipment|error|device|batch|trace|message|game|booking)[ _-]$",
+    re.I,
+)
+"""What stands before an ID that is nobody's."""
 _ID_HINT = re.compile(
     r"(?i)passport|licen[cs]e|\bDL|acc|routing|\bsort|ifsc|check|saving|\b[iptemv]?[idirn][dnr]?|insur|"
     r"polic|record|file|health|member|number|voter|ident|tax|social|ssn|aadha|\bpan|plate|registration"
@@ -106,6 +112,8 @@ def id_numbers(text: str) -> Iterator[Span]:
     )
     for match in matches:
         value = match["value"]
+        if match[0][:2] in ("ID", "id", "Id") and labelled(text, match.start(), _THING):
+            continue
         digits = sum(map(str.isdigit, value))
         if digits >= 2 and len(value) >= 5 and not _PLAIN_NUMBER.fullmatch(value):
             yield Span(*match.span("value"), "id_number", value, "label")

@@ -12,8 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-SPACES = " \t\u00a0\u2007\u2009\u202f"
-DASHES = r"\-\u2010-\u2015\u2212"
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 _BRACKETED = re.compile(
     r"(?:[0-9]{1,3}[ -]?)?\((?!(?:19|20)[0-9]{2}\))(?:[0-9]{2,5}|[0-9]{1,2}[ -][0-9]{1,4})\)"
@@ -31,11 +29,7 @@ _AROUND = re.compile(r" ?([./-]) ?")
 _SHORT = ((2, 2, 2, 2), (3, 2, 2), (3, 2, 3), (4, 3, 3))
 """Digits in the groups, with the same gaps between, of a number that is no thousands, price or date."""
 _BRAZILIAN = (2, 5, 4)
-_TO_ASCII = str.maketrans(
-    dict.fromkeys(SPACES, " ")
-    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
-    | {"＋": "+", "[": "(", "]": ")"}
-)
+_TO_ASCII = str.maketrans({"\t": " ", "＋": "+", "[": "(", "]": ")"})
 _PLANS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"0[0-9]{9,10}"), ("GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA")),
     (re.compile(r"[2-9][0-9]{2}([ -])[0-9]{3}\1[0-9]{2}[1-9]"), ("ES", "PL", "PT", "CZ")),

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from etude.privacy.labels import PHONES, any_of
-from etude.privacy.phone_forms import DASHES, SPACES, by_country_code, by_form, by_plan, canonical, parts
+from etude.privacy.phone_forms import by_country_code, by_form, by_plan, canonical, parts
 from etude.privacy.spans import UNSPACED, Span, labelled, listed
 
-_GAP = rf"(?:[{SPACES}.{DASHES}()\[\]]{{1,4}}|[)\]]?[{SPACES}]?/[{SPACES}]?)?"
+_GAP = r"(?:[ \t.()\[\]-]{1,4}|[)\]]?[ \t]?/[ \t]?)?"
 _EXTENSION = (
-    rf"(?:[{SPACES},;]{{0,2}}[{DASHES}]?[{SPACES}]?"
+    r"(?:[ \t,;]{0,2}-?[ \t]?"
     r"(?:x|e?xt(?:ensi(?:on|ón|o))?n?\.?|#|anexo|int(?:erno)?\.?|poste|durchwahl|dw|ramal|доб\.?)[ .:#]{0,3}[0-9]{1,7}"
     r"|;ext=[0-9]{1,7}"
     r"| ?\((?:x|ext(?:ensio)?n?\.?|#|poste|durchwahl)[ .:#]{0,3}[0-9]{1,7}\))"
@@ -20,7 +20,7 @@ _EXTENSION = (
 _PHONE = re.compile(
     rf"(?<![^\W_{UNSPACED}]|[+＋$€£¥-])(?<![$€£¥] )(?<![0-9][.:/])(?<![^\s,;]/)(?<!\.\.)"
     rf"(?P<body>(?:[(\[] ?(?=[+＋]?[0-9 -]{{1,6}}[)\]]))?(?:[+＋] ?[(\[]?)?[0-9](?:{_GAP}[0-9]){{5,14}})"
-    rf"(?P<extension>{_EXTENSION})?(?![^\W_{UNSPACED}]|[.:/-][0-9])",
+    rf"(?P<extension>{_EXTENSION})?(?![^\W_{UNSPACED}]|[.:/=-][0-9])",
     re.I,
 )
 _NOUN = (
@@ -29,8 +29,9 @@ _NOUN = (
     r"|\bhandy|\brufnummer|\bportable|\bm[oó]vil|\bmobil|\bcelular|\bgsm|\bpuhelin|[☎☏✆📞📱📲]"
     r"|\b(?:my|his|her|their|our|your|contact)(?: (?:new|old|home|work|office|other|own))? numbers?"
 )
-_FIELD = r"(?:(?:[_ -]?(?:number|num|no|nr))?(?![^\W_])|(?<=[☎☏✆📞📱📲]))"
-"""The end of a label, which may be a field's name: `phone_no`, `phoneNumber`."""
+_WHOSE = "(?:home|work|office|mobile|cell|private)"
+_FIELD = rf"(?:(?:[_ -]?(?:number|num|no|nr))?(?:_{_WHOSE})?(?!_?[^\W_])|(?<=[☎☏✆📞📱📲]))"
+"""The end of a label, which may be a field's name: `phone_no`, `phoneNumber`; `call_duration` is no label."""
 _LABEL = re.compile(
     rf"(?:(?<![^\W_])|(?=[☎☏✆📞📱📲]))(?:{_NOUN}"
     r"|call(?:s|ed|ing)?|text(?:s|ed|ing)?|sms|dial(?:l?ed|l?ing)?|ring|rang|reach(?:ed|able)?"
@@ -44,6 +45,12 @@ _LABEL_AFTER = re.compile(
     rf"|(?:is|was) (?:the |a )?(?:[a-z]{{2,10}} )?(?:{_NOUN}|numbers? to (?:reach|call|ring|text|dial)))\b",
     re.I,
 )
+_COLUMN = re.compile(
+    rf"\b(?:{_NOUN}|contact|sms)(?: (?:numbers?|num|no|nr))?(?: (?:{_WHOSE}|[0-9]))?$"
+    rf"|{any_of(PHONES)}$",
+    re.I,
+)
+"""The name of a column of phone numbers, its words apart by spaces."""
 _NUMBER_LABEL = re.compile(
     r"\bnumbers?(?: (?:is|was|are|to|at|below|as|for [^0-9\n]{1,30} is|of [^0-9\n]{1,30} is))?[ :#-]{0,3}$"
     r"|(?<![^\W_])(?-i:[TMPCF]):[ ]?$",
@@ -84,6 +91,11 @@ def phones(text: str) -> Iterator[Span]:
             yield Span(*match.span(), "phone", match[0], rule)
         else:
             yield from _inner(match)
+
+
+def names_phones(column: str) -> bool:
+    """Whether the name of a column says that phone numbers stand in it: that of `call duration` does not."""
+    return bool(_COLUMN.search(column))
 
 
 def _rule(text: str, match: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
 """A text as the detectors read it, and where what they find stands in the text itself.
 
-The strings of JSON (RFC 8259) are read without their escapes, spaces and hyphens of all widths as those of ASCII. What
-is found in JSON is kept inside its strings and numbers, so that masking leaves JSON of the same structure.
+The strings of JSON (RFC 8259) are read without their escapes, spaces, hyphens and dashes of all widths as those of
+ASCII. What is found in JSON is kept inside its strings and numbers, so that masking leaves JSON of the same structure.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Literal
 
 from etude.privacy.spans import Span
 
-_WIDE = dict.fromkeys(
-    "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f", " "
-)
-_TO_ASCII = str.maketrans(_WIDE | dict.fromkeys("\u2010\u2011", "-"))
-"""No-break, thin and other spaces of one line, and hyphens; one character for one."""
-_WIDE_SIGN = re.compile(f"[{''.join(map(chr, _TO_ASCII))}]")
+_SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_HYPHENS = "\u2010\u2011\ufe63\uff0d"
+_DASHES = "\u2012\u2013\u2014\u2015\u2212"
+_TO_ASCII = str.maketrans(dict.fromkeys(_SPACES, " ") | dict.fromkeys(_HYPHENS, "-"))
+"""Spaces of one line, and hyphens; one character for one."""
+_IN_NUMBER = re.compile(rf"(?<=[0-9])[{_DASHES}]|[{_DASHES}](?= ?[0-9(\[])")
+"""Dashes beside a digit, where a hyphen is meant; elsewhere they part words and sentences."""
+_WIDE_SIGN = re.compile(f"[{_SPACES}{_HYPHENS}{_DASHES}]")
 _TOKEN = re.compile(
     r'"(?P<string>[^"\\]*(?:\\.[^"\\]*)*)"(?P<key>(?=\s*:))?|(?P<number>-?[0-9][0-9.eE+-]*)|[^"0-9-]+|-'
 )
@@ -96,7 +98,9 @@ def plain_text(text: str) -> PlainText:
 
 def with_plain_spaces(text: str) -> str:
     """The text with the spaces and hyphens of ASCII, sign for sign."""
-    return text if text.isascii() or not _WIDE_SIGN.search(text) else text.translate(_TO_ASCII)
+    if text.isascii() or not _WIDE_SIGN.search(text):
+        return text
+    return _IN_NUMBER.sub("-", text.translate(_TO_ASCII))
 
 
 def json_parts(text: str) -> tuple[_Part, ...]:

@@ -26,7 +26,7 @@ a price."""
 _SPACES = re.compile(r"\s+")
 _RUN = re.compile(r"[A-Za-z0-9]+|[^\W_]")
 """A run; a letter beyond ASCII by itself, as words of many scripts stand without a space."""
-_GAP = re.compile(r"[ .\-/()\u00a0\u2000-\u200a\u202f\u2010-\u2013]{0,3}")
+_GAP = re.compile(r"[ .\-/()]{0,3}")
 _DATE = re.compile(r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}")
 _BITS = 2**24
 _PREFIX = 4

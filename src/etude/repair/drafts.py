@@ -11,6 +11,7 @@ from itertools import chain
 from etude.dataset import survey_dataset
 from etude.errors import place_of
 from etude.privacy import Masker, Span, find
+from etude.privacy.phones import names_phones
 from etude.privacy.spans import without_overlaps
 from etude.privacy.values import Values
 from etude.repair.log import Change
@@ -168,16 +169,23 @@ def _mended(text: str, menders: Sequence[Mender]) -> tuple[str, list[str]]:
     return text, kinds
 
 
-def _beside_name(place: Place, text: str) -> Iterator[Span]:
+def _beside_name(place: Place, text: str) -> list[Span]:
     """What is found in a value that is not taught; the name of its column is its label, but that of an id, which
     numbers the rows."""
     name = next((part for part in reversed(place) if isinstance(part, str)), "")
     words = re.sub("(?<=[a-z])(?=[A-Z])|[_-]+", " ", name)
     label = "" if re.search(r"(?i)\bids?$", words) else f"{words}: "
     start = len(label)
-    for span in find(label + text, review=False):
-        if span.start >= start:
-            yield replace(span, start=span.start - start, end=span.end - start)
+    spans = [
+        replace(span, start=span.start - start, end=span.end - start)
+        for span in find(label + text.removesuffix(".0"), review=False)
+        if span.start >= start
+    ]
+    doubtful = [span for span in spans if span.kind == "phone" and span.rule == "label"]
+    if not doubtful or names_phones(words):
+        return spans
+    alone = find(text, review=False)  # 1732579200 is no phone number for standing in registered_at
+    return [span for span in spans if span not in doubtful or span in alone]
 
 
 class Drafts:

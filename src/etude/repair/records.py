@@ -14,13 +14,14 @@ import io
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import islice
 from typing import Any
 
 from etude.formats import guess_columns, peek_rows
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row, Table
+from etude.privacy import find
 from etude.task import RowSource
 from etude.types import Kind
 
@@ -142,10 +143,14 @@ def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]
 
 
 def _others(value: Any, place: Place, taught: Collection[Place], system: str | None) -> Iterator[Place]:
-    """Texts and whole numbers at and below a place, without the taught ones and those of the system."""
+    """Texts and whole numbers at and below a place, without the taught ones and those of the system; what has a
+    key that is personal is one text."""
     if place in taught or (place and place == (system,)):
         return
     if isinstance(value, dict):
+        if place and "role" not in value and any(map(_is_personal, value)):
+            yield place
+            return
         left_out = ("role", "content") if value.get("role") == "system" else ("role",)
         for key, inner in value.items():
             if not ("role" in value and key in left_out):
@@ -153,8 +158,18 @@ def _others(value: Any, place: Place, taught: Collection[Place], system: str | N
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from _others(inner, (*place, number), taught, system)
-    elif place and (isinstance(value, str) or type(value) is int):
+    elif place and (isinstance(value, str) or type(value) is int or _is_whole(value)):
         yield place
+
+
+@lru_cache(1024)
+def _is_personal(key: str) -> bool:
+    return bool(find(key, review=False))
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a number is written with a fraction that is none: 4155552671.0, of a column that has gaps elsewhere."""
+    return isinstance(value, float) and value.is_integer()
 
 
 def _put(cells: Any, place: Place, text: str) -> None:
