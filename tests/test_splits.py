@@ -315,8 +315,8 @@ def test_rows_tied_to_the_users_test_are_left_out_and_listed() -> None:
     (finding,) = result.findings
     assert finding.kind == "test_overlap"
     assert set(finding.rows) == {row.id for row in near + grouped}
-    assert "7 rows are near-duplicates" in finding.message
-    assert "3 more share a group" in finding.message
+    assert "7 as near-duplicates" in finding.message
+    assert "3 more for sharing a group" in finding.message
     assert list(result.test) == test
     assert (len(result.dev), len(result.train)) == (30, 170)
     assert {result.assignments[input_key(row)] for row in test} == {"test"}

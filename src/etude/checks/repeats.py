@@ -149,7 +149,8 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
         "near_contradiction",
         "warning" if material.task.kind == "classify" else "note",
         rows,
-        f"{count(len(groups), 'group')} of inputs that differ in small words only have different answers: "
+        f"{count(len(groups), 'group')} of inputs that differ in small words only "
+        f"{'has' if len(groups) == 1 else 'have'} different answers: "
         f"{of_rows(len(rows), len(material.rows))}.",
         "Read them side by side; correct those that ask the same.",
         evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
@@ -207,9 +208,9 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         "test_overlap",
         "warning",
         matches,
-        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, {exact:,} of "
-        f"them as the very same input: {of_rows(len(matches), len(material.rows))}. A test that was seen in training "
-        "shows memory.",
+        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, "
+        f"{f'{exact:,}' if exact else 'none'} of them as the very same input: "
+        f"{of_rows(len(matches), len(material.rows))}. A test that was seen in training shows memory.",
         "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
         about=_like(material, of_test.values()),
         evidence=(material.shown_input(position) for position in matches),
