@@ -270,6 +270,12 @@ def test_numbers_that_are_not_evenly_spread_are_labels_like_words(tmp_path: Path
     assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "stars"
 
 
+@pytest.mark.parametrize(("column", "kind"), [("Label", "classify"), ("note", "answer")])
+def test_few_rows_are_labelled_where_their_column_says_so(column: str, kind: Kind, tmp_path: Path) -> None:
+    rows = [{"text": words(9), column: LABELS[n % 4]} for n in range(12)]
+    assert load_task(start(written(tmp_path / "rows.csv", rows)).task_file).kind == kind
+
+
 def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
