@@ -126,6 +126,45 @@ def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path
     assert findings.of(kind)[0].severity == "error"
 
 
+@pytest.mark.parametrize(
+    ("kind", "num", "told"),
+    [
+        ("answer", 5, "Too few rows for a comparison; 100 is the least"),
+        (
+            "answer",
+            60,
+            "A comparison takes 100 (50 for the test, 30 for choices (dev), 20 to train on), etude train 30",
+        ),
+        ("classify", 40, "5 labels of 8 rows each. Each has fewer than 10 rows"),
+        ("classify", 51, "5 labels: from 10 rows (4) to 11 rows (0)."),
+    ],
+)
+def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: str, tmp_path: Path) -> None:
+    pairs = [
+        (asked, str(number % 5) if kind == "classify" else given)
+        for number, (asked, given) in enumerate(clean(num))
+    ]
+    said = " ".join(in_words(checked(tmp_path, pairs, kind)).split())
+    assert told in said
+    assert not re.search(r"1 place\b|\b0 of them|\b1 of them have|such as \d+ rows", said)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (["A.", "B."], "1 row (20%) repeats the input of an earlier row, with another answer."),
+        (["A.", "A."], "1 row (20%) repeats the input of an earlier row, with the same answer."),
+        (
+            ["A.", "A.", "B."],
+            "2 rows (33.3%) repeat the input of an earlier row, 1 of them with the same answer.",
+        ),
+    ],
+)
+def test_repeats_are_told_with_which_answer(answers: list[str], told: str, tmp_path: Path) -> None:
+    found = checked(tmp_path, [*clean(3), *(("Who paints?", given) for given in answers)])
+    assert [one.message for one in found.of("repeated_input")] == [told]
+
+
 def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
     pairs = [(asked, answer if number % 3 else "None.") for number, (asked, answer) in enumerate(clean())]
     assert not checked(tmp_path, pairs).of("empty")
@@ -595,6 +634,8 @@ def test_other_programs_read_every_finding_with_its_lines(
     assert [one["kind"] for one in json.loads(told("json"))["findings"]] == [one.kind for one in findings]
     results = json.loads(told("sarif"))["runs"][0]["results"]
     assert all(len(one["locations"]) == 1 for one in results)
+    stopped = [one["message"]["text"] for one in results if one["ruleId"] == "truncated"]
+    assert len(set(stopped)) == len(stopped)  # each line tells of itself
     lines = [one["locations"][0]["physicalLocation"]["region"]["startLine"] for one in results]
     wheres = [one.where or ("rows.jsonl:1",) for one in findings]
     assert lines == [int(place.rpartition(":")[2]) for where in wheres for place in where]
@@ -602,8 +643,15 @@ def test_other_programs_read_every_finding_with_its_lines(
     names = [case.get("name", "") for case in suite]
     assert [name.partition(" (")[0] for name in names] == [one.kind for one in findings]
     assert len(set(names)) == len(names)
-    failed = [one.where for one in findings if one.severity != "note"]
-    assert [tuple((case.text or "").split()) for case in suite.iter("failure")] == failed
+    told_in = [
+        case.find("failure" if one.severity != "note" else "system-out")
+        for case, one in zip(suite, findings, strict=True)
+    ]
+    lines_in = [
+        [line for line in (part.text or "").splitlines() if line.startswith("rows.jsonl:")]
+        for part in told_in
+    ]
+    assert [tuple(line.split()[0] for line in lines) for lines in lines_in] == [one.where for one in findings]
     assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
     assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
 
@@ -615,7 +663,9 @@ def test_code_scanning_finds_the_files_from_the_root_of_the_repository(root: str
     (tmp_path / root / ".git").mkdir()
     (folder / "b" / "rows.jsonl").write_text('{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n')
     run = json.loads(as_sarif(checked(folder, clean(), more="test: b/rows.jsonl\n")))["runs"][0]
-    assert all(rule["shortDescription"]["text"] for rule in run["tool"]["driver"]["rules"])
+    assert all(
+        rule["shortDescription"]["text"] and rule["help"]["text"] for rule in run["tool"]["driver"]["rules"]
+    )
     found = {result["ruleId"]: result["locations"][0]["physicalLocation"] for result in run["results"]}
     above = "data/" if root == "." else ""
     assert found["empty"]["artifactLocation"]["uri"] == f"{above}my%20rows/b/rows.jsonl"
@@ -714,7 +764,7 @@ def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:
             [clean()[3], ("Quite another thing?", clean()[4][1])],
             {"repeated_output": "word for word, 1 of them the input too;"},
         ),
-        ([(clean()[3][0], "It is quite another one.")], {"repeated_input": ", none of them with the same"}),
+        ([(clean()[3][0], "It is quite another one.")], {"repeated_input": ", with another answer."}),
     ],
 )
 def test_a_copy_of_a_whole_row_is_told_once(more: list[Pair], kinds: dict[str, str], tmp_path: Path) -> None:

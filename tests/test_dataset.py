@@ -136,9 +136,9 @@ def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(
         return Dataset(tuple(Example(text, (Message("user", text),), "a") for text in texts))
 
     test = RowSource(tmp_path / "test.jsonl") if own_test else None
-    with pytest.raises(InputError, match="too few rows; ") as caught:
+    with pytest.raises(InputError, match="too few rows for a comparison; ") as caught:
         load_dataset(task_of(tmp_path, rows(5), test=test))
-    least = int(re.findall(r"too few rows; (\d+) is the least", str(caught.value))[0])
+    least = int(re.findall(r"too few rows for a comparison; (\d+) is the least", str(caught.value))[0])
     split(made(least), "answer", 0, made(60) if own_test else None)
     with pytest.raises(InputError):
         split(made(least - 1), "answer", 0, made(60) if own_test else None)

@@ -315,8 +315,8 @@ def test_rows_tied_to_the_users_test_are_left_out_and_listed() -> None:
     (finding,) = result.findings
     assert finding.kind == "test_overlap"
     assert set(finding.rows) == {row.id for row in near + grouped}
-    assert "7 rows are near-duplicates" in finding.message
-    assert "3 more share a group" in finding.message
+    assert "7 as near-duplicates" in finding.message
+    assert "3 more for sharing a group" in finding.message
     assert list(result.test) == test
     assert (len(result.dev), len(result.train)) == (30, 170)
     assert {result.assignments[input_key(row)] for row in test} == {"test"}
@@ -376,7 +376,7 @@ def test_a_deleted_row_leaves_a_carried_on_split_below_its_least_size() -> None:
 def test_an_earlier_split_of_other_rows_excuses_no_small_sizes(others: int, kept: int) -> None:
     before = split(dataset(rows(0, 200)), "answer", 0)
     now = [*rows(1, others), *(replace(row, id=f"kept {row.id}") for row in rows(0, 200)[:kept])]
-    with pytest.raises(InputError, match="too few rows; 100 is the least"):
+    with pytest.raises(InputError, match="too few rows for a comparison; 100 is the least"):
         split(dataset(now), "answer", 0, previous=before.assignments)
 
 

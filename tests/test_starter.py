@@ -270,6 +270,12 @@ def test_numbers_that_are_not_evenly_spread_are_labels_like_words(tmp_path: Path
     assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "stars"
 
 
+@pytest.mark.parametrize(("column", "kind"), [("Label", "classify"), ("note", "answer")])
+def test_few_rows_are_labelled_where_their_column_says_so(column: str, kind: Kind, tmp_path: Path) -> None:
+    rows = [{"text": words(9), column: LABELS[n % 4]} for n in range(12)]
+    assert load_task(start(written(tmp_path / "rows.csv", rows)).task_file).kind == kind
+
+
 def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -543,7 +549,9 @@ def test_init_and_compare_name_one_limit_for_few_rows(
     told = capsys.readouterr()
     for shown in (guessed, told.out + told.err):
         flat = " ".join(shown.split())
-        missing = re.findall(r"too few rows; 100 is the least: .*? collect at least (\d+) more row", flat)
+        missing = re.findall(
+            r"too few rows for a comparison; 100 is the least: .*? collect at least (\d+) more row", flat
+        )
         assert missing == ([str(100 - count)] if count < 100 else [])
         assert ("under test:, beside which 50 are enough" in flat) == (count < 100)
         tuning = f"{count} rows are too few for a verdict on tuning, which takes 150 in all"

@@ -29,6 +29,7 @@ from etude.cli.narrator import Narrator
 from etude.cli.training import bracketed, print_prepared, print_rows, styled
 from etude.compare import compare
 from etude.compare.events import EpochEnded, Event, Prepared, Said, Trained
+from etude.compare.prepare import drawn_split
 from etude.compare.timing import training_seconds
 from etude.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
@@ -47,7 +48,7 @@ from etude.train import TrainConfig, TrainResult
 from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits, rises_at_once
 from etude.tune import Preview, preview, train_task
 from etude.tune.foresight import question, remedy
-from etude.tune.opening import check_processes
+from etude.tune.opening import check_processes, opened
 from etude.tune.preview import Piece, ShownRow
 from etude.types import Message
 from etude.wording import change_of_loss
@@ -556,6 +557,9 @@ def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_is_told(
     assert load_task(task).model in "".join(capsys.readouterr().out.split())
 
 
+OWN_TEST = "test: test.jsonl\n"
+
+
 def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_later_split(
     tmp_path: Path,
 ) -> None:
@@ -563,12 +567,13 @@ def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_la
     run = train_task(write_task(tmp_path / "one", num=60), on_event=told.append).run
     assert run.info["split"] == {"train": 50, "dev": 10, "test": 0, "notes": []}
     assert any(
-        isinstance(event, Said) and "no test, for a comparison takes 100" in event.text for event in told
+        isinstance(event, Said) and "no test, for a verdict on tuning takes 150" in event.text
+        for event in told
     )
     assert train_task(tmp_path / "one").run.name == run.name
     sides = []
     for folder in ("one", "other"):  # the same rows and more, with and without the small run beside them
-        task = write_task(tmp_path / folder, num=120, more="methods: [baseline]\n")
+        task = write_task(tmp_path / folder, num=150, more="methods: [baseline]\n")
         trained_on = json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))
         compared = json.loads((compare(task).run.folder / "split.json").read_text(encoding="utf-8"))
         assert trained_on["test"] == compared["test"]
@@ -577,11 +582,28 @@ def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_la
     assert sides[0] == sides[1]
 
 
+@pytest.mark.parametrize(
+    ("num", "more", "train"),
+    [(99, "", 89), (100, "", 90), (149, "", 134), (150, "", 70), (99, OWN_TEST, 89), (100, OWN_TEST, 70)],
+)
+def test_a_test_is_sealed_only_where_a_comparison_could_come_to_a_verdict(
+    num: int, more: str, train: int, tmp_path: Path
+) -> None:
+    asked = {
+        "input": "Quite another thing is asked for here, is it not?",
+        "output": rows("answer", 1)[0]["output"],
+    }
+    write_lines(tmp_path / "test.jsonl", [asked])
+    opening = opened(write_task(tmp_path, num=num, more=more))
+    parts = drawn_split(opening.run, opening.task, opening.dataset, opening.test, opening.sizes)
+    assert len(parts.train) == train
+
+
 def test_earlier_test_rows_stay_apart_where_the_rows_have_become_few(tmp_path: Path) -> None:
-    task = write_task(tmp_path, num=120)
+    task = write_task(tmp_path, num=150)
     test = set(json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))["test"])
     asked = {row.text for row in load_dataset(load_task(task))[1] if row.id in test}
-    kept = rows("answer", 120)
+    kept = rows("answer", 150)
     left = [row for row in kept if row["input"] in asked][:5] + [
         row for row in kept if row["input"] not in asked
     ]

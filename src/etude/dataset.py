@@ -35,13 +35,16 @@ class Least(NamedTuple):
     """0: no test is split off."""
 
 
+VERDICT_LEAST = 150
+"""Rows below which the only advice on tuning is to collect more."""
 COMPARED = Least(TRAIN_LEAST, DEV_LEAST, TEST_LEAST)
 TRAINED = Least(TRAIN_LEAST, 10, 0)
 """For a training of rows that are too few for a comparison."""
+APART_LEAST = VERDICT_LEAST - DEV_LEAST - TEST_LEAST
+"""Rows that a comparison's split must leave to train on for a training to keep to it: with fewer no comparison comes to
+a verdict on tuning, and a sealed test would cost the training most of its rows for nothing."""
 SHOWN = Least(1, 0, 0)
 """For a look at rows that are too few for a training."""
-VERDICT_LEAST = 150
-"""Rows below which the only advice on tuning is to collect more."""
 MOST_BROKEN = 0.05
 """Up to this share of the answers may break the contract; beyond it the two do not belong together."""
 
@@ -304,8 +307,12 @@ def too_few(file: str, count: int, own_test: bool, least: Least = COMPARED) -> F
             f", or name a test file of your own under test:, beside which {least_rows(True)[0]} are enough"
         )
     remedy += f"; a verdict on tuning takes {VERDICT_LEAST} in all"
+    compared = least.dev >= DEV_LEAST
+    if compared:
+        remedy += f". etude train, which compares nothing, takes {least_rows(True, TRAINED)[0]}"
+    what = f"too few rows for a {'comparison' if compared else 'training'}; {needed} is the least: {parts}"
     got = f"{count} row{'' if count == 1 else 's'}"
-    return Fault(file, f"too few rows; {needed} is the least: {parts}", got, remedy, "too_few")
+    return Fault(file, what, got, remedy, "too_few")
 
 
 def few_for_tuning(total: int) -> str:

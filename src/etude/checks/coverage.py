@@ -50,7 +50,9 @@ def classes(material: Material) -> Iterator[Finding]:
     rows = [
         position for position, label in enumerate(material.outputs) if counts[usual.get(label, label)] < RARE
     ]
-    told = f" {len(rare):,} of them have fewer than {RARE} rows: {_listed(rare[::-1])}." if rare else ""
+    told = (
+        f" {_having(len(rare), len(counts))} fewer than {RARE} rows: {_listed(rare[::-1])}." if rare else ""
+    )
     yield material.finding(
         "classes",
         "warning" if rare else "note",
@@ -61,6 +63,12 @@ def classes(material: Material) -> Iterator[Finding]:
         else "Nothing to do: this is for your information.",
         numbers={"labels": len(counts), "largest": largest, "smallest": smallest, "rare": len(rare)},
     )
+
+
+def _having(number: int, total: int) -> str:
+    if number == total:
+        return "Each has"
+    return f"{number:,} of them {'has' if number == 1 else 'have'}"
 
 
 def _listed(names: list[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from etude.checks.material import Material
-from etude.dataset import VERDICT_LEAST
+from etude.dataset import TRAIN_LEAST, TRAINED, VERDICT_LEAST, least_rows
 from etude.spellings import written_alike
 from etude.types import Finding, Kind
 from etude.wording import count
@@ -27,8 +27,8 @@ _FIRST_GAINS = "first gains show at 50 to 100 well-made examples (OpenAI's guide
 USUAL: Mapping[Kind, Usual] = {
     "classify": Usual(
         50,
-        "a tuned model of 7 billion weights had 69% of 77 labels right with 13 examples a label, 87% with 53 and 92% "
-        "with 106 (Bertsch et al. 2025, arXiv 2405.00200)",
+        "a tuned model of 7 billion weights, with 77 labels to choose from, was right in 69% with 13 examples a label, "
+        "in 87% with 53 and in 92% with 106 (Bertsch et al. 2025, arXiv 2405.00200)",
     ),
     "extract": Usual(
         500,
@@ -65,9 +65,18 @@ def few_rows(material: Material) -> Iterator[Finding]:
         "few_rows",
         "warning" if few else "note",
         [],
-        f"{count(rows, 'row')}{each}. Of tasks of this kind it is reported: {usual.report}.",
-        "Improve the prompt or collect more first; rows that the other findings name help neither."
+        f"{count(rows, 'row')}{each}, fewer than tasks of this kind usually take.{_not_enough(material)} Reported "
+        f"of such tasks: {usual.report}.",
+        "Collect more, and see how far a better prompt goes; put right what the other findings name before."
         if few
         else "Let etude compare tell whether these are enough: the learning curve on dev shows what more would bring.",
         numbers={"usual": usual.rows * labels},
     )
+
+
+def _not_enough(material: Material) -> str:
+    """That a comparison would refuse so few rows; "" where it takes them, or where `too_few` says it."""
+    needed, parts = least_rows(own_test=material.test is not None)
+    if not TRAIN_LEAST <= len(material.rows) < needed:
+        return ""
+    return f" A comparison takes {needed} ({parts}), etude train {least_rows(True, TRAINED)[0]}."

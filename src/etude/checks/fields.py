@@ -90,7 +90,7 @@ def _omitted(material: Material, pairs: Pairs) -> Iterator[Finding]:
         first.setdefault(one.row, (one.row, one.field, one.words))
     found = list(first.values())
     if found:
-        told = pairs.told("leave", found, f"out or empty a field that the {pairs.text} seems to state")
+        told = pairs.told("have", found, f"a field left out or empty that the {pairs.text} seems to state")
         remedy = (
             "Fill in the field named with each row where the marked words state it; the surest come first."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -17,9 +18,12 @@ from etude import __version__
 from etude.checks.gather import Findings
 from etude.checks.kinds import KINDS
 from etude.checks.summary import summary
+from etude.checks.words import WIDTH, quoted, rows_of
 from etude.errors import place_of
 from etude.types import Finding
 
+ROOM = 100
+"""Characters shown of a row."""
 MOST_RESULTS = 1000
 """Places of one finding in SARIF: readers show a few thousand results in all."""
 
@@ -44,8 +48,8 @@ def as_sarif(findings: Findings) -> str:
 
     Files are named from the root of the repository where they stand in one, else from the working folder.
     """
-    kinds = sorted({finding.kind for finding in findings})
-    rules = [{"id": kind, "shortDescription": {"text": KINDS.get(kind, kind)}} for kind in kinds]
+    first = {finding.kind: finding for finding in reversed(findings.found)}
+    rules = [_rule(first[kind]) for kind in sorted(first)]
     driver = {"name": "etude", "version": __version__, "rules": rules}
     run = {
         "tool": {"driver": driver},
@@ -55,14 +59,39 @@ def as_sarif(findings: Findings) -> str:
     return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
 
 
+def _rule(finding: Finding) -> dict[str, Any]:
+    """What a finding's kind is, and what to do, for readers that show it beside the result. A name apart is for ids
+    that say nothing (SARIF 3.49.7)."""
+    return {
+        "id": finding.kind,
+        "shortDescription": {"text": _sentence(KINDS.get(finding.kind, finding.kind))},
+        "help": {"text": finding.remedy},
+        "defaultConfiguration": {"level": finding.severity},
+    }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
+def _passages(finding: Finding) -> dict[str, str]:
+    """Place -> what is shown of its row, for the rows of which something is."""
+    return {
+        shown[0].where: " -> ".join(quoted(one, ROOM // len(shown)) for one in shown)
+        for shown in rows_of(finding.evidence)
+    }
+
+
 def _results(finding: Finding, findings: Findings) -> Iterator[dict[str, Any]]:
     named = list(islice(zip_longest(finding.where, finding.about), MOST_RESULTS)) or [(findings.file, None)]
     uris = {file: _uri(findings.path_of(file)) for file in {_file_and_line(place)[0] for place, _ in named}}
+    shown = _passages(finding)
     for place, about in named:
+        here = "; ".join(filter(None, (about, shown.get(place))))
         yield {
             "ruleId": finding.kind,
             "level": finding.severity,
-            "message": {"text": f"{finding.message} {finding.remedy}"},
+            "message": {"text": f"{finding.message} {finding.remedy}{f' Here: {here}' if here else ''}"},
             "locations": [_location(uris, place, about)],
         }
 
@@ -97,17 +126,24 @@ def as_junit(findings: Findings) -> str:
         again = f" ({seen[finding.kind]})" if seen[finding.kind] > 1 else ""  # readers join cases of one name
         attributes = {"classname": "etude.check", "name": f"{finding.kind}{again}"}
         case = ElementTree.SubElement(suite, "testcase", attributes)
-        told = _plain(f"{finding.message} {finding.remedy}")
+        told = f"{finding.message} {finding.remedy}"
+        where = "\n".join(_junit_lines(finding))
         if finding.severity == "note":
-            ElementTree.SubElement(case, "system-out").text = told
+            wrapped = "\n".join(textwrap.wrap(told, WIDTH))
+            ElementTree.SubElement(case, "system-out").text = _plain(f"{wrapped}\n{where}".strip())
         else:
-            attributes = {"type": finding.severity, "message": told}
-            lines = zip_longest(finding.where, finding.about)
-            where = "\n".join(f"{place} ({about})" if about else place for place, about in lines)
+            attributes = {"type": finding.severity, "message": _plain(told)}
             ElementTree.SubElement(case, "failure", attributes).text = _plain(where)
     if not len(findings):
         ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": "nothing found"})
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _junit_lines(finding: Finding) -> Iterator[str]:
+    """Each place with what its row is named for and what is shown of it."""
+    shown = _passages(finding)
+    for place, about in zip_longest(finding.where, finding.about):
+        yield "  ".join(filter(None, (place, f"({about})" if about else "", shown.get(place))))
 
 
 _NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Literal
 
@@ -54,14 +54,21 @@ def _finding(material: Material, kind: str, asked: set[int], given: set[int]) ->
         f"privacy_{kind}",
         "error" if kind in GRAVE else "warning",
         rows,
-        f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}: "
-        f"{len(asked):,} in the input, {len(given):,} in the {'label' if labels else 'answer'}.",
-        f"Mask them or delete the rows: a tuned model can repeat what it was taught.{rename}",
+        f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}"
+        f"{_sides(asked, given, 'label' if labels else 'answer')}.",
+        f"Mask such values or delete the rows: a tuned model can repeat what it was taught.{rename}",
         fix=f"puts {STAND_IN.get(kind, 'a stand-in of the same form')} in the place of each value"
         if asked or not labels
         else "",
         numbers={"rows": len(rows), "inputs": len(asked), "outputs": len(given), "of": len(material.rows)},
     )
+
+
+def _sides(asked: Collection[int], given: Collection[int], answer: str = "answer") -> str:
+    """In how many inputs and answers: ", in the answer", ": 3 in the input, 2 in the answer"."""
+    if asked and given:
+        return f": {len(asked):,} in the input, {len(given):,} in the {answer}"
+    return f", in the {'input' if asked else answer}"
 
 
 def _own_finding(material: Material, rows: set[int]) -> Finding:
@@ -91,9 +98,9 @@ def for_review(material: Material) -> Iterator[Finding]:
                 f"review_{kind}",
                 "note",
                 rows,
-                f"{rows_that('hold', len(rows), len(looked))} what may be {NAMES[kind]}: {len(asked):,} in the input, "
-                f"{len(given):,} in the answer.{sample}",
-                "Read them: this is often wrong. Mask or delete what is somebody's.",
+                f"{rows_that('hold', len(rows), len(looked))} what may be {NAMES[kind]}"
+                f"{_sides(asked, given)}.{sample}",
+                "Read them: the rules are often wrong here. Mask or delete what is somebody's.",
                 evidence=_passages(material, rows, asked, given),
                 numbers={
                     "rows": len(rows),

@@ -34,13 +34,12 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
     if not later:
         return
     with_answer = len(_later(_same_rows(material)))
-    told = f"{with_answer:,} of them with" if with_answer else "none of them with"
-    told = "with" if with_answer == len(later) else told
     yield material.finding(
         "repeated_input",
         "warning" if with_answer else "note",
         later,
-        f"{rows_that('repeat', len(later), len(material.rows))} the input of an earlier row, {told} the same answer.",
+        f"{rows_that('repeat', len(later), len(material.rows))} the input of an earlier row, "
+        f"{_with(with_answer, later)}.",
         "Delete the copies: a row that stands twice counts twice in training."
         if with_answer
         else "Look at them together: one input needs one answer.",
@@ -55,6 +54,13 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
         },
         fix="leaves out rows that are an earlier one to the letter" if _copies(material) else "",
     )
+
+
+def _with(with_answer: int, later: Sequence[int]) -> str:
+    """With which answer inputs are repeated."""
+    if with_answer == len(later):
+        return "with the same answer"
+    return f"{with_answer:,} of them with the same answer" if with_answer else "with another answer"
 
 
 def _later(groups: Iterable[Sequence[int]]) -> list[int]:
@@ -143,7 +149,8 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
         "near_contradiction",
         "warning" if material.task.kind == "classify" else "note",
         rows,
-        f"{count(len(groups), 'group')} of inputs that differ in small words only have different answers: "
+        f"{count(len(groups), 'group')} of inputs that differ in small words only "
+        f"{'has' if len(groups) == 1 else 'have'} different answers: "
         f"{of_rows(len(rows), len(material.rows))}.",
         "Read them side by side; correct those that ask the same.",
         evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
@@ -201,9 +208,9 @@ def test_overlap(material: Material) -> Iterator[Finding]:
         "test_overlap",
         "warning",
         matches,
-        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, {exact:,} of "
-        f"them as the very same input: {of_rows(len(matches), len(material.rows))}. A test that was seen in training "
-        "shows memory.",
+        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, "
+        f"{f'{exact:,}' if exact else 'none'} of them as the very same input: "
+        f"{of_rows(len(matches), len(material.rows))}. A test that was seen in training shows memory.",
         "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
         about=_like(material, of_test.values()),
         evidence=(material.shown_input(position) for position in matches),

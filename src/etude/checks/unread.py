@@ -32,13 +32,14 @@ def unread(material: Material) -> Iterator[Finding]:
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
         lines = {place for place in places if place_of(place)[1]}
-        what = f"{count(len(faults), 'place')}: {what}" if lines else f"{what[:1].upper()}{what[1:]}"
-        got = f" (such as {covered(faults[0].got)})" if faults[0].got else ""
+        several = len(faults) > 1
+        got = f" ({'such as' if several else 'got'} {covered(faults[0].got)})" if faults[0].got else ""
+        told = f"{count(len(faults), 'place')}: {what}" if several else f"{what[:1].upper()}{what[1:]}"
         yield Finding(
             kind=kind,
             severity=_SEVERITY.get(kind, "error"),
             rows=tuple(ids[place] for place in places if place in ids),
-            message=f"{what}{got}.",
+            message=f"{told}{got}.",
             remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
             where=tuple(places),
             numbers={"rows": len(lines), "of": len(material.rows) + len(unread)},

@@ -46,7 +46,7 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
         yield from _wrapped(places(finding.where, finding.about), width)
     for pair in list(rows_of(finding.evidence))[:MOST_SHOWN]:
         room = max((width - 12 - len(pair[0].where)) // len(pair), 30)
-        yield f"    {pair[0].where}  " + " -> ".join(_quoted(one, room) for one in pair)
+        yield f"    {pair[0].where}  " + " -> ".join(quoted(one, room) for one in pair)
     yield from _wrapped(f"-> {finding.remedy}", width)
     if finding.fix:
         yield from _wrapped(f"--fix {finding.fix}.", width)
@@ -73,7 +73,7 @@ def rows_of(evidence: Sequence[Evidence]) -> Iterator[tuple[Evidence, ...]]:
         yield tuple(passages)
 
 
-def _quoted(one: Evidence, room: int) -> str:
+def quoted(one: Evidence, room: int) -> str:
     """The passage around the first mark, on one line of at most `room` characters."""
     begin = max(one.marks[0][0] - room // 2, 0) if one.marks else 0
     text = one.text[begin : begin + room]

@@ -22,6 +22,7 @@ from etude.normal import with_signs
 from etude.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
 from etude.text import clusters, near_duplicate_clusters, near_matches
 from etude.types import Example, Finding, Kind, Side
+from etude.wording import count
 
 TEST_SHARE, TEST_MOST = Fraction(1, 5), 1000
 """Test rows as a share of all rows, at most so many."""
@@ -127,8 +128,8 @@ def _without_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
         kind="test_overlap",
         severity="warning",
         rows=tuple(dataset[row].id for row in sorted(out)),
-        message=f"{len(near):,} rows are near-duplicates of test rows and {len(grouped):,} more share a group "
-        "with one. They are left out of train and dev.",
+        message=f"{count(len(out), 'row')} left out of train and dev: {len(near):,} as near-duplicates of test rows, "
+        f"{len(grouped):,} more for sharing a group with one.",
         remedy="Nothing to do for this comparison; take them out of the examples to silence this.",
     )
     return [row for row in range(len(dataset)) if row not in out], [finding]

@@ -33,6 +33,8 @@ SEED = 0
 """The seed of a new task, which decides its split."""
 SHARED = 0.95
 """Share of the outputs that must have a form for it to be proposed."""
+_LABEL_NAMES = frozenset(("label", "category", "class", "intent", "topic", "sentiment"))
+"""Names of columns that say that they hold labels, which then may repeat less: twice each instead of four times."""
 _HELD = 0.8
 """Share of the outputs that hold this share of their input's words where the input is wrapped. Of public sets of
 questions, instructions and records with their answers, it holds for at most half."""
@@ -79,7 +81,7 @@ class Draft:
     @cached_property
     def kind(self) -> tuple[Kind, str]:
         """The kind of task, and what it was guessed from. The split of any kind but classify is the same."""
-        return _guess_kind(outside_test(self.examples, "answer", SEED))
+        return _guess_kind(outside_test(self.examples, "answer", SEED), self.columns.output or "")
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
@@ -138,14 +140,19 @@ def outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[
     return tuple(example for example in examples if example.id not in test)
 
 
-def _guess_kind(examples: Sequence[Example]) -> tuple[Kind, str]:
+def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
+    """From the outputs, and from the name of their `column` where they are few."""
     outputs = [example.output for example in examples]
     labels, n = set(outputs), len(outputs)
     structured = sum(isinstance(json_value(output), dict | list) for output in outputs)
     if structured >= SHARED * n:
         return "extract", f"{structured:,} of {n:,} outputs, which are JSON"
-    if 2 <= len(labels) <= n / 4 and all(len(label.split()) <= 8 and len(label) <= 80 for label in labels):
-        return "classify", f"{len(labels)} short outputs that repeat over {n:,} rows"
+    named = column.casefold() in _LABEL_NAMES
+    if 2 <= len(labels) <= n / (2 if named else 4) and all(
+        len(label.split()) <= 8 and len(label) <= 80 for label in labels
+    ):
+        name = f", and the name {column}" if len(labels) > n / 4 else ""
+        return "classify", f"{len(labels)} short outputs that repeat over {n:,} rows{name}"
     edit = _edit(examples)
     return edit or ("answer", "outputs that are no labels, no JSON and no edited inputs")
 

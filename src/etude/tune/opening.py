@@ -10,7 +10,17 @@ from etude.assistant import Assistant
 from etude.compare.identity import fingerprints
 from etude.compare.lengths import check_lengths
 from etude.compare.prepare import with_budget
-from etude.dataset import TRAINED, Dataset, Least, load_dataset, load_test
+from etude.dataset import (
+    APART_LEAST,
+    COMPARED,
+    DEV_LEAST,
+    TEST_LEAST,
+    TRAINED,
+    Dataset,
+    Least,
+    load_dataset,
+    load_test,
+)
 from etude.errors import Fault, InputError
 from etude.methods.fine_tune import FineTune, student_of
 from etude.methods.lesson import Lesson, lesson_of
@@ -42,6 +52,13 @@ class Opening:
     """The user's own test, which the split keeps near-duplicates of out of training."""
     inputs: dict[str, str]
     """What makes the run its own."""
+
+    @property
+    def sizes(self) -> tuple[Least, ...]:
+        """The smallest sizes of the sides, the first that the rows are enough for: a comparison's where its split
+        leaves enough to train on, else those of a training, which needs no test."""
+        left = len(self.dataset) - DEV_LEAST - (0 if self.test else TEST_LEAST)
+        return (COMPARED, TRAINED) if left >= APART_LEAST else (TRAINED,)
 
     @property
     def run(self) -> Run:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etude.compare.prepare import drawn_split
-from etude.dataset import COMPARED, SHOWN, TRAINED
+from etude.dataset import SHOWN
 from etude.methods.fine_tune import training_rows
 from etude.methods.workshop import Workshop
 from etude.metrics import choose_metric
@@ -55,7 +55,7 @@ def preview(task_file: Path | str, number: int) -> Preview:
 
     opening = opened(task_file, least=SHOWN)
     task, run = opening.task, opening.run
-    parts = drawn_split(run, task, opening.dataset, opening.test, (COMPARED, TRAINED, SHOWN))
+    parts = drawn_split(run, task, opening.dataset, opening.test, (*opening.sizes, SHOWN))
     if not len(parts.dev):  # too few rows to train on, and nothing is measured here
         parts = replace(parts, dev=parts.train)
     models = Models()

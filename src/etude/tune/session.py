@@ -17,7 +17,7 @@ from etude.compare.record import begin
 from etude.compare.session import kept_on_stop, start_anew
 from etude.compare.training_log import TrainingLog
 from etude.compare.vetting import agreed, vetted
-from etude.dataset import COMPARED, TRAINED, VERDICT_LEAST, least_rows
+from etude.dataset import VERDICT_LEAST
 from etude.errors import Declined
 from etude.files import Json, read_json
 from etude.methods.fine_tune import FineTune, taught, training_rows
@@ -71,7 +71,7 @@ def train_task(
     """Fine-tunes the task's model on its training rows and writes the run folder beside the task file.
 
     Rows are split as `compare` splits them, and no test row is answered or shown (where they are too few for a
-    comparison, all of them train or choose the epoch); what is trained is what
+    verdict on tuning, all of them train or choose the epoch); what is trained is what
     the step fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
     exceed `budget` (seconds; the task's where None; one hour where there is none) or the memory there is.
     The same call on the same inputs goes on where an earlier one stopped, to the same weights, and returns
@@ -118,7 +118,7 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
     """From the split to the assistant. Behind the split nothing is given a test row."""
     task = opening.task
     checked = vetted(run, task, opening.dataset, opening.test, on_event, confirm)
-    parts = split_once(run, task, opening.dataset, opening.test, checked, (COMPARED, TRAINED))
+    parts = split_once(run, task, opening.dataset, opening.test, checked, opening.sizes)
     metric = choose_metric(task, parts.train)
     few = _few_to_train_on(task, parts)
     _tell(run, task, parts, describe_data(run, task, parts, metric, few), on_event)
@@ -157,7 +157,7 @@ def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEven
     train, dev, test = (f"{sizes[side]:,}" for side in ("train", "dev", "test"))
     sealed = f"{test} sealed for the test"
     if not sizes["test"]:
-        sealed = f"no test, for a comparison takes {least_rows(own_test=False)[0]}"
+        sealed = f"no test, for a verdict on tuning takes {VERDICT_LEAST} rows"
     on_event(
         Said(
             f"{sum(sizes.values()):,} rows: {train} to train on, {dev} to measure the loss on (dev), {sealed}. "
