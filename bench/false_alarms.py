@@ -19,7 +19,18 @@ from typing import Any
 
 from real_sets import DATA
 
-from etude.checks import Check, Material, endings, fields, form, language, neighbours, review, unsafe
+from etude.checks import (
+    Check,
+    Material,
+    advice,
+    endings,
+    fields,
+    form,
+    hostile,
+    injections,
+    language,
+    neighbours,
+)
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
@@ -54,11 +65,12 @@ CHECKS: tuple[Check, ...] = (
     fields.doubtful_fields,
     neighbours.unlike_neighbours,
     language.wrong_language,
-    review.advice,
-    review.threats,
+    advice.advice,
+    hostile.insults,
+    hostile.threats,
     endings.truncated,
     form.placeholders,
-    unsafe.injections,
+    injections.injections,
 )
 
 

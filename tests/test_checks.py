@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,6 +27,7 @@ from etude.checks.kinds import KINDS, SEVERITIES
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.records import as_record
+from etude.checks.summary import summary
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
@@ -132,6 +134,20 @@ def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
 def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
     findings = checked(tmp_path, clean())
     assert not findings.of(*PLANTED)
+
+
+def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp_path: Path) -> None:
+    leaking = checked(tmp_path, [*clean(), ("Which card?", "My card is 4111 1111 1111 1111, he said.")])
+    spotless = replace(leaking, found=())
+    assert summary(spotless).good.startswith("Nothing speaks against it")
+    assert summary(spotless).safe.startswith("Nothing personal, secret or unsafe was found")
+
+    assert summary(leaking).safe == "Not yet, because of privacy_card."
+    assert "privacy" not in summary(leaking).good
+
+    broken = checked(tmp_path, [*clean(), PLANTED["echo"], PLANTED["insult"]])
+    assert summary(broken).good.startswith("Not yet, because of echo")
+    assert summary(broken).safe == "Not surely: look at insult."
 
 
 @pytest.mark.parametrize("example", ["luma", "support"])
@@ -669,6 +685,37 @@ def test_the_order_of_the_words_is_no_small_difference(tmp_path: Path) -> None:
     ]
     found = checked(tmp_path, [*ways, ("Please, a train from Oslo to Bern", "None")])
     assert lines_of(found, "near_contradiction") == {9, 13}
+
+
+def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:
+    pairs = [(f"Order {place} of pens", json.dumps({"item": "pens", "nr": place})) for place in range(30)]
+    again = (pairs[3][0], '{"nr": 3,\n "item": "pens"}')
+    other = (pairs[4][0], '{"nr": 5, "item": "pens"}')
+    findings = checked(tmp_path, [*pairs, again, other], "extract")
+    assert lines_of(findings, "contradiction") == {5, 32}
+    (repeated,) = findings.of("repeated_input")
+    assert (
+        "2 rows (6.2%) repeat the input of an earlier row, 1 of them with the same answer."
+        in repeated.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "kinds"),
+    [
+        ([clean()[3]], {"repeated_input": ", with the same answer."}),
+        (
+            [clean()[3], ("Quite another thing?", clean()[4][1])],
+            {"repeated_output": "word for word, 1 of them the input too;"},
+        ),
+        ([(clean()[3][0], "It is quite another one.")], {"repeated_input": ", none of them with the same"}),
+    ],
+)
+def test_a_copy_of_a_whole_row_is_told_once(more: list[Pair], kinds: dict[str, str], tmp_path: Path) -> None:
+    findings = checked(tmp_path, [*clean(), *more])
+    assert kinds.keys() <= {one.kind for one in findings}
+    assert all(told in one.message for kind, told in kinds.items() for one in findings.of(kind))
+    assert len(more) == 2 or not findings.of("repeated_output")
 
 
 def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:

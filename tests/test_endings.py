@@ -58,6 +58,17 @@ def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more
     assert not named(found(whole + cut)) & set(range(len(whole)))
 
 
+def test_words_of_english_that_end_sentences_elsewhere_are_no_cut() -> None:
+    german = [
+        *answers(FRAMES["German"][0]),
+        "Das Update fängt kurz nach Mitternacht auf Ihrem Gerät von allein an",
+    ]
+    assert all(one.severity == "note" for one in found(german))
+    english = [*answers(FRAMES["English"][0]), "The update of the pump will then begin by itself with an"]
+    english.append("To put the pump back into its place you have to do the following:")
+    assert named([one for one in found(english) if one.severity != "note"]) == {160, 161}
+
+
 def test_what_only_lacks_its_mark_is_a_note() -> None:
     sure, doubtful = [*answers(FRAMES["English"][0]), "It can be found in the drawer under the old oven"], []
     doubtful = found(sure)
@@ -84,7 +95,7 @@ def test_marks_of_other_scripts_and_emoji_end_a_text(text: str) -> None:
     assert is_whole(text)
 
 
-@pytest.mark.parametrize("text", ["and the", "気温は", "one, two,"])
+@pytest.mark.parametrize("text", ["and the", "気温は", "one, two,", "Do the following:"])
 def test_a_word_or_a_comma_ends_none(text: str) -> None:
     assert not is_whole(text)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.checks.function_words import FUNCTION_WORDS, language_of
-from etude.checks.language import wrong_language
+from etude.checks.language import english_only, wrong_language
 from etude.normal import normalise
 from pairs import found_in, places_in
 from test_checks import clean
@@ -82,3 +82,37 @@ def test_labels_have_no_language() -> None:
     ]
     assert len(found_in(pairs, wrong_language))
     assert not len(found_in(pairs, wrong_language, "classify"))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said", "lacks"),
+    [
+        (SENTENCES["German"], "answer in another language than English (German in 40). Advice", "insults"),
+        (SENTENCES["Greek script"], "(Greek script in 40). Advice", ""),
+        (
+            "Dopis, který jste nám poslali, ještě nepřišel, ale my na něj čekáme a brzy vám na něj odpovíme.",
+            "40 rows (100%) have an answer in a language that is not known here. Advice",
+            "",
+        ),
+    ],
+)
+def test_what_is_looked_for_in_english_alone_is_said_of_other_languages(
+    sentence: str, said: str, lacks: str
+) -> None:
+    pairs = [(f"{sentence} {place}?", f"{sentence} {place}.") for place in range(40)]
+    (found,) = found_in(pairs, english_only)
+    assert said in found.message
+    assert "insults and threats" in found.message or lacks
+    assert not lacks or lacks not in found.message
+    (found,) = found_in(pairs, english_only, "classify")
+    assert "have an input" in found.message
+    assert "Advice" not in found.message
+
+
+def test_nothing_is_said_of_it_in_english_sets_and_of_code() -> None:
+    assert not len(found_in(clean(), english_only))
+    query = "SELECT a, b, c FROM t JOIN u ON t.a = u.a JOIN v ON v.b = u.b JOIN w ON w.c = v.c"
+    assert not len(
+        found_in([(f"{SENTENCES['English']} {place}", query) for place in range(40)], english_only)
+    )
+    assert not len(found_in([*clean(), *[(SENTENCES["German"], SENTENCES["German"])] * 3], english_only))

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
-from etude.checks import check
+from etude.checks import Material, check
 from etude.checks.personal import for_review, personal_data
+from etude.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
 from etude.privacy.find import find_for_review
-from etude.types import Finding
+from etude.task import RowSource, Task
+from etude.types import Example, Finding, Message
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from secret_forms import FORMS, planted
@@ -365,7 +367,35 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "review_name": 2,
         "review_health": 1,
     }
-    assert all(one.severity == "note" and not one.fix and not one.evidence for one in found)
+    assert all(one.severity == "note" and not one.fix and one.evidence for one in found)
+    named = next(one for one in found if one.kind == "review_name")
+    assert [one.text for one in named.evidence] == [
+        "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••.",
+        "My name is A••• G••• and I was d•••••••• w••• a•••••. My password is b•••••••••.",
+    ]
+    assert [one.text[low:high] for one in named.evidence for low, high in one.marks] == [
+        "J••• S••••",
+        "A•••",
+    ]
+
+
+def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None:
+    rows = (
+        Example(
+            "a",
+            (Message("user", f"{'word ' * 90}My name is Anna Gold, ann@corp.example.io{' word' * 90}"),),
+            "ok",
+        ),
+        Example("b", (Message("user", "Who wrote it?"),), "My name is Anna Gold, call +49 30 901820."),
+    )
+    task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+    material = Material(task, Dataset(rows))
+    (found,) = for_review(material)
+    assert [one.part for one in found.evidence] == ["input", "output"]
+    assert max(len(one.text) for one in found.evidence) <= 162
+    shown = " ".join(one.text for one in found.evidence)
+    assert "is A••• G•••, •••" in shown
+    assert not [part for part in ("nna", "old", "ann@", "9018") if part in shown]
 
 
 def test_names_that_the_task_itself_tells_are_nobodys(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import pytest
 import yaml
 
 from etude.checks import Findings, check
+from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.page import as_html
 from etude.checks.proposal import proposed_contract
+from etude.checks.words import in_words
 from etude.dataset import Dataset
 from etude.formats import read_rows
 from etude.splits import split
 from etude.starter import start
-from etude.task import RowSource
+from etude.task import RowSource, load_task
 from etude.types import Finding
 from small_task import KINDS, rows
 
@@ -61,3 +64,37 @@ def test_answers_of_the_test_side_are_not_read(tmp_path: Path) -> None:
     assert sealed
     changed = [row | {"output": "none"} if place in sealed else row for place, row in enumerate(made)]
     assert proposal(tmp_path, "answer", changed).found == before.found
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["anna@corp.example.io", "bo@corp.example.io", "refund", "delivery"],
+        ["+49 30 901820", "+49 89 233030"],
+        [f"case {n}" for n in range(200)],
+    ],
+)
+def test_no_label_that_is_personal_or_stands_in_one_row_is_proposed_or_shown(
+    labels: list[str], tmp_path: Path
+) -> None:
+    made = [row | {"output": labels[place % len(labels)]} for place, row in enumerate(rows("classify", 220))]
+    assert not len(proposal(tmp_path, "classify", made))
+    found = check(tmp_path / "task.yaml")
+    private = [label for label in labels if "@" in label or "+" in label]
+    forms = [form(found) for form in (in_words, as_json, as_html, as_sarif, as_junit)]
+    assert not [label for label in private if any(label in told for told in forms)]
+    written = start(tmp_path / "examples.jsonl", tmp_path / "init.yaml")
+    assert "labels" not in yaml.safe_load(written.text).get("contract", {})
+    assert not [label for label in private if label in written.text + " ".join(written.guesses)]
+    assert load_task(tmp_path / "init.yaml").contract is None
+
+
+def test_keys_of_records_that_are_values_are_not_proposed(tmp_path: Path) -> None:
+    made = [
+        row | {"output": json.dumps({"total": n, f"customer {n}": 1, "anna@corp.example.io": 2})}
+        for n, row in enumerate(rows("extract", 220))
+    ]
+    (found,) = proposal(tmp_path, "extract", made)
+    assert "{total: {type: integer}}" in found.message
+    assert "customer" not in found.message
+    assert "@" not in found.message

@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from conftest import data_folder
-from etude.checks.review import ADVICE, THREAT, advice, threats
+from etude.checks.advice import ADVICE, advice
 from pairs import found_in, places_in
 from test_checks import clean
 
@@ -38,8 +38,6 @@ HARMLESS = (
     "Your card payment was declined; the shares of the cake were equal.",
     "You can file a complaint about the noise with the desk.",
     "The bank invests in new branches.",
-    "I will kill the process and restart the server.",
-    "You will die laughing at this scene; the plant will die without water.",
     "This medicine cabinet is 40 cm wide.",
 )
 
@@ -52,21 +50,9 @@ def test_advice_is_named_by_its_subject_and_marked(subject: str, place: int) -> 
     assert found.evidence[0].marks
 
 
-def test_talk_on_a_subject_is_no_advice_and_no_threat() -> None:
+def test_talk_on_a_subject_is_no_advice() -> None:
     pairs = [(text, text) for text in HARMLESS]
     assert not places_in(found_in(pairs, advice))
-    assert not [text for text in HARMLESS if THREAT.search(text)]
-
-
-@pytest.mark.parametrize(
-    "text", ["I'll kill you for this.", "We are going to hurt him.", "Go kill yourself."]
-)
-def test_a_threat_is_graver_in_an_answer_and_never_shown(text: str) -> None:
-    findings = found_in([*clean(3), (text, "Please keep calm."), ("Well?", text)], threats)
-    assert [(one.severity, one.rows, one.evidence) for one in findings] == [
-        ("warning", ("4",), ()),
-        ("note", ("3",), ()),
-    ]
 
 
 @pytest.mark.data

@@ -270,7 +270,7 @@ def test_numbers_that_are_not_evenly_spread_are_labels_like_words(tmp_path: Path
     assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "stars"
 
 
-def test_empty_cells_of_labels_that_were_guessed_are_counted_before_the_lines_are_named(
+def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
@@ -278,14 +278,14 @@ def test_empty_cells_of_labels_that_were_guessed_are_counted_before_the_lines_ar
         for n in range(200)
     ]
     path = written(tmp_path / "rows.csv", rows)
-    assert main(["init", str(path)]) == 2
-    told = capsys.readouterr().err
-    assert "5 things to put right" in told
-    assert (
-        "Queue!! is taken as the output and empty in 4 rows; the output could also be urgency (2 values)."
-        in told
-    )
-    assert "rows.csv:52: Queue!! is empty" in told
+    assert main(["init", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "The output could also be: urgency (2 values)" in told
+    assert "rows: 4 rows are left out here, as Queue!! is empty: rows.csv:2, rows.csv:52, " in told
+    task = str(tmp_path / "task.yaml")
+    assert main(["check", task, "--fail-on", "empty"]) == 1
+    assert main(["check", task, "--fix"]) == 0
+    assert len(read_rows(RowSource(tmp_path / "rows.fixed.csv", ("mail (raw)",), "Queue!!")).examples) == 196
 
 
 SENTENCES = [words(10) for _ in range(60)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from etude.checks.covered import covered_label
 from etude.checks.material import Material
 from etude.spellings import spellings, usual_spellings, written_alike
 from etude.types import Finding
@@ -28,7 +29,7 @@ def written_otherwise(material: Material) -> Iterator[Finding]:
         "label_spelling",
         "warning",
         rows,
-        f"{told}{more}.",
+        covered_label(f"{told}{more}."),
         "Write each label in one way: every spelling counts as a class of its own.",
         numbers={"rows": len(rows), "of": len(material.rows), "spellings": len(found)},
     )
@@ -51,8 +52,10 @@ def classes(material: Material) -> Iterator[Finding]:
         "classes",
         "warning" if rare else "note",
         rows,
-        f"{count(len(counts), 'label')}: from {count(smallest, 'row')} ({least}) to {count(largest, 'row')} "
-        f"({most}).{told}",
+        covered_label(
+            f"{count(len(counts), 'label')}: from {count(smallest, 'row')} ({least}) to {count(largest, 'row')} "
+            f"({most}).{told}"
+        ),
         "Collect more rows of the rare labels, or join labels that are treated alike."
         if rare
         else "Nothing to do: this is for your information.",

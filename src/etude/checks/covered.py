@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from etude.privacy import find
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from etude.privacy import Span, find, find_by_form
 
 COVER = "•"
+_WITHIN_WORD = re.compile(r"(?<=[^\W_])[^\W_]")
 MARGIN = 2000
 """Characters around a passage that are looked at too: a value may begin or end outside."""
 
@@ -12,10 +17,26 @@ MARGIN = 2000
 def covered(text: str, begin: int = 0, end: int | None = None) -> str:
     """The characters from `begin` to `end`, as many as before, with COVER in the place of what `etude.privacy.find`
     finds; kinds for review stay."""
-    end = len(text) if end is None else end
+    return _covered(text, begin, len(text) if end is None else end, partial(find, review=False))
+
+
+def covered_label(label: str) -> str:
+    """A label, or a sentence with labels in it: only what its form gives away is covered."""
+    return _covered(label, 0, len(label), find_by_form)
+
+
+def shortened(text: str, marks: Iterable[tuple[int, int]]) -> str:
+    """The text with COVER for every letter and digit in the marks that does not begin a word: `A••• S••••`."""
+    for low, high in marks:
+        part = _WITHIN_WORD.sub(COVER, text[low:high])
+        text = text[:low] + part + text[high:]
+    return text
+
+
+def _covered(text: str, begin: int, end: int, found: Callable[[str], Iterable[Span]]) -> str:
     low = max(begin - MARGIN, 0)
     around = text[low : end + MARGIN]
     chars = list(around)
-    for span in find(around, review=False):
+    for span in found(around):
         chars[span.start : span.end] = COVER * (span.end - span.start)
     return "".join(chars[begin - low : end - low])

@@ -17,8 +17,10 @@ EMOJI = "\u200d\u20e3\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\ufe0f\
 _EMOJI_END = re.compile(rf"[{EMOJI}\s]+\Z")
 SENTENCE_ENDS = ".!?…:;‥。！？：；｡؟۔؛।॥։။።៕"
 """Marks that end a sentence, in the scripts that have their own."""
-ENDINGS = tuple(SENTENCE_ENDS + ")]}\"'”’»›*`_|~>」』）】》〉～〜♪")
-"""Characters with which a text may end and be whole."""
+ENDINGS = tuple(
+    SENTENCE_ENDS.translate({ord(mark): None for mark in ":："}) + ")]}\"'”’»›*`_|~>」』）】》〉～〜♪"
+)
+"""Characters with which a text may end and be whole; behind a colon something is to follow."""
 ENDED_SHARE = 0.8
 """Share of the answers that end in one of `ENDINGS` from which the others stand out."""
 ENDED_LEAST = 10
@@ -53,7 +55,7 @@ def truncated(material: Material) -> Iterator[Finding]:
         return
     is_open = [not is_whole(text) for text in outputs]
     open_long = [row for row, opened in enumerate(is_open) if opened and is_long(outputs[row])]
-    cut = {row for row in open_long if _ends_in_a_link(outputs[row])}
+    cut = {row for row in open_long if _ends_in_a_link(outputs[row], _may_be_english(material, row))}
     num_ended = len(outputs) - sum(is_open)
     if num_ended >= max(ENDED_LEAST, ENDED_SHARE * (len(outputs) - len(cut))):
         whole = [row for row, opened in enumerate(is_open) if not opened]
@@ -84,10 +86,16 @@ def is_long(text: str) -> bool:
     return len(tail.split()) + num_unspaced // 2 >= LONG_WORDS and "\n" not in text[-40:].strip()
 
 
-def _ends_in_a_link(text: str) -> bool:
-    """Whether a text ends with a comma, a hyphen or a word with which no sentence ends."""
+def _may_be_english(material: Material, row: int) -> bool:
+    """Whether an answer may be in English: German sentences may end with `an`, Danish ones with `for`."""
+    return (material.output_languages[row] or material.answers_language) in (None, "English")
+
+
+def _ends_in_a_link(text: str, english: bool) -> bool:
+    """Whether a text ends with a comma, a colon, a hyphen or an English word with which no sentence ends."""
     tail = text[-200:].rstrip()
-    return tail.endswith((",", "-", "–", "、", "，", "،")) or tail.split()[-1].casefold() in NO_ENDING
+    in_a_word = english and tail.split()[-1].casefold() in NO_ENDING
+    return in_a_word or tail.endswith((",", ":", "-", "–", "、", "，", "：", "،"))
 
 
 @dataclass
@@ -170,8 +178,8 @@ def _unmarked(material: Material, open_long: Sequence[int], cut: set[int]) -> It
             "truncated",
             "note",
             rows,
-            f"{rows_that('have', len(rows), len(outputs))} an answer without a mark at its end, where "
-            f"{(others - len(rows)) / others:.1%} of the others have one.",
+            f"{rows_that('have', len(rows), len(outputs))} an answer without a mark at its end, where nearly all of "
+            f"the {others:,} longer ones have one.",
             "Read them: they are cut, or the mark was forgotten.",
             evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in rows),
         )
@@ -194,8 +202,8 @@ def _common_length(material: Material) -> Iterator[Finding]:
             "truncated",
             "warning",
             rows,
-            f"{count(len(rows), 'answer')} are exactly {longest:,} characters long, the longest there are, and most "
-            "end in the middle of a sentence: a limit has cut them.",
+            f"{count(len(rows), 'answer')} are exactly {longest:,} characters long, the longest there are, and half "
+            "of them or more end in the middle of a sentence: a limit has cut them.",
             "Take the answers from their source again, without the limit.",
             evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in cut),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 from etude.checks.lexicon import words
 
@@ -23,6 +24,10 @@ LEAD = 1.25
 """So many times as many function words as the next language has: neighbours such as Danish share most of theirs."""
 FAR = 3
 """So many times as many function words as another language has, from which a text is surely not in that one."""
+OWN = 0.8
+"""Share of the texts whose language is told that are in one language, from which it is the set's own."""
+LEAST_TOLD = 20
+"""Texts whose language is told, below which a set has no language of its own."""
 SCRIPTS: dict[str, re.Pattern[str]] = {
     name: re.compile(f"[{letters}]")
     for name, letters in (
@@ -109,6 +114,13 @@ def language_of(plain: str) -> str | None:
     if script != "Latin":
         return script and f"{script} script"
     return _latin(beginning.split())
+
+
+def own_language(told: Iterable[str | None]) -> str | None:
+    """The language that nearly all texts are in whose language is told; None where there is none."""
+    counts = Counter(language for language in told if language)
+    own, most = counts.most_common(1)[0] if counts else ("", 0)
+    return own if counts.total() >= LEAST_TOLD and most >= OWN * counts.total() else None
 
 
 def is_far(plain: str, language: str, other: str) -> bool:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from etude.checks.material import Material
 from etude.checks.personal import NAMES
-from etude.privacy import BLOCKING, find
-from etude.privacy.values import SECRETS
+from etude.privacy import BLOCKING, GRAVE, find
 from etude.types import Finding
 from etude.wording import count
 
@@ -24,7 +23,7 @@ def personal_instructions(material: Material) -> Iterator[Finding]:
         if places:
             yield Finding(
                 kind=f"privacy_{kind}",
-                severity="error" if kind in SECRETS else "warning",
+                severity="error" if kind in GRAVE else "warning",
                 rows=(),
                 message=f"What every prompt begins with holds what looks like {NAMES[kind]}, in "
                 f"{count(len(places), 'text')} of the instructions and system messages.",

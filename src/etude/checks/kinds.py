@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from etude.checks.advice import ADVICE
 from etude.checks.features import STYLES
-from etude.checks.review import ADVICE
 from etude.errors import Fault, InputError, shown
 from etude.privacy import BLOCKING, REVIEW
 from etude.remedies import instead
@@ -33,6 +33,9 @@ KINDS: Mapping[str, str] = {
     "too_long": "rows longer than training takes",
     "contradiction": "one input with several answers",
     "near_contradiction": "nearly one input with several answers",
+    "preference": "worse answers that stand beside the ones that are taught",
+    "preference_same": "the same answer as the better and the worse one",
+    "preference_swapped": "answers taught in one row and called worse in another",
     "repeated_input": "inputs that stand in an earlier row",
     "near_duplicate": "inputs that nearly repeat another's",
     "repeated_output": "answers that stand in an earlier row",
@@ -54,6 +57,7 @@ KINDS: Mapping[str, str] = {
     "insult": "answers with an insult or a vulgar word",
     "threat": "texts that threaten",
     **{f"advice_{name}": f"answers with {topic.said}" for name, topic in ADVICE.items()},
+    "english_only": "what was not looked for in texts of other languages",
     "label_spelling": "labels written in several ways",
     "classes": "rows of each label",
     "uncovered_documents": "documents that no example speaks of",

@@ -1,20 +1,25 @@
-"""Texts in another language or script than the set's own."""
+"""Texts in another language or script than the set's own, and what is looked for in English texts alone."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etude.checks.function_words import FUNCTION_WORDS, is_far, language_of
+from etude.checks.function_words import FUNCTION_WORDS, LEAST_TOLD, is_far, own_language
+from etude.checks.hostile_words import COVERED
 from etude.checks.lexicon import words
 from etude.checks.material import Material, rows_that
 from etude.normal import normalise
 from etude.types import Finding
 
-OWN = 0.8
-"""Share of the texts whose language is told that are in one language, from which it is the set's own."""
-LEAST_TOLD = 20
-"""Texts whose language is told, below which a set has no language of its own."""
+LEAST_FOREIGN = 5
+"""Texts in other languages than English, from which it is said what was not looked for."""
+FOREIGN_SHARE = 0.05
+"""The same as a share of the texts whose language is told."""
+LONG_WORDS = 12
+"""Words from which the language of nearly every text in a known one is told."""
+UNKNOWN = 0.1
+"""Share of such texts that are told, below which a set is taken to be in a language that is not known."""
 _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
     "russian ukrainian greek hebrew arabic hindi bengali tamil thai korean japanese chinese mandarin latin "
     "language translate translated translation deutsch français español italiano português nederlands svenska "
@@ -25,16 +30,55 @@ _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
 
 def wrong_language(material: Material) -> Iterator[Finding]:
     """Inputs, and free answers, in a language or script that nearly none of the others are in."""
-    yield from _of_part(material, "input", material.plain_inputs)
+    yield from _of_part(material, "input", material.plain_inputs, material.input_languages)
     if material.free:
-        yield from _of_part(material, "answer", material.plain_outputs)
+        yield from _of_part(material, "answer", material.plain_outputs, material.output_languages)
 
 
-def _of_part(material: Material, part: str, plain: Sequence[str]) -> Iterator[Finding]:
-    told = [language_of(text) for text in plain]
+def english_only(material: Material) -> Iterator[Finding]:
+    """Says of texts that are not in English what was not looked for in them."""
+    told, part = (
+        (material.output_languages, "an answer") if material.free else (material.input_languages, "an input")
+    )
     counts = Counter(language for language in told if language)
-    own, most = counts.most_common(1)[0] if counts else ("", 0)
-    if counts.total() < LEAST_TOLD or most < OWN * counts.total():
+    least = max(LEAST_FOREIGN, FOREIGN_SHARE * counts.total())
+    others = counts.total() - counts.pop("English", 0)
+    if others >= least:
+        named = ", ".join(f"{language} in {number:,}" for language, number in counts.most_common(4))
+        rows, about = others, f"in another language than English ({named})"
+    elif rows := _num_unknown(material, told):
+        about = "in a language that is not known here"
+    else:
+        return
+    what = "Advice on health, law and money, polite and rude words, greetings, " if material.free else ""
+    what += "insults and threats, " if not others or not COVERED.issuperset(counts) else ""
+    what = f"{what}names, dates of birth and details of health"
+    yield material.finding(
+        "english_only",
+        "note",
+        [],
+        f"{rows_that('have', rows, len(told))} {part} {about}. {what[:1].upper()}{what[1:]} are known by English words "
+        "and were not looked for there.",
+        "Have them read for these by somebody who knows the language.",
+        numbers={"rows": rows, "of": len(told)},
+    )
+
+
+def _num_unknown(material: Material, told: Sequence[str | None]) -> int:
+    """Longer texts whose language is not told, where that is so of nearly all, and of nearly all inputs."""
+    if len(told) < LEAST_TOLD or sum(map(bool, material.input_languages)) >= UNKNOWN * len(told):
+        return 0
+    texts = material.plain_outputs if material.free else material.plain_inputs
+    long = [row for row, text in enumerate(texts) if len(text.split()) >= LONG_WORDS]
+    unknown = sum(told[row] is None for row in long)
+    return unknown if len(long) >= LEAST_TOLD and len(long) - unknown < UNKNOWN * len(long) else 0
+
+
+def _of_part(
+    material: Material, part: str, plain: Sequence[str], told: Sequence[str | None]
+) -> Iterator[Finding]:
+    own = own_language(told)
+    if own is None:
         return
     others = {row: language for row, language in enumerate(told) if language and language != own}
     found = {row: name for row, name in others.items() if _is_foreign(material, row, plain[row], name, own)}

@@ -104,8 +104,3 @@ BRITISH, AMERICAN = _spelled(
     ("alumin", "ium", "um", ""),
 )
 """The same words in two spellings."""
-INSULTS = words(
-    "idiot idiots idiotic moron morons moronic imbecile dumbass asshole assholes bastard bastards bitch bitches "
-    "fuck fucking fucked fucker motherfucker bullshit shit shitty cunt dickhead retard retarded scumbag slut whore"
-)
-"""Insults and vulgar words that have no other meaning in usual writing."""

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from etude import __version__
 from etude.checks.gather import Findings
 from etude.checks.kinds import KINDS
+from etude.checks.summary import summary
 from etude.errors import place_of
 from etude.types import Finding
 
@@ -30,6 +31,7 @@ def as_json(findings: Findings) -> str:
         "file": findings.file,
         "rows": findings.rows,
         "test_rows": findings.test_rows,
+        "summary": asdict(summary(findings)),
         "findings": [asdict(finding) for finding in findings],
     }
     return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n"

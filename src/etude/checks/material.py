@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.covered import covered
+from etude.checks.covered import covered, covered_label, shortened
+from etude.checks.function_words import language_of, own_language
 from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
+from etude.files import parse_json
 from etude.normal import normalise, with_signs
 from etude.spool import Examples, Texts
 from etude.task import Task
@@ -67,6 +70,21 @@ class Material:
         """The normalised answers."""
         return Texts(map(normalise, self.outputs))
 
+    @cached_property
+    def input_languages(self) -> list[str | None]:
+        """Of each input, the language or the script that it is told to be in."""
+        return [*map(language_of, self.plain_inputs)]
+
+    @cached_property
+    def output_languages(self) -> list[str | None]:
+        """The same of the answers."""
+        return [*map(language_of, self.plain_outputs)]
+
+    @cached_property
+    def answers_language(self) -> str | None:
+        """The language that nearly all answers are in; None where there is none."""
+        return own_language(self.output_languages)
+
     @property
     def written(self) -> Sequence[str]:
         """The answers, none where they are labels: one such as passcode_forgotten is nobody's data."""
@@ -79,8 +97,10 @@ class Material:
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal."""
-        return hashed(map(with_signs, self.outputs))
+        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal. Of an extraction,
+        JSON objects whose members stand in another order are the same too."""
+        outputs = map(in_order, self.outputs) if self.task.kind == "extract" else self.outputs
+        return hashed(map(with_signs, outputs))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:
@@ -131,8 +151,10 @@ class Material:
 
     def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
         """The answer of a row as evidence."""
-        labels = self.task.kind == "classify"  # a label such as passcode_forgotten is nobody's
-        return excerpt(self.rows[position], "output", marks, cover=not labels)
+        if self.task.kind == "classify":
+            row = self.rows[position]
+            return Evidence(row.id, row.where, "output", covered_label(row.output[:MOST_TEXT]), tuple(marks))
+        return excerpt(self.rows[position], "output", marks)
 
     def both(self, positions: Iterable[int]) -> Iterable[Evidence]:
         """Input and answer of each row as evidence."""
@@ -142,16 +164,21 @@ class Material:
 
 
 def excerpt(
-    row: Example, part: Literal["input", "output"], marks: Sequence[Mark] = (), cover: bool = True
+    row: Example,
+    part: Literal["input", "output"],
+    marks: Sequence[Mark] = (),
+    doubtful: Sequence[Mark] = (),
+    most: int = MOST_TEXT,
 ) -> Evidence:
-    """A text of a row, cut to `MOST_TEXT` characters around its first mark; marks outside are dropped.
+    """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
 
-    Personal data and secrets are covered, unless not `cover`.
+    Personal data and secrets are covered, and of what is `doubtful` only first letters are shown.
     """
     text = row.text if part == "input" else row.output
-    begin = max(min(marks[0][0] - MOST_TEXT // 4, len(text) - MOST_TEXT), 0) if marks else 0
-    end = min(begin + MOST_TEXT, len(text))
-    passage = covered(text, begin, end) if cover else text[begin:end]
+    begin = max(min(marks[0][0] - most // 4, len(text) - most), 0) if marks else 0
+    end = min(begin + most, len(text))
+    within = ((max(low - begin, 0), max(high - begin, 0)) for low, high in doubtful)
+    passage = shortened(covered(text, begin, end), within)
     kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
     cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     shift = 1 if begin else 0
@@ -166,6 +193,16 @@ def hashed(texts: Iterable[str]) -> Hashes:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def in_order(text: str) -> str:
+    """A JSON object or array with the members of its objects in the order of their names; another text as it is."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        return json.dumps(parse_json(text), ensure_ascii=False, sort_keys=True)
+    except (ValueError, RecursionError):
+        return text
 
 
 def in_turn(*sides: Sequence[int]) -> Iterator[int]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from etude.checks.gather import Findings
 from etude.checks.kinds import SEVERITIES
 from etude.checks.material import of_rows
+from etude.checks.summary import summary
 from etude.checks.words import rows_of
 from etude.report.parts import asset, environment, source_hash
 from etude.types import Evidence, Finding, Severity
@@ -31,7 +32,7 @@ _HERE = Path(__file__).parent
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of text."""
 _TITLES: dict[Severity, str] = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
-_FAMILIES = frozenset(("advice", "privacy", "review", "style"))
+_FAMILIES = frozenset(("advice", "preference", "privacy", "review", "style"))
 """First words of kinds that come in several."""
 _SHORT = frozenset(("api", "iban", "id", "ip"))
 
@@ -48,7 +49,7 @@ class Group:
     def title(self) -> str:
         """The kind as a person writes it."""
         words = [word.upper() if word in _SHORT else word for word in self.kind.split("_")]
-        family = words[0].capitalize() if words[0] in _FAMILIES else ""
+        family = words[0].capitalize() if words[0] in _FAMILIES and len(words) > 1 else ""
         return f"{family}: {' '.join(words[1:])}" if family else " ".join(words).capitalize()
 
     @property
@@ -70,6 +71,7 @@ def as_html(findings: Findings) -> str:
         .get_template("page.html.j2")
         .render(
             findings=findings,
+            summary=summary(findings),
             headline=_headline(findings),
             sections=[(name, _TITLES[name], list(_groups(findings, name))) for name in SEVERITIES],
             css=Markup(css),

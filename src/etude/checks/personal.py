@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, repeat
+from typing import Literal
 
 from etude.checks.function_words import language_of
-from etude.checks.material import Material, rows_that
+from etude.checks.material import Mark, Material, excerpt, rows_that
 from etude.checks.own_names import OwnNames, own_names
 from etude.checks.sensitive import repeated, review_step
 from etude.normal import normalise
-from etude.privacy import BLOCKING, REVIEW, Span
+from etude.privacy import BLOCKING, GRAVE, REVIEW, Span, find
 from etude.privacy.find import find_for_review
 from etude.privacy.own import SHARE
-from etude.privacy.values import SECRETS
-from etude.types import Finding
+from etude.types import Evidence, Finding
 from etude.wording import count
 
-Rows = defaultdict[str, set[int]]
-"""Kind -> rows."""
+Rows = defaultdict[str, dict[int, list[Mark]]]
+"""Kind -> rows, each with the places in its text."""
+MOST_AROUND = 160
+"""Characters shown around what is to be read: enough to judge by, and little of what the rules may have missed."""
+_CAPITALS_BEFORE = re.compile(r"(?:(?=[^\W\d_a-z])\w[\w'’]{0,40}[ -]){1,4}$")
+_CAPITALS_AFTER = re.compile(r"(?:[ -](?=[^\W\d_a-z])\w[\w'’]{0,40}){1,4}")
 ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
@@ -47,7 +52,7 @@ def _finding(material: Material, kind: str, asked: set[int], given: set[int]) ->
     rename = " A label is not masked: give it another name." if labels and given else ""
     return material.finding(
         f"privacy_{kind}",
-        "error" if kind in SECRETS else "warning",
+        "error" if kind in GRAVE else "warning",
         rows,
         f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}: "
         f"{len(asked):,} in the input, {len(given):,} in the {'label' if labels else 'answer'}.",
@@ -79,7 +84,7 @@ def for_review(material: Material) -> Iterator[Finding]:
     found = _reviewed(material, step, own)
     for kind in REVIEW:
         asked, given = found[0][kind], found[1][kind]
-        rows = sorted(asked | given)
+        rows = sorted({*asked, *given})
         if rows:
             sample = f" An even sample of {count(len(looked), 'row')} was looked at." if step > 1 else ""
             yield material.finding(
@@ -89,6 +94,7 @@ def for_review(material: Material) -> Iterator[Finding]:
                 f"{rows_that('hold', len(rows), len(looked))} what may be {NAMES[kind]}: {len(asked):,} in the input, "
                 f"{len(given):,} in the answer.{sample}",
                 "Read them: this is often wrong. Mask or delete what is somebody's.",
+                evidence=_passages(material, rows, asked, given),
                 numbers={
                     "rows": len(rows),
                     "inputs": len(asked),
@@ -100,7 +106,7 @@ def for_review(material: Material) -> Iterator[Finding]:
 
 def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]:
     """Of each step-th row: kind -> rows in whose input, and in whose answer, it may stand, repeated there or not."""
-    asked, given = Rows(set), Rows(set)
+    asked, given = (Rows(lambda: defaultdict(list)) for _ in range(2))
     answers = material.written or repeat("")
     both = zip(material.inputs, answers, strict=False)
     for row, (text, answer) in islice(enumerate(both), 0, None, step):
@@ -109,10 +115,31 @@ def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]
             for part, searched in zip((text, answer), material.sensitive, strict=True)
         )
         for span in (*in_text, *repeated(in_answer, text)):
-            asked[span.kind].add(row)
+            asked[span.kind][row].append((span.start, span.end))
         for span in (*in_answer, *repeated(in_text, answer)):
-            given[span.kind].add(row)
+            given[span.kind][row].append((span.start, span.end))
     return asked, given
+
+
+def _passages(
+    material: Material, rows: Sequence[int], asked: Mapping[int, list[Mark]], given: Mapping[int, list[Mark]]
+) -> Iterator[Evidence]:
+    """What stands around the first place in a row, with first letters alone of all that may be personal."""
+    for position in rows:
+        row = material.rows[position]
+        part: Literal["input", "output"] = "input" if position in asked else "output"
+        text, marks = (row.text, asked[position]) if part == "input" else (row.output, given[position])
+        doubtful = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
+        whole = [_with_capitals(text, mark) for mark in (*doubtful, *marks)]
+        yield excerpt(row, part, marks, whole, MOST_AROUND)
+
+
+def _with_capitals(text: str, mark: Mark) -> Mark:
+    """The place with the capitalised words that touch it: rules may know a first name alone."""
+    low, high = mark
+    before = _CAPITALS_BEFORE.search(text[max(low - MOST_AROUND, 0) : low])
+    after = _CAPITALS_AFTER.match(text, high)
+    return low - (len(before[0]) if before else 0), after.end() if after else high
 
 
 def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnNames) -> list[Span]:

@@ -30,12 +30,12 @@ FRAME_WORDS = 3
 def repeated_inputs(material: Material) -> Iterator[Finding]:
     """Rows whose input stands in an earlier row."""
     groups = groups_of(material.input_hashes)
-    later = sorted(position for group in groups for position in group[1:])
-    same = {position for group in _same_rows(material) for position in group[1:]}
+    later = _later(groups)
     if not later:
         return
-    with_answer = sum(position in same for position in later)
-    told = f"{with_answer:,} of them with" if with_answer < len(later) else "with"
+    with_answer = len(_later(_same_rows(material)))
+    told = f"{with_answer:,} of them with" if with_answer else "none of them with"
+    told = "with" if with_answer == len(later) else told
     yield material.finding(
         "repeated_input",
         "warning" if with_answer else "note",
@@ -57,6 +57,11 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
     )
 
 
+def _later(groups: Iterable[Sequence[int]]) -> list[int]:
+    """The rows of groups, but for the first of each, in order."""
+    return sorted(position for group in groups for position in group[1:])
+
+
 def _same_rows(material: Material) -> list[list[int]]:
     """Rows with the same input and the same answer, in groups of two or more."""
     pairs = zip(material.input_hashes.tolist(), material.output_hashes.tolist(), strict=True)
@@ -74,23 +79,26 @@ def _has_copies(rows: Sequence[Example]) -> bool:
 
 
 def repeated_outputs(material: Material) -> Iterator[Finding]:
-    """Rows whose free answer stands word for word in an earlier row with another input."""
+    """Rows whose free answer stands word for word in an earlier row; none where all are copies of whole rows, which
+    `repeated_inputs` names."""
     if not material.free:
         return
     groups = [group for group in groups_of(material.output_hashes) if material.plain_outputs[group[0]]]
-    later = sorted(position for group in groups for position in group[1:])
-    if not later:
+    later = _later(groups)
+    copies = len(set(later).intersection(_later(_same_rows(material))))
+    if len(later) == copies:
         return
+    told = f", {copies:,} of them the input too" if copies else ""
     largest = max(groups, key=len)
     yield material.finding(
         "repeated_output",
         "note",
         later,
-        f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word; "
+        f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word{told}; "
         f"the most frequent answer stands {len(largest):,} times.",
         "Nothing to do where one answer is right for several inputs; else write each its own.",
         evidence=material.both(largest[:3]),
-        numbers={"rows": len(later), "most": len(largest), "of": len(material.rows)},
+        numbers={"rows": len(later), "copies": copies, "most": len(largest), "of": len(material.rows)},
     )
 
 
@@ -161,14 +169,14 @@ def near_repeats(material: Material) -> Iterator[Finding]:
     """Rows whose input is a near-duplicate, and no repeat, of another row's."""
     asked = material.input_hashes
     found = [group for group in material.near if len(np.unique(asked[list(group)])) > 1]
-    rows = sorted(position for group in found for position in group[1:])
+    rows = _later(found)
     if len(rows) < NEAR_SHARE * len(asked):
         return
     yield material.finding(
         "near_duplicate",
         "note",
         rows,
-        f"{of_rows(len(rows), len(material.rows))} nearly repeat the input of another "
+        f"{rows_that('repeat', len(rows), len(material.rows))} the input of another in nearly the same words "
         f"({count(len(found), 'group')}; the largest has {max(map(len, found)):,} rows).",
         "Delete those that ask the same. A comparison never puts rows of one group on two sides of the split.",
         evidence=chain.from_iterable(

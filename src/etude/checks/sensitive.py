@@ -6,12 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 
-from etude.privacy import OwnContact, Span, find, find_all
+from etude.privacy import OwnContact, Span, find_all, find_by_form
 from etude.privacy.own import CONTACT
 from etude.privacy.values import Values
 
-BY_FORM = frozenset(("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key"))
-"""Kinds that are looked for in labels: one such as passcode_forgotten is nobody's password."""
 MOST_REVIEWED = 20_000
 """Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
 
@@ -59,7 +57,7 @@ def sensitive_rows(
     where it stands. Contact data that a large share of the answers gives is the organisation's."""
     own, step = OwnContact(), review_step(len(inputs))
     asked, given = SensitiveRows(own, stand_ins, step), SensitiveRows(own, stand_ins, step)
-    of_answers = map(_of_label, answers) if labels else find_all(answers, review=False)
+    of_answers = map(cache(find_by_form), answers) if labels else find_all(answers, review=False)
     both = zip(inputs, find_all(inputs, review=False), answers, of_answers, strict=True)
     for row, (text, in_text, answer, in_answer) in enumerate(both):
         if not labels:
@@ -81,8 +79,3 @@ def repeated(spans: Collection[Span], text: str) -> Iterator[Span]:
         for span in spans:
             values.add(span.kind, span.text)
         yield from values.spans(text)
-
-
-@cache
-def _of_label(label: str) -> tuple[Span, ...]:
-    return tuple(span for span in find(label, review=False) if span.kind in BY_FORM)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
 
 from etude.checks.gather import Findings
+from etude.checks.summary import summary
 from etude.types import Evidence, Finding
 from etude.wording import count
 
@@ -18,13 +19,15 @@ WIDTH = 110
 
 def in_words(findings: Findings, width: int = WIDTH) -> str:
     """The whole report as text of `width` columns."""
-    lines = [_summary(findings), ""]
+    answers = summary(findings)
+    asked = (f"Good enough to teach from? {answers.good}", f"Safe to teach from? {answers.safe}")
+    lines = [_counted(findings), *chain.from_iterable(textwrap.wrap(one, width) for one in asked), ""]
     for finding in findings:
         lines += [*_told(finding, width), ""]
     return _visible("\n".join(lines)).rstrip() + "\n"
 
 
-def _summary(findings: Findings) -> str:
+def _counted(findings: Findings) -> str:
     rows = f"{count(findings.rows, 'row')} of {findings.file}"
     test = f" and {count(findings.test_rows, 'test row')}" if findings.test_rows else ""
     counts = [
@@ -66,7 +69,7 @@ def places(where: Sequence[str], about: Sequence[str] = ()) -> str:
 
 def rows_of(evidence: Sequence[Evidence]) -> Iterator[tuple[Evidence, ...]]:
     """The passages of each row together: input and answer."""
-    for _, passages in itertools.groupby(evidence, key=lambda one: (one.row, one.where)):
+    for _, passages in groupby(evidence, key=lambda one: (one.row, one.where)):
         yield tuple(passages)
 
 

@@ -16,16 +16,17 @@ from etude.checks import (
     check_material,
     endings,
     form,
+    injections,
     instructions,
     personal,
     repeats,
-    unsafe,
 )
 from etude.checks.words import places
 from etude.compare.events import OnEvent, Said
 from etude.compare.prepare import Confirm
 from etude.dataset import Dataset
 from etude.errors import Declined
+from etude.privacy import GRAVE
 from etude.repair import stand_ins
 from etude.runs import Run
 from etude.task import Task
@@ -43,12 +44,10 @@ QUICK: tuple[Check, ...] = (
     repeats.repeated_inputs,
     personal.personal_data,
     instructions.personal_instructions,
-    unsafe.injections,
+    injections.injections,
 )
 """Those of the checks that take no longer than the reading of the rows, nearly."""
-PRIVATE = tuple(
-    f"privacy_{kind}" for kind in ("private_key", "api_key", "password", "card", "iban", "national_id")
-)
+PRIVATE = tuple(f"privacy_{kind}" for kind in GRAVE)
 MARKS = "turn_marks"
 ASKED = (*PRIVATE, MARKS)
 """Kinds of finding that are asked about."""

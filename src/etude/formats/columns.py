@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,9 @@ _OUTPUT_NAMES = (
     *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
 )
 
+_PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
+"""Names of the columns of a better and a worse answer, which stand together."""
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -43,12 +46,22 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource) -> Guess
     Known shapes first, then usual names, then the order of a file with two columns. Raises
     InputError when the input or the output stays unknown.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    given, all_names = source, list(dict.fromkeys(name for row in rows for name in row))
+    worse = preference_columns(all_names)[1:]
+    names = [name for name in all_names if name not in worse or name in named(source)]
+    source = _guess_better(all_names, rows, source)
     found = _guess_chat(names, source) or _guess_pair(names, source) or _guess_by_order(names, rows, source)
     if found is None:
-        raise InputError([_unknown_shape(names, rows, source)])
+        raise InputError([_unknown_shape(all_names, rows, source)])
     full = _guess_extras(names, found)
-    return Guess(full, _sentence(source, full))
+    return Guess(full, _sentence(given, full))
+
+
+def preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]:
+    """The columns of the better and of the worse answer, where both are there."""
+    by_name = {name.casefold(): name for name in names}
+    pairs = ((by_name.get(better), by_name.get(worse)) for better, worse in _PREFERENCES)
+    return next(((better, worse) for better, worse in pairs if better and worse), ())
 
 
 def optional(columns: RowSource) -> list[str]:
@@ -61,6 +74,17 @@ def named(columns: RowSource) -> list[str]:
     """All columns that mean something, in the order in which a table is written."""
     needed = [columns.messages, columns.output, columns.id]
     return [*columns.input, *(name for name in needed if name is not None), *optional(columns)]
+
+
+def _guess_better(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> RowSource:
+    """Of preferences the better answer is what is taught; a chat of several turns holds what was asked too."""
+    pair = preference_columns(names)
+    if not pair or source.output or source.messages or pair[0] in source.input:
+        return source
+    if any(isinstance(row.get(pair[0]), list) and len(row[pair[0]]) > 1 for row in rows):
+        return source if source.input else replace(source, messages=pair[0])
+    inputs = next((shape for shape, _ in _SHAPES if set(shape) <= set(names)), ())
+    return replace(source, input=source.input or inputs, output=pair[0])
 
 
 def _guess_chat(names: Sequence[str], source: RowSource) -> RowSource | None:
@@ -115,7 +139,10 @@ def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
 
 
 def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
-    if _looks_like_row(names, rows):
+    if pair := preference_columns(names):
+        what = f"{pair[0]} and {pair[1]} are two answers, and no column holds what was asked"
+        remedy = f"write it in a column prompt, and the answers alone in {pair[0]} and {pair[1]}"
+    elif _looks_like_row(names, rows):
         what, remedy = "the first line looks like a row", "put a line with the names of the columns before it"
     elif len(names) == 1:
         what = "only one column, where an input and an output are needed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from etude.errors import Fault, InputError, shown
 from etude.formats.cells import Cells
 from etude.formats.chat import read_turn, read_turns
-from etude.formats.columns import guess_columns, named, optional
+from etude.formats.columns import guess_columns, named, optional, preference_columns
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row
 from etude.remedies import instead, raise_faults
@@ -78,6 +78,11 @@ def peek_rows(file: Path, limit: int = 100) -> list[Mapping[str, Any]]:
     return [row.cells for row in islice(raw_rows(Reading(file)), limit)]
 
 
+def read_values(file: Path, column: str) -> Iterator[tuple[int, Any]]:
+    """(line, value) of one column in every readable row, None where a row has it not; faults are passed over."""
+    return ((row.line, row.cells.get(column)) for row in raw_rows(Reading(file)))
+
+
 def _finished(reading: Reading, columns: RowSource) -> Rows:
     for name in optional(columns):
         if reading.examples and name not in reading.seen:
@@ -86,6 +91,13 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
         _hold_no_rows(reading)
     faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
     unused = sorted(reading.seen - set(named(columns)))
+    pair = preference_columns(reading.seen)
+    if pair and pair[1] in unused:
+        unused.remove(pair[1])
+        taught = columns.messages or columns.output
+        reading.notes.append(
+            f"{reading.file.name}: the answers in {pair[1]} are not taught: {taught} is what is taught"
+        )
     if unused:
         reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
     reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())

@@ -17,7 +17,7 @@ from etude.privacy.phones import phones
 from etude.privacy.places import addresses
 from etude.privacy.plain import plain_text
 from etude.privacy.secrets import secrets
-from etude.privacy.spans import Span, without_overlaps
+from etude.privacy.spans import BY_FORM, Span, without_overlaps
 
 if TYPE_CHECKING:
     from etude.privacy.model import NameModel
@@ -58,6 +58,11 @@ def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> It
         for text, entities in zip(read, model.entities(again), strict=True):
             by_model = merged_names(text, names(text, model.given), entities)
             yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
+
+
+def find_by_form(text: str) -> tuple[Span, ...]:
+    """What of `find` the form gives away: all that counts in a label or the name of a field."""
+    return tuple(span for span in find(text, review=False) if span.kind in BY_FORM)
 
 
 def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:

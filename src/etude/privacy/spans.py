@@ -10,12 +10,15 @@ BLOCKING = (
     *("private_key", "api_key", "password", "email", "iban", "card"),
     *("national_id", "phone", "ip_address", "id_number"),
 )
-"""Kinds whose rules are rarely wrong: `etude check` names them; those of `compare.vetting.ASKED` are asked about before
-a run."""
+"""Kinds whose rules are rarely wrong: `etude check` names them."""
+GRAVE = ("private_key", "api_key", "password", "card", "iban", "national_id")
+"""Those that do harm at once where they leak: errors of `etude check`, and asked about before a run."""
 REVIEW = ("plain_password", "birth_date", "address", "name", "health")
 """Kinds whose rules are often wrong: what they find goes to a list that somebody reads."""
 KINDS = (*BLOCKING, *REVIEW)
 """All kinds; of two overlapping spans the one whose kind stands first here stays."""
+BY_FORM = frozenset(("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key"))
+"""Kinds that are looked for in labels and names of fields: one such as passcode_forgotten is nobody's password."""
 
 UNSPACED = (
     "\u0e00-\u0e4f\u0e5a-\u0eff\u1000-\u103f\u1100-\u11ff\u1780-\u17df\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff"

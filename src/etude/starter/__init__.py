@@ -13,7 +13,8 @@ from pathlib import Path
 
 from etude.errors import Fault, InputError, shown
 from etude.files import write_text
-from etude.formats import Rows, peek_rows, read_rows
+from etude.formats import Rows, peek_rows, read_rows, survey_rows
+from etude.remedies import raise_faults
 from etude.starter.columns import Roles, guess_roles
 from etude.starter.draft import Draft, infer_fields, infer_schema
 from etude.starter.page import guesses, page
@@ -23,6 +24,8 @@ __all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]
 
 MOST_ROWS = 100_000
 """Rows looked at to guess columns."""
+EMPTY = frozenset(("empty", "empty_turn"))
+"""Kinds of fault of rows that say nothing, beside which the others tell what the task is."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
     Where `target` is a folder, or a text that ends in a slash, the file is task.yaml in that folder, which is
     made if it is not there.
 
-    Raises InputError when the target is there already, when the rows cannot be read (every fault
+    Rows with empty cells are left out, and named among the guesses.
+
+    Raises InputError when the target is there already, when the rows cannot be read for other reasons (every fault
     of the file) and when it stays unknown which columns are the input and the output.
     """
     cells = peek_rows(path, MOST_ROWS)
@@ -59,23 +64,12 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
 
 
 def _read(roles: Roles) -> Rows:
-    """All rows. Where the output was guessed by what it holds, the fault of its empty cells comes first: the guess
-    may be wrong."""
-    try:
-        return read_rows(roles.source)
-    except InputError as error:
-        if roles.by_name or not roles.num_empty:
-            raise
-        raise InputError([_empty_fault(roles), *error.faults], error.count + 1) from error
-
-
-def _empty_fault(roles: Roles) -> Fault:
-    rows = f"{roles.num_empty:,} row{'s' if roles.num_empty > 1 else ''}"
-    what = f"{roles.source.output} is taken as the output and empty in {rows}"
-    if roles.rivals:
-        what += f"; the output could also be {' or '.join(roles.rivals)}"
-    remedy = "fill in or delete these rows, or name the column that is meant 'label'"
-    return Fault(roles.source.file.name, what, "", remedy)
+    """The rows that can be read. Rows with empty cells are left out, for `etude check` to find; any other fault of a
+    row stops."""
+    rows = survey_rows(roles.source)
+    if not len(rows.examples) or not {fault.kind for fault in rows.faults} <= EMPTY:
+        raise_faults(rows.faults, roles.source.file)
+    return rows
 
 
 def _task_file(rows: Path, target: Path | str | None) -> tuple[Path, bool]:

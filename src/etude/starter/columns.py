@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.errors import InputError
-from etude.formats import guess_columns
+from etude.formats import guess_columns, preference_columns
 from etude.task import RowSource
 
 _GROUP_WORDS = {
@@ -51,8 +51,6 @@ class Roles:
     rivals: tuple[str, ...] = ()
     """Other columns that could be the labels, each with its number of values, where the labels were guessed by
     what the columns hold."""
-    num_empty: int = 0
-    """Rows in which the output is empty."""
 
     @property
     def by_name(self) -> bool:
@@ -169,6 +167,8 @@ class _Column:
 
 def _profile(cells: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
     names = dict.fromkeys(name for row in cells for name in row)
+    for worse in preference_columns(names)[1:]:
+        del names[worse]
     return {name: _Column(name, tuple(_column_values(cells, name)), len(cells)) for name in names}
 
 
@@ -192,8 +192,7 @@ def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
         reasons[role] = reason
     maybe = None if source.group or not groups else (groups[0].name, _maybe_reason(groups[0]))
     rivals = _rivals(profile, source) if why != _BY_NAME else ()
-    num_empty = len(cells) - len(profile[source.output].values) if source.output else 0
-    return Roles(source, reasons, maybe, rivals, num_empty)
+    return Roles(source, reasons, maybe, rivals)
 
 
 def _rivals(profile: Mapping[str, _Column], source: RowSource) -> tuple[str, ...]:

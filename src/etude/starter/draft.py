@@ -22,6 +22,7 @@ from etude.errors import InputError
 from etude.files import parse_json
 from etude.formats import Rows
 from etude.normal import normalise
+from etude.privacy import find_by_form
 from etude.spellings import Spelling, spellings
 from etude.splits import split
 from etude.starter.columns import Roles
@@ -35,6 +36,10 @@ SHARED = 0.95
 _HELD = 0.8
 """Share of the outputs that hold this share of their input's words where the input is wrapped. Of public sets of
 questions, instructions and records with their answers, it holds for at most half."""
+MOST_LABELS = 0.5
+"""Different labels as a share of the rows beyond which they are rather values."""
+MANY_OBJECTS = 20
+"""Objects from which a key that stands in one alone is rather a value."""
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
 
 
@@ -85,7 +90,7 @@ class Draft:
     def measures_likeness(self) -> bool:
         """Whether the contract is but a length, which nearly every answer keeps: it is offered and not set,
         so that likeness to the example answers is measured."""
-        return is_length_only(self.contract[0])
+        return self.kind[0] != "classify" and is_length_only(self.contract[0])
 
     @cached_property
     def num_hidden_labels(self) -> int:
@@ -95,7 +100,7 @@ class Draft:
     @cached_property
     def spellings(self) -> list[Spelling]:
         """Labels of the rows that are read which are written otherwise than the same label is elsewhere."""
-        return spellings(self.outputs) if self.kind[0] == "classify" else []
+        return spellings(self.outputs) if self.contract[0].labels else []
 
     @cached_property
     def broken(self) -> list[str]:
@@ -175,9 +180,14 @@ def _overlap(examples: Sequence[Example]) -> tuple[list[float], list[float], lis
 
 
 def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
-    """A contract that the outputs keep, and what it was guessed from."""
+    """A contract that the outputs keep, and what it was guessed from; an empty one where its labels would not be fit to
+    be listed. Personal data stands in none."""
     if kind == "classify":
         labels = tuple(sorted(set(outputs)))
+        if any(map(find_by_form, labels)):
+            return Contract(), "the labels hold personal data, which no contract should list"
+        if len(labels) > MOST_LABELS * len(outputs):
+            return Contract(), "nearly every row has a label of its own"
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
     values = [value for value in map(json_value, outputs) if value is not None] if kind == "extract" else []
     if values and len(values) >= SHARED * len(outputs):
@@ -228,7 +238,8 @@ def json_value(text: str) -> Any:
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
     """A JSON schema that all values keep: types, the keys of objects, those in every object required.
 
-    Other keys are not forbidden. Values of objects and lists are described in turn.
+    Keys that are personal data, and of many objects those that stand in one alone, are left out. Other keys are not
+    forbidden. Values of objects and lists are described in turn.
     """
     kinds = sorted({_json_type(value) for value in values})
     if {"integer", "number"} <= set(kinds):
@@ -241,8 +252,10 @@ def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _object_schema(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    keys = list(dict.fromkeys(key for value in values for key in value))
-    required = [key for key in keys if all(key in value for value in values)]
+    counts = Counter(key for value in values for key in value)
+    least = 2 if len(values) >= MANY_OBJECTS else 1
+    keys = [key for key, count in counts.items() if count >= least and not find_by_form(key)]
+    required = [key for key in keys if counts[key] == len(values)]
     properties = {key: infer_schema([value[key] for value in values if key in value]) for key in keys}
     return {"properties": properties} | ({"required": required} if required else {})
 
@@ -265,7 +278,7 @@ def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
     for names in found:
         for place, name in enumerate(names):
             places[name].append(place)
-    usual = [name for name, count in counts.items() if count > 0.05 * len(found)]
+    usual = [name for name, count in counts.items() if count > 0.05 * len(found) and not find_by_form(name)]
     usual.sort(key=lambda name: sum(places[name]) / counts[name])
     fields = tuple(name if counts[name] >= 0.98 * len(found) else f"{name}?" for name in usual)
     if all(name.endswith("?") for name in fields):

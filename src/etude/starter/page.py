@@ -26,6 +26,7 @@ from etude.errors import shown
 from etude.splits.sides import TEST_MOST, TEST_SHARE
 from etude.starter.draft import SEED, Draft, contract_parts, listed
 from etude.task import RowSource, Task
+from etude.wording import count
 
 MODEL = "smollm2-135m-instruct"
 """The model of a new task: the packaged one."""
@@ -39,6 +40,7 @@ _LIKENESS = (
 _WIDTH = 100
 _MOST_SYSTEMS = 3
 _MOST_SPELLINGS = 5
+_MOST_PLACES = 5
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,7 @@ def guesses(draft: Draft) -> Iterator[str]:
     if draft.roles.maybe_group:
         column, reason = draft.roles.maybe_group
         yield f"group: not set; {column} may be one ({reason}), see the task file"
-    if draft.measures_likeness:
-        yield "contract: none, for only a length could be guessed. " + _LIKENESS
-    elif draft.num_hidden_labels:
-        yield f"contract: none. {_hidden_sentence(draft)}"
-    else:
-        yield f"contract: {draft.contract[1]}"
+    yield _contract_guess(draft)
     if draft.spellings:
         yield f"labels: {_spelling_sentence(draft)}"
     if draft.broken:
@@ -80,18 +77,27 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"instructions: none. {_systems_sentence(draft)}"
     elif draft.system and draft.without_system:
         yield f"instructions: {_bare_sentence(draft)}"
+    yield from _empty_sentences(draft)
     yield from _few_sentences(draft)
     yield from draft.rows.notes
 
 
+def _contract_guess(draft: Draft) -> str:
+    if draft.measures_likeness:
+        return "contract: none, for only a length could be guessed. " + _LIKENESS
+    if draft.num_hidden_labels:
+        return f"contract: none. {_hidden_sentence(draft)}"
+    none = "" if contract_parts(draft.contract[0])["contract"] else "none, for "
+    return f"contract: {none}{draft.contract[1]}"
+
+
 def _entries(draft: Draft) -> Iterator[_Entry]:
     """The keys of the task file in the order of reading."""
-    count = len(draft.examples)
     yield _Entry(
-        f"Written by etude init from {count:,} rows of {draft.columns.file.name}. Lines that begin with # are "
-        "remarks. What is marked GUESS was guessed: correct it where it is wrong, then run etude check (what is wrong "
-        "with the rows), etude compare (which step is enough: a prompt, examples, fine-tuning) or etude train "
-        "(fine-tuning alone)."
+        f"Written by etude init from {len(draft.examples):,} rows of {draft.columns.file.name}. Lines that begin "
+        "with # are remarks. What is marked GUESS was guessed: correct it where it is wrong, then run "
+        "etude check (what is wrong with the rows), etude compare (which step is enough: a prompt, examples, "
+        "fine-tuning) or etude train (fine-tuning alone)."
         f"{_unread_sentence(draft)}",
         "",
     )
@@ -149,14 +155,29 @@ def _rivals(draft: Draft) -> str:
     return f". The output could also be: {', '.join(rivals)}" if rivals else ""
 
 
+def _empty_sentences(draft: Draft) -> Iterator[str]:
+    """That rows with empty cells are left out, and what to do: a comparison would refuse the file."""
+    faults = draft.rows.faults
+    if not faults:
+        return
+    places = list(dict.fromkeys(fault.where for fault in faults))
+    more = f" and {len(places) - _MOST_PLACES:,} more" if len(places) > _MOST_PLACES else ""
+    what = Counter(fault.what for fault in faults).most_common(1)[0][0]
+    it, one = ("it", "is") if len(places) == 1 else ("them", "are")
+    yield (
+        f"rows: {count(len(places), 'row')} {one} left out here, as {what}: {', '.join(places[:_MOST_PLACES])}{more}. "
+        f"Fill {it} in, or let etude check --fix write the rows without {it}: a comparison refuses {it}"
+    )
+
+
 def _few_sentences(draft: Draft) -> Iterator[str]:
     """That the rows are too few to compare, or for a verdict on tuning."""
-    count = len(draft.examples)
-    if count < least_rows(own_test=False)[0]:
-        fault = too_few(draft.columns.file.name, count, own_test=False)
+    number = len(draft.examples)
+    if number < least_rows(own_test=False)[0]:
+        fault = too_few(draft.columns.file.name, number, own_test=False)
         yield f"rows: {fault.what} (got {fault.got}); {fault.remedy}"
-    elif count < VERDICT_LEAST:
-        yield few_for_tuning(count)
+    elif number < VERDICT_LEAST:
+        yield few_for_tuning(number)
 
 
 def _split_sentence(rows: int) -> str:
@@ -239,7 +260,8 @@ def _instructions(draft: Draft) -> str:
     contract = draft.contract[0]
     match draft.kind[0]:
         case "classify":
-            return f"Classify the message into one of:{_label_list(contract.labels)}"
+            into = f" into one of:{_label_list(contract.labels)}" if contract.labels else "."
+            return f"Classify the message{into}"
         case "extract":
             keys = ", ".join((contract.json_schema or {}).get("properties", {}))
             return f"Extract from the text, as JSON{' with the keys ' + keys if keys else ''}."
@@ -291,8 +313,10 @@ def _contract_entry(draft: Draft) -> _Entry:
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
     comment += " Other parts: regex, must_contain, must_not_contain."
-    body = _yaml(contract_parts(contract))
-    return _Entry(comment, body, active=not (draft.measures_likeness or draft.num_hidden_labels))
+    parts = contract_parts(contract)
+    unset = draft.measures_likeness or draft.num_hidden_labels or not parts["contract"]
+    body = _yaml(parts if parts["contract"] else {"contract": {"labels": ["first", "second"]}})
+    return _Entry(comment, body, active=not unset)
 
 
 def _spelling_sentence(draft: Draft) -> str:
@@ -316,6 +340,8 @@ def _hidden_sentence(draft: Draft) -> str:
 def _contract_sentence(draft: Draft) -> str:
     if draft.num_hidden_labels:
         return f"Not set. {_hidden_sentence(draft)}"
+    if not contract_parts(draft.contract[0])["contract"]:
+        return f"Not set, for {draft.contract[1]}."
     if not draft.measures_likeness:
         return f"GUESS: {draft.contract[1]}."
     return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."

@@ -1,11 +1,10 @@
-"""Instructions hidden in inputs, and insults in answers, of which only the places are shown."""
+"""Inputs that try to take over the instructions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from etude.checks.lexicon import INSULTS
 from etude.checks.material import Mark, Material, rows_that
 from etude.types import Finding
 
@@ -53,20 +52,4 @@ def injections(material: Material) -> Iterator[Finding]:
             f"{rows_that('hold', len(found), len(material.rows))} an instruction to ignore the instructions.",
             "Keep them only where the answer shows how such a request is refused.",
             evidence=(material.shown_input(position, marks) for position, marks in found.items()),
-        )
-
-
-def insults(material: Material) -> Iterator[Finding]:
-    """Answers that insult."""
-    if not material.free:
-        return
-    plain = material.plain_outputs
-    rows = [position for position, text in enumerate(plain) if not INSULTS.isdisjoint(text.split())]
-    if rows:
-        yield material.finding(
-            "insult",
-            "warning",
-            rows,
-            f"{rows_that('have', len(rows), len(plain))} an answer with an insult or a vulgar word in it.",
-            "Read them; a model learns the tone of its examples.",
         )

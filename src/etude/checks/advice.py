@@ -1,4 +1,4 @@
-"""Texts for a person to review: advice on health, law and money in answers, threats in either part.
+"""Answers for a person to review: advice on health, law and money.
 
 Phrases in which an answer tells its reader what to do, or speaks of a treatment with its dose. Words on the topic
 alone do not count ("my card payment", "the court met"). Much goes unseen; what is named is seldom wrong.
@@ -7,12 +7,12 @@ alone do not count ("my card payment", "the court met"). Much goes unseen; what 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from etude.checks.material import Mark, Material, rows_that
-from etude.types import Finding, Severity
+from etude.types import Finding
 
 LONGEST = 20_000
 """Characters of a text that are looked at."""
@@ -71,12 +71,6 @@ ADVICE: Mapping[str, Topic] = {
         ),
     ),
 }
-THREAT = _any(
-    r"(?:i|we)(?:['’]ll| will|(?:['’]m| am|['’]re| are) (?:going to|gonna)| wanna| want to) (?:\w{1,20} )?"
-    r"(?:kill|hurt|shoot|stab|strangle|beat up|murder|rape|slap|punch) (?:you|him|her|them|your|his|their)\b",
-    r"(?:go )?kill yourself\b",
-    r"you(?:['’]re| are) (?:going to|gonna) (?:die|pay for this)\b|you deserve to die\b",
-)
 
 
 def advice(material: Material) -> Iterator[Finding]:
@@ -98,25 +92,6 @@ def advice(material: Material) -> Iterator[Finding]:
                 "Have them read by someone who may give such advice: a tuned model gives it to everybody.",
                 evidence=(material.shown_output(row, marks) for row, marks in rows.items()),
             )
-
-
-def threats(material: Material) -> Iterator[Finding]:
-    """Inputs and free answers that threaten, of which only the places are shown."""
-    yield from _threats(
-        material, "an input", material.inputs, "note", "Keep them only where the answer is calm."
-    )
-    if material.free:
-        remedy = "Read them; a model learns the tone of its examples."
-        yield from _threats(material, "an answer", material.outputs, "warning", remedy)
-
-
-def _threats(
-    material: Material, part: str, texts: Sequence[str], severity: Severity, remedy: str
-) -> Iterator[Finding]:
-    rows = [row for row, text in enumerate(texts) if THREAT.search(text[:LONGEST])]
-    if rows:
-        told = f"{rows_that('have', len(rows), len(texts))} {part} with a threat in it."
-        yield material.finding("threat", severity, rows, told, remedy)
 
 
 def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:

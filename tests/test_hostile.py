@@ -1,0 +1,105 @@
+"""Insults and threats: named in many languages, ordinary words of other languages are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from etude.checks.hostile import insults, is_threat, threats
+from etude.checks.hostile_words import INSULTS, OF_ONE_LANGUAGE
+from etude.normal import normalise
+from pairs import found_in, places_in
+from test_checks import clean
+
+THREATS = (
+    "I'll kill you for this.",
+    "We are going to hurt him.",
+    "Go kill yourself.",
+    "I will shoot you!",
+    "Dafür bringe ich dich um!",
+    "Ich werde euch alle erschießen.",
+    "Je vais te tuer.",
+    "Te voy a matar, ¿me oyes?",
+    "Ti ammazzo, giuro.",
+    "Vou te matar.",
+    "Ik maak je dood!",
+    "Jag ska döda dig.",
+    "Jeg slår dig ihjel.",
+    "Zabiję cię.",
+    "Seni öldüreceğim.",
+    "Tapan sinut.",
+    "Te omor!",
+    "Я тебя убью.",
+    "お前を殺してやる。",
+    "我要杀了你。",
+    "너 죽여버린다.",
+)
+HARMLESS = (
+    "I'll shoot you an email with the steps.",
+    "We will punch them in on Monday.",
+    "I will kill the process and restart the server.",
+    "I'm going to kill your old session and start a new one.",
+    "You will die laughing at this scene; the plant will die without water.",
+    "Ich bringe dich um acht Uhr zum Bahnhof.",
+    "Bringen Sie das Gerät um die Mittagszeit.",
+    "Je vais le faire et je vais te rappeler demain.",
+    "Te voy a mandar el número, golpea la puerta.",
+    "Ik maak je af en toe wakker.",
+    "Programmet dödar processen åt dig.",
+    "Vou matar a sede.",
+)
+
+
+@pytest.mark.parametrize("text", THREATS)
+def test_a_threat_is_graver_in_an_answer_and_never_shown(text: str) -> None:
+    findings = found_in([*clean(3), (text, "Please keep calm."), ("Well?", text)], threats)
+    assert [(one.severity, one.rows, one.evidence) for one in findings] == [
+        ("warning", ("4",), ()),
+        ("note", ("3",), ()),
+    ]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_only_sounds_like_a_threat_is_none(text: str) -> None:
+    assert not is_threat(text, normalise(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Some idiot took it.",
+        "Du Arschloch!",
+        "Quel connard.",
+        "¡Mierda, otra vez!",
+        "Vaffanculo.",
+        "Caralho, de novo?",
+        "Wat een klootzak.",
+        "Какой же ты мудак.",
+        "このクソ野郎！",
+        "你他妈的滚。",
+        "이 개새끼야!",
+    ],
+)
+def test_an_insult_is_one_in_a_set_of_any_language(text: str) -> None:
+    assert places_in(found_in([*clean(30), ("Who?", text)], insults)) == {30}
+
+
+FRENCH = "Le retard est de deux jours, et nous vous prions de nous en excuser pour ce colis."
+SWEDISH = "Den är tyvärr slut för i dag, men vi räknar med att den kommer om en vecka."
+
+
+@pytest.mark.parametrize("text", [FRENCH, SWEDISH, "Retard.", "Slut."])
+def test_an_ordinary_word_of_the_set_s_language_is_no_insult(text: str) -> None:
+    set_in = SWEDISH if "slut" in text.casefold() else FRENCH
+    assert not len(found_in([("Où ?", f"{set_in} {place}") for place in range(30)] + [("?", text)], insults))
+
+
+@pytest.mark.parametrize("text", ["What a retard he is, and that is not all of it.", "Retard."])
+def test_the_same_word_insults_in_english(text: str) -> None:
+    assert places_in(found_in([*clean(30), ("Who?", text)], insults)) == {30}
+
+
+def test_words_stand_as_they_are_compared_and_in_one_list() -> None:
+    always = frozenset().union(*INSULTS.values())
+    at_times = frozenset().union(*OF_ONE_LANGUAGE.values())
+    assert not always & at_times
+    assert {word for word in always | at_times if normalise(word) != word} == set()
