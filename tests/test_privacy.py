@@ -371,7 +371,7 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
     named = next(one for one in found if one.kind == "review_name")
     assert [one.text for one in named.evidence] == [
         "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••.",
-        "My name is A••• G••• and I was d•••••••• w••• a•••••.",
+        "My name is A••• G••• and I was d•••••••• w••• a•••••. My password is b•••••••••.",
     ]
     assert [one.text[low:high] for one in named.evidence for low, high in one.marks] == [
         "J••• S••••",
