@@ -157,7 +157,7 @@ def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEven
     train, dev, test = (f"{sizes[side]:,}" for side in ("train", "dev", "test"))
     sealed = f"{test} sealed for the test"
     if not sizes["test"]:
-        sealed = f"no test, for a verdict on tuning takes {VERDICT_LEAST} rows"
+        sealed = f"no test, which takes {VERDICT_LEAST} rows"
     on_event(
         Said(
             f"{sum(sizes.values()):,} rows: {train} to train on, {dev} to measure the loss on (dev), {sealed}. "
