@@ -131,6 +131,12 @@ def test_a_row_is_named_by_the_line_it_begins_on(
         ({"left": "a", "right": "b"}, "a", "b"),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "a", "b"),
         (
+            {"id": 4, "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+            "a",
+            "b",
+        ),
+        ({"conversation": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]}, "a", "b"),
+        (
             {"input": [{"role": "user", "content": "a"}], "output": [{"role": "assistant", "content": "b"}]},
             "a",
             "b",
@@ -169,6 +175,53 @@ def test_a_weight_that_says_nothing_is_a_fault(tmp_path: Path, at: int, weight: 
     turns[at]["weight"] = weight
     with pytest.raises(InputError, match=r"chat\.jsonl:1: messages.*weight"):
         read(tmp_path, "chat.jsonl", json.dumps({"messages": turns}))
+
+
+TALK = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": [{"from": "system", "value": "s"}, *TALK]},
+        {"conversations": TALK, "system": "s"},
+        {"conversations": [{"from": "system", "value": "s"}, *TALK], "system": " s"},
+        {"messages": [{"role": "developer", "content": "s"}, *TALK]},
+    ],
+)
+def test_a_system_message_is_known_by_each_of_its_names(tmp_path: Path, row: dict[str, Any]) -> None:
+    rows = read(tmp_path, "rows.jsonl", json.dumps(row))
+    assert (rows.systems, rows.examples[0].input, rows.examples[0].output) == (
+        ("s",),
+        (Message("user", "a"),),
+        "b",
+    )
+
+
+def test_two_system_messages_of_one_row_are_a_fault(tmp_path: Path) -> None:
+    row = {"conversations": [{"from": "system", "value": "s"}, *TALK], "system": "t"}
+    with pytest.raises(InputError, match="system and the first turn are different"):
+        read(tmp_path, "rows.jsonl", json.dumps(row))
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
+        {"role": "tool", "content": "{}", "tool_call_id": "c"},
+        {"from": "function_call", "value": "{}"},
+        {"from": "observation", "value": "{}"},
+    ],
+)
+def test_turns_that_use_tools_are_one_fault_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
+    """Whatever else such rows lack."""
+    rows = [{"messages": [*TALK, turn, {"role": "user"}]} for _ in range(9)]
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    (fault,) = raised.value.faults
+    assert (fault.where, fault.kind, raised.value.count) == ("rows.jsonl:1", "tools", 1)
+    assert "in 9 rows messages holds turns that call a tool" in fault.what
+    assert "the next: rows.jsonl:2, rows.jsonl:3, rows.jsonl:4" in fault.what
 
 
 def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:

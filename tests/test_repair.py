@@ -444,6 +444,21 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     assert done.files.fixed.read_bytes() == content
 
 
+def test_chats_of_sharegpt_are_masked_and_their_system_messages_left(tmp_path: Path) -> None:
+    """A mail's `from` beside them is an address and no role."""
+    talk = [
+        {"from": "system", "value": "Our desk: amy@wombat-mail.com"},
+        {"from": "human", "value": "Write to jo.doe@wombat-mail.com"},
+        {"from": "gpt", "value": "Done."},
+    ]
+    rows = [{"conversations": talk, "mail": {"from": "jo.doe@wombat-mail.com", "value": 3}}]
+    done = fix(load_task(task_of(tmp_path, lines([*rows, {"conversations": talk[1:]}]))))
+    written = done.files.fixed.read_text(encoding="utf-8")
+    assert done.counts == {"privacy_email": 2}
+    assert "amy@wombat-mail.com" in written
+    assert "jo.doe" not in written
+
+
 def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(
     tmp_path: Path,
 ) -> None:

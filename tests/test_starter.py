@@ -288,6 +288,23 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     assert len(read_rows(RowSource(tmp_path / "rows.fixed.csv", ("mail (raw)",), "Queue!!")).examples) == 196
 
 
+def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    human, gpt = {"from": "human", "value": words(9)}, {"from": "gpt", "value": words(9)}
+    call = {"from": "function_call", "value": "{}"}
+    talks = [[human, gpt]] * 60 + [[gpt, human, gpt], [human, gpt, human], [human, call, gpt], []]
+    path = written(tmp_path / "rows.jsonl", [{"id": str(n), "conversations": t} for n, t in enumerate(talks)])
+    assert main(["init", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "columns: messages = conversations" in told
+    for line, what in enumerate(
+        ["does not begin with the user", "is not the assistant's", "supported yet", "list of turns"], 61
+    ):
+        assert re.search(rf"1 row is left out here, as .*{what}: rows.jsonl:{line}\. Correct it", told), told
+    assert main(["check", str(path.with_name("task.yaml")), "--fail-on", "tools"]) == 1
+
+
 SENTENCES = [words(10) for _ in range(60)]
 SHAPES: dict[str, list[dict[str, object]]] = {
     "classify": [{"text": text, "label": f"class {n % 3}"} for n, text in enumerate(SENTENCES)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +10,10 @@ from os.path import relpath
 from etude.checks.covered import covered
 from etude.checks.material import Material
 from etude.errors import Fault
+from etude.formats.turns import of_any_turn
 from etude.types import Finding, Severity
 from etude.wording import count
 
-_TURN = re.compile(r"\[\d+\]")
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}
 
 
@@ -27,7 +26,7 @@ def unread(material: Material) -> Iterator[Finding]:
     ids = {row.where: row.id for row in material.rows if row.where in concerned} if concerned else {}
     groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
     for fault in found:
-        groups[fault.kind, _TURN.sub("[…]", fault.what)].append(fault)
+        groups[fault.kind, of_any_turn(fault.what)].append(fault)
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
         got = f" (such as {covered(faults[0].got)})" if faults[0].got else ""

@@ -17,6 +17,7 @@ from etude.formats.chat import read_turn, read_turns
 from etude.formats.columns import guess_columns, named, optional, preference_columns
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row
+from etude.formats.turns import is_turn
 from etude.remedies import instead, raise_faults
 from etude.spool import Examples, Spool
 from etude.task import RowSource
@@ -151,6 +152,10 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     if len(reading.faults) > before:
         return
     if turns[0].role == "system":
+        if system and system.strip() != turns[0].content.strip():
+            what = f"{columns.system} and the first turn are different system messages"
+            cells.fault(what, shown(system), "delete one of the two", "instructions")
+            return
         system, turns = turns[0].content, turns[1:]
     name = own if own is not None else _hash_id(reading, turns, output)
     where = reading.where(row.line)
@@ -185,7 +190,7 @@ def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
 def _spoken_answer(cells: Cells, column: str) -> str:
     """The answer of a column that holds it as it is, or as a list of one turn."""
     value = cells.row.cells.get(column)
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and is_turn(value[0]):
         turn = read_turn(cells, f"{column}[0]", value[0])
         return turn.content if turn else ""
     return cells.answer(column)
