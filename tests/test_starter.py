@@ -23,6 +23,8 @@ from etude.formats import read_rows
 from etude.metrics import choose_metric
 from etude.splits import split
 from etude.starter import StarterResult, infer_fields, infer_schema, start
+from etude.starter.draft import guess_contract
+from etude.starter.schema import usual_schema
 from etude.task import RowSource, Task, load_task
 from etude.types import Kind
 
@@ -384,6 +386,74 @@ def test_an_inferred_schema_is_kept_by_the_values_it_was_inferred_from(values: l
 def book(number: int, note: bool) -> str:
     lines = [f"Title: {words(3)}", f"Ages: {number % 9}-12", f"Why: {words(9)}"]
     return "\n".join([*lines, "Gentle note: one sad page"] if note else lines)
+
+
+USUAL = {"rent": 900, "deposit": None, "currency": "GBP"}
+
+
+@pytest.mark.parametrize(
+    ("odd", "rows", "left_out"),
+    [
+        ({"rent": "12,750"}, 200, ["rent a string in 4"]),
+        ({"currency": ...}, 200, ["currency absent in 4"]),
+        ({"rent": None}, 200, []),
+        ({"deposit": 80}, 200, ["deposit an integer in 4"]),
+        ({"rent": 9.5}, 200, []),
+        ({"rent": "12,750"}, 99, []),
+        ({"rent": "12,750"}, 60, []),
+    ],
+)
+def test_what_few_of_many_records_have_alone_is_left_out_of_the_schema(
+    odd: dict[str, object], rows: int, left_out: list[str]
+) -> None:
+    """Not a null, not a number that is none of the whole ones, and nothing of few records."""
+    other = {key: value for key, value in {**USUAL, **odd}.items() if value is not ...}
+    values = [other if n % 50 == 7 else USUAL for n in range(rows)]
+    schema, left = usual_schema(values)
+    assert left == left_out
+    contract = Contract(json_schema=schema)
+    assert bool(contract.check(json.dumps(other))) == bool(left_out)
+    assert not contract.check(json.dumps(USUAL))
+
+
+def test_a_key_that_few_lack_is_not_required_where_records_leave_others_out_too() -> None:
+    values = [
+        {"a": 1, **({"b": 1} if n % 50 else {}), **({"c": 1} if n % 3 else {}), **({"B": 1} if n < 3 else {})}
+        for n in range(200)
+    ]
+    assert usual_schema(values)[0]["required"] == ["a"]
+    assert usual_schema([{key: row[key] for key in row if key != "c"} for row in values])[0]["required"] == [
+        "a",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize(("num_odd", "narrow"), [(8, True), (20, True), (24, False)])
+def test_the_narrower_contract_is_proposed_where_a_comparison_takes_the_rows(
+    num_odd: int, narrow: bool
+) -> None:
+    """Each key's odd values are rare, but together they may be more than a comparison takes."""
+    outputs = [
+        {**dict.fromkeys("klmn", n), **({"klmn"[n % 4]: "3"} if n < num_odd else {})} for n in range(400)
+    ]
+    contract, why = guess_contract("extract", [json.dumps(output) for output in outputs])
+    assert contract.json_schema
+    assert (contract.json_schema["properties"]["k"]["type"] == "integer") is narrow
+    assert (f"but for: k a string in {num_odd // 4}, l a string in" in why) is narrow
+
+
+def test_the_task_file_names_the_rows_that_its_narrower_contract_leaves_out(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"note": words(9), "found": USUAL if n % 99 else {"rent": 9}} for n in range(1, 200)
+    ]
+    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    assert task.contract
+    assert task.contract.check('{"rent": 9, "deposit": null}')
+    text = " ".join(line.removeprefix("# ") for line in result.text.splitlines())
+    assert re.search(r"but for: deposit absent in \d, currency absent in \d\.", text), text
+    assert re.search(
+        r"rows? breaks? it and must be corrected: rows.jsonl:.* widen the schema: take the key out", text
+    )
 
 
 def test_fields_in_order_and_the_one_that_may_be_absent(tmp_path: Path) -> None:

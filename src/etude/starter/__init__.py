@@ -16,8 +16,9 @@ from etude.files import write_text
 from etude.formats import Rows, peek_rows, read_rows, survey_rows
 from etude.remedies import raise_faults
 from etude.starter.columns import Roles, guess_roles
-from etude.starter.draft import Draft, infer_fields, infer_schema
+from etude.starter.draft import Draft, infer_fields
 from etude.starter.page import guesses, page
+from etude.starter.schema import infer_schema
 from etude.task import RowSource
 
 __all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]

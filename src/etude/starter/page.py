@@ -316,6 +316,11 @@ def _contract_entry(draft: Draft) -> _Entry:
         comment += f" {_spelling_sentence(draft)}"
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
+        if contract.json_schema is not None:
+            comment += (
+                " Where such a row is right, widen the schema: take the key out of required, or write both types as "
+                "type: [integer, string]."
+            )
     comment += " Other parts: regex, must_contain, must_not_contain."
     parts = contract_parts(contract)
     unset = draft.measures_likeness or draft.num_hidden_labels or not parts["contract"]
