@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data_folder
+from etude.cli import main
 from etude.errors import InputError
-from etude.formats import Rows, guess_columns, peek_rows, read_rows, write_rows
+from etude.formats import Rows, guess_columns, peek_rows, read_rows, survey_rows, write_rows
 from etude.task import RowSource
 from etude.types import Example, Message
 
@@ -385,6 +386,35 @@ def test_a_file_in_another_encoding_is_one_fault_with_the_command(
     (fault,) = raised.value.faults
     assert "60 lines are not UTF-8" in fault.what
     assert f"iconv -f {name} -t UTF-8" in fault.remedy
+
+
+def test_what_comes_of_another_encoding_is_not_told_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither its labels nor the name of its column are."""
+    lines = [f"Où est le n° {n} ?,{('Entrée', 'Sortie')[n % 2]}" for n in range(60)]
+    (tmp_path / "rows.csv").write_bytes("\n".join(["texte,catégorie", *lines]).encode("cp1252"))
+    examples = "{file: rows.csv, input: texte, output: catégorie}"
+    (tmp_path / "task.yaml").write_text(
+        f"kind: classify\nmodel: fake\nexamples: {examples}\ncontract: {{labels: [Entrée, Sortie]}}\n",
+        "utf-8",
+    )
+    for arguments in (
+        ["check", str(tmp_path)],
+        ["init", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "t.yaml")],
+    ):
+        assert main(arguments) == 2
+        (told,) = capsys.readouterr().err.splitlines()
+        assert "rows.csv:1: 61 lines are not UTF-8" in told
+
+
+def test_a_row_of_a_table_with_bytes_that_are_no_text_is_left_out_as_one_of_json_is(tmp_path: Path) -> None:
+    lines = ["texte,catégorie", *(f"Où est {n} ?,Entrée" for n in range(9))]
+    raw = "\n".join(lines).encode() + "\nLà,Entrée\n".encode("cp1252")
+    (tmp_path / "rows.csv").write_bytes(raw)
+    rows = survey_rows(RowSource(tmp_path / "rows.csv"))
+    assert [fault.where for fault in rows.faults] == ["rows.csv:11"]
+    assert len(rows.examples) == 9
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0", bytes(range(256)) * 8, b"\x7fELF\x02\x01\x01"])

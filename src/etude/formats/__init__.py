@@ -10,12 +10,13 @@ away, and a row is either read whole or reported.
 from __future__ import annotations
 
 from etude.formats.columns import Guess, guess_columns, preference_columns
-from etude.formats.read import Rows, peek_rows, read_rows, read_values, survey_rows
+from etude.formats.read import Rows, check_encoding, peek_rows, read_rows, read_values, survey_rows
 from etude.formats.write import write_rows
 
 __all__ = [
     "Guess",
     "Rows",
+    "check_encoding",
     "guess_columns",
     "peek_rows",
     "preference_columns",

@@ -109,6 +109,8 @@ def _table_rows(reading: Reading) -> Iterator[Row]:
     for line, last, record in _records(reading, chain([first], lines), delimiter, quoting):
         if not any(cell.strip() for cell in record):
             reading.counts["empty rows"] += 1
+        elif header is not None and not reading.broken.isdisjoint(range(line, last + 1)):
+            continue  # told by its bytes; what they hide would be told as a fault of its own
         elif header is None:
             header = _header(reading, line, record)
             reading.table = Table(delimiter, quoting, tuple(header))

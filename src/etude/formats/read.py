@@ -84,7 +84,16 @@ def read_values(file: Path, column: str) -> Iterator[tuple[int, Any]]:
     return ((row.line, row.cells.get(column)) for row in raw_rows(Reading(file)))
 
 
+def check_encoding(file: Path) -> None:
+    """Raises InputError where a file is in another encoding than UTF-8."""
+    reading = Reading(file)
+    for _ in raw_rows(reading):
+        pass
+    reading.refuse_encoding()
+
+
 def _finished(reading: Reading, columns: RowSource) -> Rows:
+    reading.refuse_encoding()
     for name in optional(columns):
         if reading.examples and name not in reading.seen:
             reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
@@ -127,7 +136,7 @@ def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSou
         return None
     names = list(dict.fromkeys(name for row in head for name in row.cells))
     absent = [name for name in named(source) if name not in names and name not in optional(source)]
-    for name in absent:
+    for name in absent if 1 not in reading.broken else ():
         reading.fault(1, f"no column {name!r}", shown(", ".join(names)), instead(name, names))
     if absent:
         return None

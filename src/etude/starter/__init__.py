@@ -13,7 +13,7 @@ from pathlib import Path
 
 from etude.errors import Fault, InputError, shown
 from etude.files import write_text
-from etude.formats import Rows, peek_rows, read_rows, survey_rows
+from etude.formats import Rows, check_encoding, peek_rows, read_rows, survey_rows
 from etude.remedies import raise_faults
 from etude.starter.columns import Roles, guess_roles
 from etude.starter.draft import Draft, infer_fields
@@ -50,6 +50,7 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
     Raises InputError when the target is there already, when the rows cannot be read for other reasons (every fault
     of the file) and when it stays unknown which columns are the input and the output.
     """
+    check_encoding(path)
     cells = peek_rows(path, MOST_ROWS)
     target, makes_folder = _task_file(path, target)
     _refuse_to_overwrite(target, makes_folder)
