@@ -343,6 +343,15 @@ def test_what_was_taken_back_stays_so_and_only_chooses_kinds(tmp_path: Path) -> 
         fix(task, ["contradiction"])
 
 
+def test_only_takes_the_patterns_of_fail_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = planted(tmp_path)
+    assert main(["check", str(file), "--fix", "--only", "privacy_*"]) == 0
+    told = capsys.readouterr().out
+    assert "privacy_email: 2 rows" in told
+    assert "encoding" not in told
+    assert main(["check", str(file), "--fix", "--only", "style_*"]) == 2
+
+
 def test_of_equal_rows_the_one_taken_back_stays_so_when_the_file_is_edited(tmp_path: Path) -> None:
     texts = ["plain", "x <br>y", "more", "x <br>y", "last", "least"]
     content = "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in texts).encode()
@@ -518,6 +527,7 @@ def test_a_disk_that_does_not_take_the_file_is_told_and_leaves_the_old_state(
     assert main(["check", str(file), "--fix"]) == 2
     assert "rows.fixed.jsonl.part" in capsys.readouterr().err
     assert not (tmp_path / "rows.fixed.jsonl").exists()
+    assert not (tmp_path / "rows.fixed.jsonl.key.json").exists()
     (tmp_path / "rows.fixed.jsonl.part").rmdir()
     assert main(["check", str(file), "--fix"]) == 0
 
