@@ -264,6 +264,21 @@ def test_ids_are_stable_and_unique(tmp_path: Path) -> None:
     assert read(tmp_path, "r.jsonl", row).examples[0].id == first
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"input": "a", "output": null}', "output is null. fill it in"),
+        ('{"input": "a"}', "the row has no 'output' (got only 'input'). fill it in"),
+        ('{"input": "a", "output": "no end', "not JSON: a text is not closed"),
+        ('{"input": "a" "output": "b"}', "not JSON: a comma or a closing bracket is missing"),
+    ],
+)
+def test_a_fault_of_a_row_is_a_sentence(tmp_path: Path, line: str, told: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, "rows.jsonl", f'{{"input": "a", "output": "b"}}\n{line}\n')
+    assert told in str(raised.value)
+
+
 def test_an_id_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"r\.csv:4: the id stands twice \(got '1', first on line 2\)"):
         read(tmp_path, "r.csv", "id,input,output\n1,a,b\n2,a,b\n1,c,d\n")

@@ -29,7 +29,8 @@ def unread(material: Material) -> Iterator[Finding]:
         groups[fault.kind, of_any_turn(fault.what)].append(fault)
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
-        got = f" (such as {covered(faults[0].got)})" if faults[0].got else ""
+        first = "the first: " if len(faults) > 1 else ""
+        got = f" ({first}{covered(faults[0].got)})" if faults[0].got not in ("", "''") else ""
         yield Finding(
             kind=kind,
             severity=_SEVERITY.get(kind, "error"),

@@ -22,6 +22,16 @@ _OTHER_SUFFIXES = {
     ".parquet": "save the table as CSV or JSONL",
 }
 
+_JSON_FAULTS = {
+    "Expecting value": "no value stands there",
+    "Expecting ',' delimiter": "a comma or a closing bracket is missing",
+    "Expecting ':' delimiter": "a colon is missing",
+    "Expecting property name enclosed in double quotes": "a name in double quotes is missing",
+    "Invalid control character at": "a text is not closed, or holds a tab or a line break",
+    "Unterminated string starting at": "a text is not closed",
+}
+"""What Python says of JSON -> the same as the end of a sentence."""
+
 _FIELD_LIMIT = 2**24
 """Characters of one value in a table."""
 
@@ -77,7 +87,8 @@ def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | N
         value = parse_json(line, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         got = f"{shown(line.strip())}, at position {error.pos + 1}"
-        reading.fault(number, f"not JSON: {error.msg}", got, _json_remedy(line))
+        what = _JSON_FAULTS.get(error.msg, error.msg)
+        reading.fault(number, f"not JSON: {what}", got, _json_remedy(line))
     except ValueError as error:  # JSON that Python could read and that means nothing certain
         reading.fault(number, str(error), shown(line.strip()), "correct the line")
     else:

@@ -107,7 +107,12 @@ def _schema(page: Page, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
         schema = plain(node)
     if isinstance(schema, dict):
         return schema
-    page.fault(node, f"{key} must be a mapping", type(schema).__name__, "write type: object and properties:")
+    page.fault(
+        node,
+        f"{key} must be a mapping",
+        type(schema).__name__,
+        "write type: object, and properties: beside it",
+    )
     return None
 
 

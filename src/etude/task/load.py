@@ -79,12 +79,15 @@ def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[
         page.fault(nodes["metric"], f"this metric does not fit kind: {kind}", metric, remedy)
     if metric == "passes" and not {"contract", "check"} & nodes.keys():
         page.fault(
-            nodes["metric"], "nothing to pass: no contract and no check", metric, "add contract: or check:"
+            nodes["metric"],
+            "nothing to pass: no contract and no check",
+            metric,
+            "add contract: or check: to the task file",
         )
     if kind and contract and contract.labels and kind != "classify":
         page.fault(nodes["contract"], f"labels do not fit kind: {kind}", kind, "write kind: classify")
     if kind == "classify" and contract and (contract.fields or contract.json_schema is not None):
-        remedy = "write kind: extract, or name labels:"
+        remedy = "write kind: extract, or name labels: in their place"
         page.fault(nodes["contract"], "fields and json_schema do not fit kind: classify", kind, remedy)
     examples, test = values.get("examples"), values.get("test")
     if examples and test and examples.file.resolve() == test.file.resolve():
