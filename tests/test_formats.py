@@ -126,7 +126,11 @@ def test_a_row_is_named_by_the_line_it_begins_on(
         ({"instruction": "do", "input": "a", "output": "b"}, "do\n\na", "b"),
         ({"instruction": "do", "input": "", "output": "b"}, "do", "b"),
         ({"text": "a", "label": 3}, "a", "3"),
-        ({"question": "a", "answer": "b", "context": "c"}, "a", "b"),
+        ({"question": "a", "answer": "b", "context": "c"}, "a\n\nc", "b"),
+        ({"instruction": "a", "context": "c", "response": "b"}, "a\n\nc", "b"),
+        ({"instruction": "a", "context": "", "response": "b"}, "a", "b"),
+        ({"Query": "a", "Passage": "c", "Reply": "b"}, "a\n\nc", "b"),
+        ({"text": "a", "context": "c", "label": "b"}, "a", "b"),
         ({"text": "a", "output": {"z": 1, "a": "é"}}, "a", '{"z": 1, "a": "é"}'),
         ({"body": "a", "Category": "b"}, "a", "b"),
         ({"left": "a", "right": "b"}, "a", "b"),
@@ -334,6 +338,17 @@ def test_quotes_in_tsv_that_enclose_nothing_join_no_rows(tmp_path: Path) -> None
     rows = read(tmp_path, "r.tsv", text)
     assert [row.text for row in rows.examples] == ['"Hi there', 'bye"', '"whole"']
     assert any("quotes are read as they stand" in note for note in rows.notes)
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_excels_line_that_names_the_separator_is_no_row(tmp_path: Path, first: str, mark: bytes) -> None:
+    text = f"{first}\r\nFrage;Antwort\r\nWann, wo?;Um neun\r\n"
+    rows = read(tmp_path, "rows.csv", mark + text.encode())
+    assert [(row.text, row.output, row.where) for row in rows.examples] == [
+        ("Wann, wo?", "Um neun", "rows.csv:3")
+    ]
+    assert not any("empty" in note for note in rows.notes)
 
 
 def test_blank_lines_and_empty_rows_are_counted(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("instruction",), "output"),
     (("input",), "output"),
     (("text",), "label"),
+    (("question", "context"), "answer"),
     (("question",), "answer"),
 )
 
@@ -28,6 +29,9 @@ _OUTPUT_NAMES = (
     *("output", "completion", "answer", "label", "response", "category", "intent", "class", "target"),
     *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
 )
+
+_ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
+"""Names of what is asked, and of the text that it is about, as in SQuAD and Dolly."""
 
 _CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
@@ -113,8 +117,16 @@ def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
                 return replace(source, input=shape, output=answer)
     output = source.output or _first(_OUTPUT_NAMES, names, {*source.input})
     usual = _first(_INPUT_NAMES, names, {output})
-    inputs = source.input or ((usual,) if usual else ())
+    inputs = source.input or _with_context(usual, names, output)
     return replace(source, input=inputs, output=output) if inputs and output else None
+
+
+def _with_context(usual: str | None, names: Sequence[str], output: str | None) -> tuple[str, ...]:
+    """The column of the input, and beside a question or an instruction the text that it is about."""
+    if usual is None or usual.casefold() not in _ASKING:
+        return (usual,) if usual else ()
+    about = _first(_ABOUT, names, {usual, output})
+    return (usual, about) if about else (usual,)
 
 
 def _first(known: Sequence[str], names: Sequence[str], taken: Collection[str | None]) -> str | None:
