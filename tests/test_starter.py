@@ -47,9 +47,9 @@ def written(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     return path
 
 
-def started(path: Path) -> tuple[StarterResult, Task]:
+def started(path: Path, target: Path | None = None) -> tuple[StarterResult, Task]:
     """What init makes of a file, read back together with its rows."""
-    result = start(path)
+    result = start(path, target)
     task, _ = load_dataset(load_task(result.task_file))
     return result, task
 
@@ -333,6 +333,29 @@ def test_the_kind_is_known_by_the_outputs(tmp_path: Path, kind: str, suffix: str
 
 
 FRAMES = ("If it is no trouble, {}. Warmly, the team.", "Might I gently mention: {}? Yours, the team.")
+
+
+def test_sentences_filled_in_from_their_input_are_no_labels(tmp_path: Path) -> None:
+    """The words of labels that are chosen do not all stand in the input; many of them are offered as texts."""
+    cities = ["Osaka", "Turin", "Lima", "Kyiv", "Lyon"]
+    asked = [(n % 5 + 2, cities[n // 5 % 5], n) for n in range(300)]
+    rows = [
+        {
+            "input": f"A table for {many} in {city}, order {n}",
+            "output": f"Your table for {many} in {city} is booked.",
+        }
+        for many, city, n in asked
+    ]
+    _, task = started(written(tmp_path / "rows.jsonl", rows))
+    assert task.kind == "answer"
+    questions = [f"How do I {words(2)}?" for _ in range(25)]
+    rows = [
+        {"input": f"{words(6)} {questions[n % 25].split()[3]}", "output": questions[n % 25]}
+        for n in range(300)
+    ]
+    result, task = started(written(tmp_path / "faq.jsonl", rows), tmp_path / "faq.yaml")
+    assert task.kind == "classify"
+    assert "no labels, write kind: answer and leave the contract out" in result.guesses[0]
 
 
 def test_inputs_that_stand_whole_in_longer_outputs_are_rewritten(tmp_path: Path) -> None:

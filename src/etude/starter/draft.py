@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,10 @@ SHARED = 0.95
 _HELD = 0.8
 """Share of the outputs that hold this share of their input's words where the input is wrapped. Of public sets of
 questions, instructions and records with their answers, it holds for at most half."""
+_FRAME_WORDS = 4
+"""Words from which a label may be a sentence."""
+_MANY_TEXTS = 20
+"""Labels of so many words from which it is said what to write where they are none."""
 MOST_LABELS = 0.5
 """Different labels as a share of the rows beyond which they are rather values."""
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
@@ -144,9 +148,35 @@ def _guess_kind(examples: Sequence[Example]) -> tuple[Kind, str]:
     if structured >= SHARED * n:
         return "extract", f"{structured:,} of {n:,} outputs, which are JSON"
     if 2 <= len(labels) <= n / 4 and all(len(label.split()) <= 8 and len(label) <= 80 for label in labels):
-        return "classify", f"{len(labels)} short outputs that repeat over {n:,} rows"
+        if _are_filled_in(examples):
+            return (
+                "answer",
+                f"{len(labels)} outputs that are one frame of words, filled in with words of their input",
+            )
+        return "classify", f"{len(labels)} short outputs that repeat over {n:,} rows{_if_texts(labels)}"
     edit = _edit(examples)
     return edit or ("answer", "outputs that are no labels, no JSON and no edited inputs")
+
+
+def _if_texts(labels: Collection[str]) -> str:
+    """What to write where many labels of several words are no labels."""
+    if len(labels) < _MANY_TEXTS or median(len(label.split()) for label in labels) < _FRAME_WORDS:
+        return ""
+    return ". If they are texts to be written and no labels, write kind: answer and leave the contract out"
+
+
+def _are_filled_in(examples: Sequence[Example]) -> bool:
+    """Whether nearly all outputs are sentences of which what differs stands in their input: `Your table for 6 in
+    Osaka is booked.` A label of several words is chosen, and most of its own words are not the input's."""
+    words = {example.output: set(normalise(example.output).split()) for example in examples}
+    if median(len(output.split()) for output in words) < _FRAME_WORDS:
+        return False
+    counts = Counter(word for output in words.values() for word in output)
+    own = {output: {word for word in held if 2 * counts[word] < len(words)} for output, held in words.items()}
+    filled = sum(
+        bool(own[row.output]) and own[row.output] <= set(normalise(row.text).split()) for row in examples
+    )
+    return filled >= SHARED * len(examples)
 
 
 def _edit(examples: Sequence[Example]) -> tuple[Kind, str] | None:
