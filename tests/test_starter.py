@@ -295,13 +295,26 @@ def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
 ) -> None:
     human, gpt = {"from": "human", "value": words(9)}, {"from": "gpt", "value": words(9)}
     call = {"from": "function_call", "value": "{}"}
-    talks = [[human, gpt]] * 60 + [[gpt, human, gpt], [human, gpt, human], [human, call, gpt], []]
+    talks = [[human, gpt]] * 60 + [
+        [gpt, human, gpt],
+        [human, gpt, human],
+        [human, call, gpt],
+        [],
+        [human, {"from": "gpt"}],
+    ]
     path = written(tmp_path / "rows.jsonl", [{"id": str(n), "conversations": t} for n, t in enumerate(talks)])
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
     assert "columns: messages = conversations" in told
     for line, what in enumerate(
-        ["does not begin with the user", "is not the assistant's", "supported yet", "list of turns"], 61
+        [
+            "does not begin with the user",
+            "is not the assistant's",
+            "supported yet",
+            "list of turns",
+            "must be a text",
+        ],
+        61,
     ):
         assert re.search(rf"1 row is left out here, as .*{what}: rows.jsonl:{line}\. Correct it", told), told
     assert main(["check", str(path.with_name("task.yaml")), "--fail-on", "tools"]) == 1

@@ -63,9 +63,9 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
     if isinstance(content, list):
         content = _joined_parts(content)
     if not isinstance(content, str):
-        cells.fault(
-            f"{place}: {text_key} must be a text", shown(turn.get(text_key)), "write the turn as one text"
-        )
+        got = turn.get(text_key)
+        kind = "empty_turn" if got is None else "unreadable"
+        cells.fault(f"{place}: {text_key} must be a text", shown(got), "write the turn as one text", kind)
     elif not content.strip():
         cells.fault(
             f"{place}: {text_key} is empty", shown(content), "write the turn, or delete the row", "empty_turn"
