@@ -394,6 +394,7 @@ def test_bad_input_is_refused_in_one_sentence(
     assert case.got in line, message
     assert case.remedy in line, message
     assert "Traceback" not in message
+    assert ":." not in message
     assert snapshot(tmp_path) == before
 
 

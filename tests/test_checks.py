@@ -453,6 +453,7 @@ def test_the_page_on_checks_and_the_code_name_the_same_kinds() -> None:
         (["--undo", "all", "--format", "json"], "--format"),
         (["-o", "rows.jsonl"], "of the task"),
         (["-o", "task.yaml"], "of the task"),
+        (["-o", "found.md"], "end the name in .txt, .html"),
     ],
 )
 def test_flags_of_which_one_would_be_passed_over_are_refused_and_nothing_is_written(

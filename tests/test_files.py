@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from etude.errors import RunError
 from etude.files import (
     append_line,
+    file_aside,
     folder_aside,
     link_or_copy,
     parse_json,
@@ -154,3 +155,10 @@ def test_a_second_name_takes_no_room_and_a_copy_stands_where_there_are_none(
     link_or_copy(str(tmp_path / "a"), str(tmp_path / "c"))
     assert (tmp_path / "c").read_bytes() == b"weights"
     assert not (tmp_path / "c").samefile(tmp_path / "a")
+
+
+def test_a_full_disk_is_told_with_the_file_that_it_does_not_take(tmp_path: Path) -> None:
+    """The system names none."""
+    with pytest.raises(OSError, match="full") as told, file_aside(tmp_path / "rows.jsonl"):
+        raise OSError(errno.ENOSPC, "full")
+    assert told.value.filename == str(tmp_path / "rows.jsonl")

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data_folder
+from etude.cli import main
 from etude.errors import InputError
-from etude.formats import Rows, guess_columns, peek_rows, read_rows, write_rows
+from etude.formats import Rows, guess_columns, peek_rows, read_rows, survey_rows, write_rows
 from etude.task import RowSource
 from etude.types import Example, Message
 
@@ -125,11 +126,21 @@ def test_a_row_is_named_by_the_line_it_begins_on(
         ({"instruction": "do", "input": "a", "output": "b"}, "do\n\na", "b"),
         ({"instruction": "do", "input": "", "output": "b"}, "do", "b"),
         ({"text": "a", "label": 3}, "a", "3"),
-        ({"question": "a", "answer": "b", "context": "c"}, "a", "b"),
+        ({"question": "a", "answer": "b", "context": "c"}, "a\n\nc", "b"),
+        ({"instruction": "a", "context": "c", "response": "b"}, "a\n\nc", "b"),
+        ({"instruction": "a", "context": "", "response": "b"}, "a", "b"),
+        ({"Query": "a", "Passage": "c", "Reply": "b"}, "a\n\nc", "b"),
+        ({"text": "a", "context": "c", "label": "b"}, "a", "b"),
         ({"text": "a", "output": {"z": 1, "a": "é"}}, "a", '{"z": 1, "a": "é"}'),
         ({"body": "a", "Category": "b"}, "a", "b"),
         ({"left": "a", "right": "b"}, "a", "b"),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "a", "b"),
+        (
+            {"id": 4, "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+            "a",
+            "b",
+        ),
+        ({"conversation": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]}, "a", "b"),
         (
             {"input": [{"role": "user", "content": "a"}], "output": [{"role": "assistant", "content": "b"}]},
             "a",
@@ -171,6 +182,53 @@ def test_a_weight_that_says_nothing_is_a_fault(tmp_path: Path, at: int, weight: 
         read(tmp_path, "chat.jsonl", json.dumps({"messages": turns}))
 
 
+TALK = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": [{"from": "system", "value": "s"}, *TALK]},
+        {"conversations": TALK, "system": "s"},
+        {"conversations": [{"from": "system", "value": "s"}, *TALK], "system": " s"},
+        {"messages": [{"role": "developer", "content": "s"}, *TALK]},
+    ],
+)
+def test_a_system_message_is_known_by_each_of_its_names(tmp_path: Path, row: dict[str, Any]) -> None:
+    rows = read(tmp_path, "rows.jsonl", json.dumps(row))
+    assert (rows.systems, rows.examples[0].input, rows.examples[0].output) == (
+        ("s",),
+        (Message("user", "a"),),
+        "b",
+    )
+
+
+def test_two_system_messages_of_one_row_are_a_fault(tmp_path: Path) -> None:
+    row = {"conversations": [{"from": "system", "value": "s"}, *TALK], "system": "t"}
+    with pytest.raises(InputError, match="system and the first turn are different"):
+        read(tmp_path, "rows.jsonl", json.dumps(row))
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
+        {"role": "tool", "content": "{}", "tool_call_id": "c"},
+        {"from": "function_call", "value": "{}"},
+        {"from": "observation", "value": "{}"},
+    ],
+)
+def test_turns_that_use_tools_are_one_fault_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
+    """Whatever else such rows lack."""
+    rows = [{"messages": [*TALK, turn, {"role": "user"}]} for _ in range(9)]
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    (fault,) = raised.value.faults
+    assert (fault.where, fault.kind, raised.value.count) == ("rows.jsonl:1", "tools", 1)
+    assert "in 9 rows messages holds turns that call a tool" in fault.what
+    assert "the next: rows.jsonl:2, rows.jsonl:3, rows.jsonl:4" in fault.what
+
+
 def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     row = {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "c"}]}
@@ -208,6 +266,21 @@ def test_ids_are_stable_and_unique(tmp_path: Path) -> None:
     assert other not in (first, again, third)
     row = json.dumps({"prompt": "a", "completion": "b"})
     assert read(tmp_path, "r.jsonl", row).examples[0].id == first
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"input": "a", "output": null}', "output is null. fill it in"),
+        ('{"input": "a"}', "the row has no 'output' (got only 'input'). fill it in"),
+        ('{"input": "a", "output": "no end', "not JSON: a text is not closed"),
+        ('{"input": "a" "output": "b"}', "not JSON: a comma or a closing bracket is missing"),
+    ],
+)
+def test_a_fault_of_a_row_is_a_sentence(tmp_path: Path, line: str, told: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, "rows.jsonl", f'{{"input": "a", "output": "b"}}\n{line}\n')
+    assert told in str(raised.value)
 
 
 def test_an_id_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
@@ -265,6 +338,17 @@ def test_quotes_in_tsv_that_enclose_nothing_join_no_rows(tmp_path: Path) -> None
     rows = read(tmp_path, "r.tsv", text)
     assert [row.text for row in rows.examples] == ['"Hi there', 'bye"', '"whole"']
     assert any("quotes are read as they stand" in note for note in rows.notes)
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_excels_line_that_names_the_separator_is_no_row(tmp_path: Path, first: str, mark: bytes) -> None:
+    text = f"{first}\r\nFrage;Antwort\r\nWann, wo?;Um neun\r\n"
+    rows = read(tmp_path, "rows.csv", mark + text.encode())
+    assert [(row.text, row.output, row.where) for row in rows.examples] == [
+        ("Wann, wo?", "Um neun", "rows.csv:3")
+    ]
+    assert not any("empty" in note for note in rows.notes)
 
 
 def test_blank_lines_and_empty_rows_are_counted(tmp_path: Path) -> None:
@@ -332,6 +416,35 @@ def test_a_file_in_another_encoding_is_one_fault_with_the_command(
     (fault,) = raised.value.faults
     assert "60 lines are not UTF-8" in fault.what
     assert f"iconv -f {name} -t UTF-8" in fault.remedy
+
+
+def test_what_comes_of_another_encoding_is_not_told_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither its labels nor the name of its column are."""
+    lines = [f"Où est le n° {n} ?,{('Entrée', 'Sortie')[n % 2]}" for n in range(60)]
+    (tmp_path / "rows.csv").write_bytes("\n".join(["texte,catégorie", *lines]).encode("cp1252"))
+    examples = "{file: rows.csv, input: texte, output: catégorie}"
+    (tmp_path / "task.yaml").write_text(
+        f"kind: classify\nmodel: fake\nexamples: {examples}\ncontract: {{labels: [Entrée, Sortie]}}\n",
+        "utf-8",
+    )
+    for arguments in (
+        ["check", str(tmp_path)],
+        ["init", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "t.yaml")],
+    ):
+        assert main(arguments) == 2
+        (told,) = capsys.readouterr().err.splitlines()
+        assert "rows.csv:1: 61 lines are not UTF-8" in told
+
+
+def test_a_row_of_a_table_with_bytes_that_are_no_text_is_left_out_as_one_of_json_is(tmp_path: Path) -> None:
+    lines = ["texte,catégorie", *(f"Où est {n} ?,Entrée" for n in range(9))]
+    raw = "\n".join(lines).encode() + "\nLà,Entrée\n".encode("cp1252")
+    (tmp_path / "rows.csv").write_bytes(raw)
+    rows = survey_rows(RowSource(tmp_path / "rows.csv"))
+    assert [fault.where for fault in rows.faults] == ["rows.csv:11"]
+    assert len(rows.examples) == 9
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0", bytes(range(256)) * 8, b"\x7fELF\x02\x01\x01"])

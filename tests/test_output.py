@@ -45,6 +45,32 @@ def test_an_open_file_is_written_through(task: Path, capfd: pytest.CaptureFixtur
     assert "40 rows of rows.jsonl" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("found", "40 rows of"),
+        ("found.junit", "<?xml"),
+        ("found.junit.xml", "<?xml"),
+        ("found.sarif.json", '{\n "$schema"'),
+        ("Found.JSON", '{\n "task"'),
+        ("found.htm", "<!"),
+    ],
+)
+def test_the_name_of_the_file_says_the_format(name: str, begin: str, task: Path, tmp_path: Path) -> None:
+    assert main(["check", str(task), "-o", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(begin)
+
+
+def test_a_check_needs_no_model_and_a_comparison_does(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = task / "task.yaml" if task.is_dir() else task
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("model:")]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert main(["check", str(task)]) == main(["check", str(task), "--fix"]) == 0
+    for verb in ("compare", "train"):
+        assert main([verb, str(task)]) == 2
+        assert "the key 'model' is missing. add a line such as model:" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["txt", "json", "html", "sarif", "xml"])
 def test_a_report_is_written_again_and_no_other_file(form: str, task: Path, tmp_path: Path) -> None:
     report, other = tmp_path / f"found.{form}", tmp_path / f"other.{form}"

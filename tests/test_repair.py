@@ -343,6 +343,15 @@ def test_what_was_taken_back_stays_so_and_only_chooses_kinds(tmp_path: Path) -> 
         fix(task, ["contradiction"])
 
 
+def test_only_takes_the_patterns_of_fail_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = planted(tmp_path)
+    assert main(["check", str(file), "--fix", "--only", "privacy_*"]) == 0
+    told = capsys.readouterr().out
+    assert "privacy_email: 2 rows" in told
+    assert "encoding" not in told
+    assert main(["check", str(file), "--fix", "--only", "style_*"]) == 2
+
+
 def test_of_equal_rows_the_one_taken_back_stays_so_when_the_file_is_edited(tmp_path: Path) -> None:
     texts = ["plain", "x <br>y", "more", "x <br>y", "last", "least"]
     content = "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in texts).encode()
@@ -444,6 +453,21 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     assert done.files.fixed.read_bytes() == content
 
 
+def test_chats_of_sharegpt_are_masked_and_their_system_messages_left(tmp_path: Path) -> None:
+    """A mail's `from` beside them is an address and no role."""
+    talk = [
+        {"from": "system", "value": "Our desk: amy@wombat-mail.com"},
+        {"from": "human", "value": "Write to jo.doe@wombat-mail.com"},
+        {"from": "gpt", "value": "Done."},
+    ]
+    rows = [{"conversations": talk, "mail": {"from": "jo.doe@wombat-mail.com", "value": 3}}]
+    done = fix(load_task(task_of(tmp_path, lines([*rows, {"conversations": talk[1:]}]))))
+    written = done.files.fixed.read_text(encoding="utf-8")
+    assert done.counts == {"privacy_email": 2}
+    assert "amy@wombat-mail.com" in written
+    assert "jo.doe" not in written
+
+
 def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(
     tmp_path: Path,
 ) -> None:
@@ -512,6 +536,7 @@ def test_a_disk_that_does_not_take_the_file_is_told_and_leaves_the_old_state(
     assert main(["check", str(file), "--fix"]) == 2
     assert "rows.fixed.jsonl.part" in capsys.readouterr().err
     assert not (tmp_path / "rows.fixed.jsonl").exists()
+    assert not (tmp_path / "rows.fixed.jsonl.key.json").exists()
     (tmp_path / "rows.fixed.jsonl.part").rmdir()
     assert main(["check", str(file), "--fix"]) == 0
 

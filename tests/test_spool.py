@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,3 +45,13 @@ def test_rows_come_back_whole(
     assert list(kept) == rows
     assert kept[1] == rows[1]
     assert len(kept) == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_full_disk_is_told_with_the_folder_of_the_temporary_file() -> None:
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        texts = Texts(["a"])
+        texts._file = full
+        with pytest.raises(OSError, match="No space") as told:
+            texts[0]
+    assert told.value.filename == tempfile.gettempdir()

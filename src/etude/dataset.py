@@ -246,7 +246,7 @@ def _foreign_labels(task: Task, rows: Rows) -> Iterator[Fault]:
     labels = task.contract.labels if task.contract else ()
     for example in rows.examples if labels else ():
         if example.output not in labels:
-            remedy = f"{instead(example.output, labels)}, or add it to labels:"
+            remedy = f"{instead(example.output, labels)}, or add it to labels: in the task file"
             yield Fault(
                 example.where, "the label is not in the contract", shown(example.output), remedy, "label"
             )
@@ -263,7 +263,11 @@ def _broken_answers(task: Task, rows: Rows) -> list[Fault]:
 def _broken_fault(example: Example, failures: tuple[str, ...]) -> Fault:
     what = f"the answer breaks the contract: {'; '.join(failures)}"
     return Fault(
-        example.where, what, shown(example.output), "correct the row, or loosen contract:", "contract"
+        example.where,
+        what,
+        shown(example.output),
+        "correct the row, or loosen contract: in the task file",
+        "contract",
     )
 
 
@@ -327,7 +331,7 @@ def _label_faults(file: str, labels: Counter[str]) -> Iterator[Fault]:
     first, total = next(iter(labels)), labels.total()
     if len(labels) > total / 2:
         got = f"{len(labels):,} labels in {total:,} rows, such as {shown(first, 40)}"
-        remedy = "set kind: answer, extract or rewrite, or name the column of the labels as output:"
+        remedy = "set kind: answer, extract or rewrite, or name the column of the labels: output: COLUMN under examples"
         yield Fault(file, "the answers are no labels", got, remedy, "label")
     if len(labels) == 1:
         yield Fault(file, "every row has the same label", shown(first), "add rows with other labels", "label")

@@ -67,7 +67,8 @@ def file_aside(file: Path) -> Iterator[Path]:
     """A name beside `file` to write under; what stands there in the end takes the place of `file`, flushed to the
     disk and renamed. Makes the folder when it is absent.
 
-    A kill or an error leaves `file` as it was, an error also nothing beside it. Raises OSError.
+    A kill or an error leaves `file` as it was, an error also nothing beside it. Raises OSError, which names `file`
+    where it names none: a full disk's does not.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(file.name + ".part")
@@ -75,6 +76,9 @@ def file_aside(file: Path) -> Iterator[Path]:
         yield aside
         _flush(aside)
         aside.replace(file)
+    except OSError as error:
+        error.filename = error.filename or str(file)
+        raise
     finally:
         aside.unlink(missing_ok=True)
     _flush(file.parent)

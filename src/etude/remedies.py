@@ -11,7 +11,7 @@ from etude.errors import Fault, InputError
 MOST_FAULTS = 50
 """So many faults of a file are spelled out; the others are counted."""
 _MOST_NAMES = 25
-_FEW_LINES = 3
+FEW_LINES = 3
 """Lines that are not UTF-8 up to which each is a fault of its own."""
 
 
@@ -56,9 +56,22 @@ def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError, encoding: 
 
 
 def _of_one_cause(faults: Sequence[Fault]) -> list[Fault]:
-    """The faults with those of a whole file in another encoding as one."""
+    """The faults with those of a whole file in another encoding as one, and those of turns that use tools."""
+    return _one_of_tools(_one_of_encoding(faults))
+
+
+def _one_of_tools(faults: Sequence[Fault]) -> list[Fault]:
+    tools = [fault for fault in faults if fault.kind == "tools"]
+    if len(tools) < 2:
+        return list(faults)
+    places = ", ".join(fault.where for fault in tools[1 : FEW_LINES + 1])
+    first = replace(tools[0], what=f"in {len(tools):,} rows {tools[0].what}; the next: {places}")
+    return [first, *(fault for fault in faults if fault.kind != "tools")]
+
+
+def _one_of_encoding(faults: Sequence[Fault]) -> list[Fault]:
     undecoded = [fault for fault in faults if fault.what == NOT_UTF8]
-    if len(undecoded) <= _FEW_LINES:
+    if len(undecoded) <= FEW_LINES:
         return list(faults)
     first = replace(undecoded[0], what=f"{len(undecoded):,} lines are {NOT_UTF8}")
     rest = [

@@ -72,8 +72,12 @@ class Texts(Sequence[str]):
         if self._waiting:
             self._file.seek(self._ends[-1] - len(self._waiting))
             waiting = memoryview(self._waiting)
-            while len(waiting):
-                waiting = waiting[self._file.write(waiting) :]
+            try:
+                while len(waiting):
+                    waiting = waiting[self._file.write(waiting) :]
+            except OSError as error:  # a full disk, whose file has no name
+                error.filename = tempfile.gettempdir()
+                raise
             self._waiting = bytearray()
 
     def _read(self, first: int, last: int) -> bytes:

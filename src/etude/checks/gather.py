@@ -130,7 +130,7 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
     Rows that cannot be read are findings, not errors. Raises InputError for faults of the task file and
     where no row can be read.
     """
-    return check_material(read_material(load_task(task_file)), checks)
+    return check_material(read_material(load_task(task_file, needs_model=False)), checks)
 
 
 def read_material(task: Task) -> Material:

@@ -17,6 +17,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 KINDS: Mapping[str, str] = {
     "unreadable": "rows that cannot be read",
     "roles": "turns of a chat in an order or of a role that cannot be learned",
+    "tools": "turns of a chat that call tools, which cannot be learned yet",
     "empty_turn": "turns of a chat that hold nothing",
     "label": "labels outside the contract, or none",
     "instructions": "system messages that contradict the instructions or each other",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from etude.checks.material import Hashes, Material, hashed, rows_that
 from etude.errors import place_of
 from etude.formats import guess_columns, peek_rows, preference_columns, read_values
+from etude.formats.turns import TEXT_KEYS, key_of
 from etude.normal import with_signs
 from etude.spool import Texts
 from etude.types import Finding
@@ -60,7 +61,7 @@ def _texts_of(material: Material, column: str) -> Texts:
 
 def _text_of(value: Any) -> str:
     turn = value[-1] if isinstance(value, list) and value else value
-    text = turn.get("content") if isinstance(turn, dict) else turn
+    text = turn.get(key_of(turn, TEXT_KEYS)) if isinstance(turn, dict) else turn
     return text.strip() if isinstance(text, str) else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +10,10 @@ from os.path import relpath
 from etude.checks.covered import covered
 from etude.checks.material import Material
 from etude.errors import Fault, place_of
+from etude.formats.turns import of_any_turn
 from etude.types import Finding, Severity
 from etude.wording import count
 
-_TURN = re.compile(r"\[\d+\]")
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}
 
 
@@ -28,12 +27,13 @@ def unread(material: Material) -> Iterator[Finding]:
     unread = {fault.where for fault in found if place_of(fault.where)[1]}.difference(ids)
     groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
     for fault in found:
-        groups[fault.kind, _TURN.sub("[…]", fault.what)].append(fault)
+        groups[fault.kind, of_any_turn(fault.what)].append(fault)
     for (kind, what), faults in groups.items():
         places = [fault.where for fault in faults]
         lines = {place for place in places if place_of(place)[1]}
         several = len(faults) > 1
-        got = f" ({'such as' if several else 'got'} {covered(faults[0].got)})" if faults[0].got else ""
+        first = "the first: " if several else ""
+        got = f" ({first}{covered(faults[0].got)})" if faults[0].got not in ("", "''") else ""
         told = f"{count(len(faults), 'place')}: {what}" if several else f"{what[:1].upper()}{what[1:]}"
         yield Finding(
             kind=kind,

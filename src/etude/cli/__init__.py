@@ -96,7 +96,8 @@ def check(
         typer.Option("--fix", help="Write a new file of examples with what needs no judgement put right."),
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="With --fix: findings of this kind; may be repeated.")
+        list[str] | None,
+        typer.Option("--only", help="With --fix: findings of this kind, such as privacy_*; may be repeated."),
     ] = None,
     undo: Annotated[
         list[str] | None,

@@ -11,7 +11,7 @@ import typer
 from etude.checks import Findings, check_material
 from etude.checks.gather import read_material
 from etude.checks.instructions import personal_instructions
-from etude.checks.kinds import check_gates
+from etude.checks.kinds import check_gates, names
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.words import WIDTH, in_words
@@ -19,6 +19,7 @@ from etude.cli.output import check_output, is_written_through, write_output
 from etude.cli.words import screen
 from etude.errors import Fault, InputError, shown
 from etude.remedies import instead
+from etude.repair.changes import KINDS
 from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
 from etude.wording import count
@@ -31,19 +32,21 @@ FORMS: Mapping[str, Callable[[Findings], str]] = {
     "junit": as_junit,
 }
 """Name of a format -> what writes it."""
-BY_SUFFIX = {".html": "html", ".json": "json", ".sarif": "sarif", ".xml": "junit"}
-"""Suffix of a file to write -> its format; text for any other."""
+BY_SUFFIX = {
+    **{".txt": "text", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif"},
+    **{".json": "json", ".xml": "junit", ".junit": "junit"},
+}
+"""End of a file's name -> its format; of two that fit, the longer one's."""
 
 
 def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, output: Path | None = None) -> int:
     """Prints the findings or writes them to a file; 1 where one is of a kind or severity that `fail_on` names."""
-    suffix = output.suffix.lower() if output else ""
-    name = form or BY_SUFFIX.get(suffix, "text")
-    if name not in FORMS:
-        raise InputError([Fault("--format", "no such format", shown(name), instead(name, FORMS))])
+    if form and form not in FORMS:
+        raise InputError([Fault("--format", "no such format", shown(form), instead(form, FORMS))])
     check_gates(fail_on)
-    loaded = load_task(task)
+    loaded = load_task(task, needs_model=False)
     check_output(loaded, output)
+    name = form or _form_of(output)
     findings = check_material(read_material(loaded))
     told = FORMS[name](findings)
     if output:
@@ -53,6 +56,17 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
     else:
         typer.echo(told, nl=False)
     return int(bool(findings.failing(fail_on)))
+
+
+def _form_of(output: Path | None) -> str:
+    """The format that the name of a file says; text where it has no suffix. Raises InputError for an unknown one."""
+    if output is None or not output.suffix:
+        return "text"
+    ends = [suffix for suffix in BY_SUFFIX if output.name.lower().endswith(suffix)]
+    if not ends:
+        remedy = f"end the name in {', '.join(BY_SUFFIX)}, or say it with --format"
+        raise InputError([Fault("--output", "no telling the format", shown(output.name), remedy)])
+    return BY_SUFFIX[max(ends, key=len)]
 
 
 def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[str, bool]) -> None:
@@ -75,9 +89,15 @@ def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[s
 
 def run_fix(task_file: Path, only: Sequence[str]) -> None:
     """Writes the fixed examples beside the old ones and says what was done."""
-    task = load_task(task_file)
-    for line in (*fixed_in_words(task, fix(task, only), task_file), *_left_alone(task)):
+    task = load_task(task_file, needs_model=False)
+    fixed = fix(task, [kind for name in only for kind in _kinds_of(name)])
+    for line in (*fixed_in_words(task, fixed, task_file), *_left_alone(task)):
         typer.echo(line)
+
+
+def _kinds_of(name: str) -> list[str]:
+    """The kinds that a name, such as `privacy_*`, means; where it means none, the name as it is."""
+    return [kind for kind in KINDS if names(name, kind)] or [name]
 
 
 def _left_alone(task: Task) -> Iterator[str]:
@@ -88,7 +108,7 @@ def _left_alone(task: Task) -> Iterator[str]:
 
 def run_undo(task_file: Path, rows: Sequence[str]) -> None:
     """Takes changes back and says what stands now."""
-    task = load_task(task_file)
+    task = load_task(task_file, needs_model=False)
     for line in fixed_in_words(task, undo(task, rows), task_file):
         typer.echo(line)
 

@@ -117,9 +117,15 @@ class Cells:
         return True
 
     def _absent(self, column: str) -> None:
+        if column in self.row.cells:
+            self.fault(f"{column} is null", "", "fill it in, or delete the row", "empty")
+            return
         names = [name for name in self.row.cells if self.row.cells[name] is not None]
-        close = nearest(column, names) if column not in self.row.cells else None
+        close = nearest(column, names)
         remedy = f"rename {close!r} to {column!r}" if close else "fill it in, or delete the row"
         self.fault(
-            f"the row has no {column!r}", shown(", ".join(names)), remedy, "unreadable" if close else "empty"
+            f"the row has no {column!r}",
+            f"only {shown(', '.join(names))}",
+            remedy,
+            "unreadable" if close else "empty",
         )

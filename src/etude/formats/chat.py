@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from etude.errors import shown
 from etude.formats.cells import Cells
+from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, uses_tools
 from etude.remedies import instead
 from etude.types import Message, Role
 
@@ -20,7 +21,11 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
             f"{column} must be a list of turns",
             shown(value),
             'write [{"role": "user", "content": "..."}, ...]',
+            "roles" if value == [] else "unreadable",
         )
+        return ()
+    if any(map(uses_tools, value)):
+        _refuse_tools(cells, column, value)
         return ()
     turns = [read_turn(cells, f"{column}[{number}]", item) for number, item in enumerate(value)]
     whole = tuple(turn for turn in turns if turn is not None)
@@ -33,6 +38,15 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
     return whole
 
 
+def _refuse_tools(cells: Cells, column: str, turns: Sequence[Any]) -> None:
+    roles = [str(turn.get(key_of(turn, ROLE_KEYS))) for turn in turns if isinstance(turn, dict)]
+    remedy = (
+        "write the conversation without them, each answer right behind its question, or leave the row out"
+    )
+    what = f"{column} holds turns that call a tool or give its result, which is not supported yet"
+    cells.fault(what, shown(" ".join(roles)), remedy, "tools")
+
+
 def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
     """One turn; None, with a fault, when it is none. Content may be given in parts of type text.
 
@@ -40,28 +54,36 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
     trained would not be what is asked.
     """
     turn = item if isinstance(item, dict) else {}
-    role: Any = turn.get("role")
-    content: Any = turn.get("content")
-    if role not in get_args(Role):
-        remedy = instead(str(role), get_args(Role)) if role else 'write {"role": "user", "content": "..."}'
-        cells.fault(f"{place}: unknown role", shown(role if turn else item), remedy, "roles")
+    role = role_of(turn)
+    named, text_key = key_of(turn, ROLE_KEYS), key_of(turn, TEXT_KEYS)
+    content: Any = turn.get(text_key)
+    if role is None:
+        _refuse_role(cells, place, turn.get(named) if turn else item, named)
         return None
     if isinstance(content, list):
         content = _joined_parts(content)
     if not isinstance(content, str):
-        cells.fault(
-            f"{place}: content must be a text", shown(turn.get("content")), "write the turn as one text"
-        )
+        got = turn.get(text_key)
+        kind = "empty_turn" if got is None else "unreadable"
+        cells.fault(f"{place}: {text_key} must be a text", shown(got), "write the turn as one text", kind)
     elif not content.strip():
         cells.fault(
-            f"{place}: content is empty", shown(content), "write the turn, or delete the row", "empty_turn"
+            f"{place}: {text_key} is empty", shown(content), "write the turn, or delete the row", "empty_turn"
         )
     elif cells.is_clean(place, content):
-        if turn.keys() - {"role", "content", "weight"}:
-            cells.reading.counts["turns with keys besides role, content and weight, which are not used"] += 1
+        if turn.keys() - {named, text_key, "weight"}:
+            what = f"turns with keys besides {named}, {text_key} and weight, which are not used"
+            cells.reading.counts[what] += 1
         said = cells.trimmed(content) if role == "assistant" else content
         return Message(role, said, trained=_is_trained(cells, place, turn))
     return None
+
+
+def _refuse_role(cells: Cells, place: str, got: Any, key: str) -> None:
+    known = get_args(Role) if key == "role" else ("system", "human", "gpt")
+    is_name = isinstance(got, str) and got
+    remedy = instead(got, known) if is_name else 'write {"role": "user", "content": "..."}'
+    cells.fault(f"{place}: unknown role", shown(got), remedy, "roles")
 
 
 def _is_trained(cells: Cells, place: str, turn: Mapping[str, Any]) -> bool:
@@ -71,7 +93,7 @@ def _is_trained(cells: Cells, place: str, turn: Mapping[str, Any]) -> bool:
         cells.fault(
             f"{place}: weight must be 0 or 1", shown(weight), "write 0 for a turn that is not learned"
         )
-    elif weight == 0 and turn.get("role") != "assistant":
+    elif weight == 0 and role_of(turn) != "assistant":
         cells.reading.counts["turns of the user or the system with weight 0, which are never learned"] += 1
     return bool(weight != 0)
 

@@ -1,4 +1,4 @@
-"""Which columns mean what: by the names of the columns, never by their contents."""
+"""Which columns mean what: by the names of the columns; a column of whole chats must hold turns too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from etude.errors import Fault, InputError, shown
+from etude.formats.turns import holds_turns
 from etude.task import RowSource
 
 _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -15,6 +16,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("instruction",), "output"),
     (("input",), "output"),
     (("text",), "label"),
+    (("question", "context"), "answer"),
     (("question",), "answer"),
 )
 
@@ -27,6 +29,11 @@ _OUTPUT_NAMES = (
     *("output", "completion", "answer", "label", "response", "category", "intent", "class", "target"),
     *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
 )
+
+_ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
+"""Names of what is asked, and of the text that it is about, as in SQuAD and Dolly."""
+
+_CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """Names of the columns of a better and a worse answer, which stand together."""
@@ -50,7 +57,9 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource) -> Guess
     worse = preference_columns(all_names)[1:]
     names = [name for name in all_names if name not in worse or name in named(source)]
     source = _guess_better(all_names, rows, source)
-    found = _guess_chat(names, source) or _guess_pair(names, source) or _guess_by_order(names, rows, source)
+    found = (
+        _guess_chat(names, rows, source) or _guess_pair(names, source) or _guess_by_order(names, rows, source)
+    )
     if found is None:
         raise InputError([_unknown_shape(all_names, rows, source)])
     full = _guess_extras(names, found)
@@ -87,11 +96,16 @@ def _guess_better(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sourc
     return replace(source, input=source.input or inputs, output=pair[0])
 
 
-def _guess_chat(names: Sequence[str], source: RowSource) -> RowSource | None:
+def _guess_chat(
+    names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource
+) -> RowSource | None:
     if source.messages:
         return source
-    mapped = source.input or source.output or source.system
-    return replace(source, messages="messages") if "messages" in names and not mapped else None
+    if source.input or source.output:
+        return None
+    chats = [name for name in names if name == "messages" or any(holds_turns(row.get(name)) for row in rows)]
+    found = _first(_CHAT_NAMES, chats, ())
+    return replace(source, messages=found) if found else None
 
 
 def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
@@ -103,8 +117,16 @@ def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
                 return replace(source, input=shape, output=answer)
     output = source.output or _first(_OUTPUT_NAMES, names, {*source.input})
     usual = _first(_INPUT_NAMES, names, {output})
-    inputs = source.input or ((usual,) if usual else ())
+    inputs = source.input or _with_context(usual, names, output)
     return replace(source, input=inputs, output=output) if inputs and output else None
+
+
+def _with_context(usual: str | None, names: Sequence[str], output: str | None) -> tuple[str, ...]:
+    """The column of the input, and beside a question or an instruction the text that it is about."""
+    if usual is None or usual.casefold() not in _ASKING:
+        return (usual,) if usual else ()
+    about = _first(_ABOUT, names, {usual, output})
+    return (usual, about) if about else (usual,)
 
 
 def _first(known: Sequence[str], names: Sequence[str], taken: Collection[str | None]) -> str | None:
@@ -133,13 +155,20 @@ def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
     free = set(names) - set(named(source))
     extras: dict[str, Any] = {}
     for name in ("id", "group", "system", "references", "tags"):
-        if name in free and not getattr(source, name) and not (name == "system" and source.messages):
+        if name in free and not getattr(source, name):
             extras[name] = (name,) if name in ("references", "tags") else name
     return replace(source, **extras)
 
 
 def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
-    if pair := preference_columns(names):
+    chats = [name for name in names if any(holds_turns(row.get(name)) for row in rows)]
+    if chats:
+        what = "no telling which columns are the input and the output"
+        remedy = (
+            f"if {chats[0]} holds whole chats, write "
+            f"examples: {{file: {source.file.name}, messages: {chats[0]}}} in the task file"
+        )
+    elif pair := preference_columns(names):
         what = f"{pair[0]} and {pair[1]} are two answers, and no column holds what was asked"
         remedy = f"write it in a column prompt, and the answers alone in {pair[0]} and {pair[1]}"
     elif _looks_like_row(names, rows):

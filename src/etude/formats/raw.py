@@ -22,6 +22,19 @@ _OTHER_SUFFIXES = {
     ".parquet": "save the table as CSV or JSONL",
 }
 
+_JSON_FAULTS = {
+    "Expecting value": "no value stands there",
+    "Expecting ',' delimiter": "a comma or a closing bracket is missing",
+    "Expecting ':' delimiter": "a colon is missing",
+    "Expecting property name enclosed in double quotes": "a name in double quotes is missing",
+    "Invalid control character at": "a text is not closed, or holds a tab or a line break",
+    "Unterminated string starting at": "a text is not closed",
+}
+"""What Python says of JSON -> the same as the end of a sentence."""
+
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+"""The first line by which Excel is told what separates the values."""
+
 _FIELD_LIMIT = 2**24
 """Characters of one value in a table."""
 
@@ -77,7 +90,8 @@ def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | N
         value = parse_json(line, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         got = f"{shown(line.strip())}, at position {error.pos + 1}"
-        reading.fault(number, f"not JSON: {error.msg}", got, _json_remedy(line))
+        what = _JSON_FAULTS.get(error.msg, error.msg)
+        reading.fault(number, f"not JSON: {what}", got, _json_remedy(line))
     except ValueError as error:  # JSON that Python could read and that means nothing certain
         reading.fault(number, str(error), shown(line.strip()), "correct the line")
     else:
@@ -103,12 +117,16 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _table_rows(reading: Reading) -> Iterator[Row]:
     lines = reading.lines()
     first = next(lines, "")
-    delimiter = _delimiter(reading, first)
+    if said := _SEPARATOR_LINE.fullmatch(first.rstrip("\r\n")):
+        first = next(lines, "")
+    delimiter = said[1] if said else _delimiter(reading, first)
     quoting = _quoting(reading, delimiter)
     header: list[str] | None = None
-    for line, last, record in _records(reading, chain([first], lines), delimiter, quoting):
+    for line, last, record in _records(reading, chain([first], lines), delimiter, quoting, int(bool(said))):
         if not any(cell.strip() for cell in record):
             reading.counts["empty rows"] += 1
+        elif header is not None and not reading.broken.isdisjoint(range(line, last + 1)):
+            continue  # told by its bytes; what they hide would be told as a fault of its own
         elif header is None:
             header = _header(reading, line, record)
             reading.table = Table(delimiter, quoting, tuple(header))
@@ -131,15 +149,16 @@ def _delimiter(reading: Reading, header: str) -> str:
 
 
 def _records(
-    reading: Reading, lines: Iterator[str], delimiter: str, quoting: Literal[0, 3]
+    reading: Reading, lines: Iterator[str], delimiter: str, quoting: Literal[0, 3], skipped: int
 ) -> Iterator[tuple[int, int, list[str]]]:
-    """(line on which it begins, line on which it ends, values) of every record."""
+    """(line on which it begins, line on which it ends, values) of every record; of the file, `skipped` lines stand
+    before them."""
     before = csv.field_size_limit(_FIELD_LIMIT)
     taken: list[str] = []
     reader = csv.reader(_noted(lines, taken), delimiter=delimiter, strict=True, quoting=quoting)
     try:
         while True:
-            start = reader.line_num + 1
+            start = skipped + reader.line_num + 1
             taken.clear()
             try:
                 record = next(reader)
@@ -150,7 +169,7 @@ def _records(
                 what = f"not {_table_name(reading)}: {_table_fault(error)}"
                 reading.fault(start, what, got, _table_remedy(error))
             else:
-                yield start, reader.line_num, record
+                yield start, skipped + reader.line_num, record
     finally:
         csv.field_size_limit(before)
 

@@ -17,6 +17,7 @@ from etude.formats.chat import read_turn, read_turns
 from etude.formats.columns import guess_columns, named, optional, preference_columns
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row
+from etude.formats.turns import is_turn
 from etude.remedies import instead, raise_faults
 from etude.spool import Examples, Spool
 from etude.task import RowSource
@@ -83,7 +84,16 @@ def read_values(file: Path, column: str) -> Iterator[tuple[int, Any]]:
     return ((row.line, row.cells.get(column)) for row in raw_rows(Reading(file)))
 
 
+def check_encoding(file: Path) -> None:
+    """Raises InputError where a file is in another encoding than UTF-8."""
+    reading = Reading(file)
+    for _ in raw_rows(reading):
+        pass
+    reading.refuse_encoding()
+
+
 def _finished(reading: Reading, columns: RowSource) -> Rows:
+    reading.refuse_encoding()
     for name in optional(columns):
         if reading.examples and name not in reading.seen:
             reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
@@ -126,7 +136,7 @@ def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSou
         return None
     names = list(dict.fromkeys(name for row in head for name in row.cells))
     absent = [name for name in named(source) if name not in names and name not in optional(source)]
-    for name in absent:
+    for name in absent if 1 not in reading.broken else ():
         reading.fault(1, f"no column {name!r}", shown(", ".join(names)), instead(name, names))
     if absent:
         return None
@@ -151,6 +161,10 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     if len(reading.faults) > before:
         return
     if turns[0].role == "system":
+        if system and system.strip() != turns[0].content.strip():
+            what = f"{columns.system} and the first turn are different system messages"
+            cells.fault(what, shown(system), "delete one of the two", "instructions")
+            return
         system, turns = turns[0].content, turns[1:]
     name = own if own is not None else _hash_id(reading, turns, output)
     where = reading.where(row.line)
@@ -185,7 +199,7 @@ def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
 def _spoken_answer(cells: Cells, column: str) -> str:
     """The answer of a column that holds it as it is, or as a list of one turn."""
     value = cells.row.cells.get(column)
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and is_turn(value[0]):
         turn = read_turn(cells, f"{column}[0]", value[0])
         return turn.content if turn else ""
     return cells.answer(column)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 
 from etude.errors import Fault, InputError
 from etude.formats.signatures import HEAD_BYTES, foreign_file, guessed_encoding
-from etude.remedies import decoding_fault, nearest_path
+from etude.remedies import FEW_LINES, NOT_UTF8, decoding_fault, nearest_path, raise_faults
 from etude.spool import Spool
 from etude.task.values import is_row_file
 from etude.types import Example, Kind
@@ -56,6 +56,8 @@ class Reading:
     """Columns that occurred in any row."""
     broken: set[int] = field(default_factory=set)
     """Lines with bytes that are not text."""
+    num_decoded: int = 0
+    """Lines with characters beyond ASCII that are UTF-8."""
     counts: Counter[str] = field(default_factory=Counter)
     """What was done to lines and rows, how often."""
     repeats: Counter[str] = field(default_factory=Counter)
@@ -102,9 +104,18 @@ class Reading:
                 "encoding",
             )
         try:
-            return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             return self._undecoded(number, raw)
+        self.num_decoded += not raw.isascii()
+        return text
+
+    def refuse_encoding(self) -> None:
+        """Raises InputError, of one fault, where the file as it was read so far is in another encoding: what else is
+        found in it comes of that."""
+        faults = [fault for _, fault in self.faults if fault.what == NOT_UTF8]
+        if len(faults) > max(FEW_LINES, self.num_decoded):
+            raise_faults(faults, self.file)
 
     def _undecoded(self, number: int, raw: bytes) -> str:
         self.broken.add(number)

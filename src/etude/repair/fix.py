@@ -56,7 +56,7 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
     examples, the test and the task file are not written to. Raises InputError for unknown kinds, for examples that
     cannot be read, and where the new file is there and is not a fix's; OSError where it cannot be written.
     """
-    task = task if isinstance(task, Task) else load_task(task)
+    task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     unknown = [kind for kind in only if kind not in KINDS]
     if unknown:
         raise InputError(
@@ -81,9 +81,22 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
     )
     if not found and before is None:
         return Fixed(files, log, False, unwritten)
-    if len(masker.stand_ins) > had:
-        masker.save_key(files.key, over=True)
-    return Fixed(files, write_fix(files, log), True, unwritten, _put_back(before, only))
+    written = _written(files, log, masker if len(masker.stand_ins) > had else None)
+    return Fixed(files, written, True, unwritten, _put_back(before, only))
+
+
+def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:
+    """Writes what stands for what, where there is something new, before the rows that hold it. An error leaves no key
+    file where there was none."""
+    had_key = files.key.exists()
+    try:
+        if masker:
+            masker.save_key(files.key, over=True)
+        return write_fix(files, log)
+    except OSError:
+        if not had_key:
+            files.key.unlink(missing_ok=True)
+        raise
 
 
 def _carried_on(found: Changes, before: FixLog | None, source_hash: str) -> frozenset[int]:
@@ -125,7 +138,7 @@ def undo(task: Task | Path | str, rows: Sequence[str]) -> Fixed:
     Works from the task as it was, and from one that names the fixed file. Raises InputError where there is no fix,
     where a row has no change, and where one of the files was changed since.
     """
-    files = _files_of(task if isinstance(task, Task) else load_task(task))
+    files = _files_of(task if isinstance(task, Task) else load_task(task, needs_model=False))
     log = read_log(files.log)
     if log is None:
         fault = Fault(

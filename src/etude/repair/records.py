@@ -21,6 +21,7 @@ from typing import Any
 from etude.formats import guess_columns, peek_rows
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row, Table
+from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, is_turn, key_of, role_of
 from etude.privacy import find
 from etude.task import RowSource
 from etude.types import Kind
@@ -124,7 +125,7 @@ def _answers(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
 
 
 def _is_turn(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]
+    return isinstance(value, list) and len(value) == 1 and is_turn(value[0])
 
 
 def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]:
@@ -134,12 +135,15 @@ def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]
         return
     for number in range(len(turns))[which]:
         turn = turns[number]
-        content = turn.get("content") if isinstance(turn, dict) and turn.get("role") != "system" else None
+        if not isinstance(turn, dict) or role_of(turn) == "system":
+            continue
+        key = key_of(turn, TEXT_KEYS)
+        content = turn.get(key)
         if isinstance(content, str):
-            yield name, number, "content"
+            yield name, number, key
         for part, item in enumerate(content if isinstance(content, list) else ()):
             if isinstance(item, dict) and isinstance(item.get("text"), str):
-                yield name, number, "content", part, "text"
+                yield name, number, key, part, "text"
 
 
 def _others(value: Any, place: Place, taught: Collection[Place], system: str | None) -> Iterator[Place]:
@@ -148,18 +152,27 @@ def _others(value: Any, place: Place, taught: Collection[Place], system: str | N
     if place in taught or (place and place == (system,)):
         return
     if isinstance(value, dict):
-        if place and "role" not in value and any(map(_is_personal, value)):
+        left_out = _left_out(value)
+        if place and not left_out and any(map(_is_personal, value)):
             yield place
             return
-        left_out = ("role", "content") if value.get("role") == "system" else ("role",)
         for key, inner in value.items():
-            if not ("role" in value and key in left_out):
+            if key not in left_out:
                 yield from _others(inner, (*place, key), taught, system)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from _others(inner, (*place, number), taught, system)
     elif place and (isinstance(value, str) or type(value) is int or _is_whole(value)):
         yield place
+
+
+def _left_out(turn: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of a turn that are never masked; none of what is no turn: a mail's `from` is no role."""
+    role = role_of(turn)
+    if role is None:
+        return ("role",) if "role" in turn else ()
+    key = key_of(turn, ROLE_KEYS)
+    return (key, key_of(turn, TEXT_KEYS)) if role == "system" else (key,)
 
 
 @lru_cache(1024)

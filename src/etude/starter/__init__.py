@@ -13,19 +13,20 @@ from pathlib import Path
 
 from etude.errors import Fault, InputError, shown
 from etude.files import write_text
-from etude.formats import Rows, peek_rows, read_rows, survey_rows
+from etude.formats import Rows, check_encoding, peek_rows, read_rows, survey_rows
 from etude.remedies import raise_faults
 from etude.starter.columns import Roles, guess_roles
-from etude.starter.draft import Draft, infer_fields, infer_schema
+from etude.starter.draft import Draft, infer_fields
 from etude.starter.page import guesses, page
+from etude.starter.schema import infer_schema
 from etude.task import RowSource
 
 __all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]
 
 MOST_ROWS = 100_000
 """Rows looked at to guess columns."""
-EMPTY = frozenset(("empty", "empty_turn"))
-"""Kinds of fault of rows that say nothing, beside which the others tell what the task is."""
+PASSED_OVER = frozenset(("empty", "empty_turn", "roles", "tools"))
+"""Kinds of fault of rows beside which the others tell what the task is."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
     Where `target` is a folder, or a text that ends in a slash, the file is task.yaml in that folder, which is
     made if it is not there.
 
-    Rows with empty cells are left out, and named among the guesses.
+    Rows with empty cells, and chats that cannot be learned, are left out, and named among the guesses.
 
     Raises InputError when the target is there already, when the rows cannot be read for other reasons (every fault
     of the file) and when it stays unknown which columns are the input and the output.
     """
+    check_encoding(path)
     cells = peek_rows(path, MOST_ROWS)
     target, makes_folder = _task_file(path, target)
     _refuse_to_overwrite(target, makes_folder)
@@ -64,10 +66,10 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
 
 
 def _read(roles: Roles) -> Rows:
-    """The rows that can be read. Rows with empty cells are left out, for `etude check` to find; any other fault of a
-    row stops."""
+    """The rows that can be read. Rows with empty cells and chats that cannot be learned are left out, for `etude check`
+    to find; any other fault of a row stops."""
     rows = survey_rows(roles.source)
-    if not len(rows.examples) or not {fault.kind for fault in rows.faults} <= EMPTY:
+    if not len(rows.examples) or not {fault.kind for fault in rows.faults} <= PASSED_OVER:
         raise_faults(rows.faults, roles.source.file)
     return rows
 

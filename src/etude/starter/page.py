@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from etude.dataset import (
     without_system,
 )
 from etude.errors import shown
+from etude.formats.turns import of_any_turn
 from etude.splits.sides import TEST_MOST, TEST_SHARE
 from etude.starter.draft import SEED, Draft, contract_parts, listed
 from etude.task import RowSource, Task
@@ -77,7 +78,7 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"instructions: none. {_systems_sentence(draft)}"
     elif draft.system and draft.without_system:
         yield f"instructions: {_bare_sentence(draft)}"
-    yield from _empty_sentences(draft)
+    yield from _left_out_sentences(draft)
     yield from _few_sentences(draft)
     yield from draft.rows.notes
 
@@ -155,19 +156,22 @@ def _rivals(draft: Draft) -> str:
     return f". The output could also be: {', '.join(rivals)}" if rivals else ""
 
 
-def _empty_sentences(draft: Draft) -> Iterator[str]:
-    """That rows with empty cells are left out, and what to do: a comparison would refuse the file."""
-    faults = draft.rows.faults
-    if not faults:
-        return
-    places = list(dict.fromkeys(fault.where for fault in faults))
-    more = f" and {len(places) - _MOST_PLACES:,} more" if len(places) > _MOST_PLACES else ""
-    what = Counter(fault.what for fault in faults).most_common(1)[0][0]
-    it, one = ("it", "is") if len(places) == 1 else ("them", "are")
-    yield (
-        f"rows: {count(len(places), 'row')} {one} left out here, as {what}: {', '.join(places[:_MOST_PLACES])}{more}. "
-        f"Fill {it} in, or let etude check --fix write the rows without {it}: a comparison refuses {it}"
-    )
+def _left_out_sentences(draft: Draft) -> Iterator[str]:
+    """That rows with empty cells and chats that cannot be learned are left out, and what to do: a comparison would
+    refuse the file."""
+    by_cause: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for fault in draft.rows.faults:
+        by_cause[fault.kind, of_any_turn(fault.what)][fault.where] = None
+    for (kind, what), found in by_cause.items():
+        places = list(found)
+        more = f" and {len(places) - _MOST_PLACES:,} more" if len(places) > _MOST_PLACES else ""
+        it, one = ("it", "is") if len(places) == 1 else ("them", "are")
+        without = f"Fill {it} in, or let etude check --fix write the rows without {it}"
+        remedy = without if kind == "empty" else f"Correct {it}"
+        yield (
+            f"rows: {count(len(places), 'row')} {one} left out here, as {what}: "
+            f"{', '.join(places[:_MOST_PLACES])}{more}. {remedy}: a comparison refuses {it}"
+        )
 
 
 def _few_sentences(draft: Draft) -> Iterator[str]:
@@ -312,6 +316,11 @@ def _contract_entry(draft: Draft) -> _Entry:
         comment += f" {_spelling_sentence(draft)}"
     if draft.broken:
         comment += f" {_broken_sentence(draft.broken)}."
+        if contract.json_schema is not None:
+            comment += (
+                " Where such a row is right, widen the schema: take the key out of required, or write both types as "
+                "type: [integer, string]."
+            )
     comment += " Other parts: regex, must_contain, must_not_contain."
     parts = contract_parts(contract)
     unset = draft.measures_likeness or draft.num_hidden_labels or not parts["contract"]

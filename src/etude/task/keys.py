@@ -74,10 +74,8 @@ def _rows(page: Page, key: str, node: yaml.Node) -> RowSource | None:
     values = {name: _COLUMNS[name](page, f"{key}.{name}", part) for name, part in parts.items()}
     if "file" not in parts and (key, "file") not in page.misspelt:
         page.fault(node, f"{key} names no file", "", f"add file: to {key}")
-    if "messages" in parts and {"input", "output", "system"} & parts.keys():
-        page.fault(
-            node, f"{key} names messages beside input, output or system", "", "keep messages, or the others"
-        )
+    if "messages" in parts and {"input", "output"} & parts.keys():
+        page.fault(node, f"{key} names messages beside input or output", "", "keep messages, or the others")
     return RowSource(**values) if values.get("file") else None
 
 
@@ -109,7 +107,12 @@ def _schema(page: Page, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
         schema = plain(node)
     if isinstance(schema, dict):
         return schema
-    page.fault(node, f"{key} must be a mapping", type(schema).__name__, "write type: object and properties:")
+    page.fault(
+        node,
+        f"{key} must be a mapping",
+        type(schema).__name__,
+        "write type: object, and properties: beside it",
+    )
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ _REQUIRED = {
 }
 
 
-def load_task(path: Path | str) -> Task:
-    """Reads a task file, or the task.yaml of a folder.
+def load_task(path: Path | str, needs_model: bool = True) -> Task:
+    """Reads a task file, or the task.yaml of a folder. Where no model is needed, `model` may be absent, and is "" then.
 
     Raises InputError with every fault of the file, each as file:line; NotYetError when nothing is
     wrong but something is asked for that this version does not do. Reads no rows.
@@ -44,7 +44,7 @@ def load_task(path: Path | str) -> Task:
     root = compose(page, file)
     nodes = page.mapping(root, KEYS, _WHOLE, meant_for_training)
     values = {key: KEYS[key](page, key, node) for key, node in nodes.items()}
-    _check_required(page, root, nodes)
+    _check_required(page, root, nodes, () if needs_model else ("model",))
     _check_together(page, nodes, values)
     page.raise_faults()
     return _task(file.resolve(), values)
@@ -59,9 +59,15 @@ def _follow(file: Path) -> None:
         raise InputError([fault]) from error
 
 
-def _check_required(page: Page, root: yaml.Node, nodes: Mapping[str, yaml.Node]) -> None:
+def _check_required(
+    page: Page, root: yaml.Node, nodes: Mapping[str, yaml.Node], spared: Collection[str]
+) -> None:
     for key, remedy in _REQUIRED.items():
-        if key not in nodes and (_WHOLE, key) not in page.misspelt and isinstance(root, yaml.MappingNode):
+        if (
+            key not in (*nodes, *spared)
+            and (_WHOLE, key) not in page.misspelt
+            and isinstance(root, yaml.MappingNode)
+        ):
             page.fault(None, f"the key {key!r} is missing", "", remedy)
 
 
@@ -73,12 +79,15 @@ def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[
         page.fault(nodes["metric"], f"this metric does not fit kind: {kind}", metric, remedy)
     if metric == "passes" and not {"contract", "check"} & nodes.keys():
         page.fault(
-            nodes["metric"], "nothing to pass: no contract and no check", metric, "add contract: or check:"
+            nodes["metric"],
+            "nothing to pass: no contract and no check",
+            metric,
+            "add contract: or check: to the task file",
         )
     if kind and contract and contract.labels and kind != "classify":
         page.fault(nodes["contract"], f"labels do not fit kind: {kind}", kind, "write kind: classify")
     if kind == "classify" and contract and (contract.fields or contract.json_schema is not None):
-        remedy = "write kind: extract, or name labels:"
+        remedy = "write kind: extract, or name labels: in their place"
         page.fault(nodes["contract"], "fields and json_schema do not fit kind: classify", kind, remedy)
     examples, test = values.get("examples"), values.get("test")
     if examples and test and examples.file.resolve() == test.file.resolve():
@@ -96,7 +105,7 @@ def _notes(given: Mapping[str, Any]) -> Iterator[str]:
         yield "documents: read by etude check alone, retrieval is not among the methods of this version"
     if "prices" in given:
         yield from _missing_prices(given["prices"])
-        if given["prices"].by_tokens and given.get("prompt_model") not in (None, given["model"]):
+        if given["prices"].by_tokens and given.get("prompt_model") not in (None, given.get("model")):
             yield (
                 "prices: those of tokens hold for model; what prompt_model answers is told in tokens and seconds"
             )
@@ -120,4 +129,5 @@ def _task(file: Path, values: Mapping[str, Any]) -> Task:
     if "test" in given and given["test"] == RowSource(given["test"].file):
         given["test"] = replace(given["examples"], file=given["test"].file)
     given.setdefault("name", file.parent.name)
+    given.setdefault("model", "")
     return Task(**given, budget_seconds=values.get("budget"), folder=file.parent, file=file)

@@ -92,7 +92,8 @@ class Task:
     name: str
     kind: Kind
     model: str
-    """Hub id, folder, .gguf file or packaged weights; a path of the task's folder is absolute."""
+    """Hub id, folder, .gguf file or packaged weights; a path of the task's folder is absolute. "" where none is needed
+    or named."""
     examples: RowSource
     folder: Path
     """Folder of the task file."""

@@ -147,4 +147,4 @@ def _endless(row: TokenRow, end: int) -> Iterator[Fault]:
                 f"the end of turn of answer {number} is not learned, so the model would not know when to stop"
             )
             got = f"last learned token {shown(answer[-1])}, wanted {shown(end)}"
-            yield Fault(row.id, what, got, "leave the row out, or name another model under model:")
+            yield Fault(row.id, what, got, "leave the row out, or set model: to another model")
