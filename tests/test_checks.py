@@ -448,6 +448,33 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
     assert lines_of(findings, "unsupported") == {len(pairs) + 1}
 
 
+@pytest.mark.parametrize(
+    ("price", "day"),
+    [
+        ("${0:,}", "{0} March {2}"),
+        ("{0:,}.00 EUR", "March {0}, {2}"),
+        ("{0},00 €", "{0}. März {2}"),
+        ("CHF {0}.-", "{0}/{1}/{2}"),
+        ("{0} kr", "{1}/{0}/{2}"),
+        ("£{0}.0", "{0}.{1}.{2}"),
+    ],
+)
+def test_numbers_and_dates_in_another_writing_are_compared_by_value(
+    tmp_path: Path, price: str, day: str
+) -> None:
+    pairs = []
+    for row in range(120):
+        said = f"Order {row}: paid {price.format(1010 + 7 * row)} on {day.format(row % 28 + 1, 3, 2024)}."
+        pairs.append((said, {"price": 1010 + 7 * row, "paid": f"2024-03-{row % 28 + 1:02}"}))
+    pairs[5][1]["price"] *= 10
+    pairs[9][1]["paid"] = "2023-03-10"
+    rows = [(text, json.dumps(record | {"memo": f"m{text[6:9]}x"})) for text, record in pairs]
+    findings = checked(tmp_path, rows, "extract")
+    assert lines_of(findings, "unsupported") == {6, 10}
+    (unjudged,) = findings.of("unjudged")
+    assert "memo (its values stand in 0% of the texts alone)" in unjudged.message
+
+
 def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:
     texts = [
         f"I would like {topic} number {n} {place}" for n in range(3) for topic in TOPICS for place in PLACES

@@ -44,6 +44,7 @@ KINDS: Mapping[str, str] = {
     "template": "inputs that are one frame of words, filled in",
     "wrong_label": "labels that look wrong",
     "unsupported": "fields of a record that its text does not support",
+    "unjudged": "fields of a record that could not be compared with its text",
     "omitted": "fields that a text seems to state and its record leaves out",
     "unlike_neighbours": "rows answered otherwise than the inputs most like them",
     **{f"style_{style.name}": "a feature of style that no input tells" for style in STYLES},
