@@ -29,6 +29,7 @@ KINDS: Mapping[str, str] = {
     "turn_marks": "marks of a chat template",
     "placeholder": "places that were never filled in",
     "echo": "answers that are their input",
+    "refusal": "answers with which a language model refuses or excuses itself",
     "language": "texts in another language or script than the set's own",
     "too_long": "rows longer than training takes",
     "contradiction": "one input with several answers",
