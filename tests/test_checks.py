@@ -464,7 +464,23 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
 )
 def test_a_frame_is_found_whatever_its_places_hold(filled: str, named: int) -> None:
     draw = random.Random(0)
-    words = ["red", "the", "a", "of", "in", "blue", "tree", "house", "walk", "went", "run", "big", "to", "for", "is"]
+    words = [
+        "red",
+        "the",
+        "a",
+        "of",
+        "in",
+        "blue",
+        "tree",
+        "house",
+        "walk",
+        "went",
+        "run",
+        "big",
+        "to",
+        "for",
+        "is",
+    ]
     pairs = []
     for row in range(300):
         kinds = filled.split("\t")
