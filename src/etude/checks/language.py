@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from etude.checks.features import GREETED
 from etude.checks.function_words import FUNCTION_WORDS, LEAST_TOLD, is_far, own_language
 from etude.checks.hostile_words import COVERED
 from etude.checks.lexicon import words
@@ -53,7 +54,8 @@ def english_only(material: Material) -> Iterator[Finding]:
         about = "in a language that is not known here"
     else:
         return
-    what = "Advice on health, law and money, polite and rude words, greetings, " if material.free else ""
+    what = "Advice on health, law and money, polite and rude words, " if material.free else ""
+    what += "greetings, " if material.free and (not others or not GREETED.issuperset(counts)) else ""
     what += "insults and threats, " if not others or not COVERED.issuperset(counts) else ""
     what = f"{what}names, dates of birth and details of health"
     yield material.finding(

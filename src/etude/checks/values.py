@@ -38,6 +38,10 @@ _MONTHS = (
 _MONTH_OF: Mapping[str, int] = {
     name: number for number, names in enumerate(_MONTHS, 1) for name in words(names)
 }
+FULL_MONTHS = frozenset(name for name in _MONTH_OF if len(name) > 4) | words(
+    "mai mars märz juni juli juin maio mayo marca maja maj"
+)
+"""Names of months that are not shortened."""
 _NUMBER_OF: Mapping[str, str] = {
     name: str(number)
     for number, names in enumerate(
