@@ -524,7 +524,7 @@ def test_numbers_and_dates_in_another_writing_are_compared_by_value(
     findings = checked(tmp_path, rows, "extract")
     assert lines_of(findings, "unsupported") == {6, 10}
     (unjudged,) = findings.of("unjudged")
-    assert "memo (its values stand in 0% of the texts alone)" in unjudged.message
+    assert "memo (its values stand there in 0% of the rows)" in unjudged.message
 
 
 def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from etude.checks import Material
 from etude.checks.refusals import refusal_in, refusals
+from etude.dataset import Dataset
 from etude.normal import normalise
+from etude.task import RowSource, Task
+from etude.types import Example, Message
 from pairs import found_in
 from test_checks import clean
 
@@ -78,3 +84,11 @@ def test_a_refusal_of_a_harmless_input_is_a_warning_and_another_a_note() -> None
     (many,) = found_in([*clean(20), *[(f"When is it {n}?", REFUSALS[2]) for n in range(5)]], refusals)
     assert "may be meant" in many.remedy
     assert not len(found_in(pairs, refusals, "classify"))
+
+
+def test_a_refusal_in_an_earlier_turn_is_named() -> None:
+    turns = (Message("user", "When is it?"), Message("assistant", REFUSALS[0]), Message("user", "And where?"))
+    rows = Dataset((Example("0", turns, "In Oslo."), Example("1", turns[:1], "At noon.")))
+    task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+    (found,) = refusals(Material(task, rows))
+    assert found.rows == ("0",)

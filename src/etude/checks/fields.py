@@ -90,7 +90,7 @@ def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
         told = pairs.told("give", found, f"a field that the {pairs.text} does not support")
         remedy = "Correct the field named with each row, or take it out; the surest come first."
         yield _finding(material, pairs, "unsupported", told, remedy, found)
-    if unjudged:
+    if unjudged and (pairs.part == "output" or supported.fields):  # else an input such as `Question: ...`
         yield _unjudged(material, pairs, unjudged)
 
 

@@ -14,7 +14,8 @@ from etude.checks.hostile_words import INSULTS
 from etude.checks.injections import INJECTION
 from etude.checks.lexicon import words
 from etude.checks.material import Mark, Material, rows_that
-from etude.types import Finding, Severity
+from etude.normal import normalise
+from etude.types import Finding, Message, Severity
 
 BEGINNING = 300
 """Characters of an answer in which a refusal begins and ends."""
@@ -151,10 +152,12 @@ def refusals(material: Material) -> Iterator[Finding]:
     """Answers that are refusals: of harmless inputs, and of those that may be meant."""
     if material.task.kind == "classify":
         return
-    found: dict[int, Mark] = {}
-    for row, (text, plain) in enumerate(zip(material.outputs, material.plain_outputs, strict=True)):
-        if place := refusal_in(text, plain):
-            found[row] = place
+    found: dict[int, list[Mark]] = {}
+    for row, (example, plain) in enumerate(zip(material.rows, material.plain_outputs, strict=True)):
+        if place := refusal_in(example.output, plain):
+            found[row] = [place]
+        elif any(map(_refuses, example.input[:-1])):
+            found[row] = []
     harmful = [row for row in found if _may_be_refused(material, row)]
     harmless = [row for row in found if row not in set(harmful)]
     remedy = "Write the answer that is wanted, or delete the row: a model learns to refuse."
@@ -176,6 +179,12 @@ def refusal_in(text: str, plain: str) -> Mark | None:
     return found.span() if found else None
 
 
+def _refuses(turn: Message) -> bool:
+    """Whether an earlier turn, which is learned too, is a refusal of the assistant's."""
+    is_learned = turn.role == "assistant" and turn.trained
+    return is_learned and refusal_in(turn.content, normalise(turn.content)) is not None
+
+
 def _may_be_refused(material: Material, row: int) -> bool:
     """Whether the input of a row asks for harm, as far as its words tell."""
     text, plain = material.inputs[row], material.plain_inputs[row]
@@ -186,7 +195,7 @@ def _may_be_refused(material: Material, row: int) -> bool:
 
 def _named(
     material: Material,
-    found: Mapping[int, Mark],
+    found: Mapping[int, list[Mark]],
     rows: list[int],
     asked: str,
     severity: Severity,
@@ -200,5 +209,8 @@ def _named(
             rows,
             f"{told} an answer with which a language model refuses or excuses itself{asked}.",
             remedy,
-            evidence=(material.shown_output(row, [found[row]]) for row in rows),
+            evidence=(
+                (material.shown_output if found[row] else material.shown_input)(row, found[row])
+                for row in rows
+            ),
         )

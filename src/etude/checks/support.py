@@ -106,7 +106,7 @@ def _of_field(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | s
         lift[rows] = learned
         lift[stands | ~said] = math.inf
         return lift
-    return f"its values stand in {share:.0%} of the texts alone"
+    return f"its values stand there in {share:.0%} of the rows"
 
 
 def _learned(
