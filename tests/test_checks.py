@@ -27,12 +27,14 @@ from etude.checks.kinds import KINDS, SEVERITIES
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.records import as_record
+from etude.checks.repeats import templates
 from etude.checks.summary import summary
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Message
+from pairs import found_in
 
 ROOT = Path(__file__).parents[1]
 Pair = tuple[str, str]
@@ -492,6 +494,83 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
     wrong = json.dumps({"topic": TOPICS[1], "place": PLACES[0]})
     findings = checked(tmp_path, [*pairs, (f"I would like {TOPICS[0]} {PLACES[0]}", wrong)], "extract")
     assert lines_of(findings, "unsupported") == {len(pairs) + 1}
+
+
+@pytest.mark.parametrize(
+    ("filled", "named"),
+    [
+        ("What is the capital of land {0}?", 300),
+        ("Invoice {0} of {a} for {2} crates of {b} is due in {3} weeks.", 300),
+        ("The gate is {b}, the light is {c} and the alarm is {d} at night.", 300),
+        ("Title: {a} {0}\nGenre: {b}\nPages: {2}\nWrite a blurb for this book.", 300),
+        ("Send {a} a copy of letter {0}.\t{a} wrote {b} on {0} but {c} {2} never came {3}.", 150),
+        ("Put this into plain words for a child: {text}", 0),
+        ("{text}", 0),
+    ],
+)
+def test_a_frame_is_found_whatever_its_places_hold(filled: str, named: int) -> None:
+    draw = random.Random(0)
+    words = [
+        "red",
+        "the",
+        "a",
+        "of",
+        "in",
+        "blue",
+        "tree",
+        "house",
+        "walk",
+        "went",
+        "run",
+        "big",
+        "to",
+        "for",
+        "is",
+    ]
+    pairs = []
+    for row in range(300):
+        kinds = filled.split("\t")
+        pairs.append(
+            (
+                kinds[row % len(kinds)].format(
+                    *(row, 0, draw.randint(1, 40), draw.randint(1, 4)),
+                    a=draw.choice(("Nora", "Omar", "Piet", "Ravi", "Sina")),
+                    b=draw.choice(("apples", "plums", "pears")),
+                    c=draw.choice(("on", "off")),
+                    d=draw.choice(("armed", "silent")),
+                    text=" ".join(draw.choices(words, k=60)),
+                ),
+                "x",
+            )
+        )
+    assert sum(len(one.rows) for one in found_in(pairs, templates)) == named
+
+
+@pytest.mark.parametrize(
+    ("price", "day"),
+    [
+        ("${0:,}", "{0} March {2}"),
+        ("{0:,}.00 EUR", "March {0}, {2}"),
+        ("{0},00 €", "{0}. März {2}"),
+        ("CHF {0}.-", "{0}/{1}/{2}"),
+        ("{0} kr", "{1}/{0}/{2}"),
+        ("£{0}.0", "{0}.{1}.{2}"),
+    ],
+)
+def test_numbers_and_dates_in_another_writing_are_compared_by_value(
+    tmp_path: Path, price: str, day: str
+) -> None:
+    pairs = []
+    for row in range(120):
+        said = f"Order {row}: paid {price.format(1010 + 7 * row)} on {day.format(row % 28 + 1, 3, 2024)}."
+        pairs.append((said, {"price": 1010 + 7 * row, "paid": f"2024-03-{row % 28 + 1:02}"}))
+    pairs[5][1]["price"] *= 10
+    pairs[9][1]["paid"] = "2023-03-10"
+    rows = [(text, json.dumps(record | {"memo": f"m{text[6:9]}x"})) for text, record in pairs]
+    findings = checked(tmp_path, rows, "extract")
+    assert lines_of(findings, "unsupported") == {6, 10}
+    (unjudged,) = findings.of("unjudged")
+    assert "memo (its values stand there in 0% of the rows)" in unjudged.message
 
 
 def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:

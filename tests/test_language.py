@@ -65,6 +65,45 @@ def test_a_text_in_another_language_is_named_in_its_part(language: str) -> None:
     assert all(language in one.message for one in findings)
 
 
+SHORT = {
+    "Die Lieferung kommt leider erst am Dienstag.": "German",
+    "Bitte melden Sie sich noch einmal bei uns.": "German",
+    "La commande n'est pas encore partie.": "French",
+    "Nous avons bien reçu votre message.": "French",
+    "Please send it to us again.": "English",
+    "El pedido todavía no ha salido.": "Spanish",
+    "L'ordine non è ancora partito.": "Italian",
+    "A encomenda ainda não foi enviada.": "Portuguese",
+    "De bestelling is nog niet verzonden.": "Dutch",
+    "Beställningen har inte skickats ännu.": "Swedish",
+    "Bestillingen er ikke sendt endnu.": "Danish",
+    "Zamówienie nie zostało jeszcze wysłane.": "Polish",
+    "Siparişiniz henüz yola çıkmadı ve bekliyor.": "Turkish",
+    "Tilausta ei ole vielä lähetetty.": "Finnish",
+    "Comanda nu a fost încă trimisă.": "Romanian",
+}
+"""Sentences of five to eight words, and their language."""
+NAMES = (
+    "Lo que el viento llevó",
+    "La casa de los espíritus.",
+    "Leonardo di ser Piero da Vinci.",
+    "Jan van der Meer van Delft.",
+    "Centre national de la recherche scientifique.",
+    "«Je pense, donc je suis.»",
+    "crème brûlée, pâté, éclair, café au lait.",
+    "Hotel zur Post, Gasthof zum Löwen.",
+    "Antonio Vivaldi: Le quattro stagioni.",
+)
+
+
+@pytest.mark.parametrize("own", ["English", "German", "French"])
+def test_a_short_sentence_in_another_language_is_named_and_a_name_is_not(own: str) -> None:
+    base = [(f"Number {place}?", f"{SENTENCES[own]} {place}") for place in range(40)]
+    foreign = [text for text, language in SHORT.items() if language != own]
+    pairs = [*base, *[("Well?", text) for text in foreign], *[("Which?", text) for text in NAMES]]
+    assert places_in(found_in(pairs, wrong_language)) == set(range(40, 40 + len(foreign)))
+
+
 def test_an_answer_in_the_language_that_was_asked_for_is_right() -> None:
     asked = "Please translate into French what I have written to you, so that they can read it."
     assert not len(found_in([*clean(40), (asked, SENTENCES["French"])], wrong_language))

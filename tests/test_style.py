@@ -244,6 +244,57 @@ ASKED = {
 }
 
 
+GREETED = {
+    "Hallo!": "Einen schönen Tag noch!",
+    "Guten Tag, Frau Roth!": "Mit freundlichen Grüßen",
+    "Liebe Frau Kern,": "Viele Grüße aus Ulm!",
+    "Bonjour,": "N'hésitez pas à nous écrire.",
+    "Chère madame Petit,": "Cordialement, Lise",
+    "¡Hola!": "Espero que esto le sirva.",
+    "Estimada señora:": "Un cordial saludo",
+    "Buongiorno,": "Cordiali saluti",
+    "Goedemorgen,": "Met vriendelijke groet",
+    "Beste mevrouw Smit,": "Fijne dag verder!",
+    "Olá,": "Atenciosamente, Rui",
+    "Bom dia!": "Até breve!",
+}
+"""How letters begin and end in six languages."""
+
+
+@pytest.mark.parametrize("greeting", GREETED)
+def test_greetings_and_wishes_are_known_in_seven_languages(greeting: str) -> None:
+    body = "4711 " * 50
+    letter = f"{greeting} {body} {GREETED[greeting]}"
+    assert [BY_NAME[name].side(letter) for name in ("greeting", "closing")] == [0, 0]
+    assert [BY_NAME[name].side(body) for name in ("greeting", "closing")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Liebe ist alles.", "Cher sings in Rome.", "Die Grüße kamen an und waren alt.", "Dag is een woord."],
+)
+def test_words_of_greeting_within_a_sentence_are_none(text: str) -> None:
+    assert [BY_NAME[name].side(text) for name in ("greeting", "closing", "lead_in")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "12. März 2026",
+        "12 mars 2026",
+        "1er mai 2026",
+        "12 de marzo de 2026",
+        "12 marzo 2026",
+        "12 maart 2026",
+    ],
+)
+def test_a_date_with_the_name_of_its_month_is_known_in_other_languages(date: str) -> None:
+    form = [form.said for form in BY_NAME["date"].forms].index("like 12 March 2024")
+    assert BY_NAME["date"].side(f"x {date}, x") == form
+    found = styles(changed(behind(f"Am {date}."), behind("Am 12.03.2026.")))
+    assert "like 12.03.2024" in found["style_date"].message
+
+
 @pytest.mark.parametrize("name", ASKED)
 def test_what_the_input_asks_for_is_no_finding(name: str) -> None:
     plain = pairs()

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from etude.checks.endings import EMOJI, SENTENCE_ENDS, without_emoji
-from etude.checks.lexicon import AMERICAN, BRITISH, EXCITED
+from etude.checks.lexicon import AMERICAN, BRITISH, EXCITED, words
 from etude.checks.material import Mark
+from etude.checks.values import FULL_MONTHS
 
 Find = Callable[[str], Mark | None]
 """Where a text shows a form, the first place; None where it does not."""
@@ -145,6 +146,24 @@ def near_the_end(find: Find) -> Find:
     return find_there
 
 
+def either(*finds: Find) -> Find:
+    """What the first of these finds that finds anything."""
+
+    def find_one(text: str) -> Mark | None:
+        return next((place for find in finds if (place := find(text))), None)
+
+    return find_one
+
+
+def with_words(hints: frozenset[str], find: Find) -> Find:
+    """The same in texts with one of these words alone, so that others are passed over soon."""
+
+    def find_there(text: str) -> Mark | None:
+        return None if hints.isdisjoint(_words(text)) else find(text)
+
+    return find_there
+
+
 def _one(name: str, have: str, find: Find, lack: str = "do not", english: bool = False) -> Style:
     return Style(name, (Form(have, find),), lack, english=english)
 
@@ -153,9 +172,40 @@ def _forms(name: str, verb: str, *forms: tuple[str, Find], digits: bool = False)
     return Style(name, tuple(Form(said, find) for said, find in forms), verb=verb, digits=digits)
 
 
+GREETED = frozenset(["English", "German", "French", "Spanish", "Italian", "Dutch", "Portuguese"])
+"""Languages whose greetings and wishes are known."""
+_CLOSING = with_words(
+    words(
+        "grüssen grüsse mfg schönen schönes fragen hilft wiedersehen bald "
+        "cordialement bien journée soirée salutations hésitez bientôt questions espère "
+        "saludo saludos atentamente tengas tenga dudes dude espero preguntas pronto "
+        "saluti saluto giornata serata esitare esiti presto disposizione spero domande "
+        "groet groeten fijne prettige aarzel ziens gauw weten hoop vragen "
+        "atenciosamente cumprimentos abraço abraços hesite breve logo dúvidas perguntas"
+    ),
+    near_the_end(
+        pattern(
+            r"\b(?:mit freundlichen gr(?:ü|ue)(?:ß|ss)en|"
+            r"(?:freundliche|viele|liebe|beste|herzliche|schöne) grü(?:ß|ss)e|mfg|schönen (?:tag|abend)|"
+            r"schönes wochenende|weitere fragen|(?:das|dies|es) hilft|auf wiedersehen|bis bald|"
+            r"cordialement|bien à vous|(?:bonne|belle) (?:journée|soirée)|(?:sincères|meilleures) salutations|"
+            r"n['’]hésitez pas|à bientôt|d['’]autres questions|j['’]espère que (?:cela|ça)|"
+            r"saludos?|atentamente|que tengas? (?:un )?buen|no dudes? en|espero que (?:esto|te|le|isso|isto)|"
+            r"(?:más|otras) preguntas|hasta pronto|"
+            r"(?:cordiali|distinti|cari) saluti|caro saluto|buona (?:giornata|serata)|non esit(?:are|i)|a presto|"
+            r"(?:tua|sua) disposizione|spero che|altre domande|"
+            r"(?:vriendelijke|hartelijke) groet(?:en)?|(?:fijne|prettige) (?:dag|avond)|aarzel niet|tot (?:ziens|gauw)|"
+            r"laat het (?:me|ons) weten|hoop dat (?:dit|het) helpt|(?:andere|verdere) vragen|"
+            r"atenciosamente|cumprimentos|abraços?|não hesite|até (?:logo|breve)|outras (?:dúvidas|perguntas))\b"
+        )
+    ),
+)
+"""Wishes and offers at the end in German, French, Spanish, Italian, Dutch and Portuguese."""
 _MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_ANY_MONTH = rf"(?:{_MONTH}|{'|'.join(sorted(FULL_MONTHS))})"
+"""In a dozen languages, for dates with the day first."""
 _SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\b\.?"
-_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_DAY = r"\d{1,2}(?:st|nd|rd|th|er|º|\.)?"
 _LATE = r"(?:1[3-9]|2\d|3[01])"
 _EARLY = r"(?:0?[1-9]|1[0-2])"
 
@@ -230,25 +280,38 @@ STYLES: tuple[Style, ...] = (
     _one(
         "greeting",
         "begin with a greeting",
-        pattern(r"\A\s{0,9}(?:hi|hello|hey|dear|greetings|good (?:morning|afternoon|evening|day))\b"),
+        pattern(
+            r"\A\s{0,9}¡?(?:(?:hi|hello|hey|dear|greetings|good (?:morning|afternoon|evening|day)|"
+            r"hallo|guten (?:tag|morgen|abend)|sehr geehrte[rs]?|moin|servus|bonjour|bonsoir|salut|hola|buen(?:os|as) "
+            r"(?:días|tardes|noches)|estimad[oa]s?|ciao|buongiorno|buonasera|salve|gentil[ei]|egregi[oa]|hoi|geachte|"
+            r"goede(?:morgen|middag|navond)|olá|oi|bom dia|boa (?:tarde|noite)|prezad[oa]s?)\b|"
+            r"(?:liebe[rs]?|ch(?:er|ère)s?|querid[oa]s?|car[oaie]|beste|dag)(?: [\w.-]{2,20}){1,3}[,!])"
+        ),
     ),
     _one(
         "lead_in",
-        "begin with words such as “Sure” or “Of course”",
+        "begin with words such as “Sure” or “Thanks for”",
         pattern(
             r"\A\s{0,9}(?:sure|certainly|of course|absolutely|no problem|(?:great|good) question|"
-            r"(?:I'd|I would|I'll|I will) be (?:happy|glad)|happy to help|thanks? (?:you )?for)\b"
+            r"(?:I'd|I would|I'll|I will) be (?:happy|glad)|happy to help|thanks? (?:you )?for|"
+            r"natürlich|gern|gerne|selbstverständlich|gute frage|kein problem|(?:vielen )?dank(?:e)? für|bien sûr|"
+            r"certainement|avec plaisir|(?:bonne|excellente) question|merci (?:pour|de)|claro|por supuesto|con gusto|"
+            r"buena pregunta|gracias por|certo|certamente|volentieri|(?:buona|ottima) domanda|grazie per|natuurlijk|"
+            r"zeker|graag|goede vraag|bedankt voor|com certeza|com prazer|boa pergunta|obrigad[oa] (?:por|pel\w))\b"
         ),
     ),
     _one(
         "closing",
         "end with a wish or an offer of help",
-        near_the_end(
-            pattern(
-                r"\b(?:let (?:me|us) know|hope (?:this|that|it) helps|feel free to|(?:kind|best|warm) regards|"
-                r"sincerely|best wishes|have a (?:great|nice|good|lovely|wonderful) \w{1,12}|"
-                r"any (?:other|further|more) questions|(?:happy|glad) to help|cheers)\b"
-            )
+        either(
+            near_the_end(
+                pattern(
+                    r"\b(?:let (?:me|us) know|hope (?:this|that|it) helps|feel free to|(?:kind|best|warm) regards|"
+                    r"sincerely|best wishes|have a (?:great|nice|good|lovely|wonderful) \w{1,12}|"
+                    r"any (?:other|further|more) questions|(?:happy|glad) to help|cheers)\b"
+                )
+            ),
+            _CLOSING,
         ),
     ),
     _one(
@@ -306,7 +369,7 @@ STYLES: tuple[Style, ...] = (
         # Of two digits for the year only with two for day and month: 1.2.20 is a version, and 10.1.20.3 an address.
         ("like 12.03.2024", pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)")),
         ("like 12-03-2024", pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
-        ("like 12 March 2024", pattern(rf"\b{_DAY} (?:of )?{_MONTH},? \d{{4}}\b")),
+        ("like 12 March 2024", pattern(rf"\b{_DAY} (?:of |de )?{_ANY_MONTH},? (?:del? )?\d{{4}}\b")),
         ("like March 12, 2024", pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
         ("like 12 Mar 2024", pattern(rf"\b{_DAY}[ -]{_SHORT_MONTH}[ ,-]{{1,2}}\d{{2,4}}\b")),
         ("like Mar 12, 2024", pattern(rf"\b{_SHORT_MONTH} {_DAY},? \d{{4}}\b")),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,11 +17,14 @@ from etude.checks.records import LEAST_STATED, Record, all_records
 from etude.checks.support import support
 from etude.normal import normalise
 from etude.types import Evidence, Finding
+from etude.wording import count
 
 MOST_ROWS = 20_000
 """Rows looked at; a larger set is sampled evenly."""
 MOST_UNSUPPORTED = 0.5
 """Share of the rows above which the words of a text are taken to tell nothing of its record."""
+MOST_NAMED = 6
+"""Fields that are named of those that are not judged for one reason."""
 Part = Literal["input", "output"]
 Named = tuple[int, str, str]
 """A row by its place in the pairs, its field, and the words of the text that speak for it."""
@@ -35,7 +38,8 @@ class Pairs:
     """Positions in the material."""
     records: tuple[Record, ...]
     texts: tuple[str, ...]
-    """Normalised, with a space at both ends."""
+    plain: tuple[str, ...]
+    """The texts normalised, with a space at both ends."""
     part: Part
     """Where the records stand; the texts are the other part."""
 
@@ -70,23 +74,52 @@ def _pairs(material: Material) -> Pairs | None:
     records = all_records([said[row] for row in rows]) if material.task.kind != "classify" else None
     if records is None or len(records) < LEAST_STATED:
         return None
-    texts = tuple(f" {normalise(read[row])} " for row in rows)
-    return Pairs(rows, tuple(record or {} for record in records), texts, part)
+    texts = tuple(read[row] for row in rows)
+    plain = tuple(f" {normalise(text)} " for text in texts)
+    return Pairs(rows, tuple(record or {} for record in records), texts, plain, part)
 
 
 def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
-    """Records that say what their text does not."""
-    found = [(row, name, "") for row, name in support(pairs.texts, pairs.records).weakest]
-    if 0 < len(found) <= MOST_UNSUPPORTED * len(pairs.rows):
+    """Records that say what their text does not, and the fields of which that cannot be told."""
+    supported = support(pairs.texts, pairs.plain, pairs.records)
+    found = [(row, name, "") for row, name in supported.weakest]
+    unjudged = dict(supported.unjudged)
+    if len(found) > MOST_UNSUPPORTED * len(pairs.rows):
+        unjudged |= dict.fromkeys(supported.fields, f"the words of the {pairs.text}s tell too little")
+    elif found:
         told = pairs.told("give", found, f"a field that the {pairs.text} does not support")
         remedy = "Correct the field named with each row, or take it out; the surest come first."
         yield _finding(material, pairs, "unsupported", told, remedy, found)
+    if unjudged and (pairs.part == "output" or supported.fields):  # else an input such as `Question: ...`
+        yield _unjudged(material, pairs, unjudged)
+
+
+def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Finding:
+    """Says which fields were not compared with their text."""
+    fields: dict[str, list[str]] = {}
+    for name, reason in why.items():
+        fields.setdefault(reason, []).append(name)
+    named = "; ".join(f"{_few(names)} ({reason})" for reason, names in fields.items())
+    return material.finding(
+        "unjudged",
+        "note",
+        [],
+        f"{count(len(why), 'field')} of the records could not be compared with the {pairs.text}: {named}.",
+        "Read some rows for these; what is wrong in them is not named here.",
+        numbers={"fields": len(why), "rows": 0, "of": len(pairs.rows)},
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names of a list, and how many others there are."""
+    others = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {count(others, 'other')}" if others > 0 else "")
 
 
 def _omitted(material: Material, pairs: Pairs) -> Iterator[Finding]:
     """Records that leave out what their text says; of each row the surest field."""
     first: dict[int, Named] = {}
-    for one in omissions(pairs.texts, pairs.records):
+    for one in omissions(pairs.plain, pairs.records):
         first.setdefault(one.row, (one.row, one.field, one.words))
     found = list(first.values())
     if found:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from etude.checks.features import GREETED
 from etude.checks.function_words import FUNCTION_WORDS, LEAST_TOLD, is_far, own_language
 from etude.checks.hostile_words import COVERED
 from etude.checks.lexicon import words
 from etude.checks.material import Material, rows_that
+from etude.checks.stray import Strays
 from etude.normal import normalise
 from etude.types import Finding
 
@@ -30,9 +32,11 @@ _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
 
 def wrong_language(material: Material) -> Iterator[Finding]:
     """Inputs, and free answers, in a language or script that nearly none of the others are in."""
-    yield from _of_part(material, "input", material.plain_inputs, material.input_languages)
+    yield from _of_part(material, "input", material.inputs, material.plain_inputs, material.input_languages)
     if material.free:
-        yield from _of_part(material, "answer", material.plain_outputs, material.output_languages)
+        yield from _of_part(
+            material, "answer", material.outputs, material.plain_outputs, material.output_languages
+        )
 
 
 def english_only(material: Material) -> Iterator[Finding]:
@@ -52,7 +56,8 @@ def english_only(material: Material) -> Iterator[Finding]:
         about = f"The {part}s are in a language that is not known here."
     else:
         return
-    what = "Advice on health, law and money, polite and rude words, greetings, " if material.free else ""
+    what = "Advice on health, law and money, polite and rude words, " if material.free else ""
+    what += "greetings, " if material.free and (not others or not GREETED.issuperset(counts)) else ""
     what += "insults and threats, " if not others or not COVERED.issuperset(counts) else ""
     what = f"{what}names, dates of birth and details of health"
     yield material.finding(
@@ -75,13 +80,12 @@ def _is_unknown(material: Material, told: Sequence[str | None]) -> bool:
 
 
 def _of_part(
-    material: Material, part: str, plain: Sequence[str], told: Sequence[str | None]
+    material: Material, part: str, texts: Sequence[str], plain: Sequence[str], told: Sequence[str | None]
 ) -> Iterator[Finding]:
     own = own_language(told)
     if own is None:
         return
-    others = {row: language for row, language in enumerate(told) if language and language != own}
-    found = {row: name for row, name in others.items() if _is_foreign(material, row, plain[row], name, own)}
+    found = {row: name for row, name in _others(texts, plain, told, own) if _is_unasked(material, row)}
     if not found:
         return
     named = ", ".join(
@@ -99,7 +103,18 @@ def _of_part(
     )
 
 
-def _is_foreign(material: Material, row: int, text: str, language: str, own: str) -> bool:
-    """Whether a text is surely not in the set's own language, and its input asks for no other one."""
-    asked = normalise(material.inputs[row]).split()
-    return is_far(text, language, own) and _ASKING.isdisjoint(asked)
+def _others(
+    texts: Sequence[str], plain: Sequence[str], told: Sequence[str | None], own: str
+) -> Iterator[tuple[int, str]]:
+    """(row, language) of the texts that are surely not in the set's own."""
+    strays = Strays(own, (text for text, language in zip(plain, told, strict=True) if language == own))
+    for row, (language, text) in enumerate(zip(told, plain, strict=True)):
+        if language and language != own and is_far(text, language, own):
+            yield row, language
+        elif language != own and (stray := strays.language_of(texts[row], text)):
+            yield row, stray
+
+
+def _is_unasked(material: Material, row: int) -> bool:
+    """Whether the input of a row asks for no other language."""
+    return _ASKING.isdisjoint(normalise(material.inputs[row]).split())

@@ -7,7 +7,7 @@ symbols and operators. Near-duplicates are texts whose forms have a Jaccard simi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain
 
 import numpy as np
@@ -24,7 +24,17 @@ TEMPLATE_SHARE = 0.25
 NEAR_SHARE = 0.01
 """Share of the rows from which near-duplicates are worth a word."""
 FRAME_WORDS = 3
-"""Words that a template has at least, beside its places."""
+"""Different words that a template has at least, beside its places."""
+FRAME_PART = 0.4
+"""Share of the words of its texts that they are, at least: an instruction before a long text is no template."""
+FRAME_SHARES = (0.25, 0.35, 0.5, 0.65, 0.8)
+"""Shares of the texts from which a word may belong to a frame and be no filling."""
+LEAST_FILLED = 20
+"""Inputs below which no template is looked for."""
+MOST_SAMPLED = 2_000
+"""Inputs, evenly taken, in which it is looked for."""
+MOST_WORDS = 200
+"""Words of an input that are looked at."""
 
 
 def repeated_inputs(material: Material) -> Iterator[Finding]:
@@ -258,29 +268,59 @@ def _like(material: Material, places: Iterable[str]) -> list[str]:
 def templates(material: Material) -> Iterator[Finding]:
     """Inputs that are one frame of words, filled in many times."""
     rows = material.plain_inputs
-    if len(rows) < 20:
+    if len(rows) < LEAST_FILLED:
         return
-    seen = Counter(word for text in rows for word in set(text.split()))
-    usual = {word for word, times in seen.items() if times >= 0.05 * len(rows)}
-    frames = groups_of(hashed(_frame(text.split(), usual) for text in rows))
-    largest = max(frames, key=len, default=[])
-    frame = _frame(rows[largest[0]].split(), usual) if largest else ""
-    if len(largest) < TEMPLATE_SHARE * len(rows) or len(frame.replace("…", " ").split()) < FRAME_WORDS:
+    sample = [text.split()[:MOST_WORDS] for text in rows[:: -(-len(rows) // MOST_SAMPLED)]]
+    usual, frame = _largest_frame(sample)
+    found = [
+        place for place, text in enumerate(rows if frame else ()) if _frame(text.split(), usual) == frame
+    ]
+    if not found or len(found) < TEMPLATE_SHARE * len(rows):
         return
     yield material.finding(
         "template",
         "note",
-        largest,
-        f'{of_rows(len(largest), len(rows))} are one template filled in: "{frame}". Real requests vary more.',
-        "Add requests in the words of the people who will ask.",
-        evidence=(material.shown_input(position) for position in largest),
+        found,
+        f'{of_rows(len(found), len(rows))} are one template filled in: "{frame}". Real requests vary more.',
+        "Add requests in the words of the people who will ask, unless a program fills it in.",
+        evidence=(material.shown_input(position) for position in found),
     )
 
 
-def _frame(words: Sequence[str], usual: set[str]) -> str:
+def _largest_frame(sample: Sequence[Sequence[str]]) -> tuple[Set[str], str]:
+    """The frame that most texts of a sample are filled into, with the words that belong to frames; "" for none.
+
+    A word of a frame stands in all texts that are filled into it, and a filling in fewer: what share of all texts parts
+    the two is tried out.
+    """
+    seen = Counter(word for text in sample for word in set(text))
+    best: tuple[Set[str], str] = (frozenset(), "")
+    most = TEMPLATE_SHARE * len(sample) - 1
+    tried: Set[str] = frozenset()
+    for share in FRAME_SHARES:
+        usual = {word for word, times in seen.items() if times >= share * len(sample)}
+        if usual == tried or len(usual) < FRAME_WORDS:
+            continue
+        tried = usual
+        frames = Counter(_frame(text, usual) for text in sample)
+        for frame, times in frames.most_common(1):
+            if times > most and _is_template(
+                frame, [text for text in sample if _frame(text, usual) == frame]
+            ):
+                best, most = (usual, frame), times
+    return best
+
+
+def _is_template(frame: str, texts: Sequence[Sequence[str]]) -> bool:
+    """Whether a frame has words enough, and they are enough of the texts, to be more than a beginning and a request."""
+    fixed = [word for word in frame.split() if word != "…"]
+    return len(set(fixed)) >= FRAME_WORDS and len(fixed) * len(texts) >= FRAME_PART * sum(map(len, texts))
+
+
+def _frame(words: Sequence[str], usual: Set[str]) -> str:
     """The usual words of a text, with "…" for each run of others."""
     parts: list[str] = []
-    for word in words[:60]:
+    for word in words[:MOST_WORDS]:
         part = word if word in usual else "…"
         if part != "…" or not parts or parts[-1] != "…":
             parts.append(part)

@@ -1,28 +1,31 @@
 """Fields that their text does not support.
 
-A value that stands in the text word for word is supported. For a field with few values, how far the words of a
-text speak for each value is learned from the other rows (cross-validated logistic regression; rows of one text, and
-where there are many records rows of one record, on one side; values of the other fields taken out of the text). A
-value is unsupported where its text makes it less likely than it is without any text.
+A value that stands in the text, word for word or as a number or date in another writing, is supported. For a field
+with few values, how far the words of a text speak for each value is learned from the other rows (cross-validated
+logistic regression; rows of one text, and where there are many records rows of one record, on one side; values of the
+other fields taken out of the text). A value is unsupported where its text makes it less likely than it is without any
+text.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.records import FOLDS, LEAST_STATED, Record, folds_of, without_others, words_by_rows
+from etude.checks.values import Value, is_said, value_of, values_in
 from etude.normal import normalise
 
 LIFT = 1.0
 """A value is unsupported where its text makes it at most so many times as likely as it is without any text."""
-LITERAL_SHARE = 0.95
+STANDING_SHARE = 0.95
 """Share of the values of a field that stand in their texts, from which the others stand out."""
+TOO_FEW = f"given by fewer than {LEAST_STATED} rows"
 MOST_VALUES = 50
 """Values up to which a field has few."""
 LEAST_ROWS = 8
@@ -38,6 +41,8 @@ class Support:
     fields: tuple[str, ...]
     lift: Floats
     """Rows by fields: how much more likely the record's value is by its text; infinity where not judged."""
+    unjudged: Mapping[str, str]
+    """Field -> why it is not judged in any row."""
 
     @property
     def weakest(self) -> list[tuple[int, str]]:
@@ -47,36 +52,61 @@ class Support:
         return [(int(row), self.fields[int(self.lift[row].argmin())]) for row in ranked]
 
 
-def support(texts: Sequence[str], records: Sequence[Record]) -> Support:
+class _Texts:
+    """Texts beside their records, and the numbers and dates in them, which are read where they are asked for."""
+
+    def __init__(self, texts: Sequence[str], plain: Sequence[str]) -> None:
+        self.texts, self.plain = texts, plain
+        self._values: dict[int, frozenset[Value]] = {}
+
+    def support(self, row: int, values: Sequence[str]) -> bool:
+        """Whether all values stand in the text of a row."""
+        return all(
+            f" {normalise(value)} " in self.plain[row] or self._says(row, value_of(value)) for value in values
+        )
+
+    def _says(self, row: int, value: frozenset[Value]) -> bool:
+        if value and row not in self._values:
+            self._values[row] = values_in(self.texts[row])
+        return bool(value) and is_said(value, self._values[row])
+
+
+def support(texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]) -> Support:
     """How far each text supports each field of its record. Fields that few rows state are not judged.
 
-    `texts` are normalised, with a space at both ends.
+    `plain` are the texts normalised, with a space at both ends.
     """
     stated = Counter(name for record in records for name in record)
-    fields = tuple(name for name, number in stated.items() if number >= LEAST_STATED)
-    lift = np.full((len(texts), len(fields)), math.inf)
-    for column, name in enumerate(fields):
-        lift[:, column] = _of_field(name, texts, records)
-    return Support(fields, lift)
-
-
-def _of_field(name: str, texts: Sequence[str], records: Sequence[Record]) -> Floats:
-    """The lift of one field in every row."""
-    said = np.array([name in record for record in records])
-    literal = np.array(
-        [_stands(record.get(name, ()), text) for record, text in zip(records, texts, strict=True)]
+    unjudged = {name: TOO_FEW for name, number in stated.items() if number < LEAST_STATED}
+    judged: dict[str, Floats] = {}
+    read = _Texts(texts, plain)
+    for name in stated:
+        if name not in unjudged:
+            lift = _of_field(name, read, records)
+            judged |= {name: lift} if not isinstance(lift, str) else {}
+            unjudged |= {name: lift} if isinstance(lift, str) else {}
+    return Support(
+        tuple(judged), np.stack([*judged.values(), np.full(len(texts), math.inf)], axis=1), unjudged
     )
-    lift = np.full(len(texts), math.inf)
-    if literal[said].mean() >= LITERAL_SHARE:
-        lift[said & ~literal] = 0.0
+
+
+def _of_field(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | str:
+    """The lift of one field in every row, or why it cannot be told."""
+    said = np.array([name in record for record in records])
+    stands = np.array([texts.support(row, record.get(name, ())) for row, record in enumerate(records)])
+    lift = np.full(len(records), math.inf)
+    share = float(stands[said].mean())
+    if share >= STANDING_SHARE:
+        lift[said & ~stands] = 0.0
         return lift
     values = Counter(_value(record, name) for record in records)
     few = sorted(value for value, number in values.items() if number >= LEAST_ROWS)
     if 1 < len(few) <= MOST_VALUES and sum(values[value] for value in few) >= 0.9 * len(records):
-        rows, learned = _learned(name, texts, records, few)
+        rows, learned = _learned(name, texts.plain, records, few)
         lift[rows] = learned
-        lift[literal | ~said] = math.inf
-    return lift
+        lift[stands | ~said] = math.inf
+        return lift
+    return f"its values stand there in {share:.0%} of the rows"
 
 
 def _learned(
@@ -109,8 +139,3 @@ def _probabilities(texts: Sequence[str], gold: Ints, folds: Ints, labels: int) -
 def _value(record: Record, name: str) -> str:
     """A field's values as one text, the order aside; "" where it is absent."""
     return " | ".join(sorted(record.get(name, ())))
-
-
-def _stands(values: Sequence[str], text: str) -> bool:
-    """Whether all values stand in a normalised text with a space at both ends."""
-    return all(f" {normalise(value)} " in text for value in values)
