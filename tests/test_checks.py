@@ -137,7 +137,7 @@ def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path
             60,
             "A comparison takes 100 (50 for the test, 30 for choices (dev), 20 to train on), etude train 30",
         ),
-        ("classify", 40, "5 labels of 8 rows each. Each has fewer than 10 rows"),
+        ("classify", 40, "5 labels: 8 rows each. Each has fewer than 10 rows"),
         ("classify", 51, "5 labels: from 10 rows (4) to 11 rows (0)."),
     ],
 )

@@ -47,7 +47,7 @@ def test_rows_come_back_whole(
     assert len(kept) == 3
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full; to run: on Linux")
 def test_a_full_disk_is_told_with_the_folder_of_the_temporary_file() -> None:
     with Path("/dev/full").open("r+b", buffering=0) as full:
         texts = Texts(["a"])

@@ -67,7 +67,7 @@ def few_rows(material: Material) -> Iterator[Finding]:
         [],
         f"{count(rows, 'row')}{each}, fewer than tasks of this kind usually take.{_not_enough(material)} Reported "
         f"of such tasks: {usual.report}.",
-        "Collect more, and see how far a better prompt goes; put right what the other findings name before."
+        "Improve the prompt or collect more first, and put right what the other findings name."
         if few
         else "Let etude compare tell whether these are enough: the learning curve on dev shows what more would bring.",
         numbers={"usual": usual.rows * labels},

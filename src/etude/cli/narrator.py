@@ -51,14 +51,15 @@ class Narrator:
             self.say(text)
 
     def ask(self, question: str) -> bool:
-        """Asks yes or no; where it was answered beforehand or nobody can answer, the question is printed with what
-        answers it: the former is yes, the latter what silence says."""
+        """Asks yes or no; where it was answered beforehand, or nobody can answer and silence is a yes, the question is
+        printed with what answers it. Of a no the error that follows says all."""
         if self.yes:
             self.say(f"{question} (--yes: going on)")
             return True
         silence = agreed(question)
         if not (self.console.is_terminal and sys.stdin.isatty()):
-            self.say(f"{question} (nobody to ask: {'going on' if silence else 'stopping'})")
+            if silence:
+                self.say(f"{question} (nobody to ask: going on)")
             return silence
         self.console.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
         return self.console.input().strip().casefold() in ("y", "yes", *([""] if silence else []))

@@ -74,9 +74,9 @@ def vetted(
     found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
     on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
     grave = found.of(*ASKED)
-    said = [f"- {finding.message} ({places(finding.where)})" for finding in grave]
+    said = [f"{finding.message.removesuffix('.')} ({places(finding.where)})." for finding in grave]
     if grave and not confirm(Sensitive("\n".join([*said, "Teach them all the same?"]))):
-        raise Declined(f"Nothing was run, because of rows with {_counted(grave)}. {_remedies(grave)}")
+        raise Declined(f"Nothing was run. {' '.join(said)} {_remedies(grave)}")
     return found.found
 
 
