@@ -411,6 +411,15 @@ def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
     assert written.count(plain(Masker.load_key(done.files.key).surrogate(kind, value))) == 4
 
 
+def test_a_password_that_is_a_word_is_replaced_beside_its_label_alone(tmp_path: Path) -> None:
+    text = "PASSWORD=monkey\nUSER=monkey"
+    done = fix(load_task(task_of(tmp_path, lines([row(1, text, "No monkey, please.")]))))
+    (written,) = map(json.loads, done.files.fixed.read_text().splitlines())
+    assert "PASSWORD=monkey" not in written["input"]
+    assert written["input"].endswith("\nUSER=monkey")
+    assert written["output"] == "No monkey, please."
+
+
 @pytest.mark.parametrize("write", [lines, table])
 def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_path: Path) -> None:
     """Its own value, one of the same row, and one that only the name of the column tells; a time of a call is none."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from etude.privacy.model import NameModel
 
 _DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
+_MIXED = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}[0-9][A-Za-z]{1,8}[0-9]")
+"""Letters and digits mixed, as in the number of a passport."""
 
 
 def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
@@ -83,8 +85,11 @@ def _blocking(text: str) -> Iterator[Span]:
         yield from _outside_addresses(text, phones(text))
         yield from ip_addresses(text)
         yield from id_numbers(text)
-    elif ":" in text:
-        yield from ip_addresses(text)
+    else:
+        if ":" in text:
+            yield from ip_addresses(text)
+        if _MIXED.search(text):
+            yield from id_numbers(text)
 
 
 def _for_review(text: str) -> Iterator[Span]:

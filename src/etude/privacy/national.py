@@ -75,7 +75,7 @@ _LETTERED = (
 _GROUPED = (
     _scheme("US Social Security", r"[0-9]{3}-[0-9]{2}-[0-9]{4}"),
     _scheme("US EIN", r"[0-9]{2}-[0-9]{7}", "us.ein", label="EIN|employer|federal"),
-    _scheme("IN Aadhaar", r"[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}", "in_.aadhaar"),
+    _scheme("IN Aadhaar", r"(?<![0-9] )[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}(?! [0-9])", "in_.aadhaar"),
     _scheme("BR CPF", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}", "br.cpf"),
     _scheme("CH AHV", r"756\.[0-9]{4}\.[0-9]{4}\.[0-9]{2}", "ch.ssn"),
     _scheme("FR NIR", r"[1-478] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}", "fr.nir"),

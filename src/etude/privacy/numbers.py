@@ -54,7 +54,7 @@ _LABEL = (
     r"|patient (?:id|number|no|mrn)|medical (?:record|file)|\bMRN\b|\bPID\b"
     r"|insurance(?: policy| code| id| number)?|policy (?:number|no|#)|health (?:card|plan)"
     r"|(?:member(?:ship)?|employee|staff|student|user|customer|voter|tribal|system|national|personal) (?:id|number|no)"
-    r"|voter card|identification|identity card|id card|\bID(?![\"'])|vehicle registration"
+    r"|voter card|identification|identity card|id card|\bID(?![\"']|=)|vehicle registration"
     r"|tax(?:payer)? (?:id|number|identification)|\bTIN\b|\bEIN\b|\bATIN\b|\bVAT\b|social security|\bSSN\b"
     r"|aadhaa?r|\bPAN\b)"
 )
