@@ -370,6 +370,7 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street.",
         "My name is Anna Gold and I was diagnosed with asthma.",
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
+        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Guten Tag Anton Huber ist nicht da.",
         "Where is my order?",
     ]
     (tmp_path / "rows.jsonl").write_text(
@@ -380,19 +381,41 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
     assert {one.kind: len(one.rows) for one in found} == {
         "review_birth_date": 1,
         "review_address": 1,
-        "review_name": 2,
+        "review_name": 3,
         "review_health": 1,
     }
     assert all(one.severity == "note" and not one.fix and one.evidence for one in found)
     named = next(one for one in found if one.kind == "review_name")
-    assert [one.text for one in named.evidence] == [
+    assert [one.text for one in named.evidence[:2]] == [
         "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••.",
         "My name is A••• G••• and I was d•••••••• w••• a•••••.",
     ]
     assert [one.text[low:high] for one in named.evidence for low, high in one.marks] == [
         "J••• S••••",
         "A•••",
+        "A•••• H••••",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Ich traf Herrn Jürgen Pfeiffer heute", ["Jürgen Pfeiffer"]),
+        ("M. Jean Dupont et Mme Curie", ["M. Jean Dupont", "Curie"]),
+        ("el Sr. García López y la Sra. Ruiz", ["García López", "Ruiz"]),
+        ("dhr. de Vries en mevrouw van den Berg", ["Vries", "Berg"]),
+        ("Sig.ra Rossi e Sig. Bianchi", ["Rossi", "Bianchi"]),
+        ('mika: "who are you?"\ntracy:"i am"', ["mika", "tracy"]),
+        ("we live at 106 rúa olmos 44, belfast", ["106 rúa olmos 44"]),
+        ("at 12 Marsh 4", ["12 Marsh 4"]),
+        ("auth: the call took 5411 ms and failed with 404", []),
+        ("cron: look at the cron pool, then wait", []),
+        ("mix 12 large eggs and 3 cups", []),
+        ("from 1 April 2023 the rent is due, to 31 Dezember 2024 and 3 mars 2025", []),
+    ],
+)
+def test_names_and_addresses_that_go_to_review(text: str, found: list[str]) -> None:
+    assert [span.text for span in find(text) if span.kind in ("name", "address")] == found
 
 
 def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None:

@@ -553,3 +553,17 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
         (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
         run_fix(folder / "task.yaml", [])
         assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)
+
+
+def test_a_fix_says_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street."),
+        row(2, "Ask", "It is."),
+    ]
+    file = task_of(tmp_path, lines(rows))
+    run_fix(file, [])
+    assert "Not masked" in (told := capsys.readouterr().out)
+    assert "a person's name in 1 row" in told
+    assert "a postal address in 1 row" in told
+    run_fix(file, ["encoding"])
+    assert "Not masked" not in capsys.readouterr().out
