@@ -20,6 +20,7 @@ from etude.checks import Material, check
 from etude.checks.personal import for_review, personal_data
 from etude.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
+from etude.privacy.national import SCHEMES
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
@@ -143,6 +144,9 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
         ("my ID 412345678 is", "national_id", "412345678"),
         ("ID: 47111", "id_number", "47111"),
+        ("Sozialversicherungsnummer 7371 070376", "national_id", "7371 070376"),
+        ("NHS number: 943 476 5918", "national_id", "943 476 5918"),
+        ("file of 5106284717089 is", "national_id", "5106284717089"),
         ("the BSN 111222333 of", "national_id", "111222333"),
         ("NI number AB123456C of", "national_id", "AB123456C"),
         ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
@@ -578,3 +582,15 @@ def _seconds(text: str) -> float:
         find(text)
         times.append(time.process_time() - started)
     return min(times)
+
+
+def test_the_page_says_which_national_numbers_need_a_label() -> None:
+    page = " ".join((Path(__file__).parents[1] / "docs" / "privacy.md").read_text(encoding="utf-8").split())
+    alone = {scheme.rule for scheme in SCHEMES if scheme.label is None}
+    named = {scheme.rule for scheme in SCHEMES if scheme.label is not None}
+    for before, rules in (
+        ("by form and checksum alone", alone - named),
+        ("by separators or an inner date alone, else beside a label", alone & named),
+        ("beside a label only", named - alone),
+    ):
+        assert f"{before}: {', '.join(sorted(rules))}." in page

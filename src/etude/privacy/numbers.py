@@ -121,11 +121,13 @@ def id_numbers(text: str) -> Iterator[Span]:
 
 def _card_rule(digits: str, has_label: bool) -> str:
     import stdnum.luhn
+    import stdnum.za.idnr
 
     if has_label:
         return "label"
     issuer = _MAESTRO.fullmatch(digits) if len(digits) == 12 else _ISSUERS.match(digits)
-    if issuer and not _BOOK.fullmatch(digits) and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
+    other = _BOOK.fullmatch(digits) or (len(digits) == 13 and stdnum.za.idnr.is_valid(digits))
+    if issuer and not other and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
         return "Luhn"
     return ""
 
