@@ -248,6 +248,8 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "password=<your password> PASSWORD=${PASS} password: {{password}} password=%s",
         "password: ****, pwd=xxxx, password=changeme, postgres://user:password@host/db",
         "mysql -p shop, cp -p $HOME/a, curl -u $USER:$PW and curl -u user:password, cookie: theme=dark1",
+        "8A60 92ED 6DB2 5186 5712 5830 5944 5FFB, 7AFF 7BA1 9084 9451 9593, 6063 6043 60E7 61FF",
+        "git@github.com:user/package-2#semver:^1.0.0, pwd is $cwd)\\n, my $pw = $hash->{SSL_passwd_cb}",
         "Pass verbose=1 and pass `spec=True`, password_reset=true, pwd=/home/user",
         "password123 is a bad password; passthrough_block, test_pass_slow(self)",
         'password = "Enter your password"; error = "password must have 8 characters"',

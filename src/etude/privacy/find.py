@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
 _MIXED = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}[0-9][A-Za-z]{1,8}[0-9]")
 """Letters and digits mixed, as in the number of a passport."""
+_HEXADECIMAL = re.compile(
+    r"(?<![^\s,])(?:0x)?(?=[0-9A-F]{0,4}[A-F])(?=[A-F]{0,4}[0-9])[0-9A-F]{4,5}(?![^\s,])"
+)
+MOST_HEXADECIMAL = 2
+"""Hexadecimal numbers beside one from which it is one itself."""
 
 
 def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
@@ -78,11 +83,11 @@ def _blocking(text: str) -> Iterator[Span]:
     yield from emails(text)
     yield from secrets(text)
     if _DIGITS.search(text):
-        yield from cards(text)
+        yield from _outside_tables(text, cards(text))
         yield from ibans(text)
-        yield from national_ids(text)
+        yield from _outside_tables(text, national_ids(text))
         yield from hidden_numbers(text)
-        yield from _outside_addresses(text, phones(text))
+        yield from _outside_tables(text, _outside_addresses(text, phones(text)))
         yield from ip_addresses(text)
         yield from id_numbers(text)
     else:
@@ -98,6 +103,14 @@ def _for_review(text: str) -> Iterator[Span]:
         yield from birth_dates(text)
     yield from addresses(text)
     yield from health_details(text)
+
+
+def _outside_tables(text: str, found: Iterable[Span]) -> Iterator[Span]:
+    """The numbers without those among hexadecimal ones, as in tables of Unicode and dumps of memory."""
+    for span in found:
+        around = text[max(span.start - 40, 0) : span.start] + text[span.end : span.end + 40]
+        if "label" in span.rule or len(_HEXADECIMAL.findall(around)) < MOST_HEXADECIMAL:
+            yield span
 
 
 def _outside_addresses(text: str, found: Iterable[Span]) -> Iterator[Span]:

@@ -17,14 +17,14 @@ _NOTHING = re.compile(
 )
 _BLANK = re.compile(
     r"(?:(?:your|my|the|a|an|some|new|old|user|db|admin|app|enter|insert|choose|example|sample|dummy|fake|current|real"
-    r"|actual|put|change|super|top)[ _-]?){0,4}(?:pass[ _-]?(?:word|phrase|code|wd)?s?|passwd|pwd|pw|secrets?|token"
-    r"|(?:api[ _-]?)?key|change[ _-]?(?:me|it|this)|todo|tbd)(?:[ _-]?(?:here|goes here|value|name)){0,2}",
+    r"|actual|put|change|super|top|proxy)[ _-]?){0,4}(?:pass[ _-]?(?:word|phrase|code|wd)?s?|passwd|pwd|pw|secrets?"
+    r"|token|(?:api[ _-]?)?key|change[ _-]?(?:me|it|this)|todo|tbd)(?:[ _-]?(?:here|goes here|value|name)){0,2}",
     re.I,
 )
 """Words for a password in its place, alone: `your_password_here`, `changeme`."""
 _MARK = re.compile(
     r"<(?:[A-Za-z_ -]|$).{0,80}|\{+ ?[A-Za-z_].{0,80}|\[ ?[A-Za-z_ -]{2,40}\]?|[$%]\{.{0,80}|\$\(.{0,80}"
-    r"|\$[A-Za-z_]+|%[A-Za-z_]+%|.{0,80}(?:%[sdr](?![A-Za-z0-9])|%\(\w{1,40}\)|\{\}).{0,80}|[*•#.…_?xX-]{3,}",
+    r"|\$[A-Za-z_]+(?:(?:->|[){\[\\]).{0,80})?|%[A-Za-z_]+%|.{0,80}(?:%[sdr](?![A-Za-z0-9])|%\(\w{1,40}\)|\{\}).{0,80}|[*•#.…_?xX-]{3,}",
     re.S,
 )
 """`<your password>`, `{{password}}`, `${PASS}`, `$PASS`, `%s`, `****`."""

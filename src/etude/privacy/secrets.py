@@ -149,8 +149,8 @@ _FIRM = ("=", ":", "：", ":=", "==", "=>")
 """Between a label and a value that is meant, whatever it looks like."""
 _ASSIGNED = re.compile(r"[A-Za-z_][\w.-]*=|_?[a-z]+(?:_[a-z]+)+$|_[a-z]+$")
 """An argument or a name of code, where nothing says that it is the password."""
-_IN_URL = re.compile(r"://[^\s@]{0,128}$")
-"""What stands before an @ that no e-mail address has."""
+_NO_MAILBOX = re.compile(r"://[^\s@]{0,128}$|\bgit$")
+"""What stands before an @ that no e-mail address has: a URL's user, and git@host:path."""
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 """Letters that a pattern takes for ASCII ones where case does not count."""
 _NOT_RANDOM = re.compile(
@@ -207,7 +207,7 @@ def _named(text: str) -> Iterator[Span]:
 def _after_addresses(text: str) -> Iterator[Span]:
     for pattern in (_CREDENTIALS, _LISTED_LOGIN):
         for match in pattern.finditer(text):
-            in_url = pattern is _CREDENTIALS and labelled(text, match.start(), _IN_URL, 160)
+            in_url = pattern is _CREDENTIALS and labelled(text, match.start(), _NO_MAILBOX, 160)
             if not in_url and _like_password(_bare(match["value"])):
                 yield _cut(match, "value", "after an e-mail address")
 
