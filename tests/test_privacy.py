@@ -21,6 +21,7 @@ from etude.checks.personal import for_review, personal_data
 from etude.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
 from etude.privacy.find import find_for_review
+from etude.privacy.national import SCHEMES
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
@@ -144,6 +145,9 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
         ("my ID 412345678 is", "national_id", "412345678"),
         ("ID: 47111", "id_number", "47111"),
+        ("Sozialversicherungsnummer 7371 070376", "national_id", "7371 070376"),
+        ("NHS number: 943 476 5918", "national_id", "943 476 5918"),
+        ("file of 5106284717089 is", "national_id", "5106284717089"),
         ("the BSN 111222333 of", "national_id", "111222333"),
         ("NI number AB123456C of", "national_id", "AB123456C"),
         ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
@@ -167,10 +171,23 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("The password for the portal is Gr33nTea", "password", "Gr33nTea"),
         ('PASSWORD="a b c"', "password", "a b c"),
         ("login anna / Blume#33", "password", "Blume#33"),
+        ('def f():\n    password = "S3cr3t!9"\n', "password", "S3cr3t!9"),
+        ("PASSWORD=Hunter22\nif x:\n    pass", "password", "Hunter22"),
+        ("DB_PASSWORD_PROD=S3cret!9", "password", "S3cret!9"),
+        ('"adminPassword": "S3cr3t!9"', "password", "S3cr3t!9"),
+        ("Server=db;User Id=sa;Password=Xy12ab34;", "password", "Xy12ab34"),
+        ('set_password("Hunter22!")', "password", "Hunter22!"),
+        ("password: $ecret99", "password", "$ecret99"),
         ("customer no. 88213-44", "id_number", "88213-44"),
         ("membership no 5521 8876", "id_number", "5521 8876"),
         ("Kundennummer: 7712345", "id_number", "7712345"),
         ("Reisepass C01X00T47", "id_number", "C01X00T47"),
+        ("passport X4RTBPFW4", "id_number", "X4RTBPFW4"),
+        ("mysql -u root -pS3cret99 shop", "password", "S3cret99"),
+        ("sshpass -p hunter2 ssh box", "password", "hunter2"),
+        ("curl -u admin:hunter22 https://example.org", "password", "hunter22"),
+        ("Set-Cookie: sessionid=ErqktZn2soxQOt3pomjrBH7L; Path=/", "api_key", "ErqktZn2soxQOt3pomjrBH7L"),
+        ("Cookie: theme=dark; session=8f14e45fceea167a5a36", "api_key", "8f14e45fceea167a5a36"),
         ("numéro de client : 8821344", "id_number", "8821344"),
         ("número de cliente 882134", "id_number", "882134"),
         ("номер договора 1234567", "id_number", "1234567"),
@@ -232,6 +249,25 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         '{"id": 47111, "n": 2}, {"id": 412345678}, order ID 412345678, ticket-ID 412345678',
         "Kapitel 3.4.5.6, Seite 1.2.3.4, versión 8.8.4.4",
         "a score of \u20139 (69-72-68-70=279), 10\u201312 July 2009",
+        "def extractall(self, path=None, members=None, pwd=None): ...",
+        "password = null; passwd = False; userid = passwd = acct = ''",
+        'password = getpass.getpass("Password: "); password = os.environ["PW"]',
+        '{"password": req.body.password, "pwd": config.get(server, "password")}',
+        "self.add_password = self.passwd.add_password; user, pw = auth[0], auth[2]",
+        "login(user, password=user_pw2); password: str; passwords: Dict[str, AuthInfo]",
+        "import os\npassword = user_input2\npwd = pwd.getpwuid(os.getuid())[0]",
+        "password=<your password> PASSWORD=${PASS} password: {{password}} password=%s",
+        "password: ****, pwd=xxxx, password=changeme, postgres://user:password@host/db",
+        "mysql -p shop, cp -p $HOME/a, curl -u $USER:$PW and curl -u user:password, cookie: theme=dark1",
+        "8A60 92ED 6DB2 5186 5712 5830 5944 5FFB, 7AFF 7BA1 9084 9451 9593, 6063 6043 60E7 61FF",
+        "git@github.com:user/package-2#semver:^1.0.0, pwd is $cwd)\\n, my $pw = $hash->{SSL_passwd_cb}",
+        "Pass verbose=1 and pass `spec=True`, password_reset=true, pwd=/home/user",
+        "password123 is a bad password; passthrough_block, test_pass_slow(self)",
+        'password = "Enter your password"; error = "password must have 8 characters"',
+        "embed_tokens = Gemma3TextScaledWordEmbedding(size), class sk-toggleable__label-arrow",
+        "21-15-19-21 in four sets; h = (h + 907133923) * 69069 + 35236450.6 - 2147483647 + 0123456789",
+        "1111 2222 3333 4444 and 2222 3333 4444 5555",
+        "4383520*x**6 + 63529101562500*x, AAACCATCTCTACCGGTTCGCTTTC",
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
     ],
 )
@@ -353,6 +389,7 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street.",
         "My name is Anna Gold and I was diagnosed with asthma. My password is bluemonkey.",
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
+        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Guten Tag Anton Huber ist nicht da.",
         "Where is my order?",
     ]
     (tmp_path / "rows.jsonl").write_text(
@@ -364,19 +401,41 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "review_plain_password": 1,
         "review_birth_date": 1,
         "review_address": 1,
-        "review_name": 2,
+        "review_name": 3,
         "review_health": 1,
     }
     assert all(one.severity == "note" and not one.fix and one.evidence for one in found)
     named = next(one for one in found if one.kind == "review_name")
-    assert [one.text for one in named.evidence] == [
+    assert [one.text for one in named.evidence[:2]] == [
         "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••.",
         "My name is A••• G••• and I was d•••••••• w••• a•••••. My password is b•••••••••.",
     ]
     assert [one.text[low:high] for one in named.evidence for low, high in one.marks] == [
         "J••• S••••",
         "A•••",
+        "A•••• H••••",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Ich traf Herrn Jürgen Pfeiffer heute", ["Jürgen Pfeiffer"]),
+        ("M. Jean Dupont et Mme Curie", ["M. Jean Dupont", "Curie"]),
+        ("el Sr. García López y la Sra. Ruiz", ["García López", "Ruiz"]),
+        ("dhr. de Vries en mevrouw van den Berg", ["Vries", "Berg"]),
+        ("Sig.ra Rossi e Sig. Bianchi", ["Rossi", "Bianchi"]),
+        ('mika: "who are you?"\ntracy:"i am"', ["mika", "tracy"]),
+        ("we live at 106 rúa olmos 44, belfast", ["106 rúa olmos 44"]),
+        ("at 12 Marsh 4", ["12 Marsh 4"]),
+        ("auth: the call took 5411 ms and failed with 404", []),
+        ("cron: look at the cron pool, then wait", []),
+        ("mix 12 large eggs and 3 cups", []),
+        ("from 1 April 2023 the rent is due, to 31 Dezember 2024 and 3 mars 2025", []),
+    ],
+)
+def test_names_and_addresses_that_go_to_review(text: str, found: list[str]) -> None:
+    assert [span.text for span in find(text) if span.kind in ("name", "address")] == found
 
 
 def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None:
@@ -539,3 +598,15 @@ def _seconds(text: str) -> float:
         find(text)
         times.append(time.process_time() - started)
     return min(times)
+
+
+def test_the_page_says_which_national_numbers_need_a_label() -> None:
+    page = " ".join((Path(__file__).parents[1] / "docs" / "privacy.md").read_text(encoding="utf-8").split())
+    alone = {scheme.rule for scheme in SCHEMES if scheme.label is None}
+    named = {scheme.rule for scheme in SCHEMES if scheme.label is not None}
+    for before, rules in (
+        ("by form and checksum alone", alone - named),
+        ("by separators or an inner date alone, else beside a label", alone & named),
+        ("beside a label only", named - alone),
+    ):
+        assert f"{before}: {', '.join(sorted(rules))}." in page

@@ -420,6 +420,15 @@ def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
     assert written.count(plain(Masker.load_key(done.files.key).surrogate(kind, value))) == 4
 
 
+def test_a_password_that_is_a_word_is_replaced_beside_its_label_alone(tmp_path: Path) -> None:
+    text = "PASSWORD=monkey\nUSER=monkey"
+    done = fix(load_task(task_of(tmp_path, lines([row(1, text, "No monkey, please.")]))))
+    (written,) = map(json.loads, done.files.fixed.read_text().splitlines())
+    assert "PASSWORD=monkey" not in written["input"]
+    assert written["input"].endswith("\nUSER=monkey")
+    assert written["output"] == "No monkey, please."
+
+
 @pytest.mark.parametrize("write", [lines, table])
 def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_path: Path) -> None:
     """Its own value, one of the same row, and one that only the name of the column tells; a time of a call is none."""
@@ -578,3 +587,17 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
         (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
         run_fix(folder / "task.yaml", [])
         assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)
+
+
+def test_a_fix_says_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street."),
+        row(2, "Ask", "It is."),
+    ]
+    file = task_of(tmp_path, lines(rows))
+    run_fix(file, [])
+    assert "Not masked" in (told := capsys.readouterr().out)
+    assert "a person's name in 1 row" in told
+    assert "a postal address in 1 row" in told
+    run_fix(file, ["encoding"])
+    assert "Not masked" not in capsys.readouterr().out

@@ -16,6 +16,7 @@ from etude.normal import normalise
 from etude.privacy import BLOCKING, GRAVE, REVIEW, Span, find
 from etude.privacy.find import find_for_review
 from etude.privacy.own import SHARE
+from etude.privacy.people import TITLED
 from etude.types import Evidence, Finding
 from etude.wording import count
 
@@ -150,7 +151,7 @@ def _with_capitals(text: str, mark: Mark) -> Mark:
 
 
 def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnNames) -> list[Span]:
-    """What may be personal in a text; names and the like are known in English alone."""
+    """What may be personal in a text. In other languages than English names are told by a title alone."""
     spans = [
         span
         for span in find_for_review(text, blocking)
@@ -159,9 +160,14 @@ def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnN
         and not (span.kind == "name" and own.holds(span.text))
     ]
     kinds = {span.kind for span in spans}
-    if not kinds.isdisjoint(ENGLISH) and language_of(normalise(text)) not in (None, "English"):
-        return [span for span in spans if span.kind not in ENGLISH]
-    return spans
+    if kinds.isdisjoint(ENGLISH):
+        return spans
+    language = (
+        language_of(normalise(text)) or material.answers_language
+    )  # of a short text that of the answers
+    if language in (None, "English"):
+        return spans
+    return [span for span in spans if span.kind not in ENGLISH or span.rule == TITLED]
 
 
 NAMES = {

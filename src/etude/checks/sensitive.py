@@ -8,7 +8,7 @@ from functools import cache
 
 from etude.privacy import OwnContact, Span, find_all, find_by_form
 from etude.privacy.own import CONTACT
-from etude.privacy.values import Values
+from etude.privacy.values import Values, is_word
 
 MOST_REVIEWED = 20_000
 """Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
@@ -77,5 +77,6 @@ def repeated(spans: Collection[Span], text: str) -> Iterator[Span]:
     if spans:
         values = Values()
         for span in spans:
-            values.add(span.kind, span.text)
+            if not is_word(span.kind, span.text):
+                values.add(span.kind, span.text)
         yield from values.spans(text)

@@ -13,7 +13,9 @@ from etude.checks.gather import read_material
 from etude.checks.instructions import personal_instructions
 from etude.checks.kinds import check_gates, names
 from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.material import Material
 from etude.checks.page import as_html
+from etude.checks.personal import NAMES, for_review
 from etude.checks.words import WIDTH, in_words
 from etude.cli.output import check_output, is_written_through, write_output
 from etude.cli.words import screen
@@ -90,8 +92,15 @@ def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[s
 def run_fix(task_file: Path, only: Sequence[str]) -> None:
     """Writes the fixed examples beside the old ones and says what was done."""
     task = load_task(task_file, needs_model=False)
-    fixed = fix(task, [kind for name in only for kind in _kinds_of(name)])
-    for line in (*fixed_in_words(task, fixed, task_file), *_left_alone(task)):
+    kinds = [kind for name in only for kind in _kinds_of(name)]
+    done = fix(task, kinds)
+    material = read_material(task)
+    asked = not kinds or any(kind.startswith("privacy_") for kind in kinds)
+    for line in (
+        *fixed_in_words(task, done, task_file),
+        *(_not_masked(material) if asked else ()),
+        *_left_alone(material),
+    ):
         typer.echo(line)
 
 
@@ -100,9 +109,22 @@ def _kinds_of(name: str) -> list[str]:
     return [kind for kind in KINDS if names(name, kind)] or [name]
 
 
-def _left_alone(task: Task) -> Iterator[str]:
+def _not_masked(material: Material) -> Iterator[str]:
+    """What may be personal and no rule is sure of: it is in the new rows as it was in the old ones."""
+    counts = [
+        f"{NAMES[finding.kind.removeprefix('review_')]} in {count(int(finding.numbers['rows']), 'row')}"
+        for finding in for_review(material)
+    ]
+    seen = f"what may be {', '.join(counts)}" if counts else "the rules see none here, and do not see all"
+    yield (
+        f"Not masked: names, postal addresses, birth dates and details of health stay as they are: {seen}. "
+        "etude check shows where."
+    )
+
+
+def _left_alone(material: Material) -> Iterator[str]:
     """What is personal in the instructions and system messages, which a fix does not touch: all rows hang on them."""
-    for finding in personal_instructions(read_material(task)):
+    for finding in personal_instructions(material):
         yield f"Left alone: {finding.message} {finding.remedy} It stands in {', '.join(finding.where)}."
 
 

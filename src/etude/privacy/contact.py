@@ -29,7 +29,7 @@ _IPV4 = re.compile(BEFORE + r"(?<!\.)(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\.[0-9])" +
 _IPV6 = re.compile(BEFORE + r"(?<![:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2,40}(?:\.[0-9.]{5,11})?(?!:)" + AFTER)
 _VERSION = re.compile(
     r"(?:\bv|versi[oó]ne?|versie|wersja|release|firmware|build|section|chapter|page|kapitel|abschnitt|seite|chapitre"
-    r"|cap[ií]tulo|secci[oó]n|capitolo|sezione|hoofdstuk|rozdział) ?(?::|is|was|to|from)? ?$"
+    r"|cap[ií]tulo|secci[oó]n|capitolo|sezione|hoofdstuk|rozdział)s? ?(?::|is|was|to|from)? ?[\"'“]?$"
     r"|\b(?:updat|upgrad|downgrad)\w{1,3} (?:from|to) (?:[0-9.]{3,15} to )?$",
     re.I,
 )

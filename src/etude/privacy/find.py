@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from etude.privacy.model import NameModel
 
 _DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
+_MIXED = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}[0-9][A-Za-z]{1,8}[0-9]")
+"""Letters and digits mixed, as in the number of a passport."""
+_HEXADECIMAL = re.compile(
+    r"(?<![^\s,])(?:0x)?(?=[0-9A-F]{0,4}[A-F])(?=[A-F]{0,4}[0-9])[0-9A-F]{4,5}(?![^\s,])"
+)
+MOST_HEXADECIMAL = 2
+"""Hexadecimal numbers beside one from which it is one itself."""
 
 
 def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
@@ -76,15 +83,18 @@ def _blocking(text: str) -> Iterator[Span]:
     yield from emails(text)
     yield from secrets(text)
     if _DIGITS.search(text):
-        yield from cards(text)
+        yield from _outside_tables(text, cards(text))
         yield from ibans(text)
-        yield from national_ids(text)
+        yield from _outside_tables(text, national_ids(text))
         yield from hidden_numbers(text)
-        yield from _outside_addresses(text, phones(text))
+        yield from _outside_tables(text, _outside_addresses(text, phones(text)))
         yield from ip_addresses(text)
         yield from id_numbers(text)
-    elif ":" in text:
-        yield from ip_addresses(text)
+    else:
+        if ":" in text:
+            yield from ip_addresses(text)
+        if _MIXED.search(text):
+            yield from id_numbers(text)
 
 
 def _for_review(text: str) -> Iterator[Span]:
@@ -94,6 +104,14 @@ def _for_review(text: str) -> Iterator[Span]:
     yield from addresses(text)
     yield from health_details(text)
     yield from spoken_passwords(text)
+
+
+def _outside_tables(text: str, found: Iterable[Span]) -> Iterator[Span]:
+    """The numbers without those among hexadecimal ones, as in tables of Unicode and dumps of memory."""
+    for span in found:
+        around = text[max(span.start - 40, 0) : span.start] + text[span.end : span.end + 40]
+        if "label" in span.rule or len(_HEXADECIMAL.findall(around)) < MOST_HEXADECIMAL:
+            yield span
 
 
 def _outside_addresses(text: str, found: Iterable[Span]) -> Iterator[Span]:

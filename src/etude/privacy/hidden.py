@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from etude.privacy.spans import AFTER, BEFORE, Span
 
 _MARK = "[*•●xX]"
+_ONE_MARK = re.compile(_MARK)
 _HINT = re.compile(rf"{_MARK}{{2}}")
 _FORMS = (
     ("card", re.compile(rf"{BEFORE}(?<![*•●])[3-6](?:[ -]?(?:[0-9]|{_MARK})){{11,24}}{AFTER}(?![*•●])")),
@@ -44,5 +45,6 @@ def hidden_numbers(text: str) -> Iterator[Span]:
         return
     for kind, form in _FORMS:
         for match in form.finditer(text):
-            if _HINT.search(match[0]) and sum(map(str.isdigit, match[0])) >= READABLE:
+            marks = set(_ONE_MARK.findall(match[0]))  # two kinds of them are a formula, 4383520*x**6
+            if _HINT.search(match[0]) and len(marks) == 1 and sum(map(str.isdigit, match[0])) >= READABLE:
                 yield Span(*match.span(), kind, match[0], "partly hidden")

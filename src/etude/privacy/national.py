@@ -75,7 +75,7 @@ _LETTERED = (
 _GROUPED = (
     _scheme("US Social Security", r"[0-9]{3}-[0-9]{2}-[0-9]{4}"),
     _scheme("US EIN", r"[0-9]{2}-[0-9]{7}", "us.ein", label="EIN|employer|federal"),
-    _scheme("IN Aadhaar", r"[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}", "in_.aadhaar"),
+    _scheme("IN Aadhaar", r"(?<![0-9] )[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}(?! [0-9])", "in_.aadhaar"),
     _scheme("BR CPF", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}", "br.cpf"),
     _scheme("CH AHV", r"756\.[0-9]{4}\.[0-9]{4}\.[0-9]{2}", "ch.ssn"),
     _scheme("FR NIR", r"[1-478] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}", "fr.nir"),
@@ -85,14 +85,20 @@ _GROUPED = (
     _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{4}", "cz.rc"),
     _scheme("CZ rodné číslo", r"[0-9]{6}/[0-9]{3}", "cz.rc", "rodn[ée] č[íi]slo|RČ"),
     _scheme("BE rijksregister", r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}", "be.nn"),
+    _scheme(
+        "ZA identity",
+        r"[02-9][0-9](?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{4}[01][89][0-9]",  # no time in milliseconds
+        "za.idnr",
+    ),
     _scheme("CN resident", r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]", "cn.ric"),
     _scheme("CL RUT", r"[0-9]{1,2}\.[0-9]{3}\.[0-9]{3}-[0-9Kk]", "cl.rut"),
     _scheme("IS kennitala", r"[0-9]{6}-[0-9]{4}", "is_.kennitala"),
 )
 """Schemes whose separators, length or inner date hardly occur by chance, but for those with a label."""
+_AT = r"(?:Sozial)?versicherungs(?:nummer|nr)|SVNR|SV-Nr"
 _PLAIN = (
     _scheme("US Social Security", r"[0-9]{9}|[0-9]{3} [0-9]{2} [0-9]{4}", "us.ssn", "SSN|social", "SSN"),
-    _scheme("GB NHS", r"[0-9]{3}[ -]?[0-9]{3}[ -]?[0-9]{4}", "gb.nhs", "NHS|patient"),
+    _scheme("GB NHS", r"[0-9]{3}[ -]?[0-9]{3}[ -]?[0-9]{4}", "gb.nhs", "NHS|patient", "NHS"),
     _scheme(
         "IN Aadhaar",
         r"[0-9]{12,14}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}",
@@ -121,7 +127,7 @@ _PLAIN = (
     _scheme("EE isikukood", r"[1-8][0-9]{10}", "ee.ik", "isikukood"),
     _scheme("LT asmens kodas", r"[1-8][0-9]{10}", "lt.asmens", "asmens kodas"),
     _scheme("GR AMKA", r"[0-9]{11}", "gr.amka", "AMKA"),
-    _scheme("AT Versicherungsnummer", r"[0-9]{4} ?[0-9]{6}", "at.vnr", r"Versicherungsnummer|SVNR"),
+    _scheme("AT Versicherungsnummer", r"[0-9]{4} ?[0-9]{6}", "at.vnr", _AT, _AT),
     _scheme("PT NIF", r"[0-9]{9}", "pt.nif", "NIF|contribuinte"),
     _scheme("NZ IRD", r"[0-9]{2,3}-?[0-9]{3}-?[0-9]{3}", "nz.ird", "IRD"),
     _scheme("TH identity", r"[1-8][0-9]{12}|[1-8]-[0-9]{4}-[0-9]{5}-[0-9]{2}-[0-9]", "th.pin", "Thai"),

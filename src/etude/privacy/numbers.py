@@ -54,7 +54,7 @@ _LABEL = (
     r"|patient (?:id|number|no|mrn)|medical (?:record|file)|\bMRN\b|\bPID\b"
     r"|insurance(?: policy| code| id| number)?|policy (?:number|no|#)|health (?:card|plan)"
     r"|(?:member(?:ship)?|employee|staff|student|user|customer|voter|tribal|system|national|personal) (?:id|number|no)"
-    r"|voter card|identification|identity card|id card|\bID(?![\"'])|vehicle registration"
+    r"|voter card|identification|identity card|id card|\bID(?![\"']|=)|vehicle registration"
     r"|tax(?:payer)? (?:id|number|identification)|\bTIN\b|\bEIN\b|\bATIN\b|\bVAT\b|social security|\bSSN\b"
     r"|aadhaa?r|\bPAN\b)"
 )
@@ -121,11 +121,13 @@ def id_numbers(text: str) -> Iterator[Span]:
 
 def _card_rule(digits: str, has_label: bool) -> str:
     import stdnum.luhn
+    import stdnum.za.idnr
 
     if has_label:
         return "label"
     issuer = _MAESTRO.fullmatch(digits) if len(digits) == 12 else _ISSUERS.match(digits)
-    if issuer and not _BOOK.fullmatch(digits) and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
+    other = _BOOK.fullmatch(digits) or (len(digits) == 13 and stdnum.za.idnr.is_valid(digits))
+    if issuer and not other and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
         return "Luhn"
     return ""
 

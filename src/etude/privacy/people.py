@@ -18,10 +18,13 @@ from etude.privacy.words import COMMON, FIELDS, OTHER, PARTICLES
 
 _WORD = re.compile(r"[^\W\d_][\w'’]{0,40}(?:-[^\W\d_][\w'’]{0,40}){0,3}")
 _TITLE = re.compile(
-    r"\b(?:Mrs?|Ms|Miss|Mx|Dr|Prof(?:essor)?|Sir|Madam|Herr|Frau|Monsieur|Madame|Se[ñn]or[a]?|Officer"
+    r"\b(?:Mrs?|Ms|Miss|Mx|Dr|Prof(?:essor)?|Sir|Madam|Herrn?|Frau|Monsieur|Madame|M(?=\.)|Mmes?|Mlle|Se[ñn]or(?:a|ita)?"
+    r"|Sra?(?=\.)|Srta|Sig(?=\.)|Signora?|Sig\.ra|[Dd]hr|[Mm]evr(?:ouw)?|[Mm]w(?=\.)|[Mm]eneer|Pani?|Officer"
     r"|Captain|Sergeant"
-    r"|Detective|Senator|Reverend|Rev|Uncle|Aunt)\.? {1,2}$"
+    r"|Detective|Senator|Reverend|Rev|Uncle|Aunt)\.? {1,2}(?:(?:de|van|von|der|den|del|la) ){0,3}$"
 )
+TITLED = "title"
+"""The rule of a name after Mrs, Herr, Mme and the like: it holds in any language."""
 _CUE = re.compile(
     r"(?:\bname(?:s|d)?(?:'s)? ?(?:is|was|are|him|her|them|:|=|to|on the \w{1,12})?"
     r"|\bI['’]?m|\bI am|\b[Tt]his is|\bcalled|\b[Hh]i|\b[Hh]ello|\b[Dd]ear|\b[Hh]ey|\b[Tt]hanks?,?"
@@ -54,6 +57,8 @@ _AFTER = re.compile(
 )
 _LINE_START = re.compile(r"(?:^|\n)[>?*#|\-\t ]{0,8}$")
 _SPEAKER = re.compile(r" ?: ?[\"“A-Z¿¡]")
+_QUOTED_SPEECH = re.compile(r" ?: ?[\"“]")
+"""What follows a speaker where nothing has a capital letter: auth: the call failed, is said by nobody."""
 _CALLED = re.compile(r"[a-z], $")
 _CALL_ENDS = re.compile(r"[!?]")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:\"“”\n] ?|\bthat )$")
@@ -66,7 +71,7 @@ _MARKS = " >?*#|-\t"
 _QUOTES = ('"', "“", "”", "'", "‘", "’", "«", "»")
 _JOINTS = (" and ", ", ", ", and ", " & ", " or ", " und ", " et ", " y ")
 _SURE = (
-    "title",
+    TITLED,
     "said before it",
     "said after it",
     "given name",
@@ -117,7 +122,10 @@ def names(text: str, given: Collection[str] = ()) -> Iterator[Span]:
     clues = _clues(cased, given)
     rules = [_rule(cased, run, clues) for run in runs]
     if cased is not text:
-        rules = [rule if rule in _SURE else "" for rule in rules]
+        rules = [
+            rule if rule in _SURE and (rule != "speaker" or _QUOTED_SPEECH.match(text, run[-1].end)) else ""
+            for run, rule in zip(runs, rules, strict=True)
+        ]
     for run, rule in zip(runs, _spread(text, runs, rules), strict=True):
         if rule:
             yield Span(run[0].start, run[-1].end, "name", text[run[0].start : run[-1].end], rule)
@@ -193,8 +201,8 @@ def _rule(text: str, run: list[_Word], clues: _Clues) -> str:
     start, end = run[0].start, run[-1].end
     before, after = text[max(start - 48, 0) : start], text[end : end + 48]
     long = [word.text for word in run if word.text not in PARTICLES]
-    if _TITLE.search(before):
-        return "title"
+    if _TITLE.search(before) or (run[0].text == "M" and len(run) > 1 and text[run[0].end] == "."):
+        return TITLED
     if len(long) >= 3 and any(len(word) == 1 for word in long[1:-1]):
         return "middle initial"
     if run[0].text in FIELDS or _COMPANY_AFTER.match(after):

@@ -82,7 +82,10 @@ def by_form(body: str) -> str:
         return "country code"
     if len(set(gaps[1:])) > 1 or (" " in body and _YEAR.fullmatch(groups[-1])):
         return ""
-    return "grouping" if _like_phone(tuple(map(len, groups)), len(set(gaps)) == 1) else ""
+    lengths = tuple(map(len, groups))
+    if lengths == (2, 2, 2, 2) and gaps[0] == "-":
+        return ""  # a score: pairs of Scandinavia stand apart by spaces
+    return "grouping" if _like_phone(lengths, len(set(gaps)) == 1) else ""
 
 
 def by_plan(body: str, named: bool = False) -> str:

@@ -72,6 +72,10 @@ _DATE = re.compile(
     r"|[0-3]?[0-9]([-./ ])[0-3]?[0-9]\2(?:19|20)[0-9]{2}(?![0-9])|[0-3]?[0-9]([-./])[0-3]?[0-9]\3[0-9]{2}$"
 )
 _IP = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(?:\.(?!$)|$)){4}")
+_PLUS = re.compile(r"[+＋][ (\[]")
+_OPERAND = re.compile(r"(?:[0-9)\]]|\b[a-z]|\*\*[0-9]) ?$")
+_COUNTED = frozenset(("0123456789", "1234567890", "2147483647", "2147483648", "4294967295"))
+"""The digits in order, and the largest whole numbers of 32 bits."""
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 _DIGITS = re.compile(r"[0-9]+")
 _NUMBER_BEFORE = re.compile(r"[0-9][ \t]$")
@@ -83,7 +87,7 @@ def phones(text: str) -> Iterator[Span]:
     """Phone numbers of 7 to 15 digits, after a label of 6; an extension belongs to the number."""
     end, rule = -1, ""
     for match in _PHONE.finditer(text):
-        if _DATE.match(match["body"]) or _IP.fullmatch(match["body"]):
+        if _DATE.match(match["body"].lstrip("+")) or _IP.fullmatch(match["body"]) or _is_sum(text, match):
             continue
         is_listed = rule and listed(text, end, match.start()) and not _NUMBER_AFTER.match(text, match.end())
         rule = _rule(text, match) or ("in a list" if is_listed else "")
@@ -128,6 +132,12 @@ def _rule(text: str, match: re.Match[str]) -> str:
 def _has_comma(text: str, match: re.Match[str]) -> bool:
     """Whether a comma joins the run to other digits, as in 1234567,89."""
     return labelled(text, match.start(), _COMMA_BEFORE, 2) or bool(_COMMA_AFTER.match(text, match.end()))
+
+
+def _is_sum(text: str, match: re.Match[str]) -> bool:
+    """Whether a number is added to what stands before it, or is one of those that computers count to."""
+    added = _PLUS.match(match["body"]) and labelled(text, match.start(), _OPERAND, 4)
+    return bool(added) or match["body"] in _COUNTED
 
 
 def _inner(match: re.Match[str]) -> Iterator[Span]:

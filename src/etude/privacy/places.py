@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from etude.privacy.people import with_capitals
 from etude.privacy.spans import Span
+from etude.privacy.words import COMMON
 
 _CAP = (
     r"(?:[^\W\d_a-zß-öø-ÿ][\w'’.-]{0,30}|d[eaou]s?|del|della|delle|dello|dei|degli|di|do|du|la|le|las"
@@ -61,6 +62,15 @@ _MORE = (
 """A further part of an address, after a comma, a line break or a space."""
 _TAIL = re.compile(rf"(?:{_MORE}){{1,5}}")
 
+_BETWEEN = "street between numbers"
+_MONTH = re.compile(
+    r"(?i) (?:jan(?:uar[iy]?|v(?:ier)?)?|gen(?:naio)?|enero|janeiro|feb(?:r(?:uar[iy]?|aio|ero))?|f[ée]vr(?:ier)?"
+    r"|fevereiro|mar(?:ch|s|zo|ço)?|m[äa]rz|maart|apr(?:ile?)?|avr(?:il)?|abril|may|mai|mei|maj|mayo|maio|maggio|jun[ei]?"
+    r"|juin|giugno|junio|junho|jul[iy]?|juil(?:let)?|luglio|julio|julho|aug(?:ust(?:us)?)?|ao[uû]t|agosto"
+    r"|sept?(?:emb(?:er|re))?|settembre|set(?:iembre|embro)?|o[ck]t(?:ober|obre)?|octubre|ottobre|outubro"
+    r"|nov(?:emb(?:er|re|ro)|iembre)?|de[cz](?:emb(?:er|re|ro))?|d[ée]c(?:embre)?|dic(?:iembre|embre)?)\.? [0-9]"
+)
+"""A date, 1 April 2023, and no street."""
 _FORMS = (
     ("street", rf"(?<![\w.#-]){_NUMBER},? (?:{_NUMBER} )?{_NAME} {_SUFFIX}(?![\w])"),
     ("street", rf"(?<![\w.-]){_FIRST} {_NAME},? {_NUMBER}(?![\w%])"),
@@ -70,7 +80,7 @@ _FORMS = (
         rf" {_NUMBER}(?![\w%])",
     ),
     ("street", rf"(?<![\w.-])(?:{_NUMBER} )?{_NAME} {_AFTER}\.? {_NUMBER}\.?(?![\w%])"),
-    ("street between numbers", rf"(?<![\w.,:/-])[0-9]{{1,5}} (?:{_NUMBER} )?{_NAME} {_NUMBER}(?![\w%:])"),
+    (_BETWEEN, rf"(?<![\w.,:/-])[0-9]{{1,5}} (?:{_NUMBER} )?{_NAME} {_NUMBER}(?![\w%:])"),
     ("flat", rf"(?<![\w.-])(?:{_NUMBER} (?:{_NAME} )?)?{_FLAT}(?![\w])"),
     ("box", rf"(?<![\w.-]){_BOX}(?![\w])"),
     ("postcode", rf"(?<![\w.-]){_POSTCODE}"),
@@ -103,7 +113,7 @@ def addresses(text: str) -> list[Span]:
         return []
     cased = with_capitals(text)
     merged: list[tuple[int, int, str]] = []
-    for start, end, rule in sorted(_parts(cased)):
+    for start, end, rule in sorted(_parts(cased, cased is not text)):
         if merged and start <= merged[-1][1] + 1:
             start, last, rule = merged.pop()
             end = max(end, last)
@@ -111,15 +121,22 @@ def addresses(text: str) -> list[Span]:
     return [Span(start, end, "address", text[start:end], rule) for start, end, rule in merged]
 
 
-def _parts(text: str) -> Iterator[tuple[int, int, str]]:
-    """Start, end and rule of everything that looks like a part of an address, with what follows it."""
+def _parts(text: str, titled: bool) -> Iterator[tuple[int, int, str]]:
+    """Start, end and rule of everything that looks like a part of an address, with what follows it. `titled`: the text
+    itself has no capital letter."""
     for rule, pattern in _STREET:
         for match in pattern.finditer(text):
-            yield match.start(), _with_tail(text, match.end()), rule
+            if rule != _BETWEEN or not (_MONTH.search(match[0]) or (titled and _talks(match[0]))):
+                yield match.start(), _with_tail(text, match.end()), rule
     for pattern in (_CUED, _ZIP, _LABELLED):
         for match in pattern.finditer(text):
             if any(map(str.isdigit, match["value"])):
                 yield match.start("value"), _with_tail(text, match.end("value")), "label"
+
+
+def _talks(text: str) -> bool:
+    """Whether an ordinary word stands between the numbers, as in 12 large eggs and 3."""
+    return any(word in COMMON for word in text.split())
 
 
 def _with_tail(text: str, end: int) -> int:

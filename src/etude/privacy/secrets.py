@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from etude.privacy.labels import LINKS, PASSWORD_STEMS, PASSWORDS, any_of, may_hold
+from etude.privacy.no_secret import is_blank, is_call, is_expression, is_message
 from etude.privacy.spans import UNSPACED, Span, labelled, spans_of
 
 WINDOW = 512
@@ -94,13 +95,16 @@ _KEY = re.compile(
     re.I,
 )
 _PASSWORD = re.compile(
-    r"(?<![A-Za-z])(?:[\w-]{0,24}[_-])?(?:pass ?(?:word|phrase|code)|passwd|pwd|pass)s?[\"'\]]{0,2}"
+    r"(?:(?<![A-Za-z])(?:[\w-]{0,24}[_-])?|(?<=\bPG)|(?-i:(?<=[a-z])(?=P)))"
+    r"(?P<word>pass ?(?:word|phrase|code)|passwd|pwd|pass)s?"
+    r"(?:_?[0-9]{1,2}|[_-](?:prod|production|dev|stag(?:e|ing)|test|old|new|main|admin|root|db|value))?(?![A-Za-z0-9_])"
+    r"[\"'\]]{0,2}"
     r"(?P<link>(?: {0,2}(?:=>|:=|==?|[:(\[]|->|,)| {1,2}(?:is|was|were|as|to|of|attempt string revealed|reads?))?"
     r"(?: {0,2}(?:currently|still|now|set to))? {0,2}[:=]?) {0,2}(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’]{4,128})",
     re.I,
 )
 _NAMED_PASSWORD = re.compile(
-    rf"(?<![A-Za-z]){any_of(PASSWORDS)}(?![a-z])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
+    rf"(?<![A-Za-z]){any_of(PASSWORDS)}(?![a-z0-9_])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
     rf"(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’，：！-｠{UNSPACED}]{{4,128}})",
     re.I,
 )
@@ -130,13 +134,32 @@ _LISTED_LOGIN = re.compile(
     r"@[\w.-]{3,80}[\"'],? (?:and )?[\"']?(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})",
     re.I,
 )
-_IN_URL = re.compile(r"://[^\s@]{0,128}$")
-"""What stands before an @ that no e-mail address has."""
+_COMMAND = re.compile(
+    r"\b(?:mysql(?:dump|admin)?|mariadb)\b[^\n|;]{0,80}? -p[\"']?(?P<value>[^\s\"'-][^\s\"']{3,64})"
+    r"|\bsshpass -p ?[\"']?(?P<ssh>[^\s\"']{4,64})"
+    r"|\b(?:curl|wget|http)\b[^\n|;]{0,80}? (?:-u|--user) ?[\"']?[^\s:\"']{1,64}:(?P<user>[^\s\"']{4,64})"
+)
+"""A password among the arguments of a command."""
+_COOKIE = re.compile(
+    r"\b(?:set-)?cookie[\"']?:[^\n]{0,200}?(?<![\w-])[\w.-]{0,24}(?:sess(?:ion)?|sid|auth|token|jwt)[\w.-]{0,8}="
+    r"(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})",
+    re.I,
+)
+_FIRM = ("=", ":", "：", ":=", "==", "=>")
+"""Between a label and a value that is meant, whatever it looks like."""
+_ASSIGNED = re.compile(r"[A-Za-z_][\w.-]*=|_?[a-z]+(?:_[a-z]+)+$|_[a-z]+$")
+"""An argument or a name of code, where nothing says that it is the password."""
+_NO_MAILBOX = re.compile(r"://[^\s@]{0,128}$|\bgit$")
+"""What stands before an @ that no e-mail address has: a URL's user, and git@host:path."""
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 """Letters that a pattern takes for ASCII ones where case does not count."""
 _NOT_RANDOM = re.compile(
-    r"[a-z]{1,30}|[A-Z][a-z]{1,30}|[A-Z]{1,12}|[a-z]+(?:[_.-][a-z]+)+|[A-Z]+(?:[_.-][A-Z]+)+|[0-9.,]+"
+    r"[a-z]{1,30}|[A-Z][a-z]{1,30}|[A-Z]{1,12}|[a-z]+[0-9]?(?:[_.-][a-z]+[0-9]?)+|[A-Z]+(?:[_.-][A-Z]+)+|[0-9.,]+"
 )
+
+
+_WORDS = re.compile(r"[a-z]{1,30}(?:[_.-]{1,2}[a-z]{1,30})+")
+"""Small letters apart by hyphens and the like."""
 
 
 def secrets(text: str) -> Iterator[Span]:
@@ -153,7 +176,7 @@ def _tokens(text: str) -> Iterator[Span]:
     if "PuTTY" in text:
         yield from spans_of(_PUTTY.finditer(text), "private_key", "PuTTY")
     for match in _FORM.finditer(text):
-        if len(set(match[0][-16:])) > 2:  # sk-xxxxxxxxxxxxxxxxxxxx opens nothing
+        if _is_made(match[0]):
             yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
     if "https://" in text:
         yield from spans_of(_WEBHOOK.finditer(text), "api_key", "webhook")
@@ -168,7 +191,8 @@ def _named(text: str) -> Iterator[Span]:
     """
     plain = text.translate(_AS_ASCII).lower() if not text.isascii() else text.lower()
     if "://" in text:
-        yield from spans_of(_URL.finditer(text), "password", "in a URL", "value")
+        in_urls = (match for match in _URL.finditer(text) if not is_blank(match["value"]))
+        yield from spans_of(in_urls, "password", "in a URL", "value")
     for words, pattern, judged in _BY_WORD:
         if any(word in plain for word in words):
             for match in pattern.finditer(text):
@@ -183,29 +207,63 @@ def _named(text: str) -> Iterator[Span]:
 def _after_addresses(text: str) -> Iterator[Span]:
     for pattern in (_CREDENTIALS, _LISTED_LOGIN):
         for match in pattern.finditer(text):
-            in_url = pattern is _CREDENTIALS and labelled(text, match.start(), _IN_URL, 160)
+            in_url = pattern is _CREDENTIALS and labelled(text, match.start(), _NO_MAILBOX, 160)
             if not in_url and _like_password(_bare(match["value"])):
                 yield _cut(match, "value", "after an e-mail address")
 
 
 def _key(match: re.Match[str]) -> Iterator[Span]:
-    if is_random(match["value"]):
+    if is_random(match["value"]) and not is_call(match):
         yield Span(*match.span("value"), "api_key", match["value"], "label")
+
+
+def _argument(match: re.Match[str]) -> Iterator[Span]:
+    span = _cut(match, match.lastgroup or "value", "argument of a command")
+    if len(span.text) >= 4 and not is_blank(span.text):
+        yield span
 
 
 def _pin(match: re.Match[str]) -> Iterator[Span]:
     yield from spans_of([match], "password", "label", "value")
 
 
+def _quoted(match: re.Match[str]) -> Iterator[Span]:
+    """Several words in quotes, but for a prompt or a message."""
+    if not is_message(match):
+        yield from _pin(match)
+
+
 def _password(match: re.Match[str]) -> Iterator[Span]:
-    """The value after the word password, where it does not read as an ordinary word."""
-    firm = bool(match["quote"]) or match["link"].strip() in ("=", ":", "：", ":=", "==", "=>")
+    """The value after the word password, where it does not read as an ordinary word, code or a blank."""
+    link, quoted = match["link"].strip(), bool(match["quote"])
     value = _bare(match["value"])
+    if len(value) < 4 or is_blank(value) or is_blank(match["value"].rstrip(".,;:)")):
+        return
+    if is_message(match) if quoted else _is_apart(match) or is_expression(match, link):
+        return
+    if _is_pass(match) and link not in _FIRM and link not in ("is", "was", "reads"):
+        return  # a verb: "pass verbose=1"
+    firm = link in _FIRM or (quoted and link not in ("(", "[", ","))
     # "Is the passcode reset?": where no sign links them, marks at the end are the sentence's; a question's always are.
-    judged = value if match["quote"] else value.rstrip("?" if firm else "?!")
-    ordinary = _is_ordinary(judged) and not (firm and match["link"].strip() in ("=", "==", ":="))
-    if len(value) >= 4 and not ordinary and (firm or _like_password(judged)):
+    judged = value if quoted else value.rstrip("?" if firm else "?!")
+    ordinary = _is_ordinary(judged) and not (firm and link in ("=", "==", ":="))
+    is_named = link not in _FIRM and _ASSIGNED.match(judged)
+    if not ordinary and not is_named and (firm or _like_password(judged)):
         yield _cut(match, "value", "label")
+
+
+def _is_apart(match: re.Match[str]) -> bool:
+    """Whether nothing, or an opening bracket, joins the label to its value at once, as in `pwd.getpwuid` and
+    `pass_none(func)`; scripts without spaces need none."""
+    at = match.start("link")
+    before = match.string[at - 1]
+    return (
+        before.isascii() and not match.string[at].isspace() and match["link"].strip() in ("", "(", "[", ",")
+    )
+
+
+def _is_pass(match: re.Match[str]) -> bool:
+    return "word" in match.re.groupindex and match["word"].lower() == "pass"
 
 
 def _is_ordinary(value: str) -> bool:
@@ -225,9 +283,11 @@ _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]]
     (("bearer", "basic", "token"), _BEARER, _key),
     (("pass", "pwd"), _PASSWORD, _password),
     (("pass",), _FOR_PASSWORD, _told),
-    (("pass", "pwd"), _QUOTED_PASSWORD, _pin),
+    (("pass", "pwd"), _QUOTED_PASSWORD, _quoted),
     (("login", "log in", "log-in", "user", "credential"), _LOGIN, _told),
     (("pin",), _PIN, _pin),
+    (("mysql", "mariadb", "sshpass", "curl", "wget", "http"), _COMMAND, _argument),
+    (("cookie",), _COOKIE, _key),
 )
 """Words of which one stands in whatever the pattern matches, the pattern, and what is found where it does."""
 
@@ -261,6 +321,12 @@ def is_random(value: str) -> bool:
     counts = Counter(value)
     bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
     return bits >= ENTROPY and any(map(str.isdigit, value))
+
+
+def _is_made(token: str) -> bool:
+    """Whether a token of a known form can be a machine's: sk-xxxxxxxxxxxxxxxxxxxx, a class of a style sheet and a
+    sequence of genes are none."""
+    return len(set(token[-16:])) > 4 and not _WORDS.fullmatch(token)
 
 
 def _issuer(token: str) -> str:
@@ -305,4 +371,7 @@ def _detect_secrets(window: str, start: int) -> Iterator[Span]:
             group = match.lastindex or 0
             text = match[group] or match[0]
             place = match.start(group) if match[group] else match.start()
-            yield Span(start + place, start + place + len(text), "api_key", text, f"detect-secrets: {name}")
+            if _is_made(text):
+                yield Span(
+                    start + place, start + place + len(text), "api_key", text, f"detect-secrets: {name}"
+                )

@@ -171,6 +171,11 @@ def is_telling(kind: str, text: str) -> bool:
     return kind not in SECRETS or (len(text) >= FREE and any(map(str.isdigit, text)))
 
 
+def is_word(kind: str, text: str) -> bool:
+    """Whether a password is a word, which means something else where it stands without its label."""
+    return kind == "password" and all(part.isalpha() for part in re.split("[-_.' ]", text) if part)
+
+
 def _is_one(text: str, runs: Sequence[re.Match[str]]) -> bool:
     """Whether runs of letters and digits stand near enough to be one number, and are no date."""
     if len(runs) > 1 and _DATE.fullmatch(text[runs[0].start() : runs[-1].end()]):

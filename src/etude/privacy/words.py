@@ -50,6 +50,11 @@ Attached Access Among Responding Analysts Auditors Celebrating Awarded Energetic
 Songs Band Album Music Movie Film Book Story
 """
 
+_TITLES = """
+Herr Herrn Frau Monsieur Madame Mme Mmes Mlle Señor Senor Señora Senora Señorita Sr Sra Srta Sig Signor Signora Dhr Mevr
+Mevrouw Meneer Pan Pani
+"""
+
 _OTHER = """
 January February March April May June July August September October November December Jan Feb Mar Apr Jun Jul
 Aug Sep Sept Oct Nov Dec Monday Tuesday Wednesday Thursday Friday Saturday Sunday Mon Tue Tues Wed Thu Thur
@@ -87,7 +92,7 @@ PARTICLES = frozenset(_PARTICLES.split())
 FIELDS = frozenset(_FIELDS.split())
 """Words that stand before a colon in forms and talk."""
 
-COMMON = frozenset(_COMMON.split())
+COMMON = frozenset((_COMMON + _TITLES).split())
 """Ordinary words as they stand at the start of a sentence or in a heading."""
 
 OTHER = frozenset(_OTHER.split())

@@ -13,7 +13,7 @@ from etude.errors import place_of
 from etude.privacy import Masker, Span, find
 from etude.privacy.phones import names_phones
 from etude.privacy.spans import without_overlaps
-from etude.privacy.values import Values
+from etude.privacy.values import Values, is_word
 from etude.repair.log import Change
 from etude.repair.records import Place, Record, records
 from etude.repair.texts import MARKUP
@@ -106,7 +106,8 @@ class Draft:
             found = self.personal(meant) if look else {}
             own = Values()
             for span in chain.from_iterable(found.values()):
-                own.add(span.kind, span.text)
+                if not is_word(span.kind, span.text):
+                    own.add(span.kind, span.text)
             self._mask_once(found, [own, values], meant, masker)
             if self.now is before:
                 break
