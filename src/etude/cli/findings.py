@@ -113,7 +113,7 @@ def _kinds_of(name: str) -> list[str]:
 
 
 def _not_masked(material: Material) -> Iterator[str]:
-    """What may be personal and no rule is sure of: it is in the new rows as it was in the old ones. Of many rows an even
+    """What may be personal and no rule is sure of: the new rows hold it as the old ones did. Of many rows an even
     sample is looked at, as in a check."""
     total = len(material.rows)
     looked = range(0, total, review_step(total))
