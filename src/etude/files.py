@@ -77,7 +77,8 @@ def file_aside(file: Path) -> Iterator[Path]:
         _flush(aside)
         aside.replace(file)
     except OSError as error:
-        error.filename = error.filename or str(file)
+        if error.errno is not None:  # a library's own holds a message alone, which a name would hide
+            error.filename = error.filename or str(file)
         raise
     finally:
         aside.unlink(missing_ok=True)
