@@ -555,8 +555,8 @@ def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
     """Four times the text costs about four times the time, where a quadratic pattern would cost sixteen."""
     short, long = (f"{piece * (size // len(piece))} @" for size in (20_000, 80_000))
     find(short[:1000])
-    seconds = [_seconds(text) for text in (short, long)]
-    assert seconds[1] < 9 * seconds[0] + 0.1
+    limit = 9 * _seconds(short) + 0.1
+    assert any(_seconds(long, tries=1) < limit for _ in range(3))
 
 
 def test_random_characters_cost_time_in_proportion() -> None:
@@ -590,10 +590,10 @@ def test_kinds_either_block_or_go_to_review() -> None:
     assert Span(0, 1, "email", "a", "form").kind in BLOCKING
 
 
-def _seconds(text: str) -> float:
-    """Processor time of the quickest of three searches, so that what else runs does not count."""
+def _seconds(text: str, tries: int = 3) -> float:
+    """Processor time of the quickest of some searches, so that what else runs does not count."""
     times = []
-    for _ in range(3):
+    for _ in range(tries):
         started = time.process_time()
         find(text)
         times.append(time.process_time() - started)

@@ -66,7 +66,7 @@ class Draft:
         """Role of a column -> what it was guessed from."""
         return self.roles.reasons
 
-    @property
+    @cached_property
     def examples(self) -> tuple[Example, ...]:
         """All rows."""
         return tuple(self.rows.examples)
@@ -74,7 +74,8 @@ class Draft:
     @cached_property
     def read(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers are read; all of them where they are too few to split."""
-        return outside_test(self.examples, self.kind[0], SEED)
+        kind = self.kind[0]
+        return outside_test(self.examples, kind, SEED) if kind == "classify" else self._unlabelled
 
     @cached_property
     def outputs(self) -> list[str]:
@@ -83,8 +84,13 @@ class Draft:
 
     @cached_property
     def kind(self) -> tuple[Kind, str]:
-        """The kind of task, and what it was guessed from. The split of any kind but classify is the same."""
-        return _guess_kind(outside_test(self.examples, "answer", SEED), self.columns.output or "")
+        """The kind of task, and what it was guessed from."""
+        return _guess_kind(self._unlabelled, self.columns.output or "")
+
+    @cached_property
+    def _unlabelled(self) -> tuple[Example, ...]:
+        """The rows outside the test of any kind but classify, whose splits are the same."""
+        return outside_test(self.examples, "answer", SEED)
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
