@@ -56,7 +56,7 @@ def test_the_end_of_a_test_run_names_every_kind_of_skip_and_how_to_run_it(tmp_pa
     environment = {**os.environ, "ETUDE_DATA": str(tmp_path)}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stdout
-    assert "   3 tests: needs the packaged model and minutes; to run: make real\n" in result.stdout
+    assert "   3 tests: needs the packaged model or minutes; to run: make real\n" in result.stdout
     assert "   1 test: no real data set 'books'; to run: set ETUDE_DATA" in result.stdout
 
 

@@ -44,6 +44,7 @@ NO_PEAK = pytest.mark.skipif(
 
 
 @NO_PEAK
+@pytest.mark.real
 def test_the_memory_of_a_run_is_foreseen_roughly() -> None:
     foreseen, needed = apart()
     assert needed > 50e6, "enough to be seen"

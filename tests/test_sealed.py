@@ -75,7 +75,7 @@ def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
     assert before == after
 
 
-@pytest.mark.parametrize("kind", ["answer", "classify"])
+@pytest.mark.parametrize("kind", [pytest.param("answer", marks=pytest.mark.real), "classify"])
 def test_random_text_in_the_test_leaves_weights_trained_on_real_layers_as_they_were(
     kind: str, tmp_path: Path
 ) -> None:

@@ -35,6 +35,8 @@ LADDER = (
 )
 ACCURACY = Metric("accuracy", "classify")
 MACRO_F1 = Metric("macro_f1", "classify")
+LARGE = pytest.param(1_000, marks=pytest.mark.real)
+"""Rows of a test that take long to simulate."""
 
 
 def stored_predictions(rng: np.random.Generator, accuracy: float, units: int, size: int) -> Floats:
@@ -94,7 +96,7 @@ def drawn(rng: np.random.Generator, store: Floats, num: int) -> Floats:
 
 
 @pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("num", [50, 200, 1_000])
+@pytest.mark.parametrize("num", [50, 200, LARGE])
 @pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.99])
 def test_equal_methods_are_seldom_called_a_gain(accuracy: float, num: int, size: int) -> None:
     rng = np.random.default_rng([num, size, int(100 * accuracy)])
@@ -120,7 +122,7 @@ def gaining(right: Floats, share: float, disagree: float, gain: float, seed: int
         (100, 1, 0.2, 0.8),
         (200, 1, 0.1, 0.9),
         (200, 1, 0.2, 0.8),
-        (1_000, 1, 0.3, 0.7),
+        pytest.param(1_000, 1, 0.3, 0.7, marks=pytest.mark.real),
         (200, 5, 0.2, 0.8),
     ],
 )
@@ -158,7 +160,12 @@ def stated(store: Floats, num: int, size: int) -> float:
 @pytest.mark.parametrize("num_methods", [2, 5])
 @pytest.mark.parametrize(
     ("num", "size", "margin", "wins"),
-    [(50, 1, 0.05, 0.0), (200, 1, 0.05, 0.0), (200, 5, 0.05, 0.05), (1_000, 1, 0.02, 0.05)],
+    [
+        (50, 1, 0.05, 0.0),
+        (200, 1, 0.05, 0.0),
+        (200, 5, 0.05, 0.05),
+        pytest.param(1_000, 1, 0.02, 0.05, marks=pytest.mark.real),
+    ],
 )
 def test_a_deficit_of_the_margin_is_seldom_good_enough(
     num: int, size: int, margin: float, wins: float, num_methods: int
@@ -174,6 +181,7 @@ def test_a_deficit_of_the_margin_is_seldom_good_enough(
     assert good <= MOST_FALSE
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("accuracy", [0.5, 0.9])
 def test_of_equal_methods_the_lowest_is_recommended(accuracy: float) -> None:
     num, repeats = 3_000, 250
