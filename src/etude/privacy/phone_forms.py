@@ -82,10 +82,7 @@ def by_form(body: str) -> str:
         return "country code"
     if len(set(gaps[1:])) > 1 or (" " in body and _YEAR.fullmatch(groups[-1])):
         return ""
-    lengths = tuple(map(len, groups))
-    if lengths == (2, 2, 2, 2) and gaps[0] == "-":
-        return ""  # a score: pairs of Scandinavia stand apart by spaces
-    return "grouping" if _like_phone(lengths, len(set(gaps)) == 1) else ""
+    return "grouping" if _like_phone(tuple(map(len, groups)), len(set(gaps)) == 1) else ""
 
 
 def by_plan(body: str, named: bool = False) -> str:
