@@ -32,7 +32,7 @@ LEAST_LABEL = 10
 """Different inputs of a label below which its rows are not judged."""
 LEAST_TOLD = 0.85
 """How often a row's label must be likelier than another one for errors to be told from rows that are hard to tell."""
-MOST_ROWS = 20_000
+MOST_ROWS = 15_000
 """Rows looked at, which bounds time and memory; a larger set is sampled evenly."""
 DRAWN = 20
 """Labels drawn for each row."""
