@@ -161,6 +161,7 @@ def test_corrected_outputs_leave_every_row_where_it_was(
     assert before.assignments == after.assignments
 
 
+@pytest.mark.real
 @SOME
 @given(st.integers(0, 10**6), st.integers(0, 299))
 def test_one_corrected_label_moves_few_rows_even_without_the_earlier_split(seed: int, row: int) -> None:
@@ -170,6 +171,7 @@ def test_one_corrected_label_moves_few_rows_even_without_the_earlier_split(seed:
     assert sum(before[name] != after[name] for name in before) <= 8
 
 
+@pytest.mark.real
 @SOME
 @given(DATASETS, KINDS, st.integers(0, 5), st.integers(1, 200), st.integers(0, 10**6))
 def test_new_rows_move_no_old_row(

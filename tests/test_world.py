@@ -95,6 +95,7 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([tensor.flatten() for _, tensor in sorted(load_file(file).items())])
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_train_as_one(two: Path, tmp_path: Path, device: str, name: str) -> None:
     run(tmp_path, name, device=device)
