@@ -76,9 +76,8 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         label for _, label in {(int(material.input_hashes[row]), label) for row, label in labels.items()}
     )
     rows = [row for row, label in labels.items() if counts[label] >= LEAST_LABEL]
-    rows.sort(
-        key=lambda row: (material.input_hashes[row], labels[row])
-    )  # what is drawn for them is the same then
+    # By content, so that the same labels are drawn for them in any order of the file.
+    rows.sort(key=lambda row: (material.input_hashes[row], labels[row]))
     names = sorted({labels[row] for row in rows})
     if len(rows) < LEAST_ROWS or len(names) < 2:
         return

@@ -162,9 +162,8 @@ def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnN
     kinds = {span.kind for span in spans}
     if kinds.isdisjoint(ENGLISH):
         return spans
-    language = (
-        language_of(normalise(text)) or material.answers_language
-    )  # of a short text that of the answers
+    # A short text is taken to be in the language of the answers.
+    language = language_of(normalise(text)) or material.answers_language
     if language in (None, "English"):
         return spans
     return [span for span in spans if span.kind not in ENGLISH or span.rule == TITLED]
