@@ -1033,6 +1033,6 @@ def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
 )
 def test_a_long_row_made_to_be_slow_is_checked_at_once(bait: str, tmp_path: Path) -> None:
     began = time.process_time()
-    long = (bait * 100_000)[:200_000]
+    long = (bait * 50_000)[:100_000]
     checked(tmp_path, [(f"x {long}", f"y {long}")], "extract")
-    assert time.process_time() - began < 20, "quadratic growth takes minutes"
+    assert time.process_time() - began < 5, "quadratic growth takes a minute"

@@ -95,7 +95,7 @@ def check_kills(folder: Path, kills: int, model: str, slowed: str, longest: floa
 
 
 def test_kills_change_nothing_with_the_fake_model(tmp_path: Path) -> None:
-    check_kills(tmp_path, 5, "fake", "fake:delay=0.02", 4.0)
+    check_kills(tmp_path, 2, "fake", "fake:delay=0.02", 4.0)
 
 
 @pytest.mark.real

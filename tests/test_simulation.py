@@ -35,7 +35,7 @@ LADDER = (
 )
 ACCURACY = Metric("accuracy", "classify")
 MACRO_F1 = Metric("macro_f1", "classify")
-LARGE = pytest.param(1_000, marks=pytest.mark.real)
+MEDIUM, LARGE = (pytest.param(num, marks=pytest.mark.real) for num in (200, 1_000))
 """Rows of a test that take long to simulate."""
 
 
@@ -96,7 +96,7 @@ def drawn(rng: np.random.Generator, store: Floats, num: int) -> Floats:
 
 
 @pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("num", [50, 200, LARGE])
+@pytest.mark.parametrize("num", [50, MEDIUM, LARGE])
 @pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.99])
 def test_equal_methods_are_seldom_called_a_gain(accuracy: float, num: int, size: int) -> None:
     rng = np.random.default_rng([num, size, int(100 * accuracy)])
@@ -120,10 +120,10 @@ def gaining(right: Floats, share: float, disagree: float, gain: float, seed: int
         (50, 1, 0.3, 0.8),
         (100, 1, 0.1, 0.9),
         (100, 1, 0.2, 0.8),
-        (200, 1, 0.1, 0.9),
-        (200, 1, 0.2, 0.8),
+        pytest.param(200, 1, 0.1, 0.9, marks=pytest.mark.real),
+        pytest.param(200, 1, 0.2, 0.8, marks=pytest.mark.real),
         pytest.param(1_000, 1, 0.3, 0.7, marks=pytest.mark.real),
-        (200, 5, 0.2, 0.8),
+        pytest.param(200, 5, 0.2, 0.8, marks=pytest.mark.real),
     ],
 )
 def test_the_smallest_difference_stated_is_found(
@@ -162,8 +162,8 @@ def stated(store: Floats, num: int, size: int) -> float:
     ("num", "size", "margin", "wins"),
     [
         (50, 1, 0.05, 0.0),
-        (200, 1, 0.05, 0.0),
-        (200, 5, 0.05, 0.05),
+        pytest.param(200, 1, 0.05, 0.0, marks=pytest.mark.real),
+        pytest.param(200, 5, 0.05, 0.05, marks=pytest.mark.real),
         pytest.param(1_000, 1, 0.02, 0.05, marks=pytest.mark.real),
     ],
 )

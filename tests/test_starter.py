@@ -31,6 +31,12 @@ from etude.types import Kind
 DRAW = random.Random(0)
 
 
+@pytest.fixture(autouse=True)
+def same_words() -> None:
+    """A test draws the same words whichever ran before it."""
+    DRAW.seed(0)
+
+
 def words(n: int) -> str:
     return " ".join("".join(DRAW.choices("abcdefghij", k=5)) for _ in range(n))
 

@@ -104,6 +104,7 @@ def test_two_processes_train_as_one(two: Path, tmp_path: Path, device: str, name
     assert torch.allclose(weights(two / name), weights(tmp_path), rtol=10 * limit, atol=limit)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", RUNS)
 def test_all_processes_are_at_the_same_weights(two: Path, name: str) -> None:
     assert losses(news(two / name, rank=1)) == losses(news(two / name))
@@ -114,6 +115,7 @@ def live(folder: Path) -> int:
     return next(int(line["live"]) for line in news(folder) if "live" in line)
 
 
+@pytest.mark.real
 def test_a_process_holds_half_of_what_is_in_shards(two: Path, tmp_path: Path, device: str) -> None:
     """Where one process holds the weights in 32 bits, their gradients, two states and the best epoch, each of two holds
     half of these, and half of the model."""
@@ -142,6 +144,7 @@ def test_processes_read_what_torch_gives_them_and_each_number_once(
     assert torch.equal(torch.cat(read).sort().values, ids)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", ["lora", "full in shards"])
 def test_a_run_that_was_stopped_ends_with_the_same_weights(two: Path, name: str) -> None:
     cut = two / f"{name}, stopped"
@@ -149,18 +152,21 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(two: Path, name: str)
     assert torch.equal(weights(cut), weights(two / name))
 
 
+@pytest.mark.real
 def test_one_process_goes_on_where_two_with_shards_were_stopped(two: Path, device: str) -> None:
     run(two / "left", "full in shards", device=device)
     assert "resumed_at_step" in news(two / "left")[0]
     assert torch.allclose(weights(two / "left"), weights(two / "full in shards"), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.real
 def test_a_bad_loss_stops_all_processes_with_the_same_rows(two: Path) -> None:
     one, other = [(two / "failed" / f"error-{rank}").read_text(encoding="utf-8") for rank in (0, 1)]
     assert one == other
     assert "ows of the batch: 0-" in one
 
 
+@pytest.mark.real
 def test_one_process_of_a_command_speaks_and_writes(two: Path) -> None:
     first, second = [(two / "task" / f"printed-{rank}").read_text(encoding="utf-8") for rank in (0, 1)]
     assert second == "0\n"

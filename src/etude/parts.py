@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 SHINGLE = 5
 """Characters in a shingle."""
+HASH_BITS = 52
+"""Bits of a shingle's hash."""
 SPARE = 0.25
 """Parts beyond those that can differ, as a share of them: so many of the most common ones are not looked up."""
 BLOCK = 2**18
 """Characters, and pairs times parts, that are worked on at once."""
-MOST_TEXTS = 2**12
-"""Texts of a block: their number takes the upper 12 bits beside 52 bits of hash."""
+MOST_TEXTS = 2 ** (64 - HASH_BITS)
+"""Texts of a block: their number takes the upper bits beside a hash."""
 SMALL = 2**22
 """Texts times shingles up to which all pairs are candidates, which is quicker than looking parts up."""
 FEW_TEXTS = 32
@@ -69,13 +71,13 @@ def _hashed(first: int, padded: Sequence[str]) -> tuple[Ints, Hashes]:
     mixed = np.zeros(num, np.uint64)
     for place, weight in enumerate(_WEIGHTS):
         mixed += codes[place : place + num] * weight
-    mixed = (mixed ^ (mixed >> np.uint64(32))) * _MIX >> np.uint64(12)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * _MIX >> np.uint64(64 - HASH_BITS)
     inside = np.arange(num) - np.repeat(np.cumsum(lengths) - lengths, lengths)[:num]
     whole = inside <= np.repeat(lengths, lengths)[:num] - SHINGLE
     owners = np.repeat(np.arange(len(padded), dtype=np.uint64), lengths)[:num]
-    keys = np.sort((owners << np.uint64(52) | mixed)[whole])
+    keys = np.sort((owners << np.uint64(HASH_BITS) | mixed)[whole])
     keys = keys[np.diff(keys, prepend=~keys[:1]) != 0]
-    return (keys >> np.uint64(52)).astype(np.int64) + first, keys & np.uint64(2**52 - 1)
+    return (keys >> np.uint64(HASH_BITS)).astype(np.int64) + first, keys & np.uint64(2**HASH_BITS - 1)
 
 
 def candidate_pairs(

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from etude.normal import normalise as normalise
 from etude.normal import with_signs
-from etude.parts import SHINGLE, Hashes, Ints, Labels, candidate_pairs, shingle_hashes
+from etude.parts import BLOCK, HASH_BITS, SHINGLE, Ints, Labels, candidate_pairs, shingle_hashes
 
 THRESHOLD = 0.8
 """Jaccard similarity from which two texts count as near-duplicates."""
 CHUNK = 1024
-"""Candidates compared at once: bounds the memory of one comparison."""
+"""Candidates compared at once, more where there are fewer texts: at most twice as many texts are held."""
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -137,9 +138,10 @@ def _alike(
     def plain(row: int) -> str:
         return with_signs(read(row))
 
+    chunk = max(CHUNK, CHUNK**2 // max(len(labels), 1))
     for first, second in candidate_pairs(plain, threshold, labels):
-        for begin in range(0, len(first), CHUNK):
-            one, other = first[begin : begin + CHUNK], second[begin : begin + CHUNK]
+        for begin in range(0, len(first), chunk):
+            one, other = first[begin : begin + chunk], second[begin : begin + chunk]
             apart = labels[one] != labels[other]
             one, other = one[apart], other[apart]
             similar = _similarities(plain, one, other)
@@ -149,15 +151,17 @@ def _alike(
 
 def _similarities(plain: Callable[[int], str], first: Ints, second: Ints) -> list[float]:
     """The Jaccard similarity of each pair."""
+    if not len(first):
+        return []
     rows = np.unique(np.concatenate([first, second]))
-    sets: dict[int, Hashes] = {}
-    for owners, hashes in shingle_hashes(map(plain, rows.tolist())):
-        ends = np.flatnonzero(np.diff(owners)) + 1
-        sets |= zip(rows[owners[0] : owners[-1] + 1].tolist(), np.split(hashes, ends), strict=True)
-    pairs = zip(first.tolist(), second.tolist(), strict=True)
-    return [_shared_share(sets[one], sets[other]) for one, other in pairs]
-
-
-def _shared_share(first: Hashes, second: Hashes) -> float:
-    shared = len(np.intersect1d(first, second, assume_unique=True))
-    return shared / (len(first) + len(second) - shared)
+    owners, hashes = map(np.concatenate, zip(*shingle_hashes(map(plain, rows.tolist())), strict=True))
+    sizes = np.bincount(owners)
+    entries = (np.ones(len(hashes), np.bool_), hashes.astype(np.int64), np.cumsum([0, *sizes]))
+    texts = csr_array(entries, shape=(len(rows), 2**HASH_BITS))
+    one, other = np.searchsorted(rows, first), np.searchsorted(rows, second)
+    both = sizes[one] + sizes[other]
+    blocks_of = np.flatnonzero(np.diff(np.cumsum(both) // BLOCK)) + 1
+    pairs = zip(np.split(one, blocks_of), np.split(other, blocks_of), strict=True)
+    shared = np.concatenate([np.diff(texts[i].multiply(texts[j]).indptr) for i, j in pairs])
+    similar: list[float] = (shared / (both - shared)).tolist()
+    return similar
