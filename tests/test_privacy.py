@@ -428,6 +428,11 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         ('mika: "who are you?"\ntracy:"i am"', ["mika", "tracy"]),
         ("we live at 106 rúa olmos 44, belfast", ["106 rúa olmos 44"]),
         ("at 12 Marsh 4", ["12 Marsh 4"]),
+        (
+            "Frankly I am late. Ask Hanne I. Kreutzmann or Lena I Brandt",
+            ["Hanne I. Kreutzmann", "Lena I Brandt"],
+        ),
+        ("Shipping of the Zorbax lamp took long. Who is he?", []),
         ("auth: the call took 5411 ms and failed with 404", []),
         ("cron: look at the cron pool, then wait", []),
         ("mix 12 large eggs and 3 cups", []),
