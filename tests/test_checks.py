@@ -32,7 +32,8 @@ from etude.checks.summary import summary
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
-from etude.task import RowSource, Task
+from etude.errors import EtudeError
+from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message
 from pairs import found_in
 
@@ -109,6 +110,30 @@ PLANTED: dict[str, Pair] = {
 def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     findings = checked(tmp_path, [*clean(), PLANTED[kind]])
     assert len(clean()) + 1 in lines_of(findings, kind)
+
+
+@pytest.mark.parametrize("name", ["./weights", "base.gguf", "smollm", "https://models.example/v1"])
+def test_a_model_that_is_not_there_is_a_note_and_keeps_no_check_from_running(
+    name: str, tmp_path: Path
+) -> None:
+    planted = checked(tmp_path, [*clean(), PLANTED["echo"]], more=f"prompt_model: {name}\n")
+    assert len(clean()) + 1 in lines_of(planted, "echo")
+    (found,) = planted.of("unknown_model")
+    assert found.severity == "note"
+    assert found.message.startswith("Not found, prompt_model: ")
+    file = tmp_path / "task.yaml"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("model: fake", f"model: {name}"), encoding="utf-8"
+    )
+    assert len(check(file).of("unknown_model")) == 2
+    if name != "smollm":
+        with pytest.raises(EtudeError, match="prompt_model"):
+            load_task(file)
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "someone/something", "fake:slow"])
+def test_a_model_that_may_be_there_is_looked_up_nowhere(name: str, tmp_path: Path) -> None:
+    assert not checked(tmp_path, clean(), more=f"prompt_model: {name}\n").of("unknown_model")
 
 
 def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(tmp_path: Path) -> None:
