@@ -17,7 +17,7 @@ from etude.formats.chat import read_turn, read_turns
 from etude.formats.columns import guess_columns, named, optional, preference_columns
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row
-from etude.formats.turns import is_turn
+from etude.formats.turns import is_turn, turns_in
 from etude.remedies import instead, raise_faults
 from etude.spool import Examples, Spool
 from etude.task import RowSource
@@ -182,7 +182,7 @@ def _hash_id(reading: Reading, turns: Sequence[Message], output: str) -> str:
 def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
     """(turns, answer) of a row with an input and an output."""
     output = _spoken_answer(cells, str(columns.output))
-    if len(columns.input) == 1 and isinstance(cells.row.cells.get(columns.input[0]), list):
+    if len(columns.input) == 1 and isinstance(turns_in(cells.row.cells.get(columns.input[0])), list):
         return read_turns(cells, columns.input[0], "user"), output
     parts = [cells.text(name, needed=len(columns.input) == 1) for name in columns.input]
     spoken = [part for part in parts if part.strip()]

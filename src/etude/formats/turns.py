@@ -49,6 +49,12 @@ def holds_turns(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(is_turn, value))
 
 
+def turns_in(value: Any) -> Any:
+    """The turns of a value that holds them under `messages`, as the input of OpenAI's preferences does; any other value
+    as it is."""
+    return value["messages"] if isinstance(value, dict) and holds_turns(value.get("messages")) else value
+
+
 def of_any_turn(what: str) -> str:
     """What is said of a turn, without its number, so that it is the same of all."""
     return re.sub(r"\[\d+\]", "[…]", what)

@@ -21,7 +21,7 @@ from typing import Any
 from etude.formats import guess_columns, peek_rows
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row, Table
-from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, is_turn, key_of, role_of
+from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, is_turn, key_of, role_of, turns_in
 from etude.privacy import find
 from etude.task import RowSource
 from etude.types import Kind
@@ -103,7 +103,7 @@ def _inputs(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
         return
     for name in columns.input:
         value = cells.get(name)
-        if isinstance(value, list):
+        if isinstance(turns_in(value), list):
             yield from _turns(cells, name, slice(None))
         elif isinstance(value, str) and value.strip():
             yield (name,)
@@ -130,9 +130,10 @@ def _is_turn(value: Any) -> bool:
 
 def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]:
     """The texts of some of a chat's turns, without the system's."""
-    turns = cells.get(name)
+    turns = turns_in(cells.get(name))
     if not isinstance(turns, list):
         return
+    place: Place = (name,) if turns is cells[name] else (name, "messages")
     for number in range(len(turns))[which]:
         turn = turns[number]
         if not isinstance(turn, dict) or role_of(turn) == "system":
@@ -140,10 +141,10 @@ def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]
         key = key_of(turn, TEXT_KEYS)
         content = turn.get(key)
         if isinstance(content, str):
-            yield name, number, key
+            yield *place, number, key
         for part, item in enumerate(content if isinstance(content, list) else ()):
             if isinstance(item, dict) and isinstance(item.get("text"), str):
-                yield name, number, key, part, "text"
+                yield *place, number, key, part, "text"
 
 
 def _others(value: Any, place: Place, taught: Collection[Place], system: str | None) -> Iterator[Place]:
