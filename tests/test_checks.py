@@ -176,6 +176,12 @@ def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: st
     assert not re.search(r"1 place\b|\b0 of them|\b1 of them have|such as \d+ rows", said)
 
 
+@pytest.mark.parametrize(("num", "kind"), [(1, "too_few"), (19, "too_few"), (20, "few_rows")])
+def test_that_rows_are_few_is_said_once(num: int, kind: str, tmp_path: Path) -> None:
+    found = checked(tmp_path, clean(num)).of("too_few", "few_rows")
+    assert [one.kind for one in found] == [kind]
+
+
 @pytest.mark.parametrize(
     ("answers", "told"),
     [
