@@ -138,8 +138,12 @@ def test_a_model_that_may_be_there_is_looked_up_nowhere(name: str, tmp_path: Pat
 
 def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(tmp_path: Path) -> None:
     ours = [(asked, f"{given} Mail help@wombat-mail.com.") for asked, given in clean()[:20]]
+    ours[:10] = [(asked, f"{given} Ring +49 30 901820.") for asked, given in ours[:10]]
     findings = checked(tmp_path, [*ours, *clean()[20:], PLANTED["privacy_email"]])
     assert lines_of(findings, "own_contact") == set(range(1, 21))
+    (own,) = findings.of("own_contact")
+    assert "of the answers give: h•••@wombat-mail.com, +49•••. It is" in own.message
+    assert own.message.startswith("20 rows (24.7%) give")
     assert lines_of(findings, "privacy_email") == {len(clean()) + 1}
 
 
