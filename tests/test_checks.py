@@ -608,6 +608,25 @@ def test_numbers_and_dates_in_another_writing_are_compared_by_value(
     assert "memo (its values stand there in 0% of the rows)" in unjudged.message
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{{"at_place": "no", "place": "{place}", "n": {n}}}',
+        '{{"n": {n}, "more": {{"place": ["{place}"]}}}}',
+        "n: {n}\nplace: {place}",
+        "n[{n}], place[{place}]",
+    ],
+)
+def test_the_value_that_is_not_supported_is_marked_and_not_its_name(form: str, tmp_path: Path) -> None:
+    texts = [f"I would like a place {place} for {n} people" for n in range(10, 20) for place in PLACES]
+    pairs = [(text, form.format(place=text[21:-14], n=text[-9:-7])) for text in texts]
+    pairs[7] = (texts[7], form.format(place='at \\"dé\\"' if "{{" in form else "at dé", n=10))
+    findings = checked(tmp_path, pairs, "extract")
+    assert lines_of(findings, "unsupported") == {8}
+    (shown,) = [one for one in findings.of("unsupported")[0].evidence if one.part == "output"]
+    assert [shown.text[low:high] for low, high in shown.marks] == ['at \\"dé\\"' if "{{" in form else "at dé"]
+
+
 def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:
     texts = [
         f"I would like {topic} number {n} {place}" for n in range(3) for topic in TOPICS for place in PLACES
