@@ -32,7 +32,8 @@ from etude.checks.summary import summary
 from etude.checks.words import in_words
 from etude.cli import main
 from etude.dataset import Dataset
-from etude.task import RowSource, Task
+from etude.errors import EtudeError
+from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message
 from pairs import found_in
 
@@ -111,10 +112,38 @@ def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     assert len(clean()) + 1 in lines_of(findings, kind)
 
 
+@pytest.mark.parametrize("name", ["./weights", "base.gguf", "smollm", "https://models.example/v1"])
+def test_a_model_that_is_not_there_is_a_note_and_keeps_no_check_from_running(
+    name: str, tmp_path: Path
+) -> None:
+    planted = checked(tmp_path, [*clean(), PLANTED["echo"]], more=f"prompt_model: {name}\n")
+    assert len(clean()) + 1 in lines_of(planted, "echo")
+    (found,) = planted.of("unknown_model")
+    assert found.severity == "note"
+    assert found.message.startswith("Not found, prompt_model: ")
+    file = tmp_path / "task.yaml"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("model: fake", f"model: {name}"), encoding="utf-8"
+    )
+    assert len(check(file).of("unknown_model")) == 2
+    if name != "smollm":
+        with pytest.raises(EtudeError, match="prompt_model"):
+            load_task(file)
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "someone/something", "fake:slow"])
+def test_a_model_that_may_be_there_is_looked_up_nowhere(name: str, tmp_path: Path) -> None:
+    assert not checked(tmp_path, clean(), more=f"prompt_model: {name}\n").of("unknown_model")
+
+
 def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(tmp_path: Path) -> None:
     ours = [(asked, f"{given} Mail help@wombat-mail.com.") for asked, given in clean()[:20]]
+    ours[:10] = [(asked, f"{given} Ring +49 30 901820.") for asked, given in ours[:10]]
     findings = checked(tmp_path, [*ours, *clean()[20:], PLANTED["privacy_email"]])
     assert lines_of(findings, "own_contact") == set(range(1, 21))
+    (own,) = findings.of("own_contact")
+    assert "of the answers give: h•••@wombat-mail.com, +49•••. It is" in own.message
+    assert own.message.startswith("20 rows (24.7%) give")
     assert lines_of(findings, "privacy_email") == {len(clean()) + 1}
 
 
@@ -149,6 +178,12 @@ def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: st
     said = " ".join(in_words(checked(tmp_path, pairs, kind)).split())
     assert told in said
     assert not re.search(r"1 place\b|\b0 of them|\b1 of them have|such as \d+ rows", said)
+
+
+@pytest.mark.parametrize(("num", "kind"), [(1, "too_few"), (19, "too_few"), (20, "few_rows")])
+def test_that_rows_are_few_is_said_once(num: int, kind: str, tmp_path: Path) -> None:
+    found = checked(tmp_path, clean(num)).of("too_few", "few_rows")
+    assert [one.kind for one in found] == [kind]
 
 
 @pytest.mark.parametrize(
@@ -571,6 +606,25 @@ def test_numbers_and_dates_in_another_writing_are_compared_by_value(
     assert lines_of(findings, "unsupported") == {6, 10}
     (unjudged,) = findings.of("unjudged")
     assert "memo (its values stand there in 0% of the rows)" in unjudged.message
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{{"at_place": "no", "place": "{place}", "n": {n}}}',
+        '{{"n": {n}, "more": {{"place": ["{place}"]}}}}',
+        "n: {n}\nplace: {place}",
+        "n[{n}], place[{place}]",
+    ],
+)
+def test_the_value_that_is_not_supported_is_marked_and_not_its_name(form: str, tmp_path: Path) -> None:
+    texts = [f"I would like a place {place} for {n} people" for n in range(10, 20) for place in PLACES]
+    pairs = [(text, form.format(place=text[21:-14], n=text[-9:-7])) for text in texts]
+    pairs[7] = (texts[7], form.format(place='at \\"dé\\"' if "{{" in form else "at dé", n=10))
+    findings = checked(tmp_path, pairs, "extract")
+    assert lines_of(findings, "unsupported") == {8}
+    (shown,) = [one for one in findings.of("unsupported")[0].evidence if one.part == "output"]
+    assert [shown.text[low:high] for low, high in shown.marks] == ['at \\"dé\\"' if "{{" in form else "at dé"]
 
 
 def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:

@@ -235,6 +235,30 @@ def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:
     assert read(tmp_path, "chat.jsonl", json.dumps(row)).examples[0].text == "ab"
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
+@pytest.mark.parametrize("column", ["messages", "conversations"])
+def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(
+    tmp_path: Path, column: str, name: str
+) -> None:
+    talk = [{"role": "user", "content": 'Say "é",\nplease'}, {"role": "assistant", "content": "é"}]
+    cells = {"nr": "1", column: json.dumps(talk)}
+    if name.endswith("jsonl"):
+        (tmp_path / name).write_text(json.dumps(cells), encoding="utf-8")
+    else:
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, delimiter="," if name.endswith("csv") else "\t")
+            writer.writerows([cells, cells.values()])
+    (row,) = read_rows(RowSource(tmp_path / name)).examples
+    assert (row.text, row.output) == ('Say "é",\nplease', "é")
+
+
+@pytest.mark.parametrize("text", ["Hello", "[1, 2]", '[{"role": "user", "content": "cut'])
+def test_a_text_that_holds_no_turns_is_no_chat(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": text}), encoding="utf-8")
+    with pytest.raises(InputError, match="messages must be a list of turns"):
+        read_rows(RowSource(tmp_path / "rows.jsonl"))
+
+
 def test_mapped_columns_and_the_rest_is_said(tmp_path: Path) -> None:
     text = "nr,subject,body,team,who,colour,extra\n1,s,b,billing,anna,red,x\n2,,c,refund,,,y\n"
     columns = {

@@ -164,6 +164,30 @@ def test_a_surrogate_is_nobody_s_number(tmp_path: Path) -> None:
                 assert not is_valid_phone(masker.surrogate("phone", value))
 
 
+@pytest.mark.parametrize(
+    ("form", "kept", "share"),
+    [
+        ("+49 (0){} 123456", r"\+[0-9]{2} \(0\)[1-9][0-9] [0-9]{6}", 1),
+        ("0049 {} 123456", r"00[1-9][0-9] [0-9]{2} [0-9]{6}", 1),
+        ("0{} 123456", r"0[1-9][0-9] [0-9]{6}", 0.8),
+        ("(0{}) 123456", r"\(0[1-9][0-9]\) [0-9]{6}", 0.8),
+    ],
+)
+def test_a_phone_keeps_the_zeros_that_are_dialled_before_it_where_the_plan_leaves_numbers_free(
+    form: str, kept: str, share: float
+) -> None:
+    masker = Masker(b"k" * 32)
+    values = [form.format(number) for number in range(30, 60)]
+    made = [masker.surrogate("phone", value) for value in values]
+    assert sum(bool(re.fullmatch(kept, one)) for one in made) >= share * len(made)
+    assert all(
+        re.sub(r"\d", "9", one) == re.sub(r"\d", "9", value) for one, value in zip(made, values, strict=True)
+    )
+    for value, one in zip(values, made, strict=True):
+        if form.startswith("0{"):  # as it is written elsewhere
+            assert masker.surrogate("phone", value.replace(" ", "-")) == one.replace(" ", "-")
+
+
 def is_valid_phone(text: str) -> bool:
     """Whether a number with a country code may be somebody's."""
     try:

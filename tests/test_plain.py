@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ PERSONAL = (
     "PASSWORD='a b c'",
     "+49 30\u00a0901820",
     "Éva@mail.example.net",
+    "E\u0301va.doe\u0301@mail.example.net",
     "postgres://app:s3cr3t@db/main",
     "sk_live_aB3xK9q7Zz12aB3x",
     "passport LP5048339",
@@ -55,6 +57,7 @@ def inner_of(text: str, around: str) -> list[str]:
 
 @example({"email": "amy.li@corp.io", "plan": "gold", "seats": 12}, True, True, "{}")
 @example({"email": "a@b.io", "n": 1.5, "é": "é"}, True, True, "{}")
+@example({"email": "re\u0301my@b.io", "e\u0301": "e\u0301"}, True, True, "{}")
 @example({"type": "password", "plan2024": 12345}, True, True, "{}")
 @example({"account": 3847283911, "password": [1234, 56078]}, True, True, "{}")
 @example({"password": 1e22}, False, False, "{}")
@@ -123,3 +126,38 @@ def test_a_value_has_one_surrogate_with_and_without_escapes(kind: str) -> None:
     values = Values()
     values.add(kind, value)
     assert [span.text for span in values.spans(json.dumps({"a": value}))] == [written]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Écris à andré@wombat-mail.com, déjà",
+        "rémy.dupré@wombat-mail.com, Tél 01 23 45 67 89",
+        "My name is José Álvarez and I live in Málaga",
+        "Dear Mr. Gößmann, Contraseña: sécr3tñ99!",
+        '{"é": "é\\n rémy@wombat-mail.com", "naïf": "Mr. Müller"}',
+        "メール: が@wombat-mail.com",
+    ],
+)
+def test_accents_that_are_marks_of_their_own_are_read_with_their_letter(text: str) -> None:
+    marked = unicodedata.normalize("NFD", text)
+    spans = find(marked)
+    assert [unicodedata.normalize("NFC", span.text) for span in spans] == [span.text for span in find(text)]
+    assert all(marked[span.start : span.end] == span.text for span in spans)
+    masker = Masker(b"k" * 32)
+    masked = masker.mask(marked, spans)
+    assert masker.unmask(masked) == marked
+    rest = [
+        unicodedata.normalize("NFC", part) for part in (marked[: spans[0].start], marked[spans[-1].end :])
+    ]
+    masked = unicodedata.normalize("NFC", masked)  # no mark is left to join a stand-in
+    assert masked.startswith(rest[0])
+    assert masked.endswith(rest[1])
+    values = Values()
+    values.add(spans[0].kind, spans[0].text)
+    assert [span.text for span in values.spans(marked)] == [spans[0].text]
+
+
+def test_marks_that_no_letter_has_are_part_of_a_value() -> None:
+    (span,) = find("to x\u0301y\u0332@wombat-mail.com now")
+    assert span.text == "x\u0301y\u0332@wombat-mail.com"

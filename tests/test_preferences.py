@@ -15,7 +15,13 @@ from etude.formats import read_rows
 from etude.task import RowSource
 from etude.types import Message
 
-SHAPES = ("texts", "chats", "whole chats")
+WORSE = {
+    "texts": "rejected",
+    "chats": "rejected",
+    "whole chats": "rejected",
+    "hosted": "non_preferred_output",
+}
+"""Shape -> column of the worse answer."""
 
 
 def turn(role: str, text: str) -> dict[str, str]:
@@ -23,13 +29,17 @@ def turn(role: str, text: str) -> dict[str, str]:
 
 
 def row(shape: str, asked: str, better: str, worse: str) -> dict[str, object]:
-    """A row as TRL and others write it; in whole chats the question stands in both answers."""
+    """A row as TRL, OpenAI (hosted) and others write it; in whole chats the question stands in both answers."""
     if shape == "texts":
         return {"rejected": worse, "prompt": asked, "chosen": better}
     answers = {"chosen": better, "rejected": worse}
     if shape == "chats":
         said = {name: [turn("assistant", text)] for name, text in answers.items()}
         return {"prompt": [turn("user", asked)], **said}
+    if shape == "hosted":
+        asking = {"messages": [turn("user", asked)], "tools": [], "parallel_tool_calls": True}
+        answers = {"preferred_output": better, "non_preferred_output": worse}
+        return {"input": asking, **{name: [turn("assistant", text)] for name, text in answers.items()}}
     return {name: [turn("user", asked), turn("assistant", text)] for name, text in answers.items()}
 
 
@@ -46,23 +56,25 @@ def found(folder: Path) -> Findings:
     return check(folder / "task.yaml", [preferences])
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", WORSE)
 def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, tmp_path: Path) -> None:
     written(tmp_path, shape, [("Why?", "Because.", "No idea.")])
     rows = read_rows(RowSource(tmp_path / "rows.jsonl"))
     (example,) = rows.examples
     assert (example.input, example.output) == ((Message("user", "Why?"),), "Because.")
-    assert "rows.jsonl: the answers in rejected are not taught" in "\n".join(rows.notes)
+    notes = "\n".join(rows.notes)
+    assert f"rows.jsonl: the answers in {WORSE[shape]} are not taught" in notes
+    assert "besides messages" not in notes
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", WORSE)
 def test_same_and_swapped_answers_are_found_at_their_rows(shape: str, tmp_path: Path) -> None:
     pairs = [(f"Question {n}?", f"Right {n}.", f"Wrong {n}.") for n in range(8)]
     pairs[2] = ("Question 2?", "Right 2.", "right 2")
     pairs += [("question 5", "Wrong 5.", "Right 5."), ("Question 6?", "Right 7.", "Wrong 5.")]
     same, swapped, told = found(written(tmp_path, shape, pairs))
     assert (told.kind, told.numbers) == ("preference", {"rows": 10, "of": 10})
-    assert "not rejected" in told.message
+    assert f"not {WORSE[shape]}" in told.message
     assert (same.kind, same.where) == ("preference_same", ("rows.jsonl:4",))
     assert (swapped.kind, swapped.where) == ("preference_swapped", ("rows.jsonl:7", "rows.jsonl:10"))
 
@@ -84,3 +96,24 @@ def test_answers_without_a_question_are_no_pair_of_input_and_output(tmp_path: Pa
     with pytest.raises(InputError, match="write it in a column prompt"):
         read_rows(RowSource(tmp_path / "rows.jsonl"))
     assert main(["init", str(tmp_path / "rows.jsonl")]) == 2
+
+
+def test_hosted_preferences_are_written_by_init_and_masked_where_they_stand(tmp_path: Path) -> None:
+    pairs = [(f"Who knows matter {n} of jane.doe{n}@wombat-mail.com?", f"Nobody {n}.", "I") for n in range(9)]
+    written(tmp_path, "hosted", pairs)
+    assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "new.yaml")]) == 0
+    assert "  output: preferred_output\n" in (tmp_path / "new.yaml").read_text(encoding="utf-8")
+    assert main(["check", str(tmp_path / "new.yaml"), "--fix"]) == 0
+    masked = [json.loads(line) for line in (tmp_path / "rows.fixed.jsonl").read_text().splitlines() if line]
+    (asked,) = masked[0]["input"].pop("messages")
+    assert asked["content"].startswith("Who knows matter 0 of ")
+    assert asked["content"].endswith("@example.org?")
+    assert masked[0]["input"] == {"tools": [], "parallel_tool_calls": True}
+
+
+def test_tools_beside_the_turns_of_an_input_are_told(tmp_path: Path) -> None:
+    each = row("hosted", "Why?", "Because.", "No idea.")
+    asking = {"messages": [turn("user", "Why?")], "tools": [{"type": "function"}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**each, "input": asking}), encoding="utf-8")
+    notes = read_rows(RowSource(tmp_path / "rows.jsonl")).notes
+    assert "rows.jsonl: keys of input besides messages, which are not used: 1" in notes

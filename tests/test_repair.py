@@ -23,6 +23,7 @@ from etude.checks.unread import unread
 from etude.cli import main
 from etude.cli.findings import run_fix
 from etude.errors import InputError
+from etude.formats import read_rows
 from etude.privacy import Masker
 from etude.repair import fix, undo
 from etude.repair.changes import changes
@@ -180,6 +181,30 @@ def test_a_row_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Cap
     file = task_of(tmp_path, rows.encode(), "rows.tsv")
     assert main(["check", str(file), "--fix"]) == 0
     assert "by hand, as rows.tsv has no way to write the change: rows.tsv:2." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_chat_that_is_written_as_json_stays_json_in_a_text(name: str, tmp_path: Path) -> None:
+    asked = [f'Ask "{word}" in\nthe café' for word in ("a card 4111 1111 1111 1111", "nobody", "them")]
+    chats = [
+        [{"role": "user", "content": text}, {"role": "assistant", "content": "I did."}] for text in asked
+    ]
+    cells = [
+        {"nr": f"{n}", "messages": json.dumps(chat, ensure_ascii=n == 0)} for n, chat in enumerate(chats)
+    ]
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([list(cells[0]), *(each.values() for each in cells)])
+    content = lines(cells) if name.endswith("jsonl") else out.getvalue().encode()
+    done = fix(load_task(task_of(tmp_path, content, name)))
+    fixed = done.files.fixed
+    assert done.counts == {"privacy_card": 1}
+    (line,) = set(fixed.read_bytes().splitlines()) - set(content.splitlines())
+    assert b"4111 1111" not in line
+    assert rb"\u00e9" in line  # escaped as it was
+    masked = read_rows(RowSource(fixed)).examples
+    assert masked[0].text.startswith('Ask "a card ')
+    assert masked[0].text.endswith('" in\nthe café')
+    assert [each.text for each in masked[1:]] == asked[1:]
 
 
 def row(number: int, asked: str, given: str) -> dict[str, object]:

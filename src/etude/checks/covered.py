@@ -40,6 +40,13 @@ def shortened(text: str, marks: Iterable[tuple[int, int]]) -> str:
     return text
 
 
+def initials(span: Span) -> str:
+    """Enough of a contact to recognise it by: the first letter and the domain of an e-mail address, three characters of
+    a phone number."""
+    name, at, host = span.text.partition("@")
+    return name[: 1 if at else 3] + 3 * COVER + at + host
+
+
 def _covered(text: str, begin: int, end: int, found: Callable[[str], Iterable[Span]]) -> str:
     low = max(begin - MARGIN, 0)
     around = text[low : end + MARGIN]

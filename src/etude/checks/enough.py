@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from etude.checks.material import Material
-from etude.dataset import TRAIN_LEAST, TRAINED, VERDICT_LEAST, least_rows
+from etude.dataset import TRAINED, VERDICT_LEAST, least_rows
 from etude.spellings import written_alike
 from etude.types import Finding, Kind
 from etude.wording import count
@@ -50,10 +50,10 @@ USUAL: Mapping[Kind, Usual] = {
 
 
 def few_rows(material: Material) -> Iterator[Finding]:
-    """Sets with fewer examples than tasks of their kind usually take."""
+    """Sets with fewer examples than tasks of their kind usually take; silent where `too_few` speaks."""
     usual, rows = USUAL[material.task.kind], len(material.rows)
     labels = len(written_alike(Counter(material.outputs))) if material.task.kind == "classify" else 1
-    if rows >= usual.rows * labels:
+    if rows >= usual.rows * labels or any(fault.kind == "too_few" for fault in material.faults):
         return
     few = rows < VERDICT_LEAST
     each = (
@@ -75,8 +75,8 @@ def few_rows(material: Material) -> Iterator[Finding]:
 
 
 def _not_enough(material: Material) -> str:
-    """That a comparison would refuse so few rows; "" where it takes them, or where `too_few` says it."""
+    """That a comparison would refuse so few rows; "" where it takes them."""
     needed, parts = least_rows(own_test=material.test is not None)
-    if not TRAIN_LEAST <= len(material.rows) < needed:
+    if len(material.rows) >= needed:
         return ""
     return f" A comparison takes {needed} ({parts}), etude train {least_rows(True, TRAINED)[0]}."

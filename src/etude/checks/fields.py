@@ -16,6 +16,7 @@ from etude.checks.omissions import omissions
 from etude.checks.records import LEAST_STATED, Record, all_records
 from etude.checks.support import support
 from etude.normal import normalise
+from etude.privacy.values import escaped
 from etude.types import Evidence, Finding
 from etude.wording import count
 
@@ -146,15 +147,34 @@ def _finding(
 
 
 def _shown(material: Material, pairs: Pairs, places: Sequence[Named]) -> Iterator[Evidence]:
-    """Both parts of each (row, field, words): the field marked in the record, the words in the text."""
+    """Both parts of each (row, field, words): the field's values marked in the record, its name where it has none, and
+    the words in the text."""
     for place, name, words in places:
         row = pairs.rows[place]
         example = material.rows[row]
         for part, text in (("input", example.text), ("output", example.output)):
-            field = re.escape(name.rpartition(".")[2])
-            pattern = field if part == pairs.part else r"\W+".join(map(re.escape, words.split()))
-            marks = _first(pattern, text)
+            if part == pairs.part:
+                field = name.rpartition(".")[2]
+                values = _values(text, field, pairs.records[place].get(name, ()))
+                marks = values or _first(re.escape(field), text)
+            else:
+                marks = _first(r"\W+".join(map(re.escape, words.split())), text)
             yield material.shown_input(row, marks) if part == "input" else material.shown_output(row, marks)
+
+
+def _values(text: str, field: str, values: Sequence[str]) -> list[Mark]:
+    """Where the values of a field stand behind its name, in their order; one that is written otherwise is left out."""
+    named = re.compile(rf"(?<!\w){re.escape(field)}(?!\w)")
+    marks: list[Mark] = []
+    at = 0
+    for value in values:
+        name = named.search(text, at)
+        forms = "|".join(map(re.escape, {value, escaped(value, True), escaped(value, False)}))
+        found = re.compile(rf"(?<!\w)(?:{forms})(?!\w)").search(text, name.end() if name else at)
+        if found:
+            marks.append(found.span())
+            at = found.end()
+    return marks
 
 
 def _first(pattern: str, text: str) -> list[Mark]:

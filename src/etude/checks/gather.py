@@ -30,6 +30,7 @@ from etude.checks import (
     registers,
     repeats,
     style,
+    unknown_model,
     unread,
 )
 from etude.checks.kinds import SEVERITIES, names
@@ -44,6 +45,7 @@ Check = Callable[[Material], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     unread.unread,
+    unknown_model.unknown_models,
     form.empty,
     endings.truncated,
     form.encoding,

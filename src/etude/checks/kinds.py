@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "instructions": "system messages that contradict the instructions or each other",
     "contract": "answers that break the contract",
     "too_few": "fewer rows than a comparison takes",
+    "unknown_model": "a model that is not there",
     "empty": "rows and answers that say nothing",
     "truncated": "answers that stop in the middle of a sentence",
     "encoding": "characters of a wrong decoding, control characters",

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Literal
 
+from etude.checks.covered import initials
 from etude.checks.function_words import language_of
 from etude.checks.material import Mark, Material, excerpt, rows_that
 from etude.checks.own_names import OwnNames, own_names
@@ -25,6 +26,8 @@ Rows = defaultdict[str, dict[int, list[Mark]]]
 """Kind -> rows, each with the places in its text."""
 MOST_AROUND = 160
 """Characters shown around what is to be read: enough to judge by, and little of what the rules may have missed."""
+MOST_OWN = 3
+"""Values of the organisation's own contact data that are shown, by their first letters."""
 _CAPITALS_BEFORE = re.compile(r"(?:(?=[^\W\d_a-z])\w[\w'’]{0,40}[ -]){1,4}$")
 _CAPITALS_AFTER = re.compile(r"(?:[ -](?=[^\W\d_a-z])\w[\w'’]{0,40}){1,4}")
 ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
@@ -85,13 +88,17 @@ def _sides(asked: Collection[int], given: Collection[int], answer: str = "answer
     return f", in the {'input' if asked else answer}"
 
 
-def _own_finding(material: Material, rows: set[int]) -> Finding:
+def _own_finding(material: Material, own: Mapping[Span, set[int]]) -> Finding:
+    rows = set().union(*own.values())
+    values = sorted(own, key=lambda span: -len(own[span]))
+    shown = ", ".join(initials(span) for span in values[:MOST_OWN])
+    more = f" and {len(values) - MOST_OWN} more" if len(values) > MOST_OWN else ""
     return material.finding(
         "own_contact",
         "note",
         sorted(rows),
         f"{rows_that('give', len(rows), len(material.rows))} an e-mail address or phone number that at least "
-        f"{SHARE:.0%} of the answers give: it is taken for your own, and not masked.",
+        f"{SHARE:.0%} of the answers give: {shown}{more}. It is taken for your own, and not masked.",
         "If it is a person's, take it out of the rows by hand.",
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 
 from etude.privacy import OwnContact, Span, find_all, find_by_form
-from etude.privacy.own import CONTACT
+from etude.privacy.own import CONTACT, value_of
 from etude.privacy.values import Values, is_word
 
 MOST_REVIEWED = 20_000
@@ -29,9 +29,14 @@ class SensitiveRows:
         contact = {row for row, span in self._contact if span.kind == kind and not self._own.holds(span)}
         return self._rows[kind] | contact
 
-    def own(self) -> set[int]:
-        """Rows with contact data of the organisation."""
-        return {row for row, span in self._contact if self._own.holds(span)}
+    def own(self) -> dict[Span, set[int]]:
+        """Contact data of the organisation, each value as it stands in the first row that gives it -> its rows."""
+        first: dict[tuple[str, str], Span] = {}
+        rows: defaultdict[Span, set[int]] = defaultdict(set)
+        for row, span in self._contact:
+            if self._own.holds(span):
+                rows[first.setdefault(value_of(span), span)].add(row)
+        return dict(rows)
 
     def kept(self, row: int) -> tuple[Span, ...]:
         """What stands in a row of which the spans are kept, stand-ins too."""

@@ -1,7 +1,7 @@
 """Numbers and dates by what they say, in their usual writings: 12750 is 12,750 and 12.750,00 €.
 
 What can be read in two ways says both: 12.750 is a number with thousands or with decimals, 5/4/2024 a day in May or
-in April. Signs are not read, and of a time only its date.
+in April. Signs are not read, and of a day with a time only the day.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FULL_MONTHS = frozenset(name for name in _MONTH_OF if len(name) > 4) | words(
     "mai mars märz juni juli juin maio mayo marca maja maj"
 )
 """Names of months that are not shortened."""
-_NUMBER_OF: Mapping[str, str] = {
+NUMBER_OF: Mapping[str, str] = {
     name: str(number)
     for number, names in enumerate(
         (
@@ -70,7 +70,8 @@ _NUMERIC = re.compile(r"\b(\d{1,4})(?:([/.-]) ?(\d{1,2})\2 ?|[年년] ?(\d{1,2})
 _DAY_FIRST = re.compile(rf"{_DAY}[ -]{_OF}{_MONTH}(?:,?[ -]{_OF}{_YEAR})?")
 _MONTH_FIRST = re.compile(rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? {_YEAR})?")
 _MONTH_ALONE = re.compile(rf"\b{_MONTH},? {_OF}{_YEAR}|\b{_YEAR}-(0[1-9]|1[0-2])(?!\d|-\d)")
-_NUMBER = re.compile(r"\d+(?:[.,'’]\d+| \d{3}(?!\d))*")
+NUMBER = r"\d+(?:[.,'’]\d+| \d{3}(?!\d))*"
+_NUMBER = re.compile(NUMBER)
 _SCALE = re.compile(
     r" ?(?:(%|per ?cent|prozent|pour ?cent|por ?cento?|procent)|(k|thousand|tausend)\b|(mill?i[oó]n\w*|mio|mln)\b)"
 )
@@ -90,16 +91,16 @@ def value_of(text: str) -> frozenset[Value]:
     number = _NUMBER.search(folded)
     if number is None or not _AROUND.fullmatch(folded[: number.start()] + " " + folded[number.end() :]):
         return frozenset()
-    return frozenset(_readings(number[0]))
+    return frozenset(readings(number[0]))
 
 
 def values_in(text: str) -> frozenset[Value]:
     """The numbers and dates that stand in a text; of a whole date also its month."""
     folded = fold(text)
-    found: set[Value] = {_NUMBER_OF[word] for word in _NUMBER_OF.keys() & set(folded.split())}
+    found: set[Value] = {NUMBER_OF[word] for word in NUMBER_OF.keys() & set(folded.split())}
     for match in _NUMBER.finditer(folded):
-        readings = set(_readings(match[0]))
-        found |= readings.union(_scaled(readings, folded, match.end()))
+        read = set(readings(match[0]))
+        found |= read.union(_scaled(read, folded, match.end()))
     for pattern in (_NUMERIC, _DAY_FIRST, _MONTH_FIRST, _MONTH_ALONE):
         for match in pattern.finditer(folded):
             dates = list(_dates(pattern, match))
@@ -115,7 +116,7 @@ def is_said(value: frozenset[Value], said: frozenset[Value]) -> bool:
     )
 
 
-def _readings(digits: str) -> Iterator[str]:
+def readings(digits: str) -> Iterator[str]:
     """What a run of digits and marks can say as a number; of a list of numbers each."""
     plain = re.sub(r"['’ ]", "", digits)
     marks = [mark for mark in plain if mark in ".,"]
@@ -139,13 +140,13 @@ def _number(whole: str, decimals: str) -> str:
     return (whole.lstrip("0") or "0") + (f".{rest}" if rest else "")
 
 
-def _scaled(readings: set[str], text: str, end: int) -> Iterator[str]:
+def _scaled(read: set[str], text: str, end: int) -> Iterator[str]:
     """The numbers that a word or sign behind one makes of it: 5% is 0.05, 12k is 12,000."""
     scale = _SCALE.match(text, end)
     if scale is None:
         return
     places = -2 if scale[1] else 3 if scale[2] else 6
-    for reading in readings:
+    for reading in read:
         whole, _, rest = reading.partition(".")
         if places > 0:
             rest = rest.ljust(places, "0")

@@ -8,14 +8,19 @@ from typing import Any, get_args
 
 from etude.errors import shown
 from etude.formats.cells import Cells
-from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, uses_tools
+from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, turns_in, uses_tools
 from etude.remedies import instead
 from etude.types import Message, Role
 
 
 def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
     """The turns of a chat that ends with `last`; empty, with a fault, when they are none."""
-    value = cells.row.cells.get(column)
+    held = cells.row.cells.get(column)
+    value = turns_in(held)
+    if isinstance(held, dict) and any(
+        inner and inner is not True for key, inner in held.items() if key != "messages"
+    ):
+        cells.reading.counts[f"keys of {column} besides messages, which are not used"] += 1
     if not isinstance(value, list) or not value:
         cells.fault(
             f"{column} must be a list of turns",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from etude.errors import Fault, InputError, shown
-from etude.formats.turns import holds_turns
+from etude.formats.turns import holds_turns, written_turns
 from etude.task import RowSource
 
 _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -103,9 +103,13 @@ def _guess_chat(
         return source
     if source.input or source.output:
         return None
-    chats = [name for name in names if name == "messages" or any(holds_turns(row.get(name)) for row in rows)]
+    chats = [name for name in names if name == "messages" or _holds_chats(rows, name)]
     found = _first(_CHAT_NAMES, chats, ())
     return replace(source, messages=found) if found else None
+
+
+def _holds_chats(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(holds_turns(written_turns(row.get(name))) for row in rows)
 
 
 def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
@@ -161,7 +165,7 @@ def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
 
 
 def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
-    chats = [name for name in names if any(holds_turns(row.get(name)) for row in rows)]
+    chats = [name for name in names if _holds_chats(rows, name)]
     if chats:
         what = "no telling which columns are the input and the output"
         remedy = (

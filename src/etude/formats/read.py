@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from etude.formats.chat import read_turn, read_turns
 from etude.formats.columns import guess_columns, named, optional, preference_columns
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row
-from etude.formats.turns import is_turn
+from etude.formats.turns import is_turn, turns_in, written_turns
 from etude.remedies import instead, raise_faults
 from etude.spool import Examples, Spool
 from etude.task import RowSource
@@ -153,7 +153,7 @@ def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSou
 def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     """Adds the row's example, or its faults."""
     before = len(reading.faults)
-    cells = Cells(reading, row)
+    cells = Cells(reading, _opened(row, columns.messages))
     turns, output = _chat(cells, columns.messages) if columns.messages else _pair(cells, columns)
     own = cells.own_id(columns.id) if columns.id else None
     references, tags = tuple(cells.several(columns.references)), cells.tags(columns.tags)
@@ -172,6 +172,13 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     reading.systems.append(system and sys.intern(system))  # most often the same in all rows
 
 
+def _opened(row: Row, column: str | None) -> Row:
+    """The row with its chat as turns where it is written as JSON in a text."""
+    if column is None or not isinstance(row.cells.get(column), str):
+        return row
+    return replace(row, cells={**row.cells, column: written_turns(row.cells[column])})
+
+
 def _hash_id(reading: Reading, turns: Sequence[Message], output: str) -> str:
     row = json.dumps([[[turn.role, turn.content] for turn in turns], output])
     stem = hashlib.sha256(row.encode()).hexdigest()[:12]
@@ -182,7 +189,7 @@ def _hash_id(reading: Reading, turns: Sequence[Message], output: str) -> str:
 def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
     """(turns, answer) of a row with an input and an output."""
     output = _spoken_answer(cells, str(columns.output))
-    if len(columns.input) == 1 and isinstance(cells.row.cells.get(columns.input[0]), list):
+    if len(columns.input) == 1 and isinstance(turns_in(cells.row.cells.get(columns.input[0])), list):
         return read_turns(cells, columns.input[0], "user"), output
     parts = [cells.text(name, needed=len(columns.input) == 1) for name in columns.input]
     spoken = [part for part in parts if part.strip()]

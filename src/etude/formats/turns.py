@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from etude.files import parse_json
 from etude.types import Role
 
 ROLE_KEYS, TEXT_KEYS = ("role", "from"), ("content", "value")
@@ -47,6 +48,23 @@ def is_turn(value: Any) -> bool:
 def holds_turns(value: Any) -> bool:
     """Whether a value is a list of turns."""
     return isinstance(value, list) and bool(value) and all(map(is_turn, value))
+
+
+def turns_in(value: Any) -> Any:
+    """The turns of a value that holds them under `messages`, as the input of OpenAI's preferences does; any other value
+    as it is."""
+    return value["messages"] if isinstance(value, dict) and holds_turns(value.get("messages")) else value
+
+
+def written_turns(value: Any) -> Any:
+    """The turns that a text holds as JSON, as tables have them; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        turns = parse_json(value)
+    except ValueError:
+        return value
+    return turns if holds_turns(turns) else value
 
 
 def of_any_turn(what: str) -> str:

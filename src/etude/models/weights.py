@@ -33,6 +33,22 @@ def find_weights(name: str) -> Path:
     """
     if name in PACKAGED:
         return _packaged(name)
+    return _on_this_machine(name) or _checked_folder(_from_hub(name))
+
+
+def why_unknown(name: str) -> str:
+    """Why a name can mean no model, "" where it can. Packaged names and hub ids can, whatever is on this machine:
+    nothing is looked up on the network."""
+    try:
+        if name not in PACKAGED:
+            _on_this_machine(name)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def _on_this_machine(name: str) -> Path | None:
+    """The folder or the .gguf file that a name means; None for what reads as a hub id. Raises ModelError."""
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -45,7 +61,7 @@ def find_weights(name: str) -> Path:
             f"{shown(name)} is no model: neither packaged ({', '.join(PACKAGED)}, fake), nor a folder, a .gguf "
             "file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. Correct `model:`."
         )
-    return _checked_folder(_from_hub(name))
+    return None
 
 
 def unpacked(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root: Path | None = None) -> Path:

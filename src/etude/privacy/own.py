@@ -30,12 +30,13 @@ class OwnContact:
         digest = hash(answer)
         if digest not in self._answers:
             self._answers.add(digest)
-            self._counts.update({_value(span) for span in spans if span.kind in CONTACT})
+            self._counts.update({value_of(span) for span in spans if span.kind in CONTACT})
 
     def holds(self, span: Span) -> bool:
         """Whether the value stands in LEAST different answers and a SHARE of them."""
-        return self._counts[_value(span)] >= max(LEAST, SHARE * len(self._answers))
+        return self._counts[value_of(span)] >= max(LEAST, SHARE * len(self._answers))
 
 
-def _value(span: Span) -> tuple[str, str]:
+def value_of(span: Span) -> tuple[str, str]:
+    """What is equal for two ways to write the value of a span."""
     return span.kind, canonical(span.kind, span.text)

@@ -1,15 +1,17 @@
 """A text as the detectors read it, and where what they find stands in the text itself.
 
-The strings of JSON (RFC 8259) are read without their escapes, spaces, hyphens and dashes of all widths as those of
-ASCII. What is found in JSON is kept inside its strings and numbers, so that masking leaves JSON of the same structure.
+The strings of JSON (RFC 8259) are read without their escapes, a letter with marks behind it (NFD) as one letter,
+spaces, hyphens and dashes of all widths as those of ASCII. What is found in JSON is kept inside its strings and
+numbers, so that masking leaves JSON of the same structure.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -26,6 +28,9 @@ _WIDE_SIGN = re.compile(f"[{_SPACES}{_HYPHENS}{_DASHES}]")
 _TOKEN = re.compile(
     r'"(?P<string>[^"\\]*(?:\\.[^"\\]*)*)"(?P<key>(?=\s*:))?|(?P<number>-?[0-9][0-9.eE+-]*)|[^"0-9-]+|-'
 )
+_MARK = re.compile(r"[\u0300-\u036f\u3099\u309a]")
+_MARKED = re.compile(rf"[^\W\d_]{_MARK.pattern}+")
+"""A letter with marks of its own, as NFD has it: accents, and the voicing of kana."""
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _DIGITS = re.compile(r"[0-9]+")
@@ -33,6 +38,10 @@ _LABELLED = re.compile("label|after")
 """Rules by which a word before the value tells."""
 _BY_DIGITS = frozenset(("card", "national_id", "phone", "id_number", "iban", "api_key", "password"))
 """Kinds whose stand-in for digits is digits."""
+
+
+Joints = tuple[tuple[int, int], ...]
+"""Of each character that is read where several stand: the place after it in what is read, and in what stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +67,8 @@ class PlainText:
     """What the detectors are given."""
     parts: tuple[_Part, ...] = ()
     """In order of place; none where the text holds no JSON."""
-    escapes: tuple[tuple[int, int], ...] = field(default=(), repr=False)
-    """Each escape: the place after it in the plain text and in the text."""
+    joints: tuple[Joints, ...] = field(default=(), repr=False)
+    """Those of what was joined last come first."""
 
     def placed(self, found: Iterable[Span]) -> Iterator[Span]:
         """Spans of the plain text as they stand in the text: of one that crosses the structure of JSON, its pieces."""
@@ -72,28 +81,52 @@ class PlainText:
 
     def _place(self, at: int) -> int:
         """The place in the text of a place in the plain text."""
-        number = bisect_right(self.escapes, (at, len(self.text)))
-        after, there = self.escapes[number - 1] if number else (0, 0)
-        return there + at - after
+        for joints in self.joints:
+            number = bisect_right(joints, (at, len(self.text)))
+            after, there = joints[number - 1] if number else (0, 0)
+            at += there - after
+        return at
 
 
 def plain_text(text: str) -> PlainText:
     """The text as it is read: itself, where it holds neither JSON nor signs that are read as others."""
-    plain = with_plain_spaces(text)
     parts = json_parts(text)
-    if not parts or "\\" not in text:
-        return PlainText(text, plain, parts)
-    pieces, escapes, end, length = [], [], 0, 0
-    for part in parts:
-        for escape in (
-            () if part.sort in ("number", "between") else _ESCAPE.finditer(text, part.start, part.end)
-        ):
-            pieces += [text[end : escape.start()], str(json.loads(f'"{escape[0]}"'))]
-            length += escape.start() - end + 1
-            end = escape.end()
-            escapes.append((length, end))
-    plain = "".join([*pieces, text[end:]])
-    return PlainText(text, with_plain_spaces(plain), parts, tuple(escapes))
+    unescaped, escapes = _joined(text, _escapes(text, parts), lambda escape: str(json.loads(f'"{escape}"')))
+    composed, marks = _composed(unescaped)
+    return PlainText(
+        text, with_plain_spaces(composed), parts, tuple(joints for joints in (marks, escapes) if joints)
+    )
+
+
+def as_read(text: str) -> str:
+    """A value as it stands in the plain text."""
+    return with_plain_spaces(_composed(text)[0])
+
+
+def _escapes(text: str, parts: Iterable[_Part]) -> Iterator[re.Match[str]]:
+    """The escapes in the strings of JSON."""
+    for part in parts if "\\" in text else ():
+        if part.sort in ("string", "key"):
+            yield from _ESCAPE.finditer(text, part.start, part.end)
+
+
+def _composed(text: str) -> tuple[str, Joints]:
+    """The text with each letter and the marks behind it as one letter (NFC), without those that no letter has."""
+    if text.isascii() or not _MARK.search(text):
+        return text, ()
+    return _joined(text, _MARKED.finditer(text), lambda marked: unicodedata.normalize("NFC", marked)[0])
+
+
+def _joined(text: str, found: Iterable[re.Match[str]], read: Callable[[str], str]) -> tuple[str, Joints]:
+    """The text with what is found read as one character each, and where; the text itself where nothing is."""
+    pieces: list[str] = []
+    joints, end, length = [], 0, 0
+    for match in found:
+        pieces += [text[end : match.start()], read(match[0])]
+        length += match.start() - end + 1
+        end = match.end()
+        joints.append((length, end))
+    return ("".join([*pieces, text[end:]]) if joints else text), tuple(joints)
 
 
 def with_plain_spaces(text: str) -> str:

@@ -10,9 +10,9 @@ judged in the regions where the value is valid. A national or other number is so
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
-from itertools import chain, cycle
+from itertools import chain, cycle, islice
 
 REGIONS = ("US", "GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA", "ES", "PL", "PT", "IN", "BR")
 """Regions that are asked about a phone number without a country code."""
@@ -87,6 +87,10 @@ DOCUMENTED = 16
 """Tries after which IPv4 addresses no longer come from RFC 5737, which holds 768, but from RFC 2544, which holds
 131,072."""
 
+_TRUNK = re.compile(r"^[^0-9]*(00?)|(?<=\()0(?=\))")
+"""Zeros that are dialled before a number: 030, 0044, +44 (0)20."""
+TRUNK_TRIES = 32
+"""Tries for a phone number that keeps them: of some plans nearly all such numbers are valid."""
 PATIENCE = 100
 """Tries for a phone number that is valid in no more regions than the tries before have borne."""
 
@@ -102,7 +106,21 @@ def surrogate(kind: str, text: str, digest: bytes, tries: int = 0) -> str:
         return _name(text, digest)
     if kind == "ip_address":
         return f"2001:db8::{digest[:2].hex()}" if ":" in text else _ipv4(digest, tries)
-    return _same_format(kind, text, digest)
+    return _same_format(kind, text, digest, _kept(kind, text, tries))
+
+
+def _kept(kind: str, text: str, tries: int) -> Collection[int]:
+    """Where what stays stands: the issuer's mark at the front of a key, the zeros dialled before a phone number."""
+    if kind == "api_key":
+        mark = _ISSUER.match(text)
+        return range(mark.end()) if mark else ()
+    if kind != "phone" or tries >= TRUNK_TRIES:
+        return ()
+    return {
+        place
+        for zeros in _TRUNK.finditer(text)
+        for place in range(zeros.start(zeros.lastindex or 0), zeros.end())
+    }
 
 
 def written_as(kind: str, made: str, text: str) -> Iterator[str]:
@@ -144,7 +162,8 @@ def may_belong(kind: str, made: str, text: str, tries: int = 0) -> bool:
         return False
     regions = _phone_regions(text)
     borne = 0 if regions == (None,) else tries // PATIENCE
-    return sum(_is_phone(made, region) for region in regions) > borne
+    valid = (region for region in regions if _is_phone(made, region))
+    return any(True for _ in islice(valid, borne, None))
 
 
 @lru_cache(1024)
@@ -185,19 +204,18 @@ def _name_word(word: str, place: int, count: int, number: int) -> str:
     return _pick(_FAMILY if count > 1 and place == count - 1 else _GIVEN, number)
 
 
-def _same_format(kind: str, text: str, digest: bytes) -> str:
-    """Every letter and digit replaced by another of its sort; of a key the issuer's mark at the front stays.
+def _same_format(kind: str, text: str, digest: bytes, kept: Collection[int]) -> str:
+    """Every letter and digit replaced by another of its sort, but at the places that are kept.
 
     A number that does not begin with 0 gets one that does not: it may be a number in JSON.
     """
-    kept = _ISSUER.match(text) if kind == "api_key" else None
-    start = kept.end() if kept else 0
     numbers = cycle(digest)
-    made, is_first = [text[:start]], True
-    for letter in text[start:]:
+    made, is_first = [], True
+    for place, letter in enumerate(text):
         is_sign = letter.isdigit() or (kind != "phone" and letter.isalpha())  # "ext" stays
+        is_sign = is_sign and place not in kept
         made.append(_another(letter, next(numbers), is_first) if is_sign else letter)
-        is_first = is_first and not is_sign
+        is_first = place in kept or (is_first and not is_sign)
     return "".join(made)
 
 

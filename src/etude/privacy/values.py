@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from zlib import crc32
 
-from etude.privacy.plain import plain_text, with_plain_spaces
+from etude.privacy.plain import as_read, plain_text
 from etude.privacy.spans import Span
 
 NUMBERS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
@@ -117,7 +117,7 @@ class Values:
             self._starts.add(plain[:_PREFIX])
             return
         meant = unescaped(text)
-        for form in (text, with_plain_spaces(meant), escaped(meant, True), escaped(meant, False)):
+        for form in (text, as_read(meant), escaped(meant, True), escaped(meant, False)):
             runs = tuple(run[0].casefold() for run in _RUN.finditer(form))
             self._literal[runs].setdefault(form, kind)
             self._counts["".join(runs[:1])].add(len(runs))

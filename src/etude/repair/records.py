@@ -21,7 +21,7 @@ from typing import Any
 from etude.formats import guess_columns, peek_rows
 from etude.formats.raw import raw_rows
 from etude.formats.reading import Reading, Row, Table
-from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, is_turn, key_of, role_of
+from etude.formats.turns import ROLE_KEYS, TEXT_KEYS, is_turn, key_of, role_of, turns_in, written_turns
 from etude.privacy import find
 from etude.task import RowSource
 from etude.types import Kind
@@ -47,6 +47,8 @@ class Record:
     joint: str
     """What stands between the texts of the input where they are read as one."""
     table: Table | None = field(repr=False)
+    written: Mapping[str, str] = field(default_factory=dict)
+    """Column whose turns stand in the file as JSON in a text -> that text; `cells` hold the turns."""
 
     def text(self, place: Place) -> str:
         """The text at a place; a value that is none as JSON."""
@@ -59,8 +61,16 @@ class Record:
         cells: Any = copy.deepcopy(dict(self.cells))
         for place, text in texts.items():
             _put(cells, place, text)
-        raw = _as_json(self.raw, cells) if self.table is None else _as_record(self.raw, self.table, texts)
-        return None if raw is None else replace(self, raw=raw, cells=cells)
+        written = {
+            name: text if cells[name] == self.cells[name] else _dumped(cells[name], text)
+            for name, text in self.written.items()
+        }
+        closed = {**cells, **written}
+        if self.table is None:
+            raw: bytes | None = _as_json(self.raw, closed)
+        else:
+            raw = _as_record(self.raw, self.table, {place[0]: closed[place[0]] for place in texts})
+        return None if raw is None else replace(self, raw=raw, cells=cells, written=written)
 
 
 def records(source: RowSource, kind: Kind) -> Iterator[Record]:
@@ -78,10 +88,14 @@ def records(source: RowSource, kind: Kind) -> Iterator[Record]:
 
 
 def _record(row: Row, raw: bytes, columns: RowSource, table: Table | None) -> Record:
-    inputs, answers = tuple(_inputs(row.cells, columns)), tuple(_answers(row.cells, columns))
-    others = tuple(_others(row.cells, (), {*inputs, *answers}, columns.system))
+    chat = row.cells.get(columns.messages) if columns.messages else None
+    turns = written_turns(chat)
+    written = {str(columns.messages): chat} if isinstance(chat, str) and turns is not chat else {}
+    cells = {**row.cells, str(columns.messages): turns} if written else row.cells
+    inputs, answers = tuple(_inputs(cells, columns)), tuple(_answers(cells, columns))
+    others = tuple(_others(cells, (), {*inputs, *answers}, columns.system))
     joint = "\n" if any(len(place) > 1 for place in inputs) else "\n\n"
-    return Record(row.line, row.last, raw, row.cells, inputs, answers, others, joint, table)
+    return Record(row.line, row.last, raw, cells, inputs, answers, others, joint, table, written)
 
 
 def columns_of(source: RowSource) -> RowSource:
@@ -103,7 +117,7 @@ def _inputs(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
         return
     for name in columns.input:
         value = cells.get(name)
-        if isinstance(value, list):
+        if isinstance(turns_in(value), list):
             yield from _turns(cells, name, slice(None))
         elif isinstance(value, str) and value.strip():
             yield (name,)
@@ -130,9 +144,10 @@ def _is_turn(value: Any) -> bool:
 
 def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]:
     """The texts of some of a chat's turns, without the system's."""
-    turns = cells.get(name)
+    turns = turns_in(cells.get(name))
     if not isinstance(turns, list):
         return
+    place: Place = (name,) if turns is cells[name] else (name, "messages")
     for number in range(len(turns))[which]:
         turn = turns[number]
         if not isinstance(turn, dict) or role_of(turn) == "system":
@@ -140,10 +155,10 @@ def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]
         key = key_of(turn, TEXT_KEYS)
         content = turn.get(key)
         if isinstance(content, str):
-            yield name, number, key
+            yield *place, number, key
         for part, item in enumerate(content if isinstance(content, list) else ()):
             if isinstance(item, dict) and isinstance(item.get("text"), str):
-                yield name, number, key, part, "text"
+                yield *place, number, key, part, "text"
 
 
 def _others(value: Any, place: Place, taught: Collection[Place], system: str | None) -> Iterator[Place]:
@@ -198,21 +213,27 @@ def _put(cells: Any, place: Place, text: str) -> None:
         return
 
 
+def _dumped(value: Any, like: str) -> str:
+    """A value as JSON, its spaces and escapes as those of another JSON."""
+    separators = (", ", ": ") if '": ' in like else (",", ":")
+    text = json.dumps(value, ensure_ascii=like.isascii(), separators=separators)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, escaped, in a value that is not taught
+        return json.dumps(value, separators=separators)
+    return text
+
+
 def _as_json(raw: bytes, cells: Any) -> bytes:
     mark = _BOM if raw.startswith(_BOM) else b""
-    separators = (", ", ": ") if b'": ' in raw else (",", ":")
-    text = json.dumps(cells, ensure_ascii=raw.isascii(), separators=separators)
-    try:
-        return mark + text.encode() + _line_end(raw)
-    except UnicodeEncodeError:  # half a character, escaped, in a value that is not taught
-        return mark + json.dumps(cells, separators=separators).encode() + _line_end(raw)
+    return mark + _dumped(cells, raw.decode()).encode() + _line_end(raw)
 
 
-def _as_record(raw: bytes, table: Table, texts: Mapping[Place, str]) -> bytes | None:
+def _as_record(raw: bytes, table: Table, texts: Mapping[str | int, str]) -> bytes | None:
     """The values in the order of the columns, quoted where they need be; None where they would not be read as they
     are: a line break, say, in a table whose values cannot hold one."""
     (old,) = _values(raw, table)
-    new = [texts.get((name,), value) for name, value in zip(table.header, old, strict=True)]
+    new = [texts.get(name, value) for name, value in zip(table.header, old, strict=True)]
     out = io.StringIO(newline="")
     try:
         # By this end of line, breaks of either kind inside a value are quoted.

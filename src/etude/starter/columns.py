@@ -12,6 +12,7 @@ from typing import Any
 
 from etude.errors import InputError
 from etude.formats import guess_columns, preference_columns
+from etude.formats.turns import written_turns
 from etude.task import RowSource
 
 _GROUP_WORDS = {
@@ -224,7 +225,7 @@ def _follows_answer(cells: Sequence[Mapping[str, Any]], source: RowSource, colum
 
 
 def _answer(row: Mapping[str, Any], source: RowSource) -> str:
-    value = row.get(source.messages or source.output or "")
+    value = written_turns(row.get(source.messages or source.output or ""))
     return str(value[-1] if source.messages and isinstance(value, list) and value else value).strip()
 
 

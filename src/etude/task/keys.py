@@ -50,15 +50,18 @@ def _model(page: Page, key: str, node: yaml.Node) -> str | None:
     if name is None:
         return None
     if name.startswith(("http://", "https://")):
-        page.not_yet(node, f"{key}: an endpoint ({name})", "name a hub id, a folder or a .gguf file")
-        return None
+        if page.needs_model:
+            page.not_yet(node, f"{key}: an endpoint ({name})", "name a hub id, a folder or a .gguf file")
+        return name
     path = page.folder / Path(name).expanduser()
     if path.exists():
         tidy = Path(os.path.normpath(path))
         # Behind a symbolic link `..` leads elsewhere.
         return str(tidy if tidy.exists() and tidy.samefile(path) else path)
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
-        page.fault(node, f"the {key} is not there", shown(name), near_file(path))
+        if page.needs_model:
+            page.fault(node, f"the {key} is not there", shown(name), near_file(path))
+        return str(path)
     return name
 
 

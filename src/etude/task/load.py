@@ -32,7 +32,8 @@ _REQUIRED = {
 
 
 def load_task(path: Path | str, needs_model: bool = True) -> Task:
-    """Reads a task file, or the task.yaml of a folder. Where no model is needed, `model` may be absent, and is "" then.
+    """Reads a task file, or the task.yaml of a folder. Where no model is needed, `model` may be absent, and is "" then,
+    or name what is not there.
 
     Raises InputError with every fault of the file, each as file:line; NotYetError when nothing is
     wrong but something is asked for that this version does not do. Reads no rows.
@@ -40,7 +41,7 @@ def load_task(path: Path | str, needs_model: bool = True) -> Task:
     file = Path(path)
     _follow(file)
     file = file / "task.yaml" if file.is_dir() else file
-    page = Page(file.name, file.resolve().parent)
+    page = Page(file.name, file.resolve().parent, needs_model)
     root = compose(page, file)
     nodes = page.mapping(root, KEYS, _WHOLE, meant_for_training)
     values = {key: KEYS[key](page, key, node) for key, node in nodes.items()}

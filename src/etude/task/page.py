@@ -31,6 +31,8 @@ class Page:
 
     name: str
     folder: Path
+    needs_model: bool = True
+    """Whether a model that is not there is a fault."""
     faults: list[tuple[int, Fault]] = field(default_factory=list)
     later: list[tuple[int, Fault]] = field(default_factory=list)
     misspelt: set[tuple[str, str]] = field(default_factory=set)
