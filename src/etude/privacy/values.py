@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from zlib import crc32
 
 from etude.privacy.plain import plain_text, with_plain_spaces
@@ -27,6 +27,11 @@ a price."""
 _SPACES = re.compile(r"\s+")
 _RUN = re.compile(r"[A-Za-z0-9]+|[^\W_]")
 """A run; a letter beyond ASCII by itself, as words of many scripts stand without a space."""
+_PIECES = re.compile(rf"({_RUN.pattern})")
+_APART = re.compile(r"[\W_]{4,}")
+"""What stands between runs that are no pair."""
+_ASCII_PIECES = re.compile(rb"([A-Za-z0-9]+)")
+_ASCII_APART = re.compile(rb"[^A-Za-z0-9]{4,}")
 _GAP = re.compile(r"[ .\-/()]{0,3}")
 _DATE = re.compile(r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}")
 _BITS = 2**24
@@ -69,9 +74,13 @@ class Tokens:
 
     def add(self, text: str) -> None:
         """Adds the runs of a text."""
-        runs = list(_RUN.finditer(text))
-        for place in map(_place, {*(run[0] for run in runs), *_pairs(text, runs)}):
-            self._bits[place >> 3] |= 1 << (place & 7)
+        bits = self._bits
+        for pieces in _pieces(text):
+            hashes = list(map(crc32, pieces[1::2]))
+            # Of a pair: the hash of its first run goes on through the gap and the second.
+            pairs = map(crc32, pieces[3::2], map(crc32, pieces[2::2], hashes))
+            for place in chain(hashes, pairs):
+                bits[place % _BITS >> 3] |= 1 << (place & 7)
 
     def may_hold(self, text: str) -> bool:
         """Whether the text may stand in one of them as whole words; False where it holds no letter or digit."""
@@ -79,6 +88,15 @@ class Tokens:
         parts = _pairs(text, runs) if len(runs) > 1 else [run[0] for run in runs]
         places = list(map(_place, parts))
         return bool(places) and all(self._bits[place >> 3] >> (place & 7) & 1 for place in places)
+
+
+def _pieces(text: str) -> Iterator[list[bytes]]:
+    """What stands between the runs of a text, and the runs, in turn; apart where runs are no pair."""
+    if text.isascii():
+        yield from map(_ASCII_PIECES.split, _ASCII_APART.split(text.encode()))
+        return
+    for part in _APART.split(text):
+        yield [piece.encode("utf-8", "surrogatepass") for piece in _PIECES.split(part)]
 
 
 def _pairs(text: str, runs: Sequence[re.Match[str]]) -> list[str]:
@@ -100,6 +118,8 @@ class Values:
         """Letters and digits of a number -> its kind."""
         self._lengths: set[int] = set()
         self._starts: set[str] = set()
+        self._openings: set[str] = set()
+        """The first characters of the numbers, one to _PREFIX: what a run begins with that opens one."""
         self._literal: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
         """Runs of letters and digits -> other values that consist of them -> kind."""
         self._counts: defaultdict[str, set[int]] = defaultdict(set)
@@ -115,6 +135,7 @@ class Values:
             self._numbers.setdefault(plain, kind)
             self._lengths.add(len(plain))
             self._starts.add(plain[:_PREFIX])
+            self._openings |= {plain[:length] for length in range(1, _PREFIX + 1)}
             return
         meant = unescaped(text)
         for form in (text, with_plain_spaces(meant), escaped(meant, True), escaped(meant, False)):
@@ -128,10 +149,13 @@ class Values:
         yield from read.placed(self._spans(read.plain))
 
     def _spans(self, text: str) -> Iterator[Span]:
-        runs = list(_RUN.finditer(text))
-        if self._literal:
+        found = _RUN.findall(text)  # of most texts no run opens a value, and where each stands is not asked
+        literal = "" in self._counts or not self._counts.keys().isdisjoint(map(str.casefold, found))
+        number = not self._openings.isdisjoint(run[:_PREFIX].lower() for run in found)
+        runs = list(_RUN.finditer(text)) if literal or number else ()
+        if literal:
             yield from self._as_they_are(text, runs)
-        if self._numbers:
+        if number:
             yield from self._written_otherwise(text, runs)
 
     def _as_they_are(self, text: str, runs: Sequence[re.Match[str]]) -> Iterator[Span]:
