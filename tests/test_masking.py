@@ -19,7 +19,8 @@ from stdnum import luhn
 from etude.errors import RunError
 from etude.privacy import KINDS, Ledger, Masker, Span, find, find_all
 from etude.privacy.standing import LONG, Standing
-from etude.privacy.values import Tokens, Values
+from etude.privacy.tokens import Tokens
+from etude.privacy.values import Values
 
 TEXT = (
     "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 Baker Street."
@@ -221,15 +222,16 @@ def test_the_ledger_knows_a_value_with_escapes_and_tells_no_id_that_is_personal(
     assert row.startswith("row ")
 
 
-PARTS = ["a", "Zoe", "7", "x9", "\u00e9", "\u6f22", " ", "-", "._", "__-", " -- ", "\n"]
+PARTS = ["a", "Zoe", "7", "x9", "k" * 65, "\u00e9", "\u6f22", " ", "-", "._", "__-", " -- ", "\n"]
 """Runs of letters and digits, and what stands between them."""
 
 
-@given(st.lists(st.sampled_from(PARTS), max_size=12))
-def test_runs_of_a_text_are_known_alone_and_with_the_next_one(parts: list[str]) -> None:
+@given(st.lists(st.sampled_from(PARTS), max_size=12), st.booleans())
+def test_runs_of_a_text_are_known_alone_and_with_the_next_one(parts: list[str], few: bool) -> None:
     text = "".join(parts)
     tokens = Tokens()
-    tokens.add(text)
+    for _ in range(1 if few else 2000):  # many are taken in at once
+        tokens.add(text)
     runs = list(re.finditer(r"[A-Za-z0-9]+|[^\W_]", text))
     near = [pair for pair in pairwise(runs) if pair[1].start() - pair[0].end() < 4]
     pairs = {text[one.start() : other.end()] for one, other in near}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from etude.dataset import survey_test
+from etude.dataset import Survey, survey_dataset, survey_test
 from etude.errors import Fault, InputError
 from etude.formats.columns import named
 from etude.privacy import BLOCKING, Masker, OwnContact, Span
@@ -38,13 +38,19 @@ Wanted = Callable[[str], bool]
 """Whether findings of a kind are to be put right."""
 
 
-def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] = ()) -> Outcome:
-    """What is to be done to the task's examples.
+def changes(
+    task: Task,
+    wanted: Wanted,
+    masker: Masker,
+    known: Collection[str] = (),
+    survey: Survey | None = None,
+) -> Outcome:
+    """What is to be done to the task's examples, of which a `survey` may have been made.
 
     `masker` gains the surrogates; those of an earlier fix are `known` and stay. Raises InputError where the file
     cannot be read or no row would be left.
     """
-    drafts = Drafts(task)
+    drafts = Drafts(task, survey or survey_dataset(task))
     personal = _Personal(wanted, masker, known)
     held = _test_inputs(task) if wanted("test_overlap") else []
     columns = _taught_columns(task)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 
-from etude.dataset import survey_dataset
+from etude.dataset import Survey
 from etude.errors import place_of
 from etude.privacy import Masker, Span, find
 from etude.privacy.phones import names_phones
@@ -110,7 +110,7 @@ class Draft:
     def mask(self, meant: Meant, values: Values, masker: Masker, look: bool = True) -> None:
         """Masks `values`, and with `look` what is found in the row, wherever it stands in the row: the answer
         repeats what only the input has a label for."""
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MOST_ROUNDS if look or values else 0):
             before = self.now
             found = self.personal(meant) if look else {}
             own = Values()
@@ -203,15 +203,16 @@ def _beside_name(place: Place, text: str) -> list[Span]:
 class Drafts:
     """Drafts of a task's rows, made anew each time they are gone over: the examples, and the rows that are empty.
 
-    In memory: eight bytes a row. Raises InputError where the file cannot be read.
+    In memory: eight bytes a row.
     """
 
-    def __init__(self, task: Task) -> None:
-        dataset, faults, _ = survey_dataset(task)
+    def __init__(self, task: Task, survey: Survey) -> None:
         self._source, self._kind = task.examples, task.kind
-        self._lines = array("Q", (place_of(row.where)[1] for row in dataset))
-        self._ids = Texts(row.id for row in dataset)
-        empty = {place_of(fault.where)[1] for fault in faults if fault.kind == "empty"}
+        self._lines, self._ids = array("Q"), Texts()
+        for row in survey.rows:
+            self._lines.append(place_of(row.where)[1])
+            self._ids.append(row.id)
+        empty = {place_of(fault.where)[1] for fault in survey.faults if fault.kind == "empty"}
         self._empty = empty.difference(self._lines)
 
     def __iter__(self) -> Iterator[Draft]:
