@@ -7,6 +7,7 @@ import json
 import re
 import stat
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import phonenumbers
@@ -17,6 +18,8 @@ from stdnum import luhn
 
 from etude.errors import RunError
 from etude.privacy import KINDS, Ledger, Masker, Span, find, find_all
+from etude.privacy.standing import LONG, Standing
+from etude.privacy.tokens import Tokens
 from etude.privacy.values import Values
 
 TEXT = (
@@ -241,6 +244,45 @@ def test_the_ledger_knows_a_value_with_escapes_and_tells_no_id_that_is_personal(
     value = "E\u0301va@mail.example.net"
     ((_, row),) = ledger.repeated([Span(0, len(value), "email", value, "form")])
     assert row.startswith("row ")
+
+
+PARTS = ["a", "Zoe", "7", "x9", "k" * 65, "\u00e9", "\u6f22", " ", "-", "._", "__-", " -- ", "\n"]
+"""Runs of letters and digits, and what stands between them."""
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=12), st.booleans())
+def test_runs_of_a_text_are_known_alone_and_with_the_next_one(parts: list[str], few: bool) -> None:
+    text = "".join(parts)
+    tokens = Tokens()
+    for _ in range(1 if few else 2000):  # many are taken in at once
+        tokens.add(text)
+    runs = list(re.finditer(r"[A-Za-z0-9]+|[^\W_]", text))
+    near = [pair for pair in pairwise(runs) if pair[1].start() - pair[0].end() < 4]
+    pairs = {text[one.start() : other.end()] for one, other in near}
+    assert all(tokens.may_hold(part) for part in pairs.union(run[0] for run in runs))
+    others = {f"{one[0]} {other[0]}" for one in runs for other in runs}
+    assert not any(tokens.may_hold(other) for other in others - pairs)
+
+
+@given(st.lists(st.text("ab1-", min_size=1, max_size=14), max_size=5), st.text("ab1- ", max_size=30))
+def test_the_longest_surrogate_at_each_place_stands(made: list[str], text: str) -> None:
+    text += "".join(made[:1])
+    found, at = [], 0
+    while at < len(text):
+        here = [one for one in made if text.startswith(one, at) and _is_whole(text, at, one)]
+        end = at + max(map(len, here), default=0)
+        found += [(at, end)] if end > at else []
+        at = max(end, at + 1)
+    assert list(Standing(made).places(text)) == found
+
+
+def _is_whole(text: str, at: int, made: str) -> bool:
+    """Whether no letter or digit goes on beside a short one."""
+    around = f" {text} "[at : at + len(made) + 2]
+    inner = not (around[0].isalnum() and made[0].isalnum()) and not (
+        around[-1].isalnum() and made[-1].isalnum()
+    )
+    return len(made) >= LONG or inner
 
 
 def test_many_values_that_begin_alike_cost_a_text_no_time() -> None:

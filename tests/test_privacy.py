@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from stdnum.iso7064 import mod_97_10
 from etude.checks import Material, check
 from etude.checks.personal import for_review, personal_data
 from etude.dataset import Dataset
-from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all, labels
+from etude.privacy import BLOCKING, KINDS, REVIEW, Span, details, find, find_all, labels
 from etude.privacy.find import find_for_review
 from etude.privacy.national import SCHEMES
 from etude.task import RowSource, Task
@@ -610,6 +611,12 @@ def test_a_stem_stands_in_every_word_of_its_table(
     for word in table.values():
         text = data.draw(st.from_regex(labels.any_of({"": word}), fullmatch=True))
         assert labels.may_hold(text, stems), text
+
+
+@given(st.from_regex(re.compile(details.CONDITION, re.I), fullmatch=True), st.from_regex(details.PHRASE))
+def test_a_stem_stands_in_every_word_and_phrase_of_health(illness: str, phrase: str) -> None:
+    assert [span for span in details.health_details(f"I have {illness}.") if span.rule != "phrase"]
+    assert [span for span in details.health_details(phrase) if span.rule == "phrase"]
 
 
 def test_find_all_is_find_for_each() -> None:

@@ -176,7 +176,7 @@ def _read_sentence(rows: Rows) -> str:
 def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     """A system message that is not the instructions, not the same in all rows that have one, or in few rows only."""
     first: dict[str, str] = {}
-    for system, example in zip(rows.systems, rows.examples, strict=True):
+    for system, example in zip(rows.systems, rows.examples, strict=True) if any(rows.systems) else ():
         if system:
             first.setdefault(system.strip(), example.where)
     if task.instructions:

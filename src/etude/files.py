@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,12 +26,18 @@ def parse_json(text: str, **options: Any) -> Any:
     """The value of a JSON text by RFC 8259, which knows no NaN and no Infinity.
 
     Raises ValueError, also for what is nested too deep to read and for numbers beyond a float.
-    `options` go to `json.loads`.
+    `options` go to `json.JSONDecoder`.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, **options)
+        # json.loads makes a decoder for every text; it alone says what a byte order mark is.
+        return json.loads(text) if text.startswith("\ufeff") else _decoder(**options).decode(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+@lru_cache
+def _decoder(**options: Any) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, **options)
 
 
 def read_json(file: Path) -> Json:

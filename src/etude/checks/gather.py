@@ -35,7 +35,7 @@ from etude.checks import (
 )
 from etude.checks.kinds import SEVERITIES, names
 from etude.checks.material import Material
-from etude.dataset import survey_dataset, survey_test
+from etude.dataset import Survey, survey_dataset, survey_test
 from etude.repair import stand_ins
 from etude.task import Task, load_task
 from etude.types import Finding
@@ -137,9 +137,9 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
     return check_material(read_material(load_task(task_file, needs_model=False)), checks)
 
 
-def read_material(task: Task) -> Material:
-    """Reads the task's rows once, for all checks."""
-    rows, faults, systems = survey_dataset(task)
+def read_material(task: Task, survey: Survey | None = None) -> Material:
+    """Reads the task's rows once, for all checks; its examples only where no `survey` of them was made."""
+    rows, faults, systems = survey or survey_dataset(task)
     test, test_faults = survey_test(task) or (None, ())
     return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file), systems)
 

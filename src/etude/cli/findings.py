@@ -97,7 +97,7 @@ def run_fix(task_file: Path, only: Sequence[str]) -> None:
     task = load_task(task_file, needs_model=False)
     kinds = [kind for name in only for kind in _kinds_of(name)]
     done = fix(task, kinds)
-    material = read_material(task)
+    material = read_material(task, done.survey)
     asked = not kinds or any(kind.startswith("privacy_") for kind in kinds)
     for line in (
         *fixed_in_words(task, done, task_file),

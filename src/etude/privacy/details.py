@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from etude.privacy.spans import Span, spans_of
+from etude.privacy.spans import Span, in_small_ascii, spans_of
 
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
@@ -23,7 +23,7 @@ _BIRTH = re.compile(
     + r")(?![\w])",
     re.I,
 )
-_CONDITION = (
+CONDITION = (
     r"(?:diabet(?:es|ic)|cancer|tumou?r|leuk[a]?emia|hiv|aids|hepatitis|tuberculosis|asthma|epilep(?:sy"
     r"|tic)|stroke|heart (?:attack"
     r"|disease|failure)|hypertension|high blood pressure|depress(?:ion|ed)|anxiety|bipolar|schizophreni[ac]"
@@ -39,8 +39,8 @@ _PERSON = (
     r"(?:\bI(?:['’](?:m|ve)| am| have| had| was| suffer)?|\bmy|\bhe|\bshe|\bhis|\bher|\bthey"
     r"|\bthe patient|\bpatient)"
 )
-_HEALTH = re.compile(rf"{_PERSON}\b[^.!?\n]{{0,60}}?\b(?P<value>{_CONDITION})\b", re.I)
-_PHRASE = re.compile(
+_HEALTH = re.compile(rf"{_PERSON}\b[^.!?\n]{{0,60}}?\b(?P<value>{CONDITION})\b", re.I)
+PHRASE = re.compile(
     r"\b(?:diagnosed with|diagnosis (?:of|is|was)|suffer(?:s|ed|ing)? from|treated for|prescribed"
     r"|tested positive for"
     r"|history of|allergic to|surgery (?:for|on)|medication for|on sick leave|medical leave|therapy for"
@@ -48,7 +48,19 @@ _PHRASE = re.compile(
     r"(?P<value> [a-z][\w-]{2,30}(?: [a-z][\w-]{2,30}){0,3})?",
     re.I,
 )
-_HEALTH_HINT = re.compile(_CONDITION, re.I)
+_ILLNESSES = """
+diabet cancer tumo leuk hiv aids hepatitis tuberculosis asthma epilep stroke heart hypertension blood depress
+anxiety bipolar schizophreni autis adhd dementia alzheimer parkinson arthritis pregnan miscarriage abortion infertil
+addict alcoholi anorexi bulimi migraine allerg copd pneumonia chemotherapy dialysis insulin seizure suicid disab
+wheelchair lupus psoriasis eczema anemia anaemia thyroid kidney
+"""
+"""One of these stands in each word for an illness."""
+_STEMS = _ILLNESSES.split()
+_PHRASE_STEMS = (
+    *("diagnosed with", "diagnosis ", "suffer", "treated for", "prescribed", "tested positive", "history of"),
+    *("allergic to", "surgery ", "medication for", "sick leave", "medical leave", "therapy for", "recover"),
+)
+"""The same of phrases."""
 _SPOKEN = re.compile(
     r"(?<![A-Za-z])pass ?(?:word|phrase|code)s?(?: (?:for|to|of) [^\n.?!:]{1,40}?)?"
     r"[\"']?(?: ?:| (?:is|was)(?: (?:now|still|set to))?:?) {0,2}[\"'`“‘]?(?P<value>[A-Za-z]+(?:-[A-Za-z]+){0,5})"
@@ -73,8 +85,10 @@ def birth_dates(text: str) -> Iterator[Span]:
 
 def health_details(text: str) -> Iterator[Span]:
     """An illness said of a person, and phrases such as "diagnosed with"."""
-    yield from spans_of(_PHRASE.finditer(text), "health", "phrase")
-    if _HEALTH_HINT.search(text):
+    plain = in_small_ascii(text)  # looking for the stems takes a tenth of the time that the patterns take
+    if any(map(plain.__contains__, _PHRASE_STEMS)):
+        yield from spans_of(PHRASE.finditer(text), "health", "phrase")
+    if any(map(plain.__contains__, _STEMS)):
         yield from spans_of(_HEALTH.finditer(text), "health", "illness of a person", "value")
 
 

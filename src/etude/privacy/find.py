@@ -22,6 +22,7 @@ from etude.privacy.spans import BY_FORM, Span, without_overlaps
 if TYPE_CHECKING:
     from etude.privacy.model import NameModel
 
+_DIGIT = re.compile("[0-9]")
 _DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
 _MIXED = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}[0-9][A-Za-z]{1,8}[0-9]")
 """Letters and digits mixed, as in the number of a passport."""
@@ -82,7 +83,8 @@ def _blocking(text: str) -> Iterator[Span]:
     """The kinds of BLOCKING."""
     yield from emails(text)
     yield from secrets(text)
-    if _DIGITS.search(text):
+    has_digit = bool(_DIGIT.search(text))
+    if has_digit and _DIGITS.search(text):
         yield from _outside_tables(text, cards(text))
         yield from ibans(text)
         yield from _outside_tables(text, national_ids(text))
@@ -93,7 +95,7 @@ def _blocking(text: str) -> Iterator[Span]:
     else:
         if ":" in text:
             yield from ip_addresses(text)
-        if _MIXED.search(text):
+        if has_digit and _MIXED.search(text):
             yield from id_numbers(text)
 
 

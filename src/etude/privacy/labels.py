@@ -106,8 +106,8 @@ def may_hold(text: str, stems: str) -> bool:
     """Whether one of the stems, in small letters, stands in a text: without any it holds no word of their table."""
     plain = text.lower()
     ascii_stems, others = _split(stems)
-    return any(stem in plain for stem in ascii_stems) or (
-        not text.isascii() and any(stem in plain for stem in others)
+    return any(map(plain.__contains__, ascii_stems)) or (
+        not text.isascii() and any(map(plain.__contains__, others))
     )
 
 

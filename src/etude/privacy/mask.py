@@ -19,7 +19,8 @@ from etude.privacy.find import find
 from etude.privacy.spans import Span
 from etude.privacy.standing import Standing
 from etude.privacy.surrogates import may_belong, surrogate, written_as
-from etude.privacy.values import FREE, NUMBERS, Tokens, canonical, escaped, unescaped
+from etude.privacy.tokens import Tokens
+from etude.privacy.values import FREE, NUMBERS, canonical, escaped, unescaped
 
 REMEDY = "Put a copy of it back. Without one, delete it: what it stood for is lost, and all values get new stand-ins."
 MOST_TRIES = 1000

@@ -144,13 +144,15 @@ def with_capitals(text: str) -> str:
 
 def has_unknown_capitals(text: str) -> bool:
     """Whether a capitalised word is no ordinary one: without any, no name is looked for."""
-    return any(len(word) > 1 and word[0].isupper() and not _ordinary(word) for word in _WORD.findall(text))
+    return any(word[0].isupper() and len(word) > 1 and not _ordinary(word) for word in _WORD.findall(text))
 
 
 def _runs(text: str) -> Iterator[list[_Word]]:
     """Capitalised words that follow one another, without ordinary words at either end."""
     run: list[_Word] = []
     for match in _WORD.finditer(text):
+        if not run and not match[0][0].isupper():
+            continue
         word = _trimmed(match)
         if run and text[run[-1].end : word.start] not in (" ", ". ", "  "):
             yield from _pieces(run)

@@ -34,6 +34,7 @@ _MARKED = re.compile(rf"[^\W\d_]{_MARK.pattern}+")
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _DIGITS = re.compile(r"[0-9]+")
+_DECODER = json.JSONDecoder(parse_int=str)
 _LABELLED = re.compile("label|after")
 """Rules by which a word before the value tells."""
 _BY_DIGITS = frozenset(("card", "national_id", "phone", "id_number", "iban", "api_key", "password"))
@@ -205,7 +206,7 @@ def _is_json(text: str) -> bool:
     if text[:1] + text[-1:] not in ("{}", "[]"):
         return False
     try:
-        json.loads(text, parse_int=str)
+        _DECODER.decode(text)
     except (ValueError, RecursionError):
         return False
     return True

@@ -34,6 +34,10 @@ _JOINT = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
+_AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
+"""Letters that a pattern takes for ASCII ones where case does not count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """One place in a text that holds personal data or a secret."""
@@ -78,6 +82,12 @@ def labelled(text: str, start: int, label: re.Pattern[str], reach: int = 40) -> 
 def listed(text: str, end: int, start: int) -> bool:
     """Whether only a comma, "and" or the like stands between two values: what names the first names both."""
     return 0 <= start - end <= 10 and bool(_JOINT.fullmatch(text, end, start))
+
+
+def in_small_ascii(text: str) -> str:
+    """The text in small letters, with all that a pattern takes for a letter of ASCII where case does not count: what is
+    not in it is matched by no such pattern."""
+    return text.lower() if text.isascii() else text.translate(_AS_ASCII).lower()
 
 
 def overlaps(start: int, end: int, spans: Sequence[Span]) -> bool:

@@ -19,23 +19,36 @@ class Standing:
         """First OPENING characters -> the surrogates that begin with them."""
         self._sizes: set[int] = set()
         """How many characters these are: fewer in short surrogates."""
+        self._least = 0
+        """The fewest of them."""
+        self._heads: set[str] = set()
+        """With what a surrogate begins, so many characters: most places of a text hold none of them."""
         for made in surrogates:
             self.add(made)
 
     def add(self, made: str) -> None:
         """Adds a surrogate."""
-        self._opened[made[:OPENING]].append(made)
-        self._sizes.add(len(made[:OPENING]))
+        opening = made[:OPENING]
+        self._opened[opening].append(made)
+        self._sizes.add(len(opening))
+        if len(opening) < self._least or not self._least:
+            self._least = len(opening)
+            self._heads = {other[: self._least] for other in self._opened}
+        self._heads.add(opening[: self._least])
 
     def places(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of each, none overlapping another, the longest where several stand at one place."""
-        at = 0
-        while self._sizes and at < len(text):
-            near = (made for size in self._sizes for made in self._opened.get(text[at : at + size], ()))
-            made = max((made for made in near if _stands(made, text, at)), key=len, default="")
-            if made:
-                yield at, at + len(made)
-            at += len(made) or 1
+        end, least = 0, self._least
+        starts = [at for at in range(len(text)) if text[at : at + least] in self._heads] if least else ()
+        for at in starts:
+            if at >= end and (made := self._longest(text, at)):
+                end = at + len(made)
+                yield at, end
+
+    def _longest(self, text: str, at: int) -> str:
+        """The longest surrogate at a place, "" where there is none."""
+        near = (made for size in self._sizes for made in self._opened.get(text[at : at + size], ()))
+        return max((made for made in near if _stands(made, text, at)), key=len, default="")
 
 
 def _stands(made: str, text: str, at: int) -> bool:

@@ -12,10 +12,10 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from zlib import crc32
 
 from etude.privacy.plain import as_read, plain_text
 from etude.privacy.spans import Span
+from etude.privacy.tokens import RUN
 
 NUMBERS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
 """Kinds that people write with different spaces and hyphens."""
@@ -25,11 +25,8 @@ FREE = 7
 """Letters and digits from which on a number is looked for with other spaces and hyphens: a PIN is not looked for in
 a price."""
 _SPACES = re.compile(r"\s+")
-_RUN = re.compile(r"[A-Za-z0-9]+|[^\W_]")
-"""A run; a letter beyond ASCII by itself, as words of many scripts stand without a space."""
 _GAP = re.compile(r"[ .\-/()]{0,3}")
 _DATE = re.compile(r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}")
-_BITS = 2**24
 _PREFIX = 4
 
 
@@ -58,37 +55,6 @@ def escaped(text: str, ascii_only: bool) -> str:
     return json.dumps(text, ensure_ascii=ascii_only)[1:-1]
 
 
-class Tokens:
-    """Runs of letters and digits that stand in texts, alone and with the next one, in 2 MB whatever their number.
-
-    What has been added is known; of what has not, some is taken for known when there are millions.
-    """
-
-    def __init__(self) -> None:
-        self._bits = bytearray(_BITS // 8)
-
-    def add(self, text: str) -> None:
-        """Adds the runs of a text."""
-        runs = list(_RUN.finditer(text))
-        for place in map(_place, {*(run[0] for run in runs), *_pairs(text, runs)}):
-            self._bits[place >> 3] |= 1 << (place & 7)
-
-    def may_hold(self, text: str) -> bool:
-        """Whether the text may stand in one of them as whole words; False where it holds no letter or digit."""
-        runs = list(_RUN.finditer(text))
-        parts = _pairs(text, runs) if len(runs) > 1 else [run[0] for run in runs]
-        places = list(map(_place, parts))
-        return bool(places) and all(self._bits[place >> 3] >> (place & 7) & 1 for place in places)
-
-
-def _pairs(text: str, runs: Sequence[re.Match[str]]) -> list[str]:
-    return [text[one.start() : other.end()] for one, other in pairwise(runs) if other.start() - one.end() < 4]
-
-
-def _place(part: str) -> int:
-    return crc32(part.encode("utf-8", "surrogatepass")) % _BITS
-
-
 class Values:
     """Values that were found, to find them in texts where nothing else tells that they are there.
 
@@ -100,6 +66,8 @@ class Values:
         """Letters and digits of a number -> its kind."""
         self._lengths: set[int] = set()
         self._starts: set[str] = set()
+        self._openings: set[str] = set()
+        """The first characters of the numbers, one to _PREFIX: what a run begins with that opens one."""
         self._literal: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
         """Runs of letters and digits -> other values that consist of them -> kind."""
         self._counts: defaultdict[str, set[int]] = defaultdict(set)
@@ -115,10 +83,11 @@ class Values:
             self._numbers.setdefault(plain, kind)
             self._lengths.add(len(plain))
             self._starts.add(plain[:_PREFIX])
+            self._openings |= {plain[:length] for length in range(1, _PREFIX + 1)}
             return
         meant = unescaped(text)
         for form in (text, as_read(meant), escaped(meant, True), escaped(meant, False)):
-            runs = tuple(run[0].casefold() for run in _RUN.finditer(form))
+            runs = tuple(run[0].casefold() for run in RUN.finditer(form))
             self._literal[runs].setdefault(form, kind)
             self._counts["".join(runs[:1])].add(len(runs))
 
@@ -128,10 +97,13 @@ class Values:
         yield from read.placed(self._spans(read.plain))
 
     def _spans(self, text: str) -> Iterator[Span]:
-        runs = list(_RUN.finditer(text))
-        if self._literal:
+        found = RUN.findall(text)  # of most texts no run opens a value, and where each stands is not asked
+        literal = "" in self._counts or not self._counts.keys().isdisjoint(map(str.casefold, found))
+        number = not self._openings.isdisjoint(run[:_PREFIX].lower() for run in found)
+        runs = list(RUN.finditer(text)) if literal or number else ()
+        if literal:
             yield from self._as_they_are(text, runs)
-        if self._numbers:
+        if number:
             yield from self._written_otherwise(text, runs)
 
     def _as_they_are(self, text: str, runs: Sequence[re.Match[str]]) -> Iterator[Span]:
@@ -142,7 +114,7 @@ class Values:
         for first, word in enumerate(words):
             for count in self._counts.get(word, ()):
                 for form, kind in self._literal.get(tuple(words[first : first + count]), {}).items():
-                    begins = _RUN.search(form)
+                    begins = RUN.search(form)
                     start = runs[first].start() - (begins.start() if begins else 0)
                     found = text[max(start, 0) : start + len(form)]
                     if found == form or (kind not in SECRETS and found.casefold() == form.casefold()):

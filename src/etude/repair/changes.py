@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from etude.dataset import survey_test
+from etude.dataset import Survey, survey_dataset, survey_test
 from etude.errors import Fault, InputError
 from etude.formats.columns import named
-from etude.privacy import BLOCKING, Masker, OwnContact, Span, find
+from etude.privacy import BLOCKING, Masker, OwnContact, Span
 from etude.privacy.standing import Standing
 from etude.privacy.values import Values, is_telling
-from etude.repair.drafts import Draft, Drafts, Mender
+from etude.repair.drafts import Draft, Drafts, Mender, found_in
 from etude.repair.log import Changes
 from etude.repair.records import columns_of
 from etude.repair.texts import LEFTOVER, decoded, without_markup
@@ -37,26 +38,36 @@ Wanted = Callable[[str], bool]
 """Whether findings of a kind are to be put right."""
 
 
-def changes(task: Task, wanted: Wanted, masker: Masker, known: Collection[str] = ()) -> Outcome:
-    """What is to be done to the task's examples.
+def changes(
+    task: Task,
+    wanted: Wanted,
+    masker: Masker,
+    known: Collection[str] = (),
+    survey: Survey | None = None,
+) -> Outcome:
+    """What is to be done to the task's examples, of which a `survey` may have been made.
 
     `masker` gains the surrogates; those of an earlier fix are `known` and stay. Raises InputError where the file
     cannot be read or no row would be left.
     """
-    drafts = Drafts(task)
+    drafts = Drafts(task, survey or survey_dataset(task))
     personal = _Personal(wanted, masker, known)
     held = _test_inputs(task) if wanted("test_overlap") else []
     columns = _taught_columns(task)
     texts: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
     html: list[Mender] = [*texts, ("markup", without_markup)]
 
-    if personal.kinds:
-        personal.look_through(drafts, texts)
+    as_it_stands = Outcome()
+    if personal.kinds or wanted("markup"):
+        for draft in drafts:
+            as_it_stands.add(draft)
+            personal.read(draft, texts)
+        personal.close()
 
     def gone_over(*rounds: list[Mender]) -> Outcome:
         return _gone_over(drafts, [_Steps(wanted, menders, personal, held, columns) for menders in rounds])
 
-    if wanted("markup") and _holds_leftovers(drafts):
+    if wanted("markup") and as_it_stands.html_is_leftover:
         outcome = gone_over(html)
     else:
         outcome = gone_over(texts)
@@ -110,14 +121,6 @@ class Outcome:
         return self.html <= LEFTOVER * self.left
 
 
-def _holds_leftovers(drafts: Iterable[Draft]) -> bool:
-    """Whether the HTML in the rows as they stand in the file is a leftover."""
-    outcome = Outcome()
-    for draft in drafts:
-        outcome.add(draft)
-    return outcome.html_is_leftover
-
-
 def _gone_over(drafts: Iterable[Draft], rounds: Sequence[_Steps]) -> Outcome:
     outcome, rows = Outcome(), iter(drafts)
     while batch := list(islice(rows, BATCH)):
@@ -140,24 +143,40 @@ class _Personal:
         self._own = OwnContact()
         self._values = Values()
         """What is masked in every row."""
+        self._found: dict[tuple[str, str], int] = {}
+        """Kind and text of what was read -> its number."""
+        self._places = array("Q")
+        """Of each place where it stands the line of the row, then its number."""
         self._lines: set[int] = set()
-        """Lines of the rows in which something was found."""
+        """Lines of the rows in which something is masked."""
 
-    def look_through(self, drafts: Iterable[Draft], menders: list[Mender]) -> None:
-        """Finds the values of all rows; what a large share of the answers gives is the organisation's own."""
-        for draft in drafts:
-            draft.mend(menders)
-            for place in draft.taught[len(draft.now.inputs) :]:
-                answer = draft.now.text(place)
-                self._own.read(answer, find(answer, review=False))
-        for draft in drafts:
-            draft.mend(menders)
-            for place in (*draft.taught, *draft.now.others):
-                self._masker.keep_clear_of(draft.now.text(place))
-            for span in chain.from_iterable(draft.personal(self._meant).values()):
-                self._lines.add(draft.record.line)
-                if is_telling(span.kind, span.text):
-                    self._values.add(span.kind, span.text)
+    def read(self, draft: Draft, menders: list[Mender]) -> None:
+        """Takes in what a row holds. Once all rows are read, `close` is called."""
+        if not self.kinds:
+            return
+        draft.mend(menders)
+        for place in draft.taught[len(draft.now.inputs) :]:
+            answer = draft.now.text(place)
+            self._own.read(answer, found_in(answer))
+        for place in (*draft.taught, *draft.now.others):
+            self._masker.keep_clear_of(draft.now.text(place))
+        for span in chain.from_iterable(draft.personal(self._not_made).values()):
+            number = self._found.setdefault((span.kind, span.text), len(self._found))
+            self._places.extend((draft.record.line, number))
+
+    def close(self) -> None:
+        """Says what is masked in every row, now that it is known what the organisation's own is: what a large share of
+        the answers gives."""
+        own = set()
+        for (kind, text), number in self._found.items():
+            if self._own.holds(Span(0, len(text), kind, text, "")):
+                own.add(number)
+            elif is_telling(kind, text):
+                self._values.add(kind, text)
+        pairs = zip(self._places[::2], self._places[1::2], strict=True)
+        self._lines = {line for line, number in pairs if number not in own}
+        self._found.clear()
+        del self._places[:]
 
     def mask(self, draft: Draft) -> None:
         """Masks what was found in the row, and the values of all rows."""
@@ -166,9 +185,12 @@ class _Personal:
             draft.mask(self._meant, self._values, self._masker, look)
 
     def _meant(self, text: str, spans: Iterable[Span]) -> list[Span]:
-        """The spans of a text that are to be masked; what a surrogate, or a part of it, looks like is not masked
-        again."""
-        wanted = [span for span in spans if span.kind in self.kinds and not self._own.holds(span)]
+        """The spans of a text that are to be masked."""
+        return self._not_made(text, (span for span in spans if not self._own.holds(span)))
+
+    def _not_made(self, text: str, spans: Iterable[Span]) -> list[Span]:
+        """The spans of the kinds in question; what a surrogate, or a part of it, looks like is not masked again."""
+        wanted = [span for span in spans if span.kind in self.kinds]
         if not wanted:
             return []
         made = sorted(chain(self._masker.standing.places(text), self._known.places(text)))

@@ -6,9 +6,10 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain
 
-from etude.dataset import survey_dataset
+from etude.dataset import Survey
 from etude.errors import place_of
 from etude.privacy import Masker, Span, find
 from etude.privacy.phones import names_phones
@@ -16,16 +17,24 @@ from etude.privacy.spans import without_overlaps
 from etude.privacy.values import Values, is_word
 from etude.repair.log import Change
 from etude.repair.records import Place, Record, records
-from etude.repair.texts import MARKUP
+from etude.repair.texts import has_markup
 from etude.spool import Texts
 from etude.task import Task
 
 MOST_ROUNDS = 5
 """A text is gone over until nothing changes, so often at most."""
+LAST = 16
+"""Texts of which is remembered what was found in them: a row is looked at more than once."""
 Meant = Callable[[str, Iterable[Span]], list[Span]]
 """The spans of a text that are to be masked."""
 Mender = tuple[str, Callable[[str], str]]
 """A kind of finding, and what takes it out of a text."""
+
+
+@lru_cache(LAST)
+def found_in(text: str) -> tuple[Span, ...]:
+    """What is personal or secret in a text; of the last texts it is known."""
+    return find(text, review=False)
 
 
 @dataclass
@@ -59,7 +68,7 @@ class Draft:
     @property
     def has_markup(self) -> bool:
         """Whether one of them holds HTML."""
-        return any(MARKUP.search(self.now.text(place)) for place in self.taught)
+        return any(has_markup(self.now.text(place)) for place in self.taught)
 
     @property
     def change(self) -> Change:
@@ -89,7 +98,7 @@ class Draft:
         for places in (self.now.inputs, *((place,) for place in answers)):
             texts = [self.now.text(place) for place in places]
             joined = self._joined(texts)
-            spans = meant(joined, find(joined, review=False))
+            spans = meant(joined, found_in(joined))
             found |= self._parted(dict(zip(places, texts, strict=True)), spans)
         for place in self.now.others:
             text = self.now.text(place)
@@ -101,7 +110,7 @@ class Draft:
     def mask(self, meant: Meant, values: Values, masker: Masker, look: bool = True) -> None:
         """Masks `values`, and with `look` what is found in the row, wherever it stands in the row: the answer
         repeats what only the input has a label for."""
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MOST_ROUNDS if look or values else 0):
             before = self.now
             found = self.personal(meant) if look else {}
             own = Values()
@@ -181,28 +190,29 @@ def _beside_name(place: Place, text: str) -> list[Span]:
     start = len(label)
     spans = [
         replace(span, start=span.start - start, end=span.end - start)
-        for span in find(label + text.removesuffix(".0"), review=False)
+        for span in found_in(label + text.removesuffix(".0"))
         if span.start >= start
     ]
     doubtful = [span for span in spans if span.kind == "phone" and span.rule == "label"]
     if not doubtful or names_phones(words):
         return spans
-    alone = find(text, review=False)  # 1732579200 is no phone number for standing in registered_at
+    alone = found_in(text)  # 1732579200 is no phone number for standing in registered_at
     return [span for span in spans if span not in doubtful or span in alone]
 
 
 class Drafts:
     """Drafts of a task's rows, made anew each time they are gone over: the examples, and the rows that are empty.
 
-    In memory: eight bytes a row. Raises InputError where the file cannot be read.
+    In memory: eight bytes a row.
     """
 
-    def __init__(self, task: Task) -> None:
-        dataset, faults, _ = survey_dataset(task)
+    def __init__(self, task: Task, survey: Survey) -> None:
         self._source, self._kind = task.examples, task.kind
-        self._lines = array("Q", (place_of(row.where)[1] for row in dataset))
-        self._ids = Texts(row.id for row in dataset)
-        empty = {place_of(fault.where)[1] for fault in faults if fault.kind == "empty"}
+        self._lines, self._ids = array("Q"), Texts()
+        for row in survey.rows:
+            self._lines.append(place_of(row.where)[1])
+            self._ids.append(row.id)
+        empty = {place_of(fault.where)[1] for fault in survey.faults if fault.kind == "empty"}
         self._empty = empty.difference(self._lines)
 
     def __iter__(self) -> Iterator[Draft]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from etude.dataset import Survey, survey_dataset
 from etude.errors import Fault, InputError, shown
 from etude.privacy import Masker
 from etude.remedies import instead
@@ -39,6 +40,8 @@ class Fixed:
     log: FixLog
     written: bool
     """Whether anything is written; False where nothing was to be done."""
+    survey: Survey | None = None
+    """The rows as they were read for a fix; None for an undoing."""
     unwritten: tuple[str, ...] = ()
     """`file:line` of rows that would need a change that the file has no way to write."""
     put_back: Counter[str] = field(default_factory=Counter)
@@ -68,7 +71,8 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
     masker = Masker.load_key(files.key) if files.key.exists() else Masker()
     had = len(masker.stand_ins)
     known = stand_ins(files.source)
-    outcome = changes(task, lambda kind: not only or kind in only, masker, known)
+    survey = survey_dataset(task)
+    outcome = changes(task, lambda kind: not only or kind in only, masker, known, survey)
     found = outcome.changes
     unwritten = tuple(f"{files.source.name}:{line}" for line in outcome.unwritten)
     source_hash = hash_of(files.source)
@@ -80,9 +84,9 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
         undone=_carried_on(found, before, source_hash),
     )
     if not found and before is None:
-        return Fixed(files, log, False, unwritten)
+        return Fixed(files, log, False, survey, unwritten)
     written = _written(files, log, masker if len(masker.stand_ins) > had else None)
-    return Fixed(files, written, True, unwritten, _put_back(before, only))
+    return Fixed(files, written, True, survey, unwritten, _put_back(before, only))
 
 
 def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:

@@ -52,8 +52,9 @@ class Record:
 
     def text(self, place: Place) -> str:
         """The text at a place; a value that is none as JSON."""
-        start: Any = self.cells
-        value = reduce(lambda inner, key: inner[key], place, start)
+        value: Any = self.cells
+        for key in place:
+            value = value[key]
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def with_texts(self, texts: Mapping[Place, str]) -> Record | None:

@@ -67,12 +67,12 @@ def decoded(text: str) -> str:
     them has no other reading, and what comes out are letters and signs. U+FFFD stands for what is lost, and stays.
     """
     for _ in range(MOST_ROUNDS):  # what was decoded wrongly twice is read again twice
-        if text.isascii() and not CONTROL.search(text):
-            break
         again = _read_again(text)
         if again == text:
             break
         text = again
+    if not CONTROL.search(text):
+        return text
     # A control character may be the rest of a letter that somebody can still tell.
     return text if MOJIBAKE.search(text) else _TERMINAL.sub("", text).translate(_AS_TEXT)
 
@@ -86,7 +86,7 @@ def wrong_decodings(text: str) -> Iterator[re.Match[str]]:
 
 
 def _read_again(text: str) -> str:
-    if not MOJIBAKE.search(text) or not MOJIBAKE.sub("", text).isascii():
+    if text.isascii() or not MOJIBAKE.search(text) or not MOJIBAKE.sub("", text).isascii():
         return text
     found = [match[0] for match in MOJIBAKE.finditer(text)]
     try:
@@ -116,13 +116,18 @@ def _unmistakable(sequence: str) -> bool:
     return sequence[0] in "\xc2\xc3" and sequence[1] not in _AFTER_LETTERS
 
 
+def has_markup(text: str) -> bool:
+    """Whether a text holds HTML."""
+    return ("<" in text or "&" in text) and bool(MARKUP.search(text))
+
+
 def without_markup(text: str) -> str:
     """The text without leftover HTML: entities as characters, tags of emphasis and line breaks taken out.
 
     Left alone: texts with other tags (a link, a list, a form), texts that speak of HTML, JSON, and those in which
     something would still look like HTML afterwards.
     """
-    if not MARKUP.search(text) or _ABOUT_HTML.search(text) or text.lstrip()[:1] in ("{", "["):
+    if not has_markup(text) or _ABOUT_HTML.search(text) or text.lstrip()[:1] in ("{", "["):
         return text
     plain = _joined("\n\n", _NEW_PARAGRAPH.split(text), None)
     plain = _joined("\n", _NEW_LINE.split(plain), " \t")
