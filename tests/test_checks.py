@@ -836,6 +836,18 @@ def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:
     )
 
 
+def test_records_of_the_test_are_found_in_every_order_of_their_members(tmp_path: Path) -> None:
+    pairs = [(f"Order {place} of pens", json.dumps({"item": "pens", "nr": place})) for place in range(30)]
+    lines = [
+        json.dumps({"input": f"We want pens by number {nr}.", "output": f'{{"nr": {nr}, "item": "pens"}}'})
+        for nr in (3, 77)
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (found,) = checked(tmp_path, pairs, "extract", "test: own.jsonl\n").of("test_answers")
+    assert found.message.startswith("The answers of 1 of 2 test rows stand")
+    assert (found.where, found.about) == (("rows.jsonl:4",), ("like own.jsonl:1",))
+
+
 @pytest.mark.parametrize(
     ("more", "kinds"),
     [

@@ -101,10 +101,14 @@ class Material:
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal. Of an extraction,
-        JSON objects whose members stand in another order are the same too."""
-        outputs = map(in_order, self.outputs) if self.task.kind == "extract" else self.outputs
-        return hashed(map(with_signs, outputs))
+        """`answer_hashes` of the answers."""
+        return self.answer_hashes(self.outputs)
+
+    def answer_hashes(self, answers: Iterable[str]) -> Hashes:
+        """Hashes of the `with_signs` forms of answers, of whatever file or column: two are the same where these are
+        equal. Of an extraction, JSON objects whose members stand in another order are the same too."""
+        compared = map(in_order, answers) if self.task.kind == "extract" else answers
+        return hashed(map(with_signs, compared))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:

@@ -241,7 +241,7 @@ def test_answers(material: Material) -> Iterator[Finding]:
         return
     if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
         return
-    answers = hashed(with_signs(row.output) for row in material.test)
+    answers = material.answer_hashes(row.output for row in material.test)
     num = int(np.isin(answers, material.output_hashes).sum())
     if num <= 0.02 * len(answers):
         return
