@@ -307,6 +307,23 @@ def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
     assert lines_of(findings, "repeated_input") == {82}
 
 
+def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    address = {desk: f"{desk}.lee@example.org" for desk in DESKS}
+    pairs = [(text, address[topic]) for text, topic in about_desks(400, draw)]
+    flipped = {place: (pairs[place][0], address[draw.choice(list(DESKS))]) for place in range(0, 400, 12)}
+    pairs = [flipped.get(place, pair) for place, pair in enumerate(pairs)]
+    known = f"contract: {{labels: [{', '.join(list(address.values())[1:])}, billing.le@example.org]}}\n"
+    labels = checked(tmp_path, pairs, "classify", known)
+    assert {"wrong_label", "label", "classes"} <= {one.kind for one in labels}
+    records = [(text, json.dumps({"desk": "yes", mail: "no"})) for text, mail in pairs[:60]]
+    fields = checked(tmp_path, records, "extract")
+    assert fields.of("unjudged")
+    for findings in (labels, fields):
+        for form in (in_words, as_json, as_html, as_sarif, as_junit):
+            assert "@example" not in form(findings)
+
+
 @pytest.mark.parametrize(("asked", "given"), [(6001, 1), (1, 2100), (1100, 1100)])
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_a_row_is_too_long_by_its_input_and_answer_together(

@@ -21,7 +21,7 @@ def covered(text: str, begin: int = 0, end: int | None = None) -> str:
 
 
 def covered_label(label: str) -> str:
-    """A label, or a sentence with labels in it: only what its form gives away is covered."""
+    """A label or the name of a field, or a sentence with such in it: only what its form gives away is covered."""
     return _covered(label, 0, len(label), find_by_form)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from os.path import relpath
 
-from etude.checks.covered import covered
+from etude.checks.covered import covered, covered_label
 from etude.checks.material import Material
 from etude.errors import Fault, place_of
 from etude.formats.turns import of_any_turn
@@ -34,13 +34,15 @@ def unread(material: Material) -> Iterator[Finding]:
         several = len(faults) > 1
         first = "the first: " if several else ""
         got = f" ({first}{covered(faults[0].got)})" if faults[0].got not in ("", "''") else ""
-        told = f"{count(len(faults), 'place')}: {what}" if several else f"{what[:1].upper()}{what[1:]}"
+        said = covered_label(what)
+        told = f"{count(len(faults), 'place')}: {said}" if several else f"{said[:1].upper()}{said[1:]}"
+        remedy = covered_label(faults[0].remedy)
         yield Finding(
             kind=kind,
             severity=_SEVERITY.get(kind, "error"),
             rows=tuple(ids[place] for place in places if place in ids),
             message=f"{told}{got}.",
-            remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
+            remedy=f"{remedy[:1].upper()}{remedy[1:]}.",
             where=tuple(places),
             numbers={"rows": len(lines), "of": len(material.rows) + len(unread)},
             fix="leaves these rows out" if kind == "empty" and not own.isdisjoint(faults) else "",
