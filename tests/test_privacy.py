@@ -559,6 +559,13 @@ def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
     assert any(_seconds(long, tries=1) < limit for _ in range(3))
 
 
+@pytest.mark.parametrize("piece", [" ", ">", "a.", "if: ", "a(", "; "])
+def test_a_line_of_code_costs_time_in_proportion(piece: str) -> None:
+    """Where a password stands beside it, the text is looked through for a program."""
+    text = f"password := something\n{piece * (60_000 // len(piece))}x"
+    assert _seconds(text, tries=1) < 2, "quadratic growth takes fifteen seconds"
+
+
 def test_random_characters_cost_time_in_proportion() -> None:
     dice = random.Random(0)
     text = "".join(dice.choices("abcdefghij0123456789 .-+@:/='\"\n()ABCDEF_", k=20_000))
