@@ -935,6 +935,31 @@ def test_rows_that_cannot_be_read_are_a_share_of_all_rows_and_the_set_s_own_faul
     assert not found.of("no_contract")
 
 
+def test_faults_of_the_test_are_a_share_of_its_rows(tmp_path: Path) -> None:
+    own = [{"input": asked, "output": given} for asked, given in clean(5)] + [{"input": "a", "output": ""}]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, own)), encoding="utf-8")
+    (found,) = checked(tmp_path, clean(80), more="test: own.jsonl\n").of("empty")
+    assert (found.where, found.numbers) == (("own.jsonl:6",), {"rows": 1, "of": 6})
+    (found,) = checked(tmp_path, [*clean(80), ("a", "")], more="test: own.jsonl\n").of("empty")
+    assert found.numbers == {"rows": 2, "of": 87}
+
+
+def test_one_fault_of_a_chat_names_its_turn(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": " "}]
+    row = json.dumps({"messages": [*turns, {"role": "user", "content": "How?"}, *turns[1:]]})
+    good = json.dumps({"messages": [turns[0], {"role": "assistant", "content": "So."}]})
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    (tmp_path / "rows.jsonl").write_text(f"{good}\n{row}\n")
+    (found,) = check(tmp_path / "task.yaml").of("empty_turn")
+    assert (found.message, found.numbers["rows"]) == (
+        "2 places: messages[…]: content is empty (the first: ' ').",
+        1,
+    )
+    (tmp_path / "rows.jsonl").write_text(f"{good}\n{json.dumps({'messages': turns})}\n")
+    (found,) = check(tmp_path / "task.yaml").of("empty_turn")
+    assert found.message == "Messages[1]: content is empty (' ')."
+
+
 def test_what_joins_letters_and_emoji_is_shown_as_it_is(tmp_path: Path) -> None:
     text = "می\u200cتوانم 👨\u200d👩 \u202e"
     assert "می\u200cتوانم 👨\u200d👩 \\u202e" in in_words(checked(tmp_path, [*clean(20), (text, text)]))
