@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etude.checks.hostile import insults, is_threat, threats
+from etude.checks.hostile import insults, threat, threats
 from etude.checks.hostile_words import INSULTS, OF_ONE_LANGUAGE
 from etude.normal import normalise
 from pairs import found_in, places_in
@@ -50,17 +50,19 @@ HARMLESS = (
 
 
 @pytest.mark.parametrize("text", THREATS)
-def test_a_threat_is_graver_in_an_answer_and_never_shown(text: str) -> None:
+def test_a_threat_is_graver_in_an_answer_and_marked(text: str) -> None:
     findings = found_in([*clean(3), (text, "Please keep calm."), ("Well?", text)], threats)
-    assert [(one.severity, one.rows, one.evidence) for one in findings] == [
-        ("warning", ("4",), ()),
-        ("note", ("3",), ()),
-    ]
+    assert [(one.severity, one.rows) for one in findings] == [("warning", ("4",)), ("note", ("3",))]
+    for one in findings:
+        (shown,) = one.evidence
+        ((begin, end),) = shown.marks
+        assert shown.text == text
+        assert threat(text[begin:end], normalise(text))
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_sounds_like_a_threat_is_none(text: str) -> None:
-    assert not is_threat(text, normalise(text))
+    assert not threat(text, normalise(text))
 
 
 @pytest.mark.parametrize(
@@ -79,8 +81,22 @@ def test_what_only_sounds_like_a_threat_is_none(text: str) -> None:
         "이 개새끼야!",
     ],
 )
-def test_an_insult_is_one_in_a_set_of_any_language(text: str) -> None:
-    assert places_in(found_in([*clean(30), ("Who?", text)], insults)) == {30}
+def test_an_insult_is_one_in_a_set_of_any_language_and_marked(text: str) -> None:
+    (found,) = found_in([*clean(30), ("Who?", text)], insults)
+    assert found.rows == ("30",)
+    (shown,) = found.evidence
+    ((begin, end),) = shown.marks
+    word = text[begin:end]
+    rest = text[:begin] + text[end:]
+    assert places_in(found_in([*clean(30), ("Who?", word)], insults)) == {30}
+    assert not places_in(found_in([*clean(30), ("Who?", rest)], insults))
+
+
+def test_every_insult_of_an_answer_is_marked() -> None:
+    text = "An IDIOT, and\nan idiot again; idiotproof it is not."
+    (found,) = found_in([*clean(30), ("Who?", text)], insults)
+    (shown,) = found.evidence
+    assert [text[begin:end] for begin, end in shown.marks] == ["IDIOT", "idiot"]
 
 
 FRENCH = "Le retard est de deux jours, et nous vous prions de nous en excuser pour ce colis."

@@ -220,11 +220,12 @@ _SHORT = r"(?:kr|zł|Kč|Ft|lei|руб|грн)\b|[円元원]"
 _MONEY = (
     r"(?i:euros?|dollars?|pounds sterling|cents?|yen|yuan|rupees?|francs?|pesos?|kron(?:or|er|en)|złotych)\b"
 )
-_AMOUNT = r"(?<![\d.,])\d(?:[\d.,'’]{0,12}\d)?(?:[.,][-–]{1,2})?\s?"
+_DIGITS = r"\d(?:[\d.,'’]{0,12}\d)?"
+_AMOUNT = rf"(?<![\d.,]){_DIGITS}(?:[.,][-–]{{1,2}})?\s?"
 _PRICES = {
-    "sign before the number (€12)": rf"{_SIGN}\s?\d|\b(?:[Kk]r\.?|Rs\.?|Fr\.)\s?\d",
+    "sign before the number (€12)": rf"(?:{_SIGN}|\b(?:[Kk]r\.?|Rs\.?|Fr\.))\s?{_DIGITS}",
     "sign behind the number (12 €)": rf"{_AMOUNT}(?:{_SIGN}(?!\s?\d)|{_SHORT})",
-    "code before the number (EUR 12)": rf"\b{_CODE}\s?\d",
+    "code before the number (EUR 12)": rf"\b{_CODE}\s?{_DIGITS}",
     "code behind the number (12 EUR)": rf"{_AMOUNT}{_CODE}\b",
     "word behind the number (12 euros)": rf"{_AMOUNT}{_MONEY}",
 }

@@ -1,8 +1,9 @@
-"""Insults in answers and threats in either part, of which only the places are shown."""
+"""Insults in answers and threats in either part, each shown with its words marked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from etude.checks.hostile_words import (
     INSULTS,
@@ -12,11 +13,12 @@ from etude.checks.hostile_words import (
     UNSPACED_INSULTS,
     UNSPACED_THREAT,
 )
-from etude.checks.material import Material, rows_that
-from etude.types import Finding, Severity
+from etude.checks.material import Mark, Material, rows_that
+from etude.types import Finding
 
 LONGEST = 20_000
 """Characters of a text in which threats are looked for."""
+TONE = "Read them; a model learns the tone of its examples."
 _ALWAYS = frozenset().union(*INSULTS.values())
 _AT_TIMES = frozenset().union(*OF_ONE_LANGUAGE.values())
 
@@ -26,50 +28,70 @@ def insults(material: Material) -> Iterator[Finding]:
     if not material.free:
         return
     plain = material.plain_outputs
-    rows = [row for row, text in enumerate(plain) if _insults(material, row, text)]
-    if rows:
+    found = {
+        row: marks for row, text in enumerate(plain) if (marks := _insults(material, row, text)) is not None
+    }
+    if found:
         yield material.finding(
             "insult",
             "warning",
-            rows,
-            f"{rows_that('have', len(rows), len(plain))} an answer with an insult or a vulgar word in it.",
-            "Read them; a model learns the tone of its examples.",
+            list(found),
+            f"{rows_that('have', len(found), len(plain))} an answer with an insult or a vulgar word in it.",
+            TONE,
+            evidence=(material.shown_output(row, marks) for row, marks in found.items()),
         )
 
 
-def _insults(material: Material, row: int, plain: str) -> bool:
-    """Whether a normalised answer insults; what is an ordinary word elsewhere counts in its own language alone."""
-    found = plain.split()
-    if not _ALWAYS.isdisjoint(found) or (not plain.isascii() and UNSPACED_INSULTS.search(plain)):
-        return True
-    if _AT_TIMES.isdisjoint(found):
-        return False
-    language = material.output_languages[row] or material.answers_language
-    return not OF_ONE_LANGUAGE.get(language or "", frozenset()).isdisjoint(found)
+def _insults(material: Material, row: int, plain: str) -> list[Mark] | None:
+    """Where a normalised answer insults, None where nowhere. What is an ordinary word elsewhere counts in its own
+    language alone. No place is given of a word that the answer writes in another way than its normalised form."""
+    words = plain.split()
+    insulting = _ALWAYS.intersection(words)
+    if not _AT_TIMES.isdisjoint(words):
+        language = material.output_languages[row] or material.answers_language
+        insulting |= OF_ONE_LANGUAGE.get(language or "", frozenset()).intersection(words)
+    text = material.outputs[row]
+    unspaced = [] if plain.isascii() else [match.span() for match in UNSPACED_INSULTS.finditer(text)]
+    if not insulting:
+        return unspaced or ([] if not plain.isascii() and UNSPACED_INSULTS.search(plain) else None)
+    written = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insulting)))})(?!\w)", re.IGNORECASE)
+    return sorted([*unspaced, *(match.span() for match in written.finditer(text))])
 
 
 def threats(material: Material) -> Iterator[Finding]:
-    """Inputs and free answers that threaten, of which only the places are shown."""
-    rows = [*map(is_threat, material.inputs, material.plain_inputs)]
-    yield from _threats(material, "an input", rows, "note", "Keep them only where the answer is calm.")
-    if material.free:
-        rows = [*map(is_threat, material.outputs, material.plain_outputs)]
-        remedy = "Read them; a model learns the tone of its examples."
-        yield from _threats(material, "an answer", rows, "warning", remedy)
+    """Inputs and free answers that threaten."""
+    inputs = _threats(material.inputs, material.plain_inputs)
+    if inputs:
+        yield material.finding(
+            "threat",
+            "note",
+            list(inputs),
+            f"{rows_that('have', len(inputs), len(material.rows))} an input with a threat in it.",
+            "Keep them only where the answer is calm.",
+            evidence=(material.shown_input(row, [mark]) for row, mark in inputs.items()),
+        )
+    outputs = _threats(material.outputs, material.plain_outputs) if material.free else {}
+    if outputs:
+        yield material.finding(
+            "threat",
+            "warning",
+            list(outputs),
+            f"{rows_that('have', len(outputs), len(material.rows))} an answer with a threat in it.",
+            TONE,
+            evidence=(material.shown_output(row, [mark]) for row, mark in outputs.items()),
+        )
 
 
-def is_threat(text: str, plain: str) -> bool:
-    """Whether a text threatens; `plain` is its normalised form."""
+def threat(text: str, plain: str) -> Mark | None:
+    """Where a text threatens; `plain` is its normalised form."""
     beginning = text[:LONGEST]
-    if not THREAT_WORDS.isdisjoint(plain.split()) and THREAT.search(beginning):
-        return True
-    return not beginning.isascii() and UNSPACED_THREAT.search(beginning) is not None
+    found = None if THREAT_WORDS.isdisjoint(plain.split()) else THREAT.search(beginning)
+    if not found and not beginning.isascii():
+        found = UNSPACED_THREAT.search(beginning)
+    return found.span() if found else None
 
 
-def _threats(
-    material: Material, part: str, found: Sequence[bool], severity: Severity, remedy: str
-) -> Iterator[Finding]:
-    rows = [row for row, is_one in enumerate(found) if is_one]
-    if rows:
-        told = f"{rows_that('have', len(rows), len(found))} {part} with a threat in it."
-        yield material.finding("threat", severity, rows, told, remedy)
+def _threats(texts: Sequence[str], plain: Sequence[str]) -> Mapping[int, Mark]:
+    """Row -> where its text threatens."""
+    found = enumerate(map(threat, texts, plain))
+    return {row: mark for row, mark in found if mark}

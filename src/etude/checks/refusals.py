@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from etude.checks.hostile import is_threat
+from etude.checks.hostile import threat
 from etude.checks.hostile_words import INSULTS
 from etude.checks.injections import INJECTION
 from etude.checks.lexicon import words
@@ -190,7 +190,7 @@ def _may_be_refused(material: Material, row: int) -> bool:
     text, plain = material.inputs[row], material.plain_inputs[row]
     asked = set(plain.split())
     hostile = any(not insults.isdisjoint(asked) for insults in INSULTS.values())
-    return hostile or not HARM.isdisjoint(asked) or is_threat(text, plain) or bool(INJECTION.search(text))
+    return hostile or not HARM.isdisjoint(asked) or bool(threat(text, plain)) or bool(INJECTION.search(text))
 
 
 def _named(
