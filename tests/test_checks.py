@@ -900,6 +900,11 @@ def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
     assert "2 labels: from 1 row (shut) to 30 rows (open)." in found.message
 
 
+def test_one_rare_label_is_told_in_the_singular(tmp_path: Path) -> None:
+    (found,) = checked(tmp_path, [(asked, "open") for asked, _ in clean(5)], "classify").of("classes")
+    assert found.message == "1 label: 5 rows. It has fewer than 10 rows: open."
+
+
 def test_labels_of_one_size_are_told_once(tmp_path: Path) -> None:
     pairs = [(asked, ("open", "shut")[place % 2]) for place, (asked, _) in enumerate(clean(30))]
     (found,) = checked(tmp_path, pairs, "classify").of("classes")

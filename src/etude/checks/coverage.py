@@ -67,7 +67,7 @@ def classes(material: Material) -> Iterator[Finding]:
 
 def _having(number: int, total: int) -> str:
     if number == total:
-        return "Each has"
+        return "Each has" if total > 1 else "It has"
     return f"{number:,} of them {'has' if number == 1 else 'have'}"
 
 

@@ -95,8 +95,8 @@ def _contract_guess(draft: Draft) -> str:
 def _entries(draft: Draft) -> Iterator[_Entry]:
     """The keys of the task file in the order of reading."""
     yield _Entry(
-        f"Written by etude init from {len(draft.examples):,} rows of {draft.columns.file.name}. Lines that begin "
-        "with # are remarks. What is marked GUESS was guessed: correct it where it is wrong, then run "
+        f"Written by etude init from {count(len(draft.examples), 'row')} of {draft.columns.file.name}. Lines that "
+        "begin with # are remarks. What is marked GUESS was guessed: correct it where it is wrong, then run "
         "etude check (what is wrong with the rows), etude compare (which step is enough: a prompt, examples, "
         "fine-tuning) or etude train (fine-tuning alone)."
         f"{_unread_sentence(draft)}",
@@ -246,7 +246,7 @@ def _bare_sentence(draft: Draft) -> str:
 def _systems_sentence(draft: Draft) -> str:
     """How many system messages the rows bring, and what to do: a comparison takes one."""
     told = draft.systems.most_common(_MOST_SYSTEMS)
-    most = [f"{shown(system, 40)} in {count:,}" for system, count in told]
+    most = [f"{shown(system, 40)} in {number:,}" for system, number in told]
     num_more = len(draft.systems) - len(told)
     more = f"; and {num_more:,} more" if num_more else ""
     more += f"; none in {len(draft.without_system):,}" if draft.without_system else ""
