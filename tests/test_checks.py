@@ -307,6 +307,12 @@ def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
     assert lines_of(findings, "repeated_input") == {82}
 
 
+def test_a_template_with_an_address_in_it_is_told_without_it(tmp_path: Path) -> None:
+    pairs = [(f"Ask ann.lee@example.org when {topic} is due", "Soon.") for topic in "abcdefghijklmnopqrstuv"]
+    (found,) = checked(tmp_path, pairs).of("template")
+    assert 'filled in: "ask ••• ••• ••••••• ••• when … is due".' in found.message
+
+
 def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(tmp_path: Path) -> None:
     draw = random.Random(0)
     address = {desk: f"{desk}.lee@example.org" for desk in DESKS}

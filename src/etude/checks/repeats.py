@@ -12,6 +12,7 @@ from itertools import chain
 
 import numpy as np
 
+from etude.checks.covered import covered_words
 from etude.checks.lexicon import SLIGHT
 from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
 from etude.normal import with_signs
@@ -277,11 +278,12 @@ def templates(material: Material) -> Iterator[Finding]:
     ]
     if not found or len(found) < TEMPLATE_SHARE * len(rows):
         return
+    told = covered_words(frame, material.inputs[found[0]])
     yield material.finding(
         "template",
         "note",
         found,
-        f'{of_rows(len(found), len(rows))} are one template filled in: "{frame}". Real requests vary more.',
+        f'{of_rows(len(found), len(rows))} are one template filled in: "{told}". Real requests vary more.',
         "Add requests in the words of the people who will ask, unless a program fills it in.",
         evidence=(material.shown_input(position) for position in found),
     )
