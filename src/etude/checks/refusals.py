@@ -21,6 +21,8 @@ BEGINNING = 300
 """Characters of an answer in which a refusal begins and ends."""
 MANY = 0.05
 """Share of the rows from which refusals may be what is to be learned."""
+MANY_LEAST = 5
+"""The same as a number of rows."""
 HARM = words(
     "bomb bombs explosive explosives weapon weapons gun guns kill killing murder poison suicide hack hacking hacked "
     "malware ransomware phishing steal stealing stolen theft fraud scam forge counterfeit launder cocaine "
@@ -161,7 +163,7 @@ def refusals(material: Material) -> Iterator[Finding]:
     harmful = {row: marks for row, marks in found.items() if _may_be_refused(material, row)}
     harmless = {row: marks for row, marks in found.items() if row not in harmful}
     remedy = "Write the answer that is wanted, or delete the row: a model learns to refuse."
-    if len(harmless) >= MANY * len(material.rows):
+    if len(harmless) >= max(MANY_LEAST, MANY * len(material.rows)):
         remedy += " So many may be meant, to teach what is refused: then keep them."
     yield from _named(material, harmless, "", "warning", remedy)
     remedy = "Keep them where such requests are to be refused."
