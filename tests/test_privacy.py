@@ -499,6 +499,12 @@ def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
     assert found["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
 
 
+def test_what_to_review_is_marked_once_and_in_order(tmp_path: Path) -> None:
+    rows = [("John Miller and I met, and my name is Ann Moor.", "Dear Ann Moor, my name is John Miller.")]
+    (shown,) = findings_of(tmp_path, "answer", rows)["review_name"].evidence
+    assert [shown.text[low:high] for low, high in shown.marks] == ["J••• M•••••", "A•• M•••"]
+
+
 def test_labels_are_searched_for_what_its_form_gives_away(tmp_path: Path) -> None:
     labels = ["anna@corp.example.io", "passcode_forgotten", "pin: 4711", "refund"]
     found = findings_of(tmp_path, "classify", [(f"question {n}", labels[n % 4]) for n in range(20)])

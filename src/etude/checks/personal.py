@@ -20,7 +20,7 @@ from etude.privacy.people import TITLED
 from etude.types import Evidence, Finding
 from etude.wording import count
 
-Rows = defaultdict[str, dict[int, list[Mark]]]
+Rows = defaultdict[str, dict[int, set[Mark]]]
 """Kind -> rows, each with the places in its text."""
 MOST_AROUND = 160
 """Characters shown around what is to be read: enough to judge by, and little of what the rules may have missed."""
@@ -114,7 +114,7 @@ def for_review(material: Material) -> Iterator[Finding]:
 
 def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]:
     """Of each step-th row: kind -> rows in whose input, and in whose answer, it may stand, repeated there or not."""
-    asked, given = (Rows(lambda: defaultdict(list)) for _ in range(2))
+    asked, given = (Rows(lambda: defaultdict(set)) for _ in range(2))
     answers = material.written or repeat("")
     both = zip(material.inputs, answers, strict=False)
     for row, (text, answer) in islice(enumerate(both), 0, None, step):
@@ -123,20 +123,21 @@ def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]
             for part, searched in zip((text, answer), material.sensitive, strict=True)
         )
         for span in (*in_text, *repeated(in_answer, text)):
-            asked[span.kind][row].append((span.start, span.end))
+            asked[span.kind][row].add((span.start, span.end))
         for span in (*in_answer, *repeated(in_text, answer)):
-            given[span.kind][row].append((span.start, span.end))
+            given[span.kind][row].add((span.start, span.end))
     return asked, given
 
 
 def _passages(
-    material: Material, rows: Sequence[int], asked: Mapping[int, list[Mark]], given: Mapping[int, list[Mark]]
+    material: Material, rows: Sequence[int], asked: Mapping[int, set[Mark]], given: Mapping[int, set[Mark]]
 ) -> Iterator[Evidence]:
     """What stands around the first place in a row, with first letters alone of all that may be personal."""
     for position in rows:
         row = material.rows[position]
         part: Literal["input", "output"] = "input" if position in asked else "output"
-        text, marks = (row.text, asked[position]) if part == "input" else (row.output, given[position])
+        text, found = (row.text, asked[position]) if part == "input" else (row.output, given[position])
+        marks = sorted(found)
         doubtful = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
         whole = [_with_capitals(text, mark) for mark in (*doubtful, *marks)]
         yield excerpt(row, part, marks, whole, MOST_AROUND)
