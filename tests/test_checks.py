@@ -891,6 +891,15 @@ def test_a_copy_of_a_whole_row_is_told_once(more: list[Pair], kinds: dict[str, s
     assert len(more) == 2 or not findings.of("repeated_output")
 
 
+def test_what_contradicts_or_nearly_repeats_is_shown_side_by_side(tmp_path: Path) -> None:
+    (asked, given), near = clean()[3], f"So: {clean()[5][0]}"
+    pairs = [*clean(), (asked, given), (asked, "No."), (clean()[5][0], "Yes."), (near, clean()[5][1])]
+    findings = checked(tmp_path, pairs)
+    told = {one.kind: [shown.where for shown in one.evidence] for one in findings}
+    assert told["contradiction"][:3:2] == ["rows.jsonl:4", "rows.jsonl:82"]
+    assert told["near_duplicate"] == ["rows.jsonl:6", "rows.jsonl:84"]
+
+
 def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
     pairs = [
         *clean(),
