@@ -48,8 +48,8 @@ def _insults(material: Material, row: int, plain: str) -> list[Mark] | None:
     words = plain.split()
     insulting = _ALWAYS.intersection(words)
     if not _AT_TIMES.isdisjoint(words):
-        language = material.output_languages[row] or material.answers_language
-        insulting |= OF_ONE_LANGUAGE.get(language or "", frozenset()).intersection(words)
+        language = material.language_of_answer(row) or ""
+        insulting |= OF_ONE_LANGUAGE.get(language, frozenset()).intersection(words)
     text = material.outputs[row]
     unspaced = [] if plain.isascii() else [match.span() for match in UNSPACED_INSULTS.finditer(text)]
     if not insulting:

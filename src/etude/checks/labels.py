@@ -116,7 +116,7 @@ def _suggested(
 
 
 def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
-    """How suspicious each label is; `gold` numbers the labels from 0, each with at least five rows."""
+    """How suspicious each label is; `gold` numbers the labels from 0, each with as many rows as `views` needs."""
     same = _first_copies(texts)
     judged = views(texts, gold, same)
     mean = np.exp(judged[:ESTIMATING]).mean(axis=0)

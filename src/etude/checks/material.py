@@ -85,9 +85,13 @@ class Material:
         """The language that nearly all answers are in; None where there is none."""
         return own_language(self.output_languages)
 
+    def language_of_answer(self, row: int) -> str | None:
+        """The language of the answer of the row at this position; where it is not told, that of nearly all answers."""
+        return self.output_languages[row] or self.answers_language
+
     def may_be_english(self, row: int) -> bool:
         """Whether the answer of the row at this position may be in English."""
-        return (self.output_languages[row] or self.answers_language) in (None, "English")
+        return self.language_of_answer(row) in (None, "English")
 
     @property
     def written(self) -> Sequence[str]:
