@@ -24,10 +24,11 @@ from etude.dataset import (
 )
 from etude.errors import shown
 from etude.formats.turns import of_any_turn
+from etude.spellings import all_told
 from etude.splits.sides import TEST_MOST, TEST_SHARE
 from etude.starter.draft import SEED, Draft, contract_parts, listed
 from etude.task import RowSource, Task
-from etude.wording import count
+from etude.wording import count, first_of
 
 MODEL = "smollm2-135m-instruct"
 """The model of a new task: the packaged one."""
@@ -164,13 +165,12 @@ def _left_out_sentences(draft: Draft) -> Iterator[str]:
         by_cause[fault.kind, of_any_turn(fault.what)][fault.where] = None
     for (kind, what), found in by_cause.items():
         places = list(found)
-        more = f" and {len(places) - _MOST_PLACES:,} more" if len(places) > _MOST_PLACES else ""
         it, one = ("it", "is") if len(places) == 1 else ("them", "are")
         without = f"Fill {it} in, or let etude check --fix write the rows without {it}"
         remedy = without if kind == "empty" else f"Correct {it}"
         yield (
             f"rows: {count(len(places), 'row')} {one} left out here, as {what}: "
-            f"{', '.join(places[:_MOST_PLACES])}{more}. {remedy}: a comparison refuses {it}"
+            f"{first_of(places, _MOST_PLACES)}. {remedy}: a comparison refuses {it}"
         )
 
 
@@ -330,13 +330,8 @@ def _contract_entry(draft: Draft) -> _Entry:
 
 def _spelling_sentence(draft: Draft) -> str:
     """Labels that are written in several ways, and what comes of them."""
-    told = "; ".join(
-        spelling.told(lambda position: draft.read[position].where)
-        for spelling in draft.spellings[:_MOST_SPELLINGS]
-    )
-    num_more = len(draft.spellings) - _MOST_SPELLINGS
-    more = f"; and {num_more:,} more" if num_more > 0 else ""
-    return f"{told}{more}. Every spelling counts as a class of its own: write each label in one way."
+    told = all_told(draft.spellings, lambda position: draft.read[position].where, _MOST_SPELLINGS)
+    return f"{told}. Every spelling counts as a class of its own: write each label in one way."
 
 
 def _hidden_sentence(draft: Draft) -> str:
@@ -357,9 +352,8 @@ def _contract_sentence(draft: Draft) -> str:
 
 
 def _broken_sentence(broken: Sequence[str]) -> str:
-    more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-    rows = "row breaks" if len(broken) == 1 else "rows break"
-    return f"{len(broken):,} {rows} it and must be corrected: {', '.join(broken[:5])}{more}"
+    rows = count(len(broken), "row breaks", "rows break")
+    return f"{rows} it and must be corrected: {first_of(broken, _MOST_PLACES)}"
 
 
 def _setting_entries(draft: Draft) -> Iterator[_Entry]:
