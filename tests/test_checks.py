@@ -29,7 +29,7 @@ from etude.checks.page import as_html
 from etude.checks.records import as_record
 from etude.checks.repeats import templates
 from etude.checks.summary import summary
-from etude.checks.words import in_words
+from etude.checks.words import in_words, places
 from etude.cli import main
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
@@ -366,6 +366,12 @@ def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_example
     )
     (found,) = checked(tmp_path, clean(), more="test: b/rows.jsonl\n").of("empty")
     assert (found.where, found.rows, found.fix) == (("b/rows.jsonl:2",), (), "")
+
+
+def test_a_file_is_named_once_and_another_whose_name_goes_on_is_told_from_it() -> None:
+    where = ("rows.csv:1", "rows.csv:3", "rows.csv.jsonl:2")
+    assert places(where) == "rows.csv:1, :3, rows.csv.jsonl:2"
+    assert places(where * 3, ("a", "b")) == ("rows.csv:1 (a), :3 (b), rows.csv.jsonl:2, :1, :3 and 4 more")
 
 
 def test_a_label_s_rarer_spelling_is_not_proposed_for_the_contract(tmp_path: Path) -> None:

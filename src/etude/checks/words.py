@@ -63,7 +63,7 @@ def places(where: Sequence[str], about: Sequence[str] = ()) -> str:
 
     def told(number: int) -> str:
         place = where[number]
-        short = place.removeprefix(file) if number else place
+        short = place.removeprefix(file) if number and place.startswith(f"{file}:") else place
         return f"{short} ({about[number]})" if number < len(about) else short
 
     return first_of(range(len(where)), MOST_PLACES, told=told)
