@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,8 @@ MOST_EVIDENCE = 20
 """Rows of a finding whose texts are kept with it."""
 MOST_TEXT = 400
 """Characters of a row's text kept as evidence, around the first mark."""
+MOST_MARKS = 20
+"""Marks of a text, at most."""
 Mark = tuple[int, int]
 Hashes = NDArray[np.uint64]
 
@@ -196,6 +199,11 @@ def excerpt(
     shift = 1 if begin else 0
     moved = tuple((low + shift, high + shift) for low, high in kept)
     return Evidence(row.id, row.where, part, cut, moved)
+
+
+def marks_of(matches: Iterable[re.Match[str]]) -> list[Mark]:
+    """Where matches stand, the first MOST_MARKS."""
+    return [match.span() for match in islice(matches, MOST_MARKS)]
 
 
 def hashed(texts: Iterable[str]) -> Hashes:
