@@ -266,6 +266,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         'password = "Enter your password"; error = "password must have 8 characters"',
         "embed_tokens = Gemma3TextScaledWordEmbedding(size), class sk-toggleable__label-arrow",
         "h = (h + 907133923) * 69069 + 35236450.6 - 2147483647 + 0123456789",
+        "password: (leave empty), Passwort: [optional] or passcode: (hidden)",
         "1111 2222 3333 4444 and 2222 3333 4444 5555",
         "4383520*x**6 + 63529101562500*x, AAACCATCTCTACCGGTTCGCTTTC",
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",

@@ -245,7 +245,9 @@ def _password(match: re.Match[str]) -> Iterator[Span]:
         return  # a verb: "pass verbose=1"
     firm = link in _FIRM or (quoted and link not in ("(", "[", ","))
     # "Is the passcode reset?": where no sign links them, marks at the end are the sentence's; a question's always are.
-    judged = value if quoted else value.rstrip("?" if firm else "?!")
+    judged = value if quoted else value.lstrip("([").rstrip("?" if firm else "?!")
+    if is_blank(judged):
+        return  # "(hidden)"
     ordinary = _is_ordinary(judged) and not (firm and link in ("=", "==", ":="))
     is_named = link not in _FIRM and _ASSIGNED.match(judged)
     if not ordinary and not is_named and (firm or _like_password(judged)):
