@@ -32,6 +32,13 @@ def covered_words(words: str, text: str) -> str:
     return " ".join(COVER * len(word) if word in personal else word for word in words.split())
 
 
+def hidden(text: str, marks: Iterable[tuple[int, int]]) -> str:
+    """The text with COVER for every character in the marks."""
+    for low, high in marks:
+        text = text[:low] + COVER * len(text[low:high]) + text[high:]
+    return text
+
+
 def shortened(text: str, marks: Iterable[tuple[int, int]]) -> str:
     """The text with COVER for every letter and digit in the marks that does not begin a word: `A••• S••••`."""
     for low, high in marks:
