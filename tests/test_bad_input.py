@@ -209,7 +209,7 @@ def bad_tables() -> Iterator[Case]:
         "3 values for 2 columns",
         "quote values that hold the separator",
     )
-    yield rows("too few values", 32, table("alone"), "1 values for 2 columns", "fill up missing ones")
+    yield rows("too few values", 32, table("alone"), "1 value for 2 columns", "fill up missing ones")
     yield rows("quote never closed", 32, table('"open,billing'), "end of data", "close the quote")
     yield rows("quote inside", 32, table('"a "word" here",billing'), "expected after", "write a quote inside")
     yield rows(

@@ -29,7 +29,7 @@ from etude.checks.page import as_html
 from etude.checks.records import as_record
 from etude.checks.repeats import templates
 from etude.checks.summary import summary
-from etude.checks.words import in_words
+from etude.checks.words import in_words, places
 from etude.cli import main
 from etude.dataset import Dataset
 from etude.errors import EtudeError
@@ -342,6 +342,29 @@ def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
     assert lines_of(findings, "repeated_input") == {82}
 
 
+def test_a_template_with_an_address_in_it_is_told_without_it(tmp_path: Path) -> None:
+    pairs = [(f"Ask ann.lee@example.org when {topic} is due", "Soon.") for topic in "abcdefghijklmnopqrstuv"]
+    (found,) = checked(tmp_path, pairs).of("template")
+    assert 'filled in: "ask ••• ••• ••••••• ••• when … is due".' in found.message
+
+
+def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    address = {desk: f"{desk}.lee@example.org" for desk in DESKS}
+    pairs = [(text, address[topic]) for text, topic in about_desks(400, draw)]
+    flipped = {place: (pairs[place][0], address[draw.choice(list(DESKS))]) for place in range(0, 400, 12)}
+    pairs = [flipped.get(place, pair) for place, pair in enumerate(pairs)]
+    known = f"contract: {{labels: [{', '.join(list(address.values())[1:])}, billing.le@example.org]}}\n"
+    labels = checked(tmp_path, pairs, "classify", known)
+    assert {"wrong_label", "label", "classes"} <= {one.kind for one in labels}
+    records = [(text, json.dumps({"desk": "yes", mail: "no"})) for text, mail in pairs[:60]]
+    fields = checked(tmp_path, records, "extract")
+    assert fields.of("unjudged")
+    for findings in (labels, fields):
+        for form in (in_words, as_json, as_html, as_sarif, as_junit):
+            assert "@example" not in form(findings)
+
+
 @pytest.mark.parametrize(("asked", "given"), [(6001, 1), (1, 2100), (1100, 1100)])
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_a_row_is_too_long_by_its_input_and_answer_together(
@@ -378,6 +401,12 @@ def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_example
     )
     (found,) = checked(tmp_path, clean(), more="test: b/rows.jsonl\n").of("empty")
     assert (found.where, found.rows, found.fix) == (("b/rows.jsonl:2",), (), "")
+
+
+def test_a_file_is_named_once_and_another_whose_name_goes_on_is_told_from_it() -> None:
+    where = ("rows.csv:1", "rows.csv:3", "rows.csv.jsonl:2")
+    assert places(where) == "rows.csv:1, :3, rows.csv.jsonl:2"
+    assert places(where * 3, ("a", "b")) == ("rows.csv:1 (a), :3 (b), rows.csv.jsonl:2, :1, :3 and 4 more")
 
 
 def test_a_label_s_rarer_spelling_is_not_proposed_for_the_contract(tmp_path: Path) -> None:
@@ -446,6 +475,8 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
         (["contradiction"], 0),
         (["turn_marks"], 1),
         (["echo"], 0),
+        (["style_courtesy"], 0),
+        (["style_formality"], 0),
     ],
 )
 def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:
@@ -890,6 +921,18 @@ def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:
     )
 
 
+def test_records_of_the_test_are_found_in_every_order_of_their_members(tmp_path: Path) -> None:
+    pairs = [(f"Order {place} of pens", json.dumps({"item": "pens", "nr": place})) for place in range(30)]
+    lines = [
+        json.dumps({"input": f"We want pens by number {nr}.", "output": f'{{"nr": {nr}, "item": "pens"}}'})
+        for nr in (3, 77)
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (found,) = checked(tmp_path, pairs, "extract", "test: own.jsonl\n").of("test_answers")
+    assert found.message.startswith("The answers of 1 of 2 test rows stand")
+    assert (found.where, found.about) == (("rows.jsonl:4",), ("like own.jsonl:1",))
+
+
 @pytest.mark.parametrize(
     ("more", "kinds"),
     [
@@ -908,6 +951,15 @@ def test_a_copy_of_a_whole_row_is_told_once(more: list[Pair], kinds: dict[str, s
     assert len(more) == 2 or not findings.of("repeated_output")
 
 
+def test_what_contradicts_or_nearly_repeats_is_shown_side_by_side(tmp_path: Path) -> None:
+    (asked, given), near = clean()[3], f"So: {clean()[5][0]}"
+    pairs = [*clean(), (asked, given), (asked, "No."), (clean()[5][0], "Yes."), (near, clean()[5][1])]
+    findings = checked(tmp_path, pairs)
+    told = {one.kind: [shown.where for shown in one.evidence] for one in findings}
+    assert told["contradiction"][:3:2] == ["rows.jsonl:4", "rows.jsonl:82"]
+    assert told["near_duplicate"] == ["rows.jsonl:6", "rows.jsonl:84"]
+
+
 def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
     pairs = [
         *clean(),
@@ -921,6 +973,11 @@ def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
     pairs = [(asked, "open") for asked, _ in clean(30)] + [("Is it shut?", "shut")]
     (found,) = checked(tmp_path, pairs, "classify").of("classes")
     assert "2 labels: from 1 row (shut) to 30 rows (open)." in found.message
+
+
+def test_one_rare_label_is_told_in_the_singular(tmp_path: Path) -> None:
+    (found,) = checked(tmp_path, [(asked, "open") for asked, _ in clean(5)], "classify").of("classes")
+    assert found.message == "1 label: 5 rows. It has fewer than 10 rows: open."
 
 
 def test_labels_of_one_size_are_told_once(tmp_path: Path) -> None:
@@ -956,6 +1013,31 @@ def test_rows_that_cannot_be_read_are_a_share_of_all_rows_and_the_set_s_own_faul
     assert label.numbers["rows"] == 0
     assert "60 rows (75%)" in as_html(found)
     assert not found.of("no_contract")
+
+
+def test_faults_of_the_test_are_a_share_of_its_rows(tmp_path: Path) -> None:
+    own = [{"input": asked, "output": given} for asked, given in clean(5)] + [{"input": "a", "output": ""}]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, own)), encoding="utf-8")
+    (found,) = checked(tmp_path, clean(80), more="test: own.jsonl\n").of("empty")
+    assert (found.where, found.numbers) == (("own.jsonl:6",), {"rows": 1, "of": 6})
+    (found,) = checked(tmp_path, [*clean(80), ("a", "")], more="test: own.jsonl\n").of("empty")
+    assert found.numbers == {"rows": 2, "of": 87}
+
+
+def test_one_fault_of_a_chat_names_its_turn(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": " "}]
+    row = json.dumps({"messages": [*turns, {"role": "user", "content": "How?"}, *turns[1:]]})
+    good = json.dumps({"messages": [turns[0], {"role": "assistant", "content": "So."}]})
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    (tmp_path / "rows.jsonl").write_text(f"{good}\n{row}\n")
+    (found,) = check(tmp_path / "task.yaml").of("empty_turn")
+    assert (found.message, found.numbers["rows"]) == (
+        "2 places: messages[…]: content is empty (the first: ' ').",
+        1,
+    )
+    (tmp_path / "rows.jsonl").write_text(f"{good}\n{json.dumps({'messages': turns})}\n")
+    (found,) = check(tmp_path / "task.yaml").of("empty_turn")
+    assert found.message == "Messages[1]: content is empty (' ')."
 
 
 def test_what_joins_letters_and_emoji_is_shown_as_it_is(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 
@@ -56,6 +58,18 @@ def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more
     cut = [text[: draw.randint(int(0.6 * len(text)), len(text) - 8)].rstrip() for text in answers(frame, 12)]
     assert named(found(whole + cut)) >= set(range(len(whole), len(whole) + 10))
     assert not named(found(whole + cut)) & set(range(len(whole)))
+
+
+def test_many_last_words_cost_time_in_proportion() -> None:
+    whole = "We saw the lake, " + "and the other one of the two " * 30 + "in the end."
+    opened = [
+        f"We saw that nobody but them had been near the pump{a}{b}"
+        for a in ascii_lowercase[:20]
+        for b in ascii_lowercase[:20]
+    ]
+    began = time.process_time()
+    assert named(found([whole] * 1600 + opened)) == set()
+    assert time.process_time() - began < 5, "last words times the words of all answers take half a minute"
 
 
 def test_words_of_english_that_end_sentences_elsewhere_are_no_cut() -> None:

@@ -229,6 +229,13 @@ def test_turns_that_use_tools_are_one_fault_of_the_file(tmp_path: Path, turn: di
     assert "the next: rows.jsonl:2, rows.jsonl:3, rows.jsonl:4" in fault.what
 
 
+@pytest.mark.parametrize("role", [["user"], {"name": "user"}, 1, None])
+def test_a_role_that_is_no_text_is_a_fault_of_its_row(tmp_path: Path, role: Any) -> None:
+    row = {"messages": [*TALK, {"role": role, "content": "a"}]}
+    with pytest.raises(InputError, match=r"rows.jsonl:1: messages\[2\]: unknown role"):
+        read(tmp_path, "rows.jsonl", json.dumps(row))
+
+
 def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     row = {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "c"}]}

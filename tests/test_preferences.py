@@ -79,6 +79,14 @@ def test_same_and_swapped_answers_are_found_at_their_rows(shape: str, tmp_path: 
     assert (swapped.kind, swapped.where) == ("preference_swapped", ("rows.jsonl:7", "rows.jsonl:10"))
 
 
+def test_records_are_the_same_answer_in_every_order_of_their_members(tmp_path: Path) -> None:
+    pairs = [(f"Two of {nr}?", f'{{"nr": {nr}, "num": 2}}', f'{{"num": 2, "nr": {nr}}}') for nr in range(3)]
+    task = written(tmp_path, "texts", pairs) / "task.yaml"
+    task.write_text(task.read_text(encoding="utf-8").replace("answer", "extract"), encoding="utf-8")
+    (same,) = found(tmp_path).of("preference_same")
+    assert len(same.where) == 3
+
+
 def test_rows_without_a_worse_answer_are_left_alone(tmp_path: Path) -> None:
     pairs = [("One?", "", ""), ("Two?", "2", ""), ("Three?", "3", "4")]
     (told,) = found(written(tmp_path, "texts", pairs))

@@ -269,6 +269,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         'password = "Enter your password"; error = "password must have 8 characters"',
         "embed_tokens = Gemma3TextScaledWordEmbedding(size), class sk-toggleable__label-arrow",
         "h = (h + 907133923) * 69069 + 35236450.6 - 2147483647 + 0123456789",
+        "password: (leave empty), Passwort: [optional] or passcode: (hidden)",
         "1111 2222 3333 4444 and 2222 3333 4444 5555",
         "4383520*x**6 + 63529101562500*x, AAACCATCTCTACCGGTTCGCTTTC",
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
@@ -507,6 +508,12 @@ def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
     assert found["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
 
 
+def test_what_to_review_is_marked_once_and_in_order(tmp_path: Path) -> None:
+    rows = [("John Miller and I met, and my name is Ann Moor.", "Dear Ann Moor, my name is John Miller.")]
+    (shown,) = findings_of(tmp_path, "answer", rows)["review_name"].evidence
+    assert [shown.text[low:high] for low, high in shown.marks] == ["J••• M•••••", "A•• M•••"]
+
+
 def test_the_words_around_a_value_are_shown_and_the_value_is_not(tmp_path: Path) -> None:
     rows = [
         ("Is my Card 4111 1111 1111 1111 blocked, asks Anna Gruber?", "We call 4111 1111 1111 1111 blocked."),
@@ -591,6 +598,13 @@ def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
     find(short[:1000])
     limit = 9 * _seconds(short) + 0.1
     assert any(_seconds(long, tries=1) < limit for _ in range(3))
+
+
+@pytest.mark.parametrize("piece", [" ", ">", "a.", "if: ", "a(", "; "])
+def test_a_line_of_code_costs_time_in_proportion(piece: str) -> None:
+    """Where a password stands beside it, the text is looked through for a program."""
+    text = f"password := something\n{piece * (60_000 // len(piece))}x"
+    assert _seconds(text, tries=1) < 2, "quadratic growth takes fifteen seconds"
 
 
 def test_random_characters_cost_time_in_proportion() -> None:

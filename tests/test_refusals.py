@@ -83,6 +83,8 @@ def test_a_refusal_of_a_harmless_input_is_a_warning_and_another_a_note() -> None
     assert "may be meant" not in warning.remedy
     (many,) = found_in([*clean(20), *[(f"When is it {n}?", REFUSALS[2]) for n in range(5)]], refusals)
     assert "may be meant" in many.remedy
+    (one,) = found_in([("When is it?", REFUSALS[2])], refusals)
+    assert "may be meant" not in one.remedy
     assert not len(found_in(pairs, refusals, "classify"))
 
 

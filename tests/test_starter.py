@@ -37,6 +37,14 @@ def same_words() -> None:
     DRAW.seed(0)
 
 
+def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"input": "a", "output": '{"b": 1}'}), encoding="utf-8")
+    result = start(tmp_path / "rows.jsonl")
+    assert "# Written by etude init from 1 row of rows.jsonl." in result.text
+    assert result.guesses[0] == "kind: extract, from 1 of 1 output, which is JSON"
+    assert "contract: json_schema, from 1 output" in result.guesses
+
+
 def words(n: int) -> str:
     return " ".join("".join(DRAW.choices("abcdefghij", k=5)) for _ in range(n))
 

@@ -20,7 +20,7 @@ from etude.remedies import instead, raise_faults
 from etude.spool import Examples
 from etude.task import Task
 from etude.types import Example
-from etude.wording import count
+from etude.wording import count, first_of
 
 TEST_LEAST, DEV_LEAST, TRAIN_LEAST = 50, 30, 20
 """Rows without which a split is refused: for the test, for choices, to train on."""
@@ -276,11 +276,10 @@ def _too_many(broken: list[Fault], rows: Rows) -> list[Fault]:
 
 
 def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
-    places = ", ".join(fault.where for fault in broken[:10])
-    more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
+    places = first_of(broken, 10, told=lambda fault: fault.where)
     one = len(broken) == 1
     said = "answer of {} breaks the contract itself" if one else "answers of {} break the contract themselves"
-    return (f"{len(broken):,} {said.format(place)}: {places}{more}",) if broken else ()
+    return (f"{len(broken):,} {said.format(place)}: {places}",) if broken else ()
 
 
 def _whole_faults(task: Task, rows: Rows, least: Least = COMPARED) -> Iterator[Fault]:

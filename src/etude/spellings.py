@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from etude.errors import shown
-from etude.wording import count
+from etude.wording import count, first_of
 
 MOST_TOLD = 3
 """Lines of one spelling that are told."""
@@ -54,6 +54,11 @@ def spellings(labels: Sequence[str]) -> list[Spelling]:
         Spelling(label, tuple(found), usual[label], counts[usual[label]])
         for label, found in positions.items()
     ]
+
+
+def all_told(found: Sequence[Spelling], where: Callable[[int], str], most: int) -> str:
+    """What is told of the first so many spellings, and how many more there are."""
+    return first_of(found, most, "; ", lambda spelling: spelling.told(where))
 
 
 def usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from etude.types import Estimate
+
+Part = TypeVar("Part")
 
 
 def time_in_words(seconds: float, digits: int = 2) -> str:
@@ -36,6 +39,13 @@ def size_in_words(num_bytes: int) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: "1 row", "1,200 rows"."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def first_of(parts: Sequence[Part], most: int, between: str = ", ", told: Callable[[Part], str] = str) -> str:
+    """The first parts as `told`, and how many more there are: "a, b and 1,200 more", "a; b; and 3 more"."""
+    others = len(parts) - most
+    more = f"{between.strip(', ')} and {others:,} more" if others > 0 else ""
+    return between.join(map(told, parts[:most])) + more
 
 
 def command(verb: str, path: Path) -> str:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
-from etude.checks.material import Mark, Material, rows_that
+from etude.checks.material import Mark, Material, marks_of, rows_that
 from etude.types import Finding
 
 LONGEST = 20_000
 """Characters of a text that are looked at."""
-MOST_MARKS = 10
-"""Marks of a text that are shown."""
 _YOU = r"you (?:should|must|can|may|could|might|need to|ought to|have to|will need to)"
 _DOSE = r"\d[\d,.]{0,6} ?(?:mg|mcg|milligrams?|micrograms?|tablets?|capsules?|pills?|puffs?)\b"
 
@@ -80,7 +77,7 @@ def advice(material: Material) -> Iterator[Finding]:
     found: dict[str, dict[int, list[Mark]]] = {name: {} for name in ADVICE}
     for row, text in enumerate(material.outputs):
         for name, topic in ADVICE.items():
-            if marks := _marks(topic.pattern, text):
+            if marks := marks_of(topic.pattern.finditer(text[:LONGEST])):
                 found[name][row] = marks
     for name, rows in found.items():
         if rows:
@@ -92,7 +89,3 @@ def advice(material: Material) -> Iterator[Finding]:
                 "Have them read by someone who may give such advice: a tuned model gives it to everybody.",
                 evidence=(material.shown_output(row, marks) for row, marks in rows.items()),
             )
-
-
-def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
-    return [match.span() for match in islice(pattern.finditer(text[:LONGEST]), MOST_MARKS)]

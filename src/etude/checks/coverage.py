@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from etude.checks.covered import covered_label
 from etude.checks.material import Material
-from etude.spellings import spellings, usual_spellings, written_alike
+from etude.spellings import all_told, spellings, usual_spellings, written_alike
 from etude.types import Finding
-from etude.wording import count
+from etude.wording import count, first_of
 
 _MOST_TOLD = 5
 RARE = 10
@@ -21,15 +21,12 @@ def written_otherwise(material: Material) -> Iterator[Finding]:
     if material.task.kind != "classify" or not (found := spellings(material.outputs)):
         return
     rows = sorted(position for spelling in found for position in spelling.positions)
-    told = "; ".join(
-        spelling.told(lambda position: material.rows[position].where) for spelling in found[:_MOST_TOLD]
-    )
-    more = f"; and {len(found) - _MOST_TOLD:,} more" if len(found) > _MOST_TOLD else ""
+    told = all_told(found, lambda position: material.rows[position].where, _MOST_TOLD)
     yield material.finding(
         "label_spelling",
         "warning",
         rows,
-        covered_label(f"{told}{more}."),
+        covered_label(f"{told}."),
         "Write each label in one way: every spelling counts as a class of its own.",
         numbers={"rows": len(rows), "of": len(material.rows), "spellings": len(found)},
     )
@@ -51,7 +48,9 @@ def classes(material: Material) -> Iterator[Finding]:
         position for position, label in enumerate(material.outputs) if counts[usual.get(label, label)] < RARE
     ]
     told = (
-        f" {_having(len(rare), len(counts))} fewer than {RARE} rows: {_listed(rare[::-1])}." if rare else ""
+        f" {_having(len(rare), len(counts))} fewer than {RARE} rows: {first_of(rare[::-1], _MOST_TOLD)}."
+        if rare
+        else ""
     )
     yield material.finding(
         "classes",
@@ -67,10 +66,5 @@ def classes(material: Material) -> Iterator[Finding]:
 
 def _having(number: int, total: int) -> str:
     if number == total:
-        return "Each has"
+        return "Each has" if total > 1 else "It has"
     return f"{number:,} of them {'has' if number == 1 else 'have'}"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

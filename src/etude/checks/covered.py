@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from etude.normal import normalise
 from etude.privacy import Span, find, find_by_form
 
 COVER = "•"
@@ -21,8 +22,14 @@ def covered(text: str, begin: int = 0, end: int | None = None) -> str:
 
 
 def covered_label(label: str) -> str:
-    """A label, or a sentence with labels in it: only what its form gives away is covered."""
+    """A label or the name of a field, or a sentence with such in it: only what its form gives away is covered."""
     return _covered(label, 0, len(label), find_by_form)
+
+
+def covered_words(words: str, text: str) -> str:
+    """Words of the normalised form of a text, covered where they stand in what `covered` covers in the text itself."""
+    personal = {word for span in find(text, review=False) for word in normalise(span.text).split()}
+    return " ".join(COVER * len(word) if word in personal else word for word in words.split())
 
 
 def hidden(text: str, marks: Iterable[tuple[int, int]]) -> str:

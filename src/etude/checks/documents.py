@@ -14,7 +14,7 @@ from pathlib import Path
 from etude.checks.material import Material, rows_that
 from etude.normal import normalise
 from etude.types import Finding
-from etude.wording import count
+from etude.wording import count, first_of
 
 MOST_DOCUMENTS = 20_000
 """Documents that are read, in the order of their names."""
@@ -75,13 +75,12 @@ def _uncovered(material: Material, documents: Sequence[Document], seen: set[int]
     absent = [document.name for place, document in enumerate(documents) if place not in seen]
     if not absent:
         return
-    more = f" and {len(absent) - MOST_NAMED:,} more" if len(absent) > MOST_NAMED else ""
     yield material.finding(
         "uncovered_documents",
         "note",
         [],
         f"{count(len(absent), 'document')} of {len(documents):,} {'is' if len(absent) == 1 else 'are'} in no example: "
-        f"{', '.join(absent[:MOST_NAMED])}{more}.",
+        f"{first_of(absent, MOST_NAMED)}.",
         "Add examples about them, or leave what they say to retrieval: tuning teaches what its examples speak of.",
         numbers={"documents": len(absent), "of_documents": len(documents)},
     )

@@ -130,18 +130,16 @@ def _last_two(text: str) -> tuple[str, str] | None:
 
 def _uses(texts: Iterable[str], pairs: set[tuple[str, str]]) -> _Uses:
     """Of the words of the pairs alone, so that memory does not grow with the texts."""
-    uses, words = _Uses(), {word for _, word in pairs}
-    following: dict[str, set[str]] = {}
-    for before, word in pairs:
-        following.setdefault(before, set()).add(word)
+    uses, words, openings = _Uses(), {word for _, word in pairs}, {before for before, _ in pairs}
+    longest = max(map(len, words))
     for text in texts:
         before, joined = "", False
         for word, gap in _TOKEN.findall(text.casefold()):
             kinds: list[tuple[str, ...]] = [(word,)] if word in words else []
-            if joined and before in following:
+            if joined and before in openings:
                 kinds += [(before, word)] if (before, word) in pairs else []
-                for part in following[before]:
-                    uses.begun[before, part] += word != part and word.startswith(part)
+                begun = ((before, word[:end]) for end in range(1, min(len(word), longest + 1)))
+                uses.begun.update(pairs.intersection(begun))
             for kind in kinds:
                 if any(mark in gap for mark in SENTENCE_ENDS) or "\n" in gap:
                     uses.last[kind] += 1

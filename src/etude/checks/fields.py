@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from etude.checks.covered import covered_label
 from etude.checks.material import Mark, Material, rows_that
 from etude.checks.omissions import omissions
 from etude.checks.records import LEAST_STATED, Record, all_records
@@ -105,7 +106,8 @@ def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Findi
         "unjudged",
         "note",
         [],
-        f"{count(len(why), 'field')} of the records could not be compared with the {pairs.text}: {named}.",
+        f"{count(len(why), 'field')} of the records could not be compared with the {pairs.text}: "
+        f"{covered_label(named)}.",
         "Read some rows for these; what is wrong in them is not named here.",
         numbers={"fields": len(why), "rows": 0, "of": len(pairs.rows)},
     )
@@ -138,9 +140,9 @@ def _finding(
         kind,
         "warning",
         [pairs.rows[row] for row, _, _ in found],
-        told,
+        covered_label(told),
         remedy,
-        about=[name for _, name, _ in found],
+        about=[covered_label(name) for _, name, _ in found],
         evidence=_shown(material, pairs, found[:10]),
         numbers={"rows": len(found), "of": len(pairs.rows)},
     )

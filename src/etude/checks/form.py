@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from etude.checks.lexicon import NOTHING
-from etude.checks.material import MOST_EVIDENCE, Mark, Material, rows_that
+from etude.checks.material import MOST_EVIDENCE, Mark, Material, marks_of, rows_that
 from etude.normal import with_signs
 from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
 from etude.types import Evidence, Example, Finding
@@ -82,7 +82,9 @@ def empty(material: Material) -> Iterator[Finding]:
 
 def encoding(material: Material) -> Iterator[Finding]:
     """Characters that come of a wrong decoding, and control characters."""
-    rows, shown = _matching(material, lambda text: _spans(wrong_decodings(text)) + _marks(CONTROL, text))
+    rows, shown = _matching(
+        material, lambda text: marks_of(wrong_decodings(text)) + marks_of(CONTROL.finditer(text))
+    )
     if rows:
         yield material.finding(
             "encoding",
@@ -100,7 +102,7 @@ def encoding(material: Material) -> Iterator[Finding]:
 
 def markup(material: Material) -> Iterator[Finding]:
     """HTML that is left in some of the rows, and the marks of a chat template."""
-    rows, shown = _matching(material, lambda text: _marks(MARKUP, text))
+    rows, shown = _matching(material, lambda text: marks_of(MARKUP.finditer(text)))
     if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "markup",
@@ -117,7 +119,7 @@ def markup(material: Material) -> Iterator[Finding]:
                 "about HTML stay",
             ),
         )
-    rows, shown = _matching(material, lambda text: _marks(TURN_MARKS, text))
+    rows, shown = _matching(material, lambda text: marks_of(TURN_MARKS.finditer(text)))
     if rows:
         yield material.finding(
             "turn_marks",
@@ -158,12 +160,12 @@ def placeholders(material: Material) -> Iterator[Finding]:
 
 def _places(text: str) -> list[Mark]:
     """Where a place was not filled in, outside of code."""
-    return _outside_code(text, _marks(PLACEHOLDER, text))
+    return _outside_code(text, marks_of(PLACEHOLDER.finditer(text)))
 
 
 def _places_and_blanks(text: str) -> list[Mark]:
     """The same in an answer, and where it has a blank in the place of a name."""
-    return _outside_code(text, _marks(PLACEHOLDER, text) + _marks(BLANK, text))
+    return _outside_code(text, marks_of(PLACEHOLDER.finditer(text)) + marks_of(BLANK.finditer(text)))
 
 
 def _nowhere(_: str) -> list[Mark]:
@@ -227,15 +229,6 @@ def _longer(material: Material, position: int) -> Evidence:
     """The longer text of a row as evidence."""
     of_input = len(material.inputs[position]) > len(material.outputs[position])
     return material.shown_input(position) if of_input else material.shown_output(position)
-
-
-def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
-    """Where a pattern matches, twenty times at most."""
-    return _spans(pattern.finditer(text))
-
-
-def _spans(matches: Iterable[re.Match[str]]) -> list[Mark]:
-    return [match.span() for match in islice(matches, 20)]
 
 
 def _matching(

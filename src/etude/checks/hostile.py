@@ -13,7 +13,7 @@ from etude.checks.hostile_words import (
     UNSPACED_INSULTS,
     UNSPACED_THREAT,
 )
-from etude.checks.material import Mark, Material, rows_that
+from etude.checks.material import Mark, Material, marks_of, rows_that
 from etude.types import Finding
 
 LONGEST = 20_000
@@ -48,14 +48,14 @@ def _insults(material: Material, row: int, plain: str) -> list[Mark] | None:
     words = plain.split()
     insulting = _ALWAYS.intersection(words)
     if not _AT_TIMES.isdisjoint(words):
-        language = material.output_languages[row] or material.answers_language
-        insulting |= OF_ONE_LANGUAGE.get(language or "", frozenset()).intersection(words)
+        language = material.language_of_answer(row) or ""
+        insulting |= OF_ONE_LANGUAGE.get(language, frozenset()).intersection(words)
     text = material.outputs[row]
-    unspaced = [] if plain.isascii() else [match.span() for match in UNSPACED_INSULTS.finditer(text)]
+    unspaced = [] if plain.isascii() else marks_of(UNSPACED_INSULTS.finditer(text))
     if not insulting:
         return unspaced or ([] if not plain.isascii() and UNSPACED_INSULTS.search(plain) else None)
     written = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insulting)))})(?!\w)", re.IGNORECASE)
-    return sorted([*unspaced, *(match.span() for match in written.finditer(text))])
+    return sorted([*unspaced, *marks_of(written.finditer(text))])
 
 
 def threats(material: Material) -> Iterator[Finding]:

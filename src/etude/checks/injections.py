@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from etude.checks.material import Mark, Material, rows_that
+from etude.checks.material import Mark, Material, marks_of, rows_that
 from etude.types import Finding
 
 INJECTION = re.compile(
@@ -41,8 +41,7 @@ def injections(material: Material) -> Iterator[Finding]:
     """Inputs that try to take over the instructions."""
     found: dict[int, list[Mark]] = {}
     for position, text in enumerate(material.inputs):
-        marks = [match.span() for match in INJECTION.finditer(text[:LONGEST])]
-        if marks:
+        if marks := marks_of(INJECTION.finditer(text[:LONGEST])):
             found[position] = marks
     if found:
         yield material.finding(

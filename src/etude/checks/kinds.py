@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from etude.checks.advice import ADVICE
 from etude.checks.features import STYLES
+from etude.checks.registers import PAIRS
 from etude.errors import Fault, InputError, shown
 from etude.privacy import BLOCKING, REVIEW
 from etude.remedies import instead
@@ -53,6 +54,10 @@ KINDS: Mapping[str, str] = {
     **{f"style_{style.name}": "a feature of style that no input tells" for style in STYLES},
     "style_length": "answers of two lengths that no input tells",
     "style_field_order": "fields in several orders that no input tells",
+    **{
+        f"style_{name}": f"words both {one.said} and {other.said} that no input tells"
+        for name, one, other in PAIRS
+    },
     "no_contract": "the contract that would fit, where the task has none",
     **{f"privacy_{kind}": "personal data or secrets" for kind in BLOCKING},
     "own_contact": "contact data taken for the organisation's own",

@@ -21,6 +21,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.checks.covered import covered_label
 from etude.checks.material import Material, of_rows
 from etude.checks.views import Views, views
 from etude.normal import with_signs
@@ -99,7 +100,7 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         "warning",
         [rows[place] for place in first],
         f"About {wrong:,.0f} labels look wrong (95% interval {low:,.0f} to {high:,.0f}), "
-        f"{of_rows(len(first), len(rows))}{sampled}; the most suspicious first: {told}.",
+        f"{of_rows(len(first), len(rows))}{sampled}; the most suspicious first: {covered_label(told)}.",
         "Read the rows in this order and correct them until they look right; labels confused with a similar one "
         "come on top of the estimate.",
         evidence=material.both(rows[place] for place in first[:10]),
@@ -115,7 +116,7 @@ def _suggested(
 
 
 def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
-    """How suspicious each label is; `gold` numbers the labels from 0, each with at least five rows."""
+    """How suspicious each label is; `gold` numbers the labels from 0, each with as many rows as `views` needs."""
     same = _first_copies(texts)
     judged = views(texts, gold, same)
     mean = np.exp(judged[:ESTIMATING]).mean(axis=0)

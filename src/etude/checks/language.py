@@ -11,7 +11,6 @@ from etude.checks.hostile_words import COVERED
 from etude.checks.lexicon import words
 from etude.checks.material import Material, rows_that
 from etude.checks.stray import Strays
-from etude.normal import normalise
 from etude.types import Finding
 
 LEAST_FOREIGN = 5
@@ -117,4 +116,4 @@ def _others(
 
 def _is_unasked(material: Material, row: int) -> bool:
     """Whether the input of a row asks for no other language."""
-    return _ASKING.isdisjoint(normalise(material.inputs[row]).split())
+    return _ASKING.isdisjoint(material.plain_inputs[row].split())

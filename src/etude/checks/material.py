@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,8 @@ MOST_EVIDENCE = 20
 """Rows of a finding whose texts are kept with it."""
 MOST_TEXT = 400
 """Characters of a row's text kept as evidence, around the first mark."""
+MOST_MARKS = 20
+"""Marks of a text, at most."""
 Mark = tuple[int, int]
 Hashes = NDArray[np.uint64]
 
@@ -85,9 +88,13 @@ class Material:
         """The language that nearly all answers are in; None where there is none."""
         return own_language(self.output_languages)
 
+    def language_of_answer(self, row: int) -> str | None:
+        """The language of the answer of the row at this position; where it is not told, that of nearly all answers."""
+        return self.output_languages[row] or self.answers_language
+
     def may_be_english(self, row: int) -> bool:
         """Whether the answer of the row at this position may be in English."""
-        return (self.output_languages[row] or self.answers_language) in (None, "English")
+        return self.language_of_answer(row) in (None, "English")
 
     @property
     def written(self) -> Sequence[str]:
@@ -101,10 +108,14 @@ class Material:
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """Hashes of the answers' `with_signs` forms: two answers are the same where these are equal. Of an extraction,
-        JSON objects whose members stand in another order are the same too."""
-        outputs = map(in_order, self.outputs) if self.task.kind == "extract" else self.outputs
-        return hashed(map(with_signs, outputs))
+        """`answer_hashes` of the answers."""
+        return self.answer_hashes(self.outputs)
+
+    def answer_hashes(self, answers: Iterable[str]) -> Hashes:
+        """Hashes of the `with_signs` forms of answers, of whatever file or column: two are the same where these are
+        equal. Of an extraction, JSON objects whose members stand in another order are the same too."""
+        compared = map(in_order, answers) if self.task.kind == "extract" else answers
+        return hashed(map(with_signs, compared))
 
     @cached_property
     def near(self) -> list[tuple[int, ...]]:
@@ -193,6 +204,11 @@ def excerpt(
     shift = 1 if begin else 0
     moved = tuple((low + shift, high + shift) for low, high in kept)
     return Evidence(row.id, row.where, part, cut, moved)
+
+
+def marks_of(matches: Iterable[re.Match[str]]) -> list[Mark]:
+    """Where matches stand, the first MOST_MARKS."""
+    return [match.span() for match in islice(matches, MOST_MARKS)]
 
 
 def hashed(texts: Iterable[str]) -> Hashes:

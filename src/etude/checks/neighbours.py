@@ -92,8 +92,8 @@ def unlike_neighbours(material: Material) -> Iterator[Finding]:
         "unlike_neighbours",
         "warning",
         named,
-        f"{rows_that('are', len(named), ruled)} answered otherwise than the {NEIGHBOURS} inputs most like them, whose "
-        f"answers agree; {ruled:,} rows{every} have such neighbours.",
+        f"{rows_that('are', len(named), ruled)} answered otherwise than the {NEIGHBOURS} inputs most like "
+        f"{'it' if len(named) == 1 else 'them'}, whose answers agree; {ruled:,} rows{every} have such neighbours.",
         "Read each beside its neighbour, which is shown after it; correct the row or the neighbours.",
         evidence=material.both(row for pair in zip(named, nearest, strict=True) for row in pair),
         numbers={"rows": len(named), "of": ruled},

@@ -22,7 +22,7 @@ from etude.types import Evidence, Example, Finding
 from etude.wording import count
 
 Part = Literal["input", "output"]
-Rows = defaultdict[str, dict[int, list[Mark]]]
+Rows = defaultdict[str, dict[int, set[Mark]]]
 """Kind -> rows, each with the places in its text."""
 MOST_AROUND = 160
 """Characters shown around what is to be read: enough to judge by, and little of what the rules may have missed."""
@@ -134,7 +134,7 @@ def for_review(material: Material) -> Iterator[Finding]:
 
 def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]:
     """Of each step-th row: kind -> rows in whose input, and in whose answer, it may stand, repeated there or not."""
-    asked, given = (Rows(lambda: defaultdict(list)) for _ in range(2))
+    asked, given = (Rows(lambda: defaultdict(set)) for _ in range(2))
     answers = material.written or repeat("")
     both = zip(material.inputs, answers, strict=False)
     for row, (text, answer) in islice(enumerate(both), 0, None, step):
@@ -143,19 +143,19 @@ def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]
             for part, searched in zip((text, answer), material.sensitive, strict=True)
         )
         for span in (*in_text, *repeated(in_answer, text)):
-            asked[span.kind][row].append((span.start, span.end))
+            asked[span.kind][row].add((span.start, span.end))
         for span in (*in_answer, *repeated(in_text, answer)):
-            given[span.kind][row].append((span.start, span.end))
+            given[span.kind][row].add((span.start, span.end))
     return asked, given
 
 
 def _passages(
-    material: Material, rows: Sequence[int], asked: Mapping[int, list[Mark]], given: Mapping[int, list[Mark]]
+    material: Material, rows: Sequence[int], asked: Mapping[int, set[Mark]], given: Mapping[int, set[Mark]]
 ) -> Iterator[Evidence]:
     """What stands around the first place in a row, with first letters alone of all that may be personal."""
     for position in rows:
         part: Part = "input" if position in asked else "output"
-        yield _passage(material.rows[position], part, asked.get(position) or given[position])
+        yield _passage(material.rows[position], part, sorted(asked.get(position) or given[position]))
 
 
 def _passage(row: Example, part: Part, marks: Sequence[Mark], known: Sequence[Span] = ()) -> Evidence:

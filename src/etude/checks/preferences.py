@@ -16,7 +16,6 @@ from etude.checks.material import Hashes, Material, hashed, rows_that
 from etude.errors import place_of
 from etude.formats import guess_columns, peek_rows, preference_columns, read_values
 from etude.formats.turns import TEXT_KEYS, key_of
-from etude.normal import with_signs
 from etude.spool import Texts
 from etude.types import Finding
 
@@ -38,7 +37,7 @@ def preferences(material: Material) -> Iterator[Finding]:
     rows = np.array([bool(text) for text in worse], bool)
     if not rows.any():
         return
-    given = hashed(map(with_signs, worse))
+    given = material.answer_hashes(worse)
     same = rows & (given == material.output_hashes)
     yield _told(material, column, str(taught), int(rows.sum()))
     if same.any():

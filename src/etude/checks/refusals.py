@@ -21,6 +21,8 @@ BEGINNING = 300
 """Characters of an answer in which a refusal begins and ends."""
 MANY = 0.05
 """Share of the rows from which refusals may be what is to be learned."""
+MANY_LEAST = 5
+"""The same as a number of rows."""
 HARM = words(
     "bomb bombs explosive explosives weapon weapons gun guns kill killing murder poison suicide hack hacking hacked "
     "malware ransomware phishing steal stealing stolen theft fraud scam forge counterfeit launder cocaine "
@@ -158,14 +160,14 @@ def refusals(material: Material) -> Iterator[Finding]:
             found[row] = [place]
         elif any(map(_refuses, example.input[:-1])):
             found[row] = []
-    harmful = [row for row in found if _may_be_refused(material, row)]
-    harmless = [row for row in found if row not in set(harmful)]
+    harmful = {row: marks for row, marks in found.items() if _may_be_refused(material, row)}
+    harmless = {row: marks for row, marks in found.items() if row not in harmful}
     remedy = "Write the answer that is wanted, or delete the row: a model learns to refuse."
-    if len(harmless) >= MANY * len(material.rows):
+    if len(harmless) >= max(MANY_LEAST, MANY * len(material.rows)):
         remedy += " So many may be meant, to teach what is refused: then keep them."
-    yield from _named(material, found, harmless, "", "warning", remedy)
+    yield from _named(material, harmless, "", "warning", remedy)
     remedy = "Keep them where such requests are to be refused."
-    yield from _named(material, found, harmful, ", to an input that may call for it", "note", remedy)
+    yield from _named(material, harmful, ", to an input that may call for it", "note", remedy)
 
 
 def refusal_in(text: str, plain: str) -> Mark | None:
@@ -194,23 +196,19 @@ def _may_be_refused(material: Material, row: int) -> bool:
 
 
 def _named(
-    material: Material,
-    found: Mapping[int, list[Mark]],
-    rows: list[int],
-    asked: str,
-    severity: Severity,
-    remedy: str,
+    material: Material, found: Mapping[int, list[Mark]], asked: str, severity: Severity, remedy: str
 ) -> Iterator[Finding]:
-    if rows:
-        told = rows_that("have", len(rows), len(material.rows))
+    """The finding of these rows with the marks of their answers; of one without marks an earlier turn refuses."""
+    if found:
+        told = rows_that("have", len(found), len(material.rows))
         yield material.finding(
             "refusal",
             severity,
-            rows,
+            list(found),
             f"{told} an answer with which a language model refuses or excuses itself{asked}.",
             remedy,
             evidence=(
-                (material.shown_output if found[row] else material.shown_input)(row, found[row])
-                for row in rows
+                (material.shown_output if marks else material.shown_input)(row, marks)
+                for row, marks in found.items()
             ),
         )

@@ -12,6 +12,7 @@ from itertools import chain
 
 import numpy as np
 
+from etude.checks.covered import covered_words
 from etude.checks.lexicon import SLIGHT
 from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
 from etude.normal import with_signs
@@ -53,9 +54,7 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
         "Delete the copies: a row that stands twice counts twice in training."
         if with_answer
         else "Look at them together: one input needs one answer.",
-        evidence=chain.from_iterable(
-            (material.shown_input(group[0]), material.shown_input(group[1])) for group in groups
-        ),
+        evidence=(material.shown_input(row) for group in groups for row in group[:2]),
         numbers={
             "rows": len(later),
             "same_answer": with_answer,
@@ -134,9 +133,18 @@ def contradictions(material: Material) -> Iterator[Finding]:
         "Whatever a model answers, some of these rows call it wrong.",
         "Keep the right answer of each and delete the others"
         + ("." if classify else ", or list them as references: of one row where several are right."),
-        evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
+        evidence=material.both(
+            chain.from_iterable(_apart(group, material.output_hashes) for group in groups)
+        ),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
+
+
+def _apart(group: Sequence[int], *hashes: Hashes) -> tuple[int, int]:
+    """The first of a group, and the next that differs from it in all of these; where none does, the second."""
+    first = group[0]
+    others = (row for row in group[1:] if all(each[row] != each[first] for each in hashes))
+    return first, next(others, group[1])
 
 
 def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
@@ -163,7 +171,7 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
         f"{'has' if len(groups) == 1 else 'have'} different answers: "
         f"{of_rows(len(rows), len(material.rows))}.",
         "Read them side by side; correct those that ask the same.",
-        evidence=chain.from_iterable(material.both(group[:2]) for group in groups),
+        evidence=material.both(chain.from_iterable(_apart(group, asked, answers) for group in groups)),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
 
@@ -196,9 +204,7 @@ def near_repeats(material: Material) -> Iterator[Finding]:
         f"{rows_that('repeat', len(rows), len(material.rows))} the input of another in nearly the same words "
         f"({count(len(found), 'group')}; the largest has {max(map(len, found)):,} rows).",
         "Delete those that ask the same. A comparison never puts rows of one group on two sides of the split.",
-        evidence=chain.from_iterable(
-            (material.shown_input(group[0]), material.shown_input(group[1])) for group in found
-        ),
+        evidence=(material.shown_input(row) for group in found for row in _apart(group, asked)),
         numbers={"rows": len(rows), "groups": len(found), "of": len(material.rows)},
     )
 
@@ -241,7 +247,7 @@ def test_answers(material: Material) -> Iterator[Finding]:
         return
     if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
         return
-    answers = hashed(with_signs(row.output) for row in material.test)
+    answers = material.answer_hashes(row.output for row in material.test)
     num = int(np.isin(answers, material.output_hashes).sum())
     if num <= 0.02 * len(answers):
         return
@@ -277,11 +283,12 @@ def templates(material: Material) -> Iterator[Finding]:
     ]
     if not found or len(found) < TEMPLATE_SHARE * len(rows):
         return
+    told = covered_words(frame, material.inputs[found[0]])
     yield material.finding(
         "template",
         "note",
         found,
-        f'{of_rows(len(found), len(rows))} are one template filled in: "{frame}". Real requests vary more.',
+        f'{of_rows(len(found), len(rows))} are one template filled in: "{told}". Real requests vary more.',
         "Add requests in the words of the people who will ask, unless a program fills it in.",
         evidence=(material.shown_input(position) for position in found),
     )

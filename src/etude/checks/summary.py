@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from etude.checks.gather import Findings
 from etude.checks.kinds import names
 from etude.types import Finding
+from etude.wording import first_of
 
 _ON_SAFETY = (
     "privacy_*",
@@ -62,5 +63,4 @@ def _safe(found: Sequence[Finding]) -> str:
 def _named(found: Sequence[Finding], severity: str) -> str:
     """The kinds of this severity: `empty, echo and 2 more`; "" for none."""
     kinds = list(dict.fromkeys(one.kind for one in found if one.severity == severity))
-    more = f" and {len(kinds) - _MOST_NAMED} more" if len(kinds) > _MOST_NAMED else ""
-    return ", ".join(kinds[:_MOST_NAMED]) + more
+    return first_of(kinds, _MOST_NAMED)

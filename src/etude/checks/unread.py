@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os.path import relpath
 
-from etude.checks.covered import covered
+from etude.checks.covered import covered, covered_label
 from etude.checks.material import Material
 from etude.errors import Fault, place_of
 from etude.formats.turns import of_any_turn
+from etude.spool import Examples
 from etude.types import Finding, Severity
 from etude.wording import count
 
@@ -20,31 +21,62 @@ _SEVERITY: dict[str, Severity] = {"contract": "warning"}
 def unread(material: Material) -> Iterator[Finding]:
     """One finding for each kind of fault and what is said about it, be it of several turns; a comparison would stop
     at errors."""
-    found = (*material.faults, *_of_the_test(material))
-    own = set(material.faults)  # the test is never written to, and its rows are none of the examples
-    concerned = {fault.where for fault in own}
-    ids = {row.where: row.id for row in material.rows if row.where in concerned} if concerned else {}
-    unread = {fault.where for fault in found if place_of(fault.where)[1]}.difference(ids)
+    own = frozenset(material.faults)  # the test is never written to, and its rows are none of the examples
+    test = material.test or ()
+    ids = _readable(material.rows, material.faults)
+    num_own = _num_rows(material.rows, material.faults, ids)
+    num_test = _num_rows(test, material.test_faults, _readable(test, material.test_faults))
     groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
-    for fault in found:
+    for fault in (*material.faults, *_of_the_test(material)):
         groups[fault.kind, of_any_turn(fault.what)].append(fault)
     for (kind, what), faults in groups.items():
-        places = [fault.where for fault in faults]
-        lines = {place for place in places if place_of(place)[1]}
-        several = len(faults) > 1
-        first = "the first: " if several else ""
-        got = f" ({first}{covered(faults[0].got)})" if faults[0].got not in ("", "''") else ""
-        told = f"{count(len(faults), 'place')}: {what}" if several else f"{what[:1].upper()}{what[1:]}"
-        yield Finding(
-            kind=kind,
-            severity=_SEVERITY.get(kind, "error"),
-            rows=tuple(ids[place] for place in places if place in ids),
-            message=f"{told}{got}.",
-            remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
-            where=tuple(places),
-            numbers={"rows": len(lines), "of": len(material.rows) + len(unread)},
-            fix="leaves these rows out" if kind == "empty" and not own.isdisjoint(faults) else "",
-        )
+        of_own = not own.isdisjoint(faults)
+        total = num_own * of_own + num_test * (not own.issuperset(faults))
+        yield _finding(kind, what, faults, ids, total, of_own)
+
+
+def _finding(
+    kind: str, what: str, faults: Sequence[Fault], ids: Mapping[str, str], total: int, of_own: bool
+) -> Finding:
+    """The finding of faults of one kind; `total` are the rows of the files that they stand in, `ids` those of the
+    examples that can be read all the same, by their places."""
+    several = len(faults) > 1
+    said = covered_label(what if several else faults[0].what)
+    first = "the first: " if several else ""
+    got = f" ({first}{covered(faults[0].got)})" if faults[0].got not in ("", "''") else ""
+    remedy = covered_label(faults[0].remedy)
+    places = tuple(fault.where for fault in faults)
+    return Finding(
+        kind=kind,
+        severity=_SEVERITY.get(kind, "error"),
+        rows=tuple(ids[place] for place in places if place in ids),
+        message=(f"{count(len(faults), 'place')}: {said}" if several else _begun(said)) + f"{got}.",
+        remedy=f"{_begun(remedy)}.",
+        where=places,
+        numbers={"rows": len(set(filter(_line, places))), "of": total},
+        fix="leaves these rows out" if kind == "empty" and of_own else "",
+    )
+
+
+def _begun(phrase: str) -> str:
+    """A phrase as a sentence begins."""
+    return f"{phrase[:1].upper()}{phrase[1:]}"
+
+
+def _line(where: str) -> int:
+    return place_of(where)[1]
+
+
+def _readable(rows: Examples, faults: Sequence[Fault]) -> dict[str, str]:
+    """Place -> id of the rows that have a fault and can be read."""
+    places = {fault.where for fault in faults}
+    return {row.where: row.id for row in rows if row.where in places} if places else {}
+
+
+def _num_rows(rows: Examples, faults: Sequence[Fault], readable: Collection[str]) -> int:
+    """The rows of a file, with those that cannot be read; `readable` are the places of `_readable`."""
+    lines = {fault.where for fault in faults if _line(fault.where)}
+    return len(rows) + len(lines.difference(readable))
 
 
 def _of_the_test(material: Material) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from itertools import chain, groupby
 from etude.checks.gather import Findings
 from etude.checks.summary import summary
 from etude.types import Evidence, Finding
-from etude.wording import count
+from etude.wording import count, first_of
 
 MOST_PLACES = 5
 MOST_SHOWN = 4
@@ -60,11 +60,13 @@ def _wrapped(text: str, width: int) -> list[str]:
 def places(where: Sequence[str], about: Sequence[str] = ()) -> str:
     """The first places, each with what its row is named for, and how many more there are."""
     file = where[0].rpartition(":")[0]
-    shown = [where[0], *(place.removeprefix(file) for place in where[1:MOST_PLACES])]
-    if about:
-        shown = [f"{place} ({named})" for place, named in zip(shown, about, strict=False)]
-    more = f" and {len(where) - MOST_PLACES:,} more" if len(where) > MOST_PLACES else ""
-    return ", ".join(shown) + more
+
+    def told(number: int) -> str:
+        place = where[number]
+        short = place.removeprefix(file) if number and place.startswith(f"{file}:") else place
+        return f"{short} ({about[number]})" if number < len(about) else short
+
+    return first_of(range(len(where)), MOST_PLACES, told=told)
 
 
 def rows_of(evidence: Sequence[Evidence]) -> Iterator[tuple[Evidence, ...]]:

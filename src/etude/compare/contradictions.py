@@ -10,10 +10,10 @@ from etude.checks.repeats import with_several_answers
 from etude.errors import place_of
 from etude.metrics import SKEWED
 from etude.normal import with_signs
-from etude.spellings import spellings, written_alike
+from etude.spellings import all_told, spellings, written_alike
 from etude.task import Task
 from etude.types import Example
-from etude.wording import count
+from etude.wording import count, first_of
 
 MOST_TOLD = 3
 """Inputs, and labels of one input, whose lines are told."""
@@ -29,11 +29,10 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
     given = hashed(with_signs(row.output) for row in rows)
     groups = [[rows[position] for position in group] for group in with_several_answers(asked, given)]
     if groups:
-        told = [_lines(_first_of_each_label(group)) for group in groups[:MOST_TOLD]]
-        more = f"; and {len(groups) - MOST_TOLD:,} more" if len(groups) > MOST_TOLD else ""
+        told = first_of(groups, MOST_TOLD, "; ", lambda group: _lines(_first_of_each_label(group)))
         yield (
             f"{count(len(groups), 'input stands', 'inputs stand')} with more than one label, in "
-            f"{of_rows(sum(map(len, groups)), len(rows))}: {'; '.join(told)}{more}. Whatever a method answers, some of "
+            f"{of_rows(sum(map(len, groups)), len(rows))}: {told}. Whatever a method answers, some of "
             "these rows call it wrong. `etude check` lists them (contradiction)."
         )
 
@@ -48,9 +47,8 @@ def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator
     found = spellings(labels)
     if not found:
         return
-    more = f"; and {len(found) - MOST_TOLD:,} more" if len(found) > MOST_TOLD else ""
-    told = "; ".join(spelling.told(lambda position: rows[position].where) for spelling in found[:MOST_TOLD])
-    note = f"Labels: {told}{more}. Every spelling counts as a class of its own: write each label in one way."
+    told = all_told(found, lambda position: rows[position].where, MOST_TOLD)
+    note = f"Labels: {told}. Every spelling counts as a class of its own: write each label in one way."
     sizes = written_alike(Counter(labels)).values()
     if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
         note += (

@@ -14,6 +14,7 @@ from etude.errors import Fault, InputError, shown
 from etude.files import parse_json
 from etude.formats.reading import Reading, Row, Table
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, row_files
+from etude.wording import count
 
 _OTHER_SUFFIXES = {
     ".json": "write one JSON object on each line and name the file .jsonl",
@@ -132,7 +133,7 @@ def _table_rows(reading: Reading) -> Iterator[Row]:
             header = _header(reading, line, record)
             reading.table = Table(delimiter, quoting, tuple(header))
         elif len(record) != len(header):
-            what = f"{len(record)} values for {len(header)} columns"
+            what = f"{count(len(record), 'value')} for {count(len(header), 'column')}"
             remedy = "quote values that hold the separator or a line break, and fill up missing ones"
             reading.fault(line, what, shown(delimiter.join(record)), remedy)
         else:
@@ -231,7 +232,7 @@ def _table_remedy(error: csv.Error) -> str:
 
 def _header(reading: Reading, line: int, record: list[str]) -> list[str]:
     names = [name.strip() for name in record]
-    for name, count in Counter(names).items():
-        if name and count > 1:
+    for name, number in Counter(names).items():
+        if name and number > 1:
             reading.fault(line, "two columns of one name", shown(name), "rename one of them")
     return names

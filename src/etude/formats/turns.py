@@ -37,7 +37,8 @@ def uses_tools(turn: Any) -> bool:
     """Whether a turn calls a tool, or is what a tool gave back."""
     if not isinstance(turn, dict):
         return False
-    return turn.get(key_of(turn, ROLE_KEYS)) in _TOOL_ROLES or any(turn.get(key) for key in _CALLS)
+    name = turn.get(key_of(turn, ROLE_KEYS))
+    return (isinstance(name, str) and name in _TOOL_ROLES) or any(turn.get(key) for key in _CALLS)
 
 
 def is_turn(value: Any) -> bool:

@@ -50,7 +50,6 @@ def _scheme(rule: str, form: str, module: str = "", label: str = "", trusted: st
     )
 
 
-_D = "[0-9]"
 _GB = "[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
 _LETTERED = (
     _scheme("GB National Insurance", rf"{_GB} [0-9]{{2}} [0-9]{{2}} [0-9]{{2}} [A-D]"),

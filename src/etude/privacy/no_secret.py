@@ -42,9 +42,9 @@ _OF_CODE = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _CODE = re.compile(
-    r"(?m)^[ \t>]*(?:def |class |import |from [\w.]+ import|return\b|(?:(?:el)?if|for|while|with) .*[:{][ \t]*$"
+    r"(?m)^(?:[ \t>]*(?:def |class |import |from [\w.]+ import|return\b|(?:(?:el)?if|for|while|with) .*[:{][ \t]*$"
     r"|try:|except|raise |async |await |function\b|const |let |var |public |private |protected |static |func "
-    r"|package |#include|fn |sub |my \$|use |use\(|self\.|this\.|[\w.]+\(.*\);?[ \t]*$|.*[;{][ \t]*$|@\w+|>>> )"
+    r"|package |#include|fn |sub |my \$|use |use\(|self\.|this\.|[\w.]+\(.*\);?[ \t]*$|@\w+|>>> )|.*[;{][ \t]*$)"
 )
 """A line of a program."""
 _SHELL = re.compile(r"(?:^|\n|[;&?])[ \t]*(?:export |set |ENV |-e )?[\"'A-Za-z0-9_.-]*$")

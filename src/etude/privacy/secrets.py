@@ -219,24 +219,27 @@ def _after_addresses(text: str) -> Iterator[Span]:
 
 
 def _key(match: re.Match[str]) -> Iterator[Span]:
+    """A value that a machine has made, and no code."""
     if is_random(match["value"]) and not is_call(match):
         yield Span(*match.span("value"), "api_key", match["value"], "label")
 
 
 def _argument(match: re.Match[str]) -> Iterator[Span]:
+    """The password of a command, where it is no variable and no word for one."""
     span = _cut(match, match.lastgroup or "value", "argument of a command")
     if len(span.text) >= 4 and not is_blank(span.text):
         yield span
 
 
-def _pin(match: re.Match[str]) -> Iterator[Span]:
+def _whole(match: re.Match[str]) -> Iterator[Span]:
+    """The value as it stands there."""
     yield from spans_of([match], "password", "label", "value")
 
 
 def _quoted(match: re.Match[str]) -> Iterator[Span]:
     """Several words in quotes, but for a prompt or a message."""
     if not is_message(match):
-        yield from _pin(match)
+        yield from _whole(match)
 
 
 def _password(match: re.Match[str]) -> Iterator[Span]:
@@ -251,7 +254,9 @@ def _password(match: re.Match[str]) -> Iterator[Span]:
         return  # a verb: "pass verbose=1"
     firm = link in _FIRM or (quoted and link not in ("(", "[", ","))
     # "Is the passcode reset?": where no sign links them, marks at the end are the sentence's; a question's always are.
-    judged = value if quoted else value.rstrip("?" if firm else "?!")
+    judged = value if quoted else value.lstrip("([").rstrip("?" if firm else "?!")
+    if is_blank(judged):
+        return  # "(hidden)"
     ordinary = _is_ordinary(judged) and not (firm and link in ("=", "==", ":="))
     is_named = link not in _FIRM and _ASSIGNED.match(judged)
     if not ordinary and not is_named and (firm or _like_password(judged)):
@@ -291,8 +296,8 @@ _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]]
     (("pass",), _FOR_PASSWORD, _told),
     (("pass", "pwd"), _QUOTED_PASSWORD, _quoted),
     (("login", "log in", "log-in", "user", "credential"), _LOGIN, _told),
-    (("pin",), _PIN, _pin),
-    (("cvv", "cvc", "security code"), _CARD_CODE, _pin),
+    (("pin",), _PIN, _whole),
+    (("cvv", "cvc", "security code"), _CARD_CODE, _whole),
     (("mysql", "mariadb", "sshpass", "curl", "wget", "http"), _COMMAND, _argument),
     (("cookie",), _COOKIE, _key),
 )

@@ -17,8 +17,9 @@ from etude.formats import Rows, check_encoding, peek_rows, read_rows, survey_row
 from etude.remedies import raise_faults
 from etude.starter.columns import Roles, guess_roles
 from etude.starter.draft import Draft, infer_fields
-from etude.starter.page import guesses, page
+from etude.starter.page import page
 from etude.starter.schema import infer_schema
+from etude.starter.sentences import guesses
 from etude.task import RowSource
 
 __all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]

@@ -29,6 +29,7 @@ from etude.starter.columns import Roles
 from etude.starter.schema import infer_schema, usual_schema
 from etude.task import RowSource
 from etude.types import Example, Kind
+from etude.wording import count
 
 SEED = 0
 """The seed of a new task, which decides its split."""
@@ -155,7 +156,7 @@ def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
     labels, n = set(outputs), len(outputs)
     structured = sum(isinstance(json_value(output), dict | list) for output in outputs)
     if structured >= SHARED * n:
-        return "extract", f"{structured:,} of {n:,} outputs, which are JSON"
+        return "extract", f"{structured:,} of {count(n, 'output')}, which {'is' if n == 1 else 'are'} JSON"
     named = column.casefold() in _LABEL_NAMES
     if 2 <= len(labels) <= n / (2 if named else 4) and all(
         len(label.split()) <= 8 and len(label) <= 80 for label in labels
@@ -248,7 +249,7 @@ def _guess_schema(values: Sequence[Any], outputs: Sequence[str]) -> tuple[Contra
     """The schema that nearly all outputs keep, so that the others are told; where those would be too many for a
     comparison, one that all keep."""
     schema, left_out = usual_schema(values)
-    contract, why = Contract(json_schema=schema), f"json_schema, from {len(values):,} outputs"
+    contract, why = Contract(json_schema=schema), f"json_schema, from {count(len(values), 'output')}"
     if not left_out:
         return contract, why
     if sum(not contract.check(output) for output in outputs) < SHARED * len(outputs):
@@ -305,7 +306,7 @@ def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
     for names in found:
         for place, name in enumerate(names):
             places[name].append(place)
-    usual = [name for name, count in counts.items() if count > 0.05 * len(found) and not find_by_form(name)]
+    usual = [name for name, number in counts.items() if number > 0.05 * len(found) and not find_by_form(name)]
     usual.sort(key=lambda name: sum(places[name]) / counts[name])
     fields = tuple(name if counts[name] >= 0.98 * len(found) else f"{name}?" for name in usual)
     if all(name.endswith("?") for name in fields):

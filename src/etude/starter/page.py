@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +12,18 @@ from typing import Any
 
 import yaml
 
-from etude.dataset import (
-    DEV_LEAST,
-    TEST_LEAST,
-    TRAIN_LEAST,
-    VERDICT_LEAST,
-    few_for_tuning,
-    least_rows,
-    too_few,
-    without_system,
-)
-from etude.errors import shown
-from etude.formats.turns import of_any_turn
+from etude.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, least_rows
 from etude.splits.sides import TEST_MOST, TEST_SHARE
 from etude.starter.draft import SEED, Draft, contract_parts, listed
+from etude.starter.sentences import (
+    LIKENESS,
+    bare_sentence,
+    broken_sentence,
+    hidden_sentence,
+    rivals,
+    spelling_sentence,
+    systems_sentence,
+)
 from etude.task import RowSource, Task
 from etude.wording import count
 
@@ -34,14 +32,7 @@ MODEL = "smollm2-135m-instruct"
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
 _PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
 _PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
-_LIKENESS = (
-    "Without check: or contract:, what is measured is how alike an answer is to the example's (chrF): a right "
-    "answer in other words scores low, a wrong one in the same words high."
-)
 _WIDTH = 100
-_MOST_SYSTEMS = 3
-_MOST_SPELLINGS = 5
-_MOST_PLACES = 5
 
 
 @dataclass(frozen=True)
@@ -59,44 +50,11 @@ def page(draft: Draft) -> str:
     return "\n".join(_render(entry) for entry in _entries(draft))
 
 
-def guesses(draft: Draft) -> Iterator[str]:
-    """What was guessed, a sentence each."""
-    yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
-    yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}{_rivals(draft)}"
-    for role in ("id", "group", "references", "tags"):
-        if role in draft.reasons:
-            yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
-    if draft.roles.maybe_group:
-        column, reason = draft.roles.maybe_group
-        yield f"group: not set; {column} may be one ({reason}), see the task file"
-    yield _contract_guess(draft)
-    if draft.spellings:
-        yield f"labels: {_spelling_sentence(draft)}"
-    if draft.broken:
-        yield f"contract: {_broken_sentence(draft.broken)}"
-    if draft.system and not draft.shares_system:
-        yield f"instructions: none. {_systems_sentence(draft)}"
-    elif draft.system and draft.without_system:
-        yield f"instructions: {_bare_sentence(draft)}"
-    yield from _left_out_sentences(draft)
-    yield from _few_sentences(draft)
-    yield from draft.rows.notes
-
-
-def _contract_guess(draft: Draft) -> str:
-    if draft.measures_likeness:
-        return "contract: none, for only a length could be guessed. " + _LIKENESS
-    if draft.num_hidden_labels:
-        return f"contract: none. {_hidden_sentence(draft)}"
-    none = "" if contract_parts(draft.contract[0])["contract"] else "none, for "
-    return f"contract: {none}{draft.contract[1]}"
-
-
 def _entries(draft: Draft) -> Iterator[_Entry]:
     """The keys of the task file in the order of reading."""
     yield _Entry(
-        f"Written by etude init from {len(draft.examples):,} rows of {draft.columns.file.name}. Lines that begin "
-        "with # are remarks. What is marked GUESS was guessed: correct it where it is wrong, then run "
+        f"Written by etude init from {count(len(draft.examples), 'row')} of {draft.columns.file.name}. Lines that "
+        "begin with # are remarks. What is marked GUESS was guessed: correct it where it is wrong, then run "
         "etude check (what is wrong with the rows), etude compare (which step is enough: a prompt, examples, "
         "fine-tuning) or etude train (fine-tuning alone)."
         f"{_unread_sentence(draft)}",
@@ -134,7 +92,7 @@ def _unread_sentence(draft: Draft) -> str:
 def _row_entries(draft: Draft) -> Iterator[_Entry]:
     roles = ("id", "group", "references", "tags")
     extras = [f"{role} from {draft.reasons[role]}" for role in roles if role in draft.reasons]
-    columns = f"GUESS from {draft.reasons['columns']}{_rivals(draft)}. " + "".join(
+    columns = f"GUESS from {draft.reasons['columns']}{rivals(draft)}. " + "".join(
         f"GUESS of {extra}. " for extra in extras
     )
     yield _Entry(
@@ -148,40 +106,6 @@ def _row_entries(draft: Draft) -> Iterator[_Entry]:
         comment += f" {beside.name} stands beside the examples: take the # away to test on it."
     name = _relative(beside, draft.target) if beside else "test.jsonl"
     yield _Entry(comment, _yaml({"test": name}), active=False)
-
-
-def _rivals(draft: Draft) -> str:
-    """The other columns that could hold the answers, as the end of a sentence."""
-    rivals = draft.roles.rivals
-    return f". The output could also be: {', '.join(rivals)}" if rivals else ""
-
-
-def _left_out_sentences(draft: Draft) -> Iterator[str]:
-    """That rows with empty cells and chats that cannot be learned are left out, and what to do: a comparison would
-    refuse the file."""
-    by_cause: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for fault in draft.rows.faults:
-        by_cause[fault.kind, of_any_turn(fault.what)][fault.where] = None
-    for (kind, what), found in by_cause.items():
-        places = list(found)
-        more = f" and {len(places) - _MOST_PLACES:,} more" if len(places) > _MOST_PLACES else ""
-        it, one = ("it", "is") if len(places) == 1 else ("them", "are")
-        without = f"Fill {it} in, or let etude check --fix write the rows without {it}"
-        remedy = without if kind == "empty" else f"Correct {it}"
-        yield (
-            f"rows: {count(len(places), 'row')} {one} left out here, as {what}: "
-            f"{', '.join(places[:_MOST_PLACES])}{more}. {remedy}: a comparison refuses {it}"
-        )
-
-
-def _few_sentences(draft: Draft) -> Iterator[str]:
-    """That the rows are too few to compare, or for a verdict on tuning."""
-    number = len(draft.examples)
-    if number < least_rows(own_test=False)[0]:
-        fault = too_few(draft.columns.file.name, number, own_test=False)
-        yield f"rows: {fault.what} (got {fault.got}); {fault.remedy}"
-    elif number < VERDICT_LEAST:
-        yield few_for_tuning(number)
 
 
 def _split_sentence(rows: int) -> str:
@@ -220,10 +144,10 @@ def _test_beside(file: Path) -> Path | None:
 def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
     text = f"instructions: |\n{textwrap.indent(_instructions(draft), '  ')}"
     if draft.system and not draft.shares_system:
-        comment = f"What the model is told. Not set. {_systems_sentence(draft)}"
+        comment = f"What the model is told. Not set. {systems_sentence(draft)}"
     elif draft.system:
         comment = "What the model is told. Not set, because the rows bring it: their system message is taken."
-        comment += f" Note: {_bare_sentence(draft)}" if draft.without_system else ""
+        comment += f" Note: {bare_sentence(draft)}" if draft.without_system else ""
     else:
         comment = (
             "What the model is told before the input. DRAFT from the guesses above: say it as you would "
@@ -234,29 +158,6 @@ def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
         "Your own alternatives to the instructions; the best on the dev rows is taken.",
         _yaml({"wordings": ["Another way to say it."]}),
         active=False,
-    )
-
-
-def _bare_sentence(draft: Draft) -> str:
-    """That some rows have no system message."""
-    bare = draft.without_system
-    return f"{without_system(draft.columns.file.name, len(draft.examples), len(bare), bare[0])}."
-
-
-def _systems_sentence(draft: Draft) -> str:
-    """How many system messages the rows bring, and what to do: a comparison takes one."""
-    told = draft.systems.most_common(_MOST_SYSTEMS)
-    most = [f"{shown(system, 40)} in {count:,}" for system, count in told]
-    num_more = len(draft.systems) - len(told)
-    more = f"; and {num_more:,} more" if num_more else ""
-    more += f"; none in {len(draft.without_system):,}" if draft.without_system else ""
-    kinds = (
-        f"{len(draft.systems):,} different system messages" if len(draft.systems) > 1 else "a system message"
-    )
-    return (
-        f"The rows bring {kinds} (rows: {'; '.join(most)}{more}), and a "
-        "comparison, which takes one for all rows, refuses them. Write what they share as instructions: and delete "
-        "them from the rows; what differs from row to row belongs in the user's turn."
     )
 
 
@@ -313,9 +214,9 @@ def _contract_entry(draft: Draft) -> _Entry:
     if contract.fields:
         comment += ' A field that ends in "?" may be absent.'
     if draft.spellings:
-        comment += f" {_spelling_sentence(draft)}"
+        comment += f" {spelling_sentence(draft)}"
     if draft.broken:
-        comment += f" {_broken_sentence(draft.broken)}."
+        comment += f" {broken_sentence(draft.broken)}."
         if contract.json_schema is not None:
             comment += (
                 " Where such a row is right, widen the schema: take the key out of required, or write both types as "
@@ -328,27 +229,9 @@ def _contract_entry(draft: Draft) -> _Entry:
     return _Entry(comment, body, active=not unset)
 
 
-def _spelling_sentence(draft: Draft) -> str:
-    """Labels that are written in several ways, and what comes of them."""
-    told = "; ".join(
-        spelling.told(lambda position: draft.read[position].where)
-        for spelling in draft.spellings[:_MOST_SPELLINGS]
-    )
-    num_more = len(draft.spellings) - _MOST_SPELLINGS
-    more = f"; and {num_more:,} more" if num_more > 0 else ""
-    return f"{told}{more}. Every spelling counts as a class of its own: write each label in one way."
-
-
-def _hidden_sentence(draft: Draft) -> str:
-    return (
-        f"Labels that occur only in the test: {draft.num_hidden_labels}. So no labels are set here: they are "
-        "read from the training rows, and an answer to those test rows counts as wrong."
-    )
-
-
 def _contract_sentence(draft: Draft) -> str:
     if draft.num_hidden_labels:
-        return f"Not set. {_hidden_sentence(draft)}"
+        return f"Not set. {hidden_sentence(draft)}"
     if not contract_parts(draft.contract[0])["contract"]:
         return f"Not set, for {draft.contract[1]}."
     if not draft.measures_likeness:
@@ -356,17 +239,11 @@ def _contract_sentence(draft: Draft) -> str:
     return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."
 
 
-def _broken_sentence(broken: Sequence[str]) -> str:
-    more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-    rows = "row breaks" if len(broken) == 1 else "rows break"
-    return f"{len(broken):,} {rows} it and must be corrected: {', '.join(broken[:5])}{more}"
-
-
 def _setting_entries(draft: Draft) -> Iterator[_Entry]:
     if draft.kind[0] in ("answer", "rewrite"):
         yield _Entry(
             "A function of yours, (example, answer) -> bool or 0 to 1, that knows whether an answer is right. "
-            f"{_LIKENESS if draft.measures_likeness else 'Without one the verdict measures form only.'}",
+            f"{LIKENESS if draft.measures_likeness else 'Without one the verdict measures form only.'}",
             _yaml({"check": "checks.py:fits"}),
             active=False,
         )
@@ -427,12 +304,6 @@ def _column_map(draft: Draft) -> dict[str, Any]:
     if len(source.input) == 1:
         plain["input"] = source.input[0]
     return file | plain
-
-
-def _column_sentence(source: RowSource) -> str:
-    if source.messages:
-        return f"messages = {source.messages}"
-    return f"input = {' + '.join(source.input)}, output = {source.output}"
 
 
 def _relative(file: Path, target: Path) -> str:
