@@ -292,6 +292,80 @@ def test_few_rows_are_labelled_where_their_column_says_so(column: str, kind: Kin
     assert load_task(start(written(tmp_path / "rows.csv", rows)).task_file).kind == kind
 
 
+HEADINGS = [
+    ("question", "answer"),
+    ("Frage", "Antwort"),
+    ("Question", "Réponse"),
+    ("Pregunta", "Respuesta"),
+    ("DOMANDA", "Risposta"),
+    ("vraag", "antwoord"),
+    ("Pergunta", "Resposta"),
+    ("Customer wrote", "We wrote"),
+    ("Kundenfragen", "Unsere Antworten"),
+    ("body", "reply"),
+    ("customerMessage", "agentReply"),
+    ("Question de l'agent", "Réponse au client"),
+    ("dialogue", "section_text"),
+    ("our letter", "Zusammenfassung"),
+]
+
+
+@pytest.mark.parametrize("beside", [(), ("Nr",), ("", "date", "Ticket no")], ids=len)
+@pytest.mark.parametrize("longer", ["asked", "answered"])
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
+@pytest.mark.parametrize("heading", HEADINGS, ids=" ".join)
+def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_beside_it(
+    tmp_path: Path, heading: tuple[str, str], turned: bool, longer: str, beside: tuple[str, ...]
+) -> None:
+    lengths = (24, 6) if longer == "asked" else (6, 24)
+    rows = [
+        {
+            **dict(zip(beside, (number, "2026-03-11", f"T-{number:04}"), strict=False)),
+            **dict(zip(heading[::-1] if turned else heading, map(words, lengths), strict=True)),
+        }
+        for number in range(30)
+    ]
+    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    assert (source.input, source.output) == ((heading[0],), heading[1])
+
+
+@pytest.mark.parametrize("beside", [(), ("",), ("Nr",), ("day", "Ticket no")], ids=len)
+@pytest.mark.parametrize("lengths", [(4, 40), (40, 4), (9, 9), (1, 1)])
+def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
+    tmp_path: Path, lengths: tuple[int, int], beside: tuple[str, ...]
+) -> None:
+    def texts(marks: str) -> list[dict[str, object]]:
+        return [
+            {
+                **dict(zip(beside, (number, f"T-{number:04}"), strict=False)),
+                **{f"col {n}": f"{words(lengths[n])}{marks[n].strip()}" for n in (0, 1)},
+            }
+            for number in range(30)
+        ]
+
+    for marks, asked in (("  ", 0), ("??", 0), (" ?", 0 if lengths == (1, 1) else 1)):
+        (tmp_path / "task.yaml").unlink(missing_ok=True)
+        result = start(written(tmp_path / "rows.csv", texts(marks)))
+        source = load_task(result.task_file).examples
+        assert (source.input, source.output) == ((f"col {asked}",), f"col {1 - asked}")
+        assert any("Swap them if wrong" in guess for guess in result.guesses)
+
+
+def test_columns_that_cannot_be_told_are_refused_with_a_task_file_that_works(tmp_path: Path) -> None:
+    rows = [{name: words(1) for name in ("red", "green", "blue")} for _ in range(30)]
+    with pytest.raises(InputError) as caught:
+        start(written(tmp_path / "rows.csv", rows))
+    (fault,) = caught.value.faults
+    line = re.search(r"examples: \{.*?\}", fault.remedy)
+    assert line
+    assert "kind: answer" in fault.remedy
+    columns = line[0].replace("input: COLUMN", "input: red").replace("output: COLUMN", "output: blue")
+    (tmp_path / "task.yaml").write_text(f"{columns}\nkind: answer\n", encoding="utf-8")
+    assert main(["check", str(tmp_path)]) in (0, 1)
+    renamed = [{"input": row["red"], "green": "", "output": row["blue"]} for row in rows]
+    assert start(written(tmp_path / "named.csv", renamed), tmp_path / "named.yaml").task_file.is_file()
+
+
 def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

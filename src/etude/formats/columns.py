@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from etude.errors import Fault, InputError, shown
+from etude.formats.names import ANSWERED, ASKED, plain_name
 from etude.formats.turns import holds_turns, written_turns
 from etude.task import RowSource
 
@@ -23,11 +24,15 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
 _INPUT_NAMES = (
     *("input", "prompt", "question", "instruction", "text", "body", "message", "query", "utterance"),
     *("sentence", "description", "content", "document", "source", "draft", "request"),
+    *("nachricht", "mensaje", "messaggio", "bericht", "mensagem", "texte", "texto", "testo", "tekst"),
+    *ASKED,
 )
 
 _OUTPUT_NAMES = (
     *("output", "completion", "answer", "label", "response", "category", "intent", "class", "target"),
     *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
+    *ANSWERED,
+    *("kategorie", "categorie", "categoria", "klasse", "thema", "tema"),
 )
 
 _ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
@@ -47,19 +52,19 @@ class Guess:
     sentence: str
 
 
-def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource) -> Guess:
+def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource, by_order: bool = True) -> Guess:
     """Fills in the columns that `source` leaves open, by the names of the columns in some rows.
 
-    Known shapes first, then usual names, then the order of a file with two columns. Raises
-    InputError when the input or the output stays unknown.
+    Known shapes first, then usual names, then, unless `by_order` is False, the order of a file with two columns.
+    Raises InputError when the input or the output stays unknown.
     """
     given, all_names = source, list(dict.fromkeys(name for row in rows for name in row))
     worse = preference_columns(all_names)[1:]
     names = [name for name in all_names if name not in worse or name in named(source)]
     source = _guess_better(all_names, rows, source)
-    found = (
-        _guess_chat(names, rows, source) or _guess_pair(names, source) or _guess_by_order(names, rows, source)
-    )
+    found = _guess_chat(names, rows, source) or _guess_pair(names, source)
+    if found is None and by_order:
+        found = _guess_by_order(names, rows, source)
     if found is None:
         raise InputError([_unknown_shape(all_names, rows, source)])
     full = _guess_extras(names, found)
@@ -134,7 +139,7 @@ def _with_context(usual: str | None, names: Sequence[str], output: str | None) -
 
 
 def _first(known: Sequence[str], names: Sequence[str], taken: Collection[str | None]) -> str | None:
-    by_name = {name.casefold(): name for name in names if name not in taken}
+    by_name = {plain_name(name): name for name in names if name not in taken}
     return next((by_name[name] for name in known if name in by_name), None)
 
 
@@ -183,8 +188,9 @@ def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sour
     else:
         what = "no telling which columns are the input and the output"
         remedy = (
-            "rename them to input and output, or write "
-            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file"
+            "rename them to input and output in the file, or write "
+            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file; where there is "
+            "none yet, that line and kind: answer are enough of one"
         )
     return Fault(f"{source.file.name}:1", what, shown(", ".join(names)), remedy)
 

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import lt
 from pathlib import Path
 from typing import Any
 
 from etude.errors import InputError
 from etude.formats import guess_columns, preference_columns
+from etude.formats.names import Side, side_of
 from etude.formats.turns import written_turns
 from etude.task import RowSource
 
@@ -36,6 +38,11 @@ _EVEN = 5
 """The most frequent of evenly spread numbers has at most so many times the rows of the least frequent."""
 _SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
 _BY_NAME = "the names of the columns"
+_BY_WORDS = "the words in the names of the columns. Swap them if wrong"
+_BY_QUESTIONS = "what they hold: questions are the input. Swap them if wrong"
+_BY_ORDER = "their order in the file. Swap them if wrong"
+_SIDES = ("asked", None, "answered")
+"""What the name of a column says of its texts; the likeliest input first."""
 _FEWEST_GROUPS = 20
 """With fewer groups a split has nothing to choose from."""
 
@@ -97,6 +104,23 @@ class _Column:
     def is_text(self) -> bool:
         full = len(self.values) >= 0.9 * self.rows
         return full and self.words >= 3 and len(self.counts) > 0.3 * len(self.values)
+
+    @property
+    def side(self) -> Side | None:
+        """What the name says of texts: that they are asked, or answered."""
+        return side_of(self.name)
+
+    @property
+    def asks(self) -> bool:
+        """Whether half of the values end as questions do."""
+        return sum(value[-1] in "?？؟" for value in self.values) >= 0.5 * len(self.values)
+
+    @property
+    def only_names_rows(self) -> bool:
+        """Whether the values are ids, dates or the rows' own numbers: neither asked nor answered."""
+        numbers = [int(value) for value in self.values if value.isascii() and value.isdecimal()]
+        counted = len(numbers) == len(self.values) and all(map(lt, numbers, numbers[1:]))
+        return bool(self.values) and (counted or self.looks_like_ids or self.looks_like_dates)
 
     @property
     def is_label(self) -> bool:
@@ -243,21 +267,27 @@ def _guess_input_and_output(
     labels = [column for column in profile.values() if column.is_label]
     labels.sort(key=lambda column: (column.is_measured, -len(column.counts)))
     by_name = [(RowSource(path), _BY_NAME)]
-    by_name += [(RowSource(path, input=(column.name,)), _BY_NAME) for column in texts]
+    if any(text.side == "asked" for text in texts) and any(text.side == "answered" for text in texts):
+        by_name.append(_pair_of_texts(path, texts, list(profile)))
+    inputs = sorted(texts, key=lambda text: _SIDES.index(text.side))
+    by_name += [(RowSource(path, input=(column.name,)), _BY_NAME) for column in inputs]
     by_name += [(RowSource(path, output=column.name), _by_values(column)) for column in labels]
-    by_name += [(RowSource(path, output=column.name), "the name of the input") for column in texts]
     for source, why in by_name:
         try:
-            return guess_columns(cells, source).source, why
+            return guess_columns(cells, source, by_order=False).source, why
         except InputError as error:
             unknown = error
         if any(column.is_headed_by_a_value for column in profile.values()):
             raise unknown
     if len(texts) >= 2:
-        return _pair_of_texts(path, texts, list(profile))
+        source, why = _pair_of_texts(path, texts, list(profile))
+        return guess_columns(cells, source).source, why
     if texts and labels:
         source = RowSource(path, input=(texts[0].name,), output=labels[0].name)
         return source, f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
+    left = [name for name, column in profile.items() if name and not column.only_names_rows]
+    if len(left) == 2:
+        return guess_columns(cells, RowSource(path, input=(left[0],), output=left[1])).source, _BY_ORDER
     raise unknown
 
 
@@ -266,13 +296,19 @@ def _by_values(label: _Column) -> str:
 
 
 def _pair_of_texts(path: Path, texts: Sequence[_Column], order: Sequence[str]) -> tuple[RowSource, str]:
-    """The longer of two texts is the input; of equally long ones, the first of the file."""
-    longer, shorter = texts[0], texts[1]
-    if longer.words > 1.5 * shorter.words:
-        why = f"their length: {longer.words:.0f} and {shorter.words:.0f} words on average. Swap them if wrong"
-        return RowSource(path, input=(longer.name,), output=shorter.name), why
-    first, second = sorted((longer.name, shorter.name), key=order.index)
-    return RowSource(path, input=(first,), output=second), "their order in the file. Swap them if wrong"
+    """Two texts: the sides that their names say, the longest of each; else the two longest, of which the one of
+    questions is the input, or the first of the file. Longer texts may be either: summaries are shorter than what
+    they sum up, and replies longer than what was asked."""
+    asked = next((text for text in texts if text.side == "asked"), None)
+    answered = next((text for text in texts if text.side == "answered"), None)
+    if asked or answered:
+        asked = asked or next(text for text in texts if text is not answered)
+        answered = answered or next(text for text in texts if text is not asked)
+        return RowSource(path, input=(asked.name,), output=answered.name), _BY_WORDS
+    first, second = sorted(texts[:2], key=lambda text: order.index(text.name))
+    if second.asks and not first.asks:
+        return RowSource(path, input=(second.name,), output=first.name), _BY_QUESTIONS
+    return RowSource(path, input=(first.name,), output=second.name), _BY_ORDER
 
 
 def _guess_extras(
