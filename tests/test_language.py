@@ -98,10 +98,10 @@ NAMES = (
 
 @pytest.mark.parametrize("own", ["English", "German", "French"])
 def test_a_short_sentence_in_another_language_is_named_and_a_name_is_not(own: str) -> None:
-    base = [(f"Number {place}?", f"{SENTENCES[own]} {place}") for place in range(40)]
+    base = [(f"Number {place}?", f"{SENTENCES[own]} {place}") for place in range(80)]
     foreign = [text for text, language in SHORT.items() if language != own]
     pairs = [*base, *[("Well?", text) for text in foreign], *[("Which?", text) for text in NAMES]]
-    assert places_in(found_in(pairs, wrong_language)) == set(range(40, 40 + len(foreign)))
+    assert places_in(found_in(pairs, wrong_language)) == set(range(80, 80 + len(foreign)))
 
 
 def test_an_answer_in_the_language_that_was_asked_for_is_right() -> None:
@@ -112,6 +112,24 @@ def test_an_answer_in_the_language_that_was_asked_for_is_right() -> None:
 def test_a_set_in_two_languages_has_none_of_its_own() -> None:
     half = [(f"{number}: {SENTENCES['German']}", SENTENCES["German"]) for number in range(40)]
     assert not len(found_in([*clean(40), *half], wrong_language))
+
+
+def test_a_second_language_of_short_texts_is_no_exception() -> None:
+    own = [(f"{SENTENCES['French']} {place}", f"{place}.") for place in range(60)]
+    short = [text for text, language in SHORT.items() if language == "German"]
+    few, many = ([(f"{place}: {short[place % 2]}", f"{place}.") for place in range(num)] for num in (8, 60))
+    assert places_in(found_in([*own, *few], wrong_language)) == set(range(60, 68))
+    assert not len(found_in([*own, *many], wrong_language))
+    (told,) = found_in([*own, *many], english_only, "classify")
+    assert "The inputs are in" not in told.message
+
+
+def test_a_few_stray_texts_are_named_where_nearly_all_are_too_short_to_be_told() -> None:
+    own = [(f"{SENTENCES['French']} {place}", f"{place}.") for place in range(20)]
+    short = [(f"Où est le colis {place} ?", f"{place}.") for place in range(180)]
+    stray = [(text, "0.") for text, language in SHORT.items() if language not in ("French", "English")]
+    found = places_in(found_in([*own, *short, *stray], wrong_language))
+    assert found == set(range(200, 200 + len(stray)))
 
 
 def test_labels_have_no_language() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from etude.checks.features import GREETED
-from etude.checks.function_words import FUNCTION_WORDS, LEAST_TOLD, is_far, own_language
+from etude.checks.function_words import FUNCTION_WORDS, LEAST_TOLD, OWN, is_far, own_language
 from etude.checks.hostile_words import COVERED
 from etude.checks.lexicon import words
 from etude.checks.material import Material, rows_that
-from etude.checks.stray import Strays
+from etude.checks.stray import KNOWN, Strays
 from etude.types import Finding
 
 LEAST_FOREIGN = 5
@@ -40,15 +40,17 @@ def wrong_language(material: Material) -> Iterator[Finding]:
 
 def english_only(material: Material) -> Iterator[Finding]:
     """Says of texts that are not in English what was not looked for in them."""
-    told, part = (
-        (material.output_languages, "answer") if material.free else (material.input_languages, "input")
+    texts, plain, told, part = (
+        (material.outputs, material.plain_outputs, material.output_languages, "answer")
+        if material.free
+        else (material.inputs, material.plain_inputs, material.input_languages, "input")
     )
     counts = Counter(language for language in told if language)
     least = max(LEAST_FOREIGN, FOREIGN_SHARE * counts.total())
     others = counts.total() - counts.pop("English", 0)
     if others >= least:
         named = ", ".join(f"{language} in {number:,}" for language, number in counts.most_common(4))
-        own = own_language(told)
+        own, _ = _own(texts, plain, told)
         about = f"At least {rows_that('have', others, len(told))} an {part} in another language than English ({named})."
         about = f"The {part}s are in {own}." if own not in (None, "English") else about
     elif _is_unknown(material, told):
@@ -81,11 +83,9 @@ def _is_unknown(material: Material, told: Sequence[str | None]) -> bool:
 def _of_part(
     material: Material, part: str, texts: Sequence[str], plain: Sequence[str], told: Sequence[str | None]
 ) -> Iterator[Finding]:
-    own = own_language(told)
-    if own is None:
-        return
-    found = {row: name for row, name in _others(texts, plain, told, own) if _is_unasked(material, row)}
-    if not found:
+    own, others = _own(texts, plain, told)
+    found = {row: name for row, name in others.items() if _is_unasked(material, row)}
+    if own is None or not found:
         return
     named = ", ".join(
         f"{language} in {number:,}" for language, number in Counter(found.values()).most_common(4)
@@ -100,6 +100,26 @@ def _of_part(
         "Translate or delete them, unless requests in that language are expected.",
         evidence=(show(row) for row in found),
     )
+
+
+def _own(
+    texts: Sequence[str], plain: Sequence[str], told: Sequence[str | None]
+) -> tuple[str | None, Mapping[int, str]]:
+    """The set's own language, and the rows in others; none where these are so many that they are no exception.
+
+    Short texts are not told by themselves, so that nearly all that are told may be in one of two languages; a short
+    one that holds a word of the own language counts as in it.
+    """
+    own = own_language(told)
+    others = dict(_others(texts, plain, told, own)) if own else {}
+    if own is None or not others:
+        return own, {}
+    known = KNOWN.get(own, frozenset())
+    num_own = sum(
+        language == own or (language is None and not known.isdisjoint(text.split()))
+        for language, text in zip(told, plain, strict=True)
+    )
+    return (None, {}) if len(others) > (1 - OWN) * (len(others) + num_own) else (own, others)
 
 
 def _others(
