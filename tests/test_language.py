@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from etude.checks.function_words import FUNCTION_WORDS, language_of
 from etude.checks.language import english_only, wrong_language
+from etude.checks.stray import KNOWN, Strays
 from etude.normal import normalise
 from pairs import found_in, places_in
 from test_checks import clean
@@ -102,6 +103,18 @@ def test_a_short_sentence_in_another_language_is_named_and_a_name_is_not(own: st
     foreign = [text for text, language in SHORT.items() if language != own]
     pairs = [*base, *[("Well?", text) for text in foreign], *[("Which?", text) for text in NAMES]]
     assert places_in(found_in(pairs, wrong_language)) == set(range(40, 40 + len(foreign)))
+
+
+def test_of_two_languages_that_a_sentence_may_be_in_the_first_is_named_in_every_run() -> None:
+    """And not the one that a set of words happens to give first."""
+    known = Strays("English", ["the cat is here"])
+    swedish = sorted(KNOWN["Swedish"].difference(*(KNOWN[name] for name in KNOWN if name != "Swedish")))
+    danish = sorted(KNOWN["Danish"].difference(*(KNOWN[name] for name in KNOWN if name != "Danish")))
+    mixed = [
+        f"{a} {b} bord {c} {d}." for a, b, c, d in zip(danish, swedish, danish[1:], swedish[1:], strict=False)
+    ]
+    assert len(mixed) > 20
+    assert {known.language_of(text, normalise(text)) for text in mixed if text.isascii()} == {"Swedish"}
 
 
 def test_an_answer_in_the_language_that_was_asked_for_is_right() -> None:
