@@ -169,6 +169,14 @@ def test_how_many_are_in_other_languages_is_said_of_a_mixed_set() -> None:
     )
 
 
+def test_languages_of_equal_number_are_told_in_one_order() -> None:
+    others = [(SENTENCES[name], "Yes.") for name in ("French", "German")]
+    english = [(SENTENCES["English"], "Yes.")] * 30
+    told = [found_in([*english, *rows], wrong_language).found[0].message for rows in (others, others[::-1])]
+    assert told[0] == told[1]
+    assert told[0].endswith("English: French in 1, German in 1.")
+
+
 def test_nothing_is_said_of_it_in_english_sets_and_of_code() -> None:
     assert not len(found_in(clean(), english_only))
     query = "SELECT a, b, c FROM t JOIN u ON t.a = u.a JOIN v ON v.b = u.b JOIN w ON w.c = v.c"
