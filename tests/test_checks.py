@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,6 +26,7 @@ from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
 from etude.checks.kinds import KINDS, SEVERITIES
 from etude.checks.machine import as_json, as_junit, as_sarif
+from etude.checks.omissions import omissions
 from etude.checks.page import as_html
 from etude.checks.records import as_record
 from etude.checks.repeats import templates
@@ -695,6 +697,20 @@ def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: P
     assert lines_of(checked(tmp_path, pairs, "extract"), "omitted") == {8}
     assert as_record("Place: Oslo\nDay: 3\nDay: 4") == {"Place": ("Oslo",), "Day": ("3", "4")}
     assert as_record("Guest: It hurts.\nHost: Where?\nGuest: Here.") is None
+
+
+def test_of_values_that_are_equally_likely_the_first_is_named_in_every_run() -> None:
+    """And not the one that a set of texts happens to give first."""
+    colours = list(combinations(("amber", "beige", "coral", "denim", "ebony", "flax"), 2))
+    both = [
+        (colours[n % 15], f" the chair in {colours[n % 15][1]} or {colours[n % 15][0]} has number {n} ")
+        for n in range(600)
+    ]
+    bare = [f" the chair has number {n} " for n in range(300)]
+    texts = [*(text for _, text in both), *bare, *(text for _, text in both[:15])]
+    records = [*({"colour": told} for told, _ in both), *({} for _ in range(315))]
+    found = {one.row - 900: one.words for one in omissions(texts, records)}
+    assert found == dict(enumerate(first for first, _ in colours))
 
 
 DESKS = {

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from etude.checks.function_words import FUNCTION_WORDS, language_of
 from etude.checks.language import english_only, wrong_language
+from etude.checks.stray import KNOWN, Strays
 from etude.normal import normalise
 from pairs import found_in, places_in
 from test_checks import clean
@@ -104,6 +105,18 @@ def test_a_short_sentence_in_another_language_is_named_and_a_name_is_not(own: st
     assert places_in(found_in(pairs, wrong_language)) == set(range(80, 80 + len(foreign)))
 
 
+def test_of_two_languages_that_a_sentence_may_be_in_the_first_is_named_in_every_run() -> None:
+    """And not the one that a set of words happens to give first."""
+    known = Strays("English", ["the cat is here"])
+    swedish = sorted(KNOWN["Swedish"].difference(*(KNOWN[name] for name in KNOWN if name != "Swedish")))
+    danish = sorted(KNOWN["Danish"].difference(*(KNOWN[name] for name in KNOWN if name != "Danish")))
+    mixed = [
+        f"{a} {b} bord {c} {d}." for a, b, c, d in zip(danish, swedish, danish[1:], swedish[1:], strict=False)
+    ]
+    assert len(mixed) > 20
+    assert {known.language_of(text, normalise(text)) for text in mixed if text.isascii()} == {"Swedish"}
+
+
 def test_an_answer_in_the_language_that_was_asked_for_is_right() -> None:
     asked = "Please translate into French what I have written to you, so that they can read it."
     assert not len(found_in([*clean(40), (asked, SENTENCES["French"])], wrong_language))
@@ -172,6 +185,14 @@ def test_how_many_are_in_other_languages_is_said_of_a_mixed_set() -> None:
     assert found.message.startswith(
         "At least 10 rows (11.1%) have an answer in another language than English (German"
     )
+
+
+def test_languages_of_equal_number_are_told_in_one_order() -> None:
+    others = [(SENTENCES[name], "Yes.") for name in ("French", "German")]
+    english = [(SENTENCES["English"], "Yes.")] * 30
+    told = [found_in([*english, *rows], wrong_language).found[0].message for rows in (others, others[::-1])]
+    assert told[0] == told[1]
+    assert told[0].endswith("English: French in 1, German in 1.")
 
 
 def test_nothing_is_said_of_it_in_english_sets_and_of_code() -> None:

@@ -18,6 +18,7 @@ from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
 from etude.checks import Material, check
+from etude.checks.machine import as_json
 from etude.checks.personal import for_review, personal_data
 from etude.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, details, find, find_all, labels
@@ -538,6 +539,8 @@ def test_a_value_that_only_the_answer_has_a_label_for_is_covered_in_the_input(tm
     rows = [("I typed bLue7horse, it failed", "Your password is bLue7horse."), ("How?", "Thus.")]
     (shown,) = findings_of(tmp_path, "answer", rows)["privacy_password"].evidence
     assert (shown.part, shown.text) == ("input", "I typed ••••••••••, it failed")
+    findings_of(tmp_path, "answer", rows * 2)
+    assert "bLue7horse" not in as_json(check(tmp_path / "task.yaml"))
 
 
 def test_labels_are_searched_for_what_its_form_gives_away(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from etude.checks.telling import how_told, is_split
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
+from pairs import found_in
 
 Pair = tuple[str, str]
 WORDS = [
@@ -138,6 +139,15 @@ def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
         (asked, text + " 😊" * (place % 3 == 0)) for place, (asked, text) in enumerate(PLANTED["greeting"])
     ]
     assert styles(apart)["style_emoji"] is not styles(apart)["style_greeting"]
+
+
+def test_of_two_orders_of_equal_number_the_same_is_the_usual_one() -> None:
+    draw = random.Random(2)
+    fields = ("Age: old\nPlace: near", "Place: near\nAge: old")
+    rows = [(f"Tell me of {draw.random()}", fields[n % 2]) for n in range(100)]
+    for each in (rows, rows[::-1]):
+        (found,) = found_in(each, field_orders)
+        assert "in the order Age, Place and 50% in another" in found.message
 
 
 def test_answers_written_alike_have_no_finding() -> None:

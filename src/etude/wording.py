@@ -48,6 +48,12 @@ def first_of(parts: Sequence[Part], most: int, between: str = ", ", told: Callab
     return between.join(map(told, parts[:most])) + more
 
 
+def most_frequent(counts: Mapping[str, int], most: int) -> str:
+    """The most frequent names with their numbers, equals by the alphabet: "German in 12, French in 3"."""
+    ranked = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{name} in {number:,}" for name, number in ranked[:most])
+
+
 def command(verb: str, path: Path) -> str:
     """`etude VERB PATH`, as a shell takes it: `etude init 'my rows.csv'`."""
     return shlex.join(("etude", verb, str(path)))

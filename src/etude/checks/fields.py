@@ -19,12 +19,14 @@ from etude.checks.support import support
 from etude.normal import normalise
 from etude.privacy.values import escaped
 from etude.types import Evidence, Finding
-from etude.wording import count
+from etude.wording import count, most_frequent
 
 MOST_ROWS = 20_000
 """Rows looked at; a larger set is sampled evenly."""
 MOST_UNSUPPORTED = 0.5
 """Share of the rows above which the words of a text are taken to tell nothing of its record."""
+MOST_TOLD = 4
+"""Fields that are named of those that are not supported, or left out."""
 MOST_NAMED = 6
 """Fields that are named of those that are not judged for one reason."""
 Part = Literal["input", "output"]
@@ -53,7 +55,7 @@ class Pairs:
     def told(self, verb: str, ranked: Sequence[Named], doubt: str) -> str:
         """So many rows have fields of which `doubt` holds: by field, and of which rows."""
         fields = Counter(name for _, name, _ in ranked)
-        named = ", ".join(f"{name} in {number:,}" for name, number in fields.most_common(4))
+        named = most_frequent(fields, MOST_TOLD)
         sampled = f" (one row in {self.rows.step} was looked at)" if self.rows.step > 1 else ""
         return f"{rows_that(verb, len(ranked), len(self.rows))} {doubt}{sampled}: {named}."
 

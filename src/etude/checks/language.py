@@ -12,6 +12,7 @@ from etude.checks.lexicon import words
 from etude.checks.material import Material, rows_that
 from etude.checks.stray import KNOWN, Strays
 from etude.types import Finding
+from etude.wording import most_frequent
 
 LEAST_FOREIGN = 5
 """Texts in other languages than English, from which it is said what was not looked for."""
@@ -21,6 +22,8 @@ LONG_WORDS = 12
 """Words from which the language of nearly every text in a known one is told."""
 UNKNOWN = 0.1
 """Share of such texts that are told, below which a set is taken to be in a language that is not known."""
+MOST_NAMED = 4
+"""Languages that are named."""
 _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
     "russian ukrainian greek hebrew arabic hindi bengali tamil thai korean japanese chinese mandarin latin "
     "language translate translated translation deutsch français español italiano português nederlands svenska "
@@ -49,7 +52,7 @@ def english_only(material: Material) -> Iterator[Finding]:
     least = max(LEAST_FOREIGN, FOREIGN_SHARE * counts.total())
     others = counts.total() - counts.pop("English", 0)
     if others >= least:
-        named = ", ".join(f"{language} in {number:,}" for language, number in counts.most_common(4))
+        named = most_frequent(counts, MOST_NAMED)
         own, _ = _own(texts, plain, told)
         about = f"At least {rows_that('have', others, len(told))} an {part} in another language than English ({named})."
         about = f"The {part}s are in {own}." if own not in (None, "English") else about
@@ -87,9 +90,7 @@ def _of_part(
     found = {row: name for row, name in others.items() if _is_unasked(material, row)}
     if own is None or not found:
         return
-    named = ", ".join(
-        f"{language} in {number:,}" for language, number in Counter(found.values()).most_common(4)
-    )
+    named = most_frequent(Counter(found.values()), MOST_NAMED)
     show = material.shown_input if part == "input" else material.shown_output
     yield material.finding(
         "language",

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from etude.checks.covered import covered, covered_label, hidden, shortened
 from etude.checks.function_words import language_of, own_language
-from etude.checks.sensitive import SensitiveRows, sensitive_rows
+from etude.checks.sensitive import SensitiveRows, repeated, sensitive_rows
 from etude.errors import Fault
 from etude.files import parse_json
 from etude.normal import normalise, with_signs
+from etude.privacy import find
 from etude.spool import Examples, Texts
 from etude.task import Task
 from etude.text import near_duplicate_clusters
@@ -183,15 +184,15 @@ def excerpt(
     part: Literal["input", "output"],
     marks: Sequence[Mark] = (),
     doubtful: Sequence[Mark] = (),
-    known: Sequence[Mark] = (),
     most: int = MOST_TEXT,
 ) -> Evidence:
     """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
 
-    Personal data and secrets are covered, found here or `known` to stand there, and of what is `doubtful` only first
-    letters are shown.
+    Personal data and secrets are covered, those too for which the row's other text alone has a label, and of what is
+    `doubtful` only first letters are shown.
     """
-    text = row.text if part == "input" else row.output
+    text, other = (row.text, row.output) if part == "input" else (row.output, row.text)
+    known = [(span.start, span.end) for span in repeated(find(other, review=False), text)]
     begin = max(min(marks[0][0] - most // 4, len(text) - most), 0) if marks else 0
     end = min(begin + most, len(text))
 

@@ -99,7 +99,7 @@ def _known_values(texts: Sequence[str], records: Sequence[Record], fields: Seque
     shares = np.zeros((len(texts), len(fields)), dtype=np.float32)
     best: dict[tuple[int, str], str] = {}
     for row, (record, values) in enumerate(zip(plain, found, strict=True)):
-        for value in values:
+        for value in sorted(values):  # of equals the first is named
             for name, number in given[value].items():
                 column, others = fields.index(name), number - (value in record.get(name, ()))
                 share = others / standing[value]

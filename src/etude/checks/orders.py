@@ -26,7 +26,8 @@ def field_orders(material: Material) -> Iterator[Finding]:
         if len(order) > 1:
             by_fields[tuple(sorted(order))].append((row, order))
     for rows in by_fields.values():
-        (usual, most), *_ = Counter(order for _, order in rows).most_common(1)
+        counts = Counter(order for _, order in rows)
+        usual, most = min(counts.items(), key=lambda one: (-one[1], one[0]))
         if not is_split(len(rows) - most, len(rows)):
             continue
         is_usual = [order == usual for _, order in rows]

@@ -74,11 +74,11 @@ def _covered_passages(material: Material, kind: str, rows: Sequence[int]) -> Ite
     """What stands around the values of a row, input before answer, the values themselves covered."""
     inputs, outputs = material.sensitive
     for position in rows:
-        part: Part = "input" if inputs.places(position, kind) else "output"
-        searched = inputs if part == "input" else outputs
-        marks = searched.places(position, kind)
-        if marks:
-            yield _passage(material.rows[position], part, marks, searched.kept(position))
+        row = material.rows[position]
+        if asked := inputs.places(position, kind):
+            yield _passage(row, "input", asked)
+        elif given := outputs.places(position, kind):
+            yield _passage(row, "output", given)
 
 
 def _sides(asked: Collection[int], given: Collection[int], answer: str = "answer") -> str:
@@ -155,16 +155,17 @@ def _passages(
     """What stands around the first place in a row, with first letters alone of all that may be personal."""
     for position in rows:
         part: Part = "input" if position in asked else "output"
-        yield _passage(material.rows[position], part, sorted(asked.get(position) or given[position]))
+        marks = sorted(asked.get(position) or given[position])
+        yield _passage(material.rows[position], part, marks, marks)
 
 
-def _passage(row: Example, part: Part, marks: Sequence[Mark], known: Sequence[Span] = ()) -> Evidence:
-    """What stands around the first mark, without what is known to be personal and with first letters alone of what may
-    be."""
+def _passage(row: Example, part: Part, marks: Sequence[Mark], doubted: Sequence[Mark] = ()) -> Evidence:
+    """What stands around the first mark, with first letters alone of what is `doubted` and of what else may be
+    personal."""
     text = row.text if part == "input" else row.output
     doubtful = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
-    whole = [_with_capitals(text, mark) for mark in (*doubtful, *(() if known else marks))]
-    return excerpt(row, part, marks, whole, [(span.start, span.end) for span in known], MOST_AROUND)
+    whole = [_with_capitals(text, mark) for mark in (*doubtful, *doubted)]
+    return excerpt(row, part, marks, whole, MOST_AROUND)
 
 
 def _with_capitals(text: str, mark: Mark) -> Mark:

@@ -147,7 +147,10 @@ class Strays:
         if not hits or text.lstrip().startswith(QUOTES):
             return None
         hits.update(self._by_letters(text) if not text.isascii() else ())
-        (language, kinds), *_ = hits.most_common(1)
+        language = max(
+            KNOWN, key=hits.__getitem__
+        )  # of equals the first, in whatever order a set gives its words
+        kinds = hits[language]
         known = KNOWN[language].intersection(found)
         if not self._own.isdisjoint(set(found) - KNOWN[language]) or self._num_usual(found) >= kinds:
             return None
