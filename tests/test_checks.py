@@ -122,12 +122,13 @@ def test_a_model_that_is_not_there_is_a_note_and_keeps_no_check_from_running(
     assert len(clean()) + 1 in lines_of(planted, "echo")
     (found,) = planted.of("unknown_model")
     assert found.severity == "note"
-    assert found.message.startswith("Not found, prompt_model: ")
+    assert found.message.startswith("prompt_model: ")
     file = tmp_path / "task.yaml"
     file.write_text(
         file.read_text(encoding="utf-8").replace("model: fake", f"model: {name}"), encoding="utf-8"
     )
-    assert len(check(file).of("unknown_model")) == 2
+    (found,) = check(file).of("unknown_model")
+    assert found.remedy.startswith("Correct model and prompt_model in task.yaml before")
     if name != "smollm":
         with pytest.raises(EtudeError, match="prompt_model"):
             load_task(file)

@@ -11,19 +11,22 @@ from etude.types import Finding
 
 
 def unknown_models(material: Material) -> Iterator[Finding]:
-    """One finding for each key that names no model. Packaged models and hub ids are taken as named, be they on this
+    """That `model` or `prompt_model` names none. Packaged models and hub ids are taken as named, be they on this
     machine or not."""
     task = material.task
-    for key, name in {"model": task.model, "prompt_model": task.prompt_model}.items():
-        reason = why_unknown(name) if name and not is_fake(name) else ""
-        if reason:
-            yield Finding(
-                kind="unknown_model",
-                severity="note",
-                rows=(),
-                message=f"Not found, {key}: {reason} All checks ran all the same, as none needs a model: whether a row "
-                "is too long is told by its words, of which no token holds two.",
-                remedy=f"Correct {key} in {task.file.name} before etude compare and etude train, which stop there.",
-                where=(task.file.name,),
-                numbers={"rows": 0, "of": len(material.rows)},
-            )
+    named = {"model": task.model, "prompt_model": task.prompt_model or ""}
+    reasons = {key: why_unknown(name) for key, name in named.items() if name and not is_fake(name)}
+    absent = {key: reason for key, reason in reasons.items() if reason}
+    if absent:
+        told = " ".join(f"{key}: {reason}" for key, reason in absent.items())
+        yield Finding(
+            kind="unknown_model",
+            severity="note",
+            rows=(),
+            message=f"{told} All checks ran all the same, as none needs a model: whether a row is too long is told by "
+            "its words, of which no token holds two.",
+            remedy=f"Correct {' and '.join(absent)} in {task.file.name} before etude compare and etude train, which "
+            "stop there.",
+            where=(task.file.name,),
+            numbers={"rows": 0, "of": len(material.rows)},
+        )
