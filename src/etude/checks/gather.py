@@ -29,6 +29,7 @@ from etude.checks import (
     refusals,
     registers,
     repeats,
+    replies,
     style,
     unread,
 )
@@ -52,6 +53,7 @@ CHECKS: tuple[Check, ...] = (
     form.echoes,
     refusals.refusals,
     language.wrong_language,
+    replies.answered_otherwise,
     form.too_long,
     repeats.contradictions,
     repeats.near_contradictions,
