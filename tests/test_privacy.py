@@ -197,6 +197,8 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("我的电话是13812345678", "phone", "13812345678"),
         ("전화 010-1234-5678로", "phone", "010-1234-5678"),
         ("PIN: 4821", "password", "4821"),
+        ("exp 04/27, CVV 123", "password", "123"),
+        ("the security code on the back is: no; security code: 0417", "password", "0417"),
         ("the wifi password is bluemonkey", "plain_password", "bluemonkey"),
         (
             "The passphrase for the vault is correct-horse-battery, I think",
@@ -428,6 +430,11 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         ('mika: "who are you?"\ntracy:"i am"', ["mika", "tracy"]),
         ("we live at 106 rúa olmos 44, belfast", ["106 rúa olmos 44"]),
         ("at 12 Marsh 4", ["12 Marsh 4"]),
+        (
+            "Frankly I am late. Ask Hanne I. Kreutzmann or Lena I Brandt",
+            ["Hanne I. Kreutzmann", "Lena I Brandt"],
+        ),
+        ("Shipping of the Zorbax lamp took long. Who is he?", []),
         ("auth: the call took 5411 ms and failed with 404", []),
         ("cron: look at the cron pool, then wait", []),
         ("mix 12 large eggs and 3 cups", []),
@@ -497,6 +504,32 @@ def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
     found = findings_of(tmp_path, "answer", rows)
     assert found["privacy_id_number"].numbers == {"rows": 2, "inputs": 2, "outputs": 2, "of": 3}
     assert found["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
+
+
+def test_the_words_around_a_value_are_shown_and_the_value_is_not(tmp_path: Path) -> None:
+    rows = [
+        ("Is my Card 4111 1111 1111 1111 blocked, asks Anna Gruber?", "We call 4111 1111 1111 1111 blocked."),
+        ("My password is bLue7horse, write to x@y.example", "Never tell us bLue7horse."),
+        ("How?", "Thus."),
+    ]
+    found = findings_of(tmp_path, "answer", rows)
+    shown = {
+        kind: [one.text for one in found[f"privacy_{kind}"].evidence]
+        for kind in ("card", "password", "email")
+    }
+    assert shown == {
+        "card": ["Is my Card ••••••••••••••••••• blocked, asks A••• G•••••?"],
+        "password": ["My password is ••••••••••, write to •••••••••••"],
+        "email": ["My password is ••••••••••, write to •••••••••••"],
+    }
+    (card,) = found["privacy_card"].evidence
+    assert [card.text[low:high] for low, high in card.marks] == ["•" * 19]
+
+
+def test_a_value_that_only_the_answer_has_a_label_for_is_covered_in_the_input(tmp_path: Path) -> None:
+    rows = [("I typed bLue7horse, it failed", "Your password is bLue7horse."), ("How?", "Thus.")]
+    (shown,) = findings_of(tmp_path, "answer", rows)["privacy_password"].evidence
+    assert (shown.part, shown.text) == ("input", "I typed ••••••••••, it failed")
 
 
 def test_labels_are_searched_for_what_its_form_gives_away(tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ def covered_label(label: str) -> str:
     return _covered(label, 0, len(label), find_by_form)
 
 
+def hidden(text: str, marks: Iterable[tuple[int, int]]) -> str:
+    """The text with COVER for every character in the marks."""
+    for low, high in marks:
+        text = text[:low] + COVER * len(text[low:high]) + text[high:]
+    return text
+
+
 def shortened(text: str, marks: Iterable[tuple[int, int]]) -> str:
     """The text with COVER for every letter and digit in the marks that does not begin a word: `A••• S••••`."""
     for low, high in marks:

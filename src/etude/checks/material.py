@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.covered import covered, covered_label, shortened
+from etude.checks.covered import covered, covered_label, hidden, shortened
 from etude.checks.function_words import language_of, own_language
 from etude.checks.sensitive import SensitiveRows, sensitive_rows
 from etude.errors import Fault
@@ -172,17 +172,22 @@ def excerpt(
     part: Literal["input", "output"],
     marks: Sequence[Mark] = (),
     doubtful: Sequence[Mark] = (),
+    known: Sequence[Mark] = (),
     most: int = MOST_TEXT,
 ) -> Evidence:
     """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
 
-    Personal data and secrets are covered, and of what is `doubtful` only first letters are shown.
+    Personal data and secrets are covered, found here or `known` to stand there, and of what is `doubtful` only first
+    letters are shown.
     """
     text = row.text if part == "input" else row.output
     begin = max(min(marks[0][0] - most // 4, len(text) - most), 0) if marks else 0
     end = min(begin + most, len(text))
-    within = ((max(low - begin, 0), max(high - begin, 0)) for low, high in doubtful)
-    passage = shortened(covered(text, begin, end), within)
+
+    def within(marks: Sequence[Mark]) -> Iterator[Mark]:
+        return ((max(low - begin, 0), max(high - begin, 0)) for low, high in marks)
+
+    passage = shortened(hidden(covered(text, begin, end), within(known)), within(doubtful))
     kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
     cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     shift = 1 if begin else 0

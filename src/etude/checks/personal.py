@@ -17,9 +17,10 @@ from etude.privacy import BLOCKING, GRAVE, REVIEW, Span, find
 from etude.privacy.find import find_for_review
 from etude.privacy.own import SHARE
 from etude.privacy.people import TITLED
-from etude.types import Evidence, Finding
+from etude.types import Evidence, Example, Finding
 from etude.wording import count
 
+Part = Literal["input", "output"]
 Rows = defaultdict[str, dict[int, list[Mark]]]
 """Kind -> rows, each with the places in its text."""
 MOST_AROUND = 160
@@ -61,8 +62,20 @@ def _finding(material: Material, kind: str, asked: set[int], given: set[int]) ->
         fix=f"puts {STAND_IN.get(kind, 'a stand-in of the same form')} in the place of each value"
         if asked or not labels
         else "",
+        evidence=_covered_passages(material, kind, rows),
         numbers={"rows": len(rows), "inputs": len(asked), "outputs": len(given), "of": len(material.rows)},
     )
+
+
+def _covered_passages(material: Material, kind: str, rows: Sequence[int]) -> Iterator[Evidence]:
+    """What stands around the values of a row, input before answer, the values themselves covered."""
+    inputs, outputs = material.sensitive
+    for position in rows:
+        part: Part = "input" if inputs.places(position, kind) else "output"
+        searched = inputs if part == "input" else outputs
+        marks = searched.places(position, kind)
+        if marks:
+            yield _passage(material.rows[position], part, marks, searched.kept(position))
 
 
 def _sides(asked: Collection[int], given: Collection[int], answer: str = "answer") -> str:
@@ -134,12 +147,17 @@ def _passages(
 ) -> Iterator[Evidence]:
     """What stands around the first place in a row, with first letters alone of all that may be personal."""
     for position in rows:
-        row = material.rows[position]
-        part: Literal["input", "output"] = "input" if position in asked else "output"
-        text, marks = (row.text, asked[position]) if part == "input" else (row.output, given[position])
-        doubtful = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
-        whole = [_with_capitals(text, mark) for mark in (*doubtful, *marks)]
-        yield excerpt(row, part, marks, whole, MOST_AROUND)
+        part: Part = "input" if position in asked else "output"
+        yield _passage(material.rows[position], part, asked.get(position) or given[position])
+
+
+def _passage(row: Example, part: Part, marks: Sequence[Mark], known: Sequence[Span] = ()) -> Evidence:
+    """What stands around the first mark, without what is known to be personal and with first letters alone of what may
+    be."""
+    text = row.text if part == "input" else row.output
+    doubtful = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
+    whole = [_with_capitals(text, mark) for mark in (*doubtful, *(() if known else marks))]
+    return excerpt(row, part, marks, whole, [(span.start, span.end) for span in known], MOST_AROUND)
 
 
 def _with_capitals(text: str, mark: Mark) -> Mark:

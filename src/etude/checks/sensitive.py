@@ -37,6 +37,15 @@ class SensitiveRows:
         """What stands in a row of which the spans are kept, stand-ins too."""
         return self._kept.get(row, ())
 
+    def places(self, row: int, kind: str) -> list[tuple[int, int]]:
+        """Where somebody's data of the kind stands in a row of which the spans are kept."""
+        places = {
+            (span.start, span.end)
+            for span in self.kept(row)
+            if span.kind == kind and span.text not in self._stand_ins and not self._own.holds(span)
+        }
+        return sorted(places)
+
     def add(self, row: int, spans: tuple[Span, ...]) -> None:
         """Takes in what stands in a row."""
         if spans and row % self._step == 0:

@@ -55,6 +55,7 @@ _AFTER = re.compile(
     r"|has been|submitted|listed|joined|moved|flew|spent|sang|sings|began|can I|could you|please)\b"
     r"|,? (?:aged|age) [0-9])"
 )
+_AFTER_INITIAL = re.compile(r"\.| [^\W\d_a-z]")
 _LINE_START = re.compile(r"(?:^|\n)[>?*#|\-\t ]{0,8}$")
 _SPEAKER = re.compile(r" ?: ?[\"“A-Z¿¡]")
 _QUOTED_SPEECH = re.compile(r" ?: ?[\"“]")
@@ -62,7 +63,9 @@ _QUOTED_SPEECH = re.compile(r" ?: ?[\"“]")
 _CALLED = re.compile(r"[a-z], $")
 _CALL_ENDS = re.compile(r"[!?]")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:\"“”\n] ?|\bthat )$")
-_VERB = re.compile(r" [a-z]{2,}")
+_VERB = re.compile(
+    r" (?!(?:of|for|in|at|by|or|to|on|from|with|without|under|over|per|via|between)\b)[a-z]{2,}"
+)
 _PRONOUN = re.compile(r"\b(?:he|she|him|her|his|hers|He|She|His|Her|You)\b")
 _AT_ADDRESS = re.compile(r"[0-9]{1,5} (?:[A-ZÀ-Þ][\w'’.-]{1,30} ){0,3}$|, $")
 _NUMBER = re.compile(r"[0-9]")
@@ -152,12 +155,17 @@ def _runs(text: str) -> Iterator[list[_Word]]:
         if run and text[run[-1].end : word.start] not in (" ", ". ", "  "):
             yield from _pieces(run)
             run = []
-        if _capital(word.text) or (run and word.text in PARTICLES):
+        if (_capital(word.text) and not _pronoun(text, word)) or (run and word.text in PARTICLES):
             run.append(word)
         elif run:
             yield from _pieces(run)
             run = []
     yield from _pieces(run)
+
+
+def _pronoun(text: str, word: _Word) -> bool:
+    """Whether an I speaks of the writer: "Frankly I am"; an initial has a full stop or another name behind it."""
+    return word.text == "I" and not _AFTER_INITIAL.match(text, word.end)
 
 
 def _trimmed(match: re.Match[str]) -> _Word:
