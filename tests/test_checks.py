@@ -27,7 +27,7 @@ from etude.checks.kinds import KINDS, SEVERITIES
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.page import as_html
 from etude.checks.records import as_record
-from etude.checks.repeats import templates
+from etude.checks.repeats import contradictions, near_contradictions, near_repeats, templates
 from etude.checks.summary import summary
 from etude.checks.words import in_words
 from etude.cli import main
@@ -821,6 +821,24 @@ def test_the_order_of_the_words_is_no_small_difference(tmp_path: Path) -> None:
     ]
     found = checked(tmp_path, [*ways, ("Please, a train from Oslo to Bern", "None")])
     assert lines_of(found, "near_contradiction") == {9, 13}
+
+
+def test_two_rows_that_differ_are_shown_of_rows_that_mostly_agree() -> None:
+    asked = "Tell me when you open on the Monday after Easter"
+    other = "Please tell me when you open on the Monday after Easter"
+    agreeing = [(asked, "At nine.")] * 3
+    cases = (
+        (contradictions, [*agreeing, (asked, "At ten.")], [asked, "At nine.", asked, "At ten."]),
+        (
+            near_contradictions,
+            [*agreeing, (asked, "At ten."), (other, "At nine.")],
+            [asked, "At ten.", other, "At nine."],
+        ),
+        (near_repeats, [*agreeing, (other, "At nine.")], [asked, other]),
+    )
+    for one, pairs, shown in cases:
+        (told,) = found_in(pairs, one)
+        assert [text.text for text in told.evidence] == shown
 
 
 def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:
