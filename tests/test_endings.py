@@ -10,6 +10,7 @@ import pytest
 from etude.checks import Material, check_material
 from etude.checks.endings import is_whole, truncated
 from etude.checks.features import STYLES
+from etude.checks.fences import is_unclosed
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
@@ -143,3 +144,33 @@ def test_lines_that_close_an_object_are_no_signature() -> None:
     assert named(found([*whole, cut])) == {len(whole)}
     same = ["Yes, it is what you have asked of us."] * 40
     assert not found(same)
+
+
+@pytest.mark.parametrize(
+    ("text", "unclosed"),
+    [
+        ("No code.", None),
+        ("```print(1)```", None),
+        ("Do this:\n```\nprint(1)\n```", False),
+        ("```python\nprint(1)\n```\n\nor\n\n~~~\nx\n~~~", False),
+        ("````\n```\nx\n```\n````", False),
+        ("- first:\n  ```\n  x\n  ```", False),
+        ("```python\nprint(1", True),
+        ("```\nx\n```\nand then\n```\ny", True),
+        ("```\nx\n~~~", True),
+    ],
+)
+def test_a_fence_is_closed_by_one_of_its_own_marks(text: str, unclosed: bool | None) -> None:
+    assert is_unclosed(text) is unclosed
+
+
+def test_code_that_is_never_closed_is_cut_where_others_close_theirs() -> None:
+    closed = [f"```python\nprint({place})\n```" for place in range(60)]
+    cut = [
+        "```python\nprint(100",
+        "Like this:\n\n```python\nfor one in range(9):\n    print(one) # the number of",
+    ]
+    assert named(found([*closed, *cut])) == {60, 61}
+    assert len(found([*closed, *cut])) == 1
+    assert not found([*closed, *[f"```\nprint({place}" for place in range(20)]])
+    assert not found([*answers(FRAMES["English"][0]), *cut[:1]])

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from etude.checks.closings import Closing
+from etude.checks.fences import unclosed
 from etude.checks.function_words import UNSPACED, num_words
 from etude.checks.lexicon import NO_ENDING
 from etude.checks.material import Mark, Material, rows_that
@@ -59,7 +60,11 @@ def truncated(material: Material) -> Iterator[Finding]:
     if not material.free or len(material.outputs) < 20:
         return
     texts, unsigned = _without_closings(material.outputs)
+    open_code = unclosed(material.outputs)
+    yield from _in_code(material, open_code)
     is_open = [not is_whole(text) for text in texts]
+    for row in open_code:
+        is_open[row] = False
     open_long = [
         row for row, opened in enumerate(is_open) if opened and (row in unsigned or is_long(texts[row]))
     ]
@@ -173,6 +178,20 @@ def _uses(texts: Iterable[str], pairs: set[tuple[str, str]]) -> _Uses:
                     uses.within[kind] += 1
             before, joined = word, not gap.strip()
     return uses
+
+
+def _in_code(material: Material, rows: Sequence[int]) -> Iterator[Finding]:
+    outputs = material.outputs
+    if rows:
+        yield material.finding(
+            "truncated",
+            "warning",
+            rows,
+            f"{rows_that('have', len(rows), len(outputs))} an answer with a block of code (```) that is never closed, "
+            "where nearly all others close theirs.",
+            "Complete the answers, or delete the rows: a model learns to stop there too.",
+            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in rows),
+        )
 
 
 def _stopped(material: Material, texts: Sequence[str], rows: Sequence[int]) -> Iterator[Finding]:

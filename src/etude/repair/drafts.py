@@ -16,7 +16,7 @@ from etude.privacy.spans import without_overlaps
 from etude.privacy.values import Values, is_word
 from etude.repair.log import Change
 from etude.repair.records import Place, Record, records
-from etude.repair.texts import MARKUP
+from etude.repair.texts import markup_in
 from etude.spool import Texts
 from etude.task import Task
 
@@ -58,8 +58,8 @@ class Draft:
 
     @property
     def has_markup(self) -> bool:
-        """Whether one of them holds HTML."""
-        return any(MARKUP.search(self.now.text(place)) for place in self.taught)
+        """Whether one of them holds HTML outside of code."""
+        return any(any(markup_in(self.now.text(place))) for place in self.taught)
 
     @property
     def change(self) -> Change:
