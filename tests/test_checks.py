@@ -598,6 +598,28 @@ def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(t
     assert f":{len(pairs) - 1} (topic)" in in_words(findings)
 
 
+def test_a_record_that_cannot_be_read_leaves_no_field_out_and_adds_none(tmp_path: Path) -> None:
+    pairs = [
+        (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic, "times": n}))
+        for n in range(2)
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    pairs += [(f"Nobody came {place} on day {n}.", "{}") for n in range(20) for place in PLACES]
+    broken = (
+        '{"seen": "mills", "times": 1',
+        'Here it is: {"seen": "mills", "times": 1}',
+        '```json\n{"seen": "mills"}\n```',
+    )
+    pairs += [("They saw mills 1 times in spring.", text) for text in broken]
+    findings = checked(tmp_path, pairs, "extract")
+    assert not findings.of("omitted", "unsupported")
+    assert not any("Here it is" in one.message for one in findings.of("unjudged"))
+    short = [(text, record.replace('"seen"', '"x"')) for text, record in pairs[:8]]
+    (told,) = checked(tmp_path, [*pairs, *short], "extract").of("omitted")
+    assert set(told.about) == {"seen"}
+
+
 def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: Path) -> None:
     pairs = [
         (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic}))
