@@ -1,6 +1,6 @@
 """How often checks that no count can confirm speak on real sets, which are consistent nearly throughout.
 
-    python bench/false_alarms.py [--show] [--only CHECK] [SET ...]
+    python bench/false_alarms.py [SET ...] [--show] [--only CHECK ...]
 
 Prints for each set and kind of finding the rows named, their share and the processor seconds of the check;
 with --show the first rows of each. All sets are English. Rewritten and answered sets are checked in inputs and
@@ -9,6 +9,7 @@ answers, the others in inputs.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
@@ -30,6 +31,8 @@ from etude.checks import (
     injections,
     language,
     neighbours,
+    refusals,
+    replies,
 )
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
@@ -65,6 +68,9 @@ CHECKS: tuple[Check, ...] = (
     fields.doubtful_fields,
     neighbours.unlike_neighbours,
     language.wrong_language,
+    replies.answered_otherwise,
+    refusals.refusals,
+    form.markup,
     advice.advice,
     hostile.insults,
     hostile.threats,
@@ -76,14 +82,19 @@ CHECKS: tuple[Check, ...] = (
 
 def main(arguments: Sequence[str]) -> int:
     """Prints the table."""
-    show = "--show" in arguments
-    for name in [one for one in arguments if not one.startswith("--")] or SETS:
+    flags = argparse.ArgumentParser(description="How often checks speak on real sets.")
+    flags.add_argument("sets", nargs="*", choices=[[], *SETS], metavar="SET")
+    flags.add_argument("--show", action="store_true", help="the first rows of each")
+    flags.add_argument("--only", nargs="+", choices=[check.__name__ for check in CHECKS], metavar="CHECK")
+    chosen = flags.parse_args(arguments)
+    for name in chosen.sets or SETS:
         file, kind, asked, given = SETS[name]
         rows = Dataset(tuple(_examples(DATA / name / file, asked, given)))
         task = Task(name, kind, "fake", RowSource(DATA / name / file), Path(), Path("task.yaml"))
         material = Material(task, rows)
         for check in CHECKS:
-            _measure(material, check, show)
+            if chosen.only is None or check.__name__ in chosen.only:
+                _measure(material, check, chosen.show)
     return 0
 
 

@@ -29,7 +29,7 @@ from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.omissions import omissions
 from etude.checks.page import as_html
 from etude.checks.records import as_record
-from etude.checks.repeats import templates
+from etude.checks.repeats import contradictions, near_contradictions, near_repeats, templates
 from etude.checks.summary import summary
 from etude.checks.words import in_words, places
 from etude.cli import main
@@ -686,6 +686,28 @@ def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(t
     assert f":{len(pairs) - 1} (topic)" in in_words(findings)
 
 
+def test_a_record_that_cannot_be_read_leaves_no_field_out_and_adds_none(tmp_path: Path) -> None:
+    pairs = [
+        (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic, "times": n}))
+        for n in range(2)
+        for topic in TOPICS
+        for place in PLACES
+    ]
+    pairs += [(f"Nobody came {place} on day {n}.", "{}") for n in range(20) for place in PLACES]
+    broken = (
+        '{"seen": "mills", "times": 1',
+        'Here it is: {"seen": "mills", "times": 1}',
+        '```json\n{"seen": "mills"}\n```',
+    )
+    pairs += [("They saw mills 1 times in spring.", text) for text in broken]
+    findings = checked(tmp_path, pairs, "extract")
+    assert not findings.of("omitted", "unsupported")
+    assert not any("Here it is" in one.message for one in findings.of("unjudged"))
+    short = [(text, record.replace('"seen"', '"x"')) for text, record in pairs[:8]]
+    (told,) = checked(tmp_path, [*pairs, *short], "extract").of("omitted")
+    assert set(told.about) == {"seen"}
+
+
 def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: Path) -> None:
     pairs = [
         (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic}))
@@ -923,6 +945,24 @@ def test_the_order_of_the_words_is_no_small_difference(tmp_path: Path) -> None:
     ]
     found = checked(tmp_path, [*ways, ("Please, a train from Oslo to Bern", "None")])
     assert lines_of(found, "near_contradiction") == {9, 13}
+
+
+def test_two_rows_that_differ_are_shown_of_rows_that_mostly_agree() -> None:
+    asked = "Tell me when you open on the Monday after Easter"
+    other = "Please tell me when you open on the Monday after Easter"
+    agreeing = [(asked, "At nine.")] * 3
+    cases = (
+        (contradictions, [*agreeing, (asked, "At ten.")], [asked, "At nine.", asked, "At ten."]),
+        (
+            near_contradictions,
+            [*agreeing, (asked, "At ten."), (other, "At nine.")],
+            [asked, "At ten.", other, "At nine."],
+        ),
+        (near_repeats, [*agreeing, (other, "At nine.")], [asked, other]),
+    )
+    for one, pairs, shown in cases:
+        (told,) = found_in(pairs, one)
+        assert [text.text for text in told.evidence] == shown
 
 
 def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from etude.checks import Material, check_material
 from etude.checks.endings import is_whole, truncated
 from etude.checks.features import STYLES
+from etude.checks.fences import is_unclosed
 from etude.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
@@ -120,3 +121,70 @@ def test_a_word_or_a_comma_ends_none(text: str) -> None:
 def test_an_emoji_takes_no_mark_away(text: str, mark: int) -> None:
     style = next(style for style in STYLES if style.name == "end_mark")
     assert style.side(text) == mark
+
+
+SIGNED = {
+    "English": "\n\nBest regards,\n{}\nThe Nordlicht team",
+    "German": "\n\nMit freundlichen Grüßen\n{}",
+    "Japanese": "\n\nよろしくお願いいたします\n{}\nノルドリヒト",
+}
+
+
+@pytest.mark.parametrize("language", FRAMES)
+def test_answers_cut_before_a_signature_or_without_one_are_named(language: str) -> None:
+    whole = answers(FRAMES[language][0])
+    cut = [text[: int(0.8 * len(text))].rstrip() for text in answers(FRAMES[language][0], 12)]
+    names = ("Anna Berg", "Tom Kurz")
+    signed = [text + SIGNED[language].format(names[place % 2]) for place, text in enumerate([*whole, *cut])]
+    texts = [*signed, *cut, *whole[:4]]
+    assert named(found(texts)) == set(range(len(whole), len(texts) - 4))
+    (shown, *_) = [one for finding in found(texts) for one in finding.evidence]
+    assert cut[0].endswith(shown.text[slice(*shown.marks[0])])
+
+
+def test_a_short_answer_without_the_signature_of_nearly_all_is_named_where_a_word_ends_none() -> None:
+    signed = [f"{text}\n\nBest regards,\nThe team" for text in answers(FRAMES["English"][0])]
+    short = ["Dear customer,\nPlease press the button of your", "See above", "Ask the help desk of Oslo"]
+    assert named(found([*signed, *short])) - {len(signed) + 2} == {len(signed)}
+    assert len(signed) not in named(found([*signed[:20], *answers(FRAMES["English"][0]), *short]))
+
+
+def test_lines_that_close_an_object_are_no_signature() -> None:
+    whole = [
+        f'{{\n  "part": "{text[:20]}",\n  "place": {place}\n}}'
+        for place, text in enumerate(answers("The {} of {}"))
+    ]
+    cut = '{\n  "part": "the filter",\n "or": "the basket of it, and the tank of the other one,'
+    assert named(found([*whole, cut])) == {len(whole)}
+    same = ["Yes, it is what you have asked of us."] * 40
+    assert not found(same)
+
+
+@pytest.mark.parametrize(
+    ("text", "unclosed"),
+    [
+        ("No code.", None),
+        ("```print(1)```", None),
+        ("Do this:\n```\nprint(1)\n```", False),
+        ("```python\nprint(1)\n```\n\nor\n\n~~~\nx\n~~~", False),
+        ("````\n```\nx\n```\n````", False),
+        ("- first:\n  ```\n  x\n  ```", False),
+        ("```python\nprint(1", True),
+        ("```\nx\n```\nand then\n```\ny", True),
+        ("```\nx\n~~~", True),
+    ],
+)
+def test_a_fence_is_closed_by_one_of_its_own_marks(text: str, unclosed: bool | None) -> None:
+    assert is_unclosed(text) is unclosed
+
+
+def test_code_that_is_never_closed_is_cut_where_others_close_theirs() -> None:
+    closed = [f"```python\nprint({place})\n```" for place in range(60)]
+    cut = [
+        "```python\nprint(100",
+        "Like this:\n\n```python\nfor one in range(9):\n    print(one) # the number of",
+    ]
+    assert named(found([*closed, *cut])) == {60, 61}
+    assert len(found([*closed, *cut])) == 1
+    assert not found([*closed, *[f"```\nprint({place}" for place in range(20)]])
+    assert not found([*answers(FRAMES["English"][0]), *cut[:1]])

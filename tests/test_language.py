@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from etude.checks.function_words import FUNCTION_WORDS, language_of
 from etude.checks.language import english_only, wrong_language
+from etude.checks.replies import answered_otherwise
 from etude.checks.stray import KNOWN, Strays
 from etude.normal import normalise
 from pairs import found_in, places_in
@@ -202,3 +203,58 @@ def test_nothing_is_said_of_it_in_english_sets_and_of_code() -> None:
         found_in([(f"{SENTENCES['English']} {place}", query) for place in range(40)], english_only)
     )
     assert not len(found_in([*clean(), *[(SENTENCES["German"], SENTENCES["German"])] * 3], english_only))
+
+
+def replies(num: int = 40) -> list[tuple[str, str]]:
+    """Questions and answers in German, French and Spanish, some of them short."""
+    short = {
+        "German": "Bitte warten Sie noch.",
+        "French": "Je vous en prie, merci.",
+        "Spanish": "Ya está en su casa.",
+    }
+    return [
+        (f"{SENTENCES[language]} {place}", f"{SENTENCES[language] if place % 2 else text} {place}")
+        for place in range(num)
+        for language, text in short.items()
+    ]
+
+
+def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_are_in_it() -> None:
+    wrong = [
+        (SENTENCES["German"], SENTENCES["French"]),
+        ("Wo ist denn meine Lieferung geblieben?", "Nous avons bien reçu votre message."),
+        (SENTENCES["Spanish"], SENTENCES["English"]),
+        (SENTENCES["French"], SENTENCES["Greek script"]),
+    ]
+    found = found_in([*replies(), *wrong], answered_otherwise)
+    assert places_in(found) == set(range(120, 124))
+    assert "French to German input in 2" in next(iter(found)).message
+    assert places_in(found_in([*replies(), *wrong], answered_otherwise, "rewrite")) == places_in(found)
+    assert not len(found_in([*replies(), *wrong], answered_otherwise, "extract"))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("Was heißt denn das hier auf Deutsch?", f"Das heißt auf Englisch: “{SENTENCES['English']}”"),
+        (f"Wie kann ich das auf Spanisch sagen? {SENTENCES['German']}", SENTENCES["Spanish"]),
+        (
+            f"Résumez ce que je vous envoie : {SENTENCES['English']} {SENTENCES['English']}",
+            SENTENCES["French"],
+        ),
+        (SENTENCES["German"], f"{SENTENCES['French']} {SENTENCES['German']}"),
+        (SENTENCES["German"], "```\nthe and of a to in is that it for was with\n```"),
+        (SENTENCES["German"], "SELECT a FROM b"),
+    ],
+)
+def test_what_is_quoted_asked_for_or_in_both_languages_is_right(pair: tuple[str, str]) -> None:
+    assert not len(found_in([*replies(), pair], answered_otherwise))
+
+
+def test_translations_and_sets_of_one_language_have_no_other_language_of_answers() -> None:
+    swapped = [(asked, SENTENCES["English"]) for asked, _ in replies()]
+    assert not len(found_in(swapped, answered_otherwise))
+    assert not len(found_in([*replies()[::2], *swapped[1::2]], answered_otherwise))
+    assert not len(
+        found_in([*clean(80), (SENTENCES["German"], "We will have it for you.")], answered_otherwise)
+    )

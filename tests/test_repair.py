@@ -31,7 +31,7 @@ from etude.repair.drafts import Draft
 from etude.repair.fix import source_line
 from etude.repair.log import Files, log_of, read_log
 from etude.repair.records import records
-from etude.repair.texts import decoded, without_markup, wrong_decodings
+from etude.repair.texts import decoded, markup_in, without_markup, wrong_decodings
 from etude.task import RowSource, load_task
 
 LETTERS = st.text("aZ 19.,'éüñßøåÉçœšžľőΩλЖя€“”’–…漢🙂\u00a0", min_size=1, max_size=30)
@@ -86,10 +86,11 @@ def test_what_may_be_meant_stays(text: str) -> None:
     assert not list(wrong_decodings(text))
 
 
-@pytest.mark.parametrize("filling", [" ", "\n", " <br>", "</p>\n", "<"])
+@pytest.mark.parametrize("filling", [" ", "\n", " <br>", "</p>\n", "<", "`a` <b>", "``` "])
 def test_hostile_text_costs_time_in_proportion(filling: str) -> None:
     started = time.process_time()
     without_markup(f"&amp;{filling * 60_000}.")
+    list(markup_in(filling * 60_000))
     assert time.process_time() - started < 1
 
 
@@ -109,12 +110,26 @@ def test_a_second_time_changes_nothing(text: str) -> None:
         ("The HTML entity &amp; is escaped", None),
         ("Type `<b>` for bold", None),
         ("&amp;lt;b", None),
+        ("Bold is <b>so</b>:\n```\n<b>so</b>\n```", None),
         ("a &amp; b, x?id=7&region=eu&section=2", "a & b, x?id=7&region=eu&section=2"),
         ('{"a": "&quot;"}', None),
     ],
 )
 def test_only_plain_leftovers_are_taken_out(text: str, plain: str | None) -> None:
     assert without_markup(text) == (text if plain is None else plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Use <b>this</b>.", ["<b>", "</b>"]),
+        ("```html\n<b>Hi</b>&nbsp;\n```\nor `<i>`, &amp; more", ["&amp;"]),
+        ("```\n<b>", []),
+        ("It`s <b>bold", ["<b>"]),
+    ],
+)
+def test_html_in_code_is_no_leftover(text: str, found: list[str]) -> None:
+    assert [match[0] for match in markup_in(text)] == found
 
 
 def lines(rows: Sequence[dict[str, object]]) -> bytes:

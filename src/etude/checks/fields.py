@@ -38,8 +38,10 @@ Named = tuple[int, str, str]
 class Pairs:
     """The records of a task, each with its text."""
 
-    rows: range
-    """Positions in the material."""
+    rows: tuple[int, ...]
+    """Positions in the material; rows without a record are left out, as other findings name them."""
+    sample: range
+    """The rows that were looked at."""
     records: tuple[Record, ...]
     texts: tuple[str, ...]
     plain: tuple[str, ...]
@@ -56,8 +58,8 @@ class Pairs:
         """So many rows have fields of which `doubt` holds: by field, and of which rows."""
         fields = Counter(name for _, name, _ in ranked)
         named = most_frequent(fields, MOST_TOLD)
-        sampled = f" (one row in {self.rows.step} was looked at)" if self.rows.step > 1 else ""
-        return f"{rows_that(verb, len(ranked), len(self.rows))} {doubt}{sampled}: {named}."
+        sampled = f" (one row in {self.sample.step} was looked at)" if self.sample.step > 1 else ""
+        return f"{rows_that(verb, len(ranked), len(self.sample))} {doubt}{sampled}: {named}."
 
 
 def doubtful_fields(material: Material) -> Iterator[Finding]:
@@ -71,16 +73,18 @@ def doubtful_fields(material: Material) -> Iterator[Finding]:
 def _pairs(material: Material) -> Pairs | None:
     """The records and texts of a task; None where it has too few or none."""
     part: Part = "output" if material.task.kind == "extract" else "input"
-    rows = range(0, len(material.rows), -(-len(material.rows) // MOST_ROWS))
+    sample = range(0, len(material.rows), -(-len(material.rows) // MOST_ROWS))
     said, read = (
         (material.outputs, material.inputs) if part == "output" else (material.inputs, material.outputs)
     )
-    records = all_records([said[row] for row in rows]) if material.task.kind != "classify" else None
-    if records is None or len(records) < LEAST_STATED:
+    found = all_records([said[row] for row in sample]) if material.task.kind != "classify" else None
+    pairs = [(row, one) for row, one in zip(sample, found or (), strict=False) if one is not None]
+    if len(pairs) < LEAST_STATED:
         return None
+    rows, records = zip(*pairs, strict=True)
     texts = tuple(read[row] for row in rows)
     plain = tuple(f" {normalise(text)} " for text in texts)
-    return Pairs(rows, tuple(record or {} for record in records), texts, plain, part)
+    return Pairs(rows, sample, records, texts, plain, part)
 
 
 def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
@@ -111,7 +115,7 @@ def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Findi
         f"{count(len(why), 'field')} of the records could not be compared with the {pairs.text}: "
         f"{covered_label(named)}.",
         "Read some rows for these; what is wrong in them is not named here.",
-        numbers={"fields": len(why), "rows": 0, "of": len(pairs.rows)},
+        numbers={"fields": len(why), "rows": 0, "of": len(pairs.sample)},
     )
 
 
@@ -146,7 +150,7 @@ def _finding(
         remedy,
         about=[covered_label(name) for _, name, _ in found],
         evidence=_shown(material, pairs, found[:10]),
-        numbers={"rows": len(found), "of": len(pairs.rows)},
+        numbers={"rows": len(found), "of": len(pairs.sample)},
     )
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from etude.checks.lexicon import NOTHING
 from etude.checks.material import MOST_EVIDENCE, Mark, Material, marks_of, rows_that
 from etude.normal import with_signs
-from etude.repair.texts import CONTROL, LEFTOVER, MARKUP, decoded, without_markup, wrong_decodings
+from etude.repair.texts import CONTROL, LEFTOVER, decoded, markup_in, without_markup, wrong_decodings
 from etude.types import Evidence, Example, Finding
 
 FEW = 0.2
@@ -101,8 +101,8 @@ def encoding(material: Material) -> Iterator[Finding]:
 
 
 def markup(material: Material) -> Iterator[Finding]:
-    """HTML that is left in some of the rows, and the marks of a chat template."""
-    rows, shown = _matching(material, lambda text: marks_of(MARKUP.finditer(text)))
+    """HTML that is left in some of the rows, outside of code, and the marks of a chat template."""
+    rows, shown = _matching(material, lambda text: marks_of(markup_in(text)))
     if rows and len(rows) <= LEFTOVER * len(material.rows):
         yield material.finding(
             "markup",

@@ -34,6 +34,7 @@ KINDS: Mapping[str, str] = {
     "echo": "answers that are their input",
     "refusal": "answers with which a language model refuses or excuses itself",
     "language": "texts in another language or script than the set's own",
+    "answer_language": "answers in another language than their input, in a set of several",
     "too_long": "rows longer than training takes",
     "contradiction": "one input with several answers",
     "near_contradiction": "nearly one input with several answers",

@@ -27,7 +27,12 @@ MOST_NAMED = 4
 _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
     "russian ukrainian greek hebrew arabic hindi bengali tamil thai korean japanese chinese mandarin latin "
     "language translate translated translation deutsch français español italiano português nederlands svenska "
-    "dansk polski türkçe suomi română übersetze traduire"
+    "dansk polski türkçe suomi română übersetze übersetzen übersetzung traduire traduis traduisez traduction traduce "
+    "traducir traducción traduci traduzione traduza tradução vertaal vertaling översätt englisch französisch spanisch "
+    "italienisch portugiesisch niederländisch polnisch türkisch russisch anglais allemand espagnol italien portugais "
+    "néerlandais polonais russe inglés francés alemán portugués inglese francese tedesco spagnolo portoghese inglês "
+    "francês alemão espanhol engels frans duits spaans italiaans engelska tyska franska spanska engelsk tysk fransk "
+    "angielski angielsku niemiecku francusku ingilizce almanca fransızca englanniksi saksaksi engleză germană franceză"
 )
 """Words of an input that ask for another language."""
 
@@ -74,6 +79,11 @@ def english_only(material: Material) -> Iterator[Finding]:
     )
 
 
+def is_unasked(material: Material, row: int) -> bool:
+    """Whether the input of a row asks for no other language."""
+    return _ASKING.isdisjoint(material.plain_inputs[row].split())
+
+
 def _is_unknown(material: Material, told: Sequence[str | None]) -> bool:
     """Whether the language of nearly no longer text is told, and of nearly no input."""
     if len(told) < LEAST_TOLD or sum(map(bool, material.input_languages)) >= UNKNOWN * len(told):
@@ -87,7 +97,7 @@ def _of_part(
     material: Material, part: str, texts: Sequence[str], plain: Sequence[str], told: Sequence[str | None]
 ) -> Iterator[Finding]:
     own, others = _own(texts, plain, told)
-    found = {row: name for row, name in others.items() if _is_unasked(material, row)}
+    found = {row: name for row, name in others.items() if is_unasked(material, row)}
     if own is None or not found:
         return
     named = most_frequent(Counter(found.values()), MOST_NAMED)
@@ -133,8 +143,3 @@ def _others(
             yield row, language
         elif language != own and (stray := strays.language_of(texts[row], text)):
             yield row, stray
-
-
-def _is_unasked(material: Material, row: int) -> bool:
-    """Whether the input of a row asks for no other language."""
-    return _ASKING.isdisjoint(material.plain_inputs[row].split())

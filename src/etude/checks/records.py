@@ -41,12 +41,20 @@ def as_record(text: str) -> Record | None:
 
 
 def all_records(texts: Sequence[str]) -> list[Record | None] | None:
-    """The records that texts are; None where fewer than `NEARLY_ALL` are such."""
+    """The records that texts are; None where fewer than `NEARLY_ALL` are such.
+
+    Where most are JSON, another text is none: words before an object are no field.
+    """
     head = [as_record(text) for text in texts[:50]]
     if sum(record is not None for record in head) < 0.8 * len(head):
         return None
     found = head + [as_record(text) for text in texts[50:]]
-    return found if sum(record is not None for record in found) >= NEARLY_ALL * len(texts) else None
+    if sum(record is not None for record in found) < NEARLY_ALL * len(texts):
+        return None
+    are_json = [text.lstrip()[:1] == "{" for text in texts]
+    if sum(are_json) <= len(texts) / 2:
+        return found
+    return [record if is_json else None for record, is_json in zip(found, are_json, strict=True)]
 
 
 def _of_json(text: str) -> Record | None:

@@ -53,7 +53,12 @@ _SPACED: Mapping[str, _Language] = {
         r"(?:as|i(?: am|['’]m)(?: just| only| merely)?) (?:an? )?(?:\w{4,12} ){0,2}?(?:AI|artificial intelligence|LLM|"
         r"language model)",
         r"(?:i|it|me)(?:['’]m| am| is|['’]s)? (?:\w{2,10}ly )?(?:do not|don['’]?t|cannot|can['’]?t|can not|not|unable|"
-        r"won['’]?t|will not|must decline|lack)\b|unable to|not (?:able|capable|programmed|designed)\b",
+        r"won['’]?t|will not|must decline|lack)\b|"
+        r"i (?:\w{2,10}ly )?(?:know nothing|have (?:never|no)\b(?! doubt| problem| objection))|"
+        r"unable to|not (?:able|capable|programmed|designed)\b",
+        r"\bi(?: am|['’]m)(?: just| only| merely)? an? (?:\w{4,12} ){0,2}?(?:AI|LLM|language model)"
+        r"(?: language)?(?: model| assistant| chatbot| bot| system)?,? (?:and|so|that|which|who) (?:i )?"
+        r"(?:cannot|can['’]?t|can not|do not|don['’]?t|know nothing|have no|lack|am (?:not|unable))\b|"
         r"\A\W*(?:(?:i(?: am|['’]m) (?:\w{2,9} )?sorry|sorry|i apologi[sz]e|my apologies|unfortunately)[,.]? )?"
         r"(?:but )?i(?: cannot|['’]m (?:unable|not able) to| can['’]?t| can not| am (?:unable|not able) to| won['’]?t) "
         r"(?:(?:assist|help)(?: you)? with (?:that|this|your request|such)\b|"
@@ -69,8 +74,9 @@ _SPACED: Mapping[str, _Language] = {
         "ki ai intelligenz sprachmodell leid leider entschuldigung",
         r"als (?:ein\w{0,2} )?(?:(?:KI|AI)(?:[- ]?(?:gestützte\w?|basierte\w?))?[- ]?(?:\w*modell|\w*assistent\w{0,2}|"
         r"system)?|(?:großes )?sprachmodell|künstliche intelligenz)",
-        r"(?:kann ich|ich kann|habe ich|ich habe|bin ich|ich bin|darf ich|ist es mir)\b[^.!?\n]{0,60}?"
-        r"\b(?:nicht|keine?\w?)\b",
+        r"(?:(?:kann|habe|bin|darf|wei(?:ß|ss)|kenne|verfüge|besitze) ich|"
+        r"ich (?:kann|habe|bin|darf|wei(?:ß|ss)|kenne|verfüge|besitze)|ist es mir)\b[^.!?\n]{0,60}?"
+        r"\b(?:nichts?|keine?\w?)\b",
         r"\A\W*(?:es )?(?:tut mir (?:sehr )?leid|entschuldigung|leider)\b[^.!?\n]{0,10}?"
         r"(?:\b(?:kann ich|ich kann) (?:ihnen |dir )?(?:dabei|damit|hierbei|dieser?|ihrer?|deiner?)"
         r"(?: anfrage| bitte| frage)?|\b(?:dabei|damit|hierbei) kann ich (?:ihnen|dir)) (?:leider )?nicht "
@@ -89,7 +95,7 @@ _SPACED: Mapping[str, _Language] = {
         "ia inteligencia lenguaje asistente siento lamento disculpa perdón",
         r"como (?:un |una )?(?:gran )?(?:IA|inteligencia artificial|modelo (?:de lenguaje|lingüístico)|"
         r"asistente (?:de IA|virtual))",
-        r"no (?:puedo|tengo|soy|estoy|poseo|me es posible)\b",
+        r"no (?:l[oae]s? |te )?(?:puedo|tengo|soy|estoy|poseo|sé|conozco|dispongo|me es posible)\b",
         r"\A\W*(?:lo siento|lamento|disculpa|disculpe|perdón)\b[^.!?\n]{0,10}?\bno puedo "
         r"(?:ayudar\w{0,3}|asistir\w{0,3}|responder|cumplir|atender)(?: (?:con|a|en))? "
         r"(?:eso|esto|esa|esta|ese|este|tu|su)\b",
@@ -98,7 +104,7 @@ _SPACED: Mapping[str, _Language] = {
         "ia ai intelligenza linguistico linguaggio assistente dispiace spiacente",
         r"(?:in quanto|come|essendo) (?:un['’]?\s?|una )?(?:grande )?(?:IA|AI|intelligenza artificiale|"
         r"modello (?:linguistico|di linguaggio)|assistente (?:IA|AI|virtuale))",
-        r"non (?:posso|ho|sono|possiedo|mi è possibile)\b",
+        r"non (?:l[oae] |ne |ti )?(?:posso|ho|sono|possiedo|so|conosco|dispongo|mi è possibile)\b",
         r"\A\W*(?:mi dispiace|spiacente)\b[^.!?\n]{0,10}?\bnon posso "
         r"(?:aiutar\w{1,3}|assister\w{1,3}|rispondere|soddisfare)(?: (?:con|a|in))? "
         r"(?:questo|questa|quest|ciò|tale|la (?:tua|sua)|alla (?:tua|sua))\b",
@@ -107,7 +113,7 @@ _SPACED: Mapping[str, _Language] = {
         "ia inteligência linguagem assistente desculpe desculpa sinto lamento",
         r"como (?:um |uma )?(?:grande )?(?:IA|inteligência artificial|modelo (?:de linguagem|linguístico)|"
         r"assistente (?:de IA|virtual))",
-        r"não (?:posso|tenho|sou|consigo|possuo|estou|é possível|me é possível)\b",
+        r"não (?:posso|tenho|sou|consigo|possuo|estou|sei|conheço|disponho|é possível|me é possível)\b",
         r"\A\W*(?:desculpe|desculpa|sinto muito|lamento|peço desculpas?)\b[^.!?\n]{0,10}?\bnão (?:posso|consigo) "
         r"(?:ajudar|auxiliar|atender|responder|cumprir)(?:-\w{1,3})?(?: (?:com|a|em))? "
         r"(?:isso|isto|essa|esse|este|esta|sua|seu|à sua|ao seu)\b",
@@ -115,7 +121,7 @@ _SPACED: Mapping[str, _Language] = {
     "Dutch": _language(
         "ai intelligentie taalmodel spijt sorry helaas",
         r"als (?:een )?(?:groot )?(?:AI(?:[- ]?(?:taal)?(?:model|assistent))?|kunstmatige intelligentie|taalmodel)",
-        r"(?:kan ik|ik kan|heb ik|ik heb|ben ik|ik ben)\b[^.!?\n]{0,60}?\b(?:niet|geen)\b",
+        r"(?:(?:kan|heb|ben|weet) ik|ik (?:kan|heb|ben|weet))\b[^.!?\n]{0,60}?\b(?:niets?|geen)\b",
         r"\A\W*(?:het spijt me|sorry|helaas)\b[^.!?\n]{0,10}?\b(?:kan ik|ik kan)(?: je| u| jou)? "
         r"(?:daar|hier|hiermee|daarmee|dit|dat|deze|met dit|met dat|bij dit)\b[^.!?\n]{0,16}? niet (?:mee |bij )?"
         r"(?:helpen|voldoen|beantwoorden|assisteren)",
@@ -123,13 +129,13 @@ _SPACED: Mapping[str, _Language] = {
     "Polish": _language(
         "ai językowy inteligencja",
         r"jako (?:duży )?(?:model językowy|sztuczna inteligencja|AI|asystent AI)",
-        r"nie (?:mogę|mam|jestem|posiadam)\b",
+        r"nie (?:mogę|mam|jestem|posiadam|wiem|znam)\b",
         r"\A\W*(?:przepraszam|przykro mi)\b[^.!?\n]{0,10}?\bnie mogę (?:ci |panu |pani )?(?:w tym |z tym )?pomóc\b",
     ),
     "Russian": _language(
         "ии интеллект модель нейросеть извините простите сожалению",
         r"(?:как|я(?: всего лишь)?) (?:большая )?(?:языковая модель|искусственный интеллект|ИИ|нейросеть)",
-        r"не (?:могу|имею|обладаю|способ\w{1,3}|в состоянии)\b|у меня нет\b",
+        r"не (?:могу|имею|обладаю|знаю|располагаю|способ\w{1,3}|в состоянии)\b|у меня нет\b",
         r"\A\W*(?:извините|простите|к сожалению)\b[^.!?\n]{0,10}?\bя не могу (?:вам )?(?:с этим помочь|помочь (?:вам )?"
         r"(?:с этим|в этом)|выполнить (?:эту|этот|ваш)|ответить на (?:этот|ваш))",
     ),

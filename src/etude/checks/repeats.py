@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
-from itertools import chain
+from itertools import chain, combinations
+from operator import ne
 
 import numpy as np
 
@@ -133,18 +134,20 @@ def contradictions(material: Material) -> Iterator[Finding]:
         "Whatever a model answers, some of these rows call it wrong.",
         "Keep the right answer of each and delete the others"
         + ("." if classify else ", or list them as references: of one row where several are right."),
-        evidence=material.both(
-            chain.from_iterable(_apart(group, material.output_hashes) for group in groups)
+        evidence=chain.from_iterable(
+            material.both(_two_that_differ(group, material.output_hashes)) for group in groups
         ),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
 
 
-def _apart(group: Sequence[int], *hashes: Hashes) -> tuple[int, int]:
-    """The first of a group, and the next that differs from it in all of these; where none does, the second."""
-    first = group[0]
-    others = (row for row in group[1:] if all(each[row] != each[first] for each in hashes))
-    return first, next(others, group[1])
+def _two_that_differ(group: Sequence[int], *parts: Hashes) -> tuple[int, int]:
+    """The first two rows of a group, each standing for those like it, that differ in all of these parts."""
+    first: dict[tuple[int, ...], int] = {}
+    for row in group:
+        first.setdefault(tuple(int(part[row]) for part in parts), row)
+    pairs = combinations(first.items(), 2)
+    return next((row, other) for (one, row), (two, other) in pairs if all(map(ne, one, two)))
 
 
 def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
@@ -171,7 +174,9 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
         f"{'has' if len(groups) == 1 else 'have'} different answers: "
         f"{of_rows(len(rows), len(material.rows))}.",
         "Read them side by side; correct those that ask the same.",
-        evidence=material.both(chain.from_iterable(_apart(group, asked, answers) for group in groups)),
+        evidence=chain.from_iterable(
+            material.both(_two_that_differ(group, asked, answers)) for group in groups
+        ),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
 
@@ -204,7 +209,9 @@ def near_repeats(material: Material) -> Iterator[Finding]:
         f"{rows_that('repeat', len(rows), len(material.rows))} the input of another in nearly the same words "
         f"({count(len(found), 'group')}; the largest has {max(map(len, found)):,} rows).",
         "Delete those that ask the same. A comparison never puts rows of one group on two sides of the split.",
-        evidence=(material.shown_input(row) for group in found for row in _apart(group, asked)),
+        evidence=chain.from_iterable(
+            map(material.shown_input, _two_that_differ(group, asked)) for group in found
+        ),
         numbers={"rows": len(rows), "groups": len(found), "of": len(material.rows)},
     )
 

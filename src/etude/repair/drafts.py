@@ -67,7 +67,7 @@ class Draft:
 
     @property
     def has_markup(self) -> bool:
-        """Whether one of them holds HTML."""
+        """Whether one of them holds HTML outside of code."""
         return any(has_markup(self.now.text(place)) for place in self.taught)
 
     @property

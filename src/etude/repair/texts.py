@@ -18,6 +18,9 @@ _TAGS = (
 _ENTITY = re.compile(r"&(?:amp|lt|gt|nbsp|quot|apos|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
 """Those that end in a semicolon: the &section of an address in the web is none."""
 MARKUP = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]{{0,300}})?/?>|{_ENTITY.pattern}", re.IGNORECASE)
+_IN_CODE = re.compile(r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`")
+"""Blocks of code between fences, and code within a line."""
+_CODE_OR_MARKUP = re.compile(f"{_IN_CODE.pattern}|(?P<markup>{MARKUP.pattern})", re.IGNORECASE)
 LEFTOVER = 0.5
 """Share of the rows up to which HTML is a leftover; above it, it is how the set is written."""
 _LATE = (
@@ -117,17 +120,24 @@ def _unmistakable(sequence: str) -> bool:
 
 
 def has_markup(text: str) -> bool:
-    """Whether a text holds HTML."""
-    return ("<" in text or "&" in text) and bool(MARKUP.search(text))
+    """Whether a text holds HTML outside of code."""
+    return ("<" in text or "&" in text) and any(markup_in(text))
+
+
+def markup_in(text: str) -> Iterator[re.Match[str]]:
+    """Where a text holds HTML that is no part of code: of a block between fences, or of a line's."""
+    return (match for match in _CODE_OR_MARKUP.finditer(text) if match["markup"])
 
 
 def without_markup(text: str) -> str:
     """The text without leftover HTML: entities as characters, tags of emphasis and line breaks taken out.
 
-    Left alone: texts with other tags (a link, a list, a form), texts that speak of HTML, JSON, and those in which
-    something would still look like HTML afterwards.
+    Left alone: texts with other tags (a link, a list, a form), texts that speak of HTML or hold some in code, JSON, and
+    those in which something would still look like HTML afterwards.
     """
     if not has_markup(text) or _ABOUT_HTML.search(text) or text.lstrip()[:1] in ("{", "["):
+        return text
+    if any(MARKUP.search(code[0]) for code in _IN_CODE.finditer(text)):
         return text
     plain = _joined("\n\n", _NEW_PARAGRAPH.split(text), None)
     plain = _joined("\n", _NEW_LINE.split(plain), " \t")
