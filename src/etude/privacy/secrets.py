@@ -126,6 +126,12 @@ _LOGIN = re.compile(
 _PIN = re.compile(
     r"\bPIN(?: (?:code|number))?(?: is| was|:|=| of)? ?(?P<value>[0-9]{4,8})(?![\w]|[.,/:-][0-9])", re.I
 )
+_CARD_CODE = re.compile(
+    r"\b(?:CVV2?|CVC2?|security code)(?: (?:code|number|no\.?|nr\.?))?(?: is| was| ist| est| es)?[:=]? ?"
+    r"(?P<value>[0-9]{3,4})(?![\w]|[.,/:-][0-9])",
+    re.I,
+)
+"""The digits on the back of a card, with which it can be used by whoever knows its number."""
 _CREDENTIALS = re.compile(
     r"(?<=[\w'-])@[\w.-]{3,80}(?:[\"'] ?[/:] ?[\"']?| ?[/|:] |:(?![0-9]{2,5}/))(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})"
     r"(?=[\"'.,;)]{0,3}(?:\s|$))(?!\s{0,3}\|)"
@@ -286,6 +292,7 @@ _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]]
     (("pass", "pwd"), _QUOTED_PASSWORD, _quoted),
     (("login", "log in", "log-in", "user", "credential"), _LOGIN, _told),
     (("pin",), _PIN, _pin),
+    (("cvv", "cvc", "security code"), _CARD_CODE, _pin),
     (("mysql", "mariadb", "sshpass", "curl", "wget", "http"), _COMMAND, _argument),
     (("cookie",), _COOKIE, _key),
 )
