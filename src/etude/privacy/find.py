@@ -40,7 +40,10 @@ def find(text: str, model: NameModel | None = None, *, review: bool = True) -> t
     Without `review` only the kinds of BLOCKING are looked for, in a sixth of the time: the same spans, as each of
     these stands before all of REVIEW.
     """
-    return next(find_all([text], model, review=review))
+    if model is not None:
+        return next(find_all([text], model, review=review))
+    read = plain_text(text)
+    return tuple(read.placed(_found(read.plain, review)))
 
 
 def find_all(
@@ -54,11 +57,8 @@ def find_all(
 
 
 def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> Iterator[tuple[Span, ...]]:
-    if not review:
-        yield from (without_overlaps(_blocking(text)) for text in texts)
-    elif model is None:
-        for text in texts:
-            yield without_overlaps([*_blocking(text), *_for_review(text), *names(text)])
+    if model is None or not review:
+        yield from (_found(text, review) for text in texts)
     else:
         from etude.privacy.model import merged_names
 
@@ -66,6 +66,12 @@ def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> It
         for text, entities in zip(read, model.entities(again), strict=True):
             by_model = merged_names(text, names(text, model.given), entities)
             yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
+
+
+def _found(text: str, review: bool) -> tuple[Span, ...]:
+    return without_overlaps(
+        [*_blocking(text), *_for_review(text), *names(text)] if review else _blocking(text)
+    )
 
 
 def find_by_form(text: str) -> tuple[Span, ...]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from etude.privacy.spans import Span
 from etude.privacy.words import COMMON, FIELDS, OTHER, PARTICLES
@@ -91,8 +92,7 @@ _COMPANY_AFTER = re.compile(
 _LOCAL = re.compile(r"([\w.+-]{3,64})@")
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
+class _Word(NamedTuple):
     start: int
     end: int
     text: str

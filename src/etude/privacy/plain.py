@@ -12,8 +12,8 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from etude.privacy.spans import Span
 
@@ -59,8 +59,7 @@ class _Part:
         return int(self.sort in ("string", "key"))
 
 
-@dataclass(frozen=True)
-class PlainText:
+class PlainText(NamedTuple):
     """A text, what is read of it, and its parts where it is JSON."""
 
     text: str
@@ -68,7 +67,7 @@ class PlainText:
     """What the detectors are given."""
     parts: tuple[_Part, ...] = ()
     """In order of place; none where the text holds no JSON."""
-    joints: tuple[Joints, ...] = field(default=(), repr=False)
+    joints: tuple[Joints, ...] = ()
     """Those of what was joined last come first."""
 
     def placed(self, found: Iterable[Span]) -> Iterator[Span]:
@@ -140,6 +139,8 @@ def with_plain_spaces(text: str) -> str:
 def json_parts(text: str) -> tuple[_Part, ...]:
     """Strings and numbers of the JSON in a text: an object or array that is all of it, or between words or fences
     around it, or one on each line."""
+    if "{" not in text and "[" not in text:
+        return ()
     return tuple(part for start, end in _json_places(text) for part in _parts(text, start, end))
 
 

@@ -25,6 +25,8 @@ FREE = 7
 """Letters and digits from which on a number is looked for with other spaces and hyphens: a PIN is not looked for in
 a price."""
 _SPACES = re.compile(r"\s+")
+_ASCII_RUN = re.compile("[a-z0-9]+")
+"""RUN in a text of small ASCII letters."""
 _GAP = re.compile(r"[ .\-/()]{0,3}")
 _DATE = re.compile(r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}")
 _PREFIX = 4
@@ -97,9 +99,12 @@ class Values:
         yield from read.placed(self._spans(read.plain))
 
     def _spans(self, text: str) -> Iterator[Span]:
-        found = RUN.findall(text)  # of most texts no run opens a value, and where each stands is not asked
+        # Of most texts no run opens a value, and where each stands is not asked.
+        found = _ASCII_RUN.findall(text.lower()) if text.isascii() else RUN.findall(text)
         literal = "" in self._counts or not self._counts.keys().isdisjoint(map(str.casefold, found))
-        number = not self._openings.isdisjoint(run[:_PREFIX].lower() for run in found)
+        number = bool(self._openings) and not self._openings.isdisjoint(
+            [run[:_PREFIX].lower() for run in found]
+        )
         runs = list(RUN.finditer(text)) if literal or number else ()
         if literal:
             yield from self._as_they_are(text, runs)
