@@ -376,6 +376,34 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     assert len(read_rows(RowSource(tmp_path / "rows.fixed.csv", ("mail (raw)",), "Queue!!")).examples) == 196
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": n, "question": words(9), "answer": words(5), "tag": "a"} for n in range(60)
+    ]
+    path = written(tmp_path / f"rows{suffix}", [*rows, rows[7], rows[9], rows[7]])
+    assert main(["init", str(path)]) == 0
+    told = capsys.readouterr().out
+    places = [f"{path.name}:{line + (suffix == '.csv')}" for line in (61, 62, 63)]
+    said = "rows: 3 rows are left out here, as the row repeats an earlier one, its id too: "
+    assert f"{said}{', '.join(places)}. Delete them, or let etude check --fix write" in told
+    assert main(["check", str(tmp_path), "--fail-on", "repeated_input"]) == 1
+    told = capsys.readouterr().out
+    assert "3 places: the row repeats an earlier one" in told
+    assert "--fix leaves these rows out" in told
+    assert main(["compare", str(tmp_path)]) == 2
+    assert main(["check", str(tmp_path), "--fix"]) == 0
+    kept = read_rows(RowSource(tmp_path / f"rows.fixed{suffix}", ("question",), "answer", id="id")).examples
+    assert [row.id for row in kept] == [str(n) for n in range(60)]
+    assert main(["check", str(tmp_path), "--undo", "all"]) == 0
+    assert (tmp_path / f"rows.fixed{suffix}").read_bytes() == path.read_bytes()
+    written(path, [*rows, rows[7] | {"tag": "b"}])
+    with pytest.raises(InputError, match="the id stands twice"):
+        start(path, tmp_path / "other.yaml")
+
+
 def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,8 @@ from etude.types import Finding, Severity
 from etude.wording import count
 
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}
+_LEFT_OUT = ("empty", "repeated_input")
+"""Kinds of fault of rows that `--fix` leaves out."""
 
 
 def unread(material: Material) -> Iterator[Finding]:
@@ -43,7 +45,7 @@ def unread(material: Material) -> Iterator[Finding]:
             remedy=f"{faults[0].remedy[:1].upper()}{faults[0].remedy[1:]}.",
             where=tuple(places),
             numbers={"rows": len(lines), "of": len(material.rows) + len(unread)},
-            fix="leaves these rows out" if kind == "empty" and not own.isdisjoint(faults) else "",
+            fix="leaves these rows out" if kind in _LEFT_OUT and not own.isdisjoint(faults) else "",
         )
 
 

@@ -64,8 +64,8 @@ class Reading:
     """Hash of input and output, how often."""
     table: Table | None = None
     """How the rows stand in the file, once the names of a table's columns were read."""
-    ids: dict[str, int] = field(default_factory=dict)
-    """Id -> line of its row."""
+    ids: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Id -> line of its row, and a hash of all that stands in it."""
 
     def fault(self, line: int, what: str, got: str, remedy: str, kind: str = "unreadable") -> None:
         """Adds a fault of a line."""
