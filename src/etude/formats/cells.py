@@ -36,12 +36,11 @@ class Cells:
         return ""
 
     def answer(self, column: str) -> str:
-        """The answer wanted: a text, or for some kinds of task a number or a JSON value as text."""
+        """The answer wanted: a text, or a number as text; for extract, and where no kind is known, any JSON value."""
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
             return self.trimmed(self.text(column))
-        plain = isinstance(value, int | float)
-        if self.reading.kind not in (None, "extract") and not (plain and self.reading.kind == "classify"):
+        if self.reading.kind not in (None, "extract") and not isinstance(value, int | float):
             self.fault(f"{column} must be a text", shown(value), "write it in quotes, or set kind: extract")
             return ""
         text = json.dumps(value, ensure_ascii=False)

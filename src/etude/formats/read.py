@@ -45,8 +45,8 @@ class Rows:
 def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
     """Reads a whole file of rows, guessing the columns that `source` does not name.
 
-    `kind` decides which values may stand as an answer: numbers for classify, any JSON value for
-    extract, all of them where it is None. Spaces and line breaks around an answer are taken off.
+    `kind` decides which values may stand as an answer beside texts and numbers: any JSON value for extract, and
+    where it is None. Spaces and line breaks around an answer are taken off.
 
     Raises InputError with every fault of the file (50 are spelled out), each as file:line.
     """
