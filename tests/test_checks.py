@@ -111,6 +111,92 @@ def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     assert len(clean()) + 1 in lines_of(findings, kind)
 
 
+SHEET = (
+    *(
+        "#REF!",
+        "#VALUE!",
+        "#DIV/0!",
+        "#NAME?",
+        "#NUM!",
+        "#NULL!",
+        "#SPILL!",
+        "#CALC!",
+        "#N/A",
+        "#BEZUG!",
+        "#WERT!",
+    ),
+    *("#NV", "#NOM?", "#VALEUR!", "#¡VALOR!", "#¿NOMBRE?", "#VALORE!", "#WAARDE!", "#NÚM!"),
+)
+FORMULAS = (
+    "=VLOOKUP(A2;Sheet2!A:B;2)",
+    "=SVERWEIS(A2;B:C;2;FALSCH)",
+    '=A2&" "&B2',
+    "='Old rows'!B7",
+    "=-SUM(C2:C9)",
+)
+POINTING = (
+    "see above",
+    "Same as above.",
+    "Siehe oben!",
+    "ditto",
+    "s.o.",
+    "(See row 12)",
+    "voir ci-dessus",
+    "idem",
+)
+MEANT = (
+    *(
+        "#winning",
+        "#1",
+        "#Ref",
+        "= 12 cm",
+        "=> yes",
+        "x = A1",
+        "== b",
+        "#include <cstdio>",
+        "=> SUM(a)",
+        "1! = 1",
+    ),
+    *(
+        "As above, so below, the saying goes.",
+        "See above all the gate.",
+        "Row 12",
+        "The same as above, plus a fee.",
+    ),
+)
+
+
+def with_answers(given: Sequence[str], about: str = "") -> list[Pair]:
+    """Rows with nothing wrong in them, the first of which are answered by these."""
+    pairs = clean()
+    first = [(f"{asked}{about}", answer) for (asked, _), answer in zip(pairs, given, strict=False)]
+    return [*first, *pairs[len(first) :]]
+
+
+@pytest.mark.parametrize("given", [*SHEET, *FORMULAS, *POINTING])
+def test_errors_and_formulas_of_spreadsheets_and_pointers_to_other_rows_say_nothing(
+    tmp_path: Path, given: str
+) -> None:
+    assert lines_of(checked(tmp_path, with_answers([given])), "empty") == {1}
+
+
+def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error_or_a_formula(tmp_path: Path) -> None:
+    assert not checked(tmp_path, with_answers([*SHEET[:5], *FORMULAS], " In Excel?")).of("empty")
+    told = "instructions: Write the formula for the sheet in LibreOffice.\n"
+    findings = checked(tmp_path, with_answers([*SHEET[:5], *FORMULAS]), more=told)
+    assert lines_of(findings, "empty") == set()
+
+
+def test_formulas_and_pointers_that_many_rows_hold_are_meant_and_errors_are_not(tmp_path: Path) -> None:
+    for many, empty in ((FORMULAS, False), (POINTING, False), (SHEET, True)):
+        findings = checked(tmp_path, with_answers((*many,) * 9)[:40])
+        assert lines_of(findings, "empty") == (set(range(1, 41)) if empty else set())
+
+
+def test_answers_that_only_look_like_an_error_or_a_pointer_are_answers(tmp_path: Path) -> None:
+    assert not checked(tmp_path, with_answers(MEANT)).of("empty")
+
+
 def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(tmp_path: Path) -> None:
     ours = [(asked, f"{given} Mail help@wombat-mail.com.") for asked, given in clean()[:20]]
     findings = checked(tmp_path, [*ours, *clean()[20:], PLANTED["privacy_email"]])

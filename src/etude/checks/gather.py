@@ -22,6 +22,7 @@ from etude.checks import (
     language,
     lengths,
     neighbours,
+    nothing,
     orders,
     personal,
     preferences,
@@ -44,7 +45,7 @@ Check = Callable[[Material], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     unread.unread,
-    form.empty,
+    nothing.empty,
     endings.truncated,
     form.encoding,
     form.markup,
