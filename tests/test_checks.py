@@ -940,6 +940,26 @@ def test_a_copy_of_a_whole_row_is_told_once(more: list[Pair], kinds: dict[str, s
     assert len(more) == 2 or not findings.of("repeated_output")
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"), [("answer", "Yes."), ("rewrite", "Yes."), ("extract", '{"open": true}')]
+)
+@pytest.mark.parametrize(("alike", "severity"), [(80, "warning"), (72, "warning"), (71, "note")])
+def test_one_answer_to_nearly_everything_is_a_warning(
+    kind: str, given: str, alike: int, severity: str, tmp_path: Path
+) -> None:
+    pairs = [
+        (asked, given if n < alike else json.dumps({"open": n}) if kind == "extract" else answer)
+        for n, (asked, answer) in enumerate(clean(80))
+    ]
+    found = checked(tmp_path, pairs, kind).of("repeated_output")
+    if kind == "extract" and severity == "note":
+        assert not found
+        return
+    assert [one.severity for one in found] == [severity]
+    assert (f"{alike} rows" in found[0].message) == (severity == "warning")
+    assert found[0].numbers["most"] == alike
+
+
 def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
     pairs = [
         *clean(),
