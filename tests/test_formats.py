@@ -416,6 +416,7 @@ def test_a_file_in_another_encoding_is_one_fault_with_the_command(
     (fault,) = raised.value.faults
     assert "60 lines are not UTF-8" in fault.what
     assert f"iconv -f {name} -t UTF-8" in fault.remedy
+    assert "in Excel: Save As, CSV UTF-8" in fault.remedy
 
 
 def test_what_comes_of_another_encoding_is_not_told_beside_it(
