@@ -975,6 +975,13 @@ def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
     assert "2 labels: from 1 row (shut) to 30 rows (open)." in found.message
 
 
+def test_rare_labels_are_told_in_quotation_marks(tmp_path: Path) -> None:
+    labels = ["open"] * 20 + ["shut"] * 20 + ["open, shut", "it's open"]
+    pairs = [(asked, label) for (asked, _), label in zip(clean(42), labels, strict=True)]
+    (found,) = checked(tmp_path, pairs, "classify").of("classes")
+    assert """2 of them have fewer than 10 rows: 'open, shut', "it's open".""" in found.message
+
+
 def test_labels_of_one_size_are_told_once(tmp_path: Path) -> None:
     pairs = [(asked, ("open", "shut")[place % 2]) for place, (asked, _) in enumerate(clean(30))]
     (found,) = checked(tmp_path, pairs, "classify").of("classes")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from etude.checks.covered import covered_label
 from etude.checks.material import Material
+from etude.errors import shown
 from etude.spellings import spellings, usual_spellings, written_alike
 from etude.types import Finding
 from etude.wording import count
@@ -73,4 +74,4 @@ def _having(number: int, total: int) -> str:
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return ", ".join(map(shown, names[:5])) + more

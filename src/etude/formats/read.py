@@ -109,7 +109,8 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
             f"{reading.file.name}: the answers in {pair[1]} are not taught: {taught} is what is taught"
         )
     if unused:
-        reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
+        names = ", ".join(name or "one without a name" for name in unused)
+        reading.notes.append(f"{reading.file.name}: columns not used: {names}")
     reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
     examples = reading.examples if isinstance(reading.examples, Spool) else tuple(reading.examples)
     return Rows(examples, tuple(reading.systems), columns, tuple(reading.notes), faults)
