@@ -227,6 +227,11 @@ def test_an_id_that_is_everywhere_is_offered_with_its_share(tmp_path: Path) -> N
     assert "  # group: customer_id" in text
 
 
+def test_ids_of_rows_of_which_few_are_copied_are_no_group(tmp_path: Path) -> None:
+    rows = [{"Row ID": max(n, 2), "message": words(9), "label": LABELS[n % 4]} for n in range(60)]
+    assert "group: not set" not in " ".join(proposed(rows, tmp_path)[2].guesses)
+
+
 def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
     rows = [{"store id": f"S{n % 40:03}", "said": words(9), "wish": LABELS[n % 4]} for n in range(200)]
     proposed(rows, tmp_path)
@@ -299,6 +304,7 @@ HEADINGS = [
     ("Question de l'agent", "Réponse au client"),
     ("dialogue", "section_text"),
     ("our letter", "Zusammenfassung"),
+    ("Question", "SQL query"),
 ]
 
 
@@ -321,16 +327,34 @@ def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_besid
     assert (source.input, source.output) == ((heading[0],), heading[1])
 
 
+def test_a_reply_goes_before_longer_notes_of_who_wrote_it_and_a_label_beside_them_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {
+            "Agent notes": words(30),
+            "Kunde": words(20),
+            "Kundenfrage": words(5),
+            "Agent reply": words(9),
+            "topic": "ab"[n % 2],
+        }
+        for n in range(40)
+    ]
+    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    assert (source.input, source.output) == (("Kundenfrage",), "Agent reply")
+
+
 @pytest.mark.parametrize("beside", [(), ("",), ("Nr",), ("day", "Ticket no")], ids=len)
 @pytest.mark.parametrize("lengths", [(4, 40), (40, 4), (9, 9), (1, 1)])
+@pytest.mark.parametrize("heading", ["col {}", "answer {}", "Frage {}"])
 def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
-    tmp_path: Path, lengths: tuple[int, int], beside: tuple[str, ...]
+    tmp_path: Path, heading: str, lengths: tuple[int, int], beside: tuple[str, ...]
 ) -> None:
     def texts(marks: str) -> list[dict[str, object]]:
         return [
             {
                 **dict(zip(beside, (number, f"T-{number:04}"), strict=False)),
-                **{f"col {n}": f"{words(lengths[n])}{marks[n].strip()}" for n in (0, 1)},
+                **{heading.format("ab"[n]): f"{words(lengths[n])}{marks[n].strip()}" for n in (0, 1)},
             }
             for number in range(30)
         ]
@@ -339,8 +363,27 @@ def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
         (tmp_path / "task.yaml").unlink(missing_ok=True)
         result = start(written(tmp_path / "rows.csv", texts(marks)))
         source = load_task(result.task_file).examples
-        assert (source.input, source.output) == ((f"col {asked}",), f"col {1 - asked}")
+        assert source.input == (heading.format("ab"[asked]),)
+        assert source.output == heading.format("ab"[1 - asked])
         assert any("Swap them if wrong" in guess for guess in result.guesses)
+
+
+@pytest.mark.parametrize("beside", [(), ("",), ("Nr",)], ids=len)
+@pytest.mark.parametrize("heading", [("mr", "ref"), ("name", "blurb"), ("key", "number")], ids=" ".join)
+def test_texts_under_a_heading_of_ids_are_read_in_their_order(
+    tmp_path: Path, heading: tuple[str, str], beside: tuple[str, ...]
+) -> None:
+    said = [words(6) for _ in range(15)]
+    rows = [
+        {
+            **dict.fromkeys(beside, n),
+            heading[0]: said[n % 15],
+            heading[1]: words(1 + 8 * ("key" not in heading)),
+        }
+        for n in range(60)
+    ]
+    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    assert (source.input, source.output) == ((heading[0],), heading[1])
 
 
 def test_columns_that_cannot_be_told_are_refused_with_a_task_file_that_works(tmp_path: Path) -> None:
