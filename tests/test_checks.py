@@ -139,6 +139,92 @@ def test_a_model_that_may_be_there_is_looked_up_nowhere(name: str, tmp_path: Pat
     assert not checked(tmp_path, clean(), more=f"prompt_model: {name}\n").of("unknown_model")
 
 
+SHEET = (
+    *(
+        "#REF!",
+        "#VALUE!",
+        "#DIV/0!",
+        "#NAME?",
+        "#NUM!",
+        "#NULL!",
+        "#SPILL!",
+        "#CALC!",
+        "#N/A",
+        "#BEZUG!",
+        "#WERT!",
+    ),
+    *("#NV", "#NOM?", "#VALEUR!", "#¡VALOR!", "#¿NOMBRE?", "#VALORE!", "#WAARDE!", "#NÚM!"),
+)
+FORMULAS = (
+    "=VLOOKUP(A2;Sheet2!A:B;2)",
+    "=SVERWEIS(A2;B:C;2;FALSCH)",
+    '=A2&" "&B2',
+    "='Old rows'!B7",
+    "=-SUM(C2:C9)",
+)
+POINTING = (
+    "see above",
+    "Same as above.",
+    "Siehe oben!",
+    "ditto",
+    "s.o.",
+    "(See row 12)",
+    "voir ci-dessus",
+    "idem",
+)
+MEANT = (
+    *(
+        "#winning",
+        "#1",
+        "#Ref",
+        "= 12 cm",
+        "=> yes",
+        "x = A1",
+        "== b",
+        "#include <cstdio>",
+        "=> SUM(a)",
+        "1! = 1",
+    ),
+    *(
+        "As above, so below, the saying goes.",
+        "See above all the gate.",
+        "Row 12",
+        "The same as above, plus a fee.",
+    ),
+)
+
+
+def with_answers(given: Sequence[str], about: str = "") -> list[Pair]:
+    """Rows with nothing wrong in them, the first of which are answered by these."""
+    pairs = clean()
+    first = [(f"{asked}{about}", answer) for (asked, _), answer in zip(pairs, given, strict=False)]
+    return [*first, *pairs[len(first) :]]
+
+
+@pytest.mark.parametrize("given", [*SHEET, *FORMULAS, *POINTING])
+def test_errors_and_formulas_of_spreadsheets_and_pointers_to_other_rows_say_nothing(
+    tmp_path: Path, given: str
+) -> None:
+    assert lines_of(checked(tmp_path, with_answers([given])), "empty") == {1}
+
+
+def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error_or_a_formula(tmp_path: Path) -> None:
+    assert not checked(tmp_path, with_answers([*SHEET[:5], *FORMULAS], " In Excel?")).of("empty")
+    told = "instructions: Write the formula for the sheet in LibreOffice.\n"
+    findings = checked(tmp_path, with_answers([*SHEET[:5], *FORMULAS]), more=told)
+    assert lines_of(findings, "empty") == set()
+
+
+def test_formulas_and_pointers_that_many_rows_hold_are_meant_and_errors_are_not(tmp_path: Path) -> None:
+    for many, empty in ((FORMULAS, False), (POINTING, False), (SHEET, True)):
+        findings = checked(tmp_path, with_answers((*many,) * 9)[:40])
+        assert lines_of(findings, "empty") == (set(range(1, 41)) if empty else set())
+
+
+def test_answers_that_only_look_like_an_error_or_a_pointer_are_answers(tmp_path: Path) -> None:
+    assert not checked(tmp_path, with_answers(MEANT)).of("empty")
+
+
 def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(tmp_path: Path) -> None:
     ours = [(asked, f"{given} Mail help@wombat-mail.com.") for asked, given in clean()[:20]]
     ours[:10] = [(asked, f"{given} Ring +49 30 901820.") for asked, given in ours[:10]]
@@ -1017,6 +1103,26 @@ def test_what_contradicts_or_nearly_repeats_is_shown_side_by_side(tmp_path: Path
     assert told["near_duplicate"] == ["rows.jsonl:6", "rows.jsonl:84"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"), [("answer", "Yes."), ("rewrite", "Yes."), ("extract", '{"open": true}')]
+)
+@pytest.mark.parametrize(("alike", "severity"), [(80, "warning"), (72, "warning"), (71, "note")])
+def test_one_answer_to_nearly_everything_is_a_warning(
+    kind: str, given: str, alike: int, severity: str, tmp_path: Path
+) -> None:
+    pairs = [
+        (asked, given if n < alike else json.dumps({"open": n}) if kind == "extract" else answer)
+        for n, (asked, answer) in enumerate(clean(80))
+    ]
+    found = checked(tmp_path, pairs, kind).of("repeated_output")
+    if kind == "extract" and severity == "note":
+        assert not found
+        return
+    assert [one.severity for one in found] == [severity]
+    assert (f"{alike} rows" in found[0].message) == (severity == "warning")
+    assert found[0].numbers["most"] == alike
+
+
 def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
     pairs = [
         *clean(),
@@ -1034,7 +1140,14 @@ def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
 
 def test_one_rare_label_is_told_in_the_singular(tmp_path: Path) -> None:
     (found,) = checked(tmp_path, [(asked, "open") for asked, _ in clean(5)], "classify").of("classes")
-    assert found.message == "1 label: 5 rows. It has fewer than 10 rows: open."
+    assert found.message == "1 label: 5 rows. It has fewer than 10 rows: 'open'."
+
+
+def test_rare_labels_are_told_in_quotation_marks(tmp_path: Path) -> None:
+    labels = ["open"] * 20 + ["shut"] * 20 + ["open, shut", "it's open"]
+    pairs = [(asked, label) for (asked, _), label in zip(clean(42), labels, strict=True)]
+    (found,) = checked(tmp_path, pairs, "classify").of("classes")
+    assert """2 of them have fewer than 10 rows: 'open, shut', "it's open".""" in found.message
 
 
 def test_labels_of_one_size_are_told_once(tmp_path: Path) -> None:

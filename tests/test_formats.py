@@ -283,6 +283,11 @@ def test_mapped_columns_and_the_rest_is_said(tmp_path: Path) -> None:
     assert rows.notes == ("t.csv: columns not used: extra",)
 
 
+def test_a_column_without_a_name_that_is_not_used_is_told_in_words(tmp_path: Path) -> None:
+    rows = read(tmp_path, "t.csv", ",input,output,day\n0,a,b,c\n", input=("input",), output="output")
+    assert rows.notes == ("t.csv: columns not used: one without a name, day",)
+
+
 def test_references_come_from_columns_and_lists(tmp_path: Path) -> None:
     row = {"input": "a", "output": "b", "references": ["c", "d"]}
     assert read(tmp_path, "r.jsonl", json.dumps(row)).examples[0].references == ("c", "d")
@@ -447,6 +452,7 @@ def test_a_file_in_another_encoding_is_one_fault_with_the_command(
     (fault,) = raised.value.faults
     assert "60 lines are not UTF-8" in fault.what
     assert f"iconv -f {name} -t UTF-8" in fault.remedy
+    assert "in Excel: Save As, CSV UTF-8" in fault.remedy
 
 
 def test_what_comes_of_another_encoding_is_not_told_beside_it(

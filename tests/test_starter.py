@@ -235,6 +235,11 @@ def test_an_id_that_is_everywhere_is_offered_with_its_share(tmp_path: Path) -> N
     assert "  # group: customer_id" in text
 
 
+def test_ids_of_rows_of_which_few_are_copied_are_no_group(tmp_path: Path) -> None:
+    rows = [{"Row ID": max(n, 2), "message": words(9), "label": LABELS[n % 4]} for n in range(60)]
+    assert "group: not set" not in " ".join(proposed(rows, tmp_path)[2].guesses)
+
+
 def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
     rows = [{"store id": f"S{n % 40:03}", "said": words(9), "wish": LABELS[n % 4]} for n in range(200)]
     proposed(rows, tmp_path)
@@ -307,10 +312,11 @@ HEADINGS = [
     ("Question de l'agent", "Réponse au client"),
     ("dialogue", "section_text"),
     ("our letter", "Zusammenfassung"),
+    ("Question", "SQL query"),
 ]
 
 
-@pytest.mark.parametrize("beside", [(), ("Nr",), ("", "date", "Ticket no")], ids=len)
+@pytest.mark.parametrize("beside", [(), ("", "date", "Ticket no")], ids=len)
 @pytest.mark.parametrize("longer", ["asked", "answered"])
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
 @pytest.mark.parametrize("heading", HEADINGS, ids=" ".join)
@@ -329,16 +335,34 @@ def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_besid
     assert (source.input, source.output) == ((heading[0],), heading[1])
 
 
+def test_a_reply_goes_before_longer_notes_of_who_wrote_it_and_a_label_beside_them_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {
+            "Agent notes": words(30),
+            "Kunde": words(20),
+            "Kundenfrage": words(5),
+            "Agent reply": words(9),
+            "topic": "ab"[n % 2],
+        }
+        for n in range(40)
+    ]
+    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    assert (source.input, source.output) == (("Kundenfrage",), "Agent reply")
+
+
 @pytest.mark.parametrize("beside", [(), ("",), ("Nr",), ("day", "Ticket no")], ids=len)
 @pytest.mark.parametrize("lengths", [(4, 40), (40, 4), (9, 9), (1, 1)])
+@pytest.mark.parametrize("heading", ["col {}", "answer {}", "Frage {}"])
 def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
-    tmp_path: Path, lengths: tuple[int, int], beside: tuple[str, ...]
+    tmp_path: Path, heading: str, lengths: tuple[int, int], beside: tuple[str, ...]
 ) -> None:
     def texts(marks: str) -> list[dict[str, object]]:
         return [
             {
                 **dict(zip(beside, (number, f"T-{number:04}"), strict=False)),
-                **{f"col {n}": f"{words(lengths[n])}{marks[n].strip()}" for n in (0, 1)},
+                **{heading.format("ab"[n]): f"{words(lengths[n])}{marks[n].strip()}" for n in (0, 1)},
             }
             for number in range(30)
         ]
@@ -347,8 +371,27 @@ def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
         (tmp_path / "task.yaml").unlink(missing_ok=True)
         result = start(written(tmp_path / "rows.csv", texts(marks)))
         source = load_task(result.task_file).examples
-        assert (source.input, source.output) == ((f"col {asked}",), f"col {1 - asked}")
+        assert source.input == (heading.format("ab"[asked]),)
+        assert source.output == heading.format("ab"[1 - asked])
         assert any("Swap them if wrong" in guess for guess in result.guesses)
+
+
+@pytest.mark.parametrize("beside", [(), ("",), ("Nr",)], ids=len)
+@pytest.mark.parametrize("heading", [("mr", "ref"), ("name", "blurb"), ("key", "number")], ids=" ".join)
+def test_texts_under_a_heading_of_ids_are_read_in_their_order(
+    tmp_path: Path, heading: tuple[str, str], beside: tuple[str, ...]
+) -> None:
+    said = [words(6) for _ in range(15)]
+    rows = [
+        {
+            **dict.fromkeys(beside, n),
+            heading[0]: said[n % 15],
+            heading[1]: words(1 + 8 * ("key" not in heading)),
+        }
+        for n in range(60)
+    ]
+    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    assert (source.input, source.output) == ((heading[0],), heading[1])
 
 
 def test_columns_that_cannot_be_told_are_refused_with_a_task_file_that_works(tmp_path: Path) -> None:
@@ -382,6 +425,34 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     assert main(["check", task, "--fail-on", "empty"]) == 1
     assert main(["check", task, "--fix"]) == 0
     assert len(read_rows(RowSource(tmp_path / "rows.fixed.csv", ("mail (raw)",), "Queue!!")).examples) == 196
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": n, "question": words(9), "answer": words(5), "tag": "a"} for n in range(60)
+    ]
+    path = written(tmp_path / f"rows{suffix}", [*rows, rows[7], rows[9], rows[7]])
+    assert main(["init", str(path)]) == 0
+    told = capsys.readouterr().out
+    places = [f"{path.name}:{line + (suffix == '.csv')}" for line in (61, 62, 63)]
+    said = "rows: 3 rows are left out here, as the row repeats an earlier one, its id too: "
+    assert f"{said}{', '.join(places)}. Delete them, or let etude check --fix write" in told
+    assert main(["check", str(tmp_path), "--fail-on", "repeated_input"]) == 1
+    told = capsys.readouterr().out
+    assert "3 places: the row repeats an earlier one" in told
+    assert "--fix leaves these rows out" in told
+    assert main(["compare", str(tmp_path)]) == 2
+    assert main(["check", str(tmp_path), "--fix"]) == 0
+    kept = read_rows(RowSource(tmp_path / f"rows.fixed{suffix}", ("question",), "answer", id="id")).examples
+    assert [row.id for row in kept] == [str(n) for n in range(60)]
+    assert main(["check", str(tmp_path), "--undo", "all"]) == 0
+    assert (tmp_path / f"rows.fixed{suffix}").read_bytes() == path.read_bytes()
+    written(path, [*rows, rows[7] | {"tag": "b"}])
+    with pytest.raises(InputError, match="the id stands twice"):
+        start(path, tmp_path / "other.yaml")
 
 
 def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
@@ -437,6 +508,26 @@ def test_the_kind_is_known_by_the_outputs(tmp_path: Path, kind: str, suffix: str
     _, task = started(written(tmp_path / f"rows{suffix}", rows))
     assert task.kind == kind
     assert task.instructions
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize(
+    ("each", "kind"), [(1, "extract"), (1.5, "extract"), (0, "classify"), (None, "answer")]
+)
+def test_outputs_that_are_numbers_make_a_task_that_check_can_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], each: float | None, kind: str, suffix: str
+) -> None:
+    def output(n: int) -> object:
+        if each is None:
+            return n if n % 2 else f"{n} and {words(6)}"
+        return n * each if each else n % 2
+
+    rows = [{"input": words(12), "output": output(n)} for n in range(110)]
+    _, task = started(written(tmp_path / f"rows{suffix}", rows))
+    assert task.kind == kind
+    assert (task.instructions == "Answer with the number alone.") == (kind == "extract")
+    assert main(["check", str(tmp_path), "--fail-on", "unreadable", "--fail-on", "contract"]) == 0
+    assert "110 rows of rows" in capsys.readouterr().out
 
 
 FRAMES = ("If it is no trouble, {}. Warmly, the team.", "Might I gently mention: {}? Yours, the team.")

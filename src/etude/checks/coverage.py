@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from etude.checks.covered import covered_label
 from etude.checks.material import Material
+from etude.errors import shown
 from etude.spellings import all_told, spellings, usual_spellings, written_alike
 from etude.types import Finding
 from etude.wording import count, first_of
@@ -48,7 +49,7 @@ def classes(material: Material) -> Iterator[Finding]:
         position for position, label in enumerate(material.outputs) if counts[usual.get(label, label)] < RARE
     ]
     told = (
-        f" {_having(len(rare), len(counts))} fewer than {RARE} rows: {first_of(rare[::-1], _MOST_TOLD)}."
+        f" {_having(len(rare), len(counts))} fewer than {RARE} rows: {first_of(rare[::-1], _MOST_TOLD, told=shown)}."
         if rare
         else ""
     )

@@ -1,4 +1,4 @@
-"""The form of single rows: empty, broken encoding, markup, placeholders, echoes, too long."""
+"""The form of single rows: broken encoding, markup, placeholders, echoes, too long."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from etude.checks.lexicon import NOTHING
 from etude.checks.material import MOST_EVIDENCE, Mark, Material, marks_of, rows_that
 from etude.normal import with_signs
 from etude.repair.texts import CONTROL, LEFTOVER, decoded, markup_in, without_markup, wrong_decodings
 from etude.types import Evidence, Example, Finding
 
-FEW = 0.2
-"""Share of the answers up to which a word that can be an answer says nothing."""
-ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "no answer", "no response"))
-"""What says nothing among other answers, and is one where many rows have it."""
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
@@ -57,27 +52,6 @@ _CODE = re.compile(
     re.MULTILINE,
 )
 """Code, in which such forms are syntax."""
-
-
-def empty(material: Material) -> Iterator[Finding]:
-    """Free answers that say nothing: a dash, "n/a", "todo"; "none" and the like where few rows have it."""
-    if not material.free:
-        return
-    plain = material.plain_outputs
-    rows = [position for position, text in enumerate(plain) if not text or text in NOTHING]
-    # An answer made of marks alone can be meant: an emoji, a formula. Only dashes and dots are none.
-    rows = [p for p in rows if plain[p] or not material.outputs[p].strip(" .-_–—?!/*#")]
-    if len(rows) > FEW * len(plain):
-        rows = [p for p in rows if plain[p] not in ANSWERS]
-    if rows:
-        yield material.finding(
-            "empty",
-            "error",
-            rows,
-            f"{rows_that('have', len(rows), len(plain))} an answer that says nothing.",
-            "Write the answer, or delete the row.",
-            evidence=material.both(rows[:10]),
-        )
 
 
 def encoding(material: Material) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from etude.checks import (
     language,
     lengths,
     neighbours,
+    nothing,
     orders,
     personal,
     preferences,
@@ -47,7 +48,7 @@ Check = Callable[[Material], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     unread.unread,
     unknown_model.unknown_models,
-    form.empty,
+    nothing.empty,
     endings.truncated,
     form.encoding,
     form.markup,

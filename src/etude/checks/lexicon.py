@@ -24,6 +24,13 @@ NOTHING = phrases(
     "n a, na, none, null, nan, nil, todo, tbd, tba, fixme, xxx, test, lorem ipsum, no answer, no response, undefined"
 )
 """Answers that say nothing."""
+POINTERS = phrases(
+    "see above, see below, as above, as before, same as above, same as before, see previous, see previous answer, "
+    "see previous ticket, see last answer, ditto, dito, idem, siehe oben, siehe unten, s o, wie oben, wie vorher, "
+    "siehe vorherige antwort, voir ci dessus, voir plus haut, comme ci dessus, ver arriba, véase arriba, "
+    "igual que arriba, como arriba, vedi sopra, come sopra, zie boven, zie hierboven, idem dito, ver acima, como acima"
+)
+"""Answers that only point to another one."""
 POLITE = phrases(
     "please, kindly, thank you, thanks, you re welcome, sorry, apologies, apologize, apologise, apology, appreciate, "
     "appreciated, grateful, pleased, delighted, glad, happy to help, my pleasure, with pleasure, would you mind, "

@@ -31,6 +31,10 @@ FRAME_PART = 0.4
 """Share of the words of its texts that they are, at least: an instruction before a long text is no template."""
 FRAME_SHARES = (0.25, 0.35, 0.5, 0.65, 0.8)
 """Shares of the texts from which a word may belong to a frame and be no filling."""
+ONE_ANSWER = 0.9
+"""Share of the rows from which an answer is all that is learned."""
+LEAST_ALIKE = 10
+"""Rows with it from which that is said."""
 LEAST_FILLED = 20
 """Inputs below which no template is looked for."""
 MOST_SAMPLED = 2_000
@@ -95,27 +99,41 @@ def _has_copies(rows: Sequence[Example]) -> bool:
 
 
 def repeated_outputs(material: Material) -> Iterator[Finding]:
-    """Rows whose free answer stands word for word in an earlier row; none where all are copies of whole rows, which
-    `repeated_inputs` names."""
-    if not material.free:
+    """Rows whose free answer stands word for word in an earlier row, or nearly all of whose answers are one; none where
+    all are copies of whole rows, which `repeated_inputs` names."""
+    if material.task.kind == "classify":
         return
     groups = [group for group in groups_of(material.output_hashes) if material.plain_outputs[group[0]]]
     later = _later(groups)
     copies = len(set(later).intersection(_later(_same_rows(material))))
     if len(later) == copies:
         return
-    told = f", {copies:,} of them the input too" if copies else ""
     largest = max(groups, key=len)
-    yield material.finding(
-        "repeated_output",
-        "note",
-        later,
-        f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word{told}; "
-        f"the most frequent answer stands {len(largest):,} times.",
-        "Nothing to do where one answer is right for several inputs; else write each its own.",
-        evidence=material.both(largest[:3]),
-        numbers={"rows": len(later), "copies": copies, "most": len(largest), "of": len(material.rows)},
-    )
+    numbers = {"rows": len(later), "copies": copies, "most": len(largest), "of": len(material.rows)}
+    if len(largest) >= max(ONE_ANSWER * len(material.rows), LEAST_ALIKE):
+        yield material.finding(
+            "repeated_output",
+            "warning",
+            later,
+            f"{rows_that('have', len(largest), len(material.rows))} one and the same answer: a model taught with them "
+            "gives it whatever it is asked.",
+            "See that the column of the answers is the right one and that no rows with other answers were left behind; "
+            "collect more of those.",
+            evidence=material.both(largest[:3]),
+            numbers=numbers,
+        )
+    elif material.free:
+        told = f", {copies:,} of them the input too" if copies else ""
+        yield material.finding(
+            "repeated_output",
+            "note",
+            later,
+            f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word{told}; "
+            f"the most frequent answer stands {len(largest):,} times.",
+            "Nothing to do where one answer is right for several inputs; else write each its own.",
+            evidence=material.both(largest[:3]),
+            numbers=numbers,
+        )
 
 
 def contradictions(material: Material) -> Iterator[Finding]:

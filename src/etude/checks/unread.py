@@ -16,6 +16,8 @@ from etude.types import Finding, Severity
 from etude.wording import count
 
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}
+_LEFT_OUT = ("empty", "repeated_input")
+"""Kinds of fault of rows that `--fix` leaves out."""
 
 
 def unread(material: Material) -> Iterator[Finding]:
@@ -54,7 +56,7 @@ def _finding(
         remedy=f"{_begun(remedy)}.",
         where=places,
         numbers={"rows": len(set(filter(_line, places))), "of": total},
-        fix="leaves these rows out" if kind == "empty" and of_own else "",
+        fix="leaves these rows out" if kind in _LEFT_OUT and of_own else "",
     )
 
 

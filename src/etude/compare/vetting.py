@@ -18,6 +18,7 @@ from etude.checks import (
     form,
     injections,
     instructions,
+    nothing,
     personal,
     repeats,
 )
@@ -34,7 +35,7 @@ from etude.types import Finding
 from etude.wording import count, time_in_words
 
 QUICK: tuple[Check, ...] = (
-    form.empty,
+    nothing.empty,
     endings.truncated,
     form.encoding,
     form.markup,

@@ -36,12 +36,11 @@ class Cells:
         return ""
 
     def answer(self, column: str) -> str:
-        """The answer wanted: a text, or for some kinds of task a number or a JSON value as text."""
+        """The answer wanted: a text, or a number as text; for extract, and where no kind is known, any JSON value."""
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
             return self.trimmed(self.text(column))
-        plain = isinstance(value, int | float)
-        if self.reading.kind not in (None, "extract") and not (plain and self.reading.kind == "classify"):
+        if self.reading.kind not in (None, "extract") and not isinstance(value, int | float):
             self.fault(f"{column} must be a text", shown(value), "write it in quotes, or set kind: extract")
             return ""
         text = json.dumps(value, ensure_ascii=False)
@@ -54,15 +53,20 @@ class Cells:
         return text.strip()
 
     def own_id(self, column: str) -> str:
-        """The row's own id; "" when it has none or another row has it, which is a fault."""
+        """The row's own id; "" when it has none or another row has it, which is a fault: of kind repeated_input where
+        the row is the other one once more."""
         name = self.optional(column)
         if name is None:
             self._absent(column)
             return ""
-        line = self.reading.ids.setdefault(name, self.row.line)
-        if line != self.row.line:
+        own = self.row.line, hash(repr(self.row.cells))
+        line, content = self.reading.ids.setdefault(name, own)
+        if line != own[0]:
             got = f"{shown(name)}, first on line {line}"
-            self.fault("the id stands twice", got, "give every row an id of its own")
+            if content == own[1]:
+                self.fault("the row repeats an earlier one, its id too", got, "delete it", "repeated_input")
+            else:
+                self.fault("the id stands twice", got, "give every row an id of its own")
         return name
 
     def optional(self, column: str | None) -> str | None:

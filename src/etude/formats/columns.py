@@ -24,7 +24,18 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
 _INPUT_NAMES = (
     *("input", "prompt", "question", "instruction", "text", "body", "message", "query", "utterance"),
     *("sentence", "description", "content", "document", "source", "draft", "request"),
-    *("nachricht", "mensaje", "messaggio", "bericht", "mensagem", "texte", "texto", "testo", "tekst"),
+    *(
+        "nachricht",
+        "consulta",
+        "mensaje",
+        "messaggio",
+        "bericht",
+        "mensagem",
+        "texte",
+        "texto",
+        "testo",
+        "tekst",
+    ),
     *ASKED,
 )
 

@@ -9,8 +9,8 @@ from typing import Literal
 Side = Literal["asked", "answered"]
 
 ASKED = (
-    *("question", "query", "inquiry", "enquiry", "request", "complaint", "prompt", "instruction", "frage"),
-    *("anfrage", "demande", "pregunta", "consulta", "domanda", "richiesta", "vraag", "pergunta", "fraga"),
+    *("question", "inquiry", "enquiry", "request", "complaint", "prompt", "instruction", "frage"),
+    *("anfrage", "demande", "pregunta", "domanda", "richiesta", "vraag", "pergunta", "fraga"),
     *("sporgsmal", "pytanie"),
 )
 """Nouns for what is asked, without accents."""
@@ -29,7 +29,7 @@ _PLURALS = {
         "vragen": "vraag",
         "domande": "domanda",
     },
-    **{"antwoorden": "antwoord", "risposte": "risposta", "queries": "query", "replies": "reply"},
+    **{"antwoorden": "antwoord", "risposte": "risposta", "replies": "reply"},
 }
 _ASKING = frozenset(
     (
@@ -71,8 +71,8 @@ def plain_name(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", "".join(one for one in letters if not unicodedata.combining(one))))
 
 
-def side_of(name: str) -> Side | None:
-    """Which side the name of a column of texts says; None where it says none, or both.
+def side_of(name: str) -> tuple[Side, bool] | None:
+    """Which side the name of a column of texts says, and whether by a noun for it; None where it says none, or both.
 
     What is asked or answered goes before who wrote it: `agent question` is asked, `reply to customer` answered.
     """
@@ -81,7 +81,7 @@ def side_of(name: str) -> Side | None:
     people = not _ASKING.isdisjoint(words), not _ANSWERING.isdisjoint(words)
     for asked, answered in (nouns, people, (_has_noun(words, _GIVEN), False)):
         if asked != answered:
-            return "asked" if asked else "answered"
+            return "asked" if asked else "answered", True in nouns
         if asked:
             return None
     return None

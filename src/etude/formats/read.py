@@ -45,8 +45,8 @@ class Rows:
 def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
     """Reads a whole file of rows, guessing the columns that `source` does not name.
 
-    `kind` decides which values may stand as an answer: numbers for classify, any JSON value for
-    extract, all of them where it is None. Spaces and line breaks around an answer are taken off.
+    `kind` decides which values may stand as an answer beside texts and numbers: any JSON value for extract, and
+    where it is None. Spaces and line breaks around an answer are taken off.
 
     Raises InputError with every fault of the file (50 are spelled out), each as file:line.
     """
@@ -109,7 +109,8 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
             f"{reading.file.name}: the answers in {pair[1]} are not taught: {taught} is what is taught"
         )
     if unused:
-        reading.notes.append(f"{reading.file.name}: columns not used: {', '.join(unused)}")
+        names = ", ".join(name or "one without a name" for name in unused)
+        reading.notes.append(f"{reading.file.name}: columns not used: {names}")
     reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
     examples = reading.examples if isinstance(reading.examples, Spool) else tuple(reading.examples)
     return Rows(examples, tuple(reading.systems), columns, tuple(reading.notes), faults)

@@ -14,7 +14,7 @@ from etude.errors import Fault, InputError
 from etude.formats.signatures import HEAD_BYTES, foreign_file, guessed_encoding
 from etude.remedies import FEW_LINES, NOT_UTF8, decoding_fault, nearest_path, raise_faults
 from etude.spool import Spool
-from etude.task.values import is_row_file
+from etude.task.values import TABLE_SUFFIXES, is_row_file
 from etude.types import Example, Kind
 
 _GUESSED_BYTES = 2**20
@@ -64,8 +64,8 @@ class Reading:
     """Hash of input and output, how often."""
     table: Table | None = None
     """How the rows stand in the file, once the names of a table's columns were read."""
-    ids: dict[str, int] = field(default_factory=dict)
-    """Id -> line of its row."""
+    ids: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Id -> line of its row, and a hash of all that stands in it."""
 
     def fault(self, line: int, what: str, got: str, remedy: str, kind: str = "unreadable") -> None:
         """Adds a fault of a line."""
@@ -122,7 +122,9 @@ class Reading:
         try:
             raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            self.faults.append((number, decoding_fault(self.where(number), raw, error, self._encoding)))
+            table = self.file.suffix.lower() in TABLE_SUFFIXES
+            fault = decoding_fault(self.where(number), raw, error, self._encoding, table)
+            self.faults.append((number, fault))
         return raw.decode("utf-8", errors="replace")
 
 

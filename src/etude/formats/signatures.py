@@ -14,7 +14,9 @@ MOST_CONTROL = 0.05
 _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\r\f\x1b")
 _AS_CSV = "open it in a spreadsheet program and save the sheet as CSV (UTF-8)"
 _NO_ROWS = "give the rows as .jsonl, .csv or .tsv"
-_UTF8 = "save the file as UTF-8 (in Excel: CSV UTF-8; in a shell: iconv -f UTF-16 -t UTF-8 FILE > NEW)"
+_UTF8 = (
+    "save the file as UTF-8 (in Excel: Save As, CSV UTF-8; in a shell: iconv -f UTF-16 -t UTF-8 FILE > NEW)"
+)
 _SIGNATURES = (
     (b"PK\x03\x04", "an Excel workbook or another ZIP archive, not text", _AS_CSV),
     (b"\xd0\xcf\x11\xe0", "a workbook of an old Excel, not text", _AS_CSV),

@@ -215,8 +215,8 @@ class _Steps:
     def put_right(self, batch: list[Draft]) -> None:
         """Mends, masks and leaves out."""
         for draft in batch:
-            if not draft.row and self.wanted("empty"):
-                draft.leave_out("empty")
+            if draft.fault and self.wanted(draft.fault):
+                draft.leave_out(draft.fault)
         examples = [draft for draft in batch if draft.row]
         self._leave_out_seen(examples)
         for draft in examples:

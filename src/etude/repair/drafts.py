@@ -42,7 +42,7 @@ class Draft:
     """One row on its way."""
 
     row: str
-    """Its id; "" where it is empty and no example."""
+    """Its id; "" where it is no example."""
     record: Record
     """As it stands in the file."""
     now: Record
@@ -52,6 +52,8 @@ class Draft:
     """What was put right, in this order."""
     out: bool = False
     """Whether it is left out."""
+    fault: str = ""
+    """Kind of the fault for which it is no example."""
     unwritten: bool = False
     """Whether something was to be put right in it that the file has no way to write."""
 
@@ -201,7 +203,8 @@ def _beside_name(place: Place, text: str) -> list[Span]:
 
 
 class Drafts:
-    """Drafts of a task's rows, made anew each time they are gone over: the examples, and the rows that are empty.
+    """Drafts of a task's rows, made anew each time they are gone over: the examples, and the rows that are empty or
+    copies with their id.
 
     In memory: eight bytes a row.
     """
@@ -212,8 +215,12 @@ class Drafts:
         for row in survey.rows:
             self._lines.append(place_of(row.where)[1])
             self._ids.append(row.id)
-        empty = {place_of(fault.where)[1] for fault in survey.faults if fault.kind == "empty"}
-        self._empty = empty.difference(self._lines)
+        kinds = ("empty", "repeated_input")
+        self._faults = {
+            place_of(fault.where)[1]: fault.kind for fault in survey.faults if fault.kind in kinds
+        }
+        for line in self._lines if self._faults else ():
+            self._faults.pop(line, None)
 
     def __iter__(self) -> Iterator[Draft]:
         examples = zip(self._lines, self._ids, strict=True)
@@ -224,8 +231,8 @@ class Drafts:
                 line, row = next(examples, end)
             if line == record.line:
                 yield self._draft(row, record)
-            elif record.line in self._empty:
-                yield self._draft("", record)
+            elif record.line in self._faults:
+                yield self._draft("", record, self._faults[record.line])
 
-    def _draft(self, row: str, record: Record) -> Draft:
-        return Draft(row, record, record, self._kind == "classify")
+    def _draft(self, row: str, record: Record, fault: str = "") -> Draft:
+        return Draft(row, record, record, self._kind == "classify", fault=fault)

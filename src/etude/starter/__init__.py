@@ -26,7 +26,7 @@ __all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]
 
 MOST_ROWS = 100_000
 """Rows looked at to guess columns."""
-PASSED_OVER = frozenset(("empty", "empty_turn", "roles", "tools"))
+PASSED_OVER = frozenset(("empty", "empty_turn", "roles", "tools", "repeated_input"))
 """Kinds of fault of rows beside which the others tell what the task is."""
 
 
@@ -46,7 +46,8 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
     Where `target` is a folder, or a text that ends in a slash, the file is task.yaml in that folder, which is
     made if it is not there.
 
-    Rows with empty cells, and chats that cannot be learned, are left out, and named among the guesses.
+    Rows with empty cells, chats that cannot be learned and copies of a row with its id are left out, and named among
+    the guesses.
 
     Raises InputError when the target is there already, when the rows cannot be read for other reasons (every fault
     of the file) and when it stays unknown which columns are the input and the output.
@@ -67,8 +68,8 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
 
 
 def _read(roles: Roles) -> Rows:
-    """The rows that can be read. Rows with empty cells and chats that cannot be learned are left out, for `etude check`
-    to find; any other fault of a row stops."""
+    """The rows that can be read. Rows with empty cells, chats that cannot be learned and copies with their id are left
+    out, for `etude check` to find; any other fault of a row stops."""
     rows = survey_rows(roles.source)
     if not len(rows.examples) or not {fault.kind for fault in rows.faults} <= PASSED_OVER:
         raise_faults(rows.faults, roles.source.file)

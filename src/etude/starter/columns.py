@@ -43,6 +43,8 @@ _BY_QUESTIONS = "what they hold: questions are the input. Swap them if wrong"
 _BY_ORDER = "their order in the file. Swap them if wrong"
 _SIDES = ("asked", None, "answered")
 """What the name of a column says of its texts; the likeliest input first."""
+_OF_ROWS = 0.9
+"""Different values as a share of the rows beyond which ids are rather those of the rows, some of them copied."""
 _FEWEST_GROUPS = 20
 """With fewer groups a split has nothing to choose from."""
 
@@ -105,10 +107,19 @@ class _Column:
         full = len(self.values) >= 0.9 * self.rows
         return full and self.words >= 3 and len(self.counts) > 0.3 * len(self.values)
 
+    @cached_property
+    def _said(self) -> tuple[Side | None, bool]:
+        return side_of(self.name) or (None, False)
+
     @property
     def side(self) -> Side | None:
         """What the name says of texts: that they are asked, or answered."""
-        return side_of(self.name)
+        return self._said[0]
+
+    @property
+    def is_named_so(self) -> bool:
+        """Whether it says it by a noun, such as question or reply, and not by who wrote them."""
+        return self._said[1]
 
     @property
     def asks(self) -> bool:
@@ -116,11 +127,10 @@ class _Column:
         return sum(value[-1] in "?？؟" for value in self.values) >= 0.5 * len(self.values)
 
     @property
-    def only_names_rows(self) -> bool:
-        """Whether the values are ids, dates or the rows' own numbers: neither asked nor answered."""
+    def counts_rows(self) -> bool:
+        """Whether the values are whole numbers of which each is higher than the one before."""
         numbers = [int(value) for value in self.values if value.isascii() and value.isdecimal()]
-        counted = len(numbers) == len(self.values) and all(map(lt, numbers, numbers[1:]))
-        return bool(self.values) and (counted or self.looks_like_ids or self.looks_like_dates)
+        return 0 < len(numbers) == len(self.values) and all(map(lt, numbers, numbers[1:]))
 
     @property
     def is_label(self) -> bool:
@@ -168,8 +178,8 @@ class _Column:
     def may_be_group(self) -> bool:
         """Whether values repeat, and rows of one value can be kept on one side of a split."""
         repeated = _FEWEST_GROUPS <= len(self.counts) < len(self.values)
-        named = self.is_named_as_group or self.looks_like_ids
-        return repeated and named and not self.is_text
+        ids = self.looks_like_ids and len(self.counts) <= _OF_ROWS * len(self.values)
+        return repeated and (self.is_named_as_group or ids) and not self.is_text
 
     @property
     def is_group(self) -> bool:
@@ -285,10 +295,21 @@ def _guess_input_and_output(
     if texts and labels:
         source = RowSource(path, input=(texts[0].name,), output=labels[0].name)
         return source, f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
-    left = [name for name, column in profile.items() if name and not column.only_names_rows]
-    if len(left) == 2:
-        return guess_columns(cells, RowSource(path, input=(left[0],), output=left[1])).source, _BY_ORDER
+    if two := _two_left([column for name, column in profile.items() if name]):
+        return guess_columns(cells, RowSource(path, input=two[:1], output=two[1])).source, _BY_ORDER
     raise unknown
+
+
+def _two_left(columns: Sequence[_Column]) -> tuple[str, str] | None:
+    """The two columns that are left without the numbers of the rows, or without ids and dates too, where two are."""
+    uncounted = [column for column in columns if not column.counts_rows]
+    telling = [
+        column
+        for column in uncounted
+        if not (column.looks_like_ids or column.looks_like_dates) or column.words > 3
+    ]
+    pairs = (tuple(column.name for column in found) for found in (columns, uncounted, telling))
+    return next((pair for pair in pairs if len(pair) == 2), None)
 
 
 def _by_values(label: _Column) -> str:
@@ -296,15 +317,16 @@ def _by_values(label: _Column) -> str:
 
 
 def _pair_of_texts(path: Path, texts: Sequence[_Column], order: Sequence[str]) -> tuple[RowSource, str]:
-    """Two texts: the sides that their names say, the longest of each; else the two longest, of which the one of
-    questions is the input, or the first of the file. Longer texts may be either: summaries are shorter than what
-    they sum up, and replies longer than what was asked."""
-    asked = next((text for text in texts if text.side == "asked"), None)
-    answered = next((text for text in texts if text.side == "answered"), None)
-    if asked or answered:
-        asked = asked or next(text for text in texts if text is not answered)
-        answered = answered or next(text for text in texts if text is not asked)
-        return RowSource(path, input=(asked.name,), output=answered.name), _BY_WORDS
+    """Two texts: the sides that their names say, best by a noun, the longest of each; else the two longest, of which
+    the one of questions is the input, or the first of the file. Longer texts may be either: summaries are shorter than
+    what they sum up, and replies longer than what was asked."""
+    ranked = sorted(texts, key=lambda text: not text.is_named_so)
+    asked = [text for text in ranked if text.side == "asked"]
+    answered = [text for text in ranked if text.side == "answered"]
+    if (asked and answered) or len(asked) + len(answered) == 1:
+        others = [text for text in texts if text not in (*asked, *answered)]
+        source = RowSource(path, input=((asked or others)[0].name,), output=(answered or others)[0].name)
+        return source, _BY_WORDS
     first, second = sorted(texts[:2], key=lambda text: order.index(text.name))
     if second.asks and not first.asks:
         return RowSource(path, input=(second.name,), output=first.name), _BY_QUESTIONS

@@ -171,6 +171,9 @@ def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
             "classify",
             f"{len(labels)} short outputs that repeat over {n:,} rows{name}{_if_texts(labels)}",
         )
+    numbers = sum(isinstance(json_value(output), int | float) for output in outputs)
+    if numbers >= SHARED * n:
+        return "extract", f"{numbers:,} of {n:,} outputs, which are numbers"
     edit = _edit(examples)
     return edit or ("answer", "outputs that are no labels, no JSON and no edited inputs")
 

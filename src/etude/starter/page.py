@@ -167,6 +167,8 @@ def _instructions(draft: Draft) -> str:
         case "classify":
             into = f" into one of:{_label_list(contract.labels)}" if contract.labels else "."
             return f"Classify the message{into}"
+        case "extract" if (contract.json_schema or {}).get("type") in ("integer", "number"):
+            return "Answer with the number alone."
         case "extract":
             keys = ", ".join((contract.json_schema or {}).get("properties", {}))
             return f"Extract from the text, as JSON{' with the keys ' + keys if keys else ''}."

@@ -68,16 +68,16 @@ def rivals(draft: Draft) -> str:
 
 
 def _left_out_sentences(draft: Draft) -> Iterator[str]:
-    """That rows with empty cells and chats that cannot be learned are left out, and what to do: a comparison would
-    refuse the file."""
+    """That rows are left out that a comparison would refuse, and what to do."""
     by_cause: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for fault in draft.rows.faults:
         by_cause[fault.kind, of_any_turn(fault.what)][fault.where] = None
     for (kind, what), found in by_cause.items():
         places = list(found)
         it, one = ("it", "is") if len(places) == 1 else ("them", "are")
-        without = f"Fill {it} in, or let etude check --fix write the rows without {it}"
-        remedy = without if kind == "empty" else f"Correct {it}"
+        first = {"empty": f"Fill {it} in", "repeated_input": f"Delete {it}"}.get(kind, "")
+        without = f"{first}, or let etude check --fix write the rows without {it}"
+        remedy = without if first else f"Correct {it}"
         yield (
             f"rows: {count(len(places), 'row')} {one} left out here, as {what}: "
             f"{first_of(places, _MOST_PLACES)}. {remedy}: a comparison refuses {it}"
