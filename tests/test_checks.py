@@ -437,6 +437,14 @@ def test_a_template_with_an_address_in_it_is_told_without_it(tmp_path: Path) -> 
     assert 'filled in: "ask ••• ••• ••••••• ••• when … is due".' in found.message
 
 
+def test_of_two_templates_of_one_size_the_same_is_told_in_any_order_of_the_rows(tmp_path: Path) -> None:
+    topics = "abcdefghijklmnop"
+    pairs = [(f"When is the {one} of the club due", "Soon.") for one in topics]
+    pairs += [(f"Who can mend a {one} in my town", "Ann.") for one in topics]
+    told = [checked(tmp_path, rows).of("template")[0].message for rows in (pairs, pairs[::-1])]
+    assert told[0] == told[1]
+
+
 def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(tmp_path: Path) -> None:
     draw = random.Random(0)
     address = {desk: f"{desk}.lee@example.org" for desk in DESKS}
