@@ -209,9 +209,9 @@ def test_errors_and_formulas_of_spreadsheets_and_pointers_to_other_rows_say_noth
 
 
 def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error_or_a_formula(tmp_path: Path) -> None:
-    assert not checked(tmp_path, with_answers([*SHEET[:5], *FORMULAS], " In Excel?")).of("empty")
+    assert not checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS], " In Excel?")).of("empty")
     told = "instructions: Write the formula for the sheet in LibreOffice.\n"
-    findings = checked(tmp_path, with_answers([*SHEET[:5], *FORMULAS]), more=told)
+    findings = checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS]), more=told)
     assert lines_of(findings, "empty") == set()
 
 
@@ -435,6 +435,14 @@ def test_a_template_with_an_address_in_it_is_told_without_it(tmp_path: Path) -> 
     pairs = [(f"Ask ann.lee@example.org when {topic} is due", "Soon.") for topic in "abcdefghijklmnopqrstuv"]
     (found,) = checked(tmp_path, pairs).of("template")
     assert 'filled in: "ask ••• ••• ••••••• ••• when … is due".' in found.message
+
+
+def test_of_two_templates_of_one_size_the_same_is_told_in_any_order_of_the_rows(tmp_path: Path) -> None:
+    topics = "abcdefghijklmnop"
+    pairs = [(f"When is the {one} of the club due", "Soon.") for one in topics]
+    pairs += [(f"Who can mend a {one} in my town", "Ann.") for one in topics]
+    told = [checked(tmp_path, rows).of("template")[0].message for rows in (pairs, pairs[::-1])]
+    assert told[0] == told[1]
 
 
 def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(tmp_path: Path) -> None:

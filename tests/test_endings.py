@@ -10,6 +10,7 @@ from string import ascii_lowercase
 import pytest
 
 from etude.checks import Material, check_material
+from etude.checks.closings import Closing
 from etude.checks.endings import is_whole, truncated
 from etude.checks.features import STYLES
 from etude.checks.fences import is_unclosed
@@ -188,3 +189,12 @@ def test_code_that_is_never_closed_is_cut_where_others_close_theirs() -> None:
     assert len(found([*closed, *cut])) == 1
     assert not found([*closed, *[f"```\nprint({place}" for place in range(20)]])
     assert not found([*answers(FRAMES["English"][0]), *cut[:1]])
+
+
+def test_of_two_closings_that_half_of_the_texts_have_each_one_is_taken_in_any_order_of_the_texts() -> None:
+    texts = [f"Answer {row}.\n{name}" for row in range(4) for name in ("Anna", "Berta")]
+    cut = [
+        {text: closing.cut_from(text) for text in texts} for closing in (Closing(texts), Closing(texts[::-1]))
+    ]
+    assert cut[0] == cut[1]
+    assert cut[0]["Answer 0.\nBerta"] == "Answer 0."

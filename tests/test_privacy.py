@@ -19,7 +19,8 @@ from stdnum.iso7064 import mod_97_10
 
 from etude.checks import Material, check
 from etude.checks.machine import as_json
-from etude.checks.personal import for_review, personal_data
+from etude.checks.personal import personal_data
+from etude.checks.review import for_review
 from etude.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, details, find, find_all, labels
 from etude.privacy.find import find_for_review

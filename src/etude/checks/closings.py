@@ -33,7 +33,8 @@ class Closing:
         found: list[str | None] = []
         least = max(SHARED * len(texts), 1)
         for counts, short in zip(lines, names, strict=True):
-            line, times = counts.most_common(1)[0] if counts else ("", 0)
+            # Of two that half of the texts have each, the same one in any order of the texts.
+            line, times = max(counts.items(), key=lambda one: (one[1], one[0]), default=("", 0))
             if times >= least:
                 found.append(line)
                 self._lines = found[:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from etude.checks.material import Material
-from etude.checks.personal import NAMES
+from etude.checks.passages import NAMES
 from etude.privacy import BLOCKING, GRAVE, find
 from etude.types import Finding
 from etude.wording import count

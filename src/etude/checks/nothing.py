@@ -60,7 +60,10 @@ def empty(material: Material) -> Iterator[Finding]:
 
 
 def _is_blank(plain: str, answer: str) -> bool:
-    """An answer made of marks alone can be meant: an emoji, a formula. Only dashes and dots are none."""
+    """An answer made of marks alone can be meant: an emoji, a formula. Only dashes and dots are none; whether #N/A is
+    one depends on the question (`_of_sheets`)."""
+    if _SHEET_ERROR.fullmatch(answer):
+        return False
     return plain in NOTHING or not (plain or answer.strip(" .-_–—?!/*#"))
 
 

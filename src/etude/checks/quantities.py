@@ -1,13 +1,14 @@
 """Numbers with a unit, and times of day, by what they say: 10 km is 10 kilometres, 5 pm is 17:00.
 
 A unit is the same where it is shortened, as every language shortens its words: by letters of the word in their order,
-the first of them kept. Nothing is converted: 90 minutes are not an hour and a half.
+the first of them kept. Common symbols stand for their own words alone: `mi` for miles, not for minutes. Nothing is
+converted: 90 minutes are not an hour and a half.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from etude.checks.values import NUMBER, NUMBER_OF, readings
@@ -21,8 +22,34 @@ _ITS_UNIT = re.compile(
     rf"(?:\s?(?:[-–,x×]|to|and|or|bis|und|oder|à|et|ou|y|o|a|e)\s?{NUMBER}){{0,4}}[\s-]{{0,2}}{_UNIT}"
 )
 """The unit behind a number, also behind further numbers: `10 to 12 km`."""
-_ALIASES = {"lb": "pounds", "lbs": "pounds", "oz": "ounces", "°": "degrees", "°c": "degrees", "°f": "degrees"}
+_ALIASES = {"lb": "pounds", "lbs": "pounds", "oz": "ounces"}
 """Units that are not shortened by their letters."""
+_DEGREES = ("degree", "degré", "grad", "grau")
+_SYMBOLS: Mapping[str, tuple[str, ...]] = {
+    "m": (
+        "met",
+        "mèt",
+        "min",
+        "mo",
+        "mes",
+        "mês",
+        "maand",
+        "mån",
+        "millio",
+        "milló",
+        "milio",
+        "miljo",
+        "mio",
+        "mln",
+    ),
+    **{"mm": ("millim",), "cm": ("centim", "zentim"), "km": ("kilom",)},
+    "mi": ("mile", "milla", "milha", "migl", "meil", "mijl"),
+    **{"mg": ("millig",), "g": ("gr", "gm"), "kg": ("kilo",)},
+    **{"ml": ("millil",), "cl": ("centil", "zentil"), "l": ("lit", "ltr")},
+    **{"min": ("minu",), "ms": ("millis",), "tsp": ("teasp",), "tbsp": ("tablesp",)},
+    **{"°": ("°", *_DEGREES), "°c": _DEGREES, "°f": _DEGREES},
+}
+"""Symbols, and how the words begin that they stand for; `m` may be metres, minutes, months and millions."""
 _MULTIPLE = re.compile(r"(?:deci|centi|milli|micro|nano|deka|hecto|kilo|mega|giga|tera).")
 MOST_SHORT = 4
 """Letters up to which a unit may be a shortened word."""
@@ -38,6 +65,7 @@ _AT = re.compile(
 )
 """An hour without a sign of it, behind a word that stands before times."""
 _NAMED = {"noon": "12:00", "midday": "12:00", "midnight": "0:00"}
+_NAME = re.compile(rf"(?<!\w)(?:{'|'.join(_NAMED)})(?!\w)")
 
 
 class Amount(NamedTuple):
@@ -85,7 +113,7 @@ def times_in(text: str) -> frozenset[str]:
     found.update(
         time for match in _AT.finditer(folded) for time in _of_hour(NUMBER_OF.get(match[1], match[1]), 0, "")
     )
-    return frozenset(found.union(time for name, time in _NAMED.items() if name in folded))
+    return frozenset(found.union(_NAMED[match[0]] for match in _NAME.finditer(folded)))
 
 
 def _times(found: re.Match[str]) -> Iterator[str]:
@@ -110,6 +138,9 @@ def _spelt(unit: str) -> str:
 
 def _is_same_unit(one: str, other: str) -> bool:
     short, whole = sorted((one, other), key=len)
+    if short in _SYMBOLS:
+        written = whole if whole in _SYMBOLS else whole.removesuffix("s")
+        return written == short or whole.startswith(_SYMBOLS[short])
     if whole.startswith(short) and len(whole) - len(short) <= 2:  # of several
         return True
     if len(short) > MOST_SHORT or short[0] != whole[0] or (len(short) == 1 and _MULTIPLE.match(whole)):

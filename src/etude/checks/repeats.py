@@ -335,11 +335,11 @@ def _largest_frame(sample: Sequence[Sequence[str]]) -> tuple[Set[str], str]:
             continue
         tried = usual
         frames = Counter(_frame(text, usual) for text in sample)
-        for frame, times in frames.most_common(1):
-            if times > most and _is_template(
-                frame, [text for text in sample if _frame(text, usual) == frame]
-            ):
-                best, most = (usual, frame), times
+        frame, times = max(
+            frames.items(), key=lambda one: (one[1], one[0])
+        )  # of equals the same in any order of the rows
+        if times > most and _is_template(frame, [text for text in sample if _frame(text, usual) == frame]):
+            best, most = (usual, frame), times
     return best
 
 

@@ -16,7 +16,8 @@ from etude.checks.kinds import check_gates, names
 from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.material import Material
 from etude.checks.page import as_html
-from etude.checks.personal import NAMES, for_review
+from etude.checks.passages import NAMES
+from etude.checks.review import for_review
 from etude.checks.sensitive import review_step
 from etude.checks.words import WIDTH, in_words
 from etude.cli.output import check_output, is_written_through, write_output
