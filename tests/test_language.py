@@ -251,6 +251,23 @@ def test_what_is_quoted_asked_for_or_in_both_languages_is_right(pair: tuple[str,
     assert not len(found_in([*replies(), pair], answered_otherwise))
 
 
+def test_rows_that_ask_for_a_translation_do_not_keep_the_others_from_being_judged() -> None:
+    asking = [
+        (f"Auf Spanisch, bitte, Nummer {place}: {SENTENCES['German']}", SENTENCES["Spanish"])
+        for place in range(30)
+    ]
+    wrong = (SENTENCES["German"], SENTENCES["French"])
+    assert places_in(found_in([*replies(), *asking, wrong], answered_otherwise)) == {150}
+
+
+def test_a_set_in_two_languages_is_judged_though_questions_of_one_are_told_alone() -> None:
+    """Short questions in Spanish are not told: of the rows that can be judged nearly all are English."""
+    english = [(f"{SENTENCES['English']} {place}", f"{SENTENCES['English']} {place}") for place in range(60)]
+    spanish = [(f"Precio {place}?", f"{SENTENCES['Spanish']} {place}") for place in range(40)]
+    wrong = (SENTENCES["English"], SENTENCES["French"])
+    assert places_in(found_in([*english, *spanish, wrong], answered_otherwise)) == {100}
+
+
 def test_translations_and_sets_of_one_language_have_no_other_language_of_answers() -> None:
     swapped = [(asked, SENTENCES["English"]) for asked, _ in replies()]
     assert not len(found_in(swapped, answered_otherwise))

@@ -38,12 +38,14 @@ def answered_otherwise(material: Material) -> Iterator[Finding]:
     """
     if not material.free:
         return
-    told = {row: pair for row in range(len(material.rows)) if (pair := _languages(material, row))}
-    same = sum(asked == given for asked, given in told.values())
-    several = own_language(given for _, given in told.values()) is None
-    if len(told) < LEAST_TOLD or not several or same < SAME * len(told):
+    told = {
+        row: pair
+        for row in range(len(material.rows))
+        if (pair := _languages(material, row)) and (pair[0] == pair[1] or is_unasked(material, row))
+    }
+    differ = {row: pair for row, pair in told.items() if pair[0] != pair[1]}
+    if len(told) < LEAST_TOLD or not _are_several(material, told) or len(differ) > (1 - SAME) * len(told):
         return
-    differ = {row: pair for row, pair in told.items() if len({*pair}) > 1 and is_unasked(material, row)}
     usual = _usual(material, told, {language for pair in differ.values() for language in pair})
     found = {row: pair for row, pair in differ.items() if _is_other(material, row, *pair, usual)}
     if found:
@@ -80,6 +82,13 @@ def _of_few(words: list[str]) -> str | None:
     (language, kinds), (_, next_kinds) = [*hits.most_common(2), ("", 0), ("", 0)][:2]
     enough = kinds >= max(LEAST_KINDS, LEAST_SHARE * len(words))
     return language if enough and kinds >= LEAD * next_kinds else None
+
+
+def _are_several(material: Material, told: Mapping[int, tuple[str, str]]) -> bool:
+    """Whether the answers are in several languages: all of which it is told, as `language` asks, or those of `told`."""
+    all_told = [language for language in material.output_languages if language]
+    parted = len(all_told) >= LEAST_TOLD and own_language(all_told) is None
+    return parted or own_language(given for _, given in told.values()) is None
 
 
 def _usual(
