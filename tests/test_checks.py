@@ -123,6 +123,8 @@ def test_a_model_that_is_not_there_is_a_note_and_keeps_no_check_from_running(
     (found,) = planted.of("unknown_model")
     assert found.severity == "note"
     assert found.message.startswith("prompt_model: ")
+    assert "`prompt_model:`" in found.message
+    assert "`model:`" not in found.message
     file = tmp_path / "task.yaml"
     file.write_text(
         file.read_text(encoding="utf-8").replace("model: fake", f"model: {name}"), encoding="utf-8"

@@ -15,7 +15,7 @@ def unknown_models(material: Material) -> Iterator[Finding]:
     machine or not."""
     task = material.task
     named = {"model": task.model, "prompt_model": task.prompt_model or ""}
-    reasons = {key: why_unknown(name) for key, name in named.items() if name and not is_fake(name)}
+    reasons = {key: why_unknown(name, key) for key, name in named.items() if name and not is_fake(name)}
     absent = {key: reason for key, reason in reasons.items() if reason}
     if absent:
         told = " ".join(f"{key}: {reason}" for key, reason in absent.items())
@@ -23,8 +23,8 @@ def unknown_models(material: Material) -> Iterator[Finding]:
             kind="unknown_model",
             severity="note",
             rows=(),
-            message=f"{told} All checks ran all the same, as none needs a model: whether a row is too long is told by "
-            "its words, of which no token holds two.",
+            message=f"{told} All checks ran, as none needs a model. Whether a row is too long was judged by its words: "
+            "it has at least as many tokens.",
             remedy=f"Correct {' and '.join(absent)} in {task.file.name} before etude compare and etude train, which "
             "stop there.",
             where=(task.file.name,),

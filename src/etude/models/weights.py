@@ -36,30 +36,30 @@ def find_weights(name: str) -> Path:
     return _on_this_machine(name) or _checked_folder(_from_hub(name))
 
 
-def why_unknown(name: str) -> str:
-    """Why a name can mean no model, "" where it can. Packaged names and hub ids can, whatever is on this machine:
-    nothing is looked up on the network."""
+def why_unknown(name: str, key: str) -> str:
+    """Why a name under this key of a task can mean no model, "" where it can. Packaged names and hub ids can, whatever
+    is on this machine: nothing is looked up on the network."""
     try:
         if name not in PACKAGED:
-            _on_this_machine(name)
+            _on_this_machine(name, key)
     except ModelError as error:
         return str(error)
     return ""
 
 
-def _on_this_machine(name: str) -> Path | None:
+def _on_this_machine(name: str, key: str = "model") -> Path | None:
     """The folder or the .gguf file that a name means; None for what reads as a hub id. Raises ModelError."""
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError(f"There is no file {shown(str(path))}. Correct `model:` or download the file.")
+            raise ModelError(f"There is no file {shown(str(path))}. Correct `{key}:` or download the file.")
         return path
     if path.is_dir():
         return _checked_folder(path)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ModelError(
             f"{shown(name)} is no model: neither packaged ({', '.join(PACKAGED)}, fake), nor a folder, a .gguf "
-            "file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. Correct `model:`."
+            f"file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. Correct `{key}:`."
         )
     return None
 
