@@ -313,6 +313,8 @@ HEADINGS = [
     ("dialogue", "section_text"),
     ("our letter", "Zusammenfassung"),
     ("Question", "SQL query"),
+    ("Message", "Resolution"),
+    ("Problem", "Solución"),
 ]
 
 
@@ -333,6 +335,14 @@ def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_besid
     ]
     source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
     assert (source.input, source.output) == ((heading[0],), heading[1])
+
+
+def test_a_label_that_stands_before_a_message_and_its_resolution_is_not_the_answer(tmp_path: Path) -> None:
+    rows = [
+        {"Status": ("open", "closed")[n % 2], "Message": words(9), "Resolution": words(20)} for n in range(40)
+    ]
+    task = load_task(start(written(tmp_path / "rows.csv", rows)).task_file)
+    assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("Message",), "Resolution")
 
 
 def test_a_reply_goes_before_longer_notes_of_who_wrote_it_and_a_label_beside_them_changes_nothing(

@@ -11,13 +11,23 @@ Side = Literal["asked", "answered"]
 ASKED = (
     *("question", "inquiry", "enquiry", "request", "complaint", "prompt", "instruction", "frage"),
     *("anfrage", "demande", "pregunta", "domanda", "richiesta", "vraag", "pergunta", "fraga"),
-    *("sporgsmal", "pytanie"),
+    *("sporgsmal", "pytanie", "problem", "issue", "probleme", "problema", "probleem"),
 )
 """Nouns for what is asked, without accents."""
 ANSWERED = (
     *("answer", "reply", "response", "completion", "output", "summary", "antwort", "losung", "reponse"),
     *("respuesta", "risposta", "antwoord", "resposta", "svar", "odpowiedz", "zusammenfassung", "resumen"),
-    *("riassunto", "samenvatting", "resumo"),
+    *(
+        "riassunto",
+        "samenvatting",
+        "resumo",
+        "resolution",
+        "solution",
+        "solucion",
+        "soluzione",
+        "solucao",
+        "oplossing",
+    ),
 )
 """Nouns for what is answered."""
 _TALKS = ("dialogue", "dialog", "conversation", "transcript", "gesprach")
