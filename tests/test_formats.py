@@ -259,6 +259,17 @@ def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(
     assert (row.text, row.output) == ('Say "é",\nplease', "é")
 
 
+@pytest.mark.parametrize("cell", ["", "[]", "[{'role': 'user'}]", '[{"role": "user", "content": "cut'])
+def test_a_chat_in_a_table_that_cannot_be_read_is_a_fault_of_its_row_alone(tmp_path: Path, cell: str) -> None:
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["messages", "n"], [json.dumps(turns), 1], [cell, 2]])
+    with pytest.raises(InputError) as raised:
+        read_rows(RowSource(tmp_path / "rows.csv"))
+    (fault,) = raised.value.faults
+    assert (fault.kind, fault.where) == ("roles", "rows.csv:3")
+
+
 @pytest.mark.parametrize("text", ["Hello", "[1, 2]", '[{"role": "user", "content": "cut'])
 def test_a_text_that_holds_no_turns_is_no_chat(tmp_path: Path, text: str) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": text}), encoding="utf-8")

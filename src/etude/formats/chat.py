@@ -22,12 +22,7 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
     ):
         cells.reading.counts[f"keys of {column} besides messages, which are not used"] += 1
     if not isinstance(value, list) or not value:
-        cells.fault(
-            f"{column} must be a list of turns",
-            shown(value),
-            'write [{"role": "user", "content": "..."}, ...]',
-            "roles" if value == [] else "unreadable",
-        )
+        _no_turns(cells, column, value)
         return ()
     if any(map(uses_tools, value)):
         _refuse_tools(cells, column, value)
@@ -41,6 +36,17 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
         cells.fault(f"{column}: {problem[0]}", " ".join(turn.role for turn in whole), problem[1], "roles")
         return ()
     return whole
+
+
+def _no_turns(cells: Cells, column: str, value: Any) -> None:
+    """Adds the fault of a row whose chat is empty, or is no list of turns."""
+    write = 'write [{"role": "user", "content": "..."}, ...]'
+    if value is None or value == [] or (isinstance(value, str) and value.strip() in ("", "[]")):
+        cells.fault(f"{column} holds no turn", shown(value), f"{write}, or delete the row", "roles")
+    elif isinstance(value, str) and value.lstrip().startswith("["):
+        cells.fault(f"{column} must be a list of turns, as JSON", shown(value), write, "roles")
+    else:
+        cells.fault(f"{column} must be a list of turns", shown(value), write)
 
 
 def _refuse_tools(cells: Cells, column: str, turns: Sequence[Any]) -> None:
