@@ -215,8 +215,10 @@ STYLES: tuple[Style, ...] = (
         either(
             near_the_end(
                 pattern(
-                    r"\b(?:let (?:me|us) know|hope (?:this|that|it) helps|feel free to|(?:kind|best|warm) regards|"
-                    r"sincerely|best wishes|have a (?:great|nice|good|lovely|wonderful) \w{1,12}|"
+                    r"\b(?:let (?:me|us) know|hope (?:this|that|it) helps|feel free to|"
+                    r"(?:kind|best|warm)(?:est)? (?:regards|wishes)|all the best|many thanks|"
+                    r"thanks(?: again)?(?=,?\s*\n)|"
+                    r"sincerely|yours (?:truly|faithfully)|have a (?:great|nice|good|lovely|wonderful) \w{1,12}|"
                     r"any (?:other|further|more) questions|(?:happy|glad) to help|cheers)\b"
                 )
             ),
