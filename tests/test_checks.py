@@ -211,7 +211,8 @@ def test_errors_and_formulas_of_spreadsheets_and_pointers_to_other_rows_say_noth
 
 
 def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error_or_a_formula(tmp_path: Path) -> None:
-    assert not checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS], " In Excel?")).of("empty")
+    for about in (" In Excel?", " How do I add up column A?"):
+        assert not checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS], about)).of("empty")
     told = "instructions: Write the formula for the sheet in LibreOffice.\n"
     findings = checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS]), more=told)
     assert lines_of(findings, "empty") == set()

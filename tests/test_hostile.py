@@ -119,3 +119,13 @@ def test_words_stand_as_they_are_compared_and_in_one_list() -> None:
     at_times = frozenset().union(*OF_ONE_LANGUAGE.values())
     assert not always & at_times
     assert {word for word in always | at_times if normalise(word) != word} == set()
+
+
+@pytest.mark.parametrize("quoted", ['"{}"', "“{}”", "„{}“", "«{}»", "\n> {}\n"])
+def test_what_is_quoted_is_said_by_somebody_else(quoted: str) -> None:
+    answers = [quoted.format(words) for words in ("you idiot", "I will kill you!")]
+    rows = [("What did he say?", f"He wrote {answer} and was blocked.") for answer in answers]
+    assert not found_in([*clean(30), *rows], insults)
+    assert not found_in([*clean(30), *rows], threats)
+    (found,) = found_in([*clean(30), ("Who?", f"He wrote {answers[0]} and is an idiot.")], insults)
+    assert found.rows == ("30",)

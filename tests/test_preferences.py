@@ -119,6 +119,20 @@ def test_hosted_preferences_are_written_by_init_and_masked_where_they_stand(tmp_
     assert masked[0]["input"] == {"tools": [], "parallel_tool_calls": True}
 
 
+def test_one_answer_of_several_turns_is_a_fault_of_its_row_alone(tmp_path: Path) -> None:
+    pairs = [(f"Who knows matter {n}?", f"Nobody knows {n}.", "I") for n in range(40)]
+    written(tmp_path, "hosted", pairs)
+    turns = [turn("assistant", "Today."), turn("assistant", "Or tomorrow.")]
+    odd = {**row("hosted", "And mine?", "Today.", "No idea."), "preferred_output": turns}
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(odd) + "\n")
+    with pytest.raises(InputError) as raised:
+        read_rows(RowSource(tmp_path / "rows.jsonl"))
+    (fault,) = raised.value.faults
+    assert (fault.kind, fault.where) == ("roles", "rows.jsonl:42")
+    assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "new.yaml")]) == 0
+
+
 def test_tools_beside_the_turns_of_an_input_are_told(tmp_path: Path) -> None:
     each = row("hosted", "Why?", "Because.", "No idea.")
     asking = {"messages": [turn("user", "Why?")], "tools": [{"type": "function"}]}

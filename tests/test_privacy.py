@@ -201,7 +201,7 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("전화 010-1234-5678로", "phone", "010-1234-5678"),
         ("PIN: 4821", "password", "4821"),
         ("exp 04/27, CVV 123", "password", "123"),
-        ("the security code on the back is: no; security code: 0417", "password", "0417"),
+        ("the code on the back of the card? security code: 0417", "password", "0417"),
         ("the wifi password is bluemonkey", "plain_password", "bluemonkey"),
         (
             "The passphrase for the vault is correct-horse-battery, I think",

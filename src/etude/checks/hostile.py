@@ -14,6 +14,7 @@ from etude.checks.hostile_words import (
     UNSPACED_THREAT,
 )
 from etude.checks.material import Mark, Material, marks_of, rows_that
+from etude.checks.quotations import without_quotations
 from etude.types import Finding
 
 LONGEST = 20_000
@@ -44,18 +45,20 @@ def insults(material: Material) -> Iterator[Finding]:
 
 def _insults(material: Material, row: int, plain: str) -> list[Mark] | None:
     """Where a normalised answer insults, None where nowhere. What is an ordinary word elsewhere counts in its own
-    language alone. No place is given of a word that the answer writes in another way than its normalised form."""
+    language alone, and what is quoted is said by somebody else. No place is given of a word that the answer writes in
+    another way than its normalised form."""
     words = plain.split()
     insulting = _ALWAYS.intersection(words)
     if not _AT_TIMES.isdisjoint(words):
         language = material.language_of_answer(row) or ""
         insulting |= OF_ONE_LANGUAGE.get(language, frozenset()).intersection(words)
+    if not insulting and (plain.isascii() or not UNSPACED_INSULTS.search(plain)):
+        return None
+    written = rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insulting)))})(?!\w)|{UNSPACED_INSULTS.pattern}"
+    insult = re.compile(written if insulting else UNSPACED_INSULTS.pattern, re.IGNORECASE)
     text = material.outputs[row]
-    unspaced = [] if plain.isascii() else marks_of(UNSPACED_INSULTS.finditer(text))
-    if not insulting:
-        return unspaced or ([] if not plain.isascii() and UNSPACED_INSULTS.search(plain) else None)
-    written = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insulting)))})(?!\w)", re.IGNORECASE)
-    return sorted([*unspaced, *marks_of(written.finditer(text))])
+    said = marks_of(insult.finditer(without_quotations(text)))
+    return said if said or not insult.search(text) else None
 
 
 def threats(material: Material) -> Iterator[Finding]:
@@ -83,9 +86,12 @@ def threats(material: Material) -> Iterator[Finding]:
 
 
 def threat(text: str, plain: str) -> Mark | None:
-    """Where a text threatens; `plain` is its normalised form."""
-    beginning = text[:LONGEST]
-    found = None if THREAT_WORDS.isdisjoint(plain.split()) else THREAT.search(beginning)
+    """Where a text threatens in words that it does not quote; `plain` is its normalised form."""
+    spaced = not THREAT_WORDS.isdisjoint(plain.split())
+    if not spaced and text.isascii():
+        return None
+    beginning = without_quotations(text[:LONGEST])
+    found = THREAT.search(beginning) if spaced else None
     if not found and not beginning.isascii():
         found = UNSPACED_THREAT.search(beginning)
     return found.span() if found else None

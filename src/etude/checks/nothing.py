@@ -29,7 +29,8 @@ _FORMULA = re.compile(
 """A formula in place of its value: a function with its arguments, or a cell."""
 _ON_SHEETS = re.compile(
     r"(?i)\b(?:excel|spreadsheets?|google sheets|worksheets?|formula[es]?|formeln?|formules?|fórmulas?|cells?|zellen?"
-    r"|cellules?|celdas?|celle|vlookup|libreoffice|tabellenkalkulation)\b"
+    r"|cellules?|celdas?|celle|vlookup|libreoffice|tabellenkalkulation|columns?|spalten?|colonnes?|columnas?|colonn[ae]"
+    r"|kolom(?:men)?|colunas?|rows?|zeilen?|sheets?)\b"
 )
 """A question about spreadsheets, whose answer may be a formula or an error."""
 _ROW = re.compile(

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from etude.checks.function_words import LEAST_TOLD, MOST_TEXT, language_of, own_language
 from etude.checks.language import is_unasked
 from etude.checks.material import Material, rows_that
+from etude.checks.quotations import QUOTED
 from etude.checks.stray import KNOWN, MOST_READ, USUAL, USUAL_LEAST
 from etude.normal import normalise
 from etude.types import Finding
@@ -22,12 +23,6 @@ LEAD = 3
 """So many times as many as any other language has: no word of another where they are two."""
 LEAST_SHARE = 0.2
 """Share of the text's words that they are, at least."""
-_QUOTED = re.compile(
-    r"```.{0,4000}?(?:```|\Z)|`[^`\n]{1,400}`|\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|„[^“”\n]{1,400}[“”]|«[^»\n]{1,400}»"
-    r"|‘[^’\n]{1,400}’|(?<!\w)'[^'\n]{1,400}'(?!\w)",
-    re.DOTALL,
-)
-"""Quotations and code, whose language is not the text's."""
 _SENTENCE = re.compile(r"[\n.!?:;。！？：]+")
 _SPEAKERS: dict[str, list[str]] = {}
 for _language, _known in KNOWN.items():
@@ -74,7 +69,7 @@ def _languages(material: Material, row: int) -> tuple[str, str] | None:
 
 def _told(text: str, known: str | None = None) -> str | None:
     """The language of a text without what it quotes; `known` is that of a text that quotes nothing."""
-    bare = _QUOTED.sub(" ", text[: 4 * MOST_TEXT])
+    bare = QUOTED.sub(" ", text[: 4 * MOST_TEXT])
     plain = normalise(bare)
     return (known if bare == text else None) or language_of(plain) or _of_few(plain.split())
 
@@ -113,7 +108,7 @@ def _is_other(
 def _speaks(text: str, language: str, others: frozenset[str]) -> bool:
     """Whether a text holds words of a language, known or of its script, that are none of another's."""
     known = KNOWN.get(language)
-    found = set(normalise(_QUOTED.sub(" ", text)).split())
+    found = set(normalise(QUOTED.sub(" ", text)).split())
     return known is None or len(found & known - others) >= LEAST_KINDS
 
 

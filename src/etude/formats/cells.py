@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 
 from etude.errors import shown
 from etude.formats.reading import Reading, Row
+from etude.formats.turns import holds_turns
 from etude.remedies import nearest
+from etude.wording import count
 
 
 @dataclass
@@ -40,6 +42,10 @@ class Cells:
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
             return self.trimmed(self.text(column))
+        if holds_turns(value):
+            what = f"{column} holds {count(len(value), 'turn')} of a chat, where one answer is taught"
+            self.fault(what, shown(value), "keep the assistant's turn that is the answer", "roles")
+            return ""
         if self.reading.kind not in (None, "extract") and not isinstance(value, int | float):
             self.fault(f"{column} must be a text", shown(value), "write it in quotes, or set kind: extract")
             return ""

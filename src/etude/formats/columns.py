@@ -8,7 +8,7 @@ from typing import Any
 
 from etude.errors import Fault, InputError, shown
 from etude.formats.names import ANSWERED, ASKED, plain_name
-from etude.formats.turns import holds_turns, written_turns
+from etude.formats.turns import holds_turns, role_of, written_turns
 from etude.task import RowSource
 
 _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -106,10 +106,14 @@ def _guess_better(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sourc
     pair = preference_columns(names)
     if not pair or source.output or source.messages or pair[0] in source.input:
         return source
-    if any(isinstance(row.get(pair[0]), list) and len(row[pair[0]]) > 1 for row in rows):
+    if any(_begins_by_asking(row.get(pair[0])) for row in rows):
         return source if source.input else replace(source, messages=pair[0])
     inputs = next((shape for shape, _ in _SHAPES if set(shape) <= set(names)), ())
     return replace(source, input=source.input or inputs, output=pair[0])
+
+
+def _begins_by_asking(better: Any) -> bool:
+    return holds_turns(better) and len(better) > 1 and role_of(better[0]) != "assistant"
 
 
 def _guess_chat(

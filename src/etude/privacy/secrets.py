@@ -124,14 +124,24 @@ _LOGIN = re.compile(
     r"\b(?:log[- ]?in|user(?:name)?|credentials?)\b(?: is|:)? \S{2,40} / (?P<value>\S{6,64})", re.I
 )
 _PIN = re.compile(
-    r"\bPIN(?: (?:code|number))?(?: is| was|:|=| of)? ?(?P<value>[0-9]{4,8})(?![\w]|[.,/:-][0-9])", re.I
+    r"\bPIN(?: (?:number|code(?! [1-9][0-9]{5}\b)))?(?: is| was|:|=| of)? ?(?P<value>[0-9]{4,8})(?![\w]|[.,/:-][0-9])",
+    re.I,
 )
+"""But for `PIN code 560001`, a postal code of India."""
 _CARD_CODE = re.compile(
     r"\b(?:CVV2?|CVC2?|security code)(?: (?:code|number|no\.?|nr\.?))?(?: is| was| ist| est| es)?[:=]? ?"
     r"(?P<value>[0-9]{3,4})(?![\w]|[.,/:-][0-9])",
     re.I,
 )
 """The digits on the back of a card, with which it can be used by whoever knows its number."""
+_OF_A_CARD = re.compile(
+    r"\b(?:card|credit|debit|visa|mastercard|amex|maestro|payment|pay|exp(?:iry|ir\w+)?|karten?|kreditkarten?|carte|tarjeta"
+    r"|carta|cart[aã]o|kaart)\b|(?:[0-9][ -]?){12}",
+    re.I,
+)
+"""What stands near a security code of a card; elsewhere `CVC` is a catheter and `CVV` the name of a fault."""
+_NEAR = 100
+"""Characters before and after."""
 _CREDENTIALS = re.compile(
     r"(?<=[\w'-])@[\w.-]{3,80}(?:[\"'] ?[/:] ?[\"']?| ?[/|:] |:(?![0-9]{2,5}/))(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})"
     r"(?=[\"'.,;)]{0,3}(?:\s|$))(?!\s{0,3}\|)"
@@ -236,6 +246,12 @@ def _whole(match: re.Match[str]) -> Iterator[Span]:
     yield from spans_of([match], "password", "label", "value")
 
 
+def _card_code(match: re.Match[str]) -> Iterator[Span]:
+    """The security code of a card that is spoken of nearby."""
+    if _OF_A_CARD.search(match.string, max(match.start() - _NEAR, 0), match.end() + _NEAR):
+        yield from _whole(match)
+
+
 def _quoted(match: re.Match[str]) -> Iterator[Span]:
     """Several words in quotes, but for a prompt or a message."""
     if not is_message(match):
@@ -297,7 +313,7 @@ _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]]
     (("pass", "pwd"), _QUOTED_PASSWORD, _quoted),
     (("login", "log in", "log-in", "user", "credential"), _LOGIN, _told),
     (("pin",), _PIN, _whole),
-    (("cvv", "cvc", "security code"), _CARD_CODE, _whole),
+    (("cvv", "cvc", "security code"), _CARD_CODE, _card_code),
     (("mysql", "mariadb", "sshpass", "curl", "wget", "http"), _COMMAND, _argument),
     (("cookie",), _COOKIE, _key),
 )
