@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.checks.function_words import FUNCTION_WORDS, language_of
+from etude.checks.function_words import FUNCTION_WORDS, language_of, language_of_short
 from etude.checks.language import english_only, wrong_language
 from etude.checks.replies import answered_otherwise
+from etude.checks.review import for_review
 from etude.checks.stray import KNOWN, Strays
 from etude.normal import normalise
 from pairs import found_in, places_in
@@ -162,7 +163,7 @@ def test_labels_have_no_language() -> None:
         (SENTENCES["Greek script"], "The answers are in Greek script. Advice", ""),
         (
             "Dopis, který jste nám poslali, ještě nepřišel, ale my na něj čekáme a brzy vám na něj odpovíme.",
-            "The answers are in a language that is not known here. Advice",
+            "The language of the answers cannot be told. Advice",
             "",
         ),
     ],
@@ -275,3 +276,43 @@ def test_translations_and_sets_of_one_language_have_no_other_language_of_answers
     assert not len(
         found_in([*clean(80), (SENTENCES["German"], "We will have it for you.")], answered_otherwise)
     )
+
+
+TICKETS = (
+    "Ich komme nicht ins Kundenkonto.",
+    "Bitte Passwort zurücksetzen.",
+    "Wann kommt der Techniker?",
+    "Der Monitor zeigt kein Bild.",
+    "Bitte die Lieferadresse ändern.",
+    "Die App stürzt beim Start ab.",
+    "Wie lange dauert der Versand?",
+    "Die Ware ist beschädigt.",
+)
+ASKED = (
+    "Where is my parcel?",
+    "The app is slow on Tuesday.",
+    "Did Maria Lopez call?",
+    "Is it in the box?",
+    "Can you send it to me?",
+)
+
+
+def test_short_texts_tell_together_what_none_tells_alone() -> None:
+    plain = [normalise(text) for text in TICKETS * 4]
+    assert {language_of(text) for text in plain} == {None}
+    assert language_of_short(plain) == "German"
+    assert language_of_short(plain[:19]) is None
+    assert language_of_short([normalise(text) for text in ASKED * 5]) == "English"
+    mixed = [normalise(text) for row in range(40) for text in (*TICKETS[:6], ASKED[row % 5], ASKED[row % 4])]
+    assert language_of_short(mixed) != "German"
+    assert language_of_short([]) is None
+
+
+def test_capitals_of_short_german_texts_are_no_names_and_that_is_said() -> None:
+    pairs = [(text, f"class_{row % 2}") for row, text in enumerate(TICKETS * 4)]
+    assert not [one for one in found_in(pairs, for_review, "classify") if one.kind == "review_name"]
+    (told,) = found_in(pairs, english_only, "classify")
+    assert told.message.startswith("The inputs are in German. Names, dates of birth")
+    (named,) = found_in([(text, "a") for text in ASKED * 5], for_review, "classify")
+    assert len(named.rows) == 5
+    assert not found_in([(text, "a") for text in ASKED * 5], english_only, "classify")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from etude.checks.lexicon import words
 
@@ -28,6 +28,10 @@ OWN = 0.8
 """Share of the texts whose language is told that are in one language, from which it is the set's own."""
 LEAST_TOLD = 20
 """Texts whose language is told, below which a set has no language of its own."""
+TOGETHER = 10
+"""Short texts that are read as one, as each holds too few function words."""
+MOST_RUNS = 100
+"""Such runs that are read."""
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Burmese, Khmer, Japanese and Chinese, written without spaces, for a class of characters."""
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -130,6 +134,17 @@ def own_language(told: Iterable[str | None]) -> str | None:
     counts = Counter(language for language in told if language)
     own, most = counts.most_common(1)[0] if counts else ("", 0)
     return own if counts.total() >= LEAST_TOLD and most >= OWN * counts.total() else None
+
+
+def language_of_short(plain: Sequence[str]) -> str | None:
+    """The language that short normalised texts are in: read TOGETHER by TOGETHER, nearly all such runs tell the same
+    one; None where they do not, or where English is mixed with it. Of many texts an even sample is read."""
+    sample = plain[:: -(-len(plain) // (TOGETHER * MOST_RUNS)) or 1]
+    runs = [" ".join(sample[place : place + TOGETHER]) for place in range(0, len(sample), TOGETHER)]
+    told = ((run, language_of(run)) for run in runs)
+    sure = (name for run, name in told if name and (name == "English" or is_far(run, name, "English")))
+    own, most = next(iter(Counter(sure).most_common(1)), (None, 0))
+    return own if len(sample) >= LEAST_TOLD and most >= OWN * len(runs) else None
 
 
 def is_far(plain: str, language: str, other: str) -> bool:

@@ -53,16 +53,23 @@ def english_only(material: Material) -> Iterator[Finding]:
         if material.free
         else (material.inputs, material.plain_inputs, material.input_languages, "input")
     )
+    of_all = material.answers_language if material.free else material.inputs_language
     counts = Counter(language for language in told if language)
     least = max(LEAST_FOREIGN, FOREIGN_SHARE * counts.total())
     others = counts.total() - counts.pop("English", 0)
+    unseen = " and were not looked for there"
     if others >= least:
         named = most_frequent(counts, MOST_NAMED)
         own, _ = _own(texts, plain, told)
         about = f"At least {rows_that('have', others, len(told))} an {part} in another language than English ({named})."
         about = f"The {part}s are in {own}." if own not in (None, "English") else about
+    elif of_all not in (None, "English"):  # short texts, told together
+        about, counts, others = f"The {part}s are in {of_all}.", Counter({of_all: len(told)}), len(told)
     elif _is_unknown(material, told):
-        about = f"The {part}s are in a language that is not known here."
+        about, unseen = (
+            f"The language of the {part}s cannot be told.",
+            " alone: in another language they go unseen",
+        )
     else:
         return
     what = "Advice on health, law and money, polite and rude words, " if material.free else ""
@@ -73,7 +80,7 @@ def english_only(material: Material) -> Iterator[Finding]:
         "english_only",
         "note",
         [],
-        f"{about} {what[:1].upper()}{what[1:]} are known by English words and were not looked for there.",
+        f"{about} {what[:1].upper()}{what[1:]} are known by English words{unseen}.",
         "Have them read for these by somebody who knows the language.",
         numbers={"other_languages": others, "rows": 0, "of": len(told)},
     )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.covered import covered, covered_label, hidden, shortened
-from etude.checks.function_words import language_of, own_language
+from etude.checks.function_words import LEAST_TOLD, language_of, language_of_short, own_language
 from etude.checks.sensitive import SensitiveRows, repeated, sensitive_rows
 from etude.errors import Fault
 from etude.files import parse_json
@@ -87,7 +87,12 @@ class Material:
     @cached_property
     def answers_language(self) -> str | None:
         """The language that nearly all answers are in; None where there is none."""
-        return own_language(self.output_languages)
+        return _own(self.output_languages, self.plain_outputs)
+
+    @cached_property
+    def inputs_language(self) -> str | None:
+        """The same of the inputs."""
+        return _own(self.input_languages, self.plain_inputs)
 
     def language_of_answer(self, row: int) -> str | None:
         """The language of the answer of the row at this position; where it is not told, that of nearly all answers."""
@@ -177,6 +182,13 @@ class Material:
         for position in positions:
             yield self.shown_input(position)
             yield self.shown_output(position)
+
+
+def _own(told: Sequence[str | None], plain: Sequence[str]) -> str | None:
+    """The language of nearly all texts; where they are too short for each to tell its own, the one that they are in
+    together."""
+    few = len(told) - list(told).count(None) < LEAST_TOLD
+    return language_of_short(plain) if few else own_language(told)
 
 
 def excerpt(

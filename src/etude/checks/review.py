@@ -92,8 +92,8 @@ def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnN
     kinds = {span.kind for span in spans}
     if kinds.isdisjoint(ENGLISH):
         return spans
-    # A short text is taken to be in the language of the answers.
-    language = language_of(normalise(text)) or material.answers_language
+    # A short text is taken to be in the language of the answers or, where these are labels, of the inputs.
+    language = language_of(normalise(text)) or material.answers_language or material.inputs_language
     if language in (None, "English"):
         return spans
     return [span for span in spans if span.kind not in ENGLISH or span.rule == TITLED]
