@@ -177,7 +177,7 @@ def test_what_is_looked_for_in_english_alone_is_said_of_other_languages(
     assert "insults and threats" in found.message or lacks
     assert not lacks or lacks not in found.message
     (found,) = found_in(pairs, english_only, "classify")
-    assert found.message.startswith("The inputs are in ")
+    assert found.message.startswith(said.removesuffix(" Advice").replace("answers", "inputs"))
     assert "Advice" not in found.message
 
 
