@@ -203,6 +203,10 @@ class Pair:
     difference: Estimate
 
 
+Part = Literal["input", "output"]
+"""The two texts of a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A passage of one row that shows what a finding speaks of."""
@@ -211,7 +215,7 @@ class Evidence:
     """Id of the row; "" where the row could not be read."""
     where: str
     """`file:line` of the row."""
-    part: Literal["input", "output"]
+    part: Part
     text: str
     marks: tuple[tuple[int, int], ...] = ()
     """Begin and end of the characters of `text` that matter, ascending."""

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from etude.checks.covered import covered_label
 from etude.checks.material import Mark, Material, rows_that
@@ -18,7 +17,7 @@ from etude.checks.records import LEAST_STATED, Record, all_records
 from etude.checks.support import support
 from etude.normal import normalise
 from etude.privacy.values import escaped
-from etude.types import Evidence, Finding
+from etude.types import Evidence, Finding, Part
 from etude.wording import count, most_frequent
 
 MOST_ROWS = 20_000
@@ -29,7 +28,6 @@ MOST_TOLD = 4
 """Fields that are named of those that are not supported, or left out."""
 MOST_NAMED = 6
 """Fields that are named of those that are not judged for one reason."""
-Part = Literal["input", "output"]
 Named = tuple[int, str, str]
 """A row by its place in the pairs, its field, and the words of the text that speak for it."""
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from etude.privacy import find
 from etude.spool import Examples, Texts
 from etude.task import Task
 from etude.text import near_duplicate_clusters
-from etude.types import Evidence, Example, Finding, Severity
+from etude.types import Evidence, Example, Finding, Part, Severity
 from etude.wording import count
 
 MOST_EVIDENCE = 20
@@ -193,7 +192,7 @@ def _own(told: Sequence[str | None], plain: Sequence[str]) -> str | None:
 
 def excerpt(
     row: Example,
-    part: Literal["input", "output"],
+    part: Part,
     marks: Sequence[Mark] = (),
     doubtful: Sequence[Mark] = (),
     most: int = MOST_TEXT,

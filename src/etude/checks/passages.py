@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Literal
 
 from etude.checks.material import Mark, excerpt
 from etude.privacy import REVIEW, find
-from etude.types import Evidence, Example
+from etude.types import Evidence, Example, Part
 
-Part = Literal["input", "output"]
 MOST_AROUND = 160
 """Characters shown around what is to be read: enough to judge by, and little of what the rules may have missed."""
 _CAPITALS_BEFORE = re.compile(r"(?:(?=[^\W\d_a-z])\w[\w'’]{0,40}[ -]){1,4}$")

@@ -9,13 +9,13 @@ from itertools import islice, repeat
 from etude.checks.function_words import language_of
 from etude.checks.material import Mark, Material, rows_that
 from etude.checks.own_names import OwnNames, own_names
-from etude.checks.passages import NAMES, Part, passage, sides
+from etude.checks.passages import NAMES, passage, sides
 from etude.checks.sensitive import repeated, review_step
 from etude.normal import normalise
 from etude.privacy import REVIEW, Span
 from etude.privacy.find import find_for_review
 from etude.privacy.people import TITLED
-from etude.types import Evidence, Finding
+from etude.types import Evidence, Finding, Part
 from etude.wording import count
 
 Rows = defaultdict[str, dict[int, set[Mark]]]
