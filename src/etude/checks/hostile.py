@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from etude.checks.hostile_words import (
     INSULTS,
@@ -15,7 +15,7 @@ from etude.checks.hostile_words import (
 )
 from etude.checks.material import Mark, Material, marks_of, rows_that
 from etude.checks.quotations import without_quotations
-from etude.types import Finding
+from etude.types import Evidence, Finding, Severity
 
 LONGEST = 20_000
 """Characters of a text in which threats are looked for."""
@@ -63,26 +63,13 @@ def _insults(material: Material, row: int, plain: str) -> list[Mark] | None:
 
 def threats(material: Material) -> Iterator[Finding]:
     """Inputs and free answers that threaten."""
-    inputs = _threats(material.inputs, material.plain_inputs)
-    if inputs:
-        yield material.finding(
-            "threat",
-            "note",
-            list(inputs),
-            f"{rows_that('have', len(inputs), len(material.rows))} an input with a threat in it.",
-            "Keep them only where the answer is calm.",
-            evidence=(material.shown_input(row, [mark]) for row, mark in inputs.items()),
-        )
-    outputs = _threats(material.outputs, material.plain_outputs) if material.free else {}
-    if outputs:
-        yield material.finding(
-            "threat",
-            "warning",
-            list(outputs),
-            f"{rows_that('have', len(outputs), len(material.rows))} an answer with a threat in it.",
-            TONE,
-            evidence=(material.shown_output(row, [mark]) for row, mark in outputs.items()),
-        )
+    found = _threatening(material.inputs, material.plain_inputs)
+    shown = (material.shown_input(row, [mark]) for row, mark in found.items())
+    yield from _told(material, "an input", found, shown, "note", "Keep them only where the answer is calm.")
+    if material.free:
+        found = _threatening(material.outputs, material.plain_outputs)
+        shown = (material.shown_output(row, [mark]) for row, mark in found.items())
+        yield from _told(material, "an answer", found, shown, "warning", TONE)
 
 
 def threat(text: str, plain: str) -> Mark | None:
@@ -97,7 +84,20 @@ def threat(text: str, plain: str) -> Mark | None:
     return found.span() if found else None
 
 
-def _threats(texts: Sequence[str], plain: Sequence[str]) -> Mapping[int, Mark]:
+def _threatening(texts: Sequence[str], plain: Sequence[str]) -> Mapping[int, Mark]:
     """Row -> where its text threatens."""
     found = enumerate(map(threat, texts, plain))
     return {row: mark for row, mark in found if mark}
+
+
+def _told(
+    material: Material,
+    part: str,
+    found: Mapping[int, Mark],
+    shown: Iterable[Evidence],
+    severity: Severity,
+    remedy: str,
+) -> Iterator[Finding]:
+    if found:
+        told = f"{rows_that('have', len(found), len(material.rows))} {part} with a threat in it."
+        yield material.finding("threat", severity, list(found), told, remedy, evidence=shown)
