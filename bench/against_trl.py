@@ -36,10 +36,10 @@ from scipy.stats import t
 
 from etude.models.registry import Models
 from etude.render import render_training
-from etude.train import Output, TokenRow, TrainConfig, make_batches, train
-from etude.train.lora import AdapterSettings, adapted, save_adapter
-from etude.train.memory import peak_memory, reset_peak_memory
-from etude.train.step import learning_rate
+from etude.training import Output, TokenRow, TrainConfig, make_batches, train
+from etude.training.layers.lora import AdapterSettings, adapted, save_adapter
+from etude.training.memory.usage import peak_memory, reset_peak_memory
+from etude.training.step import learning_rate
 from etude.types import Message, ModelRef
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from etude.cli.live import run_compare
-from etude.compare import compare
+from etude.comparison import compare
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 TASK = """

@@ -21,15 +21,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from etude.checks import CHECKS, Findings, Material
-from etude.checks.machine import as_json, as_junit, as_sarif
-from etude.checks.page import as_html
-from etude.checks.words import in_words
-from etude.dataset import Dataset
-from etude.normal import normalise
-from etude.privacy import contact, details, hidden, national, numbers, people, phones, places, secrets
+from etude.checks.shown.html_page import as_html
+from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.terminal import in_words
+from etude.data.dataset import Dataset
+from etude.privacy.detect import account_numbers as numbers
+from etude.privacy.detect import contact, details, national, phones, secrets
+from etude.privacy.detect import partly_hidden as hidden
+from etude.privacy.names import people, places
 from etude.privacy.plain import plain_text
 from etude.repair.texts import decoded, without_markup
 from etude.task import RowSource, Task
+from etude.text.normal_forms import normalise
 from etude.types import Evidence, Example, Finding, Kind, Message
 
 SIZES = (*(10_000 * 2**step for step in range(7)), 1_000_000)

@@ -20,21 +20,14 @@ from typing import Any
 
 from real_sets import DATA
 
-from etude.checks import (
-    Check,
-    Material,
-    advice,
-    endings,
-    fields,
-    form,
-    hostile,
-    injections,
-    language,
-    neighbours,
-    refusals,
-    replies,
-)
-from etude.dataset import Dataset
+from etude.checks import Check, Material
+from etude.checks.labels import neighbours
+from etude.checks.language import replies
+from etude.checks.language import wrong_language as language
+from etude.checks.records import fields
+from etude.checks.rows import endings, form
+from etude.checks.safety import advice, hostile, injections, refusals
+from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
 

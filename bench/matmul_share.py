@@ -35,10 +35,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from etude.models.registry import Models
-from etude.train import TokenRow, TrainConfig, make_batches
-from etude.train.batches import split_micro
-from etude.train.loss import CHUNK_LOGITS
-from etude.train.step import Run, started_run, train_step
+from etude.training import TokenRow, TrainConfig, make_batches
+from etude.training.losses import CHUNK_LOGITS
+from etude.training.rows.batches import split_micro
+from etude.training.step import Run, started_run, train_step
 from etude.types import ModelRef
 
 Batch = Sequence[TokenRow]

@@ -16,7 +16,7 @@ import time
 import numpy as np
 from real_sets import DATA
 
-from etude.checks.labels import suspicion
+from etude.checks.labels.wrong_labels import suspicion
 from etude.stats.intervals import wilson
 
 SEEDS = (11, 12, 13, 14, 15)

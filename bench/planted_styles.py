@@ -26,12 +26,12 @@ from typing import Any
 from real_sets import DATA
 
 from etude.checks import Material, check_material
-from etude.checks.hostile import insults
-from etude.checks.lengths import two_lengths
-from etude.checks.orders import field_orders
-from etude.checks.registers import mixed_registers
-from etude.checks.style import split_style
-from etude.dataset import Dataset
+from etude.checks.safety.hostile import insults
+from etude.checks.style.field_orders import field_orders
+from etude.checks.style.registers import mixed_registers
+from etude.checks.style.split_style import split_style
+from etude.checks.style.two_lengths import two_lengths
+from etude.data.dataset import Dataset
 from etude.stats.intervals import wilson
 from etude.task import RowSource, Task
 from etude.types import Example, Message

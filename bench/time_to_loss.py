@@ -26,7 +26,7 @@ import torch
 from against_trl import DEV, MODEL, SETS, plain_loss, theirs, token_rows
 
 from etude.models.registry import Models
-from etude.train import Output, TokenRow, TrainConfig, train
+from etude.training import Output, TokenRow, TrainConfig, train
 from etude.types import ModelRef
 
 TRL = "trl"

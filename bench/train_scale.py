@@ -4,7 +4,7 @@
     python bench/train_scale.py --rows 1000 10000 --steps 50
 
 The requests are made here, of words of examples/luma in random order; their answers are Luma's. Each run is
-`etude.tune.train_task` in a process of its own, and `train: {max_rows: ...}` makes its one epoch so many
+`etude.tuning.train_task` in a process of its own, and `train: {max_rows: ...}` makes its one epoch so many
 steps. Printed for each: what comes before the first step (reading, split, dev loss of the untrained model),
 the median step, its tokens a second, the peak of memory from the first step on, and that of the whole process.
 """
@@ -24,10 +24,10 @@ from pathlib import Path
 
 import torch
 
-from etude.compare.events import Trained
-from etude.files import write_lines
-from etude.train.memory import peak_memory, reset_peak_memory
-from etude.tune import train_task
+from etude.base.files import write_lines
+from etude.runs.events import Trained
+from etude.training.memory.usage import peak_memory, reset_peak_memory
+from etude.tuning import train_task
 
 LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
 ROWS_PER_STEP = 3

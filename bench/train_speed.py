@@ -20,7 +20,7 @@ import torch
 
 from etude.models.registry import Models
 from etude.render import render_training
-from etude.train import Output, TokenRow, TrainConfig, estimate_speed, train
+from etude.training import Output, TokenRow, TrainConfig, estimate_speed, train
 from etude.types import Message, ModelRef
 
 LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"

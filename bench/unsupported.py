@@ -27,8 +27,8 @@ from typing import Any
 from real_sets import DATA, write_lines
 
 from etude.checks import check
-from etude.checks.fields import doubtful_fields
-from etude.checks.records import as_record
+from etude.checks.records.fields import doubtful_fields
+from etude.checks.records.parsing import as_record
 from etude.stats.intervals import wilson
 from etude.types import Finding
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.checks import Check, Findings, Material, check_material
-from etude.dataset import Dataset
+from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
 

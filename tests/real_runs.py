@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from etude.compare import compare
+from etude.comparison import compare
 from small_task import write_task
 
 LEAST = 0.001

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.compare.evidence import Decided, Inputs, measured, rows_of
-from etude.compare.verdict import verdict
+from etude.comparison.decide import verdict
 from etude.metrics import Metric
+from etude.runs.verdict import Decided, Inputs, measured, rows_of
 from etude.task import Prices, Usage
 
 METHODS = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")

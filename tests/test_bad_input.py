@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from etude.cli import main
-from etude.dataset import load_dataset
+from etude.data.dataset import load_dataset
 from etude.task import load_task
 
 Files = dict[str, str | bytes]

@@ -25,15 +25,15 @@ from hypothesis import strategies as st
 from conftest import data_folder
 from etude.checks import Findings, Material, check, check_material
 from etude.checks.kinds import KINDS, SEVERITIES
-from etude.checks.machine import as_json, as_junit, as_sarif
-from etude.checks.omissions import omissions
-from etude.checks.page import as_html
-from etude.checks.records import as_record
-from etude.checks.repeats import contradictions, near_contradictions, near_repeats, templates
-from etude.checks.summary import summary
-from etude.checks.words import in_words, places
+from etude.checks.records.omissions import omissions
+from etude.checks.records.parsing import as_record
+from etude.checks.rows.repeats import contradictions, near_contradictions, near_repeats, templates
+from etude.checks.shown.html_page import as_html
+from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.summary import summary
+from etude.checks.shown.terminal import in_words, places
 from etude.cli import main
-from etude.dataset import Dataset
+from etude.data.dataset import Dataset
 from etude.errors import EtudeError
 from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message

@@ -17,23 +17,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant, load
+from etude.base.files import read_lines
 from etude.checks import check
 from etude.cli import main
 from etude.cli.history import summary
-from etude.compare import compare
-from etude.compare.events import Began, Ended, EpochEnded, Event, Said, Trained
-from etude.compare.notes import same_answer
-from etude.compare.training_log import Pace, TrainingLog
-from etude.dataset import Dataset
+from etude.comparison import compare
+from etude.comparison.notes import same_answer
+from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError, ModelError, RunError
 from etude.evaluate import Scored
-from etude.files import read_lines
 from etude.methods import LADDER, Candidate, Method, Workshop
 from etude.methods.few_shot import FewShot
 from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import Prompt
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
+from etude.runs.events import Began, Ended, EpochEnded, Event, Said, Trained
+from etude.runs.training_log import Pace, TrainingLog
 from etude.task import Task
 from etude.types import Answer, Example, Message, Score
 from small_task import KINDS, rows, write_task
@@ -614,7 +614,7 @@ def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
     tiny = tiny_folder(tmp_path / "tiny")
     task = write_task(tmp_path, "classify", model=str(tiny), more="methods: [baseline]\n")
     code = (
-        "import sys; from etude.compare import compare\n"
+        "import sys; from etude.comparison import compare\n"
         f"assert compare({str(task)!r}).run.complete\n"
         "sys.exit(','.join({'torch', 'transformers'} & set(sys.modules)) or 0)"
     )

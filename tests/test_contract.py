@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.contract import Contract
 from etude.errors import InputError
+from etude.task.contract import Contract
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
 CARD = Contract(fields=("Title", "Ages", "Gentle note?"))

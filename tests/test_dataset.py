@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.dataset import Dataset, load_dataset, load_test
+from etude.data.dataset import Dataset, load_dataset, load_test
+from etude.data.splits import split
 from etude.errors import InputError
-from etude.splits import split
 from etude.task import RowSource, Task
 from etude.types import Example, Message
 
@@ -106,7 +106,7 @@ def test_a_test_file_must_agree_with_the_instructions_of_the_examples(tmp_path: 
 
 
 def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> None:
-    from etude.contract import Contract
+    from etude.task.contract import Contract
 
     test = tmp_path / "test.jsonl"
     lines = [*rows(39), {"input": "x", "output": " too many words "}]
@@ -146,7 +146,7 @@ def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(
 
 @pytest.mark.parametrize("broken", [1, 2])
 def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_path: Path, broken: int) -> None:
-    from etude.contract import Contract
+    from etude.task.contract import Contract
 
     long = [{"input": f"x{number}", "output": "too many words"} for number in range(broken)]
     task = task_of(tmp_path, rows(21) + long, contract=Contract(max_words=2))

@@ -17,17 +17,17 @@ import pytest
 import yaml
 
 from etude import errors
+from etude.base.wording import setting
 from etude.cli import main
-from etude.contract import Contract
 from etude.models.registry import Models
 from etude.task import LADDER, load_task
+from etude.task.contract import Contract
+from etude.task.definition import FactsChange, MetricName, RowSource
 from etude.task.foreign import OTHERWISE, RENAMED
 from etude.task.keys import KEYS
 from etude.task.settings import ABSENT, AROUND, SETTINGS
-from etude.task.values import FactsChange, MetricName, RowSource
-from etude.train import TrainConfig, auto_config
+from etude.training import TrainConfig, auto_config
 from etude.types import Example, Kind, Message, ModelRef
-from etude.wording import setting
 from real_runs import real_run
 from small_task import rows, write_task
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.checks import check
-from etude.checks.documents import Document, Index, read_documents, uncovered_documents
-from etude.checks.enough import USUAL, few_rows
-from etude.normal import normalise
+from etude.checks.rows.document_coverage import Document, Index, read_documents, uncovered_documents
+from etude.checks.rows.enough import USUAL, few_rows
+from etude.text.normal_forms import normalise
 from pairs import Pair, found_in, places_in
 from test_checks import clean
 

@@ -10,11 +10,11 @@ from string import ascii_lowercase
 import pytest
 
 from etude.checks import Material, check_material
-from etude.checks.closings import Closing
-from etude.checks.endings import is_whole, truncated
-from etude.checks.features import STYLES
-from etude.checks.fences import is_unclosed
-from etude.dataset import Dataset
+from etude.checks.rows.closings import Closing
+from etude.checks.rows.endings import is_whole, truncated
+from etude.checks.rows.fences import is_unclosed
+from etude.checks.style.features import STYLES
+from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 

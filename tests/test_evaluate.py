@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant, load
-from etude.contract import Contract
-from etude.dataset import Dataset
+from etude.data.dataset import Dataset
 from etude.errors import RunError
 from etude.evaluate import AnswerLog, evaluate, sample_of
 from etude.metrics import Metric
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
+from etude.task.contract import Contract
 from etude.types import Example, Message, Model, ModelRef
 
 ROWS = Dataset(

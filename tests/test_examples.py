@@ -20,9 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import FeatureUnion, make_pipeline
 
-from etude.dataset import Dataset, load_dataset, load_test
+from etude.data.dataset import Dataset, load_dataset, load_test
 from etude.task import Task, load_task
-from etude.text import near_duplicate_clusters, near_duplicates
+from etude.text.near_duplicates import near_duplicate_clusters, near_duplicates
 from etude.types import Example
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

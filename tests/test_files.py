@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etude.errors import RunError
-from etude.files import (
+from etude.base.files import (
     append_line,
     file_aside,
     folder_aside,
@@ -30,6 +29,7 @@ from etude.files import (
     write_lines,
     write_text,
 )
+from etude.errors import RunError
 from etude.runs import Run
 
 SOME = settings(max_examples=60, deadline=None)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.cli import main
+from etude.data.formats import Rows, guess_columns, peek_rows, read_rows, survey_rows, write_rows
 from etude.errors import InputError
-from etude.formats import Rows, guess_columns, peek_rows, read_rows, survey_rows, write_rows
 from etude.task import RowSource
 from etude.types import Example, Message
 

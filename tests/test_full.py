@@ -11,17 +11,17 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from etude.base.wording import size_in_words
 from etude.errors import InputError
 from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
-from etude.train import Output, auto_config, train
-from etude.train.buffer import buffered
-from etude.train.checkpoint import load_checkpoint
-from etude.train.full import all_weights
-from etude.train.room import disk_of
-from etude.train.step import accumulate, dev_loss, learning_rate, started_run, train_step
+from etude.training import Output, auto_config, train
+from etude.training.checkpoints.checkpoint import load_checkpoint
+from etude.training.layers.full import all_weights
+from etude.training.memory.buffer import buffered
+from etude.training.memory.disk_space import disk_of
+from etude.training.step import accumulate, dev_loss, learning_rate, started_run, train_step
 from etude.types import ModelRef
-from etude.wording import size_in_words
 from test_train import CONFIG, StopError, ignore, plain_loss, snapshot, tiny_model, token_rows
 from tiny import tiny_module, tiny_tokenizer
 
@@ -164,7 +164,7 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
     first, told = news[0]["note"], list[Mapping[str, Any]]()
     assert "kB of memory" in first
     needed = disk_of(tiny_model(), FULL)
-    monkeypatch.setattr("etude.train.room.free_bytes", lambda folder: needed.result)
+    monkeypatch.setattr("etude.training.memory.disk_space.free_bytes", lambda folder: needed.result)
     taught(tmp_path / "full", told.append)
     kept = load_checkpoint(tmp_path / "full" / "checkpoint")
     assert kept is not None

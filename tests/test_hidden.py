@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from etude.train import Output, TokenRow, estimate_speed, speed, train
-from etude.train.batches import collate
-from etude.train.body import whole_body
-from etude.train.entrance import find_entrance, started_at
-from etude.train.hidden import FILE, SEAL
-from etude.train.layers import decoder_layers
-from etude.train.states_file import StatesFile, key_of
+from etude.training import Output, TokenRow, estimate_speed, train
+from etude.training.layers.body import whole_body
+from etude.training.layers.decoder import decoder_layers
+from etude.training.layers.entrance import find_entrance, started_at
+from etude.training.memory import speed
+from etude.training.memory.hidden import FILE, SEAL
+from etude.training.memory.states_file import StatesFile, key_of
+from etude.training.rows.batches import collate
 from test_train import ADAPTER, CONFIG, StopError, ignore, tiny_model, token_rows
 from tiny import tiny_module
 
@@ -189,7 +190,7 @@ def test_a_disk_that_is_too_small_is_said_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = taught(tmp_path / "whole", hidden_cache=False)
-    monkeypatch.setattr("etude.train.states_file.SPARE", 2**60)
+    monkeypatch.setattr("etude.training.memory.states_file.SPARE", 2**60)
     news: list[Mapping[str, Any]] = []
     assert taught(tmp_path / "small", news.append) == expected
     assert any("too little room" in line.get("warning", "") for line in news)
@@ -203,7 +204,9 @@ def test_a_disk_that_fills_up_is_said_and_training_goes_on(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     place = (
-        "etude.train.states_file.os" if call == "posix_fallocate" else "etude.train.states_file.StatesFile"
+        "etude.training.memory.states_file.os"
+        if call == "posix_fallocate"
+        else "etude.training.memory.states_file.StatesFile"
     )
     monkeypatch.setattr(f"{place}.{call}", full)
     news: list[Mapping[str, Any]] = []

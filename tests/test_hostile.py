@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from etude.checks.hostile import insults, threat, threats
-from etude.checks.hostile_words import INSULTS, OF_ONE_LANGUAGE
-from etude.normal import normalise
+from etude.checks.safety.hostile import insults, threat, threats
+from etude.checks.safety.hostile_words import INSULTS, OF_ONE_LANGUAGE
+from etude.text.normal_forms import normalise
 from pairs import found_in, places_in
 from test_checks import clean
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from etude.compare import compare
-from etude.compare.events import Ended, Event, Said
-from etude.compare.identity import changed, fingerprints
-from etude.compare.prepare import with_budget
-from etude.dataset import load_dataset, load_test
+from etude.comparison import compare
+from etude.comparison.prepare import with_budget
+from etude.data.dataset import load_dataset, load_test
 from etude.errors import RunError
 from etude.runs import Run
+from etude.runs.events import Ended, Event, Said
+from etude.runs.fingerprints import changed, fingerprints
 from etude.task import load_task
 from etude.task.keys import KEYS
 from small_task import rows, write_task

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.checks.function_words import FUNCTION_WORDS, language_of, language_of_short
-from etude.checks.language import english_only, wrong_language
-from etude.checks.replies import answered_otherwise
-from etude.checks.review import for_review
-from etude.checks.stray import KNOWN, Strays
-from etude.normal import normalise
+from etude.checks.language.identification import FUNCTION_WORDS, language_of, language_of_short
+from etude.checks.language.replies import answered_otherwise
+from etude.checks.language.stray import KNOWN, Strays
+from etude.checks.language.wrong_language import english_only, wrong_language
+from etude.checks.safety.review import for_review
+from etude.text.normal_forms import normalise
 from pairs import found_in, places_in
 from test_checks import clean
 

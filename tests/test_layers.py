@@ -12,9 +12,9 @@ from torch import nn
 
 from etude.errors import InputError, ModelError
 from etude.models.adapters import with_adapter
-from etude.train.layers import chosen_layers, decoder_layers, layer_of
-from etude.train.lora import AdapterSettings, adapted, save_adapter
-from etude.train.step import accumulate
+from etude.training.layers.decoder import chosen_layers, decoder_layers, layer_of
+from etude.training.layers.lora import AdapterSettings, adapted, save_adapter
+from etude.training.step import accumulate
 from test_train import peft_warns, shaken, tiny_model, token_rows
 from tiny import tiny_module
 

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 
 from etude.assistant import Assistant
 from etude.errors import ModelError
-from etude.models import plan, weights
+from etude.models import batch_plan as plan
+from etude.models import weights
 from etude.models.adapters import with_adapter
 from etude.models.choices import build_trie
 from etude.models.local import LocalModel

@@ -18,9 +18,9 @@ from stdnum import luhn
 
 from etude.errors import RunError
 from etude.privacy import KINDS, Ledger, Masker, Span, find, find_all
-from etude.privacy.standing import LONG, Standing
-from etude.privacy.tokens import Tokens
-from etude.privacy.values import Values
+from etude.privacy.mask.letter_runs import Tokens
+from etude.privacy.mask.occurrences import LONG, Standing
+from etude.privacy.mask.same_value import Values
 
 TEXT = (
     "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 Baker Street."

@@ -15,22 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant
-from etude.compare.identity import changed, fingerprints
-from etude.dataset import Dataset, load_dataset
+from etude.base.files import write_lines
+from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError
-from etude.files import write_lines
 from etude.methods import LADDER, ladder, own_ladder
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
 from etude.methods.fine_tune import FineTune, student_of
+from etude.methods.fit_context import Candidate, Effort, Workshop, blank, sampled
 from etude.methods.prompt import ClearPrompt, Prompt
-from etude.methods.short_prompt import first_sentence, kept_by_tuned
-from etude.methods.workshop import Candidate, Effort, Workshop, blank, sampled
+from etude.methods.tuned_prompt import first_sentence, kept_by_tuned
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
 from etude.render import within_first_turn
+from etude.runs.fingerprints import changed, fingerprints
 from etude.task import LADDER as NAMES
 from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message, Model, ModelRef

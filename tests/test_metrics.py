@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from etude.contract import Contract
-from etude.dataset import Dataset
+from etude.data.dataset import Dataset
 from etude.metrics import CHRF_CHARACTERS, Metric, choose_metric
 from etude.stats import estimate_sample
 from etude.task import RowSource, Task
+from etude.task.contract import Contract
 from etude.types import Answer, Example, Kind, Message
 
 JSON = st.recursive(

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import torch
 
+from etude.base.processes import World
 from etude.errors import ModelError, RunError
-from etude.train import Output, TokenRow, train
-from etude.train.memory import give_back_freed_memory, memory_in_use
-from etude.train.needs import at_rest, foresee
-from etude.train.room import AROUND, KEPT, disk_of
-from etude.train.step import started_run
-from etude.world import World
+from etude.training import Output, TokenRow, train
+from etude.training.memory.disk_space import AROUND, KEPT, disk_of
+from etude.training.memory.forecast import at_rest, foresee
+from etude.training.memory.usage import give_back_freed_memory, memory_in_use
+from etude.training.step import started_run
 from test_train import CONFIG, VOCABULARY, tiny_model, token_rows
 
 STATUS = Path("/proc/self/status")
@@ -109,11 +109,13 @@ def test_a_disk_too_small_for_the_result_ends_a_run_before_its_first_step(
 ) -> None:
     disk, news = disk_of(tiny_model(), CONFIG), list[Mapping[str, Any]]()
     output = Output(tmp_path / "c", tmp_path / "a", news.append)
-    monkeypatch.setattr("etude.train.room.free_bytes", lambda folder: disk.result - 1)
+    monkeypatch.setattr("etude.training.memory.disk_space.free_bytes", lambda folder: disk.result - 1)
     with pytest.raises(RunError, match=r"weights need \d+ kB of disk in .*, and \d+ kB are free.*make room"):
         train(tiny_model(), token_rows(8), token_rows(2), CONFIG, output)
     assert not news
-    monkeypatch.setattr("etude.train.room.free_bytes", lambda folder: disk.result + disk.checkpoints - 1)
+    monkeypatch.setattr(
+        "etude.training.memory.disk_space.free_bytes", lambda folder: disk.result + disk.checkpoints - 1
+    )
     train(tiny_model(), token_rows(8), token_rows(2), CONFIG, output)
     assert ["warning" in line for line in news].count(True) == 1
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data_folder
-from etude.checks.neighbours import bags_of_words, neighbourhood, unlike_neighbours
+from etude.checks.labels.neighbours import bags_of_words, neighbourhood, unlike_neighbours
 from pairs import Pair, found_in, places_in
 
 QUEUES = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.normal import normalise, with_signs
+from etude.text.normal_forms import normalise, with_signs
 
 SIGNS = "+-*/!#%=<>^|~$()[]{}.,'´`−×÷😀👍🏽❤\ufe0f\u200d½²\u0301\u093e\u20e3"
 TEXTS = st.text() | st.text(st.sampled_from("aB1 2ß漢é" + SIGNS))

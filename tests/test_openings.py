@@ -12,8 +12,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etude.compare.openings import FILE, open_test
-from etude.files import append_line, read_lines
+from etude.base.files import append_line, read_lines
+from etude.runs.openings import FILE, open_test
 from etude.types import Example, Message
 
 SOME = settings(max_examples=30, deadline=None)

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etude.train import Output, TokenRow, TrainConfig, train
-from etude.train.attention import SHORT
-from etude.train.batches import collate
-from etude.train.body import best_body, packed_body, whole_body
-from etude.train.lora import adapted
-from etude.train.packing import packed_so, packing_of
-from etude.train.step import accumulate
+from etude.training import Output, TokenRow, TrainConfig, train
+from etude.training.layers.attention import SHORT
+from etude.training.layers.body import best_body, packed_body, whole_body
+from etude.training.layers.lora import adapted
+from etude.training.rows.batches import collate
+from etude.training.rows.packing import packed_so, packing_of
+from etude.training.step import accumulate
 from test_layers import FAMILIES
 from test_train import SETTINGS, shaken, tiny_model
 from tiny import tiny_module
@@ -102,7 +102,7 @@ def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest
     module = tiny_module("mistral", sliding_window=8).double()
     assert best_body(module) is packed_body
     monkeypatch.setattr(
-        "etude.train.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
+        "etude.training.layers.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
     )
     for lengths, packs in (((8, 3), True), ((9, 3), False)):
         used: list[Any] = []
@@ -118,7 +118,7 @@ def test_training_packs_also_what_begins_at_kept_states(
     module, rows = tiny_model(torch.float64), rows_of(LENGTHS)
     used: list[Any] = []
     monkeypatch.setattr(
-        "etude.train.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
+        "etude.training.layers.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
     )
     config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0, lora_layers=layers)
     train(module, rows, rows, config, Output(tmp_path / "checkpoint", tmp_path / "adapter"))

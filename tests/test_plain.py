@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etude.privacy import KINDS, Masker, Span, find
+from etude.privacy.mask.same_value import Values
 from etude.privacy.plain import plain_text
-from etude.privacy.values import Values
 
 PERSONAL = (
     "jo.doe@mail.example.net",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.compare.plan import (
+from etude.comparison.plan import (
     FEWEST_DEV,
     FEWEST_TEST,
     FEWEST_TRAIN,
@@ -18,7 +18,7 @@ from etude.compare.plan import (
     in_words,
     make_plan,
 )
-from etude.compare.prepare import plan_lines
+from etude.comparison.prepare import plan_lines
 
 WORK = Workload(
     {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400

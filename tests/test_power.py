@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from etude.compare import compare
-from etude.compare.events import Began, Event, Said
+from etude.base.wording import points
+from etude.comparison import compare
+from etude.runs.events import Began, Event, Said
 from etude.stats import disagreement, least_shown, score_sample, smallest_difference, smallest_shown
-from etude.wording import points
 from real_runs import LEAST
 from small_task import rows, write_task
 

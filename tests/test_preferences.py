@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from etude.checks import Findings, check
-from etude.checks.preferences import preferences
+from etude.checks.rows.preferences import preferences
 from etude.cli import main
+from etude.data.formats import read_rows
 from etude.errors import InputError
-from etude.formats import read_rows
 from etude.task import RowSource
 from etude.types import Message
 

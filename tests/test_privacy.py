@@ -18,13 +18,15 @@ from stdnum import iban, luhn
 from stdnum.iso7064 import mod_97_10
 
 from etude.checks import Material, check
-from etude.checks.machine import as_json
-from etude.checks.personal import personal_data
-from etude.checks.review import for_review
-from etude.dataset import Dataset
-from etude.privacy import BLOCKING, KINDS, REVIEW, Span, details, find, find_all, labels
+from etude.checks.safety.personal import personal_data
+from etude.checks.safety.review import for_review
+from etude.checks.shown.machine import as_json
+from etude.data.dataset import Dataset
+from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find, find_all
+from etude.privacy.detect import details
+from etude.privacy.detect import value_labels as labels
+from etude.privacy.detect.national import SCHEMES
 from etude.privacy.find import find_for_review
-from etude.privacy.national import SCHEMES
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from etude.checks import Findings, check
-from etude.checks.machine import as_json, as_junit, as_sarif
-from etude.checks.page import as_html
-from etude.checks.proposal import proposed_contract
-from etude.checks.words import in_words
-from etude.dataset import Dataset
-from etude.formats import read_rows
-from etude.splits import split
-from etude.starter import start
+from etude.checks.rows.proposal import proposed_contract
+from etude.checks.shown.html_page import as_html
+from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.terminal import in_words
+from etude.data.dataset import Dataset
+from etude.data.formats import read_rows
+from etude.data.splits import split
+from etude.data.starter import start
 from etude.task import RowSource, load_task
 from etude.types import Finding
 from small_task import KINDS, rows

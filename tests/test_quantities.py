@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from etude.checks import check
-from etude.checks.fields import doubtful_fields
-from etude.checks.quantities import amount_of, amounts_in, is_same, time_of, times_in
+from etude.checks.records.fields import doubtful_fields
+from etude.checks.records.quantities import amount_of, amounts_in, is_same, time_of, times_in
 
 
 @pytest.mark.parametrize(

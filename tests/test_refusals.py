@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from etude.checks import Material
-from etude.checks.refusals import refusal_in, refusals
-from etude.dataset import Dataset
-from etude.normal import normalise
+from etude.checks.safety.refusals import refusal_in, refusals
+from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
+from etude.text.normal_forms import normalise
 from etude.types import Example, Message
 from pairs import found_in
 from test_checks import clean

@@ -16,21 +16,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etude.checks import check, repeats
-from etude.checks.form import encoding
-from etude.checks.personal import personal_data
-from etude.checks.unread import unread
+from etude.checks import check
+from etude.checks.rows import repeats
+from etude.checks.rows.form import encoding
+from etude.checks.rows.unreadable import unread
+from etude.checks.safety.personal import personal_data
 from etude.cli import main
 from etude.cli.findings import run_fix
+from etude.data.formats import read_rows
 from etude.errors import InputError
-from etude.formats import read_rows
 from etude.privacy import Masker
 from etude.repair import fix, undo
+from etude.repair.change_log import Files, log_of, read_log
 from etude.repair.changes import changes
 from etude.repair.drafts import Draft
 from etude.repair.fix import source_line
-from etude.repair.log import Files, log_of, read_log
-from etude.repair.records import records
+from etude.repair.rewriting import records
 from etude.repair.texts import decoded, markup_in, without_markup, wrong_decodings
 from etude.task import RowSource, load_task
 

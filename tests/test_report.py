@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrast import contrast
+from etude.base.wording import bounds, percent
 from etude.errors import RunError
 from etude.report import html as page_module
-from etude.report import pictures, read_report, words, write_report
-from etude.report.layout import escaped, fenced, picture
+from etude.report import phrasing as words
+from etude.report import pictures, read_report, write_report
+from etude.report.markdown_layout import escaped, fenced, picture
 from etude.stats import estimate, estimate_sample, label_sample
 from etude.types import Estimate
-from etude.wording import bounds, percent
 from real_runs import LEAST, real_run
 from run_folder import METHODS, SEALED, write_run_folder
 from small_task import KINDS

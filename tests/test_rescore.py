@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from etude.compare import compare
-from etude.contract import Contract
+from etude.comparison import compare
+from etude.task.contract import Contract
 from real_runs import LEAST, real_run
 from small_task import KINDS, THEMES, write_task
 

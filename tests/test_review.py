@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from conftest import data_folder
-from etude.checks.advice import ADVICE, advice
+from etude.checks.safety.advice import ADVICE, advice
 from pairs import found_in, places_in
 from test_checks import clean
 

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etude.compare import compare
-from etude.compare.climb import Climb
-from etude.compare.events import Event, Said
-from etude.compare.plan import Plan
-from etude.dataset import Dataset, load_dataset
+from etude.comparison import compare
+from etude.comparison.climb import Climb
+from etude.comparison.plan import Plan
+from etude.data.dataset import Dataset, load_dataset
+from etude.data.splits import Split, split
+from etude.data.splits.sides import input_key
 from etude.methods import LADDER
-from etude.methods.workshop import Effort, blank
+from etude.methods.fit_context import Effort, blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.splits import Split, split
-from etude.splits.sides import input_key
+from etude.runs.events import Event, Said
 from etude.task import load_task
 from etude.types import Example, Message
 from small_task import KINDS, output, write_task

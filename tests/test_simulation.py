@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pytest
 from scipy.special import ndtri
 
-from etude.compare.evidence import Inputs, Measured, Rows
-from etude.compare.verdict import Verdict, decide_on_dev, verdict
+from etude.comparison.decide import Verdict, decide_on_dev, verdict
 from etude.metrics import Metric
+from etude.runs.verdict import Inputs, Measured, Rows
 from etude.stats import disagreement, score_sample, smallest_difference, smallest_shown
 
 Floats = npt.NDArray[np.float64]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from etude.checks import check
 from etude.cli import main
-from etude.compare import compare
-from etude.compare.events import Event, Said
-from etude.spellings import spellings, written_alike
-from etude.starter import start
+from etude.comparison import compare
+from etude.data.starter import start
+from etude.runs.events import Event, Said
+from etude.text.spellings import spellings, written_alike
 from small_task import rows, write_task
 
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import data_folder
-from etude.dataset import Dataset
+from etude.data.dataset import Dataset
+from etude.data.splits import Split, input_key, split
 from etude.errors import InputError
-from etude.splits import Split, input_key, split
-from etude.text import near_duplicates
+from etude.text.near_duplicates import near_duplicates
 from etude.types import Example, Message, Side
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

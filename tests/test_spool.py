@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.spool import BLOCK, Spool, Texts
+from etude.base.spool import BLOCK, Spool, Texts
 from etude.types import Example, Message
 
 ANY = st.text(st.characters())  # half characters among them

@@ -16,16 +16,16 @@ from jsonschema import Draft202012Validator
 
 from conftest import data_folder
 from etude.cli import main
-from etude.contract import Contract
-from etude.dataset import Dataset, load_dataset
+from etude.data.dataset import Dataset, load_dataset
+from etude.data.formats import read_rows
+from etude.data.splits import split
+from etude.data.starter import StarterResult, infer_fields, infer_schema, start
+from etude.data.starter.draft import guess_contract
+from etude.data.starter.schema import usual_schema
 from etude.errors import InputError
-from etude.formats import read_rows
 from etude.metrics import choose_metric
-from etude.splits import split
-from etude.starter import StarterResult, infer_fields, infer_schema, start
-from etude.starter.draft import guess_contract
-from etude.starter.schema import usual_schema
 from etude.task import RowSource, Task, load_task
+from etude.task.contract import Contract
 from etude.types import Kind
 
 DRAW = random.Random(0)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.checks import Material, check_material
-from etude.checks.features import NO_OCCASION, STYLES
-from etude.checks.lengths import halves, two_lengths
-from etude.checks.orders import field_orders, fields_of
-from etude.checks.registers import mixed_registers
-from etude.checks.style import split_style
-from etude.checks.telling import how_told, is_split
-from etude.dataset import Dataset
+from etude.checks.style.features import NO_OCCASION, STYLES
+from etude.checks.style.field_orders import field_orders, fields_of
+from etude.checks.style.registers import mixed_registers
+from etude.checks.style.split_style import split_style
+from etude.checks.style.telling import how_told, is_split
+from etude.checks.style.two_lengths import halves, two_lengths
+from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 from pairs import found_in

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from etude.errors import InputError, place_of
 from etude.render import end_of_turn, render_training
-from etude.train.batches import TokenRow
-from etude.train.supervision import spans, supervise, telling
+from etude.training.rows.batches import TokenRow
+from etude.training.rows.supervision import spans, supervise, telling
 from etude.types import Message
 from tiny import tiny_tokenizer
 

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etude.compare.costs import request_price
-from etude.compare.evidence import Cost
+from etude.base.remedies import nearest
+from etude.base.wording import defaults, setting
+from etude.comparison.costs import request_price
 from etude.errors import InputError, NotYetError
-from etude.remedies import nearest
+from etude.runs.verdict import Cost
 from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
 from etude.task.foreign import RENAMED
 from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
-from etude.train import TrainConfig, auto_config
+from etude.training import TrainConfig, auto_config
 from etude.types import Example, Message
-from etude.wording import defaults, setting
 
 WHOLE = """\
 name: luma

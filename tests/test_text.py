@@ -14,9 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data_folder
-from etude.normal import with_signs
-from etude.parts import candidate_pairs
-from etude.text import (
+from etude.text.near_duplicates import (
     clusters,
     jaccard,
     near_duplicate_clusters,
@@ -24,6 +22,8 @@ from etude.text import (
     near_matches,
     shingles,
 )
+from etude.text.normal_forms import with_signs
+from etude.text.shared_shingles import candidate_pairs
 
 # Few letters and edited copies: near-duplicates of every degree are common.
 WORDS = st.lists(st.sampled_from(["ab", "abc", "b", "Ca", "é", "ß", "漢字", "!", "+", "😀"]), max_size=9).map(

@@ -25,7 +25,7 @@ from torch import nn
 from etude.errors import Diverged, InputError, ModelError, RunError
 from etude.models.adapters import fold, with_adapter
 from etude.task import settings as task_settings
-from etude.train import (
+from etude.training import (
     Output,
     TokenRow,
     TrainConfig,
@@ -36,12 +36,12 @@ from etude.train import (
     make_batches,
     train,
 )
-from etude.train.attention import short_rows
-from etude.train.batches import MICRO_BATCH_COST, collate, split_micro, work_of
-from etude.train.checkpoint import FILE, load_checkpoint, opened_checkpoint, save_checkpoint
-from etude.train.lora import AdapterSettings, adapted, inject, remove, save_adapter
-from etude.train.loss import _SummedLoss, check_head, chunk_logits, summed_loss
-from etude.train.step import accumulate, dev_loss, learning_rate
+from etude.training.checkpoints.checkpoint import FILE, load_checkpoint, opened_checkpoint, save_checkpoint
+from etude.training.layers.attention import short_rows
+from etude.training.layers.lora import AdapterSettings, adapted, inject, remove, save_adapter
+from etude.training.losses import _SummedLoss, check_head, chunk_logits, summed_loss
+from etude.training.rows.batches import MICRO_BATCH_COST, collate, split_micro, work_of
+from etude.training.step import accumulate, dev_loss, learning_rate
 from tiny import tiny_module
 
 VOCABULARY = 96
@@ -192,7 +192,7 @@ def plain_loss(module: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
 
 @pytest.mark.parametrize("chunk", [1, 7 * VOCABULARY, 2**24])
 def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etude.train.loss.CHUNK_LOGITS", chunk)
+    monkeypatch.setattr("etude.training.losses.CHUNK_LOGITS", chunk)
     module, rows = tiny_model(torch.float64), token_rows(8)
     with adapted(module, SETTINGS) as adapters:
         shaken(adapters)
@@ -392,7 +392,7 @@ def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() ->
 def test_attention_of_short_rows_equals_the_fused_kernel(
     heads: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etude.train.attention.SHORT", limit)
+    monkeypatch.setattr("etude.training.layers.attention.SHORT", limit)
     module, ids = tiny_model(torch.float64, num_key_value_heads=heads), torch.arange(3, 40).view(1, -1)
     ids = torch.cat([ids, ids.flip(-1)])
 
@@ -758,7 +758,7 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     news: list[Mapping[str, Any]] = []
-    monkeypatch.setattr("etude.train.checkpoint.save_file", full)
+    monkeypatch.setattr("etude.training.checkpoints.checkpoint.save_file", full)
     assert run(tmp_path / "full", news.append, every_step=True) == expected
     assert ["No space left" in line.get("warning", "") for line in news].count(True) == 1, "told once"
 
@@ -770,9 +770,9 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path) -> None:
     """From step 3 to step 7 neither the log nor a checkpoint can be written."""
     import resource
 
-    from etude.compare.events import Event, Said
-    from etude.compare.training_log import TrainingLog
-    from etude.files import read_lines
+    from etude.base.files import read_lines
+    from etude.runs.events import Event, Said
+    from etude.runs.training_log import TrainingLog
 
     said: list[str] = []
 
@@ -812,7 +812,7 @@ def test_checkpoints_that_take_long_are_written_seldom(
         steps.append(facts["progress"]["step"])
         time.sleep(0.1)
 
-    monkeypatch.setattr("etude.train.keeper.save_checkpoint", slow)
+    monkeypatch.setattr("etude.training.checkpoints.checkpointing.save_checkpoint", slow)
     run(tmp_path)
     assert steps == [0, 5, 10], "after each epoch alone"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from etude.train.fused import _RMSNorm, _SwiGLU, fused
+from etude.training.layers.fused import _RMSNorm, _SwiGLU, fused
 from tiny import tiny_module
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from etude.train.lora import adapted, save_adapter
-from etude.train.step import accumulate
+from etude.training.layers.lora import adapted, save_adapter
+from etude.training.step import accumulate
 from test_train import SETTINGS, peft_model, shaken, tiny_model, token_rows
 from tiny import tiny_tokenizer
 

@@ -24,35 +24,43 @@ from rich.style import Style
 
 from contrast import contrast
 from etude.assistant import load
+from etude.base.files import read_lines, write_lines
+from etude.base.processes import ONE, World
+from etude.base.wording import change_of_loss
 from etude.cli import main
 from etude.cli.narrator import Narrator
 from etude.cli.training import bracketed, print_prepared, print_rows, styled
-from etude.compare import compare
-from etude.compare.events import EpochEnded, Event, Prepared, Said, Trained
-from etude.compare.prepare import drawn_split
-from etude.compare.timing import training_seconds
-from etude.dataset import load_dataset
+from etude.comparison import compare
+from etude.comparison.prepare import drawn_split
+from etude.comparison.timing import training_seconds
+from etude.data.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
 from etude.evaluate import evaluate, sample_of
-from etude.files import read_lines, write_lines
 from etude.methods.fine_tune import student_of
-from etude.methods.lesson import _notes, _sentence
-from etude.methods.workshop import blank
+from etude.methods.fit_context import blank
+from etude.methods.training_run import _notes, _sentence
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
+from etude.runs.events import EpochEnded, Event, Prepared, Said, Trained
 from etude.stats import estimate_sample
 from etude.task import load_task
 from etude.task.settings import SETTINGS
-from etude.train import TrainConfig, TrainResult
-from etude.train.course import ABOVE, LEAST, TIMES, UNTRAINED, highest_loss, overfits, rises_at_once
-from etude.tune import Preview, preview, train_task
-from etude.tune.foresight import question, remedy
-from etude.tune.opening import check_processes, opened
-from etude.tune.preview import Piece, ShownRow
+from etude.training import TrainConfig, TrainResult
+from etude.training.early_stopping import (
+    ABOVE,
+    LEAST,
+    TIMES,
+    UNTRAINED,
+    highest_loss,
+    overfits,
+    rises_at_once,
+)
+from etude.tuning import Preview, preview, train_task
+from etude.tuning.foresight import question, remedy
+from etude.tuning.preview import Piece, ShownRow
+from etude.tuning.task_run import check_processes, opened
 from etude.types import Message
-from etude.wording import change_of_loss
-from etude.world import ONE, World
 from processes import finished, started
 from small_task import SETTINGS as SMALL
 from small_task import rows, write_task
@@ -179,7 +187,9 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
     epochs = [event for event in told if isinstance(event, EpochEnded)]
     scores = [event.score.value for event in epochs if event.score]
     assert len(scores) == len(epochs)
-    assert result.record["params"]["best_epoch"] == scores.index(max(scores))
+    losses = result.record["params"]["dev_losses"]
+    best = max(range(len(scores)), key=lambda epoch: (scores[epoch], -losses[epoch]))
+    assert result.record["params"]["best_epoch"] == best, "of epochs with the best metric, the lowest loss is kept"
     task, dataset = load_dataset(load_task(task_file))
     ids = json.loads((result.run.folder / "split.json").read_text())
     metric = choose_metric(task, dataset.select(ids["train"], "train"))
@@ -215,8 +225,8 @@ def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
 def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etude.train.memory.memory_within_reach", lambda device: 1000)
-    monkeypatch.setattr("etude.train.needs.started_run", None)  # which would take it
+    monkeypatch.setattr("etude.training.memory.usage.memory_within_reach", lambda device: 1000)
+    monkeypatch.setattr("etude.training.memory.forecast.started_run", None)  # which would take it
     told: list[Event] = []
     with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}") as caught:
         train_task(

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from etude.compare.evidence import Cost, Decided, Inputs, Measured, Rows, measured, rows_of
-from etude.compare.sentences import about
-from etude.compare.verdict import decide_on_dev, verdict
+from etude.base.wording import points, rows_in_words
+from etude.comparison.decide import decide_on_dev, verdict
+from etude.comparison.sentences import about
 from etude.metrics import Metric
+from etude.runs.verdict import Cost, Decided, Inputs, Measured, Rows, measured, rows_of
 from etude.stats import newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
 from etude.types import CLASSICAL
-from etude.wording import points, rows_in_words
 
 ACCURACY = Metric("accuracy", "classify")
 FORM = Metric("passes", "answer")

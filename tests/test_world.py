@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import distributed
 
+from etude.base.files import read_lines
+from etude.base.processes import World, joined
 from etude.errors import RunError
-from etude.files import read_lines
 from etude.runs import find_runs
-from etude.train.batches import TokenRow, share_of
-from etude.train.shards import Shards
-from etude.world import World, joined
+from etude.training.distributed.shards import Shards
+from etude.training.rows.batches import TokenRow, share_of
 from test_tune import tiny_task
 from two_processes import RUNS, run
 

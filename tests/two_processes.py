@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from etude.base.processes import ONE, World, joined
 from etude.errors import ModelError
-from etude.train import Output, train
-from etude.world import ONE, World, joined
+from etude.training import Output, train
 from test_train import CONFIG, StopError, tiny_model, token_rows
 
 FULL = {"weights": "full", "learning_rate": 3e-3}

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, replace
 
-from etude.compare import compare
+from etude.comparison import compare
 from etude.methods import LADDER, Candidate, Method
 
 

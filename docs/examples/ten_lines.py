@@ -3,7 +3,7 @@
 import sys
 
 from etude.assistant import load
-from etude.compare import compare
+from etude.comparison import compare
 from etude.models.registry import Models
 from etude.types import Message
 

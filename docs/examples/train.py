@@ -4,7 +4,7 @@ import sys
 
 from etude.assistant import load
 from etude.models.registry import Models
-from etude.tune import train_task
+from etude.tuning import train_task
 from etude.types import Message
 
 result = train_task(sys.argv[1])

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from wording import Asker, Wish
 
-from etude.text import jaccard, shingles
+from etude.text.near_duplicates import jaccard, shingles
 
 HERE = Path(__file__).parent
 SEED = 20

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from etude.text import jaccard, shingles
+from etude.text.near_duplicates import jaccard, shingles
 
 HERE = Path(__file__).parent
 SEED = 7

@@ -16,11 +16,11 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any, Literal
 
-from etude.contract import Contract
+from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
 from etude.errors import RunError
-from etude.files import REMEDY, folder_aside, link_or_copy, read_json
 from etude.models.registry import Models
 from etude.render import within_first_turn
+from etude.task.contract import Contract
 from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
 
 FORMAT = 1

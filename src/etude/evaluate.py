@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from etude.assistant import Assistant
-from etude.dataset import Dataset
-from etude.files import Json, append_line, read_lines
+from etude.base.files import Json, append_line, read_lines
+from etude.data.dataset import Dataset
 from etude.metrics import Metric, predicted_label
 from etude.models.registry import Models
 from etude.stats.sample import Sample

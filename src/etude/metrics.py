@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from etude.files import parse_json
+from etude.base.files import parse_json
 from etude.stats import Sample, label_sample, score_sample
 from etude.types import Answer, Example, Kind, Score
 
 if TYPE_CHECKING:
-    from etude.dataset import Dataset
+    from etude.data.dataset import Dataset
     from etude.task import Check, MetricName, Task
 
 SKEWED = 5

@@ -5,7 +5,7 @@ A check is a function from Material to Findings; `CHECKS` lists them in the orde
 
 from __future__ import annotations
 
-from etude.checks.gather import CHECKS, Check, Findings, check, check_material
 from etude.checks.material import Material
+from etude.checks.registry import CHECKS, Check, Findings, check, check_material
 
 __all__ = ["CHECKS", "Check", "Findings", "Material", "check", "check_material"]

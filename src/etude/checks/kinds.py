@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from etude.checks.advice import ADVICE
-from etude.checks.features import STYLES
-from etude.checks.registers import PAIRS
+from etude.base.remedies import instead
+from etude.checks.safety.advice import ADVICE
+from etude.checks.style.features import STYLES
+from etude.checks.style.registers import PAIRS
 from etude.errors import Fault, InputError, shown
 from etude.privacy import BLOCKING, REVIEW
-from etude.remedies import instead
 from etude.types import Severity
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -13,18 +13,18 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.covered import covered, covered_label, hidden, shortened
-from etude.checks.function_words import LEAST_TOLD, language_of, language_of_short, own_language
-from etude.checks.sensitive import SensitiveRows, repeated, sensitive_rows
+from etude.base.files import parse_json
+from etude.base.spool import Examples, Texts
+from etude.base.wording import count
+from etude.checks.evidence import covered, covered_label, hidden, shortened
+from etude.checks.language.identification import LEAST_TOLD, language_of, language_of_short, own_language
+from etude.checks.safety.sensitive import SensitiveRows, repeated, sensitive_rows
 from etude.errors import Fault
-from etude.files import parse_json
-from etude.normal import normalise, with_signs
 from etude.privacy import find
-from etude.spool import Examples, Texts
 from etude.task import Task
-from etude.text import near_duplicate_clusters
+from etude.text.near_duplicates import near_duplicate_clusters
+from etude.text.normal_forms import normalise, with_signs
 from etude.types import Evidence, Example, Finding, Part, Severity
-from etude.wording import count
 
 MOST_EVIDENCE = 20
 """Rows of a finding whose texts are kept with it."""

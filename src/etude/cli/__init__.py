@@ -59,8 +59,8 @@ def init(
     ] = None,
 ) -> None:
     """Look at a file of examples and write a task file that explains itself."""
-    from etude.starter import start
-    from etude.wording import command
+    from etude.base.wording import command
+    from etude.data.starter import start
 
     result = start(examples, output)
     typer.echo(f"Read {examples}:")

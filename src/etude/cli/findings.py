@@ -9,26 +9,26 @@ from pathlib import Path
 
 import typer
 
+from etude.base.remedies import instead
+from etude.base.wording import count
 from etude.checks import Findings, check_material
-from etude.checks.gather import read_material
-from etude.checks.instructions import personal_instructions
 from etude.checks.kinds import check_gates, names
-from etude.checks.machine import as_json, as_junit, as_sarif
 from etude.checks.material import Material
-from etude.checks.page import as_html
-from etude.checks.passages import NAMES
-from etude.checks.review import for_review
-from etude.checks.sensitive import review_step
-from etude.checks.words import WIDTH, in_words
-from etude.cli.output import check_output, is_written_through, write_output
-from etude.cli.words import screen
-from etude.dataset import Dataset
+from etude.checks.registry import read_material
+from etude.checks.safety.excerpts import NAMES
+from etude.checks.safety.instructions import personal_instructions
+from etude.checks.safety.review import for_review
+from etude.checks.safety.sensitive import review_step
+from etude.checks.shown.html_page import as_html
+from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.terminal import WIDTH, in_words
+from etude.cli.destinations import check_output, is_written_through, write_output
+from etude.cli.printing import screen
+from etude.data.dataset import Dataset
 from etude.errors import Fault, InputError, shown
-from etude.remedies import instead
 from etude.repair.changes import KINDS
 from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
-from etude.wording import count
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
     "text": lambda findings: in_words(findings, min(screen().width, WIDTH)),

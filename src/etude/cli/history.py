@@ -10,16 +10,16 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from etude.cli import words
-from etude.cli.words import screen
+from etude.base.files import Json, read_json
+from etude.base.wording import command, p_value, percent, signed, signed_bounds
+from etude.cli import printing as words
+from etude.cli.printing import screen
 from etude.errors import InputError, RunError, shown
-from etude.files import Json, read_json
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.stats.paired import headline
 from etude.stats.sample import score_sample
-from etude.task.page import unreadable_task
+from etude.task.yaml_nodes import unreadable_task
 from etude.types import Estimate
-from etude.wording import command, p_value, percent, signed, signed_bounds
 
 MOST_NAMED, EXCERPT = 5, 40
 """Rows that are named in a sentence, and the length of each of their texts in it."""

@@ -11,16 +11,16 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
-from etude.cli.words import print_verdict, screen, whole_percent
-from etude.compare.events import Answered, Began, Ended, Event, Trained
-from etude.compare.session import Comparison, compare
+from etude.cli.printing import print_verdict, screen, whole_percent
+from etude.comparison.session import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
+from etude.runs.events import Answered, Began, Ended, Event, Trained
 from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
-from etude.wording import bounds, percent, time_in_words
 
 ANSWER_WIDTH = 100
 HEADINGS = ("on dev", "on test", "form", "check", "time")

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from etude.cli.words import shortest
-from etude.compare.events import Event, Opened, Said
-from etude.compare.vetting import agreed
+from etude.cli.printing import shortest
+from etude.comparison.vetting import agreed
+from etude.runs.events import Event, Opened, Said
 
 PAUSE = 30.0
 """Seconds after which long work says how far it is, where there is no terminal."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude.assistant import Assistant, Room, load
+from etude.base.wording import command
 from etude.cli.history import runs_folder
 from etude.errors import RunError, shown
 from etude.evaluate import outcome_of, sample_of
@@ -15,7 +16,6 @@ from etude.models.registry import Models
 from etude.runs import Run, find_run
 from etude.stats.ladder import choose
 from etude.types import Message
-from etude.wording import command
 
 
 def talk(task: Path, run_name: str | None, method: str | None) -> None:

@@ -11,15 +11,15 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
+from etude.base.processes import rank_given
+from etude.base.wording import command, defaults, loss, setting, size_in_words, time_in_words
 from etude.cli.live import interval, seconds_of
 from etude.cli.narrator import INTERRUPTED, Narrator
-from etude.cli.words import print_bullets, print_training, screen
-from etude.compare.events import EpochEnded, Event, Prepared, Trained
+from etude.cli.printing import print_bullets, print_training, screen
 from etude.errors import Parted
-from etude.tune import Preview, preview, train_task
-from etude.tune.preview import Piece
-from etude.wording import command, defaults, loss, setting, size_in_words, time_in_words
-from etude.world import rank_given
+from etude.runs.events import EpochEnded, Event, Prepared, Trained
+from etude.tuning import Preview, preview, train_task
+from etude.tuning.preview import Piece
 
 ROOM = 68
 """Columns that stand beside the bar."""

@@ -9,8 +9,8 @@ from etude.errors import Fault, InputError, shown
 from etude.methods.baseline import Baseline
 from etude.methods.few_shot import FewShot
 from etude.methods.fine_tune import FineTune
+from etude.methods.fit_context import Candidate, Method, Workshop
 from etude.methods.prompt import ClearPrompt, Prompt
-from etude.methods.workshop import Candidate, Method, Workshop
 
 __all__ = ["LADDER", "Candidate", "Method", "Workshop", "asks_a_model", "ladder", "own_ladder"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from etude.assistant import Assistant
-from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Method, Workshop
+from etude.data.dataset import Dataset
+from etude.methods.fit_context import Candidate, Method, Workshop
 from etude.task import Task
 from etude.types import CLASSICAL, Example, ModelRef
 

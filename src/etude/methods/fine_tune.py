@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from etude.assistant import Assistant
-from etude.dataset import Dataset
+from etude.base.files import read_json, write_json
+from etude.data.dataset import Dataset
 from etude.evaluate import evaluate, sample_of
-from etude.files import read_json, write_json
-from etude.methods.lesson import CHECKPOINT, Facts, Lesson, lesson_of
-from etude.methods.short_prompt import kept_by_tuned
-from etude.methods.workshop import Candidate, Method, Workshop, longest_answer
+from etude.methods.fit_context import Candidate, Method, Workshop, longest_answer
+from etude.methods.training_run import CHECKPOINT, Facts, Lesson, lesson_of
+from etude.methods.tuned_prompt import kept_by_tuned
 from etude.models.fake import tune_fake
 from etude.models.registry import Models, is_fake
 from etude.stats.intervals import estimate_sample
@@ -99,7 +99,7 @@ def _taught_fake(rows: Sequence[Example], adapter: Path) -> Facts:
 
 def dev_score(student: Assistant, dev: Dataset, workshop: Workshop) -> Mapping[str, Any]:
     """The metric on dev as the weights under training answer it: `score` with its interval and n."""
-    from etude.train.merged import merged
+    from etude.training.layers.merged import merged
 
     with merged(workshop.models.local(student.model).module):
         scored = evaluate(student, workshop.models, dev, workshop.metric)

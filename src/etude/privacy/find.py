@@ -7,20 +7,20 @@ from collections.abc import Iterable, Iterator
 from itertools import tee
 from typing import TYPE_CHECKING
 
-from etude.privacy.contact import emails, ip_addresses
-from etude.privacy.details import birth_dates, health_details, spoken_passwords
-from etude.privacy.hidden import hidden_numbers
-from etude.privacy.national import national_ids
-from etude.privacy.numbers import cards, ibans, id_numbers
-from etude.privacy.people import names
-from etude.privacy.phones import phones
-from etude.privacy.places import addresses
+from etude.privacy.detect.account_numbers import cards, ibans, id_numbers
+from etude.privacy.detect.contact import emails, ip_addresses
+from etude.privacy.detect.details import birth_dates, health_details, spoken_passwords
+from etude.privacy.detect.national import national_ids
+from etude.privacy.detect.partly_hidden import hidden_numbers
+from etude.privacy.detect.phones import phones
+from etude.privacy.detect.secrets import secrets
+from etude.privacy.names.people import names
+from etude.privacy.names.places import addresses
 from etude.privacy.plain import plain_text
-from etude.privacy.secrets import secrets
 from etude.privacy.spans import BY_FORM, Span, without_overlaps
 
 if TYPE_CHECKING:
-    from etude.privacy.model import NameModel
+    from etude.privacy.names.name_model import NameModel
 
 _DIGIT = re.compile("[0-9]")
 _DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
@@ -60,7 +60,7 @@ def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> It
     if model is None or not review:
         yield from (_found(text, review) for text in texts)
     else:
-        from etude.privacy.model import merged_names
+        from etude.privacy.names.name_model import merged_names
 
         read, again = tee(texts)
         for text, entities in zip(read, model.entities(again), strict=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from etude.repair.change_log import Change, stand_ins
 from etude.repair.changes import KINDS
 from etude.repair.fix import Fixed, fix, undo
-from etude.repair.log import Change, stand_ins
 
 __all__ = ["KINDS", "Change", "Fixed", "fix", "stand_ins", "undo"]

@@ -13,18 +13,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from etude.dataset import Survey, survey_dataset, survey_test
+from etude.data.dataset import Survey, survey_dataset, survey_test
+from etude.data.formats.columns import named
 from etude.errors import Fault, InputError
-from etude.formats.columns import named
 from etude.privacy import BLOCKING, Masker, OwnContact, Span
-from etude.privacy.standing import Standing
-from etude.privacy.values import Values, is_telling
+from etude.privacy.mask.occurrences import Standing
+from etude.privacy.mask.same_value import Values, is_telling
+from etude.repair.change_log import Changes
 from etude.repair.drafts import Draft, Drafts, Mender, found_in
-from etude.repair.log import Changes
-from etude.repair.records import columns_of
+from etude.repair.rewriting import columns_of
 from etude.repair.texts import LEFTOVER, decoded, without_markup
 from etude.task import Task
-from etude.text import near_matches
+from etude.text.near_duplicates import near_matches
 
 KINDS = (
     *("empty", "encoding", "markup"),

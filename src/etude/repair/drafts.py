@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 
-from etude.dataset import Survey
+from etude.base.spool import Texts
+from etude.data.dataset import Survey
 from etude.errors import place_of
 from etude.privacy import Masker, Span, find
-from etude.privacy.phones import names_phones
+from etude.privacy.detect.phones import names_phones
+from etude.privacy.mask.same_value import Values, is_word
 from etude.privacy.spans import without_overlaps
-from etude.privacy.values import Values, is_word
-from etude.repair.log import Change
-from etude.repair.records import Place, Record, records
+from etude.repair.change_log import Change
+from etude.repair.rewriting import Place, Record, records
 from etude.repair.texts import has_markup
-from etude.spool import Texts
 from etude.task import Task
 
 MOST_ROUNDS = 5

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from etude.dataset import Survey, survey_dataset
+from etude.base.remedies import instead
+from etude.data.dataset import Survey, survey_dataset
 from etude.errors import Fault, InputError, shown
 from etude.privacy import Masker
-from etude.remedies import instead
-from etude.repair.changes import KINDS, changes
-from etude.repair.log import (
+from etude.repair.change_log import (
     Change,
     Changes,
     Files,
@@ -26,6 +25,7 @@ from etude.repair.log import (
     stand_ins,
     write_fix,
 )
+from etude.repair.changes import KINDS, changes
 from etude.task import Task, load_task
 
 ALL = "all"

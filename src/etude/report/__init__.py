@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etude.files import write_text
+from etude.base.files import write_text
+from etude.report.contents import Report
 from etude.report.html import render_html
 from etude.report.markdown import render_markdown
-from etude.report.reading import read_report
-from etude.report.values import Report
+from etude.report.read_run import read_report
 
 __all__ = ["Report", "read_report", "write_report"]
 

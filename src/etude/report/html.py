@@ -16,10 +16,11 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from etude import wording
-from etude.report import pictures, words
-from etude.report.parts import asset, environment, source_hash
-from etude.report.values import DevAnswer, DevRow, Report
+from etude.base import wording
+from etude.base.pages import asset, environment, source_hash
+from etude.report import phrasing as words
+from etude.report import pictures
+from etude.report.contents import DevAnswer, DevRow, Report
 
 MOST_TEXT = 2_200_000
 """Bytes of rows' texts in a page; above it, long texts are cut to fit."""

@@ -9,11 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from etude.report import words
-from etude.report.layout import bullets, escaped, fenced, labelled, paragraph, picture, table, wrapped
-from etude.report.values import DevAnswer, DevRow, Report, Rung
+from etude.base.wording import bounds, percent, points, signed, signed_bounds
+from etude.report import phrasing as words
+from etude.report.contents import DevAnswer, DevRow, Report, Rung
+from etude.report.markdown_layout import (
+    bullets,
+    escaped,
+    fenced,
+    labelled,
+    paragraph,
+    picture,
+    table,
+    wrapped,
+)
 from etude.types import Estimate
-from etude.wording import bounds, percent, points, signed, signed_bounds
 
 MOST_ROWS = 10
 """Rows shown of those that tuning fixed, and as many of those that it broke."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from etude.report.values import Curve, Report
+from etude.report.contents import Curve, Report
 
 MOST_POINTS = 400
 """A longer training log is drawn as means of equally long stretches."""

@@ -8,11 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
+from etude.base.wording import points, share
 from etude.stats.intervals import Z
 from etude.stats.paired import Spread, difference_error, difference_spread
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, Sample, t_quantile, unit_weights
 from etude.types import Estimate
-from etude.wording import points, share
 
 
 @dataclass(frozen=True, eq=False)

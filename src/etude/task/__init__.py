@@ -7,10 +7,8 @@ to the file's folder.
 
 from __future__ import annotations
 
-from etude.task.check import Check, CheckRef
-from etude.task.load import load_task
-from etude.task.readers import duration
-from etude.task.values import (
+from etude.task.check_function import Check, CheckRef
+from etude.task.definition import (
     JSON_SUFFIXES,
     LADDER,
     ROW_TOKENS,
@@ -23,6 +21,8 @@ from etude.task.values import (
     Usage,
     row_files,
 )
+from etude.task.load import load_task
+from etude.task.readers import duration
 
 __all__ = [
     "JSON_SUFFIXES",

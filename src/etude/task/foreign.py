@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from etude.base.wording import setting
 from etude.task.settings import ABSENT, ALL, AROUND, SETTINGS, Weights, no_such_weights
-from etude.wording import setting
 
 _NAMES: Mapping[str, str] = {
     "rank": "r lora_r lora_rank",

@@ -10,27 +10,17 @@ from typing import Any, get_args
 
 import yaml
 
-from etude.contract import Contract
+from etude.base.files import parse_json
+from etude.base.remedies import instead
 from etude.errors import InputError, shown
-from etude.files import parse_json
-from etude.remedies import instead
-from etude.task.check import CheckRef, function_fault
+from etude.task.check_function import CheckRef, function_fault
+from etude.task.contract import Contract
+from etude.task.definition import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
 from etude.task.foreign import meant
-from etude.task.page import Page, Reader, got, plain
-from etude.task.readers import (
-    budget,
-    existing,
-    existing_file,
-    near_file,
-    nested,
-    prose,
-    ruled,
-    text,
-    texts,
-)
+from etude.task.readers import budget, existing, existing_file, near_file, nested, prose, ruled, text, texts
 from etude.task.rules import number, one_of
 from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
-from etude.task.values import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
+from etude.task.yaml_nodes import Page, Reader, got, plain
 from etude.types import Kind
 
 _LATER_METHODS = (

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from etude.errors import Fault, InputError, shown
+from etude.task.definition import Prices, RowSource, Task
 from etude.task.foreign import meant_for_training
 from etude.task.keys import KEYS
-from etude.task.page import Page, compose
-from etude.task.values import Prices, RowSource, Task
+from etude.task.yaml_nodes import Page, compose
 
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from etude.base.remedies import nearest_path
 from etude.errors import shown
-from etude.remedies import nearest_path
-from etude.task.page import Page, Reader, got, is_number, plain
 from etude.task.rules import Rule
+from etude.task.yaml_nodes import Page, Reader, got, is_number, plain
 
 
 def text(page: Page, key: str, node: yaml.Node) -> str | None:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from etude.base.remedies import instead
 from etude.errors import Fault, shown_setting
-from etude.remedies import instead
 
 
 @dataclass(frozen=True, slots=True)

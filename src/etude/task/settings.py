@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+from etude.base.remedies import instead
 from etude.errors import Fault, shown_setting
-from etude.remedies import instead
 from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
 
 Weights = Literal["lora", "full"]

@@ -1,0 +1,1 @@
+"""Labels that look wrong or contradict each other."""

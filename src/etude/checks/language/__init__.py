@@ -1,0 +1,1 @@
+"""Languages of texts, and texts in another language than the others."""

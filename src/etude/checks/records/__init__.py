@@ -1,0 +1,1 @@
+"""Structured answers compared with their texts."""

@@ -1,0 +1,189 @@
+"""Records beside their texts: fields that a record gives and its text does not support, fields that it leaves out.
+
+The text is what an extraction reads, or the answer that is made from a record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from etude.base.wording import count, most_frequent
+from etude.checks.evidence import covered_label
+from etude.checks.material import Mark, Material, rows_that
+from etude.checks.records.omissions import omissions
+from etude.checks.records.parsing import LEAST_STATED, Record, all_records
+from etude.checks.records.support import support
+from etude.privacy.mask.same_value import escaped
+from etude.text.normal_forms import normalise
+from etude.types import Evidence, Finding, Part
+
+MOST_ROWS = 20_000
+"""Rows looked at; a larger set is sampled evenly."""
+MOST_UNSUPPORTED = 0.5
+"""Share of the rows above which the words of a text are taken to tell nothing of its record."""
+MOST_TOLD = 4
+"""Fields that are named of those that are not supported, or left out."""
+MOST_NAMED = 6
+"""Fields that are named of those that are not judged for one reason."""
+Named = tuple[int, str, str]
+"""A row by its place in the pairs, its field, and the words of the text that speak for it."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The records of a task, each with its text."""
+
+    rows: tuple[int, ...]
+    """Positions in the material; rows without a record are left out, as other findings name them."""
+    sample: range
+    """The rows that were looked at."""
+    records: tuple[Record, ...]
+    texts: tuple[str, ...]
+    plain: tuple[str, ...]
+    """The texts normalised, with a space at both ends."""
+    part: Part
+    """Where the records stand; the texts are the other part."""
+
+    @property
+    def text(self) -> str:
+        """What the text is to the reader."""
+        return "text" if self.part == "output" else "answer"
+
+    def told(self, verb: str, ranked: Sequence[Named], doubt: str) -> str:
+        """So many rows have fields of which `doubt` holds: by field, and of which rows."""
+        fields = Counter(name for _, name, _ in ranked)
+        named = most_frequent(fields, MOST_TOLD)
+        sampled = f" (one row in {self.sample.step} was looked at)" if self.sample.step > 1 else ""
+        return f"{rows_that(verb, len(ranked), len(self.sample))} {doubt}{sampled}: {named}."
+
+
+def doubtful_fields(material: Material) -> Iterator[Finding]:
+    """Fields that texts do not support, and fields that they state and records leave out."""
+    pairs = _pairs(material)
+    if pairs is not None:
+        yield from _unsupported(material, pairs)
+        yield from _omitted(material, pairs)
+
+
+def _pairs(material: Material) -> Pairs | None:
+    """The records and texts of a task; None where it has too few or none."""
+    part: Part = "output" if material.task.kind == "extract" else "input"
+    sample = range(0, len(material.rows), -(-len(material.rows) // MOST_ROWS))
+    said, read = (
+        (material.outputs, material.inputs) if part == "output" else (material.inputs, material.outputs)
+    )
+    found = all_records([said[row] for row in sample]) if material.task.kind != "classify" else None
+    pairs = [(row, one) for row, one in zip(sample, found or (), strict=False) if one is not None]
+    if len(pairs) < LEAST_STATED:
+        return None
+    rows, records = zip(*pairs, strict=True)
+    texts = tuple(read[row] for row in rows)
+    plain = tuple(f" {normalise(text)} " for text in texts)
+    return Pairs(rows, sample, records, texts, plain, part)
+
+
+def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
+    """Records that say what their text does not, and the fields of which that cannot be told."""
+    supported = support(pairs.texts, pairs.plain, pairs.records)
+    found = [(row, name, "") for row, name in supported.weakest]
+    unjudged = dict(supported.unjudged)
+    if len(found) > MOST_UNSUPPORTED * len(pairs.rows):
+        unjudged |= dict.fromkeys(supported.fields, f"the words of the {pairs.text}s tell too little")
+    elif found:
+        told = pairs.told("give", found, f"a field that the {pairs.text} does not support")
+        remedy = "Correct the field named with each row, or take it out; the surest come first."
+        yield _finding(material, pairs, "unsupported", told, remedy, found)
+    if unjudged and (pairs.part == "output" or supported.fields):  # else an input such as `Question: ...`
+        yield _unjudged(material, pairs, unjudged)
+
+
+def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Finding:
+    """Says which fields were not compared with their text."""
+    fields: dict[str, list[str]] = {}
+    for name, reason in why.items():
+        fields.setdefault(reason, []).append(name)
+    named = "; ".join(f"{_few(names)} ({reason})" for reason, names in fields.items())
+    return material.finding(
+        "unjudged",
+        "note",
+        [],
+        f"{count(len(why), 'field')} of the records could not be compared with the {pairs.text}: "
+        f"{covered_label(named)}.",
+        "Read some rows for these; what is wrong in them is not named here.",
+        numbers={"fields": len(why), "rows": 0, "of": len(pairs.sample)},
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names of a list, and how many others there are."""
+    others = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {count(others, 'other')}" if others > 0 else "")
+
+
+def _omitted(material: Material, pairs: Pairs) -> Iterator[Finding]:
+    """Records that leave out what their text says; of each row the surest field."""
+    first: dict[int, Named] = {}
+    for one in omissions(pairs.plain, pairs.records):
+        first.setdefault(one.row, (one.row, one.field, one.words))
+    found = list(first.values())
+    if found:
+        told = pairs.told("have", found, f"a field left out or empty that the {pairs.text} seems to state")
+        remedy = (
+            "Fill in the field named with each row where the marked words state it; the surest come first."
+        )
+        yield _finding(material, pairs, "omitted", told, remedy, found)
+
+
+def _finding(
+    material: Material, pairs: Pairs, kind: str, told: str, remedy: str, found: Sequence[Named]
+) -> Finding:
+    return material.finding(
+        kind,
+        "warning",
+        [pairs.rows[row] for row, _, _ in found],
+        covered_label(told),
+        remedy,
+        about=[covered_label(name) for _, name, _ in found],
+        evidence=_shown(material, pairs, found[:10]),
+        numbers={"rows": len(found), "of": len(pairs.sample)},
+    )
+
+
+def _shown(material: Material, pairs: Pairs, places: Sequence[Named]) -> Iterator[Evidence]:
+    """Both parts of each (row, field, words): the field's values marked in the record, its name where it has none, and
+    the words in the text."""
+    for place, name, words in places:
+        row = pairs.rows[place]
+        example = material.rows[row]
+        for part, text in (("input", example.text), ("output", example.output)):
+            if part == pairs.part:
+                field = name.rpartition(".")[2]
+                values = _values(text, field, pairs.records[place].get(name, ()))
+                marks = values or _first(re.escape(field), text)
+            else:
+                marks = _first(r"\W+".join(map(re.escape, words.split())), text)
+            yield material.shown_input(row, marks) if part == "input" else material.shown_output(row, marks)
+
+
+def _values(text: str, field: str, values: Sequence[str]) -> list[Mark]:
+    """Where the values of a field stand behind its name, in their order; one that is written otherwise is left out."""
+    named = re.compile(rf"(?<!\w){re.escape(field)}(?!\w)")
+    marks: list[Mark] = []
+    at = 0
+    for value in values:
+        name = named.search(text, at)
+        forms = "|".join(map(re.escape, {value, escaped(value, True), escaped(value, False)}))
+        found = re.compile(rf"(?<!\w)(?:{forms})(?!\w)").search(text, name.end() if name else at)
+        if found:
+            marks.append(found.span())
+            at = found.end()
+    return marks
+
+
+def _first(pattern: str, text: str) -> list[Mark]:
+    """Where a pattern that is not empty stands first."""
+    found = re.search(pattern, text, re.IGNORECASE) if pattern else None
+    return [found.span()] if found else []

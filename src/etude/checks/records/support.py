@@ -1,0 +1,157 @@
+"""Fields that their text does not support.
+
+A value that stands in the text, word for word or as a number, date, time or amount in another writing, is supported.
+For a field with few values, how far the words of a text speak for each value is learned from the other rows
+(cross-validated logistic regression; rows of one text, and where there are many records rows of one record, on one
+side; values of the other fields taken out of the text). A value is unsupported where its text makes it less likely than
+it is without any text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etude.checks.records.numbers_dates import Value, is_said, value_of, values_in
+from etude.checks.records.parsing import FOLDS, LEAST_STATED, Record, folds_of, without_others, words_by_rows
+from etude.checks.records.quantities import Amount, amount_of, amounts_in, is_same, time_of, times_in
+from etude.text.normal_forms import normalise
+
+LIFT = 1.0
+"""A value is unsupported where its text makes it at most so many times as likely as it is without any text."""
+STANDING_SHARE = 0.95
+"""Share of the values of a field that stand in their texts, from which the others stand out."""
+TOO_FEW = f"given by fewer than {LEAST_STATED} rows"
+MOST_VALUES = 50
+"""Values up to which a field has few."""
+LEAST_ROWS = 8
+"""Rows of a value below which nothing is learned about it."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Support:
+    """How far texts support records."""
+
+    fields: tuple[str, ...]
+    lift: Floats
+    """Rows by fields: how much more likely the record's value is by its text; infinity where not judged."""
+    unjudged: Mapping[str, str]
+    """Field -> why it is not judged in any row."""
+
+    @property
+    def weakest(self) -> list[tuple[int, str]]:
+        """(row, its least supported field) where that is unsupported, the surest first."""
+        least = self.lift.min(axis=1, initial=math.inf)
+        ranked = np.argsort(least, kind="stable")[: int((least <= LIFT).sum())]
+        return [(int(row), self.fields[int(self.lift[row].argmin())]) for row in ranked]
+
+
+class _Texts:
+    """Texts beside their records, and what they say in numbers, which is read where it is asked for."""
+
+    def __init__(self, texts: Sequence[str], plain: Sequence[str]) -> None:
+        self.texts, self.plain = texts, plain
+        self._values: dict[int, frozenset[Value]] = {}
+        self._amounts: dict[int, tuple[Amount, ...]] = {}
+
+    def support(self, row: int, values: Sequence[str]) -> bool:
+        """Whether all values stand in the text of a row."""
+        return all(
+            f" {normalise(value)} " in self.plain[row]
+            or self._says(row, value_of(value))
+            or self._gives(row, value)
+            for value in values
+        )
+
+    def _gives(self, row: int, value: str) -> bool:
+        """Whether a text gives a value that is a time of day or an amount in another writing."""
+        if (times := time_of(value)) and not times.isdisjoint(times_in(self.texts[row])):
+            return True
+        amount = amount_of(value)
+        if amount is None:
+            return False
+        if row not in self._amounts:
+            self._amounts[row] = amounts_in(self.texts[row])
+        return any(is_same(amount, one) for one in self._amounts[row])
+
+    def _says(self, row: int, value: frozenset[Value]) -> bool:
+        if value and row not in self._values:
+            self._values[row] = values_in(self.texts[row])
+        return bool(value) and is_said(value, self._values[row])
+
+
+def support(texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]) -> Support:
+    """How far each text supports each field of its record. Fields that few rows state are not judged.
+
+    `plain` are the texts normalised, with a space at both ends.
+    """
+    stated = Counter(name for record in records for name in record)
+    unjudged = {name: TOO_FEW for name, number in stated.items() if number < LEAST_STATED}
+    judged: dict[str, Floats] = {}
+    read = _Texts(texts, plain)
+    for name in stated:
+        if name not in unjudged:
+            lift = _of_field(name, read, records)
+            judged |= {name: lift} if not isinstance(lift, str) else {}
+            unjudged |= {name: lift} if isinstance(lift, str) else {}
+    return Support(
+        tuple(judged), np.stack([*judged.values(), np.full(len(texts), math.inf)], axis=1), unjudged
+    )
+
+
+def _of_field(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | str:
+    """The lift of one field in every row, or why it cannot be told."""
+    said = np.array([name in record for record in records])
+    stands = np.array([texts.support(row, record.get(name, ())) for row, record in enumerate(records)])
+    lift = np.full(len(records), math.inf)
+    share = float(stands[said].mean())
+    if share >= STANDING_SHARE:
+        lift[said & ~stands] = 0.0
+        return lift
+    values = Counter(_value(record, name) for record in records)
+    few = sorted(value for value, number in values.items() if number >= LEAST_ROWS)
+    if 1 < len(few) <= MOST_VALUES and sum(values[value] for value in few) >= 0.9 * len(records):
+        rows, learned = _learned(name, texts.plain, records, few)
+        lift[rows] = learned
+        lift[stands | ~said] = math.inf
+        return lift
+    return f"its values stand there in {share:.0%} of the rows"
+
+
+def _learned(
+    name: str, texts: Sequence[str], records: Sequence[Record], few: Sequence[str]
+) -> tuple[Ints, Floats]:
+    """Rows whose value is among the few of a field (absence is one), and its lift by the words of their text."""
+    values = [_value(record, name) for record in records]
+    rows = np.array([row for row, value in enumerate(values) if value in few])
+    gold = np.array([few.index(values[row]) for row in rows])
+    about = [without_others(texts[row], records[row], name) for row in rows]
+    folds = folds_of([records[row] for row in rows], [texts[row] for row in rows])
+    own = _probabilities(about, gold, folds, len(few))[np.arange(len(gold)), gold]
+    return rows, own / (np.bincount(gold) / len(gold))[gold]
+
+
+def _probabilities(texts: Sequence[str], gold: Ints, folds: Ints, labels: int) -> Floats:
+    """Cross-validated probabilities, rows by labels; infinite where the other rows hold too little to learn from."""
+    from sklearn.linear_model import LogisticRegression
+
+    words, _ = words_by_rows(texts)
+    result = np.full((len(gold), labels), np.inf)
+    for fold in range(FOLDS):
+        train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        if len(held) and len(set(gold[train].tolist())) > 1:
+            model = LogisticRegression(C=3, max_iter=300).fit(words[train], gold[train])
+            result[np.ix_(held, model.classes_)] = model.predict_proba(words[held])
+    return result
+
+
+def _value(record: Record, name: str) -> str:
+    """A field's values as one text, the order aside; "" where it is absent."""
+    return " | ".join(sorted(record.get(name, ())))

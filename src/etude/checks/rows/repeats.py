@@ -1,0 +1,359 @@
+"""Repeats and contradictions: the same row twice, one input with two answers, test rows in train, templates.
+
+Texts count as the same when their `with_signs` forms are equal (normal.py): without case and punctuation, with
+symbols and operators. Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more (text.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import chain, combinations
+from operator import ne
+
+import numpy as np
+
+from etude.base.wording import count
+from etude.checks.evidence import covered_words
+from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
+from etude.text.lexicon import SLIGHT
+from etude.text.near_duplicates import near_matches
+from etude.text.normal_forms import with_signs
+from etude.types import Example, Finding
+
+TEMPLATE_SHARE = 0.25
+"""Share of the inputs above which one template is worth a word."""
+NEAR_SHARE = 0.01
+"""Share of the rows from which near-duplicates are worth a word."""
+FRAME_WORDS = 3
+"""Different words that a template has at least, beside its places."""
+FRAME_PART = 0.4
+"""Share of the words of its texts that they are, at least: an instruction before a long text is no template."""
+FRAME_SHARES = (0.25, 0.35, 0.5, 0.65, 0.8)
+"""Shares of the texts from which a word may belong to a frame and be no filling."""
+ONE_ANSWER = 0.9
+"""Share of the rows from which an answer is all that is learned."""
+LEAST_ALIKE = 10
+"""Rows with it from which that is said."""
+LEAST_FILLED = 20
+"""Inputs below which no template is looked for."""
+MOST_SAMPLED = 2_000
+"""Inputs, evenly taken, in which it is looked for."""
+MOST_WORDS = 200
+"""Words of an input that are looked at."""
+
+
+def repeated_inputs(material: Material) -> Iterator[Finding]:
+    """Rows whose input stands in an earlier row."""
+    groups = groups_of(material.input_hashes)
+    later = _later(groups)
+    if not later:
+        return
+    with_answer = len(_later(_same_rows(material)))
+    yield material.finding(
+        "repeated_input",
+        "warning" if with_answer else "note",
+        later,
+        f"{rows_that('repeat', len(later), len(material.rows))} the input of an earlier row, "
+        f"{_with(with_answer, later)}.",
+        "Delete the copies: a row that stands twice counts twice in training."
+        if with_answer
+        else "Look at them together: one input needs one answer.",
+        evidence=(material.shown_input(row) for group in groups for row in group[:2]),
+        numbers={
+            "rows": len(later),
+            "same_answer": with_answer,
+            "inputs": len(groups),
+            "of": len(material.rows),
+        },
+        fix="leaves out rows that are an earlier one to the letter" if _copies(material) else "",
+    )
+
+
+def _with(with_answer: int, later: Sequence[int]) -> str:
+    """With which answer inputs are repeated."""
+    if with_answer == len(later):
+        return "with the same answer"
+    return f"{with_answer:,} of them with the same answer" if with_answer else "with another answer"
+
+
+def _later(groups: Iterable[Sequence[int]]) -> list[int]:
+    """The rows of groups, but for the first of each, in order."""
+    return sorted(position for group in groups for position in group[1:])
+
+
+def _same_rows(material: Material) -> list[list[int]]:
+    """Rows with the same input and the same answer, in groups of two or more."""
+    pairs = zip(material.input_hashes.tolist(), material.output_hashes.tolist(), strict=True)
+    return groups_of(hashed(f"{asked} {given}" for asked, given in pairs))
+
+
+def _copies(material: Material) -> bool:
+    """Whether a row is, its id aside, an earlier one to the letter."""
+    return any(_has_copies([material.rows[position] for position in group]) for group in _same_rows(material))
+
+
+def _has_copies(rows: Sequence[Example]) -> bool:
+    found = {(row.input, row.output, row.references, row.group, tuple(row.tags.items())) for row in rows}
+    return len(found) < len(rows)
+
+
+def repeated_outputs(material: Material) -> Iterator[Finding]:
+    """Rows whose free answer stands word for word in an earlier row, or nearly all of whose answers are one; none where
+    all are copies of whole rows, which `repeated_inputs` names."""
+    if material.task.kind == "classify":
+        return
+    groups = [group for group in groups_of(material.output_hashes) if material.plain_outputs[group[0]]]
+    later = _later(groups)
+    copies = len(set(later).intersection(_later(_same_rows(material))))
+    if len(later) == copies:
+        return
+    largest = max(groups, key=len)
+    numbers = {"rows": len(later), "copies": copies, "most": len(largest), "of": len(material.rows)}
+    if len(largest) >= max(ONE_ANSWER * len(material.rows), LEAST_ALIKE):
+        yield material.finding(
+            "repeated_output",
+            "warning",
+            later,
+            f"{rows_that('have', len(largest), len(material.rows))} one and the same answer: a model taught with them "
+            "gives it whatever it is asked.",
+            "See that the column of the answers is the right one and that no rows with other answers were left behind; "
+            "collect more of those.",
+            evidence=material.both(largest[:3]),
+            numbers=numbers,
+        )
+    elif material.free:
+        told = f", {copies:,} of them the input too" if copies else ""
+        yield material.finding(
+            "repeated_output",
+            "note",
+            later,
+            f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word{told}; "
+            f"the most frequent answer stands {len(largest):,} times.",
+            "Nothing to do where one answer is right for several inputs; else write each its own.",
+            evidence=material.both(largest[:3]),
+            numbers=numbers,
+        )
+
+
+def contradictions(material: Material) -> Iterator[Finding]:
+    """Inputs that stand with different answers."""
+    groups = with_several_answers(material.input_hashes, material.output_hashes)
+    if not groups:
+        return
+    rows = sorted(chain.from_iterable(groups))
+    classify = material.task.kind == "classify"
+    yield material.finding(
+        "contradiction",
+        "error" if classify or len(rows) > 0.1 * len(material.rows) else "warning",
+        rows,
+        f"{count(len(groups), 'input stands', 'inputs stand')} with more than one "
+        f"{'label' if classify else 'answer'}: {of_rows(len(rows), len(material.rows))}. "
+        "Whatever a model answers, some of these rows call it wrong.",
+        "Keep the right answer of each and delete the others"
+        + ("." if classify else ", or list them as references: of one row where several are right."),
+        evidence=chain.from_iterable(
+            material.both(_two_that_differ(group, material.output_hashes)) for group in groups
+        ),
+        numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
+    )
+
+
+def _two_that_differ(group: Sequence[int], *parts: Hashes) -> tuple[int, int]:
+    """The first two rows of a group, each standing for those like it, that differ in all of these parts."""
+    first: dict[tuple[int, ...], int] = {}
+    for row in group:
+        first.setdefault(tuple(int(part[row]) for part in parts), row)
+    pairs = combinations(first.items(), 2)
+    return next((row, other) for (one, row), (two, other) in pairs if all(map(ne, one, two)))
+
+
+def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
+    """Positions of one input that stands with different answers, in groups, by their first member."""
+    return [group for group in groups_of(asked) if len(np.unique(given[group])) > 1]
+
+
+def near_contradictions(material: Material) -> Iterator[Finding]:
+    """Inputs that differ in slight words alone and stand with different answers."""
+    asked, answers = material.input_hashes, material.output_hashes
+    groups = [
+        group
+        for group in groups_of(hashed(_essence(with_signs(text)) for text in material.inputs))
+        if _differs_across_inputs(asked[group].tolist(), answers[group].tolist())
+    ]
+    if not groups:
+        return
+    rows = sorted(chain.from_iterable(groups))
+    yield material.finding(
+        "near_contradiction",
+        "warning" if material.task.kind == "classify" else "note",
+        rows,
+        f"{count(len(groups), 'group')} of inputs that differ in small words only "
+        f"{'has' if len(groups) == 1 else 'have'} different answers: "
+        f"{of_rows(len(rows), len(material.rows))}.",
+        "Read them side by side; correct those that ask the same.",
+        evidence=chain.from_iterable(
+            material.both(_two_that_differ(group, asked, answers)) for group in groups
+        ),
+        numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
+    )
+
+
+def _differs_across_inputs(asked: Sequence[int], answers: Sequence[int]) -> bool:
+    """Whether two different inputs of a group have different answers; one input alone is a contradiction."""
+    sets: dict[int, set[int]] = {}
+    for one, answer in zip(asked, answers, strict=True):
+        sets.setdefault(one, set()).add(answer)
+    return len({frozenset(found) for found in sets.values()}) > 1
+
+
+def _essence(form: str) -> str:
+    """The words and signs that carry an input, in their order; a text of fewer than three as it is."""
+    words = [word for word in form.split() if word not in SLIGHT]
+    return " ".join(words) if len(words) > 2 else form
+
+
+def near_repeats(material: Material) -> Iterator[Finding]:
+    """Rows whose input is a near-duplicate, and no repeat, of another row's."""
+    asked = material.input_hashes
+    found = [group for group in material.near if len(np.unique(asked[list(group)])) > 1]
+    rows = _later(found)
+    if len(rows) < NEAR_SHARE * len(asked):
+        return
+    yield material.finding(
+        "near_duplicate",
+        "note",
+        rows,
+        f"{rows_that('repeat', len(rows), len(material.rows))} the input of another in nearly the same words "
+        f"({count(len(found), 'group')}; the largest has {max(map(len, found)):,} rows).",
+        "Delete those that ask the same. A comparison never puts rows of one group on two sides of the split.",
+        evidence=chain.from_iterable(
+            map(material.shown_input, _two_that_differ(group, asked)) for group in found
+        ),
+        numbers={"rows": len(rows), "groups": len(found), "of": len(material.rows)},
+    )
+
+
+def test_overlap(material: Material) -> Iterator[Finding]:
+    """Test rows whose input, or a near-duplicate of it, stands among the examples."""
+    if material.test is None:
+        return
+    asked = [row.text for row in material.test]
+    exact = int(np.isin(hashed(map(with_signs, asked)), material.input_hashes).sum())
+    near = near_matches(asked, material.inputs)
+    if not near:
+        return
+    of_test = {row: material.test[like].where for row, like, _ in near_matches(material.inputs, asked)}
+    matches = list(of_test)
+    yield material.finding(
+        "test_overlap",
+        "warning",
+        matches,
+        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, "
+        f"{f'{exact:,}' if exact else 'none'} of them as the very same input: "
+        f"{of_rows(len(matches), len(material.rows))}. A test that was seen in training shows memory.",
+        "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
+        about=_like(material, of_test.values()),
+        evidence=(material.shown_input(position) for position in matches),
+        fix="leaves these examples out",
+        numbers={
+            "test_rows": len(near),
+            "same_input": exact,
+            "rows": len(matches),
+            "test": len(asked),
+            "of": len(material.rows),
+        },
+    )
+
+
+def test_answers(material: Material) -> Iterator[Finding]:
+    """Test rows whose whole answer stands among the examples, where answers are seldom repeated."""
+    if material.test is None or material.task.kind == "classify":
+        return
+    if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
+        return
+    answers = material.answer_hashes(row.output for row in material.test)
+    num = int(np.isin(answers, material.output_hashes).sum())
+    if num <= 0.02 * len(answers):
+        return
+    rows = np.flatnonzero(np.isin(material.output_hashes, answers)).tolist()
+    first = {answer: row.where for answer, row in zip(answers.tolist(), material.test, strict=True)}
+    yield material.finding(
+        "test_answers",
+        "note",
+        rows,
+        f"The answers of {num:,} of {len(answers):,} test rows stand word for word among the examples: there the "
+        "test shows memory as much as skill.",
+        "Keep rows of one answer on one side (group:) to measure what is new.",
+        about=_like(material, (first[answer] for answer in material.output_hashes[rows].tolist())),
+        evidence=(material.shown_output(position) for position in rows),
+        numbers={"test_rows": num, "test": len(answers), "rows": len(rows), "of": len(material.rows)},
+    )
+
+
+def _like(material: Material, places: Iterable[str]) -> list[str]:
+    """The test row that each row is like; none is named of a test that is sealed."""
+    return [f"like {place}" for place in places] if material.task.test else []
+
+
+def templates(material: Material) -> Iterator[Finding]:
+    """Inputs that are one frame of words, filled in many times."""
+    rows = material.plain_inputs
+    if len(rows) < LEAST_FILLED:
+        return
+    sample = [text.split()[:MOST_WORDS] for text in rows[:: -(-len(rows) // MOST_SAMPLED)]]
+    usual, frame = _largest_frame(sample)
+    found = [
+        place for place, text in enumerate(rows if frame else ()) if _frame(text.split(), usual) == frame
+    ]
+    if not found or len(found) < TEMPLATE_SHARE * len(rows):
+        return
+    told = covered_words(frame, material.inputs[found[0]])
+    yield material.finding(
+        "template",
+        "note",
+        found,
+        f'{of_rows(len(found), len(rows))} are one template filled in: "{told}". Real requests vary more.',
+        "Add requests in the words of the people who will ask, unless a program fills it in.",
+        evidence=(material.shown_input(position) for position in found),
+    )
+
+
+def _largest_frame(sample: Sequence[Sequence[str]]) -> tuple[Set[str], str]:
+    """The frame that most texts of a sample are filled into, with the words that belong to frames; "" for none.
+
+    A word of a frame stands in all texts that are filled into it, and a filling in fewer: what share of all texts parts
+    the two is tried out.
+    """
+    seen = Counter(word for text in sample for word in set(text))
+    best: tuple[Set[str], str] = (frozenset(), "")
+    most = TEMPLATE_SHARE * len(sample) - 1
+    tried: Set[str] = frozenset()
+    for share in FRAME_SHARES:
+        usual = {word for word, times in seen.items() if times >= share * len(sample)}
+        if usual == tried or len(usual) < FRAME_WORDS:
+            continue
+        tried = usual
+        frames = Counter(_frame(text, usual) for text in sample)
+        frame, times = max(
+            frames.items(), key=lambda one: (one[1], one[0])
+        )  # of equals the same in any order of the rows
+        if times > most and _is_template(frame, [text for text in sample if _frame(text, usual) == frame]):
+            best, most = (usual, frame), times
+    return best
+
+
+def _is_template(frame: str, texts: Sequence[Sequence[str]]) -> bool:
+    """Whether a frame has words enough, and they are enough of the texts, to be more than a beginning and a request."""
+    fixed = [word for word in frame.split() if word != "…"]
+    return len(set(fixed)) >= FRAME_WORDS and len(fixed) * len(texts) >= FRAME_PART * sum(map(len, texts))
+
+
+def _frame(words: Sequence[str], usual: Set[str]) -> str:
+    """The usual words of a text, with "…" for each run of others."""
+    parts: list[str] = []
+    for word in words[:MOST_WORDS]:
+        part = word if word in usual else "…"
+        if part != "…" or not parts or parts[-1] != "…":
+            parts.append(part)
+    return " ".join(parts)

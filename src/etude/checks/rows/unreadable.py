@@ -1,0 +1,93 @@
+"""Rows that could not be read or that contradict the task: the faults of the reading, as findings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from os.path import relpath
+
+from etude.base.spool import Examples
+from etude.base.wording import count
+from etude.checks.evidence import covered, covered_label
+from etude.checks.material import Material
+from etude.data.formats.turns import of_any_turn
+from etude.errors import Fault, place_of
+from etude.types import Finding, Severity
+
+_SEVERITY: dict[str, Severity] = {"contract": "warning"}
+_LEFT_OUT = ("empty", "repeated_input")
+"""Kinds of fault of rows that `--fix` leaves out."""
+
+
+def unread(material: Material) -> Iterator[Finding]:
+    """One finding for each kind of fault and what is said about it, be it of several turns; a comparison would stop
+    at errors."""
+    own = frozenset(material.faults)  # the test is never written to, and its rows are none of the examples
+    test = material.test or ()
+    ids = _readable(material.rows, material.faults)
+    num_own = _num_rows(material.rows, material.faults, ids)
+    num_test = _num_rows(test, material.test_faults, _readable(test, material.test_faults))
+    groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
+    for fault in (*material.faults, *_of_the_test(material)):
+        groups[fault.kind, of_any_turn(fault.what)].append(fault)
+    for (kind, what), faults in groups.items():
+        of_own = not own.isdisjoint(faults)
+        total = num_own * of_own + num_test * (not own.issuperset(faults))
+        yield _finding(kind, what, faults, ids, total, of_own)
+
+
+def _finding(
+    kind: str, what: str, faults: Sequence[Fault], ids: Mapping[str, str], total: int, of_own: bool
+) -> Finding:
+    """The finding of faults of one kind; `total` are the rows of the files that they stand in, `ids` those of the
+    examples that can be read all the same, by their places."""
+    several = len(faults) > 1
+    said = covered_label(what if several else faults[0].what)
+    first = "the first: " if several else ""
+    got = f" ({first}{covered(faults[0].got)})" if faults[0].got not in ("", "''") else ""
+    remedy = covered_label(faults[0].remedy)
+    places = tuple(fault.where for fault in faults)
+    return Finding(
+        kind=kind,
+        severity=_SEVERITY.get(kind, "error"),
+        rows=tuple(ids[place] for place in places if place in ids),
+        message=(f"{count(len(faults), 'place')}: {said}" if several else _begun(said)) + f"{got}.",
+        remedy=f"{_begun(remedy)}.",
+        where=places,
+        numbers={"rows": len(set(filter(_line, places))), "of": total},
+        fix="leaves these rows out" if kind in _LEFT_OUT and of_own else "",
+    )
+
+
+def _begun(phrase: str) -> str:
+    """A phrase as a sentence begins."""
+    return f"{phrase[:1].upper()}{phrase[1:]}"
+
+
+def _line(where: str) -> int:
+    return place_of(where)[1]
+
+
+def _readable(rows: Examples, faults: Sequence[Fault]) -> dict[str, str]:
+    """Place -> id of the rows that have a fault and can be read."""
+    places = {fault.where for fault in faults}
+    return {row.where: row.id for row in rows if row.where in places} if places else {}
+
+
+def _num_rows(rows: Examples, faults: Sequence[Fault], readable: Collection[str]) -> int:
+    """The rows of a file, with those that cannot be read; `readable` are the places of `_readable`."""
+    lines = {fault.where for fault in faults if _line(fault.where)}
+    return len(rows) + len(lines.difference(readable))
+
+
+def _of_the_test(material: Material) -> Iterator[Fault]:
+    """The faults of the test; where it has the name of the file of examples, its places begin with its folder."""
+    task = material.task
+    name = task.test.file.name if task.test else ""
+    for fault in material.test_faults:
+        if task.test and name == task.examples.file.name and fault.where.startswith(name):
+            path = relpath(task.test.file, task.folder)
+            yield replace(fault, where=path + fault.where.removeprefix(name))
+        else:
+            yield fault

@@ -1,0 +1,1 @@
+"""Personal data, hostile language, refusals, advice and attacks in the rows."""

@@ -1,0 +1,99 @@
+"""What may be personal in inputs and answers, by rules that are often wrong: notes for a person to read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, repeat
+
+from etude.base.wording import count
+from etude.checks.language.identification import language_of
+from etude.checks.material import Mark, Material, rows_that
+from etude.checks.safety.excerpts import NAMES, passage, sides
+from etude.checks.safety.own_names import OwnNames, own_names
+from etude.checks.safety.sensitive import repeated, review_step
+from etude.privacy import REVIEW, Span
+from etude.privacy.find import find_for_review
+from etude.privacy.names.people import TITLED
+from etude.text.normal_forms import normalise
+from etude.types import Evidence, Finding, Part
+
+Rows = defaultdict[str, dict[int, set[Mark]]]
+"""Kind -> rows, each with the places in its text."""
+ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
+"""Kinds whose rules are English words: a German noun has a capital and is no name."""
+
+
+def for_review(material: Material) -> Iterator[Finding]:
+    """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
+    are left out."""
+    step = review_step(len(material.rows))
+    looked = range(0, len(material.rows), step)
+    own = own_names(material.task)
+    found = _reviewed(material, step, own)
+    for kind in REVIEW:
+        asked, given = found[0][kind], found[1][kind]
+        rows = sorted({*asked, *given})
+        if rows:
+            sample = f" An even sample of {count(len(looked), 'row')} was looked at." if step > 1 else ""
+            yield material.finding(
+                f"review_{kind}",
+                "note",
+                rows,
+                f"{rows_that('hold', len(rows), len(looked))} what may be {NAMES[kind]}"
+                f"{sides(asked, given)}.{sample}",
+                "Read them: the rules are often wrong here. Mask or delete what is somebody's.",
+                evidence=_passages(material, rows, asked, given),
+                numbers={
+                    "rows": len(rows),
+                    "inputs": len(asked),
+                    "outputs": len(given),
+                    "of": len(looked),
+                },
+            )
+
+
+def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]:
+    """Of each step-th row: kind -> rows in whose input, and in whose answer, it may stand, repeated there or not."""
+    asked, given = (Rows(lambda: defaultdict(set)) for _ in range(2))
+    answers = material.written or repeat("")
+    both = zip(material.inputs, answers, strict=False)
+    for row, (text, answer) in islice(enumerate(both), 0, None, step):
+        in_text, in_answer = (
+            _doubtful(material, part, searched.kept(row), own)
+            for part, searched in zip((text, answer), material.sensitive, strict=True)
+        )
+        for span in (*in_text, *repeated(in_answer, text)):
+            asked[span.kind][row].add((span.start, span.end))
+        for span in (*in_answer, *repeated(in_text, answer)):
+            given[span.kind][row].add((span.start, span.end))
+    return asked, given
+
+
+def _passages(
+    material: Material, rows: Sequence[int], asked: Mapping[int, set[Mark]], given: Mapping[int, set[Mark]]
+) -> Iterator[Evidence]:
+    """What stands around the first place in a row, with first letters alone of all that may be personal."""
+    for position in rows:
+        part: Part = "input" if position in asked else "output"
+        marks = sorted(asked.get(position) or given[position])
+        yield passage(material.rows[position], part, marks, marks)
+
+
+def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnNames) -> list[Span]:
+    """What may be personal in a text. In other languages than English names are told by a title alone."""
+    spans = [
+        span
+        for span in find_for_review(text, blocking)
+        if span.kind in REVIEW
+        and span.text not in material.stand_ins
+        and not (span.kind == "name" and own.holds(span.text))
+    ]
+    kinds = {span.kind for span in spans}
+    if kinds.isdisjoint(ENGLISH):
+        return spans
+    # A short text is taken to be in the language of the answers or, where these are labels, of the inputs.
+    language = language_of(normalise(text)) or material.answers_language or material.inputs_language
+    if language in (None, "English"):
+        return spans
+    return [span for span in spans if span.kind not in ENGLISH or span.rule == TITLED]

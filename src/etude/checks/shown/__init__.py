@@ -1,0 +1,1 @@
+"""Findings as text, HTML, JSON, SARIF and JUnit."""

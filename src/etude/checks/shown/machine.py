@@ -1,0 +1,154 @@
+"""Findings for other programs: JSON, SARIF 2.1.0 (code scanning), JUnit XML (test reports of a CI)."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from etude import __version__
+from etude.checks.kinds import KINDS
+from etude.checks.registry import Findings
+from etude.checks.shown.summary import summary
+from etude.checks.shown.terminal import WIDTH, quoted, rows_of
+from etude.errors import place_of
+from etude.types import Finding
+
+ROOM = 100
+"""Characters shown of a row."""
+MOST_RESULTS = 1000
+"""Places of one finding in SARIF: readers show a few thousand results in all."""
+
+
+def as_json(findings: Findings) -> str:
+    """Everything that is known of the findings."""
+    body = {
+        "task": findings.name,
+        "file": findings.file,
+        "rows": findings.rows,
+        "test_rows": findings.test_rows,
+        "summary": asdict(summary(findings)),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def as_sarif(findings: Findings) -> str:
+    """One result for each line that a finding speaks of; the file of examples where it is the set.
+
+    Several locations of one result would mean that all must change together, and readers show the first alone.
+
+    Files are named from the root of the repository where they stand in one, else from the working folder.
+    """
+    first = {finding.kind: finding for finding in reversed(findings.found)}
+    rules = [_rule(first[kind]) for kind in sorted(first)]
+    driver = {"name": "etude", "version": __version__, "rules": rules}
+    run = {
+        "tool": {"driver": driver},
+        "results": [*chain.from_iterable(_results(finding, findings) for finding in findings)],
+    }
+    body = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
+    return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+
+
+def _rule(finding: Finding) -> dict[str, Any]:
+    """What a finding's kind is, and what to do, for readers that show it beside the result. A name apart is for ids
+    that say nothing (SARIF 3.49.7)."""
+    return {
+        "id": finding.kind,
+        "shortDescription": {"text": _sentence(KINDS.get(finding.kind, finding.kind))},
+        "help": {"text": finding.remedy},
+        "defaultConfiguration": {"level": finding.severity},
+    }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
+def _passages(finding: Finding) -> dict[str, str]:
+    """Place -> what is shown of its row, for the rows of which something is."""
+    return {
+        shown[0].where: " -> ".join(quoted(one, ROOM // len(shown)) for one in shown)
+        for shown in rows_of(finding.evidence)
+    }
+
+
+def _results(finding: Finding, findings: Findings) -> Iterator[dict[str, Any]]:
+    named = list(islice(zip_longest(finding.where, finding.about), MOST_RESULTS)) or [(findings.file, None)]
+    uris = {file: _uri(findings.path_of(file)) for file in {_file_and_line(place)[0] for place, _ in named}}
+    shown = _passages(finding)
+    for place, about in named:
+        here = "; ".join(filter(None, (about, shown.get(place))))
+        yield {
+            "ruleId": finding.kind,
+            "level": finding.severity,
+            "message": {"text": f"{finding.message} {finding.remedy}{f' Here: {here}' if here else ''}"},
+            "locations": [_location(uris, place, about)],
+        }
+
+
+def _location(uris: Mapping[str, str], place: str, about: str | None) -> dict[str, Any]:
+    file, line = _file_and_line(place)
+    physical = {"artifactLocation": {"uri": uris[file]}, "region": {"startLine": line}}
+    return {"physicalLocation": physical} | ({"message": {"text": about}} if about else {})
+
+
+def _file_and_line(place: str) -> tuple[str, int]:
+    """Of `file:line`; line 1 where none is named."""
+    file, line = place_of(place)
+    return (file, line) if file and line else (place, 1)
+
+
+def _uri(path: Path) -> str:
+    """The path from its repository's root, percent-encoded; the whole address of a file outside."""
+    path = path.resolve()
+    root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
+    return quote(path.relative_to(root).as_posix()) if path.is_relative_to(root) else path.as_uri()
+
+
+def as_junit(findings: Findings) -> str:
+    """One test case a finding; errors and warnings have failed, notes have passed."""
+    failed = [finding for finding in findings if finding.severity != "note"]
+    counts = {"tests": str(max(len(findings), 1)), "failures": str(len(failed))}
+    suite = ElementTree.Element("testsuite", {"name": f"etude check {_plain(findings.name)}", **counts})
+    seen: Counter[str] = Counter()
+    for finding in findings:
+        seen[finding.kind] += 1
+        again = f" ({seen[finding.kind]})" if seen[finding.kind] > 1 else ""  # readers join cases of one name
+        attributes = {"classname": "etude.check", "name": f"{finding.kind}{again}"}
+        case = ElementTree.SubElement(suite, "testcase", attributes)
+        told = f"{finding.message} {finding.remedy}"
+        where = "\n".join(_junit_lines(finding))
+        if finding.severity == "note":
+            wrapped = "\n".join(textwrap.wrap(told, WIDTH))
+            ElementTree.SubElement(case, "system-out").text = _plain(f"{wrapped}\n{where}".strip())
+        else:
+            attributes = {"type": finding.severity, "message": _plain(told)}
+            ElementTree.SubElement(case, "failure", attributes).text = _plain(where)
+    if not len(findings):
+        ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": "nothing found"})
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _junit_lines(finding: Finding) -> Iterator[str]:
+    """Each place with what its row is named for and what is shown of it."""
+    shown = _passages(finding)
+    for place, about in zip_longest(finding.where, finding.about):
+        yield "  ".join(filter(None, (place, f"({about})" if about else "", shown.get(place))))
+
+
+_NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _plain(text: str) -> str:
+    """The text without characters that XML 1.0 cannot hold."""
+    return _NO_XML.sub("?", text)

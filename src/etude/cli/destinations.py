@@ -1,0 +1,67 @@
+"""Where a report goes: a new file, an earlier report, or through a device, a pipe or a link."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+from etude.base.files import write_text
+from etude.errors import Fault, InputError, shown
+from etude.task import Task
+
+_HEAD_BYTES = 4096
+"""So many bytes tell a report of ours."""
+_REPORT = re.compile(
+    rb'\A(?:\d[\d,]* rows? of [^\n]+: [^\n]+\.\n|\{\s+"task": |[^\0]*(?::\s\xc3\x89tude check</title>|'
+    rb'<testsuite name="etude check |"driver": \{\s*"name": "etude"))'
+)
+"""How a report of ours begins: as text, JSON, HTML, JUnit, SARIF."""
+_OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
+"""What is no name but what a process has open."""
+
+
+def check_output(task: Task, output: Path | None) -> None:
+    """Raises InputError where a report would be written over a file of the task, over a file that is no report of
+    `etude check`, or into no file at all."""
+    if output is None or not output.exists():
+        return
+    if fault := _fault(task, output):
+        raise InputError([Fault("--output", *fault)])
+
+
+def _fault(task: Task, output: Path) -> tuple[str, str, str] | None:
+    """(what is wrong, the value, what to do)."""
+    sources = (task.examples, task.test)
+    own = [task.file, *(source.file for source in sources if source), task.check and task.check.file]
+    name = shown(str(output))
+    if output.is_dir():
+        return "a folder, not a file", name, "name a file in it, such as check.html"
+    if output.resolve() in {path.resolve() for path in own if path}:
+        remedy = "give a file of its own, such as check.html"
+        return "the report would replace a file of the task", name, remedy
+    if not is_written_through(output) and output.stat().st_size and not _is_report(output):
+        remedy = "name another, or delete it first"
+        return "the file is there already and is no report of etude check", name, remedy
+    return None
+
+
+def _is_report(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return bool(_REPORT.match(stream.read(_HEAD_BYTES)))
+
+
+def is_written_through(output: Path) -> bool:
+    """Whether what stands there takes bytes and is not to be replaced: a device, a pipe, an open file."""
+    if not output.exists():
+        return False
+    return bool(_OPEN_FILE.fullmatch(str(output.absolute()))) or not stat.S_ISREG(output.stat().st_mode)
+
+
+def write_output(output: Path, told: str) -> None:
+    """Writes a report; of a symbolic link its target. Raises OSError."""
+    if is_written_through(output):
+        with output.open("ab") as stream:
+            stream.write(told.encode())
+    else:
+        write_text(output.resolve(), told)

@@ -1,8 +1,0 @@
-"""The ladder of methods on one sealed test, and the verdict on it.
-
-`compare` is the whole path; session.py reads it top to bottom.
-"""
-
-from etude.compare.session import Comparison, compare
-
-__all__ = ["Comparison", "compare"]

@@ -1,0 +1,240 @@
+"""Climbing the ladder: every method is fitted without the test, then all of them answer the test once.
+
+The order is the point: split, plan, fits and the choices on dev are all on disk before the first
+test row is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from etude.assistant import Assistant, load
+from etude.base.files import Json, read_json, write_json, write_lines
+from etude.comparison.notes import dropped_shots, same_answer
+from etude.comparison.plan import Plan
+from etude.data.dataset import Dataset
+from etude.data.splits import Split
+from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
+from etude.methods.fit_context import Method, Trial, Workshop, sampled
+from etude.metrics import Metric
+from etude.models.registry import Models
+from etude.runs import Run
+from etude.runs.events import Answered, Began, Ended, OnEvent, Said
+from etude.runs.training_log import TrainingLog
+from etude.stats.intervals import estimate_known, estimate_sample
+from etude.stats.ladder import choose
+from etude.task import Task
+from etude.types import Estimate, Side
+
+
+@dataclass
+class Climb:
+    """One comparison under way: what is fixed for all of its methods."""
+
+    task: Task
+    split: Split
+    run: Run
+    models: Models
+    metric: Metric
+    plan: Plan
+    on_event: OnEvent
+    methods: Sequence[Method]
+    """Lowest step first."""
+
+    def fit_all(self, start: Assistant) -> dict[str, Assistant]:
+        """Fits every method in the order of the ladder, each on the best one so far; method -> assistant."""
+        fitted: dict[str, Assistant] = {}
+        for method in self.methods:
+            best = self._best_so_far(fitted, start)
+            fitted[method.name] = self._fit_once(method, best)
+        return fitted
+
+    @property
+    def test_rows(self) -> Dataset:
+        """The test rows that the plan has answered."""
+        return sampled(self.split.test, self.plan.test_rows, self.task.seed)
+
+    def answer_test(self, fitted: Mapping[str, Assistant]) -> None:
+        """Answers the test rows with every method, into predictions.jsonl."""
+        rows = self.test_rows
+        for name, assistant in fitted.items():
+            self.on_event(Began(name, "test"))
+            started = time.perf_counter()
+            log = answer_log(self._work(name), assistant, rows)
+            on_batch = partial(self._counted, name)
+            scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
+            self._release(assistant)
+            self._write_predictions(name, "test", scored)
+            self._add_notes(name, dropped_shots(name, "test", scored))
+            self._tell_end(name, "test", scored, time.perf_counter() - started)
+
+    def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
+        """The best prompted assistant on dev, which the next method builds on."""
+        names = [method.name for method in self.methods if method.prompted and method.name in fitted]
+        if not names:
+            return start
+        samples = [(name, sample_of(self.metric, self.outcomes(name, "dev"))) for name in names]
+        return fitted[names[choose(samples).index]]
+
+    def outcomes(self, name: str, side: Side) -> list[Outcome]:
+        """One method's rows of one side as the statistics see them, from predictions.jsonl."""
+        return [outcome_of(line) for line in self.run.predictions(name) if line["side"] == side]
+
+    def _fit_once(self, method: Method, start: Assistant) -> Assistant:
+        """Fits a method, or loads it where this run has fitted it before."""
+        folder = self.run.method(method.name)
+        if not (folder / "method.json").exists():
+            self._fit(method, start, folder)
+        else:
+            self.on_event(Said(f"{method.name}: fitted before, going on"))
+        return load(folder / "assistant")
+
+    def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
+        self.on_event(Began(method.name, "dev"))
+        workshop = Workshop(
+            models=self.models,
+            metric=self.metric,
+            folder=self._work(method.name),
+            effort=self.plan.effort,
+            seed=self.task.seed,
+            on_answers=partial(self._answered, method.name),
+            log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
+            lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
+        )
+        assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
+        assistant.save(folder / "assistant")
+        self._write_predictions(method.name, "dev", workshop.on_dev)
+        self._write_tried(method.name, workshop.answered)
+        workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
+        prompt = self.models.get(assistant.model).render_text(assistant.messages(self.split.dev[0].input))
+        write_record(self.run, method, assistant, workshop, prompt)
+        self._release(assistant)
+        self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
+
+    def _release(self, assistant: Assistant) -> None:
+        """Gives back the memory of adapted weights; the base stays loaded."""
+        if assistant.model.adapter is not None:
+            self.models.evict(assistant.model)
+
+    def _about_dev(self, name: str, rows: Sequence[Scored]) -> Iterator[str]:
+        yield from dropped_shots(name, "dev", rows)
+        if self.task.kind == "classify":
+            yield from same_answer(name, rows)
+
+    def _said(self, notes: Iterable[str]) -> list[str]:
+        """Tells the notes and returns them."""
+        told = list(notes)
+        for note in told:
+            self.on_event(Said(f"Note: {note}."))
+        return told
+
+    def _add_notes(self, name: str, notes: Iterable[str]) -> None:
+        """Tells the notes and adds to method.json those that it lacks."""
+        file = self.run.method(name) / "method.json"
+        record = read_json(file)
+        if new := [note for note in self._said(notes) if note not in record["notes"]]:
+            write_json(file, {**record, "notes": [*record["notes"], *new]})
+
+    def _work(self, name: str) -> Path:
+        return self.run.method(name) / "work"
+
+    def _answered(
+        self, name: str, trial: Trial, rows: Sequence[Scored], done: int, total: int, left: float
+    ) -> None:
+        self.on_event(Answered(name, rows, done, total, left, trial))
+
+    def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
+        self.on_event(Answered(name, (), done, total, left))
+
+    def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
+        units = [unit(row.example) for row in rows]
+        self.on_event(
+            Ended(
+                method=name,
+                side=side,
+                estimate=self.metric_estimate(rows),
+                form=estimate_known([row.score.form for row in rows], units),
+                check=estimate_known([row.score.check for row in rows], units),
+                seconds=seconds,
+                sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
+                num_rows=len(rows),
+                of_rows=len(self.split.dev if side == "dev" else self.split.test),
+            )
+        )
+
+    def metric_estimate(self, rows: Sequence[Scored]) -> Estimate:
+        """The headline metric with its interval."""
+        return estimate_sample(sample_of(self.metric, [row.outcome for row in rows]))
+
+    def _write_predictions(self, name: str, side: Side, rows: Sequence[Scored]) -> None:
+        """Replaces one side's lines of predictions.jsonl and keeps the other's."""
+        kept = [line for line in self.run.predictions(name) if line["side"] != side]
+        lines = [prediction(side, row) for row in rows]
+        write_lines(self.run.method(name) / "predictions.jsonl", [*kept, *lines])
+
+    def _write_tried(self, name: str, answered: Mapping[str, Sequence[Scored]]) -> None:
+        """tried.jsonl: dev as every candidate answered it, the chosen one among them."""
+        lines = [
+            {"candidate": candidate, **prediction("dev", row)}
+            for candidate, rows in answered.items()
+            for row in rows
+        ]
+        write_lines(self.run.method(name) / "tried.jsonl", lines)
+
+
+def prediction(side: Side, row: Scored) -> dict[str, Any]:
+    """One line of predictions.jsonl: the raw answer and all that any number of the report needs."""
+    example, answer, score = row.example, row.answer, row.score
+    return {
+        "side": side,
+        "id": example.id,
+        "where": example.where,
+        "unit": unit(example),
+        "group": example.group,
+        "tags": dict(example.tags),
+        "input": example.text,
+        "expected": example.output,
+        "references": list(example.references),
+        "answer": answer.text,
+        "value": answer.value,
+        "score": score.value,
+        "form": score.form,
+        "check": score.check,
+        "others": dict(score.others),
+        "failures": list(answer.failures),
+        "confidence": answer.confidence,
+        "cut": answer.cut,
+        "shots_dropped": answer.shots_dropped,
+        "prompt_tokens": answer.prompt_tokens,
+        "cached_tokens": answer.cached_tokens,
+        "answer_tokens": answer.answer_tokens,
+        "seconds": answer.seconds,
+        "batch": row.batch,
+    }
+
+
+def write_record(run: Run, method: Method, assistant: Assistant, workshop: Workshop, prompt: str) -> None:
+    """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
+    record = {
+        "name": method.name,
+        "label": method.label,
+        "tuned": method.tuned,
+        "model": assistant.model.name,
+        "fit_seconds": workshop.seconds,
+        "train_seconds": workshop.train_seconds,
+        "candidates": [asdict(tried) for tried in workshop.tried],
+        "notes": workshop.notes,
+        "params": workshop.params,
+        "prompt": prompt,
+    }
+    write_json(run.method(method.name) / "method.json", record)
+
+
+def records(run: Run) -> dict[str, Json]:
+    """method.json of each method that has been fitted."""
+    return {name: read_json(run.method(name) / "method.json") for name in run.methods}

@@ -1,0 +1,270 @@
+"""The verdict: which method to use and why, from the rows that every method answered.
+
+Pure functions. `decide_on_dev` names the pair of the headline before the test is opened; `verdict`
+takes the test rows. The rules and their sources are those of docs and `etude.stats`; the words are
+in `sentences`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from etude.comparison.costs import break_even, priced, prices_for
+from etude.comparison.sentences import (
+    advice,
+    caveats,
+    nothing_right,
+    nothing_right_sentence,
+    partial_measures,
+    target_text,
+    too_few_sentence,
+    verdict_sentence,
+)
+from etude.data.dataset import VERDICT_LEAST
+from etude.data.splits.sides import TEST_SHARE
+from etude.metrics import sample_under
+from etude.runs.verdict import (
+    BreakEven,
+    Decided,
+    Forms,
+    HeadlineResult,
+    Inputs,
+    Measured,
+    RowsAnswered,
+    Step,
+    TagEstimate,
+    TargetResult,
+    Verdict,
+)
+from etude.stats import (
+    DETECT,
+    EXACT,
+    MOST_ADVISED,
+    Joint,
+    Sample,
+    choose,
+    estimate,
+    estimate_known,
+    estimate_sample,
+    headline,
+    rows_to_decide,
+    simultaneous,
+)
+from etude.types import Estimate, Pair
+
+LABEL = "label"
+"""Name of the wanted label among the tags."""
+OWN = " (tag)"
+"""What is added to the name of a tag of the rows that would be taken for it."""
+
+
+def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
+    """The best untuned method U and the best tuned method T, from their dev rows alone.
+
+    `methods`: (name, tuned, dev sample) in the order of the ladder. Within one standard error of the best
+    the lower step is taken. See `etude.stats.choose`.
+    """
+    names, reasons = [], []
+    for wanted in (False, True):
+        group = [(name, sample) for name, tuned, sample in methods if tuned is wanted]
+        choice = choose(group) if group else None
+        names.append(group[choice.index][0] if choice else None)
+        reasons += [choice.reason] if choice else []
+    return Decided(names[0], names[1], tuple(reasons))
+
+
+def verdict(inputs: Inputs) -> Verdict:
+    """The verdict on test rows that all methods answered. Deterministic, whatever the order of the rows."""
+    inputs = inputs.in_order()
+    samples = [_sample(inputs, method) for method in inputs.methods]
+    joint = simultaneous(samples, inputs.resamples)
+    compared = _headline(inputs, samples)
+    collect = _rows_to_collect(inputs, compared, joint)
+    estimates = [estimate_sample(sample) for sample in samples]
+    ladder = _ladder(inputs, estimates, joint)
+    if collect is not None and compared is not None:
+        compared = replace(compared, gains=False)
+    if collect is not None or nothing_right(ladder):
+        ladder = [Step(step.method, step.estimate, "undecided") for step in ladder]
+    recommended = next((step.method for step in ladder if step.status == "good enough"), None)
+    return _worded(inputs, ladder, compared, recommended, joint, collect)
+
+
+def _worded(
+    inputs: Inputs,
+    ladder: Sequence[Step],
+    compared: HeadlineResult | None,
+    recommended: str | None,
+    joint: Joint,
+    collect: int | None,
+) -> Verdict:
+    leaning = ladder[_leaning(joint, inputs.margin)]
+    earned = _break_even(inputs, compared)
+    forms = {method.name: _forms(inputs, method) for method in inputs.methods}
+    others = {method.name: _others(inputs, method) for method in inputs.methods}
+    if collect is not None:
+        sentence = too_few_sentence(inputs, collect, _worth(inputs, compared))
+    elif nothing_right(ladder):
+        sentence = nothing_right_sentence(inputs, partial_measures(forms, others))
+    else:
+        sentence = verdict_sentence(inputs, ladder, compared, recommended, leaning)
+    # Where there are too few rows, nothing but their number is said of tuning.
+    said, pays = (compared, earned) if collect is None else (None, None)
+    return Verdict(
+        sentence=sentence,
+        caveats=caveats(inputs, ladder, said, recommended, forms, _headline_error(inputs, compared, joint)),
+        advice=advice(inputs, recommended, pays),
+        recommended=recommended,
+        leaning=recommended or leaning.method,
+        test_rows=_test_rows(inputs),
+        headline=compared,
+        target=_target(inputs, ladder),
+        ladder=tuple(ladder),
+        pairs=tuple(_pairs(inputs, joint)),
+        critical=joint.critical if math.isfinite(joint.critical) else None,
+        break_even=pays,
+        by_tag=tuple(_by_tag(inputs)),
+        costs={method.name: priced(method.cost, prices_for(inputs, method)) for method in inputs.methods},
+        forms=forms,
+        others=others,
+    )
+
+
+def _test_rows(inputs: Inputs) -> RowsAnswered:
+    answered = len(inputs.rows.ids)
+    return RowsAnswered(answered, answered if inputs.whole_test is None else inputs.whole_test)
+
+
+def _sample(inputs: Inputs, method: Measured) -> Sample:
+    rows = inputs.rows
+    return inputs.metric.sample(method.scores, rows.units, rows.expected, method.predicted)
+
+
+def _position(inputs: Inputs, name: str) -> int:
+    return [method.name for method in inputs.methods].index(name)
+
+
+def _headline(inputs: Inputs, samples: Sequence[Sample]) -> HeadlineResult | None:
+    tuned, untuned = inputs.decided.tuned, inputs.decided.untuned
+    if tuned is None or untuned is None:
+        return None
+    found = headline(samples[_position(inputs, tuned)], samples[_position(inputs, untuned)])
+    return HeadlineResult(tuned, untuned, found.difference, found.p, found.test, found.gains)
+
+
+def _headline_error(inputs: Inputs, compared: HeadlineResult | None, joint: Joint) -> float:
+    if compared is None:
+        return math.inf
+    pair = _position(inputs, compared.tuned), _position(inputs, compared.untuned)
+    return float(joint.errors[pair])
+
+
+def _rows_to_collect(inputs: Inputs, compared: HeadlineResult | None, joint: Joint) -> int | None:
+    """Rows in all with which a difference worth having would be found in 80% of tests; None when there are
+    enough for a verdict on tuning, or when nothing was tuned."""
+    if compared is None or inputs.total_rows >= VERDICT_LEAST:
+        return None
+    error, worth = min(1.0, _headline_error(inputs, compared, joint)), _worth(inputs, compared)
+    test_rows = len(inputs.rows.ids) * (DETECT * error / worth) ** 2
+    if compared.test == EXACT:
+        test_rows = max(test_rows, DETECT**2 / worth)  # with fewer, `least_shown` is more than the worth
+    return min(MOST_ADVISED, max(VERDICT_LEAST, math.ceil(test_rows / float(TEST_SHARE))))
+
+
+def _worth(inputs: Inputs, compared: HeadlineResult | None) -> float:
+    """The difference worth having: twice the margin, or half the difference seen so far when that is more;
+    half, because the few rows there are may flatter it."""
+    seen = abs(compared.difference.value) / 2 if compared else 0.0
+    return max(2 * inputs.margin, seen, 1e-3)
+
+
+def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list[Step]:
+    if len(estimates) == 1:
+        return [Step(inputs.methods[0].name, estimates[0], "undecided")]
+    differences = joint.values[:, None] - joint.values
+    others = ~np.eye(len(estimates), dtype=bool)
+    good = ~np.any((differences - joint.down <= -inputs.margin) & others, axis=1)
+    worse = np.any((differences + joint.down.T < -inputs.margin) & others, axis=1)
+    steps = []
+    for index, (method, found) in enumerate(zip(inputs.methods, estimates, strict=True)):
+        if good[index] or worse[index]:
+            steps.append(Step(method.name, found, "good enough" if good[index] else "worse"))
+        else:
+            steps.append(Step(method.name, found, "undecided", _rows_to_decide(inputs, joint, index)))
+    return steps
+
+
+def _rows_to_decide(inputs: Inputs, joint: Joint, index: int) -> int | None:
+    """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best of the others."""
+    rival = int(np.argmax(np.where(np.arange(len(joint.values)) == index, -np.inf, joint.values)))
+    distance = inputs.margin + float(joint.values[index] - joint.values[rival])
+    error = float(joint.errors[index, rival])
+    return rows_to_decide(len(inputs.rows.ids), joint.critical, error, distance)
+
+
+def _leaning(joint: Joint, margin: float) -> int:
+    """The lowest step whose difference to the best, taken at its face value, is within the margin."""
+    return int(np.argmax(joint.values >= joint.values.max() - margin))
+
+
+def _pairs(inputs: Inputs, joint: Joint) -> Iterator[Pair]:
+    for a, b in combinations(range(len(inputs.methods)), 2):
+        yield Pair(inputs.methods[a].name, inputs.methods[b].name, joint.difference(a, b))
+
+
+def _target(inputs: Inputs, ladder: Sequence[Step]) -> TargetResult | None:
+    if inputs.target is None:
+        return None
+    met_by = next((step.method for step in ladder if step.estimate.low >= inputs.target), None)
+    return TargetResult(inputs.target, met_by, target_text(inputs.target, met_by, ladder))
+
+
+def _break_even(inputs: Inputs, compared: HeadlineResult | None) -> BreakEven | None:
+    if compared is None:
+        return None
+    tuned, untuned = _position(inputs, compared.tuned), _position(inputs, compared.untuned)
+    return break_even(inputs, inputs.methods[tuned], inputs.methods[untuned])
+
+
+def _forms(inputs: Inputs, method: Measured) -> Forms:
+    form, check = (estimate_known(values, inputs.rows.units) for values in (method.form, method.check))
+    return Forms(form, check, sum(map(bool, method.cut)))
+
+
+def _others(inputs: Inputs, method: Measured) -> dict[str, Estimate]:
+    rows, guesses = inputs.rows, method.predicted
+    samples = {
+        name: sample_under(name, values, rows.units, rows.expected, guesses)
+        for name, values in method.others.items()
+    }
+    return {name: estimate_sample(sample) for name, sample in samples.items()}
+
+
+def _estimate_of(inputs: Inputs, values: Sequence[float], indices: Sequence[int]) -> Estimate:
+    units = inputs.rows.units
+    return estimate(values, None if units is None else [units[index] for index in indices])
+
+
+def _by_tag(inputs: Inputs) -> Iterator[TagEstimate]:
+    """Every tag and value of the rows, and for classify the label wanted, under the name "label"."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for index, tags in enumerate(inputs.rows.tags or [{}] * len(inputs.rows.expected)):
+        pairs = dict(tags)
+        if len(inputs.rows.expected):
+            pairs = {_apart(tag): value for tag, value in tags.items()} | {LABEL: inputs.rows.expected[index]}
+        for pair in pairs.items():
+            places.setdefault(pair, []).append(index)
+    for (tag, value), indices in sorted(places.items()):
+        for method in inputs.methods:
+            found = _estimate_of(inputs, [method.scores[index] for index in indices], indices)
+            yield TagEstimate(tag, value, method.name, found)
+
+
+def _apart(tag: str) -> str:
+    """The name of a tag of the rows, told apart from that of the wanted label; no two tags become one."""
+    return tag + OWN if tag.replace(OWN, "") == LABEL else tag

@@ -1,0 +1,108 @@
+"""From stored predictions to what was decided on dev, and to the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+from etude.assistant import Assistant
+from etude.base.files import Json
+from etude.base.wording import points
+from etude.comparison.climb import Climb, records
+from etude.comparison.decide import decide_on_dev, verdict
+from etude.comparison.prepare import power_of, power_words
+from etude.evaluate import sample_of, unit
+from etude.runs.events import Said
+from etude.runs.verdict import Decided, Inputs, measured, rows_of
+from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
+
+FACTS = ("tuned", "model", "train_seconds")
+"""What the verdict takes from a method's method.json."""
+
+
+def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
+    """The pair of the headline by dev rows alone, as run.json keeps it."""
+    tuned = tuned_names(climb)
+    samples = [(name, name in tuned, sample_of(climb.metric, climb.outcomes(name, "dev"))) for name in fitted]
+    return asdict(decide_on_dev(samples))
+
+
+def tell_planned_power(climb: Climb) -> None:
+    """Where the plan answers a part of the test, tells the smallest difference that this part can show.
+
+    It takes the whole test's place in run.json.
+    """
+    rows = climb.test_rows
+    if len(rows) == len(climb.split.test):
+        return
+    power = power_of(rows, climb.metric)
+    climb.run.update(power=power)
+    part = f"{len(rows):,} of {len(climb.split.test):,} test rows"
+    climb.on_event(Said(f"The plan answers {part}, and these can show: {power_words(power, climb.metric)}."))
+
+
+def tell_power(climb: Climb) -> None:
+    """Tells the smallest difference that the test can show, with the disagreement now known from dev."""
+    decided = climb.run.info["decided"]
+    if decided["tuned"] is None or decided["untuned"] is None:
+        return
+    tuned, untuned = (
+        sample_of(climb.metric, climb.outcomes(decided[side], "dev")) for side in ("tuned", "untuned")
+    )
+    d, test = disagreement(tuned, untuned), climb.test_rows
+    rows, test_units = len(test), len({unit(example) for example in test})
+    smallest = smallest_shown if tuned.right_wrong and untuned.right_wrong else smallest_difference
+    difference = smallest(rows, d, test_units if test_units < rows else None)
+    climb.run.update(power_on_dev={"disagree": d, "difference": difference})
+    pair = f"{decided['tuned']} and {decided['untuned']}"
+    climb.on_event(Said(f"As {pair} differ on dev, {_can_show(rows, difference)}."))
+
+
+def _can_show(rows: int, difference: float | None) -> str:
+    """What a test of so many rows can show, as the end of a sentence."""
+    if difference is not None:
+        return f"the test can show a difference of {points(difference)} points between them"
+    least = points(least_shown(rows))
+    return f"this test of {rows:,} rows can show nothing: it shows no difference of less than {least} points"
+
+
+def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Json:
+    """verdict.json from the test lines of predictions.jsonl and the pair decided before."""
+    task, info = climb.task, climb.run.info
+    lines = {
+        name: [line for line in climb.run.predictions(name) if line["side"] == "test"] for name in fitted
+    }
+    rows = rows_of(next(iter(lines.values())), labels=task.kind == "classify")
+    known = records(climb.run)
+    methods = [
+        measured(name, lines[name], rows.ids, **{key: known[name][key] for key in FACTS}) for name in fitted
+    ]
+    decided = info["decided"]
+    inputs = Inputs(
+        rows=rows,
+        methods=methods,
+        decided=Decided(decided["untuned"], decided["tuned"], tuple(decided["reasons"])),
+        metric=climb.metric,
+        model=task.model,
+        prompt_model=task.prompt_model,
+        total_rows=len(climb.split.train) + len(climb.split.dev) + len(climb.split.test),
+        margin=task.margin,
+        target=task.target,
+        usage=task.usage,
+        prices=task.prices,
+        openings=openings,
+        whole_test=len(climb.split.test),
+    )
+    found = verdict(inputs)
+    return replace(found, caveats=(*found.caveats, *_about_budget(climb))).to_dict()
+
+
+def _about_budget(climb: Climb) -> list[str]:
+    """What the budget has cut, since a fuller run may say something else."""
+    cut = "; ".join(climb.plan.shrunk)
+    return [f"Cut to fit the budget: {cut}. Without a budget the verdict may differ."] if cut else []
+
+
+def tuned_names(climb: Climb) -> set[str]:
+    """Names of the methods that change weights."""
+    return {method.name for method in climb.methods if method.tuned}

@@ -1,0 +1,253 @@
+"""The verdict in plain words. Every sentence carries the numbers or the setting it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from etude.base.wording import is_many, p_value, points, share, two_digits
+from etude.data.dataset import VERDICT_LEAST
+from etude.metrics import LABELS
+from etude.models.registry import is_fake
+from etude.runs.verdict import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
+from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
+from etude.types import CLASSICAL, Estimate
+
+_FAKE = "The fake model is for trying the path: its figures say nothing about what a real model can do."
+_YEAR = 12
+"""Months within which a tuning that saves cost should be earned back."""
+
+
+def interval(difference: Estimate) -> str:
+    """An interval of a difference in points, in brackets, with its n."""
+    return f"(95% interval {points(difference.low)} to {points(difference.high)}, n = {difference.n:,})"
+
+
+def about(rows: int) -> str:
+    """A number of rows to two digits: 4,873 is "about 4,900"."""
+    return f"about {two_digits(rows):,}"
+
+
+def verdict_sentence(
+    inputs: Inputs,
+    ladder: Sequence[Step],
+    headline: HeadlineResult | None,
+    recommended: str | None,
+    leaning: Step,
+) -> str:
+    """The verdict in one sentence: what tuning did, and which method to use."""
+    parts = [] if headline is None else [_tuning(inputs, headline)]
+    if len(ladder) == 1:
+        parts.append(f"only {leaning.method} was run, so there is nothing to compare it with")
+    elif recommended is None:
+        parts.append(_too_close(inputs, ladder, leaning))
+    else:
+        parts.append(_use(inputs, headline, recommended))
+    return _opened(inputs, "; ".join(parts))
+
+
+def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
+    """The only verdict on tuning that under 150 rows allow: how many to collect, to find the difference `worth`."""
+    rows = f"{inputs.total_rows} rows are too few for a verdict on tuning"
+    found = f"with which a difference of {points(worth)} points would be found in 80% of tests"
+    aim = f", {found}" if collect < MOST_ADVISED else ""
+    return _opened(inputs, f"{rows}: collect {about(collect)} ({VERDICT_LEAST} at the least){aim}")
+
+
+def nothing_right(ladder: Sequence[Step]) -> bool:
+    """Whether every method scored 0: then nothing is good enough, and no number of rows would decide."""
+    return all(step.estimate.value == 0 for step in ladder)
+
+
+def partial_measures(
+    forms: Mapping[str, Forms], others: Mapping[str, Mapping[str, Estimate]]
+) -> dict[str, tuple[str, Estimate]]:
+    """Measure in words -> the method that is best by it, the lowest of equals; none by which all are at 0."""
+    found: dict[str, tuple[str, Estimate]] = {}
+    for method, form in forms.items():
+        kept = {"share of answers that keep the contract": form.form} if form.form else {}
+        for words, told in ({LABELS[name]: told for name, told in others[method].items()} | kept).items():
+            if told.value > (found[words][1].value if words in found else 0):
+                found[words] = (method, told)
+    return found
+
+
+def nothing_right_sentence(inputs: Inputs, partial: Mapping[str, tuple[str, Estimate]]) -> str:
+    """The verdict where every method scored 0, with who is best by each of the `partial_measures`."""
+    rows = f"{len(inputs.rows.ids):,} rows"
+    nothing = (
+        f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got a single one of {rows} right"
+    )
+    best = [
+        f"by {words} the best is {method} with {share(told.value)}"
+        for words, (method, told) in partial.items()
+    ]
+    return _opened(inputs, "; ".join([f"no method {nothing}", *best]))
+
+
+def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:
+    """Which is the lowest method that surely reaches the target, or how near the best one comes."""
+    found = next((step for step in ladder if step.method == met_by), None)
+    nearest = found or max(ladder, key=lambda step: step.estimate.low)
+    value, low = share(nearest.estimate.value), share(nearest.estimate.low)
+    numbers = f"{value} (at least {low} by its 95% interval, n = {nearest.estimate.n:,})"
+    if found is not None:
+        return f"The target of {share(target)} is met by {found.method}: {numbers}."
+    return f"No method surely meets the target of {share(target)}: {nearest.method} comes nearest with {numbers}."
+
+
+def caveats(
+    inputs: Inputs,
+    ladder: Sequence[Step],
+    headline: HeadlineResult | None,
+    recommended: str | None,
+    forms: dict[str, Forms],
+    error: float,
+) -> tuple[str, ...]:
+    """What has to be said with the verdict; `error` is the standard error of the headline."""
+    found = [*_about_models(inputs), *_about_test(inputs, ladder[0].estimate.n)]
+    if headline is not None:
+        found += _about_headline(headline, error)
+    found += _about_lower_steps(inputs, ladder, recommended)
+    for method, form in forms.items():
+        if form.cut:
+            found.append(
+                f"{method}: {form.cut:,} of {len(inputs.rows.ids):,} answers were cut at the length limit."
+            )
+    return tuple(found)
+
+
+def advice(inputs: Inputs, recommended: str | None, earned: BreakEven | None) -> tuple[Advice, ...]:
+    """What the task's `usage:` adds, which no test row can tell."""
+    found = []
+    if inputs.usage.facts_change in ("monthly", "daily"):
+        change = inputs.usage.facts_change
+        text = (
+            f"Facts that change {change} should be looked up in documents (retrieval) and not be tuned into "
+            "weights, which would need training anew with every change; tune for form and manner only."
+        )
+        found.append(Advice(text, f"usage.facts_change: {change}"))
+    if recommended is not None and _needs_no_model(inputs, recommended):
+        text = f"{recommended} answers without a language model, in less time and at less cost."
+        found.append(Advice(text, f"the ladder: {recommended} is good enough"))
+    if inputs.usage.requests_per_month is not None and earned is not None:
+        found.append(_on_volume(inputs.usage.requests_per_month, earned))
+    return tuple(found)
+
+
+def _opened(inputs: Inputs, sentence: str) -> str:
+    if inputs.metric.form_only:
+        likeness = " (likeness to the example answers)" if inputs.metric.name == "chrf" else ""
+        return f"Measures form only{likeness}: {sentence}."
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
+    alone = sum(method.tuned for method in inputs.methods) == 1
+    name = "fine-tuning" if alone else f"fine-tuning ({headline.tuned})"
+    difference, untuned = headline.difference, headline.untuned
+    if headline.gains:
+        gained = f"{points(difference.value)} points over {untuned}"
+        return f"{name} gains {gained} on this test {interval(difference)}"
+    if difference.high < 0 and headline.p <= ALPHA:
+        lost = Estimate(-difference.value, -difference.high, -difference.low, difference.n)
+        return f"{name} loses {points(lost.value)} points against {untuned} on this test {interval(lost)}"
+    found = f"{points(difference.value, signed=True)} points"
+    return f"this test shows no gain from {name} over {untuned}: {found} {interval(difference)}"
+
+
+def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> str:
+    if headline is not None and headline.gains and recommended == headline.tuned:
+        return f"use {recommended}"
+    margin = f"within {points(inputs.margin)} points of every other method"
+    if _needs_no_model(inputs, recommended):
+        return f"use {recommended}: it is good enough ({margin}), and no language model is needed"
+    return f"use {recommended}, the lowest step that is good enough ({margin})"
+
+
+def _needs_no_model(inputs: Inputs, name: str) -> bool:
+    return any(method.name == name and method.model == CLASSICAL for method in inputs.methods)
+
+
+def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
+    more = _needed(leaning, len(inputs.rows.ids))
+    rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
+    margin = f"which of {_listed(rivals)} is within {points(inputs.margin)} points of the best"
+    return f"too close to call {margin}, leaning to {leaning.method}; {more}"
+
+
+def _needed(step: Step, answered: int) -> str:
+    """How many test rows would decide an undecided step, as the end of a sentence."""
+    rows = step.rows_to_decide
+    if not rows:
+        return f"more than {MOST_ADVISED:,} test rows would be needed"
+    if is_many(rows, answered):
+        return f"many more than these {answered:,} test rows would be needed"
+    return f"{about(rows)} test rows would decide"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _about_models(inputs: Inputs) -> Iterator[str]:
+    if inputs.metric.form_only:
+        yield "Nobody checks whether what an answer says is right: name a function under check: that does."
+    if is_fake(inputs.model) or is_fake(inputs.prompt_model or ""):
+        yield _FAKE
+    if inputs.prompt_model is None and not is_fake(inputs.model):
+        yield f"This speaks of {inputs.model}; no larger prompted model was tried."
+    if inputs.prompt_model is not None:
+        yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
+    if any(method.tuned for method in inputs.methods):
+        yield "One training run; another may differ."
+
+
+def _about_test(inputs: Inputs, units: int) -> Iterator[str]:
+    rows = len(inputs.rows.ids)
+    if units < rows:
+        yield f"Rows of one group count together: {rows:,} test rows are {units:,} independent groups."
+    if inputs.openings > 1:
+        yield (
+            f"This test has been opened {inputs.openings} times; choices made after an earlier look favour "
+            "what happens to suit these rows, so that the numbers may flatter."
+        )
+
+
+def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
+    if headline.gains:
+        return
+    if headline.difference.low > 0:
+        yield (
+            f"The interval of tuning lies above 0, but chance is not ruled out ({p_value(headline.p)}, "
+            f"{headline.test}): no gain is claimed."
+        )
+    elif headline.difference.high > 0 and math.isfinite(error):
+        floor = least_shown(headline.difference.n) if headline.test == EXACT else 0.0
+        least = points(min(1.0, max(DETECT * error, floor)))
+        yield f"A true gain of less than about {least} points would often go unseen on this test."
+
+
+def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str | None) -> Iterator[str]:
+    for step in ladder:
+        if step.method == recommended or recommended is None:
+            return
+        if step.status == "undecided":
+            more = _needed(step, len(inputs.rows.ids))
+            near = f"within {points(inputs.margin)} points of the best"
+            yield f"Whether {step.method} is {near}, and so good enough, is open: {more}."
+
+
+def _on_volume(per_month: float, earned: BreakEven) -> Advice:
+    use = f"usage.requests_per_month: {per_month:,.0f}"
+    if earned.requests is None:
+        text = "Cost is no reason to tune: a tuned request does not cost less than an untuned one."
+        return Advice(text, f"break-even: never on cost; {use}")
+    rests = f"break-even: {earned.requests:,} requests; {use}"
+    if earned.requests > _YEAR * per_month:
+        return Advice(
+            "At this use tuning is not earned back within a year: tune for better answers only.", rests
+        )
+    months = earned.requests / per_month
+    after = "within the first month" if months < 1 else f"after {months:.1f} months"
+    return Advice(f"At this use tuning is earned back {after}.", rests)

@@ -1,0 +1,98 @@
+"""The quick checks of the rows before anything is spent, and the question where they hold what nobody should teach.
+
+Personal data that a form or checksum gives away, secrets, and marks of a chat template, at which a model would learn
+to stop, are asked about: silence is a no. What costs more than reading the rows (wrong labels, unsupported fields,
+style) is left to `etude check`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from etude.base.wording import count, time_in_words
+from etude.checks import Check, Material, check_material
+from etude.checks.rows import empty as nothing
+from etude.checks.rows import endings, form, repeats
+from etude.checks.safety import injections, instructions, personal
+from etude.checks.shown.terminal import places
+from etude.comparison.prepare import Confirm
+from etude.data.dataset import Dataset
+from etude.errors import Declined
+from etude.privacy import GRAVE
+from etude.repair import stand_ins
+from etude.runs import Run
+from etude.runs.events import OnEvent, Said
+from etude.task import Task
+from etude.types import Finding
+
+QUICK: tuple[Check, ...] = (
+    nothing.empty,
+    endings.truncated,
+    form.encoding,
+    form.markup,
+    form.placeholders,
+    form.echoes,
+    repeats.contradictions,
+    repeats.repeated_inputs,
+    personal.personal_data,
+    instructions.personal_instructions,
+    injections.injections,
+)
+"""Those of the checks that take no longer than the reading of the rows, nearly."""
+PRIVATE = tuple(f"privacy_{kind}" for kind in GRAVE)
+MARKS = "turn_marks"
+ASKED = (*PRIVATE, MARKS)
+"""Kinds of finding that are asked about."""
+
+
+class Sensitive(str):
+    """A question to which silence is a no."""
+
+    __slots__ = ()
+
+
+def agreed(question: str) -> bool:
+    """The answer where nobody is asked: yes, but no to what is sensitive."""
+    return not isinstance(question, Sensitive)
+
+
+def vetted(
+    run: Run, task: Task, dataset: Dataset, test: Dataset | None, on_event: OnEvent, confirm: Confirm
+) -> tuple[Finding, ...]:
+    """What the quick checks find, told in a line; none where the run goes on. Raises Declined on a no."""
+    if (run.folder / "split.json").exists():
+        return ()
+    begin = time.perf_counter()
+    found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
+    on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
+    grave = found.of(*ASKED)
+    said = [f"{finding.message.removesuffix('.')} ({places(finding.where)})." for finding in grave]
+    if grave and not confirm(Sensitive("\n".join([*said, "Teach them all the same?"]))):
+        raise Declined(f"Nothing was run. {' '.join(said)} {_remedies(grave)}")
+    return found.found
+
+
+def _counted(found: Sequence[Finding]) -> str:
+    """`empty 3, echo 1`: the rows of each finding."""
+    return ", ".join(
+        f"{finding.kind} {finding.numbers.get('rows', len(finding.rows)):,.0f}" for finding in found
+    )
+
+
+def _remedies(grave: Sequence[Finding]) -> str:
+    """What to do about findings that were asked about."""
+    kinds = {finding.kind for finding in grave}
+    marks = "; ".join(finding.remedy for finding in grave if finding.kind == MARKS)
+    mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes where they are nobody's."
+    yes = "A yes is --yes, from Python confirm=."
+    return " ".join([*([marks] if marks else []), *([mask] if kinds - {MARKS} else []), yes])
+
+
+def _summary(rows: int, found: Sequence[Finding], seconds: float) -> str:
+    end = (
+        f"rows with {_counted(found)}; all of it: etude check TASK"
+        if found
+        else "nothing found by the quick checks"
+    )
+    return f"Checked {count(rows, 'row')} in {time_in_words(seconds)}: {end}."

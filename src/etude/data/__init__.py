@@ -1,0 +1,1 @@
+"""Rows: the dataset, its file formats, the sealed split, the first task file."""

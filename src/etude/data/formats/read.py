@@ -1,0 +1,225 @@
+"""From a file of rows to examples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from etude.base.remedies import instead, raise_faults
+from etude.base.spool import Examples, Spool
+from etude.data.formats.cells import Cells
+from etude.data.formats.chat import read_turn, read_turns
+from etude.data.formats.columns import guess_columns, named, optional, preference_columns
+from etude.data.formats.raw import raw_rows
+from etude.data.formats.reading import Reading, Row
+from etude.data.formats.turns import is_turn, turns_in, written_turns
+from etude.errors import Fault, InputError, shown
+from etude.task import RowSource
+from etude.types import Example, Kind, Message
+
+_HEAD = 100
+"""Rows by which the columns are guessed."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a file of rows holds."""
+
+    examples: Examples
+    systems: tuple[str | None, ...]
+    """The system message of each row, None where it has none."""
+    source: RowSource
+    """The columns as they were read, guessed ones included."""
+    notes: tuple[str, ...]
+    """What was guessed, left out or changed, a sentence each."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the rows that are not among the examples, in the order of the lines."""
+
+
+def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
+    """Reads a whole file of rows, guessing the columns that `source` does not name.
+
+    `kind` decides which values may stand as an answer beside texts and numbers: any JSON value for extract, and
+    where it is None. Spaces and line breaks around an answer are taken off.
+
+    Raises InputError with every fault of the file (50 are spelled out), each as file:line.
+    """
+    rows = _read(Reading(source.file, kind), source)
+    raise_faults(rows.faults, source.file)
+    return rows
+
+
+def survey_rows(source: RowSource, kind: Kind | None = None) -> Rows:
+    """As `read_rows`, but rows that cannot be read are left out, and why stands in `faults`.
+
+    The examples are kept in a temporary file. Raises InputError where the file cannot be read at all.
+    """
+    return _read(Reading(source.file, kind, examples=Spool()), source)
+
+
+def _read(reading: Reading, source: RowSource) -> Rows:
+    rows = raw_rows(reading)
+    head = list(islice(rows, _HEAD))
+    columns = _columns(reading, head, source)
+    for row in chain(head, rows):
+        reading.seen.update(row.cells)
+        if columns is not None:
+            _take(reading, row, columns)
+    return _finished(reading, columns or source)
+
+
+def peek_rows(file: Path, limit: int = 100) -> list[Mapping[str, Any]]:
+    """The first readable rows of a file, column name -> value; faults are passed over."""
+    return [row.cells for row in islice(raw_rows(Reading(file)), limit)]
+
+
+def read_values(file: Path, column: str) -> Iterator[tuple[int, Any]]:
+    """(line, value) of one column in every readable row, None where a row has it not; faults are passed over."""
+    return ((row.line, row.cells.get(column)) for row in raw_rows(Reading(file)))
+
+
+def check_encoding(file: Path) -> None:
+    """Raises InputError where a file is in another encoding than UTF-8."""
+    reading = Reading(file)
+    for _ in raw_rows(reading):
+        pass
+    reading.refuse_encoding()
+
+
+def _finished(reading: Reading, columns: RowSource) -> Rows:
+    reading.refuse_encoding()
+    for name in optional(columns):
+        if reading.examples and name not in reading.seen:
+            reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
+    if not reading.faults and not reading.examples:
+        _hold_no_rows(reading)
+    faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
+    unused = sorted(reading.seen - set(named(columns)))
+    pair = preference_columns(reading.seen)
+    if pair and pair[1] in unused:
+        unused.remove(pair[1])
+        taught = columns.messages or columns.output
+        reading.notes.append(
+            f"{reading.file.name}: the answers in {pair[1]} are not taught: {taught} is what is taught"
+        )
+    if unused:
+        names = ", ".join(name or "one without a name" for name in unused)
+        reading.notes.append(f"{reading.file.name}: columns not used: {names}")
+    reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
+    examples = reading.examples if isinstance(reading.examples, Spool) else tuple(reading.examples)
+    return Rows(examples, tuple(reading.systems), columns, tuple(reading.notes), faults)
+
+
+def _hold_no_rows(reading: Reading) -> None:
+    if reading.table:
+        what, got = (
+            "the file holds no rows, only the names of its columns",
+            shown(", ".join(reading.table.header)),
+        )
+        remedy = (
+            "write rows under them; if this line is a row, put a line with the names of the columns before it"
+        )
+        reading.fault(1, what, got, remedy)
+    else:
+        blank = "nothing but blank lines" if reading.file.stat().st_size else "it is empty"
+        reading.fault(1, f"the file holds no rows: {blank}", "", "check the name, or write rows into it")
+
+
+def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSource | None:
+    """The full columns; None, with the reason among the faults, when the rows cannot be read by any."""
+    if not head:
+        return None
+    names = list(dict.fromkeys(name for row in head for name in row.cells))
+    absent = [name for name in named(source) if name not in names and name not in optional(source)]
+    for name in absent if 1 not in reading.broken else ():
+        reading.fault(1, f"no column {name!r}", shown(", ".join(names)), instead(name, names))
+    if absent:
+        return None
+    try:
+        guess = guess_columns([row.cells for row in head], source)
+    except InputError as error:
+        reading.faults.extend((1, fault) for fault in error.faults)
+        return None
+    if guess.sentence:
+        reading.notes.append(guess.sentence)
+    return guess.source
+
+
+def _take(reading: Reading, row: Row, columns: RowSource) -> None:
+    """Adds the row's example, or its faults."""
+    before = len(reading.faults)
+    cells = Cells(reading, _opened(row, columns.messages))
+    turns, output = _chat(cells, columns.messages) if columns.messages else _pair(cells, columns)
+    own = cells.own_id(columns.id) if columns.id else None
+    references, tags = tuple(cells.several(columns.references)), cells.tags(columns.tags)
+    group, system = cells.optional(columns.group), cells.optional(columns.system)
+    if len(reading.faults) > before:
+        return
+    if turns[0].role == "system":
+        if system and system.strip() != turns[0].content.strip():
+            what = f"{columns.system} and the first turn are different system messages"
+            cells.fault(what, shown(system), "delete one of the two", "instructions")
+            return
+        system, turns = turns[0].content, turns[1:]
+    name = own if own is not None else _hash_id(reading, turns, output)
+    where = reading.where(row.line)
+    reading.examples.append(Example(name, turns, output, references, group, tags, where))
+    reading.systems.append(system and sys.intern(system))  # most often the same in all rows
+
+
+def _opened(row: Row, column: str | None) -> Row:
+    """The row with its chat as turns where it is written as JSON in a text."""
+    if column is None or not isinstance(row.cells.get(column), str):
+        return row
+    return replace(row, cells={**row.cells, column: written_turns(row.cells[column])})
+
+
+def _hash_id(reading: Reading, turns: Sequence[Message], output: str) -> str:
+    row = json.dumps([[[turn.role, turn.content] for turn in turns], output])
+    stem = hashlib.sha256(row.encode()).hexdigest()[:12]
+    reading.repeats[stem] += 1
+    return stem if reading.repeats[stem] == 1 else f"{stem}-{reading.repeats[stem]}"
+
+
+def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
+    """(turns, answer) of a row with an input and an output."""
+    output = _spoken_answer(cells, str(columns.output))
+    if len(columns.input) == 1 and isinstance(turns_in(cells.row.cells.get(columns.input[0])), list):
+        return read_turns(cells, columns.input[0], "user"), output
+    parts = [cells.text(name, needed=len(columns.input) == 1) for name in columns.input]
+    spoken = [part for part in parts if part.strip()]
+    if not spoken and len(parts) > 1:
+        cells.fault(
+            f"the columns {', '.join(columns.input)} are all empty",
+            "",
+            "fill in one, or delete the row",
+            "empty",
+        )
+    return (Message("user", "\n\n".join(spoken)),), output
+
+
+def _spoken_answer(cells: Cells, column: str) -> str:
+    """The answer of a column that holds it as it is, or as a list of one turn."""
+    value = cells.row.cells.get(column)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and is_turn(value[0]):
+        turn = read_turn(cells, f"{column}[0]", value[0])
+        return turn.content if turn else ""
+    return cells.answer(column)
+
+
+def _chat(cells: Cells, column: str) -> tuple[tuple[Message, ...], str]:
+    """(turns, answer) of a row that is a whole chat: the last turn is the answer."""
+    turns = read_turns(cells, column, "assistant")
+    if turns and not turns[-1].trained:
+        cells.fault(
+            f"{column}: the last turn, which is the answer, has weight 0",
+            "",
+            "set it to 1, or delete the row",
+        )
+    return (turns[:-1], turns[-1].content) if turns else ((), "")

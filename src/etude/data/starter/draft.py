@@ -1,0 +1,324 @@
+"""What a right answer is: kind, labels, fields and schema, from the outputs.
+
+Outputs of rows that the split will put into the test are not looked at. Columns are guessed before, from all
+rows: without them there is nothing to split.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from etude.base.files import parse_json
+from etude.base.wording import count
+from etude.data.dataset import Dataset, shares_system
+from etude.data.formats import Rows
+from etude.data.splits import split
+from etude.data.starter.guess_columns import Roles
+from etude.data.starter.schema import infer_schema, usual_schema
+from etude.errors import InputError
+from etude.privacy import find_by_form
+from etude.task import RowSource
+from etude.task.contract import Contract
+from etude.text.normal_forms import normalise
+from etude.text.spellings import Spelling, spellings
+from etude.types import Example, Kind
+
+SEED = 0
+"""The seed of a new task, which decides its split."""
+SHARED = 0.95
+"""Share of the outputs that must have a form for it to be proposed."""
+_LABEL_NAMES = frozenset(("label", "category", "class", "intent", "topic", "sentiment"))
+"""Names of columns that say that they hold labels, which then may repeat less: twice each instead of four times."""
+_HELD = 0.8
+"""Share of the outputs that hold this share of their input's words where the input is wrapped. Of public sets of
+questions, instructions and records with their answers, it holds for at most half."""
+_FRAME_WORDS = 4
+"""Words from which a label may be a sentence."""
+_MANY_TEXTS = 20
+"""Labels of so many words from which it is said what to write where they are none."""
+MOST_LABELS = 0.5
+"""Different labels as a share of the rows beyond which they are rather values."""
+_FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Everything that is guessed from the rows, each guess with its reason."""
+
+    rows: Rows
+    target: Path
+    roles: Roles
+
+    @property
+    def columns(self) -> RowSource:
+        """The columns as they were read."""
+        return self.rows.source
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Role of a column -> what it was guessed from."""
+        return self.roles.reasons
+
+    @cached_property
+    def examples(self) -> tuple[Example, ...]:
+        """All rows."""
+        return tuple(self.rows.examples)
+
+    @cached_property
+    def read(self) -> tuple[Example, ...]:
+        """The rows outside the test, whose answers are read; all of them where they are too few to split."""
+        kind = self.kind[0]
+        return outside_test(self.examples, kind, SEED) if kind == "classify" else self._unlabelled
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """The answers that are read."""
+        return [example.output for example in self.read]
+
+    @cached_property
+    def kind(self) -> tuple[Kind, str]:
+        """The kind of task, and what it was guessed from."""
+        return _guess_kind(self._unlabelled, self.columns.output or "")
+
+    @cached_property
+    def _unlabelled(self) -> tuple[Example, ...]:
+        """The rows outside the test of any kind but classify, whose splits are the same."""
+        return outside_test(self.examples, "answer", SEED)
+
+    @cached_property
+    def contract(self) -> tuple[Contract, str]:
+        """The contract, and what it was guessed from."""
+        return guess_contract(self.kind[0], self.outputs)
+
+    @property
+    def measures_likeness(self) -> bool:
+        """Whether the contract is but a length, which nearly every answer keeps: it is offered and not set,
+        so that likeness to the example answers is measured."""
+        return self.kind[0] != "classify" and is_length_only(self.contract[0])
+
+    @cached_property
+    def num_hidden_labels(self) -> int:
+        """Labels that occur in the test alone. The contract must name all labels or none."""
+        return num_hidden_labels(self.contract[0], self.examples)
+
+    @cached_property
+    def spellings(self) -> list[Spelling]:
+        """Labels of the rows that are read which are written otherwise than the same label is elsewhere."""
+        return spellings(self.outputs) if self.contract[0].labels else []
+
+    @cached_property
+    def broken(self) -> list[str]:
+        """`file:line` of the rows that were read and whose own output breaks the contract."""
+        return [row.where for row in self.read if self.contract[0].check(row.output)]
+
+    @cached_property
+    def systems(self) -> Counter[str]:
+        """The system messages of the rows, each with its number of rows."""
+        return Counter(system.strip() for system in self.rows.systems if system)
+
+    @cached_property
+    def without_system(self) -> list[str]:
+        """`file:line` of the rows that have no system message."""
+        rows = zip(self.rows.systems, self.examples, strict=True)
+        return [example.where for system, example in rows if not system]
+
+    @property
+    def system(self) -> bool:
+        """Whether the rows bring system messages of their own."""
+        return bool(self.systems)
+
+    @property
+    def shares_system(self) -> bool:
+        """Whether the rows' system message becomes the instructions of all."""
+        return shares_system(self.rows.systems)
+
+
+def outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[Example, ...]:
+    """The rows that a split as this kind does not put into the test; all where it cannot be made."""
+    try:
+        test = {example.id for example in split(Dataset(examples), kind, seed).test}
+    except InputError:
+        return examples
+    return tuple(example for example in examples if example.id not in test)
+
+
+def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
+    """From the outputs, and from the name of their `column` where they are few."""
+    outputs = [example.output for example in examples]
+    labels, n = set(outputs), len(outputs)
+    structured = sum(isinstance(json_value(output), dict | list) for output in outputs)
+    if structured >= SHARED * n:
+        return "extract", f"{structured:,} of {count(n, 'output')}, which {'is' if n == 1 else 'are'} JSON"
+    named = column.casefold() in _LABEL_NAMES
+    if 2 <= len(labels) <= n / (2 if named else 4) and all(
+        len(label.split()) <= 8 and len(label) <= 80 for label in labels
+    ):
+        if _are_filled_in(examples):
+            return (
+                "answer",
+                f"{len(labels)} outputs that are one frame of words, filled in with words of their input",
+            )
+        name = f", and the name {column}" if len(labels) > n / 4 else ""
+        return (
+            "classify",
+            f"{len(labels)} short outputs that repeat over {n:,} rows{name}{_if_texts(labels)}",
+        )
+    numbers = sum(isinstance(json_value(output), int | float) for output in outputs)
+    if numbers >= SHARED * n:
+        return "extract", f"{numbers:,} of {n:,} outputs, which are numbers"
+    edit = _edit(examples)
+    return edit or ("answer", "outputs that are no labels, no JSON and no edited inputs")
+
+
+def _if_texts(labels: Collection[str]) -> str:
+    """What to write where many labels of several words are no labels."""
+    if len(labels) < _MANY_TEXTS or median(len(label.split()) for label in labels) < _FRAME_WORDS:
+        return ""
+    return ". If they are texts to be written and no labels, write kind: answer and leave the contract out"
+
+
+def _are_filled_in(examples: Sequence[Example]) -> bool:
+    """Whether nearly all outputs are sentences of which what differs stands in their input: `Your table for 6 in
+    Osaka is booked.` A label of several words is chosen, and most of its own words are not the input's."""
+    words = {example.output: set(normalise(example.output).split()) for example in examples}
+    if median(len(output.split()) for output in words) < _FRAME_WORDS:
+        return False
+    counts = Counter(word for output in words.values() for word in output)
+    own = {output: {word for word in held if 2 * counts[word] < len(words)} for output, held in words.items()}
+    filled = sum(
+        bool(own[row.output]) and own[row.output] <= set(normalise(row.text).split()) for row in examples
+    )
+    return filled >= SHARED * len(examples)
+
+
+def _edit(examples: Sequence[Example]) -> tuple[Kind, str] | None:
+    """Whether the outputs are their inputs edited (most of an output's words stand in its input) or wrapped
+    (nearly every output holds nearly all of its input's words, and not too many of its own)."""
+    of_output, of_input, alike = _overlap(examples)
+    if not alike:
+        return None
+    if median(of_output) >= 0.6 and median(alike) >= 0.4:
+        why = f"the words of the outputs, of which {median(of_output):.0%} stand in their input (median)"
+        return "rewrite", why
+    holding = sum(share >= _HELD for share in of_input) / len(of_input)
+    if holding >= _HELD and median(alike) >= 0.25:
+        why = f"the words of the inputs: {holding:.0%} of the outputs hold at least {_HELD:.0%} of those of their input"
+        return "rewrite", why
+    return None
+
+
+def _overlap(examples: Sequence[Example]) -> tuple[list[float], list[float], list[float]]:
+    """For each row with words: share of the output's words that stand in the input, share of the input's that
+    stand in the output, and Jaccard of both."""
+    of_output, of_input, alike = [], [], []
+    for example in examples:
+        one, other = set(normalise(example.text).split()), set(normalise(example.output).split())
+        if one and other:
+            of_output.append(len(one & other) / len(other))
+            of_input.append(len(one & other) / len(one))
+            alike.append(len(one & other) / len(one | other))
+    return of_output, of_input, alike
+
+
+def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
+    """A contract that the outputs keep, and what it was guessed from; an empty one where its labels would not be fit to
+    be listed. Personal data stands in none."""
+    if kind == "classify":
+        labels = tuple(sorted(set(outputs)))
+        if any(map(find_by_form, labels)):
+            return Contract(), "the labels hold personal data, which no contract should list"
+        if len(labels) > MOST_LABELS * len(outputs):
+            return Contract(), "nearly every row has a label of its own"
+        return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
+    values = [value for value in map(json_value, outputs) if value is not None] if kind == "extract" else []
+    if values and len(values) >= SHARED * len(outputs):
+        return _guess_schema(values, outputs)
+    words, why = _guess_length(outputs)
+    fields = infer_fields(outputs)
+    if not fields:
+        return Contract(max_words=words), why
+    return Contract(fields=fields, max_words=words), f"fields {listed(fields)}, from the lines; {why}"
+
+
+def _guess_schema(values: Sequence[Any], outputs: Sequence[str]) -> tuple[Contract, str]:
+    """The schema that nearly all outputs keep, so that the others are told; where those would be too many for a
+    comparison, one that all keep."""
+    schema, left_out = usual_schema(values)
+    contract, why = Contract(json_schema=schema), f"json_schema, from {count(len(values), 'output')}"
+    if not left_out:
+        return contract, why
+    if sum(not contract.check(output) for output in outputs) < SHARED * len(outputs):
+        return Contract(json_schema=infer_schema(values)), why
+    return contract, f"{why}, which keep it but for: {', '.join(left_out)}"
+
+
+def is_length_only(contract: Contract) -> bool:
+    """Whether nothing but a length could be guessed."""
+    return not (contract.labels or contract.fields or contract.json_schema is not None)
+
+
+def num_hidden_labels(contract: Contract, examples: Iterable[Example]) -> int:
+    """Labels of the rows that a contract of labels lacks, for they occur in the test alone."""
+    return len({row.output for row in examples} - set(contract.labels)) if contract.labels else 0
+
+
+def contract_parts(contract: Contract) -> dict[str, Any]:
+    """The parts that are guessed, as the task file writes them."""
+    parts = {
+        "labels": list(contract.labels),
+        "fields": list(contract.fields),
+        "json_schema": contract.json_schema,
+        "max_words": contract.max_words,
+    }
+    return {"contract": {name: part for name, part in parts.items() if part}}
+
+
+def _guess_length(outputs: Sequence[str]) -> tuple[int, str]:
+    lengths = sorted(len(output.split()) for output in outputs)
+    usual, longest = lengths[math.ceil(0.99 * len(lengths)) - 1], lengths[-1]
+    words = max(math.ceil(1.2 * usual), longest)
+    return words, f"max_words {words}, from the outputs: 99% have up to {usual} words, the longest {longest}"
+
+
+def json_value(text: str) -> Any:
+    """The JSON value of a text; None when it is none."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return None
+
+
+def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
+    """Names of the lines `Name: text` that 95% of the outputs consist of; none when they do not.
+
+    Of the outputs that have such lines at all: a name in fewer than 98% ends in "?", one in 5% or
+    fewer is no field.
+    """
+    found = [list(dict.fromkeys(_FIELD_LINE.findall(output))) for output in outputs]
+    found = [names for names in found if names]
+    counts = Counter(name for names in found for name in names)
+    places: dict[str, list[int]] = {name: [] for name in counts}
+    for names in found:
+        for place, name in enumerate(names):
+            places[name].append(place)
+    usual = [name for name, number in counts.items() if number > 0.05 * len(found) and not find_by_form(name)]
+    usual.sort(key=lambda name: sum(places[name]) / counts[name])
+    fields = tuple(name if counts[name] >= 0.98 * len(found) else f"{name}?" for name in usual)
+    if all(name.endswith("?") for name in fields):
+        return ()
+    contract = Contract(fields=fields)
+    kept = sum(not contract.check(output) for output in outputs)
+    return fields if kept >= SHARED * len(outputs) else ()
+
+
+def listed(names: str | Iterable[str]) -> str:
+    """Names with commas between them."""
+    return names if isinstance(names, str) else ", ".join(names)

@@ -1,0 +1,339 @@
+"""A run folder read once, for everything that a report shows.
+
+Test numbers are taken from `verdict.json` as they stand. Two things are worked out here, both on
+dev, whose rows may be read: each method's estimate, and how often each kind of failure occurs.
+Texts of test rows are never read into the report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from etude.base.files import Json, read_json, read_lines
+from etude.evaluate import outcome_of, sample_of
+from etude.metrics import GRADED, Metric
+from etude.report.contents import (
+    Candidate,
+    Curve,
+    DevAnswer,
+    DevRow,
+    Epoch,
+    Headline,
+    Plan,
+    Report,
+    Rung,
+    TagRow,
+    Verdict,
+)
+from etude.runs import Run
+from etude.stats import estimate_sample
+from etude.task import LADDER
+from etude.types import Estimate, Finding, Pair, PricedCost
+
+CHECK = "check"
+"""The kind of failure of an answer that keeps the contract and that the check function gives 0."""
+_HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")
+"""The id that a row is given where it has none of its own."""
+WRONG = {
+    "classify": "wrong label",
+    "extract": "wrong value",
+    "answer": "wrong answer",
+    "rewrite": "wrong answer",
+}
+"""The kind of failure, by kind of task, of an answer that neither breaks the contract nor the check, and that a
+metric of right and wrong gives 0."""
+
+
+def read_report(run_folder: Path) -> Report:
+    """Reads a run folder, complete or not. Raises RunError when `run.json` is absent or a file is
+    not JSON; a torn last line, which a kill leaves behind, is passed over."""
+    run = Run(run_folder).info
+    raw = _json(run_folder / "verdict.json")
+    names = _method_names(run_folder, raw)
+    predictions = {name: _dev_predictions(run_folder / "methods" / name) for name in names}
+    metric = run.get("metric") or {}
+    decided = run.get("decided") or {}
+    split = run.get("split") or {}
+    split_notes = _texts(split.get("notes"))
+    return Report(
+        name=run["name"],
+        kind=run.get("kind", ""),
+        command=run.get("command", "compare"),
+        status=run["status"],
+        metric=metric.get("name", "score"),
+        metric_label=metric.get("label") or "mean score",
+        metric_why=metric.get("why", ""),
+        unit=run.get("unit", "row"),
+        margin=run.get("margin", 0.02),
+        target=run.get("target"),
+        split={side: split.get(side, 0) for side in ("train", "dev", "test")},
+        answered=_answered(run, raw),
+        split_notes=split_notes,
+        power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
+        plan=_plan(run.get("plan") or {}),
+        notes=tuple(note for note in _texts(run.get("notes")) if note not in split_notes),
+        findings=_findings(run_folder, run),
+        openings=run.get("openings", 0),
+        versions=_versions(run),
+        fingerprints=run.get("fingerprints") or {},
+        untuned=decided.get("untuned"),
+        tuned=decided.get("tuned"),
+        reasons=_texts(decided.get("reasons")),
+        verdict=_verdict(raw, names) if raw else None,
+        rungs=tuple(
+            _rung(run_folder / "methods" / name, run, raw, list(predictions[name].values())) for name in names
+        ),
+        dev=_dev_rows(predictions, _wrong(run)),
+        curve=_curve(run_folder),
+    )
+
+
+def _json(file: Path) -> Json:
+    """A JSON file, or nothing where it has not been written yet."""
+    return read_json(file) if file.exists() else {}
+
+
+def _lines(file: Path) -> list[Json]:
+    """The whole lines of a log, or none where it has not been begun."""
+    return list(read_lines(file)) if file.exists() else []
+
+
+def _texts(values: Iterable[object] | None) -> tuple[str, ...]:
+    return tuple(str(value) for value in values or ())
+
+
+def _estimate(raw: Mapping[str, Any] | None) -> Estimate | None:
+    return Estimate(raw["value"], raw["low"], raw["high"], raw["n"]) if raw else None
+
+
+def _known(raw: Mapping[str, Any]) -> Estimate:
+    return Estimate(raw["value"], raw["low"], raw["high"], raw["n"])
+
+
+def _method_names(run_folder: Path, verdict: Mapping[str, Any]) -> list[str]:
+    """In ladder order: the verdict's, else the design's; methods without a file are left out."""
+    folder = run_folder / "methods"
+    found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    order = [rung["method"] for rung in verdict.get("ladder") or ()] or list(LADDER)
+    return [name for name in order if name in found] + sorted(found - set(order))
+
+
+def _dev_predictions(folder: Path) -> dict[str, Json]:
+    """The dev rows' lines by row id; of a row that was answered twice, the later line."""
+    lines = _lines(folder / "predictions.jsonl")
+    return {line["id"]: line for line in lines if line["side"] == "dev"}
+
+
+def _rung(folder: Path, run: Json, verdict: Mapping[str, Any], dev: list[Json]) -> Rung:
+    name = folder.name
+    method = _json(folder / "method.json")
+    ladder: Json = next((rung for rung in verdict.get("ladder") or () if rung["method"] == name), {})
+    forms = (verdict.get("forms") or {}).get(name) or {}
+    cost = (verdict.get("costs") or {}).get(name)
+    return Rung(
+        name=name,
+        label=method.get("label", name),
+        tuned=method.get("tuned", False),
+        recommended=verdict.get("recommended") == name,
+        test=_estimate(ladder.get("estimate")),
+        status=ladder.get("status"),
+        rows_to_decide=ladder.get("rows_to_decide"),
+        dev=_dev_estimate(run, dev),
+        cost=_cost(cost) if cost else None,
+        fit_seconds=method.get("fit_seconds"),
+        form=_estimate(forms.get("form")),
+        check=_estimate(forms.get("check")),
+        cut_test=forms.get("cut"),
+        cut_dev=sum(bool(line["cut"]) for line in dev),
+        num_dev=len(dev),
+        others={key: _known(found) for key, found in ((verdict.get("others") or {}).get(name) or {}).items()},
+        failures=_count_failures(dev, _wrong(run)),
+        candidates=tuple(_candidate(raw) for raw in method.get("candidates") or ()),
+        notes=_texts(method.get("notes")),
+        prompt=method.get("prompt") or "",
+        params=method.get("params") or {},
+    )
+
+
+def _dev_estimate(run: Json, lines: Sequence[Json]) -> Estimate | None:
+    if not lines:
+        return None
+    metric = Metric(run["metric"]["name"], run["kind"])
+    return estimate_sample(sample_of(metric, [outcome_of(line) for line in lines]))
+
+
+def _cost(raw: Mapping[str, Any]) -> PricedCost:
+    return PricedCost(
+        raw["prompt_tokens"], raw["cached_tokens"], raw["answer_tokens"], raw["seconds"], raw.get("price")
+    )
+
+
+def _wrong(run: Json) -> str:
+    """The kind of failure of a wrong answer; empty where none is wrong by itself: under a graded metric, and where
+    an answer passes by its contract and check alone."""
+    name = (run.get("metric") or {}).get("name")
+    return "" if name in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
+
+
+def _count_failures(lines: Iterable[Mapping[str, Any]], wrong: str) -> Mapping[str, int]:
+    counts = Counter(kind for line in lines for kind in set(_failures_of(line, wrong)))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _failures_of(line: Mapping[str, Any], wrong: str) -> tuple[str, ...]:
+    """The contract's kinds of failure, else `check` where the check function gives 0, else `wrong` at a score of 0."""
+    if line["failures"]:
+        return tuple(line["failures"])
+    if line["check"] == 0:
+        return (CHECK,)
+    return (wrong,) if wrong and line["score"] == 0 else ()
+
+
+def _candidate(raw: Mapping[str, Any]) -> Candidate:
+    return Candidate(raw["name"], _estimate(raw.get("dev")), bool(raw.get("chosen")), raw.get("why") or "")
+
+
+def _dev_rows(predictions: Mapping[str, Mapping[str, Json]], wrong: str) -> tuple[DevRow, ...]:
+    """Every dev row that some method has reached, in the order of the predictions."""
+    first: dict[str, Json] = {}
+    for lines in predictions.values():
+        for row_id, line in lines.items():
+            first.setdefault(row_id, line)
+    return tuple(_dev_row(line, predictions, wrong) for line in first.values())
+
+
+def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Json]], wrong: str) -> DevRow:
+    answers = {
+        name: _dev_answer(lines[line["id"]], wrong)
+        for name, lines in predictions.items()
+        if line["id"] in lines
+    }
+    return DevRow(line["id"], _place(line), line["input"], line["expected"], line.get("tags") or {}, answers)
+
+
+def _place(line: Mapping[str, Any]) -> str:
+    """The row's own id, or its `file:line` where the id is the hash that stands for a missing one."""
+    where = line.get("where") if _HASH.fullmatch(line["id"]) else None
+    return str(where or line["id"])
+
+
+def _dev_answer(line: Mapping[str, Any], wrong: str) -> DevAnswer:
+    return DevAnswer(line["answer"], float(line["score"]), _failures_of(line, wrong), bool(line["cut"]))
+
+
+def _verdict(raw: Mapping[str, Any], names: Sequence[str]) -> Verdict:
+    return Verdict(
+        sentence=raw["sentence"],
+        caveats=_texts(raw.get("caveats")),
+        advice=tuple((line["text"], line.get("rests_on") or "") for line in raw.get("advice") or ()),
+        headline=_headline(raw.get("headline")),
+        target=(raw.get("target") or {}).get("text"),
+        pairs=tuple(Pair(p["a"], p["b"], _known(p["difference"])) for p in raw.get("pairs") or ()),
+        critical=raw.get("critical"),
+        break_even=(raw.get("break_even") or {}).get("text") or "",
+        by_tag=_by_tag(raw.get("by_tag") or (), names),
+    )
+
+
+def _headline(raw: Mapping[str, Any] | None) -> Headline | None:
+    if not raw:
+        return None
+    return Headline(
+        raw["tuned"],
+        raw["untuned"],
+        _known(raw["difference"]),
+        raw.get("p"),
+        raw.get("test") or "",
+        raw["gains"],
+    )
+
+
+def _by_tag(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> tuple[TagRow, ...]:
+    rows: dict[tuple[str, str], dict[str, Estimate]] = {}
+    for line in lines:
+        if line["method"] in names:
+            found = rows.setdefault((line["tag"], str(line["value"])), {})
+            found[line["method"]] = _known(line["estimate"])
+    return tuple(TagRow(tag, value, estimates) for (tag, value), estimates in rows.items())
+
+
+def _answered(run: Mapping[str, Any], verdict: Mapping[str, Any]) -> int:
+    """As the verdict counted, else as planned, else all rows of the test."""
+    planned = ((run.get("plan") or {}).get("limits") or {}).get("test_rows")
+    counted = (verdict.get("test_rows") or {}).get("answered")
+    return int(counted or planned or (run.get("split") or {}).get("test", 0))
+
+
+def _plan(raw: Mapping[str, Any]) -> Plan:
+    """The plan; a line that only repeats what was shrunk is left out."""
+    lines, shrunk = _texts(raw.get("lines")), _texts(raw.get("shrunk"))
+    kept = tuple(line for line in lines if not (shrunk and all(cut in line for cut in shrunk)))
+    return Plan(raw.get("minutes"), kept, shrunk)
+
+
+def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
+    lines = _lines(run_folder / "findings.jsonl") or run.get("findings") or []
+    return tuple(
+        Finding(
+            f["kind"],
+            f["severity"],
+            tuple(f.get("rows") or ()),
+            f["message"],
+            f.get("remedy") or "",
+            tuple(f.get("where") or ()),
+        )
+        for f in lines
+    )
+
+
+def _versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    machine = run.get("machine") or {}
+    named = {
+        "Model": run.get("model"),
+        "Model of the prompts": run.get("prompt_model"),
+        "Étude": run.get("etude"),
+        "Python": run.get("python"),
+        "Platform": run.get("platform"),
+        "Processor": machine.get("cpu"),
+        "Cores": machine.get("cores"),
+        "Memory": f"{machine['memory_gb']:g} GB" if machine.get("memory_gb") else None,
+        "Seed": run.get("seed"),
+        **(run.get("packages") or {}),
+    }
+    return tuple((name, str(value)) for name, value in named.items() if value is not None)
+
+
+def _curve(run_folder: Path) -> Curve | None:
+    """The training log of the first method that has one."""
+    logs = [_lines(file) for file in sorted(run_folder.glob("methods/*/train.jsonl"))]
+    log = next((lines for lines in logs if any("loss" in line for line in lines)), None)
+    if log is None:
+        return None
+    steps = tuple((line["step"], line["loss"]) for line in log if "loss" in line)
+    return Curve(steps, _epochs(log))
+
+
+def _epochs(log: Sequence[Json]) -> tuple[Epoch, ...]:
+    """An epoch's line follows those of its steps. Of all that were best so far, the last was kept."""
+    step, found = 0, []
+    for line in log:
+        step = line.get("step", step)
+        if "dev_loss" in line:
+            found.append((line, step))
+    kept = max((line["epoch"] for line, _ in found if line.get("best")), default=None)
+    return tuple(
+        Epoch(
+            line["epoch"],
+            at,
+            line.get("train_loss"),
+            line["dev_loss"],
+            Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None,
+            best=line["epoch"] == kept,
+            overfits=line.get("overfits", False),
+        )
+        for line, at in found
+    )

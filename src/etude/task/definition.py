@@ -1,0 +1,132 @@
+"""What a task file says, as frozen values."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from etude.task.check_function import CheckRef
+from etude.task.contract import Contract
+from etude.types import Kind
+
+MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf"]
+
+FactsChange = Literal["never", "yearly", "monthly", "daily"]
+
+LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
+"""The methods of this version, lowest step first."""
+
+ROW_TOKENS = 2048
+"""Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`."""
+
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+"""Suffix of a table -> what separates its values."""
+
+
+def is_row_file(path: Path) -> bool:
+    """Whether a path is, by its suffix, a file of rows."""
+    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES)
+
+
+def row_files(folder: Path) -> str:
+    """The files of rows in a folder, as a shell takes them and as the end of a sentence; "" when there are none."""
+    found = (
+        [shlex.quote(str(path)) for path in sorted(folder.iterdir()) if is_row_file(path)]
+        if folder.is_dir()
+        else []
+    )
+    more = f" or one of {len(found) - 5} more" if len(found) > 5 else ""
+    return " or ".join(found[:5]) + more
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A file of rows and which columns mean what; a column that is not named is guessed by its name."""
+
+    file: Path
+    input: tuple[str, ...] = ()
+    """Columns that make the input together, joined by a blank line."""
+    output: str | None = None
+    system: str | None = None
+    messages: str | None = None
+    """A column that holds a whole chat, in place of input and output."""
+    id: str | None = None
+    references: tuple[str, ...] = ()
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the user knows about the use to come; None where nothing was said."""
+
+    requests_per_month: float | None = None
+    facts_change: FactsChange | None = None
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The user's own prices, per million tokens and per machine hour; None where none was given."""
+
+    prompt: float | None = None
+    cached: float | None = None
+    answer: float | None = None
+    per_hour: float | None = None
+    data: float | None = None
+    """What the examples cost to make, in all; counted with training."""
+
+    @property
+    def by_tokens(self) -> bool:
+        """Whether a request is priced by its tokens, and not by the time that it takes a machine."""
+        return self.prompt is not None and self.answer is not None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a right answer is, and how the comparison is to be run. Made by `load_task`."""
+
+    name: str
+    kind: Kind
+    model: str
+    """Hub id, folder, .gguf file or packaged weights; a path of the task's folder is absolute. "" where none is needed
+    or named."""
+    examples: RowSource
+    folder: Path
+    """Folder of the task file."""
+    file: Path
+    prompt_model: str | None = None
+    """A bigger model for the untuned methods."""
+    test: RowSource | None = None
+    documents: Path | None = None
+    instructions: str = ""
+    own_system: bool = False
+    """Whether the rows hold the instructions as their own system message; known once they are read."""
+    wordings: tuple[str, ...] = ()
+    """The user's own alternatives to the instructions."""
+    contract: Contract | None = None
+    check: CheckRef | None = None
+    metric: MetricName | None = None
+    methods: tuple[str, ...] = LADDER
+    """In the order of the ladder."""
+    margin: float = 0.02
+    target: float | None = None
+    budget_seconds: float | None = None
+    """Wall clock of a comparison; None is no limit."""
+    usage: Usage = Usage()
+    prices: Prices | None = None
+    seed: int = 0
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Overrides of the automatic settings of training, by the names of settings.py."""
+    max_tokens: int | None = None
+    """At most this many tokens an answer; None is chosen from the examples."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how the task was read."""
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of a row above which training refuses it."""
+        return int(self.train.get("max_tokens", ROW_TOKENS))

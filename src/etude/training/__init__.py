@@ -1,0 +1,30 @@
+"""Fine-tuning on token rows: adapters, batches, the loop and its checkpoints.
+
+Needs the extra `train`. Knows no task, method or run folder: see loop.py.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from etude.errors import MissingExtraError
+
+if find_spec("torch") is None:
+    raise MissingExtraError("Training", "train")
+
+from etude.training.config import TrainConfig, auto_config
+from etude.training.loop import TrainResult, train
+from etude.training.memory.speed import estimate_speed
+from etude.training.output import Output
+from etude.training.rows.batches import TokenRow, make_batches
+
+__all__ = [
+    "Output",
+    "TokenRow",
+    "TrainConfig",
+    "TrainResult",
+    "auto_config",
+    "estimate_speed",
+    "make_batches",
+    "train",
+]

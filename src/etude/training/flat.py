@@ -1,0 +1,148 @@
+"""The other door to the loop: fine-tuning in one file, read from top to bottom, with nothing clever.
+
+    python -m etude.training.flat rows.jsonl --model smollm2-135m-instruct
+
+Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA is two
+products beside each frozen matrix, the loss is torch's own over all logits, one row at a time. The
+engineered loop (`loop.py`) reaches the same losses on the same rows; a test holds the two together.
+Here are no checkpoints, no best epoch and no adapter file: nothing is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etude.models.registry import Models
+from etude.render import render_training
+from etude.types import Message, ModelRef
+
+Row = tuple[list[int], list[bool]]
+"""Token ids of a conversation, and which of them are learned."""
+
+
+class Lora(nn.Module):
+    """A frozen linear layer with a product of rank R beside it: y = W x + scale B A x."""
+
+    def __init__(self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator) -> None:
+        super().__init__()
+        wide = torch.promote_types(base.weight.dtype, torch.float32)
+        bound = 1 / math.sqrt(base.in_features)
+        drawn = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
+        self.base, self.scale = base, scale
+        self.a = nn.Parameter(drawn.to(base.weight.device, wide))
+        self.b = nn.Parameter(torch.zeros(base.out_features, rank, dtype=wide, device=base.weight.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., inputs) -> (..., outputs)."""
+        low = functional.linear(x, self.a.to(x.dtype))
+        beside: Tensor = functional.linear(low, self.b.to(x.dtype))
+        return self.base(x) + self.scale * beside  # type: ignore[no-any-return]
+
+
+def lay_over(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
+    """Puts a Lora in the place of every linear layer but the head; returns what is to be learned."""
+    module.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    head = module.get_output_embeddings()  # type: ignore[operator]
+    linear = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head]
+    learned = []
+    for name, base in linear:
+        parent, _, leaf = name.rpartition(".")
+        layer = Lora(base, rank, alpha / rank, generator)
+        setattr(module.get_submodule(parent), leaf, layer)
+        learned += [layer.a, layer.b]
+    return learned
+
+
+def loss_of(module: Any, row: Row) -> Tensor:
+    """Sum of the losses of a row's learned tokens, in nats; a token is predicted from those before it."""
+    ids, learned = (torch.tensor(each, device=module.device) for each in (row[0], row[1][1:]))
+    logits = module(input_ids=ids[None]).logits[0, :-1]
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return functional.cross_entropy(logits[learned].to(wide), ids[1:][learned], reduction="sum")
+
+
+def num_learned(rows: Sequence[Row]) -> int:
+    """Learned tokens of the rows; a first token has nothing before it."""
+    return sum(sum(learned[1:]) for _, learned in rows)
+
+
+def learning_rate(highest: float, warmup: float, step: int, steps: int) -> float:
+    """Up from 0 over the first `warmup` of all steps, then straight down."""
+    rising = max(1, round(warmup * steps))
+    return highest * min((step + 1) / rising, (steps - step) / max(1, steps - rising))
+
+
+def train(
+    module: Any,
+    rows: Sequence[Row],
+    dev: Sequence[Row],
+    *,
+    rank: int = 16,
+    alpha: float = 32.0,
+    highest: float = 2e-3,
+    warmup: float = 0.06,
+    epochs: int = 3,
+    rows_per_step: int = 8,
+    seed: int = 0,
+) -> Iterator[dict[str, float]]:
+    """Trains `module` in place; yields {"step", "loss"} for each step, {"epoch", "dev_loss"} for each epoch."""
+    learned = lay_over(module, rank, alpha, seed)
+    optimizer = torch.optim.AdamW(learned, lr=0.0, betas=(0.9, 0.999), weight_decay=0.0)
+    steps, step = epochs * math.ceil(len(rows) / rows_per_step), 0
+    for epoch in range(1, epochs + 1):
+        module.train()
+        order = list(range(len(rows)))
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        for start in range(0, len(order), rows_per_step):
+            batch = [rows[at] for at in order[start : start + rows_per_step]]
+            total = 0.0
+            for row in batch:
+                loss = loss_of(module, row) / num_learned(batch)  # every learned token weighs the same
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
+            nn.utils.clip_grad_norm_(learned, 1.0)
+            optimizer.param_groups[0]["lr"] = learning_rate(highest, warmup, step, steps)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            yield {"step": step, "loss": total}
+        module.eval()
+        with torch.no_grad():
+            yield {
+                "epoch": epoch,
+                "dev_loss": sum(float(loss_of(module, row)) for row in dev) / num_learned(dev),
+            }
+
+
+def main() -> None:
+    """Reads, trains, prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--epochs", type=int, default=3)
+    flags = parser.parse_args()
+    model = Models().local(ModelRef(flags.model))
+    pairs = [json.loads(line) for line in flags.file.read_text(encoding="utf-8").splitlines()]
+    chats = [(Message("user", pair["input"]), Message("assistant", pair["output"])) for pair in pairs]
+    rows = [row for chat in chats for row in render_training(model.tokenizer, chat)]
+    dev = rows[::10]
+    kept = [row for at, row in enumerate(rows) if at % 10]
+    for news in train(model.module, kept, dev, epochs=flags.epochs):
+        print(json.dumps(news), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A model's layers: adapters, attention, fused operations, full weights."""

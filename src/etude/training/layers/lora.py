@@ -1,0 +1,232 @@
+"""LoRA over the linear layers of a decoder, folded into the weight inside each forward.
+
+The frozen base is shared with inference, so adapters are laid over it for a while and taken off
+without a trace. An adapted matrix computes `W_eff = W + scale * B @ A` in W's own precision and
+then one matrix product; gradients of A and B come from products of low rank, and no gradient of W
+is ever formed. W_eff is exactly what a merged model holds.
+
+Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scale: Kalajdzievski 2023 (2312.03732).
+Folders are in the format of Hugging Face PEFT.
+
+I = inputs of a matrix, O = outputs, R = rank.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etude.base.files import write_bytes
+from etude.errors import ModelError
+from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
+from etude.task.settings import ALL
+from etude.training.layers.decoder import chosen_layers, layer_of
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """What all adapters of one model have in common."""
+
+    rank: int
+    alpha: float
+    rslora: bool = False
+    dropout: float = 0.0
+    layers: str = ALL
+    """Decoder layers that are adapted: "all" or "top-N"."""
+
+    @property
+    def scale(self) -> float:
+        """What the low-rank product is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+class _Folded(torch.autograd.Function):
+    """x @ fold(W, A, B)^T + bias. W_eff is made again in the backward: cheaper than keeping a second base."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        # Narrowed once for all four products: on a CPU a cast of a small matrix takes longer to call than to do.
+        narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
+        ctx.save_for_backward(x, weight, narrow_a, narrow_b)
+        ctx.scale, ctx.wide = scale, a.dtype
+        return functional.linear(x, fold(weight, narrow_a, narrow_b, scale), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, a, b = ctx.saved_tensors
+        (grad,) = grads
+        rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        grad_x = (rows @ fold(weight, a, b, ctx.scale)).view_as(x) if ctx.needs_input_grad[0] else None
+        grad_a, grad_b = (rows @ b).t() @ inputs, rows.t() @ (inputs @ a.t())
+        scaled = [each.to(ctx.wide).mul_(ctx.scale) for each in (grad_a, grad_b)]
+        return grad_x, None, None, *scaled, None
+
+
+class Adapter(nn.Module):
+    """Stands in the place of one linear layer; `base` is that layer, untouched."""
+
+    def __init__(self, name: str, base: nn.Linear, settings: AdapterSettings) -> None:
+        super().__init__()
+        self.name = name
+        self.base = base
+        self.settings = settings
+        master = torch.promote_types(base.weight.dtype, torch.float32)
+        device = base.weight.device
+        self.a = nn.Parameter(torch.zeros(settings.rank, base.in_features, dtype=master, device=device))
+        self.b = nn.Parameter(torch.zeros(base.out_features, settings.rank, dtype=master, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output with the adapter laid over it; x (..., I) -> (..., O)."""
+        if self.training and self.settings.dropout > 0:
+            return self._unfolded(x)
+        weight, bias = self.base.weight, self.base.bias
+        output: Tensor = _Folded.apply(x, weight, bias, self.a, self.b, self.settings.scale)  # type: ignore[no-untyped-call]
+        return output
+
+    def _unfolded(self, x: Tensor) -> Tensor:
+        dropped = functional.dropout(x, self.settings.dropout)
+        low = functional.linear(dropped, self.a.to(x.dtype))
+        output: Tensor = self.base(x)
+        return output + self.settings.scale * functional.linear(low, self.b.to(x.dtype))
+
+
+def inject(
+    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
+) -> list[Adapter]:
+    """Puts an adapter in the place of each targeted linear layer; the model's answers stay as they are.
+
+    `targets` are last names of layers ("q_proj"); none means every linear layer but the head. A
+    starts Kaiming-uniform from `seed`, B at zero. Raises ModelError when a target matches no layer,
+    InputError when the model has fewer decoder layers than `settings` names.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    adapters = [Adapter(name, base, settings) for name, base in targeted(module, settings, targets)]
+    for adapter in adapters:
+        place(module, adapter.name, adapter)
+        bound = 1 / math.sqrt(adapter.base.in_features)
+        drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
+        with torch.no_grad():
+            adapter.a.copy_(drawn)
+    return adapters
+
+
+def targeted(
+    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = ()
+) -> list[tuple[str, nn.Linear]]:
+    """The linear layers that `inject` would adapt, with their paths. Raises as that does."""
+    chosen = chosen_layers(module, settings.layers)
+    linear = [(name, base) for name, base in _linear_layers(module, targets) if chosen(name)]
+    if not linear:
+        raise ModelError(
+            f"None of {', '.join(targets) or 'the linear layers'} stands in the layers {settings.layers}."
+        )
+    return linear
+
+
+def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:
+    """Puts the base's own layers back, the very same objects."""
+    for adapter in adapters:
+        place(module, adapter.name, adapter.base)
+
+
+@contextmanager
+def adapted(
+    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
+) -> Iterator[list[Adapter]]:
+    """Adapters over a frozen base for the length of a `with`; afterwards the base is as it was."""
+    adapters: list[Adapter] = []
+    with unchanged(module):
+        module.requires_grad_(False)
+        try:
+            adapters = inject(module, settings, targets, seed)
+            yield adapters
+        finally:
+            remove(module, adapters)
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Puts back at its end which parameters have gradients and which parts are in training mode."""
+    frozen = {parameter: parameter.requires_grad for parameter in module.parameters()}
+    modes = {part: part.training for part in module.modules()}
+    try:
+        yield
+    finally:
+        for parameter, wanted in frozen.items():
+            parameter.requires_grad_(wanted)
+        for part, training in modes.items():
+            part.training = training
+
+
+def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
+    """Writes the adapters in PEFT's format; the same weights give the same bytes.
+
+    `base_model` is noted as the base's name; nothing is looked up by it. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{PREFIX}{adapter.name}.lora_{side}.weight": weight.detach().float().cpu().contiguous()
+        for adapter in adapters
+        for side, weight in (("A", adapter.a), ("B", adapter.b))
+    }
+    text = json.dumps(_peft_config(adapters, base_model), indent=2, sort_keys=True) + "\n"
+    write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_bytes(folder / CONFIG_FILE, text.encode())
+
+
+def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
+    head = getattr(module, "get_output_embeddings", lambda: None)()
+    linear = [
+        (name, part)
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and part is not head
+    ]
+    names = {name.rpartition(".")[2] for name, _ in linear}
+    missing = sorted(set(targets) - names)
+    if missing or not linear:
+        known = ", ".join(sorted(names)) or "none"
+        raise ModelError(
+            f"No linear layer is named {', '.join(missing)}. The model's linear layers: {known}."
+        )
+    return [(name, part) for name, part in linear if not targets or name.rpartition(".")[2] in targets]
+
+
+def place(module: nn.Module, name: str, part: nn.Module) -> None:
+    """Puts `part` where the module has a part of this path."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, part)
+
+
+def _peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:
+    settings = adapters[0].settings
+    places = [layer_of(adapter.name) for adapter in adapters] if settings.layers != ALL else []
+    return {
+        "base_model_name_or_path": base_model,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "layers_pattern": places[0][0] if places else None,
+        "layers_to_transform": sorted({number for _, number in places}) or None,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": settings.rank,
+        "target_modules": sorted({adapter.name.rpartition(".")[2] for adapter in adapters}),
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+        "use_rslora": settings.rslora,
+    }

@@ -1,0 +1,35 @@
+"""The weights under training as those that will answer: each adapter folded into its matrix for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from etude.models.adapters import fold
+from etude.training.layers.lora import Adapter, place
+
+
+@contextmanager
+def merged(module: nn.Module) -> Iterator[None]:
+    """Inside the `with` every adapter of `module` is a plain layer of folded weights: many forwards then fold
+    once. Takes the memory of the adapted matrices once more. Weights learned inside it are not seen."""
+    adapters = [part for part in module.modules() if isinstance(part, Adapter)]
+    for adapter in adapters:
+        place(module, adapter.name, _layer(adapter))
+    try:
+        yield
+    finally:
+        for adapter in adapters:
+            place(module, adapter.name, adapter)
+
+
+@torch.no_grad()
+def _layer(adapter: Adapter) -> nn.Linear:
+    weight, bias = adapter.base.weight, adapter.base.bias
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(fold(weight, adapter.a, adapter.b, adapter.settings.scale), False)
+    layer.bias = bias
+    return layer

@@ -1,0 +1,320 @@
+"""The training loop: LoRA or all weights on token rows, best epoch by dev loss, and an exact continuation after a kill.
+
+To see what happens in one plain script, read `flat.py` first; it reaches the same losses.
+
+One function, `train`, varied by what it is passed. It knows no run folder and no method: it gets
+token rows, tells `log` what happens, and calls `on_eval` where the dev loss is measured.
+
+Nothing random carries over from step to step (row order comes from seed and epoch, dropout from
+seed and step), so weights, optimizer state and counters are the whole state of a run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from etude.base.processes import ONE, World
+from etude.base.wording import change_of_loss, size_in_words
+from etude.errors import Diverged, RunError
+from etude.training import early_stopping as course
+from etude.training.checkpoints.checkpoint import FILE
+from etude.training.checkpoints.checkpointing import Keeper, fingerprint
+from etude.training.config import TrainConfig
+from etude.training.layers.full import save_model
+from etude.training.layers.lora import save_adapter
+from etude.training.losses import check_head
+from etude.training.memory.disk_space import Disk, room_kept
+from etude.training.memory.hidden import HiddenCache, hidden_cache
+from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
+from etude.training.output import Output
+from etude.training.rows.batches import TokenRow, check_rows, make_batches
+from etude.training.step import Progress, Run, dev_loss, started_run, train_step
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAMED = 5
+"""Rows that a message about dev names."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a finished training run was."""
+
+    best_epoch: int
+    """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
+    dev_losses: tuple[float, ...]
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
+    scores: tuple[float, ...]
+    """What the epochs were chosen by, epoch 0 first: the `score` of `on_eval`, or less the dev loss where it gave
+    none."""
+    train_losses: tuple[float, ...]
+    """Mean loss of the steps of each epoch, the first epoch's first."""
+    steps: int
+    tokens: int
+    """Tokens computed in training, without padding."""
+    rows: int
+    """Rows trained on, counted once for each epoch."""
+    seconds: float
+    """Wall-clock seconds of steps and dev losses, over all continuations."""
+    peak_memory: int
+    """Bytes at the highest point since this process began or went on; 0 where unknown."""
+
+
+def train(
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    config: TrainConfig,
+    output: Output,
+    world: World = ONE,
+) -> TrainResult:
+    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to `output.adapter`.
+
+    `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
+    holds a run of the same rows and settings, that run goes on, on the same processor to the same weights bit for
+    bit; a GPU adds up the gradients of attention in no fixed order, so that there they agree up to rounding. News of
+    steps after its last checkpoint is told again. Loss of a step: sum of token losses over
+    the number of learned tokens of the global batch.
+
+    The processes of a `world` call it together with the same arguments, on copies of the same weights, and
+    share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
+    writes, and calls `on_eval`. All read the checkpoint, so its disk must be one that all of them see.
+
+    `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
+    step; {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned for an epoch,
+    `train_loss` being the mean of its steps and absent from epoch 0, `seconds` those of the dev loss and `on_eval`;
+    {"resumed_at_step"}; {"note"} (what is kept on disk meanwhile); and {"warning"} (no room for checkpoints, the
+    first that could not be written, a first epoch that made the dev loss worse).
+    Raises InputError (rows that cannot be trained on, all of them), Diverged (a loss that is not a number or a spike,
+    with the ids of its rows, or a score that is no number; the best trained epoch before, where there is one, is
+    written to `output.adapter` first), ModelError (a model that cannot be trained), RunError (the
+    checkpoint is another run's, or the disk has no room for the result), Parted (another process has ended).
+    """
+    check_rows(rows, dev_rows, config.max_tokens)
+    give_back_freed_memory()
+    with started_run(module, config, len(rows), world) as run:
+        # Until here a GPU may hold the model whole, before its parts take its place.
+        reset_peak_memory(run.module.device)
+        check_head(module)
+        keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows))
+        keep.restore()
+        if not _finished(run):
+            _train(run, module, rows, dev_rows, keep)
+        _write_best(run, module, output)
+        return _result(run)
+
+
+def _train(
+    run: Run, module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], keep: Keeper
+) -> None:
+    """All epochs that are left, with what they need on the disk."""
+    output, disk = keep.output, keep.check_room(module)
+    if not run.adapters:
+        output.log({"note": _full_note(run, module, disk, output)})
+    try:
+        with (
+            room_kept(disk, output.checkpoint) if run.world.leads else nullcontext(),
+            hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache,
+        ):
+            _epochs(run, rows, dev_rows, keep, cache)
+    except Diverged as error:
+        raise _with_best_kept(error, run, module, output) from error
+
+
+def _finished(run: Run) -> bool:
+    progress = run.progress
+    return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+
+
+def _epochs(
+    run: Run,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    keep: Keeper,
+    cache: HiddenCache | None,
+) -> None:
+    while not _finished(run):
+        if run.progress.epoch >= 0:
+            _epoch(run, rows, keep)
+        _measure(run, dev_rows, keep.output)
+        if cache is not None:
+            cache.seal()
+        keep.save()
+    if cache is not None:
+        cache.remove()
+
+
+def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
+    """The steps of the epoch under way that are not done yet."""
+    progress, config = run.progress, run.config
+    batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1)
+    for batch in batches[progress.batch :]:
+        started = time.perf_counter()
+        news = train_step(run, batch)
+        seconds = time.perf_counter() - started
+        tokens = sum(len(row.ids) for row in batch)
+        progress.step += 1
+        progress.batch += 1
+        progress.tokens += tokens
+        progress.rows += len(batch)
+        progress.seconds += seconds
+        place = {"step": progress.step, "epoch": progress.epoch + 1}
+        spent = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(run.module.device)}
+        keep.output.log({**place, **news, **spent})
+        _follow(run, batch, news["loss"])
+        keep.save_when_due()
+
+
+def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
+    """Notes the loss of a step. Raises Diverged naming the rows of the batch when it is a spike."""
+    progress = run.progress
+    untrained = progress.dev_losses[0]
+    limit = course.highest_loss(progress.recent, untrained)
+    if run.config.stop_on_spike and loss > limit:
+        usual = f"{course.usual_loss(progress.recent, untrained):.2f}"
+        early = len(progress.recent) < course.LEAST
+        raise Diverged(
+            f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
+            f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
+            f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
+            "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
+            f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which trains anew."
+        )
+    progress.recent = [*progress.recent, loss][-course.WINDOW :]
+    progress.epoch_loss += loss
+
+
+def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
+    """Ends an epoch: its dev loss, and its weights kept when they are the best so far. Raises Diverged where the loss
+    or the score is no number."""
+    progress, started = run.progress, time.perf_counter()
+    loss, score, found = _measured(run, dev_rows, output)
+    before = zip(progress.scores, progress.dev_losses, strict=True)
+    best = all((score, -loss) > (other, -its_loss) for other, its_loss in before)
+    progress.epoch += 1
+    progress.dev_losses.append(loss)
+    progress.scores.append(score)
+    if best:
+        progress.best_epoch = progress.epoch
+        run.best.copy_(run.buffer.current)
+    seconds = time.perf_counter() - started
+    progress.seconds += seconds
+    news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best}
+    output.log({**news, "seconds": seconds, **found})
+    if progress.epoch == 1 and course.rises_at_once(progress.dev_losses):
+        output.log({"warning": _too_fast(run)})
+
+
+def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[float, float, dict[str, Any]]:
+    """The dev loss, what the epoch is chosen by, and all that `on_eval` returned. Raises Diverged."""
+    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
+    if not math.isfinite(loss):
+        raise Diverged(_about_dev(run, dev_rows, loss))
+    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
+    score = float(found.get("score", -loss))
+    if not math.isfinite(score):
+        raise Diverged(
+            f"The score of epoch {run.progress.epoch + 1} on dev is {score}, and no epoch can be chosen by it. Look at "
+            "what scores the answers (metric and check in the task file), or leave train: dev_metric out."
+        )
+    return loss, score, found
+
+
+def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
+    """What to say of a dev loss that is no number: the rows that make it so, and what to do."""
+    config, epoch = run.config, run.progress.epoch + 1
+    alone = [dev_loss(run.module, [row], config.micro_tokens, placement=run.placement) for row in dev_rows]
+    bad = [row.id for row, its_loss in zip(dev_rows, alone, strict=True) if not math.isfinite(its_loss)]
+    more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+    rows = f"{', '.join(bad[:NAMED])}{more}" if bad else "none alone, only together"
+    if epoch:
+        remedy = f"Lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})."
+    elif len(bad) == len(dev_rows):
+        remedy = "No row has a loss: the model's weights are damaged. Get them again or set another model."
+    else:
+        remedy = (
+            "The model is not trained yet, so no setting is at fault: look at these rows or leave them out."
+        )
+    return f"The dev loss of epoch {epoch} is {loss}. Rows whose loss is no number: {rows}. {remedy}"
+
+
+def _too_fast(run: Run) -> str:
+    return (
+        f"The loss on dev rose in the first epoch, {change_of_loss(*run.progress.dev_losses)}. Where it "
+        f"does not fall later, lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
+    )
+
+
+def _trained(progress: Progress) -> dict[str, Any]:
+    """Ends the count of the epoch's steps: their mean loss, and whether the epoch overfits."""
+    if progress.epoch == 0:
+        return {}
+    progress.train_losses.append(progress.epoch_loss / progress.batch)
+    progress.batch, progress.epoch_loss = 0, 0.0
+    overfits = course.overfits(progress.train_losses, progress.dev_losses)
+    return {"train_loss": progress.train_losses[-1], "overfits": overfits}
+
+
+def _with_best_kept(error: Diverged, run: Run, module: PreTrainedModel, output: Output) -> Diverged:
+    """The error, with the folder of the best epoch before it; where one was trained, it is written first."""
+    best = run.progress.best_epoch
+    if not best:
+        return error
+    _write_best(run, module, output)
+    return Diverged(f"{error} The weights of epoch {best}, the best before, stand in {output.adapter}.")
+
+
+def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
+    """Process 0 writes what all of them hold."""
+    best = run.placement.whole(run.best)
+    if not run.world.leads:
+        return
+    try:
+        with run.placement.given(run.buffer, best):
+            if run.adapters:
+                save_adapter(run.adapters, output.adapter, output.base_model)
+            else:
+                save_model(module, output.adapter)
+    except OSError as error:
+        file = output.checkpoint / FILE
+        rest = (
+            f"{file} goes on from where it was written" if file.exists() else "no checkpoint could be written"
+        )
+        raise RunError(
+            f"The tuned weights cannot be written to {output.adapter} ({error}). Make room and run the same command "
+            f"again: {rest}."
+        ) from error
+
+
+def _full_note(run: Run, module: PreTrainedModel, disk: Disk, output: Output) -> str:
+    """What tuning all weights takes."""
+    where = " in each process" if run.world.size > 1 else ""
+    return (
+        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: "
+        f"{size_in_words(run.buffer.num_bytes())} of memory{where} beside the model, for the weights in 32 bits, "
+        "their gradients, two states of the optimizer and the best epoch; "
+        f"{size_in_words(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent}, for a checkpoint and "
+        f"the next while it is written, and {size_in_words(disk.result)} of it for the tuned weights."
+    )
+
+
+def _result(run: Run) -> TrainResult:
+    done = run.progress
+    peak = peak_memory(run.module.device)
+    return TrainResult(
+        best_epoch=done.best_epoch,
+        dev_losses=tuple(done.dev_losses),
+        scores=tuple(done.scores),
+        train_losses=tuple(done.train_losses),
+        steps=done.step,
+        tokens=done.tokens,
+        rows=done.rows,
+        seconds=done.seconds,
+        peak_memory=peak,
+    )

@@ -1,0 +1,151 @@
+"""Token-weighted cross-entropy that never holds the logits of more than a chunk of positions.
+
+Logits are computed only where a learned token is predicted, chunk by chunk, and the gradient with
+respect to the hidden states is made in the same pass, so that nothing is computed twice; so are those of
+the head's weight and bias where they are learned.
+
+N = learned tokens, D = width of the hidden states, V = vocabulary, C = positions of a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from etude.errors import ModelError
+from etude.training.layers.body import Body, whole_body
+from etude.training.rows.batches import MicroBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Loss = Callable[["PreTrainedModel", MicroBatch, Body], Tensor]
+"""As `summed_loss`."""
+CHUNK_LOGITS = 2**22
+"""Logits of one chunk on a processor: 16 MiB in fp32; larger ones are no faster and stand at the peak of memory."""
+CHUNK_LOGITS_GPU = 2**26
+"""On a GPU: 256 MiB in fp32. With a vocabulary of 152,000 a product then has 441 rows, where the processor's number
+would leave it 27, too few to keep a GPU busy. Reasoned and not measured: there was no GPU to measure it on."""
+
+LARGE = 100.0
+"""Logits up to this size show whether a model caps them: the caps of Gemma 2 begin at 30."""
+
+
+class _SummedLoss(torch.autograd.Function):
+    """Sum over N of -log softmax(hidden @ weight^T + bias)[target]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
+    ) -> Tensor:
+        wanted_hidden, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
+        chunks = _Chunks(weight_VD, bias_V, len(targets_N))
+        wide = chunks.wide.dtype
+        grad_ND = torch.empty_like(hidden_ND) if any(ctx.needs_input_grad) else None
+        grad_VD = torch.zeros_like(weight_VD, dtype=wide) if wanted_weight else None
+        grad_V = torch.zeros_like(bias_V, dtype=wide) if bias_V is not None and wanted_bias else None
+        total = torch.zeros((), dtype=wide, device=hidden_ND.device)
+        for start in range(0, len(targets_N), chunks.size):
+            part = slice(start, start + chunks.size)
+            total += chunks.losses(hidden_ND[part], targets_N[part]).sum()
+            if grad_ND is not None:
+                chunks.gradient(targets_N[part], out_CD=grad_ND[part])
+            if grad_VD is not None:
+                grad_VD += chunks.narrow[: len(hidden_ND[part])].t() @ hidden_ND[part]
+            if grad_V is not None:
+                grad_V += chunks.narrow[: len(hidden_ND[part])].sum(0)
+        ctx.save_for_backward(
+            grad_ND if wanted_hidden else None,
+            None if grad_VD is None else grad_VD.to(weight_VD.dtype),
+            None if grad_V is None else grad_V.to(weight_VD.dtype),
+        )
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # In 32 bits: rounded to 16 the factor would be off by up to 0.4% for all numbers alike.
+        wide, kept = grads[0], ctx.saved_tensors
+        scaled = [None if each is None else (each.to(wide.dtype) * wide).to(each.dtype) for each in kept]
+        return *scaled, None
+
+
+class _Chunks:
+    """The logits of one chunk after the other in the same memory, each worked on in place."""
+
+    def __init__(self, weight_VD: Tensor, bias_V: Tensor | None, num_tokens: int) -> None:
+        self.weight_VD, self.bias_V = weight_VD, bias_V
+        self.size = min(num_tokens, max(1, chunk_logits(weight_VD.device) // weight_VD.shape[0]))
+        self.narrow = weight_VD.new_empty(self.size, weight_VD.shape[0])
+        wide = torch.promote_types(weight_VD.dtype, torch.float32)
+        self.wide = self.narrow if wide == weight_VD.dtype else torch.empty_like(self.narrow, dtype=wide)
+
+    def losses(self, hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
+        """The chunk's losses; afterwards `wide` holds its probabilities."""
+        narrow_CV, wide_CV = self.narrow[: len(hidden_CD)], self.wide[: len(hidden_CD)]
+        torch.mm(hidden_CD, self.weight_VD.t(), out=narrow_CV)
+        if self.bias_V is not None:
+            narrow_CV += self.bias_V
+        if wide_CV is not narrow_CV:
+            wide_CV.copy_(narrow_CV)
+        wide_CV -= wide_CV.amax(-1, keepdim=True)
+        at_target_C = wide_CV.gather(-1, targets_C[:, None])[:, 0]
+        sums_C = wide_CV.exp_().sum(-1)
+        wide_CV /= sums_C[:, None]
+        return sums_C.log() - at_target_C
+
+    def gradient(self, targets_C: Tensor, out_CD: Tensor) -> None:
+        """The gradient of the summed losses with respect to the hidden states, from the probabilities."""
+        narrow_CV, wide_CV = self.narrow[: len(targets_C)], self.wide[: len(targets_C)]
+        wide_CV[torch.arange(len(targets_C), device=targets_C.device), targets_C] -= 1
+        if wide_CV is not narrow_CV:
+            narrow_CV.copy_(wide_CV)
+        torch.mm(narrow_CV, self.weight_VD, out=out_CD)
+
+
+def chunk_logits(device: torch.device) -> int:
+    """How many logits are held at once."""
+    return CHUNK_LOGITS_GPU if device.type == "cuda" else CHUNK_LOGITS
+
+
+def summed_loss(module: PreTrainedModel, batch: MicroBatch, body: Body = whole_body) -> Tensor:
+    """Sum of the losses of the batch's learned tokens, as a scalar; divide by their number."""
+    hidden_ND = body(module, batch).flatten(0, 1)[batch.positions]
+    head = module.get_output_embeddings()
+    loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
+    return loss
+
+
+@torch.no_grad()
+def check_head(module: PreTrainedModel) -> None:
+    """Raises ModelError when the model's logits are not simply its head over its last hidden states.
+
+    Some models scale or cap their logits; training on a loss that leaves this out would be silently wrong. What
+    the head is given is compared with the hidden states up to rounding; large numbers that take the place of what it
+    returns must come out as the logits to the bit. Leaves the module in eval mode.
+    """
+    module.eval()
+    ids = torch.arange(8, device=module.device)[None] % module.config.get_text_config().vocab_size
+    head = module.get_output_embeddings()
+    hidden = module.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    large = torch.linspace(-LARGE, LARGE, head.weight.shape[0]).to(hidden).expand(*ids.shape, -1)
+    given: list[Tensor] = []
+
+    def instead(_: object, inputs: tuple[Tensor, ...], __: object) -> Tensor:
+        given.append(inputs[0])
+        return large
+
+    handle = head.register_forward_hook(instead)
+    try:
+        logits = module(input_ids=ids, use_cache=False).logits
+    finally:
+        handle.remove()
+    limit = 1e-4 if torch.finfo(hidden.dtype).bits >= 32 else 1e-2
+    same = [torch.allclose(each, hidden, rtol=limit, atol=limit, equal_nan=True) for each in given]
+    if same != [True] or not torch.equal(logits.float(), large.float()):
+        raise ModelError(
+            f"{type(module).__name__} scales or caps its logits beside its head, which the training loss leaves out. "
+            "Set model: in the task file to one of another family, such as Llama, Qwen or SmolLM."
+        )

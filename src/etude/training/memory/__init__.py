@@ -1,0 +1,1 @@
+"""Memory, time and disk that training needs."""

@@ -1,0 +1,241 @@
+"""One step of the optimizer, and what a run is made of while it is under way.
+
+The loss of a step is the sum of token losses over the number of learned tokens in the whole global
+batch, so that no micro-batch, no padding and no number of processes changes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from etude.base.processes import ONE, World
+from etude.errors import Diverged
+from etude.training.config import TrainConfig
+from etude.training.distributed.placement import Copies, Placement
+from etude.training.layers.body import Body, best_body, whole_body
+from etude.training.layers.full import all_weights
+from etude.training.layers.fused import fused
+from etude.training.layers.lora import Adapter, AdapterSettings, adapted
+from etude.training.memory.buffer import Buffer, buffered
+from etude.training.memory.usage import memory_told
+from etude.training.optimizer import Optimizer, optimizer_of
+from etude.training.rows.batches import TokenRow, collate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is; with the tensors of `Run`, all that a checkpoint holds."""
+
+    epoch: int = -1
+    """Epochs finished and measured; -1 before the base is."""
+    batch: int = 0
+    """Batches done in the epoch under way."""
+    step: int = 0
+    """Steps of the optimizer done, over all epochs."""
+    tokens: int = 0
+    """Tokens computed in these steps, without padding; those of dev are not counted."""
+    rows: int = 0
+    """Rows of these steps, counted once for each epoch."""
+    seconds: float = 0.0
+    """Wall-clock seconds of steps and dev losses, over all continuations."""
+    best_epoch: int = 0
+    """The epoch whose weights are kept; 0 is the base."""
+    dev_losses: list[float] = field(default_factory=list)
+    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
+    scores: list[float] = field(default_factory=list)
+    """What epochs are chosen by, the higher the better and of equal ones that of the lower dev loss; less the dev
+    loss where nothing else was measured."""
+    train_losses: list[float] = field(default_factory=list)
+    """Mean loss of the steps of each finished epoch."""
+    epoch_loss: float = 0.0
+    """Sum of the losses of the steps of the epoch under way."""
+    recent: list[float] = field(default_factory=list)
+    """Losses of the latest steps, by which a spike is told."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One training run under way."""
+
+    placement: Placement
+    """What computes, and where the learned weights stand."""
+    config: TrainConfig
+    adapters: list[Adapter]
+    """Empty where all weights of the module are learned."""
+    buffer: Buffer
+    """The learned weights, or this process's part of them."""
+    optimizer: Optimizer
+    best: Tensor
+    total_steps: int
+    body: Body = whole_body
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def module(self) -> PreTrainedModel:
+        """The model that computes."""
+        return self.placement.module
+
+    @property
+    def packed(self) -> bool:
+        """Whether padding is computed by attention alone."""
+        return self.body.packed
+
+    @property
+    def world(self) -> World:
+        """The processes that train together."""
+        return self.placement.world
+
+
+@contextmanager
+def started_run(
+    module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE
+) -> Iterator[Run]:
+    """A fresh run over `module`; on leaving, the module and the random state of the processor and of the module's
+    device are as they were. Raises ModelError where memory runs out, here or within the `with`."""
+    devices = [module.device] if module.device.type == "cuda" else []
+    shards = world.size > 1 and config.data_parallel == "fsdp"
+    with (
+        memory_told(config, module.device),
+        torch.random.fork_rng(devices),
+        # What takes a layer's place there holds on to weights that shards take apart.
+        nullcontext() if shards else fused(module),
+        _learned(module, config) as (adapters, parameters),
+        _placed(module, parameters, world, shards) as (placement, held),
+        buffered(held) as buffer,
+    ):
+        steps = config.epochs * -(-num_rows // config.rows_per_step)
+        num_decayed = sum(each.numel() for each in held if each.ndim > 1)
+        optimizer = optimizer_of(buffer.weights, num_decayed, config)
+        # As for what is fused: shards keep to the model's own way.
+        body = whole_body if shards else best_body(module)
+        yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps, body)
+
+
+@contextmanager
+def _placed(
+    module: PreTrainedModel, learned: list[nn.Parameter], world: World, shards: bool
+) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
+    """The learned parameters in copies or shards, and what this process holds of them."""
+    if not shards:
+        yield Copies(module, world), learned
+        return
+    from etude.training.distributed.shards import sharded
+
+    with sharded(module, learned, world) as placement:
+        yield placement, placement.parameters
+
+
+def settings_of(config: TrainConfig) -> AdapterSettings:
+    """What the configuration says of adapters."""
+    return AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
+
+
+@contextmanager
+def _learned(
+    module: PreTrainedModel, config: TrainConfig
+) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
+    """What is learned: the adapters' weights, or all of the module's."""
+    if config.weights == "full":
+        with all_weights(module) as parameters:
+            yield [], parameters
+        return
+    with adapted(module, settings_of(config), config.targets, config.seed) as adapters:
+        yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
+
+
+def dev_loss(
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    micro_tokens: int,
+    body: Body = whole_body,
+    placement: Placement | None = None,
+) -> float:
+    """Mean loss of a learned token over all rows, in nats, in eval mode."""
+    placed = placement or Copies(module)
+    module.eval()
+    with torch.no_grad():
+        losses = [
+            weight * float(placed.loss(module, collate(part, module.device), body))
+            for part, weight in placed.parts(rows, micro_tokens, body.packed)
+        ]
+    return placed.world.total(math.fsum(losses)) / sum(row.num_trained for row in rows)
+
+
+def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
+    """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate.
+
+    Raises Diverged, with the weights as they were, where loss or norm is no number.
+    """
+    config, world, weights = run.config, run.world, run.buffer.weights
+    # Processes compute other rows, so they drop other numbers.
+    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
+    run.module.train()
+    collect = partial(run.placement.collect, run.buffer)
+    loss = accumulate(run.module, batch, config.micro_tokens, run.body, run.placement, collect)
+    total_norm = run.placement.total_norm(run.buffer)
+    nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
+    norm = float(total_norm)
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        ids = ", ".join(row.id for row in batch)
+        raise Diverged(
+            f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
+            f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
+            f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
+        )
+    rate = learning_rate(config, run.progress.step, run.total_steps)
+    run.optimizer.step(rate)
+    run.placement.spread(run.buffer)
+    assert weights.grad is not None
+    weights.grad.zero_()
+    return {"loss": loss, "gradient": norm, "learning_rate": rate}
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seeds what draws on the processor and on `device`. torch.manual_seed seeds every GPU, which others may use."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def accumulate(
+    module: PreTrainedModel,
+    batch: Sequence[TokenRow],
+    micro_tokens: int,
+    body: Body = whole_body,
+    placement: Placement | None = None,
+    collect: Callable[[], None] = lambda: None,
+) -> float:
+    """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches, each
+    process that of its rows; returns the loss of the whole batch. `collect` is called after each backward."""
+    placed = placement or Copies(module)
+    num_trained = sum(row.num_trained for row in batch)
+    losses = []
+    for part, weight in placed.parts(batch, micro_tokens, body.packed):
+        loss = placed.loss(module, collate(part, module.device), body) / num_trained * weight
+        loss.backward()  # type: ignore[no-untyped-call]
+        collect()
+        losses.append(float(loss.detach()))
+    return placed.world.total(math.fsum(losses))
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """The learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
+    warmup = max(1, round(config.warmup * total_steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    left = (total_steps - step) / max(1, total_steps - warmup)
+    if config.schedule == "cosine":
+        left = (1 - math.cos(math.pi * left)) / 2
+    return config.learning_rate * left

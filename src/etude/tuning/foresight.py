@@ -1,0 +1,117 @@
+"""What a training run will take, and what is asked before it takes more than was allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etude.assistant import Assistant
+from etude.base.files import Json, free_bytes
+from etude.base.wording import size_in_words, time_in_words
+from etude.comparison.plan import in_words
+from etude.comparison.prepare import LONG
+from etude.comparison.timing import answer_seconds
+from etude.data.dataset import Dataset
+from etude.methods.training_run import Lesson
+from etude.models.registry import Models
+from etude.task import Task
+
+if TYPE_CHECKING:
+    from etude.training.config import TrainConfig
+
+
+def foreseen(task: Task, lesson: Lesson, student: Assistant, dev: Dataset, models: Models) -> Json:
+    """Seconds, bytes at the highest point, bytes within reach, and all of it in words, from a few timed steps."""
+    from etude.training.memory.usage import memory_within_reach
+
+    found, device = lesson.foresee(), lesson.model.module.device
+    answering = answer_seconds(student, dev, models) * len(dev) if task.train.get("dev_metric") else 0.0
+    measured = (lesson.config.epochs + 1) * answering
+    expected: Json = {
+        "seconds": found.seconds + measured,
+        # Processes on one processor share its memory; each GPU has its own.
+        "memory": found.memory * (lesson.world.size if device.type == "cpu" else 1),
+        "within_reach": memory_within_reach(device),
+    }
+    lines = [*_lines(expected), *_about_metric(lesson.config.epochs, len(dev), answering)]
+    return {**expected, "minutes": expected["seconds"] / 60, "lines": lines}
+
+
+def held(lesson: Lesson) -> Json:
+    """Bytes that are held before the first step, those in use now among them, and bytes within reach; nothing of it
+    is taken yet."""
+    from etude.training.memory.forecast import at_rest
+    from etude.training.memory.usage import memory_in_use, memory_within_reach
+
+    module, world = lesson.model.module, lesson.world
+    device = module.device
+    memory = memory_in_use(device) + at_rest(module, lesson.config, world)
+    return {
+        "memory": memory * (world.size if device.type == "cpu" else 1),
+        "within_reach": memory_within_reach(device),
+    }
+
+
+def disk_in_words(lesson: Lesson, checkpoint: Path) -> str:
+    """The disk that the run takes. Raises RunError where not even the result finds room."""
+    from etude.training.memory.disk_space import check_room, disk_of
+
+    disk = disk_of(lesson.model.module, lesson.config)
+    check_room(disk, checkpoint)
+    free = size_in_words(free_bytes(checkpoint.absolute()))
+    return (
+        f"Disk: {size_in_words(disk.result)} for the tuned weights and, until they are written, "
+        f"{size_in_words(disk.checkpoints)} for checkpoints ({free} are free)."
+    )
+
+
+def question_of_memory(expected: Json) -> str | None:
+    """What to ask before any of it is taken; None where it can be had."""
+    memory, reach = expected["memory"], expected["within_reach"]
+    if not memory > reach > 0:
+        return None
+    return (
+        f"This training holds about {size_in_words(memory)} of memory before its first step, and "
+        f"{size_in_words(reach)} can be had. Go on?"
+    )
+
+
+def remedy(expected: Json, budget: float | None, config: TrainConfig) -> str:
+    """What to set so that `question` need not be asked."""
+    from etude.training.memory.usage import less_memory
+
+    lacks = expected["memory"] > expected["within_reach"] > 0
+    long = question({**expected, "memory": 0}, budget)
+    faster = "Set train: {max_rows: ...} or a smaller model in the task file."
+    return " ".join([*([less_memory(config)] if lacks else []), *([faster] if long or not lacks else [])])
+
+
+def question(expected: Json, budget: float | None) -> str | None:
+    """What to ask before the first step; None when nothing exceeds a limit."""
+    parts = []
+    seconds, memory, reach = expected["seconds"], expected["memory"], expected["within_reach"]
+    if budget is not None and seconds > budget:
+        parts.append(f"takes {in_words(seconds)}, over the budget of {time_in_words(budget)}")
+    elif budget is None and seconds > LONG:
+        parts.append(
+            f"takes {in_words(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
+        )
+    if memory > reach > 0:
+        parts.append(f"needs about {size_in_words(memory)} of memory, and {size_in_words(reach)} can be had")
+    return f"This training {' and '.join(parts)}. Go on?" if parts else None
+
+
+def _lines(expected: Json) -> Iterator[str]:
+    memory, reach = expected["memory"], expected["within_reach"]
+    size = f" and about {size_in_words(memory)} of memory at the highest point" if memory else ""
+    most = f" ({size_in_words(reach)} can be had)" if memory and reach else ""
+    yield f"Foreseen from a few timed steps: {in_words(expected['seconds'])}{size}{most}."
+
+
+def _about_metric(epochs: int, num_dev: int, seconds: float) -> Iterator[str]:
+    if seconds:
+        yield (
+            f"Of these, the metric on dev takes {in_words((epochs + 1) * seconds)}: {num_dev:,} answers before "
+            f"training and after each of {epochs} epochs (train: dev_metric)."
+        )

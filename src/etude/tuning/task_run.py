@@ -1,0 +1,101 @@
+"""What every look at a training begins with: the task, its rows on their sides, the run they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from etude.assistant import Assistant
+from etude.base.processes import World
+from etude.comparison.prepare import with_budget
+from etude.comparison.too_long import check_lengths
+from etude.data.dataset import (
+    APART_LEAST,
+    COMPARED,
+    DEV_LEAST,
+    TEST_LEAST,
+    TRAINED,
+    Dataset,
+    Least,
+    load_dataset,
+    load_test,
+)
+from etude.data.splits import Split
+from etude.errors import Fault, InputError
+from etude.methods.fine_tune import FineTune, student_of
+from etude.methods.fit_context import blank
+from etude.methods.training_run import Lesson, lesson_of
+from etude.models.registry import Models
+from etude.runs import FOLDER, Run, run_for
+from etude.runs.fingerprints import fingerprints
+from etude.task import Task, load_task
+from etude.types import Example
+
+NAME = FineTune.name
+NOT_LEARNED = (
+    *("margin", "target", "usage", "prices", "budget", "methods"),
+    *("wordings", "prompt_model", "documents"),
+)
+"""Parts of a task on which no weight depends: a change of these does not start another training."""
+MEASURED = ("metric", "check")
+"""Parts on which the choice of the epoch depends where the metric is measured on dev."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A task that is to be trained, and its run."""
+
+    task: Task
+    dataset: Dataset
+    test: Dataset | None
+    """The user's own test, which the split keeps near-duplicates of out of training."""
+    inputs: dict[str, str]
+    """What makes the run its own."""
+
+    @property
+    def sizes(self) -> tuple[Least, ...]:
+        """The smallest sizes of the sides, the first that the rows are enough for: a comparison's where its split
+        leaves enough to train on, else those of a training, which needs no test."""
+        left = len(self.dataset) - DEV_LEAST - (0 if self.test else TEST_LEAST)
+        return (COMPARED, TRAINED) if left >= APART_LEAST else (TRAINED,)
+
+    @property
+    def run(self) -> Run:
+        """The run's folder, begun or not."""
+        return run_for(self.task.folder / FOLDER, self.task.name, self.inputs)
+
+
+def opened(task_file: Path | str, budget: float | None = None, least: Least = TRAINED) -> Opening:
+    """Reads the task and its rows. Raises InputError with all faults, fewer rows than `least` among them."""
+    task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget), least)
+    test = load_test(task)
+    task = replace(task, methods=(NAME,))
+    apart = NOT_LEARNED if task.train.get("dev_metric") else (*NOT_LEARNED, *MEASURED)
+    parts = fingerprints(task, dataset, test).items()
+    return Opening(
+        task, dataset, test, {key: part for key, part in parts if key not in apart} | {"command": "train"}
+    )
+
+
+def check_processes(task: Task, world: World) -> None:
+    """Raises InputError where the processes of `world` cannot train together as the task asks."""
+    if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
+        what = f"with data_parallel: fsdp none of {world.size} processes holds the whole model that would answer dev"
+        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
+
+
+def student(task: Task, parts: Split, models: Models) -> Assistant:
+    """The untuned student, once every row of train and dev is known to fit. No row of the test is looked at.
+
+    Raises InputError listing the rows that are too long.
+    """
+    start = blank(task, parts.train, models)
+    sealed = replace(parts, test=parts.test.select([], "sealed"))
+    check_lengths(task, [FineTune()], start, sealed, models)
+    return student_of(task, start, parts.train, models)
+
+
+def lesson(task: Task, taught: Assistant, parts: Split, chosen: Sequence[Example], models: Models) -> Lesson:
+    """The training run on the `chosen` rows of train."""
+    return lesson_of(task, taught, parts.train, chosen, parts.dev, models.local(taught.model))

@@ -1,0 +1,199 @@
+"""The whole path of one training, top to bottom: read, split, tell, foresee, ask, train, keep.
+
+task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.html, report.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etude.base.files import Json, read_json
+from etude.base.processes import World, joined
+from etude.base.wording import count
+from etude.checks.rows.enough import USUAL
+from etude.comparison.climb import write_record
+from etude.comparison.prepare import Confirm, describe_data, sizes_of, split_once
+from etude.comparison.session import kept_on_stop, start_anew
+from etude.comparison.vetting import agreed, vetted
+from etude.data.dataset import VERDICT_LEAST
+from etude.data.splits import Split
+from etude.errors import Declined
+from etude.methods.fine_tune import FineTune, taught, training_rows
+from etude.methods.fit_context import Workshop
+from etude.methods.training_run import CHECKPOINT, Lesson
+from etude.metrics import choose_metric
+from etude.models.registry import Models
+from etude.report import write_report
+from etude.runs import Run, check_whole
+from etude.runs.events import OnEvent, Opened, Prepared, Said
+from etude.runs.record import begin
+from etude.runs.training_log import TrainingLog
+from etude.task import Task
+from etude.tuning.foresight import disk_in_words, foreseen, held, question, question_of_memory, remedy
+from etude.tuning.task_run import NAME, Opening, check_processes, lesson, opened, student
+
+if TYPE_CHECKING:
+    from etude.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training: its run folder, and what is in it."""
+
+    run: Run
+
+    @property
+    def record(self) -> Json:
+        """method.json: settings with their reasons, losses, notes."""
+        return read_json(self.run.method(NAME) / "method.json")
+
+    @property
+    def sentence(self) -> str:
+        """What came of it."""
+        return str(self.record["params"]["text"])
+
+    @property
+    def assistant(self) -> Path:
+        """The folder of what was trained, for `etude.assistant.load`."""
+        return self.run.assistant(NAME)
+
+
+def train_task(
+    task_file: Path | str,
+    *,
+    budget: float | None = None,
+    fresh: bool = False,
+    on_event: OnEvent = lambda event: None,
+    confirm: Confirm = agreed,
+) -> Training:
+    """Fine-tunes the task's model on its training rows and writes the run folder beside the task file.
+
+    Rows are split as `compare` splits them, and no test row is answered or shown (where they are too few for a
+    verdict on tuning, all of them train or choose the epoch); what is trained is what
+    the step fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
+    exceed `budget` (seconds; the task's where None; one hour where there is none) or the memory there is.
+    The same call on the same inputs goes on where an earlier one stopped, to the same weights, and returns
+    at once where it had finished; `fresh` starts anew. Under torchrun all processes call it: the first does
+    and tells everything, the others take part in the steps, and all return the same run.
+    Raises InputError for faults of the task or its rows (all of them), ModelError for weights and for a
+    loss that is no number or a spike, RunError for the run folder, Declined when `confirm` says no, Parted
+    where another process has ended.
+    """
+    with joined() as world:
+        if world.leads:
+            run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
+            world.broadcast({"over": str(run.folder.absolute())})
+            return Training(run)
+        from etude.training.distributed.workers import follow
+
+        return Training(Run(Path(follow(world))))
+
+
+def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
+    """What process 0 does, which is all but its share of the steps."""
+    check_processes(opening.task, world)
+    run = opening.run
+    if fresh:
+        start_anew(run, on_event)
+    with run.locked():
+        check_whole(run)
+        if not run.complete:
+            begin(run, opening.task, opening.inputs, on_event)
+            run.update(command="train")
+            on_event(Opened(run.folder))
+            kept_on_stop(run, lambda: _train(run, opening, world, on_event, confirm), lambda: _begun(run))
+        elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
+            write_report(run.folder)
+    return run
+
+
+def _begun(run: Run) -> bool:
+    """Whether there is anything of training to keep."""
+    return (run.method(NAME) / "train.jsonl").exists() or bool(run.methods)
+
+
+def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm: Confirm) -> None:
+    """From the split to the assistant. Behind the split nothing is given a test row."""
+    task = opening.task
+    checked = vetted(run, task, opening.dataset, opening.test, on_event, confirm)
+    parts = split_once(run, task, opening.dataset, opening.test, checked, opening.sizes)
+    metric = choose_metric(task, parts.train)
+    few = _few_to_train_on(task, parts)
+    _tell(run, task, parts, describe_data(run, task, parts, metric, few), on_event)
+    models = Models()
+    untaught = student(task, parts, models)
+    workshop = Workshop(
+        models=models,
+        metric=metric,
+        folder=run.method(NAME) / "work",
+        seed=task.seed,
+        log=TrainingLog(NAME, run.method(NAME) / "train.jsonl", on_event),
+    )
+    rows = training_rows(task, parts.train, workshop)
+
+    def prepared() -> Lesson:
+        found = replace(lesson(task, untaught, parts, rows, models), world=world)
+        on_event(Prepared(found.told, found.settings, found.config.defaults))
+        if not run.info.get("plan"):
+            disk = disk_in_words(found, workshop.folder / CHECKPOINT)
+            on_event(Said(disk))
+            _agree_to_hold(found, confirm)
+            on_event(Said("Timing a few steps ..."))
+            expected = foreseen(task, found, untaught, parts.dev, models)
+            _agree(run, task, expected, found.config, on_event, confirm)
+        return found
+
+    tuned = taught(task, untaught, rows, parts.dev, workshop, prepared)
+    tuned.save(run.method(NAME) / "assistant")
+    prompt = models.get(untaught.model).render_text(untaught.messages(parts.dev[0].input))
+    write_record(run, FineTune(), tuned, workshop, prompt)
+    run.update(status="complete")
+
+
+def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None:
+    sizes = sizes_of(parts)
+    train, dev, test = (f"{sizes[side]:,}" for side in ("train", "dev", "test"))
+    sealed = f"{test} sealed for the test"
+    if not sizes["test"]:
+        sealed = f"no test, which takes {VERDICT_LEAST} rows"
+    on_event(
+        Said(
+            f"{sum(sizes.values()):,} rows: {train} to train on, {dev} to measure the loss on (dev), {sealed}. "
+            f"Model: {task.model}."
+        )
+    )
+    for note in notes:
+        on_event(Said(f"Note: {note}"))
+
+
+def _few_to_train_on(task: Task, parts: Split) -> list[str]:
+    """What is said of rows that are too few for a verdict: here none is made, and something else matters."""
+    if sum(sizes_of(parts).values()) >= VERDICT_LEAST:
+        return []
+    return [
+        f"{count(len(parts.train), 'row')} to train on and {len(parts.dev)} to choose the epoch by are few: another "
+        f"seed may give another result. Of tasks of this kind it is reported: {USUAL[task.kind].report}. Whether "
+        f"tuning helps at all, etude compare tells from {VERDICT_LEAST} rows on."
+    ]
+
+
+def _agree_to_hold(lesson: Lesson, confirm: Confirm) -> None:
+    """Asks where there is less memory than the run holds, before a timed step would take it."""
+    from etude.training.memory.usage import less_memory
+
+    if (asked := question_of_memory(held(lesson))) and not confirm(asked):
+        raise Declined(f"Nothing was trained. {less_memory(lesson.config, at_rest=True)}")
+
+
+def _agree(
+    run: Run, task: Task, expected: Json, config: TrainConfig, on_event: OnEvent, confirm: Confirm
+) -> None:
+    """Tells what the run will take and asks where that is too much; keeps it, so that a run that goes on is not
+    asked about again."""
+    for line in expected["lines"]:
+        on_event(Said(line))
+    if (asked := question(expected, task.budget_seconds)) and not confirm(asked):
+        raise Declined(f"Nothing was trained. {remedy(expected, task.budget_seconds, config)}")
+    run.update(plan=expected)
