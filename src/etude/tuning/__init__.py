@@ -5,5 +5,6 @@
 
 from etude.tuning.preview import Preview, preview
 from etude.tuning.train_task import Training, train_task
+from etude.tuning.train_task import train_task as train
 
-__all__ = ["Preview", "Training", "preview", "train_task"]
+__all__ = ["Preview", "Training", "preview", "train", "train_task"]
