@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,7 @@ import pytest
 
 import etude
 from etude.errors import InputError, RunError
-from etude.models.fake import tune_fake
-from etude.types import Answer, Example, Message
+from etude.types import Answer, Message
 from real_runs import real_run
 from small_task import rows, write_task
 
@@ -105,5 +105,7 @@ def test_an_adapter_that_was_replaced_is_loaded_anew(tmp_path: Path) -> None:
     shutil.copytree(real_run() / "methods" / "fine_tune" / "assistant", folder)
     asked = "Something about dragons"
     before = etude.load(folder).answer(asked).text
-    tune_fake([Example("1", (Message("user", asked),), "Another answer")], folder / "adapter")
+    [adapter] = (folder / "adapter").iterdir()
+    learned = json.loads(adapter.read_text(encoding="utf-8"))["answers"]
+    adapter.write_text(json.dumps({"answers": dict.fromkeys(learned, "Another answer")}), encoding="utf-8")
     assert etude.load(folder).answer(asked).text == "Another answer" != before

@@ -1,15 +1,12 @@
-"""Ten lines of Python: compare, read the verdict, ask the recommended assistant."""
+"""The whole path: check, compare, read the verdict, ask the recommended assistant."""
 
 import sys
 
-from etude.assistant import load
-from etude.comparison import compare
-from etude.models.registry import Models
-from etude.types import Message
+import etude
 
-result = compare(sys.argv[1])
+task = sys.argv[1]
+print(len(etude.check(task)), "findings in the examples")
+result = etude.compare(task)
 print(result.verdict["sentence"])
-name = result.verdict["recommended"] or result.run.methods[-1]
-assistant = load(result.run.assistant(name))
-[answer] = assistant.answer([[Message("user", "Something about dragons, age 7")]], Models())
-print(answer.text)
+assistant = etude.load(result.run.folder)
+print(assistant.answer("Something about dragons, age 7").text)
