@@ -21,4 +21,4 @@ class Loud(Method):
 
 
 prompts = [method for method in LADDER if method.prompted]
-print(compare(sys.argv[1], methods=[*prompts, Loud()]).verdict["sentence"])
+print(compare(sys.argv[1], methods=[*prompts, Loud()]).verdict.sentence)

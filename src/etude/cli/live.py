@@ -56,8 +56,8 @@ def _compared(board: Board, task: Path, *, budget: str | None, fresh: bool) -> C
 
 def missed(result: Comparison) -> bool:
     """Whether the task sets a target that no method reaches."""
-    target = result.verdict["target"]
-    return target is not None and target["met_by"] is None
+    target = result.verdict.target
+    return target is not None and target.met_by is None
 
 
 def seconds_of(budget: str | None) -> float | None:

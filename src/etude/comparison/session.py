@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
-from etude.base.files import Json, write_json
 from etude.comparison.climb import Climb
 from etude.comparison.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.comparison.prepare import Confirm, describe, planned, split_once, with_budget
@@ -26,6 +25,7 @@ from etude.runs.events import OnEvent, Opened, Said
 from etude.runs.fingerprints import fingerprints
 from etude.runs.openings import open_test, read_openings
 from etude.runs.record import begin
+from etude.runs.verdict import Verdict, write_verdict
 from etude.task import Task, load_task
 
 
@@ -36,8 +36,8 @@ class Comparison:
     run: Run
 
     @property
-    def verdict(self) -> Json:
-        """verdict.json."""
+    def verdict(self) -> Verdict:
+        """Which method to use and why."""
         verdict = self.run.verdict
         assert verdict is not None, "a finished comparison has a verdict"
         return verdict
@@ -131,7 +131,7 @@ def _climb(
     openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
     run.update(openings=openings)
     climb.answer_test(fitted)
-    write_json(run.folder / "verdict.json", final_verdict(climb, fitted, openings))
+    write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings))
     run.update(status="complete")
 
 

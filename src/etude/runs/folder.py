@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import TextIO
 
 from etude.assistant import ADAPTER, FILE
-from etude.errors import RunError
 from etude.base.files import REMEDY, Json, read_json, read_lines, write_json
 from etude.base.remedies import nearest
+from etude.errors import RunError
+from etude.runs.verdict import Verdict, read_verdict
 from etude.types import CLASSICAL, Side
 
 FORMAT = 1
@@ -76,10 +77,9 @@ class Run:
         return "stopped" if status == "running" and not self._held() else status
 
     @property
-    def verdict(self) -> Json | None:
-        """verdict.json, once it has been reached."""
-        file = self.folder / "verdict.json"
-        return read_json(file) if file.exists() else None
+    def verdict(self) -> Verdict | None:
+        """What the comparison came to, once it has been reached. Raises RunError when it cannot be read."""
+        return read_verdict(self.folder / "verdict.json")
 
     @property
     def methods(self) -> list[str]:
