@@ -14,7 +14,7 @@ from rich.text import Text
 from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_verdict, screen, whole_percent
-from etude.comparison.session import Comparison, compare
+from etude.comparison import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
 from etude.runs.events import Answered, Began, Ended, Event, Trained

@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 from etude.assistant import Assistant
 from etude.base.files import Json
 from etude.base.wording import points
-from etude.comparison.climb import Climb, records
+from etude.comparison.climb import Climb
 from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.prepare import power_of, power_words
 from etude.evaluate import sample_of, unit
 from etude.runs.events import Said
+from etude.runs.record import records
 from etude.runs.verdict import Decided, Inputs, Verdict, measured, rows_of
 from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 

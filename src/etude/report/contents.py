@@ -131,7 +131,7 @@ class Report:
     command: str
     """compare, or train: then there is one method, and no test answer."""
     status: str
-    """running, complete or interrupted."""
+    """running, complete, interrupted or failed."""
     metric: str
     """The headline metric's name."""
     metric_label: str

@@ -27,6 +27,7 @@ CUT = "cut at the length limit"
 RUN_STATES = {
     "running": "This run is not finished. The page shows what was there when it was written.",
     "interrupted": "This run was interrupted. The page shows what is there; the same command goes on.",
+    "failed": "This run failed. The page shows what is there; the same command goes on.",
 }
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from etude.assistant import Assistant
-from etude.comparison.plan import Rates
 from etude.data.dataset import Dataset
 from etude.methods import Method, asks_a_model
 from etude.methods.fine_tune import student_of
@@ -18,6 +18,16 @@ from etude.types import Example
 TIMED_ANSWERS = 32
 TIMED_ROWS = 200
 """Rows whose lengths stand for those of all rows."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Speeds on this machine, measured before anything is decided."""
+
+    answer: float
+    """Seconds for one row answered by the untuned model under the task's own prompt."""
+    training: Callable[[int, int], float] = lambda rows, dev_rows: 0.0
+    """Seconds of training on so many rows; what it measures meanwhile on so many dev rows is counted in."""
 
 
 def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Dataset, models: Models) -> Rates:
