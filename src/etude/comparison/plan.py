@@ -100,8 +100,8 @@ def _priced(work: Workload, rates: Rates, effort: Effort, test_rows: int | None)
     seconds = {}
     for method, tries in work.tries.items():
         seconds[method] = rates.answer * (min(tries, effort.candidates or tries) * dev + test)
-        if method in work.tuned:
-            seconds[method] += rates.training(effort.train_rows or work.train, dev)
+        if training := rates.training.get(method):
+            seconds[method] += training(effort.train_rows or work.train, dev)
     limits = {"train_rows": effort.train_rows or work.train, "dev_rows": dev, "test_rows": test}
     return Plan(effort, test_rows, seconds, limits=limits)
 

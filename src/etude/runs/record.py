@@ -17,7 +17,8 @@ from etude.base.files import Json, read_json, write_json
 from etude.data.splits import Split
 from etude.errors import RunError
 from etude.evaluate import Scored, unit
-from etude.methods.fit_context import Method, Workshop
+from etude.methods.fit_context import FitContext
+from etude.methods.method import Method
 from etude.metrics import Metric
 from etude.runs.events import OnEvent, Said
 from etude.runs.fingerprints import changed
@@ -115,18 +116,18 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     }
 
 
-def write_record(run: Run, method: Method, assistant: Assistant, workshop: Workshop, prompt: str) -> None:
+def write_record(run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str) -> None:
     """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
     record = {
         "name": method.name,
         "label": method.label,
         "tuned": method.tuned,
         "model": assistant.model.name,
-        "fit_seconds": workshop.seconds,
-        "train_seconds": workshop.train_seconds,
-        "candidates": [asdict(tried) for tried in workshop.tried],
-        "notes": workshop.notes,
-        "params": workshop.params,
+        "fit_seconds": context.seconds,
+        "train_seconds": context.train_seconds,
+        "candidates": [asdict(tried) for tried in context.tried],
+        "notes": context.notes,
+        "params": context.params,
         "prompt": prompt,
     }
     write_json(run.method(method.name) / "method.json", record)
