@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrast import contrast
+from etude.base.pages import asset
 from etude.base.wording import bounds, percent
 from etude.errors import RunError
-from etude.report import html as page_module
 from etude.report import phrasing as words
 from etude.report import pictures, read_report, write_report
 from etude.report.markdown_layout import escaped, fenced, picture
@@ -479,7 +479,7 @@ def test_a_long_training_log_is_thinned_to_means() -> None:
 
 
 def test_text_has_enough_contrast_in_light_and_dark() -> None:
-    css = (Path(page_module.__file__).parent / "report.css").read_text(encoding="utf-8")
+    css = asset("report.css")
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split(":root {")[1:3]
     )

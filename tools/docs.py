@@ -1,4 +1,4 @@
-"""Write the generated parts of the documentation: the help of every command, and the map of the packages.
+"""Write the generated parts of the documentation: commands, methods and models, and the map of the packages.
 
 `python tools/docs.py --check` writes nothing and fails if a page is not what it would write.
 """
@@ -10,8 +10,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from etude.methods import LADDER, Method
+from etude.models.backend import CAPABILITIES
+from etude.models.registry import BACKENDS
 
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT / "tests"))
@@ -31,6 +35,25 @@ stopped by Ctrl-C (torchrun's own code is then 1).
 """
 
 
+METHODS = """# Methods and models
+
+Written by `make docs` from what methods and model backends say about themselves.
+
+## Methods
+
+Lowest step first. Every method takes the rows, the contract, `kind`, `instructions`, `max_tokens` and `seed`; the
+last column names the other keys of the [task file](task-file.md) that it takes. How to write one:
+[add a method](architecture.md#add-a-method).
+
+"""
+BACKENDS_HEAD = """
+## Model backends
+
+The name under `model:` decides which backend answers. What each can do:
+
+"""
+
+
 def commands(_: str) -> str:
     """The page of commands."""
     parts = [INTRODUCTION]
@@ -38,6 +61,42 @@ def commands(_: str) -> str:
         name = f"etude {command}".strip()
         parts.append(f"## {name}\n\n```text\n{help_of(command)}\n```\n")
     return "\n".join(parts)
+
+
+def methods(_: str) -> str:
+    """The page of methods and backends."""
+    steps = [
+        (f"`{each.name}`", each.label, summary(each), yes(each.asks_model), yes(each.tuned), keys(each))
+        for each in LADDER
+    ]
+    titles = ("method", "in reports", "what it does", "asks a language model", "changes weights", "keys")
+    backends = [
+        (each.name, each.names, *(yes(capability in each.can) for capability in CAPABILITIES))
+        for each in BACKENDS
+    ]
+    tables = table(titles, steps), table(("backend", "names", *CAPABILITIES.values()), backends)
+    return f"{METHODS}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
+
+
+def summary(method: Method) -> str:
+    """The first paragraph of a method's docstring, on one line."""
+    return " ".join((method.__doc__ or "").partition("\n\n")[0].split())
+
+
+def keys(method: Method) -> str:
+    """Keys of the task file, as code."""
+    return ", ".join(f"`{key}`" for key in method.keys)
+
+
+def yes(flag: bool) -> str:
+    """A cell of a table."""
+    return "yes" if flag else ""
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def help_of(command: str) -> str:
@@ -74,7 +133,11 @@ def first_sentence(path: Path) -> str:
     return re.split(r"\.(?:\s|$)|\n\n", doc, maxsplit=1)[0].replace("\n", " ")
 
 
-WRITERS: Mapping[str, Callable[[str], str]] = {"commands.md": commands, "architecture.md": architecture}
+WRITERS: Mapping[str, Callable[[str], str]] = {
+    "commands.md": commands,
+    "methods.md": methods,
+    "architecture.md": architecture,
+}
 """Page -> what makes the page from the page as it is."""
 
 

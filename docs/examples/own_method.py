@@ -21,4 +21,4 @@ class Loud(etude.Method):
 
 
 prompts = [method for method in LADDER if method.prompted]
-print(etude.compare(sys.argv[1], methods=[*prompts, Loud()]).verdict["sentence"])
+print(etude.compare(sys.argv[1], methods=[*prompts, Loud()]).verdict.sentence)

@@ -3,7 +3,7 @@
     import etude
 
     result = etude.compare("task.yaml")
-    print(result.verdict["sentence"])
+    print(result.verdict.sentence)
     print(etude.load(result.run.folder).answer("Something about dragons, age 7").text)
 
 These are the public names. Each is imported when it is first used, so `import etude` loads neither torch nor numpy.
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from etude import errors
     from etude.assistant import Assistant
     from etude.checks import check
-    from etude.comparison import compare
+    from etude.comparison.compare import compare
     from etude.methods import Method
     from etude.repair import fix
     from etude.runs.recommended import load
     from etude.runs.verdict import Verdict
     from etude.task import load_task
-    from etude.tuning import train
+    from etude.tuning.train import train
     from etude.types import Finding
 
 __version__ = "0.1.0"
@@ -49,11 +49,11 @@ _MODULES = {
     "Method": "etude.methods",
     "Verdict": "etude.runs.verdict",
     "check": "etude.checks",
-    "compare": "etude.comparison",
+    "compare": "etude.comparison.compare",
     "fix": "etude.repair",
     "load": "etude.runs.recommended",
     "load_task": "etude.task",
-    "train": "etude.tuning",
+    "train": "etude.tuning.train",
 }
 
 

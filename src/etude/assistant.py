@@ -19,6 +19,7 @@ from typing import Any, Literal, cast, overload
 
 from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
 from etude.errors import Fault, InputError, RunError
+from etude.models.backend import Capability
 from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.task.contract import Contract
@@ -55,6 +56,11 @@ class Assistant:
     """When given, every answer is one of these."""
     contract: Contract | None = None
     max_tokens: int = 256
+
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        """What its model must be able to do."""
+        return ("generate", "choices") if self.choices else ("generate",)
 
     def messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
         """The whole conversation for these turns (without a system message), behind the first `num_shots`
@@ -94,7 +100,7 @@ class Assistant:
         """
         one = isinstance(inputs, str) or isinstance(next(iter(inputs), None), Message | Mapping)
         chats = [_turns(each) for each in cast(Sequence[Input], [inputs] if one else inputs)]
-        model = (models or _shared_models()).get(self.model)
+        model = (models or _shared_models()).get(self.model, *self.needs)
         requests = self.prepare(chats, model)
         ids = [str(number) for number in range(len(chats))]
         done = self.finish(ids, model.generate(requests), [request.shots_dropped for request in requests])
@@ -102,7 +108,7 @@ class Assistant:
 
     def stream(self, given: Input, models: Models | None = None) -> Iterator[str]:
         """The answer to one input, piece by piece."""
-        model = (models or _shared_models()).get(self.model)
+        model = (models or _shared_models()).get(self.model, *self.needs)
         return model.stream(self.prepare([_turns(given)], model)[0])
 
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:

@@ -72,15 +72,11 @@ def _top(report: Report) -> list[str]:
         return [*lines, "**No verdict yet.** Until the test is opened, this page shows dev only."]
     lines += paragraph(f"**{escaped(found.sentence)}**")
     if found.target:
-        lines += paragraph(f"Target: {escaped(found.target)}")
+        lines += paragraph(f"Target: {escaped(found.target.text)}")
     lines += bullets(found.caveats)
     if found.advice:
-        lines += ["## Advice", *bullets(_advice(text, rests_on) for text, rests_on in found.advice)]
+        lines += ["## Advice", *bullets(f"{line.text} (Rests on {line.rests_on})" for line in found.advice)]
     return lines
-
-
-def _advice(text: str, rests_on: str) -> str:
-    return f"{text} (Rests on {rests_on})" if rests_on else text
 
 
 def _ladder(report: Report) -> list[str]:
@@ -202,10 +198,10 @@ def _short(text: str) -> str:
 
 def _tags(report: Report) -> list[str]:
     """A line for every value and method; the value stands at the first of its lines."""
-    if not report.verdict or not report.verdict.by_tag:
+    if not report.by_tag:
         return []
     rows = []
-    for row in report.verdict.by_tag:
+    for row in report.by_tag:
         shown = [rung.name for rung in report.rungs if rung.name in row.estimates]
         for at, name in enumerate(shown):
             head = ("", "") if at else (escaped(row.tag), escaped(row.value))
@@ -245,8 +241,8 @@ def _cost(report: Report) -> list[str]:
     rows = [_cost_row(rung, priced) for rung in report.rungs]
     lines = ["## What a request costs"]
     lines += table([*head, *(["Price of 1,000"] if priced else [])], rows, right=range(1, 7))
-    text = report.verdict.break_even
-    return lines + (paragraph(escaped(text)) if text else [])
+    found = report.verdict.break_even
+    return lines + (paragraph(escaped(found.text)) if found else [])
 
 
 def _cost_row(rung: Rung, priced: bool) -> list[str]:
