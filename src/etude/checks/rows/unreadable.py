@@ -14,11 +14,10 @@ from etude.checks.material import Material
 from etude.checks.record import FindingKind, finds
 from etude.data.formats.turns import of_any_turn
 from etude.errors import Fault, place_of
+from etude.repair.drafts import LEFT_OUT
 from etude.types import Finding, Severity
 
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}
-_LEFT_OUT = ("empty", "repeated_input")
-"""Kinds of fault of rows that `--fix` leaves out."""
 
 
 @finds(
@@ -69,7 +68,7 @@ def _finding(
         remedy=f"{_begun(remedy)}.",
         where=places,
         numbers={"rows": len(set(filter(_line, places))), "of": total},
-        fix="leaves these rows out" if kind in _LEFT_OUT and of_own else "",
+        fix="leaves these rows out" if kind in LEFT_OUT and of_own else "",
     )
 
 
