@@ -1,6 +1,7 @@
-"""Writes the generated parts of the documentation: the help of every command, and the kinds of finding.
+"""Writes the generated parts of the documentation: the help of every command, the methods and the model backends, the
+kinds of finding.
 
-`python tools/docs.py --check` writes nothing and fails if a page is not what it would write.
+`python tools/docs.py --check` writes nothing and fails if a page is not as it would be written.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from etude.checks import CHECKS
-from etude.checks.record import ALL, SEVERITIES, FindingKind
+from etude.checks import CHECKS, FindingKind
+from etude.checks.record import ALL, SEVERITIES
+from etude.methods import LADDER, Method
+from etude.models.backend import CAPABILITIES
+from etude.models.registry import BACKENDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = (
@@ -28,7 +32,36 @@ stopped by Ctrl-C (torchrun's own code is then 1).
 """
 
 
-def commands(_: str) -> str:
+METHODS = """# Methods and models
+
+Written by `make docs` from what methods and model backends say about themselves.
+
+## Methods
+
+Lowest step first. Every method takes the rows, the contract, `kind`, `instructions`, `max_tokens` and `seed`; the
+last column names the other keys of the [task file](task-file.md) that it takes. How to write one:
+[a method of your own](python.md).
+
+"""
+BACKENDS_HEAD = """
+## Model backends
+
+The name under `model:` decides which backend answers. What each can do:
+
+"""
+
+
+def main() -> None:
+    """Writes the pages, or compares them."""
+    for name, text in {"commands.md": commands(), "methods.md": methods(), "checks.md": checks()}.items():
+        page = DOCS / name
+        if "--check" not in sys.argv:
+            page.write_text(text, encoding="utf-8")
+        elif not page.exists() or page.read_text(encoding="utf-8") != text:
+            sys.exit(f"{page} is not what the code says. Run: make docs")
+
+
+def commands() -> str:
     """The page of commands."""
     parts = [INTRODUCTION]
     for command in COMMANDS:
@@ -37,58 +70,71 @@ def commands(_: str) -> str:
     return "\n".join(parts)
 
 
+def methods() -> str:
+    """The page of methods and backends."""
+    steps = [
+        (f"`{each.name}`", each.label, summary(each), yes(each.asks_model), yes(each.tuned), keys(each))
+        for each in LADDER
+    ]
+    titles = ("method", "in reports", "what it does", "asks a language model", "changes weights", "keys")
+    backends = [
+        (each.name, each.names, *(yes(capability in each.can) for capability in CAPABILITIES))
+        for each in BACKENDS
+    ]
+    tables = table(titles, steps), table(("backend", "names", *CAPABILITIES.values()), backends)
+    return f"{METHODS}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
+
+
+def checks() -> str:
+    """The page of checks as it is, with its table of kinds: a row for each name, or for a family of one description."""
+    rows: dict[str, list[tuple[FindingKind, Sequence[str]]]] = {}
+    for check in CHECKS:
+        for kind in check.kinds:
+            alike = sum(kind.what == other.what for other in check.kinds) > 1
+            name = f"{kind.name.partition('_')[0]}_*" if alike else kind.name
+            rows.setdefault(name, []).append((kind, check.tasks))
+    titles = ("kind", "severity", "what it names", "tasks", "`--fix`")
+    text = table(titles, [kind_row(name, found) for name, found in rows.items()])
+    page = (DOCS / "checks.md").read_text(encoding="utf-8")
+    return re.sub(r"(?<=<!-- kinds -->\n).*(?=<!-- /kinds -->)", lambda _: text, page, flags=re.DOTALL)
+
+
+def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> Sequence[str]:
+    """What all checks that find a kind say of it."""
+    kinds, tasks = zip(*found, strict=True)
+    severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
+    looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
+    where = "all" if len(looked_at) == len(ALL) else ", ".join(looked_at)
+    return (f"`{name}`", severities, kinds[0].what.replace("|", r"\|"), where, yes(kinds[0].fixable))
+
+
+def summary(method: Method) -> str:
+    """The first paragraph of a method's docstring, on one line."""
+    return " ".join((method.__doc__ or "").partition("\n\n")[0].split())
+
+
+def keys(method: Method) -> str:
+    """Keys of the task file, as code."""
+    return ", ".join(f"`{key}`" for key in method.keys)
+
+
+def yes(flag: bool) -> str:
+    """A cell of a table."""
+    return "yes" if flag else ""
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
 def help_of(command: str) -> str:
     """The help of a command at a width of 90, without trailing white space."""
     words = [sys.executable, "-m", "etude.cli", *command.split(), "--help"]
     environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1"}
     text = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
-
-
-def checks(page: str) -> str:
-    """The page of checks with its table of kinds: a row for kinds of one name, or of one description and family."""
-    rows: dict[str, list[tuple[FindingKind, tuple[str, ...]]]] = {}
-    for check in CHECKS:
-        for kind in check.kinds:
-            alike = sum(kind.what == other.what for other in check.kinds) > 1
-            name = f"{kind.name.partition('_')[0]}_*" if alike else kind.name
-            rows.setdefault(name, []).append((kind, check.tasks))
-    head = ("kind", "severity", "what it names", "tasks", "`--fix`")
-    return with_table(page, "kinds", head, [_kind_row(name, found) for name, found in rows.items()])
-
-
-def _kind_row(name: str, found: list[tuple[FindingKind, tuple[str, ...]]]) -> tuple[str, ...]:
-    kinds, tasks = zip(*found, strict=True)
-    severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
-    looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
-    where = "all" if len(looked_at) == len(ALL) else ", ".join(looked_at)
-    return (f"`{name}`", severities, kinds[0].what, where, "yes" if kinds[0].fixable else "")
-
-
-def with_table(page: str, name: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """The page with a table between its marks `<!-- name -->` and `<!-- /name -->`."""
-    body = [head, tuple("---" for _ in head), *rows]
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in body]
-    table = "\n".join((f"<!-- {name} -->", *lines, f"<!-- /{name} -->"))
-    found = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-    assert found.search(page), f"no marks of {name}"
-    return found.sub(lambda _: table, page)
-
-
-WRITERS: Mapping[str, Callable[[str], str]] = {"commands.md": commands, "checks.md": checks}
-"""Page -> what makes the page of the page as it is."""
-
-
-def main() -> None:
-    """Writes the pages, or compares them."""
-    for name, write in WRITERS.items():
-        page = DOCS / name
-        before = page.read_text(encoding="utf-8")
-        after = write(before)
-        if "--check" not in sys.argv:
-            page.write_text(after, encoding="utf-8")
-        elif after != before:
-            sys.exit(f"{page} is not what the code says. Run: make docs")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ import sys
 
 from etude.assistant import load
 from etude.models.registry import Models
-from etude.tuning import train_task
+from etude.tuning import train
 from etude.types import Message
 
-result = train_task(sys.argv[1])
+result = train(sys.argv[1])
 print(result.sentence)
 assistant = load(result.assistant)
 [answer] = assistant.answer([[Message("user", "Something about dragons, age 7")]], Models())

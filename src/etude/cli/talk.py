@@ -91,19 +91,16 @@ def recommended(run: Run) -> tuple[str, str]:
 
     Raises RunError when the run has none.
     """
-    verdict = run.verdict or {}
-    if chosen := verdict.get("recommended"):
-        return str(chosen), ""
-    if chosen := verdict.get("leaning"):
-        return str(chosen), " No assistant is recommended; the verdict leans to it."
+    if verdict := run.verdict:
+        unsure = "" if verdict.recommended else " No assistant is recommended; the verdict leans to it."
+        return verdict.leaning, unsure
     if not run.methods:
         again = command(run.command, run.folder.parent.parent)
         raise RunError(f"Run {run.name} has no assistant yet. Run `{again}`, which goes on with it.")
     if run.command == "train":
         return run.methods[-1], ""
     name, why = best_on_dev(run)
-    reason = "No assistant is recommended" if verdict else "The run has no verdict yet"
-    return name, f" {reason}; of the {len(run.methods)} that are fitted, {why}."
+    return name, f" The run has no verdict yet; of the {len(run.methods)} that are fitted, {why}."
 
 
 def best_on_dev(run: Run) -> tuple[str, str]:
