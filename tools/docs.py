@@ -1,4 +1,4 @@
-"""Write the generated parts of the documentation: commands, methods and models, and the map of the packages.
+"""Write the generated parts of the documentation: commands, methods and models, kinds of finding, the map of the code.
 
 `python tools/docs.py --check` writes nothing and fails if a page is not what it would write.
 """
@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from etude.checks import CHECKS, FindingKind
+from etude.checks.record import ALL, SEVERITIES
 from etude.methods import LADDER, Method
 from etude.models.backend import CAPABILITIES
 from etude.models.registry import BACKENDS
@@ -78,6 +80,28 @@ def methods(_: str) -> str:
     return f"{METHODS}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
 
 
+def checks(page: str) -> str:
+    """The page of checks as it is, with its table of kinds: a row for each name, or for a family of one description."""
+    rows: dict[str, list[tuple[FindingKind, Sequence[str]]]] = {}
+    for check in CHECKS:
+        for kind in check.kinds:
+            alike = sum(kind.what == other.what for other in check.kinds) > 1
+            name = f"{kind.name.partition('_')[0]}_*" if alike else kind.name
+            rows.setdefault(name, []).append((kind, check.tasks))
+    titles = ("kind", "severity", "what it names", "tasks", "`--fix`")
+    text = table(titles, [kind_row(name, found) for name, found in rows.items()])
+    return re.sub(r"(?<=<!-- kinds -->\n).*(?=<!-- /kinds -->)", lambda _: text, page, flags=re.DOTALL)
+
+
+def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> Sequence[str]:
+    """What all checks that find a kind say of it."""
+    kinds, tasks = zip(*found, strict=True)
+    severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
+    looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
+    where = "all" if len(looked_at) == len(ALL) else ", ".join(looked_at)
+    return (f"`{name}`", severities, kinds[0].what.replace("|", r"\|"), where, yes(kinds[0].fixable))
+
+
 def summary(method: Method) -> str:
     """The first paragraph of a method's docstring, on one line."""
     return " ".join((method.__doc__ or "").partition("\n\n")[0].split())
@@ -136,6 +160,7 @@ def first_sentence(path: Path) -> str:
 WRITERS: Mapping[str, Callable[[str], str]] = {
     "commands.md": commands,
     "methods.md": methods,
+    "checks.md": checks,
     "architecture.md": architecture,
 }
 """Page -> what makes the page from the page as it is."""
