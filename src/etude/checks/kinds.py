@@ -67,7 +67,6 @@ KINDS: Mapping[str, str] = {
     "insult": "answers with an insult or a vulgar word",
     "threat": "texts that threaten",
     **{f"advice_{name}": f"answers with {topic.said}" for name, topic in ADVICE.items()},
-    "english_only": "what was not looked for in texts of other languages",
     "label_spelling": "labels written in several ways",
     "classes": "rows of each label",
     "uncovered_documents": "documents that no example speaks of",

@@ -69,7 +69,6 @@ CHECKS: tuple[Check, ...] = (
     hostile.insults,
     hostile.threats,
     advice.advice,
-    language.english_only,
     coverage.written_otherwise,
     coverage.classes,
     documents.uncovered_documents,

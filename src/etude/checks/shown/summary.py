@@ -21,7 +21,6 @@ _ON_SAFETY = (
     "injection",
     "insult",
     "threat",
-    "english_only",
 )
 _MOST_NAMED = 4
 """Kinds of finding that a sentence names."""
