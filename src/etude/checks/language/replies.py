@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from etude.checks.language.identification import LEAST_TOLD, MOST_TEXT, language_of, own_language
 from etude.checks.language.wrong_language import is_unasked
 from etude.checks.material import Material, rows_that
+from etude.checks.record import FREE, FindingKind, finds
 from etude.checks.rows.quotations import QUOTED
 from etude.types import Finding
 
@@ -17,14 +18,18 @@ SAME = 0.9
 _SENTENCE = re.compile(r"[\n.!?:;。！？：]+")
 
 
+@finds(
+    FindingKind(
+        "answer_language", "warning", "answers in another language than their input, in a set of several"
+    ),
+    tasks=FREE,
+)
 def answered_otherwise(material: Material) -> Iterator[Finding]:
     """Free answers in another language than their input, where nearly all others are in their input's.
 
     Nothing is said of a set that is in one language (`language` does), of one in which answers are translations, nor
     of rows that ask for another language or hold sentences in both.
     """
-    if not material.free:
-        return
     told = {
         row: pair
         for row in range(len(material.rows))

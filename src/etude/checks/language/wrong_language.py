@@ -15,6 +15,7 @@ from etude.checks.language.identification import (
     with_guesses,
 )
 from etude.checks.material import Material, rows_that
+from etude.checks.record import FindingKind, finds
 from etude.types import Finding
 
 MOST_NAMED = 4
@@ -27,6 +28,7 @@ _ASKING = read_words(__file__, "asking.yaml")["words"] | {name.casefold() for na
 """Words of an input that ask for another language."""
 
 
+@finds(FindingKind("language", "warning", "inputs, and free answers, in another language than the others"))
 def wrong_language(material: Material) -> Iterator[Finding]:
     """Inputs, and free answers, in a language that nearly none of the others are in."""
     yield from _of_part(material, "input", material.inputs, material.input_languages)

@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from etude.base.pages import asset, environment, source_hash
 from etude.base.wording import count
-from etude.checks.kinds import SEVERITIES
 from etude.checks.material import of_rows
+from etude.checks.record import SEVERITIES
 from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
 from etude.checks.shown.terminal import rows_of

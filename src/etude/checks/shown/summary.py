@@ -9,19 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etude.base.wording import first_of
-from etude.checks.kinds import names
 from etude.checks.registry import Findings
 from etude.types import Finding
 
-_ON_SAFETY = (
-    "privacy_*",
-    "review_*",
-    "advice_*",
-    "own_contact",
-    "injection",
-    "insult",
-    "threat",
-)
 _MOST_NAMED = 4
 """Kinds of finding that a sentence names."""
 
@@ -36,7 +26,8 @@ class Summary:
 
 def summary(findings: Findings) -> Summary:
     """Both answers. They speak of what the checks can see, and say so where nothing was found."""
-    safety = [one for one in findings if any(names(pattern, one.kind) for pattern in _ON_SAFETY)]
+    on_safety = {kind.name for kind in findings.kinds.values() if kind.safety}
+    safety = [one for one in findings if one.kind in on_safety]
     quality = [one for one in findings if one not in safety]
     return Summary(_good(quality), _safe(safety))
 
