@@ -111,16 +111,13 @@ def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest
         assert bool(used) is packs
 
 
-@pytest.mark.parametrize("layers", ["all", "top-1"])
-def test_training_packs_also_what_begins_at_kept_states(
-    layers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_packs_every_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, rows = tiny_model(torch.float64), rows_of(LENGTHS)
     used: list[Any] = []
     monkeypatch.setattr(
         "etude.training.layers.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
     )
-    config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0, lora_layers=layers)
+    config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0)
     train(module, rows, rows, config, Output(tmp_path / "checkpoint", tmp_path / "adapter"))
     trial, forwards = 2, 1 + 2 * 2
     assert len(used) == trial + forwards, (

@@ -29,7 +29,6 @@ from etude.training.layers.full import save_model
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import check_head
 from etude.training.memory.disk_space import Disk, room_kept
-from etude.training.memory.hidden import HiddenCache, hidden_cache
 from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.training.output import Output
 from etude.training.rows.batches import TokenRow, check_rows, make_batches
@@ -89,7 +88,7 @@ def train(
     `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned for an epoch,
     `train_loss` being the mean of its steps and absent from epoch 0, `seconds` those of the dev loss and `on_eval`;
-    {"resumed_at_step"}; {"note"} (what is kept on disk meanwhile); and {"warning"} (no room for checkpoints, the
+    {"resumed_at_step"}; {"note"} (what tuning all weights takes); and {"warning"} (no room for checkpoints, the
     first that could not be written, a first epoch that made the dev loss worse).
     Raises InputError (rows that cannot be trained on, all of them), Diverged (a loss that is not a number or a spike,
     with the ids of its rows, or a score that is no number; the best trained epoch before, where there is one, is
@@ -118,11 +117,8 @@ def _train(
     if not run.adapters:
         output.log({"note": _full_note(run, module, disk, output)})
     try:
-        with (
-            room_kept(disk, output.checkpoint) if run.world.leads else nullcontext(),
-            hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache,
-        ):
-            _epochs(run, rows, dev_rows, keep, cache)
+        with room_kept(disk, output.checkpoint) if run.world.leads else nullcontext():
+            _epochs(run, rows, dev_rows, keep)
     except Diverged as error:
         raise _with_best_kept(error, run, module, output) from error
 
@@ -132,22 +128,12 @@ def _finished(run: Run) -> bool:
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
 
 
-def _epochs(
-    run: Run,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    keep: Keeper,
-    cache: HiddenCache | None,
-) -> None:
+def _epochs(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], keep: Keeper) -> None:
     while not _finished(run):
         if run.progress.epoch >= 0:
             _epoch(run, rows, keep)
         _measure(run, dev_rows, keep.output)
-        if cache is not None:
-            cache.seal()
         keep.save()
-    if cache is not None:
-        cache.remove()
 
 
 def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
