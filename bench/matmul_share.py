@@ -156,9 +156,9 @@ def multiply(products: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
 
 def sizes(run: Run, batch: Batch) -> Iterator[tuple[int, int]]:
     """Of each micro-batch: the tokens that its matrices are given, and its learned ones."""
-    for part in split_micro(batch, run.config.micro_tokens, run.packed):
+    for part in split_micro(batch, run.config.micro_tokens, run.placement.packed):
         lengths = [len(row.ids) for row in part]
-        tokens = sum(lengths) if run.packed else len(part) * max(lengths)
+        tokens = sum(lengths) if run.placement.packed else len(part) * max(lengths)
         yield tokens, sum(row.num_trained for row in part)
 
 

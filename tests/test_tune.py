@@ -189,9 +189,7 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
     assert len(scores) == len(epochs)
     losses = result.record["params"]["dev_losses"]
     best = max(range(len(scores)), key=lambda epoch: (scores[epoch], -losses[epoch]))
-    assert result.record["params"]["best_epoch"] == best, (
-        "of epochs with the best metric, the lowest loss is kept"
-    )
+    assert result.record["params"]["best_epoch"] == best, "of epochs with the best metric, the lowest loss is kept"
     task, dataset = load_dataset(load_task(task_file))
     ids = json.loads((result.run.folder / "split.json").read_text())
     metric = choose_metric(task, dataset.select(ids["train"], "train"))

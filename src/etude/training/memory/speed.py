@@ -61,7 +61,7 @@ def estimate_speed(
             train_step(run, batch)
         stepped = time.perf_counter()
         if timed_dev:
-            dev_loss(run.module, timed_dev, config.micro_tokens, run.body, run.placement)
+            dev_loss(run.placement, timed_dev, config.micro_tokens)
         measured = time.perf_counter()
         dev = _work(run, [dev_rows]) / _work(run, [timed_dev]) if timed_dev else 0.0
         epoch = _work(run, batches) / _work(run, timed)
@@ -71,7 +71,9 @@ def estimate_speed(
 def micro_batches(run: Run, batches: Iterable[Sequence[TokenRow]]) -> list[tuple[TokenRow, ...]]:
     """The micro-batches of these batches that process 0 computes."""
     mine = (share_of(batch, 0, run.world.size) for batch in batches)
-    return [part for rows in mine for part in split_micro(rows, run.config.micro_tokens, run.packed)]
+    return [
+        part for rows in mine for part in split_micro(rows, run.config.micro_tokens, run.placement.packed)
+    ]
 
 
 def for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
@@ -81,4 +83,4 @@ def for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
 
 def _work(run: Run, batches: Iterable[Sequence[TokenRow]]) -> float:
     """Work of the batches for process 0, in tokens."""
-    return sum(work_of(part, run.packed) + MICRO_BATCH_COST for part in micro_batches(run, batches))
+    return sum(work_of(part, run.placement.packed) + MICRO_BATCH_COST for part in micro_batches(run, batches))
