@@ -76,7 +76,7 @@ def test_no_file_of_ours_unpickles_or_runs_remote_code() -> None:
 
 ALLOWED = {
     ("tuning/task_run.py", "fine_tune"),  # etude train is this step by itself
-    ("tuning/train_task.py", "fine_tune"),
+    ("tuning/train.py", "fine_tune"),
     ("methods/baseline.py", "classical"),  # which fits what the backend answers with
     ("training/layers/full.py", "loading"),  # tuned weights are written as they are read
 }
