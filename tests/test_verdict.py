@@ -424,6 +424,11 @@ def test_what_is_written_is_read_again_to_the_byte(
     [
         ("sentence", 3, "Verdict.sentence is of another type: '3'"),
         ("ladder", [{"method": "prompt", "status": "worse"}], "Verdict.ladder lacks 'estimate'"),
+        (
+            "break_even",
+            {"unit": "hours"},
+            "Verdict.break_even.unit is 'hours', not one of 'money', 'seconds'",
+        ),
         ("test_rows", {"answered": "4", "of": 4}, "Verdict.test_rows.answered is of another type"),
         ("target", {"target": True, "met_by": None, "text": ""}, "Verdict.target.target is of another type"),
     ],
