@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.text import Text
 from scipy.stats import binomtest
 
-from etude.assistant import Assistant, Room
+from etude.assistant import Assistant, PromptLimit
 from etude.cli import main
 from etude.cli.live import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
@@ -313,8 +313,8 @@ def test_runs_that_score_rows_by_different_metrics_are_not_compared(
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
     board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
-    board.take(Answered("prompt", (), 8, 1030, 90.0))
-    board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
+    board.take(Answered("prompt", 8, 1030, 90.0))
+    board.take(Answered("prompt", 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
 
 
@@ -571,8 +571,8 @@ def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_onc
     assistant = Assistant(
         "few_shot", "answer", ModelRef("fake"), "Be brief.", shots=(shot,) * num_shots, max_tokens=10
     )
-    room = Room(assistant, FakeModel("fake:context=70"))
-    conversation = Conversation(room)
+    limit = PromptLimit(assistant, FakeModel("fake:context=70"))
+    conversation = Conversation(limit)
     said: list[Message] = []
     notes: list[str] = []
     for number, length in enumerate(words):
@@ -581,8 +581,8 @@ def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_onc
         kept = conversation.turns
         assert kept == said[-len(kept) :]
         assert len(kept) % 2
-        assert room.fits(kept)
-        assert len(kept) == len(said) or not room.fits(said[-len(kept) - 2 :])
+        assert limit.fits(kept)
+        assert len(kept) == len(said) or not limit.fits(said[-len(kept) - 2 :])
         said.append(Message("assistant", "fine"))
         conversation.turns.append(said[-1])
     ranges = [re.findall(r"turns (\d+) to (\d+)", note) for note in notes]

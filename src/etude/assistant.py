@@ -78,8 +78,8 @@ class Assistant:
         Examples are left out from the last on until the prompt and `max_tokens` fit the model's context;
         `shots_dropped` says how many. A prompt that does not fit without any is left to the model to refuse.
         """
-        room = Room(self, model)
-        return [self._request(turns, room.shots(turns)) for turns in inputs]
+        limit = PromptLimit(self, model)
+        return [self._request(turns, limit.shots(turns)) for turns in inputs]
 
     def finish(
         self, ids: Sequence[str], completions: Sequence[Completion], shots_dropped: Sequence[int]
@@ -182,7 +182,7 @@ def _turns(given: Input) -> tuple[Message, ...]:
 
 
 @dataclass(frozen=True)
-class Room:
+class PromptLimit:
     """What of an assistant's prompt fits a model's context, with `max_tokens` kept free for the answer.
 
     Cheap where it is clear: a token is at least a byte, and the tokens of the examples are counted once.

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etude.assistant import Assistant, Room, load
+from etude.assistant import Assistant, PromptLimit, load
 from etude.cli.history import runs_folder
 from etude.errors import shown
 from etude.models.registry import Models
@@ -30,7 +30,7 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
     conversation: Conversation | None = None
     while question := ask(terminal):
         if conversation is None or not talks(assistant):
-            conversation = Conversation(Room(assistant, models.get(assistant.model)))
+            conversation = Conversation(PromptLimit(assistant, models.get(assistant.model)))
         for note in conversation.add(question):
             print(f"Note: {note}.", file=sys.stderr)
         conversation.turns.append(Message("assistant", answer(assistant, conversation.turns, models)))
@@ -44,7 +44,7 @@ class Conversation:
     stays, for the model to refuse.
     """
 
-    room: Room
+    limit: PromptLimit
     turns: list[Message] = field(default_factory=list)
     num_gone: int = 0
     """Earliest turns that are no longer sent along."""
@@ -58,7 +58,7 @@ class Conversation:
 
     def _forget_turns(self) -> list[str]:
         begin = 0
-        while begin < len(self.turns) - 1 and not self.room.fits(self.turns[begin:]):
+        while begin < len(self.turns) - 1 and not self.limit.fits(self.turns[begin:]):
             begin += 2  # a question and its answer
         if not begin:
             return []
@@ -70,8 +70,8 @@ class Conversation:
         ]
 
     def _forget_shots(self) -> list[str]:
-        shots = len(self.room.assistant.shots)
-        gone = shots - self.room.shots(self.turns)
+        shots = len(self.limit.assistant.shots)
+        gone = shots - self.limit.shots(self.turns)
         if gone <= self.shots_gone:
             return []
         self.shots_gone = gone
@@ -79,7 +79,7 @@ class Conversation:
 
     @property
     def _reason(self) -> str:
-        return f"for a prompt may have {self.room.tokens:,} tokens at most"
+        return f"for a prompt may have {self.limit.tokens:,} tokens at most"
 
 
 def talks(assistant: Assistant) -> bool:
