@@ -14,7 +14,7 @@ from rich.text import Text
 from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_verdict, screen, whole_percent
-from etude.comparison.session import Comparison, compare
+from etude.comparison import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.evaluate import Scored
 from etude.runs.events import Answered, Began, Ended, Event, Trained
@@ -56,8 +56,8 @@ def _compared(board: Board, task: Path, *, budget: str | None, fresh: bool) -> C
 
 def missed(result: Comparison) -> bool:
     """Whether the task sets a target that no method reaches."""
-    target = result.verdict["target"]
-    return target is not None and target["met_by"] is None
+    target = result.verdict.target
+    return target is not None and target.met_by is None
 
 
 def seconds_of(budget: str | None) -> float | None:
