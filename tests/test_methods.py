@@ -25,7 +25,7 @@ from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import Candidate, Effort, FitContext, blank, sampled
 from etude.methods.prompt import Prompt
-from etude.methods.tuned_prompt import first_sentence, kept_by_tuned
+from etude.methods.tuned.prompt import first_sentence, kept_by_tuned
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, Predictor, load, save_classical
 from etude.models.fake import FakeModel
