@@ -313,8 +313,8 @@ def test_runs_that_score_rows_by_different_metrics_are_not_compared(
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
     board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
-    board.take(Answered("prompt", (), 8, 1030, 90.0))
-    board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
+    board.take(Answered("prompt", 8, 1030, 90.0))
+    board.take(Answered("prompt", 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from etude.base.files import write_json
@@ -39,6 +38,7 @@ from etude.runs.verdict import (
 from etude.stats import newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
 from etude.types import CLASSICAL
+from json_values import built
 
 ACCURACY = Metric("accuracy", "classify")
 FORM = Metric("passes", "answer")
@@ -406,12 +406,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
     assert [line["estimate"]["n"] for line in found["by_tag"]] == [200] * 4
 
 
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
-for kind, strategy in ((float, FINITE), (str, st.text(st.characters(codec="utf-8"), max_size=4))):
-    st.register_type_strategy(kind, strategy)
-
-
-@given(found=st.builds(Verdict))
+@given(found=built(Verdict))
 def test_what_is_written_is_read_again_to_the_byte(
     found: Verdict, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -429,6 +424,11 @@ def test_what_is_written_is_read_again_to_the_byte(
     [
         ("sentence", 3, "Verdict.sentence is of another type: '3'"),
         ("ladder", [{"method": "prompt", "status": "worse"}], "Verdict.ladder lacks 'estimate'"),
+        (
+            "break_even",
+            {"unit": "hours"},
+            "Verdict.break_even.unit is 'hours', not one of 'money', 'seconds'",
+        ),
         ("test_rows", {"answered": "4", "of": 4}, "Verdict.test_rows.answered is of another type"),
         ("target", {"target": True, "met_by": None, "text": ""}, "Verdict.target.target is of another type"),
     ],

@@ -40,7 +40,9 @@ def _typed(kind: Any, body: Any, where: str) -> Any:
     if is_dataclass(kind):
         return kind(**dict(_parts(kind, _checked(Mapping, body, where), where)))  # type: ignore[operator]
     if origin is Literal:
-        return _checked(str, body, where)
+        if body not in inner:
+            raise ValueError(f"{where} is {body!r}, not one of {', '.join(map(repr, inner))}")
+        return body
     if origin is tuple and inner[-1] is not Ellipsis:
         pairs = zip(inner, _checked(list, body, where), strict=True)
         return tuple(_typed(each, part, where) for each, part in pairs)

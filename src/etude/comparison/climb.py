@@ -24,7 +24,7 @@ from etude.methods.fit_context import Trial, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.events import Answered, Began, Ended, OnEvent, Said
+from etude.runs.events import Answered, Began, Ended, OnEvent, Said, Sample
 from etude.runs.record import prediction, write_record
 from etude.runs.training_log import TrainingLog
 from etude.stats.intervals import estimate_known, estimate_sample
@@ -147,10 +147,10 @@ class Climb:
     def _answered(
         self, name: str, trial: Trial, rows: Sequence[Scored], done: int, total: int, left: float
     ) -> None:
-        self.on_event(Answered(name, rows, done, total, left, trial))
+        self.on_event(Answered(name, done, total, left, trial, _sample(rows[-1:])))
 
     def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
-        self.on_event(Answered(name, (), done, total, left))
+        self.on_event(Answered(name, done, total, left))
 
     def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
         units = [unit(row.example) for row in rows]
@@ -162,7 +162,7 @@ class Climb:
                 form=estimate_known([row.score.form for row in rows], units),
                 check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
-                sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
+                sample=_sample(rows[:1]) if side == "dev" else None,  # reading test answers would unseal them
                 num_rows=len(rows),
                 of_rows=len(self.split.dev if side == "dev" else self.split.test),
             )
@@ -186,3 +186,7 @@ class Climb:
             for row in rows
         ]
         write_lines(self.run.method(name) / "tried.jsonl", lines)
+
+
+def _sample(rows: Sequence[Scored]) -> Sample | None:
+    return Sample(rows[0].answer.text, rows[0].score.value) if rows else None

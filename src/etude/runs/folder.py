@@ -5,7 +5,7 @@ lines, everything else is written aside and renamed. The same command on the sam
 same folder and goes on where it stopped.
 
     RUNS/NAME-HASH/
-      run.json  task.yaml  split.json  findings.jsonl  verdict.json  report.html  report.md
+      run.json  task.yaml  split.json  findings.jsonl  events.jsonl  verdict.json  report.html  report.md
       methods/METHOD/assistant/  method.json  predictions.jsonl  tried.jsonl  train.jsonl  work/
     RUNS/NAME-HASH.1/      a run of the same inputs that --fresh has set aside
     RUNS/openings.jsonl    one line for each opening of a test
@@ -67,7 +67,7 @@ class Run:
     def status(self) -> str:
         """complete, interrupted, failed, running while a process is at work on it, or stopped: what a kill leaves."""
         status = str(self.info["status"])
-        return "stopped" if status == "running" and not self._held() else status
+        return "stopped" if status == "running" and not self.at_work else status
 
     @property
     def verdict(self) -> Verdict | None:
@@ -121,7 +121,8 @@ class Run:
                     break
             yield
 
-    def _held(self) -> bool:
+    @property
+    def at_work(self) -> bool:
         """Whether some process holds the run. Asking takes a shared lock for a moment."""
         try:
             with (self.folder / LOCK).open() as lock:

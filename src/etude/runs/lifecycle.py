@@ -22,7 +22,7 @@ from etude.base.files import REMEDY, read_json, read_lines
 from etude.data.dataset import COMPARED, Dataset, Least, load_dataset, load_test
 from etude.errors import EtudeError, RunError
 from etude.models.registry import backend_of
-from etude.runs.events import OnEvent, Opened, Said
+from etude.runs.events import EventLog, OnEvent, Opened, RunEnded, Said
 from etude.runs.folder import FOLDER, LOCK, Run
 from etude.runs.openings import read_openings
 from etude.runs.record import begin
@@ -80,25 +80,26 @@ def carry_out(
     `fresh` starts anew: see `set_aside`. What an error or a Ctrl-C leaves is reported too, and an error before there
     is anything to keep leaves no run. Raises RunError for the folder, and whatever `work` raises.
     """
-    run = task_run.run
+    run, kept = task_run.run, None
     read_openings(run.folder.parent)  # an error there is raised before hours are spent
     if fresh:
         with run.locked():
             kept = set_aside(run)
-        if kept:
-            on_event(Said(f"Starting anew. The earlier run is kept as {kept.name}."))
     with run.locked():
         check_whole(run)
         if not run.complete:
-            begin(run, task_run.task, task_run.inputs, on_event)
-            on_event(Opened(run.folder))
-            _worked(run, lambda: work(run, on_event), report)
+            publish = EventLog(run, on_event)
+            if kept:
+                publish(Said(f"Starting anew. The earlier run is kept as {kept.name}."))
+            begin(run, task_run.task, task_run.inputs, publish)
+            publish(Opened(run.folder))
+            _worked(run, lambda: work(run, publish), report, publish)
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             report(run.folder)
     return run
 
 
-def _worked(run: Run, work: Callable[[], None], report: Callable[[Path], object]) -> None:
+def _worked(run: Run, work: Callable[[], None], report: Callable[[Path], object], publish: OnEvent) -> None:
     """Does the work and writes the report. What else goes wrong after an error is a note of that error."""
     before = any(run.folder.glob("methods/*"))  # half-done work of an earlier attempt is kept
     try:
@@ -110,13 +111,16 @@ def _worked(run: Run, work: Callable[[], None], report: Callable[[Path], object]
             if not kept and isinstance(error, EtudeError):
                 forget(run)
             else:
-                run.update(status="failed" if isinstance(error, Exception) else "interrupted")
+                failed = isinstance(error, Exception)
+                run.update(status="failed" if failed else "interrupted")
+                publish(RunEnded("failed", str(error)) if failed else RunEnded("interrupted"))
             if kept:
                 report(run.folder)
         except (OSError, RunError) as later:
             error.add_note(f"What was done until then could not be reported: {later}")
         raise
     report(run.folder)
+    publish(RunEnded("complete"))
 
 
 def check_whole(run: Run) -> None:
