@@ -28,12 +28,13 @@ from etude.cli import main
 from etude.cli.live import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
 from etude.cli.printing import ladder_table, print_bullets, screen
-from etude.cli.talk import Conversation, recommended, talk
+from etude.cli.talk import Conversation, talk
 from etude.comparison import compare
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
 from etude.runs import find_runs
 from etude.runs.events import Answered, Began, Ended, Event, Said
+from etude.runs.recommended import recommended
 from etude.runs.verdict import write_verdict
 from etude.task import load_task
 from etude.types import Estimate, Example, Message, ModelRef

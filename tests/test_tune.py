@@ -36,7 +36,7 @@ from etude.errors import Declined, InputError, ModelError
 from etude.evaluate import evaluate, sample_of
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import blank
-from etude.methods.training_run import _notes, _sentence
+from etude.methods.tuned.training_run import _notes, _sentence
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs

@@ -11,11 +11,8 @@ import time
 from collections.abc import Sequence
 
 from etude.base.wording import count, time_in_words
-from etude.checks import Check, Material, check_material
+from etude.checks import CHECKS, Material, check_material
 from etude.checks.labels.contradictions import contradictions, spelling_notes
-from etude.checks.rows import empty as nothing
-from etude.checks.rows import endings, form, repeats
-from etude.checks.safety import injections, instructions, personal
 from etude.checks.shown.terminal import places
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
@@ -29,20 +26,7 @@ from etude.runs.questions import Confirm, Sensitive
 from etude.task import Task
 from etude.types import Finding
 
-QUICK: tuple[Check, ...] = (
-    nothing.empty,
-    endings.truncated,
-    form.encoding,
-    form.markup,
-    form.placeholders,
-    form.echoes,
-    repeats.contradictions,
-    repeats.repeated_inputs,
-    personal.personal_data,
-    instructions.personal_instructions,
-    injections.injections,
-)
-"""Those of the checks that take no longer than the reading of the rows, nearly."""
+QUICK = tuple(check for check in CHECKS if check.quick)
 PRIVATE = tuple(f"privacy_{kind}" for kind in GRAVE)
 MARKS = "turn_marks"
 ASKED = (*PRIVATE, MARKS)

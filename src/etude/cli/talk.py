@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude.assistant import Assistant, PromptLimit, load
-from etude.base.wording import command
 from etude.cli.history import runs_folder
-from etude.errors import RunError, shown
-from etude.evaluate import outcome_of, sample_of
-from etude.metrics import Metric
+from etude.errors import shown
 from etude.models.registry import Models
-from etude.runs import Run, find_run
-from etude.stats.ladder import choose
+from etude.runs import find_run
+from etude.runs.recommended import recommended
 from etude.types import Message
 
 
@@ -83,41 +80,6 @@ class Conversation:
     @property
     def _reason(self) -> str:
         return f"for a prompt may have {self.limit.tokens:,} tokens at most"
-
-
-def recommended(run: Run) -> tuple[str, str]:
-    """The assistant that answers, and why it does: the one the verdict recommends (which needs no reason), else
-    the one it leans to, else the best on dev of those that are fitted.
-
-    Raises RunError when the run has none.
-    """
-    if verdict := run.verdict:
-        unsure = "" if verdict.recommended else " No assistant is recommended; the verdict leans to it."
-        return verdict.leaning, unsure
-    if not run.methods:
-        again = command(run.command, run.folder.parent.parent)
-        raise RunError(f"Run {run.name} has no assistant yet. Run `{again}`, which goes on with it.")
-    if run.command == "train":
-        return run.methods[-1], ""
-    name, why = best_on_dev(run)
-    return name, f" The run has no verdict yet; of the {len(run.methods)} that are fitted, {why}."
-
-
-def best_on_dev(run: Run) -> tuple[str, str]:
-    """The method that a comparison itself would choose by the dev rows that all fitted methods have answered, and
-    the rule in words. See `stats.ladder.choose`."""
-    metric = Metric(run.info["metric"]["name"], run.info["kind"])
-    answered = {
-        name: {line["id"]: line for line in run.predictions(name) if line["side"] == "dev"}
-        for name in run.methods
-    }
-    rows = [row for row in answered[run.methods[0]] if all(row in lines for lines in answered.values())]
-    samples = [
-        (name, sample_of(metric, [outcome_of(lines[row]) for row in rows]))
-        for name, lines in answered.items()
-    ]
-    choice = choose(samples)
-    return run.methods[choice.index], choice.reason
 
 
 def talks(assistant: Assistant) -> bool:

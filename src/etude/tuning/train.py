@@ -20,8 +20,8 @@ from etude.data.splits import Split
 from etude.errors import Declined
 from etude.methods.fine_tune import trained
 from etude.methods.fit_context import FitContext
-from etude.methods.training_rows import training_rows
-from etude.methods.training_run import CHECKPOINT, TrainingRun
+from etude.methods.tuned.training_rows import training_rows
+from etude.methods.tuned.training_run import CHECKPOINT, TrainingRun
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report

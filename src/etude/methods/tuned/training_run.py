@@ -13,7 +13,7 @@ from etude.base.processes import ONE, World
 from etude.base.wording import change_of_loss, loss
 from etude.data.dataset import Dataset
 from etude.errors import shown
-from etude.methods.tuned_prompt import kept_by_tuned
+from etude.methods.tuned.prompt import kept_by_tuned
 from etude.task import Task
 from etude.task.settings import AROUND, SETTINGS
 from etude.types import Example, Message, TrainableModel
