@@ -310,12 +310,6 @@ def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp
 
     assert summary(leaking).safe == "Not yet, because of privacy_card."
     assert "privacy" not in summary(leaking).good
-    german = [
-        (f"Was ist das hier, und wie ist es? {place}", f"Das ist der Turm {place}, und er ist nicht alt.")
-        for place in range(30)
-    ]
-    assert "english_only" in summary(checked(tmp_path, german)).safe
-
     broken = checked(tmp_path, [*clean(), PLANTED["echo"], PLANTED["insult"]])
     assert summary(broken).good.startswith("Not yet, because of echo")
     assert summary(broken).safe == "Not surely: look at insult."

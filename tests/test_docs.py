@@ -113,9 +113,10 @@ def test_every_example_of_the_docs_runs(file: Path, tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
-def test_the_python_of_a_page_is_the_files_that_run() -> None:
+def test_the_python_of_both_pages_is_the_files_that_run() -> None:
     bodies = [file.read_text(encoding="utf-8").partition('"""\n\n')[2].strip() for file in EXAMPLES]
-    found = [block.strip() for block in blocks(ROOT / "docs" / "python.md", "python")]
+    pages = [ROOT / "docs" / name for name in ("python.md", "architecture.md")]
+    found = [block.strip() for page in pages for block in blocks(page, "python")]
     assert sorted(found) == sorted(bodies)
 
 

@@ -2,8 +2,8 @@
 
 from etude.assistant import Assistant
 from etude.models.backend import BatchedModel
-from etude.models.registry import Backend, Models, register
-from etude.types import Completion, Message, ModelRef
+from etude.models.registry import Backend, register
+from etude.types import Completion, ModelRef
 
 
 class Echo(BatchedModel):
@@ -26,5 +26,4 @@ def load(ref, models):
 
 register(Backend("echo", "echo:ANYTHING", handles, load, can=("generate",)))
 assistant = Assistant("prompt", "answer", ModelRef("echo:1"))
-[answer] = assistant.answer([[Message("user", "Is anybody there?")]], Models())
-print(answer.text)
+print(assistant.answer("Is anybody there?").text)

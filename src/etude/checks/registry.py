@@ -71,7 +71,6 @@ CHECKS: tuple[Check, ...] = (
     hostile.insults,
     hostile.threats,
     advice.advice,
-    wrong_language.english_only,
     label_coverage.written_otherwise,
     label_coverage.classes,
     document_coverage.uncovered_documents,

@@ -16,7 +16,6 @@ from etude.checks.safety.sensitive import repeated, review_step
 from etude.privacy import REVIEW, Span
 from etude.privacy.find import find_for_review
 from etude.privacy.names.people import TITLED
-from etude.text.normal_forms import normalise
 from etude.types import Evidence, Finding, Part
 
 Rows = defaultdict[str, dict[int, set[Mark]]]
@@ -95,7 +94,7 @@ def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnN
     if kinds.isdisjoint(ENGLISH):
         return spans
     # A short text is taken to be in the language of the answers or, where these are labels, of the inputs.
-    language = language_of(normalise(text)) or material.answers_language or material.inputs_language
+    language = language_of(text) or material.answers_language or material.inputs_language
     if language in (None, "English"):
         return spans
     return [span for span in spans if span.kind not in ENGLISH or span.rule == TITLED]
