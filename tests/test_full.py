@@ -16,14 +16,22 @@ from etude.errors import InputError
 from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
-from etude.training.checkpoints.checkpoint import load_checkpoint
 from etude.training.distributed.placement import Copies
 from etude.training.layers.full import all_weights
 from etude.training.memory.buffer import buffered
 from etude.training.memory.disk_space import disk_of
 from etude.training.step import accumulate, dev_loss, learning_rate, started_run, train_step
 from etude.types import ModelRef
-from test_train import CONFIG, StopError, ignore, plain_loss, snapshot, tiny_model, token_rows
+from test_train import (
+    CONFIG,
+    StopError,
+    ignore,
+    load_checkpoint,
+    plain_loss,
+    snapshot,
+    tiny_model,
+    token_rows,
+)
 from tiny import tiny_module, tiny_tokenizer
 
 FULL = replace(CONFIG, weights="full", learning_rate=3e-3)
@@ -104,7 +112,7 @@ def test_an_update_too_small_for_16_bits_is_not_lost() -> None:
     with buffered([parameter]) as buffer:
         for _ in range(100):
             buffer.weights.data += 1e-4
-            buffer.spread()
+            buffer.update_narrow()
         assert buffer.weights[0].item() == pytest.approx(1.01, rel=1e-5)
         assert parameter[0].item() == pytest.approx(1.01, rel=2**-8)
         assert parameter[0].item() > 1

@@ -19,7 +19,7 @@ import torch
 from etude.base.processes import World
 from etude.errors import ModelError, RunError
 from etude.training import Output, TokenRow, train
-from etude.training.memory.disk_space import AROUND, KEPT, disk_of
+from etude.training.memory.disk_space import AROUND, RESERVED, disk_of
 from etude.training.memory.forecast import at_rest, foresee
 from etude.training.memory.usage import give_back_freed_memory, memory_in_use
 from etude.training.step import started_run
@@ -97,8 +97,8 @@ def test_the_disk_of_a_run_is_known_by_arithmetic(
 
     output = Output(tmp_path / "c", tmp_path / "a", log, every_step=True)
     train(module, token_rows(12), token_rows(2), config, output)
-    assert expected.result in sizes, "its room is kept until it is written"
-    assert not (tmp_path / "c" / KEPT).exists()
+    assert expected.result in sizes, "its space is reserved until it is written"
+    assert not (tmp_path / "c" / RESERVED).exists()
     written = sum(file.stat().st_size for file in (tmp_path / "a").iterdir())
     assert written <= expected.result <= written + AROUND
     assert 2 * (max({*sizes} - {expected.result}) - AROUND) <= expected.checkpoints <= 2 * max(sizes)
@@ -110,7 +110,9 @@ def test_a_disk_too_small_for_the_result_ends_a_run_before_its_first_step(
     disk, news = disk_of(tiny_model(), CONFIG), list[Mapping[str, Any]]()
     output = Output(tmp_path / "c", tmp_path / "a", news.append)
     monkeypatch.setattr("etude.training.memory.disk_space.free_bytes", lambda folder: disk.result - 1)
-    with pytest.raises(RunError, match=r"weights need \d+ kB of disk in .*, and \d+ kB are free.*make room"):
+    with pytest.raises(
+        RunError, match=r"weights need \d+ kB of disk in .*, and \d+ kB are free.*free some space"
+    ):
         train(tiny_model(), token_rows(8), token_rows(2), CONFIG, output)
     assert not news
     monkeypatch.setattr(

@@ -77,10 +77,10 @@ class Lesson:
 
     def foresee(self) -> Foreseen:
         """What the run will take, from a few timed steps."""
-        from etude.training.distributed.workers import Job, call
+        from etude.training.distributed.workers import Job, send_job
         from etude.training.memory.forecast import foresee
 
-        call(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
+        send_job(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
         return foresee(self.model.module, self.rows, self.dev_rows, self.config, self.world)
 
     def teach(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
@@ -88,13 +88,13 @@ class Lesson:
 
         `name` is noted in the adapter as the base's. Raises what `etude.training.train` does.
         """
-        from etude.training.distributed.workers import Job, call
+        from etude.training.distributed.workers import Job, send_job
         from etude.training.loop import train
         from etude.training.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
         checkpoint = folder / CHECKPOINT
-        call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
+        send_job(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
         output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, base_model=name)
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
         if self.config.weights == "full":

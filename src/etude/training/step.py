@@ -25,7 +25,7 @@ from etude.training.layers.fused import fused
 from etude.training.layers.lora import Adapter, AdapterSettings, adapted
 from etude.training.losses import Loss, supervised
 from etude.training.memory.buffer import Buffer, buffered
-from etude.training.memory.usage import memory_told
+from etude.training.memory.usage import memory_errors_explained
 from etude.training.optimizer import Optimizer, optimizer_of
 from etude.training.rows.batches import TokenRow, groups_per_step
 
@@ -35,44 +35,43 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is; with the tensors of `Run`, all that a checkpoint holds."""
+    """How far a run is; with the tensors of `Run`, the whole content of a checkpoint."""
 
     epoch: int = -1
-    """Epochs finished and measured; -1 before the base is."""
+    """Epochs finished and measured; -1 before the base is measured."""
     batch: int = 0
-    """Batches done in the epoch under way."""
+    """Batches done in the current epoch."""
     step: int = 0
     """Steps of the optimizer done, over all epochs."""
     tokens: int = 0
-    """Tokens computed in these steps, without padding; those of dev are not counted."""
+    """Tokens computed in these steps, without padding and without dev."""
     rows: int = 0
     """Rows of these steps, counted once for each epoch."""
     seconds: float = 0.0
-    """Wall-clock seconds of steps and dev losses, over all continuations."""
+    """Wall-clock seconds of steps and dev losses, over all attempts."""
     best_epoch: int = 0
     """The epoch whose weights are kept; 0 is the base."""
     dev_losses: list[float] = field(default_factory=list)
-    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
+    """The loss on dev after each epoch, epoch 0 first; of the supervised loss, nats a learned token."""
     scores: list[float] = field(default_factory=list)
-    """What epochs are chosen by, the higher the better and of equal ones that of the lower dev loss; less the dev
-    loss where nothing else was measured."""
+    """What the best epoch is chosen by, higher is better; the negative dev loss if nothing else was measured."""
     train_losses: list[float] = field(default_factory=list)
     """Mean loss of the steps of each finished epoch."""
     epoch_loss: float = 0.0
-    """Sum of the losses of the steps of the epoch under way."""
+    """Sum of the losses of the steps of the current epoch."""
     recent: list[float] = field(default_factory=list)
-    """Losses of the latest steps, by which a spike is told."""
+    """Losses of the latest steps, with which the next one is compared."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One training run under way."""
+    """One training run."""
 
     placement: Placement
-    """What computes, and where the learned weights stand."""
+    """The model that computes, and where the learned weights are."""
     config: TrainConfig
     adapters: list[Adapter]
-    """Empty where all weights of the module are learned."""
+    """Empty if all weights of the module are learned."""
     buffer: Buffer
     """The learned weights, or this process's part of them."""
     optimizer: Optimizer
@@ -95,14 +94,14 @@ class Run:
 def started_run(
     module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE, loss: Loss = supervised
 ) -> Iterator[Run]:
-    """A fresh run over `module`; on leaving, the module and the random state of the processor and of the module's
-    device are as they were. Raises ModelError where memory runs out, here or within the `with`."""
+    """A new run over `module`. At the end the module and the random state of the processor and of the module's device
+    are restored. Raises ModelError if memory runs out, here or within the `with`."""
     devices = [module.device] if module.device.type == "cuda" else []
     shards = world.size > 1 and config.data_parallel == "fsdp"
     with (
-        memory_told(config, module.device),
+        memory_errors_explained(config, module.device),
         torch.random.fork_rng(devices),
-        # What takes a layer's place there holds on to weights that shards take apart.
+        # Fused layers keep references to weights, which shards replace.
         nullcontext() if shards else fused(module),
         _learned(module, config) as (adapters, parameters),
         _placed(module, parameters, world, shards, loss) as (placement, held),
@@ -130,7 +129,7 @@ def _placed(
 
 
 def settings_of(config: TrainConfig) -> AdapterSettings:
-    """What the configuration says of adapters."""
+    """The adapters' part of the configuration."""
     return AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
 
 
@@ -138,7 +137,7 @@ def settings_of(config: TrainConfig) -> AdapterSettings:
 def _learned(
     module: PreTrainedModel, config: TrainConfig
 ) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
-    """What is learned: the adapters' weights, or all of the module's."""
+    """The learned parameters: the adapters' weights, or all of the module's."""
     if config.weights == "full":
         with all_weights(module) as parameters:
             yield [], parameters
@@ -161,10 +160,10 @@ def dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) 
 def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate.
 
-    Raises Diverged, with the weights as they were, where loss or norm is no number.
+    Raises Diverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
     """
     config, world, weights = run.config, run.world, run.buffer.weights
-    # Processes compute other rows, so they drop other numbers.
+    # Each process computes other rows, so its dropout differs.
     _seed(run.module.device, (config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
     run.module.train()
     loss = accumulate(
@@ -192,7 +191,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
 
 
 def _seed(device: torch.device, seed: int) -> None:
-    """Seeds what draws on the processor and on `device`. torch.manual_seed seeds every GPU, which others may use."""
+    """Seed the processor and `device`. torch.manual_seed would seed every GPU, which others may use."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):

@@ -86,9 +86,9 @@ def train_task(
             run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
             world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
-        from etude.training.distributed.workers import follow
+        from etude.training.distributed.workers import run_jobs
 
-        return Training(Run(Path(follow(world))))
+        return Training(Run(Path(run_jobs(world))))
 
 
 def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:

@@ -106,7 +106,7 @@ class Copies:
 
     def update_model(self, buffer: Buffer) -> None:
         """Renew the buffer's narrow copy: parameters are views of the buffer."""
-        buffer.spread()
+        buffer.update_narrow()
 
     def gathered(self, held: Tensor) -> Tensor:
         """Return what each process holds."""
@@ -120,5 +120,5 @@ class Copies:
     def holding(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
         """Copy them into the buffer, where they stay."""
         buffer.weights.data.copy_(gathered)
-        buffer.spread()
+        buffer.update_narrow()
         yield

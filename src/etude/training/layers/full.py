@@ -1,7 +1,4 @@
-"""Tuning all weights of a model, in the place of adapters.
-
-The module's own tensors are not written to: its parameters work on copies for a while.
-"""
+"""Tuning all weights of a model, in place of adapters."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 @contextmanager
 def all_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
     """Every parameter once, learnable for the length of a `with`; tied ones are one parameter. Matrices come first,
-    then vectors, as the optimizer wants them."""
+    then vectors, as the optimizer expects. Their own data is not written to: `buffered` learns on copies."""
     with unchanged(module):
         floating = [each for each in module.parameters() if each.is_floating_point()]
         parameters = sorted(floating, key=lambda each: each.ndim < 2)
@@ -33,6 +30,6 @@ def all_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
 
 
 def save_model(module: PreTrainedModel, folder: Path) -> None:
-    """Writes config.json and model.safetensors, whole or not at all; a tied tensor once. Raises OSError."""
+    """Write config.json and model.safetensors, both or neither; a tied tensor once. Raises OSError."""
     with folder_aside(folder) as aside:
         save_weights(module, aside)

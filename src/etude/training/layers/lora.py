@@ -1,7 +1,7 @@
 """LoRA over the linear layers of a decoder, folded into the weight inside each forward.
 
-The frozen base is shared with inference, so adapters are laid over it for a while and taken off
-without a trace. An adapted matrix computes `W_eff = W + scale * B @ A` in W's own precision and
+The frozen base is shared with inference, so adapters are added for a while and removed without a trace. An adapted
+matrix computes `W_eff = W + scale * B @ A` in W's own precision and
 then one matrix product; gradients of A and B come from products of low rank, and no gradient of W
 is ever formed. W_eff is exactly what a merged model holds.
 
@@ -75,7 +75,7 @@ class _Folded(torch.autograd.Function):
 
 
 class Adapter(nn.Module):
-    """Stands in the place of one linear layer; `base` is that layer, untouched."""
+    """Replaces one linear layer; `base` is that layer, unchanged."""
 
     def __init__(self, name: str, base: nn.Linear, settings: AdapterSettings) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Adapter(nn.Module):
         self.b = nn.Parameter(torch.zeros(base.out_features, settings.rank, dtype=master, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output with the adapter laid over it; x (..., I) -> (..., O)."""
+        """The layer's output with the adapter; x (..., I) -> (..., O)."""
         if self.training and self.settings.dropout > 0:
             return self._unfolded(x)
         weight, bias = self.base.weight, self.base.bias
@@ -105,11 +105,11 @@ class Adapter(nn.Module):
 def inject(
     module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
 ) -> list[Adapter]:
-    """Puts an adapter in the place of each targeted linear layer; the model's answers stay as they are.
+    """Replace each targeted linear layer by an adapter; the model's answers do not change.
 
-    `targets` are last names of layers ("q_proj"); none means every linear layer but the head. A
-    starts Kaiming-uniform from `seed`, B at zero. Raises ModelError when a target matches no layer,
-    InputError when the model has fewer decoder layers than `settings` names.
+    `targets` are last names of layers ("q_proj"); none means every linear layer but the head. A starts Kaiming-uniform
+    from `seed`, B at zero. Raises ModelError if a target matches no layer, InputError if the model has fewer decoder
+    layers than `settings` names.
     """
     generator = torch.Generator().manual_seed(seed)
     adapters = [Adapter(name, base, settings) for name, base in targeted(module, settings, targets)]
@@ -125,18 +125,18 @@ def inject(
 def targeted(
     module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = ()
 ) -> list[tuple[str, nn.Linear]]:
-    """The linear layers that `inject` would adapt, with their paths. Raises as that does."""
+    """The linear layers that `inject` would adapt, with their paths. Raises as `inject` does."""
     chosen = chosen_layers(module, settings.layers)
     linear = [(name, base) for name, base in _linear_layers(module, targets) if chosen(name)]
     if not linear:
         raise ModelError(
-            f"None of {', '.join(targets) or 'the linear layers'} stands in the layers {settings.layers}."
+            f"None of {', '.join(targets) or 'the linear layers'} is in the layers {settings.layers}."
         )
     return linear
 
 
 def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:
-    """Puts the base's own layers back, the very same objects."""
+    """Put the base's own layers back, the same objects."""
     for adapter in adapters:
         place(module, adapter.name, adapter.base)
 
@@ -145,7 +145,7 @@ def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:
 def adapted(
     module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
 ) -> Iterator[list[Adapter]]:
-    """Adapters over a frozen base for the length of a `with`; afterwards the base is as it was."""
+    """Adapters over a frozen base for the length of a `with`; afterwards the base is unchanged."""
     adapters: list[Adapter] = []
     with unchanged(module):
         module.requires_grad_(False)
@@ -158,7 +158,7 @@ def adapted(
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Puts back at its end which parameters have gradients and which parts are in training mode."""
+    """Restore at the end which parameters have gradients and which parts are in training mode."""
     frozen = {parameter: parameter.requires_grad for parameter in module.parameters()}
     modes = {part: part.training for part in module.modules()}
     try:
@@ -171,9 +171,9 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 
 
 def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
-    """Writes the adapters in PEFT's format; the same weights give the same bytes.
+    """Write the adapters in PEFT's format; the same weights give the same bytes.
 
-    `base_model` is noted as the base's name; nothing is looked up by it. Raises OSError.
+    `base_model` is written as the base's name and not used otherwise. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -204,7 +204,7 @@ def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str,
 
 
 def place(module: nn.Module, name: str, part: nn.Module) -> None:
-    """Puts `part` where the module has a part of this path."""
+    """Replace the part of the module at this path by `part`."""
     parent, _, leaf = name.rpartition(".")
     setattr(module.get_submodule(parent), leaf, part)
 

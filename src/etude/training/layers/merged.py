@@ -1,4 +1,4 @@
-"""The weights under training as those that will answer: each adapter folded into its matrix for a while."""
+"""The adapters under training folded into their matrices, for generating answers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from etude.training.layers.lora import Adapter, place
 
 @contextmanager
 def merged(module: nn.Module) -> Iterator[None]:
-    """Inside the `with` every adapter of `module` is a plain layer of folded weights: many forwards then fold
-    once. Takes the memory of the adapted matrices once more. Weights learned inside it are not seen."""
+    """Replace every adapter of `module` by a plain layer of folded weights, so that many forwards fold only once.
+
+    Takes the memory of the adapted matrices once more. Updates of the adapters within the `with` have no effect."""
     adapters = [part for part in module.modules() if isinstance(part, Adapter)]
     for adapter in adapters:
         place(module, adapter.name, _layer(adapter))

@@ -54,7 +54,7 @@ def estimate_speed(
     timed = (batches * (TIMED_STEPS + 1))[1 : TIMED_STEPS + 1]
     with started_run(module, config, len(rows), world) as run:
         parts = micro_batches(run, [dev_rows])
-        timed_dev = for_each(parts[len(parts) // 2], world) if parts else []
+        timed_dev = for_every_process(parts[len(parts) // 2], world) if parts else []
         train_step(run, batches[0])
         started = time.perf_counter()
         for batch in timed:
@@ -76,7 +76,7 @@ def micro_batches(run: Run, batches: Iterable[Sequence[TokenRow]]) -> list[tuple
     ]
 
 
-def for_each(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
+def for_every_process(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
     """A batch of which every process computes `part`."""
     return [row for row in part for _ in range(world.size)]
 

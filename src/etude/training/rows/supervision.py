@@ -1,7 +1,7 @@
 """What training will learn and what it will only read, over the whole data set, before the first step.
 
-Learning the wrong tokens (an answer that is only read, an end of turn that is never learned, two beginnings
-of the text) looks like training that works and is found weeks later. So it is counted and told first.
+Learning the wrong tokens (an answer that is only read, an end of turn that is never learned, two beginnings of the
+text) looks like training that works and is found weeks later. So it is counted and reported first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from etude.errors import Fault, InputError, shown
 from etude.training.rows.batches import TokenRow
 
 LONGEST = 5
-"""Rows that are named as the longest."""
+"""Number of longest rows to list."""
 
 
 class Decoder(Protocol):
@@ -61,10 +61,10 @@ class Supervision:
 def supervise(
     rows: Sequence[TokenRow], end: int, start: int | None = None, dev_rows: Sequence[TokenRow] = ()
 ) -> Supervision:
-    """Counts what `rows` teach. `end` is the token that ends a turn, `start` the one that begins a text.
+    """Count what is learned from `rows`. `end` is the token that ends a turn, `start` the one that begins a text.
 
-    Raises InputError that lists every row, of dev too, with an answer whose end of turn is not learned: a model
-    taught by it would not know when to stop, and one measured by it may be kept for not stopping.
+    Raises InputError listing every row, of dev too, with an answer whose end of turn is not learned: a model trained
+    on it would not know when to stop, and a dev loss on it may prefer a model that does not stop.
     """
     faults = [fault for row in [*rows, *dev_rows] for fault in _endless(row, end)]
     if faults:
@@ -84,10 +84,7 @@ def supervise(
 
 def spans(decoder: Decoder, row: TokenRow) -> list[tuple[str, bool]]:
     """The row as text, cut where learning begins and ends: (text, whether it is learned)."""
-    return [
-        (str(decoder.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), learned)
-        for learned, part in groupby(zip(row.ids, row.trained, strict=True), key=lambda pair: pair[1])
-    ]
+    return [(text, learned) for text, learned, _ in pieces(decoder, row, special=())]
 
 
 def pieces(decoder: Decoder, row: TokenRow, special: Collection[int]) -> list[tuple[str, bool, bool]]:
