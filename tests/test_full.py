@@ -16,7 +16,7 @@ from etude.errors import InputError
 from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
-from etude.training.distributed.placement import Copies
+from etude.training.distributed.placement import Placement
 from etude.training.layers.full import all_weights
 from etude.training.memory.buffer import buffered
 from etude.training.memory.disk_space import disk_of
@@ -56,7 +56,7 @@ def test_gradients_of_all_weights_are_those_of_torch(tied: bool) -> None:
     with all_weights(module) as parameters:
         wanted = torch.autograd.grad(plain_loss(module, rows), parameters)
         with buffered(parameters) as buffer:
-            accumulate(Copies(module), rows, 24)
+            accumulate(Placement(module), rows, 24)
             ours = buffer.weights.grad
     assert ours is not None
     expected = torch.cat([grad.flatten() for grad in wanted])
@@ -96,7 +96,7 @@ def test_steps_are_those_of_torch(weight_decay: float) -> None:
     with started_run(module, config, 16) as run:
         for step in range(3):
             train_step(run, rows)
-            run.progress.step += 1
+            run.progress.steps += 1
             optimizer.zero_grad()
             plain_loss(theirs, rows).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(theirs.parameters(), config.clip)
@@ -139,14 +139,14 @@ def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
     # A product of 16 bits may round in another way where its matrix lies elsewhere in memory.
     limit = 1e-6 if dtype == torch.float32 else 1e-3
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    assert dev_loss(Copies(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert dev_loss(Placement(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert ("lm_head.weight" in file.keys()) == (not tied)  # noqa: SIM118
     tiny_tokenizer().save_pretrained(folder)
     ours = Models("cpu", str(dtype).removeprefix("torch.")).local(ModelRef("a base", folder))
     assert snapshot(ours.module.float()) == snapshot(theirs.float())
     ours.module.to(dtype)
-    assert dev_loss(Copies(ours.module), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert dev_loss(Placement(ours.module), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
 
 
 @pytest.mark.parametrize(("dtype", "decay"), [(torch.float32, 0.0), (torch.bfloat16, 0.1)])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.training import Output, TokenRow, TrainConfig, train
-from etude.training.distributed.placement import Copies
+from etude.training.distributed.placement import Placement
 from etude.training.layers.attention import SHORT
 from etude.training.layers.body import can_pack, hidden_states
 from etude.training.layers.lora import adapted
@@ -83,7 +83,7 @@ def test_gradients_are_those_of_rows_side_by_side(lengths: Sequence[int]) -> Non
     def gradient(packed: bool, micro_tokens: int) -> torch.Tensor:
         with adapted(module, SETTINGS) as adapters:
             shaken(adapters)
-            accumulate(Copies(module, packed=packed), rows, micro_tokens)
+            accumulate(Placement(module, packed=packed), rows, micro_tokens)
             grads = [each.grad for adapter in adapters for each in (adapter.a, adapter.b)]
         return torch.cat([each.flatten() for each in grads if each is not None])
 

@@ -37,16 +37,16 @@ from etude.training import (
     train,
 )
 from etude.training.checkpoints.checkpoint import FILE, opened_checkpoint, save_checkpoint
-from etude.training.distributed.placement import Copies
+from etude.training.distributed.placement import Placement
 from etude.training.layers.attention import using_training_attention
-from etude.training.layers.lora import AdapterSettings, adapted, inject, remove, save_adapter
+from etude.training.layers.lora import adapted, inject, remove, save_adapter
 from etude.training.losses import _SummedLoss, check_head, chunk_logits
 from etude.training.rows.batches import MICRO_BATCH_COST, groups_of, split_micro, work_of
 from etude.training.step import accumulate, dev_loss, learning_rate
 from tiny import tiny_module
 
 VOCABULARY = 96
-SETTINGS = AdapterSettings(rank=4, alpha=8.0)
+SETTINGS = TrainConfig(rank=4, alpha=8.0)
 CONFIG = TrainConfig(rank=4, alpha=8.0, learning_rate=1e-2, epochs=2, rows_per_step=4, micro_tokens=40)
 ADAPTER = "adapter_model.safetensors"
 # peft 0.21 asks transformers 5.24 for a property under its old name.
@@ -220,7 +220,7 @@ def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch:
         weights = [each for adapter in adapters for each in (adapter.a, adapter.b)]
         expected = plain_loss(module, rows)
         wanted = torch.autograd.grad(expected, weights)
-        loss = accumulate(Copies(module), rows, 10_000)
+        loss = accumulate(Placement(module), rows, 10_000)
         assert loss == pytest.approx(expected.item(), rel=1e-12)
         for each, grad in zip(weights, wanted, strict=True):
             torch.testing.assert_close(each.grad, grad, rtol=1e-10, atol=1e-12)
@@ -251,7 +251,7 @@ def test_any_micro_batches_give_the_same_gradient(micro_tokens: int) -> None:
     def gradient(limit: int) -> torch.Tensor:
         with adapted(module, SETTINGS) as adapters:
             shaken(adapters)
-            accumulate(Copies(module), rows, limit)
+            accumulate(Placement(module), rows, limit)
             return torch.cat(
                 [each.grad.flatten() for each in nn.ModuleList(adapters).parameters() if each.requires_grad]
             )
@@ -264,16 +264,16 @@ def test_dev_loss_is_weighted_by_tokens() -> None:
     module, rows = tiny_model(torch.float64), token_rows(9)
     with torch.no_grad():
         expected = float(plain_loss(module, rows))
-    assert dev_loss(Copies(module), rows, 40) == pytest.approx(expected, rel=1e-12)
+    assert dev_loss(Placement(module), rows, 40) == pytest.approx(expected, rel=1e-12)
 
 
 def test_padding_does_not_reach_a_real_token() -> None:
     module = tiny_model(torch.float64)
     short, long = token_rows(1)[0], TokenRow("long", (4,) * 40, (False,) + (True,) * 39)
     with torch.no_grad():
-        alone = Copies(module).summed_loss([short])
-        both = Copies(module).summed_loss([short, long])
-        other = Copies(module).summed_loss([long])
+        alone = Placement(module).summed_loss([short])
+        both = Placement(module).summed_loss([short, long])
+        other = Placement(module).summed_loss([long])
     assert float(alone + other) == pytest.approx(float(both), rel=1e-12)
 
 
@@ -331,7 +331,7 @@ def test_the_base_is_as_it_was_afterwards(fails: bool) -> None:
     try:
         with adapted(module, SETTINGS) as adapters:
             shaken(adapters)
-            accumulate(Copies(module.train()), token_rows(4), 100)
+            accumulate(Placement(module.train()), token_rows(4), 100)
             if fails:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -347,11 +347,11 @@ def test_the_base_is_as_it_was_afterwards(fails: bool) -> None:
 
 def test_targets_choose_layers_and_unknown_ones_are_named() -> None:
     module = tiny_model()
-    adapters = inject(module, SETTINGS, ["q_proj", "down_proj"])
+    adapters = inject(module, replace(SETTINGS, targets=("q_proj", "down_proj")))
     assert {adapter.name.split(".")[-1] for adapter in adapters} == {"q_proj", "down_proj"}
     remove(module, adapters)
     with pytest.raises(ModelError, match=r"qq_proj.*q_proj"):
-        inject(module, SETTINGS, ["qq_proj"])
+        inject(module, replace(SETTINGS, targets=("qq_proj",)))
     assert not any(adapter.name.endswith("lm_head") for adapter in inject(module, SETTINGS))
 
 
@@ -366,12 +366,12 @@ def peft_model(folder: Path, trainable: bool = False) -> Any:
 def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path, rslora: bool) -> None:
     module, rows = tiny_model(), token_rows(6)
     ids = torch.arange(3, 40)[None]
-    with adapted(module, AdapterSettings(4, 8.0, rslora=rslora)) as adapters:
+    with adapted(module, TrainConfig(rank=4, alpha=8.0, rslora=rslora)) as adapters:
         shaken(adapters)
         save_adapter(adapters, tmp_path)
         with torch.no_grad():
             ours = module(input_ids=ids).logits
-        accumulate(Copies(module), rows, 10_000)
+        accumulate(Placement(module), rows, 10_000)
     theirs = peft_model(tmp_path, trainable=True)
     with torch.no_grad():
         torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=1e-5, atol=1e-5)
@@ -386,7 +386,7 @@ def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path, 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        with adapted(tiny_model(), SETTINGS, seed=3) as adapters:
+        with adapted(tiny_model(), replace(SETTINGS, seed=3)) as adapters:
             save_adapter(adapters, tmp_path / name, "base")
     files = [
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
@@ -397,7 +397,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() -> None:
     module, ids = tiny_model(torch.float64), torch.arange(3, 40)[None]
-    with adapted(module, AdapterSettings(4, 8.0, dropout=0.5)) as adapters, torch.no_grad():
+    with adapted(module, TrainConfig(rank=4, alpha=8.0, dropout=0.5)) as adapters, torch.no_grad():
         shaken(adapters)
         answers = module.eval()(input_ids=ids).logits
         module.train()
@@ -458,7 +458,7 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
     tuned = with_adapter(module, tmp_path / "a")
-    assert dev_loss(Copies(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
+    assert dev_loss(Placement(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
 def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: Path) -> None:
@@ -488,7 +488,7 @@ def test_of_epochs_with_equal_scores_the_one_of_the_lowest_loss_is_kept(tmp_path
     result = train(tiny_model(), token_rows(18), token_rows(18), config, output)
     assert len(result.dev_losses) == 5, "a better loss is something better"
     assert result.best_epoch == result.dev_losses.index(min(result.dev_losses)) > 0
-    assert result.scores == (score,) * 5
+    assert result.scores == [score] * 5
 
 
 def test_the_flat_script_reaches_the_same_losses(tmp_path: Path) -> None:
@@ -741,13 +741,13 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: byt
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = load_checkpoint(tmp_path / "cut" / "checkpoint")
-        if found and found[1]["progress"]["step"] >= 3:
+        if found and found[1]["progress"]["steps"] >= 3:
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert found
-    assert 3 <= found[1]["progress"]["step"] < 10
+    assert 3 <= found[1]["progress"]["steps"] < 10
     assert run(tmp_path / "cut") == adapter
 
 
@@ -824,7 +824,7 @@ def test_checkpoints_that_take_long_are_written_seldom(
     steps: list[int] = []
 
     def slow(folder: Path, tensors: object, facts: Mapping[str, Any]) -> None:
-        steps.append(facts["progress"]["step"])
+        steps.append(facts["progress"]["steps"])
         time.sleep(0.1)
 
     monkeypatch.setattr("etude.training.checkpoints.checkpointing.save_checkpoint", slow)
@@ -883,7 +883,7 @@ def test_automatic_settings_have_reasons_and_are_sane(rows: int, parameters: int
 def test_the_automatic_scale_is_the_same_at_every_rank(rank: int, rslora: bool) -> None:
     """The learning rate was measured at a scale of 2."""
     config = auto_config(500, 135_000_000, {"rank": rank, "rslora": rslora})
-    assert AdapterSettings(rank, config.alpha, rslora).scale == pytest.approx(2)
+    assert config.scale == pytest.approx(2)
 
 
 @pytest.mark.parametrize(
@@ -952,6 +952,6 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
     tuned = with_adapter(model.module, tmp_path / "a")
-    assert dev_loss(Copies(tuned), dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
+    assert dev_loss(Placement(tuned), dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
         "attention rounds differently"
     )

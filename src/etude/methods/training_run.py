@@ -21,9 +21,9 @@ from etude.types import Example, Message
 if TYPE_CHECKING:
     from etude.models.local import LocalModel
     from etude.training.config import TrainConfig
-    from etude.training.loop import TrainResult
     from etude.training.memory.forecast import Foreseen
     from etude.training.rows.batches import TokenRow
+    from etude.training.step import TrainResult
 
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
@@ -207,13 +207,12 @@ def config_for(task: Task, model: LocalModel, num_rows: int) -> TrainConfig:
     """
     from etude.training.config import auto_config
     from etude.training.layers.lora import targeted
-    from etude.training.step import settings_of
 
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
     if config.weights == "lora":
-        targeted(model.module, settings_of(config), config.targets)
+        targeted(model.module, config)
     return (
         config if "seed" in task.train else replace(config, reasons={**config.reasons, "seed": "the task's"})
     )

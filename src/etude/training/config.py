@@ -95,6 +95,11 @@ class TrainConfig:
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "reasons"}
 
     @property
+    def scale(self) -> float:
+        """What the adapters' low-rank product is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+    @property
     def defaults(self) -> dict[str, Any]:
         """Settings that were neither chosen nor set; without those of adapters if all weights are learned."""
         unused = (*self.reasons, *(LORA_ONLY if self.weights == "full" else ()))

@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from etude.base.processes import ONE, World
@@ -32,37 +31,13 @@ from etude.training.memory.disk_space import Disk, check_space, disk_of, space_r
 from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.training.output import Output
 from etude.training.rows.batches import TokenRow, check_rows, groups_of, make_batches, num_tokens
-from etude.training.step import Progress, Run, dev_loss, started_run, train_step
+from etude.training.step import Run, TrainResult, dev_loss, started_run, train_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAMED = 5
 """Rows that a message about dev names."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a finished training run was."""
-
-    best_epoch: int
-    """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
-    dev_losses: tuple[float, ...]
-    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
-    scores: tuple[float, ...]
-    """What the epochs were chosen by, epoch 0 first: the `score` of `on_eval`, or less the dev loss where it gave
-    none."""
-    train_losses: tuple[float, ...]
-    """Mean loss of the steps of each epoch, the first epoch's first."""
-    steps: int
-    tokens: int
-    """Tokens computed in training, without padding."""
-    rows: int
-    """Rows trained on, counted once for each epoch."""
-    seconds: float
-    """Wall-clock seconds of steps and dev losses, over all continuations."""
-    peak_memory: int
-    """Bytes at the highest point since this process began or went on; 0 where unknown."""
 
 
 def train(
@@ -109,7 +84,8 @@ def train(
         if not _finished(run):
             _train(run, module, rows, dev_rows, checkpointer)
         _write_best(run, module, output)
-        return _result(run)
+        run.progress.peak_memory = peak_memory(run.module.device)
+        return run.progress
 
 
 def _train(
@@ -127,7 +103,11 @@ def _train(
         output.log({"note": _full_note(run, module, disk, output)})
     try:
         with space_reserved(disk, output.checkpoint) if run.world.leads else nullcontext():
-            _epochs(run, rows, dev_rows, checkpointer)
+            while not _finished(run):
+                if run.progress.epoch >= 0:
+                    _epoch(run, rows, checkpointer)
+                _measure(run, dev_rows, output)
+                checkpointer.save()
     except Diverged as error:
         raise _with_best_kept(error, run, module, output) from error
 
@@ -135,16 +115,6 @@ def _train(
 def _finished(run: Run) -> bool:
     progress = run.progress
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
-
-
-def _epochs(
-    run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], checkpointer: Checkpointer
-) -> None:
-    while not _finished(run):
-        if run.progress.epoch >= 0:
-            _epoch(run, rows, checkpointer)
-        _measure(run, dev_rows, checkpointer.output)
-        checkpointer.save()
 
 
 def _epoch(run: Run, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> None:
@@ -157,12 +127,12 @@ def _epoch(run: Run, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> No
         news = train_step(run, batch)
         seconds = time.perf_counter() - started
         tokens = num_tokens(batch)
-        progress.step += 1
+        progress.steps += 1
         progress.batch += 1
         progress.tokens += tokens
         progress.rows += len(batch)
         progress.seconds += seconds
-        place = {"step": progress.step, "epoch": progress.epoch + 1}
+        place = {"step": progress.steps, "epoch": progress.epoch + 1}
         spent = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(run.module.device)}
         checkpointer.output.log({**place, **news, **spent})
         _check_spike(run, batch, news["loss"])
@@ -178,7 +148,7 @@ def _check_spike(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
         usual = f"{early_stopping.usual_loss(progress.recent, untrained):.2f}"
         early = len(progress.recent) < early_stopping.LEAST
         raise Diverged(
-            f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
+            f"Training stopped at step {progress.steps}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
             f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
             f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
             "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
@@ -255,7 +225,7 @@ def _too_fast(run: Run) -> str:
     )
 
 
-def _trained(progress: Progress) -> dict[str, Any]:
+def _trained(progress: TrainResult) -> dict[str, Any]:
     """The mean loss of the epoch's steps, and whether it overfits; the counters of the epoch are reset."""
     if progress.epoch == 0:
         return {}
@@ -307,20 +277,4 @@ def _full_note(run: Run, module: PreTrainedModel, disk: Disk, output: Output) ->
         "their gradients, two states of the optimizer and the best epoch; "
         f"{size_in_words(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent}, for a checkpoint and "
         f"the next while it is written, and {size_in_words(disk.result)} of it for the tuned weights."
-    )
-
-
-def _result(run: Run) -> TrainResult:
-    done = run.progress
-    peak = peak_memory(run.module.device)
-    return TrainResult(
-        best_epoch=done.best_epoch,
-        dev_losses=tuple(done.dev_losses),
-        scores=tuple(done.scores),
-        train_losses=tuple(done.train_losses),
-        steps=done.step,
-        tokens=done.tokens,
-        rows=done.rows,
-        seconds=done.seconds,
-        peak_memory=peak,
     )

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from etude.base.processes import ONE, World
 from etude.errors import Diverged
 from etude.training.config import TrainConfig
-from etude.training.distributed.placement import Copies, Placement
+from etude.training.distributed.placement import Placement
 from etude.training.layers.body import can_pack
 from etude.training.layers.full import all_weights
 from etude.training.layers.fused import fused
-from etude.training.layers.lora import Adapter, AdapterSettings, adapted
+from etude.training.layers.lora import Adapter, adapted
 from etude.training.losses import Loss, supervised
 from etude.training.memory.buffer import Buffer, buffered
 from etude.training.memory.usage import memory_errors_explained
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Progress:
-    """How far a run is; with the tensors of `Run`, the whole content of a checkpoint."""
+class TrainResult:
+    """What a run has reached so far; with the tensors of `Run`, the whole content of a checkpoint."""
 
     epoch: int = -1
     """Epochs finished and measured; -1 before the base is measured."""
     batch: int = 0
     """Batches done in the current epoch."""
-    step: int = 0
+    steps: int = 0
     """Steps of the optimizer done, over all epochs."""
     tokens: int = 0
     """Tokens computed in these steps, without padding and without dev."""
@@ -50,7 +50,7 @@ class Progress:
     seconds: float = 0.0
     """Wall-clock seconds of steps and dev losses, over all attempts."""
     best_epoch: int = 0
-    """The epoch whose weights are kept; 0 is the base."""
+    """The epoch whose weights are kept; 0 is the untrained base."""
     dev_losses: list[float] = field(default_factory=list)
     """The loss on dev after each epoch, epoch 0 first; of the supervised loss, nats a learned token."""
     scores: list[float] = field(default_factory=list)
@@ -61,6 +61,8 @@ class Progress:
     """Sum of the losses of the steps of the current epoch."""
     recent: list[float] = field(default_factory=list)
     """Losses of the latest steps, with which the next one is compared."""
+    peak_memory: int = 0
+    """Peak bytes since this process began or resumed, set at the end; 0 if unknown."""
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Run:
     optimizer: Optimizer
     best: Tensor
     total_steps: int
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainResult = field(default_factory=TrainResult)
 
     @property
     def module(self) -> PreTrainedModel:
@@ -120,17 +122,12 @@ def _placed(
 ) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
     """The learned parameters in copies or shards, and this process's part of them."""
     if not shards:
-        yield Copies(module, world, loss, can_pack(module)), learned
+        yield Placement(module, world, loss, can_pack(module)), learned
         return
     from etude.training.distributed.shards import sharded
 
     with sharded(module, learned, world, loss) as placement:
         yield placement, placement.parameters
-
-
-def settings_of(config: TrainConfig) -> AdapterSettings:
-    """The adapters' part of the configuration."""
-    return AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
 
 
 @contextmanager
@@ -142,7 +139,7 @@ def _learned(
         with all_weights(module) as parameters:
             yield [], parameters
         return
-    with adapted(module, settings_of(config), config.targets, config.seed) as adapters:
+    with adapted(module, config) as adapters:
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
 
 
@@ -164,7 +161,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """
     config, world, weights = run.config, run.world, run.buffer.weights
     # Each process computes other rows, so its dropout differs.
-    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
+    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.steps) * world.size + world.rank)
     run.module.train()
     loss = accumulate(
         run.placement,
@@ -178,11 +175,11 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
         raise Diverged(
-            f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
+            f"Training stopped at step {run.progress.steps + 1}: loss {loss}, gradient norm {norm}. "
             f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
-    rate = learning_rate(config, run.progress.step, run.total_steps)
+    rate = learning_rate(config, run.progress.steps, run.total_steps)
     run.optimizer.step(rate)
     run.placement.update_model(run.buffer)
     assert weights.grad is not None

@@ -21,7 +21,7 @@ from etude.training.checkpoints.checkpoint import Checkpoint, opened_checkpoint,
 from etude.training.config import TrainConfig
 from etude.training.output import Output
 from etude.training.rows.batches import TokenRow
-from etude.training.step import Progress, Run
+from etude.training.step import Run, TrainResult
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,14 +67,14 @@ class Checkpointer:
         with opened_checkpoint(self.output.checkpoint) as found:
             if found is not None:
                 self._read(found)
-        world, place = self.run.world, [found is not None, self.run.progress.step]
+        world, place = self.run.world, [found is not None, self.run.progress.steps]
         if world.total(place != world.broadcast(place)):
             raise RunError(
                 f"Not all processes see the same checkpoint in {self.output.checkpoint}. Put the run on a disk that "
                 "all machines share."
             )
         if found is not None:
-            self.output.log({"resumed_at_step": self.run.progress.step})
+            self.output.log({"resumed_at_step": self.run.progress.steps})
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
@@ -82,7 +82,7 @@ class Checkpointer:
             save_checkpoint(self.output.checkpoint, tensors, facts)
         except OSError as error:
             if not self.failed:
-                step = self.run.progress.step
+                step = self.run.progress.steps
                 failed = f"The checkpoint of step {step} was not written: {error}. Training goes on and tries again"
                 self.output.log({"warning": f"{failed}; further failures in a row are not reported."})
             self.failed = True
@@ -97,7 +97,7 @@ class Checkpointer:
                 f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
                 "Remove the folder to train anew, or choose another."
             )
-        progress, slices = Progress(**found.facts["progress"]), placement.slices(buffer)
+        progress, slices = TrainResult(**found.facts["progress"]), placement.slices(buffer)
         for name, tensor in _tensors(self.run).items():
             found.copy(name, tensor, slices)
         placement.update_model(buffer)

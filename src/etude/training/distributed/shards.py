@@ -31,49 +31,39 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from etude.base.processes import World
-from etude.training.distributed.placement import Part, summed_loss
+from etude.training.distributed.placement import Part, Placement, summed_loss
 from etude.training.layers.decoder import decoder_layers
-from etude.training.losses import Loss, supervised
+from etude.training.losses import Loss
 from etude.training.memory.buffer import Buffer
-from etude.training.rows.batches import TokenRow, collate, groups_of, num_tokens, share_of, split_micro
+from etude.training.rows.batches import TokenRow, collate, groups_of, num_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
-class Shards:
-    """The learned weights in parts; see Placement. The buffer holds this process's part, end to end."""
+class Shards(Placement):
+    """The learned weights in parts: `module` is the sharded twin, and the buffer holds this process's part."""
 
-    module: PreTrainedModel
-    """The twin, sharded."""
-    learned: Sequence[nn.Parameter]
+    learned: Sequence[nn.Parameter] = ()
     """The learned parameters of the model that training was given."""
-    sharded: Sequence[nn.Parameter]
+    sharded: Sequence[nn.Parameter] = ()
     """Those of the twin, in the same order."""
-    parameters: Sequence[nn.Parameter]
+    parameters: Sequence[nn.Parameter] = ()
     """This process's part of each, as the buffer takes them."""
-    world: World
-    loss: Loss = supervised
-    packed: bool = False
-    """Layers that are taken apart compute rows side by side."""
 
     def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
-        """As `Copies.summed_loss`; each layer is gathered when it computes."""
+        """As `Placement.summed_loss`; each layer is gathered when it computes."""
         twin: Any = self.module
         loss: Tensor = twin.summed_loss(self.loss, collate(rows, twin.device), self.packed)
         return loss
 
     def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
-        """The micro-batches of this process's rows. All processes compute equally many, since each holds parts
-        that the others need; one that has fewer computes a group of rows that does not count."""
-        together, size = self.loss.rows_together, self.world.size
-        shares = [
-            split_micro(share_of(rows, rank, size, together), micro_tokens, self.packed, together)
-            for rank in range(size)
-        ]
+        """As `Placement.parts`. All processes compute equally many, since each holds parts that the others need; one
+        that has fewer computes a group of rows that does not count."""
+        shares = [self.micro_batches(rows, micro_tokens, rank) for rank in range(self.world.size)]
         mine: list[Part] = [(part, 1.0) for part in shares[self.world.rank]]
-        idle: Part = (min(groups_of(rows, together), key=num_tokens), 0.0)
+        idle: Part = (min(groups_of(rows, self.loss.rows_together), key=num_tokens), 0.0)
         return mine + [idle] * (max(map(len, shares)) - len(mine))
 
     def collect_gradients(self, buffer: Buffer) -> None:
@@ -156,7 +146,7 @@ def sharded(
     shards = [found[names[id(each)]] for each in learned]
     held = [nn.Parameter(_local(each.detach())) for each in shards]
     try:
-        yield Shards(twin, learned, shards, held, world, loss)
+        yield Shards(twin, world, loss, False, learned, shards, held)
     finally:
         if device.type == "cuda":
             module.to(device)

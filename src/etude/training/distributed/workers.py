@@ -48,12 +48,10 @@ class Job:
 
 def job_from(sent: Mapping[str, Any]) -> Job:
     """The job that `to_dict` made."""
-    # JSON knows no tuples.
-    config: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in sent["config"].items()
-    }
     rows, dev_rows = ([_decoded(row) for row in sent[side]] for side in ("rows", "dev_rows"))
-    return Job(sent["work"], sent["model"], rows, dev_rows, TrainConfig(**config), Path(sent["checkpoint"]))
+    return Job(
+        sent["work"], sent["model"], rows, dev_rows, TrainConfig(**sent["config"]), Path(sent["checkpoint"])
+    )
 
 
 def send_job(world: World, job: Job) -> None:

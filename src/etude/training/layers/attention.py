@@ -9,7 +9,7 @@ B rows, H query heads, K key heads, G = H / K, T tokens, D size of a head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,7 @@ def training_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **special: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it: q (B, H, T, D), k and v (B, K, T, D) -> (B, T, H, D).
 
@@ -85,11 +83,11 @@ def training_attention(
     """
     packing = current_packing()
     if packing is None:
-        return _attention(module, query, key, value, attention_mask, dropout, scaling, special), None
+        return _attention(module, query, key, value, attention_mask, **options), None
     if attention_mask is not None or not fits(packing, query, key, value):
         raise NotPackedError
     query, key, value = unpacked(packing, query, key, value)
-    return packed(packing, _attention(module, query, key, value, None, dropout, scaling, special)), None
+    return packed(packing, _attention(module, query, key, value, None, **options)), None
 
 
 def _attention(
@@ -98,9 +96,9 @@ def _attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    dropout: float,
-    scaling: float | None,
-    special: Mapping[str, Any],
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **special: Any,
 ) -> Tensor:
     """Plain products if they are faster and sufficient, else the fused kernel."""
     short = query.device.type == "cpu" and query.shape[2] == key.shape[2] <= SHORT

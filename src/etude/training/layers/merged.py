@@ -31,6 +31,6 @@ def merged(module: nn.Module) -> Iterator[None]:
 def _layer(adapter: Adapter) -> nn.Linear:
     weight, bias = adapter.base.weight, adapter.base.bias
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    layer.weight = nn.Parameter(fold(weight, adapter.a, adapter.b, adapter.settings.scale), False)
+    layer.weight = nn.Parameter(fold(weight, adapter.a, adapter.b, adapter.config.scale), False)
     layer.bias = bias
     return layer

@@ -17,7 +17,6 @@ from etude.errors import RunError
 from etude.training.checkpoints.checkpoint import FILE
 from etude.training.config import TrainConfig
 from etude.training.layers.lora import targeted
-from etude.training.step import settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +41,7 @@ def learned_numbers(module: PreTrainedModel, config: TrainConfig) -> tuple[int, 
     if config.weights == "full":
         learned = [each for each in module.parameters() if each.is_floating_point()]
         return sum(each.numel() for each in learned), {each.dtype for each in learned}
-    linear = [base for _, base in targeted(module, settings_of(config), config.targets)]
+    linear = [base for _, base in targeted(module, config)]
     numel = config.rank * sum(base.in_features + base.out_features for base in linear)
     return numel, {torch.promote_types(base.weight.dtype, torch.float32) for base in linear}
 

@@ -13,8 +13,6 @@ from etude.training.rows.batches import (
     MICRO_BATCH_COST,
     TokenRow,
     make_batches,
-    share_of,
-    split_micro,
     work_of,
 )
 from etude.training.step import Run, dev_loss, started_run, train_step
@@ -70,10 +68,8 @@ def estimate_speed(
 
 def micro_batches(run: Run, batches: Iterable[Sequence[TokenRow]]) -> list[tuple[TokenRow, ...]]:
     """The micro-batches of these batches that process 0 computes."""
-    mine = (share_of(batch, 0, run.world.size) for batch in batches)
-    return [
-        part for rows in mine for part in split_micro(rows, run.config.micro_tokens, run.placement.packed)
-    ]
+    limit = run.config.micro_tokens
+    return [part for batch in batches for part in run.placement.micro_batches(batch, limit, rank=0)]
 
 
 def for_every_process(part: Sequence[TokenRow], world: World) -> list[TokenRow]:

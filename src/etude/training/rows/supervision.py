@@ -10,21 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from etude.errors import Fault, InputError, shown
 from etude.training.rows.batches import TokenRow
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 LONGEST = 5
 """Number of longest rows to list."""
-
-
-class Decoder(Protocol):
-    """What is used of a tokenizer."""
-
-    def decode(self, token_ids: Any, **options: Any) -> Any:
-        """Text of token ids."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +77,18 @@ def supervise(
     )
 
 
-def spans(decoder: Decoder, row: TokenRow) -> list[tuple[str, bool]]:
+def spans(tokenizer: PreTrainedTokenizerBase, row: TokenRow) -> list[tuple[str, bool]]:
     """The row as text, cut where learning begins and ends: (text, whether it is learned)."""
-    return [(text, learned) for text, learned, _ in pieces(decoder, row, special=())]
+    return [(text, learned) for text, learned, _ in pieces(tokenizer, row, special=())]
 
 
-def pieces(decoder: Decoder, row: TokenRow, special: Collection[int]) -> list[tuple[str, bool, bool]]:
+def pieces(
+    tokenizer: PreTrainedTokenizerBase, row: TokenRow, special: Collection[int]
+) -> list[tuple[str, bool, bool]]:
     """The row as text, cut also around special tokens: (text, whether it is learned, whether it is special)."""
     marked = zip(row.ids, row.trained, strict=True)
     return [
-        (str(decoder.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), *kind)
+        (str(tokenizer.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), *kind)
         for kind, part in groupby(marked, key=lambda pair: (pair[1], pair[0] in special))
     ]
 
