@@ -17,10 +17,9 @@ from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
 from etude.training.distributed.placement import Placement
-from etude.training.layers.full import all_weights
 from etude.training.memory.buffer import buffered
 from etude.training.memory.disk_space import disk_of
-from etude.training.step import accumulate, dev_loss, learning_rate, started_run, train_step
+from etude.training.step import accumulate, all_weights, dev_loss, learning_rate, started_run, train_step
 from etude.types import ModelRef
 from test_train import (
     CONFIG,

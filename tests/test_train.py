@@ -36,10 +36,10 @@ from etude.training import (
     make_batches,
     train,
 )
-from etude.training.checkpoints.checkpoint import FILE, opened_checkpoint, save_checkpoint
+from etude.training.checkpoints import FILE, opened_checkpoint, save_checkpoint
 from etude.training.distributed.placement import Placement
 from etude.training.layers.attention import using_training_attention
-from etude.training.layers.lora import adapted, inject, remove, save_adapter
+from etude.training.layers.lora import adapted, save_adapter, targeted
 from etude.training.losses import _SummedLoss, check_head, chunk_logits
 from etude.training.rows.batches import MICRO_BATCH_COST, groups_of, split_micro, work_of
 from etude.training.step import accumulate, dev_loss, learning_rate
@@ -347,12 +347,11 @@ def test_the_base_is_as_it_was_afterwards(fails: bool) -> None:
 
 def test_targets_choose_layers_and_unknown_ones_are_named() -> None:
     module = tiny_model()
-    adapters = inject(module, replace(SETTINGS, targets=("q_proj", "down_proj")))
-    assert {adapter.name.split(".")[-1] for adapter in adapters} == {"q_proj", "down_proj"}
-    remove(module, adapters)
+    with adapted(module, replace(SETTINGS, targets=("q_proj", "down_proj"))) as adapters:
+        assert {adapter.name.split(".")[-1] for adapter in adapters} == {"q_proj", "down_proj"}
     with pytest.raises(ModelError, match=r"qq_proj.*q_proj"):
-        inject(module, replace(SETTINGS, targets=("qq_proj",)))
-    assert not any(adapter.name.endswith("lm_head") for adapter in inject(module, SETTINGS))
+        targeted(module, replace(SETTINGS, targets=("qq_proj",)))
+    assert not any(name.endswith("lm_head") for name, _ in targeted(module, SETTINGS))
 
 
 def peft_model(folder: Path, trainable: bool = False) -> Any:
@@ -827,7 +826,7 @@ def test_checkpoints_that_take_long_are_written_seldom(
         steps.append(facts["progress"]["steps"])
         time.sleep(0.1)
 
-    monkeypatch.setattr("etude.training.checkpoints.checkpointing.save_checkpoint", slow)
+    monkeypatch.setattr("etude.training.checkpoints.save_checkpoint", slow)
     run(tmp_path)
     assert steps == [0, 5, 10], "after each epoch alone"
 

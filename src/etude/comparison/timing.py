@@ -41,7 +41,7 @@ def training_seconds(
 ) -> Callable[[int, int], float]:
     """Seconds of training on so many rows, with the loss on so many dev rows before it and after each epoch, and
     with their answers too where the task chooses the epoch by the metric (`answer` seconds each)."""
-    from etude.training.memory.speed import estimate_speed
+    from etude.training import estimate_speed
 
     model = models.local(student.model)
     examples = _spread(train, TIMED_ROWS)

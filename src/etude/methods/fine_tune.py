@@ -99,7 +99,7 @@ def _taught_fake(rows: Sequence[Example], adapter: Path) -> Facts:
 
 def dev_score(student: Assistant, dev: Dataset, workshop: Workshop) -> Mapping[str, Any]:
     """The metric on dev as the weights under training answer it: `score` with its interval and n."""
-    from etude.training.layers.merged import merged
+    from etude.training.layers.lora import merged
 
     with merged(workshop.models.local(student.model).module):
         scored = evaluate(student, workshop.models, dev, workshop.metric)

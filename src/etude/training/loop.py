@@ -17,17 +17,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from etude.base.files import folder_aside
 from etude.base.processes import ONE, World
 from etude.base.wording import change_of_loss, size_in_words
 from etude.errors import Diverged, RunError
+from etude.models.loading import save_weights
 from etude.training import early_stopping
-from etude.training.checkpoints.checkpoint import FILE
-from etude.training.checkpoints.checkpointing import Checkpointer, fingerprint
+from etude.training.checkpoints import FILE, Checkpointer, fingerprint
 from etude.training.config import TrainConfig
-from etude.training.layers.full import save_model
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import Loss, supervised
 from etude.training.memory.disk_space import Disk, check_space, disk_of, space_reserved
+from etude.training.memory.forecast import at_rest
 from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.training.output import Output
 from etude.training.rows.batches import TokenRow, check_rows, groups_of, make_batches, num_tokens
@@ -176,7 +177,9 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best}
     output.log({**news, "seconds": seconds, **found})
     if progress.epoch == 1 and early_stopping.rises_at_once(progress.dev_losses):
-        output.log({"warning": _too_fast(run)})
+        rose = f"The loss on dev rose in the first epoch, {change_of_loss(*progress.dev_losses)}."
+        lower = f"lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})"
+        output.log({"warning": f"{rose} If it does not fall later, {lower}."})
 
 
 def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[float, float, dict[str, Any]]:
@@ -218,13 +221,6 @@ def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
     return f"The dev loss of epoch {epoch} is {loss}. Rows with such a loss: {rows}. {remedy}"
 
 
-def _too_fast(run: Run) -> str:
-    return (
-        f"The loss on dev rose in the first epoch, {change_of_loss(*run.progress.dev_losses)}. Where it "
-        f"does not fall later, lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
-    )
-
-
 def _trained(progress: TrainResult) -> dict[str, Any]:
     """The mean loss of the epoch's steps, and whether it overfits; the counters of the epoch are reset."""
     if progress.epoch == 0:
@@ -254,7 +250,8 @@ def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
             if run.adapters:
                 save_adapter(run.adapters, output.adapter, output.base_model)
             else:
-                save_model(module, output.adapter)
+                with folder_aside(output.adapter) as aside:
+                    save_weights(module, aside)
     except OSError as error:
         file = output.checkpoint / FILE
         rest = (
@@ -271,10 +268,11 @@ def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
 def _full_note(run: Run, module: PreTrainedModel, disk: Disk, output: Output) -> str:
     """The memory and disk that tuning all weights takes, in words."""
     where = " in each process" if run.world.size > 1 else ""
+    memory = size_in_words(at_rest(module, run.config, run.world))
     return (
         f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: "
-        f"{size_in_words(run.buffer.num_bytes())} of memory{where} beside the model, for the weights in 32 bits, "
-        "their gradients, two states of the optimizer and the best epoch; "
+        f"{memory} of memory{where} beside the model, for the weights in 32 bits, their gradients, two states of the "
+        "optimizer and the best epoch; "
         f"{size_in_words(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent}, for a checkpoint and "
         f"the next while it is written, and {size_in_words(disk.result)} of it for the tuned weights."
     )

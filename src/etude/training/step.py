@@ -20,9 +20,8 @@ from etude.errors import Diverged
 from etude.training.config import TrainConfig
 from etude.training.distributed.placement import Placement
 from etude.training.layers.body import can_pack
-from etude.training.layers.full import all_weights
 from etude.training.layers.fused import fused
-from etude.training.layers.lora import Adapter, adapted
+from etude.training.layers.lora import Adapter, adapted, unchanged
 from etude.training.losses import Loss, supervised
 from etude.training.memory.buffer import Buffer, buffered
 from etude.training.memory.usage import memory_errors_explained
@@ -141,6 +140,18 @@ def _learned(
         return
     with adapted(module, config) as adapters:
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
+
+
+@contextmanager
+def all_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Every parameter once, learnable for the length of a `with`; tied ones are one parameter. Matrices come first,
+    then vectors, as the optimizer expects. Their own data is not written to: `buffered` learns on copies."""
+    with unchanged(module):
+        floating = [each for each in module.parameters() if each.is_floating_point()]
+        parameters = sorted(floating, key=lambda each: each.ndim < 2)
+        for each in parameters:
+            each.requires_grad_(True)
+        yield parameters
 
 
 def dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) -> float:

@@ -85,25 +85,11 @@ class Adapter(nn.Module):
         return output + self.config.scale * functional.linear(low, self.b.to(x.dtype))
 
 
-def inject(module: nn.Module, config: TrainConfig) -> list[Adapter]:
-    """Replace each targeted linear layer by an adapter; the model's answers do not change.
-
-    A starts Kaiming-uniform from the seed, B at zero. Raises ModelError if a target matches no layer, InputError if the
-    model has fewer decoder layers than `lora_layers` names.
-    """
-    generator = torch.Generator().manual_seed(config.seed)
-    adapters = [Adapter(name, base, config) for name, base in targeted(module, config)]
-    for adapter in adapters:
-        place(module, adapter.name, adapter)
-        bound = 1 / math.sqrt(adapter.base.in_features)
-        drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
-        with torch.no_grad():
-            adapter.a.copy_(drawn)
-    return adapters
-
-
 def targeted(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.Linear]]:
-    """The linear layers that `inject` would adapt, with their paths. Raises as `inject` does."""
+    """The linear layers to adapt, with their paths; without `targets` every one but the head.
+
+    Raises ModelError if a target matches no layer, InputError if the model has fewer layers than `lora_layers` names.
+    """
     chosen = chosen_layers(module, config.lora_layers)
     linear = [(name, base) for name, base in _linear_layers(module, config.targets) if chosen(name)]
     if not linear:
@@ -113,23 +99,25 @@ def targeted(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.Linea
     return linear
 
 
-def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:
-    """Put the base's own layers back, the same objects."""
-    for adapter in adapters:
-        place(module, adapter.name, adapter.base)
-
-
 @contextmanager
 def adapted(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapter]]:
-    """Adapters over a frozen base for the length of a `with`; afterwards the base is unchanged."""
-    adapters: list[Adapter] = []
+    """Replace each targeted linear layer by an adapter, over a frozen base, for the length of a `with`; afterwards the
+    base is unchanged. The model's answers are too until the adapters are: A starts Kaiming-uniform from the seed, B at
+    zero. Raises as `targeted` does."""
+    generator = torch.Generator().manual_seed(config.seed)
+    adapters = [Adapter(name, base, config) for name, base in targeted(module, config)]
     with unchanged(module):
         module.requires_grad_(False)
         try:
-            adapters = inject(module, config)
+            for adapter in adapters:
+                place(module, adapter.name, adapter)
+                bound = 1 / math.sqrt(adapter.base.in_features)
+                drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
+                adapter.a.data.copy_(drawn)
             yield adapters
         finally:
-            remove(module, adapters)
+            for adapter in adapters:
+                place(module, adapter.name, adapter.base)
 
 
 @contextmanager
@@ -144,6 +132,30 @@ def unchanged(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(wanted)
         for part, training in modes.items():
             part.training = training
+
+
+@contextmanager
+def merged(module: nn.Module) -> Iterator[None]:
+    """Replace every adapter of `module` by a plain layer of folded weights, so that many forwards fold only once.
+
+    Takes the memory of the adapted matrices once more. Updates of the adapters within the `with` have no effect."""
+    adapters = [part for part in module.modules() if isinstance(part, Adapter)]
+    for adapter in adapters:
+        place(module, adapter.name, _layer(adapter))
+    try:
+        yield
+    finally:
+        for adapter in adapters:
+            place(module, adapter.name, adapter)
+
+
+@torch.no_grad()
+def _layer(adapter: Adapter) -> nn.Linear:
+    weight, bias = adapter.base.weight, adapter.base.bias
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(fold(weight, adapter.a, adapter.b, adapter.config.scale), False)
+    layer.bias = bias
+    return layer
 
 
 def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:

@@ -37,22 +37,16 @@ class Buffer:
         if self.narrow is not None:
             self.narrow.copy_(self.weights.data)
 
-    def num_bytes(self, states: int = 2) -> int:
-        """Memory of the buffer, its gradient, its narrow copy, `states` of an optimizer and one copy of the
-        best weights."""
-        whole = self.weights.numel() * self.weights.element_size() * (2 + states)
-        narrow = 0 if self.narrow is None else self.narrow.numel() * self.narrow.element_size()
-        return whole + narrow + self.current.numel() * self.current.element_size()
 
-
-def buffer_bytes(numel: int, types: Iterable[torch.dtype], states: int = 2) -> int:
-    """Calculate what `Buffer.num_bytes` will be for `numel` numbers in parameters of these types."""
+def buffer_bytes(numel: int, types: Iterable[torch.dtype]) -> int:
+    """Calculate the memory of a buffer for `numel` numbers in parameters of these types: weights, gradient, narrow
+    copy, two states of the optimizer and a copy of the best weights."""
     given = set(types)
     wide = {torch.promote_types(each, torch.float32) for each in given}
     narrow = max((each.itemsize for each in given - wide), default=0)
     width = max(each.itemsize for each in wide)
     current = narrow if narrow and not given & wide else width
-    return numel * (width * (2 + states) + narrow + current)
+    return numel * (4 * width + narrow + current)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from etude.base.files import free_bytes
 from etude.base.wording import size_in_words
 from etude.errors import RunError
-from etude.training.checkpoints.checkpoint import FILE
+from etude.training.checkpoints import FILE
 from etude.training.config import TrainConfig
 from etude.training.layers.lora import targeted
 
