@@ -617,16 +617,14 @@ def poisoned_run(folder: Path, **changes: Any) -> list[Mapping[str, Any]]:
     return news
 
 
-def test_a_poisoned_row_stops_the_run_and_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match=r"spike.*poison.*stop_on_spike: false"):
-        poisoned_run(tmp_path / "stops")
-    assert poisoned_run(tmp_path / "clean", poison=False)[-1]["epoch"] == 3
-
-
-def test_a_spike_leaves_the_best_epoch_and_the_run_goes_on_without_the_rule(tmp_path: Path) -> None:
+def test_a_spike_names_its_rows_leaves_the_best_epoch_and_the_run_goes_on_without_the_rule(
+    tmp_path: Path,
+) -> None:
     from safetensors.torch import load_file
 
-    with pytest.raises(Diverged, match=r"weights of epoch 1, the best so far, are in .*adapter\.$"):
+    assert poisoned_run(tmp_path / "clean", poison=False)[-1]["epoch"] == 3
+    said = r"spike.*poison.*stop_on_spike: false.*weights of epoch 1, the best so far, are in .*adapter\.$"
+    with pytest.raises(Diverged, match=said):
         poisoned_run(tmp_path / "cut")
     kept = load_checkpoint(tmp_path / "cut" / "checkpoint")
     assert kept is not None
