@@ -96,10 +96,10 @@ def pieces(
 def telling(
     rows: Sequence[TokenRow], number: int, with_silent: Collection[str]
 ) -> list[tuple[TokenRow, str]]:
-    """At most `number` rows that differ, each with what it shows, from the shortest to the longest.
+    """Choose at most `number` rows that differ, each with a note on it, and sort them from the shortest to the longest.
 
-    First one with an answer of weight 0 (`with_silent`: the ids of those), the one of most answers, the longest, the
-    shortest; then others at even distances of length.
+    Chosen first are a row with an answer of weight 0 (`with_silent` are the ids of those), the one with the most
+    answers, the longest and the shortest; then others at even distances in length.
     """
     ordered = sorted(rows, key=lambda row: len(row.ids))
     last, gaps = len(ordered) - 1, max(1, number - 1)
