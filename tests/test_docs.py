@@ -16,6 +16,7 @@ from typing import get_args
 import pytest
 import yaml
 
+import etude
 from etude import errors
 from etude.base.wording import setting
 from etude.cli import main
@@ -215,7 +216,7 @@ def test_a_task_of_the_fake_model_is_tried_with_the_pages_own_lines(tmp_path: Pa
 # What pages name
 
 
-def test_the_page_of_commands_is_what_the_commands_say() -> None:
+def test_the_generated_pages_are_what_the_code_says() -> None:
     command = [sys.executable, ROOT / "tools" / "docs.py", "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -237,6 +238,16 @@ def test_every_file_the_docs_link_to_exists() -> None:
             assert (page.parent / link).exists(), f"{page.name} links to {link}, which is not there"
 
 
+def test_the_page_on_python_has_a_section_for_every_public_name() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^## `(\w+)`$", text, re.M)) == etude.__all__
+
+
+def test_the_readme_and_the_changelog_are_short() -> None:
+    assert (ROOT / "README.md").stat().st_size < 9_000
+    assert len((ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()) <= 40
+
+
 def test_every_error_stands_in_the_docs() -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     names = [
@@ -248,7 +259,7 @@ def test_every_error_stands_in_the_docs() -> None:
 
 def test_every_file_of_the_table_of_a_run_is_in_a_run() -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    cells = re.findall(r"^\| (`.*?) \|", text[text.index("## Reading a run") : text.index("## Errors")], re.M)
+    cells = re.findall(r"^\| (`.*?) \|", text[text.index("## The run folder") :], re.M)
     names = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
     assert len(names) >= 10
     for name in names:

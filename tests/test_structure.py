@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from etude.task import LADDER
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
 ORDER = (
@@ -17,6 +19,8 @@ ORDER = (
     *("comparison", "tuning", "cli"),
 )
 """Each may import only from the left."""
+SIBLINGS = {"comparison", "tuning"}
+"""Both stand on runs and methods, and neither imports the other."""
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -42,8 +46,8 @@ def test_a_module_imports_only_from_its_left(path: Path) -> None:
         return
     assert own in ORDER, f"{own} has no place in the order of imports"
     for other in imported(path) - {own}:
-        allowed = ORDER.index(other) < ORDER.index(own)
-        assert allowed, f"{path.name} imports {other}, which stands to the right of {own}"
+        allowed = ORDER.index(other) < ORDER.index(own) and {own, other} != SIBLINGS
+        assert allowed, f"{path.name} imports {other}, which stands to the right of {own} or beside it"
 
 
 def test_help_and_import_load_neither_torch_nor_the_statistics() -> None:
@@ -68,6 +72,27 @@ def test_no_file_of_ours_unpickles_or_runs_remote_code() -> None:
         assert "import pickle" not in text
         assert "trust_remote_code=True" not in text
         assert "torch.load(" not in text
+
+
+ALLOWED = {
+    ("tuning/task_run.py", "fine_tune"),  # etude train is this step by itself
+    ("tuning/train.py", "fine_tune"),
+    ("methods/baseline.py", "classical"),  # which fits what the backend answers with
+    ("training/loop.py", "loading"),  # tuned weights are written as they are read
+}
+
+
+def test_no_module_outside_names_a_method_or_a_backend() -> None:
+    """Everyone else goes through the ladder and the registry, and asks what a method or a backend says of itself."""
+    owners = {f"etude.methods.{name}": "methods" for name in LADDER}
+    owners |= {f"etude.models.{name}": "models" for name in ("fake", "classical", "local", "loading")}
+    found = {
+        (str(path.relative_to(SOURCE)), node.module.rpartition(".")[2])
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module in owners and unit(path) != owners[node.module]
+    }
+    assert found == ALLOWED
 
 
 def test_no_two_modules_import_each_other() -> None:

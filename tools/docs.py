@@ -1,16 +1,30 @@
-"""Writes the generated page of the documentation: the help of every command, word for word.
+"""Write the generated parts of the documentation: commands, methods and models, kinds of finding, the map of the code.
 
-`python tools/docs.py --check` writes nothing and fails when the page is not as it would be written.
+`python tools/docs.py --check` writes nothing and fails if a page is not what it would write.
 """
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+from etude.checks import CHECKS, FindingKind
+from etude.checks.record import ALL, SEVERITIES
+from etude.methods import LADDER, Method
+from etude.models.backend import CAPABILITIES
+from etude.models.registry import BACKENDS
+
+PROJECT = Path(__file__).parents[1]
+sys.path.insert(0, str(PROJECT / "tests"))
+
+from test_structure import ORDER  # noqa: E402 - the order of imports, which that test checks
+
+DOCS, ROOT = PROJECT / "docs", PROJECT / "src" / "etude"
 COMMANDS = (
     *("", "init", "check", "compare", "train", "chat"),
     *("runs", "runs list", "runs show", "runs compare"),
@@ -23,22 +37,90 @@ stopped by Ctrl-C (torchrun's own code is then 1).
 """
 
 
-def main() -> None:
-    """Writes the page, or compares it."""
-    text = page()
-    if "--check" not in sys.argv:
-        PAGE.write_text(text, encoding="utf-8")
-    elif PAGE.read_text(encoding="utf-8") != text:
-        sys.exit(f"{PAGE} is not what the commands say. Run: make docs")
+METHODS = """# Methods and models
+
+Written by `make docs` from what methods and model backends say about themselves.
+
+## Methods
+
+Lowest step first. Every method takes the rows, the contract, `kind`, `instructions`, `max_tokens` and `seed`; the
+last column names the other keys of the [task file](task-file.md) that it takes. How to write one:
+[add a method](architecture.md#add-a-method).
+
+"""
+BACKENDS_HEAD = """
+## Model backends
+
+The name under `model:` decides which backend answers. What each can do:
+
+"""
 
 
-def page() -> str:
-    """The whole page."""
+def commands(_: str) -> str:
+    """The page of commands."""
     parts = [INTRODUCTION]
     for command in COMMANDS:
         name = f"etude {command}".strip()
         parts.append(f"## {name}\n\n```text\n{help_of(command)}\n```\n")
     return "\n".join(parts)
+
+
+def methods(_: str) -> str:
+    """The page of methods and backends."""
+    steps = [
+        (f"`{each.name}`", each.label, summary(each), yes(each.asks_model), yes(each.tuned), keys(each))
+        for each in LADDER
+    ]
+    titles = ("method", "in reports", "what it does", "asks a language model", "changes weights", "keys")
+    backends = [
+        (each.name, each.names, *(yes(capability in each.can) for capability in CAPABILITIES))
+        for each in BACKENDS
+    ]
+    tables = table(titles, steps), table(("backend", "names", *CAPABILITIES.values()), backends)
+    return f"{METHODS}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
+
+
+def checks(page: str) -> str:
+    """The page of checks as it is, with its table of kinds: a row for each name, or for a family of one description."""
+    rows: dict[str, list[tuple[FindingKind, Sequence[str]]]] = {}
+    for check in CHECKS:
+        for kind in check.kinds:
+            alike = sum(kind.what == other.what for other in check.kinds) > 1
+            name = f"{kind.name.partition('_')[0]}_*" if alike else kind.name
+            rows.setdefault(name, []).append((kind, check.tasks))
+    titles = ("kind", "severity", "what it names", "tasks", "`--fix`")
+    text = table(titles, [kind_row(name, found) for name, found in rows.items()])
+    return re.sub(r"(?<=<!-- kinds -->\n).*(?=<!-- /kinds -->)", lambda _: text, page, flags=re.DOTALL)
+
+
+def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> Sequence[str]:
+    """What all checks that find a kind say of it."""
+    kinds, tasks = zip(*found, strict=True)
+    severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
+    looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
+    where = "all" if len(looked_at) == len(ALL) else ", ".join(looked_at)
+    return (f"`{name}`", severities, kinds[0].what.replace("|", r"\|"), where, yes(kinds[0].fixable))
+
+
+def summary(method: Method) -> str:
+    """The first paragraph of a method's docstring, on one line."""
+    return " ".join((method.__doc__ or "").partition("\n\n")[0].split())
+
+
+def keys(method: Method) -> str:
+    """Keys of the task file, as code."""
+    return ", ".join(f"`{key}`" for key in method.keys)
+
+
+def yes(flag: bool) -> str:
+    """A cell of a table."""
+    return "yes" if flag else ""
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def help_of(command: str) -> str:
@@ -47,6 +129,53 @@ def help_of(command: str) -> str:
     environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1"}
     text = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def architecture(page: str) -> str:
+    """The page of the architecture with its map: every package, in the order of imports, and what it says it holds."""
+    rows = []
+    for unit in ORDER:
+        rows += (
+            [(f"{unit}.py", ROOT / f"{unit}.py")] if (ROOT / f"{unit}.py").exists() else folders(ROOT / unit)
+        )
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name:{width}}{first_sentence(path)}" for name, path in rows]
+    tree = "\n".join(("<!-- map -->", "```text", *lines, "```", "<!-- /map -->"))
+    return re.sub("<!-- map -->.*?<!-- /map -->", lambda _: tree, page, flags=re.DOTALL)
+
+
+def folders(package: Path) -> list[tuple[str, Path]]:
+    """A package and its inner packages: name as shown, and the file that says what it holds."""
+    inner = sorted(path.parent for path in package.glob("*/__init__.py"))
+    rows = [(f"{package.name}/", package), *((f"  {folder.name}/", folder) for folder in inner)]
+    return [(name, folder / "__init__.py") for name, folder in rows]
+
+
+def first_sentence(path: Path) -> str:
+    """The first sentence of a module's docstring, without its full stop."""
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return re.split(r"\.(?:\s|$)|\n\n", doc, maxsplit=1)[0].replace("\n", " ")
+
+
+WRITERS: Mapping[str, Callable[[str], str]] = {
+    "commands.md": commands,
+    "methods.md": methods,
+    "checks.md": checks,
+    "architecture.md": architecture,
+}
+"""Page -> what makes the page from the page as it is."""
+
+
+def main() -> None:
+    """Writes the pages, or compares them."""
+    for name, write in WRITERS.items():
+        page = DOCS / name
+        before = page.read_text(encoding="utf-8")
+        after = write(before)
+        if "--check" not in sys.argv:
+            page.write_text(after, encoding="utf-8")
+        elif after != before:
+            sys.exit(f"{page} is not what the code says. Run: make docs")
 
 
 if __name__ == "__main__":

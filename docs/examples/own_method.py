@@ -1,24 +1,24 @@
-"""A step of your own, climbed next to the built-in ones."""
+"""A step of your own, compared with the built-in ones."""
 
 import sys
 from dataclasses import dataclass, replace
 
-from etude.comparison import compare
-from etude.methods import LADDER, Candidate, Method
+import etude
+from etude.methods import LADDER, Candidate
 
 
 @dataclass(frozen=True)
-class Loud(Method):
+class Loud(etude.Method):
     """The instructions in capitals."""
 
     name = "loud"
     label = "The prompt in capitals"
 
-    def fit(self, task, train, dev, start, workshop):
+    def fit(self, task, train, dev, start, context):
         """Builds on the best prompt so far."""
         loud = replace(start, method=self.name, instructions=start.instructions.upper())
-        return workshop.choose([Candidate("in capitals", loud)], dev).assistant
+        return context.choose([Candidate("in capitals", loud)], dev).assistant
 
 
 prompts = [method for method in LADDER if method.prompted]
-print(compare(sys.argv[1], methods=[*prompts, Loud()]).verdict["sentence"])
+print(etude.compare(sys.argv[1], methods=[*prompts, Loud()]).verdict.sentence)

@@ -12,20 +12,24 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from shutil import copytree
-from typing import Any, Literal
+from typing import Any, Literal, cast, overload
 
 from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
-from etude.errors import RunError
+from etude.errors import Fault, InputError, RunError
+from etude.models.backend import Capability
 from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.task.contract import Contract
-from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request
+from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request, Role
 
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
+Input = str | Sequence[Message | Mapping[str, str]]
+"""A text or a chat."""
 SEAMS = 32
 """Tokens by which a prompt may differ from the sum of its parts, each counted by itself."""
 
@@ -53,6 +57,11 @@ class Assistant:
     contract: Contract | None = None
     max_tokens: int = 256
 
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        """What its model must be able to do."""
+        return ("generate", "choices") if self.choices else ("generate",)
+
     def messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
         """The whole conversation for these turns (without a system message), behind the first `num_shots`
         examples or all of them."""
@@ -69,8 +78,8 @@ class Assistant:
         Examples are left out from the last on until the prompt and `max_tokens` fit the model's context;
         `shots_dropped` says how many. A prompt that does not fit without any is left to the model to refuse.
         """
-        room = Room(self, model)
-        return [self._request(turns, room.shots(turns)) for turns in inputs]
+        limit = PromptLimit(self, model)
+        return [self._request(turns, limit.shots(turns)) for turns in inputs]
 
     def finish(
         self, ids: Sequence[str], completions: Sequence[Completion], shots_dropped: Sequence[int]
@@ -78,17 +87,29 @@ class Assistant:
         """One answer per completion, in order; `ids` name them, `shots_dropped` is that of the requests."""
         return [self._answer(*each) for each in zip(ids, completions, shots_dropped, strict=True)]
 
-    def answer(self, inputs: Sequence[Sequence[Message]], models: Models) -> list[Answer]:
-        """Answers to the inputs, in order: `finish` around the model around `prepare`."""
-        model = models.get(self.model)
-        requests = self.prepare(inputs, model)
-        ids = [str(number) for number in range(len(inputs))]
-        return self.finish(ids, model.generate(requests), [request.shots_dropped for request in requests])
+    @overload
+    def answer(self, inputs: Input, models: Models | None = None) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    def answer(self, inputs: Sequence[Input], models: Models | None = None) -> list[Answer]: ...
+    def answer(self, inputs: Input | Sequence[Input], models: Models | None = None) -> Answer | list[Answer]:
+        """Answer one input, or a list of inputs in order: `finish` around the model around `prepare`.
 
-    def stream(self, turns: Sequence[Message], models: Models) -> Iterator[str]:
-        """The answer to one conversation, piece by piece."""
-        model = models.get(self.model)
-        return model.stream(self.prepare([turns], model)[0])
+        An input is a text or a chat: a list of turns, each a Message or {"role": ..., "content": ...}, that ends
+        with the user's. Without `models` the weights are loaded once in this process and stay loaded.
+        Raises InputError for a chat with a system message or without a last turn of the user.
+        """
+        one = isinstance(inputs, str) or isinstance(next(iter(inputs), None), Message | Mapping)
+        chats = [_turns(each) for each in cast(Sequence[Input], [inputs] if one else inputs)]
+        model = (models or _shared_models()).get(self.model, *self.needs)
+        requests = self.prepare(chats, model)
+        ids = [str(number) for number in range(len(chats))]
+        done = self.finish(ids, model.generate(requests), [request.shots_dropped for request in requests])
+        return done[0] if one else done
+
+    def stream(self, given: Input, models: Models | None = None) -> Iterator[str]:
+        """The answer to one input, piece by piece."""
+        model = (models or _shared_models()).get(self.model, *self.needs)
+        return model.stream(self.prepare([_turns(given)], model)[0])
 
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:
         dropped = len(self.shots) - num_shots
@@ -139,8 +160,29 @@ class Assistant:
         return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
 
 
+@cache
+def _shared_models() -> Models:
+    return Models()
+
+
+def _turns(given: Input) -> tuple[Message, ...]:
+    """The turns of one input."""
+    if isinstance(given, str):
+        return (Message("user", given),)
+    turns = tuple(
+        turn if isinstance(turn, Message) else Message(cast(Role, turn["role"]), turn["content"])
+        for turn in given
+    )
+    roles = [turn.role for turn in turns]
+    if not {"user", "assistant"}.issuperset(roles) or roles[-1:] != ["user"]:
+        what = "a chat has turns of user and assistant, and ends with the user's"
+        remedy = "leave out a system message (the assistant has its own instructions) and any last answer"
+        raise InputError([Fault("inputs", what, ", ".join(roles), remedy)])
+    return turns
+
+
 @dataclass(frozen=True)
-class Room:
+class PromptLimit:
     """What of an assistant's prompt fits a model's context, with `max_tokens` kept free for the answer.
 
     Cheap where it is clear: a token is at least a byte, and the tokens of the examples are counted once.
@@ -197,7 +239,7 @@ def instructed(
 
 
 def load(folder: Path | str) -> Assistant:
-    """The assistant saved in `folder`. Loads no weights.
+    """The assistant saved in `folder`. Loads no weights; the next answer does.
 
     Raises RunError when the folder holds no readable assistant or one of another format.
     """
@@ -206,9 +248,12 @@ def load(folder: Path | str) -> Assistant:
     if body.pop("format", None) != FORMAT:
         raise RunError(f"{folder / FILE} is of another format than this version reads. {REMEDY}")
     try:
-        return _assistant(body, folder / ADAPTER)
+        found = _assistant(body, folder / ADAPTER)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder / FILE} holds no assistant ({error}). {REMEDY}") from error
+    if found.model.adapter is not None:
+        _shared_models().evict(found.model)  # another training may have replaced the adapter
+    return found
 
 
 def _assistant(body: dict[str, Any], adapter: Path) -> Assistant:

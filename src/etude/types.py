@@ -1,7 +1,7 @@
 """The nouns, as frozen values. No I/O, no behaviour beyond a derived field.
 
-Nouns that need a module of their own: Contract (contract.py), Task (task/values.py), Dataset
-(dataset.py), Split (splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
+Nouns with a module of their own: Contract (task/contract.py), Task (task/definition.py), Dataset (data/dataset.py),
+Split (data/splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
 """
 
 from __future__ import annotations
@@ -129,6 +129,24 @@ class Model(Protocol):
     @property
     def context(self) -> int:
         """The longest prompt with its answer, in tokens."""
+        ...
+
+
+class TrainableModel(Model, Protocol):
+    """A Model whose weights are in this process, for the training loop to change."""
+
+    module: Any
+    """The transformers model, in evaluation mode."""
+    tokenizer: Any
+    folder: Path | None
+    """What both were read from."""
+
+
+class LearningModel(Model, Protocol):
+    """A Model that learns rows by itself."""
+
+    def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
+        """Writes to `folder` an adapter that gives the rows' answers. Returns a sentence and a note for the report."""
         ...
 
 

@@ -256,14 +256,14 @@ def groups_of(keys: Hashes) -> list[list[int]]:
     return sorted(order[starts[run] : starts[run] + lengths[run]].tolist() for run in several.tolist())
 
 
-def rows_that(verb: str, number: int, total: int) -> str:
-    """The same before a verb, given for several rows: "1 row (0.1%) holds", "2 rows (0.2%) hold"."""
-    single = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
-    return f"{of_rows(number, total)} {single if number == 1 else verb}"
-
-
 def of_rows(number: int, total: int) -> str:
     """A number of rows and its share: "57 rows (5.2%)"."""
     share = 100 * number / max(total, 1)
     digits = "under 0.1%" if 0 < share < 0.1 else f"{share:.1f}%".replace(".0%", "%")
     return f"{count(number, 'row')} ({digits})"
+
+
+def rows_that(verb: str, number: int, total: int) -> str:
+    """`of_rows` before a verb, which is given in the plural: "1 row (0.1%) holds", "2 rows (0.2%) hold"."""
+    single = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
+    return f"{of_rows(number, total)} {single if number == 1 else verb}"

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from etude.assistant import Assistant, load
-from etude.base.files import Json, read_json, write_json, write_lines
+from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.notes import dropped_shots, same_answer
 from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
 from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
-from etude.methods.fit_context import Method, Trial, Workshop, sampled
+from etude.methods import FitContext, Method
+from etude.methods.fit_context import Trial, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.events import Answered, Began, Ended, OnEvent, Said
+from etude.runs.events import Answered, Began, Ended, OnEvent, Said, Sample
+from etude.runs.record import prediction, write_record
 from etude.runs.training_log import TrainingLog
 from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
@@ -96,7 +97,7 @@ class Climb:
 
     def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
         self.on_event(Began(method.name, "dev"))
-        workshop = Workshop(
+        context = FitContext(
             models=self.models,
             metric=self.metric,
             folder=self._work(method.name),
@@ -106,15 +107,15 @@ class Climb:
             log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
-        assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
+        assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)
         assistant.save(folder / "assistant")
-        self._write_predictions(method.name, "dev", workshop.on_dev)
-        self._write_tried(method.name, workshop.answered)
-        workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
+        self._write_predictions(method.name, "dev", context.on_dev)
+        self._write_tried(method.name, context.answered)
+        context.notes += self._said(self._about_dev(method.name, context.on_dev))
         prompt = self.models.get(assistant.model).render_text(assistant.messages(self.split.dev[0].input))
-        write_record(self.run, method, assistant, workshop, prompt)
+        write_record(self.run, method, assistant, context, prompt)
         self._release(assistant)
-        self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
+        self._tell_end(method.name, "dev", context.on_dev, context.seconds)
 
     def _release(self, assistant: Assistant) -> None:
         """Gives back the memory of adapted weights; the base stays loaded."""
@@ -146,10 +147,10 @@ class Climb:
     def _answered(
         self, name: str, trial: Trial, rows: Sequence[Scored], done: int, total: int, left: float
     ) -> None:
-        self.on_event(Answered(name, rows, done, total, left, trial))
+        self.on_event(Answered(name, done, total, left, trial, _sample(rows[-1:])))
 
     def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
-        self.on_event(Answered(name, (), done, total, left))
+        self.on_event(Answered(name, done, total, left))
 
     def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
         units = [unit(row.example) for row in rows]
@@ -161,7 +162,7 @@ class Climb:
                 form=estimate_known([row.score.form for row in rows], units),
                 check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
-                sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
+                sample=_sample(rows[:1]) if side == "dev" else None,  # reading test answers would unseal them
                 num_rows=len(rows),
                 of_rows=len(self.split.dev if side == "dev" else self.split.test),
             )
@@ -187,54 +188,5 @@ class Climb:
         write_lines(self.run.method(name) / "tried.jsonl", lines)
 
 
-def prediction(side: Side, row: Scored) -> dict[str, Any]:
-    """One line of predictions.jsonl: the raw answer and all that any number of the report needs."""
-    example, answer, score = row.example, row.answer, row.score
-    return {
-        "side": side,
-        "id": example.id,
-        "where": example.where,
-        "unit": unit(example),
-        "group": example.group,
-        "tags": dict(example.tags),
-        "input": example.text,
-        "expected": example.output,
-        "references": list(example.references),
-        "answer": answer.text,
-        "value": answer.value,
-        "score": score.value,
-        "form": score.form,
-        "check": score.check,
-        "others": dict(score.others),
-        "failures": list(answer.failures),
-        "confidence": answer.confidence,
-        "cut": answer.cut,
-        "shots_dropped": answer.shots_dropped,
-        "prompt_tokens": answer.prompt_tokens,
-        "cached_tokens": answer.cached_tokens,
-        "answer_tokens": answer.answer_tokens,
-        "seconds": answer.seconds,
-        "batch": row.batch,
-    }
-
-
-def write_record(run: Run, method: Method, assistant: Assistant, workshop: Workshop, prompt: str) -> None:
-    """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
-    record = {
-        "name": method.name,
-        "label": method.label,
-        "tuned": method.tuned,
-        "model": assistant.model.name,
-        "fit_seconds": workshop.seconds,
-        "train_seconds": workshop.train_seconds,
-        "candidates": [asdict(tried) for tried in workshop.tried],
-        "notes": workshop.notes,
-        "params": workshop.params,
-        "prompt": prompt,
-    }
-    write_json(run.method(method.name) / "method.json", record)
-
-
-def records(run: Run) -> dict[str, Json]:
-    """method.json of each method that has been fitted."""
-    return {name: read_json(run.method(name) / "method.json") for name in run.methods}
+def _sample(rows: Sequence[Scored]) -> Sample | None:
+    return Sample(rows[0].answer.text, rows[0].score.value) if rows else None

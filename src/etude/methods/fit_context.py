@@ -1,18 +1,17 @@
 """What a method is given to work with: weights, a way to choose on dev, a folder, limits.
 
-A method never sees a test row: neither `fit` nor the workshop is given one.
+A method never sees a test row: neither `fit` nor the context is given one.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
@@ -72,8 +71,8 @@ class Tried:
 
 
 @dataclass
-class Workshop:
-    """The tools of one method in one comparison, and the record of what it did with them."""
+class FitContext:
+    """What `fit` works with: models, limits, a fair choice on dev. It keeps a record of what was done."""
 
     models: Models
     metric: Metric
@@ -145,30 +144,6 @@ class Workshop:
         return scored
 
 
-class Method(Protocol):
-    """A step of the ladder: a frozen config with one verb, `fit`. Inherit from it for the rest."""
-
-    name: ClassVar[str]
-    """As in the task file and in folder names."""
-    label: ClassVar[str]
-    """What it is, for readers who do not know its name."""
-    tuned: ClassVar[bool] = False
-    """Whether the method changes weights of a language model."""
-    prompted: ClassVar[bool] = True
-    """Whether it is a prompt to the untuned model, on which later steps may build."""
-
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """How many candidates `fit` would answer dev with; 0 when they cost next to nothing."""
-        return 1
-
-    @abstractmethod
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
-    ) -> Assistant:
-        """Builds on `start`, the best assistant of the lower steps, and returns a new one."""
-        ...
-
-
 def sampled(rows: Dataset, size: int | None, seed: int) -> Dataset:
     """A seeded sample of `size` rows in their old order, or all rows."""
     if size is None or size >= len(rows):
@@ -193,8 +168,8 @@ def blank(task: Task, train: Dataset, models: Models | None) -> Assistant:
         choices=contract.labels if task.kind == "classify" and contract else (),
         contract=contract,
     )
-    room = task.max_tokens or (longest_answer(train, models, model) if models else unasked.max_tokens)
-    return replace(unasked, max_tokens=room)
+    max_tokens = task.max_tokens or (longest_answer(train, models, model) if models else unasked.max_tokens)
+    return replace(unasked, max_tokens=max_tokens)
 
 
 def contract_of(task: Task, train: Dataset) -> Contract | None:
@@ -217,10 +192,5 @@ def longest_answer(train: Dataset, models: Models, model: ModelRef) -> int:
     lengths = sorted(asked.count_tokens((Message("user", example.output),)) - bare for example in train)
     readable = [length for length in lengths if length + bare + ROUND < asked.context]
     percentile = readable[math.ceil(0.99 * len(readable)) - 1] if readable else 0
-    room = ROUND * math.ceil((1.5 * percentile + 8) / ROUND)
-    return max(min(room, asked.context // 2), percentile + 1)
-
-
-def named(assistant: Assistant, method: str) -> Assistant:
-    """`assistant` as the product of `method`."""
-    return replace(assistant, method=method)
+    rounded = ROUND * math.ceil((1.5 * percentile + 8) / ROUND)
+    return max(min(rounded, asked.context // 2), percentile + 1)

@@ -8,56 +8,55 @@ from typing import TYPE_CHECKING
 
 from etude.assistant import Assistant
 from etude.base.files import Json, free_bytes
-from etude.base.wording import size_in_words, time_in_words
-from etude.comparison.plan import in_words
-from etude.comparison.prepare import LONG
-from etude.comparison.timing import answer_seconds
+from etude.base.wording import rough_time, size_in_words, time_in_words
 from etude.data.dataset import Dataset
-from etude.methods.training_run import Lesson
+from etude.methods.timing import answer_seconds
+from etude.methods.tuned.training_run import TrainingRun
 from etude.models.registry import Models
+from etude.runs.questions import LONG
 from etude.task import Task
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
 
 
-def foreseen(task: Task, lesson: Lesson, student: Assistant, dev: Dataset, models: Models) -> Json:
+def foreseen(task: Task, training: TrainingRun, student: Assistant, dev: Dataset, models: Models) -> Json:
     """Seconds, bytes at the highest point, bytes within reach, and all of it in words, from a few timed steps."""
     from etude.training.memory.usage import memory_within_reach
 
-    found, device = lesson.foresee(), lesson.model.module.device
+    found, device = training.foresee(), training.model.module.device
     answering = answer_seconds(student, dev, models) * len(dev) if task.train.get("dev_metric") else 0.0
-    measured = (lesson.config.epochs + 1) * answering
+    measured = (training.config.epochs + 1) * answering
     expected: Json = {
         "seconds": found.seconds + measured,
         # Processes on one processor share its memory; each GPU has its own.
-        "memory": found.memory * (lesson.world.size if device.type == "cpu" else 1),
+        "memory": found.memory * (training.world.size if device.type == "cpu" else 1),
         "within_reach": memory_within_reach(device),
     }
-    lines = [*_lines(expected), *_about_metric(lesson.config.epochs, len(dev), answering)]
+    lines = [*_lines(expected), *_about_metric(training.config.epochs, len(dev), answering)]
     return {**expected, "minutes": expected["seconds"] / 60, "lines": lines}
 
 
-def held(lesson: Lesson) -> Json:
+def held(training: TrainingRun) -> Json:
     """Bytes that are held before the first step, those in use now among them, and bytes within reach; nothing of it
     is taken yet."""
     from etude.training.memory.forecast import at_rest
     from etude.training.memory.usage import memory_in_use, memory_within_reach
 
-    module, world = lesson.model.module, lesson.world
+    module, world = training.model.module, training.world
     device = module.device
-    memory = memory_in_use(device) + at_rest(module, lesson.config, world)
+    memory = memory_in_use(device) + at_rest(module, training.config, world)
     return {
         "memory": memory * (world.size if device.type == "cpu" else 1),
         "within_reach": memory_within_reach(device),
     }
 
 
-def disk_in_words(lesson: Lesson, checkpoint: Path) -> str:
+def disk_in_words(training: TrainingRun, checkpoint: Path) -> str:
     """The disk that the run takes. Raises RunError where not even the result finds room."""
     from etude.training.memory.disk_space import check_space, disk_of
 
-    disk = disk_of(lesson.model.module, lesson.config)
+    disk = disk_of(training.model.module, training.config)
     check_space(disk, checkpoint)
     free = size_in_words(free_bytes(checkpoint.absolute()))
     return (
@@ -92,10 +91,10 @@ def question(expected: Json, budget: float | None) -> str | None:
     parts = []
     seconds, memory, reach = expected["seconds"], expected["memory"], expected["within_reach"]
     if budget is not None and seconds > budget:
-        parts.append(f"takes {in_words(seconds)}, over the budget of {time_in_words(budget)}")
+        parts.append(f"takes {rough_time(seconds)}, over the budget of {time_in_words(budget)}")
     elif budget is None and seconds > LONG:
         parts.append(
-            f"takes {in_words(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
+            f"takes {rough_time(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
         )
     if memory > reach > 0:
         parts.append(f"needs about {size_in_words(memory)} of memory, and {size_in_words(reach)} can be had")
@@ -106,12 +105,12 @@ def _lines(expected: Json) -> Iterator[str]:
     memory, reach = expected["memory"], expected["within_reach"]
     size = f" and about {size_in_words(memory)} of memory at the highest point" if memory else ""
     most = f" ({size_in_words(reach)} can be had)" if memory and reach else ""
-    yield f"Foreseen from a few timed steps: {in_words(expected['seconds'])}{size}{most}."
+    yield f"Foreseen from a few timed steps: {rough_time(expected['seconds'])}{size}{most}."
 
 
 def _about_metric(epochs: int, num_dev: int, seconds: float) -> Iterator[str]:
     if seconds:
         yield (
-            f"Of these, the metric on dev takes {in_words((epochs + 1) * seconds)}: {num_dev:,} answers before "
+            f"Of these, the metric on dev takes {rough_time((epochs + 1) * seconds)}: {num_dev:,} answers before "
             f"training and after each of {epochs} epochs (train: dev_metric)."
         )

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from etude.comparison.prepare import drawn_split
 from etude.data.dataset import SHOWN
-from etude.methods.fine_tune import training_rows
-from etude.methods.fit_context import Workshop
+from etude.methods.fit_context import FitContext
+from etude.methods.tuned.training_rows import training_rows
 from etude.metrics import choose_metric
 from etude.models.registry import Models
-from etude.tuning.task_run import NAME, lesson, opened, student
+from etude.runs.split import drawn_split
+from etude.tuning.task_run import NAME, checked_student, opened, sizes, training
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,23 @@ class Preview:
 
 
 def preview(task_file: Path | str, number: int) -> Preview:
-    """`number` rows as `train_task` would learn them. Raises as that does for the task, its rows and weights, but for
+    """`number` rows as `train` would learn them. Raises as that does for the task, its rows and weights, but for
     rows that are too few."""
     from etude.training.rows.supervision import pieces
 
-    opening = opened(task_file, least=SHOWN)
-    task, run = opening.task, opening.run
-    parts = drawn_split(run, task, opening.dataset, opening.test, (*opening.sizes, SHOWN))
+    task_run = opened(task_file, least=SHOWN)
+    task, run = task_run.task, task_run.run
+    parts = drawn_split(run, task, task_run.dataset, task_run.test, (*sizes(task_run), SHOWN))
     if not len(parts.dev):  # too few rows to train on, and nothing is measured here
         parts = replace(parts, dev=parts.train)
     models = Models()
-    untaught = student(task, parts, models)
-    workshop = Workshop(models, choose_metric(task, parts.train), run.method(NAME) / "work")
-    found = lesson(task, untaught, parts, training_rows(task, parts.train, workshop), models)
+    student = checked_student(task, parts, models)
+    context = FitContext(models, choose_metric(task, parts.train), run.method(NAME) / "work")
+    found = training(task, student, parts, training_rows(task, parts.train, context), models)
     decoder = found.model.tokenizer
     special = frozenset(decoder.all_special_ids)
     rows = [
         ShownRow(row.id, why, [Piece(*piece) for piece in pieces(decoder, row, special)])
         for row, why in found.telling(number)
     ]
-    return Preview(found.told, found.settings, found.config.defaults, rows)
+    return Preview(found.supervision, found.settings, found.config.defaults, rows)

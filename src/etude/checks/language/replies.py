@@ -11,6 +11,7 @@ from etude.checks.language.identification import LEAST_TOLD, MOST_TEXT, language
 from etude.checks.language.stray import KNOWN, MOST_READ, USUAL, USUAL_LEAST
 from etude.checks.language.wrong_language import is_unasked
 from etude.checks.material import Material, rows_that
+from etude.checks.record import FREE, FindingKind, finds
 from etude.checks.rows.quotations import QUOTED
 from etude.text.normal_forms import normalise
 from etude.types import Finding
@@ -30,14 +31,18 @@ for _language, _known in KNOWN.items():
         _SPEAKERS.setdefault(_word, []).append(_language)
 
 
+@finds(
+    FindingKind(
+        "answer_language", "warning", "answers in another language than their input, in a set of several"
+    ),
+    tasks=FREE,
+)
 def answered_otherwise(material: Material) -> Iterator[Finding]:
     """Free answers in another language than their input, where nearly all others are in their input's.
 
     Nothing is said of a set that is in one language (`language` does), of one in which answers are translations, nor
     of rows that ask for another language or hold sentences in both.
     """
-    if not material.free:
-        return
     told = {
         row: pair
         for row in range(len(material.rows))

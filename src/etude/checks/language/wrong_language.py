@@ -9,6 +9,7 @@ from etude.base.wording import most_frequent
 from etude.checks.language.identification import FUNCTION_WORDS, LEAST_TOLD, OWN, is_far, own_language
 from etude.checks.language.stray import KNOWN, Strays
 from etude.checks.material import Material, rows_that
+from etude.checks.record import FindingKind, finds
 from etude.checks.safety.hostile_words import COVERED
 from etude.checks.style.features import GREETED
 from etude.text.lexicon import words
@@ -37,6 +38,11 @@ _ASKING = frozenset(name.casefold() for name in FUNCTION_WORDS) | words(
 """Words of an input that ask for another language."""
 
 
+@finds(
+    FindingKind(
+        "language", "warning", "inputs, and free answers, in another language or script than the others"
+    )
+)
 def wrong_language(material: Material) -> Iterator[Finding]:
     """Inputs, and free answers, in a language or script that nearly none of the others are in."""
     yield from _of_part(material, "input", material.inputs, material.plain_inputs, material.input_languages)
@@ -46,6 +52,9 @@ def wrong_language(material: Material) -> Iterator[Finding]:
         )
 
 
+@finds(
+    FindingKind("english_only", "note", "what was not looked for in texts of other languages", safety=True)
+)
 def english_only(material: Material) -> Iterator[Finding]:
     """Says of texts that are not in English what was not looked for in them."""
     texts, plain, told, part = (

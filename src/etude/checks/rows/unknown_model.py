@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from etude.checks.material import Material
-from etude.models.registry import is_fake
-from etude.models.weights import why_unknown
+from etude.checks.record import FindingKind, finds
+from etude.models.registry import backend_of
 from etude.types import Finding
 
 
+@finds(FindingKind("unknown_model", "note", "a `model:` or `prompt_model:` that does not exist"))
 def unknown_models(material: Material) -> Iterator[Finding]:
     """That `model` or `prompt_model` names none. Packaged models and hub ids are taken as named, be they on this
     machine or not."""
     task = material.task
     named = {"model": task.model, "prompt_model": task.prompt_model or ""}
-    reasons = {key: why_unknown(name, key) for key, name in named.items() if name and not is_fake(name)}
+    reasons = {key: backend_of(name).why_unknown(name, key) for key, name in named.items() if name}
     absent = {key: reason for key, reason in reasons.items() if reason}
     if absent:
         told = " ".join(f"{key}: {reason}" for key, reason in absent.items())

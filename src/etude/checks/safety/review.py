@@ -9,6 +9,7 @@ from itertools import islice, repeat
 from etude.base.wording import count
 from etude.checks.language.identification import language_of
 from etude.checks.material import Mark, Material, rows_that
+from etude.checks.record import family, finds
 from etude.checks.safety.excerpts import NAMES, passage, sides
 from etude.checks.safety.own_names import OwnNames, own_names
 from etude.checks.safety.sensitive import repeated, review_step
@@ -24,6 +25,7 @@ ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
 
+@finds(*family("review", {kind: f"what may be {NAMES[kind]}" for kind in REVIEW}, "note", safety=True))
 def for_review(material: Material) -> Iterator[Finding]:
     """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
     are left out."""

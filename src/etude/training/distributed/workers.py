@@ -69,7 +69,7 @@ def run_jobs(world: World) -> Any:
     models = Models()
     while "over" not in (message := world.broadcast()):
         job = job_from(message)
-        module = models.local(ModelRef(job.model)).module
+        module = models.trainable(ModelRef(job.model)).module
         with suppress(InputError, ModelError):
             _run(world, job, module)
     return message["over"]
