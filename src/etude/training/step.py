@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class TrainResult:
     """What a run has reached so far; with the tensors of `Run`, the whole content of a checkpoint."""
 
