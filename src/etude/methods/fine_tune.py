@@ -95,7 +95,7 @@ class FineTune(Method):
     ) -> TrainingTime | None:
         """With the loss on dev before training and after each epoch, and with answers to dev as often where the task
         chooses the epoch by the metric."""
-        from etude.training.memory.speed import estimate_speed
+        from etude.training import estimate_speed
 
         if learns_by_itself(task):
             return None
@@ -179,7 +179,7 @@ def _learned(models: Models, ref: ModelRef, rows: Sequence[Example], adapter: Pa
 
 def dev_score(student: Assistant, dev: Dataset, context: FitContext) -> Mapping[str, Any]:
     """The metric on dev as the weights under training answer it: `score` with its interval and n."""
-    from etude.training.layers.merged import merged
+    from etude.training.layers.lora import merged
 
     with merged(context.models.trainable(student.model).module):
         scored = evaluate(student, context.models, dev, context.metric)

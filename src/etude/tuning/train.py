@@ -88,9 +88,9 @@ def train(
             run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
             world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
-        from etude.training.distributed.workers import follow
+        from etude.training.distributed.workers import run_jobs
 
-        return Training(Run(Path(follow(world))))
+        return Training(Run(Path(run_jobs(world))))
 
 
 def _led(task_run: TaskRun, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
