@@ -95,7 +95,7 @@ def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:
     had_key = files.key.exists()
     try:
         if masker:
-            masker.save_key(files.key, over=True)
+            masker.save_key(files.key)
         return write_fix(files, log)
     except OSError:
         if not had_key:

@@ -9,16 +9,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_NOTHING = re.compile(
-    r"none|null|nil|undefined|nan|true|false|yes|no|empty|optional|required|string|str|bytes|text|varchar|char"
-    r"|secretstr|any|input|prompt|stdin|value|default|hidden|redacted|removed|masked|placeholder|example|path|cwd"
-    r"|credentials?|unset|unknown|blank",
-    re.I,
-)
+from etude.base.word_lists import read_table
+
+_WORDS = {key: "|".join(words) for key, words in read_table(__file__, "no_secret.yaml").items()}
+_NOTHING = re.compile(_WORDS["nothing"], re.I)
 _BLANK = re.compile(
-    r"(?:(?:your|my|the|a|an|some|new|old|user|db|admin|app|enter|insert|choose|example|sample|dummy|fake|current|real"
-    r"|actual|put|change|super|top|proxy)[ _-]?){0,4}(?:pass[ _-]?(?:word|phrase|code|wd)?s?|passwd|pwd|pw|secrets?"
-    r"|token|(?:api[ _-]?)?key|change[ _-]?(?:me|it|this)|todo|tbd)(?:[ _-]?(?:here|goes here|value|name)){0,2}",
+    rf"(?:(?:{_WORDS['before']})[ _-]?){{0,4}}(?:{_WORDS['password']})(?:[ _-]?(?:here|goes here|value|name)){{0,2}}",
     re.I,
 )
 """Words for a password in its place, alone: `your_password_here`, `changeme`."""
@@ -34,12 +30,7 @@ _BRACKETS = re.compile(
 )
 _GROUPED = re.compile(r"[(\[{]{1,3}[\"']?[A-Za-z_%]|[+|&=]|f[\"']")
 _CHAIN = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|->|::|\?\.)[A-Za-z_$][\w$]*)+")
-_OF_CODE = re.compile(
-    r"(?:self|this|cls|req|request|res|response|config|conf|cfg|settings|options|opts|args|params|form|body|data|os|env"
-    r"|process|user|account|auth|creds|credentials|state|props|ctx|context|event|e|url|parsed)\b"
-    r"|.*(?:pass|pwd|secret|cred)",
-    re.I,
-)
+_OF_CODE = re.compile(rf"(?:{_WORDS['objects']})\b|.*(?:pass|pwd|secret|cred)", re.I)
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _CODE = re.compile(
     r"(?m)^(?:[ \t>]*(?:def |class |import |from [\w.]+ import|return\b|(?:(?:el)?if|for|while|with) .*[:{][ \t]*$"
@@ -49,10 +40,7 @@ _CODE = re.compile(
 """A line of a program."""
 _SHELL = re.compile(r"(?:^|\n|[;&?])[ \t]*(?:export |set |ENV |-e )?[\"'A-Za-z0-9_.-]*$")
 _SET_AGAIN = re.compile(r"[ \t]*=[^=]")
-_MESSAGE = re.compile(
-    r"\b(?:pass(?:word|phrase|code)?s?|passwd|pwd|enter|your|please|must|invalid|wrong|required|missing|the)\b",
-    re.I,
-)
+_MESSAGE = re.compile(rf"\b(?:{_WORDS['message']})\b", re.I)
 _PATH = re.compile(r"(?:~|\.{1,2})?(?:/[\w.-]+)+/?|[A-Z]:\\.*")
 
 

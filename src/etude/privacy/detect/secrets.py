@@ -22,9 +22,9 @@ WINDOW = 512
 ENTROPY = 3.0
 """Bits a character from which a labelled value counts as random."""
 
+_TABLE = read_table(__file__, "secrets.yaml")
 _FORMS: dict[str, re.Pattern[str]] = {
-    issuer: re.compile("|".join(forms))
-    for issuer, forms in read_table(__file__, "secrets.yaml")["forms"].items()
+    issuer: re.compile("|".join(forms)) for issuer, forms in _TABLE["forms"].items()
 }
 _FORM = re.compile(
     rf"(?<![A-Za-z0-9_-])(?:{'|'.join(f'(?:{form.pattern})' for form in _FORMS.values())})(?![A-Za-z0-9_])"
@@ -50,9 +50,7 @@ _BEARER = re.compile(
     r"\b(?:bearer|basic|token) +(?P<value>[A-Za-z0-9+/_.~-]{20,2000}={0,2})(?![\w+/=])", re.I
 )
 _KEY = re.compile(
-    r"(?<![A-Za-z0-9])(?:[\w.-]{0,24}[_. -])?(?:api[_. -]?key|access[_. -]?key|secret[_. -]?(?:access[_. -]?)?key"
-    r"|account[_. -]?key|private[_. -]?key|signing[_. -]?key|encryption[_. -]?key|client[_. -]?secret|auth[_. -]?token"
-    r"|access[_. -]?token|refresh[_. -]?token|bot[_. -]?token|secret|token|sig|credential)s?[\"'\]]{0,2}"
+    rf"(?<![A-Za-z0-9])(?:[\w.-]{{0,24}}[_. -])?(?:{'|'.join(_TABLE['key_names'])})s?[\"'\]]{{0,2}}"
     r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})"
     r"(?![\w+/=])",
     re.I,
@@ -95,12 +93,7 @@ _CARD_CODE = re.compile(
     re.I,
 )
 """The digits on the back of a card, with which it can be used by whoever knows its number."""
-_OF_A_CARD = re.compile(
-    r"\b(?:card|credit|debit|visa|mastercard|amex|maestro|payment|pay|exp(?:iry|ir\w+)?|karten?|kreditkarten?|carte|tarjeta"
-    r"|carta|cart[aã]o|kaart)\b|(?:[0-9][ -]?){12}",
-    re.I,
-)
-"""What stands near a security code of a card; elsewhere `CVC` is a catheter and `CVV` the name of a fault."""
+_OF_A_CARD = re.compile(rf"\b(?:{'|'.join(_TABLE['card_words'])})\b|(?:[0-9][ -]?){{12}}", re.I)
 _NEAR = 100
 """Characters before and after."""
 _CREDENTIALS = re.compile(
