@@ -28,6 +28,8 @@ _ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
 
 _CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
+_ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags")
+
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """Names of the columns of a better and a worse answer, which stand together."""
 
@@ -76,6 +78,13 @@ def named(columns: RowSource) -> list[str]:
     """All columns that mean something, in the order in which a table is written."""
     needed = [columns.messages, columns.output, columns.id]
     return [*columns.input, *(name for name in needed if name is not None), *optional(columns)]
+
+
+def as_written(columns: RowSource) -> dict[str, Any]:
+    """The columns as the task file writes them: role -> name, or a list of names."""
+    parts = {role: getattr(columns, role) for role in _ROLES}
+    plain = {role: list(part) if isinstance(part, tuple) else part for role, part in parts.items() if part}
+    return plain | ({"input": columns.input[0]} if len(columns.input) == 1 else {})
 
 
 def _guess_better(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> RowSource:
@@ -190,7 +199,7 @@ def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sour
 def _sentence(source: RowSource, full: RowSource) -> str:
     """What was guessed; "" when nothing was."""
     parts = []
-    for name in ("messages", "input", "output", "system", "id", "references", "group", "tags"):
+    for name in _ROLES:
         value = getattr(full, name)
         if value and value != getattr(source, name):
             columns = (value,) if isinstance(value, str) else value

@@ -14,6 +14,7 @@ import yaml
 from etude.base.pages import environment
 from etude.base.wording import count
 from etude.data.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, least_rows
+from etude.data.formats.columns import as_written
 from etude.data.splits.sides import TEST_MOST, TEST_SHARE
 from etude.data.starter.draft import SEED, Draft, contract_parts, listed
 from etude.data.starter.guesses_in_words import (
@@ -51,7 +52,7 @@ def page(draft: Draft) -> str:
         model=MODEL,
         rivals=rivals(draft),
         maybe_group=draft.roles.maybe_group,
-        columns=_column_map(draft),
+        columns={"file": _relative(draft.columns.file, draft.target), **as_written(draft.columns)},
         split_sentence=_split_sentence(len(draft.examples)),
         beside=beside,
         test=_relative(beside, draft.target) if beside else "test.jsonl",
@@ -199,17 +200,6 @@ def _metric_sentence(draft: Draft) -> str:
 def _imbalance(labels: Sequence[str]) -> float:
     counts = Counter(labels).values()
     return max(counts) / min(counts)
-
-
-def _column_map(draft: Draft) -> dict[str, Any]:
-    source = draft.columns
-    file = {"file": _relative(source.file, draft.target)}
-    roles = ("messages", "input", "output", "system", "id", "references", "group", "tags")
-    parts = {role: getattr(source, role) for role in roles}
-    plain = {role: list(part) if isinstance(part, tuple) else part for role, part in parts.items() if part}
-    if len(source.input) == 1:
-        plain["input"] = source.input[0]
-    return file | plain
 
 
 def _relative(file: Path, target: Path) -> str:
