@@ -26,7 +26,7 @@ from typing import Any
 from real_sets import DATA
 
 from etude.checks import Material, check_material
-from etude.checks.safety.hostile import insults
+from etude.checks.safety.insults import insults
 from etude.checks.style.field_orders import field_orders
 from etude.checks.style.registers import mixed_registers
 from etude.checks.style.split_style import split_style

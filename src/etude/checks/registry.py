@@ -26,7 +26,7 @@ from etude.checks.rows import (
     unknown_model,
     unreadable,
 )
-from etude.checks.safety import advice, hostile, injections, instructions, personal, refusals, review
+from etude.checks.safety import instructions, insults, personal, phrases, refusals, review
 from etude.checks.style import field_orders, registers, split_style, two_lengths
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.errors import Fault, InputError, shown
@@ -67,10 +67,10 @@ CHECKS: tuple[Check, ...] = (
     personal.personal_data,
     instructions.personal_instructions,
     review.for_review,
-    injections.injections,
-    hostile.insults,
-    hostile.threats,
-    advice.advice,
+    phrases.injections,
+    insults.insults,
+    phrases.threats,
+    phrases.advice,
     label_coverage.written_otherwise,
     label_coverage.classes,
     document_coverage.uncovered_documents,
