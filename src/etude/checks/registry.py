@@ -21,7 +21,6 @@ from etude.checks.rows import (
     form,
     label_coverage,
     preferences,
-    proposal,
     repeats,
     unknown_model,
     unreadable,
@@ -63,7 +62,6 @@ CHECKS: tuple[Check, ...] = (
     two_lengths.two_lengths,
     field_orders.field_orders,
     registers.mixed_registers,
-    proposal.proposed_contract,
     personal.personal_data,
     instructions.personal_instructions,
     review.for_review,
@@ -72,7 +70,6 @@ CHECKS: tuple[Check, ...] = (
     phrases.threats,
     phrases.advice,
     label_coverage.written_otherwise,
-    label_coverage.classes,
     document_coverage.uncovered_documents,
     enough.few_rows,
 )
