@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from etude.data.formats.column_names import ANSWERED, ASKED, plain_name
+from etude.data.formats.column_names import names_of, plain_name
 from etude.data.formats.turns import holds_turns, role_of, written_turns
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
@@ -21,31 +21,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("question",), "answer"),
 )
 
-_INPUT_NAMES = (
-    *("input", "prompt", "question", "instruction", "text", "body", "message", "query", "utterance"),
-    *("sentence", "description", "content", "document", "source", "draft", "request"),
-    *(
-        "nachricht",
-        "consulta",
-        "mensaje",
-        "messaggio",
-        "bericht",
-        "mensagem",
-        "texte",
-        "texto",
-        "testo",
-        "tekst",
-    ),
-    *ASKED,
-)
-
-_OUTPUT_NAMES = (
-    *("output", "completion", "answer", "label", "response", "category", "intent", "class", "target"),
-    *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
-    *ANSWERED,
-    *("kategorie", "categorie", "categoria", "klasse", "thema", "tema"),
-)
-
+_INPUT_NAMES = names_of("inputs", "asked")
+_OUTPUT_NAMES = names_of("outputs", "answered", "other_outputs")
 _ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
 """Names of what is asked, and of the text that it is about, as in SQuAD and Dolly."""
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from etude.privacy.detect.value_labels import LINKS, NUMBER_STEMS, NUMBERS, any_of, may_hold
+from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
 from etude.privacy.spans import AFTER, BEFORE, Span, labelled
 
 _CARD = re.compile(
@@ -74,7 +74,8 @@ _ID_HINT = re.compile(
     r"polic|record|file|health|member|number|voter|ident|tax|social|ssn|aadha|\bpan|plate|registration"
 )
 _NAMED = re.compile(
-    rf"(?<![A-Za-z?&=#_-]){any_of(NUMBERS)}\.?(?:[ \t]{{0,2}}(?:{LINKS})){{0,4}}[ \t]{{0,2}}{_ID_VALUE}", re.I
+    rf"(?<![A-Za-z?&=#_-]){label_pattern('numbers')}\.?(?:[ \t]{{0,2}}(?:{LINKS})){{0,4}}[ \t]{{0,2}}{_ID_VALUE}",
+    re.I,
 )
 _PLAIN_NUMBER = re.compile(
     r"(?:19|20)[0-9]{2}|[0-9]{1,3}(?:[A-Za-z]{1,6})?|[0-9]{1,4}(?:st|nd|rd|th|am|pm|k|m)", re.I
@@ -108,7 +109,7 @@ def id_numbers(text: str) -> Iterator[Span]:
     """Numbers that a label names, such as a passport's: at least four characters, two of them digits."""
     matches = chain(
         _ID.finditer(text) if _ID_HINT.search(text) else (),
-        _NAMED.finditer(text) if may_hold(text, NUMBER_STEMS) else (),
+        _NAMED.finditer(text) if may_hold(text, "numbers") else (),
     )
     for match in matches:
         value = match["value"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from etude.privacy.detect.phone_forms import by_country_code, by_form, by_plan, canonical, parts
-from etude.privacy.detect.value_labels import PHONES, any_of
+from etude.privacy.detect.value_labels import label_pattern
 from etude.privacy.spans import UNSPACED, Span, labelled, listed
 
 _GAP = r"(?:[ \t.()\[\]-]{1,4}|[)\]]?[ \t]?/[ \t]?)?"
@@ -39,7 +39,7 @@ _LABEL = re.compile(
     rf"{_FIELD}[^0-9\n]{{0,40}}\n?[ (]{{0,2}}$",
     re.I,
 )
-_UNSPACED_LABEL = re.compile(f"{any_of(PHONES)}[^0-9\\n]{{0,12}}$")
+_UNSPACED_LABEL = re.compile(f"{label_pattern('phones')}[^0-9\\n]{{0,12}}$")
 _LABEL_AFTER = re.compile(
     rf"[ \t]{{0,2}}[(\[/,-]?[ \t]?\b(?:{_NOUN}|office|home|work|direct"
     rf"|(?:is|was) (?:the |a )?(?:[a-z]{{2,10}} )?(?:{_NOUN}|numbers? to (?:reach|call|ring|text|dial)))\b",
@@ -47,7 +47,7 @@ _LABEL_AFTER = re.compile(
 )
 _COLUMN = re.compile(
     rf"\b(?:{_NOUN}|contact|sms)(?: (?:numbers?|num|no|nr))?(?: (?:{_WHOSE}|[0-9]))?$"
-    rf"|{any_of(PHONES)}$",
+    rf"|{label_pattern('phones')}$",
     re.I,
 )
 """The name of a column of phone numbers, its words apart by spaces."""

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
+from etude.base.word_lists import read_table
 from etude.privacy.detect.no_secret import is_blank, is_call, is_expression, is_message
-from etude.privacy.detect.value_labels import LINKS, PASSWORD_STEMS, PASSWORDS, any_of, may_hold
+from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
 from etude.privacy.spans import UNSPACED, Span, in_small_ascii, labelled, spans_of
 
 WINDOW = 512
@@ -21,52 +22,12 @@ WINDOW = 512
 ENTROPY = 3.0
 """Bits a character from which a labelled value counts as random."""
 
-_FORMS = {
-    "AWS": r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",
-    "GitHub": r"gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,100}",
-    "GitLab": r"gl(?:pat|dt|ft|soat|rt|cbt|ptt|imt|oas|agent)-[A-Za-z0-9_-]{20,300}",
-    "Slack": r"xox[abeoprs]-[A-Za-z0-9-]{10,250}|xapp-[0-9]-[A-Za-z0-9-]{10,250}",
-    "OpenAI, Anthropic": r"sk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]{1,8}-|or-v1-)?[A-Za-z0-9_-]{20,250}",
-    "Stripe": r"[srp]k_(?:live|test)_[A-Za-z0-9]{16,200}|whsec_[A-Za-z0-9+/=]{24,80}",
-    "Google": r"AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_.-]{20,300}|GOCSPX-[A-Za-z0-9_-]{24,40}",
-    "Hugging Face": r"(?:hf|api_org)_[A-Za-z]{30,40}|hf_[A-Za-z0-9]{30,40}",
-    "npm": r"npm_[A-Za-z0-9]{36}",
-    "PyPI": r"pypi-[A-Za-z0-9_-]{50,400}",
-    "RubyGems, NuGet, crates.io": r"rubygems_[a-f0-9]{48}|oy2[a-z0-9]{43}|cio[A-Za-z0-9]{32}",
-    "Docker": r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,60}",
-    "SendGrid": r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
-    "Brevo": r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}",
-    "Twilio": r"(?:AC|SK)[a-f0-9]{32}",
-    "Mailgun, Mailchimp": r"key-[a-f0-9]{32}|[a-f0-9]{32}-us[0-9]{1,2}",
-    "Telegram": r"[0-9]{8,10}:A[A-Za-z0-9_-]{34}",
-    "Discord": r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}",
-    "DigitalOcean": r"do[opr]_v1_[a-f0-9]{64}",
-    "Shopify": r"shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}",
-    "Square": r"sq0[a-z]{3}-[A-Za-z0-9_-]{22,50}|EAAA[A-Za-z0-9_-]{60}",
-    "PayPal": r"access_token\$production\$[a-z0-9]{16}\$[a-f0-9]{32}",
-    "Databricks": r"dapi[a-f0-9]{32}(?:-[0-9])?",
-    "Linear, Notion, Figma, Airtable": r"lin_(?:api|oauth)_[A-Za-z0-9]{32,64}|ntn_[A-Za-z0-9]{40,50}"
-    r"|secret_[A-Za-z0-9]{43}|figd_[A-Za-z0-9_-]{30,60}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}",
-    "Grafana, New Relic, Sentry, Dynatrace": r"glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}|glc_[A-Za-z0-9+/=]{32,400}"
-    r"|NRAK-[A-Z0-9]{27}|sntry[su]_[A-Za-z0-9+/=_-]{40,400}|dt0c01\.[A-Z0-9]{24}\.[A-Z0-9]{64}",
-    "HashiCorp, Doppler, Pulumi": r"hv[sbr]\.[A-Za-z0-9_-]{24,300}|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70}"
-    r"|dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{40,60}|pul-[a-f0-9]{40}",
-    "Postman, Typeform, ReadMe": r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}|tfp_[A-Za-z0-9_.=-]{59}|rdme_[a-z0-9]{70}",
-    "Dropbox, Meta": r"sl\.[A-Za-z0-9_-]{100,200}|EAA[A-Za-z0-9]{60,250}",
-    "Atlassian": r"ATATT3[A-Za-z0-9_=-]{100,250}|ATBB[A-Za-z0-9]{32}",
-    "Replicate, Groq, Perplexity, xAI": r"r8_[A-Za-z0-9]{37}|gsk_[A-Za-z0-9]{40,60}|pplx-[A-Za-z0-9]{40,60}"
-    r"|xai-[A-Za-z0-9]{70,90}",
-    "Supabase, PlanetScale, Netlify, Heroku": r"sb[pv]_[a-f0-9]{40}|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{32,64}"
-    r"|nfp_[A-Za-z0-9_]{36}|HRKU-[A-Za-z0-9_-]{36,70}",
-    "Mapbox": r"[sp]k\.eyJ[A-Za-z0-9_-]{40,200}\.[A-Za-z0-9_-]{16,40}",
-    "Alibaba, Tencent": r"LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{32}",
-    "Azure": r"[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{31,34}",
-    "JSON Web Token": r"eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{4,8000}(?:\.[A-Za-z0-9_-]{0,1200})?",
-    "age": r"AGE-SECRET-KEY-1[A-Z0-9]{58}",
+_FORMS: dict[str, re.Pattern[str]] = {
+    issuer: re.compile("|".join(forms))
+    for issuer, forms in read_table(__file__, "secrets.yaml")["forms"].items()
 }
-"""Issuer -> form of its keys and tokens, as it documents them or its own scanners know them."""
 _FORM = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:" + "|".join(f"(?:{form})" for form in _FORMS.values()) + r")(?![A-Za-z0-9_])"
+    rf"(?<![A-Za-z0-9_-])(?:{'|'.join(f'(?:{form.pattern})' for form in _FORMS.values())})(?![A-Za-z0-9_])"
 )
 LONG = 20
 """Characters from which on a token may be a key."""
@@ -106,7 +67,7 @@ _PASSWORD = re.compile(
     re.I,
 )
 _NAMED_PASSWORD = re.compile(
-    rf"(?<![A-Za-z]){any_of(PASSWORDS)}(?![a-z0-9_])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
+    rf"(?<![A-Za-z]){label_pattern('passwords')}(?![a-z0-9_])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
     rf"(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’，：！-｠{UNSPACED}]{{4,128}})",
     re.I,
 )
@@ -213,7 +174,7 @@ def _named(text: str) -> Iterator[Span]:
         if any(map(plain.__contains__, words)):
             for match in pattern.finditer(text):
                 yield from judged(match)
-    if may_hold(text, PASSWORD_STEMS):
+    if may_hold(text, "passwords"):
         for match in _NAMED_PASSWORD.finditer(text):
             yield from _password(match)
     if "@" in text:
@@ -358,7 +319,7 @@ def _is_made(token: str) -> bool:
 
 
 def _issuer(token: str) -> str:
-    return next(name for name, form in _FORMS.items() if re.match(form, token))
+    return next(name for name, form in _FORMS.items() if form.match(token))
 
 
 def _windows(text: str) -> Iterator[tuple[str, int]]:

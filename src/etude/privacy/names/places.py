@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from etude.privacy.names.not_names import COMMON
 from etude.privacy.names.people import with_capitals
 from etude.privacy.spans import Span
+from etude.text.months import month_numbers
 
 _CAP = (
     r"(?:[^\W\d_a-zß-öø-ÿ][\w'’.-]{0,30}|d[eaou]s?|del|della|delle|dello|dei|degli|di|do|du|la|le|las"
@@ -63,14 +64,7 @@ _MORE = (
 _TAIL = re.compile(rf"(?:{_MORE}){{1,5}}")
 
 _BETWEEN = "street between numbers"
-_MONTH = re.compile(
-    r"(?i) (?:jan(?:uar[iy]?|v(?:ier)?)?|gen(?:naio)?|enero|janeiro|feb(?:r(?:uar[iy]?|aio|ero))?|f[ée]vr(?:ier)?"
-    r"|fevereiro|mar(?:ch|s|zo|ço)?|m[äa]rz|maart|apr(?:ile?)?|avr(?:il)?|abril|may|mai|mei|maj|mayo|maio|maggio|jun[ei]?"
-    r"|juin|giugno|junio|junho|jul[iy]?|juil(?:let)?|luglio|julio|julho|aug(?:ust(?:us)?)?|ao[uû]t|agosto"
-    r"|sept?(?:emb(?:er|re))?|settembre|set(?:iembre|embro)?|o[ck]t(?:ober|obre)?|octubre|ottobre|outubro"
-    r"|nov(?:emb(?:er|re|ro)|iembre)?|de[cz](?:emb(?:er|re|ro))?|d[ée]c(?:embre)?|dic(?:iembre|embre)?)\.? [0-9]"
-)
-"""A date, 1 April 2023, and no street."""
+_BEFORE_NUMBER = re.compile(r" ([^\W\d_]+)\.? [0-9]")
 _FORMS = (
     ("street", rf"(?<![\w.#-]){_NUMBER},? (?:{_NUMBER} )?{_NAME} {_SUFFIX}(?![\w])"),
     ("street", rf"(?<![\w.-]){_FIRST} {_NAME},? {_NUMBER}(?![\w%])"),
@@ -126,12 +120,17 @@ def _parts(text: str, titled: bool) -> Iterator[tuple[int, int, str]]:
     itself has no capital letter."""
     for rule, pattern in _STREET:
         for match in pattern.finditer(text):
-            if rule != _BETWEEN or not (_MONTH.search(match[0]) or (titled and _talks(match[0]))):
+            if rule != _BETWEEN or not (_is_date(match[0]) or (titled and _talks(match[0]))):
                 yield match.start(), _with_tail(text, match.end()), rule
     for pattern in (_CUED, _ZIP, _LABELLED):
         for match in pattern.finditer(text):
             if any(map(str.isdigit, match["value"])):
                 yield match.start("value"), _with_tail(text, match.end("value")), "label"
+
+
+def _is_date(text: str) -> bool:
+    """Whether the name of a month stands between the numbers, as in 1 April 2023."""
+    return any(word.casefold() in month_numbers() for word in _BEFORE_NUMBER.findall(text))
 
 
 def _talks(text: str) -> bool:
