@@ -256,8 +256,7 @@ def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path
             60,
             "A comparison takes 100 (50 for the test, 30 for choices (dev), 20 to train on), etude train 30",
         ),
-        ("classify", 40, "5 labels: 8 rows each. Each has fewer than 10 rows"),
-        ("classify", 51, "5 labels: from 10 rows (4) to 11 rows (0)."),
+        ("classify", 51, "51 rows for 5 labels, 10 each on average, fewer than tasks of this kind usually take."),
     ],
 )
 def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: str, tmp_path: Path) -> None:
@@ -1078,12 +1077,12 @@ def test_records_of_the_test_are_found_in_every_order_of_their_members(tmp_path:
 @pytest.mark.parametrize(
     ("more", "kinds"),
     [
-        ([clean()[3]], {"repeated_input": ", with the same answer."}),
+        ([clean()[3]], {"repeated_input": "the input and the answer"}),
         (
             [clean()[3], ("Quite another thing?", clean()[4][1])],
             {"repeated_output": "word for word, 1 of them the input too;"},
         ),
-        ([(clean()[3][0], "It is quite another one.")], {"repeated_input": ", with another answer."}),
+        ([(clean()[3][0], "It is quite another one.")], {"contradiction": "with more than one answer"}),
     ],
 )
 def test_a_copy_of_a_whole_row_is_told_once(more: list[Pair], kinds: dict[str, str], tmp_path: Path) -> None:
