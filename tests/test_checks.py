@@ -256,7 +256,11 @@ def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path
             60,
             "A comparison takes 100 (50 for the test, 30 for choices (dev), 20 to train on), etude train 30",
         ),
-        ("classify", 51, "51 rows for 5 labels, 10 each on average, fewer than tasks of this kind usually take."),
+        (
+            "classify",
+            51,
+            "51 rows for 5 labels, 10 each on average, fewer than tasks of this kind usually take.",
+        ),
     ],
 )
 def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: str, tmp_path: Path) -> None:
