@@ -72,7 +72,8 @@ FIELDS = (
     'contract:\n  fields: [Title, Ages, "Note?"]\n  max_words: 9\ncheck: checks.py:fits\nmax_tokens: 16\n'
 )
 SCHEMA = "margin: 0.05\nseed: 4\ncontract:\n  json_schema: {type: object, required: [theme, age]}\n"
-USE = "target: 0.6\nprices: {prompt: 1, answer: 4}\nusage: {requests_per_month: 9000, facts_change: yearly}\n"
+PRICES = "prices: {prompt: 1, answer: 4, per_hour: 0.001, data: 5}\n"
+USE = f"target: 0.6\n{PRICES}usage: {{requests_per_month: 9000, facts_change: yearly}}\n"
 SLOW = ("answer", "fake:delay=0.02", 160, f"{FIELDS}train: {{epochs: 1, max_rows: 32}}\n")
 FEW = "budget: 1s\nmethods: [few_shot, fine_tune]\ntrain: {epochs: 1, max_rows: 24, rank: 4}\n"
 """The smallest plan, however fast the machine is."""
@@ -176,7 +177,11 @@ def compared(folder: Path, kills: bool = False) -> dict[str, Any]:
     (run,) = (file.parent for file in folder.glob("runs/*/run.json"))
     command = [sys.executable, str(ROOT / "bench" / "rescore.py"), str(run)]
     again = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [line for line in again.stdout.splitlines() if not re.search(r"second|time|earn|even|cost", line)]
+    lines = [
+        line
+        for line in again.stdout.splitlines()
+        if not re.search(r"second|time|earn|even|cost|^\d+ comparisons", line)
+    ]
     found["rescore"] = {"exit": again.returncode, "table": lines, "error": again.stderr}
     return found if kills else {**found, "stdout": plain_text(output, folder)}
 
