@@ -12,8 +12,8 @@ times, memory, versions and absolute paths. `compare` prints the first differenc
     killed        the same comparison killed, then stopped, and gone on: equal to the one that was not
     real          the packaged model: comparisons and trainings; weights as a hash (left out by --quick)
 
-Weights, scores and losses of the real model are equal to the last bit on one machine with the same packages and
-number of threads only: record and compare on the same one.
+Weights, scores and losses of the real model are equal to the last bit on one machine with the same packages only:
+record and compare on the same one. Each case has one thread, so that other work on the machine slows it least.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ SMALL = {
     "fake_extract": ("extract", "fake:context=900", 200, SCHEMA),
     "fake_answer": SLOW,
     "killed": SLOW,
-    "real_answer": ("answer", REAL, 150, FIELDS + FEW),
-    "real_classify": ("classify", REAL, 150, "methods: [baseline, prompt]\n"),
     "train_answer": ("answer", REAL, 50, "train: {epochs: 1, rank: 4}\n"),
     "train_classify": ("classify", REAL, 50, TOP),
+    "real_answer": ("answer", REAL, 150, FIELDS + FEW),
+    "real_classify": ("classify", REAL, 150, "methods: [baseline, prompt]\n"),
 }
 """Case -> kind, model, number of made-up rows, and what else stands in the task file."""
 
@@ -191,7 +191,7 @@ def etude(folder: Path, *arguments: str, kill: int = 0, at: str = "") -> str:
     command = [sys.executable, "-m", "etude", *arguments]
     code = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     settings = {
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
         "COLUMNS": "110",
         "NO_COLOR": "1",
         "PYTHONPATH": os.pathsep.join(code),
