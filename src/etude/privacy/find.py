@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from etude.privacy.detect.account_numbers import cards, ibans, id_numbers
 from etude.privacy.detect.contact import emails, ip_addresses
-from etude.privacy.detect.details import birth_dates, health_details, spoken_passwords
+from etude.privacy.detect.details import birth_dates, health_details
 from etude.privacy.detect.national import national_ids
 from etude.privacy.detect.partly_hidden import hidden_numbers
 from etude.privacy.detect.phones import phones
@@ -76,7 +76,6 @@ def _for_review(text: str) -> Iterator[Span]:
         yield from birth_dates(text)
     yield from addresses(text)
     yield from health_details(text)
-    yield from spoken_passwords(text)
     yield from names(text)
 
 

@@ -25,7 +25,6 @@ NAMES = {
     "phone": "a phone number",
     "ip_address": "an IP address",
     "id_number": "an identity number",
-    "plain_password": "a password, written as a word",
     "birth_date": "a date of birth",
     "address": "a postal address",
     "name": "a person's name",
