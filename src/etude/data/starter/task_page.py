@@ -22,7 +22,6 @@ from etude.data.starter.guesses_in_words import (
     bare_sentence,
     broken_sentence,
     hidden_sentence,
-    rivals,
     spelling_sentence,
     systems_sentence,
 )
@@ -50,7 +49,6 @@ def page(draft: Draft) -> str:
         unread=f"{unread:,}" if unread else "",
         name=_name(draft),
         model=MODEL,
-        rivals=rivals(draft),
         maybe_group=draft.roles.maybe_group,
         columns={"file": _relative(draft.columns.file, draft.target), **as_written(draft.columns)},
         split_sentence=_split_sentence(len(draft.examples)),
@@ -160,11 +158,6 @@ def _contract_sentence(draft: Draft) -> str:
         parts.append(spelling_sentence(draft))
     if draft.broken:
         parts.append(f"{broken_sentence(draft.broken)}.")
-        if draft.contract[0].json_schema is not None:
-            parts.append(
-                "Where such a row is right, widen the schema: take the key out of required, or write both types as "
-                "type: [integer, string]."
-            )
     return " ".join(parts)
 
 
