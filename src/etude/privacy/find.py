@@ -51,7 +51,6 @@ def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _blocking(text: str) -> Iterator[Span]:
-    """The kinds of BLOCKING."""
     yield from emails(text)
     yield from secrets(text)
     has_digit = bool(_DIGIT.search(text))
@@ -71,7 +70,6 @@ def _blocking(text: str) -> Iterator[Span]:
 
 
 def _for_review(text: str) -> Iterator[Span]:
-    """The kinds of REVIEW."""
     if _DIGITS.search(text):
         yield from birth_dates(text)
     yield from addresses(text)

@@ -127,7 +127,6 @@ def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Findi
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first names of a list, and how many others there are."""
     others = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {count(others, 'other')}" if others > 0 else "")
 

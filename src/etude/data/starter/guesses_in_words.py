@@ -117,7 +117,6 @@ def systems_sentence(draft: Draft) -> str:
 
 
 def _sizes_sentence(labels: Sequence[str], draft: Draft) -> str:
-    """How many labels there are, and which are rare."""
     counts = written_alike(Counter(draft.outputs))
     rare = [label for label in labels if counts[label] < RARE]
     if not rare:

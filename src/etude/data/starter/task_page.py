@@ -83,7 +83,6 @@ def _wrapped(line: str) -> str:
 
 
 def _split_sentence(rows: int) -> str:
-    """What a split will do with so many rows."""
     most = min(TEST_MOST, rows - DEV_LEAST - TRAIN_LEAST)
     if most < TEST_LEAST:
         least, parts = least_rows(own_test=False)
@@ -143,7 +142,6 @@ def _field_sentences(fields: Sequence[str]) -> Iterator[str]:
 
 
 def _length_sentences(outputs: Sequence[str]) -> Iterator[str]:
-    """The usual length, where there is one."""
     lengths = sorted(len(output.split()) for output in outputs)
     low, usual, high = (lengths[len(lengths) * part // 10] for part in (1, 5, 9))
     if high <= 3 * max(low, 1):
@@ -196,7 +194,6 @@ def _imbalance(labels: Sequence[str]) -> float:
 
 
 def _relative(file: Path, target: Path) -> str:
-    """`file` as seen from the folder of `target`."""
     return Path(os.path.relpath(file.resolve(), target.resolve().parent)).as_posix()
 
 
