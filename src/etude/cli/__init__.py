@@ -86,7 +86,7 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="text, html, json, sarif or junit; by the file's name, else text."),
+        typer.Option("--format", help="text, html, json or sarif; by the file's name, else text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")
@@ -99,20 +99,14 @@ def check(
         list[str] | None,
         typer.Option("--only", help="With --fix: findings of this kind, such as privacy_*; may be repeated."),
     ] = None,
-    undo: Annotated[
-        list[str] | None,
-        typer.Option("--undo", help="Take a fix back: a row as FILE:LINE or id, or all; may be repeated."),
-    ] = None,
 ) -> None:
     """Look for what is wrong with the examples, before anyone trains on them."""
-    from etude.cli.findings import check_together, run_check, run_fix, run_undo
+    from etude.cli.findings import check_together, run_check, run_fix
 
     of_the_check = {"--fail-on": bool(fail_on), "--format": bool(form), "--output": bool(output)}
-    check_together(fix=fix, undo=bool(undo), only=bool(only), of_the_check=of_the_check)
+    check_together(fix=fix, only=bool(only), of_the_check=of_the_check)
     try:
-        if undo:
-            run_undo(task, undo)
-        elif fix:
+        if fix:
             run_fix(task, only or [])
         else:
             raise typer.Exit(run_check(task, fail_on or [], form, output))
