@@ -86,7 +86,7 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="text, html, json or sarif; by the file's name, else text."),
+        typer.Option("--format", help="text, html, json, sarif or junit; by the file's name, else text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")

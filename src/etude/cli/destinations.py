@@ -14,9 +14,9 @@ _HEAD_BYTES = 4096
 """So many bytes tell a report of ours."""
 _REPORT = re.compile(
     rb'\A(?:\d[\d,]* rows? of [^\n]+: [^\n]+\.\n|\{\s+"task": |[^\0]*(?::\s\xc3\x89tude check</title>|'
-    rb'"driver": \{\s*"name": "etude"))'
+    rb'<testsuite name="etude check |"driver": \{\s*"name": "etude"))'
 )
-"""How a report of ours begins: as text, JSON, HTML, SARIF."""
+"""How a report of ours begins: as text, JSON, HTML, JUnit, SARIF."""
 _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
 """What is no name but what a process has open."""
 
