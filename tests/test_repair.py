@@ -26,7 +26,7 @@ from etude.cli.findings import run_fix
 from etude.data.formats import read_rows
 from etude.errors import InputError
 from etude.privacy import Masker
-from etude.repair import fix
+from etude.repair import fix, undo
 from etude.repair.change_log import Files, log_of, read_log
 from etude.repair.changes import changes
 from etude.repair.drafts import Draft
@@ -292,7 +292,7 @@ ROWS = st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=8).map(
 @pytest.mark.parametrize(("name", "write"), [("rows.jsonl", lines), ("rows.csv", table)])
 @settings(max_examples=12)
 @given(rows=ROWS)
-def test_the_old_file_stays_and_done_twice_the_new_is_the_same(
+def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     name: str, write: object, rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     content = write(rows)  # type: ignore[operator]
@@ -310,6 +310,9 @@ def test_the_old_file_stays_and_done_twice_the_new_is_the_same(
     assert not fix(again).written
     for change in first.log.changes:
         assert change.after is None or '"more"' in change.after or name.endswith("csv")
+    undo(task, ["all"])
+    assert first.files.fixed.read_bytes() == content
+    assert fix(task).files.fixed.read_bytes() == content
 
 
 def planted(folder: Path) -> Path:
@@ -407,11 +410,19 @@ def test_the_check_of_the_fixed_file_finds_no_more_of_it(tmp_path: Path) -> None
     text = file.read_text(encoding="utf-8").replace("examples: rows.jsonl", "examples: rows.fixed.jsonl")
     file.write_text(text, encoding="utf-8")
     assert not fixable(file)
+    assert undo(load_task(file), ["r10"]).files.fixed == tmp_path / "rows.fixed.jsonl"
+    assert fixable(file) == {"encoding", "privacy_email", "privacy_card"}
 
 
-def test_only_chooses_kinds(tmp_path: Path) -> None:
+def test_what_was_taken_back_stays_so_and_only_chooses_kinds(tmp_path: Path) -> None:
     task = load_task(planted(tmp_path))
-    assert set(fix(task, ["encoding"]).counts) == {"encoding"}
+    fix(task)
+    assert undo(task, ["r11"]).counts["repeated_input"] == 0
+    assert fix(task).counts["repeated_input"] == 0
+    only = fix(task, ["encoding"])
+    assert set(only.counts) == {"encoding"}
+    assert only.put_back == {"privacy_email": 2, "privacy_card": 1, "empty": 1, "test_overlap": 1}
+    assert fix(task).counts["repeated_input"] == 0
     with pytest.raises(InputError, match="contradiction"):
         fix(task, ["contradiction"])
 
@@ -423,6 +434,20 @@ def test_only_takes_the_patterns_of_fail_on(tmp_path: Path, capsys: pytest.Captu
     assert "privacy_email: 2 rows" in told
     assert "encoding" not in told
     assert main(["check", str(file), "--fix", "--only", "style_*"]) == 2
+
+
+def test_of_equal_rows_the_one_taken_back_stays_so_when_the_file_is_edited(tmp_path: Path) -> None:
+    texts = ["plain", "x <br>y", "more", "x <br>y", "last", "least"]
+    content = "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in texts).encode()
+    task = load_task(task_of(tmp_path, content))
+    rows = task.examples.file
+    first = fix(task, ["markup"])
+    assert len(first.log.changes) == 2
+    undo(task, [f"rows.jsonl:{first.log.changes[1].line}"])
+    rows.write_bytes(b'{"input": "new", "output": "ok"}\n' + rows.read_bytes())
+    again = fix(task, ["markup"]).log
+    assert again.undone == {1}
+    assert [change.line for change in again.standing] == [first.log.changes[0].line + 1]
 
 
 def test_tables_and_lines_of_one_name_have_a_log_and_a_key_each(tmp_path: Path) -> None:
@@ -517,6 +542,8 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     assert not fix(
         load_task(task_of(tmp_path / "again", done.files.fixed.read_bytes(), name)), ["privacy_card"]
     ).written
+    undo(task, ["all"])
+    assert done.files.fixed.read_bytes() == content
 
 
 def test_chats_of_sharegpt_are_masked_and_their_system_messages_left(tmp_path: Path) -> None:
@@ -548,6 +575,8 @@ def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_t
     assert first["more"] == {"n": [{masker.surrogate("email", "jo.doe@wombat-mail.com"): 3}]}
     assert second["phone"] == float(masker.surrogate("phone", "4155552671")) != 4155552671.0
     assert second["seats"] == 12.0
+    undo(tmp_path / "task.yaml", ["r0"])
+    assert json.loads(done.files.fixed.read_bytes().splitlines()[0]) == rows[0]
 
 
 def test_what_looks_like_a_value_in_a_surrogate_is_not_masked_again(tmp_path: Path) -> None:
@@ -574,7 +603,7 @@ def test_a_file_that_is_not_ours_or_was_changed_since_is_not_written_over(tmp_pa
     fix(task)
     files.fixed.write_bytes(files.fixed.read_bytes() + b"\n")
     with pytest.raises(InputError, match="changed since"):
-        fix(task)
+        undo(task, ["all"])
     assert files.fixed.read_bytes().endswith(b"\n\n")
 
 
@@ -583,13 +612,13 @@ def test_a_kill_between_log_and_rows_leaves_the_old_rows_and_the_same_command_go
     files = Files(task.examples.file)
     fix(task)
     old = files.fixed.read_bytes()
-    fix(task, ["encoding"])
+    undo(task, ["r11"])
     new = files.fixed.read_bytes()
     assert new != old
     files.fixed.write_bytes(old)  # as the kill has left it: the new log, the old rows
-    assert fix(task, ["encoding"]).files.fixed.read_bytes() == new
+    assert fix(task).files.fixed.read_bytes() == new
     files.fixed.unlink()
-    assert fix(task, ["encoding"]).files.fixed.read_bytes() == new
+    assert fix(task).files.fixed.read_bytes() == new
 
 
 def test_a_disk_that_does_not_take_the_file_is_told_and_leaves_the_old_state(
@@ -612,6 +641,12 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert main(["check", str(file), "--fix"]) == 0
     told = capsys.readouterr().out
     assert "examples: rows.fixed.jsonl" in told
+    log = read_log(tmp_path / "rows.fixed.jsonl.log.jsonl")
+    assert log is not None
+    assert f"--undo rows.jsonl:{log.changes[0].line}" in told
+    assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
+    assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
+    assert "1 change taken back" in capsys.readouterr().out
 
 
 def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
@@ -621,6 +656,7 @@ def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_pa
     file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
     assert fix(file).written
     assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
+    assert undo(str(file), ["all"]).written
 
 
 def test_a_fix_says_what_it_leaves_in_system_messages(

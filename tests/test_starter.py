@@ -451,6 +451,7 @@ def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_re
     assert main(["check", str(tmp_path), "--fix"]) == 0
     kept = read_rows(RowSource(tmp_path / f"rows.fixed{suffix}", ("question",), "answer", id="id")).examples
     assert [row.id for row in kept] == [str(n) for n in range(60)]
+    assert main(["check", str(tmp_path), "--undo", "all"]) == 0
     assert (tmp_path / f"rows.fixed{suffix}").read_bytes() == path.read_bytes()
     written(path, [*rows, rows[7] | {"tag": "b"}])
     with pytest.raises(InputError, match="the id stands twice"):

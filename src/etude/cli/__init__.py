@@ -99,14 +99,20 @@ def check(
         list[str] | None,
         typer.Option("--only", help="With --fix: findings of this kind, such as privacy_*; may be repeated."),
     ] = None,
+    undo: Annotated[
+        list[str] | None,
+        typer.Option("--undo", help="Take a fix back: a row as FILE:LINE or id, or all; may be repeated."),
+    ] = None,
 ) -> None:
     """Look for what is wrong with the examples, before anyone trains on them."""
-    from etude.cli.findings import check_together, run_check, run_fix
+    from etude.cli.findings import check_together, run_check, run_fix, run_undo
 
     of_the_check = {"--fail-on": bool(fail_on), "--format": bool(form), "--output": bool(output)}
-    check_together(fix=fix, only=bool(only), of_the_check=of_the_check)
+    check_together(fix=fix, undo=bool(undo), only=bool(only), of_the_check=of_the_check)
     try:
-        if fix:
+        if undo:
+            run_undo(task, undo)
+        elif fix:
             run_fix(task, only or [])
         else:
             raise typer.Exit(run_check(task, fail_on or [], form, output))

@@ -1,7 +1,8 @@
-"""`etude check`: findings in the form that is asked for, the gate's exit code, what `--fix` did."""
+"""`etude check`: findings in the form that is asked for, the gate's exit code, what `--fix` and `--undo` did."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from etude.cli.printing import screen
 from etude.data.dataset import Dataset
 from etude.errors import Fault, InputError, shown
 from etude.repair.changes import KINDS
-from etude.repair.fix import Fixed, fix, source_line
+from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.task import Task, load_task
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
@@ -74,15 +75,19 @@ def _form_of(output: Path | None) -> str:
     return BY_SUFFIX[max(ends, key=len)]
 
 
-def check_together(*, fix: bool, only: bool, of_the_check: Mapping[str, bool]) -> None:
+def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[str, bool]) -> None:
     """Raises InputError for flags of which one would be passed over; `of_the_check` is flag -> whether it is given."""
     faults = []
+    if fix and undo:
+        faults.append(Fault("--undo", "--fix stands beside it", "", "run one after the other"))
     if only and not fix:
         faults.append(Fault("--only", "it chooses what --fix puts right", "", "add --fix"))
-    if fix:
+    if fix or undo:
         remedy = "check in a command of its own, the fixed rows too"
         faults += [
-            Fault(flag, "--fix does not check", "", remedy) for flag, given in of_the_check.items() if given
+            Fault(flag, f"{'--fix' if fix else '--undo'} does not check", "", remedy)
+            for flag, given in of_the_check.items()
+            if given
         ]
     if faults:
         raise InputError(faults)
@@ -137,6 +142,13 @@ def _left_alone(material: Material) -> Iterator[str]:
         yield f"Left alone: {finding.message} {finding.remedy} It stands in {', '.join(finding.where)}."
 
 
+def run_undo(task_file: Path, rows: Sequence[str]) -> None:
+    """Takes changes back and says what stands now."""
+    task = load_task(task_file, needs_model=False)
+    for line in fixed_in_words(task, undo(task, rows), task_file):
+        typer.echo(line)
+
+
 def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     """What a fix has done, what stands where, and the line that uses it."""
     files, log = fixed.files, fixed.log
@@ -148,14 +160,27 @@ def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     if not fixed.written:
         yield f"{files.source.name}: nothing that can be put right without a person; nothing is written."
         return
-    left_out = sum(change.after is None for change in log.changes)
+    standing = len(log.changes) - len(log.undone)
+    left_out = sum(change.after is None for change in log.standing)
+    taken_back = f"; {count(len(log.undone), 'change')} taken back" if log.undone else ""
     yield (
-        f"Wrote {files.fixed.name}: {count(len(log.changes) - left_out, 'row')} of {files.source.name} changed, "
-        f"{left_out:,} left out."
+        f"Wrote {files.fixed.name}: {count(standing - left_out, 'row')} of {files.source.name} changed, "
+        f"{left_out:,} left out{taken_back}."
     )
     for kind, number in fixed.counts.items():
         yield f"  {kind}: {count(number, 'row')}"
+    for kind, number in fixed.put_back.items():
+        yield f"  {kind}: {count(number, 'row')} as before the last fix again, as --only leaves this kind out"
     yield f"Every change, with the row before and after it, stands in {files.log.name}."
+    if standing:
+        place = f"{files.source.name}:{next(log.standing).line}"
+        yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
+    if not standing:
+        yield (
+            f"All changes are taken back, so that {files.fixed.name} is {files.source.name} again. Delete it with its "
+            "log and its key file, if you need neither; while the log is there, --fix leaves these rows alone."
+        )
+        return
     if files.key.exists():
         yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."
     yield f"{task.file.name} is as it was. To use the new rows, write there:"

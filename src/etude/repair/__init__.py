@@ -1,9 +1,9 @@
-"""Corrections of examples that need no judgement, written to a new file."""
+"""Corrections of examples that need no judgement, written to a new file, and undone row by row."""
 
 from __future__ import annotations
 
 from etude.repair.change_log import Change, stand_ins
 from etude.repair.changes import KINDS
-from etude.repair.fix import Fixed, fix
+from etude.repair.fix import Fixed, fix, undo
 
-__all__ = ["KINDS", "Change", "Fixed", "fix", "stand_ins"]
+__all__ = ["KINDS", "Change", "Fixed", "fix", "stand_ins", "undo"]

@@ -1,8 +1,8 @@
 """The log of a fix: every change with the row before and after it, from which the fixed file is written.
 
-The fixed file is a function of the file of examples and of the log. The log is put in place first and knows the hash
-of the file before and after: a kill in between leaves the old file, which still counts as ours. Neither file is ever in
-memory as a whole.
+The fixed file is a function of the file of examples and of the log, so that a change is taken back by marking it
+and writing the file anew. The log is put in place first and knows the hash of the file before and after: a kill in
+between leaves the old file, which still counts as ours. Neither file is ever in memory as a whole.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -107,18 +107,26 @@ class FixLog:
     stand_ins: tuple[str, ...] = ()
     """Surrogates in the fixed file, which are nobody's data."""
     changes: Changes = field(default_factory=Changes)
+    undone: frozenset[int] = frozenset()
+    """Positions of the changes that were taken back."""
+
+    @property
+    def standing(self) -> Iterator[Change]:
+        """The changes that are not taken back."""
+        return (change for number, change in enumerate(self.changes) if number not in self.undone)
 
     @property
     def lines(self) -> Iterator[Json]:
         """What stands in the file: everything else, then the changes one by one."""
         named = ("source", "source_hash", "fixed_hash", "earlier_hash", "stand_ins")
         yield {"format": FORMAT, **{name: getattr(self, name) for name in named}}
-        yield from map(asdict, self.changes)
+        for number, change in enumerate(self.changes):
+            yield {"undone": number in self.undone, "change": asdict(change)}
 
     def fixed(self, source: BinaryIO) -> Iterator[bytes]:
         """The bytes of the fixed file, piece by piece, from the file of examples."""
         at = 0
-        for change in self.changes:
+        for change in self.standing:
             yield from islice(source, change.line - 1 - at)
             yield (change.after or "").encode()
             at = change.last
@@ -127,16 +135,35 @@ class FixLog:
 
 
 def read_log(file: Path) -> FixLog | None:
-    """The log of a fix, without its changes; None where there is none. Raises RunError where it cannot be read."""
-    if not file.exists():
-        return None
+    """The log of a fix; None where there is none. Raises RunError where it cannot be read."""
+    return _read(file, _log_of) if file.exists() else None
+
+
+def _read(file: Path, take: Callable[[Iterator[Json]], FixLog]) -> FixLog:
+    """What `take` makes of the lines of a log. Raises RunError where they are none."""
     try:
-        head = next(read_lines(file, REMEDY), {})
-        if head.pop("format") != FORMAT:
-            raise KeyError("format")
-        return FixLog(**{**head, "stand_ins": tuple(head["stand_ins"])})
+        return take(read_lines(file, REMEDY))
     except (KeyError, TypeError) as error:
         raise RunError(f"{file} is no log of a fix ({error}). {REMEDY}") from error
+
+
+def _log_of(lines: Iterator[Json]) -> FixLog:
+    head = _head(lines)
+    changes, undone = Changes(), list[int]()
+    for number, line in enumerate(lines):
+        changes.append(_change(line["change"]))
+        if line["undone"]:
+            undone.append(number)
+    return replace(head, changes=changes, undone=frozenset(undone))
+
+
+def _head(lines: Iterator[Json]) -> FixLog:
+    """What the first line says."""
+    head = next(lines, {})
+    if head["format"] != FORMAT:
+        raise KeyError(f"format {head['format']}")
+    stand_ins = tuple(head["stand_ins"])
+    return FixLog(head["source"], head["source_hash"], head["fixed_hash"], head["earlier_hash"], stand_ins)
 
 
 def write_fix(files: Files, log: FixLog) -> FixLog:
@@ -182,5 +209,7 @@ def stand_ins(examples: Path) -> frozenset[str]:
 
     Raises RunError where the log cannot be read.
     """
-    log = read_log(log_of(examples)) if examples.stem.endswith(".fixed") else None
-    return frozenset(log.stand_ins if log else ())
+    log = log_of(examples)
+    if not examples.stem.endswith(".fixed") or not log.exists():
+        return frozenset()
+    return frozenset(_read(log, _head).stand_ins)

@@ -1,10 +1,10 @@
-"""`etude check --fix`: a new file of examples beside the old one."""
+"""`etude check --fix` and `--undo`: a new file of examples beside the old one, and the way back row by row."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -15,10 +15,13 @@ from etude.data.formats.columns import as_written
 from etude.errors import Fault, InputError, shown
 from etude.privacy import Masker
 from etude.repair.change_log import (
+    Change,
+    Changes,
     Files,
     FixLog,
     check_ours,
     hash_of,
+    log_of,
     read_log,
     stand_ins,
     write_fix,
@@ -26,29 +29,34 @@ from etude.repair.change_log import (
 from etude.repair.changes import KINDS, changes
 from etude.task import Task, load_task
 
+ALL = "all"
+"""In place of rows: every one."""
+
 
 @dataclass(frozen=True)
 class Fixed:
-    """What a fix has done."""
+    """What a fix or an undoing has left."""
 
     files: Files
     log: FixLog
     written: bool
     """Whether anything is written; False where nothing was to be done."""
-    survey: Survey
-    """The rows as they were read."""
+    survey: Survey | None = None
+    """The rows as they were read for a fix; None for an undoing."""
     unwritten: tuple[str, ...] = ()
     """`file:line` of rows that would need a change that the file has no way to write."""
+    put_back: Counter[str] = field(default_factory=Counter)
+    """Kind of finding -> rows in which it was put right before and, as it is not asked for now, no more is."""
 
     @property
     def counts(self) -> Counter[str]:
         """Kind of finding -> rows in which it is put right now."""
-        return Counter(kind for change in self.log.changes for kind in change.kinds)
+        return Counter(kind for change in self.log.standing for kind in change.kinds)
 
 
 def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
     """Writes the examples of a task, or of the task in a file, put right where that needs no judgement, beside them.
-    `only` names kinds of finding; all of `KINDS` by default. The file of
+    `only` names kinds of finding; all of `KINDS` by default. What was taken back before stays so. The file of
     examples, the test and the task file are not written to. Raises InputError for unknown kinds, for examples that
     cannot be read, and where the new file is there and is not a fix's; OSError where it cannot be written.
     """
@@ -68,16 +76,18 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
     outcome = changes(task, lambda kind: not only or kind in only, masker, known, survey)
     found = outcome.changes
     unwritten = tuple(f"{files.source.name}:{line}" for line in outcome.unwritten)
+    source_hash = hash_of(files.source)
     log = FixLog(
         source=files.source.name,
-        source_hash=hash_of(files.source),
+        source_hash=source_hash,
         stand_ins=tuple(sorted({*known, *masker.stand_ins})),
         changes=found,
+        undone=_carried_on(found, before, source_hash),
     )
     if not found and before is None:
         return Fixed(files, log, False, survey, unwritten)
     written = _written(files, log, masker if len(masker.stand_ins) > had else None)
-    return Fixed(files, written, True, survey, unwritten)
+    return Fixed(files, written, True, survey, unwritten, _put_back(before, only))
 
 
 def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:
@@ -92,6 +102,91 @@ def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:
         if not had_key:
             files.key.unlink(missing_ok=True)
         raise
+
+
+def _carried_on(found: Changes, before: FixLog | None, source_hash: str) -> frozenset[int]:
+    """Positions of changes that were taken back before. One that is not found this time, as `only` leaves it out, is
+    added to the changes, so that it is still known next time."""
+    if before is None or not before.undone:
+        return frozenset()
+    keys = _by_line if before.source_hash == source_hash else _by_content
+    undone = {key: n for n, key in enumerate(keys(before.changes)) if n in before.undone}
+    here = {key: n for n, key in enumerate(keys(found)) if key in undone}
+    for key, number in undone.items():
+        if key not in here:
+            here[key] = len(found)
+            found.append(before.changes[number])
+    return frozenset(here.values())
+
+
+def _by_line(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    return ((change.before, change.line) for change in changes)
+
+
+def _by_content(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    """The row, and how many equal ones have been changed before it."""
+    seen: Counter[str] = Counter()
+    for change in changes:
+        yield change.before, seen[change.before]
+        seen[change.before] += 1
+
+
+def _put_back(before: FixLog | None, only: Sequence[str]) -> Counter[str]:
+    """Kind that `only` leaves out -> rows in which it was put right before."""
+    standing = before.standing if before and only else ()
+    return Counter(kind for change in standing for kind in change.kinds if kind not in only)
+
+
+def undo(task: Task | Path | str, rows: Sequence[str]) -> Fixed:
+    """Takes changes back: rows by their id or as FILE:LINE of the file that was fixed, or `all`.
+
+    Works from the task as it was, and from one that names the fixed file. Raises InputError where there is no fix,
+    where a row has no change, and where one of the files was changed since.
+    """
+    files = _files_of(task if isinstance(task, Task) else load_task(task, needs_model=False))
+    log = read_log(files.log)
+    if log is None:
+        fault = Fault(
+            files.log.name, "there is no log, so nothing was fixed", "", "run etude check TASK --fix first"
+        )
+        raise InputError([fault])
+    check_ours(files, log)
+    if hash_of(files.source) != log.source_hash:
+        remedy = "run etude check TASK --fix again; what was taken back before stays so"
+        raise InputError([Fault(files.source.name, "was changed since it was fixed", "", remedy)])
+    log = replace(log, undone=log.undone | _meant(log, rows))
+    return Fixed(files, write_fix(files, log), written=True)
+
+
+def _files_of(task: Task) -> Files:
+    """The files of the fix that the task's examples went through, or came from."""
+    here = task.examples.file
+    if here.stem.endswith(".fixed") and not Files(here).log.exists():
+        log = read_log(log_of(here))
+        return Files(here.with_name(log.source)) if log else Files(here)
+    return Files(here)
+
+
+def _meant(log: FixLog, rows: Sequence[str]) -> set[int]:
+    """Which changes are meant. Raises InputError for every row that names none."""
+    if list(rows) == [ALL]:
+        return set(range(len(log.changes)))
+    named: dict[str, int] = {}
+    for number, change in enumerate(log.changes):
+        names = {f"{log.source}:{change.line}", change.row}.intersection(rows)
+        named |= dict.fromkeys(names, number)
+    unknown = [row for row in rows if row not in named]
+    if unknown:
+        raise InputError(
+            [Fault("--undo", "no change of this row", shown(row), _known(log)) for row in unknown]
+        )
+    return set(named.values())
+
+
+def _known(log: FixLog) -> str:
+    if not log.changes:
+        return "the log holds no change"
+    return f"name rows of the log, such as {log.source}:{log.changes[0].line}, or all"
 
 
 def source_line(task: Task, file: Path) -> str:
