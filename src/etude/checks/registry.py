@@ -14,7 +14,6 @@ from etude.checks.material import Material
 from etude.checks.record import SEVERITIES, Check, FindingKind, names
 from etude.checks.records import fields
 from etude.checks.rows import (
-    document_coverage,
     empty,
     endings,
     enough,
@@ -69,7 +68,6 @@ CHECKS: tuple[Check, ...] = (
     phrases.threats,
     phrases.advice,
     label_coverage.written_otherwise,
-    document_coverage.uncovered_documents,
     enough.few_rows,
 )
 """The checks, in the order in which they run. A new check is its file and a line here."""

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
+from pathlib import Path
 
-from etude.checks.rows.document_coverage import texts_of
 from etude.task import Task
 
+MOST_DOCUMENTS = 20_000
+"""Documents that are read, in the order of their names."""
+MOST_TEXT = 20_000
+"""Characters of a document that are read."""
+_SUFFIXES = frozenset((".md", ".txt", ".rst", ".markdown", ""))
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -36,11 +41,30 @@ class OwnNames:
 
 
 def own_names(task: Task) -> OwnNames:
-    """The names that a task's own texts hold; of its documents as much as `documents` reads."""
+    """The names that a task's own texts hold."""
     fields = task.contract.fields if task.contract else ()
     return OwnNames(chain([task.instructions, *fields], _documents(task)))
 
 
 def _documents(task: Task) -> Iterator[str]:
     if task.documents is not None:
-        yield from (text for _, text in texts_of(task.documents))
+        yield from _texts_of(task.documents)
+
+
+def _texts_of(folder: Path) -> Iterator[str]:
+    """The beginning of each text file of a folder; hidden files and files that are no UTF-8 are skipped."""
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    base = folder.parent if folder.is_file() else folder
+    visible = (
+        file
+        for file in files
+        if file.suffix.casefold() in _SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(base).parts)
+    )
+    for path in islice(visible, MOST_DOCUMENTS):
+        try:
+            with path.open(encoding="utf-8") as file:
+                yield file.read(MOST_TEXT)
+        except (UnicodeDecodeError, OSError):
+            continue
