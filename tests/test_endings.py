@@ -13,7 +13,6 @@ from etude.checks import Material, check_material
 from etude.checks.rows.closings import Closing
 from etude.checks.rows.endings import is_whole, truncated
 from etude.checks.rows.fences import is_unclosed
-from etude.checks.style.features import STYLES
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
@@ -114,14 +113,6 @@ def test_marks_of_other_scripts_and_emoji_end_a_text(text: str) -> None:
 @pytest.mark.parametrize("text", ["and the", "気温は", "one, two,", "Do the following:"])
 def test_a_word_or_a_comma_ends_none(text: str) -> None:
     assert not is_whole(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "mark"), [("Have a day that is truly good! 😊", 0), ("Have a day that is good 😊", -1)]
-)
-def test_an_emoji_takes_no_mark_away(text: str, mark: int) -> None:
-    style = next(style for style in STYLES if style.name == "end_mark")
-    assert style.side(text) == mark
 
 
 SIGNED = {

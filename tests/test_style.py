@@ -85,32 +85,16 @@ def before(more: str) -> Callable[[str], str]:
 PLANTED: dict[str, list[Pair]] = {
     "price": changed(behind("It costs 12 euros.")),
     "price_form": changed(behind("It costs €12."), behind("It costs EUR 12.")),
-    "price_decimals": changed(behind("It costs 12.50 €."), behind("It costs 12,50 €.")),
     "greeting": changed(before("Hello!")),
-    "lead_in": changed(before("Sure, here you are.")),
-    "closing": changed(behind("I hope this helps.")),
     "list": changed(behind("\n- It is old.\n- It is near.")),
-    "list_mark": changed(behind("\n- It is old."), behind("\n* It is old.")),
     "markdown": changed(before("**Note.**")),
     "question": changed(behind("Shall I go on?")),
-    "exclamation": changed(behind("Do go there!")),
-    "end_mark": changed(lambda text: text.rstrip(".")),
-    "capital": changed(lambda text: text[0].lower() + text[1:]),
     "emoji": changed(behind("🎉")),
-    "excited": changed(behind("It is a wonderful, amazing place.")),
-    "link": changed(behind("See https://example.org for more.")),
     "date": changed(behind("It opened on 2019-05-01."), behind("It opened on 1 May 2019."), 1 / 3),
-    "date_order": changed(behind("It opened on 25/12/2019."), behind("It opened on 12/25/2019.")),
-    "clock": changed(behind("It opens at 5:30 pm."), behind("It opens at 17:30.")),
-    "thousands": changed(behind("It holds 25,000 people."), behind("It holds 25000 people.")),
-    "percent": changed(behind("About 5% know it."), behind("About 5 percent know it.")),
-    "units": changed(behind("It is 5 km away."), behind("It is 3 miles away.")),
-    "quotes": changed(behind('They call it "the old one".'), behind("They call it “the old one”.")),
     "spelling": changed(behind("Its colour is grey."), behind("Its color is gray.")),
     "length": changed(lambda text: " ".join([text] * 4)),
     "field_order": changed(behind("\nAge: old\nPlace: near"), behind("\nPlace: near\nAge: old")),
     "courtesy": changed(behind("Obviously, duh."), behind("Thank you, kindly.")),
-    "formality": changed(behind("Yeah, gonna see it."), behind("Furthermore, it is hereby recommended.")),
 }
 
 
@@ -128,9 +112,9 @@ def test_what_is_split_by_chance_is_found_and_said_with_both_shares(name: str) -
 
 
 def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
-    found = styles(changed(behind("Have a wonderful day 😊")))
-    one = found["style_closing"]
-    assert {"style_emoji", "style_excited"} <= set(one.also)
+    found = styles(changed(before("Hello 😊")))
+    one = found["style_greeting"]
+    assert "style_emoji" in one.also
     assert found["style_emoji"] is one
     assert "hold an emoji" in one.message
     apart = [
@@ -191,15 +175,10 @@ def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
         ("date", "Install version 1.2.20 now.", NO_OCCASION),
         ("date", "Ping 10.12.20.30 please.", NO_OCCASION),
         ("date", "Seit dem 12.03.2024.", 2),
-        ("thousands", "It costs $34,432, as it is the last.", 0),
-        ("thousands", "It costs EUR 25000 in all.", 1),
-        ("thousands", "It seats 25000 people, of whom 12 paid.", 1),
-        ("thousands", "Your order 719869 was sent to NY 41816 (ticket no. 88123).", NO_OCCASION),
         ("emoji", "Five stars ⭐", 0),
         ("emoji", "⏰ It is time.", 0),
         ("emoji", "From a → b, © 2020 ™", 1),
         ("question", "何時ですか？", 0),
-        ("exclamation", "很好！", 0),
         ("list", "Es gibt:\n・一つ\n・二つ", 0),
         ("spelling", "The emphasis is on analyses.", NO_OCCASION),
     ],
@@ -225,7 +204,7 @@ def test_prices_that_all_answers_give_are_told_by_their_forms_alone() -> None:
     ]
     found = styles(rows)
     assert "style_price" not in found
-    assert {"style_price_form", "style_price_decimals"} <= found.keys()
+    assert "style_price_form" in found
 
 
 ASKED = {
@@ -238,29 +217,27 @@ ASKED = {
 }
 
 
-GREETED = {
-    "Hallo!": "Einen schönen Tag noch!",
-    "Guten Tag, Frau Roth!": "Mit freundlichen Grüßen",
-    "Liebe Frau Kern,": "Viele Grüße aus Ulm!",
-    "Bonjour,": "N'hésitez pas à nous écrire.",
-    "Chère madame Petit,": "Cordialement, Lise",
-    "¡Hola!": "Espero que esto le sirva.",
-    "Estimada señora:": "Un cordial saludo",
-    "Buongiorno,": "Cordiali saluti",
-    "Goedemorgen,": "Met vriendelijke groet",
-    "Beste mevrouw Smit,": "Fijne dag verder!",
-    "Olá,": "Atenciosamente, Rui",
-    "Bom dia!": "Até breve!",
-}
-"""How letters begin and end in six languages."""
+GREETINGS = (
+    "Hallo!",
+    "Guten Tag, Frau Roth!",
+    "Liebe Frau Kern,",
+    "Bonjour,",
+    "Chère madame Petit,",
+    "¡Hola!",
+    "Estimada señora:",
+    "Buongiorno,",
+    "Goedemorgen,",
+    "Beste mevrouw Smit,",
+    "Olá,",
+    "Bom dia!",
+)
 
 
-@pytest.mark.parametrize("greeting", GREETED)
-def test_greetings_and_wishes_are_known_in_seven_languages(greeting: str) -> None:
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_greetings_are_known_in_seven_languages(greeting: str) -> None:
     body = "4711 " * 50
-    letter = f"{greeting} {body} {GREETED[greeting]}"
-    assert [BY_NAME[name].side(letter) for name in ("greeting", "closing")] == [0, 0]
-    assert [BY_NAME[name].side(body) for name in ("greeting", "closing")] == [1, 1]
+    assert BY_NAME["greeting"].side(f"{greeting} {body}") == 0
+    assert BY_NAME["greeting"].side(body) == 1
 
 
 @pytest.mark.parametrize(
@@ -268,7 +245,7 @@ def test_greetings_and_wishes_are_known_in_seven_languages(greeting: str) -> Non
     ["Liebe ist alles.", "Cher sings in Rome.", "Die Grüße kamen an und waren alt.", "Dag is een woord."],
 )
 def test_words_of_greeting_within_a_sentence_are_none(text: str) -> None:
-    assert [BY_NAME[name].side(text) for name in ("greeting", "closing", "lead_in")] == [1, 1, 1]
+    assert BY_NAME["greeting"].side(text) == 1
 
 
 @pytest.mark.parametrize(
@@ -334,14 +311,6 @@ def test_words_that_the_input_brings_tell_no_register() -> None:
     rows = changed(behind("Obviously, duh."), behind("Thank you, kindly."))
     quoted = [(f"{asked} Say: {text[-30:]}", text) for asked, text in rows]
     assert "style_courtesy" not in styles(quoted)
-
-
-def test_a_short_answer_without_a_mark_is_no_unended_sentence() -> None:
-    style = BY_NAME["end_mark"]
-    assert style.side("It opens at noon on every day.") == 0
-    assert style.side("It opens at noon on every day") == 1
-    for text in ("Noon", "See the list:\n- at noon on every day in May", "Yes.", ""):
-        assert style.side(text) == NO_OCCASION
 
 
 @settings(max_examples=50)

@@ -7,14 +7,9 @@ from collections.abc import Iterator
 from etude.base.word_lists import as_set, read_table
 
 _TABLE = read_table(__file__, "lexicon.yaml")
-SLIGHT, NO_ENDING, EXCITED = (as_set(_TABLE[name]) for name in ("slight", "no_ending", "excited"))
+SLIGHT, NO_ENDING = as_set(_TABLE["slight"]), as_set(_TABLE["no_ending"])
 NOTHING, POINTERS = as_set(_TABLE["nothing"]), as_set(_TABLE["pointers"])
-POLITE, RUDE, CASUAL, FORMAL = (as_set(_TABLE[name]) for name in ("polite", "rude", "casual", "formal"))
-
-
-def words(text: str) -> frozenset[str]:
-    """The words of a text as a set."""
-    return frozenset(text.split())
+POLITE, RUDE = as_set(_TABLE["polite"]), as_set(_TABLE["rude"])
 
 
 def _spelled(ending: int) -> Iterator[str]:

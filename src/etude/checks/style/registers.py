@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from etude.checks.material import Mark, Material
-from etude.checks.record import FREE, family, finds
+from etude.checks.record import FREE, FindingKind, finds
 from etude.checks.style.telling import is_untold, told_by_inputs
-from etude.text.lexicon import CASUAL, FORMAL, POLITE, RUDE
+from etude.text.lexicon import POLITE, RUDE
 from etude.types import Evidence, Finding
 
 MINORITY = 0.02
@@ -48,40 +48,28 @@ class Register:
         return tuple(f" {word} " for word in self.words if " " in word)
 
 
-PAIRS: tuple[tuple[str, Register, Register], ...] = (
-    ("courtesy", Register("rude", RUDE), Register("polite", POLITE)),
-    ("formality", Register("casual", CASUAL), Register("formal", FORMAL)),
-)
-"""Name of the finding, and two registers that are not meant to be mixed."""
+PAIR = (Register("rude", RUDE), Register("polite", POLITE))
+"""Two registers that are not meant to be mixed."""
 
 
-@finds(
-    *family(
-        "style",
-        {name: f"{one.said} and {other.said} words that no input explains" for name, one, other in PAIRS},
-        "warning",
-    ),
-    tasks=FREE,
-)
+@finds(FindingKind("style_courtesy", "warning", "rude and polite words that no input explains"), tasks=FREE)
 def mixed_registers(material: Material) -> Iterator[Finding]:
-    """Sets whose free answers speak in two registers, and nothing in the input tells which."""
-    for name, *pair in PAIRS:
-        found = [
-            [own_words(one, asked, plain) for one in pair]
-            for asked, plain in zip(material.plain_inputs, material.plain_outputs, strict=True)
-        ]
-        only = [
-            [row for row, words in enumerate(found) if words[side] and not words[1 - side]] for side in (0, 1)
-        ]
-        least = max(LEAST_ROWS, MINORITY * len(found))
-        if min(map(len, only)) < least:
-            continue
-        rows, first = sorted((*only[0], *only[1])), set(only[0])
-        is_first = [row in first for row in rows]
-        told = told_by_inputs(material, rows, is_first)
-        if is_untold(told, is_first, TOLD):
-            counts = [Counter(word for words in found for word in words[side]) for side in (0, 1)]
-            yield _finding(material, f"style_{name}", pair, only, counts, told)
+    """Sets whose free answers are rude and polite, and nothing in the input tells which."""
+    found = [
+        [own_words(one, asked, plain) for one in PAIR]
+        for asked, plain in zip(material.plain_inputs, material.plain_outputs, strict=True)
+    ]
+    only = [
+        [row for row, words in enumerate(found) if words[side] and not words[1 - side]] for side in (0, 1)
+    ]
+    if min(map(len, only)) < max(LEAST_ROWS, MINORITY * len(found)):
+        return
+    rows, first = sorted((*only[0], *only[1])), set(only[0])
+    is_first = [row in first for row in rows]
+    told = told_by_inputs(material, rows, is_first)
+    if is_untold(told, is_first, TOLD):
+        counts = [Counter(word for words in found for word in words[side]) for side in (0, 1)]
+        yield _finding(material, only, counts, told)
 
 
 def own_words(register: Register, asked: str, plain: str) -> list[str]:
@@ -92,8 +80,6 @@ def own_words(register: Register, asked: str, plain: str) -> list[str]:
 
 def _finding(
     material: Material,
-    kind: str,
-    pair: Sequence[Register],
     only: Sequence[Sequence[int]],
     counts: Sequence[Counter[str]],
     told: float,
@@ -101,17 +87,17 @@ def _finding(
     order = sorted((0, 1), key=lambda side: len(only[side]))
     total = len(material.rows)
     parts = [
-        f"{len(only[side]) / total:.0%} {pair[side].said} ({_named(counts[side])})"
+        f"{len(only[side]) / total:.0%} {PAIR[side].said} ({_named(counts[side])})"
         for side in reversed(order)
     ]
     first = parts[0].replace("%", "% of the answers sound", 1)
     return material.finding(
-        kind,
+        "style_courtesy",
         "warning",
         only[order[0]],
         f"{first} and {parts[1]}; nothing in the input tells which.",
         "Decide how the assistant shall speak and rewrite the others, or say in the input how it is to speak.",
-        evidence=_evidence(material, [(only[side], pair[side]) for side in reversed(order)]),
+        evidence=_evidence(material, [(only[side], PAIR[side]) for side in reversed(order)]),
         numbers={"rows": len(only[order[0]]), "told": told, "of": total},
     )
 
