@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from conftest import data_folder
 from etude.checks import CHECKS, FREE, FindingKind, Findings, Material, check, check_material, finds
 from etude.checks.records.parsing import as_record
-from etude.checks.rows.repeats import contradictions, near_contradictions, near_repeats, templates
+from etude.checks.rows.repeats import contradictions, near_contradictions, near_repeats
 from etude.checks.shown.html_page import as_html
 from etude.checks.shown.machine import as_json, as_junit, as_sarif
 from etude.checks.shown.summary import summary
@@ -427,20 +427,6 @@ def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
     assert lines_of(findings, "repeated_input") == {82}
 
 
-def test_a_template_with_an_address_in_it_is_told_without_it(tmp_path: Path) -> None:
-    pairs = [(f"Ask ann.lee@example.org when {topic} is due", "Soon.") for topic in "abcdefghijklmnopqrstuv"]
-    (found,) = checked(tmp_path, pairs).of("template")
-    assert 'filled in: "ask ••• ••• ••••••• ••• when … is due".' in found.message
-
-
-def test_of_two_templates_of_one_size_the_same_is_told_in_any_order_of_the_rows(tmp_path: Path) -> None:
-    topics = "abcdefghijklmnop"
-    pairs = [(f"When is the {one} of the club due", "Soon.") for one in topics]
-    pairs += [(f"Who can mend a {one} in my town", "Ann.") for one in topics]
-    told = [checked(tmp_path, rows).of("template")[0].message for rows in (pairs, pairs[::-1])]
-    assert told[0] == told[1]
-
-
 def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(tmp_path: Path) -> None:
     draw = random.Random(0)
     address = {desk: f"{desk}.lee@example.org" for desk in DESKS}
@@ -651,56 +637,6 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
     wrong = json.dumps({"topic": TOPICS[1], "place": PLACES[0]})
     findings = checked(tmp_path, [*pairs, (f"I would like {TOPICS[0]} {PLACES[0]}", wrong)], "extract")
     assert lines_of(findings, "unsupported") == {len(pairs) + 1}
-
-
-@pytest.mark.parametrize(
-    ("filled", "named"),
-    [
-        ("What is the capital of land {0}?", 300),
-        ("Invoice {0} of {a} for {2} crates of {b} is due in {3} weeks.", 300),
-        ("The gate is {b}, the light is {c} and the alarm is {d} at night.", 300),
-        ("Title: {a} {0}\nGenre: {b}\nPages: {2}\nWrite a blurb for this book.", 300),
-        ("Send {a} a copy of letter {0}.\t{a} wrote {b} on {0} but {c} {2} never came {3}.", 150),
-        ("Put this into plain words for a child: {text}", 0),
-        ("{text}", 0),
-    ],
-)
-def test_a_frame_is_found_whatever_its_places_hold(filled: str, named: int) -> None:
-    draw = random.Random(0)
-    words = [
-        "red",
-        "the",
-        "a",
-        "of",
-        "in",
-        "blue",
-        "tree",
-        "house",
-        "walk",
-        "went",
-        "run",
-        "big",
-        "to",
-        "for",
-        "is",
-    ]
-    pairs = []
-    for row in range(300):
-        kinds = filled.split("\t")
-        pairs.append(
-            (
-                kinds[row % len(kinds)].format(
-                    *(row, 0, draw.randint(1, 40), draw.randint(1, 4)),
-                    a=draw.choice(("Nora", "Omar", "Piet", "Ravi", "Sina")),
-                    b=draw.choice(("apples", "plums", "pears")),
-                    c=draw.choice(("on", "off")),
-                    d=draw.choice(("armed", "silent")),
-                    text=" ".join(draw.choices(words, k=60)),
-                ),
-                "x",
-            )
-        )
-    assert sum(len(one.rows) for one in found_in(pairs, templates)) == named
 
 
 @pytest.mark.parametrize(

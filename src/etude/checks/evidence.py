@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from etude.privacy import Span, find, find_by_form
-from etude.text.normal_forms import normalise
 
 COVER = "•"
 _WITHIN_WORD = re.compile(r"(?<=[^\W_])[^\W_]")
@@ -24,12 +23,6 @@ def covered(text: str, begin: int = 0, end: int | None = None) -> str:
 def covered_label(label: str) -> str:
     """A label, the name of a field, or a sentence that holds one: only data with a telling form is covered."""
     return _covered(label, 0, len(label), find_by_form)
-
-
-def covered_words(words: str, text: str) -> str:
-    """Words of the normalised form of a text, with those covered that `covered` covers in the text itself."""
-    personal = {word for span in find(text, review=False) for word in normalise(span.text).split()}
-    return " ".join(COVER * len(word) if word in personal else word for word in words.split())
 
 
 def hidden(text: str, marks: Iterable[tuple[int, int]]) -> str:

@@ -52,7 +52,6 @@ CHECKS: tuple[Check, ...] = (
     repeats.repeated_outputs,
     repeats.test_overlap,
     repeats.test_answers,
-    repeats.templates,
     wrong_labels.wrong_labels,
     fields.unsupported_fields,
     split_style.split_style,

@@ -1,4 +1,4 @@
-"""Repeats and contradictions: the same row twice, one input with two answers, test rows in train, templates.
+"""Repeats and contradictions: the same row twice, one input with two answers, test rows in train.
 
 Texts count as the same when their `with_signs` forms are equal (normal.py): without case and punctuation, with
 symbols and operators. Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more (text.py).
@@ -6,15 +6,13 @@ symbols and operators. Near-duplicates are texts whose forms have a Jaccard simi
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations
 from operator import ne
 
 import numpy as np
 
 from etude.base.wording import count
-from etude.checks.evidence import covered_words
 from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
 from etude.checks.record import TEXTS, FindingKind, finds
 from etude.text.lexicon import SLIGHT
@@ -22,26 +20,12 @@ from etude.text.near_duplicates import near_matches
 from etude.text.normal_forms import with_signs
 from etude.types import Example, Finding
 
-TEMPLATE_SHARE = 0.25
-"""Share of the inputs above which one template is worth a word."""
 NEAR_SHARE = 0.01
 """Share of the rows from which near-duplicates are worth a word."""
-FRAME_WORDS = 3
-"""Different words that a template has at least, beside its places."""
-FRAME_PART = 0.4
-"""Share of the words of its texts that they are, at least: an instruction before a long text is no template."""
-FRAME_SHARES = (0.25, 0.35, 0.5, 0.65, 0.8)
-"""Shares of the texts from which a word may belong to a frame and be no filling."""
 ONE_ANSWER = 0.9
 """Share of the rows from which an answer is all that is learned."""
 LEAST_ALIKE = 10
 """Rows with it from which that is said."""
-LEAST_FILLED = 20
-"""Inputs below which no template is looked for."""
-MOST_SAMPLED = 2_000
-"""Inputs, evenly taken, in which it is looked for."""
-MOST_WORDS = 200
-"""Words of an input that are looked at."""
 
 
 @finds(FindingKind("repeated_input", "warning", "copies of an earlier row"), quick=True)
@@ -283,67 +267,3 @@ def test_answers(material: Material) -> Iterator[Finding]:
 def _like(material: Material, places: Iterable[str]) -> list[str]:
     """The test row that each row is like; none is named of a test that is sealed."""
     return [f"like {place}" for place in places] if material.task.test else []
-
-
-@finds(FindingKind("template", "note", "inputs that are one template, filled in"))
-def templates(material: Material) -> Iterator[Finding]:
-    """Inputs that are one frame of words, filled in many times."""
-    rows = material.plain_inputs
-    if len(rows) < LEAST_FILLED:
-        return
-    sample = [text.split()[:MOST_WORDS] for text in rows[:: -(-len(rows) // MOST_SAMPLED)]]
-    usual, frame = _largest_frame(sample)
-    found = [
-        place for place, text in enumerate(rows if frame else ()) if _frame(text.split(), usual) == frame
-    ]
-    if not found or len(found) < TEMPLATE_SHARE * len(rows):
-        return
-    told = covered_words(frame, material.inputs[found[0]])
-    yield material.finding(
-        "template",
-        "note",
-        found,
-        f'{of_rows(len(found), len(rows))} are one template filled in: "{told}". Real requests vary more.',
-        "Add requests in the words of the people who will ask, unless a program fills it in.",
-        evidence=(material.shown_input(position) for position in found),
-    )
-
-
-def _largest_frame(sample: Sequence[Sequence[str]]) -> tuple[Set[str], str]:
-    """The frame that most texts of a sample are filled into, with the words that belong to frames; "" for none.
-
-    A word of a frame stands in all texts that are filled into it, and a filling in fewer: what share of all texts parts
-    the two is tried out.
-    """
-    seen = Counter(word for text in sample for word in set(text))
-    best: tuple[Set[str], str] = (frozenset(), "")
-    most = TEMPLATE_SHARE * len(sample) - 1
-    tried: Set[str] = frozenset()
-    for share in FRAME_SHARES:
-        usual = {word for word, times in seen.items() if times >= share * len(sample)}
-        if usual == tried or len(usual) < FRAME_WORDS:
-            continue
-        tried = usual
-        frames = Counter(_frame(text, usual) for text in sample)
-        frame, times = max(
-            frames.items(), key=lambda one: (one[1], one[0])
-        )  # of equals the same in any order of the rows
-        if times > most and _is_template(frame, [text for text in sample if _frame(text, usual) == frame]):
-            best, most = (usual, frame), times
-    return best
-
-
-def _is_template(frame: str, texts: Sequence[Sequence[str]]) -> bool:
-    """Whether a frame has words enough, and they are enough of the texts, to be more than a beginning and a request."""
-    fixed = [word for word in frame.split() if word != "…"]
-    return len(set(fixed)) >= FRAME_WORDS and len(fixed) * len(texts) >= FRAME_PART * sum(map(len, texts))
-
-
-def _frame(words: Sequence[str], usual: Set[str]) -> str:
-    """The usual words of a text, with "…" for each run of others."""
-    parts: list[str] = []
-    for word in words[:MOST_WORDS]:
-        part = word if word in usual else "…"
-        if part != "…" or not parts or parts[-1] != "…":
-            parts.append(part)
-    return " ".join(parts)
