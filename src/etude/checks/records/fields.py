@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from etude.base.wording import count, most_frequent
+from etude.base.wording import most_frequent
 from etude.checks.evidence import covered_label
 from etude.checks.material import Mark, Material, rows_that
 from etude.checks.record import TEXTS, FindingKind, finds
 from etude.checks.records.parsing import LEAST_STATED, Record, all_records
-from etude.checks.records.support import support
+from etude.checks.records.support import unsupported
 from etude.privacy.mask.same_value import escaped
 from etude.text.normal_forms import normalise
 from etude.types import Evidence, Finding, Part
@@ -26,8 +26,6 @@ MOST_UNSUPPORTED = 0.5
 """Share of the rows above which the words of a text are taken to tell nothing of its record."""
 MOST_TOLD = 4
 """Fields that are named of those that are not supported."""
-MOST_NAMED = 6
-"""Fields that are named of those that are not judged for one reason."""
 Named = tuple[int, str]
 """A row by its place in the pairs, and its field."""
 
@@ -55,23 +53,16 @@ class Pairs:
 
 @finds(
     FindingKind("unsupported", "warning", "fields of a record that its text does not support, ranked"),
-    FindingKind("unjudged", "note", "fields of a record that could not be compared with its text, and why"),
     tasks=TEXTS,
 )
 def unsupported_fields(material: Material) -> Iterator[Finding]:
-    """Records that say what their text does not, and the fields of which that cannot be told."""
+    """Records that say what their text does not."""
     pairs = _pairs(material)
     if pairs is None:
         return
-    supported = support(pairs.texts, pairs.plain, pairs.records)
-    found = supported.weakest
-    unjudged = dict(supported.unjudged)
-    if len(found) > MOST_UNSUPPORTED * len(pairs.rows):
-        unjudged |= dict.fromkeys(supported.fields, f"the words of the {pairs.text}s tell too little")
-    elif found:
+    found = unsupported(pairs.texts, pairs.plain, pairs.records)
+    if 0 < len(found) <= MOST_UNSUPPORTED * len(pairs.rows):
         yield _unsupported(material, pairs, found)
-    if unjudged and (pairs.part == "output" or supported.fields):  # else an input such as `Question: ...`
-        yield _unjudged(material, pairs, unjudged)
 
 
 def _pairs(material: Material) -> Pairs | None:
@@ -107,28 +98,6 @@ def _unsupported(material: Material, pairs: Pairs, found: Sequence[Named]) -> Fi
         evidence=_shown(material, pairs, found[:10]),
         numbers={"rows": len(found), "of": len(pairs.sample)},
     )
-
-
-def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Finding:
-    """Says which fields were not compared with their text."""
-    fields: dict[str, list[str]] = {}
-    for name, reason in why.items():
-        fields.setdefault(reason, []).append(name)
-    named = "; ".join(f"{_few(names)} ({reason})" for reason, names in fields.items())
-    return material.finding(
-        "unjudged",
-        "note",
-        [],
-        f"{count(len(why), 'field')} of the records could not be compared with the {pairs.text}: "
-        f"{covered_label(named)}.",
-        "Read some rows for these; what is wrong in them is not named here.",
-        numbers={"fields": len(why), "rows": 0, "of": len(pairs.sample)},
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    others = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {count(others, 'other')}" if others > 0 else "")
 
 
 def _shown(material: Material, pairs: Pairs, places: Sequence[Named]) -> Iterator[Evidence]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +24,12 @@ LIFT = 1.0
 """A value is unsupported where its text makes it at most so many times as likely as it is without any text."""
 STANDING_SHARE = 0.95
 """Share of the values of a field that stand in their texts, from which the others stand out."""
-TOO_FEW = f"given by fewer than {LEAST_STATED} rows"
 MOST_VALUES = 50
 """Values up to which a field has few."""
 LEAST_ROWS = 8
 """Rows of a value below which nothing is learned about it."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Support:
-    """How far texts support records."""
-
-    fields: tuple[str, ...]
-    lift: Floats
-    """Rows by fields: how much more likely the record's value is by its text; infinity where not judged."""
-    unjudged: Mapping[str, str]
-    """Field -> why it is not judged in any row."""
-
-    @property
-    def weakest(self) -> list[tuple[int, str]]:
-        """(row, its least supported field) where that is unsupported, the surest first."""
-        least = self.lift.min(axis=1, initial=math.inf)
-        ranked = np.argsort(least, kind="stable")[: int((least <= LIFT).sum())]
-        return [(int(row), self.fields[int(self.lift[row].argmin())]) for row in ranked]
 
 
 class _Texts:
@@ -71,32 +51,35 @@ class _Texts:
         return bool(value) and is_said(value, self._values[row])
 
 
-def support(texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]) -> Support:
-    """How far each text supports each field of its record. Fields that few rows state are not judged.
+def unsupported(
+    texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]
+) -> list[tuple[int, str]]:
+    """(row, its least supported field) where that is unsupported, the surest first. Fields that few rows state are
+    not judged.
 
     `plain` are the texts normalised, with a space at both ends.
     """
     stated = Counter(name for record in records for name in record)
-    unjudged = {name: TOO_FEW for name, number in stated.items() if number < LEAST_STATED}
-    judged: dict[str, Floats] = {}
     read = _Texts(texts, plain)
-    for name in stated:
-        if name not in unjudged:
-            lift = _of_field(name, read, records)
-            judged |= {name: lift} if not isinstance(lift, str) else {}
-            unjudged |= {name: lift} if isinstance(lift, str) else {}
-    return Support(
-        tuple(judged), np.stack([*judged.values(), np.full(len(texts), math.inf)], axis=1), unjudged
-    )
+    lifts = {
+        name: lift
+        for name, number in stated.items()
+        if number >= LEAST_STATED and (lift := _of_field(name, read, records)) is not None
+    }
+    if not lifts:
+        return []
+    fields, lift = list(lifts), np.stack([*lifts.values()], axis=1)
+    least = lift.min(axis=1)
+    ranked = np.argsort(least, kind="stable")[: int((least <= LIFT).sum())]
+    return [(int(row), fields[int(lift[row].argmin())]) for row in ranked]
 
 
-def _of_field(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | str:
-    """The lift of one field in every row, or why it cannot be told."""
+def _of_field(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | None:
+    """The lift of one field in every row, None where it cannot be told."""
     said = np.array([name in record for record in records])
     stands = np.array([texts.support(row, record.get(name, ())) for row, record in enumerate(records)])
     lift = np.full(len(records), math.inf)
-    share = float(stands[said].mean())
-    if share >= STANDING_SHARE:
+    if float(stands[said].mean()) >= STANDING_SHARE:
         lift[said & ~stands] = 0.0
         return lift
     values = Counter(_value(record, name) for record in records)
@@ -106,7 +89,7 @@ def _of_field(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | s
         lift[rows] = learned
         lift[stands | ~said] = math.inf
         return lift
-    return f"its values stand there in {share:.0%} of the rows"
+    return None
 
 
 def _learned(
