@@ -10,7 +10,6 @@ from string import ascii_lowercase
 import pytest
 
 from etude.checks import Material, check_material
-from etude.checks.rows.closings import Closing
 from etude.checks.rows.endings import is_whole, truncated
 from etude.checks.rows.fences import is_unclosed
 from etude.data.dataset import Dataset
@@ -115,43 +114,6 @@ def test_a_word_or_a_comma_ends_none(text: str) -> None:
     assert not is_whole(text)
 
 
-SIGNED = {
-    "English": "\n\nBest regards,\n{}\nThe Nordlicht team",
-    "German": "\n\nMit freundlichen Grüßen\n{}",
-    "Japanese": "\n\nよろしくお願いいたします\n{}\nノルドリヒト",
-}
-
-
-@pytest.mark.parametrize("language", FRAMES)
-def test_answers_cut_before_a_signature_or_without_one_are_named(language: str) -> None:
-    whole = answers(FRAMES[language][0])
-    cut = [text[: int(0.8 * len(text))].rstrip() for text in answers(FRAMES[language][0], 12)]
-    names = ("Anna Berg", "Tom Kurz")
-    signed = [text + SIGNED[language].format(names[place % 2]) for place, text in enumerate([*whole, *cut])]
-    texts = [*signed, *cut, *whole[:4]]
-    assert named(found(texts)) == set(range(len(whole), len(texts) - 4))
-    (shown, *_) = [one for finding in found(texts) for one in finding.evidence]
-    assert cut[0].endswith(shown.text[slice(*shown.marks[0])])
-
-
-def test_a_short_answer_without_the_signature_of_nearly_all_is_named_where_a_word_ends_none() -> None:
-    signed = [f"{text}\n\nBest regards,\nThe team" for text in answers(FRAMES["English"][0])]
-    short = ["Dear customer,\nPlease press the button of your", "See above", "Ask the help desk of Oslo"]
-    assert named(found([*signed, *short])) - {len(signed) + 2} == {len(signed)}
-    assert len(signed) not in named(found([*signed[:20], *answers(FRAMES["English"][0]), *short]))
-
-
-def test_lines_that_close_an_object_are_no_signature() -> None:
-    whole = [
-        f'{{\n  "part": "{text[:20]}",\n  "place": {place}\n}}'
-        for place, text in enumerate(answers("The {} of {}"))
-    ]
-    cut = '{\n  "part": "the filter",\n "or": "the basket of it, and the tank of the other one,'
-    assert named(found([*whole, cut])) == {len(whole)}
-    same = ["Yes, it is what you have asked of us."] * 40
-    assert not found(same)
-
-
 @pytest.mark.parametrize(
     ("text", "unclosed"),
     [
@@ -180,12 +142,3 @@ def test_code_that_is_never_closed_is_cut_where_others_close_theirs() -> None:
     assert len(found([*closed, *cut])) == 1
     assert not found([*closed, *[f"```\nprint({place}" for place in range(20)]])
     assert not found([*answers(FRAMES["English"][0]), *cut[:1]])
-
-
-def test_of_two_closings_that_half_of_the_texts_have_each_one_is_taken_in_any_order_of_the_texts() -> None:
-    texts = [f"Answer {row}.\n{name}" for row in range(4) for name in ("Anna", "Berta")]
-    cut = [
-        {text: closing.cut_from(text) for text in texts} for closing in (Closing(texts), Closing(texts[::-1]))
-    ]
-    assert cut[0] == cut[1]
-    assert cut[0]["Answer 0.\nBerta"] == "Answer 0."

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from etude.base.spool import Texts
 from etude.base.wording import count
 from etude.checks.language.identification import UNSPACED, num_words
 from etude.checks.material import Mark, Material, rows_that
 from etude.checks.record import FREE, FindingKind, finds
-from etude.checks.rows.closings import Closing
 from etude.checks.rows.fences import unclosed
 from etude.text.lexicon import NO_ENDING
 from etude.types import Finding
@@ -41,10 +39,6 @@ FEW = 0.2
 """Share of the answers above which a cut is an error of the set."""
 LONG_WORDS = 8
 """Words from which an answer without an end is no phrase."""
-SIGNED = 0.9
-"""Share of the answers with a closing from which one without it may be cut however short its last line is."""
-UNSIGNED_WORDS = 4
-"""Words that this line has at least, else it is a note such as "see above"."""
 KNOWN = 20
 """Times that a last word, or the last two, stand within sentences and never at their end, from which they end none."""
 PART_KNOWN = 3
@@ -65,15 +59,13 @@ def truncated(material: Material) -> Iterator[Finding]:
     """Answers that stop in the middle of a sentence where nearly all others end one, however many stop."""
     if len(material.outputs) < 20:
         return
-    texts, unsigned = _without_closings(material.outputs)
-    open_code = unclosed(material.outputs)
+    texts = material.outputs
+    open_code = unclosed(texts)
     yield from _in_code(material, open_code)
     is_open = [not is_whole(text) for text in texts]
     for row in open_code:
         is_open[row] = False
-    open_long = [
-        row for row, opened in enumerate(is_open) if opened and (row in unsigned or is_long(texts[row]))
-    ]
+    open_long = [row for row, opened in enumerate(is_open) if opened and is_long(texts[row])]
     cut = {row for row in open_long if _ends_in_a_link(texts[row], material.may_be_english(row))}
     num_ended = len(texts) - sum(is_open)
     if num_ended >= max(ENDED_LEAST, ENDED_SHARE * (len(texts) - len(cut))):
@@ -81,25 +73,9 @@ def truncated(material: Material) -> Iterator[Finding]:
         by_words = _cut_by_words(texts, whole, [row for row in open_long if row not in cut])
         if num_ended >= WELL_ENDED * (len(texts) - len(cut | by_words)):
             cut |= by_words
-        yield from _stopped(material, texts, sorted(cut))
-        yield from _unmarked(material, texts, open_long, cut)
-    yield from _common_length(material, texts)
-
-
-def _without_closings(outputs: Sequence[str]) -> tuple[Sequence[str], Set[int]]:
-    """The answers without the closing that most share, and the rows that lack it where nearly all others have it."""
-    closing = Closing(outputs)
-    texts: Sequence[str] = Texts(map(closing.cut_from, outputs)) if closing else outputs
-    # Lines such as the bracket of an object close what does not end in a mark: there the answers are judged whole.
-    if texts is outputs or sum(map(is_whole, texts)) < ENDED_SHARE * len(texts):
-        return outputs, frozenset()
-    lacking = [row for row, (text, output) in enumerate(zip(texts, outputs, strict=True)) if text == output]
-    rare = len(lacking) <= (1 - SIGNED) * len(texts)
-    return texts, {row for row in lacking if rare and num_words(_last_line(texts[row])) >= UNSIGNED_WORDS}
-
-
-def _last_line(text: str) -> str:
-    return text[-200:].rstrip().rpartition("\n")[2]
+        yield from _stopped(material, sorted(cut))
+        yield from _unmarked(material, open_long, cut)
+    yield from _common_length(material)
 
 
 def is_whole(text: str) -> bool:
@@ -198,7 +174,8 @@ def _in_code(material: Material, rows: Sequence[int]) -> Iterator[Finding]:
         )
 
 
-def _stopped(material: Material, texts: Sequence[str], rows: Sequence[int]) -> Iterator[Finding]:
+def _stopped(material: Material, rows: Sequence[int]) -> Iterator[Finding]:
+    texts = material.outputs
     if rows:
         yield material.finding(
             "truncated",
@@ -210,10 +187,9 @@ def _stopped(material: Material, texts: Sequence[str], rows: Sequence[int]) -> I
         )
 
 
-def _unmarked(
-    material: Material, texts: Sequence[str], open_long: Sequence[int], cut: set[int]
-) -> Iterator[Finding]:
+def _unmarked(material: Material, open_long: Sequence[int], cut: set[int]) -> Iterator[Finding]:
     """Longer answers without a mark at their end where nearly all have one, and no word tells that they are cut."""
+    texts = material.outputs
     num_long = sum(map(is_long, texts))
     rows = [row for row in open_long if row not in cut and texts[row].split()[-1].isalpha()]
     others = num_long - len(cut)
@@ -235,12 +211,12 @@ def _tail(text: str) -> Mark:
     return text.find(" ", begin, end) + 1 or begin, end
 
 
-def _common_length(material: Material, texts: Sequence[str]) -> Iterator[Finding]:
+def _common_length(material: Material) -> Iterator[Finding]:
     """Answers that share the greatest length to the character and do not end a sentence: cut by a limit."""
     outputs = material.outputs
     longest = max(map(len, outputs), default=0)
     rows = [position for position, text in enumerate(outputs) if len(text) == longest]
-    cut = [position for position in rows if not is_whole(texts[position])]
+    cut = [position for position in rows if not is_whole(outputs[position])]
     if longest >= 100 and len(rows) >= max(5, 0.002 * len(outputs)) and len(cut) >= 0.5 * len(rows):
         yield material.finding(
             "truncated",
@@ -249,5 +225,5 @@ def _common_length(material: Material, texts: Sequence[str]) -> Iterator[Finding
             f"{count(len(rows), 'answer')} are exactly {longest:,} characters long, the longest there are, and half "
             "of them or more end in the middle of a sentence: a limit has cut them.",
             "Take the answers from their source again, without the limit.",
-            evidence=(material.shown_output(position, [_tail(texts[position])]) for position in cut),
+            evidence=(material.shown_output(position, [_tail(outputs[position])]) for position in cut),
         )
