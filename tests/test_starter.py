@@ -183,21 +183,6 @@ def test_a_repeating_id_with_a_telling_name_is_the_group(
     )
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.sampled_from(DOUBTFUL_NAMES), SHAPE)
-def test_a_repeating_id_of_something_unknown_is_offered_and_not_set(
-    tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
-) -> None:
-    rows = owned(name, shape)
-    group, text, result = proposed(rows, tmp_path_factory.getbasetemp())
-    assert group is None
-    assert f"  # group: {name}" in text
-    assert any(line.startswith(f"group: not set; {name} may be one") for line in result.guesses)
-    offered = result.task_file.with_name("offered.yaml")
-    offered.write_text(text.replace("  # group:", "  group:"), encoding="utf-8")
-    assert load_task(offered).examples.group == name
-
-
 @pytest.mark.parametrize(
     "values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"]
 )
@@ -223,66 +208,10 @@ def test_what_can_be_no_group_is_never_proposed(
     assert "# group:" not in text
 
 
-def test_an_id_that_is_everywhere_is_offered_with_its_share(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = tickets()
-    for row in rows[:48]:
-        row["customer_id"] = "unknown"
-    group, text, _ = proposed(rows, tmp_path)
-    assert group is None
-    assert "the most frequent in 20%" in flat(text)
-    assert "  # group: customer_id" in text
-
-
-def test_ids_of_rows_of_which_few_are_copied_are_no_group(tmp_path: Path) -> None:
-    rows = [{"Row ID": max(n, 2), "message": words(9), "label": LABELS[n % 4]} for n in range(60)]
-    assert "group: not set" not in " ".join(proposed(rows, tmp_path)[2].guesses)
-
-
 def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
     rows = [{"store id": f"S{n % 40:03}", "said": words(9), "wish": LABELS[n % 4]} for n in range(200)]
     proposed(rows, tmp_path)
     assert load_task(tmp_path).examples.output == "wish"
-
-
-DATES = {
-    "days": lambda n: f"2026-0{n % 9 + 1}-11",
-    "minutes": lambda n: f"{n % 9 + 1}.11.2026 09:3{n % 9}",
-    "stamps": lambda n: f"2026-03-11T0{n % 9}:30:00Z",
-    "times": lambda n: f"{n % 9}:30",
-    "numbers": lambda n: str(n % 9),
-    "amounts": lambda n: f"{n % 9}.50",
-    "ids": lambda n: f"AB-10{n % 9}",
-}
-
-
-@pytest.mark.parametrize("values", DATES)
-@pytest.mark.parametrize("first", [True, False])
-def test_dates_numbers_and_ids_are_no_labels_where_words_are(
-    tmp_path: Path, values: str, first: bool
-) -> None:
-    other: dict[str, object]
-    rows = []
-    for n in range(200):
-        other = {"what 1": DATES[values](n)}
-        label = {"Queue!!": LABELS[n % 4] * 3, "urgency": ("high", "low", "")[n % 3]}
-        rows.append({"mail (raw)": words(9), **(other | label if first else label | other)})
-    _, task = started(written(tmp_path / "rows.csv", rows))
-    assert task.examples.output == "Queue!!"
-
-
-@pytest.mark.parametrize("values", ["days", "numbers"])
-def test_dates_and_numbers_are_labels_where_no_words_are(tmp_path: Path, values: str) -> None:
-    rows = [{"mail (raw)": words(9), "x": DATES[values](n), "y": n} for n in range(200)]
-    assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "x"
-
-
-def test_numbers_that_are_not_evenly_spread_are_labels_like_words(tmp_path: Path) -> None:
-    """Stars, of which most are five, beside a column of fewer words."""
-    rows = [
-        {"mail (raw)": words(9), "stars": "12345"[max(n % 20 - 15, 0)], "shop": "ab"[n % 2]}
-        for n in range(200)
-    ]
-    assert started(written(tmp_path / "rows.csv", rows))[1].examples.output == "stars"
 
 
 @pytest.mark.parametrize(("column", "kind"), [("Label", "classify"), ("note", "answer")])
@@ -356,7 +285,7 @@ def test_a_reply_goes_before_longer_notes_of_who_wrote_it_and_a_label_beside_the
     assert (source.input, source.output) == (("Kundenfrage",), "Agent reply")
 
 
-@pytest.mark.parametrize("beside", [(), ("",), ("Nr",), ("day", "Ticket no")], ids=len)
+@pytest.mark.parametrize("beside", [(), ("",), ("Nr",)], ids=str)
 @pytest.mark.parametrize("lengths", [(4, 40), (40, 4), (9, 9), (1, 1)])
 @pytest.mark.parametrize("heading", ["col {}", "answer {}", "Frage {}"])
 def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
@@ -610,19 +539,6 @@ def in_test(path: Path, kind: Kind = "answer", group: str | None = None) -> set[
     return {position for position, row in enumerate(examples) if row.id in test}
 
 
-def test_rows_outside_the_test_that_break_the_proposed_fields_are_named(tmp_path: Path) -> None:
-    rows = [{"input": words(9), "output": book(n, False)} for n in range(200)]
-    path = written(tmp_path / "rows.jsonl", rows)
-    test = in_test(path)
-    broken = min(set(range(200)) - test)
-    for position in (broken, min(test)):
-        rows[position]["output"] = "Sorry, there is none."
-    result = start(written(path, rows))
-    named = f"1 row breaks it and must be corrected: rows.jsonl:{broken + 1}"
-    assert any(line.endswith(named) for line in result.guesses)
-    assert f"{named}." in flat(result.text)
-
-
 def test_the_word_limit_lets_every_row_outside_the_test_pass(tmp_path: Path) -> None:
     rows = [{"input": words(9), "output": f"Said: {words(9)}"} for _ in range(200)]
     path = written(tmp_path / "a.jsonl", rows)
@@ -710,12 +626,6 @@ def test_values_that_yaml_would_misread_come_back_as_they_were(tmp_path: Path) -
     _, task = started(written(tmp_path / "rows.csv", rows))
     assert task.contract is not None
     assert set(task.contract.labels) == set(labels)
-
-
-def test_numbered_columns_beside_the_output_are_further_right_answers(tmp_path: Path) -> None:
-    rows = [{"rough": words(9), "polite1": words(9), "polite2": words(9)} for _ in range(40)]
-    _, task = started(written(tmp_path / "rows.csv", rows))
-    assert (task.examples.output, task.examples.references) == ("polite1", ("polite2",))
 
 
 def test_the_task_may_stand_in_another_folder(tmp_path: Path) -> None:

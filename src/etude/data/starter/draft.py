@@ -28,7 +28,6 @@ from etude.privacy import find_by_form
 from etude.task import RowSource
 from etude.task.contract import Contract
 from etude.text.normal_forms import normalise
-from etude.text.spellings import Spelling, spellings
 from etude.types import Example, Kind
 
 SEED = 0
@@ -104,16 +103,6 @@ class Draft:
     def num_hidden_labels(self) -> int:
         """Labels that occur in the test alone. The contract must name all labels or none."""
         return num_hidden_labels(self.contract[0], self.examples)
-
-    @cached_property
-    def spellings(self) -> list[Spelling]:
-        """Labels of the rows that are read which are written otherwise than the same label is elsewhere."""
-        return spellings(self.outputs) if self.contract[0].labels else []
-
-    @cached_property
-    def broken(self) -> list[str]:
-        """`file:line` of the rows that were read and whose own output breaks the contract."""
-        return [row.where for row in self.read if self.contract[0].check(row.output)]
 
     @cached_property
     def systems(self) -> Counter[str]:

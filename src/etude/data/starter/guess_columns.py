@@ -20,13 +20,6 @@ from etude.task import RowSource
 _GROUP_WORDS, _ID_WORDS = frozenset(names_of("groups")), frozenset(names_of("ids"))
 _ID_VALUE = re.compile(r"[A-Za-z]{1,8}[-_#/]?\d{2,}|[\da-fA-F-]{32,36}|\S+@\S+\.\w+")
 _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
-_DATE_OR_TIME = re.compile(
-    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{2,4})?([T ]?\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?"
-    r" ?([AaPp]\.?[Mm]\.?|Z|[+-]\d{2}:?\d{2})?"
-)
-"""2026-03-11, 11.3.26, 2026-03-11T09:30:00Z, 9:30 pm."""
-_EVEN = 5
-"""The most frequent of evenly spread numbers has at most so many times the rows of the least frequent."""
 _SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
 _BY_NAME = "the names of the columns"
 _BY_WORDS = "the words in the names of the columns. Swap them if wrong"
@@ -47,8 +40,6 @@ class Roles:
     source: RowSource
     reasons: Mapping[str, str]
     """Role -> what it was guessed from."""
-    maybe_group: tuple[str, str] | None = None
-    """(column, reason) of a group that is likely and not sure."""
 
 
 def _name_words(name: str) -> list[str]:
@@ -122,24 +113,6 @@ class _Column:
         named = _SPLIT_NAME.fullmatch(self.name) or self.is_named_as_group
         return few and not named and self.words <= 4 and len(self.values) >= 0.9 * self.rows
 
-    @cached_property
-    def is_measured(self) -> bool:
-        """Whether the values are ids, dates, times or evenly spread numbers: labels only where no words are."""
-        return self.looks_like_ids or self.looks_like_dates or self.is_even_number
-
-    @property
-    def looks_like_dates(self) -> bool:
-        """By nine values in ten."""
-        found = sum(bool(_DATE_OR_TIME.fullmatch(value)) for value in self.values)
-        return found >= 0.9 * len(self.values)
-
-    @property
-    def is_even_number(self) -> bool:
-        """Whether all values are numbers, and about as many rows have one as another. Two are rather yes and no."""
-        numbers = all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", value) for value in self.counts)
-        counts = self.counts.values()
-        return numbers and len(counts) > 2 and max(counts) <= _EVEN * min(counts)
-
     @property
     def is_named_as_group(self) -> bool:
         """Whether the name says a person or a thread, and nothing besides: `customer`, not `customer age`."""
@@ -204,8 +177,7 @@ def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
     for role, found, reason in _guess_extras(source, free, groups):
         source = replace(source, **{role: found})
         reasons[role] = reason
-    maybe = None if source.group or not groups else (groups[0].name, _maybe_reason(groups[0]))
-    return Roles(source, reasons, maybe)
+    return Roles(source, reasons)
 
 
 def _groups(cells: Sequence[Mapping[str, Any]], source: RowSource, free: Sequence[_Column]) -> list[_Column]:
@@ -228,19 +200,12 @@ def _answer(row: Mapping[str, Any], source: RowSource) -> str:
     return str(value[-1] if source.messages and isinstance(value, list) and value else value).strip()
 
 
-def _maybe_reason(column: _Column) -> str:
-    values = f"{len(column.counts):,} values in {column.rows:,} rows"
-    if column.largest > 0.1:
-        return f"{values}, the most frequent in {column.largest:.0%} of them"
-    return values
-
-
 def _guess_input_and_output(
     path: Path, cells: Sequence[Mapping[str, Any]], profile: Mapping[str, _Column]
 ) -> tuple[RowSource, str]:
     texts = sorted((c for c in profile.values() if c.is_text), key=lambda column: -column.words)
     labels = [column for column in profile.values() if column.is_label]
-    labels.sort(key=lambda column: (column.is_measured, -len(column.counts)))
+    labels.sort(key=lambda column: (column.looks_like_ids, -len(column.counts)))
     by_name = [(RowSource(path), _BY_NAME)]
     if any(text.side == "asked" for text in texts) and any(text.side == "answered" for text in texts):
         by_name.append(_pair_of_texts(path, texts, list(profile)))
@@ -260,21 +225,11 @@ def _guess_input_and_output(
     if texts and labels:
         source = RowSource(path, input=(texts[0].name,), output=labels[0].name)
         return source, f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
-    if two := _two_left([column for name, column in profile.items() if name]):
-        return guess_columns(cells, RowSource(path, input=two[:1], output=two[1])).source, _BY_ORDER
+    unnumbered = [name for name, column in profile.items() if name and not column.counts_rows]
+    if len(unnumbered) == 2:
+        first, second = unnumbered
+        return guess_columns(cells, RowSource(path, input=(first,), output=second)).source, _BY_ORDER
     raise unknown
-
-
-def _two_left(columns: Sequence[_Column]) -> tuple[str, str] | None:
-    """The two columns that are left without the numbers of the rows, or without ids and dates too, where two are."""
-    uncounted = [column for column in columns if not column.counts_rows]
-    telling = [
-        column
-        for column in uncounted
-        if not (column.looks_like_ids or column.looks_like_dates) or column.words > 3
-    ]
-    pairs = (tuple(column.name for column in found) for found in (columns, uncounted, telling))
-    return next((pair for pair in pairs if len(pair) == 2), None)
 
 
 def _by_values(label: _Column) -> str:
@@ -308,15 +263,6 @@ def _guess_extras(
     if groups and groups[0].is_group:
         column = groups[0]
         yield "group", column.name, f"its name, and {len(column.counts):,} values in {column.rows:,} rows"
-    references = _further_outputs(source.output, free)
-    if not source.references and references:
-        yield "references", references, f"their names, which are that of {source.output} with other numbers"
     tags = tuple(column.name for column in free if column.is_tag and column not in groups)
     if not source.tags and tags:
         yield "tags", tags, "their few values, which repeat"
-
-
-def _further_outputs(output: str | None, free: Sequence[_Column]) -> tuple[str, ...]:
-    stem = re.sub(r"[ _-]?\d+$", "", output or "")
-    same = re.compile(re.escape(stem) + r"[ _-]?\d+")
-    return tuple(column.name for column in free if stem and same.fullmatch(column.name))

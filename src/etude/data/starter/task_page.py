@@ -20,9 +20,7 @@ from etude.data.starter.draft import SEED, Draft, contract_parts, listed
 from etude.data.starter.guesses_in_words import (
     LIKENESS,
     bare_sentence,
-    broken_sentence,
     hidden_sentence,
-    spelling_sentence,
     systems_sentence,
 )
 from etude.task import RowSource, Task
@@ -49,7 +47,6 @@ def page(draft: Draft) -> str:
         unread=f"{unread:,}" if unread else "",
         name=_name(draft),
         model=MODEL,
-        maybe_group=draft.roles.maybe_group,
         columns={"file": _relative(draft.columns.file, draft.target), **as_written(draft.columns)},
         split_sentence=_split_sentence(len(draft.examples)),
         beside=beside,
@@ -152,10 +149,6 @@ def _contract_sentence(draft: Draft) -> str:
     parts = [_contract_guess(draft)]
     if draft.contract[0].fields:
         parts.append('A field that ends in "?" may be absent.')
-    if draft.spellings:
-        parts.append(spelling_sentence(draft))
-    if draft.broken:
-        parts.append(f"{broken_sentence(draft.broken)}.")
     return " ".join(parts)
 
 
