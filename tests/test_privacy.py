@@ -451,21 +451,6 @@ def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None
     assert not [part for part in ("nna", "old", "ann@", "9018") if part in shown]
 
 
-def test_names_that_the_task_itself_tells_are_nobodys(tmp_path: Path) -> None:
-    told = ["My name is Anna Gold.", "My name is Ida Moor.", "My name is Luma.", "Mr. Gentle Smith is here."]
-    write_rows(tmp_path / "rows.jsonl", told)
-    (tmp_path / "books").mkdir()
-    (tmp_path / "books" / "ida.md").write_text(
-        "# The Hill\n\nIn the hills lives Ida Moor, and there is gold.\n"
-    )
-    (tmp_path / "task.yaml").write_text(
-        "name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\ndocuments: books\n"
-        "instructions: You are Luma.\ncontract: {fields: [Gentle note]}\n"
-    )
-    named = {one.kind: one.rows for one in check(tmp_path / "task.yaml", (for_review,))}
-    assert len(named["review_name"]) == 2
-
-
 def write_rows(file: Path, inputs: Sequence[str]) -> None:
     file.write_text("".join(json.dumps({"input": text, "output": "Title: a"}) + "\n" for text in inputs))
 

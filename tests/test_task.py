@@ -99,7 +99,7 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
     assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12"}
     assert task.documents == folder / "catalogue"
-    assert "documents: read by etude check alone" in task.notes[0]
+    assert "documents: not read" in task.notes[0]
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
 
 

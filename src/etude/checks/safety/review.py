@@ -12,7 +12,6 @@ from etude.checks.language.identification import language_of
 from etude.checks.material import Mark, Material, rows_that
 from etude.checks.record import family, finds
 from etude.checks.safety.excerpts import NAMES, passage, sides
-from etude.checks.safety.own_names import OwnNames, own_names
 from etude.checks.safety.sensitive import repeated, review_step
 from etude.privacy import REVIEW, Span
 from etude.privacy.find import find_for_review
@@ -35,12 +34,10 @@ ENGLISH = frozenset(("birth_date", "name", "health"))
 
 @finds(*family("review", {kind: f"what may be {NAMES[kind]}" for kind in REVIEW}, "note", safety=True))
 def for_review(material: Material) -> Iterator[Finding]:
-    """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
-    are left out."""
+    """One note for each kind whose rules are often wrong, for a person to read."""
     step = review_step(len(material.rows))
     looked = range(0, len(material.rows), step)
-    own = own_names(material.task)
-    found = _reviewed(material, step, own)
+    found = _reviewed(material, step)
     for kind in REVIEW:
         asked, given = found[0][kind], found[1][kind]
         rows = sorted({*asked, *given})
@@ -63,14 +60,14 @@ def for_review(material: Material) -> Iterator[Finding]:
             )
 
 
-def _reviewed(material: Material, step: int, own: OwnNames) -> tuple[Rows, Rows]:
+def _reviewed(material: Material, step: int) -> tuple[Rows, Rows]:
     """Of each step-th row: kind -> rows in whose input, and in whose answer, it may stand, repeated there or not."""
     asked, given = (Rows(lambda: defaultdict(set)) for _ in range(2))
     answers = material.written or repeat("")
     both = zip(material.inputs, answers, strict=False)
     for row, (text, answer) in islice(enumerate(both), 0, None, step):
         in_text, in_answer = (
-            _doubtful(material, part, searched.kept(row), own)
+            _doubtful(material, part, searched.kept(row))
             for part, searched in zip((text, answer), material.sensitive, strict=True)
         )
         for span in (*in_text, *repeated(in_answer, text)):
@@ -90,15 +87,12 @@ def _passages(
         yield passage(material.rows[position], part, marks, marks)
 
 
-def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnNames) -> list[Span]:
+def _doubtful(material: Material, text: str, blocking: Sequence[Span]) -> list[Span]:
     """What may be personal in a text. In other languages than English names are told by a title alone."""
     spans = [
         span
         for span in find_for_review(text, blocking)
-        if span.kind in REVIEW
-        and _is_likely(span, text)
-        and span.text not in material.stand_ins
-        and not (span.kind == "name" and own.holds(span.text))
+        if span.kind in REVIEW and _is_likely(span, text) and span.text not in material.stand_ins
     ]
     kinds = {span.kind for span in spans}
     if kinds.isdisjoint(ENGLISH):
