@@ -21,6 +21,7 @@ from typing import Any
 from real_sets import DATA
 
 from etude.checks import Check, Material
+from etude.checks.language import replies
 from etude.checks.language import wrong_language as language
 from etude.checks.records import fields
 from etude.checks.rows import endings, form
@@ -58,6 +59,7 @@ SETS: Mapping[str, tuple[str, Kind, tuple[str, ...], str]] = {
 CHECKS: tuple[Check, ...] = (
     fields.unsupported_fields,
     language.wrong_language,
+    replies.answered_otherwise,
     refusals.refusals,
     form.markup,
     phrases.advice,

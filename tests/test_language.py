@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.checks.language.identification import language_of, own_language
+from etude.checks.language.replies import answered_otherwise
 from etude.checks.language.wrong_language import wrong_language
 from etude.checks.safety.review import for_review
 from pairs import found_in, places_in
@@ -140,6 +141,78 @@ def test_languages_of_equal_number_are_told_in_one_order() -> None:
     told = [found_in([*english, *rows], wrong_language).found[0].message for rows in (others, others[::-1])]
     assert told[0] == told[1]
     assert told[0].endswith("English: French in 1, German in 1.")
+
+
+def replies(num: int = 40) -> list[tuple[str, str]]:
+    """Questions and answers in German, French and Spanish, some of them short."""
+    short = {
+        "German": "Bitte warten Sie noch.",
+        "French": "Je vous en prie, merci.",
+        "Spanish": "Ya está en su casa.",
+    }
+    return [
+        (f"{SENTENCES[language]} {place}", f"{SENTENCES[language] if place % 2 else text} {place}")
+        for place in range(num)
+        for language, text in short.items()
+    ]
+
+
+def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_are_in_it() -> None:
+    wrong = [
+        (SENTENCES["German"], SENTENCES["French"]),
+        ("Wo ist denn meine Lieferung geblieben?", "Nous avons bien reçu votre message."),
+        (SENTENCES["Spanish"], SENTENCES["English"]),
+        (SENTENCES["French"], SENTENCES["Greek"]),
+    ]
+    found = found_in([*replies(), *wrong], answered_otherwise)
+    assert places_in(found) == set(range(120, 124))
+    assert "French to German input in 2" in next(iter(found)).message
+    assert places_in(found_in([*replies(), *wrong], answered_otherwise, "rewrite")) == places_in(found)
+    assert not len(found_in([*replies(), *wrong], answered_otherwise, "extract"))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("Was heißt denn das hier auf Deutsch?", f"Das heißt auf Englisch: “{SENTENCES['English']}”"),
+        (f"Wie kann ich das auf Spanisch sagen? {SENTENCES['German']}", SENTENCES["Spanish"]),
+        (
+            f"Résumez ce que je vous envoie : {SENTENCES['English']} {SENTENCES['English']}",
+            SENTENCES["French"],
+        ),
+        (SENTENCES["German"], f"{SENTENCES['French']} {SENTENCES['German']}"),
+        (SENTENCES["German"], "```\nthe and of a to in is that it for was with\n```"),
+        (SENTENCES["German"], "SELECT a FROM b"),
+    ],
+)
+def test_what_is_quoted_asked_for_or_in_both_languages_is_right(pair: tuple[str, str]) -> None:
+    assert not len(found_in([*replies(), pair], answered_otherwise))
+
+
+def test_rows_that_ask_for_a_translation_do_not_keep_the_others_from_being_judged() -> None:
+    asking = [
+        (f"Auf Spanisch, bitte, Nummer {place}: {SENTENCES['German']}", SENTENCES["Spanish"])
+        for place in range(30)
+    ]
+    wrong = (SENTENCES["German"], SENTENCES["French"])
+    assert places_in(found_in([*replies(), *asking, wrong], answered_otherwise)) == {150}
+
+
+def test_a_set_in_two_languages_is_judged_though_questions_of_one_are_told_alone() -> None:
+    """Short questions in Spanish are not told: of the rows that can be judged nearly all are English."""
+    english = [(f"{SENTENCES['English']} {place}", f"{SENTENCES['English']} {place}") for place in range(60)]
+    spanish = [(f"Precio {place}?", f"{SENTENCES['Spanish']} {place}") for place in range(40)]
+    wrong = (SENTENCES["English"], SENTENCES["French"])
+    assert places_in(found_in([*english, *spanish, wrong], answered_otherwise)) == {100}
+
+
+def test_translations_and_sets_of_one_language_have_no_other_language_of_answers() -> None:
+    swapped = [(asked, SENTENCES["English"]) for asked, _ in replies()]
+    assert not len(found_in(swapped, answered_otherwise))
+    assert not len(found_in([*replies()[::2], *swapped[1::2]], answered_otherwise))
+    assert not len(
+        found_in([*clean(80), (SENTENCES["German"], "We will have it for you.")], answered_otherwise)
+    )
 
 
 TICKETS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from etude.base.remedies import instead
 from etude.checks.labels import wrong_labels
-from etude.checks.language import wrong_language
+from etude.checks.language import replies, wrong_language
 from etude.checks.material import Material
 from etude.checks.record import SEVERITIES, Check, FindingKind, names
 from etude.checks.records import fields
@@ -43,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     form.echoes,
     refusals.refusals,
     wrong_language.wrong_language,
+    replies.answered_otherwise,
     form.too_long,
     repeats.contradictions,
     repeats.near_contradictions,

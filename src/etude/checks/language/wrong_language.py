@@ -36,7 +36,7 @@ def wrong_language(material: Material) -> Iterator[Finding]:
         yield from _of_part(material, "answer", material.outputs, material.output_languages)
 
 
-def _is_unasked(material: Material, row: int) -> bool:
+def is_unasked(material: Material, row: int) -> bool:
     """Whether the input of a row asks for no other language."""
     return _ASKING.isdisjoint(material.plain_inputs[row].split())
 
@@ -45,7 +45,7 @@ def _of_part(
     material: Material, part: str, texts: Sequence[str], told: Sequence[str | None]
 ) -> Iterator[Finding]:
     own, others = _own(texts, told)
-    found = {row: name for row, name in others.items() if _is_unasked(material, row)}
+    found = {row: name for row, name in others.items() if is_unasked(material, row)}
     if own is None or not found:
         return
     named = most_frequent(Counter(found.values()), MOST_NAMED)
