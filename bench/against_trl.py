@@ -162,7 +162,7 @@ def apart(run: str, name: str, seed: int, flags: argparse.Namespace) -> Figures:
 
 
 def one_run(run: str, name: str, flags: argparse.Namespace) -> Figures:
-    model = Models(dtype=flags.dtype).local(ModelRef(MODEL))
+    model = Models(dtype=flags.dtype).trainable(ModelRef(MODEL))
     rows = token_rows(name, model.tokenizer, flags.rows + DEV)
     dev, rows = rows[:DEV], rows[DEV:]
     config = TrainConfig(epochs=flags.epochs, patience=flags.epochs + 1, seed=flags.seed)

@@ -49,7 +49,7 @@ def main(folder: Path, num_rows: int, num_shots: int) -> None:
     requests = [
         Request((Message("system", system), *shots, Message("user", text)), 20, labels) for text, _ in test
     ]
-    model = Models().local(ModelRef("smollm2-135m-instruct"))
+    model = Models().trainable(ModelRef("smollm2-135m-instruct"))
     wanted = [label for _, label in test]
     print(f"{len(labels)} labels, {num_shots} examples in the prompt, {len(test)} rows")
     tell("scored", wanted, lambda: [answer.text for answer in model.generate(requests)])

@@ -71,7 +71,7 @@ def main() -> None:
     flags = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
-    model, config = Models().local(ModelRef(MODEL)), TrainConfig()
+    model, config = Models().trainable(ModelRef(MODEL)), TrainConfig()
     found = {}
     for name in flags.sets:
         rows = token_rows(name, model.tokenizer, (flags.rounds + 1) * config.rows_per_step)

@@ -96,7 +96,7 @@ def apart(who: str, rate: float) -> Course:
 
 
 def one_run(who: str, rate: float, flags: argparse.Namespace) -> Course:
-    model = Models().local(ModelRef(MODEL))
+    model = Models().trainable(ModelRef(MODEL))
     rows = token_rows(flags.set, model.tokenizer, flags.rows + DEV)
     dev, rows = rows[:DEV], rows[DEV:]
     if who == TRL:

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--rows-per-step", type=int, default=8)
     args = parser.parse_args()
-    model = Models().local(ModelRef(args.model))
+    model = Models().trainable(ModelRef(args.model))
     config = TrainConfig(rank=args.rank, rows_per_step=args.rows_per_step, epochs=1)
     print(
         f"{args.model}, {model.module.dtype}, {torch.get_num_threads()} threads, {config.rows_per_step} rows/step"

@@ -26,8 +26,7 @@ from etude.comparison.notes import same_answer
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError, ModelError, RunError
 from etude.evaluate import Scored
-from etude.methods import LADDER, Candidate, Method, Workshop
-from etude.methods.few_shot import FewShot
+from etude.methods import LADDER, Candidate, FitContext, Method
 from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import Prompt
 from etude.models.registry import Models
@@ -363,14 +362,14 @@ class Toiling(Prompt):
     stops: ClassVar[list[BaseException]] = []
 
     def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Leaves a file of its own; the next attempt would go on from it."""
-        workshop.folder.mkdir(parents=True, exist_ok=True)
-        (workshop.folder / "half").touch()
+        context.folder.mkdir(parents=True, exist_ok=True)
+        (context.folder / "half").touch()
         if self.stops:
             raise self.stops.pop(0)
-        return super().fit(task, train, dev, start, workshop)
+        return super().fit(task, train, dev, start, context)
 
 
 def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path: Path) -> None:
@@ -646,23 +645,11 @@ class Told(Method):
     rows: int = 4
 
     def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Shows the first rows of the training rows."""
         shown = replace(start, method=self.name, shots=train.examples[: self.rows])
-        return workshop.choose([Candidate("the first rows", shown)], dev).assistant
-
-
-def test_a_method_of_ones_own_climbs_like_the_built_in_ones(
-    tmp_path: Path,
-) -> None:
-    task = write_task(tmp_path, "classify")
-    run = compare(task, methods=[LADDER[0], Told(150), FewShot(), FineTune()]).run
-    assert run.methods == ["baseline", "told", "few_shot", "fine_tune"]
-    assert {step["method"] for step in run.verdict["ladder"]} == set(run.methods)  # type: ignore[index]
-    assert "Everything told" in (run.folder / "report.md").read_text()
-    records = [json.loads((run.method(name) / "method.json").read_text()) for name in run.methods]
-    assert [record["label"] for record in records][1] == "Everything told"
+        return context.choose([Candidate("the first rows", shown)], dev).assistant
 
 
 def steps(first: int, last: int) -> list[dict[str, object]]:
@@ -778,10 +765,10 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
         label = "Looks at its start"
 
         def fit(
-            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
         ) -> Assistant:
             seen.append(start)
-            return workshop.choose([Candidate("start", start)], dev).assistant
+            return context.choose([Candidate("start", start)], dev).assistant
 
     compare(write_task(tmp_path), methods=[LADDER[0], Prompt(), Told(80), FineTune(), Spy()])
     assert [start.method for start in seen] == ["told"]
@@ -826,10 +813,10 @@ def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(
         label = "Always the same"
 
         def fit(
-            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
         ) -> Assistant:
             stuck = replace(start, method=self.name, choices=start.choices[:1])
-            return workshop.choose([Candidate("stuck", stuck)], dev).assistant
+            return context.choose([Candidate("stuck", stuck)], dev).assistant
 
     run, told = events_of(write_task(tmp_path, "classify"), methods=[Stuck()])
     (note,) = json.loads((run.method("stuck") / "method.json").read_text())["notes"]

@@ -215,7 +215,7 @@ def test_a_task_of_the_fake_model_is_tried_with_the_pages_own_lines(tmp_path: Pa
 # What pages name
 
 
-def test_the_page_of_commands_is_what_the_commands_say() -> None:
+def test_the_generated_pages_are_what_the_code_says() -> None:
     command = [sys.executable, ROOT / "tools" / "docs.py", "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

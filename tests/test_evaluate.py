@@ -46,7 +46,7 @@ class OneFake:
     def __init__(self) -> None:
         self.asked = 0
 
-    def get(self, ref: ModelRef) -> Model:
+    def get(self, ref: ModelRef, *needs: str) -> Model:
         self.asked += 1
         return FakeModel()
 
@@ -197,7 +197,7 @@ def test_tokens_are_counted_only_where_bytes_do_not_settle_it() -> None:
 
 def test_what_was_left_out_of_a_prompt_stands_in_its_answer_also_after_a_resume(tmp_path: Path) -> None:
     class Narrow(OneFake):
-        def get(self, ref: ModelRef) -> Model:
+        def get(self, ref: ModelRef, *needs: str) -> Model:
             return FakeModel("fake:context=60")
 
     assistant = Assistant("few_shot", "answer", ModelRef("fake"), "", "system", SHOWN, max_tokens=10)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from etude.errors import ModelError
-from etude.models.fake import FakeModel, tune_fake
+from etude.models.fake import FakeModel
 from etude.models.registry import Models
 from etude.types import Example, Message, Model, ModelRef, Request
 
@@ -58,7 +58,7 @@ def test_batches_do_not_depend_on_what_is_done() -> None:
 
 
 def test_examples_in_the_prompt_and_tuning_help(tmp_path: Path) -> None:
-    tune_fake(ROWS, tmp_path)
+    FakeModel().learn(ROWS, tmp_path)
     tuned = Models().get(ModelRef("fake", tmp_path))
     assert isinstance(tuned, FakeModel)
     assert right(FakeModel(), ROWS) == len(NEW)
@@ -78,7 +78,7 @@ def test_an_answer_is_cut_at_max_tokens() -> None:
 
 
 def test_a_tuned_answer_beats_an_unlike_example_in_the_prompt(tmp_path: Path) -> None:
-    tune_fake(ROWS, tmp_path)
+    FakeModel().learn(ROWS, tmp_path)
     answer = FakeModel("fake", tmp_path).generate([ask("has my card come", ROWS[1:2])])[0]
     assert answer.text == "card"
     assert math.exp(answer.logprob) > 0.5

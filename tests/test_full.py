@@ -134,7 +134,7 @@ def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert ("lm_head.weight" in file.keys()) == (not tied)  # noqa: SIM118
     tiny_tokenizer().save_pretrained(folder)
-    ours = Models("cpu", str(dtype).removeprefix("torch.")).local(ModelRef("a base", folder))
+    ours = Models("cpu", str(dtype).removeprefix("torch.")).trainable(ModelRef("a base", folder))
     assert snapshot(ours.module.float()) == snapshot(theirs.float())
     ours.module.to(dtype)
     assert dev_loss(ours.module, dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)

@@ -404,15 +404,15 @@ def test_a_folder_is_loaded_once_without_opening_a_socket(
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     models = Models(dtype="float32")
-    base = models.local(ModelRef(str(folder)))
-    tuned = models.local(ModelRef(str(folder), lora))
+    base = models.trainable(ModelRef(str(folder)))
+    tuned = models.trainable(ModelRef(str(folder), lora))
     assert base is models.get(ModelRef(str(folder)))
     assert tuned.module.model.norm.weight is base.module.model.norm.weight
     expected = LocalModel("tiny", tiny_module(), tiny_tokenizer()).generate(requests())
     assert facts(base.generate(requests())) == facts(expected)
     assert facts(tuned.generate(requests())) != facts(expected)
     models.evict(ModelRef(str(folder), lora))
-    assert models.local(ModelRef(str(folder), lora)) is not tuned
+    assert models.trainable(ModelRef(str(folder), lora)) is not tuned
 
 
 def test_a_model_that_nobody_holds_is_gone_at_once() -> None:
@@ -538,7 +538,7 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def packaged() -> LocalModel:
-    return Models(dtype="float32").local(ModelRef(PACKAGED))
+    return Models(dtype="float32").trainable(ModelRef(PACKAGED))
 
 
 @pytest.mark.real

@@ -18,12 +18,13 @@ from etude.assistant import Assistant
 from etude.base.files import write_lines
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError
-from etude.methods import LADDER, ladder, own_ladder
+from etude.methods import LADDER, ladder, own_ladder, unused_keys
 from etude.methods.baseline import Baseline
+from etude.methods.clear_prompt import ClearPrompt
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
-from etude.methods.fine_tune import FineTune, student_of
-from etude.methods.fit_context import Candidate, Effort, Workshop, blank, sampled
-from etude.methods.prompt import ClearPrompt, Prompt
+from etude.methods.fine_tune import FineTune
+from etude.methods.fit_context import Candidate, Effort, FitContext, blank, sampled
+from etude.methods.prompt import Prompt
 from etude.methods.tuned_prompt import first_sentence, kept_by_tuned
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
@@ -32,7 +33,8 @@ from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.runs.fingerprints import changed, fingerprints
 from etude.task import LADDER as NAMES
-from etude.task import RowSource, Task, load_task
+from etude.task import VERDICT_KEYS, RowSource, Task, load_task
+from etude.task.keys import KEYS
 from etude.types import Example, Message, Model, ModelRef
 from small_task import rows, write_task
 from tiny import tiny_folder
@@ -40,8 +42,8 @@ from tiny import tiny_folder
 MOVED = "+ answer skeleton, in the user's turn"
 
 
-def workshop(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> Workshop:  # noqa: B008
-    return Workshop(Models(), choose_metric(task, rows), folder, effort)
+def context(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> FitContext:  # noqa: B008
+    return FitContext(Models(), choose_metric(task, rows), folder, effort)
 
 
 def example(name: str, label: str) -> Example:
@@ -96,7 +98,7 @@ def test_without_labels_a_classifier_answers_with_those_of_the_training_rows(tmp
 def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -> None:
     file = write_task(tmp_path, "answer", model="fake:context=90", more="max_tokens: 10\n")
     task, data = load_dataset(load_task(file))
-    bench = workshop(task, data, tmp_path / "work")
+    bench = context(task, data, tmp_path / "work")
     fitted = FewShot().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
     assert len(fitted.shots) < 8
     assert any("longer than the context" in note for note in bench.notes)
@@ -106,7 +108,7 @@ def test_a_wording_too_long_for_some_row_is_left_out_and_said(tmp_path: Path) ->
     more = f"max_tokens: 10\nwordings: [{' '.join(['Say'] * 90)}]\n"
     file = write_task(tmp_path, "answer", model="fake:context=90", more=more)
     task, data = load_dataset(load_task(file))
-    bench = workshop(task, data, tmp_path / "work")
+    bench = context(task, data, tmp_path / "work")
     ClearPrompt().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
     assert "your wording 1" not in [tried.name for tried in bench.tried]
     assert any("your wording 1" in note for note in bench.notes)
@@ -118,7 +120,7 @@ def test_room_for_an_answer_is_counted_by_the_model_that_gives_it(tmp_path: Path
     task, data = load_dataset(load_task(file))
     models = Models()
     start = blank(task, data, models)
-    student = student_of(task, start, data, models)
+    student = FineTune().asked(task, start, data, models)
     model = models.get(student.model)
     longest = max(
         model.count_tokens([Message("user", row.output)]) - model.count_tokens([Message("user", "")])
@@ -127,7 +129,7 @@ def test_room_for_an_answer_is_counted_by_the_model_that_gives_it(tmp_path: Path
     assert longest <= student.max_tokens
     assert start.max_tokens < student.max_tokens
     assert (
-        student_of(replace(task, max_tokens=start.max_tokens), start, data, models).max_tokens
+        FineTune().asked(replace(task, max_tokens=start.max_tokens), start, data, models).max_tokens
         == start.max_tokens
     )
 
@@ -155,7 +157,7 @@ def test_own_wordings_without_a_contract_stand_behind_the_one_as_given(tmp_path:
 def test_a_budget_keeps_what_the_user_wrote_and_drops_what_we_wrote_first(tmp_path: Path) -> None:
     file = write_task(tmp_path, "answer", more='wordings: ["Name a book."]\n')
     task, data = load_dataset(load_task(file))
-    bench = workshop(task, data, tmp_path / "work", Effort(candidates=2))
+    bench = context(task, data, tmp_path / "work", Effort(candidates=2))
     ClearPrompt().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
     assert [tried.name for tried in bench.tried] == ["as given", "your wording 1"]
 
@@ -170,13 +172,13 @@ def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tm
             return super().render_text(moved)
 
     class Plain(Models):
-        def get(self, ref: ModelRef) -> Model:
+        def get(self, ref: ModelRef, *needs: str) -> Model:
             return NoSystem()
 
     task, data = load_dataset(load_task(write_task(tmp_path)))
     dev = data.select(range(20), "dev")
     for models, more in ((Models(), 1), (Plain(), 0)):
-        bench = replace(workshop(task, data, tmp_path / f"work-{more}"), models=models)
+        bench = replace(context(task, data, tmp_path / f"work-{more}"), models=models)
         ClearPrompt().fit(task, data, dev, blank(task, data, models), bench)
         names = [tried.name for tried in bench.tried]
         assert names == [*["as given", "+ contract in words", "+ answer skeleton"], *[MOVED][:more]]
@@ -188,9 +190,9 @@ def test_what_a_lower_step_has_asked_is_not_asked_again(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
     dev = data.select(range(20), "dev")
     start = blank(task, data, Models())
-    below = workshop(task, data, tmp_path / "below")
+    below = context(task, data, tmp_path / "below")
     fitted = Prompt().fit(task, data, dev, start, below)
-    benches = [workshop(task, data, tmp_path / name) for name in ("alone", "above")]
+    benches = [context(task, data, tmp_path / name) for name in ("alone", "above")]
     benches[1].lower = [below.folder]
     for bench in benches:
         ClearPrompt().fit(task, data, dev, fitted, bench)
@@ -209,7 +211,7 @@ def test_what_a_lower_step_has_asked_is_not_asked_again(tmp_path: Path) -> None:
 
 def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
-    bench = workshop(task, data, tmp_path / "work", Effort(candidates=2, dev_rows=12))
+    bench = context(task, data, tmp_path / "work", Effort(candidates=2, dev_rows=12))
     start = blank(task, data, bench.models)
     bench.choose([Candidate(str(n), start) for n in range(4)], data)
     assert [tried.name for tried in bench.tried] == ["0", "1"]
@@ -222,7 +224,7 @@ def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path)
 def test_the_baseline_is_refitted_on_dev_but_reports_the_fit_on_train(kind: str, tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, kind)))
     train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
-    bench = workshop(task, data, tmp_path / "work")
+    bench = context(task, data, tmp_path / "work")
     fitted = Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
     assert len(bench.tried) == (3 if kind == "classify" else 2)
     answers = fitted.answer([row.input for row in dev], bench.models)
@@ -242,8 +244,8 @@ def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path)
     task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
     train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
 
-    def fitted() -> Workshop:
-        bench = workshop(task, data, tmp_path / "work")
+    def fitted() -> FitContext:
+        bench = context(task, data, tmp_path / "work")
         Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
         return bench
 
@@ -257,8 +259,8 @@ def test_the_answers_to_dev_do_not_count_as_training(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
     train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
 
-    def fitted() -> Workshop:
-        bench = workshop(task, data, tmp_path / "work")
+    def fitted() -> FitContext:
+        bench = context(task, data, tmp_path / "work")
         FineTune().fit(task, train, dev, blank(task, train, bench.models), bench)
         return bench
 
@@ -301,7 +303,7 @@ def test_linear_confidences_are_probabilities(number: int) -> None:
 def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, kind)))
     train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
-    bench = workshop(task, data, tmp_path / "work")
+    bench = context(task, data, tmp_path / "work")
     Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
     sure = {name: [row.answer.confidence for row in rows] for name, rows in bench.answered.items()}
     shares = {row.output: [each.output for each in train].count(row.output) / len(train) for row in train}
@@ -322,6 +324,31 @@ def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
 
 def test_a_task_may_name_every_method_and_no_other() -> None:
     assert tuple(method.name for method in LADDER) == NAMES == tuple(method.name for method in ladder(NAMES))
+
+
+def test_every_key_of_the_task_file_is_of_a_method_of_all_methods_or_of_the_verdict() -> None:
+    of_all = {"name", "kind", "examples", "test", "contract", "instructions", "max_tokens", "seed", "judge"}
+    of_one = {key for method in LADDER for key in method.keys}
+    assert of_all | of_one | set(VERDICT_KEYS) == set(KEYS)
+
+
+@pytest.mark.parametrize(("more", "chosen_by"), [({}, {"metric", "check"}), ({"dev_metric": True}, set())])
+def test_what_a_training_does_not_depend_on_follows_from_the_methods(
+    more: dict[str, object], chosen_by: set[str], tmp_path: Path
+) -> None:
+    task = replace(load_task(write_task(tmp_path)), train=more)
+    others = {
+        "methods",
+        "margin",
+        "target",
+        "usage",
+        "prices",
+        "budget",
+        "documents",
+        "wordings",
+        "prompt_model",
+    }
+    assert unused_keys(FineTune(), task) == others | chosen_by
 
 
 def test_every_method_says_what_it_is_in_words_of_its_own() -> None:
@@ -389,7 +416,7 @@ def test_the_user_chooses_what_of_the_instructions_a_tuned_model_keeps(
     file.write_text(file.read_text().replace("You are a librarian. Say what fits.", SYSTEM), encoding="utf-8")
     task, data = load_dataset(load_task(file))
     models = Models()
-    assert student_of(task, blank(task, data, models), data, models).instructions == kept
+    assert FineTune().asked(task, blank(task, data, models), data, models).instructions == kept
     assert kept_by_tuned(task).why == "set by the user"
     plain = replace(task, train={})
     assert kept_by_tuned(plain).text == ("You are a travel desk." if kind == "answer" else "")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from etude.task import LADDER
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
 ORDER = (
@@ -68,6 +70,27 @@ def test_no_file_of_ours_unpickles_or_runs_remote_code() -> None:
         assert "import pickle" not in text
         assert "trust_remote_code=True" not in text
         assert "torch.load(" not in text
+
+
+ALLOWED = {
+    ("tuning/task_run.py", "fine_tune"),  # etude train is this step by itself
+    ("tuning/train_task.py", "fine_tune"),
+    ("methods/baseline.py", "classical"),  # which fits what the backend answers with
+    ("training/layers/full.py", "loading"),  # tuned weights are written as they are read
+}
+
+
+def test_no_module_outside_names_a_method_or_a_backend() -> None:
+    """Everyone else goes through the ladder and the registry, and asks what a method or a backend says of itself."""
+    owners = {f"etude.methods.{name}": "methods" for name in LADDER}
+    owners |= {f"etude.models.{name}": "models" for name in ("fake", "classical", "local", "loading")}
+    found = {
+        (str(path.relative_to(SOURCE)), node.module.rpartition(".")[2])
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module in owners and unit(path) != owners[node.module]
+    }
+    assert found == ALLOWED
 
 
 def test_no_two_modules_import_each_other() -> None:

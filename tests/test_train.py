@@ -922,7 +922,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     from etude.render import render_training
     from etude.types import Message, ModelRef
 
-    model = Models().local(ModelRef("smollm2-135m-instruct"))
+    model = Models().trainable(ModelRef("smollm2-135m-instruct"))
 
     def row(number: int) -> TokenRow:
         answer = f"Order {number}: received.\nNext: we reply in {number % 5 + 1} days."

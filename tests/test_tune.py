@@ -32,11 +32,10 @@ from etude.cli.narrator import Narrator
 from etude.cli.training import bracketed, print_prepared, print_rows, styled
 from etude.comparison import compare
 from etude.comparison.prepare import drawn_split
-from etude.comparison.timing import training_seconds
 from etude.data.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
 from etude.evaluate import evaluate, sample_of
-from etude.methods.fine_tune import student_of
+from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import blank
 from etude.methods.training_run import _notes, _sentence
 from etude.metrics import choose_metric
@@ -189,7 +188,9 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
     assert len(scores) == len(epochs)
     losses = result.record["params"]["dev_losses"]
     best = max(range(len(scores)), key=lambda epoch: (scores[epoch], -losses[epoch]))
-    assert result.record["params"]["best_epoch"] == best, "of epochs with the best metric, the lowest loss is kept"
+    assert result.record["params"]["best_epoch"] == best, (
+        "of epochs with the best metric, the lowest loss is kept"
+    )
     task, dataset = load_dataset(load_task(task_file))
     ids = json.loads((result.run.folder / "split.json").read_text())
     metric = choose_metric(task, dataset.select(ids["train"], "train"))
@@ -201,11 +202,14 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
 def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) -> None:
     task, rows = load_dataset(load_task(tiny_task(tmp_path, train="epochs: 2, dev_metric: true")))
     models = Models()
-    student = student_of(task, blank(task, rows, models), rows, models)
-    measured = training_seconds(task, student, rows, models, answer=1000.0)(300, 50)
-    assert 1000 * 3 * 50 < measured < 1000 * 3 * 50 + 600
-    plain = training_seconds(replace(task, train={"epochs": 2}), student, rows, models, answer=1000.0)
-    assert 0 < plain(300, 50) < 600
+    start, plain = blank(task, rows, models), replace(task, train={"epochs": 2})
+    measured, without = (
+        FineTune().training_time(each, start, rows, models, 1000.0) for each in (task, plain)
+    )
+    assert measured is not None
+    assert without is not None
+    assert 1000 * 3 * 50 < measured(300, 50) < 1000 * 3 * 50 + 600
+    assert 0 < without(300, 50) < 600
 
 
 def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
@@ -480,7 +484,10 @@ def test_the_model_without_weights_is_refused_with_the_key_to_set(
 ) -> None:
     assert main(["train", str(write_task(tmp_path)), "--show", "1"]) == 2
     told = capsys.readouterr().err
-    assert "fake has no weights to train. Set model: in the task file to weights, such as smollm2-" in told
+    assert (
+        "fake cannot have its weights trained. Set model: in the task file to one that can (local: packaged"
+        in told
+    )
     assert "; compare and train without --show take fake as it is." in told
 
 

@@ -14,10 +14,10 @@ class Loud(Method):
     name = "loud"
     label = "The prompt in capitals"
 
-    def fit(self, task, train, dev, start, workshop):
+    def fit(self, task, train, dev, start, context):
         """Builds on the best prompt so far."""
         loud = replace(start, method=self.name, instructions=start.instructions.upper())
-        return workshop.choose([Candidate("in capitals", loud)], dev).assistant
+        return context.choose([Candidate("in capitals", loud)], dev).assistant
 
 
 prompts = [method for method in LADDER if method.prompted]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
 from etude.errors import RunError
+from etude.models.backend import Capability
 from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.task.contract import Contract
@@ -53,6 +54,11 @@ class Assistant:
     contract: Contract | None = None
     max_tokens: int = 256
 
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        """What its model must be able to do."""
+        return ("generate", "choices") if self.choices else ("generate",)
+
     def messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
         """The whole conversation for these turns (without a system message), behind the first `num_shots`
         examples or all of them."""
@@ -80,14 +86,14 @@ class Assistant:
 
     def answer(self, inputs: Sequence[Sequence[Message]], models: Models) -> list[Answer]:
         """Answers to the inputs, in order: `finish` around the model around `prepare`."""
-        model = models.get(self.model)
+        model = models.get(self.model, *self.needs)
         requests = self.prepare(inputs, model)
         ids = [str(number) for number in range(len(inputs))]
         return self.finish(ids, model.generate(requests), [request.shots_dropped for request in requests])
 
     def stream(self, turns: Sequence[Message], models: Models) -> Iterator[str]:
         """The answer to one conversation, piece by piece."""
-        model = models.get(self.model)
+        model = models.get(self.model, *self.needs)
         return model.stream(self.prepare([turns], model)[0])
 
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:

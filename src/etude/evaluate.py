@@ -149,7 +149,7 @@ def _all_batches(assistant: Assistant, models: Models, rows: Dataset, log: Answe
     yield from log.batches
     if log.num_rows == len(rows):
         return  # everything is there: the weights need not be loaded
-    model = models.get(assistant.model)
+    model = models.get(assistant.model, *assistant.needs)
     requests = assistant.prepare([example.input for example in rows], model)
     for batch in model.batches(requests, log.done):
         dropped = tuple(requests[index].shots_dropped for index in batch.indices)

@@ -132,6 +132,24 @@ class Model(Protocol):
         ...
 
 
+class TrainableModel(Model, Protocol):
+    """A Model whose weights are in this process, for the training loop to change."""
+
+    module: Any
+    """The transformers model, in evaluation mode."""
+    tokenizer: Any
+    folder: Path | None
+    """What both were read from."""
+
+
+class LearningModel(Model, Protocol):
+    """A Model that learns rows by itself."""
+
+    def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
+        """Writes to `folder` an adapter that gives the rows' answers. Returns a sentence and a note for the report."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer of an Assistant, with everything that was observed while it was made."""

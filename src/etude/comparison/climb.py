@@ -20,7 +20,8 @@ from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
 from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
-from etude.methods.fit_context import Method, Trial, Workshop, sampled
+from etude.methods import FitContext, Method
+from etude.methods.fit_context import Trial, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
@@ -96,7 +97,7 @@ class Climb:
 
     def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
         self.on_event(Began(method.name, "dev"))
-        workshop = Workshop(
+        context = FitContext(
             models=self.models,
             metric=self.metric,
             folder=self._work(method.name),
@@ -106,15 +107,15 @@ class Climb:
             log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
-        assistant = method.fit(self.task, self.split.train, self.split.dev, start, workshop)
+        assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)
         assistant.save(folder / "assistant")
-        self._write_predictions(method.name, "dev", workshop.on_dev)
-        self._write_tried(method.name, workshop.answered)
-        workshop.notes += self._said(self._about_dev(method.name, workshop.on_dev))
+        self._write_predictions(method.name, "dev", context.on_dev)
+        self._write_tried(method.name, context.answered)
+        context.notes += self._said(self._about_dev(method.name, context.on_dev))
         prompt = self.models.get(assistant.model).render_text(assistant.messages(self.split.dev[0].input))
-        write_record(self.run, method, assistant, workshop, prompt)
+        write_record(self.run, method, assistant, context, prompt)
         self._release(assistant)
-        self._tell_end(method.name, "dev", workshop.on_dev, workshop.seconds)
+        self._tell_end(method.name, "dev", context.on_dev, context.seconds)
 
     def _release(self, assistant: Assistant) -> None:
         """Gives back the memory of adapted weights; the base stays loaded."""
@@ -218,18 +219,18 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     }
 
 
-def write_record(run: Run, method: Method, assistant: Assistant, workshop: Workshop, prompt: str) -> None:
+def write_record(run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str) -> None:
     """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
     record = {
         "name": method.name,
         "label": method.label,
         "tuned": method.tuned,
         "model": assistant.model.name,
-        "fit_seconds": workshop.seconds,
-        "train_seconds": workshop.train_seconds,
-        "candidates": [asdict(tried) for tried in workshop.tried],
-        "notes": workshop.notes,
-        "params": workshop.params,
+        "fit_seconds": context.seconds,
+        "train_seconds": context.train_seconds,
+        "candidates": [asdict(tried) for tried in context.tried],
+        "notes": context.notes,
+        "params": context.params,
         "prompt": prompt,
     }
     write_json(run.method(method.name) / "method.json", record)

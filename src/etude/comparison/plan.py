@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from etude.base.wording import time_in_words
 from etude.methods.fit_context import Effort
+from etude.methods.timing import Rates
 
 FEWEST_CANDIDATES = 2
 FEWEST_DEV, FEWEST_TRAIN, FEWEST_TEST = 50, 300, 100
 """Rows below which a cut plan does not go; a data set that is smaller is used whole."""
 TRAIN_SHARES = (0.75, 0.5, 0.375, 0.25)
 TEST_SHARES = (0.75, 0.5, 0.25)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Speeds on this machine, measured before anything is decided."""
-
-    answer: float
-    """Seconds for one row answered by the untuned model under the task's own prompt."""
-    training: Callable[[int, int], float] = lambda rows, dev_rows: 0.0
-    """Seconds of training on so many rows; what it measures meanwhile on so many dev rows is counted in."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +101,8 @@ def _priced(work: Workload, rates: Rates, effort: Effort, test_rows: int | None)
     seconds = {}
     for method, tries in work.tries.items():
         seconds[method] = rates.answer * (min(tries, effort.candidates or tries) * dev + test)
-        if method in work.tuned:
-            seconds[method] += rates.training(effort.train_rows or work.train, dev)
+        if training := rates.training.get(method):
+            seconds[method] += training(effort.train_rows or work.train, dev)
     limits = {"train_rows": effort.train_rows or work.train, "dev_rows": dev, "test_rows": test}
     return Plan(effort, test_rows, seconds, limits=limits)
 

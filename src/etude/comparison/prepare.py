@@ -12,13 +12,13 @@ from etude.base.files import read_json, read_lines, write_json, write_lines
 from etude.base.wording import points, share
 from etude.checks.labels.contradictions import contradictions, spelling_notes
 from etude.comparison.plan import Plan, Workload, in_words, make_plan
-from etude.comparison.timing import measure
-from etude.comparison.too_long import check_lengths
 from etude.data.dataset import COMPARED, VERDICT_LEAST, Dataset, Least, few_for_tuning
 from etude.data.splits import Split, split
 from etude.errors import Declined, InputError, RunError
 from etude.evaluate import unit
 from etude.methods import Method, asks_a_model
+from etude.methods.timing import measure
+from etude.methods.too_long import check_lengths
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run, siblings

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from etude.base.wording import is_many, p_value, points, share, two_digits
 from etude.data.dataset import VERDICT_LEAST
 from etude.metrics import LABELS
-from etude.models.registry import is_fake
+from etude.models.registry import backend_of
 from etude.runs.verdict import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
-from etude.types import CLASSICAL, Estimate
+from etude.types import Estimate
 
-_FAKE = "The fake model is for trying the path: its figures say nothing about what a real model can do."
 _YEAR = 12
 """Months within which a tuning that saves cost should be earned back."""
 
@@ -166,7 +165,8 @@ def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> s
 
 
 def _needs_no_model(inputs: Inputs, name: str) -> bool:
-    return any(method.name == name and method.model == CLASSICAL for method in inputs.methods)
+    models = [method.model for method in inputs.methods if method.name == name]
+    return not all(backend_of(model).is_language_model for model in models)
 
 
 def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
@@ -193,9 +193,10 @@ def _listed(names: Sequence[str]) -> str:
 def _about_models(inputs: Inputs) -> Iterator[str]:
     if inputs.metric.form_only:
         yield "Nobody checks whether what an answer says is right: name a function under check: that does."
-    if is_fake(inputs.model) or is_fake(inputs.prompt_model or ""):
-        yield _FAKE
-    if inputs.prompt_model is None and not is_fake(inputs.model):
+    named = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
+    found = [backend_of(name).caveat for name in named]
+    yield from dict.fromkeys(filter(None, found))
+    if inputs.prompt_model is None and not found[0]:
         yield f"This speaks of {inputs.model}; no larger prompted model was tried."
     if inputs.prompt_model is not None:
         yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."

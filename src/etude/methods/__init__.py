@@ -1,21 +1,33 @@
-"""The ladder: every method, from the lowest step to the highest."""
+"""The ladder: every method, from the lowest step to the highest.
+
+A new method is one file here, which ends in `METHOD`, and its name in `etude.task.LADDER`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 
 from etude.errors import Fault, InputError, shown
-from etude.methods.baseline import Baseline
-from etude.methods.few_shot import FewShot
-from etude.methods.fine_tune import FineTune
-from etude.methods.fit_context import Candidate, Method, Workshop
-from etude.methods.prompt import ClearPrompt, Prompt
+from etude.methods.fit_context import Candidate, FitContext
+from etude.methods.method import Method
+from etude.task import LADDER as NAMES
+from etude.task import VERDICT_KEYS, Task
 
-__all__ = ["LADDER", "Candidate", "Method", "Workshop", "asks_a_model", "ladder", "own_ladder"]
+__all__ = [
+    "LADDER",
+    "Candidate",
+    "FitContext",
+    "Method",
+    "asks_a_model",
+    "ladder",
+    "own_ladder",
+    "unused_keys",
+]
 
-LADDER: tuple[Method, ...] = (Baseline(), Prompt(), ClearPrompt(), FewShot(), FineTune())
-"""In the order of effort that a step asks of the user; named in `etude.task.LADDER`."""
+LADDER: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD for name in NAMES)
+"""In the order of effort that a step asks of the user."""
 
 
 def ladder(names: Sequence[str]) -> list[Method]:
@@ -24,8 +36,14 @@ def ladder(names: Sequence[str]) -> list[Method]:
 
 
 def asks_a_model(methods: Iterable[Method]) -> bool:
-    """Whether any of the methods may ask a language model: all but the baseline may."""
-    return any(not isinstance(method, Baseline) for method in methods)
+    """Whether any of the methods asks a language model."""
+    return any(method.asks_model for method in methods)
+
+
+def unused_keys(method: Method, task: Task) -> frozenset[str]:
+    """Keys of the task file on which what `method` fits does not depend: those of the verdict and of other methods."""
+    taken = {key for each in LADDER for key in each.keys}
+    return frozenset({*taken, *VERDICT_KEYS} - {*method.takes(task)})
 
 
 def own_ladder(methods: Sequence[Method]) -> list[Method]:

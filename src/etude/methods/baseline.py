@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.methods.fit_context import Candidate, Method, Workshop
+from etude.methods.fit_context import Candidate, FitContext
+from etude.methods.method import Method
 from etude.task import Task
 from etude.types import CLASSICAL, Example, ModelRef
 
@@ -30,31 +31,33 @@ class Baseline(Method):
     name: ClassVar[str] = "baseline"
     label: ClassVar[str] = "Without a language model"
     prompted: ClassVar[bool] = False
+    asks_model: ClassVar[bool] = False
+    keys: ClassVar[tuple[str, ...]] = ()
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """None that cost anything."""
         return 0
 
     def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Fits, chooses, and fits the choice again on all rows."""
-        fitted = _clocked(workshop, lambda: predictors(task, train, dev))
+        fitted = _clocked(context, lambda: predictors(task, train, dev))
         candidates = [
-            Candidate(name, self._assistant(start, name, predictor, workshop))
+            Candidate(name, self._assistant(start, name, predictor, context))
             for name, predictor in fitted.items()
         ]
-        chosen = workshop.choose(candidates, dev, cheap=True)
+        chosen = context.choose(candidates, dev, cheap=True)
         both = replace(train, examples=(*train.examples, *dev.examples))
-        final = _clocked(workshop, lambda: refitted(fitted[chosen.name], task, both))
-        workshop.params["form"] = chosen.name
-        return self._assistant(start, f"{chosen.name} on train and dev", final, workshop)
+        final = _clocked(context, lambda: refitted(fitted[chosen.name], task, both))
+        context.params["form"] = chosen.name
+        return self._assistant(start, f"{chosen.name} on train and dev", final, context)
 
-    def _assistant(self, start: Assistant, name: str, predictor: Predictor, workshop: Workshop) -> Assistant:
+    def _assistant(self, start: Assistant, name: str, predictor: Predictor, context: FitContext) -> Assistant:
         """`predictor` as an assistant; with the choices, and so with a confidence, where it gives probabilities."""
         from etude.models.classical import Nearest, save_classical
 
-        folder = save_classical(predictor, workshop.folder / name.replace(" ", "-"))
+        folder = save_classical(predictor, context.folder / name.replace(" ", "-"))
         return replace(
             start,
             method=self.name,
@@ -65,11 +68,14 @@ class Baseline(Method):
         )
 
 
-def _clocked(workshop: Workshop, fit: Callable[[], Fitted]) -> Fitted:
-    """What `fit` gives; the seconds it takes are added to the workshop's of training."""
+METHOD = Baseline()
+
+
+def _clocked(context: FitContext, fit: Callable[[], Fitted]) -> Fitted:
+    """What `fit` gives; the seconds it takes are added to the context's `train_seconds`."""
     started = time.perf_counter()
     fitted = fit()
-    workshop.train_seconds += time.perf_counter() - started
+    context.train_seconds += time.perf_counter() - started
     return fitted
 
 

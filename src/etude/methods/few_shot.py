@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from etude.assistant import Assistant, Room
 from etude.data.dataset import Dataset
-from etude.methods.fit_context import Candidate, Method, Workshop
+from etude.methods.fit_context import Candidate, FitContext
+from etude.methods.method import Method
 from etude.task import Task
 from etude.types import Example
 
@@ -34,17 +35,17 @@ class FewShot(Method):
         return DRAWS * len(sizes(task, by_form(start, train.examples)))
 
     def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Chooses among numbers and draws; those too long for the context with most dev rows are left out."""
         base = replace(start, method=self.name, shots=())
         candidates = self.candidates(task, train, base)
-        fitting = [candidate for candidate in candidates if fits_most(candidate, dev, workshop)]
+        fitting = [candidate for candidate in candidates if fits_most(candidate, dev, context)]
         if left := [candidate.name for candidate in candidates if candidate not in fitting]:
-            workshop.notes.append(
+            context.notes.append(
                 f"longer than the context with most dev rows, so not tried: {', '.join(left)}"
             )
-        return workshop.choose(fitting or [Candidate("no example fits", base)], dev).assistant
+        return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
 
     def candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
         """`base` behind every draw of every number of examples, fewest first; equal ones are dropped."""
@@ -58,10 +59,13 @@ class FewShot(Method):
         return list(unique.values())
 
 
-def fits_most(candidate: Candidate, dev: Dataset, workshop: Workshop) -> bool:
+METHOD = FewShot()
+
+
+def fits_most(candidate: Candidate, dev: Dataset, context: FitContext) -> bool:
     """Whether all examples of the candidate fit the model's context before at least half of the dev rows."""
     assistant = candidate.assistant
-    room = Room(assistant, workshop.models.get(assistant.model))
+    room = Room(assistant, context.models.get(assistant.model))
     whole = sum(room.shots(row.input) == len(assistant.shots) for row in dev)
     return 2 * whole >= len(dev)
 

@@ -1,11 +1,10 @@
-"""fine_tune: weights taught on the training rows."""
+"""fine_tune: weights trained on the training rows."""
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,123 +13,168 @@ from typing import Any, ClassVar
 from etude.assistant import Assistant
 from etude.base.files import read_json, write_json
 from etude.data.dataset import Dataset
+from etude.errors import Fault
 from etude.evaluate import evaluate, sample_of
-from etude.methods.fit_context import Candidate, Method, Workshop, longest_answer
-from etude.methods.training_run import CHECKPOINT, Facts, Lesson, lesson_of
+from etude.methods.fit_context import Candidate, FitContext, longest_answer
+from etude.methods.method import Method, TrainingTime
+from etude.methods.row_lengths import RowLengths
+from etude.methods.timing import spread
+from etude.methods.training_rows import too_long_to_train, training_rows, with_room_for
+from etude.methods.training_run import CHECKPOINT, Facts, TrainingRun, config_for, token_rows, training_run
 from etude.methods.tuned_prompt import kept_by_tuned
-from etude.models.fake import tune_fake
-from etude.models.registry import Models, is_fake
+from etude.models.registry import Models, backend_of
 from etude.stats.intervals import estimate_sample
 from etude.task import Task
 from etude.types import Example, ModelRef
 
+TIMED_ROWS = 200
+"""Rows whose lengths stand for those of all rows."""
+
 
 @dataclass(frozen=True)
 class FineTune(Method):
-    """A LoRA adapter, or with `train: {weights: full}` all weights, taught to give the training answers; the
+    """A LoRA adapter, or with `train: {weights: full}` all weights, trained to give the training answers; the
     best epoch by loss on dev is kept, or by the metric on dev where the task asks for it
     (`train: {dev_metric: true}`).
 
-    The prompt is short, since the weights carry the rest: short_prompt.py has what of the instructions it holds.
+    The prompt is short, since the weights carry the rest: tuned_prompt.py has what of the instructions it holds.
     """
 
     name: ClassVar[str] = "fine_tune"
     label: ClassVar[str] = "Fine-tuned"
     tuned: ClassVar[bool] = True
     prompted: ClassVar[bool] = False
+    keys: ClassVar[tuple[str, ...]] = ("model", "train")
+
+    def takes(self, task: Task) -> tuple[str, ...]:
+        """With the keys of the metric where it chooses the epoch."""
+        return (*self.keys, "metric", "check") if task.train.get("dev_metric") else self.keys
 
     def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Trains; goes on from the last checkpoint where an earlier attempt was killed."""
-        student = student_of(task, start, train, workshop.models)
-        rows = training_rows(task, train, workshop)
+        student = self.asked(task, start, train, context.models)
+        rows = training_rows(task, train, context)
 
-        def lesson() -> Lesson:
-            model = workshop.models.local(student.model)
-            found = lesson_of(task, student, train, rows, workshop.dev_sample(dev), model)
-            workshop.log({"supervision": list(found.told)})
-            return found
+        def prepare() -> TrainingRun:
+            model = context.models.trainable(student.model)
+            run = training_run(task, student, train, rows, context.dev_sample(dev), model)
+            context.log({"supervision": list(run.supervision)})
+            return run
 
-        tuned = taught(task, student, rows, workshop.dev_sample(dev), workshop, lesson)
-        return workshop.choose([Candidate("best epoch", tuned)], dev).assistant
+        tuned = trained(task, student, rows, context.dev_sample(dev), context, prepare)
+        return context.choose([Candidate("best epoch", tuned)], dev).assistant
+
+    def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+        """The task's model under the short prompt that training will use, not yet trained.
+
+        Where another model answered the prompts, room for the answer is counted anew with its own tokenizer.
+        """
+        model = ModelRef(task.model)
+        same = task.max_tokens is not None or start.model == model
+        return replace(
+            start,
+            method=self.name,
+            model=model,
+            instructions=kept_by_tuned(task).text,
+            place="system",
+            shots=(),
+            max_tokens=start.max_tokens if same else longest_answer(train, models, model),
+        )
+
+    def training_time(
+        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
+    ) -> TrainingTime | None:
+        """With the loss on dev before training and after each epoch, and with answers to dev as often where the task
+        chooses the epoch by the metric."""
+        from etude.training.memory.speed import estimate_speed
+
+        if learns_by_itself(task):
+            return None
+        student = self.asked(task, start, train, models)
+        model = models.trainable(student.model)
+        examples = spread(train, TIMED_ROWS)
+        rows = token_rows(model, student, examples)
+        pace = estimate_speed(model.module, rows, config_for(task, model, len(train)), rows)
+        answered = answer if task.train.get("dev_metric") else 0.0
+
+        def seconds(num_rows: int, num_dev: int) -> float:
+            epochs = config_for(task, model, num_rows).epochs
+            steps_and_losses = pace.seconds(epochs, num_rows / len(examples), num_dev / len(examples))
+            return steps_and_losses + (epochs + 1) * num_dev * answered
+
+        return seconds
+
+    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Fault]:
+        """Rows that the model cannot be trained on, and rows that it could not answer afterwards."""
+        student = self.asked(task, start, rows.train, rows.models)
+        others = len(task.methods) > 1
+        otherwise = (
+            f", leave it out, or leave {self.name} out of `methods:`" if others else " or leave it out"
+        )
+        faults: list[Fault] = []
+        if not learns_by_itself(task):
+            model = rows.models.trainable(student.model)
+            faults += too_long_to_train(student, (*rows.train, *rows.dev), model, task.row_tokens, otherwise)
+            yield from faults
+        student = with_room_for(faults, task, student, rows.train, rows.models)
+        remedy = f"shorten the row{otherwise}"
+        yield from rows.unanswered(student, f"the prompt of {self.name}", remedy, ["dev", "test"])
 
 
-def taught(
+METHOD = FineTune()
+
+
+def learns_by_itself(task: Task) -> bool:
+    """Whether the task's model needs no training loop."""
+    return "learn" in backend_of(task.model).can
+
+
+def trained(
     task: Task,
     student: Assistant,
     rows: Sequence[Example],
     dev: Dataset,
-    workshop: Workshop,
-    lesson: Callable[[], Lesson],
+    context: FitContext,
+    prepare: Callable[[], TrainingRun],
 ) -> Assistant:
-    """`student` with the adapter that `lesson` gives; what is known of the training goes into the workshop.
+    """`student` with the adapter that training on `rows` gives; what is known of it goes into the context.
 
-    Trains once for each workshop's folder, and goes on where an earlier attempt was killed. `rows` are those
-    of the lesson, which the fake model learns by heart.
+    `prepare` makes the run, where the training loop is needed. Trains once for each context's folder, and goes on
+    where an earlier attempt was killed.
     """
-    done, adapter = workshop.folder / "trained.json", workshop.folder / "adapter"
+    done, adapter = context.folder / "trained.json", context.folder / "adapter"
     if not done.exists():
-        if is_fake(task.model):
-            facts = _taught_fake(rows, adapter)
+        if learns_by_itself(task):
+            facts = _learned(context.models, student.model, rows, adapter)
         else:
-            measure = partial(dev_score, student, dev, workshop) if task.train.get("dev_metric") else dict
-            facts = lesson().teach(workshop.folder, task.model, workshop.log, measure)
+            measure = partial(dev_score, student, dev, context) if task.train.get("dev_metric") else dict
+            facts = prepare().train(context.folder, task.model, context.log, measure)
         write_json(done, asdict(facts))
-        shutil.rmtree(workshop.folder / CHECKPOINT, ignore_errors=True)
+        shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)
     kept = read_json(done)
-    workshop.params.update(kept["params"], instructions=kept_by_tuned(task).part)
-    workshop.train_seconds += kept["params"]["seconds"]
-    workshop.notes.extend(kept["notes"])
+    context.params.update(kept["params"], instructions=kept_by_tuned(task).part)
+    context.train_seconds += kept["params"]["seconds"]
+    context.notes.extend(kept["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
 
 
-def _taught_fake(rows: Sequence[Example], adapter: Path) -> Facts:
-    """Teaches the fake model the rows."""
+def _learned(models: Models, ref: ModelRef, rows: Sequence[Example], adapter: Path) -> Facts:
+    """Has a model learn the rows by itself."""
     started = time.perf_counter()
-    tune_fake(rows, adapter)
-    params = {
-        "rows": len(rows),
-        "text": f"The fake model was taught {len(rows):,} rows by heart.",
-        "seconds": time.perf_counter() - started,
-    }
-    return Facts(params, ("the fake model was taught by heart",))
-
-
-def dev_score(student: Assistant, dev: Dataset, workshop: Workshop) -> Mapping[str, Any]:
-    """The metric on dev as the weights under training answer it: `score` with its interval and n."""
-    from etude.training.layers.merged import merged
-
-    with merged(workshop.models.local(student.model).module):
-        scored = evaluate(student, workshop.models, dev, workshop.metric)
-    found = estimate_sample(sample_of(workshop.metric, [row.outcome for row in scored]))
-    return {"score": found.value, "low": found.low, "high": found.high, "n": found.n}
-
-
-def student_of(task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
-    """The untuned student: the task's model under the short prompt that training will use.
-
-    Where another model answered the prompts, room for the answer is counted anew with its own tokenizer.
-    """
-    model = ModelRef(task.model)
-    same = task.max_tokens is not None or start.model == model
-    return replace(
-        start,
-        method=FineTune.name,
-        model=model,
-        instructions=kept_by_tuned(task).text,
-        place="system",
-        shots=(),
-        max_tokens=start.max_tokens if same else longest_answer(train, models, model),
+    sentence, note = models.learning(ref).learn(rows, adapter)
+    return Facts(
+        {"rows": len(rows), "text": sentence, "seconds": time.perf_counter() - started},
+        (note,),
     )
 
 
-def training_rows(task: Task, train: Dataset, workshop: Workshop) -> Sequence[Example]:
-    """The rows to train on: all, or a seeded draw as large as the task or the plan allows."""
-    limits = [int(limit) for limit in (workshop.effort.train_rows, task.train.get("max_rows")) if limit]
-    size = min([len(train), *limits])
-    if size == len(train):
-        return train.examples
-    workshop.notes.append(f"trained on {size:,} of {len(train):,} rows")
-    chosen = sorted(random.Random(f"{task.seed}/train").sample(range(len(train)), size))
-    return [train[row] for row in chosen]
+def dev_score(student: Assistant, dev: Dataset, context: FitContext) -> Mapping[str, Any]:
+    """The metric on dev as the weights under training answer it: `score` with its interval and n."""
+    from etude.training.layers.merged import merged
+
+    with merged(context.models.trainable(student.model).module):
+        scored = evaluate(student, context.models, dev, context.metric)
+    found = estimate_sample(sample_of(context.metric, [row.outcome for row in scored]))
+    return {"score": found.value, "low": found.low, "high": found.high, "n": found.n}

@@ -1,18 +1,17 @@
 """What a method is given to work with: weights, a way to choose on dev, a folder, limits.
 
-A method never sees a test row: neither `fit` nor the workshop is given one.
+A method never sees a test row: neither `fit` nor the context is given one.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
@@ -72,8 +71,8 @@ class Tried:
 
 
 @dataclass
-class Workshop:
-    """The tools of one method in one comparison, and the record of what it did with them."""
+class FitContext:
+    """What `fit` works with: models, limits, a fair choice on dev. It keeps a record of what was done."""
 
     models: Models
     metric: Metric
@@ -143,30 +142,6 @@ class Workshop:
         if known is None:
             self.answer_seconds += sum(row.answer.seconds for row in scored)
         return scored
-
-
-class Method(Protocol):
-    """A step of the ladder: a frozen config with one verb, `fit`. Inherit from it for the rest."""
-
-    name: ClassVar[str]
-    """As in the task file and in folder names."""
-    label: ClassVar[str]
-    """What it is, for readers who do not know its name."""
-    tuned: ClassVar[bool] = False
-    """Whether the method changes weights of a language model."""
-    prompted: ClassVar[bool] = True
-    """Whether it is a prompt to the untuned model, on which later steps may build."""
-
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """How many candidates `fit` would answer dev with; 0 when they cost next to nothing."""
-        return 1
-
-    @abstractmethod
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, workshop: Workshop
-    ) -> Assistant:
-        """Builds on `start`, the best assistant of the lower steps, and returns a new one."""
-        ...
 
 
 def sampled(rows: Dataset, size: int | None, seed: int) -> Dataset:

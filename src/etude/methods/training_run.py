@@ -1,4 +1,4 @@
-"""One training run from examples to facts: rows as tokens, settings, what is told first, the teaching itself."""
+"""One training run, from examples to facts: rows as tokens, settings, what is learned, training itself."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from etude.errors import shown
 from etude.methods.tuned_prompt import kept_by_tuned
 from etude.task import Task
 from etude.task.settings import AROUND, SETTINGS
-from etude.types import Example, Message
+from etude.types import Example, Message, TrainableModel
 
 if TYPE_CHECKING:
-    from etude.models.local import LocalModel
     from etude.training.config import TrainConfig
     from etude.training.loop import TrainResult
     from etude.training.memory.forecast import Foreseen
@@ -36,14 +35,14 @@ Log = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingRun:
     """All that one training run is given."""
 
-    model: LocalModel
+    model: TrainableModel
     rows: Sequence[TokenRow]
     dev_rows: Sequence[TokenRow]
     config: TrainConfig
-    told: tuple[str, ...]
+    supervision: tuple[str, ...]
     """What is learned and what is only read, in sentences."""
     left_out: tuple[str, ...]
     """Training rows that are not taken, as `file:line`."""
@@ -83,7 +82,7 @@ class Lesson:
         call(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
         return foresee(self.model.module, self.rows, self.dev_rows, self.config, self.world)
 
-    def teach(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
+    def train(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
         """Trains; `folder` then holds adapter/ and rows.jsonl. Goes on where an earlier attempt was killed.
 
         `name` is noted in the adapter as the base's. Raises what `etude.training.train` does.
@@ -126,7 +125,7 @@ class Lesson:
             "reasons": self._reasons,
             "defaults": self.config.defaults,
             "text": _sentence(result, len(self.dev_rows)),
-            "supervision": list(self.told),
+            "supervision": list(self.supervision),
             "shown_rows": [
                 {"row": row.id, "why": why, "spans": spans(decoder, row)} for row, why in self.telling(SHOWN)
             ],
@@ -151,10 +150,15 @@ class Facts:
     notes: tuple[str, ...] = ()
 
 
-def lesson_of(
-    task: Task, student: Assistant, train: Dataset, chosen: Sequence[Example], dev: Dataset, model: LocalModel
-) -> Lesson:
-    """The run that teaches `student` the `chosen` rows of `train`.
+def training_run(
+    task: Task,
+    student: Assistant,
+    train: Dataset,
+    chosen: Sequence[Example],
+    dev: Dataset,
+    model: TrainableModel,
+) -> TrainingRun:
+    """The run that trains `student` on the `chosen` rows of `train`.
 
     Raises InputError listing every row that cannot be learned: too long, without a learned token, or with an
     answer whose end of turn is not learned.
@@ -169,7 +173,7 @@ def lesson_of(
     counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     taken = {id(example) for example in chosen}
     left = tuple(_id_of(example) for example in train if id(example) not in taken)
-    told = (
+    supervision = (
         *counts.lines(),
         *_about_rows(chosen, left, len(train)),
         _about_prompt(task, student),
@@ -177,7 +181,7 @@ def lesson_of(
     )
     with_silent = frozenset(_id_of(example) for example in chosen if _num_silent(example))
     around = {key: value for key, value in task.train.items() if key in AROUND}
-    return Lesson(model, rows, dev_rows, config, told, left, with_silent, around)
+    return TrainingRun(model, rows, dev_rows, config, supervision, left, with_silent, around)
 
 
 def _id_of(example: Example) -> str:
@@ -185,7 +189,7 @@ def _id_of(example: Example) -> str:
     return example.where or example.id
 
 
-def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
+def token_rows(model: TrainableModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
     """Examples as the token ids that the assistant would see and should give; one row each, or one for
     each of its answers where the chat template shows earlier ones in another way than it asks for them."""
     from etude.render import render_training
@@ -199,7 +203,7 @@ def token_rows(model: LocalModel, assistant: Assistant, examples: Iterable[Examp
     return rows
 
 
-def config_for(task: Task, model: LocalModel, num_rows: int) -> TrainConfig:
+def config_for(task: Task, model: TrainableModel, num_rows: int) -> TrainConfig:
     """The automatic settings for training on `num_rows` rows, under the user's overrides.
 
     Raises InputError on overrides that are impossible or at odds or name more layers than there are, ModelError on
@@ -261,7 +265,7 @@ def _about_system(student: Assistant, chosen: Sequence[Example]) -> str:
     return ""
 
 
-def _about_template(model: LocalModel, own: str) -> str:
+def _about_template(model: TrainableModel, own: str) -> str:
     from etude.render import around_turns, shows_system
 
     before, between, behind = around_turns(model.tokenizer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,9 +24,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from etude.errors import ModelError
-from etude.types import CLASSICAL, Batch, Completion, Message, Request
+from etude.models.backend import BatchedModel
+from etude.models.registry import Models
+from etude.types import CLASSICAL, Completion, Message, ModelRef, Request
 
-BATCH = 256
 ANALYSERS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "sublinear_tf": True, "dtype": np.float32},
     {"analyzer": "char_wb", "ngram_range": (2, 5), "sublinear_tf": True, "dtype": np.float32},
@@ -46,28 +47,21 @@ class Predictor(Protocol):
         ...
 
 
-@dataclass
-class ClassicalModel:
+class ClassicalModel(BatchedModel):
     """A Predictor behind the Model protocol. It reads the last user turn and counts no tokens."""
 
-    predictor: Predictor
-    name: str = CLASSICAL
-    context: int = 10**9
+    rows_per_batch = 256
 
-    def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
-        """Batches of 256 in the order of the requests."""
-        for number, first in enumerate(range(0, len(requests), BATCH)):
-            if number not in done:
-                indices = tuple(range(first, min(first + BATCH, len(requests))))
-                yield Batch(number, indices, self._complete([requests[index] for index in indices]))
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(CLASSICAL)
+        self.predictor = predictor
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answers in the order of the requests."""
-        return [done for batch in self.batches(requests) for done in batch.completions]
-
-    def stream(self, request: Request) -> Iterator[str]:
-        """The answer in one piece."""
-        yield self.generate([request])[0].text
+    def complete(self, requests: Sequence[Request]) -> tuple[Completion, ...]:
+        """The predictions."""
+        started = time.perf_counter()
+        predicted = self.predictor.predict([request.messages[-1].content for request in requests])
+        seconds = (time.perf_counter() - started) / len(requests)
+        return tuple(Completion(text, "stop", 0, 0, 0, seconds, logprob) for text, logprob in predicted)
 
     def render_text(self, messages: Sequence[Message]) -> str:
         """The text the features are taken from."""
@@ -76,12 +70,6 @@ class ClassicalModel:
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Always 0: there is no tokenizer."""
         return 0
-
-    def _complete(self, requests: Sequence[Request]) -> tuple[Completion, ...]:
-        started = time.perf_counter()
-        predicted = self.predictor.predict([request.messages[-1].content for request in requests])
-        seconds = (time.perf_counter() - started) / len(requests)
-        return tuple(Completion(text, "stop", 0, 0, 0, seconds, logprob) for text, logprob in predicted)
 
 
 @dataclass
@@ -281,6 +269,11 @@ class Features:
 def _vectoriser(options: dict[str, Any], vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:
     pattern = r"(?u)\b\w+\b" if options["analyzer"] == "word" else None
     return TfidfVectorizer(**options, token_pattern=pattern, vocabulary=vocabulary)
+
+
+def load(ref: ModelRef, models: Models) -> ClassicalModel:
+    """The model that `ref` names, for the registry."""
+    return load_classical(ref.adapter)
 
 
 def load_classical(folder: Path | None) -> ClassicalModel:

@@ -14,16 +14,17 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, takewhile
 from pathlib import Path
 
 from etude.errors import ModelError, shown
-from etude.types import Batch, Completion, Example, Message, Request
+from etude.models.backend import BatchedModel
+from etude.models.registry import Models
+from etude.types import Batch, Completion, Example, Message, ModelRef, Request
 
 ADAPTER_FILE = "fake_adapter.json"
-ROWS_PER_BATCH = 8
 SIMILAR = 0.3
 """Overlap from which an example in the prompt is copied rather than a choice guessed."""
 
@@ -65,45 +66,36 @@ class Known:
         return self.answers[best], overlaps[best]
 
 
-class FakeModel:
+class FakeModel(BatchedModel):
     """A Model that computes nothing. Same requests, same answers, on every machine."""
 
     def __init__(self, name: str = "fake", adapter: Path | None = None) -> None:
-        self.name = name
+        super().__init__(name)
         self.options = _parse_options(name)
         self.context = self.options.context
         self._tuned = Known(_read_adapter(adapter)) if adapter else None
-
-    def render_text(self, messages: Sequence[Message]) -> str:
-        """The prompt: a line `role: text` for every turn, then `assistant:`."""
-        return "".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant:"
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Words of the rendered prompt."""
-        return len(self.render_text(messages).split())
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
         """Batches of 8 in the order of the list. Raises ModelError when a request is too long."""
         prompts = [self.render_text(request.messages).split() for request in requests]
         self._check_lengths(requests, prompts)
         shared = _shared_words(prompts)
-        for number, begin in enumerate(range(0, len(requests), ROWS_PER_BATCH)):
-            if number in done:
-                continue
-            indices = tuple(range(begin, min(begin + ROWS_PER_BATCH, len(requests))))
-            started = time.perf_counter()
-            time.sleep(self.options.delay)
-            answers = [self._answer(requests[index]) for index in indices]
-            seconds = (time.perf_counter() - started) / len(indices)
-            completions = tuple(
-                _completion(requests[index], *answer, len(prompts[index]), shared, seconds)
-                for index, answer in zip(indices, answers, strict=True)
+        for batch in super().batches(requests, done):
+            completions = (
+                replace(each, cached_tokens=min(shared, each.prompt_tokens - 1)) for each in batch.completions
             )
-            yield Batch(number, indices, completions)
+            yield replace(batch, completions=tuple(completions))
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answers in the order of the requests."""
-        return [completion for batch in self.batches(requests) for completion in batch.completions]
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answers a batch, after the delay."""
+        started = time.perf_counter()
+        time.sleep(self.options.delay)
+        answers = [self._answer(request) for request in requests]
+        seconds = (time.perf_counter() - started) / len(requests)
+        return [
+            _completion(request, *answer, self.count_tokens(request.messages), seconds)
+            for request, answer in zip(requests, answers, strict=True)
+        ]
 
     def stream(self, request: Request) -> Iterator[str]:
         """The answer in pieces of a word with the white space behind it."""
@@ -117,6 +109,15 @@ class FakeModel:
             [-0.01 if text == wanted else -5.0] * (len(wanted.split()) + 1)
             for text, wanted in zip(own, completions, strict=True)
         ]
+
+    def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
+        """Writes an adapter folder with which a FakeModel answers as the nearest of `rows`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        answers = {_question(row.input): row.output for row in rows}
+        text = json.dumps({"answers": answers}, ensure_ascii=False, indent=1)
+        (folder / ADAPTER_FILE).write_text(text + "\n", encoding="utf-8")
+        sentence = f"The fake model was taught {len(rows):,} rows by heart."
+        return sentence, "the fake model was taught by heart"
 
     def _check_lengths(self, requests: Sequence[Request], prompts: Sequence[list[str]]) -> None:
         for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
@@ -141,12 +142,9 @@ class FakeModel:
         return answer, max(sure, 0.1)
 
 
-def tune_fake(rows: Sequence[Example], folder: Path) -> None:
-    """Writes an adapter folder with which a FakeModel answers as the nearest of `rows`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    answers = {_question(row.input): row.output for row in rows}
-    text = json.dumps({"answers": answers}, ensure_ascii=False, indent=1)
-    (folder / ADAPTER_FILE).write_text(text + "\n", encoding="utf-8")
+def load(ref: ModelRef, models: Models) -> FakeModel:
+    """The fake model that `ref` names, for the registry."""
+    return FakeModel(ref.name, ref.adapter)
 
 
 def _read_adapter(folder: Path) -> dict[str, str]:
@@ -155,7 +153,7 @@ def _read_adapter(folder: Path) -> dict[str, str]:
         answers = json.loads(path.read_text(encoding="utf-8"))["answers"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{path} is not an adapter of the fake model ({error}). Write it with tune_fake."
+            f"{path} is not an adapter of the fake model ({error}). Write it with FakeModel.learn."
         ) from error
     return {str(question): str(answer) for question, answer in answers.items()}
 
@@ -205,16 +203,14 @@ def _shared_words(prompts: Sequence[list[str]]) -> int:
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
 
 
-def _completion(
-    request: Request, text: str, sure: float, prompt: int, shared: int, seconds: float
-) -> Completion:
+def _completion(request: Request, text: str, sure: float, prompt: int, seconds: float) -> Completion:
     words = re.findall(r"\s*\S+", text)
     cut = not request.choices and len(words) >= request.max_tokens
     return Completion(
         text="".join(words[: request.max_tokens]) if cut else text,
         finish="length" if cut else "stop",
         prompt_tokens=prompt,
-        cached_tokens=min(shared, prompt - 1),
+        cached_tokens=0,
         answer_tokens=request.max_tokens if cut else len(words) + 1,
         seconds=seconds,
         logprob=math.log(min(sure, 0.99)),

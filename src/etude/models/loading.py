@@ -21,8 +21,11 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
 from etude.errors import ModelError
+from etude.models.adapters import with_adapter
 from etude.models.local import LocalModel
+from etude.models.registry import Models
 from etude.models.weights import find_weights, forget, unpacked
+from etude.types import ModelRef
 
 WEIGHTS_FILE = "model.safetensors"
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
@@ -32,6 +35,17 @@ KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 each shape. By default a thousand, of which those of every new number of tokens took 26 MB of SmolLM2-135M."""
 KERNELS = "64"
 """More than one step uses."""
+
+
+def load(ref: ModelRef, models: Models) -> LocalModel:
+    """The model that `ref` names, for the registry; an adapted one shares its base's weights."""
+    options = (models.device, models.dtype, models.cache)
+    if ref.adapter is None:
+        return load_local(ref.name, *options)
+    if (ref.adapter / "config.json").exists():  # all weights were tuned, not adapters
+        return load_local(str(ref.adapter), *options)
+    base = models.trainable(ModelRef(ref.name))
+    return LocalModel(ref.name, with_adapter(base.module, ref.adapter), base.tokenizer)
 
 
 def load_local(

@@ -1,79 +1,140 @@
-"""Models by name, each base loaded once; an adapted model shares its base's weights."""
+"""Backends by the names they handle, and models handed out, each base loaded once.
+
+A new backend is one file with a function that loads a model, and one line in BACKENDS.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 from etude.errors import MissingExtraError, ModelError
-from etude.models.fake import FakeModel
-from etude.types import CLASSICAL, Model, ModelRef
-
-if TYPE_CHECKING:
-    from etude.models.local import LocalModel
+from etude.models.backend import CAPABILITIES, Capability
+from etude.models.weights import PACKAGED, why_unknown
+from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableModel
 
 
 class Models:
-    """Hands out models. `device`, `dtype` and `cache` are passed on to `load_local`."""
+    """Hands out models. `device`, `dtype` and `cache` are those of `load_local`."""
 
     def __init__(
         self, device: str | None = None, dtype: str | None = None, cache: Path | None = None
     ) -> None:
-        self._options = (device, dtype, cache)
+        self.device, self.dtype, self.cache = device, dtype, cache
         self._loaded: dict[ModelRef, Model] = {}
 
-    def get(self, ref: ModelRef) -> Model:
-        """The model that `ref` names: "fake", "fake:OPTIONS", or what `find_weights` knows, with its
-        adapter laid over it. Raises ModelError, or MissingExtraError where torch is not installed."""
+    def get(self, ref: ModelRef, *needs: Capability) -> Model:
+        """The model that `ref` names, with its adapter laid over it.
+
+        Raises ModelError where its backend cannot do what is needed or finds no such model, MissingExtraError
+        where what the backend runs on is not installed.
+        """
+        backend = backend_of(ref.name)
+        for need in needs:
+            if need not in backend.can:
+                raise ModelError(_cannot(ref.name, backend, need))
         if ref not in self._loaded:
-            self._loaded[ref] = self._load(ref)
+            if not all(find_spec(module) for module in backend.modules):
+                raise MissingExtraError(f"A {backend.name} model", backend.extra)
+            self._loaded[ref] = backend.load(ref, self)
         return self._loaded[ref]
 
-    def local(self, ref: ModelRef) -> LocalModel:
-        """As `get`, for weights in this process: fine-tuning needs them. Raises ModelError for "fake"."""
-        from etude.models.local import LocalModel
-        from etude.models.weights import PACKAGED
+    def trainable(self, ref: ModelRef) -> TrainableModel:
+        """As `get`, for a model whose weights the training loop changes."""
+        return cast(TrainableModel, self.get(ref, "train"))
 
-        model = self.get(ref)
-        if not isinstance(model, LocalModel):
-            remedy = f"Set model: in the task file to weights, such as {next(iter(PACKAGED))}"
-            compared = "; compare and train without --show take fake as it is" if is_fake(ref.name) else ""
-            raise ModelError(f"{ref.name} has no weights to train. {remedy}{compared}.")
-        return model
+    def learning(self, ref: ModelRef) -> LearningModel:
+        """As `get`, for a model that learns rows by itself."""
+        return cast(LearningModel, self.get(ref, "learn"))
 
     def evict(self, ref: ModelRef) -> None:
         """Forgets one model; its memory is free once nobody else holds it."""
         self._loaded.pop(ref, None)
 
-    def _load(self, ref: ModelRef) -> Model:
-        if is_fake(ref.name):
-            return FakeModel(ref.name, ref.adapter)
-        if ref.name == CLASSICAL:
-            from etude.models.classical import load_classical
 
-            return load_classical(ref.adapter)
-        _need_torch()
-        if ref.adapter is None:
-            from etude.models.loading import load_local
+@dataclass(frozen=True)
+class Backend:
+    """A kind of model, and what it says about itself."""
 
-            return load_local(ref.name, *self._options)
-        if (ref.adapter / "config.json").exists():  # all weights were tuned, not adapters
-            from etude.models.loading import load_local
-
-            return load_local(str(ref.adapter), *self._options)
-        from etude.models.adapters import with_adapter
-        from etude.models.local import LocalModel
-
-        base = self.local(ModelRef(ref.name))
-        return LocalModel(ref.name, with_adapter(base.module, ref.adapter), base.tokenizer)
-
-
-def is_fake(name: str) -> bool:
-    """Whether a name means the fake model."""
-    return name == "fake" or name.startswith("fake:")
+    name: str
+    names: str
+    """Which names it handles, in words."""
+    handles: Callable[[str], bool]
+    load: Callable[[ModelRef, Models], Model]
+    """Loads what a ModelRef means; the Models are there for a base that several adapters share."""
+    can: tuple[Capability, ...]
+    why_unknown: Callable[[str, str], str] = lambda name, key: ""
+    """Why a name under this key of a task can mean no model, "" where it can; looks nothing up on the network."""
+    is_language_model: bool = True
+    caveat: str = ""
+    """What a verdict on its answers has to say."""
+    modules: tuple[str, ...] = ()
+    """Modules it cannot do without."""
+    extra: str = ""
+    """The extra that installs them."""
 
 
-def _need_torch() -> None:
-    if not all(importlib.util.find_spec(module) for module in ("torch", "transformers")):
-        raise MissingExtraError("A local model", "train")
+def lazily(function: str) -> Callable[..., Any]:
+    """The function `module:name`, imported when it is called."""
+    module, _, name = function.partition(":")
+    return lambda *arguments: getattr(import_module(module), name)(*arguments)
+
+
+FAKE_CAVEAT = "The fake model is for trying the path: its figures say nothing about what a real model can do."
+
+BACKENDS: list[Backend] = [
+    Backend(
+        "fake",
+        "`fake`, or with options such as `fake:delay=0.01`",
+        lambda name: name.partition(":")[0] == "fake",
+        lazily("etude.models.fake:load"),
+        ("generate", "stream", "score", "count", "choices", "learn"),
+        caveat=FAKE_CAVEAT,
+    ),
+    Backend(
+        CLASSICAL,
+        "none of a task file: what the baseline has fitted",
+        lambda name: name == CLASSICAL,
+        lazily("etude.models.classical:load"),
+        ("generate", "choices"),
+        is_language_model=False,
+    ),
+    Backend(
+        "local",
+        f"packaged weights ({', '.join(PACKAGED)}), a folder, a .gguf file or a hub id",
+        lambda name: True,
+        lazily("etude.models.loading:load"),
+        ("generate", "stream", "score", "count", "choices", "train"),
+        why_unknown=why_unknown,
+        modules=("torch", "transformers"),
+        extra="train",
+    ),
+]
+"""The first that handles a name has it."""
+
+
+def register(backend: Backend) -> None:
+    """Adds a backend of your own, which is asked before the others. One of the same name is replaced."""
+    BACKENDS[:] = [backend, *(each for each in BACKENDS if each.name != backend.name)]
+
+
+def backend_of(name: str) -> Backend:
+    """The backend that handles the model `name`."""
+    return next(backend for backend in BACKENDS if backend.handles(name))
+
+
+def _cannot(name: str, backend: Backend, need: Capability) -> str:
+    """That a model cannot do what is needed, and which can."""
+    able = "; ".join(f"{each.name}: {each.names}" for each in BACKENDS if need in each.can)
+    what = f"{name} cannot {CAPABILITIES[need]}. Set model: in the task file to one that can"
+    return f"{what} ({able}){_as_it_is(backend, need)}." if able else f"{what}; no backend can yet."
+
+
+def _as_it_is(backend: Backend, need: Capability) -> str:
+    if need == "train" and "learn" in backend.can:
+        return f"; compare and train without --show take {backend.name} as it is"
+    return ""

@@ -17,7 +17,13 @@ MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
-"""The methods of this version, lowest step first."""
+"""The methods of this version, lowest step first. Each is the `METHOD` of methods/NAME.py."""
+
+VERDICT_KEYS = (
+    *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget"),
+    "documents",  # which no method reads yet
+)
+"""Keys that say how methods are compared and judged; what a method fits depends on none of them unless it says so."""
 
 ROW_TOKENS = 2048
 """Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`."""

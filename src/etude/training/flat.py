@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--epochs", type=int, default=3)
     flags = parser.parse_args()
-    model = Models().local(ModelRef(flags.model))
+    model = Models().trainable(ModelRef(flags.model))
     pairs = [json.loads(line) for line in flags.file.read_text(encoding="utf-8").splitlines()]
     chats = [(Message("user", pair["input"]), Message("assistant", pair["output"])) for pair in pairs]
     rows = [row for chat in chats for row in render_training(model.tokenizer, chat)]

@@ -11,9 +11,9 @@ from etude.base.files import Json, free_bytes
 from etude.base.wording import size_in_words, time_in_words
 from etude.comparison.plan import in_words
 from etude.comparison.prepare import LONG
-from etude.comparison.timing import answer_seconds
 from etude.data.dataset import Dataset
-from etude.methods.training_run import Lesson
+from etude.methods.timing import answer_seconds
+from etude.methods.training_run import TrainingRun
 from etude.models.registry import Models
 from etude.task import Task
 
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
     from etude.training.config import TrainConfig
 
 
-def foreseen(task: Task, lesson: Lesson, student: Assistant, dev: Dataset, models: Models) -> Json:
+def foreseen(task: Task, training: TrainingRun, student: Assistant, dev: Dataset, models: Models) -> Json:
     """Seconds, bytes at the highest point, bytes within reach, and all of it in words, from a few timed steps."""
     from etude.training.memory.usage import memory_within_reach
 
-    found, device = lesson.foresee(), lesson.model.module.device
+    found, device = training.foresee(), training.model.module.device
     answering = answer_seconds(student, dev, models) * len(dev) if task.train.get("dev_metric") else 0.0
-    measured = (lesson.config.epochs + 1) * answering
+    measured = (training.config.epochs + 1) * answering
     expected: Json = {
         "seconds": found.seconds + measured,
         # Processes on one processor share its memory; each GPU has its own.
-        "memory": found.memory * (lesson.world.size if device.type == "cpu" else 1),
+        "memory": found.memory * (training.world.size if device.type == "cpu" else 1),
         "within_reach": memory_within_reach(device),
     }
-    lines = [*_lines(expected), *_about_metric(lesson.config.epochs, len(dev), answering)]
+    lines = [*_lines(expected), *_about_metric(training.config.epochs, len(dev), answering)]
     return {**expected, "minutes": expected["seconds"] / 60, "lines": lines}
 
 
-def held(lesson: Lesson) -> Json:
+def held(training: TrainingRun) -> Json:
     """Bytes that are held before the first step, those in use now among them, and bytes within reach; nothing of it
     is taken yet."""
     from etude.training.memory.forecast import at_rest
     from etude.training.memory.usage import memory_in_use, memory_within_reach
 
-    module, world = lesson.model.module, lesson.world
+    module, world = training.model.module, training.world
     device = module.device
-    memory = memory_in_use(device) + at_rest(module, lesson.config, world)
+    memory = memory_in_use(device) + at_rest(module, training.config, world)
     return {
         "memory": memory * (world.size if device.type == "cpu" else 1),
         "within_reach": memory_within_reach(device),
     }
 
 
-def disk_in_words(lesson: Lesson, checkpoint: Path) -> str:
+def disk_in_words(training: TrainingRun, checkpoint: Path) -> str:
     """The disk that the run takes. Raises RunError where not even the result finds room."""
     from etude.training.memory.disk_space import check_room, disk_of
 
-    disk = disk_of(lesson.model.module, lesson.config)
+    disk = disk_of(training.model.module, training.config)
     check_room(disk, checkpoint)
     free = size_in_words(free_bytes(checkpoint.absolute()))
     return (

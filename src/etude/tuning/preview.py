@@ -8,11 +8,11 @@ from pathlib import Path
 
 from etude.comparison.prepare import drawn_split
 from etude.data.dataset import SHOWN
-from etude.methods.fine_tune import training_rows
-from etude.methods.fit_context import Workshop
+from etude.methods.fit_context import FitContext
+from etude.methods.training_rows import training_rows
 from etude.metrics import choose_metric
 from etude.models.registry import Models
-from etude.tuning.task_run import NAME, lesson, opened, student
+from etude.tuning.task_run import NAME, checked_student, opened, training
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def preview(task_file: Path | str, number: int) -> Preview:
     if not len(parts.dev):  # too few rows to train on, and nothing is measured here
         parts = replace(parts, dev=parts.train)
     models = Models()
-    untaught = student(task, parts, models)
-    workshop = Workshop(models, choose_metric(task, parts.train), run.method(NAME) / "work")
-    found = lesson(task, untaught, parts, training_rows(task, parts.train, workshop), models)
+    student = checked_student(task, parts, models)
+    context = FitContext(models, choose_metric(task, parts.train), run.method(NAME) / "work")
+    found = training(task, student, parts, training_rows(task, parts.train, context), models)
     decoder = found.model.tokenizer
     special = frozenset(decoder.all_special_ids)
     rows = [
         ShownRow(row.id, why, [Piece(*piece) for piece in pieces(decoder, row, special)])
         for row, why in found.telling(number)
     ]
-    return Preview(found.told, found.settings, found.config.defaults, rows)
+    return Preview(found.supervision, found.settings, found.config.defaults, rows)

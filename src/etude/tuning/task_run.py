@@ -9,7 +9,6 @@ from pathlib import Path
 from etude.assistant import Assistant
 from etude.base.processes import World
 from etude.comparison.prepare import with_budget
-from etude.comparison.too_long import check_lengths
 from etude.data.dataset import (
     APART_LEAST,
     COMPARED,
@@ -23,23 +22,19 @@ from etude.data.dataset import (
 )
 from etude.data.splits import Split
 from etude.errors import Fault, InputError
-from etude.methods.fine_tune import FineTune, student_of
+from etude.methods import unused_keys
+from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import blank
-from etude.methods.training_run import Lesson, lesson_of
+from etude.methods.too_long import check_lengths
+from etude.methods.training_run import TrainingRun, training_run
 from etude.models.registry import Models
 from etude.runs import FOLDER, Run, run_for
 from etude.runs.fingerprints import fingerprints
 from etude.task import Task, load_task
 from etude.types import Example
 
-NAME = FineTune.name
-NOT_LEARNED = (
-    *("margin", "target", "usage", "prices", "budget", "methods"),
-    *("wordings", "prompt_model", "documents"),
-)
-"""Parts of a task on which no weight depends: a change of these does not start another training."""
-MEASURED = ("metric", "check")
-"""Parts on which the choice of the epoch depends where the metric is measured on dev."""
+METHOD = FineTune()
+NAME = METHOD.name
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,7 @@ def opened(task_file: Path | str, budget: float | None = None, least: Least = TR
     task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget), least)
     test = load_test(task)
     task = replace(task, methods=(NAME,))
-    apart = NOT_LEARNED if task.train.get("dev_metric") else (*NOT_LEARNED, *MEASURED)
+    apart = unused_keys(METHOD, task)
     parts = fingerprints(task, dataset, test).items()
     return Opening(
         task, dataset, test, {key: part for key, part in parts if key not in apart} | {"command": "train"}
@@ -85,17 +80,20 @@ def check_processes(task: Task, world: World) -> None:
         raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
 
 
-def student(task: Task, parts: Split, models: Models) -> Assistant:
-    """The untuned student, once every row of train and dev is known to fit. No row of the test is looked at.
+def checked_student(task: Task, parts: Split, models: Models) -> Assistant:
+    """The student before training, once every row of train and dev is known to fit. No row of the test is looked at.
 
     Raises InputError listing the rows that are too long.
     """
     start = blank(task, parts.train, models)
     sealed = replace(parts, test=parts.test.select([], "sealed"))
-    check_lengths(task, [FineTune()], start, sealed, models)
-    return student_of(task, start, parts.train, models)
+    check_lengths(task, [METHOD], start, sealed, models)
+    return METHOD.asked(task, start, parts.train, models)
 
 
-def lesson(task: Task, taught: Assistant, parts: Split, chosen: Sequence[Example], models: Models) -> Lesson:
+def training(
+    task: Task, student: Assistant, parts: Split, chosen: Sequence[Example], models: Models
+) -> TrainingRun:
     """The training run on the `chosen` rows of train."""
-    return lesson_of(task, taught, parts.train, chosen, parts.dev, models.local(taught.model))
+    model = models.trainable(student.model)
+    return training_run(task, student, parts.train, chosen, parts.dev, model)

@@ -20,9 +20,10 @@ from etude.comparison.vetting import agreed, vetted
 from etude.data.dataset import VERDICT_LEAST
 from etude.data.splits import Split
 from etude.errors import Declined
-from etude.methods.fine_tune import FineTune, taught, training_rows
-from etude.methods.fit_context import Workshop
-from etude.methods.training_run import CHECKPOINT, Lesson
+from etude.methods.fine_tune import trained
+from etude.methods.fit_context import FitContext
+from etude.methods.training_rows import training_rows
+from etude.methods.training_run import CHECKPOINT, TrainingRun
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
@@ -32,7 +33,7 @@ from etude.runs.record import begin
 from etude.runs.training_log import TrainingLog
 from etude.task import Task
 from etude.tuning.foresight import disk_in_words, foreseen, held, question, question_of_memory, remedy
-from etude.tuning.task_run import NAME, Opening, check_processes, lesson, opened, student
+from etude.tuning.task_run import METHOD, NAME, Opening, check_processes, checked_student, opened, training
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
@@ -123,32 +124,32 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
     few = _few_to_train_on(task, parts)
     _tell(run, task, parts, describe_data(run, task, parts, metric, few), on_event)
     models = Models()
-    untaught = student(task, parts, models)
-    workshop = Workshop(
+    student = checked_student(task, parts, models)
+    context = FitContext(
         models=models,
         metric=metric,
         folder=run.method(NAME) / "work",
         seed=task.seed,
         log=TrainingLog(NAME, run.method(NAME) / "train.jsonl", on_event),
     )
-    rows = training_rows(task, parts.train, workshop)
+    rows = training_rows(task, parts.train, context)
 
-    def prepared() -> Lesson:
-        found = replace(lesson(task, untaught, parts, rows, models), world=world)
-        on_event(Prepared(found.told, found.settings, found.config.defaults))
+    def prepared() -> TrainingRun:
+        found = replace(training(task, student, parts, rows, models), world=world)
+        on_event(Prepared(found.supervision, found.settings, found.config.defaults))
         if not run.info.get("plan"):
-            disk = disk_in_words(found, workshop.folder / CHECKPOINT)
+            disk = disk_in_words(found, context.folder / CHECKPOINT)
             on_event(Said(disk))
             _agree_to_hold(found, confirm)
             on_event(Said("Timing a few steps ..."))
-            expected = foreseen(task, found, untaught, parts.dev, models)
+            expected = foreseen(task, found, student, parts.dev, models)
             _agree(run, task, expected, found.config, on_event, confirm)
         return found
 
-    tuned = taught(task, untaught, rows, parts.dev, workshop, prepared)
+    tuned = trained(task, student, rows, parts.dev, context, prepared)
     tuned.save(run.method(NAME) / "assistant")
-    prompt = models.get(untaught.model).render_text(untaught.messages(parts.dev[0].input))
-    write_record(run, FineTune(), tuned, workshop, prompt)
+    prompt = models.get(student.model).render_text(student.messages(parts.dev[0].input))
+    write_record(run, METHOD, tuned, context, prompt)
     run.update(status="complete")
 
 
@@ -179,12 +180,12 @@ def _few_to_train_on(task: Task, parts: Split) -> list[str]:
     ]
 
 
-def _agree_to_hold(lesson: Lesson, confirm: Confirm) -> None:
+def _agree_to_hold(training: TrainingRun, confirm: Confirm) -> None:
     """Asks where there is less memory than the run holds, before a timed step would take it."""
     from etude.training.memory.usage import less_memory
 
-    if (asked := question_of_memory(held(lesson))) and not confirm(asked):
-        raise Declined(f"Nothing was trained. {less_memory(lesson.config, at_rest=True)}")
+    if (asked := question_of_memory(held(training))) and not confirm(asked):
+        raise Declined(f"Nothing was trained. {less_memory(training.config, at_rest=True)}")
 
 
 def _agree(

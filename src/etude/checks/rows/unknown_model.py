@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from etude.checks.material import Material
-from etude.models.registry import is_fake
-from etude.models.weights import why_unknown
+from etude.models.registry import backend_of
 from etude.types import Finding
 
 
@@ -15,7 +14,7 @@ def unknown_models(material: Material) -> Iterator[Finding]:
     machine or not."""
     task = material.task
     named = {"model": task.model, "prompt_model": task.prompt_model or ""}
-    reasons = {key: why_unknown(name, key) for key, name in named.items() if name and not is_fake(name)}
+    reasons = {key: backend_of(name).why_unknown(name, key) for key, name in named.items() if name}
     absent = {key: reason for key, reason in reasons.items() if reason}
     if absent:
         told = " ".join(f"{key}: {reason}" for key, reason in absent.items())

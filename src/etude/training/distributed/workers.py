@@ -71,7 +71,7 @@ def follow(world: World) -> Any:
     models = Models()
     while "over" not in (message := world.broadcast()):
         job = job_from(message)
-        module = models.local(ModelRef(job.model)).module
+        module = models.trainable(ModelRef(job.model)).module
         with suppress(InputError, ModelError):
             _take_part(world, job, module)
     return message["over"]

@@ -1,0 +1,66 @@
+"""What a method is, and what it says about itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from etude.assistant import Assistant
+from etude.data.dataset import Dataset
+from etude.errors import Fault
+from etude.methods.fit_context import FitContext
+from etude.methods.row_lengths import RowLengths
+from etude.models.registry import Models
+from etude.task import Task
+
+TrainingTime = Callable[[int, int], float]
+"""Seconds of training on so many rows, with what is measured meanwhile on so many dev rows."""
+
+
+class Method(ABC):
+    """A step of the ladder: a frozen config with one verb, `fit`. The defaults are those of a prompt."""
+
+    name: ClassVar[str]
+    """As in the task file and in folder names."""
+    label: ClassVar[str]
+    """What it is, for readers who do not know its name."""
+    tuned: ClassVar[bool] = False
+    """Whether the method changes weights of a language model."""
+    prompted: ClassVar[bool] = True
+    """Whether it is a prompt to the untuned model, on which later steps may build."""
+    asks_model: ClassVar[bool] = True
+    """Whether a language model answers."""
+    keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
+    """Keys of the task file that it takes, beside those that every method takes."""
+
+    @abstractmethod
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Builds on `start`, the best assistant of the lower steps, and returns a new one."""
+        ...
+
+    def takes(self, task: Task) -> tuple[str, ...]:
+        """The `keys`, with those that it takes because of what the task says under another."""
+        return self.keys
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """How many candidates `fit` would answer dev with; 0 when they cost next to nothing."""
+        return 1
+
+    def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+        """The assistant whose answers are timed for the plan."""
+        return start
+
+    def training_time(
+        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
+    ) -> TrainingTime | None:
+        """What training takes, from a few timed steps; None where there is none. `answer` are the seconds of one
+        answer of `asked`."""
+        return None
+
+    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Fault]:
+        """Rows that the method could not answer or be trained on. Those too long for the prompt of `start` are
+        found without it."""
+        return ()
