@@ -12,25 +12,39 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
-from etude.errors import ModelError
-from etude.models.encoder import Encoder, load_encoder
-from etude.training.contrastive import ContrastiveConfig, tune_encoder
+from etude.errors import ModelError  # noqa: E402
+from etude.models.encoder import Encoder, load_encoder  # noqa: E402
+from etude.training.contrastive import ContrastiveConfig, tune_encoder  # noqa: E402
 
 ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
 NOISES = ("growl", "meow", "bark", "yelp", "hoot", "oink", "moo", "cluck")
 PASSAGES = [f"the {animal} is here" for animal in ANIMALS]
-PAIRS = [(f"who says {noise} {when}", place) for place, noise in enumerate(NOISES) for when in ("now", "here")]
+PAIRS = [
+    (f"who says {noise} {when}", place) for place, noise in enumerate(NOISES) for when in ("now", "here")
+]
 
 
 def tiny_encoder() -> Encoder:
     torch.manual_seed(0)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *ANIMALS, *NOISES, *"the is here who says now".split()]
-    core = Tokenizer(models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *ANIMALS,
+        *NOISES,
+        *["the", "is", "here", "who", "says", "now"],
+    ]
+    core = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]")
+    )
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
+    )
     config = transformers.BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
@@ -58,7 +72,9 @@ def test_vectors_have_length_one_and_do_not_depend_on_the_batch() -> None:
     together = encoder.embed(texts)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     for text, vector in zip(texts, together, strict=True):
-        assert np.allclose(encoder.embed([text])[0], vector, atol=2e-2 if encoder.dtype != torch.float32 else 1e-5)
+        assert np.allclose(
+            encoder.embed([text])[0], vector, atol=2e-2 if encoder.dtype != torch.float32 else 1e-5
+        )
 
 
 def test_tuning_finds_passages_that_share_no_word_with_their_questions(tmp_path: Path) -> None:

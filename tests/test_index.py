@@ -38,7 +38,9 @@ def test_folders_records_and_pages_are_read_and_what_cannot_be_is_named(tmp_path
     (tmp_path / "a.md").write_text("# One\n\nfirst", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"name": "Two", "price": 3, "gone": null}\n', encoding="utf-8")
     (tmp_path / "c.csv").write_text("name,price\nThree,4\n", encoding="utf-8")
-    (tmp_path / "d.html").write_text("<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8")
+    (tmp_path / "d.html").write_text(
+        "<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8"
+    )
     (tmp_path / ".hidden.md").write_text("never", encoding="utf-8")
     found = {passage.name: passage.text for passage in read_passages(tmp_path)}
     assert found == {
@@ -61,7 +63,9 @@ def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
 
 
 def test_navigation_and_styles_of_a_page_are_skipped() -> None:
-    page = "<html><head><title>t</title></head><body><nav>menu</nav><p>one<br>two</p><ul><li>a<li>b</ul></body>"
+    page = (
+        "<html><head><title>t</title></head><body><nav>menu</nav><p>one<br>two</p><ul><li>a<li>b</ul></body>"
+    )
     assert plain_text(page).split() == ["one", "two", "a", "b"]
 
 
@@ -75,11 +79,8 @@ def test_keywords_find_the_passage_that_shares_rare_words() -> None:
 
 def test_gold_passages_are_those_an_answer_was_written_from() -> None:
     passages = [Passage("Bear Counts the Stars. Ages 3-4.", "a"), Passage("The Last Train. Ages 8-9.", "b")]
-    assert gold_passages(passages, ["Title: The Last Train", "Title: Bear Counts the Stars", "I do not know"]) == [
-        1,
-        0,
-        None,
-    ]
+    answers = ["Title: The Last Train", "Title: Bear Counts the Stars", "I do not know"]
+    assert gold_passages(Search(passages), answers) == [1, 0, None]
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 2**32 - 1))

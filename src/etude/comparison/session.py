@@ -64,7 +64,7 @@ def compare(
     """
     task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget))
     test = load_test(task)
-    steps = ladder(task.methods) if methods is None else own_ladder(methods)
+    steps = ladder(task) if methods is None else own_ladder(methods)
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     run = run_for(task.folder / FOLDER, task.name, inputs)

@@ -177,7 +177,9 @@ class _Page(HTMLParser):
     """Gathers the text of a page; scripts, styles and navigation are skipped."""
 
     SKIPPED = frozenset(("script", "style", "nav", "template", "noscript", "head"))
-    BLOCKS = frozenset(("p", "div", "section", "article", "li", "tr", "br", "table", "ul", "ol", "blockquote"))
+    BLOCKS = frozenset(
+        ("p", "div", "section", "article", "li", "tr", "br", "table", "ul", "ol", "blockquote")
+    )
 
     def __init__(self) -> None:
         super().__init__()

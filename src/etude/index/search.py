@@ -157,14 +157,13 @@ def fused(rankings: Sequence[Sequence[int]]) -> list[int]:
     return sorted(sums, key=lambda position: (-sums[position], position))
 
 
-def gold_passages(passages: Sequence[Passage], outputs: Sequence[str]) -> list[int | None]:
+def gold_passages(search: Search, outputs: Sequence[str]) -> list[int | None]:
     """The passage that each answer was written from: the best by keywords for its text; None where the best is not
     clearly ahead of the second, or shares no word with it.
 
     A passage is clearly ahead when its score is at least `CLEAR` times the second's.
     """
-    keywords = Keywords([passage.text for passage in passages])
-    return [_clear_best(keywords.scores(output)) for output in outputs]
+    return [_clear_best(search.keywords.scores(output)) for output in outputs]
 
 
 CLEAR = 1.25

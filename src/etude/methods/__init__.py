@@ -30,9 +30,22 @@ LADDER: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD fo
 """In the order of effort that a step asks of the user."""
 
 
-def ladder(names: Sequence[str]) -> list[Method]:
-    """The named methods in the order of the ladder."""
-    return [method for method in LADDER if method.name in names]
+def ladder(task: Task) -> list[Method]:
+    """The task's methods in the order of the ladder; of `all`, those for which it names what they need.
+
+    Raises InputError where it names a method without what that needs.
+    """
+    named = [method for method in LADDER if method.name in task.methods]
+    faults = [
+        Fault(
+            f"methods: {method.name}", f"it needs {key}:", "", f"add {key}: to the task file, or leave it out"
+        )
+        for method in named
+        if (key := method.missing(task))
+    ]
+    if faults and task.methods != NAMES:
+        raise InputError(faults)
+    return [method for method in named if not method.missing(task)]
 
 
 def asks_a_model(methods: Iterable[Method]) -> bool:

@@ -54,17 +54,31 @@ class FineTune(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Trains; goes on from the last checkpoint where an earlier attempt was killed."""
-        student = self.asked(task, start, train, context.models)
-        rows = training_rows(task, train, context)
+        drawn, dev_rows = training_rows(task, train, context), context.dev_sample(dev)
+        untrained = self.asked(task, start, train, context.models)
+        student, rows, shown_dev = self.prepared(task, train, dev, untrained, drawn, dev_rows, context)
 
         def prepare() -> TrainingRun:
             model = context.models.trainable(student.model)
-            run = training_run(task, student, train, rows, context.dev_sample(dev), model)
+            run = training_run(task, student, train, rows, shown_dev, model)
             context.log({"supervision": list(run.supervision)})
             return run
 
-        tuned = trained(task, student, rows, context.dev_sample(dev), context, prepare)
+        tuned = trained(task, student, rows, dev_rows, context, prepare)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
+
+    def prepared(
+        self,
+        task: Task,
+        train: Dataset,
+        dev: Dataset,
+        student: Assistant,
+        rows: Sequence[Example],
+        dev_rows: Dataset,
+        context: FitContext,
+    ) -> tuple[Assistant, Sequence[Example], Dataset]:
+        """The student, and the training and dev rows as it is to read them in training."""
+        return student, rows, dev_rows
 
     def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
         """The task's model under the short prompt that training will use, not yet trained.

@@ -41,6 +41,10 @@ class Method(ABC):
         """Builds on `start`, the best assistant of the lower steps, and returns a new one."""
         ...
 
+    def missing(self, task: Task) -> str:
+        """The key that the task would have to name for this method; "" where none is missing."""
+        return ""
+
     def takes(self, task: Task) -> tuple[str, ...]:
         """The `keys`, with those that it takes because of what the task says under another."""
         return self.keys

@@ -95,9 +95,12 @@ def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def load_encoder(name: str, device: str | None = None) -> Encoder:
-    """The encoder that `name` means: a packaged one, a folder or a hub id. Raises ModelError when it cannot be read."""
-    folder = find_weights(name)
+def load_encoder(name: str, tuned: Path | None = None, device: str | None = None) -> Encoder:
+    """The encoder that `name` means (a packaged one, a folder or a hub id), or what was `tuned` of it.
+
+    Raises ModelError when it cannot be read.
+    """
+    folder = tuned or find_weights(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         with silence():
@@ -107,4 +110,6 @@ def load_encoder(name: str, device: str | None = None) -> Encoder:
             )
     except UNREADABLE as error:
         raise ModelError(f"The encoder {name} in {folder} cannot be read ({error}). Get it again.") from error
-    return Encoder(name, module.requires_grad_(False).eval().to(device), tokenizer)
+    encoder = Encoder(name, module.requires_grad_(False).eval().to(device), tokenizer)
+    encoder.tuned = tuned is not None
+    return encoder

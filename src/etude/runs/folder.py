@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import TextIO
 
 from etude.assistant import ADAPTER, FILE
-from etude.errors import RunError
 from etude.base.files import REMEDY, Json, read_json, read_lines, write_json
 from etude.base.remedies import nearest
+from etude.errors import RunError
 from etude.types import CLASSICAL, Side
 
 FORMAT = 1

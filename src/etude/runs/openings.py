@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.errors import RunError
 from etude.base.files import Json, append_line, read_lines
 from etude.data.splits import input_key
+from etude.errors import RunError
 from etude.types import Example
 
 FILE = "openings.jsonl"

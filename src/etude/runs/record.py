@@ -10,10 +10,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from etude import __version__
+from etude.base.files import Json
+from etude.errors import RunError
 from etude.runs.events import OnEvent, Said
 from etude.runs.fingerprints import changed
-from etude.errors import RunError
-from etude.base.files import Json
 from etude.runs.folder import FORMAT, Run, siblings
 from etude.task import Task
 

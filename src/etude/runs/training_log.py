@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-from etude.runs.events import EpochEnded, OnEvent, Said, Trained
 from etude.base.files import append_line, read_lines
+from etude.runs.events import EpochEnded, OnEvent, Said, Trained
 from etude.types import Estimate
 
 LATEST = 32

@@ -102,8 +102,6 @@ def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[
 
 def _notes(given: Mapping[str, Any]) -> Iterator[str]:
     """What is set and has no effect, or not all of it."""
-    if "documents" in given:
-        yield "documents: read by etude check alone, retrieval is not among the methods of this version"
     if "prices" in given:
         yield from _missing_prices(given["prices"])
         if given["prices"].by_tokens and given.get("prompt_model") not in (None, given.get("model")):

@@ -87,7 +87,9 @@ def tune_encoder(
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _rate(step, steps * config.epochs)
             shown = _candidates([wanted[row] for row in rows], len(texts), config.others, draw)
-            loss = _loss(encoder, [ids[row] for row in rows], [wanted[row] for row in rows], texts, shown, config)
+            loss = _loss(
+                encoder, [ids[row] for row in rows], [wanted[row] for row in rows], texts, shown, config
+            )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -1,0 +1,48 @@
+"""fine_tune_retrieval: weights trained on prompts that hold a passage, asked with the passage that is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from etude.assistant import Assistant
+from etude.data.dataset import Dataset
+from etude.methods.fine_tune import FineTune
+from etude.methods.fit_context import FitContext
+from etude.methods.searching import fitted_search
+from etude.task import Task
+from etude.types import Example
+
+
+@dataclass(frozen=True)
+class FineTuneRetrieval(FineTune):
+    """As fine_tune, but that each row is learned with the passage its answer was written from behind the question, so
+    that the model learns to say what the passage says. In use it gets the first passage that is found: small models
+    copy well from one passage and choose badly among several."""
+
+    name: ClassVar[str] = "fine_tune_retrieval"
+    label: ClassVar[str] = "Fine-tuned, with passages looked up"
+    keys: ClassVar[tuple[str, ...]] = ("model", "train", "documents", "encoder")
+
+    def missing(self, task: Task) -> str:
+        """Documents are needed."""
+        return "" if task.documents else "documents"
+
+    def prepared(
+        self,
+        task: Task,
+        train: Dataset,
+        dev: Dataset,
+        student: Assistant,
+        rows: Sequence[Example],
+        dev_rows: Dataset,
+        context: FitContext,
+    ) -> tuple[Assistant, Sequence[Example], Dataset]:
+        """The student with the search, and the rows with their passages."""
+        fitted = fitted_search(task, train, dev, context)
+        shown = replace(dev_rows, examples=tuple(map(fitted.shown, dev_rows)))
+        return replace(student, search=fitted.ref), [fitted.shown(row) for row in rows], shown
+
+
+METHOD = FineTuneRetrieval()
