@@ -57,10 +57,10 @@ def baseline(folder: Path) -> None:
     started = time.perf_counter()
     result = compare(task, fresh=True)
     seconds = time.perf_counter() - started
-    step = result.verdict["ladder"][0]["estimate"]
+    step = result.verdict.ladder[0].estimate
     print(
-        f"baseline: {100 * step['value']:.2f}% ({100 * step['low']:.1f} to {100 * step['high']:.1f}, "
-        f"n = {step['n']}), {seconds:.1f} s in all, {result.run.info['split']['train']} rows to train"
+        f"baseline: {100 * step.value:.2f}% ({100 * step.low:.1f} to {100 * step.high:.1f}, "
+        f"n = {step.n}), {seconds:.1f} s in all, {result.run.info['split']['train']} rows to train"
     )
 
 

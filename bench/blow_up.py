@@ -86,7 +86,7 @@ class Growth(NamedTuple):
 def detectors() -> Mapping[str, Callable[[str], object]]:
     """Everything that is given one text."""
     found: dict[str, Callable[[str], object]] = {
-        each.__name__: lambda text, each=each: list(each(text))  # type: ignore[misc]
+        each.name: lambda text, each=each: list(each(text))  # type: ignore[misc]
         for each in (
             *(contact.emails, phones.phones, contact.ip_addresses, numbers.cards, numbers.ibans),
             *(
@@ -112,7 +112,7 @@ def checks() -> Iterator[tuple[str, Callable[[str], object]]]:
     for each in CHECKS:
         for kind in ("answer", "extract", "classify"):
             yield (
-                f"{each.__name__} ({kind})",
+                f"{each.name} ({kind})",
                 lambda text, each=each, kind=kind: list(each(material(text, kind))),  # type: ignore[misc]
             )
 

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     flags = argparse.ArgumentParser(description="How often checks speak on real sets.")
     flags.add_argument("sets", nargs="*", choices=[[], *SETS], metavar="SET")
     flags.add_argument("--show", action="store_true", help="the first rows of each")
-    flags.add_argument("--only", nargs="+", choices=[check.__name__ for check in CHECKS], metavar="CHECK")
+    flags.add_argument("--only", nargs="+", choices=[check.name for check in CHECKS], metavar="CHECK")
     chosen = flags.parse_args(arguments)
     for name in chosen.sets or SETS:
         file, kind, asked, given = SETS[name]
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         task = Task(name, kind, "fake", RowSource(DATA / name / file), Path(), Path("task.yaml"))
         material = Material(task, rows)
         for check in CHECKS:
-            if chosen.only is None or check.__name__ in chosen.only:
+            if chosen.only is None or check.name in chosen.only:
                 _measure(material, check, chosen.show)
     return 0
 
@@ -95,7 +95,7 @@ def _measure(material: Material, check: Check, show: bool) -> None:
     begin = time.process_time()
     found = list(check(material))
     seconds = time.process_time() - begin
-    label = f"{material.task.name:22} {check.__name__:18} {len(material.rows):6,} rows {seconds:6.1f} s"
+    label = f"{material.task.name:22} {check.name:18} {len(material.rows):6,} rows {seconds:6.1f} s"
     if not found:
         print(label)
     for finding in found:

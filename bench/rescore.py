@@ -1,34 +1,32 @@
-"""Every number of a run once more: a second implementation, which imports nothing of Étude.
+"""Recompute every number of a run from its answers: a second implementation that imports nothing of Étude.
 
     python bench/rescore.py RUN_FOLDER [--check-file PATH]
 
-Reads the raw answers in methods/*/predictions.jsonl and, of every candidate on dev, in methods/*/tried.jsonl;
-scores them again, chooses again among the candidates, and works out verdict.json from those scores; then
-compares the numbers printed in report.md and report.html. Prints
+Reads the answers in methods/*/predictions.jsonl and, for every candidate on dev, in methods/*/tried.jsonl.
+Scores them, repeats the choices on dev, and recomputes verdict.json and the power in run.json. Prints
 
     what | stored | recomputed | difference | allowed | ok
 
-and exits with 1 when a line disagrees. Groups of numbers stand on one line with their largest difference.
+and exits with 1 if a line disagrees. Groups of numbers share one line, with their largest difference.
 
 What is allowed:
 
 * Scores, counts, names and statuses: nothing.
-* What has a closed form (Wilson, Newcombe, moments, exact p, costs): 1e-9, for costs relative.
-* What is resampled: the stored number comes from one bootstrap of 2,000 resamples. Here the same number is
-  worked out in BATCHES bootstraps of that size with other seeds. Their mean is the recomputed number, and
-  their spread s is the Monte Carlo error of one such number. So the stored one lies within
-  t s sqrt(1 + 1 / BATCHES) of the mean, t being Student's quantile, but for once in 1 / RARE comparisons.
-  A p from 4,095 random patterns is held to the binomial quantiles of the same level. A status that is read
-  off a resampled bound may differ where the threshold lies within that bound's allowance.
-* What is printed: half of the last digit.
+* Closed forms (Wilson, Newcombe, moments, exact p, costs): 1e-9, for costs relative.
+* Resampled numbers: the stored number comes from one bootstrap of 2,000 resamples. The same number is computed
+  here in BATCHES bootstraps of that size with other seeds. Their mean is the recomputed number, and their
+  spread s is the Monte Carlo error of one such number. So the stored one lies within
+  t s sqrt(1 + 1 / BATCHES) of the mean, where t is Student's quantile, except once in 1 / RARE comparisons.
+  A p from 4,095 random patterns is compared with the binomial quantiles of the same level. A status that
+  depends on a resampled bound may differ if the threshold lies within that bound's allowance.
 
-Where the metric is a mean, the moments have a closed form, the limit of infinitely many resamples, and only
-the critical value of all pairs is resampled. Such bounds are checked twice, in closed form (of a pair at the
-stored critical value) to 1e-9 and by resampling.
+If the metric is a mean, the moments have a closed form, the limit of infinitely many resamples, and only the
+critical value of all pairs is resampled. Such bounds are checked twice: in closed form (of a pair at the stored
+critical value) to 1e-9, and by resampling.
 
-Not checked: what the training rows decide, which are not in the run folder (the metric, the split); what was
-measured while it ran (times, tokens, losses), of which only means and differences are worked out; in the
-reports what is no result (sizes, plan, settings) and where the marks of the pictures stand.
+Not checked: what depends on training rows, which are not in the run folder (the metric, the split); what was
+measured while it ran (times, tokens, losses), except means and differences of it; sentences and reports, which
+print the numbers of verdict.json (`tests/test_report.py`).
 """
 
 from __future__ import annotations
@@ -44,8 +42,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
-from html.parser import HTMLParser
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -67,8 +64,6 @@ Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 FEWEST_ROWS = 150
 MOST_ROWS = 100_000
-CUT = "cut at the length limit"
-FEWEST_APART = 2.8**2  # rows of disagreement, right or wrong, below which a test shows nothing
 
 Json = dict[str, Any]
 Number = float | int | None
@@ -165,11 +160,6 @@ class Run:
     info: Json
     task: Json
     verdict: Json
-    report: str
-    """report.md without its fences: what stands in them may look like tables."""
-    fences: str
-    """report.md's fences."""
-    page: str
     methods: tuple[Method, ...]
 
     @property
@@ -202,11 +192,6 @@ def read_json(path: Path) -> Json:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def read_text(path: Path) -> str:
-    """A text file; empty where there is none."""
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
 def read_method(folder: Path) -> Method:
     """method.json, predictions.jsonl and tried.jsonl; of a row answered twice the later line."""
     sides: dict[str, dict[str, Json]] = {"dev": {}, "test": {}}
@@ -218,24 +203,17 @@ def read_method(folder: Path) -> Method:
     return Method(folder.name, read_json(folder / "method.json"), sides, tried)
 
 
-FENCE = re.compile(r"^(```+)text\n.*?^\1$\n?", re.M | re.S)
-
-
 def read_run(folder: Path) -> Run:
     """All that is checked; methods in the order of the verdict's ladder."""
     if not (folder / "verdict.json").exists():
         raise SystemExit(f"{folder}: no verdict.json; name the folder of a complete run")
     verdict = read_json(folder / "verdict.json")
     names = [step["method"] for step in verdict["ladder"]]
-    report = read_text(folder / "report.md").replace("\xa0", " ")
     return Run(
         folder,
         read_json(folder / "run.json"),
         yaml.load((folder / "task.yaml").read_text(encoding="utf-8"), Loader=TaskLoader),
         verdict,
-        FENCE.sub("", report),
-        "".join(found[0] for found in FENCE.finditer(report)),
-        read_text(folder / "report.html"),
         tuple(read_method(folder / "methods" / name) for name in names),
     )
 
@@ -893,19 +871,6 @@ def candidate_lines(run: Run, scorer: Scorer, method: Method) -> Iterator[Line]:
     dev, tried = method.sides["dev"], method.tried[chosen]
     same = sum(dev.get(key) == line for key, line in tried.items())
     yield Line(f"{method.name}: dev rows as the chosen candidate answered them", len(dev), same)
-    for candidate in told:
-        if candidate["chosen"] and len(samples) > 1:
-            yield from why_lines(f"{method.name}: why", candidate["why"], chosen, samples)
-
-
-def why_lines(what: str, why: str, chosen: str, samples: Mapping[str, Sample]) -> Iterator[Line]:
-    """The shares in the reason for a choice, which are printed to a tenth of a point."""
-    told = [number(part) for part in re.findall(r"([\d.]+)(?:%| points)", why.replace(chosen, "", 1))]
-    best = max(samples.values(), key=lambda sample: sample.value)
-    gap = difference(best, samples[chosen])
-    behind = [gap.value, float(gap.error.mean())] if gap.value > 0 else []
-    again = [100 * value for value in (samples[chosen].value, *behind)]
-    yield largest(what, told, again, 0.05 + 100 * Found(gap.error).allowed)
 
 
 # The verdict
@@ -1099,10 +1064,6 @@ def test_rows_lines(run: Run) -> Iterator[Line]:
     yield Line("test rows: answered", stored["answered"], answered)
     yield Line("test rows: in all", stored["of"], whole)
     yield Line("test rows: planned", run.info["plan"]["limits"]["test_rows"], answered)
-    if run.report:
-        found = re.search(r"Measured on ([\d,]+)(?: of ([\d,]+))? test rows, simplest", prose(run.report))
-        told = [int(number(part)) for part in found.groups() if part] if found else None
-        yield Line("report: test rows", told, [answered, whole] if answered < whole else [whole])
 
 
 def target_lines(run: Run) -> Iterator[Line]:
@@ -1252,21 +1213,7 @@ def break_even_lines(run: Run) -> Iterator[Line]:
         yield relative(f"break-even: {key}", stored[key], again[key])
 
 
-# What the words and the report say
-
-NUMBER = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?)(%| points)?")
-POINTS = r"([-+]?[\d.]+)"
-INTERVAL = re.compile(rf"{POINTS} points.*?95% interval {POINTS} to {POINTS}, n = ([\d,]+)")
-
-
-def number(text: str) -> float:
-    """A printed number."""
-    return float(text.replace(",", ""))
-
-
-def prose(text: str) -> str:
-    """Sentences on one line."""
-    return " ".join(text.split())
+# What the test can show
 
 
 def shown(rows: int, units: int, disagree: float, grouped: bool = False) -> float:
@@ -1314,552 +1261,6 @@ def decided(run: Run) -> tuple[str | None, str | None]:
     return run.info["decided"]["tuned"], run.info["decided"]["untuned"]
 
 
-def sentence_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
-    """Numbers in the sentence and the caveats, which are printed to a tenth of a point."""
-    verdict, headline = run.verdict, run.verdict["headline"]
-    found = INTERVAL.search(verdict["sentence"])
-    if headline and found:
-        told = headline["difference"]
-        ends = [100 * told[key] for key in ("value", "low", "high")]
-        ends = [-ends[0], -ends[2], -ends[1]] if "loses" in verdict["sentence"] else ends
-        yield largest(
-            "sentence: difference", [number(part) for part in found.groups()[:3]], ends, 0.05 + CLOSED
-        )
-        yield Line("sentence: n", int(number(found[4])), told["n"])
-    if nothing_right(ladder) and not too_few(run):
-        yield from partial_lines(run)
-    if headline:
-        pair = headline["tuned"], headline["untuned"]
-        exact = all(ladder.samples[ladder.names.index(name)].binary for name in pair)
-        yield from unseen_lines(run, ladder.differences[pair], FEWEST_APART if exact else 0.0)
-
-
-def partial_lines(run: Run) -> Iterator[Line]:
-    """Where nothing is right: the rows, and the best by each further measure and by the contract kept."""
-    sentence = run.verdict["sentence"]
-    found = re.search(r"of ([\d,]+) rows", sentence)
-    answered = len(next(iter(run.rows.values())))
-    yield Line("sentence: rows of which none is right", found and int(number(found[1])), answered)
-    told = re.findall(r"the best is (\S+) with ([\d.]+)%", sentence)
-    best = [
-        max(run.rows, key=lambda name: shares[name]) for shares in partial_shares(run) if max(shares.values())
-    ]
-    yield Line("sentence: best by partial measures", [name for name, _ in told], best)
-    tops = [100 * max(shares.values()) for shares in partial_shares(run) if max(shares.values())]
-    yield largest("sentence: partial measures", [number(text) for _, text in told], tops, 0.05 + CLOSED)
-
-
-def partial_shares(run: Run) -> Iterator[dict[str, float]]:
-    """Method -> its value, of each further measure and of the contract kept where there is one."""
-    names = [name for name in OTHERS[run.task["kind"]] if name != run.metric]
-    for name in names:
-        yield {method: run.verdict["others"][method][name]["value"] for method in run.rows}
-    if all(run.verdict["forms"][method]["form"] for method in run.rows):
-        yield {method: run.verdict["forms"][method]["form"]["value"] for method in run.rows}
-
-
-def unseen_lines(run: Run, gap: Difference, fewest: float) -> Iterator[Line]:
-    """The gain that would go unseen: 2.8 standard errors, or `fewest` rows where that is more; and the rows to
-    collect where there are few."""
-    for caveat in run.verdict["caveats"]:
-        if found := re.search(rf"gain of less than about {POINTS} points", caveat):
-            error = Found(np.maximum(280 * gap.error, 100 * fewest / gap.units))
-            allowed = 0.05 + error.allowed
-            yield Line("caveat: gain that goes unseen, points", number(found[1]), error.mean, allowed)
-    if too_few(run):
-        found = re.search(r"collect about ([\d,]+)", run.verdict["sentence"])
-        rows = run.info["split"]["test"] * (2.8 * min(1.0, float(gap.error.mean()))) ** 2
-        worth = max(2 * run.info["margin"], abs(gap.value) / 2, 1e-3)
-        wanted = min(MOST_ROWS, max(FEWEST_ROWS, max(rows / worth**2, fewest / worth) / 0.2))
-        yield Line("sentence: rows to collect", number(found[1]) if found else None, two_digits(wanted))
-
-
-def two_digits(rows: float) -> int:
-    """A number of rows rounded up to two digits."""
-    unit = 10 ** max(math.floor(math.log10(rows)) - 1, 0)
-    return math.ceil(rows / unit - 1e-9) * unit
-
-
-def section(report: str, title: str) -> list[list[str]]:
-    """Cells of the table's body below the heading that begins with `title`; none where there is none."""
-    found = re.search(rf"^#+ {re.escape(title)}.*?\n(.*?)(?=^#|\Z)", report, re.M | re.S)
-    return cells_of(line for line in (found[1] if found else "").splitlines() if line.startswith("|"))
-
-
-def cells_of(lines: Iterable[str]) -> list[list[str]]:
-    """Cells of a Markdown table without its head."""
-    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in lines]
-    return rows[2:]
-
-
-def tables(report: str, head: str) -> list[list[list[str]]]:
-    """The bodies of all tables whose first column has this head."""
-    found = re.finditer(rf"^\| {re.escape(head)} +\|.*\n(?:\|.*\n)*", report, re.M)
-    return [cells_of(table[0].splitlines()) for table in found]
-
-
-class Page(HTMLParser):
-    """report.html as far as it holds numbers: tables by the name of their region, the verdict, the rows."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tables: list[tuple[str, list[list[str]]]] = []
-        self.heads: dict[str, list[str]] = {}
-        self.texts: dict[str, list[str]] = {"h1": [], "said": []}
-        self._region, self._body, self._head, self._script, self._data = "", False, False, False, ""
-        self._into: list[str] | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Opens a table's body, a row, or a text that is kept."""
-        given = dict(attrs)
-        if tag == "div" and given.get("role") == "region":
-            self._region = given.get("aria-label") or ""
-        if tag == "tbody":
-            self.tables.append((self._region, []))
-            self._body = True
-        elif tag == "thead":
-            self._head = True
-        elif tag == "tr" and self._head:
-            self.heads[self._region] = []
-        elif tag == "th" and self._head:
-            self._open(self.heads[self._region])
-        elif tag == "tr" and self._body:
-            self.tables[-1][1].append([])
-        elif tag in ("td", "th") and self._body:
-            self._open(self.tables[-1][1][-1])
-        elif tag in self.texts or given.get("class") in self.texts:
-            self._open(self.texts[tag if tag in self.texts else str(given["class"])])
-        self._script = given.get("id") == "data-rows"
-
-    def _open(self, texts: list[str]) -> None:
-        texts.append("")
-        self._into = texts
-
-    def handle_endtag(self, tag: str) -> None:
-        """Closes what `handle_starttag` has opened."""
-        if tag == "tbody":
-            self._body = False
-        if tag == "thead":
-            self._head = False
-        self._script = False
-        if tag in ("td", "th", "h1", "p") and self._into:
-            self._into[-1] = " ".join(self._into[-1].split())
-            self._into = None
-
-    def handle_data(self, data: str) -> None:
-        """Adds to the text that is open."""
-        if self._script:
-            self._data += data
-        elif self._into is not None:
-            self._into[-1] += data
-
-    @property
-    def data(self) -> Json:
-        """What the side-by-side view shows."""
-        return dict(json.loads(self._data))
-
-    def bodies(self, name: str) -> list[list[list[str]]]:
-        """The bodies of the tables in regions whose name begins so."""
-        return [rows for region, rows in self.tables if region.startswith(name)]
-
-    def rows(self, name: str) -> list[list[str]]:
-        """The rows of those tables."""
-        return [row for body in self.bodies(name) for row in body]
-
-    def columns(self, name: str, *heads: str) -> list[list[str]]:
-        """The cells of some columns of the table in a region, row by row; "" where it has no such column."""
-        at = [self.heads[name].index(head) if head in self.heads[name] else None for head in heads]
-        return [[row[place] if place is not None else "" for place in at] for row in self.rows(name)]
-
-
-def numbers(cells: Iterable[str]) -> list[float]:
-    """The numbers in cells, shares in per cent and points as parts of 1; "95% interval" is none."""
-    found = NUMBER.findall(" ".join(cells).replace("95% interval", ""))
-    percent = any(unit for _, unit in found)
-    return [number(text) / (100 if percent else 1) for text, _ in found]
-
-
-def joined(lists: Iterable[list[float]]) -> list[float]:
-    """Lists as one."""
-    return list(itertools.chain.from_iterable(lists))
-
-
-def flat(told: Json) -> list[float]:
-    """Value and bounds of an estimate."""
-    return [told["value"], told["low"], told["high"]]
-
-
-def printed(cells: Iterable[str]) -> list[float]:
-    """Value and bounds of every "value (low to high, n = N)" in cells."""
-    values = []
-    for cell in cells:
-        body, _, _ = cell.partition(", n")
-        values += numbers([body])
-    return values
-
-
-def counted(cells: Iterable[str]) -> list[int]:
-    """N of every "n = N" or "n N" in cells."""
-    return [int(number(found[1])) for cell in cells if (found := re.search(r"\bn (?:= )?([\d,]+)", cell))]
-
-
-def counts(cells: Iterable[str]) -> list[int]:
-    """Whole numbers that stand alone in their cells; empty cells and dashes are passed over."""
-    return [int(number(cell)) for cell in cells if cell not in ("", "–")]
-
-
-half = partial(largest, allowed=0.0005 + CLOSED)
-
-
-def estimates_lines(what: str, cells: Iterable[str], stored: Iterable[Json]) -> Iterator[Line]:
-    """Printed estimates against stored ones, in order: value, bounds, n."""
-    cells, stored = [cell for cell in cells if cell not in ("", "–")], list(stored)
-    yield half(what, printed(cells), joined(map(flat, stored)))
-    yield Line(f"{what}, n", counted(cells), [told["n"] for told in stored])
-
-
-def report_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
-    """What report.md prints: the verdict's numbers, and those on dev that only it shows."""
-    if not run.report:
-        return
-    verdict = run.verdict
-    ladder = [step["estimate"] for step in verdict["ladder"]]
-    body = section(run.report, "The ladder")
-    yield half("report: ladder", joined(numbers(row[2:4]) for row in body), joined(map(flat, ladder)))
-    yield Line("report: ladder, n", counts(row[4] for row in body), [told["n"] for told in ladder])
-    told = re.search(r"Test rows that would decide: (.*?)\. ", prose(run.report))
-    rows = [int(number(part)) for part in re.findall(r"about ([\d,]+)", told[1] if told else "")]
-    yield Line("report: rows that would decide", rows, wanted_rows(run))
-    yield from said_lines(run, "report", prose(run.report))
-    yield from pair_cell_lines(run, "report", section(run.report, "All pairs of methods"))
-    tags = [row[3] for row in section(run.report, "Results by tag")]
-    yield from estimates_lines("report: by tag", tags, (entry["estimate"] for entry in verdict["by_tag"]))
-    others = [cell for row in section(run.report, "Other measures") for cell in row[1:]]
-    yield from estimates_lines("report: other measures", others, others_of(run))
-    dev = [row[1] for row in section(run.report, "On dev")]
-    yield from report_dev_lines(run, scorer, "report", dev)
-    tried = tables(run.report, "Tried on dev")
-    yield from report_tried_lines(run, scorer, "report", tried)
-    yield from report_turned_lines(run)
-    yield from report_failure_lines(run)
-    yield from report_cost_lines(run)
-    power = section(run.report, "What this test can show")
-    yield from report_power_lines(run, "report", power)
-    found = re.search(r"^## What a request costs\n(.*?)(?=^#|\Z)", run.report, re.M | re.S)
-    yield from earned_lines(run, "report", prose(found[1] if found else ""))
-
-
-def wanted_rows(run: Run) -> list[int]:
-    """Rows that would decide to two digits, of the methods that have such a number; above `most` "many more" stands."""
-    rows = (step["rows_to_decide"] for step in run.verdict["ladder"])
-    there_are = run.verdict["test_rows"]["answered"]
-    most = min(50 * there_are, max(20_000, 10 * there_are))
-    return [two_digits(num) for num in rows if num and num <= most]
-
-
-def others_of(run: Run) -> list[Json]:
-    """The stored estimates of the metrics beside the headline, method by method."""
-    return [told for named in run.verdict["others"].values() for told in named.values()]
-
-
-def said_lines(run: Run, what: str, text: str) -> Iterator[Line]:
-    """The difference in "T against U: ..."."""
-    told = run.verdict["headline"]
-    if told is None:
-        return
-    found = re.search(r"against .*?: (\S+ points \(95% interval \S+ to \S+, n = [\d,]+\))", text)
-    yield from estimates_lines(f"{what}: headline", [found[1] if found else "0"], [told["difference"]])
-
-
-def report_dev_lines(run: Run, scorer: Scorer, what: str, cells: Sequence[str]) -> Iterator[Line]:
-    """Each method's estimate on dev, worked out from the dev lines."""
-    methods = [m for m in run.methods if m.sides["dev"]]
-    yield Line(f"{what}: methods on dev", len(cells), len(methods))
-    for cell, method in zip(cells, methods, strict=False):
-        sample = headline_sample(run, scorer, in_order(method.sides["dev"]), 1)
-        yield from sample_lines(f"{what}: {method.name} on dev", cell, sample)
-
-
-def report_tried_lines(
-    run: Run, scorer: Scorer, what: str, bodies: Sequence[list[list[str]]]
-) -> Iterator[Line]:
-    """The estimate of every candidate, worked out from its answers."""
-    methods = [m for m in run.methods if m.tried]
-    yield Line(f"{what}: methods with candidates", len(bodies), len(methods))
-    for body, method in zip(bodies, methods, strict=False):
-        samples = tried_samples(run, scorer, method)
-        chosen = choose(list(samples), list(samples.values()))
-        marked = [place for place, row in enumerate(body) if re.search(r"(\(chosen\)| chosen)$", row[0])]
-        yield Line(f"{what}: {method.name}, chosen", marked, [list(samples).index(str(chosen))])
-        yield Line(f"{what}: {method.name}, candidates", len(body), len(samples))
-        for row, (name, sample) in zip(body, samples.items(), strict=False):
-            yield from sample_lines(f"{what}: {method.name}, {name}", row[1], sample)
-
-
-def sample_lines(what: str, cell: str, sample: Sample) -> Iterator[Line]:
-    """A printed estimate against a sample."""
-    low, high = estimate(sample)
-    again = [sample.value, low.mean, high.mean]
-    yield largest(what, printed([cell]), again, 0.0005 + max(low.allowed, high.allowed))
-    yield Line(f"{what}, n", counted([cell]), [sample.units])
-
-
-def turned(run: Run) -> tuple[list[str], list[str], int]:
-    """Ids of the dev rows whose score tuning raised, and lowered (a graded one by the margin), in their order; how
-    many both answered."""
-    methods = {m.name: m.sides["dev"] for m in run.methods}
-    tuned, untuned = (methods.get(name or "", {}) for name in decided(run))
-    order = dict.fromkeys(key for lines in methods.values() for key in lines)
-    gaps = {
-        key: round(tuned[key]["score"], 4) - round(untuned[key]["score"], 4)
-        for key in order
-        if key in tuned and key in untuned
-    }
-    if run.metric == "chrf":
-        gaps = {key: gap if abs(gap) >= run.info["margin"] - 1e-9 else 0.0 for key, gap in gaps.items()}
-    return [key for key in gaps if gaps[key] > 0], [key for key in gaps if gaps[key] < 0], len(gaps)
-
-
-def report_turned_lines(run: Run) -> Iterator[Line]:
-    """Dev rows whose score tuning raised or lowered, and the scores of those that are shown."""
-    fixed, broken, both = turned(run)
-    if not both:
-        return
-    words = ("Higher with", "Lower with") if run.metric == "chrf" else ("Fixed by", "Broken by")
-    for word, ids in zip(words, (fixed, broken), strict=True):
-        found = re.search(rf"^## {word} tuning: ([\d,]+) of ([\d,]+) dev rows", run.report, re.M)
-        told = [int(number(part)) for part in found.groups()] if found else None
-        yield Line(f"report: {word.lower()} tuning", told, [len(ids), both])
-    names = [str(name) for name in reversed(decided(run))]
-    methods = {m.name: m.sides["dev"] for m in run.methods}
-    ids = [*fixed[:10], *broken[:10]]
-    rows, places = shown_rows(run.fences, names), [place_of_row(methods[names[0]][key]) for key in ids]
-    yield Line("report: rows turned by tuning", [place for place, _ in rows], places)
-    scores = [min(max(methods[name][key]["score"], 0), 1) for key in ids for name in names]
-    yield half("report: scores of rows turned by tuning", joined(marks for _, marks in rows), scores)
-
-
-def shown_rows(fences: str, names: Sequence[str]) -> list[tuple[str, list[float]]]:
-    """Ids of the rows that are shown, each with the scores that the marks of its answers stand for."""
-    labels = "|".join(map(re.escape, names))
-    parts = re.split(r"^row  +(.*)$", fences, flags=re.M)
-    found = [re.findall(rf"^(?:{labels})  +([✓✗]|◐ [\d.]+%)", text, re.M) for text in parts[2::2]]
-    return [(key, [mark_of(mark) for mark in marks]) for key, marks in zip(parts[1::2], found, strict=True)]
-
-
-def mark_of(mark: str) -> float:
-    """The score that an answer's mark stands for."""
-    return {"✓": 1.0, "✗": 0.0}[mark] if mark in "✓✗" else number(mark[2:-1]) / 100
-
-
-def wrong_kind(run: Run) -> str:
-    """What an answer of score 0 fails that keeps contract and check; empty for grades and passes."""
-    kinds = {"classify": "wrong label", "extract": "wrong value"}
-    return "" if run.metric in ("chrf", "passes") else kinds.get(run.task["kind"], "wrong answer")
-
-
-def failures_of(row: Json, wrong: str) -> list[str]:
-    """Everything in which an answer fails: the contract's kinds, else the check where it gives 0, else the metric."""
-    if row["failures"]:
-        return list(row["failures"])
-    if row["check"] == 0:
-        return ["check"]
-    return [wrong] if wrong and row["score"] == 0 else []
-
-
-def failure_cells(run: Run) -> list[str]:
-    """ "count of rows" for every kind and method, and for answers cut where some were."""
-    dev = [m.sides["dev"].values() for m in run.methods]
-    wrong = wrong_kind(run)
-    found = Counter(kind for rows in dev for row in rows for kind in failures_of(row, wrong))
-    counted = [
-        f"{sum(kind in failures_of(row, wrong) for row in rows):,} of {len(rows):,}"
-        for kind in found
-        for rows in dev
-    ]
-    cut = [f"{sum(row['cut'] for row in rows):,} of {len(rows):,}" for rows in dev]
-    return counted + (cut if any(row["cut"] for rows in dev for row in rows) else [])
-
-
-def report_failure_lines(run: Run) -> Iterator[Line]:
-    """Failures on dev by kind, and the answers' form and check on the test."""
-    told = [cell for body in tables(run.report, "Kind (dev rows)") for row in body for cell in row[1:]]
-    yield Line("report: failures by kind on dev", sorted(told), sorted(failure_cells(run)))
-    for body in tables(run.report, "On test"):
-        yield from form_cell_lines(run, "report", body)
-
-
-def form_cell_lines(run: Run, what: str, rows: Sequence[Sequence[str]]) -> Iterator[Line]:
-    """Contract kept, check passed, answers cut, as printed method by method."""
-    forms = [run.verdict["forms"][name] for name in run.rows]
-    stored = [form[key] for form in forms for key in ("form", "check") if form[key]]
-    yield from estimates_lines(f"{what}: form and check", (cell for row in rows for cell in row[1:3]), stored)
-    yield Line(f"{what}: cut", counts(row[3] for row in rows), [form["cut"] for form in forms])
-
-
-def report_cost_lines(run: Run) -> Iterator[Line]:
-    """Tokens to the whole, times to two digits (and not below 0.05 ms), prices."""
-    body = section(run.report, "What a request costs")
-    yield from cost_cell_lines(run, "report", [[*row[1:5], *(row[6:] or [""])] for row in body])
-
-
-def cost_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
-    """[prompt, cached, answer, time, price of 1,000], method by method."""
-    costs = [run.verdict["costs"][name] for name in run.rows]
-    told = [number(cell) for row in body for cell in row[:3]]
-    yield largest(f"{what}: tokens", told, [cost[key] for cost in costs for key in TOKENS], 0.5)
-    times = [time_of(row[3]) for row in body]
-    ratios = [time / c["seconds"] for time, c in zip(times, costs, strict=False) if time]
-    yield largest(f"{what}: seconds, told / stored", ratios, [1.0] * len(ratios), 0.05)
-    dropped = [c["seconds"] for time, c in zip(times, costs, strict=False) if not time]
-    yield largest(f"{what}: seconds told as 0", [0.0] * len(dropped), dropped, 5e-5)
-    prices = [number(row[4]) for row in body if row[4] not in ("", "–")]
-    stored = [1000 * cost["price"] for cost in costs if cost["price"] is not None]
-    yield Line(f"{what}: prices", len(prices), len(stored))
-    yield from (rounded(f"{what}: price", *pair) for pair in zip(prices, stored, strict=False))
-
-
-def rounded(what: str, told: float, stored: float) -> Line:
-    """A number printed with three digits or more."""
-    return Line(what, told, stored, 0.005 * abs(stored) + CLOSED)
-
-
-def report_power_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
-    """The table of smallest differences."""
-    told = [re.sub(r"[^\d.]", "", row[1]) for row in body]
-    shown = [number(text) if text else 0.0 for text in told]
-    wanted = [100 * (entry["difference"] or 0) for entry in run.info["power"]]
-    yield largest(f"{what}: smallest differences", shown, wanted, 0.05 + CLOSED)
-
-
-def earned_lines(run: Run, what: str, text: str) -> Iterator[Line]:
-    """The numbers in the sentence on the break-even: prices to three digits, times to two."""
-    again = break_even_of(run)
-    if again is None:
-        return
-    amount = r"([\d.,]+ per 1,000|< 0\.1 ms|[\d.,]+(?: ms| s| min| h)?)"
-    each = re.search(rf"a request costs {amount} tuned and {amount} untuned", text)
-    told = [amount_of(part) for part in each.groups()] if each else []
-    yield near(
-        f"{what}: break-even, a request", told, [again["tuned_per_request"], again["untuned_per_request"]]
-    )
-    saved = re.search(r"with ([\d,]+) prompt tokens (fewer|more)", text)
-    tokens = number(saved[1]) * (1 if saved[2] == "fewer" else -1) if saved else 0.0
-    yield Line(f"{what}: break-even, prompt tokens saved", tokens, again["prompt_tokens_saved"], 0.5)
-    earned = re.search(rf"\({amount}\) after ([\d,]+) request", text)
-    yield Line(f"{what}: break-even, requests", int(number(earned[2])) if earned else None, again["requests"])
-    if earned:
-        yield near(f"{what}: break-even, fixed", [amount_of(earned[1])], [again["fixed"]])
-
-
-def amount_of(text: str) -> float:
-    """A printed price or time."""
-    value, _, unit = text.partition(" ")
-    if unit == "per 1,000":
-        return number(value) / 1000
-    return time_of(text) if unit else number(value)
-
-
-def near(what: str, told: Sequence[float], again: Sequence[float]) -> Line:
-    """Printed amounts against numbers: within the half of a second digit; a time below 0.05 ms is told as none."""
-    ratios = [one / other if one else 1.0 + (other > 5e-5) for one, other in zip(told, again, strict=False)]
-    return largest(what, ratios, [1.0] * len(again), 0.05)
-
-
-def page_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
-    """What report.html shows, as `report_lines`, and the rows of its side-by-side view."""
-    if not run.page:
-        return
-    page, verdict = Page(run.page), run.verdict
-    ladder, body = [step["estimate"] for step in verdict["ladder"]], page.rows("The ladder")
-    yield Line("page: verdict", page.texts["h1"], [" ".join(verdict["sentence"].split())])
-    yield half("page: ladder", joined(numbers(row[1:3]) for row in body), joined(map(flat, ladder)))
-    yield Line("page: ladder, n", counts(row[3] for row in body), [told["n"] for told in ladder])
-    marks = [re.sub(r"^\W+", "", row[4]) for row in body]
-    yield Line("page: statuses", marks, [step["status"] for step in verdict["ladder"]])
-    decide = page.columns("The ladder as a table", "Rows to decide")
-    yield Line(
-        "page: rows that would decide",
-        counts(row[0] for row in decide if row[0] != "many more"),
-        wanted_rows(run),
-    )
-    said = "\n".join(page.texts["said"])
-    yield from said_lines(run, "page", said)
-    yield from cost_cell_lines(run, "page", page.columns("The ladder as a table", *COSTS))
-    yield from pair_cell_lines(run, "page", page.rows("All pairs of methods"))
-    others = [cell for row in page.rows("Other measures") for cell in row[1:]]
-    yield from estimates_lines("page: other measures", others, others_of(run))
-    tags = [cell.replace(" n ", ", n ") for row in page.rows("Results by ") for cell in row[1:]]
-    yield from estimates_lines("page: by tag", tags, (entry["estimate"] for entry in verdict["by_tag"]))
-    dev = [f"{row[1]} ({row[2]}, n = {row[3]})" for row in page.rows("Results on dev")]
-    yield from report_dev_lines(run, scorer, "page", dev)
-    yield from report_tried_lines(run, scorer, "page", page.bodies("Candidates of "))
-    yield from page_failure_lines(run, page)
-    yield from report_power_lines(run, "page", page.rows("What this test can show"))
-    yield from earned_lines(run, "page", said)
-    yield from page_row_lines(run, page)
-
-
-COSTS = ("Prompt tokens", "of them cached", "Answer tokens", "Time", "Price of 1,000")
-
-
-def pair_cell_lines(run: Run, what: str, body: Sequence[Sequence[str]]) -> Iterator[Line]:
-    """All pairs, in points without a unit."""
-    told = [value / 100 for row in body for value in numbers(row[2:4])]
-    pairs = [pair["difference"] for pair in run.verdict["pairs"]]
-    yield half(f"{what}: pairs", told, joined(map(flat, pairs)))
-    yield Line(f"{what}: pairs, n", counts(row[4] for row in body), [pair["n"] for pair in pairs])
-
-
-def page_failure_lines(run: Run, page: Page) -> Iterator[Line]:
-    """Failures by kind on dev, answers cut among them; form and check on the test."""
-    told = [cell for row in page.rows("Kinds of failure on dev") for cell in row[1:]]
-    yield Line("page: failures by kind on dev", sorted(told), sorted(failure_cells(run)))
-    if body := page.rows("Contract and check on test"):
-        yield from form_cell_lines(run, "page", body)
-
-
-def page_row_lines(run: Run, page: Page) -> Iterator[Line]:
-    """The rows of the side-by-side view: whose score and failures, a cut among them, are those of the dev lines."""
-    texts, kinds = page.data["texts"], page.data["failures"]
-    for place, (name, _) in enumerate(page.data["methods"]):
-        dev = next(m.sides["dev"] for m in run.methods if m.name == name)
-        dev = {place_of_row(line): line for line in dev.values()}
-        shown = {row[0]: row[4][place] for row in page.data["rows"] if row[4][place]}
-        same = [
-            key for key, cell in shown.items() if same_answer(dev[key], cell, texts, kinds, wrong_kind(run))
-        ]
-        yield Line(f"page: {name}, rows side by side", len(dev), len(same))
-
-
-def place_of_row(row: Json) -> str:
-    """By what the reports name a row: its own id, or file and line where that is a hash."""
-    hashed = re.fullmatch(r"[0-9a-f]{12}(-\d+)?", row["id"])
-    return str((row.get("where") if hashed else None) or row["id"])
-
-
-def same_answer(
-    row: Json, cell: Sequence[Any], texts: Sequence[str], kinds: Sequence[str], wrong: str
-) -> bool:
-    """Whether a cell [text, score, failures] is a dev line; a long text may be cut short."""
-    text, score, failures = cell
-    start, _, _ = texts[text].partition("… [")
-    return (
-        row["answer"].startswith(start)
-        and abs(row["score"] - score) <= 5e-5 + CLOSED
-        and [*failures_of(row, wrong), *([CUT] if row["cut"] else [])] == [kinds[kind] for kind in failures]
-    )
-
-
-def time_of(text: str) -> float:
-    """A printed time in seconds; 0 for "< 0.1 ms"."""
-    if text.startswith("<"):
-        return 0.0
-    value, _, unit = text.partition(" ")
-    return number(value) * {"ms": 0.001, "s": 1, "min": 60, "h": 3600}[unit]
-
-
 def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     """All comparisons of one run."""
     yield from scores(run, scorer)
@@ -1876,9 +1277,6 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from cost_lines(run)
     yield from break_even_lines(run)
     yield from power_lines(run, scorer, ladder)
-    yield from sentence_lines(run, ladder)
-    yield from report_lines(run, scorer)
-    yield from page_lines(run, scorer)
 
 
 def main() -> int:

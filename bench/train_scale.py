@@ -4,7 +4,7 @@
     python bench/train_scale.py --rows 1000 10000 --steps 50
 
 The requests are made here, of words of examples/luma in random order; their answers are Luma's. Each run is
-`etude.tuning.train_task` in a process of its own, and `train: {max_rows: ...}` makes its one epoch so many
+`etude.tuning.train` in a process of its own, and `train: {max_rows: ...}` makes its one epoch so many
 steps. Printed for each: what comes before the first step (reading, split, dev loss of the untrained model),
 the median step, its tokens a second, the peak of memory from the first step on, and that of the whole process.
 """
@@ -27,7 +27,7 @@ import torch
 from etude.base.files import write_lines
 from etude.runs.events import Trained
 from etude.training.memory.usage import peak_memory, reset_peak_memory
-from etude.tuning import train_task
+from etude.tuning import train
 
 LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
 ROWS_PER_STEP = 3
@@ -107,7 +107,7 @@ def one_run(rows: int, steps: int) -> Figures:
                 figures.peak_before = peak_memory(CPU)
                 reset_peak_memory(CPU)
 
-        training = train_task(task, on_event=watch)
+        training = train(task, on_event=watch)
         log = training.run.method("fine_tune") / "train.jsonl"
         news = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in news if "step" in line][1:]

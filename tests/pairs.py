@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from etude.checks import Check, Findings, Material, check_material
+from etude.checks import CHECKS, Check, Findings, Material, check_material
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
@@ -21,7 +21,15 @@ def found_in(pairs: Sequence[Pair], check: Check, kind: Kind = "answer", **setti
         for place, (asked, answer) in enumerate(pairs)
     )
     task = Task("t", kind, "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"), **settings)
-    return check_material(Material(task, Dataset(rows)), [check])
+    return as_declared(check_material(Material(task, Dataset(rows)), [check]))
+
+
+def as_declared(findings: Findings) -> Findings:
+    """The findings, each of a kind and severity that a check declares."""
+    kinds = [kind for check in CHECKS for kind in check.kinds]
+    for one in findings:
+        assert any(one.kind == kind.name and one.severity in kind.severity for kind in kinds), one
+    return findings
 
 
 def places_in(findings: Findings) -> set[int]:

@@ -11,13 +11,13 @@ import hashlib
 import json
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from etude.comparison.decide import verdict
 from etude.metrics import Metric
-from etude.runs.verdict import Decided, Inputs, measured, rows_of
+from etude.runs.verdict import Decided, Inputs, Verdict, measured, rows_of, write_verdict
 from etude.task import Prices, Usage
 
 METHODS = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
@@ -87,7 +87,7 @@ def write_run_folder(
     for name in finished:
         _write_method(folder / "methods" / name, name, rows, spice, long_answers)
     if finished == METHODS:
-        _write(folder / "verdict.json", _verdict(rows, spice))
+        write_verdict(folder / "verdict.json", _verdict(rows, spice))
     else:
         _write_torn(folder / "methods" / METHODS[len(finished)])
     return folder
@@ -323,7 +323,7 @@ def _estimate(value: float, n: int) -> dict[str, Any]:
     return {"value": value, "low": max(0.0, centre - half), "high": min(1.0, centre + half), "n": n}
 
 
-def _verdict(rows: list[Made], spice: str) -> dict[str, Any]:
+def _verdict(rows: list[Made], spice: str) -> Verdict:
     """The real verdict on the made-up answers, with `spice` in the sentences that users have a part in."""
     lines = {name: [_prediction(name, row, "", 0) for row in rows if row.side == "test"] for name in METHODS}
     test = rows_of(next(iter(lines.values())), labels=False)
@@ -345,9 +345,9 @@ def _verdict(rows: list[Made], spice: str) -> dict[str, Any]:
         prices=Prices(prompt=0.15, answer=0.6, per_hour=0.1),
         openings=2,
     )
-    found = verdict(inputs).to_dict()
-    found["advice"] = [line | {"text": line["text"] + spice} for line in found["advice"]]
-    return found | {"sentence": found["sentence"] + spice}
+    found = verdict(inputs)
+    advice = tuple(replace(line, text=line.text + spice) for line in found.advice)
+    return replace(found, advice=advice, sentence=found.sentence + spice)
 
 
 def _ids(rows: list[Made], side: str) -> list[str]:

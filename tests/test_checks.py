@@ -10,9 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -23,8 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import data_folder
-from etude.checks import Findings, Material, check, check_material
-from etude.checks.kinds import KINDS, SEVERITIES
+from etude.checks import CHECKS, FREE, FindingKind, Findings, Material, check, check_material, finds
 from etude.checks.records.omissions import omissions
 from etude.checks.records.parsing import as_record
 from etude.checks.rows.repeats import contradictions, near_contradictions, near_repeats, templates
@@ -36,8 +34,8 @@ from etude.cli import main
 from etude.data.dataset import Dataset
 from etude.errors import EtudeError
 from etude.task import RowSource, Task, load_task
-from etude.types import Example, Message
-from pairs import found_in
+from etude.types import Example, Finding, Message
+from pairs import as_declared, found_in
 
 ROOT = Path(__file__).parents[1]
 Pair = tuple[str, str]
@@ -84,7 +82,7 @@ def checked(folder: Path, pairs: Sequence[Pair], kind: str = "answer", more: str
     (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
     text = f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n{more}"
     (folder / "task.yaml").write_text(text, encoding="utf-8")
-    return check(folder / "task.yaml")
+    return as_declared(check(folder / "task.yaml"))
 
 
 def lines_of(findings: Findings, kind: str) -> set[int]:
@@ -312,12 +310,6 @@ def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp
 
     assert summary(leaking).safe == "Not yet, because of privacy_card."
     assert "privacy" not in summary(leaking).good
-    german = [
-        (f"Was ist das hier, und wie ist es? {place}", f"Das ist der Turm {place}, und er ist nicht alt.")
-        for place in range(30)
-    ]
-    assert "english_only" in summary(checked(tmp_path, german)).safe
-
     broken = checked(tmp_path, [*clean(), PLANTED["echo"], PLANTED["insult"]])
     assert summary(broken).good.startswith("Not yet, because of echo")
     assert summary(broken).safe == "Not surely: look at insult."
@@ -596,20 +588,26 @@ def test_a_gate_that_no_finding_could_fail_is_refused(
     assert told in capsys.readouterr().err
 
 
-def test_the_page_on_checks_and_the_code_name_the_same_kinds() -> None:
-    table = (
-        (ROOT / "docs" / "checks.md")
-        .read_text(encoding="utf-8")
-        .partition("| kind |")[2]
-        .partition("\n\n")[0]
+@finds(FindingKind("shouting", "warning", "answers in capitals", safety=True), tasks=FREE)
+def shouting(material: Material) -> Iterator[Finding]:
+    rows = [row for row, text in enumerate(material.outputs) if text.isupper()]
+    if rows:
+        shown = map(material.shown_output, rows)
+        yield material.finding("shouting", "warning", rows, "Some shout.", "Speak softly.", evidence=shown)
+
+
+def test_a_check_of_one_s_own_runs_beside_ours_and_is_in_every_form(tmp_path: Path) -> None:
+    checked(tmp_path, [*clean(), ("Who sings?", "THE CHOIR SINGS.")])
+    findings = check(tmp_path, checks=[*CHECKS, shouting])
+    assert [one.rows for one in findings.failing(["shout*"])] == [one.rows for one in findings.of("shouting")]
+    assert lines_of(findings, "shouting") == {len(clean()) + 1}
+    for told in (in_words(findings), as_json(findings), as_html(findings), as_junit(findings)):
+        assert "Some shout." in told
+    assert "Answers in capitals." in as_sarif(findings)
+    assert "shouting" in summary(findings).safe
+    assert not check_material(
+        Material(replace(load_task(tmp_path), kind="classify"), Dataset(())), [shouting]
     )
-    listed = [name for line in table.splitlines() for name in re.findall(r"`([a-z_*]+)`", line.split("|")[1])]
-    assert all(any(fnmatchcase(kind, name) for name in listed) for kind in KINDS)
-    assert all(any(fnmatchcase(kind, name) for kind in KINDS) for name in listed)
-    severities = {each for line in table.splitlines()[2:] for each in line.split("|")[2].strip().split(", ")}
-    assert severities == set(SEVERITIES)
-    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/etude/checks").glob("*.py"))
-    assert set(re.findall(r'\.finding\(\s*"(\w+)"', source)) <= KINDS.keys()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,19 @@ from rich.console import Console
 from rich.text import Text
 from scipy.stats import binomtest
 
-from etude.assistant import Assistant, Room
-from etude.base.files import write_json
+from etude.assistant import Assistant, PromptLimit
 from etude.cli import main
 from etude.cli.live import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
 from etude.cli.printing import ladder_table, print_bullets, screen
-from etude.cli.talk import Conversation, recommended, talk
+from etude.cli.talk import Conversation, talk
 from etude.comparison import compare
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
 from etude.runs import find_runs
 from etude.runs.events import Answered, Began, Ended, Event, Said
+from etude.runs.recommended import recommended
+from etude.runs.verdict import write_verdict
 from etude.task import load_task
 from etude.types import Estimate, Example, Message, ModelRef
 from small_task import rows, write_task
@@ -190,8 +192,8 @@ def test_a_comparison_tells_its_whole_story_on_every_kind_of_screen(
         told = [f"{name} on {side}: " in story for side in ("dev", "test")]
         assert told == [not terminal] * 2, "where a board stands, no line is printed beside it"
     assert "220 rows: " in story
-    assert run.verdict["sentence"] in " ".join(end.split())
-    assert all(caveat in " ".join(end.split()) for caveat in run.verdict["caveats"])
+    assert run.verdict.sentence in " ".join(end.split())
+    assert all(caveat in " ".join(end.split()) for caveat in run.verdict.caveats)
     assert "report.html" in end
     assert "Talk to it: etude chat task.yaml" in end
 
@@ -311,8 +313,8 @@ def test_runs_that_score_rows_by_different_metrics_are_not_compared(
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
     board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
-    board.take(Answered("prompt", (), 8, 1030, 90.0))
-    board.take(Answered("prompt", (), 16, 1030, 80.0))  # too soon
+    board.take(Answered("prompt", 8, 1030, 90.0))
+    board.take(Answered("prompt", 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
 
 
@@ -509,19 +511,19 @@ def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_
     [
         ({"recommended": "few_shot", "leaning": "few_shot"}, "few_shot"),
         ({"recommended": None, "leaning": "baseline"}, "baseline"),
-        ({"recommended": None, "leaning": None}, "baseline"),
     ],
 )
-def test_who_answers_is_the_recommended_then_the_leaning_then_the_best_on_dev(
-    changes: dict[str, str | None],
+def test_who_answers_is_the_recommended_then_the_leaning(
+    changes: dict[str, Any],
     expected: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    run = compare(task).run
-    write_json(run.folder / "verdict.json", {**(run.verdict or {}), **changes})
+    result = compare(task)
+    run = result.run
+    write_verdict(run.folder / "verdict.json", replace(result.verdict, **changes))
     assert recommended(run)[0] == expected
     if expected in run.methods:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
@@ -569,8 +571,8 @@ def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_onc
     assistant = Assistant(
         "few_shot", "answer", ModelRef("fake"), "Be brief.", shots=(shot,) * num_shots, max_tokens=10
     )
-    room = Room(assistant, FakeModel("fake:context=70"))
-    conversation = Conversation(room)
+    limit = PromptLimit(assistant, FakeModel("fake:context=70"))
+    conversation = Conversation(limit)
     said: list[Message] = []
     notes: list[str] = []
     for number, length in enumerate(words):
@@ -579,8 +581,8 @@ def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_onc
         kept = conversation.turns
         assert kept == said[-len(kept) :]
         assert len(kept) % 2
-        assert room.fits(kept)
-        assert len(kept) == len(said) or not room.fits(said[-len(kept) - 2 :])
+        assert limit.fits(kept)
+        assert len(kept) == len(said) or not limit.fits(said[-len(kept) - 2 :])
         said.append(Message("assistant", "fine"))
         conversation.turns.append(said[-1])
     ranges = [re.findall(r"turns (\d+) to (\d+)", note) for note in notes]
@@ -594,8 +596,9 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = write_task(tmp_path, model="fake:context=50", more="max_tokens: 10\nmethods: [prompt]\n")
-    run = compare(task).run
-    write_json(run.folder / "verdict.json", {**(run.verdict or {}), "recommended": None, "leaning": "prompt"})
+    result = compare(task)
+    leaning = replace(result.verdict, recommended=None, leaning="prompt")
+    write_verdict(result.run.folder / "verdict.json", leaning)
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{n} is it{' there' * 14}\n" for n in range(4))))
     capsys.readouterr()
     assert main(["chat", str(task)]) == 0
@@ -635,12 +638,15 @@ def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
 def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool, tmp_path: Path) -> None:
     verdict = compare(write_task(tmp_path)).verdict
     if macro_f1:  # accuracy stands beside it; a test of thousands of rows
-        for step in verdict["ladder"]:
-            step["estimate"]["n"], step["rows_to_decide"] = 1540, 4000
-        verdict["others"] = {step["method"]: {"accuracy": step["estimate"]} for step in verdict["ladder"]}
+        ladder = tuple(
+            replace(step, estimate=replace(step.estimate, n=1540), rows_to_decide=4000)
+            for step in verdict.ladder
+        )
+        others = {step.method: {"accuracy": step.estimate} for step in ladder}
+        verdict = replace(verdict, ladder=ladder, others=others)
     console = Console(file=io.StringIO(), width=width)
     console.print(ladder_table(verdict, width))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in shown
-    assert all(f"{100 * step['estimate']['value']:.1f}%" in shown for step in verdict["ladder"])
-    assert all(step["status"] in shown for step in verdict["ladder"])
+    assert all(f"{100 * step.estimate.value:.1f}%" in shown for step in verdict.ladder)
+    assert all(step.status in shown for step in verdict.ladder)

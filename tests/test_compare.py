@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, TextIO
 
@@ -60,7 +60,7 @@ def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None
     assert run.methods == ["baseline", "prompt", "clear_prompt", "few_shot", "fine_tune"]
     verdict = run.verdict
     assert verdict is not None
-    assert {step["method"] for step in verdict["ladder"]} == set(run.methods)
+    assert {step.method for step in verdict.ladder} == set(run.methods)
     sides = [(event.method, event.side) for event in told if isinstance(event, Ended)]
     assert sides == [(name, "dev") for name in run.methods] + [(name, "test") for name in run.methods]
     for name in ("run.json", "task.yaml", "split.json", "findings.jsonl", "report.html", "report.md"):
@@ -74,11 +74,8 @@ def test_form_and_check_are_told_as_the_estimates_of_the_verdict(more: str, tmp_
     run, told = events_of(task)
     assert run.verdict is not None
     for event in (event for event in told if isinstance(event, Ended) and event.side == "test"):
-        stored = run.verdict["forms"][event.method]
-        assert (event.form and asdict(event.form), event.check and asdict(event.check)) == (
-            stored["form"],
-            stored["check"],
-        )
+        stored = run.verdict.forms[event.method]
+        assert (event.form, event.check) == (stored.form, stored.check)
         assert (event.form is None, event.check is None) == (False, not more)
 
 
@@ -121,7 +118,7 @@ def test_openings_of_one_test_are_counted_across_runs(tmp_path: Path) -> None:
     task.write_text(task.read_text() + "margin: 0.03\n")
     third, _ = events_of(task)
     assert third.info["openings"] == 3
-    assert any("3 times" in caveat for caveat in third.verdict["caveats"])  # type: ignore[index]
+    assert any("3 times" in caveat for caveat in third.verdict.caveats)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("change", ["shuffled", "corrected", "shortened"])

@@ -16,6 +16,7 @@ from typing import get_args
 import pytest
 import yaml
 
+import etude
 from etude import errors
 from etude.base.wording import setting
 from etude.cli import main
@@ -112,9 +113,10 @@ def test_every_example_of_the_docs_runs(file: Path, tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
-def test_the_python_of_a_page_is_the_files_that_run() -> None:
+def test_the_python_of_both_pages_is_the_files_that_run() -> None:
     bodies = [file.read_text(encoding="utf-8").partition('"""\n\n')[2].strip() for file in EXAMPLES]
-    found = [block.strip() for block in blocks(ROOT / "docs" / "python.md", "python")]
+    pages = [ROOT / "docs" / name for name in ("python.md", "architecture.md")]
+    found = [block.strip() for page in pages for block in blocks(page, "python")]
     assert sorted(found) == sorted(bodies)
 
 
@@ -237,6 +239,16 @@ def test_every_file_the_docs_link_to_exists() -> None:
             assert (page.parent / link).exists(), f"{page.name} links to {link}, which is not there"
 
 
+def test_the_page_on_python_has_a_section_for_every_public_name() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^## `(\w+)`$", text, re.M)) == etude.__all__
+
+
+def test_the_readme_and_the_changelog_are_short() -> None:
+    assert (ROOT / "README.md").stat().st_size < 9_000
+    assert len((ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()) <= 40
+
+
 def test_every_error_stands_in_the_docs() -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     names = [
@@ -248,7 +260,7 @@ def test_every_error_stands_in_the_docs() -> None:
 
 def test_every_file_of_the_table_of_a_run_is_in_a_run() -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    cells = re.findall(r"^\| (`.*?) \|", text[text.index("## Reading a run") : text.index("## Errors")], re.M)
+    cells = re.findall(r"^\| (`.*?) \|", text[text.index("## The run folder") :], re.M)
     names = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
     assert len(names) >= 10
     for name in names:

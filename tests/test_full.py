@@ -17,6 +17,7 @@ from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
 from etude.training.checkpoints.checkpoint import load_checkpoint
+from etude.training.distributed.placement import Copies
 from etude.training.layers.full import all_weights
 from etude.training.memory.buffer import buffered
 from etude.training.memory.disk_space import disk_of
@@ -47,7 +48,7 @@ def test_gradients_of_all_weights_are_those_of_torch(tied: bool) -> None:
     with all_weights(module) as parameters:
         wanted = torch.autograd.grad(plain_loss(module, rows), parameters)
         with buffered(parameters) as buffer:
-            accumulate(module, rows, 24)
+            accumulate(Copies(module), rows, 24)
             ours = buffer.weights.grad
     assert ours is not None
     expected = torch.cat([grad.flatten() for grad in wanted])
@@ -67,7 +68,7 @@ def test_the_weights_that_decay_are_those_that_transformers_lets_decay(kind: str
     wanted = set(Trainer.get_decay_parameter_names(None, module))  # type: ignore[arg-type]
     with started_run(module, replace(FULL, weight_decay=0.25), 4) as run:
         run.optimizer.step(0.5)
-        run.placement.spread(run.buffer)
+        run.placement.update_model(run.buffer)
         found = {name: each.detach().clone() for name, each in module.named_parameters()}
     assert wanted
     assert wanted != found.keys()
@@ -130,14 +131,14 @@ def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
     # A product of 16 bits may round in another way where its matrix lies elsewhere in memory.
     limit = 1e-6 if dtype == torch.float32 else 1e-3
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    assert dev_loss(theirs, dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert dev_loss(Copies(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert ("lm_head.weight" in file.keys()) == (not tied)  # noqa: SIM118
     tiny_tokenizer().save_pretrained(folder)
     ours = Models("cpu", str(dtype).removeprefix("torch.")).trainable(ModelRef("a base", folder))
     assert snapshot(ours.module.float()) == snapshot(theirs.float())
     ours.module.to(dtype)
-    assert dev_loss(ours.module, dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert dev_loss(Copies(ours.module), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
 
 
 @pytest.mark.parametrize(("dtype", "decay"), [(torch.float32, 0.0), (torch.bfloat16, 0.1)])

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from etude.comparison import compare
-from etude.comparison.prepare import with_budget
 from etude.data.dataset import load_dataset, load_test
 from etude.errors import RunError
 from etude.runs import Run
 from etude.runs.events import Ended, Event, Said
 from etude.runs.fingerprints import changed, fingerprints
+from etude.runs.lifecycle import with_budget
 from etude.task import load_task
 from etude.task.keys import KEYS
 from small_task import rows, write_task

@@ -12,6 +12,7 @@ from torch import nn
 
 from etude.errors import InputError, ModelError
 from etude.models.adapters import with_adapter
+from etude.training.distributed.placement import Copies
 from etude.training.layers.decoder import chosen_layers, decoder_layers, layer_of
 from etude.training.layers.lora import AdapterSettings, adapted, save_adapter
 from etude.training.step import accumulate
@@ -107,7 +108,7 @@ def test_nothing_below_the_lowest_adapted_layer_has_a_gradient() -> None:
         layer.register_forward_hook(lambda _, given, output: recorded.append(output.grad_fn is not None))
     with adapted(module, top(2)) as adapters:
         shaken(adapters)
-        accumulate(module, token_rows(4), 1000)
+        accumulate(Copies(module), token_rows(4), 1000)
         assert all(each.a.grad is not None for each in adapters)
     assert recorded == [False, False, True, True]
 
@@ -118,7 +119,7 @@ def test_the_gradients_of_the_top_layers_are_those_of_adapting_all() -> None:
         with adapted(module, settings) as adapters:
             for each in adapters:
                 each.a.data.fill_(0.1)
-            accumulate(module, token_rows(4), 1000)
+            accumulate(Copies(module), token_rows(4), 1000)
             return {each.name: each.b.grad for each in adapters if each.b.grad is not None}
 
     whole, above = gradients(AdapterSettings(4, 8.0)), gradients(top(2))

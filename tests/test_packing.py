@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.training import Output, TokenRow, TrainConfig, train
+from etude.training.distributed.placement import Copies
 from etude.training.layers.attention import SHORT
-from etude.training.layers.body import best_body, packed_body, whole_body
+from etude.training.layers.body import can_pack, hidden_states
 from etude.training.layers.lora import adapted
 from etude.training.rows.batches import collate
 from etude.training.rows.packing import packed_so, packing_of
@@ -35,10 +36,10 @@ def rows_of(lengths: Sequence[int]) -> list[TokenRow]:
     ]
 
 
-def states(body: Any, module: Any, lengths: Sequence[int]) -> torch.Tensor:
+def states(module: Any, lengths: Sequence[int], packed: bool = False) -> torch.Tensor:
     """The last hidden states at the tokens of all rows, end to end."""
     with torch.no_grad():
-        hidden = body(module, collate(rows_of(lengths), module.device))
+        hidden = hidden_states(module, collate(rows_of(lengths), module.device), packed)
     return torch.cat([row[:length] for row, length in zip(hidden, lengths, strict=True)])
 
 
@@ -62,8 +63,8 @@ def test_tokens_go_to_their_rows_and_back(lengths: list[int]) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind != "gemma2"])
 def test_every_family_of_plain_decoders_computes_the_same_packed(kind: str) -> None:
     module = tiny_module(kind).double()
-    assert best_body(module) is packed_body
-    whole, packed = states(whole_body, module, LENGTHS), states(packed_body, module, LENGTHS)
+    assert can_pack(module)
+    whole, packed = states(module, LENGTHS), states(module, LENGTHS, packed=True)
     torch.testing.assert_close(packed, whole, rtol=1e-10, atol=1e-10)
 
 
@@ -71,7 +72,7 @@ def test_long_rows_go_through_the_fused_kernel() -> None:
     module = tiny_model(torch.float64)
     lengths = (SHORT + 9, 5, 40)
     torch.testing.assert_close(
-        states(packed_body, module, lengths), states(whole_body, module, lengths), rtol=1e-9, atol=1e-9
+        states(module, lengths, packed=True), states(module, lengths), rtol=1e-9, atol=1e-9
     )
 
 
@@ -79,48 +80,45 @@ def test_long_rows_go_through_the_fused_kernel() -> None:
 def test_gradients_are_those_of_rows_side_by_side(lengths: Sequence[int]) -> None:
     module, rows = tiny_model(torch.float64), rows_of(lengths)
 
-    def gradient(body: Any, micro_tokens: int) -> torch.Tensor:
+    def gradient(packed: bool, micro_tokens: int) -> torch.Tensor:
         with adapted(module, SETTINGS) as adapters:
             shaken(adapters)
-            accumulate(module, rows, micro_tokens, body)
+            accumulate(Copies(module, packed=packed), rows, micro_tokens)
             grads = [each.grad for adapter in adapters for each in (adapter.a, adapter.b)]
         return torch.cat([each.flatten() for each in grads if each is not None])
 
-    wanted = gradient(whole_body, 1)
-    for body, micro_tokens in ((packed_body, 10_000), (packed_body, 20), (whole_body, 10_000)):
-        found = gradient(body, micro_tokens)
+    wanted = gradient(False, 1)
+    for packed, micro_tokens in ((True, 10_000), (True, 20), (False, 10_000)):
+        found = gradient(packed, micro_tokens)
         assert torch.linalg.vector_norm(found - wanted) <= 1e-10 * torch.linalg.vector_norm(wanted)
 
 
 def test_a_model_whose_rows_would_see_each_other_is_not_packed() -> None:
     shape = {"layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False}
     module = tiny_module("lfm2", **shape).double()
-    assert best_body(module) is whole_body
+    assert not can_pack(module)
 
 
 def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     module = tiny_module("mistral", sliding_window=8).double()
-    assert best_body(module) is packed_body
+    assert can_pack(module)
     monkeypatch.setattr(
         "etude.training.layers.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
     )
     for lengths, packs in (((8, 3), True), ((9, 3), False)):
         used: list[Any] = []
-        packed, whole = states(packed_body, module, lengths), states(whole_body, module, lengths)
+        packed, whole = states(module, lengths, packed=True), states(module, lengths)
         torch.testing.assert_close(packed, whole, rtol=1e-10, atol=1e-10)
         assert bool(used) is packs
 
 
-@pytest.mark.parametrize("layers", ["all", "top-1"])
-def test_training_packs_also_what_begins_at_kept_states(
-    layers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_packs_every_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, rows = tiny_model(torch.float64), rows_of(LENGTHS)
     used: list[Any] = []
     monkeypatch.setattr(
         "etude.training.layers.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
     )
-    config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0, lora_layers=layers)
+    config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0)
     train(module, rows, rows, config, Output(tmp_path / "checkpoint", tmp_path / "adapter"))
     trial, forwards = 2, 1 + 2 * 2
     assert len(used) == trial + forwards, (
@@ -131,20 +129,20 @@ def test_training_packs_also_what_begins_at_kept_states(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_16_bits_pack_as_well(dtype: torch.dtype) -> None:
     module = tiny_module().to(dtype)
-    assert best_body(module) is packed_body
-    packed, whole = states(packed_body, module, LENGTHS), states(whole_body, module, LENGTHS)
+    assert can_pack(module)
+    packed, whole = states(module, LENGTHS, packed=True), states(module, LENGTHS)
     limit = 3e-2 if dtype == torch.bfloat16 else 1e-5
     assert (packed - whole).norm() <= limit * whole.norm()
 
 
 def test_a_window_too_narrow_for_the_trial_stops_packing() -> None:
-    assert best_body(tiny_module("mistral", sliding_window=4)) is whole_body
-    assert best_body(tiny_module("mistral", sliding_window=None)) is packed_body
+    assert not can_pack(tiny_module("mistral", sliding_window=4))
+    assert can_pack(tiny_module("mistral", sliding_window=None))
 
 
 def test_attention_of_another_kind_is_not_packed() -> None:
-    assert best_body(tiny_module("gemma2")) is whole_body, "it caps its scores, which the fused kernel cannot"
+    assert not can_pack(tiny_module("gemma2")), "it caps its scores, which the fused kernel cannot"
     module = tiny_model()
-    assert best_body(module) is packed_body
+    assert can_pack(module)
     module.set_attn_implementation("eager")
-    assert best_body(module) is whole_body
+    assert not can_pack(module)

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etude.base.wording import rough_time
 from etude.comparison.plan import (
     FEWEST_DEV,
     FEWEST_TEST,
     FEWEST_TRAIN,
     Plan,
-    Rates,
     Workload,
-    in_words,
     make_plan,
 )
 from etude.comparison.prepare import plan_lines
+from etude.methods.timing import Rates
 
 WORK = Workload(
     {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400
@@ -76,10 +76,10 @@ def test_a_plan_is_the_same_after_it_was_written_down() -> None:
 
 
 def test_durations_read_as_people_say_them() -> None:
-    assert in_words(20) == "under a minute"
-    assert in_words(60) == "about 60 s"
-    assert in_words(3010) == "about 50 min"
-    assert in_words(9000) == "about 2.5 h"
+    assert rough_time(20) == "under a minute"
+    assert rough_time(60) == "about 60 s"
+    assert rough_time(3010) == "about 50 min"
+    assert rough_time(9000) == "about 2.5 h"
     assert math.isfinite(make_plan(WORK, RATES, 1).total)
 
 
@@ -88,8 +88,10 @@ def test_a_budget_too_small_names_what_takes_the_time_and_what_would_help() -> N
     told = " ".join(plan_lines(plan, 60))
     assert max(plan.seconds, key=plan.seconds.__getitem__) == "fine_tune"
     alone, rest = plan.seconds["fine_tune"], plan.total - plan.seconds["fine_tune"]
-    assert f"Of that fine_tune takes {in_words(alone)}: without fine_tune in methods: the others" in told
-    assert f"the others take {in_words(rest)}; a budget: of {math.ceil(plan.total / 60)}m is enough." in told
+    assert f"Of that fine_tune takes {rough_time(alone)}: without fine_tune in methods: the others" in told
+    assert (
+        f"the others take {rough_time(rest)}; a budget: of {math.ceil(plan.total / 60)}m is enough." in told
+    )
     enough = 60 * math.ceil(plan.total / 60)
     assert make_plan(WORK, RATES, enough).total <= enough
     only = make_plan(Workload({"prompt": 1}, [], 60, 30, 50), RATES, 1)

@@ -51,10 +51,9 @@ def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_a_run_on_too_few_rows_is_reached_again_and_says_nothing_of_earning_back() -> None:
+def test_a_run_on_too_few_rows_is_reached_again() -> None:
     run = real_run(num=120, more="methods: [prompt, fine_tune]\n")
     assert json.loads((run / "verdict.json").read_text())["break_even"] is None
-    assert "earns back" not in (run / "report.md").read_text() + (run / "report.html").read_text()
     found = rescored(run)
     assert found.returncode == 0, found.stdout + found.stderr
 
@@ -157,18 +156,6 @@ def another_kind(text: str) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def next_digit(pattern: str) -> Callable[[str], str]:
-    """Raises the last digit of the number that `pattern` captures."""
-
-    def changed(text: str) -> str:
-        found = re.search(pattern, text)
-        assert found is not None, pattern
-        at = found.end(1) - 1
-        return text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
-
-    return changed
-
-
 @pytest.mark.parametrize(
     ("file", "change", "line"),
     [
@@ -176,23 +163,9 @@ def next_digit(pattern: str) -> Callable[[str], str]:
         ("methods/few_shot/method.json", other_choice, "few_shot: chosen on dev"),
         ("methods/prompt/predictions.jsonl", another_kind, "prompt: rows with the same failures"),
         ("methods/clear_prompt/tried.jsonl", another_kind, "clear_prompt, candidates: rows with the same"),
-        ("report.md", next_digit(r"\| Tried on dev .*\n.*\n.* \| (\d+\.\d)%"), "report: baseline, "),
-        ("report.md", next_digit(r"\| Kind \(dev rows\) .*\n.*\n.*\| (\d+) of"), "report: failures by kind"),
-        ("report.html", next_digit(r'The ladder as a table[\s\S]*?<td class="n">(\d+\.\d)%'), "page: ladder"),
-        ("report.html", next_digit(r'aria-label="Candidates of .*"[\s\S]*?>(\d+\.\d)%'), "page: baseline, "),
-        (
-            "report.html",
-            next_digit(r'"Kinds of failure on dev"[\s\S]*?show only these rows">(\d+)<'),
-            "page: failures",
-        ),
-        (
-            "report.html",
-            next_digit(r'"rows":\[\["[^"]*",\d+,\d+,\[.*?\],\[\[\d+,([01])'),
-            "page: baseline, rows",
-        ),
     ],
 )
-def test_a_candidate_a_failure_or_a_printed_number_that_was_changed_is_seen(
+def test_a_candidate_or_a_failure_that_was_changed_is_seen(
     file: str, change: Callable[[str], str], line: str, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -51,7 +51,7 @@ budget: 1h30m
 usage: {requests_per_month: 20_000, facts_change: monthly}
 prices: {prompt: 0.15, per_hour: 1e-1}
 seed: 7
-train: {rank: 8, learning_rate: 1e-4, lora_layers: top-12, hidden_cache: false}
+train: {rank: 8, learning_rate: 1e-4, lora_layers: top-12}
 max_tokens: 200
 judge:
 """
@@ -97,7 +97,7 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.budget_seconds == 5400
     assert task.usage == Usage(20_000, "monthly")
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
-    assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12", "hidden_cache": False}
+    assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12"}
     assert task.documents == folder / "catalogue"
     assert "documents: read by etude check alone" in task.notes[0]
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
@@ -116,7 +116,6 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("lora_layers: 8", "all or top-N.*got '8'.*top-8"),
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
-        ("hidden_cache: 1", "auto, or true or false"),
         ("data_parallel: dp", "one of ddp, fsdp"),
         ("weights: full, rank: 4", "rank is of adapters, and weights: full has none .*got 4"),
         ("targets: q_proj", "a list of names.*write train.targets: .q_proj, v_proj."),
@@ -146,9 +145,8 @@ def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool, b
 
 def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> None:
     given = {
-        **{name: TrainConfig().values()[name] for name in SETTINGS if name != "hidden_cache"},
+        **{name: TrainConfig().values()[name] for name in SETTINGS},
         **{
-            "hidden_cache": True,
             "targets": ["q_proj"],
             "betas": [0.8, 0.9],
             "max_rows": 3,
@@ -224,7 +222,7 @@ def test_a_way_of_training_that_is_not_there_is_no_typing_error(folder: Path, li
     assert "weights: full" in fault.remedy
 
 
-@pytest.mark.parametrize("as_left_out", ["hidden_cache: auto", "targets: all", "max_rows: all"])
+@pytest.mark.parametrize("as_left_out", ["targets: all", "max_rows: all"])
 def test_a_word_for_the_default_says_the_same_as_nothing(folder: Path, as_left_out: str) -> None:
     assert read(folder, f"{REQUIRED}train: {{{as_left_out}}}\n") == read(folder, REQUIRED)
     name, word = as_left_out.split(": ")

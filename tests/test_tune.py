@@ -31,7 +31,6 @@ from etude.cli import main
 from etude.cli.narrator import Narrator
 from etude.cli.training import bracketed, print_prepared, print_rows, styled
 from etude.comparison import compare
-from etude.comparison.prepare import drawn_split
 from etude.data.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
 from etude.evaluate import evaluate, sample_of
@@ -42,6 +41,7 @@ from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.runs.events import EpochEnded, Event, Prepared, Said, Trained
+from etude.runs.split import drawn_split
 from etude.stats import estimate_sample
 from etude.task import load_task
 from etude.task.settings import SETTINGS
@@ -55,10 +55,10 @@ from etude.training.early_stopping import (
     overfits,
     rises_at_once,
 )
-from etude.tuning import Preview, preview, train_task
+from etude.tuning import Preview, preview, train
 from etude.tuning.foresight import question, remedy
 from etude.tuning.preview import Piece, ShownRow
-from etude.tuning.task_run import check_processes, opened
+from etude.tuning.task_run import check_processes, opened, sizes
 from etude.types import Message
 from processes import finished, started
 from small_task import SETTINGS as SMALL
@@ -84,7 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, list[E
     """A task, its finished training and all that was told."""
     told: list[Event] = []
     task = tiny_task(tmp_path_factory.mktemp("trained"))
-    return task, train_task(task, on_event=told.append).run, told
+    return task, train(task, on_event=told.append).run, told
 
 
 def test_all_weights_tuned_answer_as_a_model_of_their_own(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_run_is_listed_shown_and_reported(
 def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(tmp_path: Path) -> None:
     told: list[Event] = []
     task_file = tiny_task(tmp_path, train="max_rows: 48, epochs: 3, learning_rate: 0.02, dev_metric: true")
-    result = train_task(task_file, on_event=told.append)
+    result = train(task_file, on_event=told.append)
     epochs = [event for event in told if isinstance(event, EpochEnded)]
     scores = [event.score.value for event in epochs if event.score]
     assert len(scores) == len(epochs)
@@ -222,7 +222,7 @@ def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path:
 def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
     with pytest.raises(Declined):
-        train_task(task, budget=0.001, confirm=lambda question: "over the budget" not in question)
+        train(task, budget=0.001, confirm=lambda question: "over the budget" not in question)
     assert not find_runs(task.parent / "runs")
 
 
@@ -233,7 +233,7 @@ def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it
     monkeypatch.setattr("etude.training.memory.forecast.started_run", None)  # which would take it
     told: list[Event] = []
     with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}") as caught:
-        train_task(
+        train(
             tiny_task(tmp_path),
             on_event=told.append,
             confirm=lambda asked: "before its first step" not in asked,
@@ -289,7 +289,7 @@ def test_layers_that_the_model_lacks_are_refused_before_anything_is_told(
     with pytest.raises((InputError, ModelError), match=why):
         preview(task, 1)
     with pytest.raises((InputError, ModelError), match=why):
-        train_task(task, on_event=told.append)
+        train(task, on_event=told.append)
     assert not [event for event in told if isinstance(event, Prepared)]
 
 
@@ -424,12 +424,12 @@ FORKS = """
 import os, signal, sys, time
 from pathlib import Path
 import torch, transformers
-from etude.tune import train_task
+from etude.tuning import train
 task, struck = Path(sys.argv[1]), 0
 for step in map(int, sys.argv[2:]):
     child = os.fork()
     if not child:
-        train_task(task)
+        train(task)
         os._exit(0)
     while not os.waitpid(child, os.WNOHANG)[0]:
         time.sleep(0.05)
@@ -452,11 +452,11 @@ def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]]
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train_task(task, on_event=stop)
+            train(task, on_event=stop)
         (run,) = find_runs(task.parent / "runs")
         assert run.info["status"] == "interrupted"
         assert "has not ended" in (run.folder / "report.html").read_text(encoding="utf-8")
-    assert weights(train_task(task).run) == weights(trained[1])
+    assert weights(train(task).run) == weights(trained[1])
 
 
 @pytest.mark.real
@@ -467,7 +467,7 @@ def test_five_kills_of_a_training_change_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", FORKS, two, *steps], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) >= 3
-    assert weights(train_task(two).run) == weights(train_task(one).run)
+    assert weights(train(two).run) == weights(train(one).run)
 
 
 @pytest.mark.real
@@ -526,10 +526,10 @@ def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> 
     with pytest.raises(
         Declined, match=r"marks of a chat template.*examples\.jsonl:221.*Take the marks out"
     ) as caught:
-        train_task(task)
+        train(task)
     assert "Mask" not in str(caught.value)
     asked: list[str] = []
-    assert train_task(task, confirm=lambda question: asked.append(question) is None).run.complete
+    assert train(task, confirm=lambda question: asked.append(question) is None).run.complete
     assert "<|im_end|>" in asked[0]
 
 
@@ -537,7 +537,7 @@ def test_chat_after_a_training_that_was_stopped_names_the_command_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path / "my task")
-    run = train_task(task).run
+    run = train(task).run
     (run.method("fine_tune") / "method.json").unlink()
     assert main(["chat", str(task)]) == 2
     assert "etude train" in (said := " ".join(capsys.readouterr().err.split()))
@@ -572,18 +572,18 @@ def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_la
     tmp_path: Path,
 ) -> None:
     told: list[Event] = []
-    run = train_task(write_task(tmp_path / "one", num=60), on_event=told.append).run
+    run = train(write_task(tmp_path / "one", num=60), on_event=told.append).run
     assert run.info["split"] == {"train": 50, "dev": 10, "test": 0, "notes": []}
     assert any(isinstance(event, Said) and "no test, which takes 150 rows" in event.text for event in told)
     said = [event.text for event in told if isinstance(event, Said)]
     [note] = [text for text in said if "are few" in text]
     assert "50 rows to train on and 10 to choose the epoch" in note
     assert not [text for text in (*said, *run.info["notes"]) if "verdict" in text]
-    assert train_task(tmp_path / "one").run.name == run.name
+    assert train(tmp_path / "one").run.name == run.name
     sides = []
     for folder in ("one", "other"):  # the same rows and more, with and without the small run beside them
         task = write_task(tmp_path / folder, num=150, more="methods: [baseline]\n")
-        trained_on = json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))
+        trained_on = json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))
         compared = json.loads((compare(task).run.folder / "split.json").read_text(encoding="utf-8"))
         assert trained_on["test"] == compared["test"]
         assert not {*trained_on["train"], *trained_on["dev"]} & set(compared["test"])
@@ -604,20 +604,20 @@ def test_a_test_is_sealed_only_where_a_comparison_could_come_to_a_verdict(
     }
     write_lines(tmp_path / "test.jsonl", [asked])
     opening = opened(write_task(tmp_path, num=num, more=more))
-    parts = drawn_split(opening.run, opening.task, opening.dataset, opening.test, opening.sizes)
+    parts = drawn_split(opening.run, opening.task, opening.dataset, opening.test, sizes(opening))
     assert len(parts.train) == train
 
 
 def test_earlier_test_rows_stay_apart_where_the_rows_have_become_few(tmp_path: Path) -> None:
     task = write_task(tmp_path, num=150)
-    test = set(json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))["test"])
+    test = set(json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))["test"])
     asked = {row.text for row in load_dataset(load_task(task))[1] if row.id in test}
     kept = rows("answer", 150)
     left = [row for row in kept if row["input"] in asked][:5] + [
         row for row in kept if row["input"] not in asked
     ]
     write_lines(tmp_path / "examples.jsonl", left)
-    now = json.loads((train_task(task).run.folder / "split.json").read_text(encoding="utf-8"))
+    now = json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))
     learned = {*now["train"], *now["dev"]}
     assert not [row for row in load_dataset(load_task(task))[1] if row.id in learned and row.text in asked]
 
@@ -632,4 +632,4 @@ def test_rows_too_few_to_train_on_are_told_with_the_limit_of_training(tmp_path: 
     with pytest.raises(
         InputError, match=r"30 is the least: 10 for choices \(dev\), 20 to train on.*at least 5 more"
     ):
-        train_task(write_task(tmp_path, num=25))
+        train(write_task(tmp_path, num=25))

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 from sklearn.metrics import f1_score
 
+from etude.base.files import write_json
+from etude.base.typed_json import to_json
 from etude.base.wording import points, rows_in_words
 from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.sentences import about
+from etude.errors import RunError
 from etude.metrics import Metric
-from etude.runs.verdict import Cost, Decided, Inputs, Measured, Rows, measured, rows_of
+from etude.runs.verdict import (
+    Cost,
+    Decided,
+    Inputs,
+    Measured,
+    Rows,
+    RowsAnswered,
+    Verdict,
+    measured,
+    read_verdict,
+    rows_of,
+    write_verdict,
+)
 from etude.stats import newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
 from etude.types import CLASSICAL
+from json_values import built
 
 ACCURACY = Metric("accuracy", "classify")
 FORM = Metric("passes", "answer")
@@ -125,7 +144,7 @@ def test_the_leaning_is_the_recommended_method_or_the_one_the_sentence_names() -
 @pytest.mark.parametrize(("whole", "of"), [(None, 400), (400, 400), (900, 900)])
 def test_the_rows_that_were_answered_stand_beside_those_of_the_test(whole: int | None, of: int) -> None:
     found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, whole_test=whole))
-    assert found.to_dict()["test_rows"] == {"answered": 400, "of": of}
+    assert found.test_rows == RowsAnswered(400, of)
 
 
 def test_a_lower_undecided_step_is_named_with_the_rows_that_would_decide_it() -> None:
@@ -362,9 +381,9 @@ def test_rare_use_is_not_earned_back_within_a_year() -> None:
 # the object
 
 
-def test_to_dict_has_the_keys_of_verdict_json_and_is_json() -> None:
+def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
     rows = Rows([f"{row:05d}" for row in range(400)], tags=[{"source": "ab"[row % 2]} for row in range(400)])
-    found = verdict(costly(rows=rows, target=0.9)).to_dict()
+    found = to_json(verdict(costly(rows=rows, target=0.9)))
     assert list(found) == [
         *(
             "sentence",
@@ -381,11 +400,49 @@ def test_to_dict_has_the_keys_of_verdict_json_and_is_json() -> None:
         ),
         *("break_even", "by_tag", "costs", "forms", "others"),
     ]
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains"}
     assert set(found["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide"}
     assert set(found["pairs"][0]) == {"a", "b", "difference"}
     assert [line["estimate"]["n"] for line in found["by_tag"]] == [200] * 4
+
+
+@given(found=built(Verdict))
+def test_what_is_written_is_read_again_to_the_byte(
+    found: Verdict, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file, again = (tmp_path_factory.mktemp("verdict") / name for name in ("verdict.json", "again.json"))
+    write_verdict(file, found)
+    read = read_verdict(file)
+    assert read is not None
+    assert read == found
+    write_verdict(again, read)
+    assert again.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("sentence", 3, "Verdict.sentence is of another type: '3'"),
+        ("ladder", [{"method": "prompt", "status": "worse"}], "Verdict.ladder lacks 'estimate'"),
+        (
+            "break_even",
+            {"unit": "hours"},
+            "Verdict.break_even.unit is 'hours', not one of 'money', 'seconds'",
+        ),
+        ("test_rows", {"answered": "4", "of": 4}, "Verdict.test_rows.answered is of another type"),
+        ("target", {"target": True, "met_by": None, "text": ""}, "Verdict.target.target is of another type"),
+    ],
+)
+def test_a_file_that_holds_no_verdict_is_named_with_the_part(
+    key: str, value: object, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "verdict.json"
+    assert read_verdict(file) is None
+    body = to_json(verdict(ladder({"prompt": 200, "fine_tune": 336}, target=0.9)))
+    write_json(file, body | {key: value})
+    with pytest.raises(RunError, match=re.escape(str(file))) as failure:
+        read_verdict(file)
+    assert said in str(failure.value)
 
 
 def test_a_single_group_gives_a_verdict_that_decides_nothing() -> None:
@@ -393,7 +450,7 @@ def test_a_single_group_gives_a_verdict_that_decides_nothing() -> None:
     found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
     assert found.recommended is None
     assert found.critical is None
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(to_json(found), allow_nan=False)
 
 
 @pytest.mark.parametrize("metric", [ACCURACY, Metric("macro_f1", "classify"), Metric("chrf", "answer")])
@@ -414,7 +471,7 @@ def test_the_order_of_rows_changes_nothing(metric: Metric) -> None:
         ]
         return inputs(methods, rows=rows, metric=metric)
 
-    assert verdict(of(np.arange(num))).to_dict() == verdict(of(rng.permutation(num))).to_dict()
+    assert verdict(of(np.arange(num))) == verdict(of(rng.permutation(num)))
 
 
 def test_swapping_two_methods_mirrors_their_difference() -> None:
@@ -437,7 +494,7 @@ def test_other_measures_are_estimated_and_decide_nothing() -> None:
             methods.append(method(name, right, predicted=guess, others=others))
         return inputs(methods, rows=Rows([f"{row:05d}" for row in range(400)], expected=labels))
 
-    with_others, without = verdict(of(True)).to_dict(), verdict(of(False)).to_dict()
+    with_others, without = to_json(verdict(of(True))), to_json(verdict(of(False)))
     shown = with_others.pop("others")
     assert {name: list(found) for name, found in shown.items()} == {key: ["macro_f1"] for key in guesses}
     assert shown["few_shot"]["macro_f1"]["value"] == pytest.approx(

@@ -25,7 +25,7 @@ from etude.base.processes import World, joined
 from etude.errors import RunError
 from etude.runs import find_runs
 from etude.training.distributed.shards import Shards
-from etude.training.rows.batches import TokenRow, share_of
+from etude.training.rows.batches import TokenRow, groups_of, num_tokens, share_of
 from test_tune import tiny_task
 from two_processes import RUNS, run
 
@@ -135,7 +135,7 @@ def test_processes_read_what_torch_gives_them_and_each_number_once(
     read = []
     for rank in range(size):
         shards = Shards(None, learned, (), (), World(rank, size))  # type: ignore[arg-type]
-        stretches = shards.stretches(None)  # type: ignore[arg-type]
+        stretches = shards.slices(None)  # type: ignore[arg-type]
         mine = [ids[start:stop] for start, stop in stretches]
         for piece, numbers, shape in zip(mine, whole, shapes, strict=True):
             chunks = numbers.view(shape).chunk(size)
@@ -177,13 +177,19 @@ def test_one_process_of_a_command_speaks_and_writes(two: Path) -> None:
     assert sum("step" in line for line in read_lines(run.method("fine_tune") / "train.jsonl")) == 4
 
 
-@given(st.lists(st.integers(2, 300), max_size=20), st.integers(1, 5))
-def test_every_row_goes_to_one_process_and_none_gets_much_more(lengths: list[int], size: int) -> None:
+@given(st.lists(st.integers(2, 300), max_size=20), st.integers(1, 5), st.integers(1, 3))
+def test_every_row_goes_to_one_process_and_none_gets_much_more(
+    lengths: list[int], size: int, together: int
+) -> None:
+    lengths = lengths[: len(lengths) // together * together]
     rows = [TokenRow(str(n), (3,) * length, (True,) * length) for n, length in enumerate(lengths)]
-    shares = [share_of(rows, rank, size) for rank in range(size)]
-    assert sorted(row.id for share in shares for row in share) == sorted(row.id for row in rows)
-    tokens = [sum(len(row.ids) for row in share) for share in shares]
-    assert max(tokens) - min(tokens) <= max(lengths, default=0)
+    groups = groups_of(rows, together)
+    shares = [share_of(rows, rank, size, together) for rank in range(size)]
+    found = [list(group) for share in shares for group in groups_of(share, together)]
+    assert sorted(found, key=str) == sorted(groups, key=str)
+    assert max(map(num_tokens, shares)) - min(map(num_tokens, shares)) <= max(
+        map(num_tokens, groups), default=0
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; to run: where there is one")

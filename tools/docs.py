@@ -1,21 +1,30 @@
-"""Writes the generated pages of the documentation: the help of every command, the methods and the model backends.
+"""Write the generated parts of the documentation: commands, methods and models, kinds of finding, the map of the code.
 
-`python tools/docs.py --check` writes nothing and fails when a page is not as it would be written.
+`python tools/docs.py --check` writes nothing and fails if a page is not what it would write.
 """
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from etude.checks import CHECKS, FindingKind
+from etude.checks.record import ALL, SEVERITIES
 from etude.methods import LADDER, Method
 from etude.models.backend import CAPABILITIES
 from etude.models.registry import BACKENDS
 
-DOCS = Path(__file__).parents[1] / "docs"
+PROJECT = Path(__file__).parents[1]
+sys.path.insert(0, str(PROJECT / "tests"))
+
+from test_structure import ORDER  # noqa: E402 - the order of imports, which that test checks
+
+DOCS, ROOT = PROJECT / "docs", PROJECT / "src" / "etude"
 COMMANDS = (
     *("", "init", "check", "compare", "train", "chat"),
     *("runs", "runs list", "runs show", "runs compare"),
@@ -36,7 +45,7 @@ Written by `make docs` from what methods and model backends say about themselves
 
 Lowest step first. Every method takes the rows, the contract, `kind`, `instructions`, `max_tokens` and `seed`; the
 last column names the other keys of the [task file](task-file.md) that it takes. How to write one:
-[a method of your own](python.md).
+[add a method](architecture.md#add-a-method).
 
 """
 BACKENDS_HEAD = """
@@ -47,17 +56,7 @@ The name under `model:` decides which backend answers. What each can do:
 """
 
 
-def main() -> None:
-    """Writes the pages, or compares them."""
-    for name, text in {"commands.md": commands(), "methods.md": methods()}.items():
-        page = DOCS / name
-        if "--check" not in sys.argv:
-            page.write_text(text, encoding="utf-8")
-        elif not page.exists() or page.read_text(encoding="utf-8") != text:
-            sys.exit(f"{page} is not what the code says. Run: make docs")
-
-
-def commands() -> str:
+def commands(_: str) -> str:
     """The page of commands."""
     parts = [INTRODUCTION]
     for command in COMMANDS:
@@ -66,7 +65,7 @@ def commands() -> str:
     return "\n".join(parts)
 
 
-def methods() -> str:
+def methods(_: str) -> str:
     """The page of methods and backends."""
     steps = [
         (f"`{each.name}`", each.label, summary(each), yes(each.asks_model), yes(each.tuned), keys(each))
@@ -79,6 +78,28 @@ def methods() -> str:
     ]
     tables = table(titles, steps), table(("backend", "names", *CAPABILITIES.values()), backends)
     return f"{METHODS}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
+
+
+def checks(page: str) -> str:
+    """The page of checks as it is, with its table of kinds: a row for each name, or for a family of one description."""
+    rows: dict[str, list[tuple[FindingKind, Sequence[str]]]] = {}
+    for check in CHECKS:
+        for kind in check.kinds:
+            alike = sum(kind.what == other.what for other in check.kinds) > 1
+            name = f"{kind.name.partition('_')[0]}_*" if alike else kind.name
+            rows.setdefault(name, []).append((kind, check.tasks))
+    titles = ("kind", "severity", "what it names", "tasks", "`--fix`")
+    text = table(titles, [kind_row(name, found) for name, found in rows.items()])
+    return re.sub(r"(?<=<!-- kinds -->\n).*(?=<!-- /kinds -->)", lambda _: text, page, flags=re.DOTALL)
+
+
+def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> Sequence[str]:
+    """What all checks that find a kind say of it."""
+    kinds, tasks = zip(*found, strict=True)
+    severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
+    looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
+    where = "all" if len(looked_at) == len(ALL) else ", ".join(looked_at)
+    return (f"`{name}`", severities, kinds[0].what.replace("|", r"\|"), where, yes(kinds[0].fixable))
 
 
 def summary(method: Method) -> str:
@@ -108,6 +129,53 @@ def help_of(command: str) -> str:
     environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1"}
     text = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def architecture(page: str) -> str:
+    """The page of the architecture with its map: every package, in the order of imports, and what it says it holds."""
+    rows = []
+    for unit in ORDER:
+        rows += (
+            [(f"{unit}.py", ROOT / f"{unit}.py")] if (ROOT / f"{unit}.py").exists() else folders(ROOT / unit)
+        )
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name:{width}}{first_sentence(path)}" for name, path in rows]
+    tree = "\n".join(("<!-- map -->", "```text", *lines, "```", "<!-- /map -->"))
+    return re.sub("<!-- map -->.*?<!-- /map -->", lambda _: tree, page, flags=re.DOTALL)
+
+
+def folders(package: Path) -> list[tuple[str, Path]]:
+    """A package and its inner packages: name as shown, and the file that says what it holds."""
+    inner = sorted(path.parent for path in package.glob("*/__init__.py"))
+    rows = [(f"{package.name}/", package), *((f"  {folder.name}/", folder) for folder in inner)]
+    return [(name, folder / "__init__.py") for name, folder in rows]
+
+
+def first_sentence(path: Path) -> str:
+    """The first sentence of a module's docstring, without its full stop."""
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return re.split(r"\.(?:\s|$)|\n\n", doc, maxsplit=1)[0].replace("\n", " ")
+
+
+WRITERS: Mapping[str, Callable[[str], str]] = {
+    "commands.md": commands,
+    "methods.md": methods,
+    "checks.md": checks,
+    "architecture.md": architecture,
+}
+"""Page -> what makes the page from the page as it is."""
+
+
+def main() -> None:
+    """Writes the pages, or compares them."""
+    for name, write in WRITERS.items():
+        page = DOCS / name
+        before = page.read_text(encoding="utf-8")
+        after = write(before)
+        if "--check" not in sys.argv:
+            page.write_text(after, encoding="utf-8")
+        elif after != before:
+            sys.exit(f"{page} is not what the code says. Run: make docs")
 
 
 if __name__ == "__main__":

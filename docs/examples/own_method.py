@@ -1,14 +1,14 @@
-"""A step of your own, climbed next to the built-in ones."""
+"""A step of your own, compared with the built-in ones."""
 
 import sys
 from dataclasses import dataclass, replace
 
-from etude.comparison import compare
-from etude.methods import LADDER, Candidate, Method
+import etude
+from etude.methods import LADDER, Candidate
 
 
 @dataclass(frozen=True)
-class Loud(Method):
+class Loud(etude.Method):
     """The instructions in capitals."""
 
     name = "loud"
@@ -21,4 +21,4 @@ class Loud(Method):
 
 
 prompts = [method for method in LADDER if method.prompted]
-print(compare(sys.argv[1], methods=[*prompts, Loud()]).verdict["sentence"])
+print(etude.compare(sys.argv[1], methods=[*prompts, Loud()]).verdict.sentence)

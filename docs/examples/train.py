@@ -1,14 +1,11 @@
-"""Fine-tune, read what came of it, ask the assistant."""
+"""Fine-tune, read what came of it, ask the assistant several questions."""
 
 import sys
 
-from etude.assistant import load
-from etude.models.registry import Models
-from etude.tuning import train_task
-from etude.types import Message
+import etude
 
-result = train_task(sys.argv[1])
+result = etude.train(sys.argv[1])
 print(result.sentence)
-assistant = load(result.assistant)
-[answer] = assistant.answer([[Message("user", "Something about dragons, age 7")]], Models())
-print(answer.text)
+assistant = etude.load(result.run.folder)
+for answer in assistant.answer(["Something about dragons, age 7", "A book about trains"]):
+    print(answer.text, answer.answer_tokens)

@@ -1,9 +1,69 @@
 """Étude: from a file of examples to a measured answer to "do I need to fine-tune?".
 
-from etude.compare import compare
+    import etude
 
-result = compare("task.yaml")
-print(result.verdict["sentence"])
+    result = etude.compare("task.yaml")
+    print(result.verdict.sentence)
+    print(etude.load(result.run.folder).answer("Something about dragons, age 7").text)
+
+These are the public names. Each is imported when it is first used, so `import etude` loads neither torch nor numpy.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from etude import errors
+    from etude.assistant import Assistant
+    from etude.checks import check
+    from etude.comparison.compare import compare
+    from etude.methods import Method
+    from etude.repair import fix
+    from etude.runs.recommended import load
+    from etude.runs.verdict import Verdict
+    from etude.task import load_task
+    from etude.tuning.train import train
+    from etude.types import Finding
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Assistant",
+    "Finding",
+    "Method",
+    "Verdict",
+    "check",
+    "compare",
+    "errors",
+    "fix",
+    "load",
+    "load_task",
+    "train",
+]
+
+_MODULES = {
+    "Assistant": "etude.assistant",
+    "Finding": "etude.types",
+    "Method": "etude.methods",
+    "Verdict": "etude.runs.verdict",
+    "check": "etude.checks",
+    "compare": "etude.comparison.compare",
+    "fix": "etude.repair",
+    "load": "etude.runs.recommended",
+    "load_task": "etude.task",
+    "train": "etude.tuning.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("etude.errors")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'etude' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

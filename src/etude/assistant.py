@@ -12,24 +12,27 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from shutil import copytree
-from typing import Any, Literal
+from typing import Any, Literal, cast, overload
 
 from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
-from etude.errors import RunError
+from etude.errors import Fault, InputError, RunError
 from etude.index.passages import Passage
 from etude.index.search import Search, load_search
 from etude.models.backend import Capability
 from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.task.contract import Contract
-from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request, SearchRef
+from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request, Role, SearchRef
 
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
 SEARCH = "search"
+Input = str | Sequence[Message | Mapping[str, str]]
+"""A text or a chat."""
 SEAMS = 32
 """Tokens by which a prompt may differ from the sum of its parts, each counted by itself."""
 
@@ -95,11 +98,11 @@ class Assistant:
         model to refuse.
         """
         assert (search is None) == (self.search is None), "an assistant that looks things up needs its search"
-        room = Room(self, model)
+        limit = PromptLimit(self, model)
         if search is None:
-            return [self._request(turns, room.shots(turns)) for turns in inputs]
+            return [self._request(turns, limit.shots(turns)) for turns in inputs]
         found = self.found(inputs, search)
-        return [self._with_passages(*each, room) for each in zip(inputs, found, strict=True)]
+        return [self._with_passages(*each, limit) for each in zip(inputs, found, strict=True)]
 
     def found(self, inputs: Sequence[Sequence[Message]], search: Search) -> list[list[Passage]]:
         """The passages that `search` finds for the last turn of each input."""
@@ -107,13 +110,15 @@ class Assistant:
         ranked = search.find(questions, self.num_passages)
         return [[search.passages[position] for position in row] for row in ranked]
 
-    def _with_passages(self, turns: Sequence[Message], found: Sequence[Passage], room: Room) -> Request:
+    def _with_passages(
+        self, turns: Sequence[Message], found: Sequence[Passage], limit: PromptLimit
+    ) -> Request:
         for num in range(len(found), 0, -1):
             shown = with_passages(turns, found[:num])
-            if room.fits(shown):
+            if limit.fits(shown):
                 names = tuple(passage.name for passage in found[:num])
-                return replace(self._request(shown, room.shots(shown)), citations=names)
-        return self._request(turns, room.shots(turns))
+                return replace(self._request(shown, limit.shots(shown)), citations=names)
+        return self._request(turns, limit.shots(turns))
 
     def finish(
         self,
@@ -125,20 +130,33 @@ class Assistant:
         """One answer per completion, in order; `ids` name them, the rest is that of the requests."""
         return [self._answer(*each) for each in zip(ids, completions, shots_dropped, citations, strict=True)]
 
-    def answer(self, inputs: Sequence[Sequence[Message]], models: Models) -> list[Answer]:
-        """Answers to the inputs, in order: `finish` around the model around `prepare`."""
-        model = models.get(self.model, *self.needs)
-        requests = self.requests(inputs, models)
-        ids = [str(number) for number in range(len(inputs))]
+    @overload
+    def answer(self, inputs: Input, models: Models | None = None) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    def answer(self, inputs: Sequence[Input], models: Models | None = None) -> list[Answer]: ...
+    def answer(self, inputs: Input | Sequence[Input], models: Models | None = None) -> Answer | list[Answer]:
+        """Answer one input, or a list of inputs in order: `finish` around the model around `prepare`.
+
+        An input is a text or a chat: a list of turns, each a Message or {"role": ..., "content": ...}, that ends
+        with the user's. Without `models` the weights are loaded once in this process and stay loaded.
+        Raises InputError for a chat with a system message or without a last turn of the user.
+        """
+        one = isinstance(inputs, str) or isinstance(next(iter(inputs), None), Message | Mapping)
+        chats = [_turns(each) for each in cast(Sequence[Input], [inputs] if one else inputs)]
+        models = models or _shared_models()
+        requests = self.requests(chats, models)
+        completions = models.get(self.model).generate(requests)
+        ids = [str(number) for number in range(len(chats))]
         dropped, cited = (
             [getattr(each, name) for each in requests] for name in ("shots_dropped", "citations")
         )
-        return self.finish(ids, model.generate(requests), dropped, cited)
+        done = self.finish(ids, completions, dropped, cited)
+        return done[0] if one else done
 
-    def stream(self, turns: Sequence[Message], models: Models) -> Iterator[str]:
-        """The answer to one conversation, piece by piece."""
-        model = models.get(self.model, *self.needs)
-        return model.stream(self.requests([turns], models)[0])
+    def stream(self, given: Input, models: Models | None = None) -> Iterator[str]:
+        """The answer to one input, piece by piece."""
+        models = models or _shared_models()
+        return models.get(self.model).stream(self.requests([_turns(given)], models)[0])
 
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:
         dropped = len(self.shots) - num_shots
@@ -196,8 +214,29 @@ class Assistant:
         return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
 
 
+@cache
+def _shared_models() -> Models:
+    return Models()
+
+
+def _turns(given: Input) -> tuple[Message, ...]:
+    """The turns of one input."""
+    if isinstance(given, str):
+        return (Message("user", given),)
+    turns = tuple(
+        turn if isinstance(turn, Message) else Message(cast(Role, turn["role"]), turn["content"])
+        for turn in given
+    )
+    roles = [turn.role for turn in turns]
+    if not {"user", "assistant"}.issuperset(roles) or roles[-1:] != ["user"]:
+        what = "a chat has turns of user and assistant, and ends with the user's"
+        remedy = "leave out a system message (the assistant has its own instructions) and any last answer"
+        raise InputError([Fault("inputs", what, ", ".join(roles), remedy)])
+    return turns
+
+
 @dataclass(frozen=True)
-class Room:
+class PromptLimit:
     """What of an assistant's prompt fits a model's context, with `max_tokens` kept free for the answer.
 
     Cheap where it is clear: a token is at least a byte, and the tokens of the examples are counted once.
@@ -254,7 +293,7 @@ def instructed(
 
 
 def load(folder: Path | str) -> Assistant:
-    """The assistant saved in `folder`. Loads no weights.
+    """The assistant saved in `folder`. Loads no weights; the next answer does.
 
     Raises RunError when the folder holds no readable assistant or one of another format.
     """
@@ -263,9 +302,12 @@ def load(folder: Path | str) -> Assistant:
     if body.pop("format", None) != FORMAT:
         raise RunError(f"{folder / FILE} is of another format than this version reads. {REMEDY}")
     try:
-        return _assistant(body, folder)
+        found = _assistant(body, folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder / FILE} holds no assistant ({error}). {REMEDY}") from error
+    if found.model.adapter is not None:
+        _shared_models().evict(found.model)  # another training may have replaced the adapter
+    return found
 
 
 def with_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple[Message, ...]:

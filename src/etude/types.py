@@ -1,7 +1,7 @@
 """The nouns, as frozen values. No I/O, no behaviour beyond a derived field.
 
-Nouns that need a module of their own: Contract (contract.py), Task (task/values.py), Dataset
-(dataset.py), Split (splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
+Nouns with a module of their own: Contract (task/contract.py), Task (task/definition.py), Dataset (data/dataset.py),
+Split (data/splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
 """
 
 from __future__ import annotations

@@ -114,6 +114,26 @@ def append_line(file: Path, line: Mapping[str, object]) -> None:
         os.fsync(out.fileno())
 
 
+class LineLog:
+    """A log of JSON lines that a full disk does not stop: what it does not take is held and written later."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.held: list[Mapping[str, object]] = []
+        """Lines that the disk did not take yet."""
+
+    def append(self, line: Mapping[str, object]) -> OSError | None:
+        """Writes the line after those that are held; returns the error where the disk does not take it."""
+        self.held.append(line)
+        try:
+            while self.held:
+                append_line(self.file, self.held[0])
+                del self.held[0]
+        except OSError as error:
+            return error
+        return None
+
+
 def read_lines(file: Path, remedy: str = REMEDY) -> Iterator[Json]:
     """JSON objects, one a line; a last line without its line break was cut by a kill and is left out.
 

@@ -28,6 +28,11 @@ def time_in_words(seconds: float, digits: int = 2) -> str:
     return f"{seconds / 3600:.{digits}g} h"
 
 
+def rough_time(seconds: float) -> str:
+    """A time that was foreseen, not measured: `under a minute`, `about 3 min`."""
+    return "under a minute" if seconds < 60 else f"about {time_in_words(seconds)}"
+
+
 def size_in_words(num_bytes: int) -> str:
     """A size in memory or on a disk: `78 MB`, `1.9 GB`."""
     for limit, divisor, unit in ((1e6, 1e3, "kB"), (1e9, 1e6, "MB")):

@@ -17,7 +17,7 @@ from etude.base.files import parse_json
 from etude.base.spool import Examples, Texts
 from etude.base.wording import count
 from etude.checks.evidence import covered, covered_label, hidden, shortened
-from etude.checks.language.identification import LEAST_TOLD, language_of, language_of_short, own_language
+from etude.checks.language.identification import language_of, own_language
 from etude.checks.safety.sensitive import SensitiveRows, repeated, sensitive_rows
 from etude.errors import Fault
 from etude.privacy import find
@@ -76,22 +76,22 @@ class Material:
     @cached_property
     def input_languages(self) -> list[str | None]:
         """Of each input, the language or the script that it is told to be in."""
-        return [*map(language_of, self.plain_inputs)]
+        return [*map(language_of, self.inputs)]
 
     @cached_property
     def output_languages(self) -> list[str | None]:
         """The same of the answers."""
-        return [*map(language_of, self.plain_outputs)]
+        return [*map(language_of, self.outputs)]
 
     @cached_property
     def answers_language(self) -> str | None:
         """The language that nearly all answers are in; None where there is none."""
-        return _own(self.output_languages, self.plain_outputs)
+        return own_language(self.output_languages, self.outputs)
 
     @cached_property
     def inputs_language(self) -> str | None:
         """The same of the inputs."""
-        return _own(self.input_languages, self.plain_inputs)
+        return own_language(self.input_languages, self.inputs)
 
     def language_of_answer(self, row: int) -> str | None:
         """The language of the answer of the row at this position; where it is not told, that of nearly all answers."""
@@ -183,13 +183,6 @@ class Material:
             yield self.shown_output(position)
 
 
-def _own(told: Sequence[str | None], plain: Sequence[str]) -> str | None:
-    """The language of nearly all texts; where they are too short for each to tell its own, the one that they are in
-    together."""
-    few = len(told) - list(told).count(None) < LEAST_TOLD
-    return language_of_short(plain) if few else own_language(told)
-
-
 def excerpt(
     row: Example,
     part: Part,
@@ -256,14 +249,14 @@ def groups_of(keys: Hashes) -> list[list[int]]:
     return sorted(order[starts[run] : starts[run] + lengths[run]].tolist() for run in several.tolist())
 
 
-def rows_that(verb: str, number: int, total: int) -> str:
-    """The same before a verb, given for several rows: "1 row (0.1%) holds", "2 rows (0.2%) hold"."""
-    single = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
-    return f"{of_rows(number, total)} {single if number == 1 else verb}"
-
-
 def of_rows(number: int, total: int) -> str:
     """A number of rows and its share: "57 rows (5.2%)"."""
     share = 100 * number / max(total, 1)
     digits = "under 0.1%" if 0 < share < 0.1 else f"{share:.1f}%".replace(".0%", "%")
     return f"{count(number, 'row')} ({digits})"
+
+
+def rows_that(verb: str, number: int, total: int) -> str:
+    """`of_rows` before a verb, which is given in the plural: "1 row (0.1%) holds", "2 rows (0.2%) hold"."""
+    single = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
+    return f"{of_rows(number, total)} {single if number == 1 else verb}"

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from etude.checks.kinds import SEVERITIES, names
-from etude.checks.labels import neighbours
-from etude.checks.labels import wrong_labels as labels
-from etude.checks.language import replies
-from etude.checks.language import wrong_language as language
+from etude.base.remedies import instead
+from etude.checks.labels import neighbours, wrong_labels
+from etude.checks.language import replies, wrong_language
 from etude.checks.material import Material
+from etude.checks.record import SEVERITIES, Check, FindingKind, names
 from etude.checks.records import fields
-from etude.checks.rows import document_coverage as documents
-from etude.checks.rows import empty as nothing
-from etude.checks.rows import endings, enough, form, preferences, proposal, repeats, unknown_model
-from etude.checks.rows import label_coverage as coverage
-from etude.checks.rows import unreadable as unread
+from etude.checks.rows import (
+    document_coverage,
+    empty,
+    endings,
+    enough,
+    form,
+    label_coverage,
+    preferences,
+    proposal,
+    repeats,
+    unknown_model,
+    unreadable,
+)
 from etude.checks.safety import advice, hostile, injections, instructions, personal, refusals, review
-from etude.checks.style import field_orders as orders
-from etude.checks.style import registers
-from etude.checks.style import split_style as style
-from etude.checks.style import two_lengths as lengths
+from etude.checks.style import field_orders, registers, split_style, two_lengths
 from etude.data.dataset import Survey, survey_dataset, survey_test
+from etude.errors import Fault, InputError, shown
 from etude.repair import stand_ins
 from etude.task import Task, load_task
 from etude.types import Finding
 
-Check = Callable[[Material], Iterator[Finding]]
-"""Looks at the rows and yields what it finds; a check of your own is one function too."""
-
 CHECKS: tuple[Check, ...] = (
-    unread.unread,
+    unreadable.unread,
     unknown_model.unknown_models,
-    nothing.empty,
+    empty.empty,
     endings.truncated,
     form.encoding,
     form.markup,
     form.placeholders,
     form.echoes,
     refusals.refusals,
-    language.wrong_language,
+    wrong_language.wrong_language,
     replies.answered_otherwise,
     form.too_long,
     repeats.contradictions,
@@ -54,12 +56,12 @@ CHECKS: tuple[Check, ...] = (
     repeats.test_overlap,
     repeats.test_answers,
     repeats.templates,
-    labels.wrong_labels,
+    wrong_labels.wrong_labels,
     fields.doubtful_fields,
     neighbours.unlike_neighbours,
-    style.split_style,
-    lengths.two_lengths,
-    orders.field_orders,
+    split_style.split_style,
+    two_lengths.two_lengths,
+    field_orders.field_orders,
     registers.mixed_registers,
     proposal.proposed_contract,
     personal.personal_data,
@@ -69,13 +71,21 @@ CHECKS: tuple[Check, ...] = (
     hostile.insults,
     hostile.threats,
     advice.advice,
-    language.english_only,
-    coverage.written_otherwise,
-    coverage.classes,
-    documents.uncovered_documents,
+    label_coverage.written_otherwise,
+    label_coverage.classes,
+    document_coverage.uncovered_documents,
     enough.few_rows,
 )
-"""The checks, in the order in which they run."""
+"""The checks, in the order in which they run. A new check is its file and a line here."""
+
+
+def kinds_of(checks: Iterable[Check]) -> Mapping[str, FindingKind]:
+    """The kinds of finding of some checks, by name."""
+    kinds = [kind for check in checks for kind in check.kinds]
+    return {kind.name: kind for kind in reversed(kinds)}
+
+
+KINDS = kinds_of(CHECKS)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class Findings:
     rows: int
     test_rows: int
     found: tuple[Finding, ...]
+    kinds: Mapping[str, FindingKind] = field(default_factory=lambda: KINDS)
+    """What the checks that ran can find, by name."""
 
     @property
     def file(self) -> str:
@@ -119,10 +131,10 @@ class Findings:
 
 
 def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
-    """Checks the examples of a task, and its own test file where it names one, for what they share.
+    """Check the examples of a task, and what they share with its own test file if it names one.
 
-    Rows that cannot be read are findings, not errors. Raises InputError for faults of the task file and
-    where no row can be read.
+    Rows that cannot be read are findings, not errors. Raises InputError for errors in the task file and
+    if no row can be read.
     """
     return check_material(read_material(load_task(task_file, needs_model=False)), checks)
 
@@ -146,7 +158,26 @@ def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Find
         rows=len(material.rows),
         test_rows=len(material.test or ()),
         found=tuple(found),
+        kinds=kinds_of(checks),
     )
+
+
+def check_gates(gates: Sequence[str]) -> None:
+    """Raises InputError for gates that name neither a severity nor a kind, with the nearest name: they could
+    never fail."""
+    known = [*SEVERITIES, *KINDS]
+    unknown = [gate for gate in gates if not any(names(gate, kind) for kind in known)]
+    if unknown:
+        what = "no such kind or severity of finding"
+        raise InputError([Fault("--fail-on", what, shown(gate), _instead(gate, known)) for gate in unknown])
+
+
+def _instead(gate: str, known: Sequence[str]) -> str:
+    """What to write in place of an unknown gate; several with a comma between them are given one by one."""
+    parts = [part.strip() for part in gate.split(",") if part.strip()]
+    if len(parts) > 1:
+        return "give each by itself: " + " ".join(f"--fail-on {part}" for part in parts)
+    return instead(gate, known)
 
 
 def _fails(finding: Finding, gate: str) -> bool:

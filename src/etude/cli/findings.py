@@ -12,9 +12,9 @@ import typer
 from etude.base.remedies import instead
 from etude.base.wording import count
 from etude.checks import Findings, check_material
-from etude.checks.kinds import check_gates, names
 from etude.checks.material import Material
-from etude.checks.registry import read_material
+from etude.checks.record import names
+from etude.checks.registry import check_gates, read_material
 from etude.checks.safety.excerpts import NAMES
 from etude.checks.safety.instructions import personal_instructions
 from etude.checks.safety.review import for_review

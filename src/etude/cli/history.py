@@ -16,10 +16,10 @@ from etude.cli import printing as words
 from etude.cli.printing import screen
 from etude.errors import InputError, RunError, shown
 from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.runs.verdict import Verdict
 from etude.stats.paired import headline
 from etude.stats.sample import score_sample
 from etude.task.yaml_nodes import unreadable_task
-from etude.types import Estimate
 
 MOST_NAMED, EXCERPT = 5, 40
 """Rows that are named in a sentence, and the length of each of their texts in it."""
@@ -59,10 +59,10 @@ def print_list(task: Path) -> None:
 def summary(run: Run) -> list[str]:
     """Cells: name, when it was last worked on, status, what is recommended, the headline comparison."""
     when = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
-    verdict = run.verdict or {}
-    recommended = verdict.get("recommended") or ""
+    verdict = run.verdict
+    recommended = verdict.recommended if verdict else None
     found = loss_words(run) if run.command == "train" else headline_words(verdict)
-    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.status, recommended, found]
+    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.status, recommended or "", found]
 
 
 def print_run(task: Path, name: str | None) -> None:
@@ -175,10 +175,10 @@ def loss_words(run: Run) -> str:
     return ", ".join(f"loss on dev {found[0]:.3f} to {found[best]:.3f}" for found, best in losses)
 
 
-def headline_words(verdict: Json) -> str:
+def headline_words(verdict: Verdict | None) -> str:
     """The headline comparison on one line."""
-    headline = verdict.get("headline")
-    if not headline:
+    if verdict is None or verdict.headline is None:
         return ""
-    found = Estimate(**headline["difference"])
-    return f"{headline['tuned']} - {headline['untuned']}: {signed(found.value)} ({signed_bounds(found)})"
+    found = verdict.headline
+    difference = f"{signed(found.difference.value)} ({signed_bounds(found.difference)})"
+    return f"{found.tuned} - {found.untuned}: {difference}"

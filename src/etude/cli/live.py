@@ -14,10 +14,9 @@ from rich.text import Text
 from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_verdict, screen, whole_percent
-from etude.comparison.session import Comparison, compare
+from etude.comparison import Comparison, compare
 from etude.errors import Fault, InputError, shown
-from etude.evaluate import Scored
-from etude.runs.events import Answered, Began, Ended, Event, Trained
+from etude.runs.events import Answered, Began, Ended, Event, Sample, Trained
 from etude.task import load_task
 from etude.task.readers import duration
 from etude.types import Estimate
@@ -56,8 +55,8 @@ def _compared(board: Board, task: Path, *, budget: str | None, fresh: bool) -> C
 
 def missed(result: Comparison) -> bool:
     """Whether the task sets a target that no method reaches."""
-    target = result.verdict["target"]
-    return target is not None and target["met_by"] is None
+    target = result.verdict.target
+    return target is not None and target.met_by is None
 
 
 def seconds_of(budget: str | None) -> float | None:
@@ -81,7 +80,7 @@ class Line:
     form: Estimate | None = None
     check: Estimate | None = None
     seconds: float = 0.0
-    sample: Scored | None = None
+    sample: Sample | None = None
     doing: str = ""
 
     def cells(self) -> list[str]:
@@ -159,7 +158,7 @@ class Board:
 
     def _answered(self, event: Answered) -> None:
         line = self.line(event.method)
-        line.sample = event.rows[-1] if event.rows else line.sample
+        line.sample = event.sample or line.sample
         line.doing = answered_in_words(event)
 
     def _ended(self, event: Ended) -> None:
@@ -224,9 +223,9 @@ def interval(estimate: Estimate | None) -> str:
     return f"{percent(estimate.value)} ({bounds(estimate)})"
 
 
-def one_line(row: Scored) -> str:
+def one_line(row: Sample) -> str:
     """An answer on one line with its mark."""
-    flat = " | ".join(part.strip() for part in row.answer.text.splitlines() if part.strip())
-    mark = "right" if row.score.value == 1 else "wrong" if row.score.value == 0 else f"{row.score.value:.2f}"
+    flat = " | ".join(part.strip() for part in row.answer.splitlines() if part.strip())
+    mark = "right" if row.score == 1 else "wrong" if row.score == 0 else f"{row.score:.2f}"
     short = flat if len(flat) <= ANSWER_WIDTH else flat[: ANSWER_WIDTH - 3] + "..."
     return f"{short or '(nothing)'}  [{mark}]"

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from etude.cli.printing import shortest
-from etude.comparison.vetting import agreed
 from etude.runs.events import Event, Opened, Said
+from etude.runs.questions import agreed
 
 PAUSE = 30.0
 """Seconds after which long work says how far it is, where there is no terminal."""

@@ -15,6 +15,7 @@ from rich.text import Text
 from etude.base.files import Json, read_json
 from etude.base.wording import bounds, command, percent, rows_in_words, time_in_words
 from etude.runs import Run
+from etude.runs.verdict import Verdict
 from etude.types import Estimate
 
 PLAIN_WIDTH = 110
@@ -108,20 +109,20 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     console.print()
     console.print(ladder_table(verdict, console.width))
     console.print()
-    console.print(Text(verdict["sentence"], "bold"))
-    if verdict["target"]:
-        console.print(Text(verdict["target"]["text"]))
-    advice = [f"{line['text']} ({line['rests_on']})" for line in verdict["advice"]]
-    for line in [*verdict["caveats"], *advice]:
+    console.print(Text(verdict.sentence, "bold"))
+    if verdict.target:
+        console.print(Text(verdict.target.text))
+    advice = [f"{line.text} ({line.rests_on})" for line in verdict.advice]
+    for line in [*verdict.caveats, *advice]:
         console.print(Text(f"- {line}"))
     console.print()
     print_places(console, run, task)
 
 
-def ladder_table(verdict: Json, width: int = WIDE) -> Table:
+def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     """Every method with its estimate and its status; where `width` columns hold them, the rows that would
     decide and what a request takes. Accuracy stands beside macro-F1."""
-    shares = {name: others["accuracy"] for name, others in verdict["others"].items() if "accuracy" in others}
+    shares = {name: others["accuracy"] for name, others in verdict.others.items() if "accuracy" in others}
     room = width - ACCURACY if shares else width
     rows, costs = room >= NARROW, room >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -132,19 +133,19 @@ def ladder_table(verdict: Json, width: int = WIDE) -> Table:
         table.add_column(heading, justify="right", no_wrap=not shares)
     for heading in ("prompt tokens", "answer tokens", "time") if costs else ():
         table.add_column(heading, justify="right", no_wrap=heading == "time")
-    for step in verdict["ladder"]:
-        estimate, cost = Estimate(**step["estimate"]), verdict["costs"][step["method"]]
-        tokens = [f"{cost[kind]:,.0f}" for kind in ("prompt_tokens", "answer_tokens")]
-        needed, answered = step["rows_to_decide"], verdict["test_rows"]["answered"]
+    for step in verdict.ladder:
+        estimate, cost = step.estimate, verdict.costs[step.method]
+        tokens = [f"{cost.prompt_tokens:,.0f}", f"{cost.answer_tokens:,.0f}"]
+        needed, answered = step.rows_to_decide, verdict.test_rows.answered
         decide = rows_in_words(needed, answered) if needed else ""
         table.add_row(
-            f"{step['method']}{' *' if step['method'] == verdict['recommended'] else ''}",
+            f"{step.method}{' *' if step.method == verdict.recommended else ''}",
             percent(estimate.value),
             f"{bounds(estimate)} (n = {estimate.n:,})",
-            step["status"],
-            *([percent(shares[step["method"]]["value"])] if shares else []),
+            step.status,
+            *([percent(shares[step.method].value)] if shares else []),
             *([decide] if rows else []),
-            *([*tokens, time_in_words(cost["seconds"])] if costs else []),
+            *([*tokens, time_in_words(cost.seconds)] if costs else []),
         )
     return table
 

@@ -6,15 +6,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etude.assistant import Assistant, Room, load
-from etude.base.wording import command
+from etude.assistant import Assistant, PromptLimit, load
 from etude.cli.history import runs_folder
-from etude.errors import RunError, shown
-from etude.evaluate import outcome_of, sample_of
-from etude.metrics import Metric
+from etude.errors import shown
 from etude.models.registry import Models
-from etude.runs import Run, find_run
-from etude.stats.ladder import choose
+from etude.runs import find_run
+from etude.runs.recommended import recommended
 from etude.types import Message
 
 
@@ -33,7 +30,7 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
     conversation: Conversation | None = None
     while question := ask(terminal):
         if conversation is None or not talks(assistant):
-            conversation = Conversation(Room(assistant, models.get(assistant.model)))
+            conversation = Conversation(PromptLimit(assistant, models.get(assistant.model)))
         for note in conversation.add(question):
             print(f"Note: {note}.", file=sys.stderr)
         conversation.turns.append(Message("assistant", answer(assistant, conversation.turns, models)))
@@ -47,7 +44,7 @@ class Conversation:
     stays, for the model to refuse.
     """
 
-    room: Room
+    limit: PromptLimit
     turns: list[Message] = field(default_factory=list)
     num_gone: int = 0
     """Earliest turns that are no longer sent along."""
@@ -61,7 +58,7 @@ class Conversation:
 
     def _forget_turns(self) -> list[str]:
         begin = 0
-        while begin < len(self.turns) - 1 and not self.room.fits(self.turns[begin:]):
+        while begin < len(self.turns) - 1 and not self.limit.fits(self.turns[begin:]):
             begin += 2  # a question and its answer
         if not begin:
             return []
@@ -73,8 +70,8 @@ class Conversation:
         ]
 
     def _forget_shots(self) -> list[str]:
-        shots = len(self.room.assistant.shots)
-        gone = shots - self.room.shots(self.turns)
+        shots = len(self.limit.assistant.shots)
+        gone = shots - self.limit.shots(self.turns)
         if gone <= self.shots_gone:
             return []
         self.shots_gone = gone
@@ -82,45 +79,7 @@ class Conversation:
 
     @property
     def _reason(self) -> str:
-        return f"for a prompt may have {self.room.tokens:,} tokens at most"
-
-
-def recommended(run: Run) -> tuple[str, str]:
-    """The assistant that answers, and why it does: the one the verdict recommends (which needs no reason), else
-    the one it leans to, else the best on dev of those that are fitted.
-
-    Raises RunError when the run has none.
-    """
-    verdict = run.verdict or {}
-    if chosen := verdict.get("recommended"):
-        return str(chosen), ""
-    if chosen := verdict.get("leaning"):
-        return str(chosen), " No assistant is recommended; the verdict leans to it."
-    if not run.methods:
-        again = command(run.command, run.folder.parent.parent)
-        raise RunError(f"Run {run.name} has no assistant yet. Run `{again}`, which goes on with it.")
-    if run.command == "train":
-        return run.methods[-1], ""
-    name, why = best_on_dev(run)
-    reason = "No assistant is recommended" if verdict else "The run has no verdict yet"
-    return name, f" {reason}; of the {len(run.methods)} that are fitted, {why}."
-
-
-def best_on_dev(run: Run) -> tuple[str, str]:
-    """The method that a comparison itself would choose by the dev rows that all fitted methods have answered, and
-    the rule in words. See `stats.ladder.choose`."""
-    metric = Metric(run.info["metric"]["name"], run.info["kind"])
-    answered = {
-        name: {line["id"]: line for line in run.predictions(name) if line["side"] == "dev"}
-        for name in run.methods
-    }
-    rows = [row for row in answered[run.methods[0]] if all(row in lines for lines in answered.values())]
-    samples = [
-        (name, sample_of(metric, [outcome_of(lines[row]) for row in rows]))
-        for name, lines in answered.items()
-    ]
-    choice = choose(samples)
-    return run.methods[choice.index], choice.reason
+        return f"for a prompt may have {self.limit.tokens:,} tokens at most"
 
 
 def talks(assistant: Assistant) -> bool:

@@ -18,7 +18,7 @@ from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_bullets, print_training, screen
 from etude.errors import Parted
 from etude.runs.events import EpochEnded, Event, Prepared, Trained
-from etude.tuning import Preview, preview, train_task
+from etude.tuning import Preview, preview, train
 from etude.tuning.preview import Piece
 
 ROOM = 68
@@ -36,7 +36,7 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
     board = TrainingBoard(Narrator(console, yes=yes))
     try:
         with board:
-            result = train_task(
+            result = train(
                 task,
                 budget=seconds_of(budget),
                 fresh=fresh,
@@ -54,7 +54,7 @@ def _follow(task: Path) -> int:
     """One of the other processes of a training. What ends the first is told by that; to end with another code
     than 0 would have torchrun stop it while it writes its report."""
     try:
-        train_task(task)
+        train(task)
     except (KeyboardInterrupt, Parted):
         return 0
     return 0

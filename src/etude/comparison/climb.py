@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from etude.assistant import Assistant, load
-from etude.base.files import Json, read_json, write_json, write_lines
+from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.notes import dropped_shots, same_answer
 from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset
@@ -25,7 +24,8 @@ from etude.methods.fit_context import Trial, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.events import Answered, Began, Ended, OnEvent, Said
+from etude.runs.events import Answered, Began, Ended, OnEvent, Said, Sample
+from etude.runs.record import prediction, write_record
 from etude.runs.training_log import TrainingLog
 from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
@@ -147,10 +147,10 @@ class Climb:
     def _answered(
         self, name: str, trial: Trial, rows: Sequence[Scored], done: int, total: int, left: float
     ) -> None:
-        self.on_event(Answered(name, rows, done, total, left, trial))
+        self.on_event(Answered(name, done, total, left, trial, _sample(rows[-1:])))
 
     def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
-        self.on_event(Answered(name, (), done, total, left))
+        self.on_event(Answered(name, done, total, left))
 
     def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
         units = [unit(row.example) for row in rows]
@@ -162,7 +162,7 @@ class Climb:
                 form=estimate_known([row.score.form for row in rows], units),
                 check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
-                sample=rows[0] if rows and side == "dev" else None,  # reading test answers would unseal them
+                sample=_sample(rows[:1]) if side == "dev" else None,  # reading test answers would unseal them
                 num_rows=len(rows),
                 of_rows=len(self.split.dev if side == "dev" else self.split.test),
             )
@@ -188,55 +188,5 @@ class Climb:
         write_lines(self.run.method(name) / "tried.jsonl", lines)
 
 
-def prediction(side: Side, row: Scored) -> dict[str, Any]:
-    """One line of predictions.jsonl: the raw answer and all that any number of the report needs."""
-    example, answer, score = row.example, row.answer, row.score
-    return {
-        "side": side,
-        "id": example.id,
-        "where": example.where,
-        "unit": unit(example),
-        "group": example.group,
-        "tags": dict(example.tags),
-        "input": example.text,
-        "expected": example.output,
-        "references": list(example.references),
-        "answer": answer.text,
-        "value": answer.value,
-        "score": score.value,
-        "form": score.form,
-        "check": score.check,
-        "others": dict(score.others),
-        "failures": list(answer.failures),
-        "confidence": answer.confidence,
-        "cut": answer.cut,
-        "shots_dropped": answer.shots_dropped,
-        **({"citations": list(answer.citations)} if answer.citations else {}),
-        "prompt_tokens": answer.prompt_tokens,
-        "cached_tokens": answer.cached_tokens,
-        "answer_tokens": answer.answer_tokens,
-        "seconds": answer.seconds,
-        "batch": row.batch,
-    }
-
-
-def write_record(run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str) -> None:
-    """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
-    record = {
-        "name": method.name,
-        "label": method.label,
-        "tuned": method.tuned,
-        "model": assistant.model.name,
-        "fit_seconds": context.seconds,
-        "train_seconds": context.train_seconds,
-        "candidates": [asdict(tried) for tried in context.tried],
-        "notes": context.notes,
-        "params": context.params,
-        "prompt": prompt,
-    }
-    write_json(run.method(method.name) / "method.json", record)
-
-
-def records(run: Run) -> dict[str, Json]:
-    """method.json of each method that has been fitted."""
-    return {name: read_json(run.method(name) / "method.json") for name in run.methods}
+def _sample(rows: Sequence[Scored]) -> Sample | None:
+    return Sample(rows[0].answer.text, rows[0].score.value) if rows else None

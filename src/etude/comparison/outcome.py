@@ -8,12 +8,13 @@ from dataclasses import asdict, replace
 from etude.assistant import Assistant
 from etude.base.files import Json
 from etude.base.wording import points
-from etude.comparison.climb import Climb, records
+from etude.comparison.climb import Climb
 from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.prepare import power_of, power_words
 from etude.evaluate import sample_of, unit
 from etude.runs.events import Said
-from etude.runs.verdict import Decided, Inputs, measured, rows_of
+from etude.runs.record import records
+from etude.runs.verdict import Decided, Inputs, Verdict, measured, rows_of
 from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 
 FACTS = ("tuned", "model", "train_seconds")
@@ -66,8 +67,8 @@ def _can_show(rows: int, difference: float | None) -> str:
     return f"this test of {rows:,} rows can show nothing: it shows no difference of less than {least} points"
 
 
-def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Json:
-    """verdict.json from the test lines of predictions.jsonl and the pair decided before."""
+def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Verdict:
+    """The verdict from the test lines of predictions.jsonl and the pair decided before."""
     task, info = climb.task, climb.run.info
     lines = {
         name: [line for line in climb.run.predictions(name) if line["side"] == "test"] for name in fitted
@@ -94,7 +95,7 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
-    return replace(found, caveats=(*found.caveats, *_about_budget(climb))).to_dict()
+    return replace(found, caveats=(*found.caveats, *_about_budget(climb)))
 
 
 def _about_budget(climb: Climb) -> list[str]:

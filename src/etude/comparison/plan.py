@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from etude.base.wording import time_in_words
 from etude.methods.fit_context import Effort
 from etude.methods.timing import Rates
 
@@ -117,8 +116,3 @@ def _words(work: Workload, plan: Plan) -> Iterator[str]:
         yield f"training on {effort.train_rows:,} of {work.train:,} rows"
     if plan.test_rows is not None and plan.test_rows < work.test:
         yield f"test on {plan.test_rows:,} of {work.test:,} rows"
-
-
-def in_words(seconds: float) -> str:
-    """A time that was foreseen, not measured."""
-    return "under a minute" if seconds < 60 else f"about {time_in_words(seconds)}"

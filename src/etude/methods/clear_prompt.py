@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from etude.assistant import Assistant, Room
+from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.errors import Fault
 from etude.methods.fit_context import Candidate, FitContext, named
@@ -80,8 +80,8 @@ METHOD = ClearPrompt()
 def fitting(candidates: Sequence[Candidate], model: Model, rows: Sequence[Example]) -> list[Candidate]:
     """The first candidate, and those whose prompt fits the model's context with every row."""
     first, *others = candidates
-    rooms = [(candidate, Room(candidate.assistant, model)) for candidate in others]
-    return [first, *(each for each, room in rooms if all(room.fits(row.input) for row in rows))]
+    limits = [(candidate, PromptLimit(candidate.assistant, model)) for candidate in others]
+    return [first, *(each for each, limit in limits if all(limit.fits(row.input) for row in rows))]
 
 
 def distinct(candidates: Sequence[Candidate], model: Model, rows: Iterable[Example]) -> list[Candidate]:

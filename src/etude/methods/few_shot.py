@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from etude.assistant import Assistant, Room
+from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
@@ -65,8 +65,8 @@ METHOD = FewShot()
 def fits_most(candidate: Candidate, dev: Dataset, context: FitContext) -> bool:
     """Whether all examples of the candidate fit the model's context before at least half of the dev rows."""
     assistant = candidate.assistant
-    room = Room(assistant, context.models.get(assistant.model))
-    whole = sum(room.shots(row.input) == len(assistant.shots) for row in dev)
+    limit = PromptLimit(assistant, context.models.get(assistant.model))
+    whole = sum(limit.shots(row.input) == len(assistant.shots) for row in dev)
     return 2 * whole >= len(dev)
 
 

@@ -168,8 +168,8 @@ def blank(task: Task, train: Dataset, models: Models | None) -> Assistant:
         choices=contract.labels if task.kind == "classify" and contract else (),
         contract=contract,
     )
-    room = task.max_tokens or (longest_answer(train, models, model) if models else unasked.max_tokens)
-    return replace(unasked, max_tokens=room)
+    max_tokens = task.max_tokens or (longest_answer(train, models, model) if models else unasked.max_tokens)
+    return replace(unasked, max_tokens=max_tokens)
 
 
 def contract_of(task: Task, train: Dataset) -> Contract | None:
@@ -192,8 +192,8 @@ def longest_answer(train: Dataset, models: Models, model: ModelRef) -> int:
     lengths = sorted(asked.count_tokens((Message("user", example.output),)) - bare for example in train)
     readable = [length for length in lengths if length + bare + ROUND < asked.context]
     percentile = readable[math.ceil(0.99 * len(readable)) - 1] if readable else 0
-    room = ROUND * math.ceil((1.5 * percentile + 8) / ROUND)
-    return max(min(room, asked.context // 2), percentile + 1)
+    rounded = ROUND * math.ceil((1.5 * percentile + 8) / ROUND)
+    return max(min(rounded, asked.context // 2), percentile + 1)
 
 
 def named(assistant: Assistant, method: str) -> Assistant:

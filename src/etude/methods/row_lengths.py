@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from etude.assistant import Assistant, Room
+from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
 from etude.errors import Fault
@@ -37,15 +37,19 @@ class RowLengths:
 
         Raises ModelError where the model's backend cannot do what the assistant needs.
         """
-        room = Room(assistant, self.models.get(assistant.model, *assistant.needs))
-        if room.tokens < 1:
-            limit = (
-                f"leaves no room for a prompt: the model reads {room.model.context} tokens with its answer"
+        limit = PromptLimit(assistant, self.models.get(assistant.model, *assistant.needs))
+        if limit.tokens < 1:
+            message = (
+                f"leaves no room for a prompt: the model reads {limit.model.context} tokens with its answer"
             )
-            yield Fault("max_tokens", limit, str(assistant.max_tokens), "lower max_tokens: in the task file")
+            yield Fault(
+                "max_tokens", message, str(assistant.max_tokens), "lower max_tokens: in the task file"
+            )
             return
         for row in (row for side in sides for row in getattr(self._parts, side)):
-            if not room.fits(row.input):
-                tokens = room.model.count_tokens(assistant.messages(row.input))
-                limit = f"{what} is longer than the {room.tokens} tokens the model can read before its answer"
-                yield Fault(row.where or row.id, limit, f"{tokens} tokens", remedy)
+            if not limit.fits(row.input):
+                tokens = limit.model.count_tokens(assistant.messages(row.input))
+                message = (
+                    f"{what} is longer than the {limit.tokens} tokens the model can read before its answer"
+                )
+                yield Fault(row.where or row.id, message, f"{tokens} tokens", remedy)

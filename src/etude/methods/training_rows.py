@@ -55,8 +55,8 @@ def with_room_for(
     left = [row.id for row in train if (row.where or row.id) not in named]
     if task.max_tokens is not None or not left or len(left) == len(train):
         return student
-    room = longest_answer(train.select(left, "those that can be learned"), models, student.model)
-    return replace(student, max_tokens=room)
+    max_tokens = longest_answer(train.select(left, "those that can be learned"), models, student.model)
+    return replace(student, max_tokens=max_tokens)
 
 
 def _tokens_above(student: Assistant, row: Example, model: TrainableModel, most: int) -> int:

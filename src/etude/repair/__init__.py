@@ -1,4 +1,4 @@
-"""What can be put right in examples without a person, into a new file, with a way back row by row."""
+"""Corrections of examples that need no judgement, written to a new file, and undone row by row."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ from etude.repair.rewriting import Place, Record, records
 from etude.repair.texts import has_markup
 from etude.task import Task
 
+LEFT_OUT = ("empty", "repeated_input")
+"""Kinds of fault for which a row is left out."""
 MOST_ROUNDS = 5
 """A text is gone over until nothing changes, so often at most."""
 LAST = 16
@@ -215,10 +217,8 @@ class Drafts:
         for row in survey.rows:
             self._lines.append(place_of(row.where)[1])
             self._ids.append(row.id)
-        kinds = ("empty", "repeated_input")
-        self._faults = {
-            place_of(fault.where)[1]: fault.kind for fault in survey.faults if fault.kind in kinds
-        }
+        left_out = (fault for fault in survey.faults if fault.kind in LEFT_OUT)
+        self._faults = {place_of(fault.where)[1]: fault.kind for fault in left_out}
         for line in self._lines if self._faults else ():
             self._faults.pop(line, None)
 

@@ -1,12 +1,11 @@
 """The report of a run: `report.html`, one self-contained page, and `report.md` with the same content.
 
-values      what a report shows
-reading     reads the run folder, once
-words       what they say in sentences
+contents    what a report shows
+read_run    reads it from a run folder
+phrasing    what it says in sentences
 pictures    where things stand in the pictures
 html        the page (template.html.j2, report.css, report.js)
-layout      paragraphs, lists and tables in Markdown
-markdown    the same for GitHub and terminals
+markdown    the same for GitHub and terminals (report.md.j2)
 """
 
 from __future__ import annotations

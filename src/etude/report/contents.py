@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from etude.metrics import GRADED
-from etude.types import Estimate, Finding, Pair, PricedCost
+from etude.runs.verdict import Verdict
+from etude.types import Estimate, Finding, PricedCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,6 @@ class TagRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Headline:
-    """The one comparison that was declared before the test was opened."""
-
-    tuned: str
-    untuned: str
-    difference: Estimate
-    p: float | None
-    test: str
-    gains: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Epoch:
     """What was measured after one epoch, and the training step it was measured at."""
 
@@ -133,23 +122,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """verdict.json, less what belongs to single methods."""
-
-    sentence: str
-    caveats: tuple[str, ...]
-    advice: tuple[tuple[str, str], ...]
-    """Sentences, each with what it rests on."""
-    headline: Headline | None
-    target: str | None
-    pairs: tuple[Pair, ...]
-    critical: float | None
-    break_even: str
-    """When tuning is earned back, in a sentence."""
-    by_tag: tuple[TagRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """All numbers and texts of one report."""
 
@@ -159,7 +131,7 @@ class Report:
     command: str
     """compare, or train: then there is one method, and no test answer."""
     status: str
-    """running, complete or interrupted."""
+    """running, complete, interrupted or failed."""
     metric: str
     """The headline metric's name."""
     metric_label: str
@@ -190,6 +162,7 @@ class Report:
     """Why these two were chosen."""
     verdict: Verdict | None
     """None until the run is complete."""
+    by_tag: tuple[TagRow, ...]
     rungs: tuple[Rung, ...]
     dev: tuple[DevRow, ...]
     curve: Curve | None

@@ -78,7 +78,7 @@ def _templates() -> Environment:
 def _by_tag(report: Report) -> dict[str, list[object]]:
     """The test results of each tag's values, under the tag's name."""
     found: dict[str, list[object]] = {}
-    for row in report.verdict.by_tag if report.verdict else ():
+    for row in report.by_tag:
         found.setdefault(row.tag, []).append(row)
     return found
 

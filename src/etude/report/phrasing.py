@@ -9,7 +9,8 @@ from typing import Any
 from etude.base import wording
 from etude.base.wording import bounds, decimal, p_value, percent, points, rows_in_words, time_in_words
 from etude.metrics import LABELS
-from etude.report.contents import Epoch, Headline, Report, Rung
+from etude.report.contents import Epoch, Report, Rung
+from etude.runs.verdict import HeadlineResult
 from etude.stats import ALPHA
 from etude.types import Estimate
 
@@ -26,6 +27,7 @@ CUT = "cut at the length limit"
 RUN_STATES = {
     "running": "This run is not finished. The page shows what was there when it was written.",
     "interrupted": "This run was interrupted. The page shows what is there; the same command goes on.",
+    "failed": "This run failed. The page shows what is there; the same command goes on.",
 }
 
 
@@ -82,14 +84,14 @@ def headline(report: Report) -> str:
         return ""
     labels = {rung.name: rung.label for rung in report.rungs}
     tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
-    p = f", {p_value(found.p).replace(' ', SPACE)} by {found.test}" if found.p is not None else ""
-    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}{p}. {_reading(found)}"
+    p = f"{p_value(found.p).replace(' ', SPACE)} by {found.test}"
+    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {_reading(found)}"
 
 
-def _reading(found: Headline) -> str:
+def _reading(found: HeadlineResult) -> str:
     if found.difference.low <= 0 <= found.difference.high:
         return "The interval holds zero: this test shows no gain from fine-tuning."
-    by_chance = found.p is not None and found.p > ALPHA
+    by_chance = found.p > ALPHA
     if found.difference.high < 0:
         told = "no loss is claimed: chance is not ruled out" if by_chance else "fine-tuning loses"
         return f"The whole interval lies below zero{', but' if by_chance else ':'} {told}."

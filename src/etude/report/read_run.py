@@ -22,17 +22,16 @@ from etude.report.contents import (
     DevAnswer,
     DevRow,
     Epoch,
-    Headline,
     Plan,
     Report,
     Rung,
     TagRow,
-    Verdict,
 )
 from etude.runs import Run
+from etude.runs.verdict import TagEstimate, Verdict
 from etude.stats import estimate_sample
 from etude.task import LADDER
-from etude.types import Estimate, Finding, Pair, PricedCost
+from etude.types import Estimate, Finding
 
 CHECK = "check"
 """The kind of failure of an answer that keeps the contract and that the check function gives 0."""
@@ -51,9 +50,8 @@ metric of right and wrong gives 0."""
 def read_report(run_folder: Path) -> Report:
     """Reads a run folder, complete or not. Raises RunError when `run.json` is absent or a file is
     not JSON; a torn last line, which a kill leaves behind, is passed over."""
-    run = Run(run_folder).info
-    raw = _json(run_folder / "verdict.json")
-    names = _method_names(run_folder, raw)
+    run, verdict = Run(run_folder).info, Run(run_folder).verdict
+    names = _method_names(run_folder, verdict)
     predictions = {name: _dev_predictions(run_folder / "methods" / name) for name in names}
     metric = run.get("metric") or {}
     decided = run.get("decided") or {}
@@ -71,7 +69,7 @@ def read_report(run_folder: Path) -> Report:
         margin=run.get("margin", 0.02),
         target=run.get("target"),
         split={side: split.get(side, 0) for side in ("train", "dev", "test")},
-        answered=_answered(run, raw),
+        answered=_answered(run, verdict),
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
         plan=_plan(run.get("plan") or {}),
@@ -83,9 +81,11 @@ def read_report(run_folder: Path) -> Report:
         untuned=decided.get("untuned"),
         tuned=decided.get("tuned"),
         reasons=_texts(decided.get("reasons")),
-        verdict=_verdict(raw, names) if raw else None,
+        verdict=verdict,
+        by_tag=_by_tag(verdict.by_tag, names) if verdict else (),
         rungs=tuple(
-            _rung(run_folder / "methods" / name, run, raw, list(predictions[name].values())) for name in names
+            _rung(run_folder / "methods" / name, run, verdict, list(predictions[name].values()))
+            for name in names
         ),
         dev=_dev_rows(predictions, _wrong(run)),
         curve=_curve(run_folder),
@@ -110,15 +110,11 @@ def _estimate(raw: Mapping[str, Any] | None) -> Estimate | None:
     return Estimate(raw["value"], raw["low"], raw["high"], raw["n"]) if raw else None
 
 
-def _known(raw: Mapping[str, Any]) -> Estimate:
-    return Estimate(raw["value"], raw["low"], raw["high"], raw["n"])
-
-
-def _method_names(run_folder: Path, verdict: Mapping[str, Any]) -> list[str]:
+def _method_names(run_folder: Path, verdict: Verdict | None) -> list[str]:
     """In ladder order: the verdict's, else the design's; methods without a file are left out."""
     folder = run_folder / "methods"
     found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-    order = [rung["method"] for rung in verdict.get("ladder") or ()] or list(LADDER)
+    order = [step.method for step in verdict.ladder] if verdict else list(LADDER)
     return [name for name in order if name in found] + sorted(found - set(order))
 
 
@@ -128,29 +124,28 @@ def _dev_predictions(folder: Path) -> dict[str, Json]:
     return {line["id"]: line for line in lines if line["side"] == "dev"}
 
 
-def _rung(folder: Path, run: Json, verdict: Mapping[str, Any], dev: list[Json]) -> Rung:
+def _rung(folder: Path, run: Json, verdict: Verdict | None, dev: list[Json]) -> Rung:
     name = folder.name
     method = _json(folder / "method.json")
-    ladder: Json = next((rung for rung in verdict.get("ladder") or () if rung["method"] == name), {})
-    forms = (verdict.get("forms") or {}).get(name) or {}
-    cost = (verdict.get("costs") or {}).get(name)
+    step = next((step for step in verdict.ladder if step.method == name), None) if verdict else None
+    forms = verdict.forms.get(name) if verdict else None
     return Rung(
         name=name,
         label=method.get("label", name),
         tuned=method.get("tuned", False),
-        recommended=verdict.get("recommended") == name,
-        test=_estimate(ladder.get("estimate")),
-        status=ladder.get("status"),
-        rows_to_decide=ladder.get("rows_to_decide"),
+        recommended=verdict is not None and verdict.recommended == name,
+        test=step.estimate if step else None,
+        status=step.status if step else None,
+        rows_to_decide=step.rows_to_decide if step else None,
         dev=_dev_estimate(run, dev),
-        cost=_cost(cost) if cost else None,
+        cost=verdict.costs.get(name) if verdict else None,
         fit_seconds=method.get("fit_seconds"),
-        form=_estimate(forms.get("form")),
-        check=_estimate(forms.get("check")),
-        cut_test=forms.get("cut"),
+        form=forms.form if forms else None,
+        check=forms.check if forms else None,
+        cut_test=forms.cut if forms else None,
         cut_dev=sum(bool(line["cut"]) for line in dev),
         num_dev=len(dev),
-        others={key: _known(found) for key, found in ((verdict.get("others") or {}).get(name) or {}).items()},
+        others=verdict.others.get(name, {}) if verdict else {},
         failures=_count_failures(dev, _wrong(run)),
         candidates=tuple(_candidate(raw) for raw in method.get("candidates") or ()),
         notes=_texts(method.get("notes")),
@@ -164,12 +159,6 @@ def _dev_estimate(run: Json, lines: Sequence[Json]) -> Estimate | None:
         return None
     metric = Metric(run["metric"]["name"], run["kind"])
     return estimate_sample(sample_of(metric, [outcome_of(line) for line in lines]))
-
-
-def _cost(raw: Mapping[str, Any]) -> PricedCost:
-    return PricedCost(
-        raw["prompt_tokens"], raw["cached_tokens"], raw["answer_tokens"], raw["seconds"], raw.get("price")
-    )
 
 
 def _wrong(run: Json) -> str:
@@ -225,46 +214,18 @@ def _dev_answer(line: Mapping[str, Any], wrong: str) -> DevAnswer:
     return DevAnswer(line["answer"], float(line["score"]), _failures_of(line, wrong), bool(line["cut"]))
 
 
-def _verdict(raw: Mapping[str, Any], names: Sequence[str]) -> Verdict:
-    return Verdict(
-        sentence=raw["sentence"],
-        caveats=_texts(raw.get("caveats")),
-        advice=tuple((line["text"], line.get("rests_on") or "") for line in raw.get("advice") or ()),
-        headline=_headline(raw.get("headline")),
-        target=(raw.get("target") or {}).get("text"),
-        pairs=tuple(Pair(p["a"], p["b"], _known(p["difference"])) for p in raw.get("pairs") or ()),
-        critical=raw.get("critical"),
-        break_even=(raw.get("break_even") or {}).get("text") or "",
-        by_tag=_by_tag(raw.get("by_tag") or (), names),
-    )
-
-
-def _headline(raw: Mapping[str, Any] | None) -> Headline | None:
-    if not raw:
-        return None
-    return Headline(
-        raw["tuned"],
-        raw["untuned"],
-        _known(raw["difference"]),
-        raw.get("p"),
-        raw.get("test") or "",
-        raw["gains"],
-    )
-
-
-def _by_tag(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> tuple[TagRow, ...]:
+def _by_tag(lines: Iterable[TagEstimate], names: Sequence[str]) -> tuple[TagRow, ...]:
     rows: dict[tuple[str, str], dict[str, Estimate]] = {}
     for line in lines:
-        if line["method"] in names:
-            found = rows.setdefault((line["tag"], str(line["value"])), {})
-            found[line["method"]] = _known(line["estimate"])
+        if line.method in names:
+            rows.setdefault((line.tag, line.value), {})[line.method] = line.estimate
     return tuple(TagRow(tag, value, estimates) for (tag, value), estimates in rows.items())
 
 
-def _answered(run: Mapping[str, Any], verdict: Mapping[str, Any]) -> int:
+def _answered(run: Mapping[str, Any], verdict: Verdict | None) -> int:
     """As the verdict counted, else as planned, else all rows of the test."""
     planned = ((run.get("plan") or {}).get("limits") or {}).get("test_rows")
-    counted = (verdict.get("test_rows") or {}).get("answered")
+    counted = verdict.test_rows.answered if verdict else None
     return int(counted or planned or (run.get("split") or {}).get("test", 0))
 
 

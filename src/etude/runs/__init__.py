@@ -1,25 +1,5 @@
-"""The run folder: what a comparison or training keeps on disk, and how it is opened, resumed and read."""
+"""One comparison or training: its folder, and its life from the task file to its end."""
 
-from etude.runs.folder import (
-    FOLDER,
-    Run,
-    check_whole,
-    find_run,
-    find_runs,
-    forget,
-    run_for,
-    set_aside,
-    siblings,
-)
+from etude.runs.folder import FOLDER, Run, find_run, find_runs, siblings
 
-__all__ = [
-    "FOLDER",
-    "Run",
-    "check_whole",
-    "find_run",
-    "find_runs",
-    "forget",
-    "run_for",
-    "set_aside",
-    "siblings",
-]
+__all__ = ["FOLDER", "Run", "find_run", "find_runs", "siblings"]

@@ -5,7 +5,7 @@ lines, everything else is written aside and renamed. The same command on the sam
 same folder and goes on where it stopped.
 
     RUNS/NAME-HASH/
-      run.json  task.yaml  split.json  findings.jsonl  verdict.json  report.html  report.md
+      run.json  task.yaml  split.json  findings.jsonl  events.jsonl  verdict.json  report.html  report.md
       methods/METHOD/assistant/  method.json  predictions.jsonl  tried.jsonl  train.jsonl  work/
     RUNS/NAME-HASH.1/      a run of the same inputs that --fresh has set aside
     RUNS/openings.jsonl    one line for each opening of a test
@@ -15,22 +15,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import itertools
-import json
 import os
-import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from etude.assistant import ADAPTER, FILE
-from etude.base.files import REMEDY, Json, read_json, read_lines, write_json
+from etude.base.files import Json, read_json, read_lines, write_json
 from etude.base.remedies import nearest
 from etude.errors import RunError
-from etude.types import CLASSICAL, Side
+from etude.runs.verdict import Verdict, read_verdict
 
 FORMAT = 1
 FOLDER = "runs"
@@ -71,15 +65,14 @@ class Run:
 
     @property
     def status(self) -> str:
-        """complete, interrupted, running while a process is at work on it, or stopped: what a kill leaves."""
+        """complete, interrupted, failed, running while a process is at work on it, or stopped: what a kill leaves."""
         status = str(self.info["status"])
-        return "stopped" if status == "running" and not self._held() else status
+        return "stopped" if status == "running" and not self.at_work else status
 
     @property
-    def verdict(self) -> Json | None:
-        """verdict.json, once it has been reached."""
-        file = self.folder / "verdict.json"
-        return read_json(file) if file.exists() else None
+    def verdict(self) -> Verdict | None:
+        """What the comparison came to, once it has been reached. Raises RunError when it cannot be read."""
+        return read_verdict(self.folder / "verdict.json")
 
     @property
     def methods(self) -> list[str]:
@@ -128,7 +121,8 @@ class Run:
                     break
             yield
 
-    def _held(self) -> bool:
+    @property
+    def at_work(self) -> bool:
         """Whether some process holds the run. Asking takes a shared lock for a moment."""
         try:
             with (self.folder / LOCK).open() as lock:
@@ -155,57 +149,10 @@ class Run:
             ) from error
 
 
-def run_for(root: Path, name: str, fingerprints: Mapping[str, str]) -> Run:
-    """The run of these inputs: its folder's name ends in a hash of all of them."""
-    digest = hashlib.sha256(json.dumps(dict(fingerprints), sort_keys=True).encode()).hexdigest()
-    plain = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "task"
-    return Run(root / f"{plain}-{digest[:8]}")
-
-
 def find_runs(root: Path) -> list[Run]:
     """All runs below `root`, the one worked on last first."""
     files = root.glob("*/run.json") if root.is_dir() else []
     return [Run(file.parent) for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
-
-
-def check_whole(run: Run) -> None:
-    """Raises RunError naming the first part of a run that is missing or cannot be read.
-
-    Looked at are the parts that a reader or a continued run needs: what belongs to every method that
-    was fitted, and in a complete run to all of its methods; weights are not opened.
-    """
-    if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
-        return
-    fitted, verdict, complete = run.methods, run.verdict, run.complete
-    if run.command == "train":
-        for name in run.info["methods"] if complete else fitted:
-            _check_method(run, name)
-        return
-    if not (fitted or verdict):
-        return
-    split = read_json(run.folder / "split.json")
-    for name in run.info["methods"] if complete else fitted:
-        _check_method(run, name)
-        _check_answers(run, name, "dev", len(split["dev"]), run.info["plan"]["effort"]["dev_rows"])
-        if complete:
-            _check_answers(run, name, "test", len(split["test"]), run.info["plan"]["test_rows"])
-
-
-def _check_method(run: Run, name: str) -> None:
-    record, folder = read_json(run.method(name) / "method.json"), run.method(name) / "assistant"
-    read_json(folder / FILE)
-    taught = record["tuned"] or record["model"] == CLASSICAL
-    if taught and not any((folder / ADAPTER).glob("*")):
-        raise RunError(f"{folder / ADAPTER} is missing: it holds what {name} has learned. {REMEDY}")
-
-
-def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | None) -> None:
-    """Whether predictions.jsonl holds an answer to each of the side's `rows`, or to the `planned` sample of them."""
-    file = run.method(name) / "predictions.jsonl"
-    found = sum(line["side"] == side for line in read_lines(file))
-    wanted = min(rows, planned or rows)
-    if found != wanted:
-        raise RunError(f"{file} holds {found} of {wanted} answers to {side} rows. {REMEDY}")
 
 
 def siblings(run: Run) -> list[Run]:
@@ -236,31 +183,3 @@ def find_run(root: Path, name: str | None) -> Run:
         meant = f" Did you mean {beginnings[close]!r}?" if close and not matching else ""
         raise RunError(f"{how_many} {name!r}. There are: {', '.join(run.name for run in runs)}.{meant}")
     return matching[0]
-
-
-def set_aside(run: Run) -> Run | None:
-    """Makes room for a run of the same inputs that starts anew.
-
-    A run that has fitted a method keeps its files under a name of its own, NAME-HASH.1 or the next free
-    number, which is returned; of any other the folder is emptied, but for the lock that this process holds.
-    """
-    if not any(run.folder.glob("methods/*/method.json")):
-        _clear(run.folder)
-        return None
-    names = (run.folder.with_name(f"{run.name}.{number}") for number in itertools.count(1))
-    return Run(run.folder.rename(next(folder for folder in names if not folder.exists())))
-
-
-def forget(run: Run) -> None:
-    """Deletes a run that this process holds, and the folder of all runs where it was the only one."""
-    shutil.rmtree(run.folder)
-    with contextlib.suppress(OSError):  # other runs stand there
-        run.folder.parent.rmdir()
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()

@@ -1,21 +1,32 @@
-"""run.json at the start: what a run is of, and where it is computed; where it went on is added."""
+"""The record of a run: run.json with what it is of and where it is computed, method.json and predictions.jsonl."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from etude import __version__
-from etude.base.files import Json
+from etude.assistant import Assistant
+from etude.base.files import Json, read_json, write_json
+from etude.data.splits import Split
 from etude.errors import RunError
+from etude.evaluate import Scored, unit
+from etude.methods.fit_context import FitContext
+from etude.methods.method import Method
+from etude.metrics import Metric
 from etude.runs.events import OnEvent, Said
 from etude.runs.fingerprints import changed
 from etude.runs.folder import FORMAT, Run, siblings
+from etude.runs.openings import seen_as_test
+from etude.runs.split import sizes_of
 from etude.task import Task
+from etude.types import Side
 
 PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetensors")
 
@@ -45,7 +56,87 @@ def begin(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEvent) ->
         budget_seconds=task.budget_seconds,
         methods=list(task.methods),
         inputs=dict(inputs),
+        **({"command": inputs["command"]} if "command" in inputs else {}),
     )
+
+
+def describe_data(run: Run, task: Task, parts: Split, metric: Metric, noted: Sequence[str]) -> list[str]:
+    """Keeps rows, sizes, metric and notes in run.json, what the caller `noted` among them; returns all notes and
+    findings."""
+    notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run), *noted]
+    run.update(
+        fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
+        split={**sizes_of(parts), "notes": list(parts.notes)},
+        metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
+        unit="group" if any(example.group is not None for example in parts.test) else "row",
+        notes=notes,
+        findings=[asdict(finding) for finding in parts.findings],
+    )
+    return [*notes, *(finding.message for finding in parts.findings)]
+
+
+def _redrawn(run: Run, parts: Split) -> Iterator[str]:
+    """A note where the test was drawn anew, by another seed say: a look at one test has chosen another."""
+    seen = seen_as_test(run.folder.parent, run.info["id"], [*parts.train, *parts.dev])
+    if seen:
+        yield (
+            f"{seen:,} rows that now train or choose were test rows of an earlier run. The runs cannot be "
+            "compared, and a split or seed that is kept for its result flatters it."
+        )
+
+
+def prediction(side: Side, row: Scored) -> dict[str, Any]:
+    """One line of predictions.jsonl: the raw answer and all that any number of the report needs."""
+    example, answer, score = row.example, row.answer, row.score
+    return {
+        "side": side,
+        "id": example.id,
+        "where": example.where,
+        "unit": unit(example),
+        "group": example.group,
+        "tags": dict(example.tags),
+        "input": example.text,
+        "expected": example.output,
+        "references": list(example.references),
+        "answer": answer.text,
+        "value": answer.value,
+        "score": score.value,
+        "form": score.form,
+        "check": score.check,
+        "others": dict(score.others),
+        "failures": list(answer.failures),
+        "confidence": answer.confidence,
+        "cut": answer.cut,
+        "shots_dropped": answer.shots_dropped,
+        **({"citations": list(answer.citations)} if answer.citations else {}),
+        "prompt_tokens": answer.prompt_tokens,
+        "cached_tokens": answer.cached_tokens,
+        "answer_tokens": answer.answer_tokens,
+        "seconds": answer.seconds,
+        "batch": row.batch,
+    }
+
+
+def write_record(run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str) -> None:
+    """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
+    record = {
+        "name": method.name,
+        "label": method.label,
+        "tuned": method.tuned,
+        "model": assistant.model.name,
+        "fit_seconds": context.seconds,
+        "train_seconds": context.train_seconds,
+        "candidates": [asdict(tried) for tried in context.tried],
+        "notes": context.notes,
+        "params": context.params,
+        "prompt": prompt,
+    }
+    write_json(run.method(method.name) / "method.json", record)
+
+
+def records(run: Run) -> dict[str, Json]:
+    """method.json of each method that has been fitted."""
+    return {name: read_json(run.method(name) / "method.json") for name in run.methods}
 
 
 def surroundings() -> Json:

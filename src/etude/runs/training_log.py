@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-from etude.base.files import append_line, read_lines
+from etude.base.files import LineLog, read_lines
 from etude.runs.events import EpochEnded, OnEvent, Said, Trained
 from etude.types import Estimate
 
@@ -55,7 +55,7 @@ class TrainingLog:
     """
 
     def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
-        self.method, self.file, self.on_event = method, file, on_event
+        self.method, self.on_event = method, on_event
         lines = list(read_lines(file)) if file.exists() else []
         self.before = {_key(line) for line in lines if "step" not in line}
         self.epochs_before = _epochs(lines)
@@ -68,8 +68,7 @@ class TrainingLog:
         self.measured_before: float = next(measured, 0.0)
         self.measured: list[float] = []
         """Seconds of the loss and the answers on dev, of the attempt before and of this one."""
-        self.held: list[Mapping[str, Any]] = []
-        """Lines that the disk did not take yet."""
+        self.log = LineLog(file)
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
@@ -89,19 +88,9 @@ class TrainingLog:
             self._write(line)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self.held.append(line)
-        try:
-            while self.held:
-                append_line(self.file, self.held[0])
-                del self.held[0]
-        except OSError as error:
-            if len(self.held) == 1:
-                self.on_event(
-                    Said(
-                        f"{self.file} cannot be written ({error.strerror}). Training goes on; make room, and the lines "
-                        "that are missing are written."
-                    )
-                )
+        if (error := self.log.append(line)) and len(self.log.held) == 1:
+            told = f"{self.log.file} cannot be written ({error.strerror}). Training goes on; make room, and the lines "
+            self.on_event(Said(f"{told}that are missing are written."))
 
     def _written(self, line: Mapping[str, Any]) -> bool:
         """Whether an earlier attempt wrote the line: of steps, those between where it resumed and its kill."""

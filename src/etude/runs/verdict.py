@@ -1,11 +1,15 @@
-"""What a verdict is made from and what it consists of, as frozen values. No I/O, no statistics."""
+"""What a verdict is made from and what it consists of, as frozen values; verdict.json is written and read here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from etude.base.files import REMEDY, read_json, write_json
+from etude.base.typed_json import from_json, to_json
+from etude.errors import RunError
 from etude.metrics import Metric
 from etude.stats.sample import RESAMPLES
 from etude.task import Prices, Task, Usage
@@ -209,11 +213,20 @@ class Verdict:
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     """Method -> further metric -> its estimate; they decide nothing."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in verdict.json: only dicts, lists, texts, numbers, booleans and None."""
-        plain = _plain(asdict(self))
-        assert isinstance(plain, dict)
-        return plain
+
+def write_verdict(file: Path, verdict: Verdict) -> None:
+    """Writes verdict.json, the old or the new file at any moment."""
+    write_json(file, to_json(verdict))
+
+
+def read_verdict(file: Path) -> Verdict | None:
+    """What `write_verdict` wrote; None where there is no file. Raises RunError when it cannot be read."""
+    if not file.exists():
+        return None
+    try:
+        return from_json(Verdict, read_json(file))
+    except ValueError as error:
+        raise RunError(f"{file} is no verdict of this version of Étude ({error}). {REMEDY}") from error
 
 
 def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Rows:
@@ -270,9 +283,3 @@ def _method_taken(method: Measured, order: Sequence[int]) -> Measured:
     parts = ("scores", "predicted", "form", "check", "cut")
     others = {name: _taken(values, order) for name, values in method.others.items()}
     return replace(method, others=others, **{part: _taken(getattr(method, part), order) for part in parts})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -139,11 +139,13 @@ def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
     if isinstance(node, yaml.SequenceNode) and not node.value:
         page.fault(node, f"{key} is empty", "[]", f"write all, or some of: {', '.join(LADDER)}")
     for word in words:
+        if word in LADDER:
+            continue
         if word in _LATER_METHODS:
             page.not_yet(node, f"the method {word!r}", f"choose from: {', '.join(LADDER)}")
         elif word.casefold() in (*ABSENT, *get_args(Weights)):
             page.fault(node, "no step of the ladder", shown(word), _AS_FINE_TUNE)
-        elif word not in LADDER:
+        else:
             page.fault(node, "unknown method", shown(word), instead(word, LADDER))
     return tuple(name for name in LADDER if name in words)
 

@@ -17,7 +17,6 @@ DataParallel = Literal["ddp", "fsdp"]
 LearnedWith = Literal["first_sentence", "whole", "none"]
 
 ALL = "all"
-AUTO = "auto"
 TOP = re.compile(r"top-([1-9]\d*)")
 """N of `top-N`, the N decoder layers nearest to the answer."""
 
@@ -60,7 +59,6 @@ SETTINGS: Mapping[str, Rule] = {
     "dropout": number(0, 0.9, share=True),
     "targets": or_word(ALL, names("[q_proj, v_proj]")),
     "lora_layers": LAYERS,
-    "hidden_cache": or_word(AUTO, SWITCH),
     "learning_rate": number(0, 1, above=True),
     "schedule": one_of(*get_args(Schedule)),
     "warmup": number(0, 1, share=True),
@@ -88,7 +86,7 @@ AROUND: Mapping[str, Rule] = {
 NO_WEIGHT = frozenset(("stop_on_spike",))
 """Settings that change no weight, so that a run goes on under others of them."""
 
-LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers", "hidden_cache")
+LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers")
 """Settings of adapters, which `weights: full` does not have."""
 
 

@@ -14,11 +14,13 @@ if find_spec("torch") is None:
 
 from etude.training.config import TrainConfig, auto_config
 from etude.training.loop import TrainResult, train
+from etude.training.losses import Loss, supervised
 from etude.training.memory.speed import estimate_speed
 from etude.training.output import Output
 from etude.training.rows.batches import TokenRow, make_batches
 
 __all__ = [
+    "Loss",
     "Output",
     "TokenRow",
     "TrainConfig",
@@ -26,5 +28,6 @@ __all__ = [
     "auto_config",
     "estimate_speed",
     "make_batches",
+    "supervised",
     "train",
 ]

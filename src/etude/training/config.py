@@ -52,9 +52,6 @@ class TrainConfig:
     lora_layers: str = ALL
     """Decoder layers that are adapted: "all", or "top-N", the N nearest to the answer; below them nothing is
     learned and no gradient computed."""
-    hidden_cache: bool | None = None
-    """Whether the hidden states below the lowest adapted layer are computed once and kept on disk (hidden.py);
-    None: where `lora_layers` leaves layers out and there is more than one epoch."""
     learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"

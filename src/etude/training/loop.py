@@ -27,12 +27,11 @@ from etude.training.checkpoints.checkpointing import Keeper, fingerprint
 from etude.training.config import TrainConfig
 from etude.training.layers.full import save_model
 from etude.training.layers.lora import save_adapter
-from etude.training.losses import check_head
+from etude.training.losses import Loss, supervised
 from etude.training.memory.disk_space import Disk, room_kept
-from etude.training.memory.hidden import HiddenCache, hidden_cache
 from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.training.output import Output
-from etude.training.rows.batches import TokenRow, check_rows, make_batches
+from etude.training.rows.batches import TokenRow, check_rows, groups_of, make_batches, num_tokens
 from etude.training.step import Progress, Run, dev_loss, started_run, train_step
 
 if TYPE_CHECKING:
@@ -73,36 +72,39 @@ def train(
     config: TrainConfig,
     output: Output,
     world: World = ONE,
+    loss: Loss = supervised,
 ) -> TrainResult:
-    """Trains LoRA adapters over `module`, or all its weights, and writes the best epoch's to `output.adapter`.
+    """Train LoRA adapters over `module`, or all its weights, and write those of the best epoch to `output.adapter`.
 
-    `module` is a decoder with a language-model head; afterwards it is as it was. When `output.checkpoint`
-    holds a run of the same rows and settings, that run goes on, on the same processor to the same weights bit for
-    bit; a GPU adds up the gradients of attention in no fixed order, so that there they agree up to rounding. News of
-    steps after its last checkpoint is told again. Loss of a step: sum of token losses over
-    the number of learned tokens of the global batch.
+    `module` is unchanged afterwards. `loss` is what a step and the dev loss minimise (losses.py has the contract);
+    `supervised` needs a decoder with a language-model head.
 
-    The processes of a `world` call it together with the same arguments, on copies of the same weights, and
-    share out the rows of every batch. All see the same losses and end with the same weights; process 0 alone
-    writes, and calls `on_eval`. All read the checkpoint, so its disk must be one that all of them see.
+    If `output.checkpoint` holds a run of the same rows, settings and loss, that run goes on: on the same processor to
+    the same weights bit for bit, on a GPU, which adds up the gradients of attention in no fixed order, up to rounding.
+    The log gets the steps after its last checkpoint again.
+
+    The processes of a `world` call it together with the same arguments, on copies of the same weights, and share the
+    rows of every batch. All get the same losses and end with the same weights; only process 0 writes and calls
+    `on_eval`. All read the checkpoint, so all must see its disk.
 
     `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
     step; {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned for an epoch,
     `train_loss` being the mean of its steps and absent from epoch 0, `seconds` those of the dev loss and `on_eval`;
-    {"resumed_at_step"}; {"note"} (what is kept on disk meanwhile); and {"warning"} (no room for checkpoints, the
-    first that could not be written, a first epoch that made the dev loss worse).
-    Raises InputError (rows that cannot be trained on, all of them), Diverged (a loss that is not a number or a spike,
-    with the ids of its rows, or a score that is no number; the best trained epoch before, where there is one, is
-    written to `output.adapter` first), ModelError (a model that cannot be trained), RunError (the
-    checkpoint is another run's, or the disk has no room for the result), Parted (another process has ended).
+    {"resumed_at_step"}; {"note"} (what tuning all weights takes); and {"warning"} (too little disk for checkpoints,
+    the first that could not be written, a first epoch that made the dev loss worse).
+
+    Raises InputError (lists all rows that cannot be trained on), Diverged (a NaN, an infinity or a spike, with the ids
+    of the rows; the best trained epoch so far, if any, is written to `output.adapter` first), ModelError (the model
+    cannot be trained), RunError (the checkpoint is another run's, or the result does not fit on the disk), Parted
+    (another process exited).
     """
-    check_rows(rows, dev_rows, config.max_tokens)
+    check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.rows_together)
     give_back_freed_memory()
-    with started_run(module, config, len(rows), world) as run:
+    with started_run(module, config, len(rows), world, loss) as run:
         # Until here a GPU may hold the model whole, before its parts take its place.
         reset_peak_memory(run.module.device)
-        check_head(module)
-        keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows))
+        loss.check(module)
+        keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows, loss.name))
         keep.restore()
         if not _finished(run):
             _train(run, module, rows, dev_rows, keep)
@@ -118,11 +120,8 @@ def _train(
     if not run.adapters:
         output.log({"note": _full_note(run, module, disk, output)})
     try:
-        with (
-            room_kept(disk, output.checkpoint) if run.world.leads else nullcontext(),
-            hidden_cache(run, rows, dev_rows, output.checkpoint, keep.fingerprint, output.log) as cache,
-        ):
-            _epochs(run, rows, dev_rows, keep, cache)
+        with room_kept(disk, output.checkpoint) if run.world.leads else nullcontext():
+            _epochs(run, rows, dev_rows, keep)
     except Diverged as error:
         raise _with_best_kept(error, run, module, output) from error
 
@@ -132,33 +131,24 @@ def _finished(run: Run) -> bool:
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
 
 
-def _epochs(
-    run: Run,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    keep: Keeper,
-    cache: HiddenCache | None,
-) -> None:
+def _epochs(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], keep: Keeper) -> None:
     while not _finished(run):
         if run.progress.epoch >= 0:
             _epoch(run, rows, keep)
         _measure(run, dev_rows, keep.output)
-        if cache is not None:
-            cache.seal()
         keep.save()
-    if cache is not None:
-        cache.remove()
 
 
 def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
     """The steps of the epoch under way that are not done yet."""
     progress, config = run.progress, run.config
-    batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1)
+    together = run.placement.loss.rows_together
+    batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1, together)
     for batch in batches[progress.batch :]:
         started = time.perf_counter()
         news = train_step(run, batch)
         seconds = time.perf_counter() - started
-        tokens = sum(len(row.ids) for row in batch)
+        tokens = num_tokens(batch)
         progress.step += 1
         progress.batch += 1
         progress.tokens += tokens
@@ -213,7 +203,7 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
 
 def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[float, float, dict[str, Any]]:
     """The dev loss, what the epoch is chosen by, and all that `on_eval` returned. Raises Diverged."""
-    loss = dev_loss(run.module, dev_rows, run.config.micro_tokens, run.body, run.placement)
+    loss = dev_loss(run.placement, dev_rows, run.config.micro_tokens)
     if not math.isfinite(loss):
         raise Diverged(_about_dev(run, dev_rows, loss))
     found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
@@ -229,8 +219,14 @@ def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[f
 def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
     """What to say of a dev loss that is no number: the rows that make it so, and what to do."""
     config, epoch = run.config, run.progress.epoch + 1
-    alone = [dev_loss(run.module, [row], config.micro_tokens, placement=run.placement) for row in dev_rows]
-    bad = [row.id for row, its_loss in zip(dev_rows, alone, strict=True) if not math.isfinite(its_loss)]
+    groups = groups_of(dev_rows, run.placement.loss.rows_together)
+    alone = [dev_loss(run.placement, group, config.micro_tokens) for group in groups]
+    bad = [
+        row.id
+        for group, its_loss in zip(groups, alone, strict=True)
+        if not math.isfinite(its_loss)
+        for row in group
+    ]
     more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
     rows = f"{', '.join(bad[:NAMED])}{more}" if bad else "none alone, only together"
     if epoch:
@@ -272,11 +268,11 @@ def _with_best_kept(error: Diverged, run: Run, module: PreTrainedModel, output: 
 
 def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
     """Process 0 writes what all of them hold."""
-    best = run.placement.whole(run.best)
+    best = run.placement.gathered(run.best)
     if not run.world.leads:
         return
     try:
-        with run.placement.given(run.buffer, best):
+        with run.placement.holding(run.buffer, best):
             if run.adapters:
                 save_adapter(run.adapters, output.adapter, output.base_model)
             else:

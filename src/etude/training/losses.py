@@ -1,29 +1,29 @@
-"""Token-weighted cross-entropy that never holds the logits of more than a chunk of positions.
+"""What training minimises: the contract of a loss, and the default one, cross-entropy of the learned tokens.
 
-Logits are computed only where a learned token is predicted, chunk by chunk, and the gradient with
-respect to the hidden states is made in the same pass, so that nothing is computed twice; so are those of
-the head's weight and bias where they are learned.
+The cross-entropy never holds the logits of more than a chunk of positions. Logits are computed only where a learned
+token is predicted, chunk by chunk, and the gradient with respect to the hidden states in the same pass, so that
+nothing is computed twice; so are those of the head's weight and bias when they are learned.
 
-N = learned tokens, D = width of the hidden states, V = vocabulary, C = positions of a chunk.
+B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens, D = width of the hidden states,
+V = vocabulary, C = positions of a chunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from etude.errors import ModelError
-from etude.training.layers.body import Body, whole_body
-from etude.training.rows.batches import MicroBatch
+from etude.training.rows.batches import MicroBatch, TokenRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Loss = Callable[["PreTrainedModel", MicroBatch, Body], Tensor]
-"""As `summed_loss`."""
 CHUNK_LOGITS = 2**22
 """Logits of one chunk on a processor: 16 MiB in fp32; larger ones are no faster and stand at the peak of memory."""
 CHUNK_LOGITS_GPU = 2**26
@@ -110,9 +110,9 @@ def chunk_logits(device: torch.device) -> int:
     return CHUNK_LOGITS_GPU if device.type == "cuda" else CHUNK_LOGITS
 
 
-def summed_loss(module: PreTrainedModel, batch: MicroBatch, body: Body = whole_body) -> Tensor:
-    """Sum of the losses of the batch's learned tokens, as a scalar; divide by their number."""
-    hidden_ND = body(module, batch).flatten(0, 1)[batch.positions]
+def cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
+    """Sum of the losses of the batch's learned tokens, in nats."""
+    hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
     return loss
@@ -149,3 +149,32 @@ def check_head(module: PreTrainedModel) -> None:
             f"{type(module).__name__} scales or caps its logits beside its head, which the training loss leaves out. "
             "Set model: in the task file to one of another family, such as Llama, Qwen or SmolLM."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What training minimises: for the rows of one step, the sum of `total` over their micro-batches, divided by the
+    sum of their `weight`; for dev the same over all dev rows.
+
+    Neither micro-batches nor the number of processes change the result: every process computes the micro-batches of
+    its own rows, divides by the weight of the whole step, and gradients are added up. What a loss needs beside the
+    model (the log-probabilities of a reference, weights of rows) it finds by the `id` of a row.
+    """
+
+    name: str
+    """Part of a checkpoint's fingerprint: a run does not go on under another loss."""
+    total: Callable[[PreTrainedModel, MicroBatch, Tensor], Tensor]
+    """(model, micro-batch, its last hidden states (B, T, D)) -> a scalar to which each row adds its part. States at
+    padding mean nothing. In train mode for a step; for dev in eval mode and without gradients. The model's head may
+    be used and no other layer: with `fsdp` only the head's weights are there."""
+    weight: Callable[[TokenRow], float] = attrgetter("num_trained")
+    """What a row adds to the divisor; above 0, and known before anything is computed."""
+    rows_together: int = 1
+    """So many rows, one after the other in the rows given to `train`, are always in one micro-batch and in this order:
+    2 for pairs."""
+    check: Callable[[PreTrainedModel], None] = check_head
+    """Raises ModelError if this loss does not fit the model; may leave the model in eval mode."""
+
+
+supervised = Loss("supervised", cross_entropy)
+"""Mean cross-entropy of the learned tokens, each with the same weight."""

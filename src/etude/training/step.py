@@ -1,7 +1,7 @@
-"""One step of the optimizer, and what a run is made of while it is under way.
+"""One step of the optimizer, and the state of a training run.
 
-The loss of a step is the sum of token losses over the number of learned tokens in the whole global
-batch, so that no micro-batch, no padding and no number of processes changes it.
+The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py), so micro-batches,
+padding and the number of processes do not change it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,14 +19,15 @@ from etude.base.processes import ONE, World
 from etude.errors import Diverged
 from etude.training.config import TrainConfig
 from etude.training.distributed.placement import Copies, Placement
-from etude.training.layers.body import Body, best_body, whole_body
+from etude.training.layers.body import can_pack
 from etude.training.layers.full import all_weights
 from etude.training.layers.fused import fused
 from etude.training.layers.lora import Adapter, AdapterSettings, adapted
+from etude.training.losses import Loss, supervised
 from etude.training.memory.buffer import Buffer, buffered
 from etude.training.memory.usage import memory_told
 from etude.training.optimizer import Optimizer, optimizer_of
-from etude.training.rows.batches import TokenRow, collate
+from etude.training.rows.batches import TokenRow, groups_per_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,18 +78,12 @@ class Run:
     optimizer: Optimizer
     best: Tensor
     total_steps: int
-    body: Body = whole_body
     progress: Progress = field(default_factory=Progress)
 
     @property
     def module(self) -> PreTrainedModel:
         """The model that computes."""
         return self.placement.module
-
-    @property
-    def packed(self) -> bool:
-        """Whether padding is computed by attention alone."""
-        return self.body.packed
 
     @property
     def world(self) -> World:
@@ -99,7 +93,7 @@ class Run:
 
 @contextmanager
 def started_run(
-    module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE
+    module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE, loss: Loss = supervised
 ) -> Iterator[Run]:
     """A fresh run over `module`; on leaving, the module and the random state of the processor and of the module's
     device are as they were. Raises ModelError where memory runs out, here or within the `with`."""
@@ -111,28 +105,27 @@ def started_run(
         # What takes a layer's place there holds on to weights that shards take apart.
         nullcontext() if shards else fused(module),
         _learned(module, config) as (adapters, parameters),
-        _placed(module, parameters, world, shards) as (placement, held),
+        _placed(module, parameters, world, shards, loss) as (placement, held),
         buffered(held) as buffer,
     ):
-        steps = config.epochs * -(-num_rows // config.rows_per_step)
+        groups = num_rows // loss.rows_together
+        steps = config.epochs * -(-groups // groups_per_step(config.rows_per_step, loss.rows_together))
         num_decayed = sum(each.numel() for each in held if each.ndim > 1)
         optimizer = optimizer_of(buffer.weights, num_decayed, config)
-        # As for what is fused: shards keep to the model's own way.
-        body = whole_body if shards else best_body(module)
-        yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps, body)
+        yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
 
 
 @contextmanager
 def _placed(
-    module: PreTrainedModel, learned: list[nn.Parameter], world: World, shards: bool
+    module: PreTrainedModel, learned: list[nn.Parameter], world: World, shards: bool, loss: Loss
 ) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
-    """The learned parameters in copies or shards, and what this process holds of them."""
+    """The learned parameters in copies or shards, and this process's part of them."""
     if not shards:
-        yield Copies(module, world), learned
+        yield Copies(module, world, loss, can_pack(module)), learned
         return
     from etude.training.distributed.shards import sharded
 
-    with sharded(module, learned, world) as placement:
+    with sharded(module, learned, world, loss) as placement:
         yield placement, placement.parameters
 
 
@@ -154,22 +147,15 @@ def _learned(
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
 
 
-def dev_loss(
-    module: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    micro_tokens: int,
-    body: Body = whole_body,
-    placement: Placement | None = None,
-) -> float:
-    """Mean loss of a learned token over all rows, in nats, in eval mode."""
-    placed = placement or Copies(module)
-    module.eval()
+def dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) -> float:
+    """The loss over all rows, in eval mode; of `supervised`, nats a learned token."""
+    placement.module.eval()
     with torch.no_grad():
         losses = [
-            weight * float(placed.loss(module, collate(part, module.device), body))
-            for part, weight in placed.parts(rows, micro_tokens, body.packed)
+            factor * float(placement.summed_loss(part))
+            for part, factor in placement.parts(rows, micro_tokens)
         ]
-    return placed.world.total(math.fsum(losses)) / sum(row.num_trained for row in rows)
+    return placement.world.total(math.fsum(losses)) / sum(map(placement.loss.weight, rows))
 
 
 def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
@@ -181,8 +167,12 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     # Processes compute other rows, so they drop other numbers.
     _seed(run.module.device, (config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
     run.module.train()
-    collect = partial(run.placement.collect, run.buffer)
-    loss = accumulate(run.module, batch, config.micro_tokens, run.body, run.placement, collect)
+    loss = accumulate(
+        run.placement,
+        batch,
+        config.micro_tokens,
+        collect=lambda: run.placement.collect_gradients(run.buffer),
+    )
     total_norm = run.placement.total_norm(run.buffer)
     nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
     norm = float(total_norm)
@@ -195,7 +185,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
         )
     rate = learning_rate(config, run.progress.step, run.total_steps)
     run.optimizer.step(rate)
-    run.placement.spread(run.buffer)
+    run.placement.update_model(run.buffer)
     assert weights.grad is not None
     weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
@@ -210,24 +200,21 @@ def _seed(device: torch.device, seed: int) -> None:
 
 
 def accumulate(
-    module: PreTrainedModel,
+    placement: Placement,
     batch: Sequence[TokenRow],
     micro_tokens: int,
-    body: Body = whole_body,
-    placement: Placement | None = None,
     collect: Callable[[], None] = lambda: None,
 ) -> float:
-    """Adds the gradient of the batch's mean token loss to the parameters, whatever the micro-batches, each
-    process that of its rows; returns the loss of the whole batch. `collect` is called after each backward."""
-    placed = placement or Copies(module)
-    num_trained = sum(row.num_trained for row in batch)
+    """Add the gradient of the batch's loss to the parameters, in each process that of its own rows; return the loss
+    of the whole batch. `collect` is called after each backward."""
+    weight = sum(map(placement.loss.weight, batch))
     losses = []
-    for part, weight in placed.parts(batch, micro_tokens, body.packed):
-        loss = placed.loss(module, collate(part, module.device), body) / num_trained * weight
+    for part, factor in placement.parts(batch, micro_tokens):
+        loss = placement.summed_loss(part) / weight * factor
         loss.backward()  # type: ignore[no-untyped-call]
         collect()
         losses.append(float(loss.detach()))
-    return placed.world.total(math.fsum(losses))
+    return placement.world.total(math.fsum(losses))
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:

@@ -1,9 +1,9 @@
 """One training run from the task file to an assistant: `etude train`.
 
-`train_task` is the whole path; session.py reads it top to bottom.
+`train` is the whole path; train.py reads it top to bottom.
 """
 
 from etude.tuning.preview import Preview, preview
-from etude.tuning.train_task import Training, train_task
+from etude.tuning.train import Training, train
 
-__all__ = ["Preview", "Training", "preview", "train_task"]
+__all__ = ["Preview", "Training", "preview", "train"]

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from etude.assistant import Assistant
 from etude.base.files import Json, free_bytes
-from etude.base.wording import size_in_words, time_in_words
-from etude.comparison.plan import in_words
-from etude.comparison.prepare import LONG
+from etude.base.wording import rough_time, size_in_words, time_in_words
 from etude.data.dataset import Dataset
 from etude.methods.timing import answer_seconds
 from etude.methods.training_run import TrainingRun
 from etude.models.registry import Models
+from etude.runs.questions import LONG
 from etude.task import Task
 
 if TYPE_CHECKING:
@@ -92,10 +91,10 @@ def question(expected: Json, budget: float | None) -> str | None:
     parts = []
     seconds, memory, reach = expected["seconds"], expected["memory"], expected["within_reach"]
     if budget is not None and seconds > budget:
-        parts.append(f"takes {in_words(seconds)}, over the budget of {time_in_words(budget)}")
+        parts.append(f"takes {rough_time(seconds)}, over the budget of {time_in_words(budget)}")
     elif budget is None and seconds > LONG:
         parts.append(
-            f"takes {in_words(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
+            f"takes {rough_time(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
         )
     if memory > reach > 0:
         parts.append(f"needs about {size_in_words(memory)} of memory, and {size_in_words(reach)} can be had")
@@ -106,12 +105,12 @@ def _lines(expected: Json) -> Iterator[str]:
     memory, reach = expected["memory"], expected["within_reach"]
     size = f" and about {size_in_words(memory)} of memory at the highest point" if memory else ""
     most = f" ({size_in_words(reach)} can be had)" if memory and reach else ""
-    yield f"Foreseen from a few timed steps: {in_words(expected['seconds'])}{size}{most}."
+    yield f"Foreseen from a few timed steps: {rough_time(expected['seconds'])}{size}{most}."
 
 
 def _about_metric(epochs: int, num_dev: int, seconds: float) -> Iterator[str]:
     if seconds:
         yield (
-            f"Of these, the metric on dev takes {in_words((epochs + 1) * seconds)}: {num_dev:,} answers before "
+            f"Of these, the metric on dev takes {rough_time((epochs + 1) * seconds)}: {num_dev:,} answers before "
             f"training and after each of {epochs} epochs (train: dev_metric)."
         )

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from etude.comparison.prepare import drawn_split
 from etude.data.dataset import SHOWN
 from etude.methods.fit_context import FitContext
 from etude.methods.training_rows import training_rows
 from etude.metrics import choose_metric
 from etude.models.registry import Models
-from etude.tuning.task_run import NAME, checked_student, opened, training
+from etude.runs.split import drawn_split
+from etude.tuning.task_run import NAME, checked_student, opened, sizes, training
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Preview:
 
 
 def preview(task_file: Path | str, number: int) -> Preview:
-    """`number` rows as `train_task` would learn them. Raises as that does for the task, its rows and weights, but for
+    """`number` rows as `train` would learn them. Raises as that does for the task, its rows and weights, but for
     rows that are too few."""
     from etude.training.rows.supervision import pieces
 
-    opening = opened(task_file, least=SHOWN)
-    task, run = opening.task, opening.run
-    parts = drawn_split(run, task, opening.dataset, opening.test, (*opening.sizes, SHOWN))
+    task_run = opened(task_file, least=SHOWN)
+    task, run = task_run.task, task_run.run
+    parts = drawn_split(run, task, task_run.dataset, task_run.test, (*sizes(task_run), SHOWN))
     if not len(parts.dev):  # too few rows to train on, and nothing is measured here
         parts = replace(parts, dev=parts.train)
     models = Models()

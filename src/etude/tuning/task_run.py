@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.processes import World
-from etude.comparison.prepare import with_budget
 from etude.data.dataset import (
     APART_LEAST,
     COMPARED,
     DEV_LEAST,
     TEST_LEAST,
     TRAINED,
-    Dataset,
     Least,
-    load_dataset,
-    load_test,
 )
 from etude.data.splits import Split
 from etude.errors import Fault, InputError
@@ -28,49 +24,30 @@ from etude.methods.fit_context import blank
 from etude.methods.too_long import check_lengths
 from etude.methods.training_run import TrainingRun, training_run
 from etude.models.registry import Models
-from etude.runs import FOLDER, Run, run_for
 from etude.runs.fingerprints import fingerprints
-from etude.task import Task, load_task
+from etude.runs.lifecycle import TaskRun, read_task
+from etude.task import Task
 from etude.types import Example
 
 METHOD = FineTune()
 NAME = METHOD.name
 
 
-@dataclass(frozen=True)
-class Opening:
-    """A task that is to be trained, and its run."""
-
-    task: Task
-    dataset: Dataset
-    test: Dataset | None
-    """The user's own test, which the split keeps near-duplicates of out of training."""
-    inputs: dict[str, str]
-    """What makes the run its own."""
-
-    @property
-    def sizes(self) -> tuple[Least, ...]:
-        """The smallest sizes of the sides, the first that the rows are enough for: a comparison's where its split
-        leaves enough to train on, else those of a training, which needs no test."""
-        left = len(self.dataset) - DEV_LEAST - (0 if self.test else TEST_LEAST)
-        return (COMPARED, TRAINED) if left >= APART_LEAST else (TRAINED,)
-
-    @property
-    def run(self) -> Run:
-        """The run's folder, begun or not."""
-        return run_for(self.task.folder / FOLDER, self.task.name, self.inputs)
-
-
-def opened(task_file: Path | str, budget: float | None = None, least: Least = TRAINED) -> Opening:
-    """Reads the task and its rows. Raises InputError with all faults, fewer rows than `least` among them."""
-    task, dataset = load_dataset(with_budget(load_task(Path(task_file)), budget), least)
-    test = load_test(task)
+def opened(task_file: Path | str, budget: float | None = None, least: Least = TRAINED) -> TaskRun:
+    """Reads the task and its rows. Raises InputError with all errors, fewer rows than `least` among them."""
+    task, dataset, test = read_task(task_file, budget, least)
     task = replace(task, methods=(NAME,))
     apart = unused_keys(METHOD, task)
     parts = fingerprints(task, dataset, test).items()
-    return Opening(
-        task, dataset, test, {key: part for key, part in parts if key not in apart} | {"command": "train"}
-    )
+    inputs = {key: part for key, part in parts if key not in apart} | {"command": "train"}
+    return TaskRun(task, dataset, test, inputs)
+
+
+def sizes(task_run: TaskRun) -> tuple[Least, ...]:
+    """The smallest sizes of the sides, the first that the rows are enough for is taken: a comparison's where its
+    split leaves enough to train on, else those of a training, which needs no test."""
+    left = len(task_run.dataset) - DEV_LEAST - (0 if task_run.test else TEST_LEAST)
+    return (COMPARED, TRAINED) if left >= APART_LEAST else (TRAINED,)
 
 
 def check_processes(task: Task, world: World) -> None:

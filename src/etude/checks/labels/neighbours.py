@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from etude.checks.labels.terms import terms_by_rows
 from etude.checks.material import Material, rows_that
+from etude.checks.record import TEXTS, FindingKind, finds
 from etude.types import Finding
 
 NEIGHBOURS = 6
@@ -71,10 +72,14 @@ class Neighbourhood:
         return surest
 
 
+@finds(
+    FindingKind(
+        "unlike_neighbours", "warning", "rows with another answer than the inputs most like them, ranked"
+    ),
+    tasks=TEXTS,
+)
 def unlike_neighbours(material: Material) -> Iterator[Finding]:
     """Answers that differ from those of the nearest inputs, of each input its first row."""
-    if material.task.kind == "classify":
-        return
     rows = _looked_at(material)
     if len(rows) < LEAST_ROWS:
         return

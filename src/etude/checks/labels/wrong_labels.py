@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from etude.checks.evidence import covered_label
 from etude.checks.labels.views import Views, views
 from etude.checks.material import Material, of_rows
+from etude.checks.record import LABELS, FindingKind, finds
 from etude.text.normal_forms import with_signs
 from etude.types import Finding
 
@@ -67,10 +68,9 @@ class Suspicion:
     """How often a row's label is likelier than another one drawn for it: 0.5 where texts tell nothing of labels."""
 
 
+@finds(FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS)
 def wrong_labels(material: Material) -> Iterator[Finding]:
     """Rows of a classification whose label looks wrong."""
-    if material.task.kind != "classify":
-        return
     step = -(-len(material.rows) // MOST_ROWS)
     labels = dict(islice(enumerate(material.outputs), 0, None, step))
     counts = Counter(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from etude.base.wording import count, most_frequent
 from etude.checks.evidence import covered_label
 from etude.checks.material import Mark, Material, rows_that
+from etude.checks.record import TEXTS, FindingKind, finds
 from etude.checks.records.omissions import omissions
 from etude.checks.records.parsing import LEAST_STATED, Record, all_records
 from etude.checks.records.support import support
@@ -60,6 +61,12 @@ class Pairs:
         return f"{rows_that(verb, len(ranked), len(self.sample))} {doubt}{sampled}: {named}."
 
 
+@finds(
+    FindingKind("unsupported", "warning", "fields of a record that its text does not support, ranked"),
+    FindingKind("unjudged", "note", "fields of a record that could not be compared with its text, and why"),
+    FindingKind("omitted", "warning", "fields that a text seems to state and its record leaves out, ranked"),
+    tasks=TEXTS,
+)
 def doubtful_fields(material: Material) -> Iterator[Finding]:
     """Fields that texts do not support, and fields that they state and records leave out."""
     pairs = _pairs(material)
@@ -75,7 +82,7 @@ def _pairs(material: Material) -> Pairs | None:
     said, read = (
         (material.outputs, material.inputs) if part == "output" else (material.inputs, material.outputs)
     )
-    found = all_records([said[row] for row in sample]) if material.task.kind != "classify" else None
+    found = all_records([said[row] for row in sample])
     pairs = [(row, one) for row, one in zip(sample, found or (), strict=False) if one is not None]
     if len(pairs) < LEAST_STATED:
         return None

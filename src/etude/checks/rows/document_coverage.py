@@ -13,6 +13,7 @@ from pathlib import Path
 
 from etude.base.wording import count, first_of
 from etude.checks.material import Material, rows_that
+from etude.checks.record import FindingKind, finds
 from etude.text.normal_forms import normalise
 from etude.types import Finding
 
@@ -43,6 +44,10 @@ class Document:
     """Words that stand in this document alone."""
 
 
+@finds(
+    FindingKind("uncovered_documents", "note", "files of `documents:` that no example speaks of"),
+    FindingKind("no_document", "note", "free answers that name no document if nearly all others do"),
+)
 def uncovered_documents(material: Material) -> Iterator[Finding]:
     """Documents that no example speaks of, and answers that speak of none where nearly all others do."""
     if material.task.documents is None:

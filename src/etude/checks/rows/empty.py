@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from etude.checks.material import Material, rows_that
+from etude.checks.record import FREE, FindingKind, finds
 from etude.text.lexicon import NOTHING, POINTERS
 from etude.types import Finding
 
@@ -40,10 +41,9 @@ _ROW = re.compile(
 """Words that point to a row by its number."""
 
 
+@finds(FindingKind("empty", "error", "answers that say nothing"), tasks=FREE, quick=True)
 def empty(material: Material) -> Iterator[Finding]:
     """Free answers that say nothing: a dash, "n/a", "todo"; "none" and the like where few rows have it."""
-    if not material.free:
-        return
     plain = material.plain_outputs
     blank = [position for position, text in enumerate(plain) if _is_blank(text, material.outputs[position])]
     if len(blank) > FEW * len(plain):

@@ -11,6 +11,7 @@ from etude.base.spool import Texts
 from etude.base.wording import count
 from etude.checks.language.identification import UNSPACED, num_words
 from etude.checks.material import Mark, Material, rows_that
+from etude.checks.record import FREE, FindingKind, finds
 from etude.checks.rows.closings import Closing
 from etude.checks.rows.fences import unclosed
 from etude.text.lexicon import NO_ENDING
@@ -55,9 +56,14 @@ MOST_TEXT = 2_000
 _TOKEN = re.compile(rf"([{UNSPACED}]|(?:(?![{UNSPACED}])\w)+(?:['’]\w+)?)([^\w]*)")
 
 
+@finds(
+    FindingKind("truncated", "error, warning, note", "answers that stop in the middle of a sentence"),
+    tasks=FREE,
+    quick=True,
+)
 def truncated(material: Material) -> Iterator[Finding]:
     """Answers that stop in the middle of a sentence where nearly all others end one, however many stop."""
-    if not material.free or len(material.outputs) < 20:
+    if len(material.outputs) < 20:
         return
     texts, unsigned = _without_closings(material.outputs)
     open_code = unclosed(material.outputs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from etude.base.wording import count
 from etude.checks.material import Material
+from etude.checks.record import FindingKind, finds
 from etude.data.dataset import TRAINED, VERDICT_LEAST, least_rows
 from etude.text.spellings import written_alike
 from etude.types import Finding, Kind
@@ -49,6 +50,7 @@ USUAL: Mapping[Kind, Usual] = {
 """Reports of others, on other tasks and larger models: an orientation. Only a comparison tells of this task."""
 
 
+@finds(FindingKind("few_rows", "warning, note", "fewer rows than such tasks usually need, with sources"))
 def few_rows(material: Material) -> Iterator[Finding]:
     """Sets with fewer examples than tasks of their kind usually take; silent where `too_few` speaks."""
     usual, rows = USUAL[material.task.kind], len(material.rows)

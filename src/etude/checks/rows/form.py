@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from etude.checks.material import MOST_EVIDENCE, Mark, Material, marks_of, rows_that
+from etude.checks.record import TEXTS, FindingKind, finds
 from etude.repair.texts import CONTROL, LEFTOVER, decoded, markup_in, without_markup, wrong_decodings
 from etude.text.normal_forms import with_signs
 from etude.types import Evidence, Example, Finding
@@ -54,6 +55,10 @@ _CODE = re.compile(
 """Code, in which such forms are syntax."""
 
 
+@finds(
+    FindingKind("encoding", "warning", "wrongly decoded characters (`Ã¤` for `ä`) and control characters"),
+    quick=True,
+)
 def encoding(material: Material) -> Iterator[Finding]:
     """Characters that come of a wrong decoding, and control characters."""
     rows, shown = _matching(
@@ -74,6 +79,11 @@ def encoding(material: Material) -> Iterator[Finding]:
         )
 
 
+@finds(
+    FindingKind("markup", "warning", "HTML that is left in some rows"),
+    FindingKind("turn_marks", "error", "marks of a chat template (`<|im_end|>`)"),
+    quick=True,
+)
 def markup(material: Material) -> Iterator[Finding]:
     """HTML that is left in some of the rows, outside of code, and the marks of a chat template."""
     rows, shown = _matching(material, lambda text: marks_of(markup_in(text)))
@@ -116,6 +126,9 @@ def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], to
     return told if any(mend(text) != text for text in texts) else ""
 
 
+@finds(
+    FindingKind("placeholder", "warning", "places such as `{{name}}` that were never filled in"), quick=True
+)
 def placeholders(material: Material) -> Iterator[Finding]:
     """Places such as {{name}} that were never filled in, where most rows have none."""
     in_answer = _nowhere if material.task.kind == "extract" else _places_and_blanks
@@ -153,10 +166,9 @@ def _outside_code(text: str, marks: list[Mark]) -> list[Mark]:
     return [(low, high) for low, high in marks if not any(begin <= low < end for begin, end in code)]
 
 
+@finds(FindingKind("echo", "error, note", "answers that repeat their input"), tasks=TEXTS, quick=True)
 def echoes(material: Material) -> Iterator[Finding]:
     """Answers that are their input, or the last turn of it."""
-    if material.task.kind == "classify":
-        return
     pairs = zip(material.plain_inputs, material.plain_outputs, strict=True)
     likely = [row for row, (asked, given) in enumerate(pairs) if " " in given and asked.endswith(given)]
     rows = [row for row in likely if _is_echo(material.rows[row])]
@@ -177,6 +189,7 @@ def _is_echo(row: Example) -> bool:
     return answer in (with_signs(row.text), with_signs(row.input[-1].content))
 
 
+@finds(FindingKind("too_long", "error", "rows longer than training takes"))
 def too_long(material: Material) -> Iterator[Finding]:
     """Rows that cannot be trained on whole: more words than training takes tokens."""
     pairs = zip(material.inputs, material.outputs, strict=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from etude.base.wording import count, first_of
 from etude.checks.evidence import covered_label
 from etude.checks.material import Material
+from etude.checks.record import LABELS, FindingKind, finds
 from etude.errors import shown
 from etude.text.spellings import all_told, spellings, usual_spellings, written_alike
 from etude.types import Finding
@@ -17,9 +18,10 @@ RARE = 10
 """Rows below which a label is hard to learn and its test result says little."""
 
 
+@finds(FindingKind("label_spelling", "warning", "labels written in several ways"), tasks=LABELS)
 def written_otherwise(material: Material) -> Iterator[Finding]:
     """Labels that differ from a more frequent one only in case, spaces, hyphens or underscores."""
-    if material.task.kind != "classify" or not (found := spellings(material.outputs)):
+    if not (found := spellings(material.outputs)):
         return
     rows = sorted(position for spelling in found for position in spelling.positions)
     told = all_told(found, lambda position: material.rows[position].where, _MOST_TOLD)
@@ -33,10 +35,9 @@ def written_otherwise(material: Material) -> Iterator[Finding]:
     )
 
 
+@finds(FindingKind("classes", "warning, note", "how many rows each label has, and rare labels"), tasks=LABELS)
 def classes(material: Material) -> Iterator[Finding]:
     """How many rows each label has, and the labels that are rare; spellings of one label count as one."""
-    if material.task.kind != "classify":
-        return
     counts = written_alike(Counter(material.outputs))
     usual = usual_spellings(Counter(material.outputs))
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))

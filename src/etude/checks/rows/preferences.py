@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from etude.base.spool import Texts
 from etude.checks.material import Hashes, Material, hashed, rows_that
+from etude.checks.record import FindingKind, finds
 from etude.data.formats import guess_columns, peek_rows, preference_columns, read_values
 from etude.data.formats.turns import TEXT_KEYS, key_of
 from etude.errors import place_of
@@ -23,6 +24,11 @@ Chosen = NDArray[np.bool_]
 """Of each row, whether it is meant."""
 
 
+@finds(
+    FindingKind("preference", "note", "worse answers (`rejected`) beside those that are taught"),
+    FindingKind("preference_same", "warning", "rows whose better and worse answer are the same"),
+    FindingKind("preference_swapped", "warning", "answers taught in one row and called worse in another"),
+)
 def preferences(material: Material) -> Iterator[Finding]:
     """That there are worse answers, rows whose two answers are the same, and answers that stand on both sides of one
     input. Nothing of rows that were made without their file."""

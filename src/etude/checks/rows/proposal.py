@@ -10,6 +10,7 @@ import yaml
 
 from etude.base.wording import share
 from etude.checks.material import Material
+from etude.checks.record import FindingKind, finds
 from etude.data.starter.draft import (
     contract_parts,
     guess_contract,
@@ -31,6 +32,7 @@ MOST_TEXT = 1_500
 """Characters of a contract that are shown."""
 
 
+@finds(FindingKind("no_contract", "note", "the contract that `etude init` would write, if the task has none"))
 def proposed_contract(material: Material) -> Iterator[Finding]:
     """The lines of a contract, as `etude init` writes them; none where only a length could be guessed.
 

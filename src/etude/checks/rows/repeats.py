@@ -16,6 +16,7 @@ import numpy as np
 from etude.base.wording import count
 from etude.checks.evidence import covered_words
 from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
+from etude.checks.record import TEXTS, FindingKind, finds
 from etude.text.lexicon import SLIGHT
 from etude.text.near_duplicates import near_matches
 from etude.text.normal_forms import with_signs
@@ -43,6 +44,7 @@ MOST_WORDS = 200
 """Words of an input that are looked at."""
 
 
+@finds(FindingKind("repeated_input", "warning, note", "inputs of an earlier row"), quick=True)
 def repeated_inputs(material: Material) -> Iterator[Finding]:
     """Rows whose input stands in an earlier row."""
     groups = groups_of(material.input_hashes)
@@ -98,11 +100,10 @@ def _has_copies(rows: Sequence[Example]) -> bool:
     return len(found) < len(rows)
 
 
+@finds(FindingKind("repeated_output", "warning, note", "answers of an earlier row"), tasks=TEXTS)
 def repeated_outputs(material: Material) -> Iterator[Finding]:
     """Rows whose free answer stands word for word in an earlier row, or nearly all of whose answers are one; none where
     all are copies of whole rows, which `repeated_inputs` names."""
-    if material.task.kind == "classify":
-        return
     groups = [group for group in groups_of(material.output_hashes) if material.plain_outputs[group[0]]]
     later = _later(groups)
     copies = len(set(later).intersection(_later(_same_rows(material))))
@@ -136,6 +137,7 @@ def repeated_outputs(material: Material) -> Iterator[Finding]:
         )
 
 
+@finds(FindingKind("contradiction", "error, warning", "one input with several answers"), quick=True)
 def contradictions(material: Material) -> Iterator[Finding]:
     """Inputs that stand with different answers."""
     groups = with_several_answers(material.input_hashes, material.output_hashes)
@@ -173,6 +175,7 @@ def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
     return [group for group in groups_of(asked) if len(np.unique(given[group])) > 1]
 
 
+@finds(FindingKind("near_contradiction", "warning, note", "nearly one input with several answers"))
 def near_contradictions(material: Material) -> Iterator[Finding]:
     """Inputs that differ in slight words alone and stand with different answers."""
     asked, answers = material.input_hashes, material.output_hashes
@@ -213,6 +216,7 @@ def _essence(form: str) -> str:
     return " ".join(words) if len(words) > 2 else form
 
 
+@finds(FindingKind("near_duplicate", "note", "inputs that repeat another one in nearly the same words"))
 def near_repeats(material: Material) -> Iterator[Finding]:
     """Rows whose input is a near-duplicate, and no repeat, of another row's."""
     asked = material.input_hashes
@@ -234,6 +238,7 @@ def near_repeats(material: Material) -> Iterator[Finding]:
     )
 
 
+@finds(FindingKind("test_overlap", "warning", "examples whose input, or nearly the same one, is in the test"))
 def test_overlap(material: Material) -> Iterator[Finding]:
     """Test rows whose input, or a near-duplicate of it, stands among the examples."""
     if material.test is None:
@@ -266,9 +271,10 @@ def test_overlap(material: Material) -> Iterator[Finding]:
     )
 
 
+@finds(FindingKind("test_answers", "note", "examples whose answer is in the test word for word"), tasks=TEXTS)
 def test_answers(material: Material) -> Iterator[Finding]:
     """Test rows whose whole answer stands among the examples, where answers are seldom repeated."""
-    if material.test is None or material.task.kind == "classify":
+    if material.test is None:
         return
     if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
         return
@@ -296,6 +302,7 @@ def _like(material: Material, places: Iterable[str]) -> list[str]:
     return [f"like {place}" for place in places] if material.task.test else []
 
 
+@finds(FindingKind("template", "note", "inputs that are one template, filled in"))
 def templates(material: Material) -> Iterator[Finding]:
     """Inputs that are one frame of words, filled in many times."""
     rows = material.plain_inputs

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from etude.checks.material import Material
+from etude.checks.record import FindingKind, finds
 from etude.models.registry import backend_of
 from etude.types import Finding
 
 
+@finds(FindingKind("unknown_model", "note", "a `model:` or `prompt_model:` that does not exist"))
 def unknown_models(material: Material) -> Iterator[Finding]:
     """That `model` or `prompt_model` names none. Packaged models and hub ids are taken as named, be they on this
     machine or not."""

@@ -11,15 +11,27 @@ from etude.base.spool import Examples
 from etude.base.wording import count
 from etude.checks.evidence import covered, covered_label
 from etude.checks.material import Material
+from etude.checks.record import FindingKind, finds
 from etude.data.formats.turns import of_any_turn
 from etude.errors import Fault, place_of
+from etude.repair.drafts import LEFT_OUT
 from etude.types import Finding, Severity
 
 _SEVERITY: dict[str, Severity] = {"contract": "warning"}
-_LEFT_OUT = ("empty", "repeated_input")
-"""Kinds of fault of rows that `--fix` leaves out."""
 
 
+@finds(
+    FindingKind("unreadable", "error", "rows that cannot be read"),
+    FindingKind("roles", "error", "turns of a chat whose order or role cannot be learned"),
+    FindingKind("tools", "error", "turns of a chat that call tools, which cannot be learned yet"),
+    FindingKind("empty_turn", "error", "turns of a chat that hold nothing"),
+    FindingKind("label", "error", "labels outside the contract, or rows without one"),
+    FindingKind("instructions", "error", "system messages that contradict the instructions or each other"),
+    FindingKind("contract", "warning", "answers that break the contract"),
+    FindingKind("too_few", "error", "fewer rows than a comparison needs"),
+    FindingKind("empty", "error", "rows and answers that say nothing, such as `n/a` or `#REF!`"),
+    FindingKind("repeated_input", "error", "inputs of an earlier row; a copy with its id is an error"),
+)
 def unread(material: Material) -> Iterator[Finding]:
     """One finding for each kind of fault and what is said about it, be it of several turns; a comparison would stop
     at errors."""
@@ -56,7 +68,7 @@ def _finding(
         remedy=f"{_begun(remedy)}.",
         where=places,
         numbers={"rows": len(set(filter(_line, places))), "of": total},
-        fix="leaves these rows out" if kind in _LEFT_OUT and of_own else "",
+        fix="leaves these rows out" if kind in LEFT_OUT and of_own else "",
     )
 
 

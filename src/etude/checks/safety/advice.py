@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from etude.checks.material import Mark, Material, marks_of, rows_that
+from etude.checks.record import FREE, family, finds
 from etude.types import Finding
 
 LONGEST = 20_000
@@ -70,10 +71,14 @@ ADVICE: Mapping[str, Topic] = {
 }
 
 
+@finds(
+    *family(
+        "advice", {name: f"answers with {topic.said}" for name, topic in ADVICE.items()}, "note", safety=True
+    ),
+    tasks=FREE,
+)
 def advice(material: Material) -> Iterator[Finding]:
     """Free answers that advise on health, law or money: one finding for each."""
-    if not material.free:
-        return
     found: dict[str, dict[int, list[Mark]]] = {name: {} for name in ADVICE}
     for row, text in enumerate(material.outputs):
         for name, topic in ADVICE.items():

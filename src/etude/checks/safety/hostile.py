@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from etude.checks.material import Mark, Material, marks_of, rows_that
+from etude.checks.record import FREE, FindingKind, finds
 from etude.checks.rows.quotations import without_quotations
 from etude.checks.safety.hostile_words import (
     INSULTS,
@@ -24,10 +25,9 @@ _ALWAYS = frozenset().union(*INSULTS.values())
 _AT_TIMES = frozenset().union(*OF_ONE_LANGUAGE.values())
 
 
+@finds(FindingKind("insult", "warning", "answers with an insult or a vulgar word", safety=True), tasks=FREE)
 def insults(material: Material) -> Iterator[Finding]:
     """Answers that insult."""
-    if not material.free:
-        return
     plain = material.plain_outputs
     found = {
         row: marks for row, text in enumerate(plain) if (marks := _insults(material, row, text)) is not None
@@ -61,6 +61,7 @@ def _insults(material: Material, row: int, plain: str) -> list[Mark] | None:
     return said if said or not insult.search(text) else None
 
 
+@finds(FindingKind("threat", "warning, note", "inputs, and free answers, that threaten", safety=True))
 def threats(material: Material) -> Iterator[Finding]:
     """Inputs and free answers that threaten."""
     found = _threatening(material.inputs, material.plain_inputs)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from etude.checks.material import Mark, Material, marks_of, rows_that
+from etude.checks.record import FindingKind, finds
 from etude.types import Finding
 
 INJECTION = re.compile(
@@ -37,6 +38,10 @@ LONGEST = 200_000
 """Characters of a text that are looked at."""
 
 
+@finds(
+    FindingKind("injection", "warning", "inputs that try to take over the instructions", safety=True),
+    quick=True,
+)
 def injections(material: Material) -> Iterator[Finding]:
     """Inputs that try to take over the instructions."""
     found: dict[int, list[Mark]] = {}

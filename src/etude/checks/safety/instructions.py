@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 from etude.base.wording import count
 from etude.checks.material import Material
+from etude.checks.record import finds
 from etude.checks.safety.excerpts import NAMES
+from etude.checks.safety.personal import PRIVACY
 from etude.privacy import BLOCKING, GRAVE, find
 from etude.types import Finding
 
 
+@finds(*PRIVACY, quick=True)
 def personal_instructions(material: Material) -> Iterator[Finding]:
     """One finding for each kind that stands in the instructions or a system message, each text looked at once."""
     task = material.task

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from etude.checks.evidence import initials
 from etude.checks.material import Material, rows_that
+from etude.checks.record import FindingKind, family, finds
 from etude.checks.safety.excerpts import NAMES, passage, sides
 from etude.privacy import BLOCKING, GRAVE, Span
 from etude.privacy.own_contact import SHARE
@@ -16,7 +17,18 @@ MOST_OWN = 3
 STAND_IN = {"private_key": "a mark"}
 """What --fix puts in the place of a value, where it has not the value's form."""
 
+PRIVACY = tuple(
+    family("privacy", dict.fromkeys(BLOCKING, "personal data and secrets"), "error, warning", safety=True)
+)
 
+
+@finds(
+    *PRIVACY,
+    FindingKind(
+        "own_contact", "note", "contact data of a tenth of the answers, taken for your own", safety=True
+    ),
+    quick=True,
+)
 def personal_data(material: Material) -> Iterator[Finding]:
     """One finding for each kind of personal data or secret whose rules are rarely wrong.
 

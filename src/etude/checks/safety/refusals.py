@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from etude.checks.material import Mark, Material, rows_that
+from etude.checks.record import TEXTS, FindingKind, finds
 from etude.checks.safety.hostile import threat
 from etude.checks.safety.hostile_words import INSULTS
 from etude.checks.safety.injections import INJECTION
@@ -156,10 +157,12 @@ _UNSPACED = re.compile(
 """Japanese, Chinese and Korean."""
 
 
+@finds(
+    FindingKind("refusal", "warning, note", "answers with which a language model refuses or excuses itself"),
+    tasks=TEXTS,
+)
 def refusals(material: Material) -> Iterator[Finding]:
     """Answers that are refusals: of harmless inputs, and of those that may be meant."""
-    if material.task.kind == "classify":
-        return
     found: dict[int, list[Mark]] = {}
     for row, (example, plain) in enumerate(zip(material.rows, material.plain_outputs, strict=True)):
         if place := refusal_in(example.output, plain):

@@ -9,13 +9,13 @@ from itertools import islice, repeat
 from etude.base.wording import count
 from etude.checks.language.identification import language_of
 from etude.checks.material import Mark, Material, rows_that
+from etude.checks.record import family, finds
 from etude.checks.safety.excerpts import NAMES, passage, sides
 from etude.checks.safety.own_names import OwnNames, own_names
 from etude.checks.safety.sensitive import repeated, review_step
 from etude.privacy import REVIEW, Span
 from etude.privacy.find import find_for_review
 from etude.privacy.names.people import TITLED
-from etude.text.normal_forms import normalise
 from etude.types import Evidence, Finding, Part
 
 Rows = defaultdict[str, dict[int, set[Mark]]]
@@ -24,6 +24,7 @@ ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
 
+@finds(*family("review", {kind: f"what may be {NAMES[kind]}" for kind in REVIEW}, "note", safety=True))
 def for_review(material: Material) -> Iterator[Finding]:
     """One note for each kind whose rules are often wrong, for a person to read; names that the task's own texts hold
     are left out."""
@@ -93,7 +94,7 @@ def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnN
     if kinds.isdisjoint(ENGLISH):
         return spans
     # A short text is taken to be in the language of the answers or, where these are labels, of the inputs.
-    language = language_of(normalise(text)) or material.answers_language or material.inputs_language
+    language = language_of(text) or material.answers_language or material.inputs_language
     if language in (None, "English"):
         return spans
     return [span for span in spans if span.kind not in ENGLISH or span.rule == TITLED]

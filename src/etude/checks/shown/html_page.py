@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from etude.base.pages import asset, environment, source_hash
 from etude.base.wording import count
-from etude.checks.kinds import SEVERITIES
 from etude.checks.material import of_rows
+from etude.checks.record import SEVERITIES
 from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
 from etude.checks.shown.terminal import rows_of
@@ -129,21 +129,15 @@ def named(finding: Finding) -> dict[str, str]:
 
 def pieces(evidence: Evidence) -> Iterator[tuple[str, bool]]:
     """The passage cut at its marks: (text, whether it is marked), in order, none empty."""
-    at = 0
-    for low, high in evidence.marks:
-        if high > max(low, at):
-            yield from (
-                (_visible(text), marked) for text, marked in _cut(evidence.text, at, low, high) if text
-            )
-            at = high
-    if evidence.text[at:]:
-        yield _visible(evidence.text[at:]), False
+    text, at = evidence.text, 0
+    for low, high in (*evidence.marks, (len(text), len(text))):
+        low = max(low, at)
+        yield from (
+            (_visible(part), on) for part, on in ((text[at:low], False), (text[low:high], True)) if part
+        )
+        at = max(low, high)
 
 
 def _visible(text: str) -> str:
     r"""The text with characters that a browser shows as nothing, or acts on, written out: `\x92`."""
     return _UNSEEN.sub(lambda char: char[0].encode("unicode_escape").decode("ascii"), text)
-
-
-def _cut(text: str, at: int, low: int, high: int) -> tuple[tuple[str, bool], tuple[str, bool]]:
-    return (text[at:low], False), (text[max(low, at) : high], True)

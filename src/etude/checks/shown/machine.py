@@ -15,7 +15,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from etude import __version__
-from etude.checks.kinds import KINDS
+from etude.checks.record import FindingKind
 from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
 from etude.checks.shown.terminal import WIDTH, quoted, rows_of
@@ -49,7 +49,7 @@ def as_sarif(findings: Findings) -> str:
     Files are named from the root of the repository where they stand in one, else from the working folder.
     """
     first = {finding.kind: finding for finding in reversed(findings.found)}
-    rules = [_rule(first[kind]) for kind in sorted(first)]
+    rules = [_rule(first[kind], findings.kinds) for kind in sorted(first)]
     driver = {"name": "etude", "version": __version__, "rules": rules}
     run = {
         "tool": {"driver": driver},
@@ -59,12 +59,13 @@ def as_sarif(findings: Findings) -> str:
     return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
 
 
-def _rule(finding: Finding) -> dict[str, Any]:
+def _rule(finding: Finding, kinds: Mapping[str, FindingKind]) -> dict[str, Any]:
     """What a finding's kind is, and what to do, for readers that show it beside the result. A name apart is for ids
     that say nothing (SARIF 3.49.7)."""
+    what = kinds[finding.kind].what if finding.kind in kinds else finding.kind
     return {
         "id": finding.kind,
-        "shortDescription": {"text": _sentence(KINDS.get(finding.kind, finding.kind))},
+        "shortDescription": {"text": _sentence(what)},
         "help": {"text": finding.remedy},
         "defaultConfiguration": {"level": finding.severity},
     }

@@ -9,20 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etude.base.wording import first_of
-from etude.checks.kinds import names
 from etude.checks.registry import Findings
 from etude.types import Finding
 
-_ON_SAFETY = (
-    "privacy_*",
-    "review_*",
-    "advice_*",
-    "own_contact",
-    "injection",
-    "insult",
-    "threat",
-    "english_only",
-)
 _MOST_NAMED = 4
 """Kinds of finding that a sentence names."""
 
@@ -36,31 +25,26 @@ class Summary:
 
 
 def summary(findings: Findings) -> Summary:
-    """Both answers. They speak of what the checks can see, and say so where nothing was found."""
-    safety = [one for one in findings if any(names(pattern, one.kind) for pattern in _ON_SAFETY)]
-    quality = [one for one in findings if one not in safety]
-    return Summary(_good(quality), _safe(safety))
+    """Both answers. They speak of what the checks can see, and say so if nothing was found."""
+    on_safety = {kind.name for kind in findings.kinds.values() if kind.safety}
+    safety = [one for one in findings if one.kind in on_safety]
+    quality = [one for one in findings if one.kind not in on_safety]
+    return Summary(
+        good=_wrong(quality) or "Nothing speaks against it. Whether the answers are true, no check can tell.",
+        safe=_wrong(safety)
+        or _named(safety, "note", "Nothing certain speaks against it; a person should read {}.")
+        or "Nothing personal, secret or unsafe was found, as far as rules can tell.",
+    )
 
 
-def _good(found: Sequence[Finding]) -> str:
-    if wrong := _named(found, "error"):
-        return f"Not yet, because of {wrong}."
-    if doubtful := _named(found, "warning"):
-        return f"Not surely: look at {doubtful}."
-    return "Nothing speaks against it. Whether the answers are true, no check can tell."
+def _wrong(found: Sequence[Finding]) -> str:
+    """What errors, else warnings, say; "" without any."""
+    return _named(found, "error", "Not yet, because of {}.") or _named(
+        found, "warning", "Not surely: look at {}."
+    )
 
 
-def _safe(found: Sequence[Finding]) -> str:
-    if wrong := _named(found, "error"):
-        return f"Not yet, because of {wrong}."
-    if doubtful := _named(found, "warning"):
-        return f"Not surely: look at {doubtful}."
-    if notes := _named(found, "note"):
-        return f"Nothing certain speaks against it; a person should read {notes}."
-    return "Nothing personal, secret or unsafe was found, as far as rules can tell."
-
-
-def _named(found: Sequence[Finding], severity: str) -> str:
-    """The kinds of this severity: `empty, echo and 2 more`; "" for none."""
+def _named(found: Sequence[Finding], severity: str, sentence: str) -> str:
+    """The sentence with the kinds of this severity, as `empty, echo and 2 more`; "" for none."""
     kinds = list(dict.fromkeys(one.kind for one in found if one.severity == severity))
-    return first_of(kinds, _MOST_NAMED)
+    return sentence.format(first_of(kinds, _MOST_NAMED)) if kinds else ""

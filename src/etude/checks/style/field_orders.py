@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from etude.checks.material import Material, in_turn
+from etude.checks.record import FREE, FindingKind, finds
 from etude.checks.style.telling import is_split, is_untold, told_by_inputs
 from etude.types import Finding
 
@@ -16,10 +17,11 @@ _FIELD = re.compile(r"^[ \t]{0,4}[*#_]{0,3}([^\W\d_][\w '/-]{0,30})[*_]{0,2}:", 
 Order = tuple[str, ...]
 
 
+@finds(
+    FindingKind("style_field_order", "warning", "fields in several orders that no input explains"), tasks=FREE
+)
 def field_orders(material: Material) -> Iterator[Finding]:
     """The most frequent fields, where their order is one thing in most answers and another in at least a tenth."""
-    if not material.free:
-        return
     by_fields: defaultdict[Order, list[tuple[int, Order]]] = defaultdict(list)
     for row, text in enumerate(material.outputs):
         order = fields_of(text)

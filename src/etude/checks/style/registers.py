@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from etude.checks.material import Mark, Material
+from etude.checks.record import FREE, family, finds
 from etude.checks.style.telling import is_untold, told_by_inputs
 from etude.text.lexicon import CASUAL, FORMAL, POLITE, RUDE
 from etude.types import Evidence, Finding
@@ -54,10 +55,16 @@ PAIRS: tuple[tuple[str, Register, Register], ...] = (
 """Name of the finding, and two registers that are not meant to be mixed."""
 
 
+@finds(
+    *family(
+        "style",
+        {name: f"{one.said} and {other.said} words that no input explains" for name, one, other in PAIRS},
+        "warning",
+    ),
+    tasks=FREE,
+)
 def mixed_registers(material: Material) -> Iterator[Finding]:
     """Sets whose free answers speak in two registers, and nothing in the input tells which."""
-    if not material.free:
-        return
     for name, *pair in PAIRS:
         found = [
             [own_words(one, asked, plain) for one in pair]

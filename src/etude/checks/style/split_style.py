@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.checks.material import Material, in_turn
+from etude.checks.record import FREE, family, finds
 from etude.checks.style.features import NO_OCCASION, STYLES, Style
 from etude.checks.style.telling import is_split, is_untold, told_by_inputs
 from etude.types import Evidence, Finding
@@ -24,10 +25,17 @@ MOST_SIDES = 4
 Sides = NDArray[np.int8]
 
 
+@finds(
+    *family(
+        "style",
+        dict.fromkeys((one.name for one in STYLES), "a feature of style that no input explains"),
+        "warning",
+    ),
+    tasks=FREE,
+)
 def split_style(material: Material) -> Iterator[Finding]:
     """Features of free answers that some of them have and some have not, and nothing in the input tells which."""
-    if material.free:
-        yield from _joined(material, list(_splits(material)))
+    yield from _joined(material, list(_splits(material)))
 
 
 @dataclass(frozen=True)

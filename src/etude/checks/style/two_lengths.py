@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from etude.checks.language.identification import num_words
 from etude.checks.material import Material, in_turn
+from etude.checks.record import FREE, FindingKind, finds
 from etude.checks.style.telling import LEAST_ROWS, is_split, is_untold, told_by_inputs
 from etude.types import Finding
 
@@ -37,9 +38,10 @@ class Halves:
     """Ashman's D."""
 
 
+@finds(FindingKind("style_length", "warning", "answers of two lengths that no input explains"), tasks=FREE)
 def two_lengths(material: Material) -> Iterator[Finding]:
     """Free answers of which some are short and some are long."""
-    if not material.free or len(material.rows) < LEAST_ROWS:
+    if len(material.rows) < LEAST_ROWS:
         return
     lengths = np.fromiter(map(num_words, material.outputs), np.int64)
     found = halves(lengths)

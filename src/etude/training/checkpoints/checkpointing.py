@@ -58,7 +58,7 @@ class Keeper:
         """Process 0 writes what all of them hold. A checkpoint that cannot be written is told and training goes
         on: the last good one stands."""
         started = time.monotonic()
-        tensors = {name: self.run.placement.whole(tensor) for name, tensor in _tensors(self.run).items()}
+        tensors = {name: self.run.placement.gathered(tensor) for name, tensor in _tensors(self.run).items()}
         if self.run.world.leads:
             self._write(tensors)
         self.saved_at = time.monotonic()
@@ -111,10 +111,10 @@ class Keeper:
                 f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
                 "Remove the folder to train anew, or give another."
             )
-        progress, stretches = Progress(**found.facts["progress"]), placement.stretches(buffer)
+        progress, stretches = Progress(**found.facts["progress"]), placement.slices(buffer)
         for name, tensor in _tensors(self.run).items():
             found.copy(name, tensor, stretches)
-        placement.spread(buffer)
+        placement.update_model(buffer)
         self.run.progress = progress
 
 
@@ -123,14 +123,18 @@ def _tensors(run: Run) -> dict[str, Tensor]:
 
 
 def fingerprint(
-    module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow]
+    module: PreTrainedModel,
+    config: TrainConfig,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    loss: str,
 ) -> str:
-    """Tells runs apart: settings, rows, and the beginning of every tensor of the model as training finds it.
+    """A digest of what makes a run: the loss, settings, rows, and the beginning of every tensor of the model.
 
-    `stop_on_spike` changes no weight, so that a run which a spike has stopped can go on without it.
+    `stop_on_spike` is left out: it changes no weight, so a run that a spike has stopped can go on without it.
     """
     settings = {name: value for name, value in config.values().items() if name not in NO_WEIGHT}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([loss, settings], sort_keys=True).encode())
     for part in (rows, dev_rows):
         digest.update(f"{len(part)} rows".encode())
         for row in part:

@@ -1,7 +1,7 @@
-"""Where the learned weights of a run stand: a copy in every process, or a part of them in each (shards.py).
+"""Where the learned weights of a run are: a copy in every process, or a part of them in each (shards.py).
 
-What the loop does alike in both cases it asks of a `Placement`. Processes tell each other things inside its
-methods, so all of them call the same ones in the same order.
+The loop uses a `Placement` for everything that differs between the two. Its methods exchange data between processes,
+so all processes call the same ones in the same order.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor, nn
 
 from etude.base.processes import ONE, World
-from etude.training.losses import Loss, summed_loss
+from etude.training.layers.body import hidden_states
+from etude.training.losses import Loss, supervised
 from etude.training.memory.buffer import Buffer
-from etude.training.rows.batches import TokenRow, share_of, split_micro
+from etude.training.rows.batches import MicroBatch, TokenRow, collate, share_of, split_micro
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Part = tuple[Sequence[TokenRow], float]
-"""Rows that are computed at once, and what their loss is multiplied by."""
+"""The rows of a micro-batch, and a factor for their loss."""
 
 
 class Placement(Protocol):
@@ -30,7 +31,7 @@ class Placement(Protocol):
 
     @property
     def world(self) -> World:
-        """The processes, among which the rows of every batch are shared out."""
+        """The processes, which share the rows of every batch."""
 
     @property
     def module(self) -> PreTrainedModel:
@@ -38,30 +39,40 @@ class Placement(Protocol):
 
     @property
     def loss(self) -> Loss:
-        """Its loss."""
+        """What is minimised."""
 
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int, packed: bool) -> list[Part]:
-        """The micro-batches of a global batch that this process computes; `packed` as for split_micro."""
+    @property
+    def packed(self) -> bool:
+        """Whether padding is computed by attention alone."""
 
-    def collect(self, buffer: Buffer) -> None:
-        """After each backward: brings its gradient to the buffer's where it is not there yet."""
+    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
+        """The micro-batches of a global batch that this process computes."""
+
+    def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
+        """The loss of a micro-batch, not yet divided by a weight."""
+
+    def collect_gradients(self, buffer: Buffer) -> None:
+        """Add the gradients of a backward to the buffer's, where they are not written there directly."""
 
     def total_norm(self, buffer: Buffer) -> Tensor:
-        """After the last backward: the buffer's gradient becomes that of the global batch; the norm of all of
-        it."""
+        """After the last backward: make the buffer's gradient that of the global batch; return its whole norm."""
 
-    def spread(self, buffer: Buffer) -> None:
-        """Brings the model's parameters to the buffer's weights."""
+    def update_model(self, buffer: Buffer) -> None:
+        """Copy the buffer's weights to the model's parameters."""
 
-    def whole(self, held: Tensor) -> Tensor:
-        """For process 0 what all of them hold of a tensor like the buffer's weights; numbers stay as they are."""
+    def gathered(self, held: Tensor) -> Tensor:
+        """In process 0, the parts that all processes hold of a tensor like the buffer's weights; scalars unchanged."""
 
-    def stretches(self, buffer: Buffer) -> list[tuple[int, int]]:
-        """Where the numbers of this process's buffer stand in that whole, in their order: first, and behind the
-        last."""
+    def slices(self, buffer: Buffer) -> list[tuple[int, int]]:
+        """Which numbers of the gathered tensor this process's buffer holds, in order: (start, stop)."""
 
-    def given(self, buffer: Buffer, whole: Tensor) -> AbstractContextManager[None]:
-        """Within it, the learned parameters of the model that training was given are `whole`."""
+    def holding(self, buffer: Buffer, gathered: Tensor) -> AbstractContextManager[None]:
+        """Within the `with`, the model that training was given has the learned weights `gathered`."""
+
+
+def summed_loss(module: PreTrainedModel, loss: Loss, batch: MicroBatch, packed: bool) -> Tensor:
+    """The loss of a micro-batch, not yet divided by a weight."""
+    return loss.total(module, batch, hidden_states(module, batch, packed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,38 +81,44 @@ class Copies:
 
     module: PreTrainedModel
     world: World = ONE
-    loss: Loss = summed_loss
+    loss: Loss = supervised
+    packed: bool = False
 
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int, packed: bool) -> list[Part]:
+    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
         """The micro-batches of this process's rows."""
-        mine = share_of(rows, self.world.rank, self.world.size)
-        return [(part, 1.0) for part in split_micro(mine, micro_tokens, packed)]
+        together = self.loss.rows_together
+        mine = share_of(rows, self.world.rank, self.world.size, together)
+        return [(part, 1.0) for part in split_micro(mine, micro_tokens, self.packed, together)]
 
-    def collect(self, buffer: Buffer) -> None:
-        """Gradients are the buffer's own."""
+    def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
+        """The loss of a micro-batch, not yet divided by a weight."""
+        return summed_loss(self.module, self.loss, collate(rows, self.module.device), self.packed)
+
+    def collect_gradients(self, buffer: Buffer) -> None:
+        """Do nothing: gradients are written to the buffer."""
 
     def total_norm(self, buffer: Buffer) -> Tensor:
-        """Adds up the gradients of all processes."""
+        """Add up the gradients of all processes."""
         grad = buffer.weights.grad
         assert grad is not None
         self.world.sum(grad)
         return nn.utils.get_total_norm([grad])
 
-    def spread(self, buffer: Buffer) -> None:
-        """Parameters are views of the buffer."""
+    def update_model(self, buffer: Buffer) -> None:
+        """Renew the buffer's narrow copy: parameters are views of the buffer."""
         buffer.spread()
 
-    def whole(self, held: Tensor) -> Tensor:
-        """What each process holds."""
+    def gathered(self, held: Tensor) -> Tensor:
+        """Return what each process holds."""
         return held
 
-    def stretches(self, buffer: Buffer) -> list[tuple[int, int]]:
-        """All of it."""
+    def slices(self, buffer: Buffer) -> list[tuple[int, int]]:
+        """All numbers."""
         return [(0, buffer.weights.numel())]
 
     @contextmanager
-    def given(self, buffer: Buffer, whole: Tensor) -> Iterator[None]:
-        """Puts them into the buffer, for good."""
-        buffer.weights.data.copy_(whole)
+    def holding(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
+        """Copy them into the buffer, where they stay."""
+        buffer.weights.data.copy_(gathered)
         buffer.spread()
         yield

@@ -31,12 +31,11 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from etude.base.processes import World
-from etude.training.distributed.placement import Part
-from etude.training.layers.body import Body
+from etude.training.distributed.placement import Part, summed_loss
 from etude.training.layers.decoder import decoder_layers
-from etude.training.losses import summed_loss
+from etude.training.losses import Loss, supervised
 from etude.training.memory.buffer import Buffer
-from etude.training.rows.batches import MicroBatch, TokenRow, share_of, split_micro
+from etude.training.rows.batches import TokenRow, collate, groups_of, num_tokens, share_of, split_micro
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,23 +54,29 @@ class Shards:
     parameters: Sequence[nn.Parameter]
     """This process's part of each, as the buffer takes them."""
     world: World
+    loss: Loss = supervised
+    packed: bool = False
+    """Layers that are taken apart compute rows side by side."""
 
-    def loss(self, module: PreTrainedModel, batch: MicroBatch, body: Body) -> Tensor:
-        """As `summed_loss`; within it the layers are put together one by one."""
-        twin: Any = module
-        loss: Tensor = twin.summed_loss(batch, body)
+    def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
+        """As `Copies.summed_loss`; each layer is gathered when it computes."""
+        twin: Any = self.module
+        loss: Tensor = twin.summed_loss(self.loss, collate(rows, twin.device), self.packed)
         return loss
 
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int, packed: bool) -> list[Part]:
+    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
         """The micro-batches of this process's rows. All processes compute equally many, since each holds parts
-        that the others need; one that has fewer computes a row that does not count."""
-        ranks = range(self.world.size)
-        shares = [split_micro(share_of(rows, rank, self.world.size), micro_tokens, packed) for rank in ranks]
+        that the others need; one that has fewer computes a group of rows that does not count."""
+        together, size = self.loss.rows_together, self.world.size
+        shares = [
+            split_micro(share_of(rows, rank, size, together), micro_tokens, self.packed, together)
+            for rank in range(size)
+        ]
         mine: list[Part] = [(part, 1.0) for part in shares[self.world.rank]]
-        idle: Part = ([min(rows, key=lambda row: len(row.ids))], 0.0)
+        idle: Part = (min(groups_of(rows, together), key=num_tokens), 0.0)
         return mine + [idle] * (max(map(len, shares)) - len(mine))
 
-    def collect(self, buffer: Buffer) -> None:
+    def collect_gradients(self, buffer: Buffer) -> None:
         """Adds the gradients of the parts, which fully_shard has summed over all processes, in 32 bits."""
         total = buffer.weights.grad
         assert total is not None
@@ -88,24 +93,24 @@ class Shards:
         squares = self.world.total(float(nn.utils.get_total_norm([grad])) ** 2)
         return torch.tensor(math.sqrt(squares), device=grad.device)
 
-    def spread(self, buffer: Buffer) -> None:
+    def update_model(self, buffer: Buffer) -> None:
         """Copies the buffer's weights into the parts."""
         buffer.spread()
         for each, part in zip(self.sharded, self.parameters, strict=True):
             _local(each.detach()).copy_(part.detach())
 
-    def whole(self, held: Tensor) -> Tensor:
+    def gathered(self, held: Tensor) -> Tensor:
         """Puts the parts of all processes together in process 0's memory, in the order of a buffer of one
         process, so that a checkpoint is the same for any number of them."""
         if not held.ndim:
             return held
-        gathered = self.world.gather(held, [sum(self._numels(rank)) for rank in range(self.world.size)])
+        parts = self.world.gather(held, [sum(self._numels(rank)) for rank in range(self.world.size)])
         if not self.world.leads:
             return held
-        pieces = [torch.split(part, self._numels(rank)) for rank, part in enumerate(gathered)]
+        pieces = [torch.split(part, self._numels(rank)) for rank, part in enumerate(parts)]
         return torch.cat([piece for parameter in zip(*pieces, strict=True) for piece in parameter])
 
-    def stretches(self, buffer: Buffer) -> list[tuple[int, int]]:
+    def slices(self, buffer: Buffer) -> list[tuple[int, int]]:
         """This process's part of each parameter, behind those of the processes before it."""
         first, found = 0, []
         before = [self._numels(rank) for rank in range(self.world.rank)]
@@ -116,10 +121,10 @@ class Shards:
         return found
 
     @contextmanager
-    def given(self, buffer: Buffer, whole: Tensor) -> Iterator[None]:
+    def holding(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
         """Gives the model that training was given other data for a while."""
         own = [each.data for each in self.learned]
-        pieces = torch.split(whole, [each.numel() for each in self.learned])
+        pieces = torch.split(gathered, [each.numel() for each in self.learned])
         try:
             for each, piece in zip(self.learned, pieces, strict=True):
                 each.data = piece.view_as(each).to(each.dtype)
@@ -137,7 +142,9 @@ class Shards:
 
 
 @contextmanager
-def sharded(module: PreTrainedModel, learned: Sequence[nn.Parameter], world: World) -> Iterator[Shards]:
+def sharded(
+    module: PreTrainedModel, learned: Sequence[nn.Parameter], world: World, loss: Loss
+) -> Iterator[Shards]:
     """`learned` parameters of `module` in shards for the length of a `with`, in which a GPU gives the module's own
     weights up to the memory of the machine."""
     device = module.device
@@ -149,7 +156,7 @@ def sharded(module: PreTrainedModel, learned: Sequence[nn.Parameter], world: Wor
     shards = [found[names[id(each)]] for each in learned]
     held = [nn.Parameter(_local(each.detach())) for each in shards]
     try:
-        yield Shards(twin, learned, shards, held, world)
+        yield Shards(twin, learned, shards, held, world, loss)
     finally:
         if device.type == "cuda":
             module.to(device)

@@ -5,7 +5,7 @@ Layers are numbered from 0, the one that reads the embeddings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torch import nn
 
@@ -46,14 +46,6 @@ def chosen_layers(module: nn.Module, layers: str) -> Callable[[str], bool]:
         raise InputError([Fault("train: lora_layers", "there are no such layers", layers, remedy)])
     above = tuple(f"{path}.{number}." for number in range(len(parts) - int(match[1]), len(parts)))
     return lambda name: name.startswith(above)
-
-
-def lowest_layer(path: str, names: Iterable[str]) -> int:
-    """The lowest layer of the list at `path` that holds one of the parts `names`; 0 when one stands outside."""
-    return min(
-        int(name.removeprefix(f"{path}.").split(".")[0]) if name.startswith(f"{path}.") else 0
-        for name in names
-    )
 
 
 def layer_of(name: str) -> tuple[str, int]:

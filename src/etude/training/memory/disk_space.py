@@ -30,7 +30,7 @@ AROUND = 2**18
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Bytes that a run takes on the disk, beside hidden states that are kept there."""
+    """Bytes that a run takes on the disk."""
 
     result: int
     checkpoints: int

@@ -98,7 +98,7 @@ def _memory(
     """
     with started_run(module, config, len(rows), world) as run:
         parts = micro_batches(run, make_batches(rows, config.rows_per_step, config.seed, epoch=1))
-        work = partial(work_of, packed=run.packed)
+        work = partial(work_of, packed=run.placement.packed)
         most = max(map(work, parts))
         largest = max(
             (part for part in parts if work(part) >= NEAR * most), key=lambda part: len(part[0].ids)
@@ -110,7 +110,7 @@ def _memory(
         peak = peak_memory(run.module.device)
         _settled(run)
         largest_dev = max(micro_batches(run, [dev_rows]), key=work)
-        dev_loss(run.module, for_each(largest_dev, world), config.micro_tokens, run.body, run.placement)
+        dev_loss(run.placement, for_each(largest_dev, world), config.micro_tokens)
         peak_dev = peak_memory(run.module.device)
     slope = (peak - stays) / work(half)
     return max(round(peak + slope * (most - work(half))), peak_dev)

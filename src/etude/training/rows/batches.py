@@ -9,8 +9,9 @@ B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens of 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 
@@ -53,73 +54,97 @@ class MicroBatch:
     """(N,) the next tokens themselves."""
 
 
-def check_rows(rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], max_tokens: int) -> None:
-    """Raises InputError that lists every row which cannot be trained on as it stands."""
-    faults = [fault for row in [*rows, *dev_rows] for fault in _faults(row, max_tokens)]
+def check_rows(
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    max_tokens: int,
+    weight: Callable[[TokenRow], float] = attrgetter("num_trained"),
+    together: int = 1,
+) -> None:
+    """Raise InputError listing every row that cannot be trained on; `weight` and `together` are those of the loss."""
+    faults = [fault for row in [*rows, *dev_rows] for fault in _faults(row, max_tokens, weight)]
     for where, side in (("training rows", rows), ("dev rows", dev_rows)):
         if not side:
             faults.append(Fault(where, "there are none", "", "give at least one row"))
+        if len(side) % together:
+            remedy = f"give a multiple of {together} rows"
+            faults.append(Fault(where, "the last group is not complete", f"{len(side)} rows", remedy))
     if faults:
         raise InputError(faults)
 
 
+def groups_of(rows: Sequence[TokenRow], together: int) -> list[Sequence[TokenRow]]:
+    """Rows in groups that are computed together, each of `together` rows that follow each other."""
+    return [rows[start : start + together] for start in range(0, len(rows), together)]
+
+
+def groups_per_step(rows_per_step: int, together: int) -> int:
+    """The groups of one global batch, one at least."""
+    return max(1, rows_per_step // together)
+
+
 def make_batches(
-    rows: Sequence[TokenRow], rows_per_step: int, seed: int, epoch: int
+    rows: Sequence[TokenRow], rows_per_step: int, seed: int, epoch: int, together: int = 1
 ) -> list[tuple[TokenRow, ...]]:
     """The global batches of one epoch. The order depends on seed, epoch and the number of rows only.
 
-    Every row comes once; the last batch may be smaller.
+    Every row comes once, beside those of its group; the last batch may be smaller.
     """
-    order = list(range(len(rows)))
+    groups, size = groups_of(rows, together), groups_per_step(rows_per_step, together)
+    order = list(range(len(groups)))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     return [
-        tuple(rows[i] for i in order[start : start + rows_per_step])
-        for start in range(0, len(order), rows_per_step)
+        tuple(row for i in order[start : start + size] for row in groups[i])
+        for start in range(0, len(order), size)
     ]
 
 
-def share_of(rows: Sequence[TokenRow], rank: int, size: int) -> Sequence[TokenRow]:
-    """The rows that process `rank` of `size` computes: the longest row first, each goes to the process with the
-    fewest tokens so far. Every row goes to one process; one may be left without any."""
+def share_of(rows: Sequence[TokenRow], rank: int, size: int, together: int = 1) -> Sequence[TokenRow]:
+    """The rows that process `rank` of `size` computes: the longest group first, each goes to the process with the
+    fewest tokens so far. Every row goes to one process; a process may get none."""
     if size == 1:
         return rows
     shares: list[list[TokenRow]] = [[] for _ in range(size)]
     tokens = [0] * size
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
+    for group in sorted(groups_of(rows, together), key=num_tokens, reverse=True):
         least = tokens.index(min(tokens))
-        shares[least].append(row)
-        tokens[least] += len(row.ids)
+        shares[least] += group
+        tokens[least] += num_tokens(group)
     return shares[rank]
 
 
 def split_micro(
-    rows: Sequence[TokenRow], micro_tokens: int, packed: bool = False
+    rows: Sequence[TokenRow], micro_tokens: int, packed: bool = False, together: int = 1
 ) -> list[tuple[TokenRow, ...]]:
-    """Splits rows into micro-batches of similar length, so that work and overhead are least.
+    """Split rows into micro-batches of similar length, so that work and overhead are least.
 
-    No micro-batch exceeds `micro_tokens` with its padding, except a single row longer than that.
-    `packed` says whether padding is computed by attention alone (packing.py).
-    Exact by dynamic programming over the rows sorted by length, longest first.
+    No micro-batch exceeds `micro_tokens` with its padding, except a single group longer than that. `packed` says
+    whether padding is computed by attention alone (packing.py). Exact, by dynamic programming over the groups sorted
+    by their longest row, longest first.
     """
-    ordered = sorted(rows, key=lambda row: -len(row.ids))
-    best = [0.0] + [float("inf")] * len(ordered)
-    cut = [0] * (len(ordered) + 1)
-    for start, longest in enumerate(len(row.ids) for row in ordered):
-        room = max(1, micro_tokens // longest)
+    groups = sorted(groups_of(rows, together), key=_longest, reverse=True)
+    best = [0.0] + [float("inf")] * len(groups)
+    cut = [0] * (len(groups) + 1)
+    for start, longest in enumerate(map(_longest, groups)):
+        most = max(1, micro_tokens // (longest * together))
         share = _padding_share(longest, packed)
         cost = best[start] + MICRO_BATCH_COST
-        for end in range(start + 1, min(start + room, len(ordered)) + 1):
-            length = len(ordered[end - 1].ids)
-            cost += length + share * (longest - length)
+        for end in range(start + 1, min(start + most, len(groups)) + 1):
+            length = num_tokens(groups[end - 1])
+            cost += length + share * (longest * together - length)
             if cost < best[end]:
                 best[end], cut[end] = cost, start
-    return _cut_at(ordered, cut)
+    return _cut_at(groups, cut)
+
+
+def num_tokens(rows: Sequence[TokenRow]) -> int:
+    """Tokens of all rows, without padding."""
+    return sum(len(row.ids) for row in rows)
 
 
 def work_of(part: Sequence[TokenRow], packed: bool) -> float:
     """The tokens of a micro-batch, those of padding by what they cost beside them."""
-    longest = max(len(row.ids) for row in part)
-    tokens = sum(len(row.ids) for row in part)
+    longest, tokens = _longest(part), num_tokens(part)
     return tokens + _padding_share(longest, packed) * (longest * len(part) - tokens)
 
 
@@ -130,7 +155,7 @@ def _padding_share(longest: int, packed: bool) -> float:
 
 def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
     """Pads rows on the right (with token 0, which no real token can attend to) and finds the targets."""
-    length = max(len(row.ids) for row in rows)
+    length = _longest(rows)
     ids = torch.tensor([row.ids + (0,) * (length - len(row.ids)) for row in rows], dtype=torch.long)
     positions = [
         number * length + i
@@ -142,21 +167,25 @@ def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
     return MicroBatch(tuple(rows), ids.to(device), at.to(device), ids.flatten()[at + 1].to(device))
 
 
-def _cut_at(ordered: Sequence[TokenRow], cut: Sequence[int]) -> list[tuple[TokenRow, ...]]:
+def _longest(rows: Sequence[TokenRow]) -> int:
+    return max(len(row.ids) for row in rows)
+
+
+def _cut_at(groups: Sequence[Sequence[TokenRow]], cut: Sequence[int]) -> list[tuple[TokenRow, ...]]:
     parts: list[tuple[TokenRow, ...]] = []
-    end = len(ordered)
+    end = len(groups)
     while end:
-        parts.append(tuple(ordered[cut[end] : end]))
+        parts.append(tuple(row for group in groups[cut[end] : end] for row in group))
         end = cut[end]
     return parts[::-1]
 
 
-def _faults(row: TokenRow, max_tokens: int) -> list[Fault]:
+def _faults(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float]) -> list[Fault]:
     if len(row.ids) != len(row.trained):
         got = f"{len(row.ids)} tokens, {len(row.trained)} marks"
         return [Fault(row.id, "tokens and their marks differ in number", got, "mark every token once")]
     faults = []
-    if not row.num_trained:
+    if not weight(row) > 0:
         remedy = "give the row an answer, or leave the row out"
         faults.append(Fault(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
     if len(row.ids) > max_tokens:

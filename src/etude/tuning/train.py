@@ -6,6 +6,7 @@ task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.ht
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,7 @@ from etude.base.files import Json, read_json
 from etude.base.processes import World, joined
 from etude.base.wording import count
 from etude.checks.rows.enough import USUAL
-from etude.comparison.climb import write_record
-from etude.comparison.prepare import Confirm, describe_data, sizes_of, split_once
-from etude.comparison.session import kept_on_stop, start_anew
-from etude.comparison.vetting import agreed, vetted
+from etude.checks.vetting import row_notes, vetted
 from etude.data.dataset import VERDICT_LEAST
 from etude.data.splits import Split
 from etude.errors import Declined
@@ -27,13 +25,16 @@ from etude.methods.training_run import CHECKPOINT, TrainingRun
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
-from etude.runs import Run, check_whole
-from etude.runs.events import OnEvent, Opened, Prepared, Said
-from etude.runs.record import begin
+from etude.runs import Run
+from etude.runs.events import OnEvent, Prepared, Said
+from etude.runs.lifecycle import TaskRun, carry_out
+from etude.runs.questions import Confirm, agreed
+from etude.runs.record import describe_data, write_record
+from etude.runs.split import sizes_of, split_once
 from etude.runs.training_log import TrainingLog
 from etude.task import Task
 from etude.tuning.foresight import disk_in_words, foreseen, held, question, question_of_memory, remedy
-from etude.tuning.task_run import METHOD, NAME, Opening, check_processes, checked_student, opened, training
+from etude.tuning.task_run import METHOD, NAME, check_processes, checked_student, opened, sizes, training
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
@@ -61,7 +62,7 @@ class Training:
         return self.run.assistant(NAME)
 
 
-def train_task(
+def train(
     task_file: Path | str,
     *,
     budget: float | None = None,
@@ -92,37 +93,21 @@ def train_task(
         return Training(Run(Path(follow(world))))
 
 
-def _led(opening: Opening, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
+def _led(task_run: TaskRun, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
     """What process 0 does, which is all but its share of the steps."""
-    check_processes(opening.task, world)
-    run = opening.run
-    if fresh:
-        start_anew(run, on_event)
-    with run.locked():
-        check_whole(run)
-        if not run.complete:
-            begin(run, opening.task, opening.inputs, on_event)
-            run.update(command="train")
-            on_event(Opened(run.folder))
-            kept_on_stop(run, lambda: _train(run, opening, world, on_event, confirm), lambda: _begun(run))
-        elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
-            write_report(run.folder)
-    return run
+    check_processes(task_run.task, world)
+    work = partial(_train, task_run, world, confirm)
+    return carry_out(task_run, work, write_report, fresh=fresh, on_event=on_event)
 
 
-def _begun(run: Run) -> bool:
-    """Whether there is anything of training to keep."""
-    return (run.method(NAME) / "train.jsonl").exists() or bool(run.methods)
-
-
-def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm: Confirm) -> None:
+def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
     """From the split to the assistant. Behind the split nothing is given a test row."""
-    task = opening.task
-    checked = vetted(run, task, opening.dataset, opening.test, on_event, confirm)
-    parts = split_once(run, task, opening.dataset, opening.test, checked, opening.sizes)
+    task, dataset, test = task_run.task, task_run.dataset, task_run.test
+    checked = vetted(run, task, dataset, test, on_event, confirm)
+    parts = split_once(run, task, dataset, test, checked, sizes(task_run))
     metric = choose_metric(task, parts.train)
-    few = _few_to_train_on(task, parts)
-    _tell(run, task, parts, describe_data(run, task, parts, metric, few), on_event)
+    noted = [*_few_to_train_on(task, parts), *row_notes(task, parts, metric)]
+    _tell(task, parts, describe_data(run, task, parts, metric, noted), on_event)
     models = Models()
     student = checked_student(task, parts, models)
     context = FitContext(
@@ -150,10 +135,9 @@ def _train(run: Run, opening: Opening, world: World, on_event: OnEvent, confirm:
     tuned.save(run.method(NAME) / "assistant")
     prompt = models.get(student.model).render_text(student.messages(parts.dev[0].input))
     write_record(run, METHOD, tuned, context, prompt)
-    run.update(status="complete")
 
 
-def _tell(run: Run, task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None:
+def _tell(task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None:
     sizes = sizes_of(parts)
     train, dev, test = (f"{sizes[side]:,}" for side in ("train", "dev", "test"))
     sealed = f"{test} sealed for the test"

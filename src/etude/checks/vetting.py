@@ -11,50 +11,26 @@ import time
 from collections.abc import Sequence
 
 from etude.base.wording import count, time_in_words
-from etude.checks import Check, Material, check_material
-from etude.checks.rows import empty as nothing
-from etude.checks.rows import endings, form, repeats
-from etude.checks.safety import injections, instructions, personal
+from etude.checks import CHECKS, Material, check_material
+from etude.checks.labels.contradictions import contradictions, spelling_notes
 from etude.checks.shown.terminal import places
-from etude.comparison.prepare import Confirm
 from etude.data.dataset import Dataset
+from etude.data.splits import Split
 from etude.errors import Declined
+from etude.metrics import Metric
 from etude.privacy import GRAVE
 from etude.repair import stand_ins
 from etude.runs import Run
 from etude.runs.events import OnEvent, Said
+from etude.runs.questions import Confirm, Sensitive
 from etude.task import Task
 from etude.types import Finding
 
-QUICK: tuple[Check, ...] = (
-    nothing.empty,
-    endings.truncated,
-    form.encoding,
-    form.markup,
-    form.placeholders,
-    form.echoes,
-    repeats.contradictions,
-    repeats.repeated_inputs,
-    personal.personal_data,
-    instructions.personal_instructions,
-    injections.injections,
-)
-"""Those of the checks that take no longer than the reading of the rows, nearly."""
+QUICK = tuple(check for check in CHECKS if check.quick)
 PRIVATE = tuple(f"privacy_{kind}" for kind in GRAVE)
 MARKS = "turn_marks"
 ASKED = (*PRIVATE, MARKS)
 """Kinds of finding that are asked about."""
-
-
-class Sensitive(str):
-    """A question to which silence is a no."""
-
-    __slots__ = ()
-
-
-def agreed(question: str) -> bool:
-    """The answer where nobody is asked: yes, but no to what is sensitive."""
-    return not isinstance(question, Sensitive)
 
 
 def vetted(
@@ -71,6 +47,12 @@ def vetted(
     if grave and not confirm(Sensitive("\n".join([*said, "Teach them all the same?"]))):
         raise Declined(f"Nothing was run. {' '.join(said)} {_remedies(grave)}")
     return found.found
+
+
+def row_notes(task: Task, parts: Split, metric: Metric) -> list[str]:
+    """What is said of contradictory labels and spellings, before anything is fitted."""
+    rows = [*parts.train, *parts.dev, *parts.test]
+    return [*contradictions(task, rows), *spelling_notes(task, rows, metric.name)]
 
 
 def _counted(found: Sequence[Finding]) -> str:

@@ -1,0 +1,29 @@
+"""A model backend of your own, asked through an assistant."""
+
+from etude.assistant import Assistant
+from etude.models.backend import BatchedModel
+from etude.models.registry import Backend, register
+from etude.types import Completion, ModelRef
+
+
+class Echo(BatchedModel):
+    """Answers with the question."""
+
+    def complete(self, requests):
+        """The last turn of each request."""
+        return [Completion(each.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0) for each in requests]
+
+
+def handles(name):
+    """Names under `model:` that begin with `echo:`."""
+    return name.startswith("echo:")
+
+
+def load(ref, models):
+    """The model that a name means."""
+    return Echo(ref.name)
+
+
+register(Backend("echo", "echo:ANYTHING", handles, load, can=("generate",)))
+assistant = Assistant("prompt", "answer", ModelRef("echo:1"))
+print(assistant.answer("Is anybody there?").text)

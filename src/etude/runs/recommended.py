@@ -1,0 +1,75 @@
+"""Which assistant of a run answers, and loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etude import assistant
+from etude.assistant import Assistant
+from etude.base.wording import command
+from etude.errors import RunError
+from etude.evaluate import outcome_of, sample_of
+from etude.metrics import Metric
+from etude.runs.folder import FOLDER, Run, find_run
+from etude.stats.ladder import choose
+
+
+def load(place: Path | str) -> Assistant:
+    """Load the recommended assistant of a run, or a saved assistant.
+
+    `place` is a run folder, a task file or its folder (the run worked on last), the name of a run or the
+    beginning of it beside the task file ("NAME-1a2b" or "runs/NAME-1a2b"), or an assistant's folder. If the
+    verdict recommends no method, it is the one the verdict leans to, else the best on dev; `.method` names it.
+    The weights are loaded with the first answer. Raises RunError if there is no run or no assistant in it.
+    """
+    place = Path(place)
+    if (place / assistant.FILE).exists():
+        return assistant.load(place)
+    run = _run_at(place)
+    return assistant.load(run.assistant(recommended(run)[0]))
+
+
+def _run_at(place: Path) -> Run:
+    if (place / "run.json").exists():
+        return Run(place)
+    if place.is_file():
+        return find_run(place.parent / FOLDER, None)
+    if place.is_dir():
+        return find_run(place / FOLDER, None)
+    beside = place.parent if place.parent.name == FOLDER else place.parent / FOLDER
+    return find_run(beside, place.name)
+
+
+def recommended(run: Run) -> tuple[str, str]:
+    """The method whose assistant answers, and a sentence on why unless the verdict recommends it.
+
+    It is the one the verdict recommends, else the one it leans to, else the best on dev of those that are
+    fitted. Raises RunError if the run has none.
+    """
+    if verdict := run.verdict:
+        unsure = "" if verdict.recommended else " No assistant is recommended; the verdict leans to it."
+        return verdict.leaning, unsure
+    if not run.methods:
+        again = command(run.command, run.folder.parent.parent)
+        raise RunError(f"Run {run.name} has no assistant yet. Run `{again}`, which goes on with it.")
+    if run.command == "train":
+        return run.methods[-1], ""
+    name, why = best_on_dev(run)
+    return name, f" The run has no verdict yet; of the {len(run.methods)} that are fitted, {why}."
+
+
+def best_on_dev(run: Run) -> tuple[str, str]:
+    """The method that a comparison would choose by the dev rows that all fitted methods have answered, and
+    the rule in words. See `stats.ladder.choose`."""
+    metric = Metric(run.info["metric"]["name"], run.info["kind"])
+    answered = {
+        name: {line["id"]: line for line in run.predictions(name) if line["side"] == "dev"}
+        for name in run.methods
+    }
+    rows = [row for row in answered[run.methods[0]] if all(row in lines for lines in answered.values())]
+    samples = [
+        (name, sample_of(metric, [outcome_of(lines[row]) for row in rows]))
+        for name, lines in answered.items()
+    ]
+    choice = choose(samples)
+    return run.methods[choice.index], choice.reason

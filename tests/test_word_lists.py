@@ -1,0 +1,48 @@
+"""The YAML files that ship with the package: each is a mapping of texts, without repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import etude
+from etude.base.word_lists import any_of, as_set, read_table, read_words
+
+PACKAGE = Path(etude.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.yaml"))
+
+
+def leaves(value: Any) -> Iterator[str | list[str]]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from leaves(inner)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_form(file: Path) -> None:
+    table = read_table(str(file), file.name)
+    for value in leaves(table):
+        members = value.split() if isinstance(value, str) else value
+        assert members
+        assert all(isinstance(one, str) and one == one.strip() and one for one in members)
+        if isinstance(value, list):
+            assert len(members) == len(set(members))
+
+
+def test_every_scalar_is_text(tmp_path: Path) -> None:
+    (tmp_path / "words.yaml").write_text("no: yes no on\nphrases: [at last, 'no']\n", encoding="utf-8")
+    assert read_words(str(tmp_path / "module.py"), "words.yaml") == {
+        "no": {"yes", "no", "on"},
+        "phrases": {"at last", "no"},
+    }
+    assert as_set("one two") == as_set(["one", "two"])
+
+
+def test_any_of_keeps_alternatives_apart() -> None:
+    found = any_of(["a|b", r"c\d"])
+    assert [found.fullmatch(text) is not None for text in ("a", "B", "C1", "c")] == [True, True, True, False]
