@@ -37,7 +37,7 @@ from scipy.stats import t
 from etude.models.registry import Models
 from etude.render import render_training
 from etude.training import Output, TokenRow, TrainConfig, make_batches, train
-from etude.training.layers.lora import AdapterSettings, adapted, save_adapter
+from etude.training.layers.lora import adapted, save_adapter
 from etude.training.memory.usage import peak_memory, reset_peak_memory
 from etude.training.step import learning_rate
 from etude.types import Message, ModelRef
@@ -213,7 +213,7 @@ def theirs(
 
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder) / "adapter"
-        with adapted(module, AdapterSettings(config.rank, config.alpha), seed=config.seed) as adapters:
+        with adapted(module, config) as adapters:
             save_adapter(adapters, start)
         model = PeftModel.from_pretrained(module, start, is_trainable=True)
         clock = Clock(model, dev, -(-len(rows) // config.rows_per_step))

@@ -305,14 +305,14 @@ def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
 def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp_path: Path) -> None:
     leaking = checked(tmp_path, [*clean(), ("Which card?", "My card is 4111 1111 1111 1111, he said.")])
     spotless = replace(leaking, found=())
-    assert summary(spotless).good.startswith("Nothing speaks against it")
+    assert summary(spotless).good.startswith("Nothing was found.")
     assert summary(spotless).safe.startswith("Nothing personal, secret or unsafe was found")
 
     assert summary(leaking).safe == "Not yet, because of privacy_card."
     assert "privacy" not in summary(leaking).good
     broken = checked(tmp_path, [*clean(), PLANTED["echo"], PLANTED["insult"]])
     assert summary(broken).good.startswith("Not yet, because of echo")
-    assert summary(broken).safe == "Not surely: look at insult."
+    assert summary(broken).safe == "Perhaps not: look at insult."
 
 
 @pytest.mark.parametrize("example", ["luma", "support"])

@@ -16,14 +16,21 @@ from etude.errors import InputError
 from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
-from etude.training.checkpoints.checkpoint import load_checkpoint
-from etude.training.distributed.placement import Copies
-from etude.training.layers.full import all_weights
+from etude.training.distributed.placement import Placement
 from etude.training.memory.buffer import buffered
 from etude.training.memory.disk_space import disk_of
-from etude.training.step import accumulate, dev_loss, learning_rate, started_run, train_step
+from etude.training.step import accumulate, all_weights, dev_loss, learning_rate, started_run, train_step
 from etude.types import ModelRef
-from test_train import CONFIG, StopError, ignore, plain_loss, snapshot, tiny_model, token_rows
+from test_train import (
+    CONFIG,
+    StopError,
+    ignore,
+    load_checkpoint,
+    plain_loss,
+    snapshot,
+    tiny_model,
+    token_rows,
+)
 from tiny import tiny_module, tiny_tokenizer
 
 FULL = replace(CONFIG, weights="full", learning_rate=3e-3)
@@ -48,7 +55,7 @@ def test_gradients_of_all_weights_are_those_of_torch(tied: bool) -> None:
     with all_weights(module) as parameters:
         wanted = torch.autograd.grad(plain_loss(module, rows), parameters)
         with buffered(parameters) as buffer:
-            accumulate(Copies(module), rows, 24)
+            accumulate(Placement(module), rows, 24)
             ours = buffer.weights.grad
     assert ours is not None
     expected = torch.cat([grad.flatten() for grad in wanted])
@@ -88,7 +95,7 @@ def test_steps_are_those_of_torch(weight_decay: float) -> None:
     with started_run(module, config, 16) as run:
         for step in range(3):
             train_step(run, rows)
-            run.progress.step += 1
+            run.progress.steps += 1
             optimizer.zero_grad()
             plain_loss(theirs, rows).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(theirs.parameters(), config.clip)
@@ -104,7 +111,7 @@ def test_an_update_too_small_for_16_bits_is_not_lost() -> None:
     with buffered([parameter]) as buffer:
         for _ in range(100):
             buffer.weights.data += 1e-4
-            buffer.spread()
+            buffer.update_narrow()
         assert buffer.weights[0].item() == pytest.approx(1.01, rel=1e-5)
         assert parameter[0].item() == pytest.approx(1.01, rel=2**-8)
         assert parameter[0].item() > 1
@@ -117,8 +124,7 @@ def test_an_update_too_small_for_16_bits_is_not_lost() -> None:
     assert not parameter._post_accumulate_grad_hooks
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("dtype", "tied"), [(torch.float32, False), (torch.bfloat16, True)])
 def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
     tmp_path: Path, dtype: torch.dtype, tied: bool
 ) -> None:
@@ -131,21 +137,19 @@ def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
     # A product of 16 bits may round in another way where its matrix lies elsewhere in memory.
     limit = 1e-6 if dtype == torch.float32 else 1e-3
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    assert dev_loss(Copies(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert dev_loss(Placement(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert ("lm_head.weight" in file.keys()) == (not tied)  # noqa: SIM118
     tiny_tokenizer().save_pretrained(folder)
     ours = Models("cpu", str(dtype).removeprefix("torch.")).trainable(ModelRef("a base", folder))
     assert snapshot(ours.module.float()) == snapshot(theirs.float())
     ours.module.to(dtype)
-    assert dev_loss(Copies(ours.module), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert dev_loss(Placement(ours.module), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
 
 
-@pytest.mark.parametrize(("dtype", "decay"), [(torch.float32, 0.0), (torch.bfloat16, 0.1)])
-def test_an_interrupted_run_ends_with_the_same_bytes(
-    tmp_path: Path, dtype: torch.dtype, decay: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("test_full.FULL", replace(FULL, weight_decay=decay))
+def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dtype = torch.bfloat16
+    monkeypatch.setattr("test_full.FULL", replace(FULL, weight_decay=0.1))
     taught(tmp_path / "whole", dtype=dtype)
 
     def stop(news: Mapping[str, Any]) -> None:

@@ -12,9 +12,10 @@ from torch import nn
 
 from etude.errors import InputError, ModelError
 from etude.models.adapters import with_adapter
-from etude.training.distributed.placement import Copies
+from etude.training import TrainConfig
+from etude.training.distributed.placement import Placement
 from etude.training.layers.decoder import chosen_layers, decoder_layers, layer_of
-from etude.training.layers.lora import AdapterSettings, adapted, save_adapter
+from etude.training.layers.lora import adapted, save_adapter
 from etude.training.step import accumulate
 from test_train import peft_warns, shaken, tiny_model, token_rows
 from tiny import tiny_module
@@ -23,8 +24,8 @@ LAYERS = 4
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "phi3", "olmo2", "mistral")
 
 
-def top(number: int) -> AdapterSettings:
-    return AdapterSettings(rank=4, alpha=8.0, layers=f"top-{number}")
+def top(number: int) -> TrainConfig:
+    return TrainConfig(rank=4, alpha=8.0, lora_layers=f"top-{number}")
 
 
 def deep_model(**changes: Any) -> Any:
@@ -77,7 +78,7 @@ def test_targets_that_stand_in_lower_layers_only_are_named() -> None:
     module.model.layers[0].mlp.extra = nn.Linear(2, 2)
     with (
         pytest.raises(ModelError, match="extra"),
-        adapted(module, AdapterSettings(4, 8.0, layers="top-2"), ["extra"]),
+        adapted(module, TrainConfig(rank=4, alpha=8.0, lora_layers="top-2", targets=("extra",))),
     ):
         pass
 
@@ -108,21 +109,21 @@ def test_nothing_below_the_lowest_adapted_layer_has_a_gradient() -> None:
         layer.register_forward_hook(lambda _, given, output: recorded.append(output.grad_fn is not None))
     with adapted(module, top(2)) as adapters:
         shaken(adapters)
-        accumulate(Copies(module), token_rows(4), 1000)
+        accumulate(Placement(module), token_rows(4), 1000)
         assert all(each.a.grad is not None for each in adapters)
     assert recorded == [False, False, True, True]
 
 
 def test_the_gradients_of_the_top_layers_are_those_of_adapting_all() -> None:
-    def gradients(settings: AdapterSettings) -> dict[str, torch.Tensor]:
+    def gradients(settings: TrainConfig) -> dict[str, torch.Tensor]:
         module = deep_model()
         with adapted(module, settings) as adapters:
             for each in adapters:
                 each.a.data.fill_(0.1)
-            accumulate(Copies(module), token_rows(4), 1000)
+            accumulate(Placement(module), token_rows(4), 1000)
             return {each.name: each.b.grad for each in adapters if each.b.grad is not None}
 
-    whole, above = gradients(AdapterSettings(4, 8.0)), gradients(top(2))
+    whole, above = gradients(TrainConfig(rank=4, alpha=8.0)), gradients(top(2))
     assert len(above) == len(whole) // 2
     for name, grad in above.items():
         torch.testing.assert_close(grad, whole[name])

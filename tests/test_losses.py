@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from etude.training import Loss, Output, TokenRow, train
-from etude.training.distributed.placement import Copies
+from etude.training.distributed.placement import Placement
 from etude.training.layers.lora import adapted
 from etude.training.step import accumulate
 from test_train import CONFIG, SETTINGS, plain_loss, shaken, tiny_model, token_rows
@@ -47,7 +47,9 @@ def test_a_preference_loss_has_the_plain_gradient_and_is_learned(tmp_path: Path)
         gained = torch.stack([log_prob(module, row) - reference[row.id] for row in rows])
         expected = -functional.logsigmoid(gained[0::2] - gained[1::2]).mean()
         wanted = torch.autograd.grad(expected, weights)
-        assert accumulate(Copies(module, loss=loss, packed=True), rows, 50) == pytest.approx(expected.item())
+        assert accumulate(Placement(module, loss=loss, packed=True), rows, 50) == pytest.approx(
+            expected.item()
+        )
         for each, grad in zip(weights, wanted, strict=True):
             torch.testing.assert_close(each.grad, grad, rtol=1e-9, atol=1e-11)
     result = train(

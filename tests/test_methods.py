@@ -25,9 +25,9 @@ from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import Candidate, Effort, FitContext, blank, sampled
 from etude.methods.prompt import Prompt
-from etude.methods.tuned_prompt import first_sentence, kept_by_tuned
+from etude.methods.tuned.prompt import first_sentence, kept_by_tuned
 from etude.metrics import choose_metric
-from etude.models.classical import Constant, Linear, Nearest, load_classical, save_classical
+from etude.models.classical import Constant, Linear, Nearest, Predictor, load, save_classical
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
 from etude.render import within_first_turn
@@ -35,7 +35,7 @@ from etude.runs.fingerprints import changed, fingerprints
 from etude.task import LADDER as NAMES
 from etude.task import VERDICT_KEYS, RowSource, Task, load_task
 from etude.task.keys import KEYS
-from etude.types import Example, Message, Model, ModelRef
+from etude.types import CLASSICAL, Example, Message, Model, ModelRef
 from small_task import rows, write_task
 from tiny import tiny_folder
 
@@ -44,6 +44,10 @@ MOVED = "+ answer skeleton, in the user's turn"
 
 def context(task: Task, rows: Dataset, folder: Path, effort: Effort = Effort()) -> FitContext:  # noqa: B008
     return FitContext(Models(), choose_metric(task, rows), folder, effort)
+
+
+def read_back(folder: Path) -> Predictor:
+    return load(ModelRef(CLASSICAL, folder), Models()).predictor
 
 
 def example(name: str, label: str) -> Example:
@@ -279,7 +283,7 @@ def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, t
         save_classical(predictor, tmp_path / "one"),
         save_classical(predictors()[number], tmp_path / "two"),
     )
-    assert load_classical(one).predictor.predict(asked) == predictor.predict(asked)
+    assert read_back(one).predict(asked) == predictor.predict(asked)
     assert {f.name: f.read_bytes() for f in one.iterdir()} == {f.name: f.read_bytes() for f in two.iterdir()}
 
 
@@ -312,7 +316,7 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
         assert sure == {"most frequent answer": [None] * len(dev)}
         return
     assert sure["most frequent answer"] == pytest.approx([max(shares.values())] * len(dev))
-    linear = load_classical(bench.folder / "TF-IDF-+-linear-SVM").predictor
+    linear = read_back(bench.folder / "TF-IDF-+-linear-SVM")
     expected = [math.exp(log) for _, log in linear.predict([row.text for row in dev])]
     assert sure["TF-IDF + linear SVM"] == pytest.approx(expected)
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.training import Output, TokenRow, TrainConfig, train
-from etude.training.distributed.placement import Copies
+from etude.training.distributed.placement import Placement
 from etude.training.layers.attention import SHORT
 from etude.training.layers.body import can_pack, hidden_states
 from etude.training.layers.lora import adapted
 from etude.training.rows.batches import collate
-from etude.training.rows.packing import packed_so, packing_of
+from etude.training.rows.packing import packing_of, using_packing
 from etude.training.step import accumulate
 from test_layers import FAMILIES
 from test_train import SETTINGS, shaken, tiny_model
@@ -83,7 +83,7 @@ def test_gradients_are_those_of_rows_side_by_side(lengths: Sequence[int]) -> Non
     def gradient(packed: bool, micro_tokens: int) -> torch.Tensor:
         with adapted(module, SETTINGS) as adapters:
             shaken(adapters)
-            accumulate(Copies(module, packed=packed), rows, micro_tokens)
+            accumulate(Placement(module, packed=packed), rows, micro_tokens)
             grads = [each.grad for adapter in adapters for each in (adapter.a, adapter.b)]
         return torch.cat([each.flatten() for each in grads if each is not None])
 
@@ -103,7 +103,8 @@ def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest
     module = tiny_module("mistral", sliding_window=8).double()
     assert can_pack(module)
     monkeypatch.setattr(
-        "etude.training.layers.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
+        "etude.training.layers.body.using_packing",
+        lambda packing: used.append(packing) or using_packing(packing),
     )
     for lengths, packs in (((8, 3), True), ((9, 3), False)):
         used: list[Any] = []
@@ -116,7 +117,8 @@ def test_training_packs_every_forward(tmp_path: Path, monkeypatch: pytest.Monkey
     module, rows = tiny_model(torch.float64), rows_of(LENGTHS)
     used: list[Any] = []
     monkeypatch.setattr(
-        "etude.training.layers.body.packed_so", lambda packing: used.append(packing) or packed_so(packing)
+        "etude.training.layers.body.using_packing",
+        lambda packing: used.append(packing) or using_packing(packing),
     )
     config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0)
     train(module, rows, rows, config, Output(tmp_path / "checkpoint", tmp_path / "adapter"))

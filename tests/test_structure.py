@@ -78,7 +78,7 @@ ALLOWED = {
     ("tuning/task_run.py", "fine_tune"),  # etude train is this step by itself
     ("tuning/train.py", "fine_tune"),
     ("methods/baseline.py", "classical"),  # which fits what the backend answers with
-    ("training/layers/full.py", "loading"),  # tuned weights are written as they are read
+    ("training/loop.py", "loading"),  # tuned weights are written as they are read
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from etude.training.distributed.placement import Copies
+from etude.training.distributed.placement import Placement
 from etude.training.layers.lora import adapted, save_adapter
 from etude.training.step import accumulate
 from test_train import SETTINGS, peft_model, shaken, tiny_model, token_rows
@@ -51,7 +51,7 @@ def test_loss_and_gradients_equal_those_of_trl(tmp_path: Path, monkeypatch: pyte
     with adapted(module, SETTINGS) as adapters:
         shaken(adapters)
         save_adapter(adapters, tmp_path / "adapter")
-        ours = accumulate(Copies(module), rows, 24)  # in several micro-batches
+        ours = accumulate(Placement(module), rows, 24)  # in several micro-batches
     trainer = trainer_over(peft_model(tmp_path / "adapter", trainable=True), rows, tmp_path / "out")
     (batch,) = trainer.get_train_dataloader()
     loss = trainer.compute_loss(trainer.model, batch)

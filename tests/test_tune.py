@@ -36,7 +36,7 @@ from etude.errors import Declined, InputError, ModelError
 from etude.evaluate import evaluate, sample_of
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import blank
-from etude.methods.training_run import _notes, _sentence
+from etude.methods.tuned.training_run import _notes, _sentence
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
@@ -366,7 +366,12 @@ def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
 
 
 def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> TrainResult:
-    return TrainResult(best, tuple(dev_losses), tuple(scores), (5.0,) * (len(scores) - 1), 1, 1, 1, 1.0, 0)
+    return TrainResult(
+        best_epoch=best,
+        dev_losses=list(dev_losses),
+        scores=list(scores),
+        train_losses=[5.0] * (len(scores) - 1),
+    )
 
 
 def test_what_came_of_a_training_is_said_as_it_was() -> None:

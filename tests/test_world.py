@@ -134,7 +134,7 @@ def test_processes_read_what_torch_gives_them_and_each_number_once(
     learned = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
     read = []
     for rank in range(size):
-        shards = Shards(None, learned, (), (), World(rank, size))  # type: ignore[arg-type]
+        shards = Shards(None, World(rank, size), learned=learned)  # type: ignore[arg-type]
         stretches = shards.slices(None)  # type: ignore[arg-type]
         mine = [ids[start:stop] for start, stop in stretches]
         for piece, numbers, shape in zip(mine, whole, shapes, strict=True):

@@ -1,4 +1,4 @@
-"""Personal data and secrets covered in what a finding shows: their place is told, not they."""
+"""Personal data and secrets are covered in what a finding shows."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from etude.text.normal_forms import normalise
 COVER = "•"
 _WITHIN_WORD = re.compile(r"(?<=[^\W_])[^\W_]")
 MARGIN = 2000
-"""Characters around a passage that are looked at too: a value may begin or end outside."""
+"""Characters around a passage that are searched too: a value may begin or end outside."""
 
 
 def covered(text: str, begin: int = 0, end: int | None = None) -> str:
-    """The characters from `begin` to `end`, as many as before, with COVER in the place of what `etude.privacy.find`
-    finds; kinds for review stay."""
+    """The characters from `begin` to `end`, with COVER for each character that `etude.privacy.find` finds; kinds for
+    review stay."""
     return _covered(text, begin, len(text) if end is None else end, partial(find, review=False))
 
 
 def covered_label(label: str) -> str:
-    """A label or the name of a field, or a sentence with such in it: only what its form gives away is covered."""
+    """A label, the name of a field, or a sentence that holds one: only data with a telling form is covered."""
     return _covered(label, 0, len(label), find_by_form)
 
 
 def covered_words(words: str, text: str) -> str:
-    """Words of the normalised form of a text, covered where they stand in what `covered` covers in the text itself."""
+    """Words of the normalised form of a text, with those covered that `covered` covers in the text itself."""
     personal = {word for span in find(text, review=False) for word in normalise(span.text).split()}
     return " ".join(COVER * len(word) if word in personal else word for word in words.split())
 
@@ -48,8 +48,8 @@ def shortened(text: str, marks: Iterable[tuple[int, int]]) -> str:
 
 
 def initials(span: Span) -> str:
-    """Enough of a contact to recognise it by: the first letter and the domain of an e-mail address, three characters of
-    a phone number."""
+    """Enough of a contact to recognise it: the first letter and the domain of an e-mail address, three characters of a
+    phone number."""
     name, at, host = span.text.partition("@")
     return name[: 1 if at else 3] + 3 * COVER + at + host
 

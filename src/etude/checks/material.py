@@ -1,4 +1,4 @@
-"""What the checks look at: rows, task, and what several of them need, computed once."""
+"""What the checks look at: the rows, the task, and values that several checks need, computed once."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Material:
-    """The rows of a task and everything that was read with them."""
+    """The rows of a task and what was read with them."""
 
     task: Task
     rows: Examples
     """The rows that can be read."""
     test: Examples | None = None
-    """The test that stands apart: the user's own file, or the sealed side of a split."""
+    """The test: the user's own file, or the sealed side of a split."""
     faults: tuple[Fault, ...] = ()
-    """What is wrong with rows that could not be read or contradict the task."""
+    """Errors of rows that could not be read or contradict the task."""
     test_faults: tuple[Fault, ...] = ()
     stand_ins: frozenset[str] = frozenset()
-    """Surrogates that an earlier fix has put into the rows; they are nobody's data."""
+    """Surrogates that an earlier fix put into the rows; they are nobody's data."""
     systems: Mapping[str, str] = field(default_factory=dict)
-    """Each system message of the rows, and the place where it first stands."""
+    """Each system message of the rows, and where it first occurs."""
 
     @cached_property
     def inputs(self) -> Texts:
@@ -103,12 +103,12 @@ class Material:
 
     @property
     def written(self) -> Sequence[str]:
-        """The answers, none where they are labels: one such as passcode_forgotten is nobody's data."""
+        """The answers, none if they are labels: one such as passcode_forgotten is nobody's data."""
         return [] if self.task.kind == "classify" else self.outputs
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the inputs' `with_signs` forms: two inputs are the same where these are equal."""
+        """Hashes of the inputs' `with_signs` forms: two inputs are the same if these are equal."""
         return hashed(map(with_signs, self.inputs))
 
     @cached_property
@@ -117,8 +117,8 @@ class Material:
         return self.answer_hashes(self.outputs)
 
     def answer_hashes(self, answers: Iterable[str]) -> Hashes:
-        """Hashes of the `with_signs` forms of answers, of whatever file or column: two are the same where these are
-        equal. Of an extraction, JSON objects whose members stand in another order are the same too."""
+        """Hashes of the `with_signs` forms of answers, from any file or column: two are the same if these are equal. In
+        an extraction, JSON objects are also the same if only the order of their members differs."""
         compared = map(in_order, answers) if self.task.kind == "extract" else answers
         return hashed(map(with_signs, compared))
 
@@ -129,7 +129,7 @@ class Material:
 
     @cached_property
     def sensitive(self) -> tuple[SensitiveRows, SensitiveRows]:
-        """Where personal data and secrets stand in the inputs, and in the answers."""
+        """Where personal data and secrets are in the inputs, and in the answers."""
         return sensitive_rows(self.inputs, self.outputs, self.stand_ins, self.task.kind == "classify")
 
     @property
@@ -150,7 +150,7 @@ class Material:
         numbers: Mapping[str, float] | None = None,
         fix: str = "",
     ) -> Finding:
-        """A finding about the rows at these positions."""
+        """A finding about the rows at these positions; `numbers` are by default how many rows of how many."""
         rows = [self.rows[position] for position in positions]
         return Finding(
             kind=kind,
@@ -192,8 +192,8 @@ def excerpt(
 ) -> Evidence:
     """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
 
-    Personal data and secrets are covered, those too for which the row's other text alone has a label, and of what is
-    `doubtful` only first letters are shown.
+    Personal data and secrets are covered, also those that only the row's other text labels. Of `doubtful` marks only
+    first letters are shown.
     """
     text, other = (row.text, row.output) if part == "input" else (row.output, row.text)
     known = [(span.start, span.end) for span in repeated(find(other, review=False), text)]
@@ -212,12 +212,12 @@ def excerpt(
 
 
 def marks_of(matches: Iterable[re.Match[str]]) -> list[Mark]:
-    """Where matches stand, the first MOST_MARKS."""
+    """The places of the first MOST_MARKS matches."""
     return [match.span() for match in islice(matches, MOST_MARKS)]
 
 
 def hashed(texts: Iterable[str]) -> Hashes:
-    """64 bits of each text's BLAKE2b; among a million texts two share them by chance once in 30 million times."""
+    """64 bits of each text's BLAKE2b: a million texts hold two equal ones by chance once in 30 million times."""
     return np.fromiter(map(_hash, texts), np.uint64)
 
 
@@ -236,7 +236,7 @@ def in_order(text: str) -> str:
 
 
 def in_turn(*sides: Sequence[int]) -> Iterator[int]:
-    """One of each side after the other, until one has no more."""
+    """One of each side in turn, until one side is used up."""
     return chain.from_iterable(zip(*sides, strict=False))
 
 

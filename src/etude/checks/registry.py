@@ -1,4 +1,4 @@
-"""All checks over one set of rows: read once, check in order, gather what they find."""
+"""The list of checks; runs them over one set of rows and collects their findings."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ KINDS = kinds_of(CHECKS)
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checks of one task found, the gravest first."""
+    """What the checks found in one task, the gravest first."""
 
     name: str
-    """Of the task."""
+    """The task's."""
     files: tuple[Path, ...]
-    """The file of examples and, where there is one, that of the test."""
+    """The file of examples and, if there is one, that of the test."""
     folder: Path
-    """Of the task file."""
+    """The task file's."""
     rows: int
     test_rows: int
     found: tuple[Finding, ...]
@@ -110,7 +110,7 @@ class Findings:
         return self.files[0].name
 
     def path_of(self, file: str) -> Path:
-        """The file that a place of a finding names, as a path; of two with one name the examples."""
+        """The path of a file that a finding names; of two with one name the examples."""
         named = (path for path in self.files if path.name == file)
         return next(named, self.folder / file)
 
@@ -121,12 +121,12 @@ class Findings:
         return len(self.found)
 
     def of(self, *kinds: str) -> tuple[Finding, ...]:
-        """The findings of these kinds, or that tell of one of them too."""
+        """The findings of these kinds, or that also report one of them."""
         return tuple(one for one in self.found if not {one.kind, *one.also}.isdisjoint(kinds))
 
     def failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
-        """The findings that a gate names: by their kind (`*` for any letters), or by a
-        severity as grave or graver."""
+        """The findings that a gate names: by their kind (`*` for any letters), or by a severity, which includes graver
+        ones."""
         return tuple(finding for finding in self.found if any(_fails(finding, gate) for gate in gates))
 
 
@@ -140,14 +140,14 @@ def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
 
 
 def read_material(task: Task, survey: Survey | None = None) -> Material:
-    """Reads the task's rows once, for all checks; its examples only where no `survey` of them was made."""
+    """Read the task's rows once, for all checks; its examples only if no `survey` of them was made."""
     rows, faults, systems = survey or survey_dataset(task)
     test, test_faults = survey_test(task) or (None, ())
     return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file), systems)
 
 
 def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:
-    """Runs the checks over rows that were read."""
+    """Run the checks over rows that were read."""
     task = material.task
     found = list(chain.from_iterable(each(material) for each in checks))
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
@@ -163,8 +163,8 @@ def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Find
 
 
 def check_gates(gates: Sequence[str]) -> None:
-    """Raises InputError for gates that name neither a severity nor a kind, with the nearest name: they could
-    never fail."""
+    """Raise InputError, with the nearest name, for gates that name neither a severity nor a kind: they could never
+    fail."""
     known = [*SEVERITIES, *KINDS]
     unknown = [gate for gate in gates if not any(names(gate, kind) for kind in known)]
     if unknown:
@@ -173,7 +173,7 @@ def check_gates(gates: Sequence[str]) -> None:
 
 
 def _instead(gate: str, known: Sequence[str]) -> str:
-    """What to write in place of an unknown gate; several with a comma between them are given one by one."""
+    """What to write in place of an unknown gate, also for several joined by commas."""
     parts = [part.strip() for part in gate.split(",") if part.strip()]
     if len(parts) > 1:
         return "give each by itself: " + " ".join(f"--fail-on {part}" for part in parts)

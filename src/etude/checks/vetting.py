@@ -1,8 +1,8 @@
-"""The quick checks of the rows before anything is spent, and the question where they hold what nobody should teach.
+"""The quick checks before a comparison, and the question whether to train on rows that hold secrets and the like.
 
-Personal data that a form or checksum gives away, secrets, and marks of a chat template, at which a model would learn
-to stop, are asked about: silence is a no. What costs more than reading the rows (wrong labels, unsupported fields,
-style) is left to `etude check`.
+The question is asked about personal data with a form or checksum, secrets, and marks of a chat template, at which a
+model would learn to stop; no answer counts as no. Slower checks (wrong labels, unsupported fields, style) are left to
+`etude check`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ASKED = (*PRIVATE, MARKS)
 def vetted(
     run: Run, task: Task, dataset: Dataset, test: Dataset | None, on_event: OnEvent, confirm: Confirm
 ) -> tuple[Finding, ...]:
-    """What the quick checks find, told in a line; none where the run goes on. Raises Declined on a no."""
+    """What the quick checks find, reported in a line; nothing if the run is resumed. Raises Declined on a no."""
     if (run.folder / "split.json").exists():
         return ()
     begin = time.perf_counter()
@@ -44,7 +44,7 @@ def vetted(
     on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
     grave = found.of(*ASKED)
     said = [f"{finding.message.removesuffix('.')} ({places(finding.where)})." for finding in grave]
-    if grave and not confirm(Sensitive("\n".join([*said, "Teach them all the same?"]))):
+    if grave and not confirm(Sensitive("\n".join([*said, "Train on these rows anyway?"]))):
         raise Declined(f"Nothing was run. {' '.join(said)} {_remedies(grave)}")
     return found.found
 
@@ -66,7 +66,7 @@ def _remedies(grave: Sequence[Finding]) -> str:
     """What to do about findings that were asked about."""
     kinds = {finding.kind for finding in grave}
     marks = "; ".join(finding.remedy for finding in grave if finding.kind == MARKS)
-    mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes where they are nobody's."
+    mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes if they are nobody's."
     yes = "A yes is --yes, from Python confirm=."
     return " ".join([*([marks] if marks else []), *([mask] if kinds - {MARKS} else []), yes])
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.errors import Fault
-from etude.methods.fit_context import Candidate, FitContext, named
+from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
 from etude.methods.row_lengths import RowLengths
 from etude.task import Task
@@ -36,7 +36,7 @@ class ClearPrompt(Method):
     ) -> Assistant:
         """Chooses among the wordings; left out are those too long for the context with some row, and those
         that the model would read as it reads a simpler one."""
-        candidates = self.candidates(task, named(start, self.name))
+        candidates = self.candidates(task, replace(start, method=self.name))
         model = context.models.get(start.model)
         short = fitting(candidates, model, [*train, *dev])
         kept = distinct(short, model, context.dev_sample(dev))

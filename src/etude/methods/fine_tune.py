@@ -19,9 +19,16 @@ from etude.methods.fit_context import Candidate, FitContext, longest_answer
 from etude.methods.method import Method, TrainingTime
 from etude.methods.row_lengths import RowLengths
 from etude.methods.timing import spread
-from etude.methods.training_rows import too_long_to_train, training_rows, with_room_for
-from etude.methods.training_run import CHECKPOINT, Facts, TrainingRun, config_for, token_rows, training_run
-from etude.methods.tuned_prompt import kept_by_tuned
+from etude.methods.tuned.prompt import kept_by_tuned
+from etude.methods.tuned.training_rows import too_long_to_train, training_rows, with_room_for
+from etude.methods.tuned.training_run import (
+    CHECKPOINT,
+    Facts,
+    TrainingRun,
+    config_for,
+    token_rows,
+    training_run,
+)
 from etude.models.registry import Models, backend_of
 from etude.stats.intervals import estimate_sample
 from etude.task import Task
@@ -37,7 +44,7 @@ class FineTune(Method):
     best epoch by loss on dev is kept, or by the metric on dev where the task asks for it
     (`train: {dev_metric: true}`).
 
-    The prompt is short, since the weights carry the rest: tuned_prompt.py has what of the instructions it holds.
+    The prompt is short, since the weights carry the rest: tuned/prompt.py has what of the instructions it holds.
     """
 
     name: ClassVar[str] = "fine_tune"
@@ -102,7 +109,7 @@ class FineTune(Method):
     ) -> TrainingTime | None:
         """With the loss on dev before training and after each epoch, and with answers to dev as often where the task
         chooses the epoch by the metric."""
-        from etude.training.memory.speed import estimate_speed
+        from etude.training import estimate_speed
 
         if learns_by_itself(task):
             return None
@@ -186,7 +193,7 @@ def _learned(models: Models, ref: ModelRef, rows: Sequence[Example], adapter: Pa
 
 def dev_score(student: Assistant, dev: Dataset, context: FitContext) -> Mapping[str, Any]:
     """The metric on dev as the weights under training answer it: `score` with its interval and n."""
-    from etude.training.layers.merged import merged
+    from etude.training.layers.lora import merged
 
     with merged(context.models.trainable(student.model).module):
         scored = evaluate(student, context.models, dev, context.metric)

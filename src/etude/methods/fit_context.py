@@ -194,8 +194,3 @@ def longest_answer(train: Dataset, models: Models, model: ModelRef) -> int:
     percentile = readable[math.ceil(0.99 * len(readable)) - 1] if readable else 0
     rounded = ROUND * math.ceil((1.5 * percentile + 8) / ROUND)
     return max(min(rounded, asked.context // 2), percentile + 1)
-
-
-def named(assistant: Assistant, method: str) -> Assistant:
-    """`assistant` as the product of `method`."""
-    return replace(assistant, method=method)

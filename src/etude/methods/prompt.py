@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.methods.fit_context import Candidate, FitContext, named
+from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
 from etude.task import Task
 
@@ -23,7 +23,7 @@ class Prompt(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Changes nothing; runs on dev so that every step has a dev result."""
-        return context.choose([Candidate("as given", named(start, self.name))], dev).assistant
+        return context.choose([Candidate("as given", replace(start, method=self.name))], dev).assistant
 
 
 METHOD = Prompt()

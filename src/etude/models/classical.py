@@ -272,20 +272,15 @@ def _vectoriser(options: dict[str, Any], vocabulary: dict[str, int] | None = Non
 
 
 def load(ref: ModelRef, models: Models) -> ClassicalModel:
-    """The model that `ref` names, for the registry."""
-    return load_classical(ref.adapter)
-
-
-def load_classical(folder: Path | None) -> ClassicalModel:
-    """The model that `save` wrote to `folder`. Raises ModelError when it cannot be read."""
+    """The model that `save` wrote to the folder of `ref`. Raises ModelError when it cannot be read."""
     try:
-        assert folder is not None, "a classical model always has a folder"
-        head = json.loads((folder / "classical.json").read_text(encoding="utf-8"))
+        assert ref.adapter is not None, "a classical model always has a folder"
+        head = json.loads((ref.adapter / "classical.json").read_text(encoding="utf-8"))
         kinds: dict[str, Any] = {"constant": Constant, "nearest": Nearest, "linear": Linear}
-        return ClassicalModel(kinds[head.pop("form")].load(folder, head))
+        return ClassicalModel(kinds[head.pop("form")].load(ref.adapter, head))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{folder} holds no readable baseline ({error}). Run `etude compare` again."
+            f"{ref.adapter} holds no readable baseline ({error}). Run `etude compare` again."
         ) from error
 
 

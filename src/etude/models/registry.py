@@ -107,8 +107,6 @@ def lazily(function: str) -> Callable[..., Any]:
     return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
-FAKE_CAVEAT = "The fake model is for trying the path: its figures say nothing about what a real model can do."
-
 BACKENDS: list[Backend] = [
     Backend(
         "fake",
@@ -116,7 +114,7 @@ BACKENDS: list[Backend] = [
         lambda name: name.partition(":")[0] == "fake",
         lazily("etude.models.fake:load"),
         ("generate", "stream", "score", "count", "choices", "learn"),
-        caveat=FAKE_CAVEAT,
+        caveat="The fake model is for trying the path: its figures say nothing about what a real model can do.",
     ),
     Backend(
         CLASSICAL,
@@ -153,11 +151,7 @@ def backend_of(name: str) -> Backend:
 def _cannot(name: str, backend: Backend, need: Capability) -> str:
     """That a model cannot do what is needed, and which can."""
     able = "; ".join(f"{each.name}: {each.names}" for each in BACKENDS if need in each.can)
-    what = f"{name} cannot {CAPABILITIES[need]}. Set model: in the task file to one that can"
-    return f"{what} ({able}){_as_it_is(backend, need)}." if able else f"{what}; no backend can yet."
-
-
-def _as_it_is(backend: Backend, need: Capability) -> str:
-    if need == "train" and "learn" in backend.can:
-        return f"; compare and train without --show take {backend.name} as it is"
-    return ""
+    remedy = f"Set model: in the task file to one that can ({able})" if able else "No backend can yet"
+    by_heart = need == "train" and "learn" in backend.can
+    also = f"; compare and train without --show take {backend.name} as it is" if by_heart else ""
+    return f"{name} cannot {CAPABILITIES[need]}. {remedy}{also}."

@@ -21,12 +21,13 @@ from etude.assistant import ADAPTER, FILE
 from etude.base.files import REMEDY, read_json, read_lines
 from etude.data.dataset import COMPARED, Dataset, Least, load_dataset, load_test
 from etude.errors import EtudeError, RunError
+from etude.models.registry import backend_of
 from etude.runs.events import EventLog, OnEvent, Opened, RunEnded, Said
 from etude.runs.folder import FOLDER, LOCK, Run
 from etude.runs.openings import read_openings
 from etude.runs.record import begin
 from etude.task import Task, load_task
-from etude.types import CLASSICAL, Side
+from etude.types import Side
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,8 @@ def check_whole(run: Run) -> None:
 def _check_method(run: Run, name: str) -> None:
     record, folder = read_json(run.method(name) / "method.json"), run.method(name) / "assistant"
     read_json(folder / FILE)
-    taught = record["tuned"] or record["model"] == CLASSICAL
-    if taught and not any((folder / ADAPTER).glob("*")):
+    learned = record["tuned"] or not backend_of(record["model"]).is_language_model
+    if learned and not any((folder / ADAPTER).glob("*")):
         raise RunError(f"{folder / ADAPTER} is missing: it holds what {name} has learned. {REMEDY}")
 
 

@@ -13,11 +13,12 @@ if find_spec("torch") is None:
     raise MissingExtraError("Training", "train")
 
 from etude.training.config import TrainConfig, auto_config
-from etude.training.loop import TrainResult, train
+from etude.training.loop import train
 from etude.training.losses import Loss, supervised
-from etude.training.memory.speed import estimate_speed
+from etude.training.memory.forecast import estimate_speed
 from etude.training.output import Output
 from etude.training.rows.batches import TokenRow, make_batches
+from etude.training.step import TrainResult
 
 __all__ = [
     "Loss",

@@ -1,6 +1,6 @@
-"""What a training run is told: TrainConfig, and the values it takes when the user names none.
+"""The settings of a training run: TrainConfig, and the automatic values of those that the user does not set.
 
-`auto_config` scales with the data and the model and gives each value its reason in a sentence.
+`auto_config` follows the data and the model, and gives a reason for each value.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SCALE = 2.0
 MEASURED_RATE = 2e-3
 MEASURED_PARAMETERS = 135e6
 FULL_SHARE = 10
-"""How many times smaller the learning rate is where all weights are learned; Schulman et al. 2025 ("LoRA Without
+"""How many times smaller the learning rate is if all weights are learned; Schulman et al. 2025 ("LoRA Without
 Regret") find the best rate of LoRA about ten times that of full tuning."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Every setting of one training run; plain values only, each in its own type. Raises InputError listing those
-    that are impossible: task/settings.py says what each may be."""
+    """Every setting of one training run. Raises InputError listing the impossible ones: task/settings.py says what each
+    may be."""
 
     weights: Weights = "lora"
     """What is learned: adapters beside frozen weights, or all weights of the model."""
@@ -55,18 +55,17 @@ class TrainConfig:
     learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"
-    """How the learning rate falls from its highest value; a step behind the last one it would be zero."""
+    """How the learning rate falls from its highest value; one step after the last it would be zero."""
     warmup: float = 0.06
-    """Share of all steps in which the learning rate rises in even parts to its highest; one step at least."""
+    """Share of all steps in which the learning rate rises evenly to its highest value; one step at least."""
     epochs: int = 3
-    """Times that every row is learned, at most: see `patience`."""
+    """Times that every row is learned, unless `patience` ends the run before."""
     patience: int = 2
     """Stop after so many epochs in a row without a better dev loss."""
     rows_per_step: int = 8
     """Rows of one global batch: one step of the optimizer."""
     micro_tokens: int = 2048
-    """At most this many tokens, padding included, are computed at once; bounds memory, changes no result
-    beyond rounding."""
+    """Most tokens, padding included, that are computed at once; limits memory, changes results only by rounding."""
     max_tokens: int = ROW_TOKENS
     """A longer row is refused, never cut."""
     clip: float = 1.0
@@ -74,14 +73,14 @@ class TrainConfig:
     weight_decay: float = 0.0
     """AdamW's; share of a weight that each step takes away, at a learning rate of 1."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's two decay rates; 0.95 in the place of 0.999 changed the dev loss by 2%, not for the better."""
+    """AdamW's two decay rates; 0.95 in place of 0.999 made the dev loss 2% worse."""
     stop_on_spike: bool = True
-    """Whether a step whose loss leaves the course of the run stops it: course.py has the rule."""
+    """Whether a step whose loss is a spike (early_stopping.py) stops the run."""
     data_parallel: DataParallel = "ddp"
-    """How several processes hold the model: "ddp", each whole; "fsdp", each a part (shards.py). One process holds
-    it whole either way."""
+    """How several processes hold the model: "ddp", each the whole; "fsdp", each a part (shards.py). A single process
+    always holds the whole."""
     seed: int = 0
-    """Fixes the order of rows, the first weights of adapters, and dropout."""
+    """Fixes the order of rows, the initial weights of adapters, and dropout."""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Setting -> why it has its value, in a sentence."""
 
@@ -96,8 +95,13 @@ class TrainConfig:
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "reasons"}
 
     @property
+    def scale(self) -> float:
+        """What the adapters' low-rank product is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+    @property
     def defaults(self) -> dict[str, Any]:
-        """Those that nobody chose and the user did not set; without the adapters' where all weights are learned."""
+        """Settings that were neither chosen nor set; without those of adapters if all weights are learned."""
         unused = (*self.reasons, *(LORA_ONLY if self.weights == "full" else ()))
         return {name: value for name, value in self.values().items() if name not in unused}
 
@@ -141,7 +145,7 @@ def _rows_per_step(num_rows: int) -> tuple[int, str]:
 
 
 def _epochs(steps: int) -> tuple[int, str]:
-    """The epochs that WANTED_STEPS take, within bounds, and which of them held."""
+    """The epochs that WANTED_STEPS take, within limits, and the limit that applied."""
     each = f"an epoch is {steps:,} step{'s' * (steps > 1)}"
     if steps >= LONG_EPOCH:
         return 1, f"{each}, and one of {LONG_EPOCH:,} or more is enough"
@@ -164,7 +168,7 @@ def _rank(num_rows: int) -> tuple[int, str]:
 
 
 def _alpha(rank: int, rslora: bool) -> tuple[float, str]:
-    """What multiplies the low-rank product by SCALE at every rank."""
+    """The alpha that multiplies the low-rank product by SCALE."""
     whose = "the root of the rank" if rslora else "the rank"
     alpha = SCALE * (math.sqrt(rank) if rslora else rank)
     return alpha, f"{SCALE:g} times {whose}, so that the learning rate fits every rank"
@@ -190,13 +194,13 @@ def _full_learning_rate(num_parameters: int) -> tuple[float, str]:
 def _take(
     chosen: dict[str, tuple[Any, str]], given: Mapping[str, Any], name: str, proposal: tuple[Any, str]
 ) -> Any:
-    """Notes the proposal with its reason and returns the value that holds: the user's, else the proposal."""
+    """Record the proposal with its reason; return the user's value, else the proposal."""
     chosen[name] = proposal
     return given.get(name, proposal[0])
 
 
 def _taken(given: Mapping[str, Any], more: Iterable[Fault] = ()) -> dict[str, Any]:
-    """Settings by name, each in its own type, without those whose value says the same as leaving them out. Raises
+    """Settings by name, each in its own type, without those whose value means the same as leaving them out. Raises
     InputError listing all that are unknown or impossible, and `more` faults."""
     faults = [fault for name, value in given.items() if (fault := _fault(name, value))]
     if faults := [*faults, *more]:

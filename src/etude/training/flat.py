@@ -1,11 +1,11 @@
-"""The other door to the loop: fine-tuning in one file, read from top to bottom, with nothing clever.
+"""Fine-tuning in one plain file, to be read from top to bottom before the real loop.
 
     python -m etude.training.flat rows.jsonl --model smollm2-135m-instruct
 
 Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA is two
-products beside each frozen matrix, the loss is torch's own over all logits, one row at a time. The
-engineered loop (`loop.py`) reaches the same losses on the same rows; a test holds the two together.
-Here are no checkpoints, no best epoch and no adapter file: nothing is kept.
+products beside each frozen matrix, the loss is torch's own over all logits, one row at a time. The real loop
+(`loop.py`) reaches the same losses on the same rows; a test compares them. There are no checkpoints, no best epoch and
+no adapter file: nothing is saved.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Lora(nn.Module):
         return self.base(x) + self.scale * beside  # type: ignore[no-any-return]
 
 
-def lay_over(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
-    """Puts a Lora in the place of every linear layer but the head; returns what is to be learned."""
+def add_lora(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
+    """Replace every linear layer but the head by a Lora; return the learned parameters."""
     module.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     head = module.get_output_embeddings()  # type: ignore[operator]
@@ -96,8 +96,8 @@ def train(
     rows_per_step: int = 8,
     seed: int = 0,
 ) -> Iterator[dict[str, float]]:
-    """Trains `module` in place; yields {"step", "loss"} for each step, {"epoch", "dev_loss"} for each epoch."""
-    learned = lay_over(module, rank, alpha, seed)
+    """Train `module` in place; yield {"step", "loss"} for each step, {"epoch", "dev_loss"} for each epoch."""
+    learned = add_lora(module, rank, alpha, seed)
     optimizer = torch.optim.AdamW(learned, lr=0.0, betas=(0.9, 0.999), weight_decay=0.0)
     steps, step = epochs * math.ceil(len(rows) / rows_per_step), 0
     for epoch in range(1, epochs + 1):
@@ -126,7 +126,7 @@ def train(
 
 
 def main() -> None:
-    """Reads, trains, prints."""
+    """Read the rows, train, print the losses."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""The training loop: LoRA or all weights on token rows, best epoch by dev loss, and an exact continuation after a kill.
+"""The training loop: LoRA or all weights on token rows, best epoch by dev loss, exact resume after a kill.
 
-To see what happens in one plain script, read `flat.py` first; it reaches the same losses.
+Read `flat.py` first: it does the same in one plain script and reaches the same losses.
 
-One function, `train`, varied by what it is passed. It knows no run folder and no method: it gets
-token rows, tells `log` what happens, and calls `on_eval` where the dev loss is measured.
+One function, `train`, varied by what it is passed. It knows no run folder and no method: it gets token rows and a loss,
+logs what happens, and calls `on_eval` when the dev loss is measured.
 
 Nothing random carries over from step to step (row order comes from seed and epoch, dropout from
 seed and step), so weights, optimizer state and counters are the whole state of a run.
@@ -15,54 +15,30 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from etude.base.files import folder_aside
 from etude.base.processes import ONE, World
 from etude.base.wording import change_of_loss, size_in_words
 from etude.errors import Diverged, RunError
-from etude.training import early_stopping as course
-from etude.training.checkpoints.checkpoint import FILE
-from etude.training.checkpoints.checkpointing import Keeper, fingerprint
+from etude.models.loading import save_weights
+from etude.training import early_stopping
+from etude.training.checkpoints import FILE, Checkpointer, fingerprint
 from etude.training.config import TrainConfig
-from etude.training.layers.full import save_model
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import Loss, supervised
-from etude.training.memory.disk_space import Disk, room_kept
+from etude.training.memory.disk_space import Disk, check_space, disk_of, space_reserved
+from etude.training.memory.forecast import at_rest
 from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.training.output import Output
 from etude.training.rows.batches import TokenRow, check_rows, groups_of, make_batches, num_tokens
-from etude.training.step import Progress, Run, dev_loss, started_run, train_step
+from etude.training.step import Run, TrainResult, dev_loss, started_run, train_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAMED = 5
 """Rows that a message about dev names."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a finished training run was."""
-
-    best_epoch: int
-    """The epoch whose weights were kept; 0 is the untrained base: training made it worse."""
-    dev_losses: tuple[float, ...]
-    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
-    scores: tuple[float, ...]
-    """What the epochs were chosen by, epoch 0 first: the `score` of `on_eval`, or less the dev loss where it gave
-    none."""
-    train_losses: tuple[float, ...]
-    """Mean loss of the steps of each epoch, the first epoch's first."""
-    steps: int
-    tokens: int
-    """Tokens computed in training, without padding."""
-    rows: int
-    """Rows trained on, counted once for each epoch."""
-    seconds: float
-    """Wall-clock seconds of steps and dev losses, over all continuations."""
-    peak_memory: int
-    """Bytes at the highest point since this process began or went on; 0 where unknown."""
 
 
 def train(
@@ -101,27 +77,38 @@ def train(
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.rows_together)
     give_back_freed_memory()
     with started_run(module, config, len(rows), world, loss) as run:
-        # Until here a GPU may hold the model whole, before its parts take its place.
+        # Until here a GPU may hold the whole model, before its parts replace it.
         reset_peak_memory(run.module.device)
         loss.check(module)
-        keep = Keeper(run, output, fingerprint(module, config, rows, dev_rows, loss.name))
-        keep.restore()
+        checkpointer = Checkpointer(run, output, fingerprint(module, config, rows, dev_rows, loss.name))
+        checkpointer.restore()
         if not _finished(run):
-            _train(run, module, rows, dev_rows, keep)
+            _train(run, module, rows, dev_rows, checkpointer)
         _write_best(run, module, output)
-        return _result(run)
+        run.progress.peak_memory = peak_memory(run.module.device)
+        return run.progress
 
 
 def _train(
-    run: Run, module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], keep: Keeper
+    run: Run,
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    checkpointer: Checkpointer,
 ) -> None:
-    """All epochs that are left, with what they need on the disk."""
-    output, disk = keep.output, keep.check_room(module)
+    """Run all epochs that are left, once their disk space is checked."""
+    output, disk = checkpointer.output, disk_of(module, run.config)
+    if run.world.leads and (warning := check_space(disk, output.checkpoint)):
+        output.log({"warning": warning})
     if not run.adapters:
         output.log({"note": _full_note(run, module, disk, output)})
     try:
-        with room_kept(disk, output.checkpoint) if run.world.leads else nullcontext():
-            _epochs(run, rows, dev_rows, keep)
+        with space_reserved(disk, output.checkpoint) if run.world.leads else nullcontext():
+            while not _finished(run):
+                if run.progress.epoch >= 0:
+                    _epoch(run, rows, checkpointer)
+                _measure(run, dev_rows, output)
+                checkpointer.save()
     except Diverged as error:
         raise _with_best_kept(error, run, module, output) from error
 
@@ -131,16 +118,8 @@ def _finished(run: Run) -> bool:
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
 
 
-def _epochs(run: Run, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], keep: Keeper) -> None:
-    while not _finished(run):
-        if run.progress.epoch >= 0:
-            _epoch(run, rows, keep)
-        _measure(run, dev_rows, keep.output)
-        keep.save()
-
-
-def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
-    """The steps of the epoch under way that are not done yet."""
+def _epoch(run: Run, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> None:
+    """Do the steps of the current epoch that are not done yet."""
     progress, config = run.progress, run.config
     together = run.placement.loss.rows_together
     batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1, together)
@@ -149,40 +128,40 @@ def _epoch(run: Run, rows: Sequence[TokenRow], keep: Keeper) -> None:
         news = train_step(run, batch)
         seconds = time.perf_counter() - started
         tokens = num_tokens(batch)
-        progress.step += 1
+        progress.steps += 1
         progress.batch += 1
         progress.tokens += tokens
         progress.rows += len(batch)
         progress.seconds += seconds
-        place = {"step": progress.step, "epoch": progress.epoch + 1}
+        place = {"step": progress.steps, "epoch": progress.epoch + 1}
         spent = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(run.module.device)}
-        keep.output.log({**place, **news, **spent})
-        _follow(run, batch, news["loss"])
-        keep.save_when_due()
+        checkpointer.output.log({**place, **news, **spent})
+        _check_spike(run, batch, news["loss"])
+        checkpointer.save_when_due()
 
 
-def _follow(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
-    """Notes the loss of a step. Raises Diverged naming the rows of the batch when it is a spike."""
+def _check_spike(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
+    """Record the loss of a step. Raises Diverged naming the rows of the batch if it is a spike."""
     progress = run.progress
     untrained = progress.dev_losses[0]
-    limit = course.highest_loss(progress.recent, untrained)
+    limit = early_stopping.highest_loss(progress.recent, untrained)
     if run.config.stop_on_spike and loss > limit:
-        usual = f"{course.usual_loss(progress.recent, untrained):.2f}"
-        early = len(progress.recent) < course.LEAST
+        usual = f"{early_stopping.usual_loss(progress.recent, untrained):.2f}"
+        early = len(progress.recent) < early_stopping.LEAST
         raise Diverged(
-            f"Training stopped at step {progress.step}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
+            f"Training stopped at step {progress.steps}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
             f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
             f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
             "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
             f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which trains anew."
         )
-    progress.recent = [*progress.recent, loss][-course.WINDOW :]
+    progress.recent = [*progress.recent, loss][-early_stopping.WINDOW :]
     progress.epoch_loss += loss
 
 
 def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
-    """Ends an epoch: its dev loss, and its weights kept when they are the best so far. Raises Diverged where the loss
-    or the score is no number."""
+    """End an epoch: measure its dev loss, and keep its weights if they are the best so far. Raises Diverged if the loss
+    or the score is NaN or infinite."""
     progress, started = run.progress, time.perf_counter()
     loss, score, found = _measured(run, dev_rows, output)
     before = zip(progress.scores, progress.dev_losses, strict=True)
@@ -197,8 +176,10 @@ def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
     progress.seconds += seconds
     news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best}
     output.log({**news, "seconds": seconds, **found})
-    if progress.epoch == 1 and course.rises_at_once(progress.dev_losses):
-        output.log({"warning": _too_fast(run)})
+    if progress.epoch == 1 and early_stopping.rises_at_once(progress.dev_losses):
+        rose = f"The loss on dev rose in the first epoch, {change_of_loss(*progress.dev_losses)}."
+        lower = f"lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})"
+        output.log({"warning": f"{rose} If it does not fall later, {lower}."})
 
 
 def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[float, float, dict[str, Any]]:
@@ -217,7 +198,7 @@ def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[f
 
 
 def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
-    """What to say of a dev loss that is no number: the rows that make it so, and what to do."""
+    """The message about a NaN or infinite dev loss: the rows that cause it, and what to do."""
     config, epoch = run.config, run.progress.epoch + 1
     groups = groups_of(dev_rows, run.placement.loss.rows_together)
     alone = [dev_loss(run.placement, group, config.micro_tokens) for group in groups]
@@ -228,46 +209,39 @@ def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
         for row in group
     ]
     more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
-    rows = f"{', '.join(bad[:NAMED])}{more}" if bad else "none alone, only together"
+    rows = f"{', '.join(bad[:NAMED])}{more}" if bad else "none alone"
     if epoch:
         remedy = f"Lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})."
     elif len(bad) == len(dev_rows):
-        remedy = "No row has a loss: the model's weights are damaged. Get them again or set another model."
+        remedy = "All rows fail: the model's weights are damaged. Download them again or use another model."
     else:
         remedy = (
-            "The model is not trained yet, so no setting is at fault: look at these rows or leave them out."
+            "The model is not trained yet, so no setting causes this: look at these rows or leave them out."
         )
-    return f"The dev loss of epoch {epoch} is {loss}. Rows whose loss is no number: {rows}. {remedy}"
+    return f"The dev loss of epoch {epoch} is {loss}. Rows with such a loss: {rows}. {remedy}"
 
 
-def _too_fast(run: Run) -> str:
-    return (
-        f"The loss on dev rose in the first epoch, {change_of_loss(*run.progress.dev_losses)}. Where it "
-        f"does not fall later, lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})."
-    )
-
-
-def _trained(progress: Progress) -> dict[str, Any]:
-    """Ends the count of the epoch's steps: their mean loss, and whether the epoch overfits."""
+def _trained(progress: TrainResult) -> dict[str, Any]:
+    """The mean loss of the epoch's steps, and whether it overfits; the counters of the epoch are reset."""
     if progress.epoch == 0:
         return {}
     progress.train_losses.append(progress.epoch_loss / progress.batch)
     progress.batch, progress.epoch_loss = 0, 0.0
-    overfits = course.overfits(progress.train_losses, progress.dev_losses)
+    overfits = early_stopping.overfits(progress.train_losses, progress.dev_losses)
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
 
 
 def _with_best_kept(error: Diverged, run: Run, module: PreTrainedModel, output: Output) -> Diverged:
-    """The error, with the folder of the best epoch before it; where one was trained, it is written first."""
+    """Write the best epoch before the error, if there is one, and add its folder to the message."""
     best = run.progress.best_epoch
     if not best:
         return error
     _write_best(run, module, output)
-    return Diverged(f"{error} The weights of epoch {best}, the best before, stand in {output.adapter}.")
+    return Diverged(f"{error} The weights of epoch {best}, the best so far, are in {output.adapter}.")
 
 
 def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
-    """Process 0 writes what all of them hold."""
+    """Write in process 0 the weights of the best epoch, which all processes hold."""
     best = run.placement.gathered(run.best)
     if not run.world.leads:
         return
@@ -276,41 +250,29 @@ def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
             if run.adapters:
                 save_adapter(run.adapters, output.adapter, output.base_model)
             else:
-                save_model(module, output.adapter)
+                with folder_aside(output.adapter) as aside:
+                    save_weights(module, aside)
     except OSError as error:
         file = output.checkpoint / FILE
         rest = (
-            f"{file} goes on from where it was written" if file.exists() else "no checkpoint could be written"
+            f"it goes on from {file}"
+            if file.exists()
+            else "it starts anew, for no checkpoint could be written"
         )
         raise RunError(
-            f"The tuned weights cannot be written to {output.adapter} ({error}). Make room and run the same command "
-            f"again: {rest}."
+            f"The tuned weights cannot be written to {output.adapter} ({error}). Free some space and run the same "
+            f"command again: {rest}."
         ) from error
 
 
 def _full_note(run: Run, module: PreTrainedModel, disk: Disk, output: Output) -> str:
-    """What tuning all weights takes."""
+    """The memory and disk that tuning all weights takes, in words."""
     where = " in each process" if run.world.size > 1 else ""
+    memory = size_in_words(at_rest(module, run.config, run.world))
     return (
         f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: "
-        f"{size_in_words(run.buffer.num_bytes())} of memory{where} beside the model, for the weights in 32 bits, "
-        "their gradients, two states of the optimizer and the best epoch; "
+        f"{memory} of memory{where} beside the model, for the weights in 32 bits, their gradients, two states of the "
+        "optimizer and the best epoch; "
         f"{size_in_words(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent}, for a checkpoint and "
         f"the next while it is written, and {size_in_words(disk.result)} of it for the tuned weights."
-    )
-
-
-def _result(run: Run) -> TrainResult:
-    done = run.progress
-    peak = peak_memory(run.module.device)
-    return TrainResult(
-        best_epoch=done.best_epoch,
-        dev_losses=tuple(done.dev_losses),
-        scores=tuple(done.scores),
-        train_losses=tuple(done.train_losses),
-        steps=done.step,
-        tokens=done.tokens,
-        rows=done.rows,
-        seconds=done.seconds,
-        peak_memory=peak,
     )

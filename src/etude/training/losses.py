@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHUNK_LOGITS = 2**22
-"""Logits of one chunk on a processor: 16 MiB in fp32; larger ones are no faster and stand at the peak of memory."""
+"""Logits of one chunk on a processor: 16 MiB in fp32; larger ones are no faster and raise the peak memory."""
 CHUNK_LOGITS_GPU = 2**26
-"""On a GPU: 256 MiB in fp32. With a vocabulary of 152,000 a product then has 441 rows, where the processor's number
-would leave it 27, too few to keep a GPU busy. Reasoned and not measured: there was no GPU to measure it on."""
+"""On a GPU: 256 MiB in fp32. With a vocabulary of 152,000 a product then has 441 rows; the processor's number would
+give 27, too few to keep a GPU busy. Calculated, not measured: there was no GPU."""
 
 LARGE = 100.0
 """Logits up to this size show whether a model caps them: the caps of Gemma 2 begin at 30."""
@@ -73,7 +73,7 @@ class _SummedLoss(torch.autograd.Function):
 
 
 class _Chunks:
-    """The logits of one chunk after the other in the same memory, each worked on in place."""
+    """The logits of one chunk after the other, computed in place in the same memory."""
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor | None, num_tokens: int) -> None:
         self.weight_VD, self.bias_V = weight_VD, bias_V
@@ -83,7 +83,7 @@ class _Chunks:
         self.wide = self.narrow if wide == weight_VD.dtype else torch.empty_like(self.narrow, dtype=wide)
 
     def losses(self, hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
-        """The chunk's losses; afterwards `wide` holds its probabilities."""
+        """The losses of the chunk; afterwards `wide` holds its probabilities."""
         narrow_CV, wide_CV = self.narrow[: len(hidden_CD)], self.wide[: len(hidden_CD)]
         torch.mm(hidden_CD, self.weight_VD.t(), out=narrow_CV)
         if self.bias_V is not None:
@@ -120,11 +120,11 @@ def cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor
 
 @torch.no_grad()
 def check_head(module: PreTrainedModel) -> None:
-    """Raises ModelError when the model's logits are not simply its head over its last hidden states.
+    """Raise ModelError if the model's logits are not simply its head applied to its last hidden states.
 
-    Some models scale or cap their logits; training on a loss that leaves this out would be silently wrong. What
-    the head is given is compared with the hidden states up to rounding; large numbers that take the place of what it
-    returns must come out as the logits to the bit. Leaves the module in eval mode.
+    Some models scale or cap their logits; a loss without that would silently train something else. The head's input
+    must be the hidden states, up to rounding, and large numbers put in place of its output must be the logits, to the
+    last bit. Leaves the module in eval mode.
     """
     module.eval()
     ids = torch.arange(8, device=module.device)[None] % module.config.get_text_config().vocab_size
@@ -146,7 +146,7 @@ def check_head(module: PreTrainedModel) -> None:
     same = [torch.allclose(each, hidden, rtol=limit, atol=limit, equal_nan=True) for each in given]
     if same != [True] or not torch.equal(logits.float(), large.float()):
         raise ModelError(
-            f"{type(module).__name__} scales or caps its logits beside its head, which the training loss leaves out. "
+            f"{type(module).__name__} scales or caps its logits after its head, which training does not support. "
             "Set model: in the task file to one of another family, such as Llama, Qwen or SmolLM."
         )
 

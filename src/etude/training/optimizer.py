@@ -1,7 +1,7 @@
 """AdamW over the buffer: matrices decay, vectors do not.
 
-Decay draws weights towards zero. It is meant for matrices, embeddings among them; norms and biases, which are
-vectors, are left out, as transformers' Trainer does.
+Weight decay is meant for matrices, embeddings among them; norms and biases, which are vectors, are left out, as in
+transformers' Trainer.
 
 Source: Loshchilov and Hutter 2019 (arXiv 1711.05101).
 """
@@ -19,7 +19,7 @@ from etude.training.config import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """AdamW with its states at hand, so that a checkpoint can be written and read into them."""
+    """AdamW and its states, so that a checkpoint can be written from them and read into them."""
 
     adamw: torch.optim.AdamW
     mean: Tensor
@@ -30,13 +30,13 @@ class Optimizer:
     """Steps done, of matrices and of vectors."""
 
     def step(self, learning_rate: float) -> None:
-        """Moves the weights by their gradient."""
+        """Update the weights by their gradient."""
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
         self.adamw.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of its states by name; what is copied into them holds."""
+        """All states by name; writing to them changes the optimizer."""
         counts = {f"step_{number}": count for number, count in enumerate(self.counts)}
         return {"exp_avg": self.mean, "exp_avg_sq": self.square, **counts}
 
@@ -46,17 +46,15 @@ def optimizer_of(weights: nn.Parameter, num_decayed: int, config: TrainConfig) -
     grad, mean, square = weights.grad, torch.zeros_like(weights), torch.zeros_like(weights)
     assert grad is not None
     whole = len(weights) if config.weight_decay == 0 else num_decayed
-    parts = [(slice(0, whole), config.weight_decay), (slice(whole, len(weights)), 0.0)]
     groups: list[dict[str, Any]] = []
     states: dict[Tensor, dict[str, Tensor]] = {}
-    for part, decay in parts:
-        if part.start == part.stop:
-            continue
-        piece = nn.Parameter(weights.data[part])
-        piece.grad = grad[part]
-        groups.append({"params": [piece], "weight_decay": decay})
-        count = torch.zeros((), device=weights.device)
-        states[piece] = {"step": count, "exp_avg": mean[part], "exp_avg_sq": square[part]}
+    for part, decay in ((slice(0, whole), config.weight_decay), (slice(whole, len(weights)), 0.0)):
+        if part.start < part.stop:
+            piece = nn.Parameter(weights.data[part])
+            piece.grad = grad[part]
+            groups.append({"params": [piece], "weight_decay": decay})
+            count = torch.zeros((), device=weights.device)
+            states[piece] = {"step": count, "exp_avg": mean[part], "exp_avg_sq": square[part]}
     adamw = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, fused=True)
     adamw.state.update(states)
     return Optimizer(adamw, mean, square, [state["step"] for state in states.values()])

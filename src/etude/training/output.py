@@ -1,4 +1,4 @@
-"""Where a training run writes, and whom it tells."""
+"""Where a training run writes, and the functions it calls."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 Log = Callable[[Mapping[str, Any]], None]
-"""Takes one line of training news, as JSON-ready values."""
+"""Takes one event of the training, as JSON values."""
 OnEval = Callable[[], Mapping[str, Any]]
-"""Called after each dev loss, the adapter in place and the module in eval mode; its values join the
-epoch's line of news. The best epoch is the one of the highest `score` where there is one, and of equal scores that
-of the lowest dev loss; else the one of the lowest dev loss; of equal ones the earliest."""
+"""Called after each dev loss, with the adapter in place and the module in eval mode; what it returns is added to the
+epoch's event. The best epoch is the one with the highest `score`, if it returns one, and among equal scores the lowest
+dev loss; else the one with the lowest dev loss; of equal ones the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Output:
     """The folders of a run, and the functions that it calls."""
 
     checkpoint: Path
-    """Folder of the run under way; the caller removes it once the result is safe."""
+    """Folder of the checkpoint; the caller removes it once the result is safe."""
     adapter: Path
-    """Folder of what was learned: in PEFT's format, or for all weights config.json and model.safetensors."""
-    log: Log = lambda news: None
+    """Folder of the result: an adapter in PEFT's format, or for all weights config.json and model.safetensors."""
+    log: Log = lambda event: None
     on_eval: OnEval = dict
     base_model: str = ""
-    """Noted in the adapter as the base's name; nothing is looked up by it."""
+    """Written into the adapter as the base's name; it is not used to find anything."""
     every_step: bool = False
-    """Whether a checkpoint is written after every step, whatever that takes; else keeper.py says when."""
+    """Write a checkpoint after every step, whatever that costs; else checkpointing.py decides."""

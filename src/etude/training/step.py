@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from etude.base.processes import ONE, World
 from etude.errors import Diverged
 from etude.training.config import TrainConfig
-from etude.training.distributed.placement import Copies, Placement
+from etude.training.distributed.placement import Placement
 from etude.training.layers.body import can_pack
-from etude.training.layers.full import all_weights
 from etude.training.layers.fused import fused
-from etude.training.layers.lora import Adapter, AdapterSettings, adapted
+from etude.training.layers.lora import Adapter, adapted, unchanged
 from etude.training.losses import Loss, supervised
 from etude.training.memory.buffer import Buffer, buffered
-from etude.training.memory.usage import memory_told
+from etude.training.memory.usage import memory_errors_explained
 from etude.training.optimizer import Optimizer, optimizer_of
 from etude.training.rows.batches import TokenRow, groups_per_step
 
@@ -33,52 +32,53 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(slots=True)
-class Progress:
-    """How far a run is; with the tensors of `Run`, all that a checkpoint holds."""
+@dataclass(slots=True, kw_only=True)
+class TrainResult:
+    """What a run has reached so far; with the tensors of `Run`, the whole content of a checkpoint."""
 
     epoch: int = -1
-    """Epochs finished and measured; -1 before the base is."""
+    """Epochs finished and measured; -1 before the base is measured."""
     batch: int = 0
-    """Batches done in the epoch under way."""
-    step: int = 0
+    """Batches done in the current epoch."""
+    steps: int = 0
     """Steps of the optimizer done, over all epochs."""
     tokens: int = 0
-    """Tokens computed in these steps, without padding; those of dev are not counted."""
+    """Tokens computed in these steps, without padding and without dev."""
     rows: int = 0
     """Rows of these steps, counted once for each epoch."""
     seconds: float = 0.0
-    """Wall-clock seconds of steps and dev losses, over all continuations."""
+    """Wall-clock seconds of steps and dev losses, over all attempts."""
     best_epoch: int = 0
-    """The epoch whose weights are kept; 0 is the base."""
+    """The epoch whose weights are kept; 0 is the untrained base."""
     dev_losses: list[float] = field(default_factory=list)
-    """Mean loss of a learned dev token after each epoch, epoch 0 first, in nats."""
+    """The loss on dev after each epoch, epoch 0 first; of the supervised loss, nats a learned token."""
     scores: list[float] = field(default_factory=list)
-    """What epochs are chosen by, the higher the better and of equal ones that of the lower dev loss; less the dev
-    loss where nothing else was measured."""
+    """What the best epoch is chosen by, higher is better; the negative dev loss if nothing else was measured."""
     train_losses: list[float] = field(default_factory=list)
     """Mean loss of the steps of each finished epoch."""
     epoch_loss: float = 0.0
-    """Sum of the losses of the steps of the epoch under way."""
+    """Sum of the losses of the steps of the current epoch."""
     recent: list[float] = field(default_factory=list)
-    """Losses of the latest steps, by which a spike is told."""
+    """Losses of the latest steps, with which the next one is compared."""
+    peak_memory: int = 0
+    """Peak bytes since this process began or resumed, set at the end; 0 if unknown."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One training run under way."""
+    """One training run."""
 
     placement: Placement
-    """What computes, and where the learned weights stand."""
+    """The model that computes, and where the learned weights are."""
     config: TrainConfig
     adapters: list[Adapter]
-    """Empty where all weights of the module are learned."""
+    """Empty if all weights of the module are learned."""
     buffer: Buffer
     """The learned weights, or this process's part of them."""
     optimizer: Optimizer
     best: Tensor
     total_steps: int
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainResult = field(default_factory=TrainResult)
 
     @property
     def module(self) -> PreTrainedModel:
@@ -95,14 +95,14 @@ class Run:
 def started_run(
     module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE, loss: Loss = supervised
 ) -> Iterator[Run]:
-    """A fresh run over `module`; on leaving, the module and the random state of the processor and of the module's
-    device are as they were. Raises ModelError where memory runs out, here or within the `with`."""
+    """A new run over `module`. At the end the module and the random state of the processor and of the module's device
+    are restored. Raises ModelError if memory runs out, here or within the `with`."""
     devices = [module.device] if module.device.type == "cuda" else []
     shards = world.size > 1 and config.data_parallel == "fsdp"
     with (
-        memory_told(config, module.device),
+        memory_errors_explained(config, module.device),
         torch.random.fork_rng(devices),
-        # What takes a layer's place there holds on to weights that shards take apart.
+        # Fused layers keep references to weights, which shards replace.
         nullcontext() if shards else fused(module),
         _learned(module, config) as (adapters, parameters),
         _placed(module, parameters, world, shards, loss) as (placement, held),
@@ -121,7 +121,7 @@ def _placed(
 ) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
     """The learned parameters in copies or shards, and this process's part of them."""
     if not shards:
-        yield Copies(module, world, loss, can_pack(module)), learned
+        yield Placement(module, world, loss, can_pack(module)), learned
         return
     from etude.training.distributed.shards import sharded
 
@@ -129,22 +129,29 @@ def _placed(
         yield placement, placement.parameters
 
 
-def settings_of(config: TrainConfig) -> AdapterSettings:
-    """What the configuration says of adapters."""
-    return AdapterSettings(config.rank, config.alpha, config.rslora, config.dropout, config.lora_layers)
-
-
 @contextmanager
 def _learned(
     module: PreTrainedModel, config: TrainConfig
 ) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
-    """What is learned: the adapters' weights, or all of the module's."""
+    """The learned parameters: the adapters' weights, or all of the module's."""
     if config.weights == "full":
         with all_weights(module) as parameters:
             yield [], parameters
         return
-    with adapted(module, settings_of(config), config.targets, config.seed) as adapters:
+    with adapted(module, config) as adapters:
         yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
+
+
+@contextmanager
+def all_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Every parameter once, learnable for the length of a `with`; tied ones are one parameter. Matrices come first,
+    then vectors, as the optimizer expects. Their own data is not written to: `buffered` learns on copies."""
+    with unchanged(module):
+        floating = [each for each in module.parameters() if each.is_floating_point()]
+        parameters = sorted(floating, key=lambda each: each.ndim < 2)
+        for each in parameters:
+            each.requires_grad_(True)
+        yield parameters
 
 
 def dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) -> float:
@@ -161,11 +168,11 @@ def dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) 
 def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate.
 
-    Raises Diverged, with the weights as they were, where loss or norm is no number.
+    Raises Diverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
     """
     config, world, weights = run.config, run.world, run.buffer.weights
-    # Processes compute other rows, so they drop other numbers.
-    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.step) * world.size + world.rank)
+    # Each process computes other rows, so its dropout differs.
+    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.steps) * world.size + world.rank)
     run.module.train()
     loss = accumulate(
         run.placement,
@@ -179,11 +186,11 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
         raise Diverged(
-            f"Training stopped at step {run.progress.step + 1}: loss {loss}, gradient norm {norm}. "
+            f"Training stopped at step {run.progress.steps + 1}: loss {loss}, gradient norm {norm}. "
             f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
-    rate = learning_rate(config, run.progress.step, run.total_steps)
+    rate = learning_rate(config, run.progress.steps, run.total_steps)
     run.optimizer.step(rate)
     run.placement.update_model(run.buffer)
     assert weights.grad is not None
@@ -192,7 +199,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
 
 
 def _seed(device: torch.device, seed: int) -> None:
-    """Seeds what draws on the processor and on `device`. torch.manual_seed seeds every GPU, which others may use."""
+    """Seed the processor and `device`. torch.manual_seed would seed every GPU, which others may use."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):

@@ -11,7 +11,7 @@ from etude.base.files import Json, free_bytes
 from etude.base.wording import rough_time, size_in_words, time_in_words
 from etude.data.dataset import Dataset
 from etude.methods.timing import answer_seconds
-from etude.methods.training_run import TrainingRun
+from etude.methods.tuned.training_run import TrainingRun
 from etude.models.registry import Models
 from etude.runs.questions import LONG
 from etude.task import Task
@@ -54,10 +54,10 @@ def held(training: TrainingRun) -> Json:
 
 def disk_in_words(training: TrainingRun, checkpoint: Path) -> str:
     """The disk that the run takes. Raises RunError where not even the result finds room."""
-    from etude.training.memory.disk_space import check_room, disk_of
+    from etude.training.memory.disk_space import check_space, disk_of
 
     disk = disk_of(training.model.module, training.config)
-    check_room(disk, checkpoint)
+    check_space(disk, checkpoint)
     free = size_in_words(free_bytes(checkpoint.absolute()))
     return (
         f"Disk: {size_in_words(disk.result)} for the tuned weights and, until they are written, "

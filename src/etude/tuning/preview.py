@@ -8,7 +8,7 @@ from pathlib import Path
 
 from etude.data.dataset import SHOWN
 from etude.methods.fit_context import FitContext
-from etude.methods.training_rows import training_rows
+from etude.methods.tuned.training_rows import training_rows
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs.split import drawn_split

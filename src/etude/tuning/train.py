@@ -20,8 +20,8 @@ from etude.data.splits import Split
 from etude.errors import Declined
 from etude.methods.fine_tune import trained
 from etude.methods.fit_context import FitContext
-from etude.methods.training_rows import training_rows
-from etude.methods.training_run import CHECKPOINT, TrainingRun
+from etude.methods.tuned.training_rows import training_rows
+from etude.methods.tuned.training_run import CHECKPOINT, TrainingRun
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
@@ -88,9 +88,9 @@ def train(
             run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
             world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
-        from etude.training.distributed.workers import follow
+        from etude.training.distributed.workers import run_jobs
 
-        return Training(Run(Path(follow(world))))
+        return Training(Run(Path(run_jobs(world))))
 
 
 def _led(task_run: TaskRun, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:

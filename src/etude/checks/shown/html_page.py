@@ -1,7 +1,7 @@
-"""Findings as one HTML page that holds everything it needs and loads nothing, in the look of report.html.
+"""Findings as one HTML page that loads nothing, styled like report.html.
 
-A content security policy with the hash of the page's own style lets nothing else in; texts of the rows are escaped
-by Jinja2. What is personal or secret is shown by its place only, as in every form of the findings.
+A content security policy with the hash of the page's own style allows nothing else; Jinja2 escapes the texts of the
+rows. Personal data and secrets are not shown, only where they are.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u206
 """Control characters, and those that turn the direction of text."""
 _TITLES: dict[Severity, str] = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
 _FAMILIES = frozenset(("advice", "preference", "privacy", "review", "style"))
-"""First words of kinds that come in several."""
+"""First words of kinds that form a family."""
 _SHORT = frozenset(("api", "iban", "id", "ip"))
 
 
@@ -54,12 +54,12 @@ class Group:
 
     @property
     def anchor(self) -> str:
-        """What a link inside the page names."""
+        """The id that links inside the page use."""
         return f"{self.severity}-{self.kind}"
 
     @property
     def fixable(self) -> bool:
-        """Whether `--fix` does something about any of them."""
+        """Whether `--fix` can fix any of them."""
         return any(finding.fix for finding in self.findings)
 
 
@@ -123,7 +123,7 @@ def concerned(finding: Finding) -> str:
 
 
 def named(finding: Finding) -> dict[str, str]:
-    """Place -> what its row is named for; empty where the kind says it all."""
+    """Place -> the reason given for its row; empty if the kind says it all."""
     return dict(zip(finding.where, finding.about, strict=False))
 
 
@@ -139,5 +139,5 @@ def pieces(evidence: Evidence) -> Iterator[tuple[str, bool]]:
 
 
 def _visible(text: str) -> str:
-    r"""The text with characters that a browser shows as nothing, or acts on, written out: `\x92`."""
+    r"""The text with characters that are invisible or change its direction written out: `\x92`."""
     return _UNSEEN.sub(lambda char: char[0].encode("unicode_escape").decode("ascii"), text)

@@ -1,6 +1,6 @@
-"""The two questions of a check, each answered in a sentence: is the data good enough to teach from, and is it safe to?
+"""The two questions of a check, each answered in a sentence: are the rows good enough to train on, and are they safe?
 
-The answers weigh nothing anew: each follows from the gravest finding on its side.
+The gravest finding on each side decides the answer.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Summary:
-    """What the findings of one task come to."""
+    """The answers to both questions."""
 
     good: str
     safe: str
 
 
 def summary(findings: Findings) -> Summary:
-    """Both answers. They speak of what the checks can see, and say so if nothing was found."""
+    """Both answers, which cover only what the checks can see."""
     on_safety = {kind.name for kind in findings.kinds.values() if kind.safety}
     safety = [one for one in findings if one.kind in on_safety]
     quality = [one for one in findings if one.kind not in on_safety]
     return Summary(
-        good=_wrong(quality) or "Nothing speaks against it. Whether the answers are true, no check can tell.",
+        good=_wrong(quality) or "Nothing was found. No check can tell whether the answers are true.",
         safe=_wrong(safety)
-        or _named(safety, "note", "Nothing certain speaks against it; a person should read {}.")
+        or _named(safety, "note", "No error or warning; a person should read {}.")
         or "Nothing personal, secret or unsafe was found, as far as rules can tell.",
     )
 
 
 def _wrong(found: Sequence[Finding]) -> str:
-    """What errors, else warnings, say; "" without any."""
+    """The sentence on the errors, else on the warnings; "" if there are none."""
     return _named(found, "error", "Not yet, because of {}.") or _named(
-        found, "warning", "Not surely: look at {}."
+        found, "warning", "Perhaps not: look at {}."
     )
 
 

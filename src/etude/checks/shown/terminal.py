@@ -14,13 +14,13 @@ from etude.types import Evidence, Finding
 MOST_PLACES = 5
 MOST_SHOWN = 4
 WIDTH = 110
-"""Columns of the text where no other width is asked for."""
+"""Columns of the text by default."""
 
 
 def in_words(findings: Findings, width: int = WIDTH) -> str:
     """The whole report as text of `width` columns."""
     answers = summary(findings)
-    asked = (f"Good enough to teach from? {answers.good}", f"Safe to teach from? {answers.safe}")
+    asked = (f"Good enough to train on? {answers.good}", f"Safe to train on? {answers.safe}")
     lines = [_counted(findings), *chain.from_iterable(textwrap.wrap(one, width) for one in asked), ""]
     for finding in findings:
         lines += [*_told(finding, width), ""]
@@ -58,7 +58,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def places(where: Sequence[str], about: Sequence[str] = ()) -> str:
-    """The first places, each with what its row is named for, and how many more there are."""
+    """The first places, each with the reason given for its row, and how many more there are."""
     file = where[0].rpartition(":")[0]
 
     def told(number: int) -> str:
@@ -85,7 +85,7 @@ def quoted(one: Evidence, room: int) -> str:
 
 
 def _visible(text: str) -> str:
-    """The text with characters that a terminal would act on written out; those that join letters and emoji stay."""
+    """The text with control characters written out; those that join letters and emoji stay."""
     return "".join(
         char
         if char.isprintable() or char in "\n\u200c\u200d"

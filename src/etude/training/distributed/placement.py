@@ -7,9 +7,9 @@ so all processes call the same ones in the same order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -26,99 +26,65 @@ Part = tuple[Sequence[TokenRow], float]
 """The rows of a micro-batch, and a factor for their loss."""
 
 
-class Placement(Protocol):
-    """What differs between copies and shards of the learned weights."""
-
-    @property
-    def world(self) -> World:
-        """The processes, which share the rows of every batch."""
-
-    @property
-    def module(self) -> PreTrainedModel:
-        """The model that computes."""
-
-    @property
-    def loss(self) -> Loss:
-        """What is minimised."""
-
-    @property
-    def packed(self) -> bool:
-        """Whether padding is computed by attention alone."""
-
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
-        """The micro-batches of a global batch that this process computes."""
-
-    def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
-        """The loss of a micro-batch, not yet divided by a weight."""
-
-    def collect_gradients(self, buffer: Buffer) -> None:
-        """Add the gradients of a backward to the buffer's, where they are not written there directly."""
-
-    def total_norm(self, buffer: Buffer) -> Tensor:
-        """After the last backward: make the buffer's gradient that of the global batch; return its whole norm."""
-
-    def update_model(self, buffer: Buffer) -> None:
-        """Copy the buffer's weights to the model's parameters."""
-
-    def gathered(self, held: Tensor) -> Tensor:
-        """In process 0, the parts that all processes hold of a tensor like the buffer's weights; scalars unchanged."""
-
-    def slices(self, buffer: Buffer) -> list[tuple[int, int]]:
-        """Which numbers of the gathered tensor this process's buffer holds, in order: (start, stop)."""
-
-    def holding(self, buffer: Buffer, gathered: Tensor) -> AbstractContextManager[None]:
-        """Within the `with`, the model that training was given has the learned weights `gathered`."""
-
-
 def summed_loss(module: PreTrainedModel, loss: Loss, batch: MicroBatch, packed: bool) -> Tensor:
     """The loss of a micro-batch, not yet divided by a weight."""
     return loss.total(module, batch, hidden_states(module, batch, packed))
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
+class Placement:
     """Every process holds all learned weights and computes with the model that training was given."""
 
     module: PreTrainedModel
+    """The model that computes."""
     world: World = ONE
+    """The processes, which share the rows of every batch."""
     loss: Loss = supervised
+    """What is minimised."""
     packed: bool = False
+    """Whether padding is computed by attention alone."""
 
     def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
-        """The micro-batches of this process's rows."""
+        """The micro-batches of a global batch that this process computes."""
+        return [(part, 1.0) for part in self.micro_batches(rows, micro_tokens, self.world.rank)]
+
+    def micro_batches(
+        self, rows: Sequence[TokenRow], micro_tokens: int, rank: int
+    ) -> list[tuple[TokenRow, ...]]:
+        """The micro-batches of a global batch that process `rank` computes."""
         together = self.loss.rows_together
-        mine = share_of(rows, self.world.rank, self.world.size, together)
-        return [(part, 1.0) for part in split_micro(mine, micro_tokens, self.packed, together)]
+        mine = share_of(rows, rank, self.world.size, together)
+        return split_micro(mine, micro_tokens, self.packed, together)
 
     def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
         """The loss of a micro-batch, not yet divided by a weight."""
         return summed_loss(self.module, self.loss, collate(rows, self.module.device), self.packed)
 
     def collect_gradients(self, buffer: Buffer) -> None:
-        """Do nothing: gradients are written to the buffer."""
+        """Add the gradients of a backward to the buffer's; copies write them there directly."""
 
     def total_norm(self, buffer: Buffer) -> Tensor:
-        """Add up the gradients of all processes."""
+        """After the last backward: make the buffer's gradient that of the global batch; return its whole norm."""
         grad = buffer.weights.grad
         assert grad is not None
         self.world.sum(grad)
         return nn.utils.get_total_norm([grad])
 
     def update_model(self, buffer: Buffer) -> None:
-        """Renew the buffer's narrow copy: parameters are views of the buffer."""
-        buffer.spread()
+        """Copy the buffer's weights to the model's parameters; those of 32 bits are views of the buffer."""
+        buffer.update_narrow()
 
     def gathered(self, held: Tensor) -> Tensor:
-        """Return what each process holds."""
+        """In process 0, the parts that all processes hold of a tensor like the buffer's weights; scalars unchanged."""
         return held
 
     def slices(self, buffer: Buffer) -> list[tuple[int, int]]:
-        """All numbers."""
+        """Which numbers of the gathered tensor this process's buffer holds, in order: (start, stop)."""
         return [(0, buffer.weights.numel())]
 
     @contextmanager
     def holding(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
-        """Copy them into the buffer, where they stay."""
+        """Within the `with`, the model that training was given has the learned weights `gathered`; copies keep them."""
         buffer.weights.data.copy_(gathered)
-        buffer.spread()
+        buffer.update_narrow()
         yield

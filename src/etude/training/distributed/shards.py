@@ -1,10 +1,10 @@
 """The model in parts, one in each process: fully sharded data parallel (FSDP2, torch's `fully_shard`).
 
-Each process holds an even part of every parameter, of its gradient and of the optimizer's states. A decoder layer
-is put together in all processes just before it computes, and taken apart behind it. The model that training was
-given is not changed: a twin without weights of its own is made of it, and the twin's parts are cut from it. So the
-whole model must fit each GPU once, before its parts stand there: this shares out what training takes beside it, and
-then the model's own memory too.
+Each process holds an even part of every parameter, of its gradient and of the optimizer's states. A decoder layer is
+gathered in all processes just before it computes, and split again afterwards. The model that training was given is not
+changed: a twin without weights of its own is made from it, and the twin's parts are cut from its weights. So the whole
+model must fit each GPU once, before it is split: what is saved is the memory that training takes beside the model, and
+from then on the model's own.
 
 Source: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), Zhao et al. 2023 (PyTorch FSDP, 2304.11277).
 """
@@ -31,53 +31,43 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from etude.base.processes import World
-from etude.training.distributed.placement import Part, summed_loss
+from etude.training.distributed.placement import Part, Placement, summed_loss
 from etude.training.layers.decoder import decoder_layers
-from etude.training.losses import Loss, supervised
+from etude.training.losses import Loss
 from etude.training.memory.buffer import Buffer
-from etude.training.rows.batches import TokenRow, collate, groups_of, num_tokens, share_of, split_micro
+from etude.training.rows.batches import TokenRow, collate, groups_of, num_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
-class Shards:
-    """The learned weights in parts; see Placement. The buffer holds this process's part, end to end."""
+class Shards(Placement):
+    """The learned weights in parts: `module` is the sharded twin, and the buffer holds this process's part."""
 
-    module: PreTrainedModel
-    """The twin, sharded."""
-    learned: Sequence[nn.Parameter]
+    learned: Sequence[nn.Parameter] = ()
     """The learned parameters of the model that training was given."""
-    sharded: Sequence[nn.Parameter]
+    sharded: Sequence[nn.Parameter] = ()
     """Those of the twin, in the same order."""
-    parameters: Sequence[nn.Parameter]
+    parameters: Sequence[nn.Parameter] = ()
     """This process's part of each, as the buffer takes them."""
-    world: World
-    loss: Loss = supervised
-    packed: bool = False
-    """Layers that are taken apart compute rows side by side."""
 
     def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
-        """As `Copies.summed_loss`; each layer is gathered when it computes."""
+        """As `Placement.summed_loss`; each layer is gathered when it computes."""
         twin: Any = self.module
         loss: Tensor = twin.summed_loss(self.loss, collate(rows, twin.device), self.packed)
         return loss
 
     def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
-        """The micro-batches of this process's rows. All processes compute equally many, since each holds parts
-        that the others need; one that has fewer computes a group of rows that does not count."""
-        together, size = self.loss.rows_together, self.world.size
-        shares = [
-            split_micro(share_of(rows, rank, size, together), micro_tokens, self.packed, together)
-            for rank in range(size)
-        ]
+        """As `Placement.parts`. All processes compute equally many, since each holds parts that the others need; one
+        that has fewer computes a group of rows that does not count."""
+        shares = [self.micro_batches(rows, micro_tokens, rank) for rank in range(self.world.size)]
         mine: list[Part] = [(part, 1.0) for part in shares[self.world.rank]]
-        idle: Part = (min(groups_of(rows, together), key=num_tokens), 0.0)
+        idle: Part = (min(groups_of(rows, self.loss.rows_together), key=num_tokens), 0.0)
         return mine + [idle] * (max(map(len, shares)) - len(mine))
 
     def collect_gradients(self, buffer: Buffer) -> None:
-        """Adds the gradients of the parts, which fully_shard has summed over all processes, in 32 bits."""
+        """Add the gradients of the parts, which fully_shard has summed over all processes, in 32 bits."""
         total = buffer.weights.grad
         assert total is not None
         pieces = torch.split(total, [each.numel() for each in self.parameters])
@@ -87,21 +77,21 @@ class Shards:
                 each.grad = None
 
     def total_norm(self, buffer: Buffer) -> Tensor:
-        """From the norms of the parts."""
+        """Calculate it from the norms of the parts."""
         grad = buffer.weights.grad
         assert grad is not None
         squares = self.world.total(float(nn.utils.get_total_norm([grad])) ** 2)
         return torch.tensor(math.sqrt(squares), device=grad.device)
 
     def update_model(self, buffer: Buffer) -> None:
-        """Copies the buffer's weights into the parts."""
-        buffer.spread()
+        """Copy the buffer's weights into the parts."""
+        buffer.update_narrow()
         for each, part in zip(self.sharded, self.parameters, strict=True):
             _local(each.detach()).copy_(part.detach())
 
     def gathered(self, held: Tensor) -> Tensor:
-        """Puts the parts of all processes together in process 0's memory, in the order of a buffer of one
-        process, so that a checkpoint is the same for any number of them."""
+        """Gather the parts of all processes in process 0's memory, in the order of a single process's buffer, so that
+        a checkpoint is the same for any number of processes."""
         if not held.ndim:
             return held
         parts = self.world.gather(held, [sum(self._numels(rank)) for rank in range(self.world.size)])
@@ -111,7 +101,7 @@ class Shards:
         return torch.cat([piece for parameter in zip(*pieces, strict=True) for piece in parameter])
 
     def slices(self, buffer: Buffer) -> list[tuple[int, int]]:
-        """This process's part of each parameter, behind those of the processes before it."""
+        """This process's part of each parameter, after those of the processes before it."""
         first, found = 0, []
         before = [self._numels(rank) for rank in range(self.world.rank)]
         for at, (each, numel) in enumerate(zip(self.learned, self._numels(self.world.rank), strict=True)):
@@ -122,7 +112,7 @@ class Shards:
 
     @contextmanager
     def holding(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
-        """Gives the model that training was given other data for a while."""
+        """Give the model that training was given other data for a while."""
         own = [each.data for each in self.learned]
         pieces = torch.split(gathered, [each.numel() for each in self.learned])
         try:
@@ -134,7 +124,7 @@ class Shards:
                 each.data = data
 
     def _numels(self, rank: int) -> list[int]:
-        """Numbers that a process holds of each learned parameter: even shares of its first axis, the last ones
+        """How many numbers of each learned parameter a process holds: even shares of its first axis, the last ones
         shorter or empty."""
         return [
             _rows(len(each), rank, self.world.size) * (each.numel() // len(each)) for each in self.learned
@@ -145,8 +135,8 @@ class Shards:
 def sharded(
     module: PreTrainedModel, learned: Sequence[nn.Parameter], world: World, loss: Loss
 ) -> Iterator[Shards]:
-    """`learned` parameters of `module` in shards for the length of a `with`, in which a GPU gives the module's own
-    weights up to the memory of the machine."""
+    """Shard the `learned` parameters of `module` for the length of a `with`; meanwhile the module's own weights are
+    moved from a GPU to the machine's memory."""
     device = module.device
     twin = _twin(module, device, world)
     if device.type == "cuda":
@@ -156,14 +146,14 @@ def sharded(
     shards = [found[names[id(each)]] for each in learned]
     held = [nn.Parameter(_local(each.detach())) for each in shards]
     try:
-        yield Shards(twin, learned, shards, held, world, loss)
+        yield Shards(twin, world, loss, False, learned, shards, held)
     finally:
         if device.type == "cuda":
             module.to(device)
 
 
 def _twin(module: PreTrainedModel, device: torch.device, world: World) -> PreTrainedModel:
-    """A sharded model of the same form and weights, of which this process holds its part."""
+    """A sharded copy of the model, of which this process holds its part."""
     empty = {
         id(each): nn.Parameter(torch.empty_like(each, device="meta"), each.requires_grad)
         for each in module.parameters()
@@ -173,7 +163,7 @@ def _twin(module: PreTrainedModel, device: torch.device, world: World) -> PreTra
     options: dict[str, Any] = {"mesh": mesh, "mp_policy": MixedPrecisionPolicy(reduce_dtype=torch.float32)}
     for layer in decoder_layers(twin)[1]:
         fully_shard(layer, **options)
-    # The head is not read by the model's own forward but by the loss, which is made a forward of the whole.
+    # The head is used by the loss and not by the model's own forward, so the loss is registered as a forward.
     twin.summed_loss = MethodType(summed_loss, twin)
     fully_shard(twin, reshard_after_forward=True, **options)
     register_fsdp_forward_method(twin, "summed_loss")
@@ -187,7 +177,7 @@ def _twin(module: PreTrainedModel, device: torch.device, world: World) -> PreTra
 
 
 def _cut(module: nn.Module, twin: nn.Module) -> dict[str, nn.Parameter]:
-    """This process's parts of the module's weights under the twin's names; tied weights are one parameter."""
+    """This process's parts of the module's weights, by the twin's names; tied weights are one parameter."""
     own = dict(module.named_parameters(remove_duplicate=False))
     cut: dict[int, nn.Parameter] = {}
     state = {}
@@ -209,6 +199,6 @@ def _local(tensor: Tensor) -> Tensor:
 
 
 def _rows(length: int, rank: int, size: int) -> int:
-    """How many of `length` rows stand in the shard of process `rank`."""
+    """How many of `length` rows are in the shard of process `rank`."""
     most = -(-length // size)
     return max(0, min(length - rank * most, most))

@@ -1,6 +1,6 @@
-"""How process 0 has the others take part: it sends them what to do, they load the same weights and do it.
+"""The other training processes: process 0 sends them jobs, they load the same weights and run them.
 
-Rows, settings and paths are sent, so that no other process reads the task, splits it or writes to its run.
+Rows, settings and paths are sent, so no other process reads the task, splits it or writes to its run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from etude.types import ModelRef
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all processes do together."""
+    """Work that all processes do together."""
 
     work: Literal["foresee", "train"]
     model: str
@@ -35,12 +35,12 @@ class Job:
     checkpoint: Path = Path()
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The job as JSON values."""
         return {
             "work": self.work,
             "model": self.model,
-            "rows": [_packed(row) for row in self.rows],
-            "dev_rows": [_packed(row) for row in self.dev_rows],
+            "rows": [_encoded(row) for row in self.rows],
+            "dev_rows": [_encoded(row) for row in self.dev_rows],
             "config": self.config.values(),
             "checkpoint": str(self.checkpoint.absolute()),
         }
@@ -48,36 +48,34 @@ class Job:
 
 def job_from(sent: Mapping[str, Any]) -> Job:
     """The job that `to_dict` made."""
-    # JSON knows no tuples.
-    config: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in sent["config"].items()
-    }
-    rows, dev_rows = ([_unpacked(row) for row in sent[side]] for side in ("rows", "dev_rows"))
-    return Job(sent["work"], sent["model"], rows, dev_rows, TrainConfig(**config), Path(sent["checkpoint"]))
+    rows, dev_rows = ([_decoded(row) for row in sent[side]] for side in ("rows", "dev_rows"))
+    return Job(
+        sent["work"], sent["model"], rows, dev_rows, TrainConfig(**sent["config"]), Path(sent["checkpoint"])
+    )
 
 
-def call(world: World, job: Job) -> None:
-    """Process 0 has the others begin the job, and begins it too."""
+def send_job(world: World, job: Job) -> None:
+    """Send the job from process 0, which then starts it itself, to the others."""
     if world.size > 1:
         world.broadcast(job.to_dict())
 
 
-def follow(world: World) -> Any:
-    """What the other processes do: job after job, until process 0 sends {"over": VALUE}; returns the value.
+def run_jobs(world: World) -> Any:
+    """Run jobs, in a process other than 0, until process 0 sends {"over": VALUE}; return the value.
 
-    A fault of a row or a loss is met by all at the same step, and process 0 tells it. Raises ModelError where
-    the weights cannot be loaded, and Parted once process 0 has ended by a fault.
+    An error in a row or a loss reaches all processes at the same step, and process 0 reports it. Raises ModelError if
+    the weights cannot be loaded, and Parted once process 0 has exited with an error.
     """
     models = Models()
     while "over" not in (message := world.broadcast()):
         job = job_from(message)
         module = models.trainable(ModelRef(job.model)).module
         with suppress(InputError, ModelError):
-            _take_part(world, job, module)
+            _run(world, job, module)
     return message["over"]
 
 
-def _take_part(world: World, job: Job, module: Any) -> None:
+def _run(world: World, job: Job, module: Any) -> None:
     if job.work == "foresee":
         foresee(module, job.rows, job.dev_rows, job.config, world)
         return
@@ -85,10 +83,10 @@ def _take_part(world: World, job: Job, module: Any) -> None:
     train(module, job.rows, job.dev_rows, job.config, output, world)
 
 
-def _packed(row: TokenRow) -> tuple[str, Sequence[int], str]:
+def _encoded(row: TokenRow) -> tuple[str, Sequence[int], str]:
     return row.id, row.ids, "".join("01"[trained] for trained in row.trained)
 
 
-def _unpacked(row: tuple[str, Sequence[int], str]) -> TokenRow:
+def _decoded(row: tuple[str, Sequence[int], str]) -> TokenRow:
     where, ids, marks = row
     return TokenRow(where, tuple(ids), tuple(mark == "1" for mark in marks))

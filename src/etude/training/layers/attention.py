@@ -1,17 +1,15 @@
-"""Causal attention in training: for short rows several times faster on a CPU than the fused kernel, and for rows that
-are packed end to end (packing.py) the door through which they are put side by side.
+"""Causal attention in training: faster for short rows on a CPU, and able to compute packed rows (packing.py).
 
-On two CPU cores the backward of torch's fused kernel takes most of attention's time for rows of up to
-some 250 tokens. There the plain products are faster: scores, softmax, values, with the probabilities
-kept for the backward. Longer rows, other devices and everything special (masks, windows, caps) go
-to the fused kernel as before.
+On two CPU cores the backward of torch's fused kernel takes most of attention's time for rows of up to some 250 tokens.
+For these the plain products are several times faster: scores, softmax, values, with the probabilities kept for the
+backward. Longer rows, other devices and everything special (masks, windows, caps) use the fused kernel.
 
 B rows, H query heads, K key heads, G = H / K, T tokens, D size of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -77,21 +75,19 @@ def training_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **special: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it: q (B, H, T, D), k and v (B, K, T, D) -> (B, T, H, D).
 
-    Packed rows come, and go, as one long row: (1, H, N, D).
+    Packed rows are one long row on both sides: (1, H, N, D) -> (1, N, H, D).
     """
     packing = current_packing()
     if packing is None:
-        return _attention(module, query, key, value, attention_mask, dropout, scaling, special), None
+        return _attention(module, query, key, value, attention_mask, **options), None
     if attention_mask is not None or not fits(packing, query, key, value):
         raise NotPackedError
     query, key, value = unpacked(packing, query, key, value)
-    return packed(packing, _attention(module, query, key, value, None, dropout, scaling, special)), None
+    return packed(packing, _attention(module, query, key, value, None, **options)), None
 
 
 def _attention(
@@ -100,11 +96,11 @@ def _attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    dropout: float,
-    scaling: float | None,
-    special: Mapping[str, Any],
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **special: Any,
 ) -> Tensor:
-    """Plain products where they are faster and enough, else the fused kernel."""
+    """Plain products if they are faster and sufficient, else the fused kernel."""
     short = query.device.type == "cpu" and query.shape[2] == key.shape[2] <= SHORT
     plain = attention_mask is None and not dropout and getattr(module, "is_causal", True)
     if not (short and plain) or any(special.get(name) is not None for name in ("softcap", "position_bias")):
@@ -118,7 +114,7 @@ def _attention(
 
 
 def training_mask(*given: Any, **named: Any) -> Tensor | None:
-    """The fused kernel's mask; none for packed rows, which attention sees one beside the other."""
+    """The fused kernel's mask; none for packed rows, which attention computes side by side."""
     return None if current_packing() is not None else sdpa_mask(*given, **named)
 
 
@@ -126,18 +122,17 @@ AttentionInterface.register(NAME, training_attention)
 AttentionMaskInterface.register(NAME, training_mask)
 
 
-def takes_its_place(module: PreTrainedModel) -> bool:
-    """Whether the model computes attention with the fused kernel. Another choice (eager, a flash kernel) is left as
-    it is."""
+def uses_fused_kernel(module: PreTrainedModel) -> bool:
+    """Whether the model computes attention with the fused kernel. Another choice (eager, a flash kernel) is kept."""
     return module.config._attn_implementation in ("sdpa", "etude_shared_prefix", NAME)
 
 
 @contextmanager
-def short_rows(module: PreTrainedModel) -> Iterator[None]:
-    """Training's attention in the place of the fused kernel's, for rows of any length, for the length of a `with`."""
+def using_training_attention(module: PreTrainedModel) -> Iterator[None]:
+    """Replace the fused kernel's attention by that of training for the length of a `with`."""
     config = module.config
     before = config._attn_implementation
-    if takes_its_place(module):
+    if uses_fused_kernel(module):
         config._attn_implementation = NAME
     try:
         yield

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from etude.training.layers.attention import short_rows, takes_its_place
+from etude.training.layers.attention import uses_fused_kernel, using_training_attention
 from etude.training.rows.batches import MicroBatch, TokenRow, collate
-from etude.training.rows.packing import NotPackedError, Packing, packed_so, packing_of, unpacked
+from etude.training.rows.packing import NotPackedError, Packing, packing_of, unpacked, using_packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,11 +32,11 @@ def hidden_states(module: PreTrainedModel, batch: MicroBatch, packed: bool) -> T
     mask is needed: padding is on the right and attention is causal, so no real token sees it.
     """
     packing = _packing(module, batch) if packed else None
-    with short_rows(module):
+    with using_training_attention(module):
         if packing is None:
             return _computed(module, input_ids=batch.ids)
         ids = batch.ids.flatten()[packing.at][None]
-        with packed_so(packing):
+        with using_packing(packing):
             hidden = _computed(module, input_ids=ids, position_ids=packing.positions)
     return unpacked(packing, hidden[:, None])[0][:, 0]
 
@@ -51,7 +51,7 @@ def can_pack(module: PreTrainedModel) -> bool:
     module in eval mode.
     """
     module.eval()
-    if not takes_its_place(module) or _recomputes(module):
+    if not uses_fused_kernel(module) or _recomputes(module):
         return False
     words = module.config.get_text_config().vocab_size
     rows = [[(5 * number + at) % words for at in range(length)] for number, length in enumerate(PROBE)]

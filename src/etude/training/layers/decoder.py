@@ -1,4 +1,4 @@
-"""The decoder layers of a model, found without knowing its family, and which of them are adapted.
+"""The decoder layers of a model of any family, and which of them are adapted.
 
 Layers are numbered from 0, the one that reads the embeddings.
 """
@@ -16,8 +16,8 @@ from etude.task.settings import ALL, TOP
 def decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
     """The list of a model's decoder layers and its path within the model, e.g. "model.layers".
 
-    It is the outermost list that holds as many parts as the configuration counts layers of text; a
-    transformers model has one. Raises ModelError when there is none, or more than one.
+    It is the outermost list with as many parts as the configuration has text layers; a transformers model has one.
+    Raises ModelError if there is none, or more than one.
     """
     wanted = module.config.get_text_config().num_hidden_layers  # type: ignore[operator, union-attr]
     lists = {name: part for name, part in module.named_modules() if isinstance(part, nn.ModuleList)}
@@ -27,15 +27,15 @@ def decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
         names = ", ".join(name for name, _ in found) or "none"
         raise ModelError(
             f"{type(module).__name__} counts {wanted} decoder layers, and lists of that many parts are: {names}. "
-            "With one such list single layers can be adapted; leave train: lora_layers out."
+            "Layers can be chosen only if there is one such list; leave train: lora_layers out."
         )
     return found[0]
 
 
 def chosen_layers(module: nn.Module, layers: str) -> Callable[[str], bool]:
-    """Whether a part of the model, by its path, may be adapted under `layers` ("all" or "top-N").
+    """A function that says of a path within the model whether `layers` ("all" or "top-N") includes it.
 
-    Raises InputError when the model has fewer than N layers, ModelError when they cannot be found.
+    Raises InputError if the model has fewer than N layers, ModelError if they cannot be found.
     """
     if layers == ALL:
         return lambda name: True
@@ -49,7 +49,7 @@ def chosen_layers(module: nn.Module, layers: str) -> Callable[[str], bool]:
 
 
 def layer_of(name: str) -> tuple[str, int]:
-    """List and number of the decoder layer that a path leads into: "model.layers.3.mlp" is ("layers", 3)."""
+    """The list and number of the decoder layer in a path: "model.layers.3.mlp" gives ("layers", 3)."""
     parts = name.split(".")
     at = next(at for at, part in enumerate(parts) if part.isdigit())
     return parts[at - 1], int(parts[at])

@@ -1,11 +1,11 @@
 """RMSNorm and SwiGLU in fewer passes over memory, and with less kept for the backward.
 
-On a CPU the elementwise work of a decoder waits for memory: written as single operations, a norm
-keeps three copies of its input and a gated layer three of its hidden values. Here each is one
-function of autograd that keeps what it was given and works the rest out again.
+On a CPU the elementwise work of a decoder is limited by memory: as single operations, a norm keeps three copies of its
+input and a gated layer three of its hidden values. Here each is one autograd function that keeps its input and computes
+the rest again.
 
-Which layers these are is not read from class names: a layer is replaced only when, on a random
-input, ours gives the same bits as its own, and it draws no random numbers in training (dropout).
+Layers are not chosen by class name: one is replaced only if, on a random input, ours gives the same bits as its own,
+and if it draws no random numbers in training (dropout).
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class _SwiGLU(torch.autograd.Function):
 
 @contextmanager
 def fused(module: nn.Module) -> Iterator[None]:
-    """Norms and gated layers of `module` in fewer passes for the length of a `with`; layers of other forms
-    stay as they are, and so does a norm whose weight is being learned."""
+    """Compute norms and gated layers of `module` in fewer passes for the length of a `with`. Layers of other forms, and
+    norms whose weight is learned, are not changed."""
     replaced = [part for part in module.modules() if _replace(part)]
     try:
         yield
@@ -75,7 +75,7 @@ def fused(module: nn.Module) -> Iterator[None]:
 
 
 def _replace(part: nn.Module) -> bool:
-    """Puts ours in the place of the layer's own forward where both give the same; says whether it did."""
+    """Replace the layer's own forward by ours if both give the same; return whether it did."""
     ours = _norm(part) or _gated(part)
     if ours is None or "forward" in vars(part) or not _agree(part, *ours):
         return False
@@ -100,8 +100,8 @@ def _norm(part: nn.Module) -> tuple[Forward, Tensor] | None:
 
 
 def _gated(part: nn.Module) -> tuple[Forward, Tensor] | None:
-    """Ours for a layer of gate, up and down projections, and a tensor like its input's last axis. The
-    projections are looked up anew at each call: adapters may have taken their places."""
+    """Ours for a layer of gate, up and down projections, and a tensor like its input's last axis. The projections are
+    looked up at each call: adapters may have replaced them."""
     names = ("gate_proj", "up_proj", "down_proj")
     if not all(isinstance(getattr(part, name, None), nn.Linear) for name in names):
         return None
@@ -117,8 +117,8 @@ def _gated(part: nn.Module) -> tuple[Forward, Tensor] | None:
 
 @torch.no_grad()
 def _agree(part: nn.Module, ours: Forward, like: Tensor) -> bool:
-    """Whether ours gives the same bits as the layer on a random input, in both modes; leaves modes and random state as
-    they were."""
+    """Whether ours gives the same bits as the layer on a random input, in both modes. Modes and random state are
+    restored."""
     drawn = torch.randn(1, PROBE_TOKENS, len(like), generator=torch.Generator().manual_seed(0))
     x = drawn.to(like)
     modes = {each: each.training for each in part.modules()}

@@ -1,7 +1,7 @@
 """LoRA over the linear layers of a decoder, folded into the weight inside each forward.
 
-The frozen base is shared with inference, so adapters are laid over it for a while and taken off
-without a trace. An adapted matrix computes `W_eff = W + scale * B @ A` in W's own precision and
+The frozen base is shared with inference, so adapters are added for a while and removed without a trace. An adapted
+matrix computes `W_eff = W + scale * B @ A` in W's own precision and
 then one matrix product; gradients of A and B come from products of low rank, and no gradient of W
 is ever formed. W_eff is exactly what a merged model holds.
 
@@ -17,7 +17,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +29,8 @@ from etude.base.files import write_bytes
 from etude.errors import ModelError
 from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
 from etude.task.settings import ALL
+from etude.training.config import TrainConfig
 from etude.training.layers.decoder import chosen_layers, layer_of
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterSettings:
-    """What all adapters of one model have in common."""
-
-    rank: int
-    alpha: float
-    rslora: bool = False
-    dropout: float = 0.0
-    layers: str = ALL
-    """Decoder layers that are adapted: "all" or "top-N"."""
-
-    @property
-    def scale(self) -> float:
-        """What the low-rank product is multiplied by."""
-        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
 class _Folded(torch.autograd.Function):
@@ -75,90 +58,71 @@ class _Folded(torch.autograd.Function):
 
 
 class Adapter(nn.Module):
-    """Stands in the place of one linear layer; `base` is that layer, untouched."""
+    """Replaces one linear layer; `base` is that layer, unchanged."""
 
-    def __init__(self, name: str, base: nn.Linear, settings: AdapterSettings) -> None:
+    def __init__(self, name: str, base: nn.Linear, config: TrainConfig) -> None:
         super().__init__()
         self.name = name
         self.base = base
-        self.settings = settings
+        self.config = config
         master = torch.promote_types(base.weight.dtype, torch.float32)
         device = base.weight.device
-        self.a = nn.Parameter(torch.zeros(settings.rank, base.in_features, dtype=master, device=device))
-        self.b = nn.Parameter(torch.zeros(base.out_features, settings.rank, dtype=master, device=device))
+        self.a = nn.Parameter(torch.zeros(config.rank, base.in_features, dtype=master, device=device))
+        self.b = nn.Parameter(torch.zeros(base.out_features, config.rank, dtype=master, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output with the adapter laid over it; x (..., I) -> (..., O)."""
-        if self.training and self.settings.dropout > 0:
+        """The layer's output with the adapter; x (..., I) -> (..., O)."""
+        if self.training and self.config.dropout > 0:
             return self._unfolded(x)
         weight, bias = self.base.weight, self.base.bias
-        output: Tensor = _Folded.apply(x, weight, bias, self.a, self.b, self.settings.scale)  # type: ignore[no-untyped-call]
+        output: Tensor = _Folded.apply(x, weight, bias, self.a, self.b, self.config.scale)  # type: ignore[no-untyped-call]
         return output
 
     def _unfolded(self, x: Tensor) -> Tensor:
-        dropped = functional.dropout(x, self.settings.dropout)
+        dropped = functional.dropout(x, self.config.dropout)
         low = functional.linear(dropped, self.a.to(x.dtype))
         output: Tensor = self.base(x)
-        return output + self.settings.scale * functional.linear(low, self.b.to(x.dtype))
+        return output + self.config.scale * functional.linear(low, self.b.to(x.dtype))
 
 
-def inject(
-    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
-) -> list[Adapter]:
-    """Puts an adapter in the place of each targeted linear layer; the model's answers stay as they are.
+def targeted(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.Linear]]:
+    """The linear layers to adapt, with their paths; without `targets` every one but the head.
 
-    `targets` are last names of layers ("q_proj"); none means every linear layer but the head. A
-    starts Kaiming-uniform from `seed`, B at zero. Raises ModelError when a target matches no layer,
-    InputError when the model has fewer decoder layers than `settings` names.
+    Raises ModelError if a target matches no layer, InputError if the model has fewer layers than `lora_layers` names.
     """
-    generator = torch.Generator().manual_seed(seed)
-    adapters = [Adapter(name, base, settings) for name, base in targeted(module, settings, targets)]
-    for adapter in adapters:
-        place(module, adapter.name, adapter)
-        bound = 1 / math.sqrt(adapter.base.in_features)
-        drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
-        with torch.no_grad():
-            adapter.a.copy_(drawn)
-    return adapters
-
-
-def targeted(
-    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = ()
-) -> list[tuple[str, nn.Linear]]:
-    """The linear layers that `inject` would adapt, with their paths. Raises as that does."""
-    chosen = chosen_layers(module, settings.layers)
-    linear = [(name, base) for name, base in _linear_layers(module, targets) if chosen(name)]
+    chosen = chosen_layers(module, config.lora_layers)
+    linear = [(name, base) for name, base in _linear_layers(module, config.targets) if chosen(name)]
     if not linear:
         raise ModelError(
-            f"None of {', '.join(targets) or 'the linear layers'} stands in the layers {settings.layers}."
+            f"None of {', '.join(config.targets) or 'the linear layers'} is in the layers {config.lora_layers}."
         )
     return linear
 
 
-def remove(module: nn.Module, adapters: Sequence[Adapter]) -> None:
-    """Puts the base's own layers back, the very same objects."""
-    for adapter in adapters:
-        place(module, adapter.name, adapter.base)
-
-
 @contextmanager
-def adapted(
-    module: nn.Module, settings: AdapterSettings, targets: Sequence[str] = (), seed: int = 0
-) -> Iterator[list[Adapter]]:
-    """Adapters over a frozen base for the length of a `with`; afterwards the base is as it was."""
-    adapters: list[Adapter] = []
+def adapted(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapter]]:
+    """Replace each targeted linear layer by an adapter, over a frozen base, for the length of a `with`; afterwards the
+    base is unchanged. The model's answers are too until the adapters are: A starts Kaiming-uniform from the seed, B at
+    zero. Raises as `targeted` does."""
+    generator = torch.Generator().manual_seed(config.seed)
+    adapters = [Adapter(name, base, config) for name, base in targeted(module, config)]
     with unchanged(module):
         module.requires_grad_(False)
         try:
-            adapters = inject(module, settings, targets, seed)
+            for adapter in adapters:
+                place(module, adapter.name, adapter)
+                bound = 1 / math.sqrt(adapter.base.in_features)
+                drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
+                adapter.a.data.copy_(drawn)
             yield adapters
         finally:
-            remove(module, adapters)
+            for adapter in adapters:
+                place(module, adapter.name, adapter.base)
 
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Puts back at its end which parameters have gradients and which parts are in training mode."""
+    """Restore at the end which parameters have gradients and which parts are in training mode."""
     frozen = {parameter: parameter.requires_grad for parameter in module.parameters()}
     modes = {part: part.training for part in module.modules()}
     try:
@@ -170,10 +134,34 @@ def unchanged(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
-    """Writes the adapters in PEFT's format; the same weights give the same bytes.
+@contextmanager
+def merged(module: nn.Module) -> Iterator[None]:
+    """Replace every adapter of `module` by a plain layer of folded weights, so that many forwards fold only once.
 
-    `base_model` is noted as the base's name; nothing is looked up by it. Raises OSError.
+    Takes the memory of the adapted matrices once more. Updates of the adapters within the `with` have no effect."""
+    adapters = [part for part in module.modules() if isinstance(part, Adapter)]
+    for adapter in adapters:
+        place(module, adapter.name, _layer(adapter))
+    try:
+        yield
+    finally:
+        for adapter in adapters:
+            place(module, adapter.name, adapter)
+
+
+@torch.no_grad()
+def _layer(adapter: Adapter) -> nn.Linear:
+    weight, bias = adapter.base.weight, adapter.base.bias
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(fold(weight, adapter.a, adapter.b, adapter.config.scale), False)
+    layer.bias = bias
+    return layer
+
+
+def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
+    """Write the adapters in PEFT's format; the same weights give the same bytes.
+
+    `base_model` is written as the base's name and not used otherwise. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -204,14 +192,14 @@ def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str,
 
 
 def place(module: nn.Module, name: str, part: nn.Module) -> None:
-    """Puts `part` where the module has a part of this path."""
+    """Replace the part of the module at this path by `part`."""
     parent, _, leaf = name.rpartition(".")
     setattr(module.get_submodule(parent), leaf, part)
 
 
 def _peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:
-    settings = adapters[0].settings
-    places = [layer_of(adapter.name) for adapter in adapters] if settings.layers != ALL else []
+    config = adapters[0].config
+    places = [layer_of(adapter.name) for adapter in adapters] if config.lora_layers != ALL else []
     return {
         "base_model_name_or_path": base_model,
         "bias": "none",
@@ -220,13 +208,13 @@ def _peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]
         "init_lora_weights": True,
         "layers_pattern": places[0][0] if places else None,
         "layers_to_transform": sorted({number for _, number in places}) or None,
-        "lora_alpha": settings.alpha,
-        "lora_dropout": settings.dropout,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
         "modules_to_save": None,
         "peft_type": "LORA",
-        "r": settings.rank,
+        "r": config.rank,
         "target_modules": sorted({adapter.name.rpartition(".")[2] for adapter in adapters}),
         "task_type": "CAUSAL_LM",
         "use_dora": False,
-        "use_rslora": settings.rslora,
+        "use_rslora": config.rslora,
     }

@@ -1,4 +1,4 @@
-"""All learned weights end to end in one buffer: one clip, one step of the optimizer, few tensors to keep."""
+"""All learned weights in one buffer: one clip, one step of the optimizer, few tensors to save."""
 
 from __future__ import annotations
 
@@ -14,54 +14,48 @@ from etude.errors import ModelError
 
 @dataclass(slots=True)
 class Buffer:
-    """Learned weights and their gradients, in 32 bits at least.
+    """Learned weights and their gradients, in 32 bits or more.
 
-    Parameters of that width are views of the buffer, and their gradients of its gradient. Parameters of
-    16 bits are views of a narrow copy, which `spread` renews: an update too small for 16 bits is not lost.
+    Parameters of that width are views of the buffer, and their gradients views of its gradient. Parameters of 16 bits
+    are views of a narrow copy that `update_narrow` renews, so an update too small for 16 bits is not lost.
     """
 
     weights: nn.Parameter
-    """(all numbers,); `weights.grad` is always there."""
+    """(all numbers,); `weights.grad` is never None."""
     narrow: Tensor | None
-    """The copy in 16 bits; None where the model needs none."""
+    """The copy in 16 bits, if the model needs one."""
     mixed: bool
     """Whether some parameters are views of `weights` and others of `narrow`."""
 
     @property
     def current(self) -> Tensor:
-        """The weights as the model computes with them."""
+        """The weights in the type that the model computes with."""
         return self.weights.data if self.narrow is None or self.mixed else self.narrow
 
-    def spread(self) -> None:
-        """Brings the narrow copy to the buffer's weights."""
+    def update_narrow(self) -> None:
+        """Copy the buffer's weights to the narrow copy."""
         if self.narrow is not None:
             self.narrow.copy_(self.weights.data)
 
-    def num_bytes(self, states: int = 2) -> int:
-        """Memory of the buffer, its gradient, its narrow copy, `states` of an optimizer and one copy of the
-        best weights."""
-        whole = self.weights.numel() * self.weights.element_size() * (2 + states)
-        narrow = 0 if self.narrow is None else self.narrow.numel() * self.narrow.element_size()
-        return whole + narrow + self.current.numel() * self.current.element_size()
 
-
-def bytes_to_be(numel: int, types: Iterable[torch.dtype], states: int = 2) -> int:
-    """What `Buffer.num_bytes` will be for parameters of so many numbers in all and of these types, by arithmetic."""
+def buffer_bytes(numel: int, types: Iterable[torch.dtype]) -> int:
+    """Calculate the memory of a buffer for `numel` numbers in parameters of these types: weights, gradient, narrow
+    copy, two states of the optimizer and a copy of the best weights."""
     given = set(types)
     wide = {torch.promote_types(each, torch.float32) for each in given}
     narrow = max((each.itemsize for each in given - wide), default=0)
     width = max(each.itemsize for each in wide)
     current = narrow if narrow and not given & wide else width
-    return numel * (width * (2 + states) + narrow + current)
+    return numel * (4 * width + narrow + current)
 
 
 @contextmanager
 def buffered(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
-    """Moves the parameters, in their order, into a new buffer for the length of a `with`; what held their data
-    before is not touched, and they are given it back.
+    """Move the parameters, in their order, into a new buffer for the length of a `with`; afterwards they have their own
+    data again, unchanged.
 
-    Gradients of 16-bit parameters are added to the buffer's after each backward, so that sums over
-    micro-batches are made in 32 bits. Raises ModelError on parameters of two 16-bit types.
+    Gradients of 16-bit parameters are added to the buffer's after each backward, so sums over micro-batches are made
+    in 32 bits. Raises ModelError for parameters of two 16-bit types.
     """
     buffer = _buffer(parameters)
     own = [each.data for each in parameters]

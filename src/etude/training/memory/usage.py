@@ -1,4 +1,4 @@
-"""Memory that a stretch of work needed and that there is, from the operating system or the accelerator."""
+"""Memory that is used and that is available, from the operating system or the accelerator."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""What a container allows; absent, or the word max, where it sets no limit."""
+"""What a container allows; absent, or the word max, if it sets no limit."""
 
 
 def give_back_freed_memory() -> None:
-    """Hands what was freed back to the system, where the C library keeps it for itself (glibc).
+    """Return freed memory to the system, which glibc does not do by itself.
 
-    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces, which would stand beside the
-    training until its end.
+    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces, which would stay allocated until
+    the end of training.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -34,7 +34,7 @@ def give_back_freed_memory() -> None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Makes `peak_memory` count from now on, where the system allows it; else it counts from the start."""
+    """Make `peak_memory` count from now on, if the system allows it; else it counts from the start."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _RESET.exists():
@@ -45,21 +45,21 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest point: of the accelerator, else resident of this process; 0 where unknown."""
+    """Peak bytes: on the accelerator, else resident in this process; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return _kilobytes(_STATUS, "VmHWM")
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes in use now: of the accelerator by this process, else resident of it; 0 where unknown."""
+    """Bytes in use: on the accelerator by this process, else resident in it; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return _kilobytes(_STATUS, "VmRSS")
 
 
 def memory_within_reach(device: torch.device) -> int:
-    """Bytes that this process can have, those that it has among them; 0 where unknown."""
+    """Bytes that this process can use, those it uses already included; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     free = _kilobytes(_MACHINE, "MemAvailable")
@@ -71,7 +71,7 @@ def memory_within_reach(device: torch.device) -> int:
 
 
 def less_memory(config: TrainConfig, at_rest: bool = False) -> str:
-    """What to set so that a run takes less memory, as a sentence; `at_rest`: less before its first step."""
+    """A sentence on what to set so that a run takes less memory; `at_rest`: less before its first step."""
     settings = [] if at_rest else [f"micro_tokens: {max(1, config.micro_tokens // 2)}"]
     if config.weights == "full":
         settings.append("weights: lora")
@@ -83,20 +83,21 @@ def less_memory(config: TrainConfig, at_rest: bool = False) -> str:
 
 
 @contextmanager
-def memory_told(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Within it, memory that runs out is a ModelError that says what to lower."""
+def memory_errors_explained(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Turn an out-of-memory error within the `with` into a ModelError that says what to lower."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         # On the processor torch has no class for it.
-        told = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-        if not told:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(
+            error
+        ):
             raise
         where = "GPU" if device.type == "cuda" else "machine"
         raise ModelError(f"The memory of the {where} ran out in training. {less_memory(config)}") from error
 
 
 def _kilobytes(file: Path, name: str) -> int:
-    """The bytes that a line `NAME: 12 kB` of a file of Linux's tells; 0 where there is none."""
+    """The bytes in a line `NAME: 12 kB` of a Linux file; 0 if there is none."""
     lines = file.read_text().splitlines() if file.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)

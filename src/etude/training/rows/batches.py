@@ -1,7 +1,7 @@
 """Token rows into batches: which rows make a step, and how a step is split to fit memory.
 
-A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is a
-part of it that is computed at once. Nothing here cuts a row.
+A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is a part of it that is
+computed at once. No row is ever cut.
 
 B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens of a micro-batch.
 """

@@ -1,8 +1,8 @@
-"""Rows of a micro-batch end to end, so that nothing is computed for padding; attention alone sees them side by side.
+"""Packing: the rows of a micro-batch end to end, so that padding is computed by attention alone.
 
-Rows differ in length, and some tenth of a padded micro-batch is padding. All of a decoder but its attention works on
-each token alone: there the rows can follow each other in one long row, (1, N) tokens. Attention is handed the rows
-side by side (B, T) for its own length and gives its output back end to end.
+Rows differ in length, and about a tenth of a padded micro-batch is padding. All of a decoder but its attention works on
+each token alone, so the rows can be one long row of (1, N) tokens. Attention takes them apart, computes them side by
+side (B, T), and puts its output back end to end.
 
 B = rows, T = the longest row in tokens, N = tokens of all rows, H = heads, D = size of a head.
 """
@@ -21,14 +21,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Where tokens stand in both forms."""
+    """The place of each token in both forms."""
 
     shape: tuple[int, int]
     """(B, T)"""
     at: Tensor
-    """(N,) for each token its place among the B * T of rows side by side."""
+    """(N,) for each token its place among the B * T places of rows side by side."""
     back: Tensor
-    """(B * T,) for each of these places its token; at padding that of any, which counts for nothing."""
+    """(B * T,) for each of these places its token; at padding any token."""
     padding: Tensor
     """The places among B * T that hold no token."""
 
@@ -47,7 +47,7 @@ class Packing:
 
 
 def packing_of(lengths: Sequence[int], device: torch.device) -> Packing | None:
-    """The packing of rows of these lengths, padded on the right; None where nothing is padded."""
+    """The packing of rows of these lengths, padded on the right; None if nothing is padded."""
     longest = max(lengths, default=0)
     if sum(lengths) == longest * len(lengths):
         return None
@@ -61,13 +61,13 @@ _current: ContextVar[Packing | None] = ContextVar("packing", default=None)
 
 
 def current_packing() -> Packing | None:
-    """The packing of the forward under way; None where its rows stand side by side."""
+    """The packing of the current forward; None if its rows are side by side."""
     return _current.get()
 
 
 @contextmanager
-def packed_so(packing: Packing) -> Iterator[None]:
-    """Within it, what the model computes is packed so."""
+def using_packing(packing: Packing) -> Iterator[None]:
+    """Compute the forwards within the `with` with this packing."""
     token = _current.set(packing)
     try:
         yield
@@ -76,24 +76,24 @@ def packed_so(packing: Packing) -> Iterator[None]:
 
 
 def unpacked(packing: Packing, *heads: Tensor) -> tuple[Tensor, ...]:
-    """Queries, keys and values of attention, each (1, H, N, D), side by side: (B, H, T, D), zero at padding."""
+    """Queries, keys and values, each (1, H, N, D), side by side: (B, H, T, D), zero at padding."""
     side_by_side: tuple[Tensor, ...] = _Unpacked.apply(packing, *heads)  # type: ignore[no-untyped-call]
     return side_by_side
 
 
 def packed(packing: Packing, output: Tensor) -> Tensor:
-    """The way back, for attention's output: (B, T, H, D) -> (1, N, H, D)."""
+    """Attention's output end to end: (B, T, H, D) -> (1, N, H, D)."""
     end_to_end: Tensor = _Packed.apply(packing, output)  # type: ignore[no-untyped-call]
     return end_to_end
 
 
 def fits(packing: Packing, *heads: Tensor) -> bool:
-    """Whether all are (1, H, N, D), with the tokens of the packing."""
+    """Whether all are (1, H, N, D) with as many tokens as the packing."""
     return all(each.shape[0] == 1 and each.shape[2] == len(packing.at) for each in heads)
 
 
 class NotPackedError(Exception):
-    """A model handed attention something else than its packed rows."""
+    """The model did not pass its packed rows to attention."""
 
 
 class _Unpacked(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """What training will learn and what it will only read, over the whole data set, before the first step.
 
-Learning the wrong tokens (an answer that is only read, an end of turn that is never learned, two beginnings
-of the text) looks like training that works and is found weeks later. So it is counted and told first.
+Learning the wrong tokens (an answer that is only read, an end of turn that is never learned, two beginnings of the
+text) looks like training that works and is found weeks later. So it is counted and reported first.
 """
 
 from __future__ import annotations
@@ -10,21 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from etude.errors import Fault, InputError, shown
 from etude.training.rows.batches import TokenRow
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 LONGEST = 5
-"""Rows that are named as the longest."""
-
-
-class Decoder(Protocol):
-    """What is used of a tokenizer."""
-
-    def decode(self, token_ids: Any, **options: Any) -> Any:
-        """Text of token ids."""
-        ...
+"""Number of longest rows to list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +56,10 @@ class Supervision:
 def supervise(
     rows: Sequence[TokenRow], end: int, start: int | None = None, dev_rows: Sequence[TokenRow] = ()
 ) -> Supervision:
-    """Counts what `rows` teach. `end` is the token that ends a turn, `start` the one that begins a text.
+    """Count what is learned from `rows`. `end` is the token that ends a turn, `start` the one that begins a text.
 
-    Raises InputError that lists every row, of dev too, with an answer whose end of turn is not learned: a model
-    taught by it would not know when to stop, and one measured by it may be kept for not stopping.
+    Raises InputError listing every row, of dev too, with an answer whose end of turn is not learned: a model trained
+    on it would not know when to stop, and a dev loss on it may prefer a model that does not stop.
     """
     faults = [fault for row in [*rows, *dev_rows] for fault in _endless(row, end)]
     if faults:
@@ -82,19 +77,18 @@ def supervise(
     )
 
 
-def spans(decoder: Decoder, row: TokenRow) -> list[tuple[str, bool]]:
+def spans(tokenizer: PreTrainedTokenizerBase, row: TokenRow) -> list[tuple[str, bool]]:
     """The row as text, cut where learning begins and ends: (text, whether it is learned)."""
-    return [
-        (str(decoder.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), learned)
-        for learned, part in groupby(zip(row.ids, row.trained, strict=True), key=lambda pair: pair[1])
-    ]
+    return [(text, learned) for text, learned, _ in pieces(tokenizer, row, special=())]
 
 
-def pieces(decoder: Decoder, row: TokenRow, special: Collection[int]) -> list[tuple[str, bool, bool]]:
+def pieces(
+    tokenizer: PreTrainedTokenizerBase, row: TokenRow, special: Collection[int]
+) -> list[tuple[str, bool, bool]]:
     """The row as text, cut also around special tokens: (text, whether it is learned, whether it is special)."""
     marked = zip(row.ids, row.trained, strict=True)
     return [
-        (str(decoder.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), *kind)
+        (str(tokenizer.decode([token for token, _ in part], clean_up_tokenization_spaces=False)), *kind)
         for kind, part in groupby(marked, key=lambda pair: (pair[1], pair[0] in special))
     ]
 
@@ -102,10 +96,10 @@ def pieces(decoder: Decoder, row: TokenRow, special: Collection[int]) -> list[tu
 def telling(
     rows: Sequence[TokenRow], number: int, with_silent: Collection[str]
 ) -> list[tuple[TokenRow, str]]:
-    """At most `number` rows that differ, each with what it shows, from the shortest to the longest.
+    """Choose at most `number` rows that differ, each with a note on it, and sort them from the shortest to the longest.
 
-    First one with an answer of weight 0 (`with_silent`: the ids of those), the one of most answers, the longest, the
-    shortest; then others at even distances of length.
+    Chosen first are a row with an answer of weight 0 (`with_silent` are the ids of those), the one with the most
+    answers, the longest and the shortest; then others at even distances in length.
     """
     ordered = sorted(rows, key=lambda row: len(row.ids))
     last, gaps = len(ordered) - 1, max(1, number - 1)

@@ -13,16 +13,16 @@ from etude.base.processes import ONE, World
 from etude.base.wording import change_of_loss, loss
 from etude.data.dataset import Dataset
 from etude.errors import shown
-from etude.methods.tuned_prompt import kept_by_tuned
+from etude.methods.tuned.prompt import kept_by_tuned
 from etude.task import Task
 from etude.task.settings import AROUND, SETTINGS
 from etude.types import Example, Message, TrainableModel
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
-    from etude.training.loop import TrainResult
     from etude.training.memory.forecast import Foreseen
     from etude.training.rows.batches import TokenRow
+    from etude.training.step import TrainResult
 
 SHOWN = 3
 """Training rows that the report shows as they are learned."""
@@ -76,10 +76,10 @@ class TrainingRun:
 
     def foresee(self) -> Foreseen:
         """What the run will take, from a few timed steps."""
-        from etude.training.distributed.workers import Job, call
+        from etude.training.distributed.workers import Job, send_job
         from etude.training.memory.forecast import foresee
 
-        call(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
+        send_job(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
         return foresee(self.model.module, self.rows, self.dev_rows, self.config, self.world)
 
     def train(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
@@ -87,13 +87,13 @@ class TrainingRun:
 
         `name` is noted in the adapter as the base's. Raises what `etude.training.train` does.
         """
-        from etude.training.distributed.workers import Job, call
+        from etude.training.distributed.workers import Job, send_job
         from etude.training.loop import train
         from etude.training.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
         checkpoint = folder / CHECKPOINT
-        call(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
+        send_job(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
         output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, base_model=name)
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
         if self.config.weights == "full":
@@ -211,13 +211,12 @@ def config_for(task: Task, model: TrainableModel, num_rows: int) -> TrainConfig:
     """
     from etude.training.config import auto_config
     from etude.training.layers.lora import targeted
-    from etude.training.step import settings_of
 
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
     if config.weights == "lora":
-        targeted(model.module, settings_of(config), config.targets)
+        targeted(model.module, config)
     return (
         config if "seed" in task.train else replace(config, reasons={**config.reasons, "seed": "the task's"})
     )

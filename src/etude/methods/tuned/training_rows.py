@@ -10,7 +10,7 @@ from etude.assistant import SEAMS, Assistant
 from etude.data.dataset import Dataset
 from etude.errors import Fault
 from etude.methods.fit_context import FitContext, longest_answer
-from etude.methods.training_run import token_rows
+from etude.methods.tuned.training_run import token_rows
 from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example, TrainableModel
