@@ -23,6 +23,7 @@ __all__ = [
     "asks_a_model",
     "ladder",
     "own_ladder",
+    "possible",
     "unused_keys",
 ]
 
@@ -30,22 +31,26 @@ LADDER: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD fo
 """In the order of effort that a step asks of the user."""
 
 
-def ladder(task: Task) -> list[Method]:
-    """The task's methods in the order of the ladder; of `all`, those for which it names what they need.
+def ladder(names: Sequence[str]) -> list[Method]:
+    """The named methods in the order of the ladder."""
+    return [method for method in LADDER if method.name in names]
 
-    Raises InputError where it names a method without what that needs.
+
+def possible(methods: Sequence[Method], task: Task) -> list[Method]:
+    """The methods for which the task names what they need, such as documents.
+
+    If the whole ladder is among `methods`, the others are left out; else they were named, and InputError is raised.
     """
-    named = [method for method in LADDER if method.name in task.methods]
     faults = [
         Fault(
             f"methods: {method.name}", f"it needs {key}:", "", f"add {key}: to the task file, or leave it out"
         )
-        for method in named
+        for method in methods
         if (key := method.missing(task))
     ]
-    if faults and task.methods != NAMES:
+    if faults and not {*NAMES} <= {method.name for method in methods}:
         raise InputError(faults)
-    return [method for method in named if not method.missing(task)]
+    return [method for method in methods if not method.missing(task)]
 
 
 def asks_a_model(methods: Iterable[Method]) -> bool:
