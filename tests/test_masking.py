@@ -18,7 +18,7 @@ from stdnum import luhn
 
 from etude.errors import RunError
 from etude.privacy import KINDS, Ledger, Masker, Span, find, find_all
-from etude.privacy.mask.letter_runs import Tokens
+from etude.privacy.mask.letter_runs import LetterRuns
 from etude.privacy.mask.occurrences import LONG, Standing
 from etude.privacy.mask.same_value import Values
 
@@ -70,8 +70,6 @@ def test_the_key_file_is_its_owner_s_and_brings_the_text_back(tmp_path: Path) ->
     masker.save_key(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Masker.load_key(file).unmask(masked) == TEXT
-    with pytest.raises(FileExistsError):
-        masker.save_key(file)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"key": "xy", "values": []}', '{"key": "00"}', "é"])
@@ -250,18 +248,17 @@ PARTS = ["a", "Zoe", "7", "x9", "k" * 65, "\u00e9", "\u6f22", " ", "-", "._", "_
 """Runs of letters and digits, and what stands between them."""
 
 
-@given(st.lists(st.sampled_from(PARTS), max_size=12), st.booleans())
-def test_runs_of_a_text_are_known_alone_and_with_the_next_one(parts: list[str], few: bool) -> None:
+@given(st.lists(st.sampled_from(PARTS), max_size=12))
+def test_runs_of_a_text_are_known_alone_and_with_the_next_one(parts: list[str]) -> None:
     text = "".join(parts)
-    tokens = Tokens()
-    for _ in range(1 if few else 2000):  # many are taken in at once
-        tokens.add(text)
+    seen = LetterRuns()
+    seen.add(text)
     runs = list(re.finditer(r"[A-Za-z0-9]+|[^\W_]", text))
     near = [pair for pair in pairwise(runs) if pair[1].start() - pair[0].end() < 4]
     pairs = {text[one.start() : other.end()] for one, other in near}
-    assert all(tokens.may_hold(part) for part in pairs.union(run[0] for run in runs))
+    assert all(seen.may_hold(part) for part in pairs.union(run[0] for run in runs))
     others = {f"{one[0]} {other[0]}" for one in runs for other in runs}
-    assert not any(tokens.may_hold(other) for other in others - pairs)
+    assert not any(seen.may_hold(other) for other in others - pairs)
 
 
 @given(st.lists(st.text("ab1-", min_size=1, max_size=14), max_size=5), st.text("ab1- ", max_size=30))

@@ -32,10 +32,41 @@ from etude.repair.changes import changes
 from etude.repair.drafts import Draft
 from etude.repair.fix import source_line
 from etude.repair.rewriting import records
-from etude.repair.texts import decoded, markup_in, without_markup, wrong_decodings
+from etude.repair.texts import decoded, markup_in, without_markup, wrong_characters
 from etude.task import RowSource, load_task
 
-LETTERS = st.text("aZ 19.,'éüñßøåÉçœšžľőΩλЖя€“”’–…漢🙂\u00a0", min_size=1, max_size=30)
+WORDS = [
+    *(
+        "café",
+        "“Straße”",
+        "d’été",
+        "Ørsted",
+        "Å",
+        "señor,",
+        "niño…",
+        "œuvre",
+        "«CAFÉ»",
+        "žluťoučký",
+        "kůň",
+        "tűrő",
+    ),
+    *(
+        "Ωμέγα",
+        "λόγος",
+        "Живаго",
+        "я",
+        "漢字",
+        "5€",
+        "–",
+        "3×¼",
+        "🙂",
+        "née\u00a0:",
+        "NESCAFÉ®",
+        "l’É.",
+        "the",
+    ),
+]
+TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
 BROKEN = st.text("aé \xc2\xc3\xe2\u20ac\u2122\xa9\x80\x93\xa0\x0b\x1b[0m\ufffd\x81ÃƒÂÅÄð\x9f", max_size=16)
 HTML = st.text("ab <>/&;", max_size=8).map(
     lambda text: text.replace("a", "<br>").replace("b", "&amp;").replace(";", "&lt;p&gt;")
@@ -50,7 +81,7 @@ def misread(text: str) -> str:
     )
 
 
-@given(LETTERS)
+@given(TEXTS)
 def test_what_is_decoded_is_the_text_or_left_alone(text: str) -> None:
     assert decoded(text) == text
     assert decoded(misread(text)) in (text, misread(text))
@@ -77,14 +108,26 @@ def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
         "NESCAFÉ®",
         "Maß±0.1",
         "ß§ 5",
-        "lost: \ufffd",
         "viel „Spaß“ und „groß…“",
         "QUALITÉ\xa0: bonne",
     ],
 )
 def test_what_may_be_meant_stays(text: str) -> None:
     assert decoded(text) == text
-    assert not list(wrong_decodings(text))
+    assert not list(wrong_characters(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("lost: \ufffd", ["\ufffd"]),
+        ("Das „große“ CafÃ© \x07", ["Ã©", "\x07"]),
+        ("itâ\x80\x99s", ["â\x80\x99"]),
+        ("page\x0cbreak", ["\x0c"]),
+    ],
+)
+def test_only_wrong_characters_are_shown(text: str, found: list[str]) -> None:
+    assert [match[0] for match in wrong_characters(text)] == found
 
 
 @pytest.mark.parametrize("filling", [" ", "\n", " <br>", "</p>\n", "<", "`a` <b>", "``` "])

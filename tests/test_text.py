@@ -16,11 +16,9 @@ from hypothesis import strategies as st
 from conftest import data_folder
 from etude.text.near_duplicates import (
     clusters,
-    jaccard,
     near_duplicate_clusters,
     near_duplicates,
     near_matches,
-    shingles,
 )
 from etude.text.normal_forms import with_signs
 from etude.text.shared_shingles import candidate_pairs
@@ -31,6 +29,16 @@ WORDS = st.lists(st.sampled_from(["ab", "abc", "b", "Ca", "é", "ß", "漢字", 
 )
 TEXTS = st.lists(WORDS | st.text(max_size=12), max_size=14)
 THRESHOLDS = st.sampled_from([0.2, 0.5, 0.55, 0.7, 0.8, 0.9, 1.0])
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The character 5-grams of the text's `with_signs` form; a form of up to 5 characters is one shingle."""
+    plain = with_signs(text)
+    return frozenset(plain[start : start + 5] for start in range(max(len(plain) - 5, 0) + 1))
+
+
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    return len(first & second) / len(first | second)
 
 
 def brute_force(texts: list[str], threshold: float) -> list[tuple[int, int, float]]:

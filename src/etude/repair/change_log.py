@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO
 
 from etude.base.files import Json, file_aside, read_lines, write_lines
 from etude.base.spool import Texts
@@ -41,7 +41,7 @@ class Change:
     """What stands in its place; None where it is left out."""
 
 
-class Changes(Sequence[Change]):
+class Changes:
     """Changes in the order of their rows, kept in a temporary file."""
 
     def __init__(self) -> None:
@@ -54,15 +54,7 @@ class Changes(Sequence[Change]):
     def __len__(self) -> int:
         return len(self._lines)
 
-    @overload
-    def __getitem__(self, position: int) -> Change: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[Change]: ...
-
-    def __getitem__(self, position: int | slice) -> Change | list[Change]:
-        if isinstance(position, slice):
-            return [_change(json.loads(line)) for line in self._lines[position]]
+    def __getitem__(self, position: int) -> Change:
         return _change(json.loads(self._lines[position]))
 
     def __iter__(self) -> Iterator[Change]:

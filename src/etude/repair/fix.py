@@ -11,6 +11,7 @@ import yaml
 
 from etude.base.remedies import instead
 from etude.data.dataset import Survey, survey_dataset
+from etude.data.formats.columns import as_written
 from etude.errors import Fault, InputError, shown
 from etude.privacy import Masker
 from etude.repair.change_log import (
@@ -95,7 +96,7 @@ def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:
     had_key = files.key.exists()
     try:
         if masker:
-            masker.save_key(files.key, over=True)
+            masker.save_key(files.key)
         return write_fix(files, log)
     except OSError:
         if not had_key:
@@ -188,22 +189,11 @@ def _known(log: FixLog) -> str:
     return f"name rows of the log, such as {log.source}:{log.changes[0].line}, or all"
 
 
-def _as_written(value: object) -> object:
-    """A single column by its name alone."""
-    if isinstance(value, tuple):
-        return value[0] if len(value) == 1 else list(value)
-    return value
-
-
 def source_line(task: Task, file: Path) -> str:
     """What to write in the task file so that another file of examples is read as the old one is."""
     source = task.examples
     name = file.relative_to(task.folder) if file.is_relative_to(task.folder) else file
-    parts = {
-        key: _as_written(value)
-        for key in ("input", "output", "system", "messages", "id", "references", "group", "tags")
-        if (value := getattr(source, key))
-    }
+    parts = as_written(source)
     if not parts:
         return yaml.safe_dump({"examples": str(name)}, allow_unicode=True).strip()
     mapping = {"file": str(name), **parts}

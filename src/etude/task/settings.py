@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from etude.base.remedies import instead
+from etude.base.word_lists import read_table
 from etude.errors import Fault, shown_setting
 from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
 
@@ -20,15 +21,10 @@ ALL = "all"
 TOP = re.compile(r"top-([1-9]\d*)")
 """N of `top-N`, the N decoder layers nearest to the answer."""
 
+FOREIGN = read_table(__file__, "foreign.yaml")
+"""What other tools call settings of training."""
 ABSENT: Mapping[str, str] = {
-    **dict.fromkeys(("qlora", "load_in_4bit"), "adapters over weights in 4 bits"),
-    "load_in_8bit": "adapters over weights in 8 bits",
-    **dict.fromkeys(("quantize", "quantization", "quantization_bit"), "training on quantized weights"),
-    **dict.fromkeys(("dora", "use_dora"), "adapters with a magnitude of their own"),
-    **dict.fromkeys(
-        ("loftq", "pissa", "ia3", "prefix", "prompt_tuning", "bitfit"), "other small sets of weights"
-    ),
-    **dict.fromkeys(("dpo", "orpo", "kto", "grpo", "ppo", "rlhf"), "training on preferences or rewards"),
+    name: what for names, what in FOREIGN["absent"].items() for name in names.split()
 }
 """Ways of training that other tools have and this version does not -> what they are."""
 

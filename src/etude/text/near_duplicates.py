@@ -17,7 +17,6 @@ from etude.text.normal_forms import with_signs
 from etude.text.shared_shingles import (
     BLOCK,
     HASH_BITS,
-    SHINGLE,
     Ints,
     Labels,
     candidate_pairs,
@@ -28,20 +27,6 @@ THRESHOLD = 0.8
 """Jaccard similarity from which two texts count as near-duplicates."""
 CHUNK = 1024
 """Candidates compared at once, more where there are fewer texts: at most twice as many texts are held."""
-
-
-def shingles(text: str) -> frozenset[str]:
-    """The character 5-grams of the text's `with_signs` form; a form of up to 5 characters is one shingle."""
-    plain = with_signs(text)
-    last = max(len(plain) - SHINGLE, 0)
-    return frozenset(plain[start : start + SHINGLE] for start in range(last + 1))
-
-
-def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    """Shared elements over all elements, 0 to 1. Two empty sets are alike: 1."""
-    shared = len(first & second)
-    union = len(first) + len(second) - shared
-    return shared / union if union else 1.0
 
 
 def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int, float]]:

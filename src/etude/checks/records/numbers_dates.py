@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
-from etude.text.lexicon import words
+from etude.base.word_lists import read_words
+from etude.text.months import month_numbers, month_pattern
 from etude.text.normal_forms import fold
 
 Date = tuple[int, int, int]
@@ -17,61 +19,10 @@ Date = tuple[int, int, int]
 Value = str | Date
 """A number is its digits, without zeros at the ends."""
 
-_MONTHS = (
-    "january jan januar jänner janvier janv enero ene gennaio gen janeiro januari stycznia ocak tammikuuta ianuarie "
-    "января",
-    "february feb februar février févr febrero febbraio fevereiro fev februari lutego şubat helmikuuta februarie "
-    "февраля",
-    "march mar märz mrz mars marzo março maart mrt marts marca mart maaliskuuta martie марта",
-    "april apr avril avr abril abr aprile kwietnia nisan huhtikuuta aprilie апреля",
-    "may mai mayo maggio mag maio mei maj maja mayıs toukokuuta мая",
-    "june jun juni juin junio giugno giu junho czerwca haziran kesäkuuta iunie июня",
-    "july jul juli juillet juil julio luglio lug julho lipca temmuz heinäkuuta iulie июля",
-    "august aug août agosto ago augustus augusti sierpnia ağustos elokuuta августа",
-    "september sep sept septembre septiembre settembre set setembro września eylül syyskuuta septembrie сентября",
-    "october oct oktober okt octobre octubre ottobre ott outubro out października ekim lokakuuta octombrie октября",
-    "november nov novembre noviembre novembro listopada kasım marraskuuta noiembrie ноября",
-    "december dec dezember dez décembre déc diciembre dic dicembre dezembro desember grudnia aralık joulukuuta "
-    "decembrie декабря",
-)
-"""The months in the languages of `FUNCTION_WORDS` and Russian, as they stand in a date."""
-_MONTH_OF: Mapping[str, int] = {
-    name: number for number, names in enumerate(_MONTHS, 1) for name in words(names)
-}
-FULL_MONTHS = frozenset(name for name in _MONTH_OF if len(name) > 4) | words(
-    "mai mars märz juni juli juin maio mayo marca maja maj"
-)
-"""Names of months that are not shortened."""
-NUMBER_OF: Mapping[str, str] = {
-    name: str(number)
-    for number, names in enumerate(
-        (
-            "two zwei deux dos due twee dois duas",
-            "three drei trois tres tre drie três",
-            "four vier quatre cuatro quattro quatro",
-            "five fünf cinq cinco cinque vijf",
-            "six sechs seis sei zes",
-            "seven sieben sept siete sette zeven sete",
-            "eight acht huit ocho otto oito",
-            "nine neun neuf nueve nove negen",
-            "ten zehn dix diez dieci tien dez",
-            "eleven elf onze once undici",
-            "twelve zwölf douze doce dodici twaalf doze",
-        ),
-        2,
-    )
-    for name in words(names)
-}
-_MONTH = "(" + "|".join(sorted(_MONTH_OF, key=len, reverse=True)) + r")\b\.?"
-_DAY = r"\b(\d{1,2})(?:st|nd|rd|th|er|o|\.)?"
-_YEAR = r"(\d{4})\b"
+_DAY = r"\b(?P<day>\d{1,2})(?:st|nd|rd|th|er|o|\.)?"
+_YEAR = r"(?P<year>\d{4})\b"
 _OF = r"(?:of |de |del |d[’'])?"
-_NUMERIC = re.compile(r"\b(\d{1,4})(?:([/.-]) ?(\d{1,2})\2 ?|[年년] ?(\d{1,2})[月월] ?)(\d{4}|\d{1,2})(?!\d)")
-_DAY_FIRST = re.compile(rf"{_DAY}[ -]{_OF}{_MONTH}(?:,?[ -]{_OF}{_YEAR})?")
-_MONTH_FIRST = re.compile(rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? {_YEAR})?")
-_MONTH_ALONE = re.compile(rf"\b{_MONTH},? {_OF}{_YEAR}|\b{_YEAR}-(0[1-9]|1[0-2])(?!\d|-\d)")
-NUMBER = r"\d+(?:[.,'’]\d+| \d{3}(?!\d))*"
-_NUMBER = re.compile(NUMBER)
+_NUMBER = re.compile(r"\d+(?:[.,'’]\d+| \d{3}(?!\d))*")
 _SCALE = re.compile(
     r" ?(?:(%|per ?cent|prozent|pour ?cent|por ?cento?|procent)|(k|thousand|tausend)\b|(mill?i[oó]n\w*|mio|mln)\b)"
 )
@@ -82,12 +33,33 @@ _AROUND = re.compile(
 _TIME = re.compile(r"[t ]\d{1,2}:\d\d\S{0,12}\Z")
 
 
+@cache
+def _date_patterns() -> tuple[re.Pattern[str], ...]:
+    month = rf"(?P<name>{month_pattern()})\b\.?"
+    forms = (
+        r"\b(?P<first>\d{1,4})(?:([/.-]) ?(?P<second>\d{1,2})\2 ?|[年년] ?(?P<month>\d{1,2})[月월] ?)"
+        r"(?P<third>\d{4}|\d{1,2})(?!\d)",
+        rf"{_DAY}[ -]{_OF}{month}(?:,?[ -]{_OF}{_YEAR})?",
+        rf"\b{month} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? {_YEAR})?",
+        rf"\b{month},? {_OF}{_YEAR}",
+        rf"\b{_YEAR}-(?P<month>0[1-9]|1[0-2])(?!\d|-\d)",
+    )
+    return tuple(map(re.compile, forms))
+
+
+@cache
+def _number_words() -> Mapping[str, str]:
+    """Word -> the digits of its number."""
+    table = read_words(__file__, "number_words.yaml")
+    return {word: digits for digits, named in table.items() for word in named}
+
+
 def value_of(text: str) -> frozenset[Value]:
     """What a text says that is a number or a date and no more; empty where it is neither."""
     folded = _TIME.sub("", fold(text.strip()))
-    for pattern in (_NUMERIC, _DAY_FIRST, _MONTH_FIRST, _MONTH_ALONE):
+    for pattern in _date_patterns():
         if (found := pattern.fullmatch(folded.rstrip("日일."))) is not None:
-            return frozenset(_dates(pattern, found))
+            return frozenset(_dates(found))
     number = _NUMBER.search(folded)
     if number is None or not _AROUND.fullmatch(folded[: number.start()] + " " + folded[number.end() :]):
         return frozenset()
@@ -97,13 +69,13 @@ def value_of(text: str) -> frozenset[Value]:
 def values_in(text: str) -> frozenset[Value]:
     """The numbers and dates that stand in a text; of a whole date also its month."""
     folded = fold(text)
-    found: set[Value] = {NUMBER_OF[word] for word in NUMBER_OF.keys() & set(folded.split())}
+    found: set[Value] = {_number_words()[word] for word in _number_words().keys() & set(folded.split())}
     for match in _NUMBER.finditer(folded):
         read = set(readings(match[0]))
         found |= read.union(_scaled(read, folded, match.end()))
-    for pattern in (_NUMERIC, _DAY_FIRST, _MONTH_FIRST, _MONTH_ALONE):
+    for pattern in _date_patterns():
         for match in pattern.finditer(folded):
-            dates = list(_dates(pattern, match))
+            dates = list(_dates(match))
             found.update(dates)
             found.update((year, month, 0) for year, month, _ in dates if year)
     return frozenset(found)
@@ -156,27 +128,25 @@ def _scaled(read: set[str], text: str, end: int) -> Iterator[str]:
             yield _number(whole[:places], whole[places:] + rest)
 
 
-def _dates(pattern: re.Pattern[str], found: re.Match[str]) -> Iterator[Date]:
+def _dates(found: re.Match[str]) -> Iterator[Date]:
     """The days, or months, that a match of one of the patterns can say."""
-    if pattern is _NUMERIC:
-        yield from _numeric(found[1], found[3] or found[4], found[5])
-    elif pattern is _MONTH_ALONE:
-        yield (int(found[2]), _MONTH_OF[found[1]], 0) if found[1] else (int(found[3]), int(found[4]), 0)
+    said = {
+        "month": "",
+        "day": "",
+        "year": "",
+        **{name: text or "" for name, text in found.groupdict().items()},
+    }
+    if "first" in said:
+        yield from _numeric(said["first"], said["second"] or said["month"], said["third"])
     else:
-        day, month = (found[1], found[2]) if pattern is _DAY_FIRST else (found[2], found[1])
-        yield int(found[3] or 0), _MONTH_OF[month], int(day)
+        month = month_numbers()[said["name"]] if "name" in said else int(said["month"])
+        yield int(said["year"] or 0), month, int(said["day"] or 0)
 
 
 def _numeric(first: str, second: str, third: str) -> Iterator[Date]:
     """The days that three numbers can say: the year first, or last with the day or the month before the other."""
     parts: Sequence[tuple[str, str, str]] = ((third, second, first), (third, first, second))
     for year, month, day in ((first, second, third),) if len(first) == 4 else parts:
-        if (
-            len(year) in (2, 4)
-            and len(month) <= 2
-            and len(day) <= 2
-            and 1 <= int(month) <= 12
-            and int(day) <= 31
-        ):
+        if len(year) in (2, 4) and max(len(month), len(day)) < 3 and 1 <= int(month) <= 12 and int(day) <= 31:
             for century in (1900, 2000) if len(year) == 2 else (0,):
                 yield century + int(year), int(month), int(day)

@@ -1,6 +1,6 @@
 """Fields that their text does not support.
 
-A value that stands in the text, word for word or as a number, date, time or amount in another writing, is supported.
+A value that stands in the text, word for word or as a number or date in another writing, is supported.
 For a field with few values, how far the words of a text speak for each value is learned from the other rows
 (cross-validated logistic regression; rows of one text, and where there are many records rows of one record, on one
 side; values of the other fields taken out of the text). A value is unsupported where its text makes it less likely than
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from etude.checks.records.numbers_dates import Value, is_said, value_of, values_in
 from etude.checks.records.parsing import FOLDS, LEAST_STATED, Record, folds_of, without_others, words_by_rows
-from etude.checks.records.quantities import Amount, amount_of, amounts_in, is_same, time_of, times_in
 from etude.text.normal_forms import normalise
 
 LIFT = 1.0
@@ -59,27 +58,12 @@ class _Texts:
     def __init__(self, texts: Sequence[str], plain: Sequence[str]) -> None:
         self.texts, self.plain = texts, plain
         self._values: dict[int, frozenset[Value]] = {}
-        self._amounts: dict[int, tuple[Amount, ...]] = {}
 
     def support(self, row: int, values: Sequence[str]) -> bool:
         """Whether all values stand in the text of a row."""
         return all(
-            f" {normalise(value)} " in self.plain[row]
-            or self._says(row, value_of(value))
-            or self._gives(row, value)
-            for value in values
+            f" {normalise(value)} " in self.plain[row] or self._says(row, value_of(value)) for value in values
         )
-
-    def _gives(self, row: int, value: str) -> bool:
-        """Whether a text gives a value that is a time of day or an amount in another writing."""
-        if (times := time_of(value)) and not times.isdisjoint(times_in(self.texts[row])):
-            return True
-        amount = amount_of(value)
-        if amount is None:
-            return False
-        if row not in self._amounts:
-            self._amounts[row] = amounts_in(self.texts[row])
-        return any(is_same(amount, one) for one in self._amounts[row])
 
     def _says(self, row: int, value: frozenset[Value]) -> bool:
         if value and row not in self._values:

@@ -9,7 +9,7 @@ from itertools import chain
 
 from etude.checks.material import MOST_EVIDENCE, Mark, Material, marks_of, rows_that
 from etude.checks.record import TEXTS, FindingKind, finds
-from etude.repair.texts import CONTROL, LEFTOVER, decoded, markup_in, without_markup, wrong_decodings
+from etude.repair.texts import LEFTOVER, decoded, markup_in, without_markup, wrong_characters
 from etude.text.normal_forms import with_signs
 from etude.types import Evidence, Example, Finding
 
@@ -61,9 +61,7 @@ _CODE = re.compile(
 )
 def encoding(material: Material) -> Iterator[Finding]:
     """Characters that come of a wrong decoding, and control characters."""
-    rows, shown = _matching(
-        material, lambda text: marks_of(wrong_decodings(text)) + marks_of(CONTROL.finditer(text))
-    )
+    rows, shown = _matching(material, lambda text: marks_of(wrong_characters(text)))
     if rows:
         yield material.finding(
             "encoding",

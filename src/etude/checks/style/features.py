@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 
 from etude.checks.material import Mark
-from etude.checks.records.numbers_dates import FULL_MONTHS
 from etude.checks.rows.endings import EMOJI
 from etude.checks.style.finders import (
     Find,
@@ -24,6 +23,7 @@ from etude.checks.style.finders import (
     with_words,
 )
 from etude.text.lexicon import AMERICAN, BRITISH, EXCITED, words
+from etude.text.months import full_months
 
 NO_OCCASION = -1
 """Side of an answer that shows no form, or more than one."""
@@ -110,7 +110,7 @@ _CLOSING = with_words(
 )
 """Wishes and offers at the end in German, French, Spanish, Italian, Dutch and Portuguese."""
 _MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
-_ANY_MONTH = rf"(?:{_MONTH}|{'|'.join(sorted(FULL_MONTHS))})"
+_ANY_MONTH = rf"(?:{_MONTH}|{'|'.join(sorted(full_months()))})"
 """In a dozen languages, for dates with the day first."""
 _SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\b\.?"
 _DAY = r"\d{1,2}(?:st|nd|rd|th|er|º|\.)?"

@@ -1,4 +1,4 @@
-"""Readers and writers of rows: JSON lines, CSV and TSV, in the shapes that people have.
+"""Readers of rows: JSON lines, CSV and TSV, in the shapes that people have.
 
 Shapes: mapped columns; {"messages": [...]} or {"conversations": [...]}, whose last turn is the answer;
 prompt/completion, input/output, instruction/input/output, text/label, question/answer; prompt/chosen/rejected, of
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from etude.data.formats.columns import Guess, guess_columns, preference_columns
 from etude.data.formats.read import Rows, check_encoding, peek_rows, read_rows, read_values, survey_rows
-from etude.data.formats.write import write_rows
 
 __all__ = [
     "Guess",
@@ -23,5 +22,4 @@ __all__ = [
     "read_rows",
     "read_values",
     "survey_rows",
-    "write_rows",
 ]

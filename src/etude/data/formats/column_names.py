@@ -6,69 +6,21 @@ import re
 import unicodedata
 from typing import Literal
 
+from etude.base.word_lists import read_table
+
 Side = Literal["asked", "answered"]
 
-ASKED = (
-    *("question", "inquiry", "enquiry", "request", "complaint", "prompt", "instruction", "frage"),
-    *("anfrage", "demande", "pregunta", "domanda", "richiesta", "vraag", "pergunta", "fraga"),
-    *("sporgsmal", "pytanie", "problem", "issue", "probleme", "problema", "probleem"),
-)
-"""Nouns for what is asked, without accents."""
-ANSWERED = (
-    *("answer", "reply", "response", "completion", "output", "summary", "antwort", "losung", "reponse"),
-    *("respuesta", "risposta", "antwoord", "resposta", "svar", "odpowiedz", "zusammenfassung", "resumen"),
-    *(
-        "riassunto",
-        "samenvatting",
-        "resumo",
-        "resolution",
-        "solution",
-        "solucion",
-        "soluzione",
-        "solucao",
-        "oplossing",
-    ),
-)
-"""Nouns for what is answered."""
-_TALKS = ("dialogue", "dialog", "conversation", "transcript", "gesprach")
-_PLURALS = {
-    **{
-        "fragen": "frage",
-        "anfragen": "anfrage",
-        "antworten": "antwort",
-        "vragen": "vraag",
-        "domande": "domanda",
-    },
-    **{"antwoorden": "antwoord", "risposte": "risposta", "replies": "reply"},
-}
-_ASKING = frozenset(
-    (
-        *("customer", "client", "user", "caller", "patient", "student", "visitor", "guest", "human", "kunde"),
-        *("kunden", "kundin", "nutzer", "anrufer", "cliente", "usuario", "utilisateur", "utente", "klant"),
-        *("gebruiker", "utilizador", "kund"),
-    )
-)
-_ANSWERING = frozenset(
-    (
-        *(
-            "we",
-            "our",
-            "agent",
-            "staff",
-            "support",
-            "assistant",
-            "bot",
-            "advisor",
-            "operator",
-            "wir",
-            "unser",
-        ),
-        *("unsere", "mitarbeiter", "bearbeiter", "nous", "notre", "nosotros", "nuestra", "nuestro", "agente"),
-        *("noi", "nostra", "nostro", "operatore", "wij", "onze", "nossa", "nosso", "vi", "vara"),
-    )
-)
-_GIVEN = ("input", "message", "body", "utterance", "draft", "source", "nachricht", "mensaje", "messaggio")
-"""Nouns for a text that something is to be done with, where no person's name says otherwise."""
+_TABLE = read_table(__file__, "column_names.yaml")
+_PLURALS: dict[str, str] = _TABLE["plurals"]
+
+
+def names_of(*lists: str) -> tuple[str, ...]:
+    """The names of lists of `column_names.yaml`, in their order."""
+    return tuple(name for key in lists for name in _TABLE[key].split())
+
+
+_ASKED, _ANSWERED, _GIVEN = names_of("asked", "talks"), names_of("answered"), names_of("given")
+_ASKING, _ANSWERING = frozenset(names_of("asking")), frozenset(names_of("answering"))
 _LEAST_COMPOUND = 5
 """Letters of a noun that may be the last part of a longer word: Kundenfrage, supportantwoord."""
 
@@ -87,7 +39,7 @@ def side_of(name: str) -> tuple[Side, bool] | None:
     What is asked or answered goes before who wrote it: `agent question` is asked, `reply to customer` answered.
     """
     words = [_PLURALS.get(word, word) for word in plain_name(name).split()]
-    nouns = _has_noun(words, (*ASKED, *_TALKS)), _has_noun(words, ANSWERED)
+    nouns = _has_noun(words, _ASKED), _has_noun(words, _ANSWERED)
     people = not _ASKING.isdisjoint(words), not _ANSWERING.isdisjoint(words)
     for asked, answered in (nouns, people, (_has_noun(words, _GIVEN), False)):
         if asked != answered:

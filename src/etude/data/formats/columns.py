@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from etude.data.formats.column_names import ANSWERED, ASKED, plain_name
+from etude.data.formats.column_names import names_of, plain_name
 from etude.data.formats.turns import holds_turns, role_of, written_turns
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
@@ -21,35 +21,14 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("question",), "answer"),
 )
 
-_INPUT_NAMES = (
-    *("input", "prompt", "question", "instruction", "text", "body", "message", "query", "utterance"),
-    *("sentence", "description", "content", "document", "source", "draft", "request"),
-    *(
-        "nachricht",
-        "consulta",
-        "mensaje",
-        "messaggio",
-        "bericht",
-        "mensagem",
-        "texte",
-        "texto",
-        "testo",
-        "tekst",
-    ),
-    *ASKED,
-)
-
-_OUTPUT_NAMES = (
-    *("output", "completion", "answer", "label", "response", "category", "intent", "class", "target"),
-    *("reply", "summary", "result", "rewrite", "topic", "sentiment"),
-    *ANSWERED,
-    *("kategorie", "categorie", "categoria", "klasse", "thema", "tema"),
-)
-
+_INPUT_NAMES = names_of("inputs", "asked")
+_OUTPUT_NAMES = names_of("outputs", "answered", "other_outputs")
 _ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
 """Names of what is asked, and of the text that it is about, as in SQuAD and Dolly."""
 
 _CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
+
+_ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags")
 
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """Names of the columns of a better and a worse answer, which stand together."""
@@ -99,6 +78,13 @@ def named(columns: RowSource) -> list[str]:
     """All columns that mean something, in the order in which a table is written."""
     needed = [columns.messages, columns.output, columns.id]
     return [*columns.input, *(name for name in needed if name is not None), *optional(columns)]
+
+
+def as_written(columns: RowSource) -> dict[str, Any]:
+    """The columns as the task file writes them: role -> name, or a list of names."""
+    parts = {role: getattr(columns, role) for role in _ROLES}
+    plain = {role: list(part) if isinstance(part, tuple) else part for role, part in parts.items() if part}
+    return plain | ({"input": columns.input[0]} if len(columns.input) == 1 else {})
 
 
 def _guess_better(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> RowSource:
@@ -213,7 +199,7 @@ def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sour
 def _sentence(source: RowSource, full: RowSource) -> str:
     """What was guessed; "" when nothing was."""
     parts = []
-    for name in ("messages", "input", "output", "system", "id", "references", "group", "tags"):
+    for name in _ROLES:
         value = getattr(full, name)
         if value and value != getattr(source, name):
             columns = (value,) if isinstance(value, str) else value

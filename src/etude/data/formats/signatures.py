@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
+from etude.base.word_lists import read_table
 from etude.errors import Fault
 
 HEAD_BYTES = 1024
@@ -12,26 +13,9 @@ HEAD_BYTES = 1024
 MOST_CONTROL = 0.05
 """Share of control characters up to which they may be text."""
 _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\r\f\x1b")
-_AS_CSV = "open it in a spreadsheet program and save the sheet as CSV (UTF-8)"
-_NO_ROWS = "give the rows as .jsonl, .csv or .tsv"
-_UTF8 = (
-    "save the file as UTF-8 (in Excel: Save As, CSV UTF-8; in a shell: iconv -f UTF-16 -t UTF-8 FILE > NEW)"
-)
-_SIGNATURES = (
-    (b"PK\x03\x04", "an Excel workbook or another ZIP archive, not text", _AS_CSV),
-    (b"\xd0\xcf\x11\xe0", "a workbook of an old Excel, not text", _AS_CSV),
-    (b"\x1f\x8b", "packed by gzip, not text", "unpack it (gunzip) and name the file in it"),
-    (b"\x89PNG", "a picture, not text", _NO_ROWS),
-    (b"\xff\xd8\xff", "a picture, not text", _NO_ROWS),
-    (b"GIF8", "a picture, not text", _NO_ROWS),
-    (b"\x7fELF", "a program, not text", _NO_ROWS),
-    (b"SQLi", "a database, not text", "export the table as CSV or JSONL"),
-    (b"PAR1", "a Parquet table, not text", "save the table as CSV or JSONL"),
-    (b"%PDF", "a PDF, not text", _NO_ROWS),
-    (b"\xff\xfe", "this is UTF-16, not UTF-8", _UTF8),
-    (b"\xfe\xff", "this is UTF-16, not UTF-8", _UTF8),
-)
-"""(first bytes, what such a file is, what to do)."""
+_TABLE = read_table(__file__, "signatures.yaml")
+_SIGNATURES: dict[str, tuple[str, str]] = _TABLE["signatures"]
+_REMEDIES: dict[str, str] = _TABLE["remedies"]
 
 _ENCODINGS = (
     ("SHIFT_JIS", "cp932", "[\u3040-\u30fa\u30fc]", 0.3),
@@ -48,18 +32,23 @@ _ENCODINGS = (
 def foreign_file(name: str, head: bytes) -> Fault | None:
     """The fault of a file whose first `HEAD_BYTES` are those of another kind of file, of no text, or of UTF-16, with or
     without its mark; None where they are none of these."""
-    for begin, what, remedy in _SIGNATURES:
-        if head.startswith(begin):
-            return Fault(f"{name}:1", what, f"{_bytes(head[: len(begin)])} at position 1", remedy, "encoding")
+    for begin, (what, remedy) in _SIGNATURES.items():
+        if head.startswith(bytes.fromhex(begin)):
+            got = f"{_bytes(bytes.fromhex(begin))} at position 1"
+            return Fault(f"{name}:1", what, got, _REMEDIES[remedy], "encoding")
     four = head[:4]
     if len(four) == 4 and (four[::2] == b"\0\0") != (four[1::2] == b"\0\0"):  # Latin letters, two bytes each
         what = "this is UTF-16 without its mark, not UTF-8"
-        return Fault(f"{name}:1", what, f"{_bytes(four)} at position 1", _UTF8, "encoding")
+        return Fault(f"{name}:1", what, f"{_bytes(four)} at position 1", _REMEDIES["encoding"], "encoding")
     num_control = len(head) - len(head.translate(None, _CONTROL))
     if num_control > MOST_CONTROL * len(head) and not _decodes(head, "utf-8"):
         what = "bytes of a program or a picture, not text"
         return Fault(
-            f"{name}:1", what, f"{num_control} control characters in the beginning", _NO_ROWS, "encoding"
+            f"{name}:1",
+            what,
+            f"{num_control} control characters in the beginning",
+            _REMEDIES["rows"],
+            "encoding",
         )
     return None
 

@@ -12,21 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from etude.data.formats import guess_columns, preference_columns
-from etude.data.formats.column_names import Side, side_of
+from etude.data.formats.column_names import Side, names_of, side_of
 from etude.data.formats.turns import written_turns
 from etude.errors import InputError
 from etude.task import RowSource
 
-_GROUP_WORDS = {
-    *("customer", "cust", "client", "user", "member", "account", "acct", "patient", "person", "people"),
-    *("author", "sender", "caller", "contact", "employee", "student", "ticket", "thread", "conversation"),
-    *("conv", "session", "dialog", "dialogue", "chat", "case", "group"),
-}
-"""Whom or what several rows may belong to."""
-_ID_WORDS = {
-    *("id", "ids", "no", "nr", "num", "number", "key", "name", "uuid", "guid", "ref", "reference", "hash"),
-    "email",
-}
+_GROUP_WORDS, _ID_WORDS = frozenset(names_of("groups")), frozenset(names_of("ids"))
 _ID_VALUE = re.compile(r"[A-Za-z]{1,8}[-_#/]?\d{2,}|[\da-fA-F-]{32,36}|\S+@\S+\.\w+")
 _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
 _DATE_OR_TIME = re.compile(

@@ -6,14 +6,15 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from etude.base.pages import environment
 from etude.base.wording import count
 from etude.data.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, least_rows
+from etude.data.formats.columns import as_written
 from etude.data.splits.sides import TEST_MOST, TEST_SHARE
 from etude.data.starter.draft import SEED, Draft, contract_parts, listed
 from etude.data.starter.guesses_in_words import (
@@ -35,77 +36,52 @@ _PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply
 _WIDTH = 100
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One key of the task file."""
-
-    comment: str
-    yaml: str
-    active: bool = True
-    """False for a key that is shown with a value but not set."""
-
-
 def page(draft: Draft) -> str:
-    """The whole task file."""
-    return "\n".join(_render(entry) for entry in _entries(draft))
-
-
-def _entries(draft: Draft) -> Iterator[_Entry]:
-    """The keys of the task file in the order of reading."""
-    yield _Entry(
-        f"Written by etude init from {count(len(draft.examples), 'row')} of {draft.columns.file.name}. Lines that "
-        "begin with # are remarks. What is marked GUESS was guessed: correct it where it is wrong, then run "
-        "etude check (what is wrong with the rows), etude compare (which step is enough: a prompt, examples, "
-        "fine-tuning) or etude train (fine-tuning alone)."
-        f"{_unread_sentence(draft)}",
-        "",
-    )
-    yield _Entry("What the report calls this task.", _yaml({"name": _name(draft)}))
-    yield _Entry(
-        "What a right answer is: classify (a label), extract (JSON), answer (a text), rewrite (the input, "
-        f"improved). GUESS from {draft.kind[1]}.",
-        _yaml({"kind": draft.kind[0]}),
-    )
-    yield _Entry(
-        "The model that is prompted and tuned: a name known to Étude, a folder with safetensors, a .gguf "
-        "file or a hub id.",
-        _yaml({"model": MODEL}),
-    )
-    yield _Entry(
-        "A bigger model for the methods that are not tuned. Without it the verdict says that none was tried.",
-        _yaml({"prompt_model": "../models/bigger.gguf"}),
-        active=False,
-    )
-    yield from _row_entries(draft)
-    yield from _instruction_entries(draft)
-    yield _contract_entry(draft)
-    yield from _setting_entries(draft)
-
-
-def _unread_sentence(draft: Draft) -> str:
-    unread = len(draft.examples) - len(draft.read)
-    if not unread:
-        return ""
-    return f" Kind, contract and lengths come without the answers of the {unread:,} rows that the split seals as test."
-
-
-def _row_entries(draft: Draft) -> Iterator[_Entry]:
-    roles = ("id", "group", "references", "tags")
-    extras = [f"{role} from {draft.reasons[role]}" for role in roles if role in draft.reasons]
-    columns = f"GUESS from {draft.reasons['columns']}{rivals(draft)}. " + "".join(
-        f"GUESS of {extra}. " for extra in extras
-    )
-    yield _Entry(
-        f"The rows, and which columns mean what. {columns}Rows of one group never stand on two sides of "
-        f"the split; results are shown apart by tags.{_maybe_group(draft)}",
-        _yaml({"examples": _column_map(draft)}) + _maybe_line(draft),
-    )
+    """The whole task file, from the template `task_page.yaml.j2`: there a line that begins with ## is a remark of any
+    length, one that begins with # a key that is shown and not set."""
+    templates = environment(Path(__file__).parent).overlay(autoescape=False)
+    templates.filters |= {"yaml": _yaml, "active": _active}
+    parts = contract_parts(draft.contract[0])
     beside = _test_beside(draft.columns.file)
-    comment = f"Rows for the test alone, with the same columns. {_split_sentence(len(draft.examples))}"
-    if beside:
-        comment += f" {beside.name} stands beside the examples: take the # away to test on it."
-    name = _relative(beside, draft.target) if beside else "test.jsonl"
-    yield _Entry(comment, _yaml({"test": name}), active=False)
+    unread = len(draft.examples) - len(draft.read)
+    text = templates.get_template("task_page.yaml.j2").render(
+        draft=draft,
+        rows=count(len(draft.examples), "row"),
+        unread=f"{unread:,}" if unread else "",
+        name=_name(draft),
+        model=MODEL,
+        rivals=rivals(draft),
+        maybe_group=draft.roles.maybe_group,
+        columns={"file": _relative(draft.columns.file, draft.target), **as_written(draft.columns)},
+        split_sentence=_split_sentence(len(draft.examples)),
+        beside=beside,
+        test=_relative(beside, draft.target) if beside else "test.jsonl",
+        systems_sentence=systems_sentence,
+        bare_sentence=bare_sentence,
+        instructions=_instructions(draft),
+        contract=parts if parts["contract"] else None,
+        contract_set=parts["contract"] and not (draft.measures_likeness or draft.num_hidden_labels),
+        contract_sentence=_contract_sentence(draft),
+        likeness=LIKENESS,
+        metric=_metric(draft),
+        metric_sentence=_metric_sentence(draft),
+        margin=Task.margin,
+        seed=SEED,
+    )
+    return "\n".join(map(_wrapped, text.split("\n"))) + "\n"
+
+
+def _active(text: str, is_set: bool) -> str:
+    """The lines of a key, as remarks if it is not set."""
+    return text if is_set else "\n".join(f"# {line}" for line in text.splitlines())
+
+
+def _wrapped(line: str) -> str:
+    """A remark of any length on as many lines as it takes."""
+    if not line.startswith("## "):
+        return line
+    lines = textwrap.wrap(line[3:], _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"# {part}" for part in lines)
 
 
 def _split_sentence(rows: int) -> str:
@@ -121,44 +97,10 @@ def _split_sentence(rows: int) -> str:
     return f"Without this line about {test:,} of the {rows:,} rows are split off and sealed ({rule})."
 
 
-def _maybe_group(draft: Draft) -> str:
-    if draft.roles.maybe_group is None:
-        return ""
-    column, reason = draft.roles.maybe_group
-    return f" {column} may name a group ({reason}): take the # away if rows with one value belong together."
-
-
-def _maybe_line(draft: Draft) -> str:
-    """The line that sets the likely group, as a remark."""
-    if draft.roles.maybe_group is None:
-        return ""
-    return f"\n  # {_yaml({'group': draft.roles.maybe_group[0]})}"
-
-
 def _test_beside(file: Path) -> Path | None:
     """A file that by its name is the test of these examples."""
     found = [file.with_name(f"{stem}{file.suffix}") for stem in ("test", "test_set", "testset")]
     return next((path for path in found if path.is_file() and path != file), None)
-
-
-def _instruction_entries(draft: Draft) -> Iterator[_Entry]:
-    text = f"instructions: |\n{textwrap.indent(_instructions(draft), '  ')}"
-    if draft.system and not draft.shares_system:
-        comment = f"What the model is told. Not set. {systems_sentence(draft)}"
-    elif draft.system:
-        comment = "What the model is told. Not set, because the rows bring it: their system message is taken."
-        comment += f" Note: {bare_sentence(draft)}" if draft.without_system else ""
-    else:
-        comment = (
-            "What the model is told before the input. DRAFT from the guesses above: say it as you would "
-        )
-        comment += "say it to a new colleague, with the rules that decide hard cases."
-    yield _Entry(comment, text, active=not draft.system)
-    yield _Entry(
-        "Your own alternatives to the instructions; the best on the dev rows is taken.",
-        _yaml({"wordings": ["Another way to say it."]}),
-        active=False,
-    )
 
 
 def _instructions(draft: Draft) -> str:
@@ -210,28 +152,23 @@ def _length_sentences(outputs: Sequence[str]) -> Iterator[str]:
         yield f"Use about {usual} word{'s' if usual > 1 else ''}."
 
 
-def _contract_entry(draft: Draft) -> _Entry:
-    contract = draft.contract[0]
-    comment = f"What can be checked in an answer without judging it. {_contract_sentence(draft)}"
-    if contract.fields:
-        comment += ' A field that ends in "?" may be absent.'
+def _contract_sentence(draft: Draft) -> str:
+    parts = [_contract_guess(draft)]
+    if draft.contract[0].fields:
+        parts.append('A field that ends in "?" may be absent.')
     if draft.spellings:
-        comment += f" {spelling_sentence(draft)}"
+        parts.append(spelling_sentence(draft))
     if draft.broken:
-        comment += f" {broken_sentence(draft.broken)}."
-        if contract.json_schema is not None:
-            comment += (
-                " Where such a row is right, widen the schema: take the key out of required, or write both types as "
+        parts.append(f"{broken_sentence(draft.broken)}.")
+        if draft.contract[0].json_schema is not None:
+            parts.append(
+                "Where such a row is right, widen the schema: take the key out of required, or write both types as "
                 "type: [integer, string]."
             )
-    comment += " Other parts: regex, must_contain, must_not_contain."
-    parts = contract_parts(contract)
-    unset = draft.measures_likeness or draft.num_hidden_labels or not parts["contract"]
-    body = _yaml(parts if parts["contract"] else {"contract": {"labels": ["first", "second"]}})
-    return _Entry(comment, body, active=not unset)
+    return " ".join(parts)
 
 
-def _contract_sentence(draft: Draft) -> str:
+def _contract_guess(draft: Draft) -> str:
     if draft.num_hidden_labels:
         return f"Not set. {hidden_sentence(draft)}"
     if not contract_parts(draft.contract[0])["contract"]:
@@ -239,38 +176,6 @@ def _contract_sentence(draft: Draft) -> str:
     if not draft.measures_likeness:
         return f"GUESS: {draft.contract[1]}."
     return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."
-
-
-def _setting_entries(draft: Draft) -> Iterator[_Entry]:
-    if draft.kind[0] in ("answer", "rewrite"):
-        yield _Entry(
-            "A function of yours, (example, answer) -> bool or 0 to 1, that knows whether an answer is right. "
-            f"{LIKENESS if draft.measures_likeness else 'Without one the verdict measures form only.'}",
-            _yaml({"check": "checks.py:fits"}),
-            active=False,
-        )
-    yield _Entry(f"What counts. {_metric_sentence(draft)}", _yaml({"metric": _metric(draft)}), active=False)
-    yield _Entry("Which steps of the ladder are compared: all, or a list.", _yaml({"methods": "all"}))
-    yield _Entry(
-        "How much worse a simpler method may be and still be good enough: 0.02 is 2 points.",
-        _yaml({"margin": Task.margin}),
-    )
-    yield _Entry("A score that must be reached, if there is one.", _yaml({"target": 0.95}), active=False)
-    yield _Entry("Time a comparison may take: 90s, 15m, 2h or none.", _yaml({"budget": "15m"}))
-    yield _Entry(
-        "What is known about the use to come; the advice rests on it.",
-        _yaml({"usage": {"requests_per_month": 20000, "facts_change": "monthly"}}),
-        active=False,
-    )
-    yield _Entry(
-        "Your prices per million tokens and per machine hour. None are invented.",
-        _yaml({"prices": {"prompt": 0.15, "cached": 0.08, "answer": 0.6, "per_hour": 0.1}}),
-        active=False,
-    )
-    yield _Entry(
-        "Longest answer in tokens. Chosen from the examples.", _yaml({"max_tokens": 256}), active=False
-    )
-    yield _Entry("The same seed gives the same split and the same result.", _yaml({"seed": SEED}))
 
 
 def _metric(draft: Draft) -> str:
@@ -297,17 +202,6 @@ def _imbalance(labels: Sequence[str]) -> float:
     return max(counts) / min(counts)
 
 
-def _column_map(draft: Draft) -> dict[str, Any]:
-    source = draft.columns
-    file = {"file": _relative(source.file, draft.target)}
-    roles = ("messages", "input", "output", "system", "id", "references", "group", "tags")
-    parts = {role: getattr(source, role) for role in roles}
-    plain = {role: list(part) if isinstance(part, tuple) else part for role, part in parts.items() if part}
-    if len(source.input) == 1:
-        plain["input"] = source.input[0]
-    return file | plain
-
-
 def _relative(file: Path, target: Path) -> str:
     """`file` as seen from the folder of `target`."""
     return Path(os.path.relpath(file.resolve(), target.resolve().parent)).as_posix()
@@ -320,11 +214,3 @@ def _name(draft: Draft) -> str:
 
 def _yaml(value: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH).rstrip()
-
-
-def _render(entry: _Entry) -> str:
-    """Comment, key, blank line."""
-    lines = textwrap.wrap(entry.comment, _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
-    remarks = [f"# {line}" for line in lines]
-    body = entry.yaml.splitlines()
-    return "\n".join([*remarks, *(body if entry.active else [f"# {line}" for line in body]), ""])

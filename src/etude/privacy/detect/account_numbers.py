@@ -10,9 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from etude.privacy.detect.value_labels import LINKS, NUMBER_STEMS, NUMBERS, any_of, may_hold
+from etude.base.word_lists import read_table
+from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
 from etude.privacy.spans import AFTER, BEFORE, Span, labelled
 
+_WORDS = read_table(__file__, "id_numbers.yaml")
 _CARD = re.compile(
     BEFORE + r"(?<![.+-])(?:[0-9]{12,19}"
     r"|[0-9]{4}(?P<gap>[ .-]|  | - )(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
@@ -48,33 +50,20 @@ _LINK = (
     r"(?:(?:DL|PID|ID|ACC|ACCNUM|MRN|ATIN)[ :#]{1,2})?"
 )
 """What may stand between a label and its number."""
-_LABEL = (
-    r"(?:passport|driv(?:er|ing)(?:['’]?s?['’]?)? ?licen[cs]e|licen[cs]e (?:number|no|#|plate)|\bDL\b"
-    r"|bank account|account|accounts? like|\bacct?\b|ACCNUM|routing|sort code|IFSC(?: code)?|checking|savings"
-    r"|patient (?:id|number|no|mrn)|medical (?:record|file)|\bMRN\b|\bPID\b"
-    r"|insurance(?: policy| code| id| number)?|policy (?:number|no|#)|health (?:card|plan)"
-    r"|(?:member(?:ship)?|employee|staff|student|user|customer|voter|tribal|system|national|personal) (?:id|number|no)"
-    r"|voter card|identification|identity card|id card|\bID(?![\"']|=)|vehicle registration"
-    r"|tax(?:payer)? (?:id|number|identification)|\bTIN\b|\bEIN\b|\bATIN\b|\bVAT\b|social security|\bSSN\b"
-    r"|aadhaa?r|\bPAN\b)"
-)
 _ID_VALUE = (
     r"(?P<value>[0-9]{3,5}(?: [0-9]{3,5}){1,4}(?![ ]?[0-9])|(?:(?<![A-Za-z])[A-Za-z]|[0-9])"
     r"(?:[A-Za-z0-9]|[-_/](?=[A-Za-z0-9])){3,29})(?![-_]|[.,/:][0-9])" + AFTER
 )
-_ID = re.compile(r"(?<![A-Za-z?&=#_-])" + _LABEL + _LINK + _ID_VALUE, re.I)
-_THING = re.compile(
-    r"\b(?:order|invoice|ticket|case|transaction|payment|product|item|article|model|session|request|job|build|event|video"
-    r"|tracking|shipment|error|device|batch|trace|message|game|booking)[ _-]$",
-    re.I,
-)
+_ID = re.compile(rf"(?<![A-Za-z?&=#_-])(?:{'|'.join(_WORDS['labels'])})" + _LINK + _ID_VALUE, re.I)
+_THING = re.compile(rf"\b(?:{'|'.join(_WORDS['things'])})[ _-]$", re.I)
 """What stands before an ID that is nobody's."""
 _ID_HINT = re.compile(
     r"(?i)passport|licen[cs]e|\bDL|acc|routing|\bsort|ifsc|check|saving|\b[iptemv]?[idirn][dnr]?|insur|"
     r"polic|record|file|health|member|number|voter|ident|tax|social|ssn|aadha|\bpan|plate|registration"
 )
 _NAMED = re.compile(
-    rf"(?<![A-Za-z?&=#_-]){any_of(NUMBERS)}\.?(?:[ \t]{{0,2}}(?:{LINKS})){{0,4}}[ \t]{{0,2}}{_ID_VALUE}", re.I
+    rf"(?<![A-Za-z?&=#_-]){label_pattern('numbers')}\.?(?:[ \t]{{0,2}}(?:{LINKS})){{0,4}}[ \t]{{0,2}}{_ID_VALUE}",
+    re.I,
 )
 _PLAIN_NUMBER = re.compile(
     r"(?:19|20)[0-9]{2}|[0-9]{1,3}(?:[A-Za-z]{1,6})?|[0-9]{1,4}(?:st|nd|rd|th|am|pm|k|m)", re.I
@@ -108,7 +97,7 @@ def id_numbers(text: str) -> Iterator[Span]:
     """Numbers that a label names, such as a passport's: at least four characters, two of them digits."""
     matches = chain(
         _ID.finditer(text) if _ID_HINT.search(text) else (),
-        _NAMED.finditer(text) if may_hold(text, NUMBER_STEMS) else (),
+        _NAMED.finditer(text) if may_hold(text, "numbers") else (),
     )
     for match in matches:
         value = match["value"]

@@ -9,56 +9,25 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_NOTHING = re.compile(
-    r"none|null|nil|undefined|nan|true|false|yes|no|empty|optional|required|string|str|bytes|text|varchar|char"
-    r"|secretstr|any|input|prompt|stdin|value|default|hidden|redacted|removed|masked|placeholder|example|path|cwd"
-    r"|credentials?|unset|unknown|blank",
-    re.I,
-)
+from etude.base.word_lists import read_table
+
+_TABLE = read_table(__file__, "no_secret.yaml")
+_WORDS = {key: "|".join(words) for key, words in _TABLE["words"].items()}
+_PATTERNS = {name: re.compile("".join(parts)) for name, parts in _TABLE["patterns"].items()}
+_NOTHING = re.compile(_WORDS["nothing"], re.I)
 _BLANK = re.compile(
-    r"(?:(?:your|my|the|a|an|some|new|old|user|db|admin|app|enter|insert|choose|example|sample|dummy|fake|current|real"
-    r"|actual|put|change|super|top|proxy)[ _-]?){0,4}(?:pass[ _-]?(?:word|phrase|code|wd)?s?|passwd|pwd|pw|secrets?"
-    r"|token|(?:api[ _-]?)?key|change[ _-]?(?:me|it|this)|todo|tbd)(?:[ _-]?(?:here|goes here|value|name)){0,2}",
+    rf"(?:(?:{_WORDS['before']})[ _-]?){{0,4}}(?:{_WORDS['password']})(?:[ _-]?(?:here|goes here|value|name)){{0,2}}",
     re.I,
 )
 """Words for a password in its place, alone: `your_password_here`, `changeme`."""
-_MARK = re.compile(
-    r"<(?:[A-Za-z_ -]|$).{0,80}|\{+ ?[A-Za-z_].{0,80}|\[ ?[A-Za-z_ -]{2,40}\]?|[$%]\{.{0,80}|\$\(.{0,80}"
-    r"|\$[A-Za-z_]+(?:(?:->|[){\[\\]).{0,80})?|%[A-Za-z_]+%|.{0,80}(?:%[sdr](?![A-Za-z0-9])|%\(\w{1,40}\)|\{\}).{0,80}|[*•#.…_?xX-]{3,}",
-    re.S,
-)
-"""`<your password>`, `{{password}}`, `${PASS}`, `$PASS`, `%s`, `****`."""
-_CALL = re.compile(r"(?:\w|\.|->|::|\?\.|\$|!)*[A-Za-z_]\w*(?=[(\[])")
-_BRACKETS = re.compile(
-    r"[(\[](?:[^()\[\]\n]|[(\[](?:[^()\[\]\n]|[(\[][^()\[\]\n]*[)\]])*[)\]])*(?:[)\]]|\n|$)"
-)
-_GROUPED = re.compile(r"[(\[{]{1,3}[\"']?[A-Za-z_%]|[+|&=]|f[\"']")
-_CHAIN = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|->|::|\?\.)[A-Za-z_$][\w$]*)+")
-_OF_CODE = re.compile(
-    r"(?:self|this|cls|req|request|res|response|config|conf|cfg|settings|options|opts|args|params|form|body|data|os|env"
-    r"|process|user|account|auth|creds|credentials|state|props|ctx|context|event|e|url|parsed)\b"
-    r"|.*(?:pass|pwd|secret|cred)",
-    re.I,
-)
+_OF_CODE = re.compile(rf"(?:{_WORDS['objects']})\b|.*(?:pass|pwd|secret|cred)", re.I)
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
-_CODE = re.compile(
-    r"(?m)^(?:[ \t>]*(?:def |class |import |from [\w.]+ import|return\b|(?:(?:el)?if|for|while|with) .*[:{][ \t]*$"
-    r"|try:|except|raise |async |await |function\b|const |let |var |public |private |protected |static |func "
-    r"|package |#include|fn |sub |my \$|use |use\(|self\.|this\.|[\w.]+\(.*\);?[ \t]*$|@\w+|>>> )|.*[;{][ \t]*$)"
-)
-"""A line of a program."""
-_SHELL = re.compile(r"(?:^|\n|[;&?])[ \t]*(?:export |set |ENV |-e )?[\"'A-Za-z0-9_.-]*$")
-_SET_AGAIN = re.compile(r"[ \t]*=[^=]")
-_MESSAGE = re.compile(
-    r"\b(?:pass(?:word|phrase|code)?s?|passwd|pwd|enter|your|please|must|invalid|wrong|required|missing|the)\b",
-    re.I,
-)
-_PATH = re.compile(r"(?:~|\.{1,2})?(?:/[\w.-]+)+/?|[A-Z]:\\.*")
+_MESSAGE = re.compile(rf"\b(?:{_WORDS['message']})\b", re.I)
 
 
 def is_blank(value: str) -> bool:
     """Whether a value is a blank of a template, or a word that means that there is none."""
-    return bool(_NOTHING.fullmatch(value) or _BLANK.fullmatch(value) or _MARK.fullmatch(value))
+    return bool(_NOTHING.fullmatch(value) or _BLANK.fullmatch(value) or _PATTERNS["mark"].fullmatch(value))
 
 
 def is_message(match: re.Match[str]) -> bool:
@@ -70,25 +39,25 @@ def is_message(match: re.Match[str]) -> bool:
 
 def is_call(match: re.Match[str]) -> bool:
     """Whether the value is the beginning of a call or an index, `getpass.getpass()`."""
-    called = _CALL.match(match.string, match.start("value"))
-    return bool(called and _BRACKETS.match(match.string, called.end()))
+    called = _PATTERNS["call"].match(match.string, match.start("value"))
+    return bool(called and _PATTERNS["brackets"].match(match.string, called.end()))
 
 
 def is_expression(match: re.Match[str], link: str) -> bool:
     """Whether a value without quotes, after a label and `link`, is computed or named and not said."""
     text, start = match.string, match.start("value")
-    if is_call(match) or _SET_AGAIN.match(text, match.end("value")):
+    if is_call(match) or _PATTERNS["set_again"].match(text, match.end("value")):
         return True
     end = match.end("value")
     value = text[start:end].rstrip(".,;:)]}>")
-    if _PATH.fullmatch(value) and "pwd" in match[0].lower():
+    if _PATTERNS["path"].fullmatch(value) and "pwd" in match[0].lower():
         return True
     if not link:
         return False
     is_set = link in ("=", ":=")
-    if _CHAIN.fullmatch(value):
+    if _PATTERNS["chain"].fullmatch(value):
         return bool(is_set or _OF_CODE.match(value)) and not _is_shell(match, start)
-    if _GROUPED.match(value) and is_set:
+    if _PATTERNS["grouped"].match(value) and is_set:
         return True
     return bool(_NAME.fullmatch(value)) and _in_code(match, start, value, link)
 
@@ -111,11 +80,11 @@ def _in_code(match: re.Match[str], start: int, value: str, link: str) -> bool:
 @lru_cache(maxsize=2)
 def _is_program(text: str) -> bool:
     """Whether a line of it is code; asked of one text for each of its passwords."""
-    return bool(_CODE.search(text))
+    return bool(_PATTERNS["code"].search(text))
 
 
 def _is_shell(match: re.Match[str], start: int) -> bool:
     """Whether `NAME=value` opens a line without spaces, as in a shell or a file of settings."""
     text = match.string
     tight = text[start - 1 : start] == "=" and text[start - 2 : start - 1] != " "
-    return tight and bool(_SHELL.search(text, max(match.start() - 80, 0), match.start()))
+    return tight and bool(_PATTERNS["shell"].search(text, max(match.start() - 80, 0), match.start()))

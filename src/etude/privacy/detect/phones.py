@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from etude.base.word_lists import read_table
 from etude.privacy.detect.phone_forms import by_country_code, by_form, by_plan, canonical, parts
-from etude.privacy.detect.value_labels import PHONES, any_of
+from etude.privacy.detect.value_labels import label_pattern
 from etude.privacy.spans import UNSPACED, Span, labelled, listed
 
 _GAP = r"(?:[ \t.()\[\]-]{1,4}|[)\]]?[ \t]?/[ \t]?)?"
@@ -23,23 +24,16 @@ _PHONE = re.compile(
     rf"(?P<extension>{_EXTENSION})?(?![^\W_{UNSPACED}]|[.:/=-][0-9])",
     re.I,
 )
-_NOUN = (
-    r"(?:tele)?phones?|\btel|\bcell(?:phone|ular)?|\bmob(?:ile)?|\bfax|\bwhats ?app|\bhotline|\bhelpline|\blandline"
-    r"|\btoll[- ]free|\bpager|\btty|\bph|\bhandset|\bcallback|\btelefon\w*|\bt[ée]l[ée]phone|\btel[eé]fono"
-    r"|\bhandy|\brufnummer|\bportable|\bm[oó]vil|\bmobil|\bcelular|\bgsm|\bpuhelin|[☎☏✆📞📱📲]"
-    r"|\b(?:my|his|her|their|our|your|contact)(?: (?:new|old|home|work|office|other|own))? numbers?"
-)
+_WORDS = {key: "|".join(words) for key, words in read_table(__file__, "phones.yaml").items()}
+_NOUN = _WORDS["nouns"]
 _WHOSE = "(?:home|work|office|mobile|cell|private)"
 _FIELD = rf"(?:(?:[_ -]?(?:number|num|no|nr))?(?:_{_WHOSE})?(?!_?[^\W_])|(?<=[☎☏✆📞📱📲]))"
 """The end of a label, which may be a field's name: `phone_no`, `phoneNumber`; `call_duration` is no label."""
 _LABEL = re.compile(
-    rf"(?:(?<![^\W_])|(?=[☎☏✆📞📱📲]))(?:{_NOUN}"
-    r"|call(?:s|ed|ing)?|text(?:s|ed|ing)?|sms|dial(?:l?ed|l?ing)?|ring|rang|reach(?:ed|able)?"
-    r"|contact(?:s|ed|ing)?|messages? (?:to|from|me|us)|voicemail|registered|llam\w+|appele[rz]|anrufen)"
-    rf"{_FIELD}[^0-9\n]{{0,40}}\n?[ (]{{0,2}}$",
+    rf"(?:(?<![^\W_])|(?=[☎☏✆📞📱📲]))(?:{_NOUN}|{_WORDS['verbs']}){_FIELD}[^0-9\n]{{0,40}}\n?[ (]{{0,2}}$",
     re.I,
 )
-_UNSPACED_LABEL = re.compile(f"{any_of(PHONES)}[^0-9\\n]{{0,12}}$")
+_UNSPACED_LABEL = re.compile(f"{label_pattern('phones')}[^0-9\\n]{{0,12}}$")
 _LABEL_AFTER = re.compile(
     rf"[ \t]{{0,2}}[(\[/,-]?[ \t]?\b(?:{_NOUN}|office|home|work|direct"
     rf"|(?:is|was) (?:the |a )?(?:[a-z]{{2,10}} )?(?:{_NOUN}|numbers? to (?:reach|call|ring|text|dial)))\b",
@@ -47,7 +41,7 @@ _LABEL_AFTER = re.compile(
 )
 _COLUMN = re.compile(
     rf"\b(?:{_NOUN}|contact|sms)(?: (?:numbers?|num|no|nr))?(?: (?:{_WHOSE}|[0-9]))?$"
-    rf"|{any_of(PHONES)}$",
+    rf"|{label_pattern('phones')}$",
     re.I,
 )
 """The name of a column of phone numbers, its words apart by spaces."""
@@ -60,9 +54,7 @@ _NUMBER_LABEL = re.compile(
 _NEAR_LABEL = re.compile(rf"\b(?:{_NOUN})\b\.?(?: (?:number|no|nr|is)\b\.?){{0,2}}[ :#(]{{0,3}}$", re.I)
 """A label right before the number, as numbers of five or six digits need it."""
 _OTHER_LABEL = re.compile(
-    r"\b(?:order|invoice|ticket|case|claim|reference|ref|serial|model|part|item|product|sku|isbn|issn|tracking|parcel"
-    r"|account|acct?|passport|licen[cs]e|policy|member|membership|customer|patient|record|id|identification|identity|registration|badge|ssn|tax|routing|card"
-    r"|version|patent|doi|pmid)s?(?:[ :#.]{1,3}(?:number|no|nr|id|code|card|is|was|of)\b){0,3}[ :#.(]{0,3}$"
+    rf"\b(?:{_WORDS['others']})s?(?:[ :#.]{{1,3}}(?:number|no|nr|id|code|card|is|was|of)\b){{0,3}}[ :#.(]{{0,3}}$"
     r"|(?:[<>=]|\bthan) ?$",
     re.I,
 )

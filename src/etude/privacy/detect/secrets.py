@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
+from etude.base.word_lists import read_table
 from etude.privacy.detect.no_secret import is_blank, is_call, is_expression, is_message
-from etude.privacy.detect.value_labels import LINKS, PASSWORD_STEMS, PASSWORDS, any_of, may_hold
+from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
 from etude.privacy.spans import UNSPACED, Span, in_small_ascii, labelled, spans_of
 
 WINDOW = 512
@@ -21,157 +22,34 @@ WINDOW = 512
 ENTROPY = 3.0
 """Bits a character from which a labelled value counts as random."""
 
-_FORMS = {
-    "AWS": r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",
-    "GitHub": r"gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,100}",
-    "GitLab": r"gl(?:pat|dt|ft|soat|rt|cbt|ptt|imt|oas|agent)-[A-Za-z0-9_-]{20,300}",
-    "Slack": r"xox[abeoprs]-[A-Za-z0-9-]{10,250}|xapp-[0-9]-[A-Za-z0-9-]{10,250}",
-    "OpenAI, Anthropic": r"sk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]{1,8}-|or-v1-)?[A-Za-z0-9_-]{20,250}",
-    "Stripe": r"[srp]k_(?:live|test)_[A-Za-z0-9]{16,200}|whsec_[A-Za-z0-9+/=]{24,80}",
-    "Google": r"AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_.-]{20,300}|GOCSPX-[A-Za-z0-9_-]{24,40}",
-    "Hugging Face": r"(?:hf|api_org)_[A-Za-z]{30,40}|hf_[A-Za-z0-9]{30,40}",
-    "npm": r"npm_[A-Za-z0-9]{36}",
-    "PyPI": r"pypi-[A-Za-z0-9_-]{50,400}",
-    "RubyGems, NuGet, crates.io": r"rubygems_[a-f0-9]{48}|oy2[a-z0-9]{43}|cio[A-Za-z0-9]{32}",
-    "Docker": r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,60}",
-    "SendGrid": r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
-    "Brevo": r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}",
-    "Twilio": r"(?:AC|SK)[a-f0-9]{32}",
-    "Mailgun, Mailchimp": r"key-[a-f0-9]{32}|[a-f0-9]{32}-us[0-9]{1,2}",
-    "Telegram": r"[0-9]{8,10}:A[A-Za-z0-9_-]{34}",
-    "Discord": r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}",
-    "DigitalOcean": r"do[opr]_v1_[a-f0-9]{64}",
-    "Shopify": r"shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}",
-    "Square": r"sq0[a-z]{3}-[A-Za-z0-9_-]{22,50}|EAAA[A-Za-z0-9_-]{60}",
-    "PayPal": r"access_token\$production\$[a-z0-9]{16}\$[a-f0-9]{32}",
-    "Databricks": r"dapi[a-f0-9]{32}(?:-[0-9])?",
-    "Linear, Notion, Figma, Airtable": r"lin_(?:api|oauth)_[A-Za-z0-9]{32,64}|ntn_[A-Za-z0-9]{40,50}"
-    r"|secret_[A-Za-z0-9]{43}|figd_[A-Za-z0-9_-]{30,60}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}",
-    "Grafana, New Relic, Sentry, Dynatrace": r"glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}|glc_[A-Za-z0-9+/=]{32,400}"
-    r"|NRAK-[A-Z0-9]{27}|sntry[su]_[A-Za-z0-9+/=_-]{40,400}|dt0c01\.[A-Z0-9]{24}\.[A-Z0-9]{64}",
-    "HashiCorp, Doppler, Pulumi": r"hv[sbr]\.[A-Za-z0-9_-]{24,300}|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70}"
-    r"|dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{40,60}|pul-[a-f0-9]{40}",
-    "Postman, Typeform, ReadMe": r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}|tfp_[A-Za-z0-9_.=-]{59}|rdme_[a-z0-9]{70}",
-    "Dropbox, Meta": r"sl\.[A-Za-z0-9_-]{100,200}|EAA[A-Za-z0-9]{60,250}",
-    "Atlassian": r"ATATT3[A-Za-z0-9_=-]{100,250}|ATBB[A-Za-z0-9]{32}",
-    "Replicate, Groq, Perplexity, xAI": r"r8_[A-Za-z0-9]{37}|gsk_[A-Za-z0-9]{40,60}|pplx-[A-Za-z0-9]{40,60}"
-    r"|xai-[A-Za-z0-9]{70,90}",
-    "Supabase, PlanetScale, Netlify, Heroku": r"sb[pv]_[a-f0-9]{40}|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{32,64}"
-    r"|nfp_[A-Za-z0-9_]{36}|HRKU-[A-Za-z0-9_-]{36,70}",
-    "Mapbox": r"[sp]k\.eyJ[A-Za-z0-9_-]{40,200}\.[A-Za-z0-9_-]{16,40}",
-    "Alibaba, Tencent": r"LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{32}",
-    "Azure": r"[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{31,34}",
-    "JSON Web Token": r"eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{4,8000}(?:\.[A-Za-z0-9_-]{0,1200})?",
-    "age": r"AGE-SECRET-KEY-1[A-Z0-9]{58}",
+_TABLE = read_table(__file__, "secrets.yaml")
+_FORMS: dict[str, re.Pattern[str]] = {
+    issuer: re.compile("|".join(forms)) for issuer, forms in _TABLE["forms"].items()
 }
-"""Issuer -> form of its keys and tokens, as it documents them or its own scanners know them."""
+_PATTERNS = {name: re.compile("".join(parts)) for name, parts in _TABLE["patterns"].items()}
 _FORM = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:" + "|".join(f"(?:{form})" for form in _FORMS.values()) + r")(?![A-Za-z0-9_])"
+    rf"(?<![A-Za-z0-9_-])(?:{'|'.join(f'(?:{form.pattern})' for form in _FORMS.values())})(?![A-Za-z0-9_])"
 )
 LONG = 20
 """Characters from which on a token may be a key."""
 _LONG = re.compile(rf"(?<![^\s\"'`<>(=:,;])[^\s\"'`<>(,;]{{{LONG}}}")
 """Such a token begins here: without one a text holds no key."""
-_PEM = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:[^-]|-(?!----)){0,20000}(?:-----END (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----)?"
-)
-_PUTTY = re.compile(r"PuTTY-User-Key-File-[23]:[^\0]{0,4000}?Private-MAC: ?[a-f0-9]{16,128}")
-_URL = re.compile(
-    r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/?#@]{0,64}:(?P<value>[^\s/@]{3,128})@[\w.-]{1,253}", re.I
-)
-_WEBHOOK = re.compile(
-    r"https://(?:hooks\.slack\.com/(?:services|workflows)/[\w/-]{20,120}"
-    r"|(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/[0-9]{10,25}/[\w-]{20,100}"
-    r"|[\w.-]{1,80}\.webhook\.office\.com/webhookb2/[\w@/-]{40,300})"
-)
-_BEARER = re.compile(
-    r"\b(?:bearer|basic|token) +(?P<value>[A-Za-z0-9+/_.~-]{20,2000}={0,2})(?![\w+/=])", re.I
-)
 _KEY = re.compile(
-    r"(?<![A-Za-z0-9])(?:[\w.-]{0,24}[_. -])?(?:api[_. -]?key|access[_. -]?key|secret[_. -]?(?:access[_. -]?)?key"
-    r"|account[_. -]?key|private[_. -]?key|signing[_. -]?key|encryption[_. -]?key|client[_. -]?secret|auth[_. -]?token"
-    r"|access[_. -]?token|refresh[_. -]?token|bot[_. -]?token|secret|token|sig|credential)s?[\"'\]]{0,2}"
+    rf"(?<![A-Za-z0-9])(?:[\w.-]{{0,24}}[_. -])?(?:{'|'.join(_TABLE['key_names'])})s?[\"'\]]{{0,2}}"
     r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})"
     r"(?![\w+/=])",
     re.I,
 )
-_PASSWORD = re.compile(
-    r"(?:(?<![A-Za-z])(?:[\w-]{0,24}[_-])?|(?<=\bPG)|(?-i:(?<=[a-z])(?=P)))"
-    r"(?P<word>pass ?(?:word|phrase|code)|passwd|pwd|pass)s?"
-    r"(?:_?[0-9]{1,2}|[_-](?:prod|production|dev|stag(?:e|ing)|test|old|new|main|admin|root|db|value))?(?![A-Za-z0-9_])"
-    r"[\"'\]]{0,2}"
-    r"(?P<link>(?: {0,2}(?:=>|:=|==?|[:(\[]|->|,)| {1,2}(?:is|was|were|as|to|of|attempt string revealed|reads?))?"
-    r"(?: {0,2}(?:currently|still|now|set to))? {0,2}[:=]?) {0,2}(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’]{4,128})",
-    re.I,
-)
 _NAMED_PASSWORD = re.compile(
-    rf"(?<![A-Za-z]){any_of(PASSWORDS)}(?![a-z0-9_])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
+    rf"(?<![A-Za-z]){label_pattern('passwords')}(?![a-z0-9_])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
     rf"(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’，：！-｠{UNSPACED}]{{4,128}})",
     re.I,
 )
-_FOR_PASSWORD = re.compile(
-    r"(?<![A-Za-z])pass(?:word|phrase|code)s? (?:for|to|of) [^\n.?!:]{1,40}? (?:is|was|are):? [\"'`“‘]?"
-    r"(?P<value>[^\s\"'`”’]{4,128})",
-    re.I,
-)
-_QUOTED_PASSWORD = re.compile(
-    r"(?<![A-Za-z])(?:[\w-]{0,24}[_-])?(?:pass(?:word|phrase|code)?|passwd|pwd)s? ?= ?"
-    r"(?P<quote>[\"'])(?P<value>[^\s\"']{1,32}(?: [^\s\"']{1,32}){1,8})(?P=quote)",
-    re.I,
-)
-_LOGIN = re.compile(
-    r"\b(?:log[- ]?in|user(?:name)?|credentials?)\b(?: is|:)? \S{2,40} / (?P<value>\S{6,64})", re.I
-)
-_PIN = re.compile(
-    r"\bPIN(?: (?:number|code(?! [1-9][0-9]{5}\b)))?(?: is| was|:|=| of)? ?(?P<value>[0-9]{4,8})(?![\w]|[.,/:-][0-9])",
-    re.I,
-)
-"""But for `PIN code 560001`, a postal code of India."""
-_CARD_CODE = re.compile(
-    r"\b(?:CVV2?|CVC2?|security code)(?: (?:code|number|no\.?|nr\.?))?(?: is| was| ist| est| es)?[:=]? ?"
-    r"(?P<value>[0-9]{3,4})(?![\w]|[.,/:-][0-9])",
-    re.I,
-)
-"""The digits on the back of a card, with which it can be used by whoever knows its number."""
-_OF_A_CARD = re.compile(
-    r"\b(?:card|credit|debit|visa|mastercard|amex|maestro|payment|pay|exp(?:iry|ir\w+)?|karten?|kreditkarten?|carte|tarjeta"
-    r"|carta|cart[aã]o|kaart)\b|(?:[0-9][ -]?){12}",
-    re.I,
-)
-"""What stands near a security code of a card; elsewhere `CVC` is a catheter and `CVV` the name of a fault."""
+_OF_A_CARD = re.compile(rf"\b(?:{'|'.join(_TABLE['card_words'])})\b|(?:[0-9][ -]?){{12}}", re.I)
 _NEAR = 100
 """Characters before and after."""
-_CREDENTIALS = re.compile(
-    r"(?<=[\w'-])@[\w.-]{3,80}(?:[\"'] ?[/:] ?[\"']?| ?[/|:] |:(?![0-9]{2,5}/))(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})"
-    r"(?=[\"'.,;)]{0,3}(?:\s|$))(?!\s{0,3}\|)"
-)
-"""`mail@host / password`, `mail@host:password`: the last of what stands there, and no part of a table or of JSON."""
-_LISTED_LOGIN = re.compile(
-    r"\b(?:log[- ]?ins?|credentials?|sign(?:ed)?[- ]in|user(?:name)?s?)\b[^\n@]{0,60}[\"'][^\s\"'@]{1,64}"
-    r"@[\w.-]{3,80}[\"'],? (?:and )?[\"']?(?P<value>[^\s\"'`,;|{}\[\]()<>]{6,64})",
-    re.I,
-)
-_COMMAND = re.compile(
-    r"\b(?:mysql(?:dump|admin)?|mariadb)\b[^\n|;]{0,80}? -p[\"']?(?P<value>[^\s\"'-][^\s\"']{3,64})"
-    r"|\bsshpass -p ?[\"']?(?P<ssh>[^\s\"']{4,64})"
-    r"|\b(?:curl|wget|http)\b[^\n|;]{0,80}? (?:-u|--user) ?[\"']?[^\s:\"']{1,64}:(?P<user>[^\s\"']{4,64})"
-)
-"""A password among the arguments of a command."""
-_COOKIE = re.compile(
-    r"\b(?:set-)?cookie[\"']?:[^\n]{0,200}?(?<![\w-])[\w.-]{0,24}(?:sess(?:ion)?|sid|auth|token|jwt)[\w.-]{0,8}="
-    r"(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})",
-    re.I,
-)
 _FIRM = ("=", ":", "：", ":=", "==", "=>")
 """Between a label and a value that is meant, whatever it looks like."""
-_ASSIGNED = re.compile(r"[A-Za-z_][\w.-]*=|_?[a-z]+(?:_[a-z]+)+$|_[a-z]+$")
-"""An argument or a name of code, where nothing says that it is the password."""
-_NO_MAILBOX = re.compile(r"://[^\s@]{0,128}$|\bgit$")
-"""What stands before an @ that no e-mail address has: a URL's user, and git@host:path."""
-_NOT_RANDOM = re.compile(
-    r"[a-z]{1,30}|[A-Z][a-z]{1,30}|[A-Z]{1,12}|[a-z]+[0-9]?(?:[_.-][a-z]+[0-9]?)+|[A-Z]+(?:[_.-][A-Z]+)+|[0-9.,]+"
-)
 
 
 _WORDS = re.compile(r"[a-z]{1,30}(?:[_.-]{1,2}[a-z]{1,30})+")
@@ -188,14 +66,14 @@ def secrets(text: str) -> Iterator[Span]:
 def _tokens(text: str) -> Iterator[Span]:
     """What its form alone gives away."""
     if "PRIVATE KEY" in text:
-        yield from spans_of(_PEM.finditer(text), "private_key", "PEM")
+        yield from spans_of(_PATTERNS["pem"].finditer(text), "private_key", "PEM")
     if "PuTTY" in text:
-        yield from spans_of(_PUTTY.finditer(text), "private_key", "PuTTY")
+        yield from spans_of(_PATTERNS["putty"].finditer(text), "private_key", "PuTTY")
     for match in _FORM.finditer(text):
         if _is_made(match[0]):
             yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
     if "https://" in text:
-        yield from spans_of(_WEBHOOK.finditer(text), "api_key", "webhook")
+        yield from spans_of(_PATTERNS["webhook"].finditer(text), "api_key", "webhook")
     for window, start in _windows(text):
         yield from _detect_secrets(window, start)
 
@@ -207,13 +85,13 @@ def _named(text: str) -> Iterator[Span]:
     """
     plain = in_small_ascii(text)
     if "://" in text:
-        in_urls = (match for match in _URL.finditer(text) if not is_blank(match["value"]))
+        in_urls = (match for match in _PATTERNS["url"].finditer(text) if not is_blank(match["value"]))
         yield from spans_of(in_urls, "password", "in a URL", "value")
     for words, pattern, judged in _BY_WORD:
         if any(map(plain.__contains__, words)):
             for match in pattern.finditer(text):
                 yield from judged(match)
-    if may_hold(text, PASSWORD_STEMS):
+    if may_hold(text, "passwords"):
         for match in _NAMED_PASSWORD.finditer(text):
             yield from _password(match)
     if "@" in text:
@@ -221,9 +99,11 @@ def _named(text: str) -> Iterator[Span]:
 
 
 def _after_addresses(text: str) -> Iterator[Span]:
-    for pattern in (_CREDENTIALS, _LISTED_LOGIN):
+    for pattern in (_PATTERNS["credentials"], _PATTERNS["listed_login"]):
         for match in pattern.finditer(text):
-            in_url = pattern is _CREDENTIALS and labelled(text, match.start(), _NO_MAILBOX, 160)
+            in_url = pattern is _PATTERNS["credentials"] and labelled(
+                text, match.start(), _PATTERNS["no_mailbox"], 160
+            )
             if not in_url and _like_password(_bare(match["value"])):
                 yield _cut(match, "value", "after an e-mail address")
 
@@ -274,7 +154,7 @@ def _password(match: re.Match[str]) -> Iterator[Span]:
     if is_blank(judged):
         return  # "(hidden)"
     ordinary = _is_ordinary(judged) and not (firm and link in ("=", "==", ":="))
-    is_named = link not in _FIRM and _ASSIGNED.match(judged)
+    is_named = link not in _FIRM and _PATTERNS["assigned"].match(judged)
     if not ordinary and not is_named and (firm or _like_password(judged)):
         yield _cut(match, "value", "label")
 
@@ -307,15 +187,15 @@ def _told(match: re.Match[str]) -> Iterator[Span]:
 
 _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]], Iterator[Span]]], ...] = (
     (("key", "secret", "token", "sig", "credential"), _KEY, _key),
-    (("bearer", "basic", "token"), _BEARER, _key),
-    (("pass", "pwd"), _PASSWORD, _password),
-    (("pass",), _FOR_PASSWORD, _told),
-    (("pass", "pwd"), _QUOTED_PASSWORD, _quoted),
-    (("login", "log in", "log-in", "user", "credential"), _LOGIN, _told),
-    (("pin",), _PIN, _whole),
-    (("cvv", "cvc", "security code"), _CARD_CODE, _card_code),
-    (("mysql", "mariadb", "sshpass", "curl", "wget", "http"), _COMMAND, _argument),
-    (("cookie",), _COOKIE, _key),
+    (("bearer", "basic", "token"), _PATTERNS["bearer"], _key),
+    (("pass", "pwd"), _PATTERNS["password"], _password),
+    (("pass",), _PATTERNS["for_password"], _told),
+    (("pass", "pwd"), _PATTERNS["quoted_password"], _quoted),
+    (("login", "log in", "log-in", "user", "credential"), _PATTERNS["login"], _told),
+    (("pin",), _PATTERNS["pin"], _whole),
+    (("cvv", "cvc", "security code"), _PATTERNS["card_code"], _card_code),
+    (("mysql", "mariadb", "sshpass", "curl", "wget", "http"), _PATTERNS["command"], _argument),
+    (("cookie",), _PATTERNS["cookie"], _key),
 )
 """Words of which one stands in whatever the pattern matches, the pattern, and what is found where it does."""
 
@@ -344,7 +224,7 @@ def _like_password(value: str) -> bool:
 
 def is_random(value: str) -> bool:
     """Whether a labelled value looks made by a machine: mixed characters, ENTROPY bits a character."""
-    if _NOT_RANDOM.fullmatch(value):
+    if _PATTERNS["not_random"].fullmatch(value):
         return False
     counts = Counter(value)
     bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
@@ -358,7 +238,7 @@ def _is_made(token: str) -> bool:
 
 
 def _issuer(token: str) -> str:
-    return next(name for name, form in _FORMS.items() if re.match(form, token))
+    return next(name for name, form in _FORMS.items() if form.match(token))
 
 
 def _windows(text: str) -> Iterator[tuple[str, int]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import secrets as random_source
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from etude.base.files import write_bytes
 from etude.errors import RunError
 from etude.privacy.find import find
-from etude.privacy.mask.letter_runs import Tokens
+from etude.privacy.mask.letter_runs import LetterRuns
 from etude.privacy.mask.occurrences import Standing
 from etude.privacy.mask.same_value import FREE, NUMBERS, canonical, escaped, unescaped
 from etude.privacy.mask.surrogates import may_belong, surrogate, written_as
@@ -44,7 +43,7 @@ class Masker:
         """Finds the surrogates in texts."""
         self._made: set[str] = set()
         """Canonical surrogates."""
-        self._there = Tokens()
+        self._there = LetterRuns()
         """What stands in the texts, which no surrogate may be."""
 
     def keep_clear_of(self, text: str) -> None:
@@ -87,20 +86,10 @@ class Masker:
         """All surrogates that stand for something."""
         return self._back.keys()
 
-    def save_key(self, file: Path, over: bool = False) -> None:
-        """Writes the way back, readable by its owner only (mode 600).
-
-        Raises OSError where `file` exists, unless it is to be written `over`: then it is whole after a kill.
-        """
+    def save_key(self, file: Path) -> None:
+        """Writes the way back, whole even after a kill, readable by its owner only (mode 600). Raises OSError."""
         body = {"key": self._key.hex(), "values": [[*pair, to] for pair, to in self._forward.items()]}
-        if over:
-            write_bytes(file, json.dumps(body, indent=1).encode(), private=True)
-            return
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump(body, out, ensure_ascii=True, indent=1)
-            out.flush()
-            os.fsync(out.fileno())
+        write_bytes(file, json.dumps(body, indent=1).encode(), private=True)
 
     @classmethod
     def load_key(cls, file: Path) -> Masker:

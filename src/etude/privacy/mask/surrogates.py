@@ -14,71 +14,13 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from itertools import chain, cycle, islice
 
+from etude.base.word_lists import read_table
+
 REGIONS = ("US", "GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA", "ES", "PL", "PT", "IN", "BR")
 """Regions that are asked about a phone number without a country code."""
 
-_GIVEN = [
-    "Alva",
-    "Bryn",
-    "Casper",
-    "Delia",
-    "Edda",
-    "Floris",
-    "Greta",
-    "Henrik",
-    "Imke",
-    "Joris",
-    "Kaia",
-    "Lennart",
-    "Mirja",
-    "Nils",
-    "Oda",
-    "Pelle",
-    "Quinn",
-    "Runa",
-    "Sander",
-    "Tove",
-    "Ulla",
-    "Vidar",
-    "Wanda",
-    "Xenia",
-    "Yara",
-    "Zeno",
-    "Arvid",
-    "Birte",
-    "Corin",
-    "Dagny",
-]
-_FAMILY = [
-    "Almgren",
-    "Birkner",
-    "Corvall",
-    "Dahlby",
-    "Elmstrand",
-    "Fennick",
-    "Grenfeld",
-    "Hollwin",
-    "Isborg",
-    "Jarnow",
-    "Kestrel",
-    "Lindwald",
-    "Morvane",
-    "Norhagen",
-    "Ostrell",
-    "Penrick",
-    "Quillmar",
-    "Rosvik",
-    "Stenhart",
-    "Tarnley",
-    "Ulmer",
-    "Valdane",
-    "Westrup",
-    "Yarrow",
-    "Zellin",
-    "Ashgrove",
-    "Brackwell",
-    "Dunmere",
-]
+_NAMES = read_table(__file__, "names.yaml")
+_GIVEN, _FAMILY = _NAMES["given"].split(), _NAMES["family"].split()
 _ISSUER = re.compile(
     r"(?:(?:sk|pk|rk|gh[a-z]|hf|npm|xox[a-z]|glpat)[-_](?:(?:live|test)_|(?:proj|admin|svcacct|ant)-)?|github_pat_|AKIA|ASIA|AIza|SG\.|eyJ)(?=.)"
 )

@@ -9,39 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from etude.base.word_lists import read_table
 from etude.privacy.names.not_names import COMMON
 from etude.privacy.names.people import with_capitals
 from etude.privacy.spans import Span
+from etude.text.months import month_numbers
 
-_CAP = (
-    r"(?:[^\W\d_a-zß-öø-ÿ][\w'’.-]{0,30}|d[eaou]s?|del|della|delle|dello|dei|degli|di|do|du|la|le|las"
-    r"|los|van|von|der|den|am|an|im|op|och|i)"
-)
+_WORDS = {key: "|".join(words) for key, words in read_table(__file__, "places.yaml").items()}
+_CAP = rf"(?:[^\W\d_a-zß-öø-ÿ][\w'’.-]{{0,30}}|{_WORDS['particles']})"
 _NAME = rf"{_CAP}(?: {_CAP}){{0,4}}"
 _NUMBER = r"(?:[0-9]{1,5}(?:[-/][0-9]{1,4})?[A-Za-z]?)"
-_SUFFIX = (
-    r"(?:Street|St|Road|Rd|Avenue|Ave|Av|Lane|Ln|Drive|Dr|Boulevard|Blvd|Way|Court|Ct|Place|Pl|Square|Sq|Terrace"
-    r"|Crescent|Close|Circle|Parkway|Pkwy|Highway|Hwy|Row|Walk|Gardens|Grove|Hill|Mews|Parade|Quay|Trail"
-    r"|Alley|Plaza"
-    r"|Route|Pass|Gateway|Courts?|Streets|Path|Park|Rise|View|Green|Drove|Esplanade|Broadway|Loop|Run|Ridge)\b\.?"
-)
-_FIRST = (
-    r"(?:Via|Viale|Vicolo|Corso|Piazza|Piazzale|Strada|Contrada|Rue|Avenue|Boulevard|Chemin|Place|Quai"
-    r"|Impasse|All[ée]e"
-    r"|Calle|C/|Avenida|Paseo|Plaza|Camino|Carrera|Rua|Travessa|Largo|Pra[çc]a|ul\.|Ulica|al\.|Aleja|Plac"
-    r"|Str\.|Strasse"
-    r"|Straße|Am|An der|Im|Auf der|Unter den|Jalan|Jl\.|N[áa]m[ěe]st[íi]|Bulevardul|Strada)"
-)
-_JOINED = (
-    r"(?:str(?:a(?:ß|ss)e|\.)|gasse|weg|platz|allee|ring|damm|ufer|steig|gat(?:an|a|e)|v[äa]gen|v(?:ä|e)g"
-    r"|vej(?:en)?"
-    r"|veien|gade|all[ée]|straat|laan|plein|kade|dijk|gracht|singel|katu|tie|kuja|polku|raitti|utca|ulice|ova|"
-    r"sk[áée]ho|stræde|plads|torv|stien|bakken|haugen|gränd|torget|stigen)"
-)
-_AFTER = (
-    r"(?:utca|tee|põik|puiestee|[úu]t(?:ja)?|u\.|t[ée]r|k[öo]r[úu]t|s[ée]t[áa]ny|k[öo]z|kapu|krt\."
-    r"|ulica|cesta|n[áa]b[řr]e[žz][íi]|terrasse|Strasse|Straße|gate|vei|sokak)"
-)
+_SUFFIX = rf"(?:{_WORDS['after_name']})\b\.?"
+_FIRST = rf"(?:{_WORDS['before_name']})"
+_JOINED = rf"(?:{_WORDS['joined']})"
+_AFTER = rf"(?:{_WORDS['apart']})"
 _FLAT = (
     r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Floor|Box|Lot|Bldg|Building)\b\.? {0,2}#?[0-9]{1,5}[A-Za-z]?"
 )
@@ -63,14 +44,7 @@ _MORE = (
 _TAIL = re.compile(rf"(?:{_MORE}){{1,5}}")
 
 _BETWEEN = "street between numbers"
-_MONTH = re.compile(
-    r"(?i) (?:jan(?:uar[iy]?|v(?:ier)?)?|gen(?:naio)?|enero|janeiro|feb(?:r(?:uar[iy]?|aio|ero))?|f[ée]vr(?:ier)?"
-    r"|fevereiro|mar(?:ch|s|zo|ço)?|m[äa]rz|maart|apr(?:ile?)?|avr(?:il)?|abril|may|mai|mei|maj|mayo|maio|maggio|jun[ei]?"
-    r"|juin|giugno|junio|junho|jul[iy]?|juil(?:let)?|luglio|julio|julho|aug(?:ust(?:us)?)?|ao[uû]t|agosto"
-    r"|sept?(?:emb(?:er|re))?|settembre|set(?:iembre|embro)?|o[ck]t(?:ober|obre)?|octubre|ottobre|outubro"
-    r"|nov(?:emb(?:er|re|ro)|iembre)?|de[cz](?:emb(?:er|re|ro))?|d[ée]c(?:embre)?|dic(?:iembre|embre)?)\.? [0-9]"
-)
-"""A date, 1 April 2023, and no street."""
+_BEFORE_NUMBER = re.compile(r" ([^\W\d_]+)\.? [0-9]")
 _FORMS = (
     ("street", rf"(?<![\w.#-]){_NUMBER},? (?:{_NUMBER} )?{_NAME} {_SUFFIX}(?![\w])"),
     ("street", rf"(?<![\w.-]){_FIRST} {_NAME},? {_NUMBER}(?![\w%])"),
@@ -126,12 +100,17 @@ def _parts(text: str, titled: bool) -> Iterator[tuple[int, int, str]]:
     itself has no capital letter."""
     for rule, pattern in _STREET:
         for match in pattern.finditer(text):
-            if rule != _BETWEEN or not (_MONTH.search(match[0]) or (titled and _talks(match[0]))):
+            if rule != _BETWEEN or not (_is_date(match[0]) or (titled and _talks(match[0]))):
                 yield match.start(), _with_tail(text, match.end()), rule
     for pattern in (_CUED, _ZIP, _LABELLED):
         for match in pattern.finditer(text):
             if any(map(str.isdigit, match["value"])):
                 yield match.start("value"), _with_tail(text, match.end("value")), "label"
+
+
+def _is_date(text: str) -> bool:
+    """Whether the name of a month stands between the numbers, as in 1 April 2023."""
+    return any(word.casefold() in month_numbers() for word in _BEFORE_NUMBER.findall(text))
 
 
 def _talks(text: str) -> bool:
