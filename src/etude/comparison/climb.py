@@ -105,6 +105,7 @@ class Climb:
             seed=self.task.seed,
             on_answers=partial(self._answered, method.name),
             log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
+            search_log=TrainingLog(method.name, folder / "search.jsonl", self.on_event),
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)

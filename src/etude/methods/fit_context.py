@@ -83,6 +83,8 @@ class FitContext:
     on_answers: OnAnswers | None = None
     log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Takes one line of train.jsonl."""
+    search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
+    """Takes one line of search.jsonl: a step of the encoder's tuning."""
     tried: list[Tried] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)

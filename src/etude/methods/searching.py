@@ -192,7 +192,9 @@ def _tuned(
         return float(np.mean([np.mean(reciprocal_ranks(search, some)) for some in (asked, kept) if some]))
 
     config = ContrastiveConfig(seed=context.seed)
-    result = tune_encoder(encoder, taught, texts, config, context.folder / "encoder", score, context.log)
+    result = tune_encoder(
+        encoder, taught, texts, config, context.folder / "encoder", score, context.search_log
+    )
     return {
         "pairs": len(taught),
         "held_out": len(held),

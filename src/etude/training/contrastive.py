@@ -62,7 +62,7 @@ def tune_encoder(
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
 ) -> TunedEncoder:
     """Trains all weights of `encoder` in place and leaves those of the epoch with the best `score`, the earliest of
-    equals. `folder` holds the state between epochs. `log` gets a line a step: step, steps, loss.
+    equals. `folder` holds the state between epochs. `log` gets a line a step: step, steps, loss, tokens, seconds.
 
     Raises ValueError without a pair.
     """
@@ -82,7 +82,7 @@ def tune_encoder(
         draw = random.Random(f"{config.seed}/{epoch}")
         order = draw.sample(range(len(pairs)), len(pairs))
         for number in range(steps):
-            step = (epoch - 1) * steps + number
+            step, begun = (epoch - 1) * steps + number, time.perf_counter()
             rows = order[number * config.pairs_per_step :][: config.pairs_per_step]
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _rate(step, steps * config.epochs)
@@ -94,9 +94,16 @@ def tune_encoder(
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
-            log({"step": step + 1, "steps": steps * config.epochs, "loss": loss.item()})
+            log(
+                {
+                    "step": step + 1,
+                    "steps": steps * config.epochs,
+                    "loss": loss.item(),
+                    "tokens": sum(len(ids[row]) for row in rows) + sum(len(texts[place]) for place in shown),
+                    "seconds": time.perf_counter() - begun,
+                }
+            )
         state.keep(score(encoder))
-        log({"epoch": epoch, "epochs": config.epochs, "score": state.scores[-1]})
     state.restore_best()
     encoder.module.requires_grad_(False)
     encoder.tuned = True
