@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import ClassVar
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, with_passages
 from etude.data.dataset import Dataset
+from etude.index.passages import read_passages
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import FitContext
-from etude.methods.searching import fitted_search
+from etude.methods.method import TrainingTime
+from etude.methods.retrieval import METHOD as RETRIEVAL
+from etude.methods.searching import fitted_search, search_seconds
+from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example
 
@@ -29,6 +34,15 @@ class FineTuneRetrieval(FineTune):
         """Documents are needed."""
         return "" if task.documents else "documents"
 
+    def training_time(
+        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
+    ) -> TrainingTime | None:
+        """As fine_tune on rows with passages; with the search, where no lower step fits it."""
+        carried = replace(train, examples=tuple(with_any_passage(task, train.examples)))
+        training = super().training_time(task, start, carried, models, answer)
+        search = 0.0 if RETRIEVAL.name in task.methods else search_seconds(task, train, models)
+        return training and (lambda num_rows, num_dev: search + training(num_rows, num_dev))
+
     def prepared(
         self,
         task: Task,
@@ -46,3 +60,11 @@ class FineTuneRetrieval(FineTune):
 
 
 METHOD = FineTuneRetrieval()
+
+
+def with_any_passage(task: Task, rows: Sequence[Example]) -> Iterator[Example]:
+    """Rows as long as they will be with a passage, whichever it is."""
+    assert task.documents is not None
+    passages = read_passages(task.documents)
+    for row, passage in zip(rows, cycle(passages), strict=False):
+        yield replace(row, input=with_passages(row.input, [passage]))

@@ -11,8 +11,9 @@ from etude.assistant import Assistant
 from etude.data.dataset import Dataset
 from etude.methods.few_shot import by_form, cover
 from etude.methods.fit_context import Candidate, FitContext
-from etude.methods.method import Method
-from etude.methods.searching import FittedSearch, fitted_search
+from etude.methods.method import Method, TrainingTime
+from etude.methods.searching import FittedSearch, fitted_search, search_seconds
+from etude.models.registry import Models
 from etude.task import Task
 
 NUM_SHOTS = 4
@@ -36,6 +37,13 @@ class Retrieval(Method):
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """One passage, examples with passages, several passages."""
         return 3
+
+    def training_time(
+        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
+    ) -> TrainingTime | None:
+        """That of the search, which no budget cuts."""
+        seconds = search_seconds(task, train, models)
+        return lambda num_rows, num_dev: seconds
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext

@@ -78,6 +78,25 @@ def fitted_search(task: Task, train: Dataset, dev: Dataset, context: FitContext)
     )
 
 
+def search_seconds(task: Task, train: Dataset, models: Models) -> float:
+    """About how long it takes to fit the search, from two timed steps; 0 where no encoder is taught."""
+    from etude.training.contrastive import ContrastiveConfig, estimate_seconds
+
+    assert task.documents is not None
+    search = Search(read_passages(task.documents))
+    pairs, encoder = known_pairs(search, train.examples), _encoder(task, models, [])
+    if encoder is None or not enough(pairs):
+        return 0.0
+    return estimate_seconds(
+        encoder, pairs, [passage.text for passage in search.passages], ContrastiveConfig()
+    )
+
+
+def enough(pairs: Sequence[tuple[str, int]]) -> bool:
+    """Whether an encoder can learn from these pairs."""
+    return len(pairs) >= LEAST_PAIRS and len({place for _, place in pairs}) >= LEAST_PASSAGES
+
+
 def question(example: Example) -> str:
     """What is looked up for a row."""
     return example.input[-1].content
@@ -95,7 +114,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     tuning: dict[str, Any] = {}
     if encoder is not None:
         candidates |= _with_encoder(passages, encoder, "meaning")
-        if len(pairs) >= LEAST_PAIRS and len({place for _, place in pairs}) >= LEAST_PASSAGES and asked:
+        if enough(pairs) and asked:
             tuned = context.models.encoder(encoder.name)
             tuning = _tuned(tuned, passages, pairs, asked, context)
             candidates |= _with_encoder(passages, tuned, "learned meaning")

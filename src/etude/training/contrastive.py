@@ -110,6 +110,28 @@ def tune_encoder(
     return TunedEncoder(tuple(state.scores), state.best, time.perf_counter() - started)
 
 
+def estimate_seconds(
+    encoder: Encoder, pairs: Sequence[Pair], passages: Sequence[str], config: ContrastiveConfig
+) -> float:
+    """Seconds of the whole tuning, from two timed steps. The weights stay as they are."""
+    draw = random.Random(config.seed)
+    chosen = draw.sample(pairs, min(len(pairs), 2 * config.pairs_per_step))
+    ids, texts = encoder.tokens([question for question, _ in chosen]), encoder.tokens(passages)
+    encoder.module.requires_grad_(True)
+    seconds = []
+    for begin in (0, len(chosen) // 2):
+        rows = range(begin, begin + len(chosen) // 2)
+        begun = time.perf_counter()
+        wanted = [chosen[row][1] for row in rows]
+        shown = _candidates(wanted, len(texts), config.others, draw)
+        _loss(encoder, [ids[row] for row in rows], wanted, texts, shown, config).backward()  # type: ignore[no-untyped-call]
+        seconds.append(time.perf_counter() - begun)
+    encoder.module.requires_grad_(False).zero_grad()
+    return (
+        1.1 * seconds[-1] * math.ceil(len(pairs) / config.pairs_per_step) * config.epochs
+    )  # a tenth: the optimizer
+
+
 def _rate(step: int, steps: int) -> float:
     """The share of the learning rate at a step: it rises over a tenth of the steps, then falls to zero in a line."""
     rise = max(1, round(SHARED * steps))
