@@ -186,8 +186,7 @@ def expected(num: int) -> dict[str, int]:
     }
     return counts | {
         "contradiction.inputs": planted["contradiction"],
-        "repeated_input.same_answer": planted["repeated"],
-        "repeated_input.rows": planted["repeated"] + planted["contradiction"],
+        "repeated_input.rows": planted["repeated"],
     }
 
 

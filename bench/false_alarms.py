@@ -26,7 +26,7 @@ from etude.checks.language import replies
 from etude.checks.language import wrong_language as language
 from etude.checks.records import fields
 from etude.checks.rows import endings, form
-from etude.checks.safety import advice, hostile, injections, refusals
+from etude.checks.safety import insults, phrases, refusals
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
@@ -64,12 +64,12 @@ CHECKS: tuple[Check, ...] = (
     replies.answered_otherwise,
     refusals.refusals,
     form.markup,
-    advice.advice,
-    hostile.insults,
-    hostile.threats,
+    phrases.advice,
+    insults.insults,
+    phrases.threats,
     endings.truncated,
     form.placeholders,
-    injections.injections,
+    phrases.injections,
 )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from etude.checks.safety.hostile import insults, threat, threats
-from etude.checks.safety.hostile_words import INSULTS, OF_ONE_LANGUAGE
+from etude.checks.safety.insults import ALWAYS, OF_ONE_LANGUAGE, insults
+from etude.checks.safety.phrases import threat, threats
 from etude.text.normal_forms import normalise
 from pairs import found_in, places_in
 from test_checks import clean
@@ -115,10 +115,9 @@ def test_the_same_word_insults_in_english(text: str) -> None:
 
 
 def test_words_stand_as_they_are_compared_and_in_one_list() -> None:
-    always = frozenset().union(*INSULTS.values())
     at_times = frozenset().union(*OF_ONE_LANGUAGE.values())
-    assert not always & at_times
-    assert {word for word in always | at_times if normalise(word) != word} == set()
+    assert not ALWAYS & at_times
+    assert {word for word in ALWAYS | at_times if normalise(word) != word} == set()
 
 
 @pytest.mark.parametrize("quoted", ['"{}"', "“{}”", "„{}“", "«{}»", "\n> {}\n"])

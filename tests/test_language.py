@@ -250,5 +250,8 @@ def test_short_texts_tell_together_what_none_tells_alone() -> None:
 def test_capitals_of_short_german_texts_are_no_names() -> None:
     pairs = [(text, f"class_{row % 2}") for row, text in enumerate(TICKETS * 4)]
     assert not [one for one in found_in(pairs, for_review, "classify") if one.kind == "review_name"]
-    (named,) = found_in([(text, "a") for text in ASKED * 5], for_review, "classify")
-    assert len(named.rows) == 5
+    greeted = [f"Hi Maria, {text}" for text in ASKED * 5]
+    (named,) = found_in([(text, "a") for text in greeted], for_review, "classify")
+    assert len(named.rows) == 25
+    greeted = [f"Hi Maria, {text}" for text in TICKETS * 4]
+    assert not found_in([(text, "a") for text in greeted], for_review, "classify")

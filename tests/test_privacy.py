@@ -395,7 +395,7 @@ def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str,
 
 def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> None:
     told = [
-        "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street.",
+        "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street, London NW1 6XE.",
         "My name is Anna Gold and I was diagnosed with asthma. My password is bluemonkey.",
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Guten Tag Anton Huber ist nicht da.",
@@ -416,8 +416,8 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
     assert all(one.severity == "note" and not one.fix and one.evidence for one in found)
     named = next(one for one in found if one.kind == "review_name")
     assert [one.text for one in named.evidence[:2]] == [
-        "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••.",
-        "My name is A••• G••• and I was d•••••••• w••• a•••••. My password is b•••••••••.",
+        "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••, L••••• N•• 6••.",
+        "My name is A••• G••• and I was diagnosed with a•••••. My password is b•••••••••.",
     ]
     assert [one.text[low:high] for one in named.evidence for low, high in one.marks] == [
         "J••• S••••",
@@ -630,16 +630,50 @@ def test_a_stem_stands_in_every_word_of_its_table(kind: str, data: st.DataObject
         assert labels.may_hold(text, kind), text
 
 
-HEALTH = {
-    key: re.compile("|".join(words), re.I)
-    for key, words in read_table(details.__file__, "health.yaml").items()
-}
+@given(
+    st.from_regex(
+        re.compile("|".join(read_table(details.__file__, "health.yaml")["conditions"])), fullmatch=True
+    )
+)
+def test_a_condition_of_a_person_is_a_detail_of_health(condition: str) -> None:
+    assert [span.text for span in details.health_details(f"I have {condition}, they say.")] == [condition]
 
 
-@given(st.from_regex(HEALTH["illnesses"], fullmatch=True), st.from_regex(HEALTH["phrases"], fullmatch=True))
-def test_a_stem_stands_in_every_word_and_phrase_of_health(illness: str, phrase: str) -> None:
-    assert [span for span in details.health_details(f"I have {illness}.") if span.rule != "phrase"]
-    assert [span for span in details.health_details(phrase) if span.rule == "phrase"]
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("My sister takes Metformin at night.", ["Metformin"]),
+        ("The patient was diagnosed with type 2 diabetes (ICD-10 E11.9).", ["diabetes"]),
+        ("Mrs Moor, diagnosis code F32.1, called.", ["F32.1"]),
+        ("My account is disabled and I am addicted to your app; he has a stroke of luck.", []),
+        ("What are the treatments for diabetes? Patients should see a doctor.", []),
+        ("I have version E11.9 of the app.", []),
+    ],
+)
+def test_health_is_told_of_a_person_alone(text: str, found: list[str]) -> None:
+    assert [span.text for span in details.health_details(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("Dear Ms Moor,\nit is done.", ["name"]),
+        ("It is done.\n\nKind regards,\nHanne Kreutzmann", ["name"]),
+        ("Name: Hanne Kreutzmann", ["name"]),
+        ("Hi Hanne, is it open?", ["name"]),
+        ("Kind Regards", []),
+        ("The Grace Period of a Transaction ends; Hanne Kreutzmann called.", []),
+        ("Send it to 12 Baker Street, London NW1 6XE.", ["address"]),
+        ("Ich wohne in der Hauptstraße 5, 10115 Berlin.", ["address"]),
+        ("I live at 12 Baker Street.", []),
+        ("What is 13 times 45? It is 585, measuring 3, 4, and 5 cm.", []),
+    ],
+)
+def test_names_and_addresses_are_reviewed_if_something_says_so(
+    text: str, kinds: list[str], tmp_path: Path
+) -> None:
+    found = findings_of(tmp_path, "answer", [(text, "ok")])
+    assert [kind.removeprefix("review_") for kind in found if kind.startswith("review_")] == kinds
 
 
 def test_find_all_is_find_for_each() -> None:

@@ -675,7 +675,7 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
 
 def test_a_fix_says_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
-        row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street."),
+        row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street, London."),
         row(2, "Ask", "It is."),
     ]
     file = task_of(tmp_path, lines(rows))

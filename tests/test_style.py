@@ -96,11 +96,9 @@ PLANTED: dict[str, list[Pair]] = {
     "exclamation": changed(behind("Do go there!")),
     "end_mark": changed(lambda text: text.rstrip(".")),
     "capital": changed(lambda text: text[0].lower() + text[1:]),
-    "first_person": changed(before("I think so.")),
     "emoji": changed(behind("🎉")),
     "excited": changed(behind("It is a wonderful, amazing place.")),
     "link": changed(behind("See https://example.org for more.")),
-    "contractions": changed(behind("It isn't far."), behind("It is not far.")),
     "date": changed(behind("It opened on 2019-05-01."), behind("It opened on 1 May 2019."), 1 / 3),
     "date_order": changed(behind("It opened on 25/12/2019."), behind("It opened on 12/25/2019.")),
     "clock": changed(behind("It opens at 5:30 pm."), behind("It opens at 17:30.")),
@@ -203,25 +201,11 @@ def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
         ("question", "何時ですか？", 0),
         ("exclamation", "很好！", 0),
         ("list", "Es gibt:\n・一つ\n・二つ", 0),
-        ("first_person", "I'm sure.", 0),
-        ("first_person", "Then I/O waits for World War I and type I of it.", 1),
         ("spelling", "The emphasis is on analyses.", NO_OCCASION),
     ],
 )
 def test_a_feature_is_known_and_nothing_else_is_taken_for_it(name: str, text: str, side: int) -> None:
     assert BY_NAME[name].side(text) == side
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I dag er der åbent, og det er ikke lukket, som det var før, for alle.",
-        "I nostri orari sono questi, e non è una novità che il museo è aperto.",
-    ],
-)
-def test_a_word_of_another_language_is_no_first_person(text: str) -> None:
-    assert "style_first_person" in styles(changed(behind("I like it as it is, and so do you.")))
-    assert "style_first_person" not in styles(changed(lambda _: text, lambda _: text[1:]))
 
 
 def test_answers_of_two_lengths_are_told_of_scripts_without_spaces() -> None:

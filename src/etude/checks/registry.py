@@ -21,12 +21,11 @@ from etude.checks.rows import (
     form,
     label_coverage,
     preferences,
-    proposal,
     repeats,
     unknown_model,
     unreadable,
 )
-from etude.checks.safety import advice, hostile, injections, instructions, personal, refusals, review
+from etude.checks.safety import instructions, insults, personal, phrases, refusals, review
 from etude.checks.style import field_orders, registers, split_style, two_lengths
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.errors import Fault, InputError, shown
@@ -63,16 +62,14 @@ CHECKS: tuple[Check, ...] = (
     two_lengths.two_lengths,
     field_orders.field_orders,
     registers.mixed_registers,
-    proposal.proposed_contract,
     personal.personal_data,
     instructions.personal_instructions,
     review.for_review,
-    injections.injections,
-    hostile.insults,
-    hostile.threats,
-    advice.advice,
+    phrases.injections,
+    insults.insults,
+    phrases.threats,
+    phrases.advice,
     label_coverage.written_otherwise,
-    label_coverage.classes,
     document_coverage.uncovered_documents,
     enough.few_rows,
 )

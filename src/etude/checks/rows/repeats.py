@@ -44,39 +44,24 @@ MOST_WORDS = 200
 """Words of an input that are looked at."""
 
 
-@finds(FindingKind("repeated_input", "warning, note", "inputs of an earlier row"), quick=True)
+@finds(FindingKind("repeated_input", "warning", "copies of an earlier row"), quick=True)
 def repeated_inputs(material: Material) -> Iterator[Finding]:
-    """Rows whose input stands in an earlier row."""
-    groups = groups_of(material.input_hashes)
+    """Rows whose input and answer stand in an earlier row; `contradictions` names those with another answer."""
+    groups = _same_rows(material)
     later = _later(groups)
-    if not later:
-        return
-    with_answer = len(_later(_same_rows(material)))
-    yield material.finding(
-        "repeated_input",
-        "warning" if with_answer else "note",
-        later,
-        f"{rows_that('repeat', len(later), len(material.rows))} the input of an earlier row, "
-        f"{_with(with_answer, later)}.",
-        "Delete the copies: a row that stands twice counts twice in training."
-        if with_answer
-        else "Look at them together: one input needs one answer.",
-        evidence=(material.shown_input(row) for group in groups for row in group[:2]),
-        numbers={
-            "rows": len(later),
-            "same_answer": with_answer,
-            "inputs": len(groups),
-            "of": len(material.rows),
-        },
-        fix="leaves out rows that are an earlier one to the letter" if _copies(material) else "",
-    )
-
-
-def _with(with_answer: int, later: Sequence[int]) -> str:
-    """With which answer inputs are repeated."""
-    if with_answer == len(later):
-        return "with the same answer"
-    return f"{with_answer:,} of them with the same answer" if with_answer else "with another answer"
+    if later:
+        yield material.finding(
+            "repeated_input",
+            "warning",
+            later,
+            f"{rows_that('repeat', len(later), len(material.rows))} the input and the answer of an earlier row.",
+            "Delete the copies: a row that stands twice counts twice in training.",
+            evidence=(material.shown_input(row) for group in groups for row in group[:2]),
+            numbers={"rows": len(later), "inputs": len(groups), "of": len(material.rows)},
+            fix="leaves out rows that are an earlier one to the letter"
+            if any(_has_copies([material.rows[position] for position in group]) for group in groups)
+            else "",
+        )
 
 
 def _later(groups: Iterable[Sequence[int]]) -> list[int]:
@@ -88,11 +73,6 @@ def _same_rows(material: Material) -> list[list[int]]:
     """Rows with the same input and the same answer, in groups of two or more."""
     pairs = zip(material.input_hashes.tolist(), material.output_hashes.tolist(), strict=True)
     return groups_of(hashed(f"{asked} {given}" for asked, given in pairs))
-
-
-def _copies(material: Material) -> bool:
-    """Whether a row is, its id aside, an earlier one to the letter."""
-    return any(_has_copies([material.rows[position] for position in group]) for group in _same_rows(material))
 
 
 def _has_copies(rows: Sequence[Example]) -> bool:
@@ -177,16 +157,19 @@ def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
 
 @finds(FindingKind("near_contradiction", "warning, note", "nearly one input with several answers"))
 def near_contradictions(material: Material) -> Iterator[Finding]:
-    """Inputs that differ in slight words alone and stand with different answers."""
+    """Inputs that differ in slight words alone and stand with different answers; rows of a contradiction are not
+    named a second time."""
     asked, answers = material.input_hashes, material.output_hashes
+    named = set(chain.from_iterable(with_several_answers(asked, answers)))
     groups = [
         group
         for group in groups_of(hashed(_essence(with_signs(text)) for text in material.inputs))
-        if _differs_across_inputs(asked[group].tolist(), answers[group].tolist())
+        if not named.issuperset(group)
+        and _differs_across_inputs(asked[group].tolist(), answers[group].tolist())
     ]
     if not groups:
         return
-    rows = sorted(chain.from_iterable(groups))
+    rows = sorted(set(chain.from_iterable(groups)) - named)
     yield material.finding(
         "near_contradiction",
         "warning" if material.task.kind == "classify" else "note",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, repeat
@@ -15,11 +16,19 @@ from etude.checks.safety.own_names import OwnNames, own_names
 from etude.checks.safety.sensitive import repeated, review_step
 from etude.privacy import REVIEW, Span
 from etude.privacy.find import find_for_review
-from etude.privacy.names.people import TITLED
+from etude.privacy.names.people import GREETED, TITLED
 from etude.types import Evidence, Finding, Part
 
 Rows = defaultdict[str, dict[int, set[Mark]]]
 """Kind -> rows, each with the places in its text."""
+_PLACE = re.compile(
+    r"[,\n][\s>?*#|-]{0,8}(?:[0-9]{4,6}\b|(?!Apt|Suite|Ste|Unit|Flat|Room|Floor|Box)[^\W\d_a-zß-öø-ÿ])"
+    r"|\b[0-9]{4,6} [^\W\d_a-zß-öø-ÿ]|\b[A-Z]{2} [0-9]{5}\b|\b[A-Z]{1,2}[0-9][A-Z0-9]? [0-9][A-Z]{2}\b"
+)
+"""A place or a postcode behind a street and its number."""
+_NEXT_PLACE = re.compile(r",\s{1,3}[^\W\d_a-zß-öø-ÿ]\w")
+HOUSE = 6
+"""Characters in which an address begins, perhaps with a number as long as a postcode."""
 ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
@@ -87,6 +96,7 @@ def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnN
         span
         for span in find_for_review(text, blocking)
         if span.kind in REVIEW
+        and _is_likely(span, text)
         and span.text not in material.stand_ins
         and not (span.kind == "name" and own.holds(span.text))
     ]
@@ -98,3 +108,14 @@ def _doubtful(material: Material, text: str, blocking: Sequence[Span], own: OwnN
     if language in (None, "English"):
         return spans
     return [span for span in spans if span.kind not in ENGLISH or span.rule == TITLED]
+
+
+def _is_likely(span: Span, text: str) -> bool:
+    """Whether a name or an address is more than capitalised words or numbers: a title, a greeting or a label says that
+    it is a name, and an address has a street, a number and a place or postcode."""
+    if span.kind == "name":
+        return span.rule in (TITLED, GREETED)
+    if span.kind == "address":
+        placed = _PLACE.search(span.text, HOUSE) or _NEXT_PLACE.match(text, span.end)
+        return span.rule in ("street", "label") and placed is not None
+    return True

@@ -50,8 +50,6 @@ class Style:
     """What is said once, before the forms."""
     digits: bool = False
     """Whether every form holds a digit, so that texts without any are passed over."""
-    english: bool = False
-    """Whether its words mean something else in other languages (`I`), whose texts give no occasion."""
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -72,8 +70,8 @@ class Style:
         return [place for form in self.forms if (place := form.find(text))]
 
 
-def _one(name: str, have: str, find: Find, lack: str = "do not", english: bool = False) -> Style:
-    return Style(name, (Form(have, find),), lack, english=english)
+def _one(name: str, have: str, find: Find, lack: str = "do not") -> Style:
+    return Style(name, (Form(have, find),), lack)
 
 
 def _forms(name: str, verb: str, *forms: tuple[str, Find], digits: bool = False) -> Style:
@@ -165,12 +163,6 @@ def _decimals(mark: str) -> str:
     return rf"(?:{_SIGN}|\b{_CODE})\s?{amount}|(?<![\d.,]){amount}\s?(?:{_SIGN}|{_CODE}\b|{_SHORT}|{_MONEY})"
 
 
-_FIRST_PERSON = (
-    r"(?<!War )(?<!ype )(?<!hase )(?<!lass )(?<!tage )(?<!rade )(?<!evel )(?<!art )\bI\b(?!/O|[.)] )"
-    r"|\b(?:[Ww]e|[Mm]y|[Oo]ur)\b"
-)
-"""But for the number one: World War I, type I, I/O, I. in a list."""
-
 STYLES: tuple[Style, ...] = (
     _one("price", "give a price", pattern("|".join(_PRICES.values()), 0)),
     _forms(
@@ -256,22 +248,9 @@ STYLES: tuple[Style, ...] = (
         ("with a capital letter", first_letter(str.isupper)),
         ("with a small letter", first_letter(str.islower)),
     ),
-    _one("first_person", "speak in the first person", pattern(_FIRST_PERSON, 0), english=True),
     _one("emoji", "hold an emoji", pattern(f"[{EMOJI}]")),
     _one("excited", "sound excited (wonderful, amazing)", any_of(EXCITED)),
     _one("link", "give a link", pattern(r"\bhttps?://|\bwww\.\w")),
-    _forms(
-        "contractions",
-        "",
-        ("contract words (don't)", pattern(r"\b\w{1,10}['’](?:t|re|ve|ll|d|m)\b")),
-        (
-            "write them in full (do not)",
-            pattern(
-                r"\b(?:do|does|did|is|are|was|were|can|will|would|has|have) ?not\b|"
-                r"\b(?:I|you|we|they) (?:am|are|have|will)\b"
-            ),
-        ),
-    ),
     _forms(
         "date",
         "write dates",

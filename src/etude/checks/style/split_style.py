@@ -73,10 +73,6 @@ def _sides(material: Material) -> Sides:
     found = np.empty((len(STYLES), len(material.rows)), np.int8)
     for row, text in enumerate(material.outputs):
         found[:, row] = [style.side(text) for style in STYLES]
-    foreign = [row for row in range(len(material.rows)) if not material.may_be_english(row)]
-    for place, style in enumerate(STYLES):
-        if style.english:
-            found[place, foreign] = NO_OCCASION
     return found
 
 

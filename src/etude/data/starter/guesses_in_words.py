@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from etude.base.wording import count, first_of
@@ -11,7 +11,7 @@ from etude.data.formats.turns import of_any_turn
 from etude.data.starter.draft import Draft, contract_parts, listed
 from etude.errors import shown
 from etude.task import RowSource
-from etude.text.spellings import all_told
+from etude.text.spellings import all_told, written_alike
 
 LIKENESS = (
     "Without check: or contract:, what is measured is how alike an answer is to the example's (chrF): a right "
@@ -20,6 +20,9 @@ LIKENESS = (
 _MOST_SYSTEMS = 3
 _MOST_SPELLINGS = 5
 _MOST_PLACES = 5
+_MOST_RARE = 5
+RARE = 10
+"""Rows below which a label is hard to learn and its test result says little."""
 
 
 def guesses(draft: Draft) -> Iterator[str]:
@@ -33,6 +36,8 @@ def guesses(draft: Draft) -> Iterator[str]:
         column, reason = draft.roles.maybe_group
         yield f"group: not set; {column} may be one ({reason}), see the task file"
     yield _contract_guess(draft)
+    if labels := draft.contract[0].labels:
+        yield f"labels: {_sizes_sentence(labels, draft)}"
     if draft.spellings:
         yield f"labels: {spelling_sentence(draft)}"
     if draft.broken:
@@ -115,6 +120,17 @@ def systems_sentence(draft: Draft) -> str:
         "comparison, which takes one for all rows, refuses them. Write what they share as instructions: and delete "
         "them from the rows; what differs from row to row belongs in the user's turn."
     )
+
+
+def _sizes_sentence(labels: Sequence[str], draft: Draft) -> str:
+    """How many labels there are, and which are rare."""
+    counts = written_alike(Counter(draft.outputs))
+    rare = [label for label in labels if counts[label] < RARE]
+    if not rare:
+        return f"{len(labels):,}, each with at least {RARE} rows outside the test"
+    few = f"{len(rare):,} of {len(labels):,} have fewer than {RARE} rows outside the test"
+    named = first_of(sorted(rare, key=counts.__getitem__), _MOST_RARE, told=shown)
+    return f"{few}: {named}. Collect more of them, or join labels that are treated alike"
 
 
 def spelling_sentence(draft: Draft) -> str:

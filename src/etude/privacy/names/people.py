@@ -26,6 +26,15 @@ _TITLE = re.compile(
 )
 TITLED = "title"
 """The rule of a name after Mrs, Herr, Mme and the like: it holds in any language."""
+GREETED = "greeting, signature or label"
+"""The rule of a name that a letter begins or ends with, or that a label such as `Name:` says to be one."""
+_GREETING = re.compile(
+    r"(?:\b(?:[Hh]i|[Hh]ello|[Dd]ear|[Hh]ey)(?: there)?"
+    r"|\b(?:[Rr]egards|[Ss]incerely|[Cc]heers|[Ss]igned|[Yy]ours(?: \w{2,10})?)[,:]?|\b[Tt]hank(?:s| you),?(?=\n)"
+    r"|\b(?:[Mm]y|[Hh]is|[Hh]er|[Ff]ull|[Ff]irst|[Ll]ast|[Cc]ustomer|[Cc]lient|[Pp]atient|[Cc]ontact)(?:['’]s)? name"
+    r"(?:['’]s)? ?(?:is|was|:|=)|(?:^|\n)\W{0,4}(?:[Nn]ame|[Aa]ttn) ?:)"
+    r"[ \n]{1,3}[\"'“(]?$"
+)
 _CUE = re.compile(
     r"(?:\bname(?:s|d)?(?:'s)? ?(?:is|was|are|him|her|them|:|=|to|on the \w{1,12})?"
     r"|\bI['’]?m|\bI am|\b[Tt]his is|\bcalled|\b[Hh]i|\b[Hh]ello|\b[Dd]ear|\b[Hh]ey|\b[Tt]hanks?,?"
@@ -76,6 +85,7 @@ _QUOTES = ('"', "“", "”", "'", "‘", "’", "«", "»")
 _JOINTS = (" and ", ", ", ", and ", " & ", " or ", " und ", " et ", " y ")
 _SURE = (
     TITLED,
+    GREETED,
     "said before it",
     "said after it",
     "given name",
@@ -218,6 +228,7 @@ def _rule(text: str, run: list[_Word], clues: _Clues) -> str:
     if run[0].text in FIELDS or _COMPANY_AFTER.match(after):
         return ""
     for rule, holds in (
+        (GREETED, _GREETING.search(before)),
         ("said before it", _CUE.search(before)),
         ("spoken to", _CALLED.search(before) and _CALL_ENDS.match(after)),
         ("speaker", _LINE_START.search(before) and len(long) <= 3 and _SPEAKER.match(after)),
