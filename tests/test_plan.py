@@ -23,7 +23,14 @@ from etude.methods.timing import Rates
 WORK = Workload(
     {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400
 )
-RATES = Rates(answer=0.3, training={"fine_tune": lambda rows, dev_rows: 0.25 * 3 * rows + 0.1 * 4 * dev_rows})
+RATES = Rates(
+    answer=0.3,
+    training={
+        "fine_tune": lambda rows, dev, most: (
+            0.25 * min(3, most or 3) * rows + 0.1 * (min(3, most or 3) + 1) * dev
+        )
+    },
+)
 BUDGETS = st.floats(1, 100_000)
 
 

@@ -52,6 +52,8 @@ class FineTune(Method):
     tuned: ClassVar[bool] = True
     prompted: ClassVar[bool] = False
     keys: ClassVar[tuple[str, ...]] = ("model", "train")
+    copies: ClassVar[bool] = False
+    """Whether the answer is in what the model is shown."""
 
     def takes(self, task: Task) -> tuple[str, ...]:
         """With the keys of the metric where it chooses the epoch."""
@@ -67,7 +69,7 @@ class FineTune(Method):
 
         def prepare() -> TrainingRun:
             model = context.models.trainable(student.model)
-            run = training_run(task, student, train, rows, shown_dev, model)
+            run = training_run(task, student, train, rows, shown_dev, model, context.effort.epochs)
             context.log({"supervision": list(run.supervision)})
             return run
 
@@ -120,8 +122,8 @@ class FineTune(Method):
         pace = estimate_speed(model.module, rows, config_for(task, model, len(train)), rows)
         answered = answer if task.train.get("dev_metric") else 0.0
 
-        def seconds(num_rows: int, num_dev: int) -> float:
-            epochs = config_for(task, model, num_rows).epochs
+        def seconds(num_rows: int, num_dev: int, most_epochs: int | None) -> float:
+            epochs = config_for(task, model, num_rows, most_epochs, copies=self.copies).epochs
             steps_and_losses = pace.seconds(epochs, num_rows / len(examples), num_dev / len(examples))
             return steps_and_losses + (epochs + 1) * num_dev * answered
 

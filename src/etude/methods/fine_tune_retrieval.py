@@ -28,6 +28,7 @@ class FineTuneRetrieval(FineTune):
 
     name: ClassVar[str] = "fine_tune_retrieval"
     label: ClassVar[str] = "Fine-tuned, with passages looked up"
+    copies: ClassVar[bool] = True
     keys: ClassVar[tuple[str, ...]] = ("model", "train", "documents", "encoder")
 
     def missing(self, task: Task) -> str:
@@ -41,7 +42,7 @@ class FineTuneRetrieval(FineTune):
         carried = replace(train, examples=tuple(with_any_passage(task, train.examples)))
         training = super().training_time(task, start, carried, models, answer)
         search = 0.0 if RETRIEVAL.name in task.methods else search_seconds(task, train, models)
-        return training and (lambda num_rows, num_dev: search + training(num_rows, num_dev))
+        return training and (lambda *sizes: search + training(*sizes))
 
     def prepared(
         self,

@@ -38,6 +38,8 @@ class Effort:
     """Candidates are compared on this many dev rows."""
     train_rows: int | None = None
     """Weights are trained on this many rows."""
+    epochs: int | None = None
+    """Weights of a language model are trained for at most this many epochs."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from etude.methods.row_lengths import RowLengths
 from etude.models.registry import Models
 from etude.task import Task
 
-TrainingTime = Callable[[int, int], float]
-"""Seconds of training on so many rows, with what is measured meanwhile on so many dev rows."""
+TrainingTime = Callable[[int, int, int | None], float]
+"""Seconds of training on so many rows, with what is measured on so many dev rows, for so many epochs at most."""
 
 
 class Method(ABC):

@@ -43,7 +43,7 @@ class Retrieval(Method):
     ) -> TrainingTime | None:
         """That of the search, which no budget cuts."""
         seconds = search_seconds(task, train, models)
-        return lambda num_rows, num_dev: seconds
+        return lambda num_rows, num_dev, epochs: seconds
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
