@@ -100,8 +100,11 @@ def ask(terminal: bool) -> str:
 def answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
     """Streams one answer to the screen and returns it."""
     pieces = []
-    for piece in assistant.stream(turns, models):
+    request = assistant.requests([turns], models)[0]
+    for piece in models.get(assistant.model).stream(request):
         print(piece, end="", flush=True)
         pieces.append(piece)
-    print("\n")
+    print("\n", flush=True)
+    if request.citations:
+        print(f"From {'; '.join(request.citations)}\n", file=sys.stderr)
     return "".join(pieces)

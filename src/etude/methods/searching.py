@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from etude.assistant import with_passages
 from etude.base.files import read_json, write_json
+from etude.base.wording import count, share
 from etude.data.dataset import Dataset
 from etude.errors import MissingExtraError, ModelError
 from etude.index.passages import Passage, read_passages
@@ -70,11 +71,24 @@ def fitted_search(task: Task, train: Dataset, dev: Dataset, context: FitContext)
         context.train_seconds += facts["seconds"]
     facts = read_json(folder / FACTS)
     if folder == context.folder:
-        context.notes.extend(facts["notes"])
+        context.notes.extend([*facts["notes"], *_in_words(facts)])
         context.params["search"] = facts
     ref = SearchRef(folder / FOLDER, facts["fingerprint"])
     return FittedSearch(
         ref, context.models.once(ref, lambda: load_search(ref.folder, context.models.encoder))
+    )
+
+
+def _in_words(facts: Mapping[str, Any]) -> Iterator[str]:
+    """How often each search finds the right passage first."""
+    known = facts["known"]["dev"]
+    if not known:
+        yield f"no dev row has a known passage, so the search ({facts['chosen']}) was not measured"
+        return
+    shares = [f"{one['name']} {share(one['first_right'])}" for one in facts["tried"]]
+    yield (
+        f"search by {facts['chosen']} over {count(facts['passages'], 'passage')}; the right passage is found first for, "
+        f"on {count(known, 'dev row')} whose passage is known: {', '.join(shares)}"
     )
 
 

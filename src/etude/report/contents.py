@@ -64,6 +64,8 @@ class DevAnswer:
     score: float
     failures: tuple[str, ...]
     cut: bool
+    citations: tuple[str, ...] = ()
+    """Names of the passages that the answer was given with."""
 
 
 @dataclass(frozen=True, slots=True)

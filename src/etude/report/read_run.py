@@ -211,7 +211,8 @@ def _place(line: Mapping[str, Any]) -> str:
 
 
 def _dev_answer(line: Mapping[str, Any], wrong: str) -> DevAnswer:
-    return DevAnswer(line["answer"], float(line["score"]), _failures_of(line, wrong), bool(line["cut"]))
+    failures, citations = _failures_of(line, wrong), tuple(line.get("citations", ()))
+    return DevAnswer(line["answer"], float(line["score"]), failures, bool(line["cut"]), citations)
 
 
 def _by_tag(lines: Iterable[TagEstimate], names: Sequence[str]) -> tuple[TagRow, ...]:
