@@ -26,7 +26,7 @@ from etude.runs import Run
 from etude.runs.events import Event, Said
 from etude.task import load_task
 from etude.types import Example, Message
-from small_task import KINDS, output, write_task
+from small_task import KINDS, library, output, write_task
 from tiny import tiny_folder
 
 WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
@@ -65,7 +65,8 @@ def filled(test: Dataset, texts: list[str]) -> Dataset:
 def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
     kind: str, texts: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    task_file = write_task(tmp_path_factory.mktemp("task"), kind, num=160)
+    folder = tmp_path_factory.mktemp("task")
+    task_file = write_task(folder, kind, num=160, more=library(folder))
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)
     other = replace(parts, test=filled(parts.test, texts))

@@ -87,8 +87,8 @@ def _in_words(facts: Mapping[str, Any]) -> Iterator[str]:
         return
     shares = [f"{one['name']} {share(one['first_right'])}" for one in facts["tried"]]
     yield (
-        f"search by {facts['chosen']} over {count(facts['passages'], 'passage')}; the right passage is found first for, "
-        f"on {count(known, 'dev row')} whose passage is known: {', '.join(shares)}"
+        f"search by {facts['chosen']} over {count(facts['passages'], 'passage')}; first hits that are right, of "
+        f"{count(known, 'dev row')} whose passage is known: {', '.join(shares)}"
     )
 
 
