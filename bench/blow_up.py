@@ -96,7 +96,7 @@ def detectors() -> Mapping[str, Callable[[str], object]]:
                 secrets.secrets,
                 people.names,
             ),
-            *(places.addresses, details.birth_dates, details.health_details, details.spoken_passwords),
+            *(places.addresses, details.birth_dates, details.health_details),
         )
     }
     return found | {

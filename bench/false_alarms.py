@@ -21,7 +21,6 @@ from typing import Any
 from real_sets import DATA
 
 from etude.checks import Check, Material
-from etude.checks.labels import neighbours
 from etude.checks.language import replies
 from etude.checks.language import wrong_language as language
 from etude.checks.records import fields
@@ -58,8 +57,7 @@ SETS: Mapping[str, tuple[str, Kind, tuple[str, ...], str]] = {
 }
 """Set -> file, kind of task, columns of the input, column of the answer."""
 CHECKS: tuple[Check, ...] = (
-    fields.doubtful_fields,
-    neighbours.unlike_neighbours,
+    fields.unsupported_fields,
     language.wrong_language,
     replies.answered_otherwise,
     refusals.refusals,

@@ -1,7 +1,6 @@
 """Privacy: how much of the personal data in two labelled sets is found, and how often an alarm is false.
 
-    python bench/privacy.py                  the figures of docs/privacy.md, without the extra
-    python bench/privacy.py --model          the same with the extra `privacy`
+    python bench/privacy.py                  the figures of docs/privacy.md
     python bench/privacy.py --part choose    the part on which rules and word lists were chosen
     python bench/privacy.py --part choose --show name    what was missed and what was false there
 
@@ -25,14 +24,14 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from secret_forms import planted
 
-from etude.privacy import BLOCKING, REVIEW, Span, find_all
+from etude.privacy import BLOCKING, REVIEW, Span, find
 from etude.stats import estimate
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -112,7 +111,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", choices=("choose", "report"), default="report")
-    parser.add_argument("--model", action="store_true", help="with the model of the extra `privacy`")
     parser.add_argument(
         "--show", metavar="KIND", help="list misses and false alarms; only of the part to choose on"
     )
@@ -121,31 +119,20 @@ def main() -> None:
         sys.exit(f"no data at {DATA}; set ETUDE_DATA to the folder that holds presidio_pii and the others")
     if flags.show and flags.part == "report":
         sys.exit("the part to report on is not looked at: add --part choose")
-    search = searcher(flags.model)
     for name, rows, labels in (
         ("presidio_pii", presidio(flags.part), PRESIDIO),
         ("pii_synthetic_nano", nano(flags.part), NANO),
     ):
-        found = search([row.text for row in rows])
+        found = [find(row.text) for row in rows]
         print(f"\n{name}, part to {flags.part}: {len(rows)} rows")
         recall(rows, found, labels)
         precision(rows, found, labels, name == "presidio_pii")
         if flags.show:
             show(rows, found, labels, flags.show)
-    alarms(search, flags.part)
-    other_texts(search, flags.part)
-    secrets(search)
-    speed(search, 100_000 if not flags.model else 10_000)
-
-
-def searcher(with_model: bool) -> Callable[[Sequence[str]], list[tuple[Span, ...]]]:
-    """`find_all`, with the model when asked for."""
-    if not with_model:
-        return lambda texts: list(find_all(texts))
-    from etude.privacy import load_model
-
-    model = load_model()
-    return lambda texts: list(find_all(texts, model))
+    alarms(flags.part)
+    other_texts(flags.part)
+    secrets()
+    speed(100_000)
 
 
 def part_of(key: object) -> str:
@@ -262,7 +249,7 @@ def show(rows: Sequence[Row], found: Sequence[tuple[Span, ...]], labels: dict[st
                 )
 
 
-def alarms(search: Callable[[Sequence[str]], list[tuple[Span, ...]]], part: str) -> None:
+def alarms(part: str) -> None:
     """Prints the share of rows with an alarm in texts that hold none, and health details in talk that does."""
     for name, column, file in (
         ("banking77", "text", {"choose": "train.csv", "report": "test.csv"}[part]),
@@ -274,7 +261,7 @@ def alarms(search: Callable[[Sequence[str]], list[tuple[Span, ...]]], part: str)
     ):
         with (DATA / name / file).open(encoding="utf-8", newline="") as opened:
             texts = [row[column] for row in csv.DictReader(opened)]
-        found = search(texts)
+        found = [*map(find, texts)]
         for group, kinds in (("blocking", BLOCKING), ("review", REVIEW), ("health", ("health",))):
             flagged = [float(any(span.kind in kinds for span in spans)) for spans in found]
             print(
@@ -286,14 +273,14 @@ def alarms(search: Callable[[Sequence[str]], list[tuple[Span, ...]]], part: str)
                     print("  ", span.kind, repr(span.text), span.rule)
 
 
-def other_texts(search: Callable[[Sequence[str]], list[tuple[Span, ...]]], part: str) -> None:
+def other_texts(part: str) -> None:
     """Prints the share of rows with a blocking kind, and which, in texts whose truth is not marked.
 
     Phones of offices stand in medquad and of services in sms_spam; the others hold next to none.
     """
     for name, texts in unmarked():
         kept = [text for text in texts if part_of(text) == part]
-        found = search(kept)
+        found = [*map(find, kept)]
         flagged = [float(any(span.kind in BLOCKING for span in spans)) for spans in found]
         kinds = Counter(span.kind for spans in found for span in spans if span.kind in BLOCKING)
         print(
@@ -313,10 +300,10 @@ def unmarked() -> Iterator[tuple[str, list[str]]]:
     yield "sms_spam", [line.split("\t", 1)[-1] for line in lines if line]
 
 
-def secrets(search: Callable[[Sequence[str]], list[tuple[Span, ...]]]) -> None:
+def secrets() -> None:
     """Prints how many of the planted secrets were covered whole by a kind that blocks."""
     rows = planted()
-    found = search([text for _, text, _, _ in rows])
+    found = [find(text) for _, text, _, _ in rows]
     missed = []
     for (form, _, start, end), spans in zip(rows, found, strict=True):
         covered = {p for span in spans if span.kind in BLOCKING for p in range(span.start, span.end)}
@@ -328,13 +315,14 @@ def secrets(search: Callable[[Sequence[str]], list[tuple[Span, ...]]]) -> None:
     )
 
 
-def speed(search: Callable[[Sequence[str]], list[tuple[Span, ...]]], num_rows: int) -> None:
+def speed(num_rows: int) -> None:
     """Prints how long many short rows take."""
     with (DATA / "banking77" / "train.csv").open(encoding="utf-8", newline="") as opened:
         texts = [row["text"] for row in csv.DictReader(opened)]
     texts = [texts[number % len(texts)] + f" ({number})" for number in range(num_rows)]
     started = time.perf_counter()
-    search(texts)
+    for text in texts:
+        find(text)
     print(f"speed: {num_rows} rows of banking77 in {time.perf_counter() - started:.1f} s")
 
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,7 +22,6 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.checks import CHECKS, FREE, FindingKind, Findings, Material, check, check_material, finds
-from etude.checks.records.omissions import omissions
 from etude.checks.records.parsing import as_record
 from etude.checks.rows.repeats import contradictions, near_contradictions, near_repeats, templates
 from etude.checks.shown.html_page import as_html
@@ -752,31 +750,6 @@ def test_the_value_that_is_not_supported_is_marked_and_not_its_name(form: str, t
     assert [shown.text[low:high] for low, high in shown.marks] == ['at \\"dé\\"' if "{{" in form else "at dé"]
 
 
-def test_a_field_that_is_left_out_is_told_apart_from_one_that_is_not_supported(tmp_path: Path) -> None:
-    texts = [
-        f"I would like {topic} number {n} {place}" for n in range(3) for topic in TOPICS for place in PLACES
-    ]
-    pairs = [(text, json.dumps({"topic": text.split()[3], "n": text.split()[5]})) for text in texts]
-    pairs += [
-        (f"Is it open {place} in {n}?", json.dumps({"n": str(n)})) for n in range(7) for place in PLACES
-    ]
-    assert not checked(tmp_path, pairs, "extract").of("unsupported", "omitted")
-    pairs += [
-        ("I would like mills number 1 in spring", json.dumps(record))
-        for record in ({"n": "1"}, {"n": "1", "topic": ""})
-    ]
-    pairs += [("I would like mills number 1 in spring", json.dumps({"n": "1", "topic": "otters"}))]
-    findings = checked(tmp_path, pairs, "extract")
-    assert lines_of(findings, "omitted") == {len(pairs) - 2, len(pairs) - 1}
-    assert lines_of(findings, "unsupported") == {len(pairs)}
-    (left_out,) = findings.of("omitted")
-    assert left_out.about == ("topic", "topic")
-    assert [
-        one.text[low:high] for one in left_out.evidence for low, high in one.marks if one.part == "input"
-    ] == ["mills"] * 2
-    assert f":{len(pairs) - 1} (topic)" in in_words(findings)
-
-
 def test_a_record_that_cannot_be_read_leaves_no_field_out_and_adds_none(tmp_path: Path) -> None:
     pairs = [
         (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic, "times": n}))
@@ -792,39 +765,13 @@ def test_a_record_that_cannot_be_read_leaves_no_field_out_and_adds_none(tmp_path
     )
     pairs += [("They saw mills 1 times in spring.", text) for text in broken]
     findings = checked(tmp_path, pairs, "extract")
-    assert not findings.of("omitted", "unsupported")
+    assert not findings.of("unsupported")
     assert not any("Here it is" in one.message for one in findings.of("unjudged"))
-    short = [(text, record.replace('"seen"', '"x"')) for text, record in pairs[:8]]
-    (told,) = checked(tmp_path, [*pairs, *short], "extract").of("omitted")
-    assert set(told.about) == {"seen"}
 
 
-def test_an_empty_record_is_judged_by_others_and_turns_are_no_record(tmp_path: Path) -> None:
-    pairs = [
-        (f"They saw {topic} {n} times {place}.", json.dumps({"seen": topic}))
-        for n in range(2)
-        for topic in TOPICS
-        for place in PLACES
-    ]
-    pairs += [(f"Nobody came {place} on day {n}.", "{}") for n in range(20) for place in PLACES]
-    pairs[7] = (pairs[7][0], "{}")
-    assert lines_of(checked(tmp_path, pairs, "extract"), "omitted") == {8}
+def test_turns_are_no_record() -> None:
     assert as_record("Place: Oslo\nDay: 3\nDay: 4") == {"Place": ("Oslo",), "Day": ("3", "4")}
     assert as_record("Guest: It hurts.\nHost: Where?\nGuest: Here.") is None
-
-
-def test_of_values_that_are_equally_likely_the_first_is_named_in_every_run() -> None:
-    """And not the one that a set of texts happens to give first."""
-    colours = list(combinations(("amber", "beige", "coral", "denim", "ebony", "flax"), 2))
-    both = [
-        (colours[n % 15], f" the chair in {colours[n % 15][1]} or {colours[n % 15][0]} has number {n} ")
-        for n in range(600)
-    ]
-    bare = [f" the chair has number {n} " for n in range(300)]
-    texts = [*(text for _, text in both), *bare, *(text for _, text in both[:15])]
-    records = [*({"colour": told} for told, _ in both), *({} for _ in range(315))]
-    found = {one.row - 900: one.words for one in omissions(texts, records)}
-    assert found == dict(enumerate(first for first, _ in colours))
 
 
 DESKS = {
@@ -889,7 +836,6 @@ def test_right_records_of_few_values_are_supported_by_their_texts(tmp_path: Path
         pairs.append((said, json.dumps({"topic": topic, "mood": mood})))
     found = checked(tmp_path, pairs, "extract")
     assert not found.of("unsupported")
-    assert not found.of("omitted")
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify", "extract", "rewrite"])

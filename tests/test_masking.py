@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stdnum import luhn
 
 from etude.errors import RunError
-from etude.privacy import KINDS, Ledger, Masker, Span, find, find_all
+from etude.privacy import KINDS, Ledger, Masker, Span, find
 from etude.privacy.mask.letter_runs import LetterRuns
 from etude.privacy.mask.occurrences import LONG, Standing
 from etude.privacy.mask.same_value import Values
@@ -307,7 +307,7 @@ def test_the_ledger_knows_a_value_again_and_holds_none(tmp_path: Path) -> None:
     again.save(file, key_file)
     with pytest.raises(FileExistsError):
         Ledger().save(file, key_file)
-    (answers,) = find_all(["write to arne@mail.example.net or ring +49 (30) 901820"])
+    answers = find("write to arne@mail.example.net or ring +49 (30) 901820")
     assert {row for _, row in again.repeated(answers)} == {"row-7"}
     key_file.chmod(0o644)
     again.save(file, key_file)

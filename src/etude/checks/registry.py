@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from etude.base.remedies import instead
-from etude.checks.labels import neighbours, wrong_labels
+from etude.checks.labels import wrong_labels
 from etude.checks.language import replies, wrong_language
 from etude.checks.material import Material
 from etude.checks.record import SEVERITIES, Check, FindingKind, names
@@ -56,8 +56,7 @@ CHECKS: tuple[Check, ...] = (
     repeats.test_answers,
     repeats.templates,
     wrong_labels.wrong_labels,
-    fields.doubtful_fields,
-    neighbours.unlike_neighbours,
+    fields.unsupported_fields,
     split_style.split_style,
     two_lengths.two_lengths,
     field_orders.field_orders,

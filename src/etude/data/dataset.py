@@ -283,7 +283,6 @@ def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
 
 
 def _whole_faults(task: Task, rows: Rows, least: Least = COMPARED) -> Iterator[Fault]:
-    """Faults of the examples as a whole."""
     file, count = task.examples.file.name, len(rows.examples)
     if count < least.train:  # more may be enough to go on from an earlier split, as only a split can tell
         yield too_few(file, count, task.test is not None, least)

@@ -39,7 +39,7 @@ def ladder(names: Sequence[str]) -> list[Method]:
 def possible(methods: Sequence[Method], task: Task) -> list[Method]:
     """The methods for which the task names what they need, such as documents.
 
-    If the whole ladder is among `methods`, the others are left out; else they were named, and InputError is raised.
+    With `methods: all` the others are left out. If the task names one of them, InputError is raised.
     """
     faults = [
         Fault(
@@ -48,7 +48,7 @@ def possible(methods: Sequence[Method], task: Task) -> list[Method]:
         for method in methods
         if (key := method.missing(task))
     ]
-    if faults and not {*NAMES} <= {method.name for method in methods}:
+    if faults and task.methods != NAMES:
         raise InputError(faults)
     return [method for method in methods if not method.missing(task)]
 

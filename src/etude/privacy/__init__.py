@@ -1,9 +1,8 @@
 """Personal data and secrets in text: found, masked consistently, and remembered only as keyed hashes."""
 
-from etude.privacy.find import find, find_all, find_by_form
+from etude.privacy.find import find, find_by_form
 from etude.privacy.mask.ledger import Ledger
 from etude.privacy.mask.masking import Masker
-from etude.privacy.names.name_model import NameModel, load_model
 from etude.privacy.own_contact import OwnContact
 from etude.privacy.spans import BLOCKING, GRAVE, KINDS, REVIEW, Span
 
@@ -14,11 +13,8 @@ __all__ = [
     "REVIEW",
     "Ledger",
     "Masker",
-    "NameModel",
     "OwnContact",
     "Span",
     "find",
-    "find_all",
     "find_by_form",
-    "load_model",
 ]

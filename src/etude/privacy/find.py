@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import tee
-from typing import TYPE_CHECKING
 
 from etude.privacy.detect.account_numbers import cards, ibans, id_numbers
 from etude.privacy.detect.contact import emails, ip_addresses
-from etude.privacy.detect.details import birth_dates, health_details, spoken_passwords
+from etude.privacy.detect.details import birth_dates, health_details
 from etude.privacy.detect.national import national_ids
 from etude.privacy.detect.partly_hidden import hidden_numbers
 from etude.privacy.detect.phones import phones
@@ -18,9 +16,6 @@ from etude.privacy.names.people import names
 from etude.privacy.names.places import addresses
 from etude.privacy.plain import plain_text
 from etude.privacy.spans import BY_FORM, Span, without_overlaps
-
-if TYPE_CHECKING:
-    from etude.privacy.names.name_model import NameModel
 
 _DIGIT = re.compile("[0-9]")
 _DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
@@ -33,45 +28,15 @@ MOST_HEXADECIMAL = 2
 """Hexadecimal numbers beside one from which it is one itself."""
 
 
-def find(text: str, model: NameModel | None = None, *, review: bool = True) -> tuple[Span, ...]:
+def find(text: str, *, review: bool = True) -> tuple[Span, ...]:
     """What the text holds, in order of place, no two spans overlapping.
 
-    `model` is that of `load_model`, which finds more names. Where two kinds overlap, the first in KINDS stays.
-    Without `review` only the kinds of BLOCKING are looked for, in a sixth of the time: the same spans, as each of
-    these stands before all of REVIEW.
+    Where two kinds overlap, the first in KINDS stays. Without `review` only the kinds of BLOCKING are looked for, in a
+    sixth of the time: the same spans, as each of these stands before all of REVIEW.
     """
-    if model is not None:
-        return next(find_all([text], model, review=review))
     read = plain_text(text)
-    return tuple(read.placed(_found(read.plain, review)))
-
-
-def find_all(
-    texts: Iterable[str], model: NameModel | None = None, *, review: bool = True
-) -> Iterator[tuple[Span, ...]]:
-    """`find` for each text, in their order; the model reads many at once."""
-    kept, read = tee(map(plain_text, texts))
-    found = _find_all((text.plain for text in read), model, review)
-    for text, spans in zip(kept, found, strict=True):
-        yield tuple(text.placed(spans))
-
-
-def _find_all(texts: Iterable[str], model: NameModel | None, review: bool) -> Iterator[tuple[Span, ...]]:
-    if model is None or not review:
-        yield from (_found(text, review) for text in texts)
-    else:
-        from etude.privacy.names.name_model import merged_names
-
-        read, again = tee(texts)
-        for text, entities in zip(read, model.entities(again), strict=True):
-            by_model = merged_names(text, names(text, model.given), entities)
-            yield without_overlaps([*_blocking(text), *_for_review(text), *by_model])
-
-
-def _found(text: str, review: bool) -> tuple[Span, ...]:
-    return without_overlaps(
-        [*_blocking(text), *_for_review(text), *names(text)] if review else _blocking(text)
-    )
+    found = [*_blocking(read.plain), *(_for_review(read.plain) if review else ())]
+    return tuple(read.placed(without_overlaps(found)))
 
 
 def find_by_form(text: str) -> tuple[Span, ...]:
@@ -82,11 +47,10 @@ def find_by_form(text: str) -> tuple[Span, ...]:
 def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
     """`find` for a text of which the spans of BLOCKING are known, which is most of its work."""
     read = plain_text(text)
-    return without_overlaps([*blocking, *read.placed([*_for_review(read.plain), *names(read.plain)])])
+    return without_overlaps([*blocking, *read.placed(_for_review(read.plain))])
 
 
 def _blocking(text: str) -> Iterator[Span]:
-    """The kinds of BLOCKING."""
     yield from emails(text)
     yield from secrets(text)
     has_digit = bool(_DIGIT.search(text))
@@ -106,12 +70,11 @@ def _blocking(text: str) -> Iterator[Span]:
 
 
 def _for_review(text: str) -> Iterator[Span]:
-    """The kinds of REVIEW, names aside."""
     if _DIGITS.search(text):
         yield from birth_dates(text)
     yield from addresses(text)
     yield from health_details(text)
-    yield from spoken_passwords(text)
+    yield from names(text)
 
 
 def _outside_tables(text: str, found: Iterable[Span]) -> Iterator[Span]:

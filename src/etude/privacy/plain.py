@@ -104,7 +104,6 @@ def as_read(text: str) -> str:
 
 
 def _escapes(text: str, parts: Iterable[_Part]) -> Iterator[re.Match[str]]:
-    """The escapes in the strings of JSON."""
     for part in parts if "\\" in text else ():
         if part.sort in ("string", "key"):
             yield from _ESCAPE.finditer(text, part.start, part.end)

@@ -185,7 +185,6 @@ class _Personal:
             draft.mask(self._meant, self._values, self._masker, look)
 
     def _meant(self, text: str, spans: Iterable[Span]) -> list[Span]:
-        """The spans of a text that are to be masked."""
         return self._not_made(text, (span for span in spans if not self._own.holds(span)))
 
     def _not_made(self, text: str, spans: Iterable[Span]) -> list[Span]:

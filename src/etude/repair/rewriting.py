@@ -246,7 +246,6 @@ def _as_record(raw: bytes, table: Table, texts: Mapping[str | int, str]) -> byte
 
 
 def _values(raw: bytes, table: Table) -> list[list[str]]:
-    """The rows that stand in these bytes."""
     text = raw.decode()
     before = csv.field_size_limit(len(text) + 1)
     try:

@@ -93,12 +93,10 @@ def read_report(run_folder: Path) -> Report:
 
 
 def _json(file: Path) -> Json:
-    """A JSON file, or nothing where it has not been written yet."""
     return read_json(file) if file.exists() else {}
 
 
 def _lines(file: Path) -> list[Json]:
-    """The whole lines of a log, or none where it has not been begun."""
     return list(read_lines(file)) if file.exists() else []
 
 

@@ -133,7 +133,6 @@ def _holds_code(folder: Path) -> bool:
 
 
 def _contents(folder: Path, files: Iterable[Path]) -> list[list[str]]:
-    """(name, hash) of the files."""
     return [[file.relative_to(folder).as_posix(), _digest(file.read_bytes())] for file in sorted(files)]
 
 

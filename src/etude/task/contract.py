@@ -105,7 +105,6 @@ class Contract:
 
     @cached_property
     def _names(self) -> dict[str, bool]:
-        """Field name -> whether it must be there."""
         return {field.removesuffix("?").strip(): not field.endswith("?") for field in self.fields}
 
     @cached_property

@@ -111,7 +111,6 @@ def _notes(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _missing_prices(prices: Prices) -> Iterator[str]:
-    """Which price is missing for what."""
     tokens = {"prompt": prices.prompt, "answer": prices.answer}
     missing = [name for name, price in tokens.items() if price is None]
     if missing and (len(missing) < len(tokens) or prices.cached is not None):
@@ -122,7 +121,6 @@ def _missing_prices(prices: Prices) -> Iterator[str]:
 
 
 def _task(file: Path, values: Mapping[str, Any]) -> Task:
-    """The task of values that have no fault."""
     given = {key: value for key, value in values.items() if value is not None and key != "budget"}
     given["notes"] = tuple(_notes(given))
     if "test" in given and given["test"] == RowSource(given["test"].file):

@@ -143,7 +143,6 @@ def _alike(
 
 
 def _similarities(plain: Callable[[int], str], first: Ints, second: Ints) -> list[float]:
-    """The Jaccard similarity of each pair."""
     if not len(first):
         return []
     rows = np.unique(np.concatenate([first, second]))

@@ -178,7 +178,6 @@ class _Parts:
 
 
 def _shared_parts(plain: Callable[[int], str], rows: Ints, sizes: Ints, threshold: float) -> _Parts:
-    """The parts of the texts in these rows."""
     most = np.floor((1 - threshold) / threshold * sizes + 1e-9).astype(np.int64)
     num = int(most.max()) + 1 + int(SPARE * most.max())
     hashes = np.zeros((len(rows), num), np.uint32)

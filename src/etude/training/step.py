@@ -133,7 +133,6 @@ def _placed(
 def _learned(
     module: PreTrainedModel, config: TrainConfig
 ) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
-    """The learned parameters: the adapters' weights, or all of the module's."""
     if config.weights == "full":
         with all_weights(module) as parameters:
             yield [], parameters

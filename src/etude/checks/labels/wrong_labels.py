@@ -131,7 +131,6 @@ def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
 
 
 def _first_copies(texts: Sequence[str]) -> Ints:
-    """For each text the position of the first one that is the same."""
     first: dict[str, int] = {}
     return np.array([first.setdefault(with_signs(text), row) for row, text in enumerate(texts)])
 

@@ -1,4 +1,4 @@
-"""Records beside their texts: fields that a record gives and its text does not support, fields that it leaves out.
+"""Records beside their texts: fields that a record gives and its text does not support.
 
 The text is what an extraction reads, or the answer that is made from a record.
 """
@@ -14,7 +14,6 @@ from etude.base.wording import count, most_frequent
 from etude.checks.evidence import covered_label
 from etude.checks.material import Mark, Material, rows_that
 from etude.checks.record import TEXTS, FindingKind, finds
-from etude.checks.records.omissions import omissions
 from etude.checks.records.parsing import LEAST_STATED, Record, all_records
 from etude.checks.records.support import support
 from etude.privacy.mask.same_value import escaped
@@ -26,11 +25,11 @@ MOST_ROWS = 20_000
 MOST_UNSUPPORTED = 0.5
 """Share of the rows above which the words of a text are taken to tell nothing of its record."""
 MOST_TOLD = 4
-"""Fields that are named of those that are not supported, or left out."""
+"""Fields that are named of those that are not supported."""
 MOST_NAMED = 6
 """Fields that are named of those that are not judged for one reason."""
-Named = tuple[int, str, str]
-"""A row by its place in the pairs, its field, and the words of the text that speak for it."""
+Named = tuple[int, str]
+"""A row by its place in the pairs, and its field."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +52,26 @@ class Pairs:
         """What the text is to the reader."""
         return "text" if self.part == "output" else "answer"
 
-    def told(self, verb: str, ranked: Sequence[Named], doubt: str) -> str:
-        """So many rows have fields of which `doubt` holds: by field, and of which rows."""
-        fields = Counter(name for _, name, _ in ranked)
-        named = most_frequent(fields, MOST_TOLD)
-        sampled = f" (one row in {self.sample.step} was looked at)" if self.sample.step > 1 else ""
-        return f"{rows_that(verb, len(ranked), len(self.sample))} {doubt}{sampled}: {named}."
-
 
 @finds(
     FindingKind("unsupported", "warning", "fields of a record that its text does not support, ranked"),
     FindingKind("unjudged", "note", "fields of a record that could not be compared with its text, and why"),
-    FindingKind("omitted", "warning", "fields that a text seems to state and its record leaves out, ranked"),
     tasks=TEXTS,
 )
-def doubtful_fields(material: Material) -> Iterator[Finding]:
-    """Fields that texts do not support, and fields that they state and records leave out."""
+def unsupported_fields(material: Material) -> Iterator[Finding]:
+    """Records that say what their text does not, and the fields of which that cannot be told."""
     pairs = _pairs(material)
-    if pairs is not None:
-        yield from _unsupported(material, pairs)
-        yield from _omitted(material, pairs)
+    if pairs is None:
+        return
+    supported = support(pairs.texts, pairs.plain, pairs.records)
+    found = supported.weakest
+    unjudged = dict(supported.unjudged)
+    if len(found) > MOST_UNSUPPORTED * len(pairs.rows):
+        unjudged |= dict.fromkeys(supported.fields, f"the words of the {pairs.text}s tell too little")
+    elif found:
+        yield _unsupported(material, pairs, found)
+    if unjudged and (pairs.part == "output" or supported.fields):  # else an input such as `Question: ...`
+        yield _unjudged(material, pairs, unjudged)
 
 
 def _pairs(material: Material) -> Pairs | None:
@@ -92,19 +91,22 @@ def _pairs(material: Material) -> Pairs | None:
     return Pairs(rows, sample, records, texts, plain, part)
 
 
-def _unsupported(material: Material, pairs: Pairs) -> Iterator[Finding]:
-    """Records that say what their text does not, and the fields of which that cannot be told."""
-    supported = support(pairs.texts, pairs.plain, pairs.records)
-    found = [(row, name, "") for row, name in supported.weakest]
-    unjudged = dict(supported.unjudged)
-    if len(found) > MOST_UNSUPPORTED * len(pairs.rows):
-        unjudged |= dict.fromkeys(supported.fields, f"the words of the {pairs.text}s tell too little")
-    elif found:
-        told = pairs.told("give", found, f"a field that the {pairs.text} does not support")
-        remedy = "Correct the field named with each row, or take it out; the surest come first."
-        yield _finding(material, pairs, "unsupported", told, remedy, found)
-    if unjudged and (pairs.part == "output" or supported.fields):  # else an input such as `Question: ...`
-        yield _unjudged(material, pairs, unjudged)
+def _unsupported(material: Material, pairs: Pairs, found: Sequence[Named]) -> Finding:
+    named = most_frequent(Counter(name for _, name in found), MOST_TOLD)
+    sampled = f" (one row in {pairs.sample.step} was looked at)" if pairs.sample.step > 1 else ""
+    told = (
+        f"{rows_that('give', len(found), len(pairs.sample))} a field that the {pairs.text} does not support"
+    )
+    return material.finding(
+        "unsupported",
+        "warning",
+        [pairs.rows[row] for row, _ in found],
+        covered_label(f"{told}{sampled}: {named}."),
+        "Correct the field named with each row, or take it out; the surest come first.",
+        about=[covered_label(name) for _, name in found],
+        evidence=_shown(material, pairs, found[:10]),
+        numbers={"rows": len(found), "of": len(pairs.sample)},
+    )
 
 
 def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Finding:
@@ -125,54 +127,20 @@ def _unjudged(material: Material, pairs: Pairs, why: Mapping[str, str]) -> Findi
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first names of a list, and how many others there are."""
     others = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {count(others, 'other')}" if others > 0 else "")
 
 
-def _omitted(material: Material, pairs: Pairs) -> Iterator[Finding]:
-    """Records that leave out what their text says; of each row the surest field."""
-    first: dict[int, Named] = {}
-    for one in omissions(pairs.plain, pairs.records):
-        first.setdefault(one.row, (one.row, one.field, one.words))
-    found = list(first.values())
-    if found:
-        told = pairs.told("have", found, f"a field left out or empty that the {pairs.text} seems to state")
-        remedy = (
-            "Fill in the field named with each row where the marked words state it; the surest come first."
-        )
-        yield _finding(material, pairs, "omitted", told, remedy, found)
-
-
-def _finding(
-    material: Material, pairs: Pairs, kind: str, told: str, remedy: str, found: Sequence[Named]
-) -> Finding:
-    return material.finding(
-        kind,
-        "warning",
-        [pairs.rows[row] for row, _, _ in found],
-        covered_label(told),
-        remedy,
-        about=[covered_label(name) for _, name, _ in found],
-        evidence=_shown(material, pairs, found[:10]),
-        numbers={"rows": len(found), "of": len(pairs.sample)},
-    )
-
-
 def _shown(material: Material, pairs: Pairs, places: Sequence[Named]) -> Iterator[Evidence]:
-    """Both parts of each (row, field, words): the field's values marked in the record, its name where it has none, and
-    the words in the text."""
-    for place, name, words in places:
+    """Both parts of each row, the field's values marked in the record, its name where they are written otherwise."""
+    for place, name in places:
         row = pairs.rows[place]
-        example = material.rows[row]
-        for part, text in (("input", example.text), ("output", example.output)):
-            if part == pairs.part:
-                field = name.rpartition(".")[2]
-                values = _values(text, field, pairs.records[place].get(name, ()))
-                marks = values or _first(re.escape(field), text)
-            else:
-                marks = _first(r"\W+".join(map(re.escape, words.split())), text)
-            yield material.shown_input(row, marks) if part == "input" else material.shown_output(row, marks)
+        record = (material.outputs if pairs.part == "output" else material.inputs)[row]
+        field = name.rpartition(".")[2]
+        marks = _values(record, field, pairs.records[place].get(name, ())) or _first(field, record)
+        in_input, in_output = ((), marks) if pairs.part == "output" else (marks, ())
+        yield material.shown_input(row, in_input)
+        yield material.shown_output(row, in_output)
 
 
 def _values(text: str, field: str, values: Sequence[str]) -> list[Mark]:
@@ -190,7 +158,6 @@ def _values(text: str, field: str, values: Sequence[str]) -> list[Mark]:
     return marks
 
 
-def _first(pattern: str, text: str) -> list[Mark]:
-    """Where a pattern that is not empty stands first."""
-    found = re.search(pattern, text, re.IGNORECASE) if pattern else None
+def _first(field: str, text: str) -> list[Mark]:
+    found = re.search(re.escape(field), text, re.IGNORECASE) if field else None
     return [found.span()] if found else []

@@ -49,7 +49,6 @@ def _date_patterns() -> tuple[re.Pattern[str], ...]:
 
 @cache
 def _number_words() -> Mapping[str, str]:
-    """Word -> the digits of its number."""
     table = read_words(__file__, "number_words.yaml")
     return {word: digits for digits, named in table.items() for word in named}
 

@@ -143,13 +143,11 @@ def folds_of(records: Sequence[Record], texts: Sequence[str]) -> NDArray[np.int6
     return np.array([fold[key] for key in keys])
 
 
-def words_by_rows(texts: Sequence[str]) -> tuple[Any, Sequence[str]]:
-    """(rows by features, TF-IDF of one to three words; the words of each feature) of normalised texts."""
+def words_by_rows(texts: Sequence[str]) -> Any:
+    """Rows by features of normalised texts: TF-IDF of one to three words."""
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectoriser = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, min_df=2, token_pattern=r"\S+")
     found = terms_by_rows(vectoriser, texts)
-    if found is None:
-        return csr_matrix(np.zeros((len(texts), 1))), [""]
-    return found, vectoriser.get_feature_names_out()
+    return csr_matrix(np.zeros((len(texts), 1))) if found is None else found

@@ -126,7 +126,7 @@ def _probabilities(texts: Sequence[str], gold: Ints, folds: Ints, labels: int) -
     """Cross-validated probabilities, rows by labels; infinite where the other rows hold too little to learn from."""
     from sklearn.linear_model import LogisticRegression
 
-    words, _ = words_by_rows(texts)
+    words = words_by_rows(texts)
     result = np.full((len(gold), labels), np.inf)
     for fold in range(FOLDS):
         train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)

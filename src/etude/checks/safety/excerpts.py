@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from etude.checks.material import Mark, excerpt
 from etude.privacy import REVIEW, find
+from etude.privacy.names.people import capitalised
 from etude.types import Evidence, Example, Part
 
 MOST_AROUND = 160
@@ -24,7 +25,6 @@ NAMES = {
     "phone": "a phone number",
     "ip_address": "an IP address",
     "id_number": "an identity number",
-    "plain_password": "a password, written as a word",
     "birth_date": "a date of birth",
     "address": "a postal address",
     "name": "a person's name",
@@ -44,7 +44,7 @@ def passage(row: Example, part: Part, marks: Sequence[Mark], doubted: Sequence[M
     personal."""
     text = row.text if part == "input" else row.output
     doubtful = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
-    whole = [_with_capitals(text, mark) for mark in (*doubtful, *doubted)]
+    whole = [*capitalised(text), *(_with_capitals(text, mark) for mark in (*doubtful, *doubted))]
     return excerpt(row, part, marks, whole, MOST_AROUND)
 
 

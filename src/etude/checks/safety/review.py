@@ -29,7 +29,7 @@ _PLACE = re.compile(
 _NEXT_PLACE = re.compile(r",\s{1,3}[^\W\d_a-zß-öø-ÿ]\w")
 HOUSE = 6
 """Characters in which an address begins, perhaps with a number as long as a postcode."""
-ENGLISH = frozenset(("plain_password", "birth_date", "name", "health"))
+ENGLISH = frozenset(("birth_date", "name", "health"))
 """Kinds whose rules are English words: a German noun has a capital and is no name."""
 
 

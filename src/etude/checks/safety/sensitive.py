@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 
-from etude.privacy import OwnContact, Span, find_all, find_by_form
+from etude.privacy import OwnContact, Span, find, find_by_form
 from etude.privacy.mask.same_value import Values, is_word
 from etude.privacy.own_contact import CONTACT, value_of
 
@@ -71,8 +71,9 @@ def sensitive_rows(
     where it stands. Contact data that a large share of the answers gives is the organisation's."""
     own, step = OwnContact(), review_step(len(inputs))
     asked, given = SensitiveRows(own, stand_ins, step), SensitiveRows(own, stand_ins, step)
-    of_answers = map(cache(find_by_form), answers) if labels else find_all(answers, review=False)
-    both = zip(inputs, find_all(inputs, review=False), answers, of_answers, strict=True)
+    found = partial(find, review=False)
+    of_answers = map(cache(find_by_form) if labels else found, answers)
+    both = zip(inputs, map(found, inputs), answers, of_answers, strict=True)
     for row, (text, in_text, answer, in_answer) in enumerate(both):
         if not labels:
             own.read(answer, in_answer)

@@ -77,7 +77,6 @@ class Reading:
 
     @cached_property
     def _encoding(self) -> str:
-        """The likely encoding of a file that is not UTF-8."""
         with _opened(self.file) as stream:
             return guessed_encoding(stream.read(_GUESSED_BYTES))
 

@@ -167,7 +167,6 @@ def _torn(found: Iterable[Cluster], old: Mapping[str, Side]) -> int:
 
 
 def _sides_of(cluster: Cluster, old: Mapping[str, Side]) -> list[Side]:
-    """Sides where rows of the cluster stood, the strictest first."""
     found = {old.get(key) for key in cluster.keys}
     return [side for side in STRICTEST if side in found]
 

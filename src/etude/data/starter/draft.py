@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from etude.data.dataset import Dataset, shares_system
 from etude.data.formats import Rows
 from etude.data.splits import split
 from etude.data.starter.guess_columns import Roles
-from etude.data.starter.schema import infer_schema, usual_schema
+from etude.data.starter.schema import infer_schema
 from etude.errors import InputError
 from etude.privacy import find_by_form
 from etude.task import RowSource
@@ -40,10 +40,6 @@ _LABEL_NAMES = frozenset(("label", "category", "class", "intent", "topic", "sent
 _HELD = 0.8
 """Share of the outputs that hold this share of their input's words where the input is wrapped. Of public sets of
 questions, instructions and records with their answers, it holds for at most half."""
-_FRAME_WORDS = 4
-"""Words from which a label may be a sentence."""
-_MANY_TEXTS = 20
-"""Labels of so many words from which it is said what to write where they are none."""
 MOST_LABELS = 0.5
 """Different labels as a share of the rows beyond which they are rather values."""
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
@@ -161,42 +157,16 @@ def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
     if 2 <= len(labels) <= n / (2 if named else 4) and all(
         len(label.split()) <= 8 and len(label) <= 80 for label in labels
     ):
-        if _are_filled_in(examples):
-            return (
-                "answer",
-                f"{len(labels)} outputs that are one frame of words, filled in with words of their input",
-            )
         name = f", and the name {column}" if len(labels) > n / 4 else ""
         return (
             "classify",
-            f"{len(labels)} short outputs that repeat over {n:,} rows{name}{_if_texts(labels)}",
+            f"{len(labels)} short outputs that repeat over {n:,} rows{name}",
         )
     numbers = sum(isinstance(json_value(output), int | float) for output in outputs)
     if numbers >= SHARED * n:
         return "extract", f"{numbers:,} of {n:,} outputs, which are numbers"
     edit = _edit(examples)
     return edit or ("answer", "outputs that are no labels, no JSON and no edited inputs")
-
-
-def _if_texts(labels: Collection[str]) -> str:
-    """What to write where many labels of several words are no labels."""
-    if len(labels) < _MANY_TEXTS or median(len(label.split()) for label in labels) < _FRAME_WORDS:
-        return ""
-    return ". If they are texts to be written and no labels, write kind: answer and leave the contract out"
-
-
-def _are_filled_in(examples: Sequence[Example]) -> bool:
-    """Whether nearly all outputs are sentences of which what differs stands in their input: `Your table for 6 in
-    Osaka is booked.` A label of several words is chosen, and most of its own words are not the input's."""
-    words = {example.output: set(normalise(example.output).split()) for example in examples}
-    if median(len(output.split()) for output in words) < _FRAME_WORDS:
-        return False
-    counts = Counter(word for output in words.values() for word in output)
-    own = {output: {word for word in held if 2 * counts[word] < len(words)} for output, held in words.items()}
-    filled = sum(
-        bool(own[row.output]) and own[row.output] <= set(normalise(row.text).split()) for row in examples
-    )
-    return filled >= SHARED * len(examples)
 
 
 def _edit(examples: Sequence[Example]) -> tuple[Kind, str] | None:
@@ -240,24 +210,13 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
     values = [value for value in map(json_value, outputs) if value is not None] if kind == "extract" else []
     if values and len(values) >= SHARED * len(outputs):
-        return _guess_schema(values, outputs)
+        why = f"json_schema, from {count(len(values), 'output')}"
+        return Contract(json_schema=infer_schema(values)), why
     words, why = _guess_length(outputs)
     fields = infer_fields(outputs)
     if not fields:
         return Contract(max_words=words), why
     return Contract(fields=fields, max_words=words), f"fields {listed(fields)}, from the lines; {why}"
-
-
-def _guess_schema(values: Sequence[Any], outputs: Sequence[str]) -> tuple[Contract, str]:
-    """The schema that nearly all outputs keep, so that the others are told; where those would be too many for a
-    comparison, one that all keep."""
-    schema, left_out = usual_schema(values)
-    contract, why = Contract(json_schema=schema), f"json_schema, from {count(len(values), 'output')}"
-    if not left_out:
-        return contract, why
-    if sum(not contract.check(output) for output in outputs) < SHARED * len(outputs):
-        return Contract(json_schema=infer_schema(values)), why
-    return contract, f"{why}, which keep it but for: {', '.join(left_out)}"
 
 
 def is_length_only(contract: Contract) -> bool:

@@ -49,14 +49,6 @@ class Roles:
     """Role -> what it was guessed from."""
     maybe_group: tuple[str, str] | None = None
     """(column, reason) of a group that is likely and not sure."""
-    rivals: tuple[str, ...] = ()
-    """Other columns that could be the labels, each with its number of values, where the labels were guessed by
-    what the columns hold."""
-
-    @property
-    def by_name(self) -> bool:
-        """Whether the names alone told the input and the output."""
-        return self.reasons["columns"] == _BY_NAME
 
 
 def _name_words(name: str) -> list[str]:
@@ -125,14 +117,10 @@ class _Column:
 
     @property
     def is_label(self) -> bool:
-        return self.may_be_label and len(self.values) >= 0.9 * self.rows
-
-    @property
-    def may_be_label(self) -> bool:
-        """Whether short values repeat, in at least half of the rows."""
+        """Whether short values repeat, in nearly all rows."""
         few = 2 <= len(self.counts) <= len(self.values) / 4
         named = _SPLIT_NAME.fullmatch(self.name) or self.is_named_as_group
-        return few and not named and self.words <= 4 and len(self.values) >= 0.5 * self.rows
+        return few and not named and self.words <= 4 and len(self.values) >= 0.9 * self.rows
 
     @cached_property
     def is_measured(self) -> bool:
@@ -217,21 +205,7 @@ def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
         source = replace(source, **{role: found})
         reasons[role] = reason
     maybe = None if source.group or not groups else (groups[0].name, _maybe_reason(groups[0]))
-    rivals = _rivals(profile, source) if why != _BY_NAME else ()
-    return Roles(source, reasons, maybe, rivals)
-
-
-def _rivals(profile: Mapping[str, _Column], source: RowSource) -> tuple[str, ...]:
-    """Columns of words or numbers that could be the labels in the output's place, each with its number of values."""
-    if not source.output or not profile[source.output].may_be_label:
-        return ()
-    return tuple(
-        f"{column.name} ({len(column.counts):,} values)"
-        for column in profile.values()
-        if column.may_be_label
-        and not (column.looks_like_ids or column.looks_like_dates)
-        and column.name not in (source.output, *source.input)
-    )
+    return Roles(source, reasons, maybe)
 
 
 def _groups(cells: Sequence[Mapping[str, Any]], source: RowSource, free: Sequence[_Column]) -> list[_Column]:

@@ -28,7 +28,7 @@ RARE = 10
 def guesses(draft: Draft) -> Iterator[str]:
     """What was guessed, a sentence each."""
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
-    yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}{rivals(draft)}"
+    yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}"
     for role in ("id", "group", "references", "tags"):
         if role in draft.reasons:
             yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
@@ -64,12 +64,6 @@ def _column_sentence(source: RowSource) -> str:
     if source.messages:
         return f"messages = {source.messages}"
     return f"input = {' + '.join(source.input)}, output = {source.output}"
-
-
-def rivals(draft: Draft) -> str:
-    """The other columns that could hold the answers, as the end of a sentence."""
-    columns = ", ".join(draft.roles.rivals)
-    return f". The output could also be: {columns}" if columns else ""
 
 
 def _left_out_sentences(draft: Draft) -> Iterator[str]:
@@ -123,7 +117,6 @@ def systems_sentence(draft: Draft) -> str:
 
 
 def _sizes_sentence(labels: Sequence[str], draft: Draft) -> str:
-    """How many labels there are, and which are rare."""
     counts = written_alike(Counter(draft.outputs))
     rare = [label for label in labels if counts[label] < RARE]
     if not rare:

@@ -22,7 +22,6 @@ from etude.data.starter.guesses_in_words import (
     bare_sentence,
     broken_sentence,
     hidden_sentence,
-    rivals,
     spelling_sentence,
     systems_sentence,
 )
@@ -50,7 +49,6 @@ def page(draft: Draft) -> str:
         unread=f"{unread:,}" if unread else "",
         name=_name(draft),
         model=MODEL,
-        rivals=rivals(draft),
         maybe_group=draft.roles.maybe_group,
         columns={"file": _relative(draft.columns.file, draft.target), **as_written(draft.columns)},
         split_sentence=_split_sentence(len(draft.examples)),
@@ -85,7 +83,6 @@ def _wrapped(line: str) -> str:
 
 
 def _split_sentence(rows: int) -> str:
-    """What a split will do with so many rows."""
     most = min(TEST_MOST, rows - DEV_LEAST - TRAIN_LEAST)
     if most < TEST_LEAST:
         least, parts = least_rows(own_test=False)
@@ -145,7 +142,6 @@ def _field_sentences(fields: Sequence[str]) -> Iterator[str]:
 
 
 def _length_sentences(outputs: Sequence[str]) -> Iterator[str]:
-    """The usual length, where there is one."""
     lengths = sorted(len(output.split()) for output in outputs)
     low, usual, high = (lengths[len(lengths) * part // 10] for part in (1, 5, 9))
     if high <= 3 * max(low, 1):
@@ -160,11 +156,6 @@ def _contract_sentence(draft: Draft) -> str:
         parts.append(spelling_sentence(draft))
     if draft.broken:
         parts.append(f"{broken_sentence(draft.broken)}.")
-        if draft.contract[0].json_schema is not None:
-            parts.append(
-                "Where such a row is right, widen the schema: take the key out of required, or write both types as "
-                "type: [integer, string]."
-            )
     return " ".join(parts)
 
 
@@ -203,7 +194,6 @@ def _imbalance(labels: Sequence[str]) -> float:
 
 
 def _relative(file: Path, target: Path) -> str:
-    """`file` as seen from the folder of `target`."""
     return Path(os.path.relpath(file.resolve(), target.resolve().parent)).as_posix()
 
 

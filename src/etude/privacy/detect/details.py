@@ -1,5 +1,4 @@
-"""Dates of birth, details of health and passwords that look like words, by the words around them. English; all go to
-review."""
+"""Dates of birth and details of health, by the words around them. English; all go to review."""
 
 from __future__ import annotations
 
@@ -36,21 +35,6 @@ _HEALTH = re.compile(
     rf"|{_PERSON}\b[^.!?\n]{{0,60}}?\b(?i:icd|diagnos\w{{2,3}}|dx)\b[^.!?\n]{{0,30}}?"
     r"\b(?P<code>[A-TV-Z][0-9]{2}(?:\.[0-9A-Z]{1,4})?)\b"
 )
-_SPOKEN = re.compile(
-    r"(?<![A-Za-z])pass ?(?:word|phrase|code)s?(?: (?:for|to|of) [^\n.?!:]{1,40}?)?"
-    r"[\"']?(?: ?:| (?:is|was)(?: (?:now|still|set to))?:?) {0,2}[\"'`“‘]?(?P<value>[A-Za-z]+(?:-[A-Za-z]+){0,5})"
-    r"(?=[\"'`”’]?(?:[.,;!?)}\]]|\s*(?:\n|$)| (?:and|but)\b))",
-    re.I,
-)
-_STATE = re.compile(
-    r".{0,5}|.*(?:ed|ing|[ai]ble|ful|less|ive|[ae]nt|ly|ary|ous|al|ic|case|text|word|code|phrase|name|mail)"
-    r"|weak(?:er)?|strong(?:er)?|longer|shorter|correct|incorrect|invalid|unsafe|secure|insecure|unclear|unknown|known"
-    r"|undefined|broken|stolen|hidden|forgotten|written|taken|unique|simple|complex|random|default|missing|obsolete"
-    r"|inside|below|everything|something|anything|nothing|private|secret|needed|required|whatever|identical|outdated"
-    r"|mandatory|string|varchar|confirm|change|forgot|manager|policy|recovery|generator",
-    re.I,
-)
-"""What is said of a password: "expired", "case-sensitive"."""
 
 
 def birth_dates(text: str) -> Iterator[Span]:
@@ -65,10 +49,3 @@ def health_details(text: str) -> Iterator[Span]:
         for match in _HEALTH.finditer(text):
             group = "value" if match["value"] else "code"
             yield Span(match.start(group), match.end(group), "health", match[group], f"{group} of a person")
-
-
-def spoken_passwords(text: str) -> Iterator[Span]:
-    """Words that end a clause about a password and say nothing of its state: "the password is bluemonkey"."""
-    if "pass" in text.lower():
-        found = (match for match in _SPOKEN.finditer(text) if not _STATE.fullmatch(match["value"]))
-        yield from spans_of(found, "plain_password", "ends a clause", "value")

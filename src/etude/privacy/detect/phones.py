@@ -122,7 +122,6 @@ def _rule(text: str, match: re.Match[str]) -> str:
 
 
 def _has_comma(text: str, match: re.Match[str]) -> bool:
-    """Whether a comma joins the run to other digits, as in 1234567,89."""
     return labelled(text, match.start(), _COMMA_BEFORE, 2) or bool(_COMMA_AFTER.match(text, match.end()))
 
 

@@ -122,7 +122,6 @@ def _argument(match: re.Match[str]) -> Iterator[Span]:
 
 
 def _whole(match: re.Match[str]) -> Iterator[Span]:
-    """The value as it stands there."""
     yield from spans_of([match], "password", "label", "value")
 
 

@@ -46,7 +46,6 @@ class Standing:
                 yield at, end
 
     def _longest(self, text: str, at: int) -> str:
-        """The longest surrogate at a place, "" where there is none."""
         near = (made for size in self._sizes for made in self._opened.get(text[at : at + size], ()))
         return max((made for made in near if _stands(made, text, at)), key=len, default="")
 

@@ -19,7 +19,7 @@ from etude.privacy.spans import Span
 
 NUMBERS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
 """Kinds that people write with different spaces and hyphens."""
-SECRETS = frozenset(("private_key", "api_key", "password", "plain_password"))
+SECRETS = frozenset(("private_key", "api_key", "password"))
 """Kinds in which every character counts."""
 FREE = 7
 """Letters and digits from which on a number is looked for with other spaces and hyphens: a PIN is not looked for in

@@ -168,7 +168,6 @@ def _another(letter: str, number: int, is_first: bool) -> str:
 
 
 def _is_sign(letter: str) -> bool:
-    """Whether a character is one that is replaced."""
     return letter.isdigit() or letter.isalpha()
 
 

@@ -1,7 +1,7 @@
 """Postal addresses: a street with its number, a flat, a box, a postcode, and the lines that follow.
 
-Street words of English and of a dozen European languages. A street without such a word counts where a number
-stands on both sides of it or where "lives at", "address" and the like stand before it. Towns alone are not addresses.
+Street words of English and of a dozen European languages. A street without such a word counts where "lives at",
+"address" and the like stand before it. Towns alone are not addresses.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import re
 from collections.abc import Iterator
 
 from etude.base.word_lists import read_table
-from etude.privacy.names.not_names import COMMON
 from etude.privacy.names.people import with_capitals
 from etude.privacy.spans import Span
-from etude.text.months import month_numbers
 
 _WORDS = {key: "|".join(words) for key, words in read_table(__file__, "places.yaml").items()}
 _CAP = rf"(?:[^\W\d_a-zß-öø-ÿ][\w'’.-]{{0,30}}|{_WORDS['particles']})"
@@ -43,8 +41,6 @@ _MORE = (
 """A further part of an address, after a comma, a line break or a space."""
 _TAIL = re.compile(rf"(?:{_MORE}){{1,5}}")
 
-_BETWEEN = "street between numbers"
-_BEFORE_NUMBER = re.compile(r" ([^\W\d_]+)\.? [0-9]")
 _FORMS = (
     ("street", rf"(?<![\w.#-]){_NUMBER},? (?:{_NUMBER} )?{_NAME} {_SUFFIX}(?![\w])"),
     ("street", rf"(?<![\w.-]){_FIRST} {_NAME},? {_NUMBER}(?![\w%])"),
@@ -54,15 +50,9 @@ _FORMS = (
         rf" {_NUMBER}(?![\w%])",
     ),
     ("street", rf"(?<![\w.-])(?:{_NUMBER} )?{_NAME} {_AFTER}\.? {_NUMBER}\.?(?![\w%])"),
-    (_BETWEEN, rf"(?<![\w.,:/-])[0-9]{{1,5}} (?:{_NUMBER} )?{_NAME} {_NUMBER}(?![\w%:])"),
     ("flat", rf"(?<![\w.-])(?:{_NUMBER} (?:{_NAME} )?)?{_FLAT}(?![\w])"),
     ("box", rf"(?<![\w.-]){_BOX}(?![\w])"),
     ("postcode", rf"(?<![\w.-]){_POSTCODE}"),
-    (
-        "corner",
-        rf"(?i:\bcorner of) (?:{_NUMBER} )?{_NAME}(?: {_NUMBER}\.?)?(?: St\.)? and (?:{_NUMBER}"
-        rf" )?{_NAME}(?: {_NUMBER})?",
-    ),
 )
 _STREET = tuple((rule, re.compile(form)) for rule, form in _FORMS)
 _CUED = re.compile(
@@ -78,7 +68,7 @@ _ZIP = re.compile(
 _LABELLED = re.compile(
     r"(?i:\b(?:home |postal |mailing |billing |shipping )?address):[ \t]{0,8}(?P<value>[^\n]{6,120})"
 )
-_HINT = re.compile(r"[0-9]|\bcorner of")
+_HINT = re.compile("[0-9]")
 
 
 def addresses(text: str) -> list[Span]:
@@ -87,7 +77,7 @@ def addresses(text: str) -> list[Span]:
         return []
     cased = with_capitals(text)
     merged: list[tuple[int, int, str]] = []
-    for start, end, rule in sorted(_parts(cased, cased is not text)):
+    for start, end, rule in sorted(_parts(cased)):
         if merged and start <= merged[-1][1] + 1:
             start, last, rule = merged.pop()
             end = max(end, last)
@@ -95,27 +85,15 @@ def addresses(text: str) -> list[Span]:
     return [Span(start, end, "address", text[start:end], rule) for start, end, rule in merged]
 
 
-def _parts(text: str, titled: bool) -> Iterator[tuple[int, int, str]]:
-    """Start, end and rule of everything that looks like a part of an address, with what follows it. `titled`: the text
-    itself has no capital letter."""
+def _parts(text: str) -> Iterator[tuple[int, int, str]]:
+    """Start, end and rule of everything that looks like a part of an address, with what follows it."""
     for rule, pattern in _STREET:
         for match in pattern.finditer(text):
-            if rule != _BETWEEN or not (_is_date(match[0]) or (titled and _talks(match[0]))):
-                yield match.start(), _with_tail(text, match.end()), rule
+            yield match.start(), _with_tail(text, match.end()), rule
     for pattern in (_CUED, _ZIP, _LABELLED):
         for match in pattern.finditer(text):
             if any(map(str.isdigit, match["value"])):
                 yield match.start("value"), _with_tail(text, match.end("value")), "label"
-
-
-def _is_date(text: str) -> bool:
-    """Whether the name of a month stands between the numbers, as in 1 April 2023."""
-    return any(word.casefold() in month_numbers() for word in _BEFORE_NUMBER.findall(text))
-
-
-def _talks(text: str) -> bool:
-    """Whether an ordinary word stands between the numbers, as in 12 large eggs and 3."""
-    return any(word in COMMON for word in text.split())
 
 
 def _with_tail(text: str, end: int) -> int:

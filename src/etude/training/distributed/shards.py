@@ -193,7 +193,6 @@ def _cut(module: nn.Module, twin: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """This process's part of a sharded tensor."""
     assert isinstance(tensor, DTensor)
     return tensor.to_local()
 

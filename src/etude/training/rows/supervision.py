@@ -129,7 +129,6 @@ def _leading(row: TokenRow, token: int) -> int:
 
 
 def _answers(row: TokenRow) -> list[list[int]]:
-    """The stretches of learned tokens."""
     pairs = zip(row.ids, row.trained, strict=True)
     return [[token for token, _ in part] for learned, part in groupby(pairs, lambda pair: pair[1]) if learned]
 
