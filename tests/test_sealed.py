@@ -59,7 +59,7 @@ def filled(test: Dataset, texts: list[str]) -> Dataset:
     return replace(test, examples=examples)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
     kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
