@@ -39,7 +39,7 @@ from real_runs import real_run
 from small_task import KINDS, rows, write_task
 from tiny import tiny_folder
 
-QUICK = "methods: [baseline, prompt]\n"
+QUICK = "methods: [prompt, fine_tune]\n"
 
 
 def interrupt(event: Event) -> None:

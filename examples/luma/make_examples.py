@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from wording import Asker, Wish
 
-from etude.text.near_duplicates import jaccard, shingles
+from etude.text.normal_forms import with_signs
 
 HERE = Path(__file__).parent
 SEED = 20
@@ -219,6 +219,17 @@ class Distinct:
 def similar_size(a: frozenset[str], b: frozenset[str]) -> bool:
     """Whether the sizes alone leave room for that much likeness."""
     return min(len(a), len(b)) >= TOO_ALIKE * max(len(a), len(b))
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The character 5-grams of the text's normal form."""
+    plain = with_signs(text)
+    return frozenset(plain[start : start + 5] for start in range(max(len(plain) - 5, 0) + 1))
+
+
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    """Shared elements over all elements."""
+    return len(first & second) / len(first | second)
 
 
 def write_rows(rows: list[Row], path: Path, prefix: str) -> None:
