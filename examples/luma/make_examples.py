@@ -205,20 +205,20 @@ class Distinct:
     """Texts of which no two are alike."""
 
     def __init__(self) -> None:
-        self.seen: list[frozenset[str]] = []
+        self.holding: dict[str, list[frozenset[str]]] = {}
 
     def add(self, text: str) -> bool:
         """Takes the text in, unless it is too much like one taken before; whether it was taken."""
         grams = shingles(text)
-        alike = any(jaccard(grams, other) >= TOO_ALIKE for other in self.seen if similar_size(grams, other))
+        # A text that is so much alike shares at least one of these.
+        num_rare = len(grams) - int(TOO_ALIKE * len(grams)) + 1
+        rare = sorted(grams, key=lambda gram: len(self.holding.get(gram, ())))[:num_rare]
+        others = {other for gram in rare for other in self.holding.get(gram, ())}
+        alike = any(jaccard(grams, other) >= TOO_ALIKE for other in others)
         if not alike:
-            self.seen.append(grams)
+            for gram in grams:
+                self.holding.setdefault(gram, []).append(grams)
         return not alike
-
-
-def similar_size(a: frozenset[str], b: frozenset[str]) -> bool:
-    """Whether the sizes alone leave room for that much likeness."""
-    return min(len(a), len(b)) >= TOO_ALIKE * max(len(a), len(b))
 
 
 def shingles(text: str) -> frozenset[str]:
