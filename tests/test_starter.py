@@ -1064,7 +1064,7 @@ def real(tmp_path: Path, name: str) -> Path:
         pytest.param("sms_spam", "classify", ("text",), "label", marks=pytest.mark.real),
         pytest.param("snips_intents", "classify", ("text",), "intent", marks=pytest.mark.real),
         ("rasbt_instructions", "answer", ("instruction", "input"), "output"),
-        ("mts_dialog", "answer", ("dialogue",), "section_text"),
+        pytest.param("mts_dialog", "answer", ("dialogue",), "section_text", marks=pytest.mark.real),
         ("ncbi_disease", "extract", ("text",), "entities"),
         ("paradetox", "rewrite", ("toxic",), "neutral1"),
     ],
