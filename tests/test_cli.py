@@ -32,12 +32,13 @@ from etude.cli.talk import Conversation, talk
 from etude.comparison import compare
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
-from etude.runs import find_runs
+from etude.runs import Run, find_runs
 from etude.runs.events import Answered, Began, Ended, Event, Said
 from etude.runs.recommended import recommended
 from etude.runs.verdict import write_verdict
 from etude.task import load_task
 from etude.types import Estimate, Example, Message, ModelRef
+from real_runs import real_run
 from small_task import rows, write_task
 from tiny import tiny_folder
 
@@ -442,12 +443,11 @@ def test_no_folder_is_made_for_a_file_that_cannot_be_read(tmp_path: Path) -> Non
     ],
 )
 def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
-    flags: tuple[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: tuple[str, str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    name = compare(task).run.name
-    assert main(["chat", str(task), *flags]) == 2
-    assert words.format(name, name) in capsys.readouterr().err
+    run = real_run(more="methods: [baseline, prompt]\n")
+    assert main(["chat", str(run.parent.parent), *flags]) == 2
+    assert words.format(run.name, run.name) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -635,8 +635,9 @@ def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
 @pytest.mark.parametrize(
     ("width", "macro_f1"), [(60, False), (80, False), (80, True), (110, False), (110, True)]
 )
-def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool, tmp_path: Path) -> None:
-    verdict = compare(write_task(tmp_path)).verdict
+def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
+    verdict = Run(real_run()).verdict
+    assert verdict is not None
     if macro_f1:  # accuracy stands beside it; a test of thousands of rows
         ladder = tuple(
             replace(step, estimate=replace(step.estimate, n=1540), rows_to_decide=4000)

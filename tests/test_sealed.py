@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.comparison import compare
@@ -59,21 +59,24 @@ def filled(test: Dataset, texts: list[str]) -> Dataset:
     return replace(test, examples=examples)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(texts=st.lists(WORDS, min_size=1, max_size=8))
+@pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
-    kind: str, texts: list[str], tmp_path_factory: pytest.TempPathFactory
+    kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("task")
     task_file = write_task(folder, kind, num=160, more=library(folder))
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)
-    other = replace(parts, test=filled(parts.test, texts))
     before = fitted_bytes(parts, task_file, tmp_path_factory.mktemp("run"))
-    after = fitted_bytes(other, task_file, tmp_path_factory.mktemp("run"))
     assert {name.split("/")[1] for name in before} == set(task.methods)
-    assert before == after
+
+    @settings(max_examples=4)
+    @given(st.lists(WORDS, min_size=1, max_size=8))
+    def fits_alike(texts: list[str]) -> None:
+        other = replace(parts, test=filled(parts.test, texts))
+        assert fitted_bytes(other, task_file, tmp_path_factory.mktemp("run")) == before
+
+    fits_alike()
 
 
 @pytest.mark.parametrize("kind", [pytest.param("answer", marks=pytest.mark.real), "classify"])

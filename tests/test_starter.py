@@ -169,7 +169,7 @@ def proposed(rows: Sequence[Mapping[str, object]], folder: Path) -> tuple[str | 
     return load_task(target).examples.group, result.text, result
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=15)
 @given(st.sampled_from(GROUP_NAMES), SHAPE)
 def test_a_repeating_id_with_a_telling_name_is_the_group(
     tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
@@ -183,7 +183,7 @@ def test_a_repeating_id_with_a_telling_name_is_the_group(
     )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=8)
 @given(st.sampled_from(DOUBTFUL_NAMES), SHAPE)
 def test_a_repeating_id_of_something_unknown_is_offered_and_not_set(
     tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
@@ -201,7 +201,7 @@ def test_a_repeating_id_of_something_unknown_is_offered_and_not_set(
 @pytest.mark.parametrize(
     "values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"]
 )
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=5)
 @given(name=st.sampled_from(GROUP_NAMES + DOUBTFUL_NAMES), shape=SHAPE)
 def test_what_can_be_no_group_is_never_proposed(
     tmp_path_factory: pytest.TempPathFactory, values: str, name: str, shape: tuple[int, int, int, str]
@@ -963,10 +963,10 @@ def real(tmp_path: Path, name: str) -> Path:
     ("name", "kind", "inputs", "output"),
     [
         ("banking77", "classify", ("text",), "category"),
-        ("sms_spam", "classify", ("text",), "label"),
-        ("snips_intents", "classify", ("text",), "intent"),
+        pytest.param("sms_spam", "classify", ("text",), "label", marks=pytest.mark.real),
+        pytest.param("snips_intents", "classify", ("text",), "intent", marks=pytest.mark.real),
         ("rasbt_instructions", "answer", ("instruction", "input"), "output"),
-        ("mts_dialog", "answer", ("dialogue",), "section_text"),
+        pytest.param("mts_dialog", "answer", ("dialogue",), "section_text", marks=pytest.mark.real),
         ("ncbi_disease", "extract", ("text",), "entities"),
         ("paradetox", "rewrite", ("toxic",), "neutral1"),
     ],

@@ -60,7 +60,7 @@ from etude.tuning.foresight import question, remedy
 from etude.tuning.preview import Piece, ShownRow
 from etude.tuning.task_run import check_processes, opened, sizes
 from etude.types import Message
-from processes import finished, started
+from processes import started
 from small_task import SETTINGS as SMALL
 from small_task import rows, write_task
 from tiny import tiny_folder
@@ -481,7 +481,7 @@ def test_five_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Pat
     tasks = [write_task(tmp_path / n, "classify", "smollm2-135m-instruct", 130, more) for n in ("one", "two")]
     steps = sorted(random.Random(0).sample(range(1, 20), 5))
     assert killed(tasks[1], steps) == 5
-    assert weights(finished("train", tasks[1])) == weights(finished("train", tasks[0]))
+    assert weights(train(tasks[1]).run) == weights(train(tasks[0]).run)
 
 
 def test_the_model_without_weights_is_refused_with_the_key_to_set(

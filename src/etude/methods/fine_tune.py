@@ -111,10 +111,10 @@ class FineTune(Method):
     ) -> TrainingTime | None:
         """With the loss on dev before training and after each epoch, and with answers to dev as often where the task
         chooses the epoch by the metric."""
-        from etude.training import estimate_speed
-
         if learns_by_itself(task):
             return None
+        from etude.training import estimate_speed
+
         student = self.asked(task, start, train, models)
         model = models.trainable(student.model)
         examples = spread(train, TIMED_ROWS)
