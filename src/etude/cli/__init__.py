@@ -98,7 +98,7 @@ def check(
     fix: Annotated[
         bool,
         typer.Option(
-            "--fix", help="Write a new file of examples, with all errors fixed that need no judgement."
+            "--fix", help="Write a new file of examples with the clear errors fixed."
         ),
     ] = False,
     only: Annotated[
@@ -140,7 +140,7 @@ def compare(
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 when the target is missed.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare a prompt, examples in the prompt and fine-tuning on one sealed test, and say which step is enough."""
+    """Compare methods on one sealed test and say which is enough."""
     from etude.cli.live import run_compare
 
     raise typer.Exit(run_compare(task, yes=yes, budget=budget, fresh=fresh, gate=gate, verbose=verbose))

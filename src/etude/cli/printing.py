@@ -106,7 +106,6 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     if verdict.target:
         console.print(Text(verdict.target.text))
     print_bullets(console, [*verdict.caveats, *(line.text for line in verdict.advice)])
-    console.print()
     print_places(console, run, task)
 
 
@@ -122,7 +121,7 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (*(("accuracy",) if shares else ()), *(("rows to decide",) if rows else ())):
         table.add_column(heading, justify="right", no_wrap=not shares)
-    for heading in ("prompt tokens", "answer tokens", "time") if costs else ():
+    for heading in ("tokens in", "tokens out", "time") if costs else ():
         table.add_column(heading, justify="right", no_wrap=heading == "time")
     for step in verdict.ladder:
         estimate, cost = step.estimate, verdict.costs[step.method]

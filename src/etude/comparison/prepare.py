@@ -99,7 +99,7 @@ def planned(
     )
     plan = make_plan(work, measure(task, methods, start, parts.train, models), task.budget_seconds)
     first, *cuts = plan_lines(plan, task.budget_seconds)
-    on_event(Said(first))
+    on_event(Said(first, detail=plan.total < 60 and not plan.shrunk))
     for line in cuts:
         on_event(Said(line, detail=True))
     if (question := _question(plan, task.budget_seconds)) and not confirm(question):

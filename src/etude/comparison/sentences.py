@@ -87,7 +87,7 @@ def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> st
     found = next((step for step in ladder if step.method == met_by), None)
     nearest = found or max(ladder, key=lambda step: step.estimate.low)
     value, low = share(nearest.estimate.value), share(nearest.estimate.low)
-    numbers = f"{value} (at least {low} by its 95% interval, n = {nearest.estimate.n:,})"
+    numbers = f"{value} (95% interval from {low}, n = {nearest.estimate.n:,})"
     if found is not None:
         return f"{found.method} reaches the {share(target)} target: {numbers}."
     return f"No method is sure to reach the {share(target)} target; {nearest.method} is closest: {numbers}."

@@ -91,7 +91,7 @@ BACKENDS: list[Backend] = [
         lambda name: name.partition(":")[0] == "fake",
         lazily("etude.models.fake:load"),
         ("generate", "stream", "score", "count", "choices", "learn"),
-        caveat="The fake model is only for trying Étude: its numbers say nothing about a real model.",
+        caveat="The fake model is for trying Étude: its numbers do not hold for a real one.",
     ),
     Backend(
         CLASSICAL,

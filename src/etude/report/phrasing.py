@@ -125,6 +125,14 @@ def power_rows(report: Report) -> list[tuple[str, str]]:
     return list(zip(when, shown, strict=True))
 
 
+def power_on_dev(report: Report) -> str:
+    """The smallest difference of the declared pair that the test can show; empty if none is known."""
+    if report.shown_on_dev is None:
+        return ""
+    pair = f"{report.tuned} and {report.untuned}"
+    return f"From how {pair} differ on dev, it can show {points(report.shown_on_dev)} points between them."
+
+
 def turned(report: Report) -> tuple[str, str]:
     """What tuning made of rows whose score it raised, and of those it lowered."""
     return ("Higher with", "Lower with") if report.graded else ("Fixed by", "Broken by")
