@@ -174,7 +174,9 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
     answered = [line for name in run.methods for line in run.predictions(name) if line["side"] == "dev"]
     samples = re.findall(r"\n    (.+)  \[(?:right|wrong)\]", story)
     assert bool(samples) == verbose
-    assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, "no answer to a test row"
+    assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, (
+        "no answer to a test row"
+    )
     for name in run.methods:
         assert re.search(rf"\n{name} .*\d%", board)
         assert re.search(rf"\n *{name} .*\d%", end)
@@ -263,7 +265,7 @@ def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named
     task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
     first = compare(task).run
     assert main(["runs", "compare", str(task), first.name, first.name]) == 2
-    assert f"{first.name} is named twice" in capsys.readouterr().err
+    assert f"{first.name} is given twice" in capsys.readouterr().err
     task.write_text(task.read_text() + "margin: 0.01\n")
     second = compare(task).run
     capsys.readouterr()
@@ -271,7 +273,7 @@ def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named
     shown = capsys.readouterr().out
     tested = [line for line in first.predictions("baseline") if line["side"] == "test"]
     assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", shown, re.MULTILINE), shown
-    assert "Left out" not in shown
+    assert "Skipped" not in shown
 
     wrong = tested[3]
     lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]

@@ -135,7 +135,7 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
 
 
 @pytest.mark.parametrize(
-    ("budget", "limit"), [(900.0, "the budget of 15 min"), (None, "the 60 min that are allowed")]
+    ("budget", "limit"), [(900.0, "the budget of 15 min"), (None, "the limit of 60 min without a budget")]
 )
 def test_a_yes_beforehand_says_in_one_line_what_it_accepts(budget: float | None, limit: str) -> None:
     screen = io.StringIO()
@@ -144,7 +144,7 @@ def test_a_yes_beforehand_says_in_one_line_what_it_accepts(budget: float | None,
     assert Narrator(Console(width=200, file=screen), yes=True).ask(asked)
     [line] = screen.getvalue().splitlines()
     assert f"takes about 2 h, over {limit}" in line
-    assert "(--yes: going on)" in line
+    assert "(yes, by --yes)" in line
 
 
 def test_no_test_row_is_answered_or_opened(trained: tuple[Path, Run, list[Event]]) -> None:
@@ -460,7 +460,7 @@ def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]]
             train(task, on_event=stop)
         (run,) = find_runs(task.parent / "runs")
         assert run.info["status"] == "interrupted"
-        assert "has not ended" in (run.folder / "report.html").read_text(encoding="utf-8")
+        assert "is not finished" in (run.folder / "report.html").read_text(encoding="utf-8")
     assert weights(train(task).run) == weights(trained[1])
 
 

@@ -276,7 +276,9 @@ def test_the_model_the_training_run_and_the_openings_are_named() -> None:
 
 
 def test_cut_answers_are_counted_in_one_line_for_all_methods() -> None:
-    cut = {name: [True] * number + [False] * (400 - number) for name, number in (("prompt", 12), ("few_shot", 3))}
+    cut = {
+        name: [True] * number + [False] * (400 - number) for name, number in (("prompt", 12), ("few_shot", 3))
+    }
     methods = [method(name, scores(100, 400), cut=each) for name, each in cut.items()]
     found = verdict(inputs([*methods, method("fine_tune", scores(300, 400))]))
     assert found.forms["few_shot"].cut == 3

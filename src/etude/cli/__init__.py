@@ -97,9 +97,7 @@ def check(
     ] = None,
     fix: Annotated[
         bool,
-        typer.Option(
-            "--fix", help="Write a new file of examples with the clear errors fixed."
-        ),
+        typer.Option("--fix", help="Write a new file of examples with the clear errors fixed."),
     ] = False,
     only: Annotated[
         list[str] | None,

@@ -102,7 +102,7 @@ def planned(
     on_event(Said(first, detail=plan.total < 60 and not plan.shrunk))
     for line in cuts:
         on_event(Said(line, detail=True))
-    if (question := _question(plan, task.budget_seconds)) and not confirm(question):
+    if (asked := question(plan, task.budget_seconds)) and not confirm(asked):
         raise Declined("Nothing was run. Set `budget:` in the task file, such as budget: 15m.")
     run.update(plan=plan.to_dict() | {"minutes": plan.total / 60, "lines": list(plan_lines(plan, None))})
     return plan
@@ -129,7 +129,7 @@ def _over_budget(plan: Plan) -> str:
     return f"{slowest} alone takes {rough_time(takes)}, the others {rough_time(rest)}; {enough}."
 
 
-def _question(plan: Plan, budget: float | None) -> str | None:
+def question(plan: Plan, budget: float | None) -> str | None:
     """What to ask before starting, if a limit is exceeded."""
     if budget is not None and plan.total > budget:
         over = f"Even the smallest plan takes {rough_time(plan.total)}, over the budget of {time_in_words(budget)}."
