@@ -400,7 +400,7 @@ def test_a_report_that_fails_too_does_not_hide_the_first_fault(
     assert main(["compare", str(task)]) == 2
     first, second = capsys.readouterr().err.strip().splitlines()[-2:]
     assert "the first fault" in first
-    assert "could not be reported" in second
+    assert "could not be written" in second
     assert "method.json cannot be read" in second
 
 

@@ -78,7 +78,7 @@ def _told(material: Material, column: str, taught: str, number: int) -> Finding:
         "note",
         [],
         f"{rows_that('have', number, len(material.rows))} a worse answer in the column {column}. Étude trains "
-        f"on {taught}; {column} is compared with those answers and not checked otherwise.",
+        f"on {taught}, not {column}, which is compared with those answers and not checked otherwise.",
         "Nothing to do to train on the better answers. To train on both, use a preference trainer (DPO).",
         numbers={"rows": number, "of": len(material.rows)},
     )
