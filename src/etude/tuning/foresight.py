@@ -102,7 +102,7 @@ def question(expected: Json, budget: float | None) -> str | None:
 
 def _lines(expected: Json) -> Iterator[str]:
     memory, reach = expected["memory"], expected["within_reach"]
-    size = f" and at most {size_in_words(memory)} of memory" if memory else ""
+    size = f" and about {size_in_words(memory)} of memory" if memory else ""
     most = f" ({size_in_words(reach)} available)" if memory and reach else ""
     yield f"Expected: {rough_time(expected['seconds'])}{size}{most}."
 
