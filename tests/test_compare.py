@@ -181,7 +181,7 @@ def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path
     assert second.info["id"] != Run(kept).info["id"]
     assert {run.name for run in find_runs(tmp_path / "runs")} == {first.name, f"{first.name}.1"}
     third, told = events_of(task, fresh=True)
-    assert Said(f"Starting anew. The earlier run is kept as {first.name}.2.") in told
+    assert Said(f"Starting again from scratch. The earlier run is kept as {first.name}.2.") in told
     assert third.info["openings"] == 3
 
 
@@ -266,8 +266,8 @@ def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_pa
         compare(task, on_event=stop)
     run, told = events_of(task)
     assert [finding["kind"] for finding in run.info["findings"]] == ["split_anew"]
-    assert [event for event in told if isinstance(event, Said) and "all rows are split anew" in event.text]
-    assert "split anew" in (run.folder / "report.md").read_text()
+    assert [event for event in told if isinstance(event, Said) and "all rows were split again" in event.text]
+    assert "split again" in (run.folder / "report.md").read_text()
 
 
 def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
@@ -320,7 +320,7 @@ HOURS = 50_000
         (HOURS, 3600.0, []),
         (HOURS, None, ["This takes"]),
         (HOURS, math.inf, ["This takes"]),
-        (1, 1e-9, ["Even cut as far as it goes"]),
+        (1, 1e-9, ["Even the smallest plan takes"]),
     ],
 )
 def test_a_question_is_asked_once_where_a_limit_is_exceeded_and_else_never(
@@ -401,7 +401,7 @@ def test_a_report_that_fails_too_does_not_hide_the_first_fault(
     assert main(["compare", str(task)]) == 2
     first, second = capsys.readouterr().err.strip().splitlines()[-2:]
     assert "the first fault" in first
-    assert "could not be reported" in second
+    assert "could not be written" in second
     assert "method.json cannot be read" in second
 
 
@@ -538,7 +538,7 @@ def test_a_broken_run_is_left_out_of_the_list_with_the_reason(
     assert main(["runs", "list", str(task)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert second.name in printed
-    assert f"Left out {first.name}: " in printed
+    assert f"Skipped {first.name}: " in printed
     assert "cannot be read" in printed
 
 

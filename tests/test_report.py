@@ -131,7 +131,7 @@ def test_both_files_have_every_section(tmp_path: Path) -> None:
         "Prompts, word for word",
         "Data",
     )
-    for title in (*titles, "What this test can show", "The plan", "Findings", "Notes", "Do it again"):
+    for title in (*titles, "What this test can show", "The plan", "Findings", "Notes", "Reproduce"):
         assert title in page.text
         assert title in text
 

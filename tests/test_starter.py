@@ -454,7 +454,7 @@ def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_re
     assert main(["check", str(tmp_path), "--undo", "all"]) == 0
     assert (tmp_path / f"rows.fixed{suffix}").read_bytes() == path.read_bytes()
     written(path, [*rows, rows[7] | {"tag": "b"}])
-    with pytest.raises(InputError, match="the id stands twice"):
+    with pytest.raises(InputError, match="the id occurs twice"):
         start(path, tmp_path / "other.yaml")
 
 
@@ -859,7 +859,7 @@ def test_every_broken_line_is_named_and_nothing_is_written(
     (tmp_path / "r.jsonl").write_text("\n".join(lines))
     assert main(["init", str(tmp_path / "r.jsonl")]) == 2
     told = capsys.readouterr().err
-    assert "5 things to put right" in told
+    assert "5 errors" in told
     for number, line in broken.items():
         assert re.search(rf"r\.jsonl:{number}: .*\(got .*{re.escape(line[1:-1])}.*\)\. \w+", told), told
     assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
@@ -892,7 +892,7 @@ def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them
     assert main(["compare", str(tmp_path)]) == 2
     refused = capsys.readouterr().err
     assert (
-        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; this one stands in 20 of 120 "
+        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; this one is in 20 of 120 "
         "rows, another one at r.jsonl:1 " in refused
     )
     assert "r.jsonl:111: " not in refused

@@ -86,4 +86,4 @@ def _faults(names: Sequence[str]) -> Iterator[Fault]:
         if not re.fullmatch(r"\w[\w-]*", name):
             yield Fault("methods", "no name for a step", shown(name), "use letters, digits, _ and -")
         elif name in names[:number]:
-            yield Fault("methods", "two steps of one name", shown(name), "give each a name of its own")
+            yield Fault("methods", "two steps of one name", shown(name), "give each a different name")

@@ -114,7 +114,7 @@ BACKENDS: list[Backend] = [
         lambda name: name.partition(":")[0] == "fake",
         lazily("etude.models.fake:load"),
         ("generate", "stream", "score", "count", "choices", "learn"),
-        caveat="The fake model is for trying the path: its figures say nothing about what a real model can do.",
+        caveat="The fake model is for trying Étude: its numbers do not hold for a real one.",
     ),
     Backend(
         CLASSICAL,

@@ -86,7 +86,7 @@ def _uncovered(material: Material, documents: Sequence[Document], seen: set[int]
         [],
         f"{count(len(absent), 'document')} of {len(documents):,} {'is' if len(absent) == 1 else 'are'} in no example: "
         f"{first_of(absent, MOST_NAMED)}.",
-        "Add examples about them, or leave what they say to retrieval: tuning teaches what its examples speak of.",
+        "Add examples about them, or leave what they say to retrieval: tuning only learns what the examples are about.",
         numbers={"documents": len(absent), "of_documents": len(documents)},
     )
 

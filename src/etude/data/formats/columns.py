@@ -173,7 +173,7 @@ def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
 def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
     chats = [name for name in names if _holds_chats(rows, name)]
     if chats:
-        what = "no telling which columns are the input and the output"
+        what = "unclear which columns are the input and the output"
         remedy = (
             f"if {chats[0]} holds whole chats, write "
             f"examples: {{file: {source.file.name}, messages: {chats[0]}}} in the task file"
@@ -187,11 +187,11 @@ def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sour
         what = "only one column, where an input and an output are needed"
         remedy = "add a column with the right answers, or separate the values by commas, semicolons or tabs"
     else:
-        what = "no telling which columns are the input and the output"
+        what = "unclear which columns are the input and the output"
         remedy = (
             "rename them to input and output in the file, or write "
-            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file; where there is "
-            "none yet, that line and kind: answer are enough of one"
+            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file; if there is "
+            "none yet, that line and kind: answer are enough"
         )
     return Fault(f"{source.file.name}:1", what, shown(", ".join(names)), remedy)
 

@@ -129,7 +129,7 @@ def _sizes_sentence(labels: Sequence[str], draft: Draft) -> str:
 def spelling_sentence(draft: Draft) -> str:
     """Labels that are written in several ways, and what comes of them."""
     told = all_told(draft.spellings, lambda position: draft.read[position].where, _MOST_SPELLINGS)
-    return f"{told}. Every spelling counts as a class of its own: write each label in one way."
+    return f"{told}. Every spelling counts as a separate class: write each label in one way."
 
 
 def hidden_sentence(draft: Draft) -> str:

@@ -29,7 +29,7 @@ SHOWN = 3
 ROWS_FILE = "rows.jsonl"
 CHECKPOINT = "checkpoint"
 """Folder of the run under way, beside the result."""
-NO_SYSTEM = " It has no system turn: instructions stand on top of the first question."
+NO_SYSTEM = " It has no system turn: instructions are put before the first question."
 
 Log = Callable[[Mapping[str, Any]], None]
 
@@ -261,22 +261,18 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
 def _about_prompt(task: Task, student: Assistant) -> str:
     """What of the instructions is learned with, and why."""
     if not task.instructions.strip():
-        return "There are no instructions: nothing stands before an input."
-    whole = student.instructions == task.instructions.strip()
-    said = f"{shown(student.instructions, 200)} {'' if whole else 'alone '}stands"
-    said = said if student.instructions else "nothing stands"
-    return (
-        f"Of the instructions: {said} before every input, in training and in use ({kept_by_tuned(task).why}; another "
-        "choice: train: instructions)."
-    )
+        return "There are no instructions, so no system message is added."
+    said = f"with this system message: {shown(student.instructions, 200)}"
+    added = said if student.instructions else "without the instructions"
+    return f"The model is trained and used {added} ({kept_by_tuned(task).why}; to change this: train: instructions)."
 
 
 def _about_system(student: Assistant, chosen: Sequence[Example]) -> str:
     """What stands in the place of the template's own system text; empty where nothing does."""
     if any(turn.role == "system" for example in chosen for turn in example.input):
-        return " The rows' own system messages stand in the place of the template's."
+        return " The rows' own system messages replace the template's."
     if student.instructions:
-        return " What stands of the instructions takes the place of the template's own system text."
+        return " This system message replaces the template's own."
     return ""
 
 
