@@ -596,7 +596,7 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     assert main(["chat", str(task)]) == 0
     out, err = capsys.readouterr()
     assert "No assistant is recommended; the verdict leans to it." in err
-    assert re.findall(r"turns (\d) to (\d) of this conversation, from '(\d)", err) == [
+    assert re.findall(r"turns (\d) to (\d) of this conversation, starting with '(\d)", err) == [
         ("1", "2", "0"),
         ("3", "4", "1"),
         ("5", "6", "2"),

@@ -208,8 +208,8 @@ def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) 
     )
     assert measured is not None
     assert without is not None
-    assert 1000 * 3 * 50 < measured(300, 50) < 1000 * 3 * 50 + 600
-    assert 0 < without(300, 50) < 600
+    assert 1000 * 3 * 50 < measured(300, 50, None) < 1000 * 3 * 50 + 600
+    assert 0 < without(300, 50, None) < 600
 
 
 def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
