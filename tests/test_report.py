@@ -238,7 +238,7 @@ def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, to
     assert f"the fine-tuned model's prompt {told}" in page.text
     assert f"the fine-tuned model's prompt {told}" in text
     page, text = shown(real_run(kind, more="methods: [baseline, prompt]\n"))
-    assert "prompt of fine-tuning" not in page.text + text
+    assert "the fine-tuned model's prompt" not in page.text + text
 
 
 @pytest.mark.parametrize("kind", KINDS)
