@@ -10,6 +10,7 @@ from etude.base.wording import points, rough_time, share, time_in_words
 from etude.checks.vetting import row_notes
 from etude.comparison.plan import Plan, Workload, make_plan
 from etude.data.dataset import VERDICT_LEAST, Dataset, few_for_tuning
+from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.evaluate import unit
@@ -42,7 +43,7 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     on_event(Said(f"This metric was chosen {metric.why}.", detail=True))
     on_event(Said(f"This test can show: {power_words(power, metric)}.", detail=True))
     for note in notes:
-        on_event(Said(f"Note: {note}"))
+        on_event(Said(f"Note: {note}", detail=BY_NAMES in note))
 
 
 def power_of(test: Dataset, metric: Metric) -> list[dict[str, float | None]]:

@@ -16,6 +16,7 @@ from etude.base.wording import count
 from etude.checks.rows.enough import USUAL
 from etude.checks.vetting import row_notes, vetted
 from etude.data.dataset import VERDICT_LEAST
+from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.methods.fine_tune import trained
@@ -143,7 +144,7 @@ def _tell(task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None
     sides = f"{sizes['train']:,} train, {sizes['dev']:,} dev, {test}"
     on_event(Said(f"{sum(sizes.values()):,} rows: {sides}. Model: {task.model}."))
     for note in notes:
-        on_event(Said(f"Note: {note}"))
+        on_event(Said(f"Note: {note}", detail=BY_NAMES in note))
 
 
 def _few_to_train_on(task: Task, parts: Split) -> list[str]:

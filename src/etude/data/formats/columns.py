@@ -30,6 +30,8 @@ _CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog"
 
 _ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags")
 
+BY_NAMES = "read by the names of the columns"
+"""What a note on guessed columns says."""
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """Names of the columns of a better and a worse answer, which stand together."""
 
@@ -204,4 +206,4 @@ def _sentence(source: RowSource, full: RowSource) -> str:
         if value and value != getattr(source, name):
             columns = (value,) if isinstance(value, str) else value
             parts.append(f"{name} = {' + '.join(columns)}")
-    return f"{full.file.name}: read by the names of the columns: {', '.join(parts)}" if parts else ""
+    return f"{full.file.name}: {BY_NAMES}: {', '.join(parts)}" if parts else ""
