@@ -192,13 +192,19 @@ def read_json(path: Path) -> Json:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def read_lines(path: Path) -> list[Json]:
+    """A file of one JSON object a line."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 def read_method(folder: Path) -> Method:
     """method.json, predictions.jsonl and tried.jsonl; of a row answered twice the later line."""
     sides: dict[str, dict[str, Json]] = {"dev": {}, "test": {}}
-    for line in map(json.loads, (folder / "predictions.jsonl").open(encoding="utf-8")):
+    for line in read_lines(folder / "predictions.jsonl"):
         sides[line["side"]][line["id"]] = line
     tried: dict[str, dict[str, Json]] = {}
-    for line in map(json.loads, (folder / "tried.jsonl").open(encoding="utf-8")):
+    for line in read_lines(folder / "tried.jsonl"):
         tried.setdefault(line.pop("candidate"), {})[line["id"]] = line
     return Method(folder.name, read_json(folder / "method.json"), sides, tried)
 
@@ -1279,12 +1285,12 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from power_lines(run, scorer, ladder)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table of the run named on the command line; 1 when something does not agree."""
     parser = argparse.ArgumentParser(description="Works out every number of a run folder once more.")
     parser.add_argument("run", type=Path, help="a complete run folder")
     parser.add_argument("--check-file", type=Path, help="the file of the task's check function")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     run = read_run(options.run)
     scorer = Scorer(run.metric, contract_of(run), load_check(run, options.check_file))
     lines = list(compare(run, scorer))

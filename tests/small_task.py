@@ -53,3 +53,12 @@ def write_task(
         encoding="utf-8",
     )
     return task
+
+
+def library(folder: Path) -> str:
+    """One document for each theme; the lines of the task file that name them."""
+    (folder / "shelf").mkdir(parents=True)
+    for number, theme in enumerate(THEMES):
+        text = f"# All about {theme}\n\nShelf {number}. A book on {theme}, well liked."
+        (folder / "shelf" / f"{number}.md").write_text(text, encoding="utf-8")
+    return "documents: shelf\nencoder: none\n"

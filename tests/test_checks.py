@@ -12,8 +12,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -23,6 +25,7 @@ from hypothesis import strategies as st
 from conftest import data_folder
 from etude.checks import CHECKS, FREE, FindingKind, Findings, Material, check, check_material, finds
 from etude.checks.records.parsing import as_record
+from etude.checks.registry import read_material
 from etude.checks.rows.repeats import contradictions, near_contradictions, near_repeats
 from etude.checks.shown.html_page import as_html
 from etude.checks.shown.machine import as_json, as_junit, as_sarif
@@ -74,16 +77,43 @@ def clean(num: int = 80) -> list[Pair]:
     return pairs[:num]
 
 
-def checked(folder: Path, pairs: Sequence[Pair], kind: str = "answer", more: str = "") -> Findings:
+class Checked:
+    """What is found in the rows of a task; if asked for some kinds, only the checks that find them run."""
+
+    def __init__(self, task_file: Path) -> None:
+        self.material = read_material(load_task(task_file, needs_model=False))
+
+    @cached_property
+    def everything(self) -> Findings:
+        """All of it."""
+        return as_declared(check_material(self.material))
+
+    def of(self, *kinds: str) -> tuple[Finding, ...]:
+        """The findings of these kinds."""
+        finders = [each for each in CHECKS if any(kind.name in kinds for kind in each.kinds)]
+        assert finders, f"no check finds {kinds}"
+        return as_declared(check_material(self.material, finders)).of(*kinds)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.everything)
+
+    def __len__(self) -> int:
+        return len(self.everything)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.everything, name)
+
+
+def checked(folder: Path, pairs: Sequence[Pair], kind: str = "answer", more: str = "") -> Checked:
     """What is found in these inputs and outputs."""
     lines = [json.dumps({"input": asked, "output": given}) + "\n" for asked, given in pairs]
     (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
     text = f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n{more}"
     (folder / "task.yaml").write_text(text, encoding="utf-8")
-    return as_declared(check(folder / "task.yaml"))
+    return Checked(folder / "task.yaml")
 
 
-def lines_of(findings: Findings, kind: str) -> set[int]:
+def lines_of(findings: Findings | Checked, kind: str) -> set[int]:
     """Lines named by the findings of a kind."""
     return {int(place.rpartition(":")[2]) for one in findings.of(kind) for place in one.where}
 
@@ -305,7 +335,7 @@ def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
 
 def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp_path: Path) -> None:
     leaking = checked(tmp_path, [*clean(), ("Which card?", "My card is 4111 1111 1111 1111, he said.")])
-    spotless = replace(leaking, found=())
+    spotless = replace(leaking.everything, found=())
     assert summary(spotless).good.startswith("Nothing was found.")
     assert summary(spotless).safe.startswith("Nothing personal, secret or unsafe was found")
 
@@ -794,7 +824,7 @@ def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> 
         pairs[row] = (pairs[row][0], TOPICS[(TOPICS.index(pairs[row][1]) + draw.randint(1, 9)) % len(TOPICS)])
     (found,) = checked(tmp_path, pairs, "classify").of("wrong_label")
     assert found.numbers["low"] <= len(flipped) <= found.numbers["high"]
-    assert {row + 1 for row in flipped} & lines_of(checked(tmp_path, pairs, "classify"), "wrong_label")
+    assert {f"rows.jsonl:{row + 1}" for row in flipped} & set(found.where)
 
 
 def test_other_programs_read_every_finding_with_its_lines(
@@ -1165,7 +1195,7 @@ def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
     apart = ["unshare", "--map-root-user", "--net"]
     if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
         pytest.skip("no process may be put apart from the network here; to run: allow unshare --net")
-    rows = (data_folder("medquad_sample") / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    rows = (data_folder("medquad_sample") / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:60]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
     columns = "{file: rows.jsonl, input: question, output: answer}"
     (tmp_path / "task.yaml").write_text(
@@ -1174,7 +1204,7 @@ def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "etude.cli", "check", str(tmp_path), "--format", "json"]
     done = subprocess.run([*apart, *command], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    assert json.loads(done.stdout)["rows"] == 300
+    assert json.loads(done.stdout)["rows"] == 60
 
 
 @pytest.mark.parametrize(

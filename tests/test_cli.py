@@ -32,12 +32,13 @@ from etude.cli.talk import Conversation, talk
 from etude.comparison import compare
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
-from etude.runs import find_runs
+from etude.runs import Run, find_runs
 from etude.runs.events import Answered, Began, Ended, Event, Said
 from etude.runs.recommended import recommended
 from etude.runs.verdict import write_verdict
 from etude.task import load_task
 from etude.types import Estimate, Example, Message, ModelRef
+from real_runs import real_run
 from small_task import rows, write_task
 from tiny import tiny_folder
 
@@ -72,7 +73,7 @@ def test_the_number_of_faults_is_told_also_where_not_all_are_spelled_out(
     with (tmp_path / "examples.jsonl").open("a") as file:
         file.write("nothing\n" * bad)
     assert main(["compare", str(task)]) == 2
-    assert f"{bad} things to put right" in capsys.readouterr().err
+    assert f"{bad} errors:" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ class Screen(io.StringIO):
         return self.terminal
 
 
-def compared_on(terminal: bool, task: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def compared_on(terminal: bool, task: Path, monkeypatch: pytest.MonkeyPatch, *flags: str) -> str:
     """All that `etude compare` shows, without the codes that move and colour."""
     screen = Screen(terminal)
     monkeypatch.setenv("COLUMNS", "120")
@@ -155,43 +156,35 @@ def compared_on(terminal: bool, task: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "stdout", screen)
-    assert main(["compare", str(task), "--yes"]) == 0
+    assert main(["compare", str(task), "--yes", *flags]) == 0
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
 
 
-def answers_under(text: str, methods: list[str]) -> dict[str, list[str]]:
-    """Marked answers by the method whose line stands last above them or begins theirs."""
-    found: dict[str, list[str]] = {}
-    owner = ""
-    for line in map(str.strip, text.splitlines()):
-        words = re.split(r"[ :]", line, maxsplit=1)
-        owner = words[0] if words[0] in methods else owner
-        if line.endswith(("[right]", "[wrong]")):
-            found.setdefault(owner, []).append(line.removeprefix(f"{owner}: ").rpartition("  ")[0])
-    return found
-
-
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_comparison_tells_its_whole_story_on_every_kind_of_screen(
-    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verbose", [True, False])
+def test_a_comparison_is_shown_on_every_kind_of_screen(
+    verbose: bool, terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_task(tmp_path, more="methods: [baseline, prompt, few_shot]\n")
     monkeypatch.chdir(tmp_path)
-    shown = compared_on(terminal, Path("task.yaml"), monkeypatch)
+    shown = compared_on(terminal, Path("task.yaml"), monkeypatch, *(["-v"] if verbose else []))
     (run,) = find_runs(tmp_path / "runs")
     assert run.verdict is not None
     story, _, end = shown.rpartition("95% interval")  # the heading of the ladder
-    board = story[story.rindex(" on dev ") :] if terminal else story
-    answers = answers_under(board, run.methods)
+    board = story[story.rindex("on dev  ") :] if terminal else story
+    answered = [line for name in run.methods for line in run.predictions(name) if line["side"] == "dev"]
+    samples = re.findall(r"\n    (.+)  \[(?:right|wrong)\]", story)
+    assert bool(samples) == verbose
+    assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, (
+        "no answer to a test row"
+    )
     for name in run.methods:
-        dev = run.predictions(name)
-        given = {" | ".join(line["answer"].split("\n")) for line in dev if line["side"] == "dev"}
-        assert set(answers[name]) <= given, "test rows are shown to nobody"
         assert re.search(rf"\n{name} .*\d%", board)
         assert re.search(rf"\n *{name} .*\d%", end)
-        told = [f"{name} on {side}: " in story for side in ("dev", "test")]
-        assert told == [not terminal] * 2, "where a board stands, no line is printed beside it"
+        lines = [f"{name} on {side}: " in story for side in ("dev", "test")]
+        assert lines == [verbose or not terminal, verbose], "the table replaces the lines"
     assert "220 rows: " in story
+    assert ("This test can show: " in story) == verbose
     assert run.verdict.sentence in " ".join(end.split())
     assert all(caveat in " ".join(end.split()) for caveat in run.verdict.caveats)
     assert "report.html" in end
@@ -273,7 +266,7 @@ def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named
     task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
     first = compare(task).run
     assert main(["runs", "compare", str(task), first.name, first.name]) == 2
-    assert f"{first.name} is named twice" in capsys.readouterr().err
+    assert f"{first.name} is given twice" in capsys.readouterr().err
     task.write_text(task.read_text() + "margin: 0.01\n")
     second = compare(task).run
     capsys.readouterr()
@@ -281,7 +274,7 @@ def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named
     shown = capsys.readouterr().out
     tested = [line for line in first.predictions("baseline") if line["side"] == "test"]
     assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", shown, re.MULTILINE), shown
-    assert "Left out" not in shown
+    assert "Skipped" not in shown
 
     wrong = tested[3]
     lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
@@ -315,7 +308,7 @@ def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() 
     board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
     board.take(Answered("prompt", 8, 1030, 90.0))
     board.take(Answered("prompt", 16, 1030, 80.0))  # too soon
-    assert screen.getvalue() == "prompt: answered 8 of 1,030, 90 s left\n"
+    assert screen.getvalue() == "prompt: 8 of 1,030 rows, 90 s left\n"
 
 
 def test_of_several_candidates_it_is_said_which_one_answers(tmp_path: Path) -> None:
@@ -327,9 +320,9 @@ def test_of_several_candidates_it_is_said_which_one_answers(tmp_path: Path) -> N
     assert len(on_dev) < len(few_shot), "the test is answered by the chosen one alone"
     assert [trial.number for trial in dict.fromkeys(on_dev)] == list(range(1, on_dev[0].of + 1))
     lines = [(event.method, answered_in_words(event)) for event in answered]
-    assert any(line.startswith(f"candidate 2 of {on_dev[0].of}: answered 8 of ") for _, line in lines)
+    assert any(line.startswith(f"candidate 2 of {on_dev[0].of}: 8 of ") for _, line in lines)
     assert not any("candidate" in line for method, line in lines if method == "prompt")
-    assert lines[-1] == ("few_shot", "answered 50 of 50")
+    assert lines[-1] == ("few_shot", "50 of 50 rows")
 
 
 def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
@@ -442,12 +435,11 @@ def test_no_folder_is_made_for_a_file_that_cannot_be_read(tmp_path: Path) -> Non
     ],
 )
 def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
-    flags: tuple[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: tuple[str, str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    name = compare(task).run.name
-    assert main(["chat", str(task), *flags]) == 2
-    assert words.format(name, name) in capsys.readouterr().err
+    run = real_run(more="methods: [baseline, prompt]\n")
+    assert main(["chat", str(run.parent.parent), *flags]) == 2
+    assert words.format(run.name, run.name) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -489,7 +481,7 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
     console.print(board.render())
     assert isinstance(console.file, io.StringIO)
-    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +100% +31% +40 s", console.file.getvalue())
+    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +form 100%, check 31%; 40 s", console.file.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -604,7 +596,7 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     assert main(["chat", str(task)]) == 0
     out, err = capsys.readouterr()
     assert "No assistant is recommended; the verdict leans to it." in err
-    assert re.findall(r"turns (\d) to (\d) of this conversation, from '(\d)", err) == [
+    assert re.findall(r"turns (\d) to (\d) of this conversation, starting with '(\d)", err) == [
         ("1", "2", "0"),
         ("3", "4", "1"),
         ("5", "6", "2"),
@@ -620,13 +612,12 @@ def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
         {**row, "output": "rare" if i % 10 == 0 else "usual"} for i, row in enumerate(rows("classify", 220))
     ]
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
-    assert main(["compare", str(task)]) == 0
+    assert main(["compare", str(task), "--verbose"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    why = re.compile(
-        r"acro-F1 over the labels, because the largest class has [\d.]+ times the rows of the sm"
-    )
+    why = re.compile(r"because the largest class has [\d.]+ times the rows of the sm")
     (run,) = find_runs(tmp_path / "runs")
     assert all(why.search(text) for text in (shown, (run.folder / "report.md").read_text()))
+    assert "Metric: macro-F1 over the labels" in shown
     lines = [line for line in run.predictions("baseline") if line["side"] == "test"]
     right = sum(line["value"] == line["expected"] for line in lines) / len(lines)
     assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", shown)
@@ -635,8 +626,9 @@ def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
 @pytest.mark.parametrize(
     ("width", "macro_f1"), [(60, False), (80, False), (80, True), (110, False), (110, True)]
 )
-def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool, tmp_path: Path) -> None:
-    verdict = compare(write_task(tmp_path)).verdict
+def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
+    verdict = Run(real_run()).verdict
+    assert verdict is not None
     if macro_f1:  # accuracy stands beside it; a test of thousands of rows
         ladder = tuple(
             replace(step, estimate=replace(step.estimate, n=1540), rows_to_decide=4000)

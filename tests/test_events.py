@@ -37,7 +37,7 @@ from processes import started
 from small_task import write_task
 
 SLOW = "fake:delay=0.01"
-TWO = "methods: [baseline, prompt]\n"
+TWO = "methods: [prompt, fine_tune]\n"
 
 
 def run_that_began(task: Path) -> Run:
@@ -67,7 +67,7 @@ def test_another_process_follows_a_run_while_it_is_at_work(tmp_path: Path) -> No
     assert seen[0].event == Opened(run.folder)
     assert seen[-1].event == RunEnded("complete")
     ended = [(noted.event.method, noted.event.side) for noted in seen if isinstance(noted.event, Ended)]
-    assert ended == [(name, side) for side in ("dev", "test") for name in ("baseline", "prompt")]
+    assert ended == [(name, side) for side in ("dev", "test") for name in ("prompt", "fine_tune")]
     assert [noted.time for noted in seen] == sorted(noted.time for noted in seen)
     assert seen == read_events(run) == list(follow(run))
 

@@ -333,7 +333,7 @@ def test_a_fault_of_a_row_is_a_sentence(tmp_path: Path, line: str, told: str) ->
 
 
 def test_an_id_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"r\.csv:4: the id stands twice \(got '1', first on line 2\)"):
+    with pytest.raises(InputError, match=r"r\.csv:4: the id occurs twice \(got '1', first on line 2\)"):
         read(tmp_path, "r.csv", "id,input,output\n1,a,b\n2,a,b\n1,c,d\n")
 
 

@@ -26,6 +26,7 @@ methods: [baseline, prompt]
 prompt_model: fake:delay=0.0
 test: test.jsonl
 documents: notes.txt
+encoder: none
 wordings: [Say it briefly.]
 check: checks.py:fits
 metric: passes
@@ -54,6 +55,7 @@ CHANGES = {
     "budget": "budget: 11m",
     "usage": "usage: {facts_change: daily}",
     "prices": "prices: {answer: 1.6}",
+    "encoder": "encoder: all-minilm-l6-v2",
     "seed": "seed: 4",
     "train": "train: {epochs: 1, rank: 4}",
     "max_tokens": "max_tokens: 25",

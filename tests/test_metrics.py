@@ -72,8 +72,8 @@ def test_skewed_labels_are_judged_by_macro_f1(largest: int, name: str) -> None:
         ("extract", {}, "exact_match", "because the task is to extract", False),
         ("answer", {"contract": Contract(max_words=5)}, "passes", "because the task has a contract", True),
         ("rewrite", {}, "chrf", "because the task has neither contract nor check", True),
-        ("rewrite", {"metric": "exact_match"}, "exact_match", "as the task file has it", False),
-        ("classify", {"metric": "macro_f1"}, "macro_f1", "as the task file has it", False),
+        ("rewrite", {"metric": "exact_match"}, "exact_match", "because the task file sets it", False),
+        ("classify", {"metric": "macro_f1"}, "macro_f1", "because the task file sets it", False),
     ],
 )
 def test_the_kind_decides_unless_the_task_does(

@@ -86,7 +86,7 @@ def test_a_folder_and_a_path_without_one_are_told_by_their_names(
 ) -> None:
     for place, told in (
         (tmp_path, "a folder, not a file"),
-        (Path("/proc/none/x.html"), "Name a folder in which"),
+        (Path("/proc/none/x.html"), "Choose a folder in which"),
     ):
         assert main(["check", str(task), "-o", str(place)]) == 2
         said = capsys.readouterr().err

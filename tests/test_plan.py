@@ -17,13 +17,20 @@ from etude.comparison.plan import (
     Workload,
     make_plan,
 )
-from etude.comparison.prepare import plan_lines
+from etude.comparison.prepare import question
 from etude.methods.timing import Rates
 
 WORK = Workload(
     {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400
 )
-RATES = Rates(answer=0.3, training={"fine_tune": lambda rows, dev_rows: 0.25 * 3 * rows + 0.1 * 4 * dev_rows})
+RATES = Rates(
+    answer=0.3,
+    training={
+        "fine_tune": lambda rows, dev, most: (
+            0.25 * min(3, most or 3) * rows + 0.1 * (min(3, most or 3) + 1) * dev
+        )
+    },
+)
 BUDGETS = st.floats(1, 100_000)
 
 
@@ -85,14 +92,12 @@ def test_durations_read_as_people_say_them() -> None:
 
 def test_a_budget_too_small_names_what_takes_the_time_and_what_would_help() -> None:
     plan = make_plan(WORK, RATES, 60)
-    told = " ".join(plan_lines(plan, 60))
+    asked = question(plan, 60) or ""
     assert max(plan.seconds, key=plan.seconds.__getitem__) == "fine_tune"
     alone, rest = plan.seconds["fine_tune"], plan.total - plan.seconds["fine_tune"]
-    assert f"Of that fine_tune takes {rough_time(alone)}: without fine_tune in methods: the others" in told
-    assert (
-        f"the others take {rough_time(rest)}; a budget: of {math.ceil(plan.total / 60)}m is enough." in told
-    )
+    assert f"fine_tune alone takes {rough_time(alone)}, the others {rough_time(rest)}; " in asked
+    assert f"a budget of {math.ceil(plan.total / 60)}m is enough." in asked
     enough = 60 * math.ceil(plan.total / 60)
     assert make_plan(WORK, RATES, enough).total <= enough
     only = make_plan(Workload({"prompt": 1}, [], 60, 30, 50), RATES, 1)
-    assert "All of it is prompt; a budget: of 1m is enough." in " ".join(plan_lines(only, 1))
+    assert "All of it is for prompt; a budget of 1m is enough." in (question(only, 1) or "")

@@ -51,7 +51,7 @@ def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -
     if found["p"] > 0.05 and found["difference"]["high"] > 0:
         least = points(least_shown(found["difference"]["n"]))
         assert float(least) > 15
-        unseen = re.search(r"A true gain of less than about ([\d.]+) points", text)
+        unseen = re.search(r"a gain smaller than about ([\d.]+) points", text)
         assert unseen is not None
         assert float(unseen[1]) >= float(least)
 
@@ -94,3 +94,5 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
     whole = smallest_difference(len(test), seen["disagree"], units if group else None)
     assert seen["difference"] == pytest.approx(whole)
     assert f"the test can show a difference of {points(whole)} points" in said
+    report = (run.folder / "report.md").read_text(encoding="utf-8")
+    assert f"it can show {points(whole or 0)} points between them" in report

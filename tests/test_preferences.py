@@ -63,7 +63,7 @@ def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, t
     (example,) = rows.examples
     assert (example.input, example.output) == ((Message("user", "Why?"),), "Because.")
     notes = "\n".join(rows.notes)
-    assert f"rows.jsonl: the answers in {WORSE[shape]} are not taught" in notes
+    assert f"rows.jsonl: the answers in {WORSE[shape]} are not used for training" in notes
     assert "besides messages" not in notes
 
 

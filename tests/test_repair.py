@@ -239,7 +239,7 @@ def test_a_row_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Cap
     rows = 'input\toutput\n5"<br>of rain\tyes\nwhat and why\t4"\n"none\tof it\n'
     file = task_of(tmp_path, rows.encode(), "rows.tsv")
     assert main(["check", str(file), "--fix"]) == 0
-    assert "by hand, as rows.tsv has no way to write the change: rows.tsv:2." in capsys.readouterr().out
+    assert "by hand, because rows.tsv cannot hold the change: rows.tsv:2." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
@@ -646,7 +646,7 @@ def test_the_command_says_what_it_did_and_the_line_to_write(
     assert f"--undo rows.jsonl:{log.changes[0].line}" in told
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
     assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
-    assert "1 change taken back" in capsys.readouterr().out
+    assert "1 change undone" in capsys.readouterr().out
 
 
 def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
@@ -670,7 +670,7 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
         (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
         (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
         run_fix(folder / "task.yaml", [])
-        assert ("Left alone" in capsys.readouterr().out) == ("@" in mail)
+        assert ("Not changed" in capsys.readouterr().out) == ("@" in mail)
 
 
 def test_a_fix_says_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,7 @@ def test_both_files_have_every_section(tmp_path: Path) -> None:
         "Prompts, word for word",
         "Data",
     )
-    for title in (*titles, "What this test can show", "The plan", "Findings", "Notes", "Do it again"):
+    for title in (*titles, "What this test can show", "The plan", "Findings", "Notes", "Reproduce"):
         assert title in page.text
         assert title in text
 
@@ -231,14 +231,14 @@ def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[s
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [("answer", "keeps the first sentence only, for"), ("classify", "keeps nothing, for")]
+    ("kind", "told"), [("answer", "keeps only the first sentence;"), ("classify", "keeps nothing;")]
 )
 def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, told: str) -> None:
     page, text = shown(real_run(kind))
-    assert f"the prompt of fine-tuning {told}" in page.text
-    assert f"the prompt of fine-tuning {told}" in text
+    assert f"the fine-tuned model's prompt {told}" in page.text
+    assert f"the fine-tuned model's prompt {told}" in text
     page, text = shown(real_run(kind, more="methods: [baseline, prompt]\n"))
-    assert "prompt of fine-tuning" not in page.text + text
+    assert "the fine-tuned model's prompt" not in page.text + text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -565,7 +565,7 @@ def test_graded_rows_are_higher_or_lower_from_the_margin_on(tmp_path: Path) -> N
     for report in (page, text):
         assert "Fixed by" not in report
         assert "Broken by" not in report
-        assert "which are right or wrong is not counted" in " ".join(report.split())
+        assert "so right and wrong are not counted here" in " ".join(report.split())
 
 
 def test_the_page_filters_graded_rows_by_the_margin(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from processes import finished, started
+from etude.comparison import compare
+from processes import started
 from small_task import write_task
 
 FEW_STEPS = "max_tokens: 24\ntrain: {epochs: 1, max_rows: 32}\n"
@@ -81,13 +82,13 @@ def check_kills(folder: Path, kills: int, model: str, slowed: str, longest: floa
 
     `slowed` is the model of the comparisons that are killed, `longest` the most seconds between kills.
     """
-    whole = finished("compare", small(folder / "whole", model)).folder
+    whole = compare(small(folder / "whole", model)).run.folder
     struck, attempt = 0, 0
     while struck < kills:
         attempt += 1
         task = small(folder / f"killed{attempt}", slowed)
         struck += kill_often(task, min(5, kills - struck), longest, seed=attempt)
-        cut = finished("compare", task).folder
+        cut = compare(task).run.folder
         assert verdict(cut) == verdict(whole)
         assert answers(cut) == answers(whole)
         assert assistants(cut) == assistants(whole)

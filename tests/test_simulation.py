@@ -97,7 +97,7 @@ def drawn(rng: np.random.Generator, store: Floats, num: int) -> Floats:
 
 @pytest.mark.parametrize("size", [1, 5])
 @pytest.mark.parametrize("num", [50, MEDIUM, LARGE])
-@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, pytest.param(0.99, marks=pytest.mark.real)])
 def test_equal_methods_are_seldom_called_a_gain(accuracy: float, num: int, size: int) -> None:
     rng = np.random.default_rng([num, size, int(100 * accuracy)])
     store = stored_predictions(rng, accuracy, 4_000, size)
@@ -129,15 +129,17 @@ def gaining(right: Floats, share: float, disagree: float, gain: float, seed: int
 def test_the_smallest_difference_stated_is_found(
     num: int, size: int, disagree: float, accuracy: float
 ) -> None:
-    """The gain is set to what was stated for a test of this size, with the disagreement of such rows."""
+    """The gain is set to what was stated for a test of this size, with the disagreement of such rows.
+
+    A share of 1,000 repetitions has a standard error of 1.3 points: a power of 0.7 or 0.93 would hardly ever pass.
+    """
     rng = np.random.default_rng([num, size, int(100 * disagree)])
     right = stored_predictions(rng, accuracy, 400_000 // size, size)[..., 0]
     store = gaining(right, accuracy, disagree, smallest_difference(num, disagree))
     for _ in range(8 if size > 1 else 0):  # the gain changes the disagreement, which changes what is stated
         store = gaining(right, accuracy, disagree, stated(store, num, size))
-    repeats = 2 * REPEATS
-    found = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(repeats)]
-    assert 0.75 <= sum(one.headline is not None and one.headline.gains for one in found) / repeats <= 0.88
+    found = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(REPEATS)]
+    assert 0.75 <= sum(one.headline is not None and one.headline.gains for one in found) / REPEATS <= 0.88
 
 
 def test_where_nothing_is_stated_even_the_largest_gain_goes_unseen() -> None:

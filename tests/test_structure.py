@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
 ORDER = (
     *("errors", "types", "base", "text", "task", "privacy", "data", "stats", "metrics", "render", "models"),
-    *("assistant", "evaluate", "training", "methods", "runs", "repair", "checks", "report"),
+    *("index", "assistant", "evaluate", "training", "methods", "runs", "repair", "checks", "report"),
     *("comparison", "tuning", "cli"),
 )
 """Each may import only from the left."""

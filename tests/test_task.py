@@ -99,7 +99,6 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
     assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12"}
     assert task.documents == folder / "catalogue"
-    assert "documents: not read" in task.notes[0]
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
 
 
@@ -255,10 +254,8 @@ def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: py
     "line",
     [
         "judge: gpt",
-        "methods: [retrieval]",
         "methods: [similar_shot, prompt]",
         "methods: constrained",
-        "methods: [fine_tune + retrieval]",
         "prompt_model: https://localhost:8000/v1",
     ],
 )

@@ -887,7 +887,7 @@ def test_the_automatic_scale_is_the_same_at_every_rank(rank: int, rslora: bool) 
     ("rows", "epochs", "why"),
     [
         (10, 5, "more than 5"),
-        (1200, 4, "500 steps teach"),
+        (1200, 4, "500 steps are enough"),
         (9000, 2, "2 epochs are the least"),
         (30_000, 1, "1,500"),
     ],

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 from etude.checks import CHECKS, FindingKind
 from etude.checks.record import ALL, SEVERITIES
+from etude.cli import main as etude
 from etude.methods import LADDER, Method
 from etude.models.backend import CAPABILITIES
 from etude.models.registry import BACKENDS
@@ -125,10 +128,10 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def help_of(command: str) -> str:
     """The help of a command at a width of 90, without trailing white space."""
-    words = [sys.executable, "-m", "etude.cli", *command.split(), "--help"]
-    environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1"}
-    text = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    printed = io.StringIO()
+    with patch.dict(os.environ, COLUMNS="90", NO_COLOR="1"), redirect_stdout(printed):
+        etude([*command.split(), "--help"])
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
 
 
 def architecture(page: str) -> str:

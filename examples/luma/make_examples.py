@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from wording import Asker, Wish
 
-from etude.text.near_duplicates import jaccard, shingles
+from etude.text.normal_forms import with_signs
 
 HERE = Path(__file__).parent
 SEED = 20
@@ -205,20 +205,31 @@ class Distinct:
     """Texts of which no two are alike."""
 
     def __init__(self) -> None:
-        self.seen: list[frozenset[str]] = []
+        self.holding: dict[str, list[frozenset[str]]] = {}
 
     def add(self, text: str) -> bool:
         """Takes the text in, unless it is too much like one taken before; whether it was taken."""
         grams = shingles(text)
-        alike = any(jaccard(grams, other) >= TOO_ALIKE for other in self.seen if similar_size(grams, other))
+        # A text that is so much alike shares at least one of these.
+        num_rare = len(grams) - int(TOO_ALIKE * len(grams)) + 1
+        rare = sorted(grams, key=lambda gram: len(self.holding.get(gram, ())))[:num_rare]
+        others = {other for gram in rare for other in self.holding.get(gram, ())}
+        alike = any(jaccard(grams, other) >= TOO_ALIKE for other in others)
         if not alike:
-            self.seen.append(grams)
+            for gram in grams:
+                self.holding.setdefault(gram, []).append(grams)
         return not alike
 
 
-def similar_size(a: frozenset[str], b: frozenset[str]) -> bool:
-    """Whether the sizes alone leave room for that much likeness."""
-    return min(len(a), len(b)) >= TOO_ALIKE * max(len(a), len(b))
+def shingles(text: str) -> frozenset[str]:
+    """The character 5-grams of the text's normal form."""
+    plain = with_signs(text)
+    return frozenset(plain[start : start + 5] for start in range(max(len(plain) - 5, 0) + 1))
+
+
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    """Shared elements over all elements."""
+    return len(first & second) / len(first | second)
 
 
 def write_rows(rows: list[Row], path: Path, prefix: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from etude.text.near_duplicates import jaccard, shingles
+from etude.text.normal_forms import with_signs
 
 HERE = Path(__file__).parent
 SEED = 7
@@ -59,6 +59,17 @@ def make_rows(words: dict[str, Any], rng: Random) -> list[dict[str, str]]:
         row["customer"] = customer
     rng.shuffle(rows)
     return rows
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The character 5-grams of the text's normal form."""
+    plain = with_signs(text)
+    return frozenset(plain[start : start + 5] for start in range(max(len(plain) - 5, 0) + 1))
+
+
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    """Shared elements over all elements."""
+    return len(first & second) / len(first | second)
 
 
 def customers(rng: Random) -> list[str]:

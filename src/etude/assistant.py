@@ -19,15 +19,18 @@ from typing import Any, Literal, cast, overload
 
 from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
 from etude.errors import Fault, InputError, RunError
+from etude.index.passages import Passage
+from etude.index.search import Search, load_search
 from etude.models.backend import Capability
 from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.task.contract import Contract
-from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request, Role
+from etude.types import Answer, Completion, Example, Kind, Message, Model, ModelRef, Request, Role, SearchRef
 
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
+SEARCH = "search"
 Input = str | Sequence[Message | Mapping[str, str]]
 """A text or a chat."""
 SEAMS = 32
@@ -56,6 +59,10 @@ class Assistant:
     """When given, every answer is one of these."""
     contract: Contract | None = None
     max_tokens: int = 256
+    search: SearchRef | None = None
+    """What it looks up passages in."""
+    num_passages: int = 1
+    """Passages shown behind a question; fewer where they do not fit the context."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -72,20 +79,56 @@ class Assistant:
         ]
         return instructed(self.instructions, self.place, (*shown, *turns))
 
-    def prepare(self, inputs: Sequence[Sequence[Message]], model: Model) -> list[Request]:
-        """One request per input for `model`, in order.
+    def requests(self, inputs: Sequence[Sequence[Message]], models: Models) -> list[Request]:
+        """`prepare` with the assistant's model and its search."""
+        return self.prepare(inputs, models.get(self.model, *self.needs), self.opened_search(models))
 
-        Examples are left out from the last on until the prompt and `max_tokens` fit the model's context;
-        `shots_dropped` says how many. A prompt that does not fit without any is left to the model to refuse.
+    def opened_search(self, models: Models) -> Search | None:
+        """What it looks passages up in, loaded once for all assistants that share it."""
+        ref = self.search
+        return None if ref is None else models.once(ref, lambda: load_search(ref.folder, models.encoder))
+
+    def prepare(
+        self, inputs: Sequence[Sequence[Message]], model: Model, search: Search | None = None
+    ) -> list[Request]:
+        """One request per input for `model`, in order, each with the passages that `search` finds for it.
+
+        Passages are left out from the last on, then examples, until the prompt and `max_tokens` fit the model's
+        context; `shots_dropped` says how many examples. A prompt that does not fit without any is left to the
+        model to refuse.
         """
+        assert (search is None) == (self.search is None), "an assistant that looks things up needs its search"
         limit = PromptLimit(self, model)
-        return [self._request(turns, limit.shots(turns)) for turns in inputs]
+        if search is None:
+            return [self._request(turns, limit.shots(turns)) for turns in inputs]
+        found = self.found(inputs, search)
+        return [self._with_passages(*each, limit) for each in zip(inputs, found, strict=True)]
+
+    def found(self, inputs: Sequence[Sequence[Message]], search: Search) -> list[list[Passage]]:
+        """The passages that `search` finds for the last turn of each input."""
+        questions = [turns[-1].content for turns in inputs]
+        ranked = search.find(questions, self.num_passages)
+        return [[search.passages[position] for position in row] for row in ranked]
+
+    def _with_passages(
+        self, turns: Sequence[Message], found: Sequence[Passage], limit: PromptLimit
+    ) -> Request:
+        for num in range(len(found), 0, -1):
+            shown = with_passages(turns, found[:num])
+            if limit.fits(shown):
+                names = tuple(passage.name for passage in found[:num])
+                return replace(self._request(shown, limit.shots(shown)), citations=names)
+        return self._request(turns, limit.shots(turns))
 
     def finish(
-        self, ids: Sequence[str], completions: Sequence[Completion], shots_dropped: Sequence[int]
+        self,
+        ids: Sequence[str],
+        completions: Sequence[Completion],
+        shots_dropped: Sequence[int],
+        citations: Sequence[tuple[str, ...]],
     ) -> list[Answer]:
-        """One answer per completion, in order; `ids` name them, `shots_dropped` is that of the requests."""
-        return [self._answer(*each) for each in zip(ids, completions, shots_dropped, strict=True)]
+        """One answer per completion, in order; `ids` name them, the rest is that of the requests."""
+        return [self._answer(*each) for each in zip(ids, completions, shots_dropped, citations, strict=True)]
 
     @overload
     def answer(self, inputs: Input, models: Models | None = None) -> Answer: ...  # type: ignore[overload-overlap]
@@ -100,22 +143,26 @@ class Assistant:
         """
         one = isinstance(inputs, str) or isinstance(next(iter(inputs), None), Message | Mapping)
         chats = [_turns(each) for each in cast(Sequence[Input], [inputs] if one else inputs)]
-        model = (models or _shared_models()).get(self.model, *self.needs)
-        requests = self.prepare(chats, model)
+        models = models or _shared_models()
+        requests = self.requests(chats, models)
+        completions = models.get(self.model).generate(requests)
         ids = [str(number) for number in range(len(chats))]
-        done = self.finish(ids, model.generate(requests), [request.shots_dropped for request in requests])
+        dropped, cited = (
+            [getattr(each, name) for each in requests] for name in ("shots_dropped", "citations")
+        )
+        done = self.finish(ids, completions, dropped, cited)
         return done[0] if one else done
 
     def stream(self, given: Input, models: Models | None = None) -> Iterator[str]:
         """The answer to one input, piece by piece."""
-        model = (models or _shared_models()).get(self.model, *self.needs)
-        return model.stream(self.prepare([_turns(given)], model)[0])
+        models = models or _shared_models()
+        return models.get(self.model).stream(self.requests([_turns(given)], models)[0])
 
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:
         dropped = len(self.shots) - num_shots
         return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped)
 
-    def _answer(self, row: str, done: Completion, shots_dropped: int) -> Answer:
+    def _answer(self, row: str, done: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
         text = done.text.strip()
         return Answer(
             id=row,
@@ -130,6 +177,7 @@ class Assistant:
             seconds=done.seconds,
             cut=done.finish == "length",
             shots_dropped=shots_dropped,
+            citations=citations,
         )
 
     @property
@@ -150,10 +198,16 @@ class Assistant:
             (aside / FILE).write_text(self._json(), encoding="utf-8")
             if self.model.adapter is not None:
                 copytree(self.model.adapter, aside / ADAPTER, copy_function=link_or_copy)
+            if self.search is not None:
+                copytree(self.search.folder, aside / SEARCH, copy_function=link_or_copy)
 
     def _json(self) -> str:
         body = {"format": FORMAT, **asdict(self), "model": self.model.name}
         body["contract"] = asdict(self.contract) if self.contract else None
+        if self.search is None:
+            del body["search"], body["num_passages"]
+        else:
+            body["search"] = self.search.fingerprint
         for shot in body["shots"]:
             del shot["where"]
         # keys keep their order, in which a schema is put into words
@@ -248,7 +302,7 @@ def load(folder: Path | str) -> Assistant:
     if body.pop("format", None) != FORMAT:
         raise RunError(f"{folder / FILE} is of another format than this version reads. {REMEDY}")
     try:
-        found = _assistant(body, folder / ADAPTER)
+        found = _assistant(body, folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder / FILE} holds no assistant ({error}). {REMEDY}") from error
     if found.model.adapter is not None:
@@ -256,13 +310,22 @@ def load(folder: Path | str) -> Assistant:
     return found
 
 
-def _assistant(body: dict[str, Any], adapter: Path) -> Assistant:
+def with_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple[Message, ...]:
+    """`turns` with passages behind the last one, an empty line before each."""
+    *earlier, last = turns
+    texts = (last.content, *(passage.text for passage in passages))
+    return (*earlier, replace(last, content="\n\n".join(texts)))
+
+
+def _assistant(body: dict[str, Any], folder: Path) -> Assistant:
+    adapter, search = folder / ADAPTER, body.pop("search", None)
     model = ModelRef(body.pop("model"), adapter if adapter.is_dir() else None)
     return Assistant(
         model=model,
         shots=tuple(_shot(shot) for shot in body.pop("shots")),
         choices=tuple(body.pop("choices")),
         contract=_contract(body.pop("contract")),
+        search=None if search is None else SearchRef(folder / SEARCH, search),
         **body,
     )
 

@@ -150,10 +150,14 @@ def _all_batches(assistant: Assistant, models: Models, rows: Dataset, log: Answe
     if log.num_rows == len(rows):
         return  # everything is there: the weights need not be loaded
     model = models.get(assistant.model, *assistant.needs)
-    requests = assistant.prepare([example.input for example in rows], model)
+    requests = assistant.requests([example.input for example in rows], models)
     for batch in model.batches(requests, log.done):
-        dropped = tuple(requests[index].shots_dropped for index in batch.indices)
-        noted = replace(batch, shots_dropped=dropped)
+        asked = [requests[index] for index in batch.indices]
+        noted = replace(
+            batch,
+            shots_dropped=tuple(request.shots_dropped for request in asked),
+            citations=tuple(request.citations for request in asked),
+        )
         log.append(noted)
         yield noted
 
@@ -161,7 +165,8 @@ def _all_batches(assistant: Assistant, models: Models, rows: Dataset, log: Answe
 def _scored(assistant: Assistant, rows: Dataset, metric: Metric, batch: Batch) -> list[Scored]:
     examples = [rows[position] for position in batch.indices]
     dropped = batch.shots_dropped or (0,) * len(examples)
-    answers = assistant.finish([example.id for example in examples], batch.completions, dropped)
+    cited = batch.citations or ((),) * len(examples)
+    answers = assistant.finish([example.id for example in examples], batch.completions, dropped, cited)
     return [
         Scored(example, answer, metric.score(example, answer), batch.number)
         for example, answer in zip(examples, answers, strict=True)
@@ -171,4 +176,5 @@ def _scored(assistant: Assistant, rows: Dataset, metric: Metric, batch: Batch) -
 def _read(body: Json) -> Batch:
     completions = tuple(Completion(**done) for done in body["completions"])
     dropped = tuple(body.get("shots_dropped", ()))
-    return Batch(body["number"], tuple(body["indices"]), completions, dropped)
+    cited = tuple(map(tuple, body.get("citations", ())))
+    return Batch(body["number"], tuple(body["indices"]), completions, dropped, cited)

@@ -118,7 +118,7 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
     extract: exact match. answer, rewrite: passes; chrF with neither contract nor check.
     """
     check = task.check.load() if task.check else None
-    name, why = (task.metric, "as the task file has it") if task.metric else _default(task, train)
+    name, why = (task.metric, "because the task file sets it") if task.metric else _default(task, train)
     return Metric(name, task.kind, check, why)
 
 

@@ -65,6 +65,8 @@ class Request:
     """When given, the answer is exactly one of these texts."""
     shots_dropped: int = 0
     """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
+    citations: tuple[str, ...] = ()
+    """Names of the passages that the prompt shows, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Batch:
     completions: tuple[Completion, ...]
     shots_dropped: tuple[int, ...] = ()
     """As the requests have it, in the same order; empty where nobody has noted it."""
+    citations: tuple[tuple[str, ...], ...] = ()
+    """Likewise."""
 
 
 @runtime_checkable
@@ -172,6 +176,8 @@ class Answer:
     """Stopped by the length limit."""
     shots_dropped: int = 0
     """Examples left out of the prompt, which would not have fitted the model's context."""
+    citations: tuple[str, ...] = ()
+    """Names of the passages that the answer was given with, the best first: file, and heading or record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +277,11 @@ class ModelRef:
 
     name: str
     adapter: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRef:
+    """A saved search over passages: its folder, and a hash of everything that decides what it finds."""
+
+    folder: Path
+    fingerprint: str

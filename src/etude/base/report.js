@@ -77,6 +77,7 @@
     if (!answer) return cell;
     cell.append(longText(text(answer[0]) || "(empty answer)"));
     if (answer[2].length) cell.append(make("p", "fails", `Failed: ${failures(answer).join("; ")}`));
+    if (answer.length > 3) cell.append(make("p", "note", `From ${text(answer[3])}`));
     return cell;
   };
   const rowItem = (row) => {

@@ -41,7 +41,8 @@ def vetted(
         return ()
     begin = time.perf_counter()
     found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
-    on_event(Said(_summary(len(dataset), found.found, time.perf_counter() - begin)))
+    summary = _summary(len(dataset), found.found, time.perf_counter() - begin)
+    on_event(Said(summary, detail=not found.found))
     grave = found.of(*ASKED)
     said = [f"{finding.message.removesuffix('.')} ({places(finding.where)})." for finding in grave]
     if grave and not confirm(Sensitive("\n".join([*said, "Train on these rows anyway?"]))):
@@ -66,14 +67,14 @@ def _remedies(grave: Sequence[Finding]) -> str:
     """What to do about findings that were asked about."""
     kinds = {finding.kind for finding in grave}
     marks = "; ".join(finding.remedy for finding in grave if finding.kind == MARKS)
-    mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes if they are nobody's."
-    yes = "A yes is --yes, from Python confirm=."
+    mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes if they belong to nobody."
+    yes = "To say yes: --yes, or confirm= in Python."
     return " ".join([*([marks] if marks else []), *([mask] if kinds - {MARKS} else []), yes])
 
 
 def _summary(rows: int, found: Sequence[Finding], seconds: float) -> str:
     end = (
-        f"rows with {_counted(found)}; all of it: etude check TASK"
+        f"rows with {_counted(found)}; for details: etude check TASK"
         if found
         else "nothing found by the quick checks"
     )

@@ -1,7 +1,7 @@
-"""The command line: flags in, one library call, words and an exit code out.
+"""The command line: flags in, one library call, text and an exit code out.
 
 Exit codes: 0 good, 1 a gate or check failed, 2 the user's input is wrong, 3 a bug of ours.
-Imports of the library stand inside the commands, so that `etude --help` is quick.
+The library is imported inside the commands, so `etude --help` is quick.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ app.add_typer(runs_app, name="runs")
 
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
 RunName = Annotated[
-    str | None, typer.Option("--run", help="Name of a run, or its beginning; the latest run.")
+    str | None, typer.Option("--run", help="Name of a run, or its beginning. Default: the latest run.")
 ]
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print details that the report has.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -54,7 +56,7 @@ def init(
             "--output",
             "-o",
             metavar="<path>",
-            help="File to write to, or folder/ (made if absent); task.yaml beside the examples.",
+            help="File to write to, or folder/ (made if absent). Default: task.yaml beside the examples.",
         ),
     ] = None,
 ) -> None:
@@ -66,7 +68,7 @@ def init(
     typer.echo(f"Read {examples}:")
     for guess in result.guesses:
         typer.echo(f"  {guess}")
-    typer.echo(f"\nWrote {result.task_file}. Read it, correct what was guessed wrong, then run:")
+    typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     verbs = {
         "check": "what is wrong with the rows",
         "compare": "which step is enough: a prompt, examples, fine-tuning",
@@ -86,14 +88,16 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="text, html, json, sarif or junit; by the file's name, else text."),
+        typer.Option(
+            "--format", help="text, html, json, sarif or junit. Default: by the file's name, else text."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")
     ] = None,
     fix: Annotated[
         bool,
-        typer.Option("--fix", help="Write a new file of examples with what needs no judgement put right."),
+        typer.Option("--fix", help="Write a new file of examples with the clear errors fixed."),
     ] = False,
     only: Annotated[
         list[str] | None,
@@ -101,10 +105,10 @@ def check(
     ] = None,
     undo: Annotated[
         list[str] | None,
-        typer.Option("--undo", help="Take a fix back: a row as FILE:LINE or id, or all; may be repeated."),
+        typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated."),
     ] = None,
 ) -> None:
-    """Look for what is wrong with the examples, before anyone trains on them."""
+    """Look for errors in the examples before training on them."""
     from etude.cli.findings import check_together, run_check, run_fix, run_undo
 
     of_the_check = {"--fail-on": bool(fail_on), "--format": bool(form), "--output": bool(output)}
@@ -117,54 +121,60 @@ def check(
         else:
             raise typer.Exit(run_check(task, fail_on or [], form, output))
     except KeyboardInterrupt as stopped:
-        typer.echo("Stopped. No file is half written; run it again.", err=True)
+        typer.echo("Stopped. No file was half written; run it again.", err=True)
         raise typer.Exit(130) from stopped
 
 
 @app.command()
 def compare(
     task: TaskPath,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")] = False,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Time to take, such as 15m or none; overrules the task.")
+        str | None, typer.Option("--budget", help="Time limit, such as 15m or none; overrides the task's.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again from scratch instead of resuming.")
+    ] = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 when the target is missed.")] = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Climb the ladder prompt, examples, fine-tune on one sealed test, and say which step is enough."""
+    """Compare methods on one sealed test and say which is enough."""
     from etude.cli.live import run_compare
 
-    raise typer.Exit(run_compare(task, yes=yes, budget=budget, fresh=fresh, gate=gate))
+    raise typer.Exit(run_compare(task, yes=yes, budget=budget, fresh=fresh, gate=gate, verbose=verbose))
 
 
 @app.command()
 def train(
     task: TaskPath,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")] = False,
     budget: Annotated[
         str | None,
-        typer.Option("--budget", help="Time above which to ask, such as 15m or none; overrules the task."),
+        typer.Option("--budget", help="Time above which to ask, such as 15m or none; overrides the task's."),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again from scratch instead of resuming.")
+    ] = False,
     show: Annotated[
         int | None,
-        typer.Option("--show", min=1, help="Show so many rows as they would be learned, and train nothing."),
+        typer.Option("--show", min=1, help="Show this many rows as they would be learned; train nothing."),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
-    """Fine-tune the model on the training rows, and say first what it will learn and what that takes."""
+    """Fine-tune the model on the training rows."""
     from etude.cli.training import run_show, run_train
 
     if show is not None:
         run_show(task, show)
         return
-    raise typer.Exit(run_train(task, yes=yes, budget=budget, fresh=fresh))
+    raise typer.Exit(run_train(task, yes=yes, budget=budget, fresh=fresh, verbose=verbose))
 
 
 @app.command()
 def chat(
     task: TaskPath,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant; the recommended one.")
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
     run: RunName = None,
 ) -> None:
@@ -203,52 +213,51 @@ def compare_runs(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code. A fault of the user's is told without a traceback."""
+    """Run the command line and return the exit code. Errors in the user's input are printed without a traceback."""
     _settle_streams()
     try:
         app(list(sys.argv[1:] if arguments is None else arguments), prog_name="etude")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except EtudeError as error:
-        typer.echo(_told(error), err=True)
+        typer.echo(_message(error), err=True)
         return error.exit_code
-    except OSError as error:  # a full or read-only disk, a closed pipe: nothing of ours to report
-        typer.echo(f"etude: {_told_of_disk(error)}", err=True)
+    except OSError as error:  # a full or read-only disk, a closed pipe: no bug of ours
+        typer.echo(f"etude: {_disk_error(error)}", err=True)
         return 2
     return 0
 
 
 _REMEDIES = {
-    errno.ENOSPC: "Make room, and run it again",
-    errno.EDQUOT: "Make room, and run it again",
-    errno.EACCES: "Get the right to write there, or name another place",
-    errno.EPERM: "Get the right to write there, or name another place",
-    errno.EROFS: "Name another place",
-    errno.ENOENT: "Name a folder in which files can be made",
-    errno.ENOTDIR: "Name a folder in which files can be made",
-    errno.EISDIR: "A folder stands where a file is to be written: move it away, or name a file in it",
+    errno.ENOSPC: "Free disk space, and run it again",
+    errno.EDQUOT: "Free disk space, and run it again",
+    errno.EACCES: "Get permission to write there, or choose another path",
+    errno.EPERM: "Get permission to write there, or choose another path",
+    errno.EROFS: "Choose another path",
+    errno.ENOENT: "Choose a folder in which files can be created",
+    errno.ENOTDIR: "Choose a folder in which files can be created",
+    errno.EISDIR: "There is a folder of that name: move it, or name a file in it",
 }
 """Number of an error of the operating system -> what to do."""
 
 
-def _told_of_disk(error: OSError) -> str:
-    """The error with the file that was meant, not the one aside under which it is written, unless that is in the
-    way."""
+def _disk_error(error: OSError) -> str:
+    """The error with the path of the file, or of its .part file if that is in the way."""
     name = str(error.filename2 or error.filename or "")
     where = f" ({name if Path(name).exists() else name.removesuffix('.part')})" if name else ""
-    remedy = _REMEDIES.get(error.errno or 0, "Make room or rights, and run it again")
+    remedy = _REMEDIES.get(error.errno or 0, "Free disk space or get permission, and run it again")
     return f"{error.strerror or error}{where}. {remedy}."
 
 
 def _settle_streams() -> None:
-    """Lets a terminal that cannot show or give a character have a question mark in its place."""
+    """Replace characters that a terminal cannot encode by question marks."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def entry() -> None:
-    """The console script. What nobody foresaw is a bug of ours: a traceback and exit code 3."""
+    """The console script. An unexpected exception is a bug of ours: a traceback and exit code 3."""
     try:
         sys.exit(main())
     except Exception:  # noqa: BLE001 - the outermost frame: only the exit code is added
@@ -257,9 +266,9 @@ def entry() -> None:
         sys.exit(3)
 
 
-def _told(error: EtudeError) -> str:
+def _message(error: EtudeError) -> str:
     lines, notes = str(error).splitlines(), getattr(error, "__notes__", [])
     if len(lines) == 1:
         return "\n".join([f"etude: {lines[0]}", *notes])
     count = error.count if isinstance(error, InputError) else len(lines)
-    return "\n".join([f"etude: {count:,} things to put right:", *(f"  {line}" for line in lines), *notes])
+    return "\n".join([f"etude: {count:,} errors:", *(f"  {line}" for line in lines), *notes])

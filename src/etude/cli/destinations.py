@@ -11,19 +11,19 @@ from etude.errors import Fault, InputError, shown
 from etude.task import Task
 
 _HEAD_BYTES = 4096
-"""So many bytes tell a report of ours."""
+"""Bytes read to recognize a report of ours."""
 _REPORT = re.compile(
     rb'\A(?:\d[\d,]* rows? of [^\n]+: [^\n]+\.\n|\{\s+"task": |[^\0]*(?::\s\xc3\x89tude check</title>|'
     rb'<testsuite name="etude check |"driver": \{\s*"name": "etude"))'
 )
 """How a report of ours begins: as text, JSON, HTML, JUnit, SARIF."""
 _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
-"""What is no name but what a process has open."""
+"""Paths that name an open file of a process."""
 
 
 def check_output(task: Task, output: Path | None) -> None:
-    """Raises InputError where a report would be written over a file of the task, over a file that is no report of
-    `etude check`, or into no file at all."""
+    """Raises InputError if a report would overwrite a file of the task or a file that is not a report of
+    `etude check`, or if the path is a folder."""
     if output is None or not output.exists():
         return
     if fault := _fault(task, output):
@@ -38,11 +38,11 @@ def _fault(task: Task, output: Path) -> tuple[str, str, str] | None:
     if output.is_dir():
         return "a folder, not a file", name, "name a file in it, such as check.html"
     if output.resolve() in {path.resolve() for path in own if path}:
-        remedy = "give a file of its own, such as check.html"
-        return "the report would replace a file of the task", name, remedy
+        remedy = "name another file, such as check.html"
+        return "the report would overwrite a file of the task", name, remedy
     if not is_written_through(output) and output.stat().st_size and not _is_report(output):
         remedy = "name another, or delete it first"
-        return "the file is there already and is no report of etude check", name, remedy
+        return "the file exists and is not a report of etude check", name, remedy
     return None
 
 
@@ -52,14 +52,14 @@ def _is_report(file: Path) -> bool:
 
 
 def is_written_through(output: Path) -> bool:
-    """Whether what stands there takes bytes and is not to be replaced: a device, a pipe, an open file."""
+    """Whether the path is written to rather than replaced: a device, a pipe, an open file."""
     if not output.exists():
         return False
     return bool(_OPEN_FILE.fullmatch(str(output.absolute()))) or not stat.S_ISREG(output.stat().st_mode)
 
 
 def write_output(output: Path, told: str) -> None:
-    """Writes a report; of a symbolic link its target. Raises OSError."""
+    """Writes a report; for a symbolic link, to its target. Raises OSError."""
     if is_written_through(output):
         with output.open("ab") as stream:
             stream.write(told.encode())

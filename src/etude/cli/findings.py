@@ -46,7 +46,7 @@ BY_SUFFIX = {
 
 
 def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, output: Path | None = None) -> int:
-    """Prints the findings or writes them to a file; 1 where one is of a kind or severity that `fail_on` names."""
+    """Prints the findings or writes them to a file; returns 1 if one is of a kind or severity in `fail_on`."""
     if form and form not in FORMS:
         raise InputError([Fault("--format", "no such format", shown(form), instead(form, FORMS))])
     check_gates(fail_on)
@@ -65,25 +65,25 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
 
 
 def _form_of(output: Path | None) -> str:
-    """The format that the name of a file says; text where it has no suffix. Raises InputError for an unknown one."""
+    """The format for the name of a file; text without a suffix. Raises InputError for an unknown one."""
     if output is None or not output.suffix:
         return "text"
     ends = [suffix for suffix in BY_SUFFIX if output.name.lower().endswith(suffix)]
     if not ends:
-        remedy = f"end the name in {', '.join(BY_SUFFIX)}, or say it with --format"
-        raise InputError([Fault("--output", "no telling the format", shown(output.name), remedy)])
+        remedy = f"end the name in {', '.join(BY_SUFFIX)}, or set --format"
+        raise InputError([Fault("--output", "unknown format", shown(output.name), remedy)])
     return BY_SUFFIX[max(ends, key=len)]
 
 
 def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[str, bool]) -> None:
-    """Raises InputError for flags of which one would be passed over; `of_the_check` is flag -> whether it is given."""
+    """Raises InputError for flags that would be ignored; `of_the_check` is flag -> whether it is given."""
     faults = []
     if fix and undo:
-        faults.append(Fault("--undo", "--fix stands beside it", "", "run one after the other"))
+        faults.append(Fault("--undo", "cannot be combined with --fix", "", "run one after the other"))
     if only and not fix:
-        faults.append(Fault("--only", "it chooses what --fix puts right", "", "add --fix"))
+        faults.append(Fault("--only", "works only with --fix", "", "add --fix"))
     if fix or undo:
-        remedy = "check in a command of its own, the fixed rows too"
+        remedy = "run etude check separately, also for the fixed rows"
         faults += [
             Fault(flag, f"{'--fix' if fix else '--undo'} does not check", "", remedy)
             for flag, given in of_the_check.items()
@@ -94,7 +94,7 @@ def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[s
 
 
 def run_fix(task_file: Path, only: Sequence[str]) -> None:
-    """Writes the fixed examples beside the old ones and says what was done."""
+    """Writes the fixed examples beside the old ones and prints what was done."""
     task = load_task(task_file, needs_model=False)
     kinds = [kind for name in only for kind in _kinds_of(name)]
     done = fix(task, kinds)
@@ -114,8 +114,8 @@ def _kinds_of(name: str) -> list[str]:
 
 
 def _not_masked(material: Material) -> Iterator[str]:
-    """What may be personal and no rule is sure of: the new rows hold it as the old ones did. Of many rows an even
-    sample is looked at, as in a check."""
+    """What may be personal but is not masked, because no rule is sure of it. Of many rows an even sample is looked
+    at, as in a check."""
     total = len(material.rows)
     looked = range(0, total, review_step(total))
     if len(looked) < total:
@@ -128,41 +128,41 @@ def _not_masked(material: Material) -> Iterator[str]:
     seen = (
         f"what may be {', '.join(counts)}{sample}"
         if counts
-        else "the rules see none here, and do not see all"
+        else "the rules found none here, but they do not find all"
     )
     yield (
-        f"Not masked: names, postal addresses, birth dates and details of health stay as they are: {seen}. "
+        f"Not masked: names, postal addresses, birth dates and health details are unchanged: {seen}. "
         "etude check shows where."
     )
 
 
 def _left_alone(material: Material) -> Iterator[str]:
-    """What is personal in the instructions and system messages, which a fix does not touch: all rows hang on them."""
+    """What is personal in the instructions and system messages, which a fix does not change."""
     for finding in personal_instructions(material):
-        yield f"Left alone: {finding.message} {finding.remedy} It stands in {', '.join(finding.where)}."
+        yield f"Not changed: {finding.message} {finding.remedy} It is in {', '.join(finding.where)}."
 
 
 def run_undo(task_file: Path, rows: Sequence[str]) -> None:
-    """Takes changes back and says what stands now."""
+    """Undoes changes and prints the result."""
     task = load_task(task_file, needs_model=False)
     for line in fixed_in_words(task, undo(task, rows), task_file):
         typer.echo(line)
 
 
 def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
-    """What a fix has done, what stands where, and the line that uses it."""
+    """What a fix has done, which file holds what, and the line that uses it."""
     files, log = fixed.files, fixed.log
     if fixed.unwritten:
         yield (
-            f"{count(len(fixed.unwritten), 'row')} must be put right by hand, as {files.source.name} has no way to "
-            f"write the change: {', '.join(fixed.unwritten)}."
+            f"{count(len(fixed.unwritten), 'row')} must be fixed by hand, because {files.source.name} cannot hold the "
+            f"change: {', '.join(fixed.unwritten)}."
         )
     if not fixed.written:
-        yield f"{files.source.name}: nothing that can be put right without a person; nothing is written."
+        yield f"{files.source.name}: no error that can be fixed automatically; nothing was written."
         return
     standing = len(log.changes) - len(log.undone)
     left_out = sum(change.after is None for change in log.standing)
-    taken_back = f"; {count(len(log.undone), 'change')} taken back" if log.undone else ""
+    taken_back = f"; {count(len(log.undone), 'change')} undone" if log.undone else ""
     yield (
         f"Wrote {files.fixed.name}: {count(standing - left_out, 'row')} of {files.source.name} changed, "
         f"{left_out:,} left out{taken_back}."
@@ -170,18 +170,18 @@ def fixed_in_words(task: Task, fixed: Fixed, task_file: Path) -> Iterator[str]:
     for kind, number in fixed.counts.items():
         yield f"  {kind}: {count(number, 'row')}"
     for kind, number in fixed.put_back.items():
-        yield f"  {kind}: {count(number, 'row')} as before the last fix again, as --only leaves this kind out"
-    yield f"Every change, with the row before and after it, stands in {files.log.name}."
+        yield f"  {kind}: {count(number, 'row')} restored to before the last fix, because --only leaves this kind out"
+    yield f"Every change, with the row before and after, is in {files.log.name}."
     if standing:
         place = f"{files.source.name}:{next(log.standing).line}"
-        yield f"Take one back with: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
+        yield f"To undo one: etude check {shlex.quote(str(task_file))} --undo {shlex.quote(place)}"
     if not standing:
         yield (
-            f"All changes are taken back, so that {files.fixed.name} is {files.source.name} again. Delete it with its "
-            "log and its key file, if you need neither; while the log is there, --fix leaves these rows alone."
+            f"All changes are undone: {files.fixed.name} equals {files.source.name}. Delete it, its log and its key "
+            "file if you no longer need them; as long as the log exists, --fix skips these rows."
         )
         return
     if files.key.exists():
-        yield f"What stands for what is in {files.key.name}. Keep it and the log from those who get the rows."
-    yield f"{task.file.name} is as it was. To use the new rows, write there:"
+        yield f"The map from surrogate to original is in {files.key.name}. Do not share it or the log with the rows."
+    yield f"{task.file.name} is unchanged. To use the new rows, write in it:"
     yield f"  {source_line(task, files.fixed)}"

@@ -1,4 +1,4 @@
-"""`etude runs`: what has been run."""
+"""`etude runs`: list, show and compare runs."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ BY_LABEL = ("accuracy", "macro_f1")
 
 
 def runs_folder(task: Path) -> Path:
-    """Where the runs of a task stand: beside its file. Raises InputError when there is no such file: the runs
-    of the folder might be another task's."""
+    """The folder of a task's runs, beside its file. Raises InputError if there is no such file: the runs of the
+    folder might be another task's."""
     if not task.exists():
         raise InputError([unreadable_task(task, "No such file or directory")])
     return (task if task.is_dir() else task.parent) / FOLDER
 
 
 def print_list(task: Path) -> None:
-    """One line for each run, the latest first; below, the runs that cannot be read, each with the reason."""
+    """Print one line for each run, the latest first, then the runs that cannot be read, each with the reason."""
     console = screen()
     runs = find_runs(runs_folder(task))
     if not runs:
@@ -50,7 +50,7 @@ def print_list(task: Path) -> None:
         try:
             table.add_row(*summary(run))
         except RunError as error:
-            left_out.append(f"Left out {run.name}: {error}")
+            left_out.append(f"Skipped {run.name}: {error}")
     console.print(table)
     for line in left_out:
         console.print(Text(line))
@@ -66,23 +66,21 @@ def summary(run: Run) -> list[str]:
 
 
 def print_run(task: Path, name: str | None) -> None:
-    """One run's ladder and verdict, or what its training came to."""
+    """Print one run's ladder and verdict, or the result of its training."""
     words.print_run(screen(), find_run(runs_folder(task), name), task)
 
 
 def print_two(task: Path, first: str, second: str) -> None:
-    """Both runs' methods on the test rows that both have answered, with paired intervals.
+    """Print both runs' methods on the test rows that both have answered, with paired intervals.
 
-    Test rows whose wanted answer differs between the runs are left out and named. Raises RunError when both are
-    one run, when they share no test row, or when their metrics score a row differently.
+    Test rows whose wanted answer differs between the runs are skipped and listed. Raises RunError if both are one
+    run, if they share no test row, or if their metrics score a row differently.
     """
     console = screen()
     one, two = find_run(runs_folder(task), first), find_run(runs_folder(task), second)
     if one.name == two.name:
         others = ", ".join(run.name for run in find_runs(runs_folder(task)) if run.name != one.name)
-        raise RunError(
-            f"{one.name} is named twice. Name another run beside it: {others or 'there is none yet'}."
-        )
+        raise RunError(f"{one.name} is given twice. Give another run: {others or 'there is none yet'}.")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", one.name, two.name, "second - first", "95% interval", "p"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
@@ -91,23 +89,23 @@ def print_two(task: Path, first: str, second: str) -> None:
     changed = {row: wanted for name in shared for row, wanted in changed_rows(one, two, name).items()}
     if not any(rows.values()):
         why = f" {changed_in_words(changed)}" if changed else ""
-        raise RunError(f"{one.name} and {two.name} have answered no test row in common.{why}")
+        raise RunError(f"{one.name} and {two.name} have no test row in common.{why}")
     check_metrics(one, two)
     for name, pairs in rows.items():
         if pairs:
             table.add_row(name, *difference(pairs))
     console.print(table)
-    console.print(Text("Single intervals, not adjusted for the number of steps; mean row scores."))
+    console.print(Text("Mean row scores; intervals are not adjusted for the number of steps."))
     if changed:
         console.print(Text(changed_in_words(changed)))
 
 
 def check_metrics(one: Run, two: Run) -> None:
-    """Raises RunError where a row's score means another thing in each of the runs."""
+    """Raises RunError if the runs score a row differently."""
     names = [run.info["metric"]["name"] for run in (one, two)]
     if len({BY_LABEL if name in BY_LABEL else name for name in names}) > 1:
         raise RunError(
-            f"{one.name} and {two.name} score rows by {' and by '.join(names)}. Compare again under one metric."
+            f"{one.name} and {two.name} score rows by {' and by '.join(names)}. Run both comparisons with one metric."
         )
 
 
@@ -122,34 +120,33 @@ def shared_rows(one: Run, two: Run, method: str) -> list[tuple[Json, Json]]:
 
 
 def changed_rows(one: Run, two: Run, method: str) -> dict[str, tuple[str, str]]:
-    """Input -> both wanted answers, for test rows of the same input whose wanted answers differ. Inputs that stand
-    more than once in a test are left aside."""
+    """Input -> both wanted answers, for test rows of the same input whose wanted answers differ. Inputs that occur
+    more than once in a test are ignored."""
     first, second = (_wanted(run, method) for run in (one, two))
     both = {text: (wanted, second[text]) for text, wanted in first.items() if text in second}
     return {text: wanted for text, wanted in both.items() if wanted[0] != wanted[1]}
 
 
 def _wanted(run: Run, method: str) -> dict[str, str]:
-    """Input -> wanted answer of the test rows whose input no other has."""
+    """Input -> wanted answer of the test rows with a unique input."""
     lines = [line for line in run.predictions(method) if line["side"] == "test"]
     counts = Counter(line["input"] for line in lines)
     return {line["input"]: line["expected"] for line in lines if counts[line["input"]] == 1}
 
 
 def changed_in_words(changed: Mapping[str, tuple[str, str]]) -> str:
-    """That rows are left out for their other wanted answer, and which."""
-    told = [
+    """Which rows are skipped because their wanted answer differs."""
+    parts = [
         f"{shown(text, EXCERPT)} ({shown(old, EXCERPT)}, then {shown(new, EXCERPT)})"
         for text, (old, new) in list(changed.items())[:MOST_NAMED]
     ]
     more = f"; and {len(changed) - MOST_NAMED:,} more" if len(changed) > MOST_NAMED else ""
     rows = f"{len(changed):,} test row{'s' if len(changed) > 1 else ''}"
-    return f"Left out, because the wanted answer differs between the runs: {rows}: {'; '.join(told)}{more}."
+    return f"Skipped, because the wanted answer differs between the runs: {rows}: {'; '.join(parts)}{more}."
 
 
 def difference(pairs: list[tuple[Json, Json]]) -> list[str]:
-    """Cells: both values, their difference, its interval and p; the last two stand empty for the same answers, of
-    which there is nothing to infer."""
+    """Cells: both values, their difference, its interval and p; no interval and p if all answers are the same."""
     units = [line["unit"] for line, _ in pairs]
     first = score_sample([line["score"] for line, _ in pairs], units)
     second = score_sample([line["score"] for _, line in pairs], units)

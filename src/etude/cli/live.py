@@ -1,19 +1,19 @@
-"""`etude compare` in the terminal: the ladder as it fills, then the verdict."""
+"""`etude compare` in the terminal: a table that fills, then the verdict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
-from etude.cli.printing import print_verdict, screen, whole_percent
+from etude.cli.printing import print_verdict, screen
 from etude.comparison import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.runs.events import Answered, Began, Ended, Event, Sample, Trained
@@ -22,17 +22,20 @@ from etude.task.readers import duration
 from etude.types import Estimate
 
 ANSWER_WIDTH = 100
-HEADINGS = ("on dev", "on test", "form", "check", "time")
-"""Columns of the board, after the method's name."""
+"""Characters of a sample answer."""
+ROOMY = 110
+"""Columns of a terminal from which the table shows intervals."""
 
 
-def run_compare(task: Path, *, yes: bool, budget: str | None, fresh: bool, gate: bool = False) -> int:
+def run_compare(
+    task: Path, *, yes: bool, budget: str | None, fresh: bool, gate: bool = False, verbose: bool = False
+) -> int:
     """Runs a comparison with the board on screen; returns the exit code: with `gate`, 1 for a missed target."""
     if gate and load_task(task).target is None:
-        fault = Fault("--gate", "the task names no target", "", "add target: to the task file, such as 0.9")
+        fault = Fault("--gate", "the task has no target", "", "add target: to the task file, such as 0.9")
         raise InputError([fault])
     console = screen()
-    board = Board(Narrator(console, yes=yes))
+    board = Board(Narrator(console, yes=yes, verbose=verbose))
     try:
         result = _compared(board, task, budget=budget, fresh=fresh)
     except KeyboardInterrupt:
@@ -77,26 +80,13 @@ class Line:
 
     dev: Estimate | None = None
     test: Estimate | None = None
-    form: Estimate | None = None
-    check: Estimate | None = None
-    seconds: float = 0.0
-    sample: Sample | None = None
-    doing: str = ""
-
-    def cells(self) -> list[str]:
-        """What stands under `HEADINGS`."""
-        numbers = [
-            interval(self.dev),
-            interval(self.test),
-            whole_percent(self.form),
-            whole_percent(self.check),
-        ]
-        return [*numbers, time_in_words(self.seconds)]
+    state: str = ""
+    """What it is doing; once a side is answered, what else is known of that."""
 
 
 @dataclass
 class Board:
-    """The ladder on screen. Where there is no terminal, a line is printed as each step ends."""
+    """The ladder on screen as it fills; without a terminal, a line for each step that ends."""
 
     narrator: Narrator
     lines: dict[str, Line] = field(default_factory=dict)
@@ -105,12 +95,15 @@ class Board:
     def __enter__(self) -> Board:
         console = self.narrator.console
         if console.is_terminal:
-            self.live = Live(console=console, get_renderable=self.render, refresh_per_second=4)
+            self.live = Live(
+                console=console, get_renderable=self.render, refresh_per_second=4, transient=True
+            )
             self.live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self.live:
+            self.live.transient = error is None  # else nothing comes in its place
             self.live.stop()
 
     def take(self, event: Event) -> None:
@@ -118,18 +111,18 @@ class Board:
         self.narrator.take(event)
         match event:
             case Began(method, side):
-                self.line(method).doing = f"{side} ..."
-            case Answered():
-                self._answered(event)
+                self.line(method).state = f"{side} ..."
+            case Answered(method):
+                self.line(method).state = answered_in_words(event)
             case Trained(method):
-                self.line(method).doing = trained_in_words(event)
+                self.line(method).state = trained_in_words(event)
             case Ended():
                 self._ended(event)
         if not self.live and isinstance(event, Answered | Trained):
-            self.narrator.now_and_then(f"{event.method}: {self.line(event.method).doing}")
+            self.narrator.now_and_then(f"{event.method}: {self.line(event.method).state}")
 
     def ask(self, question: str) -> bool:
-        """Asks yes or no; where nobody can answer, the question is printed and the answer is yes."""
+        """Asks yes or no, with the table out of the way."""
         if self.live:
             self.live.stop()
         answer = self.narrator.ask(question)
@@ -142,45 +135,37 @@ class Board:
         return self.lines.setdefault(method, Line())
 
     def render(self) -> RenderableType:
-        """The board as it stands: a line for each method, and under it an answer it gave."""
-        cells = {name: line.cells() for name, line in self.lines.items()}
-        widths = [max(map(len, column)) for column in zip(HEADINGS, *cells.values(), strict=True)]
-        label = max(map(len, ("step", *cells)))
-        texts = [Text(_aligned("step", HEADINGS, label, widths), "bold")]
+        """The table: a line for each method; with intervals if the screen has room for them."""
+        if not self.lines:
+            return Text("Preparing ...")
+        shown = interval if self.narrator.console.width >= ROOMY else share_of
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("step", no_wrap=True)
+        for heading in ("on dev", "on test"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for name, line in self.lines.items():
-            row = _aligned(name, cells[name], label, widths)
-            texts.append(Text.assemble(row, "  ", line.doing))
-            if line.sample:
-                texts.append(Text(f"    {one_line(line.sample)}"))
-        for text in texts:
-            text.no_wrap, text.overflow = True, "ellipsis"
-        return Group(*texts)
-
-    def _answered(self, event: Answered) -> None:
-        line = self.line(event.method)
-        line.sample = event.sample or line.sample
-        line.doing = answered_in_words(event)
+            table.add_row(name, shown(line.dev), shown(line.test), line.state)
+        return table
 
     def _ended(self, event: Ended) -> None:
-        line = self.line(event.method)
-        line.form, line.check, line.doing = event.form, event.check, ""
-        line.sample = event.sample or line.sample
-        line.seconds += event.seconds
+        line, verbose = self.line(event.method), self.narrator.verbose
+        line.state = "; ".join(more_of(event))
         if event.side == "dev":
             line.dev = event.estimate
         else:
             line.test = event.estimate
-        if not self.live:
+        if verbose or (not self.live and event.side == "dev"):
             self.narrator.say(ended_in_words(event))
-            if event.sample:
-                self.narrator.say(f"    {one_line(event.sample)}")
+        if verbose and event.sample:
+            self.narrator.say(f"    {one_line(event.sample)}")
 
 
 def answered_in_words(event: Answered) -> str:
-    """`answered 16 of 1,030, 80 s left`, or `candidate 2 of 6: answered 16 of 30, 80 s left for it`."""
+    """`16 of 1,030 rows, 80 s left`, or `candidate 2 of 6: 16 of 30 rows, 80 s left for it`."""
     several = event.trial if event.trial and event.trial.of > 1 else None
     words = f"candidate {several.number} of {several.of}: " if several else ""
-    words += f"answered {event.done:,} of {event.total:,}"
+    words += f"{event.done:,} of {event.total:,} rows"
     if event.done < event.total:
         words += f", {time_in_words(event.seconds_left)} left{' for it' if several else ''}"
     return words
@@ -194,12 +179,16 @@ def trained_in_words(event: Trained) -> str:
 
 
 def ended_in_words(event: Ended) -> str:
-    """An interim line: `few_shot on dev: 31% (24% to 39%, n = 140); form 100%, check 31%; 40 s`."""
-    parts = [f"form {whole_percent(event.form)}"] if event.form else []
-    parts += [f"check {whole_percent(event.check)}"] if event.check else []
-    more = f"; {', '.join(parts)}" if parts else ""
-    done = time_in_words(event.seconds)
-    return f"{event.method} on {event.side}: {interval(event.estimate)}, n = {counted(event)}{more}; {done}"
+    """A step that ended: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; form 100%, check 31%; 40 s`."""
+    found = f"{event.method} on {event.side}: {interval(event.estimate)}, n = {counted(event)}"
+    return "; ".join([found, *more_of(event)])
+
+
+def more_of(event: Ended) -> list[str]:
+    """What a step's result says beside the metric: `["form 100%, check 31%", "40 s"]`."""
+    shares = {"form": event.form, "check": event.check}
+    parts = ", ".join(f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share)
+    return [*([parts] if parts else []), time_in_words(event.seconds)]
 
 
 def counted(event: Ended) -> str:
@@ -211,16 +200,16 @@ def counted(event: Ended) -> str:
     return cut if rows < whole else f"{n:,}"
 
 
-def _aligned(name: str, cells: Sequence[str], label: int, widths: Sequence[int]) -> str:
-    padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-    return "  ".join([name.ljust(label), *padded])
-
-
 def interval(estimate: Estimate | None) -> str:
     """`31.0% (24.0 to 39.0)`, or nothing."""
     if estimate is None:
         return ""
     return f"{percent(estimate.value)} ({bounds(estimate)})"
+
+
+def share_of(estimate: Estimate | None) -> str:
+    """`31.0%`, or nothing."""
+    return "" if estimate is None else percent(estimate.value)
 
 
 def one_line(row: Sample) -> str:

@@ -18,8 +18,8 @@ from etude.types import Message
 def talk(task: Path, run_name: str | None, method: str | None) -> None:
     """Reads questions line by line and streams the answers; ends at an empty line or the end of input.
 
-    Who answers is said on stderr, and what no longer fits the context, so that what is piped out holds
-    answers only.
+    Which assistant answers, and what no longer fits the context, is printed to stderr, so stdout holds only
+    answers.
     """
     run = find_run(runs_folder(task), run_name)
     name, why = (method, "") if method else recommended(run)
@@ -38,21 +38,21 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
 
 @dataclass
 class Conversation:
-    """The turns that are sent along: all, or the latest that fit the model's context.
+    """The turns that are sent: all, or the latest that fit the model's context.
 
-    As everywhere, examples leave the prompt before anything that was said does. A question too long by itself
-    stays, for the model to refuse.
+    Examples are dropped from the prompt before any turn is. A question that is too long by itself is kept, and the
+    model refuses it.
     """
 
     limit: PromptLimit
     turns: list[Message] = field(default_factory=list)
     num_gone: int = 0
-    """Earliest turns that are no longer sent along."""
+    """Earliest turns that are no longer sent."""
     shots_gone: int = 0
-    """Examples that are no longer shown, at the most so far."""
+    """The most examples dropped so far."""
 
     def add(self, question: str) -> list[str]:
-        """Adds a question, lets go of what no longer fits, and says what that was."""
+        """Adds a question, drops what no longer fits, and returns what that was."""
         self.turns.append(Message("user", question))
         return [*self._forget_turns(), *self._forget_shots()]
 
@@ -65,8 +65,8 @@ class Conversation:
         first, self.num_gone = self.num_gone + 1, self.num_gone + begin
         said, self.turns = self.turns[0].content, self.turns[begin:]
         return [
-            f"turns {first} to {self.num_gone} of this conversation, from {shown(said, 40)} on, are no longer sent "
-            f"along, {self._reason}"
+            f"turns {first} to {self.num_gone} of this conversation, starting with {shown(said, 40)}, are no longer "
+            f"sent, {self._reason}"
         ]
 
     def _forget_shots(self) -> list[str]:
@@ -79,16 +79,16 @@ class Conversation:
 
     @property
     def _reason(self) -> str:
-        return f"for a prompt may have {self.limit.tokens:,} tokens at most"
+        return f"because a prompt may have at most {self.limit.tokens:,} tokens"
 
 
 def talks(assistant: Assistant) -> bool:
-    """Whether earlier turns are sent along: a classifier or an extractor treats every message alone."""
+    """Whether earlier turns are sent; a classifier or an extractor sees one message at a time."""
     return assistant.kind in ("answer", "rewrite")
 
 
 def ask(terminal: bool) -> str:
-    """The next question; empty at the end, or where there is no input at all."""
+    """The next question; empty at the end of input, or without stdin."""
     if sys.stdin is None:
         return ""
     try:
@@ -98,10 +98,13 @@ def ask(terminal: bool) -> str:
 
 
 def answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
-    """Streams one answer to the screen and returns it."""
+    """Prints one answer as it is streamed and returns it."""
     pieces = []
-    for piece in assistant.stream(turns, models):
+    request = assistant.requests([turns], models)[0]
+    for piece in models.get(assistant.model).stream(request):
         print(piece, end="", flush=True)
         pieces.append(piece)
-    print("\n")
+    print("\n", flush=True)
+    if request.citations:
+        print(f"From {'; '.join(request.citations)}\n", file=sys.stderr)
     return "".join(pieces)

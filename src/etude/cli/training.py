@@ -1,4 +1,4 @@
-"""`etude train` in the terminal: what will be learned, the bar, a line for each epoch, what came of it."""
+"""`etude train` in the terminal: a progress bar, a line for each epoch, the result."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from etude.tuning import Preview, preview, train
 from etude.tuning.preview import Piece
 
 ROOM = 68
-"""Columns that stand beside the bar."""
+"""Columns needed beside the bar."""
 LEARNED, READ = "color(16) on color(114)", ""
 """Styles of tokens that are learned, and of those that are only read. A style sets both colours or none, and no
 text is dimmed, so that it can be read on a dark and on a light terminal."""
 
 
-def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
-    """Trains with the bar on screen; returns the exit code. Of several processes the first alone speaks."""
+def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool, verbose: bool = False) -> int:
+    """Trains with the bar on screen; returns the exit code. Of several processes only the first prints."""
     if rank_given():
         return _follow(task)
     console = screen()
-    board = TrainingBoard(Narrator(console, yes=yes))
+    board = TrainingBoard(Narrator(console, yes=yes, verbose=verbose))
     try:
         with board:
             result = train(
@@ -51,8 +51,8 @@ def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool) -> int:
 
 
 def _follow(task: Path) -> int:
-    """One of the other processes of a training. What ends the first is told by that; to end with another code
-    than 0 would have torchrun stop it while it writes its report."""
+    """Runs one of the other processes of a training. The first reports what ends it; another exit code than 0 here
+    would make torchrun stop the first while it writes its report."""
     try:
         train(task)
     except (KeyboardInterrupt, Parted):
@@ -61,7 +61,7 @@ def _follow(task: Path) -> int:
 
 
 def run_show(task: Path, number: int) -> None:
-    """Prints what would be learned, and `number` rows in colour."""
+    """Print what would be learned, and `number` rows in colour."""
     console = screen()
     found = preview(task, number)
     print_prepared(console, found.learned, found.settings, found.defaults)
@@ -75,7 +75,7 @@ def print_prepared(
     settings: Sequence[tuple[str, object, str]],
     others: Mapping[str, object],
 ) -> None:
-    """What is learned and what is only read, the settings with their reasons, and the others in one line."""
+    """Print what is learned and what is only read, the settings with their reasons, and the others in one line."""
     console.print(Text("\nWhat is learned", "bold"))
     print_bullets(console, learned)
     console.print(Text("\nSettings", "bold"))
@@ -90,12 +90,12 @@ def print_prepared(
 
 
 def print_rows(console: Console, found: Preview) -> None:
-    """Rows as they are learned: in colour, or between brackets where there is none."""
+    """Print rows as they are learned: in colour, or between brackets if there is none."""
     coloured = console.color_system is not None and not console.no_color
     legend = (
         Text.assemble(("learned", LEARNED), "  ", ("only read", READ), "  ", ("special token", "reverse"))
         if coloured
-        else Text("Learned tokens stand between [[ and ]].")
+        else Text("Learned tokens are between [[ and ]].")
     )
     console.print(legend)
     for row in found.rows:
@@ -131,12 +131,13 @@ class FiguresColumn(ProgressColumn):
 
 @dataclass
 class TrainingBoard:
-    """A training on screen. Where there is no terminal, a line is printed now and then."""
+    """A training on screen; without a terminal, a line of progress now and then."""
 
     narrator: Narrator
     progress: Progress | None = None
     bar: TaskID | None = None
-    epochs_told: bool = False
+    has_heading: bool = False
+    """Whether the heading of the table of epochs is printed."""
 
     def __enter__(self) -> TrainingBoard:
         return self
@@ -148,7 +149,7 @@ class TrainingBoard:
         """Takes one event of the training."""
         self.narrator.take(event)
         match event:
-            case Prepared(learned, settings, others):
+            case Prepared(learned, settings, others) if self.narrator.verbose:
                 print_prepared(self.narrator.console, learned, settings, others)
             case Trained():
                 self._step(event)
@@ -189,8 +190,8 @@ class TrainingBoard:
             self.progress = None
 
     def _epoch(self, event: EpochEnded) -> None:
-        if not self.epochs_told:
-            self.epochs_told = True
+        if not self.has_heading:
+            self.has_heading = True
             metric = "  metric on dev" if event.score else ""
             heading = f"\n{'epoch':>5}  {'training loss':>13}  {'loss on dev':>11}{metric}"
             self.narrator.say(heading, "bold")
@@ -212,5 +213,5 @@ def epoch_in_words(event: EpochEnded) -> str:
     score = f"  {interval(event.score)}, n = {event.score.n}" if event.score else ""
     state = "before training" if event.epoch == 0 else "best so far" if event.best else ""
     if event.overfits:
-        state = "overfitting: learned by heart, worse on dev"
+        state = "overfitting: better on training rows, worse on dev"
     return f"{event.epoch:>5}  {train:>13}  {loss(event.dev_loss):>11}{score}  {state}".rstrip()

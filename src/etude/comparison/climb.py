@@ -92,7 +92,7 @@ class Climb:
         if not (folder / "method.json").exists():
             self._fit(method, start, folder)
         else:
-            self.on_event(Said(f"{method.name}: fitted before, going on"))
+            self.on_event(Said(f"{method.name}: already fitted"))
         return load(folder / "assistant")
 
     def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
@@ -105,6 +105,7 @@ class Climb:
             seed=self.task.seed,
             on_answers=partial(self._answered, method.name),
             log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
+            search_log=TrainingLog(method.name, folder / "search.jsonl", self.on_event),
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)
@@ -128,14 +129,14 @@ class Climb:
             yield from same_answer(name, rows)
 
     def _said(self, notes: Iterable[str]) -> list[str]:
-        """Tells the notes and returns them."""
-        told = list(notes)
-        for note in told:
-            self.on_event(Said(f"Note: {note}."))
-        return told
+        """Publishes the notes and returns them."""
+        said = list(notes)
+        for note in said:
+            self.on_event(Said(f"Note: {note}.", detail=True))
+        return said
 
     def _add_notes(self, name: str, notes: Iterable[str]) -> None:
-        """Tells the notes and adds to method.json those that it lacks."""
+        """Publishes the notes and adds to method.json those that it lacks."""
         file = self.run.method(name) / "method.json"
         record = read_json(file)
         if new := [note for note in self._said(notes) if note not in record["notes"]]:

@@ -14,7 +14,7 @@ from etude.checks.vetting import vetted
 from etude.comparison.climb import Climb
 from etude.comparison.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.comparison.prepare import describe, planned
-from etude.methods import Method, asks_a_model, ladder, own_ladder
+from etude.methods import Method, asks_a_model, ladder, own_ladder, possible
 from etude.methods.fit_context import blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -27,6 +27,7 @@ from etude.runs.openings import open_test
 from etude.runs.questions import Confirm, agreed
 from etude.runs.split import split_once
 from etude.runs.verdict import Verdict, write_verdict
+from etude.task import LADDER
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def compare(
     for the run folder, Declined when `confirm` says no. A KeyboardInterrupt leaves a partial report.
     """
     task, dataset, test = read_task(task_file, budget)
-    steps = ladder(task.methods) if methods is None else own_ladder(methods)
+    given = ladder(task.methods) if methods is None else own_ladder(methods)
+    steps = possible(given, task if methods is None else replace(task, methods=LADDER))
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     task_run = TaskRun(task, dataset, test, inputs)

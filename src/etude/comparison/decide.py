@@ -118,7 +118,7 @@ def _worded(
     return Verdict(
         sentence=sentence,
         caveats=caveats(inputs, ladder, said, recommended, forms, _headline_error(inputs, compared, joint)),
-        advice=advice(inputs, recommended, pays),
+        advice=advice(inputs, pays),
         recommended=recommended,
         leaning=recommended or leaning.method,
         test_rows=_test_rows(inputs),

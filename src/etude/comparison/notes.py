@@ -1,4 +1,4 @@
-"""What a method's answers give reason to say beside its numbers."""
+"""Notes on what a method answered, beside its numbers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ NEARLY_ALL = 0.95
 
 
 def dropped_shots(method: str, side: Side, rows: Sequence[Scored]) -> Iterator[str]:
-    """From how many prompts examples were left out, since they would not have fitted the context."""
+    """From how many prompts examples were left out to fit the context."""
     dropped = [row.answer.shots_dropped for row in rows if row.answer.shots_dropped]
     if dropped:
         most = "1 example was" if max(dropped) == 1 else f"up to {max(dropped)} examples were"
         yield (
-            f"{method}: {most} left out of the prompts of {len(dropped):,} of {len(rows):,} {side} rows, which would "
-            "not have fitted the context"
+            f"{method}: {most} left out of the prompts of {len(dropped):,} of {len(rows):,} {side} rows, to fit the "
+            "model's context"
         )
 
 
 def same_answer(method: str, rows: Sequence[Scored]) -> Iterator[str]:
-    """That a classifier gives nearly all dev rows one label, and more of them than want it."""
+    """That a classifier gives nearly all dev rows one label, and more rows than have it."""
     if not rows:
         return
     outcomes = [row.outcome for row in rows]
@@ -34,5 +34,5 @@ def same_answer(method: str, rows: Sequence[Scored]) -> Iterator[str]:
     if given >= NEARLY_ALL * len(rows) and given > wanted:
         yield (
             f"{method} answers {shown(label)} on {given / len(rows):.0%} of {len(rows):,} dev rows; "
-            f"{wanted / len(rows):.0%} want it"
+            f"{wanted / len(rows):.0%} have that label"
         )

@@ -29,7 +29,7 @@ def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
 
 
 def tell_planned_power(climb: Climb) -> None:
-    """Where the plan answers a part of the test, tells the smallest difference that this part can show.
+    """If the plan answers a part of the test, report the smallest difference that this part can show.
 
     It takes the whole test's place in run.json.
     """
@@ -39,11 +39,13 @@ def tell_planned_power(climb: Climb) -> None:
     power = power_of(rows, climb.metric)
     climb.run.update(power=power)
     part = f"{len(rows):,} of {len(climb.split.test):,} test rows"
-    climb.on_event(Said(f"The plan answers {part}, and these can show: {power_words(power, climb.metric)}."))
+    climb.on_event(
+        Said(f"The plan answers {part}, and these can show: {power_words(power, climb.metric)}.", detail=True)
+    )
 
 
 def tell_power(climb: Climb) -> None:
-    """Tells the smallest difference that the test can show, with the disagreement now known from dev."""
+    """Report the smallest difference that the test can show, with the disagreement now known from dev."""
     decided = climb.run.info["decided"]
     if decided["tuned"] is None or decided["untuned"] is None:
         return
@@ -56,15 +58,14 @@ def tell_power(climb: Climb) -> None:
     difference = smallest(rows, d, test_units if test_units < rows else None)
     climb.run.update(power_on_dev={"disagree": d, "difference": difference})
     pair = f"{decided['tuned']} and {decided['untuned']}"
-    climb.on_event(Said(f"As {pair} differ on dev, {_can_show(rows, difference)}."))
-
-
-def _can_show(rows: int, difference: float | None) -> str:
-    """What a test of so many rows can show, as the end of a sentence."""
+    shows = f"From how {pair} differ on dev, the test can show"
     if difference is not None:
-        return f"the test can show a difference of {points(difference)} points between them"
+        climb.on_event(
+            Said(f"{shows} a difference of {points(difference)} points between them.", detail=True)
+        )
+        return
     least = points(least_shown(rows))
-    return f"this test of {rows:,} rows can show nothing: it shows no difference of less than {least} points"
+    climb.on_event(Said(f"{shows} nothing: {rows:,} rows show no difference of less than {least} points."))
 
 
 def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Verdict:

@@ -61,7 +61,7 @@ class Plan:
 def make_plan(work: Workload, rates: Rates, budget: float | None) -> Plan:
     """The fullest plan that fits the budget (seconds; None: no limit), or the smallest one.
 
-    Cut in this order: candidates on dev and the dev rows they are compared on, training rows, test rows.
+    Cut in this order: candidates on dev and the dev rows they are compared on, epochs, training rows, test rows.
     """
     plans = (_priced(work, rates, effort, test) for effort, test in _cuts(work))
     first = smallest = next(plans)
@@ -83,6 +83,9 @@ def _cuts(work: Workload) -> Iterator[tuple[Effort, int | None]]:
     for share in (0.5, 0.25):
         effort = replace(effort, dev_rows=_share(work.dev, share, FEWEST_DEV))
         yield effort, None
+    for epochs in (2, 1) if work.tuned else ():
+        effort = replace(effort, epochs=epochs)
+        yield effort, None
     for share in TRAIN_SHARES if work.tuned else ():
         effort = replace(effort, train_rows=_share(work.train, share, FEWEST_TRAIN))
         yield effort, None
@@ -101,7 +104,7 @@ def _priced(work: Workload, rates: Rates, effort: Effort, test_rows: int | None)
     for method, tries in work.tries.items():
         seconds[method] = rates.answer * (min(tries, effort.candidates or tries) * dev + test)
         if training := rates.training.get(method):
-            seconds[method] += training(effort.train_rows or work.train, dev)
+            seconds[method] += training(effort.train_rows or work.train, dev, effort.epochs)
     limits = {"train_rows": effort.train_rows or work.train, "dev_rows": dev, "test_rows": test}
     return Plan(effort, test_rows, seconds, limits=limits)
 
@@ -112,6 +115,8 @@ def _words(work: Workload, plan: Plan) -> Iterator[str]:
         yield f"at most {effort.candidates} candidates a method on dev"
     if effort.dev_rows is not None and effort.dev_rows < work.dev:
         yield f"choices on {effort.dev_rows:,} of {work.dev:,} dev rows"
+    if effort.epochs is not None:
+        yield f"at most {effort.epochs} epoch{'s' if effort.epochs > 1 else ''} of training"
     if effort.train_rows is not None and effort.train_rows < work.train:
         yield f"training on {effort.train_rows:,} of {work.train:,} rows"
     if plan.test_rows is not None and plan.test_rows < work.test:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from etude.assistant import Assistant
-from etude.base.wording import points, rough_time, share
+from etude.base.wording import points, rough_time, share, time_in_words
 from etude.checks.vetting import row_notes
 from etude.comparison.plan import Plan, Workload, make_plan
 from etude.data.dataset import VERDICT_LEAST, Dataset, few_for_tuning
+from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.evaluate import unit
@@ -27,21 +28,22 @@ from etude.stats.power import smallest_difference, smallest_shown
 from etude.task import Task
 
 DISAGREEMENT = (0.1, 0.2, 0.3)
-"""Shares of rows on which two methods may disagree, for which the smallest difference is told."""
+"""Shares of rows on which two methods may disagree, for which the smallest difference is given."""
 
 
 def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEvent) -> None:
-    """Tells rows, sizes, the metric and the smallest difference the test can show; keeps them in run.json."""
+    """Report rows, sizes, the metric and the smallest difference the test can show; keep them in run.json."""
     sizes, power = sizes_of(parts), power_of(parts.test, metric)
     total = sum(sizes.values())
     few = [few_for_tuning(total)] if total < VERDICT_LEAST else []
     notes = describe_data(run, task, parts, metric, [*few, *row_notes(task, parts, metric)])
     run.update(power=power)
-    told = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
-    on_event(Said(f"{total:,} rows: {told}. Metric: {metric.label}, {metric.why}."))
-    on_event(Said(f"This test can show: {power_words(power, metric)}."))
+    sides = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
+    on_event(Said(f"{total:,} rows: {sides}. Metric: {metric.label}."))
+    on_event(Said(f"This metric was chosen {metric.why}.", detail=True))
+    on_event(Said(f"This test can show: {power_words(power, metric)}.", detail=True))
     for note in notes:
-        on_event(Said(f"Note: {note}"))
+        on_event(Said(f"Note: {note}", detail=BY_NAMES in note))
 
 
 def power_of(test: Dataset, metric: Metric) -> list[dict[str, float | None]]:
@@ -87,7 +89,7 @@ def planned(
         return Plan.from_dict(saved)
     check_lengths(task, methods, start, parts, models)
     if asks_a_model(methods):
-        on_event(Said("Timing a few steps ..."))
+        on_event(Said("Timing a few steps ...", detail=True))
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
     work = Workload(
         tries={name: count for name, count in tries.items() if count},
@@ -97,41 +99,42 @@ def planned(
         test=len(parts.test),
     )
     plan = make_plan(work, measure(task, methods, start, parts.train, models), task.budget_seconds)
-    for line in plan_lines(plan, task.budget_seconds):
-        on_event(Said(line))
-    if (question := _question(plan, task.budget_seconds)) and not confirm(question):
+    first, *cuts = plan_lines(plan, task.budget_seconds)
+    on_event(Said(first, detail=plan.total < 60 and not plan.shrunk))
+    for line in cuts:
+        on_event(Said(line, detail=True))
+    if (asked := question(plan, task.budget_seconds)) and not confirm(asked):
         raise Declined("Nothing was run. Set `budget:` in the task file, such as budget: 15m.")
     run.update(plan=plan.to_dict() | {"minutes": plan.total / 60, "lines": list(plan_lines(plan, None))})
     return plan
 
 
 def plan_lines(plan: Plan, budget: float | None) -> Iterator[str]:
-    """The plan in words."""
-    parts = ", ".join(f"{name} {rough_time(seconds)}" for name, seconds in plan.seconds.items())
-    yield f"Plan: {rough_time(plan.total)} ({parts})."
+    """The plan in words: the time, with that of each method which takes a minute or more, then what was cut."""
+    long = [f"{name} {rough_time(seconds)}" for name, seconds in plan.seconds.items() if seconds >= 60]
+    parts = f" ({', '.join(long)})" if long else ""
+    limit = f" of {time_in_words(budget)}" if budget else ""
+    cut = f", cut to fit the budget{limit}" if plan.shrunk else ""
+    yield f"Plan: {rough_time(plan.total)}{parts}{cut}."
     if plan.shrunk:
-        limit = f" of {rough_time(budget)}" if budget else ""
         yield f"To fit the budget{limit}: {'; '.join(plan.shrunk)}."
-    if budget is not None and plan.total > budget:
-        yield f"Even cut as far as it goes it takes longer than the budget. {_over_budget(plan)}"
 
 
 def _over_budget(plan: Plan) -> str:
     """Which method takes the most of a plan that cannot be cut further, and what would help."""
     slowest = max(plan.seconds, key=plan.seconds.__getitem__)
     takes, rest = plan.seconds[slowest], plan.total - plan.seconds[slowest]
-    enough = f"a budget: of {math.ceil(plan.total / 60)}m is enough"
+    enough = f"a budget of {math.ceil(plan.total / 60)}m is enough"
     if len(plan.seconds) == 1:
-        return f"All of it is {slowest}; {enough}."
-    without = f"without {slowest} in methods: the others take {rough_time(rest)}"
-    return f"Of that {slowest} takes {rough_time(takes)}: {without}; {enough}."
+        return f"All of it is for {slowest}; {enough}."
+    return f"{slowest} alone takes {rough_time(takes)}, the others {rough_time(rest)}; {enough}."
 
 
-def _question(plan: Plan, budget: float | None) -> str | None:
-    """What to ask before starting: only when a limit is exceeded."""
+def question(plan: Plan, budget: float | None) -> str | None:
+    """What to ask before starting, if a limit is exceeded."""
     if budget is not None and plan.total > budget:
-        over = f"Even cut as far as it goes this takes {rough_time(plan.total)}, over the budget."
-        return f"{over} {_over_budget(plan)} Go on?"
+        over = f"Even the smallest plan takes {rough_time(plan.total)}, over the budget of {time_in_words(budget)}."
+        return f"{over} {_over_budget(plan)} Continue?"
     if budget is None and plan.total > LONG:
-        return f"This takes {rough_time(plan.total)}. Go on?"
+        return f"This takes {rough_time(plan.total)}. Continue?"
     return None

@@ -48,9 +48,9 @@ def verdict_sentence(
 def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
     """The only verdict on tuning that under 150 rows allow: how many to collect, to find the difference `worth`."""
     rows = f"{inputs.total_rows} rows are too few for a verdict on tuning"
-    found = f"with which a difference of {points(worth)} points would be found in 80% of tests"
-    aim = f", {found}" if collect < MOST_ADVISED else ""
-    return _opened(inputs, f"{rows}: collect {about(collect)} ({VERDICT_LEAST} at the least){aim}")
+    found = f", enough to find a difference of {points(worth)} points in 80% of tests"
+    aim = found if collect < MOST_ADVISED else ""
+    return _opened(inputs, f"{rows}: collect {about(collect)} (at least {VERDICT_LEAST}){aim}")
 
 
 def nothing_right(ladder: Sequence[Step]) -> bool:
@@ -65,34 +65,32 @@ def partial_measures(
     found: dict[str, tuple[str, Estimate]] = {}
     for method, form in forms.items():
         kept = {"share of answers that keep the contract": form.form} if form.form else {}
-        for words, told in ({LABELS[name]: told for name, told in others[method].items()} | kept).items():
-            if told.value > (found[words][1].value if words in found else 0):
-                found[words] = (method, told)
+        measures = {LABELS[name]: estimate for name, estimate in others[method].items()} | kept
+        for words, estimate in measures.items():
+            if estimate.value > (found[words][1].value if words in found else 0):
+                found[words] = (method, estimate)
     return found
 
 
 def nothing_right_sentence(inputs: Inputs, partial: Mapping[str, tuple[str, Estimate]]) -> str:
     """The verdict where every method scored 0, with who is best by each of the `partial_measures`."""
     rows = f"{len(inputs.rows.ids):,} rows"
-    nothing = (
-        f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got a single one of {rows} right"
-    )
+    nothing = f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got any of {rows} right"
     best = [
-        f"by {words} the best is {method} with {share(told.value)}"
-        for words, (method, told) in partial.items()
+        f"the best {words} is {share(found.value)}, by {method}" for words, (method, found) in partial.items()
     ]
     return _opened(inputs, "; ".join([f"no method {nothing}", *best]))
 
 
 def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:
-    """Which is the lowest method that surely reaches the target, or how near the best one comes."""
+    """Which is the lowest method that is sure to reach the target, or how near the best one comes."""
     found = next((step for step in ladder if step.method == met_by), None)
     nearest = found or max(ladder, key=lambda step: step.estimate.low)
     value, low = share(nearest.estimate.value), share(nearest.estimate.low)
-    numbers = f"{value} (at least {low} by its 95% interval, n = {nearest.estimate.n:,})"
+    numbers = f"{value} (95% interval from {low}, n = {nearest.estimate.n:,})"
     if found is not None:
-        return f"The target of {share(target)} is met by {found.method}: {numbers}."
-    return f"No method surely meets the target of {share(target)}: {nearest.method} comes nearest with {numbers}."
+        return f"{found.method} reaches the {share(target)} target: {numbers}."
+    return f"No method is sure to reach the {share(target)} target; {nearest.method} is closest: {numbers}."
 
 
 def caveats(
@@ -108,27 +106,18 @@ def caveats(
     if headline is not None:
         found += _about_headline(headline, error)
     found += _about_lower_steps(inputs, ladder, recommended)
-    for method, form in forms.items():
-        if form.cut:
-            found.append(
-                f"{method}: {form.cut:,} of {len(inputs.rows.ids):,} answers were cut at the length limit."
-            )
+    if cut := ", ".join(f"{form.cut:,} by {method}" for method, form in forms.items() if form.cut):
+        found.append(f"Answers cut at the length limit: {cut} (of {len(inputs.rows.ids):,} each).")
     return tuple(found)
 
 
-def advice(inputs: Inputs, recommended: str | None, earned: BreakEven | None) -> tuple[Advice, ...]:
-    """What the task's `usage:` adds, which no test row can tell."""
+def advice(inputs: Inputs, earned: BreakEven | None) -> tuple[Advice, ...]:
+    """What the task's `usage:` adds to the test's results."""
     found = []
     if inputs.usage.facts_change in ("monthly", "daily"):
         change = inputs.usage.facts_change
-        text = (
-            f"Facts that change {change} should be looked up in documents (retrieval) and not be tuned into "
-            "weights, which would need training anew with every change; tune for form and manner only."
-        )
+        text = f"Look up facts that change {change} in documents (retrieval); tune for form and style only."
         found.append(Advice(text, f"usage.facts_change: {change}"))
-    if recommended is not None and _needs_no_model(inputs, recommended):
-        text = f"{recommended} answers without a language model, in less time and at less cost."
-        found.append(Advice(text, f"the ladder: {recommended} is good enough"))
     if inputs.usage.requests_per_month is not None and earned is not None:
         found.append(_on_volume(inputs.usage.requests_per_month, earned))
     return tuple(found)
@@ -192,26 +181,26 @@ def _listed(names: Sequence[str]) -> str:
 
 def _about_models(inputs: Inputs) -> Iterator[str]:
     if inputs.metric.form_only:
-        yield "Nobody checks whether what an answer says is right: name a function under check: that does."
+        yield "Nothing checks whether an answer is correct: add a function that does (check:)."
     named = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
     found = [backend_of(name).caveat for name in named]
     yield from dict.fromkeys(filter(None, found))
     if inputs.prompt_model is None and not found[0]:
-        yield f"This speaks of {inputs.model}; no larger prompted model was tried."
+        yield f"Only {inputs.model} was tested; a larger model might do better with a prompt alone."
     if inputs.prompt_model is not None:
         yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
     if any(method.tuned for method in inputs.methods):
-        yield "One training run; another may differ."
+        yield "This is one training run; another may give a different result."
 
 
 def _about_test(inputs: Inputs, units: int) -> Iterator[str]:
     rows = len(inputs.rows.ids)
     if units < rows:
-        yield f"Rows of one group count together: {rows:,} test rows are {units:,} independent groups."
+        yield f"Rows of one group count together: the {rows:,} test rows are {units:,} groups."
     if inputs.openings > 1:
         yield (
-            f"This test has been opened {inputs.openings} times; choices made after an earlier look favour "
-            "what happens to suit these rows, so that the numbers may flatter."
+            f"This test has been opened {inputs.openings} times; if you changed anything after an earlier result, "
+            "these numbers may be too good."
         )
 
 
@@ -220,13 +209,13 @@ def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
         return
     if headline.difference.low > 0:
         yield (
-            f"The interval of tuning lies above 0, but chance is not ruled out ({p_value(headline.p)}, "
-            f"{headline.test}): no gain is claimed."
+            f"The interval for tuning is above 0, but chance is not ruled out ({p_value(headline.p)}, "
+            f"{headline.test}), so no gain is claimed."
         )
     elif headline.difference.high > 0 and math.isfinite(error):
         floor = least_shown(headline.difference.n) if headline.test == EXACT else 0.0
         least = points(min(1.0, max(DETECT * error, floor)))
-        yield f"A true gain of less than about {least} points would often go unseen on this test."
+        yield f"This test would often miss a gain smaller than about {least} points."
 
 
 def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str | None) -> Iterator[str]:
@@ -236,19 +225,18 @@ def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str 
         if step.status == "undecided":
             more = _needed(step, len(inputs.rows.ids))
             near = f"within {points(inputs.margin)} points of the best"
-            yield f"Whether {step.method} is {near}, and so good enough, is open: {more}."
+            yield f"{step.method} may be good enough ({near}): {more}."
 
 
 def _on_volume(per_month: float, earned: BreakEven) -> Advice:
     use = f"usage.requests_per_month: {per_month:,.0f}"
     if earned.requests is None:
-        text = "Cost is no reason to tune: a tuned request does not cost less than an untuned one."
+        text = "Tuning will not save money: a tuned request costs no less than an untuned one."
         return Advice(text, f"break-even: never on cost; {use}")
     rests = f"break-even: {earned.requests:,} requests; {use}"
     if earned.requests > _YEAR * per_month:
-        return Advice(
-            "At this use tuning is not earned back within a year: tune for better answers only.", rests
-        )
+        text = "At this volume tuning does not pay for itself within a year; tune for better answers only."
+        return Advice(text, rests)
     months = earned.requests / per_month
     after = "within the first month" if months < 1 else f"after {months:.1f} months"
-    return Advice(f"At this use tuning is earned back {after}.", rests)
+    return Advice(f"At this volume tuning pays for itself {after}.", rests)

@@ -65,7 +65,7 @@ class Dataset:
         if twice:
             where = ", ".join(row.where or "?" for row in self.examples if row.id == twice[0])
             raise InputError(
-                [Fault(where, "rows share an id", shown(twice[0]), "give every row an id of its own")]
+                [Fault(where, "rows share an id", shown(twice[0]), "give every row a different id")]
             )
 
     def __len__(self) -> int:
@@ -214,7 +214,7 @@ def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Fault]:
     beginning = next(iter(first.values()))
     for system, where in list(first.items())[1:]:
         what = (
-            f"the rows have {len(first):,} different system messages{none}; this one stands in {counts[system]:,} of "
+            f"the rows have {len(first):,} different system messages{none}; this one is in {counts[system]:,} of "
             f"{len(rows.systems):,} rows, another one at {beginning}"
         )
         remedy = (

@@ -23,6 +23,7 @@ __all__ = [
     "asks_a_model",
     "ladder",
     "own_ladder",
+    "possible",
     "unused_keys",
 ]
 
@@ -33,6 +34,23 @@ LADDER: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD fo
 def ladder(names: Sequence[str]) -> list[Method]:
     """The named methods in the order of the ladder."""
     return [method for method in LADDER if method.name in names]
+
+
+def possible(methods: Sequence[Method], task: Task) -> list[Method]:
+    """The methods for which the task names what they need, such as documents.
+
+    With `methods: all` the others are left out. If the task names one of them, InputError is raised.
+    """
+    faults = [
+        Fault(
+            f"methods: {method.name}", f"it needs {key}:", "", f"add {key}: to the task file, or leave it out"
+        )
+        for method in methods
+        if (key := method.missing(task))
+    ]
+    if faults and task.methods != NAMES:
+        raise InputError(faults)
+    return [method for method in methods if not method.missing(task)]
 
 
 def asks_a_model(methods: Iterable[Method]) -> bool:
@@ -68,4 +86,4 @@ def _faults(names: Sequence[str]) -> Iterator[Fault]:
         if not re.fullmatch(r"\w[\w-]*", name):
             yield Fault("methods", "no name for a step", shown(name), "use letters, digits, _ and -")
         elif name in names[:number]:
-            yield Fault("methods", "two steps of one name", shown(name), "give each a name of its own")
+            yield Fault("methods", "two steps of one name", shown(name), "give each a different name")

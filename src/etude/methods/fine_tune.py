@@ -52,6 +52,8 @@ class FineTune(Method):
     tuned: ClassVar[bool] = True
     prompted: ClassVar[bool] = False
     keys: ClassVar[tuple[str, ...]] = ("model", "train")
+    copies: ClassVar[bool] = False
+    """Whether the answer is in what the model is shown."""
 
     def takes(self, task: Task) -> tuple[str, ...]:
         """With the keys of the metric where it chooses the epoch."""
@@ -61,17 +63,31 @@ class FineTune(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Trains; goes on from the last checkpoint where an earlier attempt was killed."""
-        student = self.asked(task, start, train, context.models)
-        rows = training_rows(task, train, context)
+        drawn, dev_rows = training_rows(task, train, context), context.dev_sample(dev)
+        untrained = self.asked(task, start, train, context.models)
+        student, rows, shown_dev = self.prepared(task, train, dev, untrained, drawn, dev_rows, context)
 
         def prepare() -> TrainingRun:
             model = context.models.trainable(student.model)
-            run = training_run(task, student, train, rows, context.dev_sample(dev), model)
+            run = training_run(task, student, train, rows, shown_dev, model, context.effort.epochs)
             context.log({"supervision": list(run.supervision)})
             return run
 
-        tuned = trained(task, student, rows, context.dev_sample(dev), context, prepare)
+        tuned = trained(task, student, rows, dev_rows, context, prepare)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
+
+    def prepared(
+        self,
+        task: Task,
+        train: Dataset,
+        dev: Dataset,
+        student: Assistant,
+        rows: Sequence[Example],
+        dev_rows: Dataset,
+        context: FitContext,
+    ) -> tuple[Assistant, Sequence[Example], Dataset]:
+        """The student, and the training and dev rows as it is to read them in training."""
+        return student, rows, dev_rows
 
     def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
         """The task's model under the short prompt that training will use, not yet trained.
@@ -95,10 +111,10 @@ class FineTune(Method):
     ) -> TrainingTime | None:
         """With the loss on dev before training and after each epoch, and with answers to dev as often where the task
         chooses the epoch by the metric."""
-        from etude.training import estimate_speed
-
         if learns_by_itself(task):
             return None
+        from etude.training import estimate_speed
+
         student = self.asked(task, start, train, models)
         model = models.trainable(student.model)
         examples = spread(train, TIMED_ROWS)
@@ -106,8 +122,8 @@ class FineTune(Method):
         pace = estimate_speed(model.module, rows, config_for(task, model, len(train)), rows)
         answered = answer if task.train.get("dev_metric") else 0.0
 
-        def seconds(num_rows: int, num_dev: int) -> float:
-            epochs = config_for(task, model, num_rows).epochs
+        def seconds(num_rows: int, num_dev: int, most_epochs: int | None) -> float:
+            epochs = config_for(task, model, num_rows, most_epochs, copies=self.copies).epochs
             steps_and_losses = pace.seconds(epochs, num_rows / len(examples), num_dev / len(examples))
             return steps_and_losses + (epochs + 1) * num_dev * answered
 

@@ -38,6 +38,8 @@ class Effort:
     """Candidates are compared on this many dev rows."""
     train_rows: int | None = None
     """Weights are trained on this many rows."""
+    epochs: int | None = None
+    """Weights of a language model are trained for at most this many epochs."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class FitContext:
     on_answers: OnAnswers | None = None
     log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Takes one line of train.jsonl."""
+    search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
+    """Takes one line of search.jsonl: a step of the encoder's tuning."""
     tried: list[Tried] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)

@@ -14,8 +14,8 @@ from etude.methods.row_lengths import RowLengths
 from etude.models.registry import Models
 from etude.task import Task
 
-TrainingTime = Callable[[int, int], float]
-"""Seconds of training on so many rows, with what is measured meanwhile on so many dev rows."""
+TrainingTime = Callable[[int, int, int | None], float]
+"""Seconds of training on so many rows, with what is measured on so many dev rows, for so many epochs at most."""
 
 
 class Method(ABC):
@@ -40,6 +40,10 @@ class Method(ABC):
     ) -> Assistant:
         """Builds on `start`, the best assistant of the lower steps, and returns a new one."""
         ...
+
+    def missing(self, task: Task) -> str:
+        """The key that the task would have to name for this method; "" where none is missing."""
+        return ""
 
     def takes(self, task: Task) -> tuple[str, ...]:
         """The `keys`, with those that it takes because of what the task says under another."""

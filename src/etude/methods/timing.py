@@ -44,7 +44,7 @@ def answer_seconds(assistant: Assistant, train: Dataset, models: Models) -> floa
     """Seconds that one row's answer takes, over 32 training inputs answered together."""
     rows = spread(train, TIMED_ANSWERS)
     model = models.get(assistant.model)
-    requests = assistant.prepare([example.input for example in rows], model)
+    requests = assistant.requests([example.input for example in rows], models)
     model.generate(requests[:1])  # the first call pays for what is set up once
     started = time.perf_counter()
     model.generate(requests)

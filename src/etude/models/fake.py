@@ -116,8 +116,8 @@ class FakeModel(BatchedModel):
         answers = {_question(row.input): row.output for row in rows}
         text = json.dumps({"answers": answers}, ensure_ascii=False, indent=1)
         (folder / ADAPTER_FILE).write_text(text + "\n", encoding="utf-8")
-        sentence = f"The fake model was taught {len(rows):,} rows by heart."
-        return sentence, "the fake model was taught by heart"
+        sentence = f"The fake model memorized {len(rows):,} rows."
+        return sentence, "the fake model memorized the rows"
 
     def _check_lengths(self, requests: Sequence[Request], prompts: Sequence[list[str]]) -> None:
         for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):

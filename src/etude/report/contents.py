@@ -64,6 +64,8 @@ class DevAnswer:
     score: float
     failures: tuple[str, ...]
     cut: bool
+    citations: tuple[str, ...] = ()
+    """Names of the passages that the answer was given with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ class Report:
     power: tuple[tuple[float, float | None], ...]
     """(share of rows on which two methods disagree, smallest difference the answered test rows can show; None
     for nothing)."""
+    shown_on_dev: float | None
+    """The smallest difference of the declared pair that the test can show, from how the two differ on dev."""
     plan: Plan
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]

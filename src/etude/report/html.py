@@ -121,9 +121,11 @@ def _row(row: DevRow, names: list[str], texts: _Texts, kinds: list[str]) -> list
 
 
 def _answer(answer: DevAnswer, texts: _Texts, kinds: list[str]) -> list[object]:
-    """[text, score, failures], the text by its place among the texts, each failure by its place among the kinds."""
+    """[text, score, failures, citations], texts by their place among the texts, each failure by its place among the
+    kinds; without citations where there are none."""
     failed = [*answer.failures, *([words.CUT] if answer.cut else [])]
-    return [texts.place(answer.text), round(answer.score, 4), [kinds.index(kind) for kind in failed]]
+    cited = [texts.place("; ".join(answer.citations))] if answer.citations else []
+    return [texts.place(answer.text), round(answer.score, 4), [kinds.index(kind) for kind in failed], *cited]
 
 
 def _first_of(wanted: Iterable[str | None], names: list[str]) -> str | None:

@@ -112,7 +112,8 @@ def _answer(answer: DevAnswer) -> str:
     mark = "✓" if answer.score >= 1 else "✗" if answer.score <= 0 else f"◐ {wording.percent(answer.score)}"
     failures = (*answer.failures, *([words.CUT] if answer.cut else []))
     failed = f"\nFailed: {'; '.join(failures)}" if failures else ""
-    return f"{mark} {_short(answer.text) or '(empty answer)'}{failed}"
+    cited = f"\nFrom {'; '.join(answer.citations)}" if answer.citations else ""
+    return f"{mark} {_short(answer.text) or '(empty answer)'}{failed}{cited}"
 
 
 def _short(text: str) -> str:

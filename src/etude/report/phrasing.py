@@ -25,9 +25,9 @@ CUT = "cut at the length limit"
 """What is said of an answer that the length limit stopped."""
 
 RUN_STATES = {
-    "running": "This run is not finished. The page shows what was there when it was written.",
-    "interrupted": "This run was interrupted. The page shows what is there; the same command goes on.",
-    "failed": "This run failed. The page shows what is there; the same command goes on.",
+    "running": "This run is not finished. This page shows what was done so far.",
+    "interrupted": "This run was interrupted. This page shows what was done so far; run the same command to continue.",
+    "failed": "This run failed. This page shows what was done so far; run the same command to continue.",
 }
 
 
@@ -90,15 +90,15 @@ def headline(report: Report) -> str:
 
 def _reading(found: HeadlineResult) -> str:
     if found.difference.low <= 0 <= found.difference.high:
-        return "The interval holds zero: this test shows no gain from fine-tuning."
+        return "The interval includes zero: this test shows no gain from fine-tuning."
     by_chance = found.p > ALPHA
     if found.difference.high < 0:
-        told = "no loss is claimed: chance is not ruled out" if by_chance else "fine-tuning loses"
-        return f"The whole interval lies below zero{', but' if by_chance else ':'} {told}."
+        claim = "no loss is claimed: chance is not ruled out" if by_chance else "fine-tuning loses"
+        return f"The whole interval is below zero{', but' if by_chance else ':'} {claim}."
     if found.gains:
-        return "The whole interval lies above zero: fine-tuning gains."
+        return "The whole interval is above zero: fine-tuning gains."
     why = "chance is not ruled out" if by_chance else "the rows are too few"
-    return f"The whole interval lies above zero, but no gain is claimed: {why}."
+    return f"The whole interval is above zero, but no gain is claimed: {why}."
 
 
 def test_rows(report: Report) -> str:
@@ -123,6 +123,14 @@ def power_rows(report: Report) -> list[tuple[str, str]]:
     ]
     shown = ["nothing" if size is None else f"{100 * size:.1f} points" for _, size in report.power]
     return list(zip(when, shown, strict=True))
+
+
+def power_on_dev(report: Report) -> str:
+    """The smallest difference of the declared pair that the test can show; empty if none is known."""
+    if report.shown_on_dev is None:
+        return ""
+    pair = f"{report.tuned} and {report.untuned}"
+    return f"From how {pair} differ on dev, it can show {points(report.shown_on_dev)} points between them."
 
 
 def turned(report: Report) -> tuple[str, str]:
@@ -153,14 +161,14 @@ def failure_note(report: Report) -> str:
     nothing = not failure_kinds(report)
     if not report.graded:
         return "No failure on dev." if nothing else ""
-    graded = f"{opening(report.metric_label)}: answers are graded, and which are right or wrong is not counted here."
+    graded = f"{opening(report.metric_label)}: answers are graded, so right and wrong are not counted here."
     return f"{graded} Nothing else failed on dev." if nothing else graded
 
 
 KEPT = {
     "whole": "keeps all, word for word",
-    "first_sentence": "keeps the first sentence only, for the weights learn what the others ask for",
-    "none": "keeps nothing, for the weights learn what they ask for",
+    "first_sentence": "keeps only the first sentence; the weights learn the rest",
+    "none": "keeps nothing; the weights learn them",
 }
 """What of the instructions a tuned model keeps -> what is said of its prompt."""
 
@@ -168,13 +176,13 @@ KEPT = {
 def tuned_prompt(report: Report) -> str:
     """What fine-tuning does to the instructions; empty where nothing was tuned."""
     parts = [KEPT[rung.params["instructions"]] for rung in report.rungs if "instructions" in rung.params]
-    return f"Of the instructions, the prompt of fine-tuning {parts[0]}." if parts else ""
+    return f"Instructions: the fine-tuned model's prompt {parts[0]}." if parts else ""
 
 
 def outcome(report: Report) -> str:
     """What came of a training; until then, that it has not ended."""
     texts = [rung.params["text"] for rung in report.rungs if "text" in rung.params]
-    return str(texts[0]) if texts else "The training has not ended."
+    return str(texts[0]) if texts else "The training is not finished."
 
 
 def epochs(report: Report) -> list[tuple[str, ...]]:
@@ -239,7 +247,7 @@ def openings(report: Report) -> str:
     if report.openings == 0:
         return "The test has not been opened."
     times = "once" if report.openings == 1 else f"{report.openings} times"
-    return f"The test has been opened {times}, counting every run on it."
+    return f"The test has been opened {times}, in all runs together."
 
 
 def plain(value: Any) -> str:

@@ -72,6 +72,7 @@ def read_report(run_folder: Path) -> Report:
         answered=_answered(run, verdict),
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
+        shown_on_dev=(run.get("power_on_dev") or {}).get("difference"),
         plan=_plan(run.get("plan") or {}),
         notes=tuple(note for note in _texts(run.get("notes")) if note not in split_notes),
         findings=_findings(run_folder, run),
@@ -209,7 +210,8 @@ def _place(line: Mapping[str, Any]) -> str:
 
 
 def _dev_answer(line: Mapping[str, Any], wrong: str) -> DevAnswer:
-    return DevAnswer(line["answer"], float(line["score"]), _failures_of(line, wrong), bool(line["cut"]))
+    failures, citations = _failures_of(line, wrong), tuple(line.get("citations", ()))
+    return DevAnswer(line["answer"], float(line["score"]), failures, bool(line["cut"]), citations)
 
 
 def _by_tag(lines: Iterable[TagEstimate], names: Sequence[str]) -> tuple[TagRow, ...]:

@@ -39,6 +39,8 @@ class Said:
     """A sentence for the user."""
 
     text: str
+    detail: bool = False
+    """Whether the command line prints it only with --verbose; the report has it too."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ BLOCKS, BLOCK = 64, 1 << 16
 """Of a file of weights so many blocks of so many bytes are read, evenly spread; of a smaller one all."""
 DATA, DATA_MOST = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".yaml", ".yml"), 1_000_000
 """Suffixes of data that a check function may read, and the most bytes of a file of it that counts."""
-PLACES = ("folder", "file", "examples", "test", "model", "prompt_model", "check", "documents")
+PLACES = ("folder", "file", "examples", "test", "model", "prompt_model", "check", "documents", "encoder")
 """Fields of a Task that say where something is: what stands there counts."""
 APART = (*PLACES, "notes", "budget_seconds", "own_system")
 """Fields of a Task that do not count as they stand."""
@@ -50,6 +50,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "model": _weights(task.model, task.folder),
         "prompt_model": task.prompt_model and _weights(task.prompt_model, task.folder),
         "check": task.check and [task.check.function, *_read_by_check(task, task.check.file)],
+        "encoder": task.encoder and _weights(task.encoder, task.folder),
         "documents": task.documents and _documents(task.documents),
         "version of Étude": __version__,
     }

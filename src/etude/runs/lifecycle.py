@@ -90,7 +90,7 @@ def carry_out(
         if not run.complete:
             publish = EventLog(run, on_event)
             if kept:
-                publish(Said(f"Starting anew. The earlier run is kept as {kept.name}."))
+                publish(Said(f"Starting again from scratch. The earlier run is kept as {kept.name}."))
             begin(run, task_run.task, task_run.inputs, publish)
             publish(Opened(run.folder))
             _worked(run, lambda: work(run, publish), report, publish)
@@ -117,7 +117,7 @@ def _worked(run: Run, work: Callable[[], None], report: Callable[[Path], object]
             if kept:
                 report(run.folder)
         except (OSError, RunError) as later:
-            error.add_note(f"What was done until then could not be reported: {later}")
+            error.add_note(f"The report on what was done so far could not be written: {later}")
         raise
     report(run.folder)
     publish(RunEnded("complete"))

@@ -108,6 +108,7 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
         "confidence": answer.confidence,
         "cut": answer.cut,
         "shots_dropped": answer.shots_dropped,
+        **({"citations": list(answer.citations)} if answer.citations else {}),
         "prompt_tokens": answer.prompt_tokens,
         "cached_tokens": answer.cached_tokens,
         "answer_tokens": answer.answer_tokens,

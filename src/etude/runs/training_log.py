@@ -72,11 +72,13 @@ class TrainingLog:
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
-        news = (line[key] for key in ("note", "warning") if key in line)
-        for text in (*line.get("supervision", ()), *news):
-            self.on_event(Said(str(text)))
+        for text in line.get("supervision", ()):
+            self.on_event(Said(text, detail=True))
+        for key in ("note", "warning"):
+            if key in line:
+                self.on_event(Said(str(line[key])))
         if line.get("resumed_at_step"):
-            self.on_event(Said(f"{self.method}: going on after step {line['resumed_at_step']}"))
+            self.on_event(Said(f"{self.method}: resuming after step {line['resumed_at_step']}"))
         if "resumed_at_step" in line:
             self._show_again(line["resumed_at_step"])
         if "step" in line:
@@ -89,8 +91,10 @@ class TrainingLog:
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if (error := self.log.append(line)) and len(self.log.held) == 1:
-            told = f"{self.log.file} cannot be written ({error.strerror}). Training goes on; make room, and the lines "
-            self.on_event(Said(f"{told}that are missing are written."))
+            failed = f"{self.log.file} cannot be written ({error.strerror})."
+            self.on_event(
+                Said(f"{failed} Training continues; free disk space, and the missing lines are written.")
+            )
 
     def _written(self, line: Mapping[str, Any]) -> bool:
         """Whether an earlier attempt wrote the line: of steps, those between where it resumed and its kill."""

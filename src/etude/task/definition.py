@@ -16,7 +16,10 @@ MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf"]
 
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
-LADDER = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
+LADDER = (
+    *("baseline", "prompt", "clear_prompt", "few_shot", "retrieval"),
+    *("fine_tune", "fine_tune_retrieval"),
+)
 """The methods of this version, lowest step first. Each is the `METHOD` of methods/NAME.py."""
 
 VERDICT_KEYS = (
@@ -108,6 +111,9 @@ class Task:
     """A bigger model for the untuned methods."""
     test: RowSource | None = None
     documents: Path | None = None
+    """What the retrieving methods look things up in: a folder or a file."""
+    encoder: str | None = None
+    """The encoder for search by meaning: a name as for `model`, or "none"; None for the packaged one."""
     instructions: str = ""
     own_system: bool = False
     """Whether the rows hold the instructions as their own system message; known once they are read."""

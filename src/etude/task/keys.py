@@ -23,13 +23,7 @@ from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
 from etude.task.yaml_nodes import Page, Reader, got, plain
 from etude.types import Kind
 
-_LATER_METHODS = (
-    "similar_shot",
-    "retrieval",
-    "constrained",
-    "fine_tune + retrieval",
-    "fine_tune_retrieval",
-)
+_LATER_METHODS = ("similar_shot", "constrained")
 
 _AS_FINE_TUNE = "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
 
@@ -201,6 +195,7 @@ KEYS: Mapping[str, Reader] = {
     "examples": _rows,
     "test": _rows,
     "documents": existing,
+    "encoder": _model,
     "instructions": prose,
     "wordings": texts,
     "contract": _contract,

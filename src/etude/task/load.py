@@ -102,13 +102,11 @@ def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[
 
 def _notes(given: Mapping[str, Any]) -> Iterator[str]:
     """What is set and has no effect, or not all of it."""
-    if "documents" in given:
-        yield "documents: not read, retrieval is not among the methods of this version"
     if "prices" in given:
         yield from _missing_prices(given["prices"])
         if given["prices"].by_tokens and given.get("prompt_model") not in (None, given.get("model")):
             yield (
-                "prices: those of tokens hold for model; what prompt_model answers is told in tokens and seconds"
+                "prices: those of tokens hold for model; what prompt_model answers is reported in tokens and seconds"
             )
 
 
@@ -119,7 +117,7 @@ def _missing_prices(prices: Prices) -> Iterator[str]:
         instead = "it has no price" if prices.per_hour is None else "its machine time is priced"
         yield f"prices: without {' and '.join(missing)} a request is not priced by its tokens; {instead}"
     if prices.per_hour is None:
-        yield "prices: without per_hour training has no price, so that break-even is told in seconds"
+        yield "prices: without per_hour training has no price, so break-even is reported in seconds"
 
 
 def _task(file: Path, values: Mapping[str, Any]) -> Task:

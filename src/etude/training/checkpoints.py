@@ -86,7 +86,9 @@ def opened_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
         with safe_open(path, framework="pt") as file:
             yield Checkpoint(json.loads(file.metadata()["facts"]), file)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is not a readable checkpoint ({error}). Remove it to train anew.") from error
+        raise RunError(
+            f"{path} is not a readable checkpoint ({error}). Remove it to start again from scratch."
+        ) from error
 
 
 @dataclass(slots=True)
@@ -150,7 +152,7 @@ class Checkpointer:
         if found.facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
-                "Remove the folder to train anew, or choose another."
+                "Remove the folder to start again from scratch, or choose another."
             )
         progress, slices = TrainResult(**found.facts["progress"]), placement.slices(buffer)
         for name, tensor in _tensors(self.run).items():

@@ -150,7 +150,7 @@ def _epochs(steps: int) -> tuple[int, str]:
     if steps >= LONG_EPOCH:
         return 1, f"{each}, and one of {LONG_EPOCH:,} or more is enough"
     wanted = -(-WANTED_STEPS // steps)
-    enough = f"{each}; about {WANTED_STEPS} steps teach the form"
+    enough = f"{each}; about {WANTED_STEPS} steps are enough to learn the form"
     if wanted > MOST_EPOCHS:
         return MOST_EPOCHS, f"{enough}, but more than {MOST_EPOCHS} epochs are run only when you set them"
     if wanted < LEAST_EPOCHS:

@@ -152,8 +152,8 @@ def _check_spike(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
             f"Training stopped at step {progress.steps}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
             f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
             f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
-            "{stop_on_spike: false}, which goes on from the last checkpoint, or lower the learning rate (train: "
-            f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which trains anew."
+            "{stop_on_spike: false}, which resumes from the last checkpoint, or lower the learning rate (train: "
+            f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which starts again from scratch."
         )
     progress.recent = [*progress.recent, loss][-early_stopping.WINDOW :]
     progress.epoch_loss += loss
@@ -255,9 +255,9 @@ def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
     except OSError as error:
         file = output.checkpoint / FILE
         rest = (
-            f"it goes on from {file}"
+            f"it resumes from {file}"
             if file.exists()
-            else "it starts anew, for no checkpoint could be written"
+            else "it starts again from scratch, because no checkpoint could be written"
         )
         raise RunError(
             f"The tuned weights cannot be written to {output.adapter} ({error}). Free some space and run the same "

@@ -1,4 +1,4 @@
-"""What a training run will take, and what is asked before it takes more than was allowed."""
+"""What a training run will take, and what to ask before it takes more than allowed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def foreseen(task: Task, training: TrainingRun, student: Assistant, dev: Dataset, models: Models) -> Json:
-    """Seconds, bytes at the highest point, bytes within reach, and all of it in words, from a few timed steps."""
+    """Seconds, bytes at the peak, bytes available, and all of it in words, from a few timed steps."""
     from etude.training.memory.usage import memory_within_reach
 
     found, device = training.foresee(), training.model.module.device
@@ -38,8 +38,7 @@ def foreseen(task: Task, training: TrainingRun, student: Assistant, dev: Dataset
 
 
 def held(training: TrainingRun) -> Json:
-    """Bytes that are held before the first step, those in use now among them, and bytes within reach; nothing of it
-    is taken yet."""
+    """Bytes needed before the first step, those in use now included, and bytes available; nothing is allocated."""
     from etude.training.memory.forecast import at_rest
     from etude.training.memory.usage import memory_in_use, memory_within_reach
 
@@ -53,31 +52,31 @@ def held(training: TrainingRun) -> Json:
 
 
 def disk_in_words(training: TrainingRun, checkpoint: Path) -> str:
-    """The disk that the run takes. Raises RunError where not even the result finds room."""
+    """The disk space that the run takes. Raises RunError if the result alone does not fit."""
     from etude.training.memory.disk_space import check_space, disk_of
 
     disk = disk_of(training.model.module, training.config)
     check_space(disk, checkpoint)
     free = size_in_words(free_bytes(checkpoint.absolute()))
     return (
-        f"Disk: {size_in_words(disk.result)} for the tuned weights and, until they are written, "
-        f"{size_in_words(disk.checkpoints)} for checkpoints ({free} are free)."
+        f"Disk: {size_in_words(disk.result)} for the tuned weights and, during training, "
+        f"{size_in_words(disk.checkpoints)} for checkpoints ({free} free)."
     )
 
 
 def question_of_memory(expected: Json) -> str | None:
-    """What to ask before any of it is taken; None where it can be had."""
+    """What to ask if the memory is not available; None if it is."""
     memory, reach = expected["memory"], expected["within_reach"]
     if not memory > reach > 0:
         return None
     return (
-        f"This training holds about {size_in_words(memory)} of memory before its first step, and "
-        f"{size_in_words(reach)} can be had. Go on?"
+        f"This training needs about {size_in_words(memory)} of memory before its first step, and "
+        f"{size_in_words(reach)} is available. Continue?"
     )
 
 
 def remedy(expected: Json, budget: float | None, config: TrainConfig) -> str:
-    """What to set so that `question` need not be asked."""
+    """What to set to avoid `question`."""
     from etude.training.memory.usage import less_memory
 
     lacks = expected["memory"] > expected["within_reach"] > 0
@@ -93,24 +92,24 @@ def question(expected: Json, budget: float | None) -> str | None:
     if budget is not None and seconds > budget:
         parts.append(f"takes {rough_time(seconds)}, over the budget of {time_in_words(budget)}")
     elif budget is None and seconds > LONG:
-        parts.append(
-            f"takes {rough_time(seconds)}, over the {time_in_words(LONG)} that are allowed without a budget"
-        )
+        parts.append(f"takes {rough_time(seconds)}, over the limit of {time_in_words(LONG)} without a budget")
     if memory > reach > 0:
-        parts.append(f"needs about {size_in_words(memory)} of memory, and {size_in_words(reach)} can be had")
-    return f"This training {' and '.join(parts)}. Go on?" if parts else None
+        parts.append(
+            f"needs about {size_in_words(memory)} of memory, and {size_in_words(reach)} is available"
+        )
+    return f"This training {' and '.join(parts)}. Continue?" if parts else None
 
 
 def _lines(expected: Json) -> Iterator[str]:
     memory, reach = expected["memory"], expected["within_reach"]
-    size = f" and about {size_in_words(memory)} of memory at the highest point" if memory else ""
-    most = f" ({size_in_words(reach)} can be had)" if memory and reach else ""
-    yield f"Foreseen from a few timed steps: {rough_time(expected['seconds'])}{size}{most}."
+    size = f" and about {size_in_words(memory)} of memory" if memory else ""
+    most = f" ({size_in_words(reach)} available)" if memory and reach else ""
+    yield f"Expected: {rough_time(expected['seconds'])}{size}{most}."
 
 
 def _about_metric(epochs: int, num_dev: int, seconds: float) -> Iterator[str]:
     if seconds:
         yield (
-            f"Of these, the metric on dev takes {rough_time((epochs + 1) * seconds)}: {num_dev:,} answers before "
+            f"The metric on dev takes {rough_time((epochs + 1) * seconds)} of that: {num_dev:,} answers before "
             f"training and after each of {epochs} epochs (train: dev_metric)."
         )

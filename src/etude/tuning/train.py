@@ -16,6 +16,7 @@ from etude.base.wording import count
 from etude.checks.rows.enough import USUAL
 from etude.checks.vetting import row_notes, vetted
 from etude.data.dataset import VERDICT_LEAST
+from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.methods.fine_tune import trained
@@ -124,9 +125,9 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
         on_event(Prepared(found.supervision, found.settings, found.config.defaults))
         if not run.info.get("plan"):
             disk = disk_in_words(found, context.folder / CHECKPOINT)
-            on_event(Said(disk))
+            on_event(Said(disk, detail=True))
             _agree_to_hold(found, confirm)
-            on_event(Said("Timing a few steps ..."))
+            on_event(Said("Timing a few steps ...", detail=True))
             expected = foreseen(task, found, student, parts.dev, models)
             _agree(run, task, expected, found.config, on_event, confirm)
         return found
@@ -139,33 +140,26 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
 
 def _tell(task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None:
     sizes = sizes_of(parts)
-    train, dev, test = (f"{sizes[side]:,}" for side in ("train", "dev", "test"))
-    sealed = f"{test} sealed for the test"
-    if not sizes["test"]:
-        sealed = f"no test, which takes {VERDICT_LEAST} rows"
-    on_event(
-        Said(
-            f"{sum(sizes.values()):,} rows: {train} to train on, {dev} to measure the loss on (dev), {sealed}. "
-            f"Model: {task.model}."
-        )
-    )
+    test = f"{sizes['test']:,} test (sealed)" if sizes["test"] else f"no test (needs {VERDICT_LEAST} rows)"
+    sides = f"{sizes['train']:,} train, {sizes['dev']:,} dev, {test}"
+    on_event(Said(f"{sum(sizes.values()):,} rows: {sides}. Model: {task.model}."))
     for note in notes:
-        on_event(Said(f"Note: {note}"))
+        on_event(Said(f"Note: {note}", detail=BY_NAMES in note))
 
 
 def _few_to_train_on(task: Task, parts: Split) -> list[str]:
-    """What is said of rows that are too few for a verdict: here none is made, and something else matters."""
+    """A note if the rows are too few for a verdict."""
     if sum(sizes_of(parts).values()) >= VERDICT_LEAST:
         return []
     return [
-        f"{count(len(parts.train), 'row')} to train on and {len(parts.dev)} to choose the epoch by are few: another "
-        f"seed may give another result. Of tasks of this kind it is reported: {USUAL[task.kind].report}. Whether "
-        f"tuning helps at all, etude compare tells from {VERDICT_LEAST} rows on."
+        f"{count(len(parts.train), 'row')} to train on and {len(parts.dev)} to choose the epoch are few: another "
+        f"seed may give another result. Reported for tasks of this kind: {USUAL[task.kind].report}. With "
+        f"{VERDICT_LEAST} rows or more, etude compare says whether tuning helps."
     ]
 
 
 def _agree_to_hold(training: TrainingRun, confirm: Confirm) -> None:
-    """Asks where there is less memory than the run holds, before a timed step would take it."""
+    """Ask if less memory is available than the run needs, before a timed step allocates it."""
     from etude.training.memory.usage import less_memory
 
     if (asked := question_of_memory(held(training))) and not confirm(asked):
@@ -175,10 +169,11 @@ def _agree_to_hold(training: TrainingRun, confirm: Confirm) -> None:
 def _agree(
     run: Run, task: Task, expected: Json, config: TrainConfig, on_event: OnEvent, confirm: Confirm
 ) -> None:
-    """Tells what the run will take and asks where that is too much; keeps it, so that a run that goes on is not
-    asked about again."""
-    for line in expected["lines"]:
-        on_event(Said(line))
+    """Report what the run will take and ask if that is too much; keep it, so a resumed run does not ask again."""
+    first, *others = expected["lines"]
+    on_event(Said(first))
+    for line in others:
+        on_event(Said(line, detail=True))
     if (asked := question(expected, task.budget_seconds)) and not confirm(asked):
         raise Declined(f"Nothing was trained. {remedy(expected, task.budget_seconds, config)}")
     run.update(plan=expected)

@@ -48,7 +48,7 @@ def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator
     if not found:
         return
     told = all_told(found, lambda position: rows[position].where, MOST_TOLD)
-    note = f"Labels: {told}. Every spelling counts as a class of its own: write each label in one way."
+    note = f"Labels: {told}. Every spelling counts as a separate class: write each label in one way."
     sizes = written_alike(Counter(labels)).values()
     if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
         note += (

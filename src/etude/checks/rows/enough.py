@@ -69,9 +69,9 @@ def few_rows(material: Material) -> Iterator[Finding]:
         [],
         f"{count(rows, 'row')}{each}, fewer than tasks of this kind usually take.{_not_enough(material)} Reported "
         f"of such tasks: {usual.report}.",
-        "Improve the prompt or collect more first, and put right what the other findings name."
+        "Improve the prompt or collect more first, and fix the other findings."
         if few
-        else "Let etude compare tell whether these are enough: the learning curve on dev shows what more would bring.",
+        else "Run etude compare to see whether these are enough: its learning curve on dev shows what more rows bring.",
         numbers={"usual": usual.rows * labels},
     )
 

@@ -72,7 +72,10 @@ def encoding(material: Material) -> Iterator[Finding]:
             "Take the texts from their source again as UTF-8.",
             evidence=shown,
             fix=_fix(
-                material, rows, decoded, "decodes what was surely decoded wrongly, deletes control characters"
+                material,
+                rows,
+                decoded,
+                "decodes text that was clearly decoded wrongly, deletes control characters",
             ),
         )
 

@@ -25,6 +25,6 @@ def written_otherwise(material: Material) -> Iterator[Finding]:
         "warning",
         rows,
         covered_label(f"{told}."),
-        "Write each label in one way: every spelling counts as a class of its own.",
+        "Write each label in one way: every spelling counts as a separate class.",
         numbers={"rows": len(rows), "of": len(material.rows), "spellings": len(found)},
     )

@@ -25,9 +25,11 @@ Chosen = NDArray[np.bool_]
 
 
 @finds(
-    FindingKind("preference", "note", "worse answers (`rejected`) beside those that are taught"),
+    FindingKind("preference", "note", "worse answers (`rejected`) beside those to learn"),
     FindingKind("preference_same", "warning", "rows whose better and worse answer are the same"),
-    FindingKind("preference_swapped", "warning", "answers taught in one row and called worse in another"),
+    FindingKind(
+        "preference_swapped", "warning", "answers to learn in one row that are the worse ones in another"
+    ),
 )
 def preferences(material: Material) -> Iterator[Finding]:
     """That there are worse answers, rows whose two answers are the same, and answers that stand on both sides of one
@@ -75,9 +77,9 @@ def _told(material: Material, column: str, taught: str, number: int) -> Finding:
         "preference",
         "note",
         [],
-        f"{rows_that('have', number, len(material.rows))} a worse answer in the column {column}. Étude teaches "
-        f"{taught} and not {column}, which is compared with the answers that are taught and checked for nothing else.",
-        "Nothing to do to teach the better answers. To train on both, give the file to a preference trainer (DPO).",
+        f"{rows_that('have', number, len(material.rows))} a worse answer in the column {column}. Étude trains "
+        f"on {taught}, not {column}, which is compared with those answers and not checked otherwise.",
+        "Nothing to do to train on the better answers. To train on both, use a preference trainer (DPO).",
         numbers={"rows": number, "of": len(material.rows)},
     )
 
@@ -88,7 +90,7 @@ def _same(material: Material, column: str, rows: list[int]) -> Finding:
         "warning",
         rows,
         f"{rows_that('have', len(rows), len(material.rows))} the same answer as the better and as the worse one "
-        f"({column}): either what is taught is the worse answer, or the pair says nothing.",
+        f"({column}): either the answer to learn is the worse one, or the pair says nothing.",
         "Correct one of the two answers, or delete the rows.",
         evidence=material.both(rows),
     )
@@ -109,9 +111,9 @@ def _swapped(material: Material, column: str, rows: Chosen, given: Hashes) -> It
         "preference_swapped",
         "warning",
         concerned,
-        f"{rows_that('contradict', len(concerned), len(material.rows))} each other: the answer that one teaches is the "
+        f"{rows_that('contradict', len(concerned), len(material.rows))} each other: the answer to learn in one is the "
         f"worse one ({column}) of another with the same input.",
-        "Read them side by side; turn round or delete those that are the wrong way round.",
+        "Read them side by side; swap or delete those that are the wrong way round.",
         evidence=material.both(chain.from_iterable((row, first[int(worse[row])]) for row in calling)),
     )
 

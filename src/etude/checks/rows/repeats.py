@@ -80,7 +80,7 @@ def repeated_outputs(material: Material) -> Iterator[Finding]:
             "repeated_output",
             "warning",
             later,
-            f"{rows_that('have', len(largest), len(material.rows))} one and the same answer: a model taught with them "
+            f"{rows_that('have', len(largest), len(material.rows))} one and the same answer: a model trained on them "
             "gives it whatever it is asked.",
             "See that the column of the answers is the right one and that no rows with other answers were left behind; "
             "collect more of those.",

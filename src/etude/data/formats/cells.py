@@ -43,7 +43,7 @@ class Cells:
         if value is None or isinstance(value, str):
             return self.trimmed(self.text(column))
         if holds_turns(value):
-            what = f"{column} holds {count(len(value), 'turn')} of a chat, where one answer is taught"
+            what = f"{column} holds {count(len(value), 'turn')} of a chat, where one answer is needed"
             self.fault(what, shown(value), "keep the assistant's turn that is the answer", "roles")
             return ""
         if self.reading.kind not in (None, "extract") and not isinstance(value, int | float):
@@ -72,7 +72,7 @@ class Cells:
             if content == own[1]:
                 self.fault("the row repeats an earlier one, its id too", got, "delete it", "repeated_input")
             else:
-                self.fault("the id stands twice", got, "give every row an id of its own")
+                self.fault("the id occurs twice", got, "give every row a different id")
         return name
 
     def optional(self, column: str | None) -> str | None:

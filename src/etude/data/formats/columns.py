@@ -30,6 +30,8 @@ _CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog"
 
 _ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags")
 
+BY_NAMES = "read by the names of the columns"
+"""What a note on guessed columns says."""
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """Names of the columns of a better and a worse answer, which stand together."""
 
@@ -173,7 +175,7 @@ def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
 def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
     chats = [name for name in names if _holds_chats(rows, name)]
     if chats:
-        what = "no telling which columns are the input and the output"
+        what = "unclear which columns are the input and the output"
         remedy = (
             f"if {chats[0]} holds whole chats, write "
             f"examples: {{file: {source.file.name}, messages: {chats[0]}}} in the task file"
@@ -187,11 +189,11 @@ def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sour
         what = "only one column, where an input and an output are needed"
         remedy = "add a column with the right answers, or separate the values by commas, semicolons or tabs"
     else:
-        what = "no telling which columns are the input and the output"
+        what = "unclear which columns are the input and the output"
         remedy = (
             "rename them to input and output in the file, or write "
-            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file; where there is "
-            "none yet, that line and kind: answer are enough of one"
+            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file; if there is "
+            "none yet, that line and kind: answer are enough"
         )
     return Fault(f"{source.file.name}:1", what, shown(", ".join(names)), remedy)
 
@@ -204,4 +206,4 @@ def _sentence(source: RowSource, full: RowSource) -> str:
         if value and value != getattr(source, name):
             columns = (value,) if isinstance(value, str) else value
             parts.append(f"{name} = {' + '.join(columns)}")
-    return f"{full.file.name}: read by the names of the columns: {', '.join(parts)}" if parts else ""
+    return f"{full.file.name}: {BY_NAMES}: {', '.join(parts)}" if parts else ""

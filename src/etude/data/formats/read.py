@@ -106,7 +106,7 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
         unused.remove(pair[1])
         taught = columns.messages or columns.output
         reading.notes.append(
-            f"{reading.file.name}: the answers in {pair[1]} are not taught: {taught} is what is taught"
+            f"{reading.file.name}: the answers in {pair[1]} are not used for training; those in {taught} are"
         )
     if unused:
         names = ", ".join(name or "one without a name" for name in unused)

@@ -183,10 +183,10 @@ def _split_anew(places: Places, old: Mapping[str, Side], dataset: Dataset) -> Fi
         kind="split_anew",
         severity="warning",
         rows=tuple(dataset[row].id for row in sorted(left)),
-        message=f"{_torn(clusters, old):,} of {total:,} rows now belong together with rows that stood on another side "
-        f"before: the grouping has changed, and all rows are split anew. {len(left):,} rows of the earlier test are "
-        "in train or dev now, so that results from before are not comparable.",
-        remedy="Nothing to do if `group:` was meant to change; else put it back as it was.",
+        message=f"{_torn(clusters, old):,} of {total:,} rows now belong to a group with rows that were on another side "
+        f"before: the grouping has changed, so all rows were split again. {len(left):,} rows of the earlier test are "
+        "in train or dev now, so earlier results are not comparable.",
+        remedy="Nothing to do if `group:` was meant to change; else restore it.",
     )
 
 

@@ -165,7 +165,7 @@ def _edit(examples: Sequence[Example]) -> tuple[Kind, str] | None:
     if not alike:
         return None
     if median(of_output) >= 0.6 and median(alike) >= 0.4:
-        why = f"the words of the outputs, of which {median(of_output):.0%} stand in their input (median)"
+        why = f"the words of the outputs, of which {median(of_output):.0%} are in their input (median)"
         return "rewrite", why
     holding = sum(share >= _HELD for share in of_input) / len(of_input)
     if holding >= _HELD and median(alike) >= 0.25:
@@ -195,7 +195,7 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
         if any(map(find_by_form, labels)):
             return Contract(), "the labels hold personal data, which no contract should list"
         if len(labels) > MOST_LABELS * len(outputs):
-            return Contract(), "nearly every row has a label of its own"
+            return Contract(), "nearly every row has a different label"
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
     values = [value for value in map(json_value, outputs) if value is not None] if kind == "extract" else []
     if values and len(values) >= SHARED * len(outputs):

@@ -48,8 +48,8 @@ def _part(task: Task) -> tuple[LearnedWith, str]:
     if task.own_system:
         return "whole", "they are the rows' own system message"
     if task.kind in ("answer", "rewrite"):
-        return "first_sentence", "the first sentence names the role, and the answers teach the rest"
-    return "none", f"kind: {task.kind}, whose answers teach all of it"
+        return "first_sentence", "the first sentence names the role, and the rest is learned from the answers"
+    return "none", f"kind: {task.kind}, where all of it is learned from the answers"
 
 
 def first_sentence(instructions: str) -> str:

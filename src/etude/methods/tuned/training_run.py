@@ -29,7 +29,7 @@ SHOWN = 3
 ROWS_FILE = "rows.jsonl"
 CHECKPOINT = "checkpoint"
 """Folder of the run under way, beside the result."""
-NO_SYSTEM = " It has no system turn: instructions stand on top of the first question."
+NO_SYSTEM = " It has no system turn: instructions are put before the first question."
 
 Log = Callable[[Mapping[str, Any]], None]
 
@@ -157,8 +157,9 @@ def training_run(
     chosen: Sequence[Example],
     dev: Dataset,
     model: TrainableModel,
+    most_epochs: int | None = None,
 ) -> TrainingRun:
-    """The run that trains `student` on the `chosen` rows of `train`.
+    """The run that trains `student` on the `chosen` rows of `train`, for at most so many epochs.
 
     Raises InputError listing every row that cannot be learned: too long, without a learned token, or with an
     answer whose end of turn is not learned.
@@ -168,11 +169,11 @@ def training_run(
     from etude.training.rows.supervision import supervise
 
     rows, dev_rows = token_rows(model, student, chosen), token_rows(model, student, dev)
-    config = config_for(task, model, len(rows))
+    config = config_for(task, model, len(rows), most_epochs, copies=student.search is not None)
     check_rows(rows, dev_rows, config.max_tokens)
     counts = supervise(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
-    taken = {id(example) for example in chosen}
-    left = tuple(_id_of(example) for example in train if id(example) not in taken)
+    taken = {example.id for example in chosen}
+    left = tuple(_id_of(example) for example in train if example.id not in taken)
     supervision = (
         *counts.lines(),
         *_about_rows(chosen, left, len(train)),
@@ -203,9 +204,12 @@ def token_rows(model: TrainableModel, assistant: Assistant, examples: Iterable[E
     return rows
 
 
-def config_for(task: Task, model: TrainableModel, num_rows: int) -> TrainConfig:
+def config_for(
+    task: Task, model: TrainableModel, num_rows: int, most_epochs: int | None = None, *, copies: bool = False
+) -> TrainConfig:
     """The automatic settings for training on `num_rows` rows, under the user's overrides.
 
+    A model that `copies` from the passages it is shown is trained for one epoch. `most_epochs` is the plan's limit.
     Raises InputError on overrides that are impossible or at odds or name more layers than there are, ModelError on
     `targets` that the model does not have.
     """
@@ -215,11 +219,23 @@ def config_for(task: Task, model: TrainableModel, num_rows: int) -> TrainConfig:
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
+    if "epochs" not in task.train:
+        config = _fewer_epochs(config, 1 if copies else None, COPIED)
+        config = _fewer_epochs(config, most_epochs, "cut to fit the budget")
     if config.weights == "lora":
         targeted(model.module, config)
     return (
         config if "seed" in task.train else replace(config, reasons={**config.reasons, "seed": "the task's"})
     )
+
+
+COPIED = "the answers are in the passages, and one epoch teaches to copy them"
+
+
+def _fewer_epochs(config: TrainConfig, most: int | None, why: str) -> TrainConfig:
+    if most is None or config.epochs <= most:
+        return config
+    return replace(config, epochs=most, reasons={**config.reasons, "epochs": why})
 
 
 def _num_silent(example: Example) -> int:
@@ -245,22 +261,18 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
 def _about_prompt(task: Task, student: Assistant) -> str:
     """What of the instructions is learned with, and why."""
     if not task.instructions.strip():
-        return "There are no instructions: nothing stands before an input."
-    whole = student.instructions == task.instructions.strip()
-    said = f"{shown(student.instructions, 200)} {'' if whole else 'alone '}stands"
-    said = said if student.instructions else "nothing stands"
-    return (
-        f"Of the instructions: {said} before every input, in training and in use ({kept_by_tuned(task).why}; another "
-        "choice: train: instructions)."
-    )
+        return "There are no instructions, so no system message is added."
+    said = f"with this system message: {shown(student.instructions, 200)}"
+    added = said if student.instructions else "without the instructions"
+    return f"The model is trained and used {added} ({kept_by_tuned(task).why}; to change this: train: instructions)."
 
 
 def _about_system(student: Assistant, chosen: Sequence[Example]) -> str:
     """What stands in the place of the template's own system text; empty where nothing does."""
     if any(turn.role == "system" for example in chosen for turn in example.input):
-        return " The rows' own system messages stand in the place of the template's."
+        return " The rows' own system messages replace the template's."
     if student.instructions:
-        return " What stands of the instructions takes the place of the template's own system text."
+        return " This system message replaces the template's own."
     return ""
 
 

@@ -1,0 +1,68 @@
+"""retrieval: passages of the task's documents in the prompt, found by a search that is fitted on train."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from etude.assistant import Assistant
+from etude.data.dataset import Dataset
+from etude.methods.few_shot import by_form, cover
+from etude.methods.fit_context import Candidate, FitContext
+from etude.methods.method import Method, TrainingTime
+from etude.methods.searching import FittedSearch, fitted_search, search_seconds
+from etude.models.registry import Models
+from etude.task import Task
+
+NUM_SHOTS = 4
+MANY = 3
+"""Passages of the candidate with several."""
+
+
+@dataclass(frozen=True)
+class Retrieval(Method):
+    """The best wording so far with what is found in the documents behind the question: one passage, examples that
+    each carry their own, or several passages; chosen on dev."""
+
+    name: ClassVar[str] = "retrieval"
+    label: ClassVar[str] = "Passages looked up"
+    keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model", "documents", "encoder")
+
+    def missing(self, task: Task) -> str:
+        """Documents are needed."""
+        return "" if task.documents else "documents"
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """One passage, examples with passages, several passages."""
+        return 3
+
+    def training_time(
+        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
+    ) -> TrainingTime | None:
+        """That of the search, which no budget cuts."""
+        seconds = search_seconds(task, train, models)
+        return lambda num_rows, num_dev, epochs: seconds
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Fits the search, then chooses among the prompts."""
+        fitted = fitted_search(task, train, dev, context)
+        base = replace(start, method=self.name, shots=(), search=fitted.ref)
+        return context.choose(list(candidates(task, train, base, fitted)), dev).assistant
+
+
+METHOD = Retrieval()
+
+
+def candidates(task: Task, train: Dataset, base: Assistant, fitted: FittedSearch) -> Iterator[Candidate]:
+    """`base` with one passage, behind examples that carry theirs, and with several passages."""
+    yield Candidate("1 passage", base)
+    draw = random.Random(f"{task.seed}/passages")
+    shots = cover(by_form(base, train.examples), NUM_SHOTS, draw)
+    carried = tuple(fitted.shown(shot) for shot in shots)
+    yield Candidate(f"1 passage, {len(shots)} examples each with its own", replace(base, shots=carried))
+    if len(fitted.search.passages) >= MANY:
+        yield Candidate(f"{MANY} passages", replace(base, num_passages=MANY))

@@ -1,0 +1,237 @@
+"""The search that the retrieving methods share: fitted on train once a run, chosen on dev.
+
+Which passage answers a training row is known from its answer (`gold_passages`). Where enough rows have one, the encoder
+learns from them. Some passages are held out of its training, so that the best epoch is the best for passages too that
+no example speaks of.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from etude.assistant import with_passages
+from etude.base.files import read_json, write_json
+from etude.base.wording import count, share
+from etude.data.dataset import Dataset
+from etude.errors import MissingExtraError, ModelError
+from etude.index.passages import Passage, read_passages
+from etude.index.search import Search, gold_passages, load_search
+from etude.methods.fit_context import FitContext
+from etude.models.registry import Models
+from etude.stats.intervals import estimate_sample
+from etude.stats.ladder import choose
+from etude.stats.sample import score_sample
+from etude.task import Task
+from etude.types import Example, SearchRef
+
+if TYPE_CHECKING:
+    from etude.models.encoder import Encoder
+
+DEFAULT_ENCODER = "all-minilm-l6-v2"
+FOLDER, FACTS = "search", "search.json"
+LEAST_PAIRS, LEAST_PASSAGES = 60, 10
+"""Rows with a known passage, and different ones among these, from which on the encoder is tuned."""
+HELD_OUT = 0.1
+"""Share of the known passages that the encoder is not taught."""
+DEPTH = 10
+"""Places of a ranking that count."""
+
+
+@dataclass(frozen=True)
+class FittedSearch:
+    """A search, and the passage that belongs to every row it was fitted with."""
+
+    ref: SearchRef
+    search: Search
+
+    def shown(self, example: Example) -> Example:
+        """The example with the passage its answer was written from behind its question; where none is known, with
+        the first that is found."""
+        gold = gold_passages(self.search, [example.output])[0]
+        place = self.search.find([question(example)], 1)[0][0] if gold is None else gold
+        return replace(example, input=with_passages(example.input, [self.search.passages[place]]))
+
+
+def fitted_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
+    """The search for the task's documents; what a lower step of the run has fitted is taken as it is.
+
+    What was tried goes into the context's `params`. Raises InputError for documents that cannot be read.
+    """
+    folders = [*context.lower, context.folder]
+    folder = next((each for each in folders if (each / FACTS).exists()), context.folder)
+    if not (folder / FACTS).exists():
+        facts = _fit(task, train, dev, context)
+        write_json(folder / FACTS, facts)
+        context.train_seconds += facts["seconds"]
+    facts = read_json(folder / FACTS)
+    if folder == context.folder:
+        context.notes.extend([*facts["notes"], *_in_words(facts)])
+        context.params["search"] = facts
+    ref = SearchRef(folder / FOLDER, facts["fingerprint"])
+    return FittedSearch(
+        ref, context.models.once(ref, lambda: load_search(ref.folder, context.models.encoder))
+    )
+
+
+def _in_words(facts: Mapping[str, Any]) -> Iterator[str]:
+    """How often each search finds the right passage first."""
+    known = facts["known"]["dev"]
+    if not known:
+        yield f"no dev row has a known passage, so the search ({facts['chosen']}) was not measured"
+        return
+    shares = [f"{one['name']} {share(one['first_right'])}" for one in facts["tried"]]
+    yield (
+        f"search by {facts['chosen']} over {count(facts['passages'], 'passage')}; first hits that are right, of "
+        f"{count(known, 'dev row')} whose passage is known: {', '.join(shares)}"
+    )
+
+
+def search_seconds(task: Task, train: Dataset, models: Models) -> float:
+    """About how long it takes to fit the search, from two timed steps; 0 where no encoder is taught."""
+    from etude.training.contrastive import ContrastiveConfig, estimate_seconds
+
+    assert task.documents is not None
+    search = Search(read_passages(task.documents))
+    pairs, encoder = known_pairs(search, train.examples), _encoder(task, models, [])
+    if encoder is None or not enough(pairs):
+        return 0.0
+    return estimate_seconds(
+        encoder, pairs, [passage.text for passage in search.passages], ContrastiveConfig()
+    )
+
+
+def enough(pairs: Sequence[tuple[str, int]]) -> bool:
+    """Whether an encoder can learn from these pairs."""
+    return len(pairs) >= LEAST_PAIRS and len({place for _, place in pairs}) >= LEAST_PASSAGES
+
+
+def question(example: Example) -> str:
+    """What is looked up for a row."""
+    return example.input[-1].content
+
+
+def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Any]:
+    assert task.documents is not None
+    started = time.perf_counter()
+    passages = read_passages(task.documents)
+    notes: list[str] = []
+    encoder = _encoder(task, context.models, notes)
+    candidates = {"keywords": Search(passages)}
+    by_keyword = candidates["keywords"]
+    pairs, asked = known_pairs(by_keyword, train.examples), known_pairs(by_keyword, dev.examples)
+    tuning: dict[str, Any] = {}
+    if encoder is not None:
+        candidates |= _with_encoder(passages, encoder, "meaning")
+        if enough(pairs) and asked:
+            tuned = context.models.encoder(encoder.name)
+            tuning = _tuned(tuned, passages, pairs, asked, context)
+            candidates |= _with_encoder(passages, tuned, "learned meaning")
+    name, tried = _chosen(candidates, asked)
+    candidates[name].save(context.folder / FOLDER)
+    return {
+        "chosen": name,
+        "tried": tried,
+        "passages": len(passages),
+        "known": {"train": len(pairs), "dev": len(asked)},
+        "tuning": tuning,
+        "fingerprint": candidates[name].fingerprint,
+        "seconds": time.perf_counter() - started,
+        "notes": notes,
+    }
+
+
+def _encoder(task: Task, models: Models, notes: list[str]) -> Encoder | None:
+    """The task's encoder; without one of its own, the packaged one where it is installed."""
+    if task.encoder == "none":
+        return None
+    try:
+        return models.encoder(task.encoder or DEFAULT_ENCODER)
+    except (ModelError, MissingExtraError) as error:
+        if task.encoder:
+            raise
+        notes.append(f"searched by keywords alone, because the encoder is not there ({error})")
+        return None
+
+
+def _with_encoder(passages: Sequence[Passage], encoder: Encoder, name: str) -> dict[str, Search]:
+    vectors = encoder.embed([passage.text for passage in passages])
+    by_meaning = Search(passages, "meaning", encoder, vectors)
+    return {name: by_meaning, f"keywords and {name}": replace(by_meaning, way="both")}
+
+
+def known_pairs(search: Search, rows: Sequence[Example]) -> list[tuple[str, int]]:
+    """Questions with the passage that their answer was written from, where it is clear."""
+    gold = gold_passages(search, [row.output for row in rows])
+    return [(question(row), place) for row, place in zip(rows, gold, strict=True) if place is not None]
+
+
+def reciprocal_ranks(search: Search, pairs: Sequence[tuple[str, int]]) -> list[float]:
+    """1 / rank of each question's passage among the first ten; 0 where it is not there."""
+    ranked = search.find([asked for asked, _ in pairs], DEPTH)
+    return [
+        1 / (row.index(place) + 1) if place in row else 0.0
+        for row, (_, place) in zip(ranked, pairs, strict=True)
+    ]
+
+
+def _chosen(
+    candidates: dict[str, Search], asked: Sequence[tuple[str, int]]
+) -> tuple[str, list[dict[str, Any]]]:
+    """The search to use, and how each did on dev; without known passages on dev the last, which knows most."""
+    if not asked:
+        name = list(candidates)[-1]
+        return name, [{"name": each, "chosen": each == name} for each in candidates]
+    samples = [(name, score_sample(reciprocal_ranks(search, asked))) for name, search in candidates.items()]
+    chosen = samples[choose(samples).index][0]
+    tried = []
+    for name, sample in samples:
+        found = estimate_sample(sample)
+        first = [rank == 1 for rank in reciprocal_ranks(candidates[name], asked)]
+        tried.append(
+            {
+                "name": name,
+                "mrr": {"value": found.value, "low": found.low, "high": found.high, "n": found.n},
+                "first_right": float(np.mean(first)),
+                "chosen": name == chosen,
+            }
+        )
+    return chosen, tried
+
+
+def _tuned(
+    encoder: Encoder,
+    passages: Sequence[Passage],
+    pairs: Sequence[tuple[str, int]],
+    asked: Sequence[tuple[str, int]],
+    context: FitContext,
+) -> dict[str, Any]:
+    """Teaches the encoder the pairs, but for those of some passages held out, on which its epochs are compared too."""
+    from etude.training.contrastive import ContrastiveConfig, tune_encoder
+
+    texts = [passage.text for passage in passages]
+    known = sorted({place for _, place in pairs})
+    held = set(random.Random(f"{context.seed}/held").sample(known, max(1, round(HELD_OUT * len(known)))))
+    taught = [pair for pair in pairs if pair[1] not in held]
+    kept = [pair for pair in pairs if pair[1] in held]
+
+    def score(now: Encoder) -> float:
+        search = Search(passages, "meaning", now, now.embed(texts))
+        return float(np.mean([np.mean(reciprocal_ranks(search, some)) for some in (asked, kept) if some]))
+
+    config = ContrastiveConfig(seed=context.seed)
+    result = tune_encoder(
+        encoder, taught, texts, config, context.folder / "encoder", score, context.search_log
+    )
+    return {
+        "pairs": len(taught),
+        "held_out": len(held),
+        "scores": list(result.scores),
+        "best_epoch": result.best_epoch,
+        "seconds": result.seconds,
+    }

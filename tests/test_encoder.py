@@ -1,0 +1,110 @@
+"""The encoder, and teaching it which passage answers which question, on a tiny BERT with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
+
+from etude.errors import ModelError  # noqa: E402
+from etude.models.encoder import Encoder, load_encoder  # noqa: E402
+from etude.training.contrastive import ContrastiveConfig, tune_encoder  # noqa: E402
+
+ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
+NOISES = ("growl", "meow", "bark", "yelp", "hoot", "oink", "moo", "cluck")
+PASSAGES = [f"the {animal} is here" for animal in ANIMALS]
+PAIRS = [
+    (f"who says {noise} {when}", place) for place, noise in enumerate(NOISES) for when in ("now", "here")
+]
+
+
+def tiny_encoder() -> Encoder:
+    torch.manual_seed(0)
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *ANIMALS,
+        *NOISES,
+        *["the", "is", "here", "who", "says", "now"],
+    ]
+    core = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]")
+    )
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
+    )
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=300,
+    )
+    return Encoder("tiny", transformers.BertModel(config).requires_grad_(False).eval(), tokenizer)
+
+
+def hits(encoder: Encoder) -> float:
+    scores = encoder.embed([question for question, _ in PAIRS]) @ encoder.embed(PASSAGES).T
+    return float(np.mean(scores.argmax(axis=1) == [place for _, place in PAIRS]))
+
+
+def tuned(encoder: Encoder, folder: Path, log: Any = lambda line: None, epochs: int = 8) -> tuple[float, ...]:
+    config = ContrastiveConfig(epochs=epochs, pairs_per_step=4, others=2, learning_rate=3e-3)
+    return tune_encoder(encoder, PAIRS, PASSAGES, config, folder, hits, log).scores
+
+
+def test_vectors_have_length_one_and_do_not_depend_on_the_batch() -> None:
+    encoder = tiny_encoder()
+    texts = [*PASSAGES, "bear", "the " * 200, ""]
+    together = encoder.embed(texts)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for text, vector in zip(texts, together, strict=True):
+        assert np.allclose(
+            encoder.embed([text])[0], vector, atol=2e-2 if encoder.dtype != torch.float32 else 1e-5
+        )
+
+
+def test_tuning_finds_passages_that_share_no_word_with_their_questions(tmp_path: Path) -> None:
+    encoder = tiny_encoder()
+    scores = tuned(encoder, tmp_path)
+    assert scores[0] < 0.5
+    assert max(scores) == hits(encoder) >= 0.9, "the weights of the best epoch are kept"
+
+
+def test_a_killed_tuning_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    whole, cut = tiny_encoder(), tiny_encoder()
+    expected = tuned(whole, tmp_path / "whole", epochs=4)
+
+    def killed(line: Mapping[str, Any]) -> None:
+        if line.get("step") == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned(cut, tmp_path / "cut", killed, epochs=4)
+    again = tiny_encoder()
+    assert tuned(again, tmp_path / "cut", epochs=4) == expected
+    assert again.fingerprint == whole.fingerprint
+
+
+def test_a_saved_encoder_gives_the_same_vectors(tmp_path: Path) -> None:
+    encoder = tiny_encoder()
+    encoder.save(tmp_path)
+    assert np.array_equal(load_encoder(str(tmp_path)).embed(PASSAGES), encoder.embed(PASSAGES))
+
+
+def test_an_encoder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_encoder(str(tmp_path))

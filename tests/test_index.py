@@ -1,0 +1,108 @@
+"""Documents to passages, and the search over them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.errors import InputError
+from etude.index.passages import WORDS, Passage, passages_of, plain_text, read_passages
+from etude.index.search import RANK, Search, best, fused, gold_passages, load_search, words
+
+TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Z")), max_size=3000)
+
+
+def test_a_short_document_is_one_passage_and_a_long_one_follows_its_headings() -> None:
+    short = list(passages_of("# Bears\n\nA bear sleeps.", "bears.md"))
+    assert short == [Passage("# Bears\n\nA bear sleeps.", "bears.md")]
+    body = " ".join(["word"] * (WORDS - 10))
+    long = list(passages_of(f"# Leave\n\n{body}\n\n## Sick\n\n{body}\n\n{body}", "leave.md"))
+    assert [passage.place for passage in long] == ["Leave", "Leave > Sick", "Leave > Sick, part 2"]
+    assert all(passage.text.startswith("Leave") for passage in long), "a passage can be understood alone"
+    assert long[1].name == "leave.md: Leave > Sick"
+
+
+@given(st.lists(TEXTS, max_size=8))
+def test_no_word_is_lost_between_a_document_and_its_passages(paragraphs: list[str]) -> None:
+    text = "\n\n".join(paragraphs)
+    kept = [word for passage in passages_of(text, "a.txt") for word in words(passage.text)]
+    assert set(words(text)) <= set(kept) | {part for word in words(text) for part in kept if part in word}
+
+
+def test_folders_records_and_pages_are_read_and_what_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# One\n\nfirst", encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text('{"name": "Two", "price": 3, "gone": null}\n', encoding="utf-8")
+    (tmp_path / "c.csv").write_text("name,price\nThree,4\n", encoding="utf-8")
+    (tmp_path / "d.html").write_text(
+        "<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8"
+    )
+    (tmp_path / ".hidden.md").write_text("never", encoding="utf-8")
+    found = {passage.name: passage.text for passage in read_passages(tmp_path)}
+    assert found == {
+        "a.md": "# One\n\nfirst",
+        "b.jsonl: record 1": "name: Two\nprice: 3",
+        "c.csv: record 1": "name: Three\nprice: 4",
+        "d.html": "# Four\n\nfourth one",
+    }
+    (tmp_path / "e.pdf").write_bytes(b"%PDF-1.7")
+    (tmp_path / "f.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError) as told:
+        read_passages(tmp_path)
+    assert "e.pdf" in str(told.value)
+    assert "f.txt" in str(told.value), "all errors are reported together"
+
+
+def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no text"):
+        read_passages(tmp_path)
+
+
+def test_navigation_and_styles_of_a_page_are_skipped() -> None:
+    page = (
+        "<html><head><title>t</title></head><body><nav>menu</nav><p>one<br>two</p><ul><li>a<li>b</ul></body>"
+    )
+    assert plain_text(page).split() == ["one", "two", "a", "b"]
+
+
+def test_keywords_find_the_passage_that_shares_rare_words() -> None:
+    texts = ["a bear sleeps in winter", "a bear counts stars", "the train counts hills"]
+    search = Search([Passage(text, f"{number}.md") for number, text in enumerate(texts)])
+    assert search.find(["who counts the stars?", "TRAIN"], 1) == [[1], [2]]
+    assert search.find(["who counts the stars?"], 9)[0][0] == 1, "fewer passages than asked for"
+    assert search.find([], 1) == []
+
+
+def test_gold_passages_are_those_an_answer_was_written_from() -> None:
+    passages = [Passage("Bear Counts the Stars. Ages 3-4.", "a"), Passage("The Last Train. Ages 8-9.", "b")]
+    answers = ["Title: The Last Train", "Title: Bear Counts the Stars", "I do not know"]
+    assert gold_passages(Search(passages), answers) == [1, 0, None]
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_the_best_columns_are_those_of_a_full_sort(columns: int, k: int, seed: int) -> None:
+    scores = np.random.default_rng(seed).integers(0, 5, (3, columns)).astype(np.float32)
+    for row, found in zip(scores, best(scores, k), strict=True):
+        assert sorted(row[found], reverse=True) == sorted(row, reverse=True)[:k]
+
+
+def test_the_fusion_is_that_of_its_paper() -> None:
+    found = fused([[3, 1], [1, 2]])
+    assert found[0] == 1
+    sums = {1: 1 / (RANK + 2) + 1 / (RANK + 1), 3: 1 / (RANK + 1), 2: 1 / (RANK + 2)}
+    assert found == sorted(sums, key=lambda position: -sums[position])
+
+
+def test_a_saved_search_finds_the_same(tmp_path: Path) -> None:
+    search = Search([Passage("a bear", "a.md", "Bears"), Passage("a train", "b.md")])
+    search.save(tmp_path / "search")
+    again = load_search(tmp_path / "search", lambda name, folder: None)
+    assert again.passages == tuple(search.passages)
+    assert again.fingerprint == search.fingerprint
+    assert again.find(["train"], 2) == search.find(["train"], 2)
+    lines = (tmp_path / "search" / "passages.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0]) == {"text": "a bear", "file": "a.md", "place": "Bears"}

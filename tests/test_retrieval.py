@@ -1,0 +1,116 @@
+"""retrieval and fine_tune_retrieval, from the documents of a task to cited answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etude.assistant import load
+from etude.comparison import compare
+from etude.errors import InputError
+from etude.models.registry import Models
+from etude.runs import Run
+from etude.types import Message
+from small_task import library, write_task
+
+LOOKED_UP = ("retrieval", "fine_tune_retrieval")
+METHODS = f"methods: [baseline, few_shot, {', '.join(LOOKED_UP)}]\n"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    folder = tmp_path_factory.mktemp("task")
+    task = write_task(folder, more=library(folder) + METHODS)
+    return task, compare(task).run
+
+
+@pytest.mark.parametrize("method", LOOKED_UP)
+def test_every_answer_names_the_passage_that_was_in_its_prompt(
+    finished: tuple[Path, Run], method: str
+) -> None:
+    _, run = finished
+    lines = run.predictions(method)
+    assert all(line["citations"] for line in lines)
+    assistant = load(run.assistant(method))
+    for line in lines[:5]:
+        answer = assistant.answer(line["input"])
+        assert list(answer.citations) == line["citations"]
+        assert answer.text == line["answer"], "a saved assistant looks things up as the measured one did"
+    assert not any("citations" in line for line in run.predictions("few_shot"))
+
+
+def test_training_shows_the_passage_that_an_answer_was_written_from(finished: tuple[Path, Run]) -> None:
+    _, run = finished
+    learned = run.method("fine_tune_retrieval") / "assistant" / "adapter"
+    text = "".join(file.read_text(encoding="utf-8") for file in learned.iterdir())
+    assert text.count("well liked.") >= 100, "the rows are learned with a passage each"
+
+
+def test_the_report_names_passages_and_the_search(finished: tuple[Path, Run]) -> None:
+    _, run = finished
+    text = (run.folder / "report.md").read_text(encoding="utf-8")
+    assert "first hits that are right" in text
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    cited = {
+        name for line in run.predictions("retrieval") if line["side"] == "dev" for name in line["citations"]
+    }
+    assert cited
+    assert all(f'"{name}"' in page for name in cited)
+    notes = json.loads((run.method("retrieval") / "method.json").read_text())["notes"]
+    assert any("8 passages" in note for note in notes)
+    record = json.loads((run.method("fine_tune_retrieval") / "method.json").read_text())
+    assert "search" not in record["params"], "the search is fitted once a run"
+
+
+def test_a_killed_comparison_goes_on_to_the_same_answers(finished: tuple[Path, Run], tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=library(tmp_path) + METHODS)
+    seen = []
+
+    def stop(event: object) -> None:
+        seen.append(event)
+        if sum("retrieval" in repr(each)[:60] for each in seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    again = compare(task).run
+    for method in LOOKED_UP:
+        kept = [[line[key] for key in ("id", "answer", "citations")] for line in again.predictions(method)]
+        whole = [
+            [line[key] for key in ("id", "answer", "citations")] for line in finished[1].predictions(method)
+        ]
+        assert kept == whole
+
+
+def test_changed_documents_are_another_run(tmp_path: Path) -> None:
+    more = library(tmp_path) + "methods: [retrieval]\n"
+    task = write_task(tmp_path, more=more, num=150)
+    first = compare(task).run
+    assert compare(task).run == first
+    (tmp_path / "shelf" / "9.md").write_text("# A new book\n\nOn nothing at all.", encoding="utf-8")
+    assert compare(task).run != first
+
+
+def test_a_method_without_its_documents_is_an_error_and_all_leaves_it_out(tmp_path: Path) -> None:
+    task = write_task(tmp_path / "named", more="methods: [baseline, retrieval]\n", num=150)
+    with pytest.raises(InputError, match="it needs documents"):
+        compare(task)
+    run = compare(write_task(tmp_path / "all", num=150)).run
+    assert not {*LOOKED_UP} & {*run.methods}
+
+
+def test_passages_that_do_not_fit_the_context_are_left_out(finished: tuple[Path, Run]) -> None:
+    _, run = finished
+    assistant, models = load(run.assistant("retrieval")), Models()
+    model, search = models.get(assistant.model), assistant.opened_search(models)
+    many = replace(assistant, num_passages=3, shots=())
+    question = (Message("user", "about dragons"),)
+    (request,) = many.prepare([question], model, search)
+    assert len(request.citations) == 3
+    (bare,) = replace(many, max_tokens=model.context - model.count_tokens(question) - 40).prepare(
+        [question], model, search
+    )
+    assert len(bare.citations) < 3
