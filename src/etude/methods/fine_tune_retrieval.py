@@ -22,7 +22,7 @@ from etude.types import Example
 
 @dataclass(frozen=True)
 class FineTuneRetrieval(FineTune):
-    """As fine_tune, but that each row is learned with the passage its answer was written from behind the question, so
+    """Like fine_tune, but each row is trained with the passage that supports its answer, placed after the question, so
     that the model learns to say what the passage says. In use it gets the first passage that is found: small models
     copy well from one passage and choose badly among several."""
 

@@ -1,6 +1,6 @@
-"""Texts compared as sets of character 5-grams of their words and signs (normal.py).
+"""Texts compared as sets of character 5-grams of their words and signs (normal_forms.py).
 
-The near-duplicate search (parts.py) finds every pair whose Jaccard similarity reaches the threshold, and no other,
+The near-duplicate search (shared_shingles.py) finds every pair whose Jaccard similarity reaches the threshold, and no other,
 in memory and time nearly proportional to the texts.
 """
 

@@ -28,4 +28,4 @@ class Output:
     base_model: str = ""
     """Written into the adapter as the base's name; it is not used to find anything."""
     every_step: bool = False
-    """Write a checkpoint after every step, whatever that costs; else checkpointing.py decides."""
+    """Write a checkpoint after every step, whatever that costs; else checkpoints.py decides."""

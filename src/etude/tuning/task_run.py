@@ -1,4 +1,4 @@
-"""What every look at a training begins with: the task, its rows on their sides, the run they belong to."""
+"""Shared setup for training and preview: the task, its split rows, and the run they belong to."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Repeats and contradictions: the same row twice, one input with two answers, test rows in train.
 
-Texts count as the same when their `with_signs` forms are equal (normal.py): without case and punctuation, with
+Texts count as the same when their `with_signs` forms are equal (normal_forms.py): without case and punctuation, with
 symbols and operators. Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more (text.py).
 """
 
