@@ -1,7 +1,7 @@
 """Texts compared as sets of character 5-grams of their words and signs (normal_forms.py).
 
-The near-duplicate search (shared_shingles.py) finds every pair whose Jaccard similarity reaches the threshold, and no other,
-in memory and time nearly proportional to the texts.
+The near-duplicate search (shared_shingles.py) finds every pair whose Jaccard similarity reaches the threshold, and no
+other, in memory and time nearly proportional to the texts.
 """
 
 from __future__ import annotations
