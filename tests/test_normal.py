@@ -42,7 +42,9 @@ RAISED = "".join(char for char in map(chr, range(0x2070, 0x209D)) if char.isalph
 """Raised and lowered letters, which keep their form."""
 
 
-@given(st.text(st.characters(categories=("L", "Nd", "P", "Z"), exclude_characters="%‰" + RAISED), max_size=30))
+@given(
+    st.text(st.characters(categories=("L", "Nd", "P", "Z"), exclude_characters="%‰" + RAISED), max_size=30)
+)
 def test_without_signs_the_rule_is_casefold_and_one_space_for_every_run_of_others(text: str) -> None:
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     if not any(unicodedata.category(char)[0] in "MS" for char in plain):
