@@ -65,7 +65,7 @@ def compare(
     """
     task, dataset, test = read_task(task_file, budget)
     given = ladder(task.methods) if methods is None else own_ladder(methods)
-    steps = possible(given, task if methods is None else replace(task, methods=LADDER))
+    steps = possible(given, task, named=methods is None and task.methods != LADDER)
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     task_run = TaskRun(task, dataset, test, inputs)

@@ -44,18 +44,15 @@ class Search:
 
     def find(self, questions: Sequence[str], k: int) -> list[list[int]]:
         """Positions of the `k` best passages for each question, the best first; fewer where there are fewer."""
-        ranked = self.ranked(questions, max(k, FUSED) if self.way == "both" else k)
-        return [row[:k] for row in ranked]
-
-    def ranked(self, questions: Sequence[str], k: int) -> list[list[int]]:
-        """As `find`, but that a fused search gives all it has fused."""
         if not questions:
             return []
-        by_keyword = self.keywords.find(questions, k) if self.way != "meaning" else []
-        by_meaning = self._nearest(questions, k) if self.way != "keyword" else []
-        if self.way == "both":
-            return [fused(each) for each in zip(by_keyword, by_meaning, strict=True)]
-        return by_keyword or by_meaning
+        if self.way == "keyword":
+            return self.keywords.find(questions, k)
+        if self.way == "meaning":
+            return self._nearest(questions, k)
+        depth = max(k, FUSED)
+        both = zip(self.keywords.find(questions, depth), self._nearest(questions, depth), strict=True)
+        return [fused(each)[:k] for each in both]
 
     @cached_property
     def keywords(self) -> Keywords:

@@ -36,10 +36,10 @@ def ladder(names: Sequence[str]) -> list[Method]:
     return [method for method in LADDER if method.name in names]
 
 
-def possible(methods: Sequence[Method], task: Task) -> list[Method]:
+def possible(methods: Sequence[Method], task: Task, *, named: bool) -> list[Method]:
     """The methods for which the task names what they need, such as documents.
 
-    With `methods: all` the others are left out. If the task names one of them, InputError is raised.
+    The others are left out; if they were `named` one by one, InputError is raised.
     """
     faults = [
         Fault(
@@ -48,7 +48,7 @@ def possible(methods: Sequence[Method], task: Task) -> list[Method]:
         for method in methods
         if (key := method.missing(task))
     ]
-    if faults and task.methods != NAMES:
+    if faults and named:
         raise InputError(faults)
     return [method for method in methods if not method.missing(task)]
 

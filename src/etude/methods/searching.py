@@ -187,12 +187,13 @@ def _chosen(
     if not asked:
         name = list(candidates)[-1]
         return name, [{"name": each, "chosen": each == name} for each in candidates]
-    samples = [(name, score_sample(reciprocal_ranks(search, asked))) for name, search in candidates.items()]
+    ranks = {name: reciprocal_ranks(search, asked) for name, search in candidates.items()}
+    samples = [(name, score_sample(each)) for name, each in ranks.items()]
     chosen = samples[choose(samples).index][0]
     tried = []
     for name, sample in samples:
         found = estimate_sample(sample)
-        first = [rank == 1 for rank in reciprocal_ranks(candidates[name], asked)]
+        first = [rank == 1 for rank in ranks[name]]
         tried.append(
             {
                 "name": name,
