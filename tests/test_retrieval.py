@@ -40,6 +40,8 @@ def test_every_answer_names_the_passage_that_was_in_its_prompt(
         assert list(answer.citations) == line["citations"]
         assert answer.text == line["answer"], "a saved assistant looks things up as the measured one did"
     assert not any("citations" in line for line in run.predictions("few_shot"))
+    prompt = json.loads((run.method(method) / "method.json").read_text())["prompt"]
+    assert prompt.count("well liked.") >= 1, "the report shows the prompt as the model read it"
 
 
 def test_training_shows_the_passage_that_an_answer_was_written_from(finished: tuple[Path, Run]) -> None:
