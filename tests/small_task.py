@@ -11,7 +11,7 @@ OPENINGS = ("Please find", "We want", "Have you got", "Is there", "Show us", "My
 KINDS = ("answer", "classify", "extract", "rewrite")
 SETTINGS = {
     "answer": "contract:\n  fields: [Title, Ages]\n",
-    "classify": "",
+    "classify": "encoder: none\n",
     "extract": "contract:\n  json_schema: {type: object, required: [theme, age]}\n",
     "rewrite": "contract: {max_words: 20}\n",
 }

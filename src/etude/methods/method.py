@@ -42,7 +42,7 @@ class Method(ABC):
         ...
 
     def missing(self, task: Task) -> str:
-        """The key that the task would have to name for this method; "" where none is missing."""
+        """What the task file would have to say for this method, such as `documents:`; "" if nothing is missing."""
         return ""
 
     def takes(self, task: Task) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 LADDER = (
     *("baseline", "prompt", "clear_prompt", "few_shot", "retrieval"),
-    *("fine_tune", "fine_tune_retrieval"),
+    *("fine_tune_encoder", "fine_tune", "fine_tune_retrieval"),
 )
 """The methods of this version, lowest step first. Each is the `METHOD` of methods/NAME.py."""
 
