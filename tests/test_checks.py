@@ -580,7 +580,7 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
         (["contradiction"], 0),
         (["turn_marks"], 1),
         (["echo"], 0),
-        (["style_courtesy"], 0),
+        (["style_length"], 0),
     ],
 )
 def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:

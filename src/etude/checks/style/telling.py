@@ -51,14 +51,14 @@ def told_by_inputs(
     return how_told(inputs, found[::step], [own(text) for text in inputs] if own else None)
 
 
-def is_untold(told: float, found: Sequence[bool], limit: float = TOLD) -> bool:
-    """Whether the area is surely under `limit`.
+def is_untold(told: float, found: Sequence[bool]) -> bool:
+    """Whether the area is surely under TOLD.
 
     By the standard error of an area of one half (Mann and Whitney 1947).
     """
     yes, total = sum(found), len(found)
     error = math.sqrt((total + 1) / (12 * yes * (total - yes)))
-    return told + OPEN * error < limit
+    return told + OPEN * error < TOLD
 
 
 def how_told(
