@@ -88,9 +88,7 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="text, html, json, sarif or junit. Default: by the file's name, else text."
-        ),
+        typer.Option("--format", help="text, html, json or sarif. Default: by the file's name, else text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")

@@ -20,7 +20,7 @@ from etude.checks.safety.instructions import personal_instructions
 from etude.checks.safety.review import for_review
 from etude.checks.safety.sensitive import review_step
 from etude.checks.shown.html_page import as_html
-from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.machine import as_json, as_sarif
 from etude.checks.shown.terminal import WIDTH, in_words
 from etude.cli.destinations import check_output, is_written_through, write_output
 from etude.cli.printing import screen
@@ -35,12 +35,11 @@ FORMS: Mapping[str, Callable[[Findings], str]] = {
     "json": as_json,
     "html": as_html,
     "sarif": as_sarif,
-    "junit": as_junit,
 }
 """Name of a format -> what writes it."""
 BY_SUFFIX = {
     **{".txt": "text", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif"},
-    **{".json": "json", ".xml": "junit", ".junit": "junit"},
+    ".json": "json",
 }
 """End of a file's name -> its format; of two that fit, the longer one's."""
 
