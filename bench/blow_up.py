@@ -27,7 +27,6 @@ from etude.checks.shown.terminal import in_words
 from etude.data.dataset import Dataset
 from etude.privacy.detect import account_numbers as numbers
 from etude.privacy.detect import contact, details, national, phones, secrets
-from etude.privacy.detect import partly_hidden as hidden
 from etude.privacy.names import people, places
 from etude.privacy.plain import plain_text
 from etude.repair.texts import decoded, without_markup
@@ -91,7 +90,6 @@ def detectors() -> Mapping[str, Callable[[str], object]]:
             *(contact.emails, phones.phones, contact.ip_addresses, numbers.cards, numbers.ibans),
             *(
                 numbers.id_numbers,
-                hidden.hidden_numbers,
                 national.national_ids,
                 secrets.secrets,
                 people.names,
