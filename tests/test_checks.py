@@ -1167,7 +1167,7 @@ def test_no_file_is_too_strange_to_be_checked_fixed_and_undone(pairs: list[Pair]
         (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
         task = folder / "task.yaml"
         task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n", encoding="utf-8")
-        for form in ("html", "sarif", "json", "sarif", "txt"):
+        for form in ("html", "sarif", "json", "txt"):
             assert main(["check", str(task), "-o", str(folder / f"found.{form}")]) == 0
         assert main(["check", str(task), "--fix"]) == 0
         if (folder / "rows.fixed.jsonl").exists():

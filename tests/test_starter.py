@@ -169,7 +169,7 @@ def proposed(rows: Sequence[Mapping[str, object]], folder: Path) -> tuple[str | 
     return load_task(target).examples.group, result.text, result
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(st.sampled_from(GROUP_NAMES), SHAPE)
 def test_a_repeating_id_with_a_telling_name_is_the_group(
     tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
@@ -186,12 +186,12 @@ def test_a_repeating_id_with_a_telling_name_is_the_group(
 @pytest.mark.parametrize(
     "values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"]
 )
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(name=st.sampled_from(GROUP_NAMES + DOUBTFUL_NAMES), shape=SHAPE)
 def test_what_can_be_no_group_is_never_proposed(
     tmp_path_factory: pytest.TempPathFactory, values: str, name: str, shape: tuple[int, int, int, str]
 ) -> None:
-    rows = [dict(row) for row in owned(name, shape) * 4]
+    rows = [dict(row) for row in owned(name, shape) * 2]
     for number, row in enumerate(rows):
         if "label" in values:
             row["label"] = f"label {number % 46}"
