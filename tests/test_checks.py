@@ -345,7 +345,7 @@ def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp
     assert summary(broken).safe == "Perhaps not: look at insult."
 
 
-@pytest.mark.parametrize("example", ["luma", "support"])
+@pytest.mark.parametrize("example", [pytest.param("luma", marks=pytest.mark.real), "support"])
 def test_the_examples_have_neither_errors_nor_warnings(example: str) -> None:
     assert not [one.message for one in check(ROOT / "examples" / example) if one.severity != "note"]
 

@@ -198,8 +198,8 @@ def test_a_whole_comparison_opens_no_socket(tmp_path: Path, monkeypatch: pytest.
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
     model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
-    more = "max_tokens: 4\ntrain: {max_rows: 32, epochs: 1}\nmethods: [baseline, prompt, fine_tune]\n"
-    task = write_task(tmp_path / "task", model=str(model), num=130, more=more)
+    more = "max_tokens: 2\ntrain: {max_rows: 12, epochs: 1}\nmethods: [baseline, prompt, fine_tune]\n"
+    task = write_task(tmp_path / "task", model=str(model), num=105, more=more)
     assert main(["compare", str(task), "--yes"]) == 0
     assert list(tmp_path.glob("task/runs/*/report.html"))
 

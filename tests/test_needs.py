@@ -45,17 +45,12 @@ NO_PEAK = pytest.mark.skipif(
 
 @NO_PEAK
 @pytest.mark.real
-def test_the_memory_of_a_run_is_foreseen_roughly() -> None:
-    foreseen, needed = apart()
-    assert needed > 50e6, "enough to be seen"
-    assert foreseen == pytest.approx(needed, rel=0.25)
-
-
-@NO_PEAK
-@pytest.mark.real
 def test_the_memory_of_a_run_is_foreseen_within_a_tenth() -> None:
-    """The median of five, since the allocator is not always of the same mind."""
-    shares = [foreseen / needed for foreseen, needed in (apart() for _ in range(5))]
+    """The median of three: one may be off by a quarter, as the allocator does not always decide alike."""
+    found = [apart() for _ in range(3)]
+    assert all(needed > 50e6 for _, needed in found), "enough to be seen"
+    shares = [foreseen / needed for foreseen, needed in found]
+    assert shares == pytest.approx([1] * 3, rel=0.25)
     assert statistics.median(shares) == pytest.approx(1, rel=0.1)
 
 
