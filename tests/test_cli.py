@@ -260,7 +260,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
 
 
-def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named(
+def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
@@ -285,8 +285,7 @@ def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_named
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, third.name]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"the wanted answer differs between the runs: 1 test row: '{wrong['input'][:30]}" in shown
-    assert f"('{wrong['expected']}', then '{row['output']}')." in shown
+    assert f"the wanted answer differs between the runs: 1 test row, such as '{wrong['input'][:30]}" in shown
     assert f"all {len(tested) - 1} rows" in shown
 
 
