@@ -643,16 +643,6 @@ def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
     assert "test.jsonl stands beside the examples" in text.replace("\n# ", " ")
 
 
-@pytest.mark.parametrize("count", [100, 101, 150, 249, 251, 400, 5100])
-def test_the_size_of_the_test_that_is_told_is_that_of_the_split(tmp_path: Path, count: int) -> None:
-    rows = [{"question": words(10), "answer": words(9)} for _ in range(count)]
-    result, task = started(written(tmp_path / "rows.jsonl", rows))
-    told = re.search(r"about ([\d,]+) of the ([\d,]+) rows are split off", flat(result.text))
-    assert told is not None
-    parts = split(load_dataset(task)[1], task.kind, task.seed)
-    assert [int(number.replace(",", "")) for number in told.groups()] == [len(parts.test), count]
-
-
 def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
     rows = [{"question": words(10), "answer": words(9)} for _ in range(99)]
     result, task = started(written(tmp_path / "rows.jsonl", rows))

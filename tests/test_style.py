@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 from conftest import data_folder
 from etude.checks import Material, check_material
 from etude.checks.style.features import NO_OCCASION, STYLES
-from etude.checks.style.field_orders import field_orders, fields_of
 from etude.checks.style.split_style import split_style
 from etude.checks.style.telling import how_told, is_split
 from etude.checks.style.two_lengths import halves, two_lengths
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
-from pairs import found_in
 
 Pair = tuple[str, str]
 WORDS = [
@@ -62,7 +60,7 @@ def styles(rows: Sequence[Pair]) -> dict[str, Finding]:
         for place, (asked, text) in enumerate(rows)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
-    checks = (split_style, two_lengths, field_orders)
+    checks = (split_style, two_lengths)
     found = check_material(Material(task, Dataset(examples)), checks)
     return {kind: one for one in found for kind in (one.kind, *one.also)}
 
@@ -92,7 +90,6 @@ PLANTED: dict[str, list[Pair]] = {
     "date": changed(behind("It opened on 2019-05-01."), behind("It opened on 1 May 2019."), 1 / 3),
     "spelling": changed(behind("Its colour is grey."), behind("Its color is gray.")),
     "length": changed(lambda text: " ".join([text] * 4)),
-    "field_order": changed(behind("\nAge: old\nPlace: near"), behind("\nPlace: near\nAge: old")),
 }
 
 
@@ -119,15 +116,6 @@ def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
         (asked, text + " 😊" * (place % 3 == 0)) for place, (asked, text) in enumerate(PLANTED["greeting"])
     ]
     assert styles(apart)["style_emoji"] is not styles(apart)["style_greeting"]
-
-
-def test_of_two_orders_of_equal_number_the_same_is_the_usual_one() -> None:
-    draw = random.Random(2)
-    fields = ("Age: old\nPlace: near", "Place: near\nAge: old")
-    rows = [(f"Tell me of {draw.random()}", fields[n % 2]) for n in range(100)]
-    for each in (rows, rows[::-1]):
-        (found,) = found_in(each, field_orders)
-        assert "in the order Age, Place and 50% in another" in found.message
 
 
 def test_answers_written_alike_have_no_finding() -> None:
@@ -325,14 +313,6 @@ def test_the_longer_half_is_longer(lengths: list[int]) -> None:
     if found is not None and 0 < found.long.sum() < len(lengths):
         assert found.typical[0] <= found.typical[1]
         assert max(one for one, long in zip(lengths, found.long, strict=True) if long) == max(lengths)
-
-
-def test_fields_are_read_in_their_order() -> None:
-    assert fields_of("Title: A\n**Ages**: 3\nsome: thing is: odd\nno field here\nTitle: again") == (
-        "Title",
-        "Ages",
-        "some",
-    )
 
 
 @pytest.mark.data
