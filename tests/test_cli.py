@@ -354,13 +354,13 @@ def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path)
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     compare(write_task(tmp_path, more="methods: [baseline]\n"))  # an older run, of which nothing is said
     write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    assert "before the first step was finished" in narrator.stopped()
+    assert "before the first method was finished" in narrator.stopped()
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
     assert narrator.run is not None
     report = narrator.run / "report.html"
     assert report.exists() == (first is Ended)
-    assert ("before the first step was finished" in narrator.stopped()) == (first is Began)
+    assert ("before the first method was finished" in narrator.stopped()) == (first is Began)
     assert (str(report) in narrator.stopped()) == (first is Ended)
 
 

@@ -71,7 +71,7 @@ def init(
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     verbs = {
         "check": "what is wrong with the rows",
-        "compare": "which step is enough: a prompt, examples, fine-tuning",
+        "compare": "which method is enough: a prompt, examples, fine-tuning",
         "train": "fine-tuning alone",
     }
     lines = {command(verb, result.task_file): what for verb, what in verbs.items()}

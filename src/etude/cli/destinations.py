@@ -42,10 +42,10 @@ def is_written_through(output: Path) -> bool:
     return bool(_OPEN_FILE.fullmatch(str(output.absolute()))) or not stat.S_ISREG(output.stat().st_mode)
 
 
-def write_output(output: Path, told: str) -> None:
+def write_output(output: Path, text: str) -> None:
     """Writes a report; for a symbolic link, to its target. Raises OSError."""
     if is_written_through(output):
         with output.open("ab") as stream:
-            stream.write(told.encode())
+            stream.write(text.encode())
     else:
-        write_text(output.resolve(), told)
+        write_text(output.resolve(), text)

@@ -53,13 +53,13 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
     check_output(loaded, output)
     name = form or _form_of(output)
     findings = check_material(read_material(loaded))
-    told = FORMS[name](findings)
+    text = FORMS[name](findings)
     if output:
-        write_output(output, told)
-        told = f"Wrote {output}: {count(len(findings), 'finding')}."
-        typer.echo(told, err=is_written_through(output))
+        write_output(output, text)
+        text = f"Wrote {output}: {count(len(findings), 'finding')}."
+        typer.echo(text, err=is_written_through(output))
     else:
-        typer.echo(told, nl=False)
+        typer.echo(text, nl=False)
     return int(bool(findings.failing(fail_on)))
 
 

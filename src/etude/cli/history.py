@@ -80,8 +80,8 @@ def print_two(task: Path, first: str, second: str) -> None:
         others = ", ".join(run.name for run in find_runs(runs_folder(task)) if run.name != one.name)
         raise RunError(f"{one.name} is given twice. Give another run: {others or 'there is none yet'}.")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("step", one.name, two.name, "second - first", "95% interval", "p"):
-        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for heading in ("method", one.name, two.name, "second - first", "95% interval", "p"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
     shared = [name for name in one.methods if name in two.methods]
     rows = {name: shared_rows(one, two, name) for name in shared}
     changed = sorted(set().union(*(changed_inputs(one, two, name) for name in shared)))
@@ -98,7 +98,7 @@ def print_two(task: Path, first: str, second: str) -> None:
         if pairs:
             table.add_row(name, *difference(pairs))
     console.print(table)
-    console.print(Text("Mean row scores; intervals are not adjusted for the number of steps."))
+    console.print(Text("Mean row scores; intervals are not adjusted for the number of methods."))
     if skipped:
         console.print(Text(skipped))
 
