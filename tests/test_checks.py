@@ -182,13 +182,6 @@ SHEET = (
     ),
     *("#NV", "#NOM?", "#VALEUR!", "#¡VALOR!", "#¿NOMBRE?", "#VALORE!", "#WAARDE!", "#NÚM!"),
 )
-FORMULAS = (
-    "=VLOOKUP(A2;Sheet2!A:B;2)",
-    "=SVERWEIS(A2;B:C;2;FALSCH)",
-    '=A2&" "&B2',
-    "='Old rows'!B7",
-    "=-SUM(C2:C9)",
-)
 POINTING = (
     "see above",
     "Same as above.",
@@ -210,6 +203,7 @@ MEANT = (
         "== b",
         "#include <cstdio>",
         "=> SUM(a)",
+        "=SUM(C2:C9)",
         "1! = 1",
     ),
     *(
@@ -228,23 +222,21 @@ def with_answers(given: Sequence[str], about: str = "") -> list[Pair]:
     return [*first, *pairs[len(first) :]]
 
 
-@pytest.mark.parametrize("given", [*SHEET, *FORMULAS, *POINTING])
-def test_errors_and_formulas_of_spreadsheets_and_pointers_to_other_rows_say_nothing(
-    tmp_path: Path, given: str
-) -> None:
+@pytest.mark.parametrize("given", [*SHEET, *POINTING])
+def test_errors_of_spreadsheets_and_pointers_to_other_rows_say_nothing(tmp_path: Path, given: str) -> None:
     assert lines_of(checked(tmp_path, with_answers([given])), "empty") == {1}
 
 
-def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error_or_a_formula(tmp_path: Path) -> None:
+def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error(tmp_path: Path) -> None:
     for about in (" In Excel?", " How do I add up column A?"):
-        assert not checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS], about)).of("empty")
+        assert not checked(tmp_path, with_answers(SHEET[:9], about)).of("empty")
     told = "instructions: Write the formula for the sheet in LibreOffice.\n"
-    findings = checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS]), more=told)
+    findings = checked(tmp_path, with_answers(SHEET[:9]), more=told)
     assert lines_of(findings, "empty") == set()
 
 
-def test_formulas_and_pointers_that_many_rows_hold_are_meant_and_errors_are_not(tmp_path: Path) -> None:
-    for many, empty in ((FORMULAS, False), (POINTING, False), (SHEET, True)):
+def test_pointers_that_many_rows_hold_are_meant_and_errors_are_not(tmp_path: Path) -> None:
+    for many, empty in ((POINTING, False), (SHEET, True)):
         findings = checked(tmp_path, with_answers((*many,) * 9)[:40])
         assert lines_of(findings, "empty") == (set(range(1, 41)) if empty else set())
 

@@ -183,7 +183,7 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
         assert re.search(rf"\n *{name} .*\d%", end)
         lines = [f"{name} on {side}: " in story for side in ("dev", "test")]
         assert lines == [verbose or not terminal, verbose], "the table replaces the lines"
-    assert "220 rows: " in story
+    assert "150 rows: " in story
     assert ("This test can show: " in story) == verbose
     assert run.verdict.sentence in " ".join(end.split())
     assert all(caveat in " ".join(end.split()) for caveat in run.verdict.caveats)

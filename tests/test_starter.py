@@ -464,20 +464,6 @@ def test_outputs_that_are_numbers_make_a_task_that_check_can_read(
     assert "110 rows of rows" in capsys.readouterr().out
 
 
-FRAMES = ("If it is no trouble, {}. Warmly, the team.", "Might I gently mention: {}? Yours, the team.")
-
-
-def test_inputs_that_stand_whole_in_longer_outputs_are_rewritten(tmp_path: Path) -> None:
-    rows = [{"rude": words(5), "polite": ""} for _ in range(200)]
-    for n, row in enumerate(rows):
-        row["polite"] = FRAMES[n % 2].format(row["rude"].capitalize() if n % 20 else words(5))
-    result, task = started(written(tmp_path / "rows.tsv", rows))
-    assert task.kind == "rewrite"
-    assert re.search(
-        r"kind: rewrite, from .*: 9\d% of the outputs hold at least 80%", " ".join(result.guesses)
-    )
-
-
 @pytest.mark.parametrize("shape", ["the question first", "one word"])
 def test_answers_that_begin_with_the_question_are_answers(tmp_path: Path, shape: str) -> None:
     asked = [words(6) if shape == "the question first" else words(1) for _ in range(100)]

@@ -528,7 +528,7 @@ def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> 
     task = write_task(tmp_path, "rewrite")
     add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
     with pytest.raises(
-        Declined, match=r"marks of a chat template.*examples\.jsonl:221.*Take the marks out"
+        Declined, match=r"marks of a chat template.*examples\.jsonl:151.*Take the marks out"
     ) as caught:
         train(task)
     assert "Mask" not in str(caught.value)
