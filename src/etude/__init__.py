@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from etude import errors
+    from etude.answer_file import predict
     from etude.assistant import Assistant
     from etude.checks import check
     from etude.comparison.compare import compare
@@ -46,6 +47,7 @@ __all__ = [
     "fix",
     "load",
     "load_task",
+    "predict",
     "train",
 ]
 
@@ -59,6 +61,7 @@ _MODULES = {
     "fix": "etude.repair",
     "load": "etude.runs.recommended",
     "load_task": "etude.task",
+    "predict": "etude.answer_file",
     "train": "etude.tuning.train",
 }
 

@@ -184,6 +184,30 @@ def chat(
     talk(task, run, method)
 
 
+@app.command()
+def predict(
+    place: Annotated[
+        Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+    ],
+    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of inputs.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
+    ],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Column to ask with; may be repeated. Default: by its name."),
+    ] = None,
+) -> None:
+    """Answer a file of inputs. After Ctrl-C or a kill the same command continues."""
+    from etude.cli.predicting import run_predict
+
+    raise typer.Exit(run_predict(place, file, output, method, input or []))
+
+
 @runs_app.command("list")
 def list_runs(task: TaskPath) -> None:
     """List the runs of a task, the latest first."""
