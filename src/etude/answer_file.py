@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from etude import __version__
 from etude.assistant import Assistant, PromptLimit
@@ -199,7 +199,8 @@ class Layout:
 
     def record(self, values: Sequence[Any]) -> bytes:
         """A record of a table. Quotes around all values of a TSV file say that they are marks."""
-        text, quoting = io.StringIO(), csv.QUOTE_ALL if self.delimiter == "\t" else csv.QUOTE_MINIMAL
+        text = io.StringIO()
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if self.delimiter == "\t" else csv.QUOTE_MINIMAL
         writer = csv.writer(text, delimiter=str(self.delimiter), lineterminator="\n", quoting=quoting)
         writer.writerow(map(_cell, values))
         return text.getvalue().encode(errors="backslashreplace")
