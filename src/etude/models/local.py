@@ -20,9 +20,10 @@ from etude.errors import ModelError
 from etude.models.batch import Engine, Rows
 from etude.models.batch_plan import MAX_TOKENS, plan_batches, shared_prefix
 from etude.models.choices import Trie, build_trie
+from etude.models.live import LiveAnswer, LiveBatch
 from etude.models.shared_prefix import Prefix
 from etude.render import end_of_turn, render, render_answer, render_text
-from etude.types import Batch, Completion, Message, Request
+from etude.types import Batch, Completion, Message, Request, Sampling
 
 SCORED_TOKENS = 2048
 """Tokens of a batch whose logits are held at many places at once: given answers, trees of choices."""
@@ -147,6 +148,16 @@ class LocalModel:
                 given = text
         if rest := self._text(draft.tokens)[len(given) :]:
             yield rest
+
+    def live_answer(self, request: Request, sampling: Sampling) -> LiveAnswer:
+        """An answer that can join a `live_batch`. Raises ModelError when the request and its answer do not fit."""
+        prompt = render(self.tokenizer, request.messages)
+        self._check_lengths([prompt], [request.max_tokens])
+        return LiveAnswer(self.tokenizer, self.stop, prompt, request.max_tokens, sampling)
+
+    def live_batch(self, prefix: Sequence[int] = ()) -> LiveBatch:
+        """Answers that are written together, whose prompts all begin with the tokens of `prefix`."""
+        return LiveBatch(self._engine, self._engine.prefix(prefix) if self._engine.shares else None)
 
     def score(self, requests: Sequence[Request], completions: Sequence[str]) -> list[list[float]]:
         """Log-probabilities of given answers, for each its tokens and the end of turn."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -60,6 +61,21 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             buffer = grown
         buffer[:, :, self.length : end] = new
         return buffer
+
+    @torch.inference_mode()
+    def join(self, other: GrowingLayer, first: int) -> None:
+        """Adds the rows of another layer, padded on the left to the same length; then `first` tokens are left out."""
+        length = max(self.length, other.length)
+        self.keys, self.values = (
+            torch.cat(
+                [
+                    pad(mine[:, :, : self.length], (0, 0, length - self.length, 0)),
+                    pad(its[:, :, : other.length], (0, 0, length - other.length, 0)),
+                ]
+            )[:, :, first:].contiguous()
+            for mine, its in ((self.keys, other.keys), (self.values, other.values))
+        )
+        self.length = length - first
 
     def get_seq_length(self) -> int:
         """Tokens held for each row."""

@@ -25,11 +25,12 @@ def load(place: Path | str, method: str | None = None) -> Assistant:
     place = Path(place)
     if (place / assistant.FILE).exists():
         return assistant.load(place)
-    run = _run_at(place)
+    run = run_at(place)
     return assistant.load(run.assistant(method or recommended(run)[0]))
 
 
-def _run_at(place: Path) -> Run:
+def run_at(place: Path) -> Run:
+    """The run that a place means, as `load` has it."""
     if (place / "run.json").exists():
         return Run(place)
     if place.is_file():
