@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 from etude.assistant import Assistant
+from etude.errors import FormError
 from etude.models.batch_plan import shared_prefix
 from etude.models.live import LiveAnswer, LiveModel
 from etude.models.registry import Models
@@ -93,6 +97,25 @@ def test_log_probabilities_of_each_token(model: LiveModel) -> None:
     for score in answer.scores:
         assert score.likeliest[0] == (score.text, pytest.approx(score.logprob))
         assert sum(math.exp(logprob) for _, logprob in score.likeliest) <= 1.0001
+
+
+def test_an_answer_is_kept_to_a_schema(model: LiveModel) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"label": {"enum": ["card", "refund"]}, "n": {"type": "integer"}},
+    }
+    schema |= {"required": ["label"], "additionalProperties": False}
+    request = replace(asked(2), max_tokens=60)
+    answer = model.live_answer(request, Sampling(json_schema=json.dumps(schema)))
+    [text] = written(model, [answer], 0, [0])
+    done = answer.completion(0, 0.0)
+    assert text == done.text.strip()
+    if done.finish == "stop":
+        assert json.loads(text)["label"] in ("card", "refund")
+    else:
+        assert re.match(r"\s*\{\s*(\"label\"|\"n\")", text)
+    with pytest.raises(FormError, match="cannot be"):
+        model.live_answer(request, Sampling(json_schema='{"type": "nonsense"}'))
 
 
 def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_path: Path) -> None:

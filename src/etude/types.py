@@ -101,6 +101,8 @@ class Sampling:
     """Texts before which the answer ends."""
     top_logprobs: int | None = None
     """How many of the likeliest tokens are named at every place; None asks for no log-probabilities at all."""
+    json_schema: str = ""
+    """A schema, as JSON, that the answer is kept to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from torch import Tensor
 from etude.models.batch import Engine, Rows
 from etude.models.shared_prefix import Prefix
 from etude.types import Completion, Model, Request, Sampling, TokenScore
+
+if TYPE_CHECKING:
+    from etude.models.json_form import JsonForm
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What stands at the end of a text whose last token holds a part of a character."""
@@ -42,6 +45,8 @@ class LiveAnswer:
     limit: int
     """At most this many answer tokens."""
     sampling: Sampling
+    form: JsonForm | None = None
+    """What the answer is kept to."""
     tokens: list[int] = field(default_factory=list)
     scores: list[TokenScore] = field(default_factory=list)
     """Of each token, if the sampling asks for them."""
@@ -65,11 +70,17 @@ class LiveAnswer:
 
     @property
     def _stopped(self) -> bool:
-        return bool(self.tokens) and self.tokens[-1] in self.stop
+        ended = self.form is not None and self.form.ended
+        return ended or (bool(self.tokens) and self.tokens[-1] in self.stop)
 
     def add(self, scores: Tensor, likeliest: int) -> None:
         """Adds the next token, by the log-probabilities (V) of all and the likeliest of them."""
+        if self.form:
+            scores = self.form.only_allowed(scores).log_softmax(dim=-1)
+            likeliest = int(scores.argmax())
         token = likeliest if self.sampling.temperature == 0 else self._drawn(scores)
+        if self.form:
+            self.form.take(token)
         score = float(scores[token])
         self.tokens.append(token)
         self.logprob += score
@@ -97,16 +108,8 @@ class LiveAnswer:
     def completion(self, cached: int, seconds: float) -> Completion:
         """The whole answer, `cached` tokens of its prompt having been computed before."""
         text = self._text(self.tokens)[: self.cut_at]
-        finish = "stop" if self.cut_at is not None or self._stopped else "length"
-        return Completion(
-            text,
-            finish,
-            len(self.prompt),
-            cached,
-            len(self.tokens),
-            seconds,
-            self.logprob,  # type: ignore[arg-type]
-        )
+        finish: Literal["stop", "length"] = "stop" if self.cut_at is not None or self._stopped else "length"
+        return Completion(text, finish, len(self.prompt), cached, len(self.tokens), seconds, self.logprob)
 
     def token_text(self, token: int) -> str:
         """One token as a text."""

@@ -66,16 +66,18 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def join(self, other: GrowingLayer, first: int) -> None:
         """Adds the rows of another layer, padded on the left to the same length; then `first` tokens are left out."""
         length = max(self.length, other.length)
-        self.keys, self.values = (
-            torch.cat(
-                [
-                    pad(mine[:, :, : self.length], (0, 0, length - self.length, 0)),
-                    pad(its[:, :, : other.length], (0, 0, length - other.length, 0)),
-                ]
-            )[:, :, first:].contiguous()
-            for mine, its in ((self.keys, other.keys), (self.values, other.values))
-        )
+        self.keys = torch.cat([self._padded(self.keys, length), other._padded(other.keys, length)])[
+            :, :, first:
+        ]
+        self.values = torch.cat([self._padded(self.values, length), other._padded(other.values, length)])[
+            :, :, first:
+        ]
         self.length = length - first
+
+    def _padded(self, buffer: Tensor | None, length: int) -> Tensor:
+        """What a buffer holds, behind padding."""
+        assert buffer is not None, "rows that were read have a cache"
+        return pad(buffer[:, :, : self.length], (0, 0, length - self.length, 0))
 
     def get_seq_length(self) -> int:
         """Tokens held for each row."""

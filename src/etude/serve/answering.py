@@ -49,7 +49,13 @@ def chat_question(served: Served, asked: ChatRequest, limits: Limits, strict: bo
         raise ApiError(400, "top_logprobs needs logprobs: true.", "top_logprobs")
     added = "\n\n".join(turn.text for turn in system if turn.text.strip())
     most = asked.max_completion_tokens or asked.max_tokens
-    return _question(served, asked, turns, added, most, number, limits)
+    wanted = asked.response_format
+    if wanted and wanted.type == "json_schema" and not wanted.json_schema:
+        raise ApiError(
+            400, "response_format of type json_schema needs json_schema.", "response_format.json_schema"
+        )
+    schema = wanted.schema_text if wanted else ""
+    return _question(served, asked, turns, added, most, number, limits, schema)
 
 
 def completion_question(served: Served, asked: CompletionRequest, limits: Limits) -> Question:
@@ -70,6 +76,7 @@ def _question(
     most: int | None,
     logprobs: int | None,
     limits: Limits,
+    schema: str = "",
 ) -> Question:
     if not turns[-1].content.strip():
         raise ApiError(400, "The last message is empty.", "messages")
@@ -77,16 +84,12 @@ def _question(
     instructions = "\n\n".join(part for part in (own.instructions, added) if part)
     max_tokens = min(most or own.max_tokens, limits.answer_tokens)
     assistant = replace(own, instructions=instructions, max_tokens=max_tokens)
-    sampling = Sampling(
-        asked.temperature or 0.0,
-        1.0 if asked.top_p is None else asked.top_p,
-        asked.seed,
-        asked.stops,
-        logprobs,
-    )
+    top_p = 1.0 if asked.top_p is None else asked.top_p
+    sampling = Sampling(asked.temperature or 0.0, top_p, asked.seed, asked.stops, logprobs, schema)
     seeds = [None if asked.seed is None else asked.seed + number for number in range(asked.n or 1)]
     samplings = tuple(replace(sampling, seed=seed) for seed in seeds)
-    measured = not added and not asked.temperature and not asked.stops and max_tokens >= own.max_tokens
+    changed = added or asked.temperature or asked.stops or schema
+    measured = not changed and max_tokens >= own.max_tokens
     return Question(served, assistant, turns, samplings, measured)
 
 

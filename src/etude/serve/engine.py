@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from etude.assistant import Assistant
-from etude.errors import EtudeError
+from etude.errors import EtudeError, FormError
 from etude.models.registry import Models, backend_of
 from etude.types import Answer, Completion, Message, ModelRef, Request, Sampling, TokenScore
 
@@ -71,6 +71,7 @@ class Finished:
     """Of each token, if they were asked for."""
 
 
+Done = TypeVar("Done")
 Item = str | Finished | Exception
 """A piece of the answer, its end, or why there is none."""
 
@@ -197,6 +198,8 @@ class Engine:
         (job.request,) = requests = assistant.requests([job.turns], self.models)
         model = self.models.get(assistant.model)
         if job.request.choices or "live" not in backend_of(assistant.model.name).can:
+            if job.sampling.json_schema:
+                raise FormError("This assistant cannot keep an answer to a JSON schema.")
             (completion,) = model.generate(requests)
             self._finish(job, completion, ())
             return None
@@ -240,9 +243,9 @@ class Engine:
         for answer in lost:
             del self._live[id(answer)]
         kept = [answer for answer in batch.answers if all(answer is not each for each in lost)]
-        written: list[LiveAnswer] = []
-        self._guarded(batch, kept, lambda: (batch.keep(kept), written.extend(batch.step() if kept else ())))
-        for answer in written:
+        batch.keep(kept)
+        written = self._guarded(batch, kept, batch.step) if kept else None
+        for answer in written or ():
             job = self._live[id(answer)][0]
             if job.streams and (piece := answer.piece()):
                 job.deliver(piece)
@@ -259,11 +262,14 @@ class Engine:
         self._pace += 0.1 * (time.monotonic() - job.begun - self._pace)
         job.deliver(Finished(answer, completion, scores))
 
-    def _guarded(self, batch: LiveBatch, answers: Sequence[LiveAnswer], work: Callable[[], object]) -> None:
-        """Does the work; an error ends these answers and all others of the batch."""
+    def _guarded(
+        self, batch: LiveBatch, answers: Sequence[LiveAnswer], work: Callable[[], Done]
+    ) -> Done | None:
+        """What the work gives; an error ends these answers and all others of the batch."""
         try:
-            work()
+            return work()
         except Exception as error:  # noqa: BLE001
             for answer in {id(each): each for each in (*batch.answers, *answers)}.values():
                 self._live.pop(id(answer))[0].deliver(error)
             self._batches = {key: each for key, each in self._batches.items() if each is not batch}
+            return None

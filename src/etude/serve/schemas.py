@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -72,10 +73,24 @@ class Asking(Body):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
+class NamedSchema(Body):
+    """A JSON schema."""
+
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
 class ResponseFormat(Body):
     """The form that is wanted."""
 
-    type: Literal["text"]
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @property
+    def schema_text(self) -> str:
+        """The schema as JSON; "" for a text."""
+        if self.type == "text":
+            return ""
+        return json.dumps(self.json_schema.schema_ if self.json_schema else {"type": "object"})
 
 
 class ChatRequest(Asking):
