@@ -10,21 +10,29 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 openai = pytest.importorskip("openai")
 
 from etude.assistant import Assistant  # noqa: E402
+from etude.models.registry import Models  # noqa: E402
 from etude.serve.app import Settings  # noqa: E402
 from etude.serve.engine import Limits  # noqa: E402
 from etude.serve.keys import Key  # noqa: E402
 from etude.task.contract import Contract  # noqa: E402
 from etude.types import Example, Message, ModelRef  # noqa: E402
 from serving import named, serving  # noqa: E402
+from tiny import tiny_folder  # noqa: E402
 
 SHOTS = tuple(
     Example(theme, (Message("user", f"a book about {theme}"),), f"Title: All about {theme}\nAges: 7")
@@ -208,14 +216,14 @@ def test_keys_allow_what_their_scopes_say() -> None:
 
 def test_a_full_queue_refuses_and_all_accepted_are_answered() -> None:
     slow = replace(LUMA, model=ModelRef("fake:delay=0.02"))
-    settings = Settings(limits=Limits(waiting=4, at_once=1))
+    narrow = Settings(limits=Limits(waiting=4, at_once=1))
 
     async def ask(url: str) -> list[object]:
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
             asked = (client.chat.completions.create(model="luma", messages=ASKED) for _ in range(40))
             return await asyncio.gather(*asked, return_exceptions=True)
 
-    with serving(named("luma", slow), settings=settings) as url:
+    with serving(named("luma", slow), settings=narrow) as url:
         found = asyncio.run(ask(url))
     refused = [each for each in found if isinstance(each, openai.RateLimitError)]
     answered = [each for each in found if not isinstance(each, Exception)]
@@ -249,3 +257,85 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
     assert server.returncode in (0, -signal.SIGTERM)
     assert logged[-1]["path"] == "/v1/chat/completions"
     assert "trains" not in json.dumps(logged)
+
+
+def test_sigterm_answers_what_is_running(tmp_path: Path) -> None:
+    replace(LUMA, model=ModelRef("fake:delay=0.6")).save(tmp_path / "luma")
+    line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "luma"), "--port", "0"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().rpartition(" ")[2].strip()
+        with (
+            openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
+            ThreadPoolExecutor() as pool,
+        ):
+            client.models.list()
+            asked = pool.submit(client.chat.completions.create, model="luma", messages=ASKED)
+            time.sleep(0.3)
+            server.terminate()
+            assert asked.result(timeout=10).choices[0].message.content == "Title: All about trains\nAges: 7"
+    assert server.returncode in (0, -signal.SIGTERM)
+
+
+def test_a_client_that_goes_away_ends_its_answer(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m", max_position_embeddings=4096)
+    long = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=3000)
+    with (
+        serving(named("long", long), models=Models(dtype="float32")) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=0.3) as client,
+    ):
+        create = partial(
+            client.chat.completions.create, model="long", messages=ASKED, temperature=1.5, seed=1
+        )
+        stream = create(stream=True, timeout=30)
+        next(iter(stream))
+        assert live(client, url) == 1
+        stream.close()
+        assert went(lambda: live(client, url) == 0)
+        with pytest.raises(openai.APITimeoutError):
+            create()
+        assert went(lambda: live(client, url) == 0)
+
+
+def live(client: openai.OpenAI, url: str) -> int:
+    found = re.search(r"^etude_live (\d+)", client._client.get(f"{url}/metrics").text, re.M)
+    assert found
+    return int(found[1])
+
+
+def went(true: Callable[[], bool]) -> bool:
+    return any(true() or time.sleep(0.02) for _ in range(100))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = (
+    "messages",
+    "stream",
+    "stop",
+    "seed",
+    "temperature",
+    "top_p",
+    "n",
+    "logprobs",
+    "max_tokens",
+    "response_format",
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), path=st.sampled_from(["chat/", ""]))
+def test_no_body_makes_the_server_fail(
+    address: str, client: openai.OpenAI, body: dict[str, Any], path: str
+) -> None:
+    whole = {"model": "luma", "messages": ASKED, "prompt": "a book", **body}
+    text = json.dumps(whole).encode("utf-8", "surrogatepass")
+    response = client._client.post(
+        f"{address}/v1/{path}completions", content=text, headers={"content-type": "application/json"}
+    )
+    assert response.status_code in (200, 400)
+    if response.status_code == 400:
+        assert response.json()["error"]["message"]
