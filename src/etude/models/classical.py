@@ -123,8 +123,7 @@ class Nearest:
     rows: csr_matrix = field(init=False)
 
     def __post_init__(self) -> None:
-        self.features = Features.fit(self.texts)
-        self.rows = self.features.transform(self.texts)
+        self.features, self.rows = Features.fit(self.texts)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Output of the nearest training row; the first row of equally near ones."""
@@ -169,13 +168,13 @@ class Linear:
         encoder: Encoder | None = None,
     ) -> Linear:
         """Fits on at least two distinct labels; over the vectors of `encoder` if there is one, else over TF-IDF."""
-        features = encoder or Features.fit(texts)
+        features, rows = (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
         model = (
             LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
             if encoder
             else LinearSVC(C=1.0, random_state=seed)
         )
-        model.fit(_matrix(features, texts), labels)
+        model.fit(rows, labels)
         coefficients, intercepts = model.coef_, model.intercept_
         if len(model.classes_) == 2:  # one row stands for both classes
             coefficients, intercepts = (
@@ -269,9 +268,10 @@ class Features:
     vectorisers: list[TfidfVectorizer]
 
     @classmethod
-    def fit(cls, texts: Sequence[str]) -> Features:
-        """Learns vocabulary and document frequencies."""
-        return cls([_vectoriser(options).fit(texts) for options in ANALYSERS])
+    def fit(cls, texts: Sequence[str]) -> tuple[Features, csr_matrix]:
+        """Learns vocabulary and document frequencies; returns the features and what `transform` gives of the texts."""
+        vectorisers = [_vectoriser(options) for options in ANALYSERS]
+        return cls(vectorisers), _side_by_side([each.fit_transform(texts) for each in vectorisers])
 
     def save(self, folder: Path) -> dict[str, NDArray[np.float32]]:
         """Writes the vocabularies and gives the inverse document frequencies, which are saved with other weights."""
@@ -296,8 +296,13 @@ class Features:
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Shape (texts, features), float32."""
-        blocks = [vectoriser.transform(texts) for vectoriser in self.vectorisers]
-        return csr_matrix(hstack(blocks, format="csr"))
+        return _side_by_side([vectoriser.transform(texts) for vectoriser in self.vectorisers])
+
+
+def _side_by_side(blocks: Sequence[csr_matrix]) -> csr_matrix:
+    joined = csr_matrix(hstack(blocks, format="csr"))
+    joined.sort_indices()  # the same numbers in the same order, so that sums are equal to the last bit
+    return joined
 
 
 def _vectoriser(options: dict[str, Any], vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:
