@@ -80,7 +80,9 @@ class FineTuneEncoder(Method):
         asked, wanted = columns(dev.examples)
 
         def right(now: Linear) -> float:
-            return float(np.mean([label == gold for (label, _), gold in zip(now.predict(asked), wanted, strict=True)]))
+            return float(
+                np.mean([label == gold for (label, _), gold in zip(now.predict(asked), wanted, strict=True)])
+            )
 
         linear = _untrained(encoder, train, task.seed)
         tuned, result = tune_classifier(

@@ -22,8 +22,10 @@ from etude.training.encoder_loop import (
     train_encoder,
 )
 
-ROWS_PER_STEP, LEARNING_RATE = 32, 1e-4
-LEAST_STEPS, LEAST_EPOCHS, MOST_EPOCHS = 400, 3, 15
+ROWS_PER_STEP, LEARNING_RATE = 32, 5e-5
+"""On rows of banking77's train file held back, 10 rows a label: 85.5% before training; 88.2, 88.1 and 87.5% at the best
+epoch with a rate of 5e-5, 1e-4 and 2e-4, from the third epoch on less and less."""
+LEAST_STEPS, LEAST_EPOCHS, MOST_EPOCHS = 100, 3, 6
 
 
 class Classifier(torch.nn.Module):
@@ -84,7 +86,13 @@ def tune_classifier(
     classifier.body.set_attn_implementation(ATTENTION)
     config = loop_config(len(texts), seed)
     result = train_encoder(
-        classifier, len(texts), classifier.loss(texts, labels), config, folder, lambda: score(classifier.now()), log
+        classifier,
+        len(texts),
+        classifier.loss(texts, labels),
+        config,
+        folder,
+        lambda: score(classifier.now()),
+        log,
     )
     classifier.body.set_attn_implementation("sdpa")
     classifier.encoder.tuned = True
