@@ -37,8 +37,11 @@ class Classifier(torch.nn.Module):
         assert isinstance(linear.features, Encoder)
         self.linear, self.encoder = linear, linear.features
         self.body = linear.features.module
-        self.coefficients = torch.nn.Parameter(torch.tensor(linear.coefficients, device=self.body.device))
-        self.intercepts = torch.nn.Parameter(torch.tensor(linear.intercepts, device=self.body.device))
+        head = (
+            torch.tensor(each).contiguous().to(self.body.device)
+            for each in (linear.coefficients, linear.intercepts)
+        )
+        self.coefficients, self.intercepts = map(torch.nn.Parameter, head)
 
     def now(self) -> Linear:
         """The classifier with the weights of now."""
