@@ -179,6 +179,7 @@ def trained(
     kept = read_json(done)
     context.params.update(kept["params"], instructions=kept_by_tuned(task).part)
     context.train_seconds += kept["params"]["seconds"]
+    context.learned = len(rows)
     context.notes.extend(kept["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
 

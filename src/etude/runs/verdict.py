@@ -13,9 +13,10 @@ from etude.errors import RunError
 from etude.metrics import Metric
 from etude.stats.sample import RESAMPLES
 from etude.task import Prices, Task, Usage
-from etude.types import Estimate, Pair, PricedCost
+from etude.types import CLASSICAL, Estimate, Pair, PricedCost
 
-Status = Literal["good enough", "worse", "undecided"]
+Status = Literal["among the best", "worse", "undecided"]
+TargetMark = Literal["met", "missed", "not sure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,10 @@ class Measured:
     """The weights that answered; `types.CLASSICAL` where no language model did."""
     train_seconds: float = 0.0
     """What its training alone took."""
+    learned: int | None = None
+    """Rows it learned from; None where it learned from none."""
+    fewer_epochs: bool = False
+    """Whether a budget has cut its epochs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +96,26 @@ class Inputs:
     prompt_model: str | None = None
     openings: int = 1
     """How often this test has been opened, this time included."""
+    train_rows: int = 0
+    """Rows there are to learn from."""
+    full_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Tuned method -> what its training on all rows would take."""
+    equal: Measured | None = None
+    """The baseline fitted on the rows of the tuned method of the headline, where these are not all."""
     whole_test: int | None = None
     """Rows of the whole test where a budget left some unanswered; None when all were answered."""
     resamples: int = RESAMPLES
+
+    def cut(self, method: Measured) -> bool:
+        """Whether a tuned method has seen a part of its training only."""
+        fewer = method.learned is not None and method.learned < self.train_rows
+        return method.tuned and (fewer or method.fewer_epochs)
+
+    @property
+    def copies(self) -> frozenset[str]:
+        """Methods that only copy example answers, where nothing checks what an answer says: none is recommended."""
+        unchecked = self.metric.form_only
+        return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
 
     def in_order(self) -> Inputs:
         """The same rows sorted by id: resampling is seeded, so the order must not come from the file."""
@@ -101,7 +123,9 @@ class Inputs:
         if order == list(range(len(order))):
             return self
         rows = Rows(*(_taken(part, order) for part in vars(self.rows).values()))
-        return replace(self, rows=rows, methods=[_method_taken(method, order) for method in self.methods])
+        equal = self.equal and _method_taken(self.equal, order)
+        methods = [_method_taken(method, order) for method in self.methods]
+        return replace(self, rows=rows, methods=methods, equal=equal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +148,10 @@ class TargetResult:
     met_by: str | None
     text: str
 
+    def mark(self, found: Estimate) -> TargetMark:
+        """How a step's result stands to the target, by its interval."""
+        return "met" if found.low >= self.target else "missed" if found.high < self.target else "not sure"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -134,6 +162,8 @@ class Step:
     status: Status
     rows_to_decide: int | None = None
     """Test rows that would decide an undecided step; None when decided, or when above 100,000."""
+    learned: int | None = None
+    """Rows it learned from; None where it learned from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +210,17 @@ class Forms:
 
 
 @dataclass(frozen=True, slots=True)
+class EqualRows:
+    """The baseline fitted on as few rows as the tuned method of the headline has seen."""
+
+    method: str
+    rows: int
+    estimate: Estimate
+    difference: Estimate
+    """The tuned method minus this one."""
+
+
+@dataclass(frozen=True, slots=True)
 class RowsAnswered:
     """How many rows of the test every method answered."""
 
@@ -195,7 +236,7 @@ class Verdict:
     caveats: tuple[str, ...]
     advice: tuple[Advice, ...]
     recommended: str | None
-    """The lowest method that is good enough; None when none is."""
+    """The lowest method among the best; None when none is."""
     leaning: str
     """`recommended`, or else the method with the best claim: the lowest one whose difference to the best,
     taken at its face value, is within the margin."""
@@ -212,6 +253,9 @@ class Verdict:
     forms: Mapping[str, Forms] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     """Method -> further metric -> its estimate; they decide nothing."""
+    train_rows: int = 0
+    """Rows there were to learn from."""
+    equal: EqualRows | None = None
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:
@@ -241,15 +285,9 @@ def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Rows:
 
 
 def measured(
-    name: str,
-    lines: Iterable[Mapping[str, Any]],
-    ids: Sequence[str],
-    *,
-    tuned: bool,
-    model: str = "",
-    train_seconds: float = 0.0,
+    name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], *, tuned: bool, **facts: Any
 ) -> Measured:
-    """One method from its lines of predictions.jsonl, brought into the order of `ids`.
+    """One method from its lines of predictions.jsonl, brought into the order of `ids`. `facts` are further fields.
 
     Raises KeyError when a row has no line.
     """
@@ -265,8 +303,7 @@ def measured(
         others={other: [row["others"][other] for row in rows] for other in rows[0]["others"]},
         cut=[row["cut"] for row in rows],
         cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
-        model=model,
-        train_seconds=train_seconds,
+        **facts,
     )
 
 

@@ -221,7 +221,7 @@ def config_for(
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
     if "epochs" not in task.train:
         config = _fewer_epochs(config, 1 if copies else None, COPIED)
-        config = _fewer_epochs(config, most_epochs, "cut to fit the budget")
+        config = _fewer_epochs(config, most_epochs, CUT)
     if config.weights == "lora":
         targeted(model.module, config)
     return (
@@ -229,6 +229,7 @@ def config_for(
     )
 
 
+CUT = "cut to fit the budget"
 COPIED = "the answers are in the passages, and one epoch teaches to copy them"
 
 
