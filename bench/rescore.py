@@ -187,7 +187,8 @@ class Run:
 
     def dev(self, names: Iterable[str]) -> dict[str, list[Json]]:
         """The lines of some methods on the dev rows that all of them have answered."""
-        sides = {m.name: m.sides["dev"] for m in self.methods if m.name in set(names)}
+        wanted = set(names)
+        sides = {m.name: m.sides["dev"] for m in self.methods if m.name in wanted}
         common = set.intersection(*(set(lines) for lines in sides.values())) if sides else set()
         return {name: in_order({key: lines[key] for key in common}) for name, lines in sides.items()}
 

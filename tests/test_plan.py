@@ -212,3 +212,11 @@ def test_before_the_test_is_opened_its_rows_are_all_that_can_be_cut() -> None:
     late = pacing(left_of(plan, *WORK.tries)).shortened(plan, "", taken)
     assert FEWEST_TEST <= late.limits["test_rows"] < plan.limits["test_rows"]
     assert late.shrunk[-1].startswith("before the test was opened, because")
+
+
+def test_an_epoch_more_is_begun_only_if_all_that_comes_after_it_still_fits() -> None:
+    plan = make_plan(WORK, RATES, 3000)
+    taken = on_time(plan, "prompt", "few_shot", "retrieval")
+    after = left_of(plan, "prompt", "few_shot", "retrieval", "fine_tune") + 0.2 * plan.limits["dev_rows"]
+    for left, there_is in ((after + 51, True), (after + 49, False)):
+        assert pacing(left).in_time(plan, "fine_tune", taken, 50.0) is there_is

@@ -57,7 +57,7 @@ def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev
     check_rescored(run.folder)
 
 
-@pytest.mark.parametrize(("kind", "more"), [("classify", ""), ("extract", ""), ("answer", "metric: chrf\n")])
+@pytest.mark.parametrize(("kind", "more"), [("classify", ""), ("answer", "metric: chrf\n")])
 def test_a_part_of_the_rows_and_the_baseline_on_as_many_are_reached_again(kind: str, more: str) -> None:
     run = real_run(kind, more=f"{more}train: {{max_rows: 30}}\n")
     verdict = json.loads((run / "verdict.json").read_text())

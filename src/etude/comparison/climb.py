@@ -114,6 +114,9 @@ class Climb:
             self.run.update(plan={**self.run.info["plan"], **plan.to_dict()})
             self.on_event(Said(f"To keep to the budget, cut {plan.shrunk[-1]}."))
 
+    def _in_time(self, name: str, seconds: float) -> bool:
+        return self.pacing is None or self.pacing.in_time(self.plan, name, self.taken, seconds)
+
     def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
         self.shorten(method.name)
         self.on_event(Began(method.name, "dev"))
@@ -132,6 +135,7 @@ class Climb:
             search_log=TrainingLog(
                 method.name, folder / "search.jsonl", self.on_event, lambda: foreseen("search")
             ),
+            more=partial(self._in_time, method.name),
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from etude.checks.vetting import vetted
@@ -65,13 +64,21 @@ def compare(
     Raises InputError for faults of the task or its data (all of them), ModelError for weights, RunError
     for the run folder, Declined when `confirm` says no. A KeyboardInterrupt leaves a partial report.
     """
+    started = time.monotonic()
     task, dataset, test = read_task(task_file, budget)
     given = ladder(task.methods) if methods is None else own_ladder(methods)
     steps = possible(given, task, named=methods is None and task.methods != LADDER)
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     task_run = TaskRun(task, dataset, test, inputs)
-    work = partial(_climb, task_run, steps, confirm, time.monotonic())
+
+    def work(run: Run, on_event: OnEvent) -> None:
+        before = run.info.get("taken_seconds", 0.0)
+        try:
+            _climb(task_run, steps, confirm, started, run, on_event)
+        finally:
+            run.update(taken_seconds=before + time.monotonic() - started)
+
     return Comparison(carry_out(task_run, work, write_report, fresh=fresh, on_event=on_event))
 
 
@@ -92,21 +99,6 @@ def _climb(
     on_event: OnEvent,
 ) -> None:
     """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
-    before = run.info.get("taken_seconds", 0.0)
-    try:
-        _climbed(task_run, methods, confirm, started, run, on_event)
-    finally:
-        run.update(taken_seconds=before + time.monotonic() - started)
-
-
-def _climbed(
-    task_run: TaskRun,
-    methods: Sequence[Method],
-    confirm: Confirm,
-    started: float,
-    run: Run,
-    on_event: OnEvent,
-) -> None:
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
     checked = vetted(run, task, dataset, test, on_event, confirm)
     parts = split_once(run, task, dataset, test, checked)
@@ -123,10 +115,12 @@ def _climbed(
     run.update(decided=decided_on_dev(climb, fitted))
     equal = fit_equal(climb, start)
     climb.shorten("")
+    if climb.plan is not plan:
+        tell_planned_power(climb)
     tell_power(climb)
 
     openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
     run.update(openings=openings)
     climb.answer_test(fitted)
-    answer_equal(climb, equal)
-    write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings))
+    beside = answer_equal(climb, equal)
+    write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings, beside))

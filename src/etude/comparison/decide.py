@@ -82,7 +82,8 @@ def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
 
 def verdict(inputs: Inputs) -> Verdict:
     """The verdict on test rows that all methods answered. Deterministic, whatever the order of the rows."""
-    inputs = inputs.in_order()
+    if inputs.rows.units is None:
+        inputs = replace(inputs, rows=replace(inputs.rows, units=inputs.rows.ids))
     samples = [_sample(inputs, method) for method in inputs.methods]
     joint = simultaneous(samples, inputs.resamples)
     compared = _headline(inputs, samples)

@@ -10,13 +10,12 @@ from etude.base.files import Json
 from etude.base.wording import points
 from etude.comparison.climb import Climb
 from etude.comparison.decide import decide_on_dev, verdict
-from etude.comparison.equal_rows import read_equal
 from etude.comparison.prepare import power_of, power_words
 from etude.evaluate import unit
 from etude.methods.tuned.training_run import CUT
 from etude.runs.events import Said
 from etude.runs.record import records
-from etude.runs.verdict import Decided, Inputs, Verdict, measured, rows_of
+from etude.runs.verdict import Decided, Inputs, Measured, Verdict, measured, rows_of
 from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 
 FACTS = ("tuned", "model", "train_seconds", "learned")
@@ -68,8 +67,10 @@ def tell_power(climb: Climb) -> None:
     climb.on_event(Said(f"{shows} nothing: {rows:,} rows show no difference of less than {least} points."))
 
 
-def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Verdict:
-    """The verdict from the test lines of predictions.jsonl and the pair decided before."""
+def final_verdict(
+    climb: Climb, fitted: Mapping[str, Assistant], openings: int, equal: Measured | None
+) -> Verdict:
+    """The verdict from the test lines of predictions.jsonl and the pair decided before; `equal` stands beside."""
     task, info = climb.task, climb.run.info
     lines = {
         name: [line for line in climb.run.predictions(name) if line["side"] == "test"] for name in fitted
@@ -102,7 +103,7 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         openings=openings,
         train_rows=len(climb.split.train),
         full_seconds=climb.plan.full,
-        equal=read_equal(climb, list(rows.ids)),
+        equal=equal,
         whole_test=len(climb.split.test),
     )
     found = verdict(inputs)

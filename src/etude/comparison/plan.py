@@ -195,6 +195,14 @@ class Pacing:
         said = f"{when}, because earlier steps took longer than planned: {', '.join(late)}"
         return replace(new, shrunk=(*plan.shrunk, said), full=plan.full, left_out=plan.left_out)
 
+    def in_time(self, plan: Plan, begun: str, taken: Mapping[str, Taken], seconds: float) -> bool:
+        """Whether the step under way may take so many seconds more before it answers dev."""
+        limits = plan.limits
+        own = plan.answer.get(begun, 0.0) * (limits["dev_rows"] + limits["test_rows"])
+        tests = sum(each.row for each in taken.values()) * limits["test_rows"]
+        later = sum(each for name, each in plan.seconds.items() if name not in taken and name != begun)
+        return time.monotonic() + seconds + own + tests + later <= self.ends
+
 
 def _words(work: Workload, effort: Effort) -> Iterator[str]:
     if effort.candidates is not None:

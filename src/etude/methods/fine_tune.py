@@ -173,7 +173,7 @@ def trained(
             facts = _learned(context.models, student.model, rows, adapter)
         else:
             measure = partial(dev_score, student, dev, context) if task.train.get("dev_metric") else dict
-            facts = prepare().train(context.folder, task.model, context.log, measure)
+            facts = prepare().train(context.folder, task.model, context.log, measure, context.more)
         write_json(done, asdict(facts))
         shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)
     kept = read_json(done)

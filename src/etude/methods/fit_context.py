@@ -97,6 +97,8 @@ class FitContext:
     """Takes one line of train.jsonl."""
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Takes one line of search.jsonl: a step of the encoder's tuning."""
+    more: Callable[[float], bool] = lambda seconds: True
+    """Whether the budget has time for one more epoch of so many seconds."""
     tried: list[Tried] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)

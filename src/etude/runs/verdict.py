@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,16 +116,6 @@ class Inputs:
         """Methods that only copy example answers, where nothing checks what an answer says: none is recommended."""
         unchecked = self.metric.form_only
         return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
-
-    def in_order(self) -> Inputs:
-        """The same rows sorted by id: resampling is seeded, so the order must not come from the file."""
-        order = sorted(range(len(self.rows.ids)), key=self.rows.ids.__getitem__)
-        if order == list(range(len(order))):
-            return self
-        rows = Rows(*(_taken(part, order) for part in vars(self.rows).values()))
-        equal = self.equal and _method_taken(self.equal, order)
-        methods = [_method_taken(method, order) for method in self.methods]
-        return replace(self, rows=rows, methods=methods, equal=equal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,13 +300,3 @@ def measured(
 def _mean(values: Iterable[float]) -> float:
     values = list(values)
     return sum(values) / len(values)
-
-
-def _taken(values: Any, order: Sequence[int]) -> Any:
-    return [values[index] for index in order] if values is not None and len(values) else values
-
-
-def _method_taken(method: Measured, order: Sequence[int]) -> Measured:
-    parts = ("scores", "predicted", "form", "check", "cut")
-    others = {name: _taken(values, order) for name, values in method.others.items()}
-    return replace(method, others=others, **{part: _taken(getattr(method, part), order) for part in parts})

@@ -143,7 +143,8 @@ def _within(sums: FloatArray, codes: npt.NDArray[np.intp] | None) -> FloatArray:
     if codes is None:
         return sums
     total = np.zeros((int(codes.max()) + 1, sums.shape[1]))
-    np.add.at(total, codes, sums)
+    order = np.lexsort((*sums.T, codes))  # sums round alike whatever the order of the rows
+    np.add.at(total, codes[order], sums[order])
     return total
 
 
