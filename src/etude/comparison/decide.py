@@ -225,7 +225,7 @@ def _ladder(
     for index, (method, found) in enumerate(zip(methods, estimates, strict=True)):
         status: Status = "among the best" if good[index] else "worse" if worse[index] else "undecided"
         rows = _rows_to_decide(inputs, joint, index) if status == "undecided" else None
-        if inputs.cut(method) and status != "among the best":
+        if method.name in inputs.cut and status != "among the best":
             status, rows = "undecided", None
         steps.append(Step(method.name, found, status, rows, method.learned))
     return steps

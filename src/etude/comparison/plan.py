@@ -119,13 +119,12 @@ def _cuts(work: Workload) -> Iterator[Effort]:
 
 
 def _limits(work: Workload) -> Iterator[tuple[str, int]]:
-    tests = list(_ever_fewer(work.test, FEWEST_TEST))
-    trains = list(_ever_fewer(work.train, FEWEST_TRAIN)) if work.tuned else []
+    tests = _ever_fewer(min(work.test, FEW_TEST), FEWEST_TEST)
+    trains = _ever_fewer(work.train, FEWEST_TRAIN) if work.tuned else iter(())
     for candidates in range(max(work.tries.values(), default=0) - 1, FEW_CANDIDATES - 1, -1):
         yield "candidates", candidates
     yield from (("dev_rows", rows) for rows in _ever_fewer(work.dev, FEW_DEV))
-    while tests and tests[0] > FEW_TEST:
-        yield "test_rows", tests.pop(0)
+    yield from (("test_rows", rows) for rows in _ever_fewer(work.test, FEW_TEST))
     yield from (("epochs", epochs) for epochs in (2, 1) if work.tuned)
     for train, test in zip_longest(trains, tests):
         yield from ((name, rows) for name, rows in (("train_rows", train), ("test_rows", test)) if rows)

@@ -140,43 +140,35 @@ def _opened(inputs: Inputs, sentence: str) -> str:
 def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
     alone = sum(method.tuned for method in inputs.methods) == 1
     name = "fine-tuning" if alone else f"fine-tuning ({headline.tuned})"
-    difference, (tuned, other) = headline.difference, _pair(inputs, headline)
-    cut, untuned = inputs.cut(tuned), other.name
-    if cut and other.learned:
-        untuned = f"{other.name} (on {other.learned:,} rows)"
+    difference, untuned, cut = headline.difference, headline.untuned, headline.tuned in inputs.cut
+    if cut and (learned := _named(inputs, untuned).learned):
+        untuned += f" (on {learned:,} rows)"
     if headline.gains:
-        saw = f", after {_seen(inputs, tuned)}," if cut else ""
+        saw = f", after {_seen(inputs, headline.tuned)}," if cut else ""
         gained = f"{points(difference.value)} points over {untuned}"
         return f"{name}{saw} gains {gained} on this test {interval(difference)}"
-    begin = f"not decided: {name} saw {_seen(inputs, tuned)}{_full_time(inputs, tuned)}; " if cut else ""
+    begin, who, of = "", name, f" from {name}"
+    if cut:
+        begin, who, of = f"not decided: {name} saw {_seen(inputs, headline.tuned, time=True)}; ", "it", ""
     if difference.high < 0 and headline.p <= ALPHA:
         lost = Estimate(-difference.value, -difference.high, -difference.low, difference.n)
-        who = "it" if cut else name
-        return (
-            f"{begin}{who} loses {points(lost.value)} points against {untuned} on this test {interval(lost)}"
-        )
+        loses = f"{who} loses {points(lost.value)} points against {untuned}"
+        return f"{begin}{loses} on this test {interval(lost)}"
     found = f"{points(difference.value, signed=True)} points"
-    gain = "no gain" if cut else f"no gain from {name}"
-    return f"{begin}this test shows {gain} over {untuned}: {found} {interval(difference)}"
+    return f"{begin}this test shows no gain{of} over {untuned}: {found} {interval(difference)}"
 
 
-def _pair(inputs: Inputs, headline: HeadlineResult) -> tuple[Measured, Measured]:
-    """The tuned and the untuned method of the headline."""
-    named = {method.name: method for method in inputs.methods}
-    return named[headline.tuned], named[headline.untuned]
+def _named(inputs: Inputs, name: str) -> Measured:
+    return next(method for method in inputs.methods if method.name == name)
 
 
-def _seen(inputs: Inputs, tuned: Measured) -> str:
-    """The part of its training that a tuned method has seen."""
-    rows = tuned.learned or inputs.train_rows
+def _seen(inputs: Inputs, name: str, time: bool = False) -> str:
+    """The part of its training that a tuned method has seen, with what all of it would take, where that is known."""
+    rows = _named(inputs, name).learned or inputs.train_rows
     fewer = " in fewer epochs than without a budget" if rows == inputs.train_rows else ""
-    return f"{rows:,} of {inputs.train_rows:,} rows{fewer}"
-
-
-def _full_time(inputs: Inputs, tuned: Measured) -> str:
-    """What all of its training would take, in brackets; "" where that is not known."""
-    seconds = inputs.full_seconds.get(tuned.name)
-    return f" (all of its training would take {rough_time(seconds)})" if seconds else ""
+    seconds = inputs.full_seconds.get(name) if time else None
+    takes = f" (all of its training would take {rough_time(seconds)})" if seconds else ""
+    return f"{rows:,} of {inputs.train_rows:,} rows{fewer}{takes}"
 
 
 def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> str:
@@ -186,21 +178,23 @@ def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> s
     margin = f"within {points(inputs.margin)} points of every other {others}"
     if _needs_no_model(inputs, recommended):
         return f"use {recommended}: it is among the best ({margin}), and no language model is needed"
-    undecided = headline is not None and not headline.gains and inputs.cut(_pair(inputs, headline)[0])
+    undecided = headline is not None and not headline.gains and headline.tuned in inputs.cut
     until = "until then " if undecided else ""
     return f"{until}use {recommended}, the lowest step among the best ({margin})"
 
 
 def _needs_no_model(inputs: Inputs, name: str) -> bool:
     """Whether a method without a language model will do: only if a tuned one has seen all rows and won nothing."""
-    tuned = [method for method in inputs.methods if method.tuned]
-    whole = bool(tuned) and not any(map(inputs.cut, tuned))
-    return whole and any(method.model == CLASSICAL for method in inputs.methods if method.name == name)
+    whole = any(method.tuned for method in inputs.methods) and not inputs.cut
+    return whole and _named(inputs, name).model == CLASSICAL
 
 
 def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
     more = _needed(leaning, len(inputs.rows.ids))
-    rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
+    if leaning.method in inputs.cut:
+        more = "all of its training would tell"
+    open_still = [step for step in ladder if step.status != "worse" and step.method not in inputs.cut]
+    rivals = [step.method for step in ladder if step in open_still or step is leaning]
     margin = f"which of {_listed(rivals)} is within {points(inputs.margin)} points of the best"
     return f"too close to call {margin}, leaning to {leaning.method}; {more}"
 
@@ -252,11 +246,10 @@ def _about_rows(
         found = f"{share(equal.estimate.value)} (n = {equal.estimate.n:,})"
         gap = f"{headline.tuned} differs from it by {points(equal.difference.value, signed=True)} points"
         yield f"{equal.method} on the same {equal.rows:,} rows reaches {found}; {gap} {interval(equal.difference)}."
-    said = headline.tuned if headline else None
-    standing = {step.method: step.status for step in ladder}
-    for method in inputs.methods:
-        if inputs.cut(method) and method.name != said and standing[method.name] != "among the best":
-            saw = f"{method.name} saw {_seen(inputs, method)}{_full_time(inputs, method)}"
+    said = headline.tuned if headline and not nothing_right(ladder) else None
+    for step in ladder:
+        if step.method in inputs.cut - {said} and step.status != "among the best":
+            saw = f"{step.method} saw {_seen(inputs, step.method, time=True)}"
             yield f"{saw}, so whether it is among the best is not decided."
     for name in sorted(inputs.copies):
         yield f"{name} copies example answers. Nothing checks what they say, so it is not recommended."
@@ -280,9 +273,7 @@ def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str 
     for step in ladder:
         if step.method == recommended or recommended is None:
             return
-        if step.status == "undecided" and not any(
-            inputs.cut(method) for method in inputs.methods if method.name == step.method
-        ):
+        if step.status == "undecided" and step.method not in inputs.cut:
             more = _needed(step, len(inputs.rows.ids))
             near = f"within {points(inputs.margin)} points of the best"
             yield f"{step.method} may be among the best ({near}): {more}."

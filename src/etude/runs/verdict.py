@@ -106,10 +106,12 @@ class Inputs:
     """Rows of the whole test where a budget left some unanswered; None when all were answered."""
     resamples: int = RESAMPLES
 
-    def cut(self, method: Measured) -> bool:
-        """Whether a tuned method has seen a part of its training only."""
-        fewer = method.learned is not None and method.learned < self.train_rows
-        return method.tuned and (fewer or method.fewer_epochs)
+    @property
+    def cut(self) -> frozenset[str]:
+        """Tuned methods that have seen a part of their training only."""
+        whole = self.train_rows
+        tuned = [method for method in self.methods if method.tuned]
+        return frozenset(each.name for each in tuned if each.fewer_epochs or (each.learned or whole) < whole)
 
     @property
     def copies(self) -> frozenset[str]:
