@@ -16,6 +16,7 @@ from etude.comparison.plan import (
     FEWEST_DEV,
     FEWEST_TEST,
     FEWEST_TRAIN,
+    LATE,
     Pacing,
     Plan,
     Taken,
@@ -201,7 +202,7 @@ def test_a_late_run_cuts_what_has_not_begun_and_says_from_where_on() -> None:
     assert late.shrunk[-1].startswith("from retrieval on, because earlier steps took longer than planned: ")
     assert f"training on {late.limits['train_rows']:,} of 2,000 rows" in late.shrunk[-1]
     rest = left_of(late, "prompt", "few_shot")
-    assert 1.5 * rest <= left_of(plan, "prompt", "few_shot") + 1, "the rest fits at the pace so far"
+    assert 1.5 * rest <= LATE * left_of(plan, "prompt", "few_shot") + 1, "the rest fits at the pace so far"
     again = pacing(10_000).shortened(late, "fine_tune", taken | on_time(late, "retrieval"))
     assert again is late, "what was cut stays cut"
 

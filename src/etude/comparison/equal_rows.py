@@ -22,7 +22,7 @@ FOLDER = "equal_rows"
 def fit_equal(climb: Climb, start: Assistant) -> tuple[Assistant, int] | None:
     """The baseline on as many rows as the tuned method of the headline, and how many; None where these are all."""
     known, tuned = records(climb.run), climb.run.info["decided"]["tuned"]
-    rows = known[tuned]["learned"] if tuned and BASELINE.name in known else None
+    rows = known[tuned].get("learned") if tuned and BASELINE.name in known else None
     if not rows or rows >= len(climb.split.train):
         return None
     folder = climb.run.method(BASELINE.name) / FOLDER

@@ -16,6 +16,8 @@ from etude.methods.timing import Rates
 WHOLE = Effort()
 FEW_CANDIDATES, FEW_DEV, FEW_TEST = 2, 50, 400
 """To what candidates and rows are cut before the training is."""
+LATE = 1.1
+"""A run that will take so many times the time left is not cut any further."""
 FEWEST_DEV, FEWEST_TRAIN, FEWEST_TEST = 30, 240, 100
 """Rows below which no plan goes; a data set that is smaller is used whole."""
 
@@ -185,7 +187,7 @@ class Pacing:
         answer = {**self.rates.answer, **{name: each.row / slow for name, each in taken.items()}}
         training = {name: takes for name, takes in self.rates.training.items() if name not in taken}
         rates = replace(self.rates, answer=answer, training=training)
-        new = make_plan(rest, rates, (self.ends - time.monotonic()) / slow, plan.effort)
+        new = make_plan(rest, rates, LATE * (self.ends - time.monotonic()) / slow, plan.effort)
         before = [*_words(self.work, plan.effort)]
         late = [words for words in _words(self.work, new.effort) if words not in before]
         if not late:
