@@ -276,10 +276,9 @@ def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Rows:
     )
 
 
-def measured(
-    name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], *, tuned: bool, **facts: Any
-) -> Measured:
-    """One method from its lines of predictions.jsonl, brought into the order of `ids`. `facts` are further fields.
+def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], **facts: Any) -> Measured:
+    """One method from its lines of predictions.jsonl, brought into the order of `ids`. `facts`: the other fields,
+    `tuned` among them.
 
     Raises KeyError when a row has no line.
     """
@@ -287,7 +286,6 @@ def measured(
     rows = [by_id[row] for row in ids]
     return Measured(
         name=name,
-        tuned=tuned,
         scores=[float(row["score"]) for row in rows],
         predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],
         form=[row["form"] for row in rows],
