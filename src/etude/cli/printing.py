@@ -21,7 +21,7 @@ PLAIN_WIDTH = 110
 """Columns of the output without a terminal and without COLUMNS in the environment."""
 _LEAST_WIDTH = 20
 """Columns of the output if COLUMNS is smaller."""
-NARROW, WIDE = 84, 106
+NARROW, WIDE = 80, 103
 """Columns of a terminal from which the ladder shows rows learned from and to decide, and what a request takes."""
 MORE = 10
 """Columns that accuracy beside macro-F1 takes, and as many the mark by the target."""
@@ -117,8 +117,9 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     room = width - MORE * (bool(shares) + bool(target))
     rows, costs = room >= NARROW, room >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("step", "on test", "95% interval", "verdict", *(("target",) if target else ())):
-        justify: JustifyMethod = "right" if heading == "on test" else "left"
+    test = f"on test\n(n = {verdict.ladder[0].estimate.n:,})"
+    for heading in ("step", test, "95% interval", "verdict", *(("target",) if target else ())):
+        justify: JustifyMethod = "right" if heading == test else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (
         *(("accuracy",) if shares else ()),
@@ -135,7 +136,7 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         table.add_row(
             f"{step.method}{' *' if step.method == verdict.recommended else ''}",
             percent(estimate.value),
-            f"{bounds(estimate)} (n = {estimate.n:,})",
+            bounds(estimate),
             step.status,
             *([target.mark(estimate)] if target else []),
             *([percent(shares[step.method].value)] if shares else []),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.methods.method import Method, TrainingTime
 from etude.methods.searching import search_time
@@ -82,8 +82,11 @@ def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Data
 
 
 def _asked(method: Method, task: Task, start: Assistant, train: Dataset, models: Models) -> Asked:
-    assistant, rows = method.typical(task, start, train, spread(train, TIMED_ANSWERS), models)
+    plain = spread(train, TIMED_ANSWERS)
+    assistant, rows = method.typical(task, start, train, plain, models)
     model = models.get(assistant.model)
+    limit = PromptLimit(assistant, model)
+    rows = [row for row in rows if limit.fits(row.input)] or plain
     requests = assistant.prepare([row.input for row in rows], model)
     texts = [model.render_text(request.messages).encode() for request in requests]
     tokens = fmean(model.count_tokens(request.messages) for request in requests)

@@ -88,7 +88,10 @@ def headline(report: Report) -> str:
     labels = {rung.name: rung.label for rung in report.rungs}
     tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
     p = f"{p_value(found.p).replace(' ', SPACE)} by {found.test}"
-    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {_reading(found)}"
+    learned = next((rung.learned for rung in report.rungs if rung.name == found.tuned), None)
+    part = "" if found.gains else learned_from(report, learned)
+    reading = f"It saw {part} rows, so nothing is decided." if " of " in part else _reading(found)
+    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {reading}"
 
 
 def _reading(found: HeadlineResult) -> str:
