@@ -118,7 +118,7 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     rows, costs = room >= NARROW, room >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
     test = f"on test\n(n = {verdict.ladder[0].estimate.n:,})"
-    for heading in ("step", test, "95% interval", "verdict", *(("target",) if target else ())):
+    for heading in ("method", test, "95% interval", "verdict", *(("target",) if target else ())):
         justify: JustifyMethod = "right" if heading == test else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (
