@@ -91,7 +91,7 @@ def test_when_a_step_is_late_what_has_not_begun_is_cut(tmp_path: Path) -> None:
         event.text for event in told if isinstance(event, Said) and "To keep to the budget" in event.text
     ]
     assert cut.startswith(
-        "To keep to the budget, cut from few_shot on, because earlier steps took longer than planned"
+        "To keep to the budget, cut from few_shot on, because earlier methods took longer than planned"
     )
     sizes = {
         event.method: event.num_rows for event in told if isinstance(event, Ended) and event.side == "dev"

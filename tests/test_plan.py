@@ -199,7 +199,7 @@ def test_a_late_run_cuts_what_has_not_begun_and_says_from_where_on() -> None:
     taken = on_time(plan, "prompt", "few_shot", slow=1.5)
     late = pacing(left_of(plan, "prompt", "few_shot")).shortened(plan, "retrieval", taken)
     assert late.limits["train_rows"] < plan.limits["train_rows"]
-    assert late.shrunk[-1].startswith("from retrieval on, because earlier steps took longer than planned: ")
+    assert late.shrunk[-1].startswith("from retrieval on, because earlier methods took longer than planned: ")
     assert f"training on {late.limits['train_rows']:,} of 2,000 rows" in late.shrunk[-1]
     rest = left_of(late, "prompt", "few_shot")
     assert 1.5 * rest <= LATE * left_of(plan, "prompt", "few_shot") + 1, "the rest fits at the pace so far"

@@ -89,7 +89,7 @@ def test_no_gain_recommends_the_lowest_step_among_the_best() -> None:
     found = verdict(ladder({"prompt": 1_500, "few_shot": 1_800, "fine_tune": 1_802}, 2_000))
     assert found.sentence.startswith("This test shows no gain from fine-tuning over few_shot: +0.1 points")
     assert found.sentence.endswith(
-        "use few_shot, the lowest step among the best (within 2 points of every other method)."
+        "use few_shot, the lowest method among the best (within 2 points of every other method)."
     )
     assert any("would often miss a gain smaller than" in caveat for caveat in found.caveats)
 
@@ -233,7 +233,7 @@ def test_without_a_tuned_method_there_is_no_headline() -> None:
     assert found.break_even is None
     assert (
         found.sentence
-        == "Use few_shot, the lowest step among the best (within 2 points of every other method)."
+        == "Use few_shot, the lowest method among the best (within 2 points of every other method)."
     )
 
 
@@ -263,7 +263,7 @@ def test_a_copied_answer_is_never_recommended_by_likeness_alone() -> None:
     assert (found.recommended, found.leaning) == ("few_shot", "few_shot")
     assert "no language model" not in found.sentence
     assert found.sentence.endswith(
-        "use few_shot, the lowest step among the best (within 2 points of every other method that does not copy its "
+        "use few_shot, the lowest method among the best (within 2 points of every other method that does not copy its "
         "answers)."
     )
     assert any(caveat.startswith("baseline copies example answers.") for caveat in found.caveats)
@@ -304,7 +304,7 @@ def test_fine_tuning_that_saw_a_part_and_lost_is_not_decided() -> None:
         "points against baseline (on 8,000 rows) on this test (95% interval "
     )
     assert found.sentence.endswith(
-        "until then use baseline, the lowest step among the best (within 2 points of every other method)."
+        "until then use baseline, the lowest method among the best (within 2 points of every other method)."
     )
     assert "no language model" not in found.sentence
     assert [step.status for step in found.ladder] == ["among the best", "undecided"]

@@ -105,7 +105,7 @@ class Climb:
         return load(folder / "assistant")
 
     def shorten(self, begins: str) -> None:
-        """Cuts what has not begun if the steps so far were late; the plan that is kept is the new one."""
+        """Cuts what has not begun if the methods so far were late; the plan that is kept is the new one."""
         if self.pacing is None or not self.taken:
             return
         plan, before = self.pacing.shortened(self.plan, begins, self.taken), self.plan

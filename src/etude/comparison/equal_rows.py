@@ -1,6 +1,6 @@
 """The baseline on the rows that fine-tuning has seen, where a budget or `max_rows` left it only a part of them.
 
-It is no step of the ladder: it is shown beside, and decides nothing. It is fitted before the test is opened.
+It is no method of the ladder: it is shown beside, and decides nothing. It is fitted before the test is opened.
 """
 
 from __future__ import annotations

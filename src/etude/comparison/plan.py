@@ -27,7 +27,7 @@ class Workload:
     """What there would be to do without a budget."""
 
     tries: Mapping[str, int]
-    """Method -> candidates it would try on dev, lowest step first; a method that costs nothing is absent."""
+    """Method -> candidates it would try on dev, lowest first; a method that costs nothing is absent."""
     tuned: Sequence[str]
     train: int
     dev: int
@@ -99,7 +99,7 @@ def make_plan(work: Workload, rates: Rates, budget: float | None, within: Effort
 
 def leave_out(work: Workload, rates: Rates, budget: float) -> Plan:
     """The fullest plan that fits without some methods: those not tuned go first, the one that takes longest before the
-    others, then the tuned ones from the lowest step on. The highest step always stays."""
+    others, then the tuned ones from the lowest on. The highest always stays."""
     out: list[str] = []
     plan = make_plan(work, rates, budget)
     while plan.total > budget and len(plan.seconds) > 1:
@@ -178,7 +178,7 @@ class Pacing:
     """When the budget is spent, by `time.monotonic`."""
 
     def shortened(self, plan: Plan, begins: str, taken: Mapping[str, Taken]) -> Plan:
-        """The plan for what has not begun, if the steps so far were late: `begins` is the next, "" before the test."""
+        """The plan for what has not begun, if the methods so far were late: `begins` is the next, "" before the test."""
         done = taken.values()
         slow = max(1.0, sum(each.seconds for each in done) / max(sum(each.planned for each in done), 1e-9))
         tries = {name: 0 if name in taken else number for name, number in self.work.tries.items()}
@@ -193,11 +193,11 @@ class Pacing:
         if not late:
             return plan
         when = f"from {begins} on" if begins else "before the test was opened"
-        said = f"{when}, because earlier steps took longer than planned: {', '.join(late)}"
+        said = f"{when}, because earlier methods took longer than planned: {', '.join(late)}"
         return replace(new, shrunk=(*plan.shrunk, said), full=plan.full, left_out=plan.left_out)
 
     def in_time(self, plan: Plan, begun: str, taken: Mapping[str, Taken], seconds: float) -> bool:
-        """Whether the step under way may take so many seconds more before it answers dev."""
+        """Whether the method under way may take so many seconds more before it answers dev."""
         limits = plan.limits
         own = plan.answer.get(begun, 0.0) * (limits["dev_rows"] + limits["test_rows"])
         tests = sum(each.row for each in taken.values()) * limits["test_rows"]

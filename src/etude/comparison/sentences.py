@@ -180,7 +180,7 @@ def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> s
         return f"use {recommended}: it is among the best ({margin}), and no language model is needed"
     undecided = headline is not None and not headline.gains and headline.tuned in inputs.cut
     until = "until then " if undecided else ""
-    return f"{until}use {recommended}, the lowest step among the best ({margin})"
+    return f"{until}use {recommended}, the lowest method among the best ({margin})"
 
 
 def _needs_no_model(inputs: Inputs, name: str) -> bool:

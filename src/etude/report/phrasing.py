@@ -22,7 +22,7 @@ MARKS = {"among the best": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
 """The shape that stands for a status, so that colour is never the only sign."""
 
 TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target not sure"}
-"""What stands beside a step where the task has a target."""
+"""What stands beside a method where the task has a target."""
 
 CUT = "cut at the length limit"
 """What is said of an answer that the length limit stopped."""
@@ -241,13 +241,13 @@ def role(report: Report, rung: Rung) -> str:
 
 
 def standing(rung: Rung) -> str:
-    """A step's status, and its mark by the target, each with its shape."""
+    """A method's status, and its mark by the target, each with its shape."""
     status = f"{MARKS[rung.status]} {rung.status}" if rung.status else ""
     return ", ".join(filter(None, (status, TARGET_MARKS[rung.target] if rung.target else "")))
 
 
 def learned_from(report: Report, rows: int | None) -> str:
-    """How many rows a step learned from, and of how many where it is a part."""
+    """How many rows a method learned from, and of how many where it is a part."""
     whole = report.split["train"]
     return "" if rows is None else f"{rows:,} of {whole:,}" if rows < whole else f"{rows:,}"
 

@@ -141,7 +141,7 @@ class TargetResult:
     text: str
 
     def mark(self, found: Estimate) -> TargetMark:
-        """How a step's result stands to the target, by its interval."""
+        """How a method's result stands to the target, by its interval."""
         return "met" if found.low >= self.target else "missed" if found.high < self.target else "not sure"
 
 
