@@ -178,7 +178,7 @@ class Pacing:
     """When the budget is spent, by `time.monotonic`."""
 
     def shortened(self, plan: Plan, begins: str, taken: Mapping[str, Taken]) -> Plan:
-        """The plan for what has not begun, if the methods so far were late: `begins` is the next, "" before the test."""
+        """The plan for what has not begun, if the methods so far were late. `begins`: the next; "" before the test."""
         done = taken.values()
         slow = max(1.0, sum(each.seconds for each in done) / max(sum(each.planned for each in done), 1e-9))
         tries = {name: 0 if name in taken else number for name, number in self.work.tries.items()}
