@@ -126,14 +126,14 @@ def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many
     folder = real_run("classify", more="train: {max_rows: 30}\n")
     run = Run(folder)
     assert run.verdict is not None
-    assert "30 of 140 rows" in run.verdict.sentence
+    assert "30 of 70 rows" in run.verdict.sentence
     assert run.verdict.equal is not None
     lines = list(read_lines(folder / "methods/baseline/equal_rows/predictions.jsonl"))
     right = sum(line["score"] for line in lines) / len(lines)
     assert run.verdict.equal.estimate.value == pytest.approx(right)
     report = (folder / "report.md").read_text()
     assert "baseline on as few rows" in report
-    assert report.count("30 of 140") >= 3
+    assert report.count("30 of 70") >= 3
     assert "baseline on as few rows" in (folder / "report.html").read_text()
 
 

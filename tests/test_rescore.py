@@ -62,7 +62,7 @@ def test_a_part_of_the_rows_and_the_baseline_on_as_many_are_reached_again(kind: 
     run = real_run(kind, more=f"{more}train: {{max_rows: 30}}\n")
     verdict = json.loads((run / "verdict.json").read_text())
     learned = {step["method"]: step["learned"] for step in verdict["ladder"]}
-    assert (learned["fine_tune"], verdict["train_rows"], verdict["equal"]["rows"]) == (30, 140, 30)
+    assert (learned["fine_tune"], verdict["train_rows"], verdict["equal"]["rows"]) == (30, 70, 30)
     check_rescored(run)
 
 
