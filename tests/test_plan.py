@@ -94,10 +94,10 @@ def test_prompts_are_cut_before_the_training_and_the_search_last(budget: float) 
 
 def test_what_all_of_the_training_would_take_is_kept_beside_a_cut_plan() -> None:
     plan = make_plan(WORK, RATES, 0.1)
-    assert plan.full["fine_tune"] == training(2000, 200, None)
-    assert plan.training["fine_tune"] == training(FEWEST_TRAIN, FEWEST_DEV, 1)
+    assert plan.full_seconds["fine_tune"] == training(2000, 200, None)
+    assert plan.training_seconds["fine_tune"] == training(FEWEST_TRAIN, FEWEST_DEV, 1)
     part = Workload(**{**vars(WORK), "train": 300, "all_train": 2000})
-    assert make_plan(part, RATES, None).full["fine_tune"] == training(2000, 200, None)
+    assert make_plan(part, RATES, None).full_seconds["fine_tune"] == training(2000, 200, None)
 
 
 def test_cuts_name_rows_as_they_are_written_elsewhere() -> None:
@@ -146,7 +146,7 @@ def test_the_one_that_takes_longest_is_left_out_first_and_the_search_is_not_its_
     smallest = make_plan(WORK, RATES, 0.1).total
     plan = leave_out(WORK, RATES, smallest - 1)
     assert plan.left_out == ("retrieval",)
-    assert plan.training["search"] >= 65, "the next one that searches fits the search"
+    assert plan.training_seconds["search"] >= 65, "the next one that searches fits the search"
     assert leave_out(WORK, RATES, smallest) == make_plan(WORK, RATES, smallest)
 
 

@@ -121,7 +121,7 @@ class Climb:
         self.shorten(method.name)
         self.on_event(Began(method.name, "dev"))
         begun = time.perf_counter()
-        foreseen = self.plan.training.get
+        foreseen = self.plan.training_seconds.get
         context = FitContext(
             models=self.models,
             metric=self.metric,

@@ -102,7 +102,7 @@ def final_verdict(
         prices=task.prices,
         openings=openings,
         train_rows=len(climb.split.train),
-        full_seconds=climb.plan.full,
+        full_seconds=climb.plan.full_seconds,
         equal=equal,
         whole_test=len(climb.split.test),
     )

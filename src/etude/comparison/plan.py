@@ -55,11 +55,11 @@ class Plan:
     """What was cut to fit the budget, in words."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Rows of train, dev and test that are used."""
-    answer: Mapping[str, float] = field(default_factory=dict)
+    row_seconds: Mapping[str, float] = field(default_factory=dict)
     """Method -> expected seconds of a row."""
-    training: Mapping[str, float] = field(default_factory=dict)
+    training_seconds: Mapping[str, float] = field(default_factory=dict)
     """Method -> expected seconds of its training; of the search under "search"."""
-    full: Mapping[str, float] = field(default_factory=dict)
+    full_seconds: Mapping[str, float] = field(default_factory=dict)
     """Method -> expected seconds of its training on all rows in all epochs."""
     left_out: tuple[str, ...] = ()
     """Methods that are not run, to fit the budget."""
@@ -71,7 +71,7 @@ class Plan:
 
     def fit_seconds(self, name: str) -> float:
         """Expected seconds of a method on dev and in training."""
-        return self.seconds[name] - self.answer.get(name, 0.0) * self.limits["test_rows"]
+        return self.seconds[name] - self.row_seconds.get(name, 0.0) * self.limits["test_rows"]
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in run.json."""
@@ -105,7 +105,7 @@ def leave_out(work: Workload, rates: Rates, budget: float) -> Plan:
     while plan.total > budget and len(plan.seconds) > 1:
         lower = list(plan.seconds)[:-1]
         untuned = [name for name in lower if name not in work.tuned]
-        out.append(max(untuned, key=lambda name: plan.answer.get(name, 0.0), default=lower[0]))
+        out.append(max(untuned, key=lambda name: plan.row_seconds.get(name, 0.0), default=lower[0]))
         plan = make_plan(work.without(out), rates, budget)
     return replace(plan, left_out=tuple(out), shrunk=(*(f"without {name}" for name in out), *plan.shrunk))
 
@@ -194,12 +194,12 @@ class Pacing:
             return plan
         when = f"from {begins} on" if begins else "before the test was opened"
         said = f"{when}, because earlier methods took longer than planned: {', '.join(late)}"
-        return replace(new, shrunk=(*plan.shrunk, said), full=plan.full, left_out=plan.left_out)
+        return replace(new, shrunk=(*plan.shrunk, said), full_seconds=plan.full_seconds, left_out=plan.left_out)
 
     def in_time(self, plan: Plan, begun: str, taken: Mapping[str, Taken], seconds: float) -> bool:
         """Whether the method under way may take so many seconds more before it answers dev."""
         limits = plan.limits
-        own = plan.answer.get(begun, 0.0) * (limits["dev_rows"] + limits["test_rows"])
+        own = plan.row_seconds.get(begun, 0.0) * (limits["dev_rows"] + limits["test_rows"])
         tests = sum(each.row for each in taken.values()) * limits["test_rows"]
         later = sum(each for name, each in plan.seconds.items() if name not in taken and name != begun)
         return time.monotonic() + seconds + own + tests + later <= self.ends
