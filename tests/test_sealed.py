@@ -40,7 +40,7 @@ def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes
     run.update(format=1, methods=list(task.methods))
     metric = choose_metric(task, parts.train)
     methods = [method for method in LADDER if method.name in task.methods]
-    climb = Climb(task, parts, run, models, metric, Plan(Effort(), None, {}), lambda event: None, methods)
+    climb = Climb(task, parts, run, models, metric, Plan(Effort(), {}), lambda event: None, methods)
     climb.fit_all(blank(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
