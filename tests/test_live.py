@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 from etude.assistant import Assistant
 from etude.errors import FormError
 from etude.models.batch_plan import shared_prefix
-from etude.models.live import LiveAnswer, LiveModel
+from etude.models.live.answers import LiveAnswer, LiveModel
 from etude.models.registry import Models
 from etude.types import Example, Message, ModelRef, Request, Sampling
 from tiny import tiny_folder

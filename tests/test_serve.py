@@ -22,17 +22,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-openai = pytest.importorskip("openai")
+pytest.importorskip("openai")
 
-from etude.assistant import Assistant  # noqa: E402
-from etude.models.registry import Models  # noqa: E402
-from etude.serve.app import Settings  # noqa: E402
-from etude.serve.engine import Limits  # noqa: E402
-from etude.serve.keys import Key  # noqa: E402
-from etude.task.contract import Contract  # noqa: E402
-from etude.types import Example, Message, ModelRef  # noqa: E402
-from serving import named, serving  # noqa: E402
-from tiny import tiny_folder  # noqa: E402
+import openai
+
+from etude.assistant import Assistant
+from etude.cli import main
+from etude.errors import InputError
+from etude.models.registry import Models
+from etude.serve.app import Settings
+from etude.serve.catalogue import catalogue
+from etude.serve.engine import Limits
+from etude.serve.keys import Key, holder, read_keys
+from etude.task.contract import Contract
+from etude.types import Example, Message, ModelRef
+from serving import named, serving
+from tiny import tiny_folder
 
 SHOTS = tuple(
     Example(theme, (Message("user", f"a book about {theme}"),), f"Title: All about {theme}\nAges: 7")
@@ -339,3 +344,32 @@ def test_no_body_makes_the_server_fail(
     assert response.status_code in (200, 400)
     if response.status_code == 400:
         assert response.json()["error"]["message"]
+
+
+def test_places_get_names_and_an_engine(tmp_path: Path) -> None:
+    local = replace(LUMA, model=ModelRef("smollm2-135m-instruct"))
+    for name, assistant in (("luma", LUMA), ("other", local)):
+        assistant.save(tmp_path / name)
+    found = catalogue([str(tmp_path / "luma"), f"second={tmp_path / 'other'}"], engine="llama_cpp")
+    assert {name: each.assistant.model.name for name, each in found.items()} == {
+        "luma": "fake",
+        "second": "llama_cpp:smollm2-135m-instruct",
+    }
+    with pytest.raises(InputError, match="a second assistant named 'luma'"):
+        catalogue([str(tmp_path / "luma"), f"luma={tmp_path / 'other'}"])
+
+
+def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "keys.jsonl"
+    make = ["serve", "--keys", str(file), "--new-key", "docs", "--scope", "chat"]
+    assert main(make) == 0
+    token = capsys.readouterr().out.strip()
+    assert token not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    key = holder(read_keys(file), token)
+    assert key
+    assert (key.name, key.scopes) == ("docs", ("chat",))
+    assert holder(read_keys(file), token + "x") is None
+    assert main(make) == 2
+    assert main(["serve", str(tmp_path), "--host", "0.0.0.0"]) == 2
+    assert "needs keys" in capsys.readouterr().err

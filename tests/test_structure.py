@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "etude"
 ORDER = (
     *("errors", "types", "base", "text", "task", "privacy", "data", "stats", "metrics", "render", "models"),
     *("index", "assistant", "evaluate", "training", "methods", "runs", "repair", "checks", "report"),
-    *("answer_file", "comparison", "tuning", "serve", "cli"),
+    *("answer_file", "comparison", "tuning", "export", "serve", "cli"),
 )
 """Each may import only from the left."""
 SIBLINGS = {"comparison", "tuning"}
@@ -78,6 +78,7 @@ ALLOWED = {
     ("tuning/task_run.py", "fine_tune"),  # etude train is this step by itself
     ("tuning/train.py", "fine_tune"),
     ("methods/baseline.py", "classical"),  # which fits what the backend answers with
+    ("export/targets.py", "loading"),  # as are those that are exported
     ("training/loop.py", "loading"),  # tuned weights are written as they are read
 }
 

@@ -219,6 +219,9 @@ def serve(
     method: Annotated[
         str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="What computes: local (as measured), or llama_cpp (GGUF weights).")
+    ] = "local",
     host: Annotated[
         str, typer.Option("--host", help="Another than the loopback needs --keys.")
     ] = "127.0.0.1",
@@ -243,7 +246,33 @@ def serve(
     """Serve assistants to clients of OpenAI's API."""
     from etude.cli.serving import run_serve
 
-    run_serve(places or [], method, host, port, strict, keys, new_key, scope or ["chat"], origin or [])
+    run_serve(
+        places or [], method, engine, host, port, strict, keys, new_key, scope or ["chat"], origin or []
+    )
+
+
+@app.command()
+def export(
+    place: Annotated[
+        Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+    ],
+    to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama or vllm.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")] = "q8_0",
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Answer test rows with what was written.")
+    ] = True,
+) -> None:
+    """Write an assistant for another program, and measure what it loses there. Exit with 1 if that is too much."""
+    from etude.cli.exporting import run_export
+
+    raise typer.Exit(run_export(place, to, output, method, kind, rows, test))
 
 
 @runs_app.command("list")

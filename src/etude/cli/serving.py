@@ -8,12 +8,14 @@ from pathlib import Path
 
 import typer
 
+from etude.base.remedies import instead
 from etude.errors import Fault, InputError, MissingExtraError
 
 
 def run_serve(
     places: Sequence[str],
     method: str | None,
+    engine: str,
     host: str,
     port: int,
     strict: bool,
@@ -26,6 +28,7 @@ def run_serve(
     if not all(find_spec(module) for module in ("fastapi", "uvicorn", "prometheus_client")):
         raise MissingExtraError("etude serve", "serve")
     from etude.serve.app import Settings
+    from etude.serve.catalogue import ENGINES
     from etude.serve.keys import new_key as made
     from etude.serve.keys import read_keys
     from etude.serve.run import run
@@ -41,11 +44,14 @@ def run_serve(
         raise InputError(
             [Fault("PLACE", "nothing to serve", "", "name a task file, a run or a saved assistant")]
         )
+    if engine not in ENGINES:
+        raise InputError([Fault("--engine", "unknown", engine, instead(engine, ENGINES))])
     held = read_keys(keys) if keys else ()
     loopback = not held
     run(
         places,
         method,
+        engine,
         host,
         port,
         Settings(keys=held, strict=strict, loopback=loopback, origins=tuple(origins)),

@@ -40,8 +40,8 @@ def with_adapter(base: Any, folder: Path) -> Any:
     The weights are those of the last training step, bit for bit (`fold`); `base` stays as it is. Raises
     ModelError when the folder is not a plain LoRA adapter or does not fit the base.
     """
-    config = _read_config(folder)
-    pairs = _read_pairs(folder)
+    config = read_config(folder)
+    pairs = read_pairs(folder)
     shared = [*base.parameters(), *base.buffers()]
     module = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
     for path, (a, b) in pairs.items():
@@ -51,7 +51,9 @@ def with_adapter(base: Any, folder: Path) -> Any:
                 f"The adapter {folder} does not fit the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
                 f"beside {tuple(layer.weight.shape)}. Use the base model it was trained on."
             )
-        layer.weight = torch.nn.Parameter(_merged(layer.weight, a, b, _scale(config, a)), requires_grad=False)
+        layer.weight = torch.nn.Parameter(
+            _merged(layer.weight, a, b, scale_of(config, a)), requires_grad=False
+        )
     return module
 
 
@@ -69,7 +71,8 @@ def _merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return fold(weight, a.to(weight.device), b.to(weight.device), scale)
 
 
-def _scale(config: Mapping[str, Any], a: Tensor) -> float:
+def scale_of(config: Mapping[str, Any], a: Tensor) -> float:
+    """What the product of both halves is multiplied by."""
     rank = a.shape[0]
     return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
@@ -87,7 +90,8 @@ def _linear(module: Any, path: str, folder: Path) -> Any:
     return layer
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json of a plain LoRA adapter. Raises ModelError."""
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -109,7 +113,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+def read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Path of a layer -> A (R, I) and B (O, R). Raises ModelError."""
     path = folder / WEIGHTS_FILE
     try:
         tensors = load_file(path)

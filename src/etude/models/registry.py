@@ -19,7 +19,7 @@ from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableMode
 
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
-    from etude.models.live import LiveModel
+    from etude.models.live.answers import ConcurrentModel, LiveModel
 
 Kept = TypeVar("Kept")
 
@@ -61,6 +61,10 @@ class Models:
     def live(self, ref: ModelRef) -> LiveModel:
         """As `get`, for a model that writes many answers at once."""
         return cast("LiveModel", self.get(ref, "live"))
+
+    def concurrent(self, ref: ModelRef) -> ConcurrentModel:
+        """As `get`, for a model that answers several threads at once."""
+        return cast("ConcurrentModel", self.get(ref, "concurrent"))
 
     def encoder(self, name: str, folder: Path | None = None) -> Encoder:
         """The encoder `name`, or a tuned one from its folder, as its own copy of the weights.
@@ -128,6 +132,15 @@ BACKENDS: list[Backend] = [
         lazily("etude.models.classical:load"),
         ("generate", "choices"),
         is_language_model=False,
+    ),
+    Backend(
+        "llama_cpp",
+        "`llama_cpp:NAME`, where NAME is packaged weights or a .gguf file",
+        lambda name: name.startswith("llama_cpp:"),
+        lazily("etude.models.llama_cpp.model:load"),
+        ("generate", "count", "concurrent"),
+        modules=("xllamacpp", "gguf", "torch", "transformers"),
+        extra="serve,train",
     ),
     Backend(
         "local",

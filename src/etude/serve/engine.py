@@ -1,7 +1,8 @@
 """The engine: one thread that owns the models and answers many questions at once.
 
 Questions wait in a queue. Those of assistants on the same weights are written together, a token each at every step, and
-join and leave at any time (`models/live.py`); labels, and models that cannot do this, are answered as they come.
+join and leave at any time (`models/live/`). A model that answers several threads at once gets one for each question.
+Labels, and all other models, are answered as they come.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +23,7 @@ from etude.models.registry import Models, backend_of
 from etude.types import Answer, Completion, Message, ModelRef, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
-    from etude.models.live import LiveAnswer, LiveBatch
+    from etude.models.live.answers import ConcurrentModel, LiveAnswer, LiveBatch
 
 LEAST_PREFIX = 16
 """Tokens of an assistant's own prompt from which they are computed once."""
@@ -107,6 +109,9 @@ class Engine:
         self._batches: dict[tuple[ModelRef, tuple[int, ...]], LiveBatch] = {}
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
         self._live: dict[int, tuple[Job, LiveAnswer]] = {}
+        self._running = 0
+        """Answers that other threads write."""
+        self._pool = ThreadPoolExecutor(limits.at_once)
         self._pace = 1.0
         """Seconds that an answer takes, of late."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -120,13 +125,17 @@ class Engine:
     @property
     def num_live(self) -> int:
         """Answers that are being written."""
-        return len(self._live)
+        return len(self._live) + self._running
+
+    @property
+    def _room(self) -> int:
+        return self.limits.at_once - self.num_live
 
     def submit(self, *jobs: Job) -> None:
         """Puts all of the jobs into the queue. Raises Busy if it does not take them."""
         with self._wake:
             if self._closing or len(self._waiting) + len(jobs) > self.limits.waiting:
-                rounds = (len(self._waiting) + len(self._live)) / self.limits.at_once
+                rounds = (len(self._waiting) + self.num_live) / self.limits.at_once
                 raise Busy(min(60, max(1, math.ceil(self._pace * rounds))))
             self._waiting.extend(jobs)
             self._wake.notify()
@@ -143,6 +152,7 @@ class Engine:
             self._closing = True
             self._wake.notify()
         self._thread.join()
+        self._pool.shutdown()
 
     def forget(self, key: str, ref: ModelRef) -> None:
         """Lets go of an adapted model and of the prompt computed for it; in the engine's thread."""
@@ -156,18 +166,21 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._waiting or self._live or self._calls or self._closing):
-                    self._wake.wait()
+                self._wake.wait_for(self._has_work)
                 if self._closing and not (self._waiting or self._live):
                     return
-                room = min(self.limits.at_once - len(self._live), MOST_BEGUN)
-                jobs = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+                number = min(self._room, MOST_BEGUN, len(self._waiting))
+                jobs = [self._waiting.popleft() for _ in range(number)]
                 calls, self._calls = list(self._calls), deque()
             for work in calls:
                 work()
             self._begin([job for job in jobs if self._wanted(job)])
             for batch in list(self._batches.values()):
                 self._step(batch)
+
+    def _has_work(self) -> bool:
+        ending = self._closing and not self._waiting
+        return bool(self._live or self._calls or ending or (self._waiting and self._room > 0))
 
     def _wanted(self, job: Job) -> bool:
         """Whether anybody still waits for the answer; tells those that have waited too long."""
@@ -197,7 +210,12 @@ class Engine:
         assistant = job.assistant
         (job.request,) = requests = assistant.requests([job.turns], self.models)
         model = self.models.get(assistant.model)
-        if job.request.choices or "live" not in backend_of(assistant.model.name).can:
+        can = () if job.request.choices else backend_of(assistant.model.name).can
+        if "concurrent" in can:
+            self._running += 1
+            self._pool.submit(self._follow, job, self.models.concurrent(assistant.model))
+            return None
+        if "live" not in can:
             if job.sampling.json_schema:
                 raise FormError("This assistant cannot keep an answer to a JSON schema.")
             (completion,) = model.generate(requests)
@@ -214,6 +232,25 @@ class Engine:
         if key not in self._batches:
             self._batches[key] = live.live_batch(prefix)
         return self._batches[key], answer
+
+    def _follow(self, job: Job, model: ConcurrentModel) -> None:
+        """Answers a job in a thread of the pool."""
+
+        def take(piece: str) -> bool:
+            if job.streams:
+                job.deliver(piece)
+            return not self._wanted(job)
+
+        try:
+            assert job.request is not None
+            completion, scores = model.write(job.request, job.sampling, take)
+            self._finish(job, completion, scores)
+        except Exception as error:  # noqa: BLE001
+            job.deliver(error)
+        finally:
+            with self._wake:
+                self._running -= 1
+                self._wake.notify()
 
     def _prefix(self, job: Job, answer: LiveAnswer) -> tuple[int, ...]:
         """The tokens with which all prompts of an assistant begin; none if they are few."""
