@@ -71,7 +71,7 @@ def init(
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     verbs = {
         "check": "what is wrong with the rows",
-        "compare": "which step is enough: a prompt, examples, fine-tuning",
+        "compare": "which method is enough: a prompt, examples, fine-tuning",
         "train": "fine-tuning alone",
     }
     lines = {command(verb, result.task_file): what for verb, what in verbs.items()}
@@ -88,9 +88,7 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="text, html, json, sarif or junit. Default: by the file's name, else text."
-        ),
+        typer.Option("--format", help="text, html, json or sarif. Default: by the file's name, else text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")

@@ -76,7 +76,7 @@ def train(
 
     Rows are split as `compare` splits them, and no test row is answered or shown (where they are too few for a
     verdict on tuning, all of them train or choose the epoch); what is trained is what
-    the step fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
+    the method fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
     exceed `budget` (seconds; the task's where None; one hour where there is none) or the memory there is.
     The same call on the same inputs goes on where an earlier one stopped, to the same weights, and returns
     at once where it had finished; `fresh` starts anew. Under torchrun all processes call it: the first does
