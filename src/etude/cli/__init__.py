@@ -29,6 +29,10 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="What has been run: list, show, compare two.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+feedback_app = typer.Typer(
+    help="What people said about answers: list it, make rows of it.", no_args_is_help=True
+)
+app.add_typer(feedback_app, name="feedback")
 
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
 RunName = Annotated[
@@ -210,6 +214,43 @@ def compare_runs(
     from etude.cli.history import print_two
 
     print_two(task, first, second)
+
+
+@feedback_app.command("list")
+def list_feedback(task: TaskPath) -> None:
+    """List what people said, and what comes of it."""
+    from etude.cli.feedback import print_feedback
+
+    print_feedback(task)
+
+
+@feedback_app.command("apply")
+def apply_feedback(
+    task: TaskPath,
+    update: Annotated[
+        bool, typer.Option("--update", help="Also name the new file in the task file.")
+    ] = False,
+) -> None:
+    """Write a new file of examples with the right answers that people gave."""
+    from etude.cli.feedback import run_apply
+
+    run_apply(task, update)
+
+
+@feedback_app.command("export")
+def export_feedback(
+    task: TaskPath,
+    shape: Annotated[
+        str, typer.Option("--as", help="examples, preferences, openai (preference pairs) or kto.")
+    ] = "preferences",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
+    ] = None,
+) -> None:
+    """Write what people said as JSON lines, for other tools."""
+    from etude.cli.feedback import run_export
+
+    run_export(task, shape, output)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -63,6 +63,8 @@ class Gathered:
     judgements: list[Judgement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """Their rows are ids of entries, their places who said it and when."""
+    contrary: list[Feedback] = field(default_factory=list)
+    """Entries left out because people disagree."""
 
     def note(
         self, kind: str, severity: Severity, entries: Sequence[Feedback], what: str, remedy: str
@@ -87,6 +89,10 @@ def gather(entries: Sequence[Feedback], task: Task, sealed: Sealed) -> Gathered:
     found.answers = list(_right_answers(words, task, found))
     found.preferences = list(_preferences(words, found))
     found.judgements = list(_judgements(words, found))
+    contrary = list({entry.id: entry for entry in found.contrary}.values())
+    what = "left out, because people disagree and neither side has a majority"
+    remedy = "Let one of them, or another person, review them again"
+    found.note("feedback_contradiction", "warning", contrary, what, remedy)
     flagged = [entry for entry in words if entry.flag]
     found.note("feedback_flagged", "note", flagged, "left to an expert", "Let an expert review them")
     return found
@@ -113,7 +119,6 @@ def _last_words(entries: Sequence[Feedback], found: Gathered) -> list[Feedback]:
 
 
 def _right_answers(words: Sequence[Feedback], task: Task, found: Gathered) -> Iterator[RightAnswer]:
-    contrary: list[Feedback] = []
     several: list[Feedback] = []
     broken: list[Feedback] = []
     for key, entries in _grouped(words, key_of):
@@ -123,13 +128,12 @@ def _right_answers(words: Sequence[Feedback], task: Task, found: Gathered) -> It
         if not given:
             continue
         if not taken:
-            contrary += given
+            found.contrary += given
         elif task.contract and task.contract.check(output):
             broken += taken
         else:
             several += given if len(taken) < len(given) else []
             yield RightAnswer(key, taken[-1].input, output, tuple(taken))
-    _note_contrary(found, contrary)
     what = "from people who gave different answers to the same input; of each input the answer of most, or the last"
     found.note(
         "feedback_answers_differ", "note", several, f"{what}, is used", "Nothing to do if all are right"
@@ -159,7 +163,6 @@ def _against(group: Sequence[Feedback], rivals: Sequence[Feedback], entries: Seq
 def _preferences(words: Sequence[Feedback], found: Gathered) -> Iterator[Preference]:
     """From corrections, each better than the answer it takes the place of, and from choices."""
     said = [(entry, pair) for entry in words if (pair := _better_and_worse(entry))]
-    contrary: list[Feedback] = []
     for _, group in _grouped(said, lambda each: (key_of(each[0]), frozenset(each[1]))):
         ways = [way for _, way in _grouped(group, lambda each: each[1])]
         most = max(ways, key=len)
@@ -167,21 +170,18 @@ def _preferences(words: Sequence[Feedback], found: Gathered) -> Iterator[Prefere
             entry, (chosen, rejected) = most[0]
             yield Preference(entry.input, chosen, rejected, _people(entry for entry, _ in most))
         else:
-            contrary += [entry for entry, _ in group]
-    _note_contrary(found, contrary)
+            found.contrary += [entry for entry, _ in group]
 
 
 def _judgements(words: Sequence[Feedback], found: Gathered) -> Iterator[Judgement]:
     said = [(entry, *claim) for entry in words for claim in _claims(entry)]
-    contrary: list[Feedback] = []
     for (_, answer), group in _grouped(said, lambda each: (key_of(each[0]), each[1])):
         good, bad = (_people(entry for entry, _, says in group if says is way) for way in (True, False))
         if len(good) != len(bad):
             is_good = len(good) > len(bad)
             yield Judgement(group[0][0].input, answer, is_good, good if is_good else bad)
         else:
-            contrary += [entry for entry, *_ in group]
-    _note_contrary(found, contrary)
+            found.contrary += [entry for entry, *_ in group]
 
 
 def _better_and_worse(entry: Feedback) -> tuple[str, str] | None:
@@ -210,21 +210,6 @@ def _claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
 
 def _is_bad(entry: Feedback) -> bool:
     return (entry.answer.strip(), False) in _claims(entry)
-
-
-def _note_contrary(found: Gathered, entries: Sequence[Feedback]) -> None:
-    known = {
-        row for finding in found.findings if finding.kind == "feedback_contradiction" for row in finding.rows
-    }
-    new = [entry for entry in entries if entry.id not in known]
-    what = "left out, because people disagree and neither side has a majority"
-    found.note(
-        "feedback_contradiction",
-        "warning",
-        new,
-        what,
-        "Let one of them, or another person, review them again",
-    )
 
 
 def _people(entries: Iterable[Feedback]) -> tuple[str, ...]:
