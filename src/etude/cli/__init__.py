@@ -188,6 +188,26 @@ def chat(
     talk(task, run, method)
 
 
+@app.command()
+def studio(
+    task: TaskPath,
+    requests: Annotated[
+        Path | None,
+        typer.Option("--requests", help="A file of new requests, or logged chats, to be answered."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    run: RunName = None,
+    who: Annotated[str | None, typer.Option("--who", help="Your name, kept with what you say.")] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine.")] = 8765,
+) -> None:
+    """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
+    from etude.cli.studio import run_studio
+
+    run_studio(task, requests, run, method, who, port)
+
+
 @runs_app.command("list")
 def list_runs(task: TaskPath) -> None:
     """List the runs of a task, the latest first."""
