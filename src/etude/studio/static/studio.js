@@ -51,7 +51,7 @@
   };
   const open = (id) => {
     by(id).open = true;
-    const field = by(id).querySelector("textarea, input");
+    const field = by(id).querySelector("textarea, input:not([type])");
     field.focus();
     by(id).scrollIntoView({ block: "nearest" });
   };
