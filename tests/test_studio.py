@@ -29,7 +29,9 @@ GOOD = "Title: Dragons at Dawn\nAges: 7"
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A task of the fake model with a complete run."""
-    task = write_task(tmp_path_factory.mktemp("studio") / "task", more="methods: [baseline, prompt]\nmetric: exact_match\n")
+    task = write_task(
+        tmp_path_factory.mktemp("studio") / "task", more="methods: [baseline, prompt]\nmetric: exact_match\n"
+    )
     compare(task)
     return task
 
