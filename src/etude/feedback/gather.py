@@ -17,7 +17,7 @@ from etude.data.splits import input_key
 from etude.feedback.entry import Feedback
 from etude.feedback.sealed import Sealed
 from etude.task import Task
-from etude.types import Example, Finding, Message, Severity
+from etude.types import Example, Finding, Message, Preference, Severity
 
 T = TypeVar("T")
 
@@ -32,16 +32,6 @@ class RightAnswer:
     output: str
     entries: tuple[Feedback, ...]
     """Those that gave this answer."""
-
-
-@dataclass(frozen=True)
-class Preference:
-    """One input, the better and the worse answer, who said so."""
-
-    input: tuple[Message, ...]
-    chosen: str
-    rejected: str
-    who: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -168,7 +158,7 @@ def _preferences(words: Sequence[Feedback], found: Gathered) -> Iterator[Prefere
         most = max(ways, key=len)
         if 2 * len(most) > len(group):
             entry, (chosen, rejected) = most[0]
-            yield Preference(entry.input, chosen, rejected, _people(entry for entry, _ in most))
+            yield Preference(entry.id, entry.input, chosen, rejected, _people(entry for entry, _ in most))
         else:
             found.contrary += [entry for entry, _ in group]
 
