@@ -29,6 +29,10 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="What has been run: list, show, compare two.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+feedback_app = typer.Typer(
+    help="What people said about answers: list it, make rows of it.", no_args_is_help=True
+)
+app.add_typer(feedback_app, name="feedback")
 
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
 RunName = Annotated[
@@ -183,6 +187,7 @@ def chat(
 
 
 @app.command()
+<<<<<<< HEAD
 def predict(
     place: Annotated[
         Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
@@ -213,10 +218,18 @@ def serve(
         typer.Argument(
             help="Task files, runs or saved assistants; NAME=PLACE gives one a name.", metavar="PLACE..."
         ),
+=======
+def studio(
+    task: TaskPath,
+    requests: Annotated[
+        Path | None,
+        typer.Option("--requests", help="A file of new requests, or logged chats, to be answered."),
+>>>>>>> w-studio
     ] = None,
     method: Annotated[
         str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
+<<<<<<< HEAD
     engine: Annotated[
         str, typer.Option("--engine", help="What computes: local (as measured), or llama_cpp (GGUF weights).")
     ] = "local",
@@ -271,6 +284,16 @@ def export(
     from etude.cli.exporting import run_export
 
     raise typer.Exit(run_export(place, to, output, method, kind, rows, test))
+=======
+    run: RunName = None,
+    who: Annotated[str | None, typer.Option("--who", help="Your name, kept with what you say.")] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine.")] = 8765,
+) -> None:
+    """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
+    from etude.cli.studio import run_studio
+
+    run_studio(task, requests, run, method, who, port)
+>>>>>>> w-studio
 
 
 @runs_app.command("list")
@@ -299,6 +322,43 @@ def compare_runs(
     from etude.cli.history import print_two
 
     print_two(task, first, second)
+
+
+@feedback_app.command("list")
+def list_feedback(task: TaskPath) -> None:
+    """List what people said, and what comes of it."""
+    from etude.cli.feedback import print_feedback
+
+    print_feedback(task)
+
+
+@feedback_app.command("apply")
+def apply_feedback(
+    task: TaskPath,
+    update: Annotated[
+        bool, typer.Option("--update", help="Also name the new file in the task file.")
+    ] = False,
+) -> None:
+    """Write a new file of examples with the right answers that people gave."""
+    from etude.cli.feedback import run_apply
+
+    run_apply(task, update)
+
+
+@feedback_app.command("export")
+def export_feedback(
+    task: TaskPath,
+    shape: Annotated[
+        str, typer.Option("--as", help="examples, preferences, openai (preference pairs) or kto.")
+    ] = "preferences",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
+    ] = None,
+) -> None:
+    """Write what people said as JSON lines, for other tools."""
+    from etude.cli.feedback import run_export
+
+    run_export(task, shape, output)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

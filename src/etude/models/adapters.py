@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from etude.base.files import write_bytes, write_json
 from etude.errors import ModelError, shown
 
 CONFIG_FILE = "adapter_config.json"
@@ -55,6 +56,34 @@ def with_adapter(base: Any, folder: Path) -> Any:
             _merged(layer.weight, a, b, scale_of(config, a)), requires_grad=False
         )
     return module
+
+
+def stack(first: Path, second: Path, folder: Path, base_model: str) -> None:
+    """Writes to `folder` one adapter that is two laid over each other, W + scale1 * B1 @ A1 + scale2 * B2 @ A2.
+
+    Its rank is the sum of both. Equal to the two up to rounding. Raises ModelError if one is not a plain LoRA adapter.
+    """
+    configs, pairs = (
+        [_read_config(each) for each in (first, second)],
+        [_read_pairs(each) for each in (first, second)],
+    )
+    rank = sum(next(iter(each.values()))[0].shape[0] for each in pairs)
+    tensors = {}
+    for path in sorted({*pairs[0], *pairs[1]}):
+        both = [(config, each[path]) for config, each in zip(configs, pairs, strict=True) if path in each]
+        a = torch.cat([a for _, (a, _) in both])
+        b = torch.cat([b * _scale(config, a) for config, (a, b) in both], dim=1)
+        missing = rank - a.shape[0]
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, missing)).contiguous()
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = torch.nn.functional.pad(b, (0, missing)).contiguous()
+    names = sorted({path.rpartition(".")[2] for each in pairs for path in each})
+    config = configs[0] | {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": names}
+    config |= (
+        {"layers_pattern": None, "layers_to_transform": None} if pairs[0].keys() != pairs[1].keys() else {}
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": base_model})
 
 
 def fold(weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
