@@ -187,7 +187,6 @@ def chat(
 
 
 @app.command()
-<<<<<<< HEAD
 def predict(
     place: Annotated[
         Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
@@ -218,18 +217,10 @@ def serve(
         typer.Argument(
             help="Task files, runs or saved assistants; NAME=PLACE gives one a name.", metavar="PLACE..."
         ),
-=======
-def studio(
-    task: TaskPath,
-    requests: Annotated[
-        Path | None,
-        typer.Option("--requests", help="A file of new requests, or logged chats, to be answered."),
->>>>>>> w-studio
     ] = None,
     method: Annotated[
         str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
-<<<<<<< HEAD
     engine: Annotated[
         str, typer.Option("--engine", help="What computes: local (as measured), or llama_cpp (GGUF weights).")
     ] = "local",
@@ -284,7 +275,18 @@ def export(
     from etude.cli.exporting import run_export
 
     raise typer.Exit(run_export(place, to, output, method, kind, rows, test))
-=======
+
+
+@app.command()
+def studio(
+    task: TaskPath,
+    requests: Annotated[
+        Path | None,
+        typer.Option("--requests", help="A file of new requests, or logged chats, to be answered."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
     run: RunName = None,
     who: Annotated[str | None, typer.Option("--who", help="Your name, kept with what you say.")] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine.")] = 8765,
@@ -293,7 +295,6 @@ def export(
     from etude.cli.studio import run_studio
 
     run_studio(task, requests, run, method, who, port)
->>>>>>> w-studio
 
 
 @runs_app.command("list")
