@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,11 +27,13 @@ from hypothesis import strategies as st
 
 pytest.importorskip("openai")
 
+import httpx2
 import openai
 
 from etude.assistant import Assistant
 from etude.cli import main
 from etude.errors import InputError
+from etude.feedback import FeedbackLog
 from etude.models.registry import Models
 from etude.serve.app import Settings
 from etude.serve.catalogue import catalogue
@@ -373,3 +378,65 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest
     assert main(make) == 2
     assert main(["serve", str(tmp_path), "--host", "0.0.0.0"]) == 2
     assert "needs keys" in capsys.readouterr().err
+
+
+def test_feedback_is_kept_once_with_its_question(tmp_path: Path) -> None:
+    file = tmp_path / "feedback.jsonl"
+    with (
+        serving(named("luma", LUMA, file)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
+    ):
+        done = client.chat.completions.create(model="luma", messages=ASKED)
+        streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
+        said = {"id": done.id, "correction": "Title: Trains\nAges: 9", "reason": "another age", "user": "ana"}
+        assert say(client, url, said) == (200, True)
+        assert say(client, url, said) == (200, False)
+        assert say(client, url, {"id": streamed[0].id, "thumb": "up"}) == (200, True)
+        assert say(client, url, {"id": done.id})[0] == 400
+        assert say(client, url, {"id": done.id, "thumb": "sideways"})[0] == 400
+        assert say(client, url, {"id": "chatcmpl-nothing", "thumb": "up"})[0] == 404
+    first, second = FeedbackLog(file).entries
+    assert (first.text, first.who, first.correction) == (ASKED[0]["content"], "ana", "Title: Trains\nAges: 9")
+    assert first.answer == second.answer == "Title: All about trains\nAges: 7"
+    assert (second.thumb, second.who) == ("up", "anonymous")
+
+
+def say(client: openai.OpenAI, url: str, body: dict[str, str]) -> tuple[int, bool | None]:
+    """The status, and whether it was new."""
+    response = client._client.post(f"{url}/v1/feedback", json=body)
+    return response.status_code, response.json().get("new")
+
+
+@pytest.mark.real
+def test_acknowledged_feedback_outlives_kills(tmp_path: Path) -> None:
+    """SIGKILL at random moments, while feedback and streams are under way."""
+    (tmp_path / "place").mkdir()
+    LUMA.save(tmp_path / "place" / "luma")
+    line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "place" / "luma"), "--port", "0"]
+    acknowledged = set()
+    for number in range(20):
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+            assert server.stdout is not None
+            url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
+            threading.Timer(random.uniform(0.3, 0.6), server.kill).start()
+            with (
+                openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+                suppress(openai.APIError, httpx2.HTTPError),
+            ):
+                for turn in range(10_000):
+                    streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
+                    reason = f"{number}/{turn}"
+                    said = {"id": streamed[0].id, "thumb": "down", "reason": reason}
+                    if say(client, url, said)[0] == 200:
+                        acknowledged.add(reason)
+    kept = [entry.reason for entry in FeedbackLog(tmp_path / "place" / "feedback.jsonl").entries]
+    assert len(acknowledged) > 3
+    assert acknowledged <= set(kept)
+    assert len(kept) == len(set(kept))
+
+
+def test_weights_are_dropped_and_loaded_while_the_server_runs(address: str, client: openai.OpenAI) -> None:
+    for verb in ("unload", "load", "unload"):
+        assert client._client.post(f"{address}/v1/models/luma/{verb}").json()["id"] == "luma"
+        assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
+    assert client._client.post(f"{address}/v1/models/lumo/load").status_code == 404

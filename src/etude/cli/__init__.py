@@ -232,6 +232,10 @@ def serve(
         bool,
         typer.Option("--strict", help="Refuse system messages: they change the prompt that was measured."),
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Answer 200 test rows with the engine, say what it changes and stop."),
+    ] = False,
     keys: Annotated[Path | None, typer.Option("--keys", help="File of the keys that are needed.")] = None,
     new_key: Annotated[
         str | None,
@@ -246,8 +250,10 @@ def serve(
     ] = None,
 ) -> None:
     """Serve assistants to clients of OpenAI's API."""
-    from etude.cli.serving import run_serve
+    from etude.cli.serving import run_check, run_serve
 
+    if check:
+        raise typer.Exit(run_check(places or [], method, engine))
     run_serve(
         places or [], method, engine, host, port, strict, keys, new_key, scope or ["chat"], origin or []
     )

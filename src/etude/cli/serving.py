@@ -11,6 +11,23 @@ import typer
 from etude.base.remedies import instead
 from etude.errors import Fault, InputError, MissingExtraError
 
+CHECKED = 200
+"""Test rows that `--check` answers."""
+
+
+def run_check(places: Sequence[str], method: str | None, engine: str) -> int:
+    """Answers test rows of each run with the engine; returns the exit code, 1 if one loses more than its margin."""
+    from etude.export import retest
+    from etude.runs import Run
+    from etude.serve.catalogue import catalogue
+
+    loses = False
+    for served in catalogue(places, method, engine).values():
+        result = retest(Run(served.place), served.assistant, served.assistant.model, CHECKED)
+        typer.echo(f"{served.name}: {result.sentence}")
+        loses |= result.loses
+    return int(loses)
+
 
 def run_serve(
     places: Sequence[str],

@@ -64,15 +64,15 @@ def stack(first: Path, second: Path, folder: Path, base_model: str) -> None:
     Its rank is the sum of both. Equal to the two up to rounding. Raises ModelError if one is not a plain LoRA adapter.
     """
     configs, pairs = (
-        [_read_config(each) for each in (first, second)],
-        [_read_pairs(each) for each in (first, second)],
+        [read_config(each) for each in (first, second)],
+        [read_pairs(each) for each in (first, second)],
     )
     rank = sum(next(iter(each.values()))[0].shape[0] for each in pairs)
     tensors = {}
     for path in sorted({*pairs[0], *pairs[1]}):
         both = [(config, each[path]) for config, each in zip(configs, pairs, strict=True) if path in each]
         a = torch.cat([a for _, (a, _) in both])
-        b = torch.cat([b * _scale(config, a) for config, (a, b) in both], dim=1)
+        b = torch.cat([b * scale_of(config, a) for config, (a, b) in both], dim=1)
         missing = rank - a.shape[0]
         tensors[f"{PREFIX}{path}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, missing)).contiguous()
         tensors[f"{PREFIX}{path}.lora_B.weight"] = torch.nn.functional.pad(b, (0, missing)).contiguous()

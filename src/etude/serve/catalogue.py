@@ -22,6 +22,8 @@ class Served:
     assistant: Assistant
     place: Path
     """Where it was loaded from."""
+    feedback: Path
+    """The file that takes what people say about its answers."""
     since: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -35,6 +37,7 @@ class Served:
         return f"{self.place.name}/{self.assistant.method}"
 
 
+FEEDBACK = "feedback.jsonl"
 ENGINES = ("local", "llama_cpp")
 
 
@@ -69,7 +72,10 @@ def _found(places: Sequence[str], method: str | None) -> Iterator[Served]:
         named = bool(sign) and not Path(given).exists()
         place = Path(after if named else given)
         if (place / FILE).exists():
-            yield Served(before if named else place.resolve().name, load(place), place)
+            yield Served(
+                before if named else place.resolve().name, load(place), place, place.parent / FEEDBACK
+            )
             continue
         run = run_at(place)
-        yield Served(before if named else run.info["name"], load(run.folder, method), run.folder)
+        name, beside_task = run.info["name"], run.folder.parent.parent / FEEDBACK
+        yield Served(before if named else name, load(run.folder, method), run.folder, beside_task)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -145,6 +145,19 @@ class Engine:
         with self._wake:
             self._calls.append(work)
             self._wake.notify()
+
+    def done(self, work: Callable[[], None]) -> None:
+        """As `call`, and waits for it. Raises what the work raises."""
+        told: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                told.set_result(work())
+            except Exception as error:  # noqa: BLE001 - whoever waits raises it
+                told.set_exception(error)
+
+        self.call(run)
+        told.result()
 
     def close(self) -> None:
         """Ends when everything in the queue is answered."""
