@@ -86,10 +86,10 @@ def _add_tokenizer(writer: Any, tokenizer: Any) -> None:
     writer.add_chat_template(CHATML)
 
 
-def adapter(folder: Path) -> Path:
+def adapter(folder: Path, seed: int = 5) -> Path:
     """A LoRA adapter in PEFT's format that changes every answer."""
     folder.mkdir()
-    torch.manual_seed(5)
+    torch.manual_seed(seed)
     layers = {"self_attn.q_proj": (64, 64), "self_attn.k_proj": (32, 64), "mlp.down_proj": (64, 96)}
     tensors = {}
     for name, (rows, columns) in layers.items():
@@ -153,6 +153,27 @@ def test_llama_cpp_answers_the_same(target: str, tuned: Assistant, models: Model
         assert abs(scores[0].logprob - wanted[0].logprob) < 0.03 < abs(untuned[0].logprob - wanted[0].logprob)
         assert done.prompt_tokens == expected.prompt_tokens
         assert (done.answer_tokens, done.finish) == (6, "length")
+
+
+def test_adapters_over_one_base_share_it_and_switch_with_each_request(
+    tuned: Assistant, models: Models, tmp_path: Path
+) -> None:
+    pytest.importorskip("xllamacpp")
+    name = f"llama_cpp:{tuned.model.name}"
+    refs = [
+        ModelRef(name, tuned.model.adapter),
+        ModelRef(name, adapter(tmp_path / "other", seed=6)),
+        ModelRef(name),
+    ]
+    together = Models(dtype="float32")
+    together.expected = refs
+    alone = [first(models.get(ref), ASKED[0])[1][0] for ref in refs]
+    for at in (0, 1, 2, 1, 0, 2, 2, 0):
+        (score, *_) = first(together.get(refs[at]), ASKED[0])[1]
+        assert score.text == alone[at].text
+        assert score.logprob == pytest.approx(alone[at].logprob, abs=1e-3)
+    assert len({together.get(ref)._base for ref in refs}) == 1  # type: ignore[attr-defined]
+    assert len({score.text for score in alone}) == 3
 
 
 def first(model: Any, request: Request) -> tuple[Completion, Sequence[TokenScore]]:

@@ -5,7 +5,7 @@ A new backend is one file with a function that loads a model, and one line in BA
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -31,6 +31,8 @@ class Models:
         self, device: str | None = None, dtype: str | None = None, cache: Path | None = None
     ) -> None:
         self.device, self.dtype, self.cache = device, dtype, cache
+        self.expected: Sequence[ModelRef] = ()
+        """Models that will be asked for, where it helps a backend to load them together."""
         self._loaded: dict[ModelRef, Model] = {}
         self._others: dict[object, Any] = {}
 

@@ -32,7 +32,9 @@ def run(
     listening = _bound(host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("etude.serve").setLevel(logging.INFO)
-    app = build_app(served, Engine(Models(), settings.limits), settings)
+    models = Models()
+    models.expected = [each.assistant.model for each in served.values()]
+    app = build_app(served, Engine(models, settings.limits), settings)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", server_header=False)
     shown = f"[{host}]" if ":" in host else host
     print(f"Serving {', '.join(served)} at http://{shown}:{listening.getsockname()[1]}/v1", flush=True)

@@ -1,7 +1,8 @@
 """A Model that runs in llama.cpp, through xllamacpp: GGUF weights on this machine, asked in our own token ids.
 
 `llama_cpp:NAME` is the GGUF file that NAME means, with a tuned adapter laid over it. Several requests are answered at
-once; what they begin with alike is computed once, by llama.cpp's own cache of prompts.
+once; what they begin with alike is computed once, by its cache of prompts. The adapters that are expected over
+one base share its weights, and each request names its own.
 """
 
 from __future__ import annotations
@@ -37,15 +38,31 @@ OnPiece = Callable[[str], bool]
 """Called with each new piece of an answer; True ends it."""
 
 
+class Base:
+    """One GGUF file in llama.cpp, with adapters over it."""
+
+    def __init__(self, weights: Path, adapters: Sequence[Path]) -> None:
+        self.tokenizer = read_tokenizer(weights)
+        self.adapters = list(dict.fromkeys(adapters))
+        with tempfile.TemporaryDirectory() as folder:
+            files = [
+                _as_gguf(weights, each, Path(folder) / f"{at}.gguf") for at, each in enumerate(self.adapters)
+            ]
+            self.server = Server(_parameters(weights, files))
+
+    def scales(self, adapter: Path | None) -> list[dict[str, float]]:
+        """What a request says of the adapters. All are named: of one that is not, the cache would keep the prompt."""
+        return [{"id": at, "scale": float(each == adapter)} for at, each in enumerate(self.adapters)]
+
+
 class LlamaModel(BatchedModel):
     """Weights in llama.cpp."""
 
     rows_per_batch, context = SLOTS, SLOT_TOKENS
 
-    def __init__(self, name: str, weights: Path, adapter: Path | None = None) -> None:
+    def __init__(self, name: str, base: Base, adapter: Path | None = None) -> None:
         super().__init__(name)
-        self.tokenizer = read_tokenizer(weights)
-        self._server = Server(_parameters(weights, adapter))
+        self.tokenizer, self._base, self._adapter = base.tokenizer, base, adapter
         self._pool = ThreadPoolExecutor(SLOTS)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
@@ -76,7 +93,8 @@ class LlamaModel(BatchedModel):
                 f"at most {self.context}. Shorten it, give fewer examples, or lower max_tokens."
             )
         written, started = Written(on_piece), perf_counter()
-        self._server.handle_completions(_asked(prompt, request.max_tokens, sampling), written.take)
+        asked = _asked(prompt, request.max_tokens, sampling) | {"lora": self._base.scales(self._adapter)}
+        self._base.server.handle_completions(asked, written.take)
         return written.completion(perf_counter() - started), written.scores
 
 
@@ -118,21 +136,26 @@ class Written:
 
 
 def load(ref: ModelRef, models: Models) -> LlamaModel:
-    """The model that `ref` names, for the registry."""
+    """The model that `ref` names, for the registry; all adapters that the models expect over its base come with it."""
     weights = base_file(ref.name.removeprefix(PREFIX))
-    if ref.adapter is None or ref.adapter.is_file():
-        return LlamaModel(ref.name, weights, ref.adapter)
-    with tempfile.TemporaryDirectory() as folder:
-        adapter = Path(folder) / "adapter.gguf"
-        write_adapter(weights, ref.adapter, adapter)
-        return LlamaModel(ref.name, weights, adapter)
+    expected = [each.adapter for each in (*models.expected, ref) if each.name == ref.name and each.adapter]
+    base: Base = models.once((PREFIX, ref.name), lambda: Base(weights, expected))
+    if ref.adapter and ref.adapter not in base.adapters:
+        base = Base(weights, [ref.adapter])
+    return LlamaModel(ref.name, base, ref.adapter)
 
 
-def _parameters(weights: Path, adapter: Path | None) -> CommonParams:
+def _as_gguf(weights: Path, adapter: Path, target: Path) -> Path:
+    if adapter.is_file():
+        return adapter
+    write_adapter(weights, adapter, target)
+    return target
+
+
+def _parameters(weights: Path, adapters: Sequence[Path]) -> CommonParams:
     found = CommonParams()
     found.model.path = str(weights)
-    if adapter:
-        found.lora_adapters = [CommonAdapterLoraInfo(str(adapter), 1.0)]
+    found.lora_adapters = [CommonAdapterLoraInfo(str(each), 0.0) for each in adapters]
     found.n_parallel, found.n_ctx = SLOTS, SLOTS * SLOT_TOKENS
     found.kv_unified, found.cache_ram_mib = False, 0
     found.verbosity, found.ui = -1, False
