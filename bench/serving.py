@@ -4,10 +4,9 @@
     python bench/serving.py --place runs/NAME-HASH --clients 1 32 --seconds 20
     python bench/serving.py --adapters 20                  # memory and switching of adapters over one base
 
-Without --place it is Luma with four examples in the prompt (about 260 tokens) and answers of at most 60 tokens, on
-SmolLM2-135M. `bare` is the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The
-servers take turns within each repeat; clients ask one question after the other and read the stream. Share: tokens a second
-of `llama_cpp` over those of `bare`.
+Without --place it is Luma with two examples in the prompt and answers of at most 60 tokens, on SmolLM2-135M. `bare` is
+the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns within
+each repeat; clients ask one question after the other and read the stream. Share: tokens a second over those of `bare`.
 """
 
 from __future__ import annotations
