@@ -32,6 +32,7 @@ import openai
 
 from etude.assistant import Assistant
 from etude.cli import main
+from etude.cli.serving import limits_of
 from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.models.registry import Models
@@ -440,3 +441,10 @@ def test_weights_are_dropped_and_loaded_while_the_server_runs(address: str, clie
         assert client._client.post(f"{address}/v1/models/luma/{verb}").json()["id"] == "luma"
         assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
     assert client._client.post(f"{address}/v1/models/lumo/load").status_code == 404
+
+
+def test_limits_are_set_by_name() -> None:
+    assert limits_of(["waiting=200", "seconds=2.5"]) == Limits(waiting=200, seconds=2.5)
+    for wrong in ("wating=3", "waiting=many", "waiting=0"):
+        with pytest.raises(InputError, match="--limit"):
+            limits_of([wrong])

@@ -236,6 +236,12 @@ def serve(
         bool,
         typer.Option("--check", help="Answer 200 test rows with the engine, say what it changes and stop."),
     ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="NAME=NUMBER", help="Such as waiting=200 or seconds=30; may be repeated."
+        ),
+    ] = None,
     keys: Annotated[Path | None, typer.Option("--keys", help="File of the keys that are needed.")] = None,
     new_key: Annotated[
         str | None,
@@ -255,7 +261,16 @@ def serve(
     if check:
         raise typer.Exit(run_check(places or [], method, engine))
     run_serve(
-        places or [], method, engine, host, port, strict, keys, new_key, scope or ["chat"], origin or []
+        places or [],
+        method,
+        engine,
+        (host, port),
+        strict,
+        limit or [],
+        keys,
+        new_key,
+        scope or ["chat"],
+        origin or [],
     )
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from etude.base.remedies import instead
 from etude.errors import Fault, InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from etude.serve.engine import Limits
 
 CHECKED = 200
 """Test rows that `--check` answers."""
@@ -33,9 +39,9 @@ def run_serve(
     places: Sequence[str],
     method: str | None,
     engine: str,
-    host: str,
-    port: int,
+    address: tuple[str, int],
     strict: bool,
+    limits: Sequence[str],
     keys: Path | None,
     new_key: str | None,
     scopes: Sequence[str],
@@ -64,12 +70,20 @@ def run_serve(
     if engine not in ENGINES:
         raise InputError([Fault("--engine", "unknown", engine, instead(engine, ENGINES))])
     held = read_keys(keys) if keys else ()
-    loopback = not held
-    run(
-        places,
-        method,
-        engine,
-        host,
-        port,
-        Settings(keys=held, strict=strict, loopback=loopback, origins=tuple(origins)),
-    )
+    settings = Settings(limits_of(limits), held, strict, loopback=not held, origins=tuple(origins))
+    run(places, method, engine, *address, settings)
+
+
+def limits_of(given: Sequence[str]) -> Limits:
+    """The limits with those that are given as NAME=NUMBER. Raises InputError."""
+    from etude.serve.engine import Limits
+
+    known, found = {part.name: part.default for part in fields(Limits)}, dict[str, float]()
+    for each in given:
+        name, _, value = each.partition("=")
+        if name not in known:
+            raise InputError([Fault("--limit", "unknown", name, instead(name, known))])
+        if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
+            raise InputError([Fault("--limit", "not a number above 0", each, f"write {name}={known[name]}")])
+        found[name] = type(known[name])(float(value))
+    return Limits(**found)  # type: ignore[arg-type]
