@@ -448,3 +448,16 @@ def test_limits_are_set_by_name() -> None:
     for wrong in ("wating=3", "waiting=many", "waiting=0"):
         with pytest.raises(InputError, match="--limit"):
             limits_of([wrong])
+
+
+def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
+    absent = replace(LUMA, model=ModelRef("fake:delay=none"))
+    with (
+        serving(named("luma", LUMA), named("absent", absent)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(openai.BadRequestError, match="is not a number"):
+                client.chat.completions.create(model="absent", messages=ASKED)
+            assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
+        assert client._client.get(f"{url}/ready").status_code == 503

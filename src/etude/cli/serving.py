@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +78,7 @@ def limits_of(given: Sequence[str]) -> Limits:
     """The limits with those that are given as NAME=NUMBER. Raises InputError."""
     from etude.serve.engine import Limits
 
-    known, found = {part.name: part.default for part in fields(Limits)}, dict[str, float]()
+    known, found = asdict(Limits()), dict[str, float]()
     for each in given:
         name, _, value = each.partition("=")
         if name not in known:

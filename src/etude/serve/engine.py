@@ -7,6 +7,7 @@ Labels, and all other models, are answered as they come.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -25,6 +26,7 @@ from etude.types import Answer, Completion, Message, ModelRef, Request, Sampling
 if TYPE_CHECKING:
     from etude.models.live.answers import ConcurrentModel, LiveAnswer, LiveBatch
 
+LOG = logging.getLogger("etude.serve")
 LEAST_PREFIX = 16
 """Tokens of an assistant's own prompt from which they are computed once."""
 
@@ -152,7 +154,8 @@ class Engine:
 
         def run() -> None:
             try:
-                told.set_result(work())
+                work()
+                told.set_result(None)
             except Exception as error:  # noqa: BLE001 - whoever waits raises it
                 told.set_exception(error)
 
@@ -186,7 +189,10 @@ class Engine:
                 jobs = [self._waiting.popleft() for _ in range(number)]
                 calls, self._calls = list(self._calls), deque()
             for work in calls:
-                work()
+                try:
+                    work()
+                except Exception as error:  # noqa: BLE001 - the questions that need it raise it again
+                    LOG.error("etude serve: %s", error)
             self._begin([job for job in jobs if self._wanted(job)])
             for batch in list(self._batches.values()):
                 self._step(batch)

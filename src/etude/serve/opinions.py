@@ -15,6 +15,8 @@ from etude.types import Message
 MOST_CHARACTERS = 20_000_000
 """Of the questions and answers that are remembered; the oldest are forgotten first."""
 
+OVERHEAD = 1_000
+
 
 @dataclass(frozen=True)
 class Given:
@@ -26,8 +28,8 @@ class Given:
 
     @property
     def characters(self) -> int:
-        """Of the question and the answer."""
-        return len(self.text) + sum(len(turn.content) for turn in self.turns)
+        """Of the question and the answer, and what remembering them takes beside."""
+        return OVERHEAD + len(self.text) + sum(len(turn.content) for turn in self.turns)
 
 
 class Recent:
