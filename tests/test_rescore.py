@@ -284,7 +284,7 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     shutil.copytree(source, luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
     task = luma / "task.yaml"
     # All rows and methods take many minutes: here few rows and one method of each sort.
-    for name, num in {"examples.jsonl": 90, "test.jsonl": 50}.items():
+    for name, num in {"examples.jsonl": 100, "test.jsonl": 50}.items():
         lines = (luma / name).read_text(encoding="utf-8").splitlines(keepends=True)
         (luma / name).write_text("".join(lines[:num]), encoding="utf-8")
     text = task.read_text(encoding="utf-8")
