@@ -3,6 +3,8 @@
     python bench/serving.py                                # about 10 minutes; nothing else should run meanwhile
     python bench/serving.py --place runs/NAME-HASH --clients 1 32 --seconds 20
     python bench/serving.py --adapters 20                  # memory and switching of adapters over one base
+    python bench/serving.py --flood 200 --seconds 60       # more clients than the queue takes: answers by status
+    python bench/serving.py --soak 5000                    # memory of the server while it answers so many requests
 
 Without --place it is Luma with two examples in the prompt and answers of at most 60 tokens, on SmolLM2-135M. `bare` is
 the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns within
@@ -63,14 +65,60 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--engines", nargs="+", default=["bare", "llama_cpp", "local"])
     parser.add_argument("--adapters", type=int, default=0)
+    parser.add_argument("--flood", type=int, default=0)
+    parser.add_argument("--soak", type=int, default=0)
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.bare:
         run_bare(load(args.bare))
     elif args.adapters:
         measure_adapters(args.adapters)
+    elif args.flood or args.soak:
+        with tempfile.TemporaryDirectory() as folder:
+            assistant = load_recommended(args.place) if args.place else few_shot()
+            assistant.save(Path(folder) / "luma")
+            with server(args.engines[-1], Path(folder) / "luma") as (url, _, process):
+                bodies = questions(assistant, "local")
+                if args.flood:
+                    print(asyncio.run(flood(url, bodies, args.flood, args.seconds)))
+                else:
+                    asyncio.run(soak(url, bodies, args.soak, process))
     else:
         compare(args)
+
+
+async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, seconds: float) -> dict[int, int]:
+    """Status -> how many of the requests of so many clients had it; answers of 200 were read to their end."""
+    found: dict[int, int] = {}
+    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
+        begun = time.perf_counter()
+
+        async def one() -> None:
+            while time.perf_counter() - begun < seconds:
+                status = (
+                    await client.post(url, json={**next(bodies), "stream": False, "stream_options": None})
+                ).status_code
+                found[status] = found.get(status, 0) + 1
+                await asyncio.sleep(0.2 if status == 429 else 0)
+
+        await asyncio.gather(*(one() for _ in range(clients)))
+    assert not any(status >= 500 for status in found), found
+    return found
+
+
+async def soak(url: str, bodies: Iterator[dict[str, Any]], number: int, process: int) -> None:
+    """Prints the server's memory at every tenth of so many short answers."""
+    async with httpx.AsyncClient(timeout=600) as client:
+        for part in range(10):
+            for _ in range(number // 160):
+                asked = [
+                    {**next(bodies), "stream": False, "stream_options": None, "max_tokens": 4}
+                    for _ in range(16)
+                ]
+                await asyncio.gather(*(client.post(url, json=body) for body in asked))
+            resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+            assert resident
+            print(f"after {(part + 1) * number // 10} requests: {int(resident[1]) / 1e3:.0f} MB", flush=True)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -80,7 +128,7 @@ def compare(args: argparse.Namespace) -> None:
         found: dict[tuple[str, int], list[Figures]] = {}
         for repeat in range(args.repeats):
             for engine in args.engines:
-                with server(engine, Path(folder) / "luma") as (url, headers):
+                with server(engine, Path(folder) / "luma") as (url, headers, _):
                     for clients in args.clients:
                         bodies = questions(assistant, engine)
                         figures = asyncio.run(window(url, headers, bodies, clients, args.seconds))
@@ -149,8 +197,8 @@ def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def server(engine: str, place: Path, *more: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The address of completions on a server in a process of its own, and the headers it asks for."""
+def server(engine: str, place: Path, *more: str) -> Iterator[tuple[str, dict[str, str], int]]:
+    """The address of completions on a server in a process of its own, the headers it asks for, and its pid."""
     own = [sys.executable, "-m", "etude", "serve", *more, f"luma={place}", "--engine", engine, "--port", "0"]
     line = [sys.executable, __file__, "--bare", str(place)] if engine == "bare" else own
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -160,10 +208,10 @@ def server(engine: str, place: Path, *more: str) -> Iterator[tuple[str, dict[str
             url = re.search(r"http://\S+", told)
             assert url, told
             if engine == "bare":
-                yield f"{url[0]}/v1/completions", {"authorization": f"Bearer {told.split()[-1]}"}
+                yield f"{url[0]}/v1/completions", {"authorization": f"Bearer {told.split()[-1]}"}, process.pid
             else:
                 wait_until_ready(url[0].removesuffix("/v1"))
-                yield f"{url[0]}/chat/completions", {}
+                yield f"{url[0]}/chat/completions", {}, process.pid
         finally:
             process.kill()
 
