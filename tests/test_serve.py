@@ -461,3 +461,28 @@ def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
                 client.chat.completions.create(model="absent", messages=ASKED)
             assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
         assert client._client.get(f"{url}/ready").status_code == 503
+
+
+@pytest.mark.real
+def test_served_equals_measured_in_real_weights() -> None:
+    luma = Path(__file__).parents[1] / "examples" / "luma"
+    rows = [json.loads(each) for each in (luma / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+    shots = tuple(
+        Example(str(at), (Message("user", row["input"]),), row["output"]) for at, row in enumerate(rows[:2])
+    )
+    assistant = replace(LUMA, model=ModelRef("smollm2-135m-instruct"), shots=shots, max_tokens=40)
+    asked, models = [row["input"] for row in rows[2:14]], Models()
+    own = assistant.answer(asked, models)
+
+    async def ask(url: str) -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", timeout=600) as client:
+            create = partial(client.chat.completions.create, model="luma")
+            done = await asyncio.gather(
+                *(create(messages=[{"role": "user", "content": text}]) for text in asked)
+            )
+            return [each.choices[0].message.content for each in done]
+
+    with serving(named("luma", assistant), models=models) as url:
+        found = asyncio.run(ask(url))
+    equal = sum(text == answer.text for text, answer in zip(found, own, strict=True))
+    assert equal >= 11, f"{equal} of 12 equal"  # in 16 bits a tie may fall otherwise beside other rows

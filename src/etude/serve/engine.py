@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -91,6 +91,8 @@ class Job:
     deliver: Callable[[Item], None]
     """Called in the engine's thread."""
     sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 0
+    """More answer tokens than the assistant's own, if there is room behind the prompt."""
     streams: bool = False
     """Whether pieces are wanted, or the end alone."""
     cancelled: bool = False
@@ -227,8 +229,12 @@ class Engine:
     def _begun(self, job: Job) -> tuple[LiveBatch, LiveAnswer] | None:
         """A live answer with its batch; None if the job is answered already."""
         assistant = job.assistant
-        (job.request,) = requests = assistant.requests([job.turns], self.models)
+        (request,) = assistant.requests([job.turns], self.models)
         model = self.models.get(assistant.model)
+        if job.max_tokens > request.max_tokens:
+            room = model.context - model.count_tokens(request.messages)
+            request = replace(request, max_tokens=max(request.max_tokens, min(job.max_tokens, room)))
+        job.request = request
         can = () if job.request.choices else backend_of(assistant.model.name).can
         if "concurrent" in can:
             self._running += 1
@@ -237,7 +243,7 @@ class Engine:
         if "live" not in can:
             if job.sampling.json_schema:
                 raise FormError("This assistant cannot keep an answer to a JSON schema.")
-            (completion,) = model.generate(requests)
+            (completion,) = model.generate([request])
             self._finish(job, completion, ())
             return None
         live = self.models.live(assistant.model)
