@@ -323,7 +323,11 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
     assert [method.name for method in ladder(("few_shot", "baseline"))] == ["baseline", "few_shot"]
-    assert [method.name for method in LADDER if method.tuned] == ["fine_tune", "fine_tune_retrieval"]
+    assert [method.name for method in LADDER if method.tuned] == [
+        "fine_tune",
+        "fine_tune_retrieval",
+        "prefer",
+    ]
 
 
 def test_a_task_may_name_every_method_and_no_other() -> None:
@@ -349,6 +353,7 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "prices",
         "budget",
         "documents",
+        "preferences",
         "encoder",
         "wordings",
         "prompt_model",

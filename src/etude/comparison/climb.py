@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from etude.assistant import Assistant, load
@@ -17,6 +17,7 @@ from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.notes import dropped_shots, same_answer
 from etude.comparison.plan import Pacing, Plan, Taken
 from etude.data.dataset import Dataset
+from etude.data.preferences import by_side, read_preferences
 from etude.data.splits import Split
 from etude.evaluate import Scored, answer_log, evaluate, outcome_of, sample_of, unit
 from etude.methods import FitContext, Method
@@ -31,7 +32,7 @@ from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
 from etude.stats.sample import Sample as Results
 from etude.task import Task
-from etude.types import Estimate, Side
+from etude.types import Estimate, Preference, Side
 
 
 @dataclass
@@ -77,6 +78,12 @@ class Climb:
             self._write_predictions(name, "test", scored)
             self._add_notes(name, dropped_shots(name, "test", scored))
             self._tell_end(name, "test", scored, time.perf_counter() - started)
+
+    @cached_property
+    def _preferences(self) -> Mapping[Side, Sequence[Preference]]:
+        """The task's preferences by the side on which each stands."""
+        file = self.task.preferences
+        return by_side(read_preferences(file), self.split) if file else {}
 
     def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""
@@ -136,6 +143,7 @@ class Climb:
                 method.name, folder / "search.jsonl", self.on_event, lambda: foreseen("search")
             ),
             more=partial(self._in_time, method.name),
+            preferences=self._preferences if "preferences" in method.keys else {},
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)

@@ -194,7 +194,9 @@ class Pacing:
             return plan
         when = f"from {begins} on" if begins else "before the test was opened"
         said = f"{when}, because earlier methods took longer than planned: {', '.join(late)}"
-        return replace(new, shrunk=(*plan.shrunk, said), full_seconds=plan.full_seconds, left_out=plan.left_out)
+        return replace(
+            new, shrunk=(*plan.shrunk, said), full_seconds=plan.full_seconds, left_out=plan.left_out
+        )
 
     def in_time(self, plan: Plan, begun: str, taken: Mapping[str, Taken], seconds: float) -> bool:
         """Whether the method under way may take so many seconds more before it answers dev."""

@@ -22,7 +22,7 @@ from etude.stats.intervals import estimate_sample
 from etude.stats.ladder import choose
 from etude.task import Task
 from etude.task.contract import Contract
-from etude.types import Estimate, Message, ModelRef
+from etude.types import Estimate, Message, ModelRef, Preference, Side
 
 ROUND = 16
 """Room for an answer is a multiple of so many tokens, where the context is large enough."""
@@ -110,6 +110,8 @@ class FitContext:
     """What dev has taken to answer, counted from what is on disk, so that a kill and a new start add nothing."""
     answered: dict[str, list[Scored]] = field(default_factory=dict)
     """Dev rows as each candidate answered them, by its name."""
+    preferences: Mapping[Side, Sequence[Preference]] = field(default_factory=dict)
+    """Better and worse answers to learn from (train) and to choose by (dev); none to test rows."""
     lower: Sequence[Path] = ()
     """Folders of the methods fitted before; what was asked there is not asked again."""
     on_dev: list[Scored] = field(default_factory=list)

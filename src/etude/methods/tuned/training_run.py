@@ -20,6 +20,7 @@ from etude.types import Example, Message, TrainableModel
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
+    from etude.training.losses import Loss
     from etude.training.memory.forecast import Foreseen
     from etude.training.rows.batches import TokenRow
     from etude.training.step import TrainResult
@@ -52,6 +53,8 @@ class TrainingRun:
     """What the user set of training that is no setting of the loop: `max_rows`, `dev_metric`."""
     world: World = ONE
     """The processes that train together; this is the first of them."""
+    loss: Loss | None = None
+    """What is minimised in place of the cross-entropy; then there is one process."""
 
     @property
     def steps(self) -> int:
@@ -96,13 +99,15 @@ class TrainingRun:
         """
         from etude.training.distributed.workers import Job, send_job
         from etude.training.loop import train
+        from etude.training.losses import supervised
         from etude.training.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
         checkpoint = folder / CHECKPOINT
         send_job(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
         output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, more, name)
-        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
+        loss = self.loss or supervised
+        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
         if self.config.weights == "full":
             self.model.tokenizer.save_pretrained(folder / "adapter")
         return Facts(self._params(result), tuple(_notes(result, self.config)))
