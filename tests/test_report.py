@@ -154,7 +154,9 @@ def test_macro_f1_on_dev_is_macro_f1() -> None:
     for rung in read_report(run).rungs:
         lines = predictions(run, rung.name, "dev")
         sample = label_sample(
-            [line["expected"].strip() for line in lines], [line["answer"] for line in lines]
+            [line["expected"].strip() for line in lines],
+            [line["answer"] for line in lines],
+            [line["unit"] for line in lines],
         )
         assert rung.dev == estimate_sample(sample)
 

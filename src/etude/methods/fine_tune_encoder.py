@@ -65,6 +65,7 @@ class FineTuneEncoder(Method):
         facts = read_json(done)
         context.train_seconds += facts["seconds"]
         context.params.update(facts)
+        context.learned = facts["rows"]
         assistant = replace(
             start, method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", shots=(), search=None
         )

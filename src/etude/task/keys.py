@@ -195,6 +195,7 @@ KEYS: Mapping[str, Reader] = {
     "examples": _rows,
     "test": _rows,
     "documents": existing,
+    "preferences": existing_file,
     "encoder": _model,
     "instructions": prose,
     "wordings": texts,
