@@ -219,6 +219,8 @@ def test_before_the_test_is_opened_its_rows_are_all_that_can_be_cut() -> None:
     late = pacing(left_of(plan, *WORK.tries)).shortened(plan, "", taken)
     assert FEWEST_TEST <= late.limits["test_rows"] < plan.limits["test_rows"]
     assert late.shrunk[-1].startswith("before the test was opened, because")
+    assert late.shrunk[-1].endswith(f"planned: test on {late.limits['test_rows']} of 900 rows")
+    assert late.limits | {"test_rows": 0} == plan.limits | {"test_rows": 0}
 
 
 def test_an_epoch_more_is_begun_only_if_all_that_comes_after_it_still_fits() -> None:
