@@ -95,6 +95,7 @@ class Prefer(FineTune):
             answer_seconds=0.0,
         )
         tuned = FINE_TUNE.fit(task, train, dev, start, inner)
+        context.learned = inner.learned
         context.train_seconds += inner.train_seconds
         context.answer_seconds += inner.answer_seconds
         return replace(tuned, method=self.name)
