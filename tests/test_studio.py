@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def browser(studio: Studio, who: str = "ana") -> TestClient:
 
 def fields(page: str) -> dict[str, str]:
     """The hidden fields of the first form of a page."""
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("</form>")[0]))
 
 
 def send(client: TestClient, say: str, page: str | None = None, **more: str) -> Any:
@@ -261,3 +262,56 @@ def test_a_page_of_many_rows_takes_under_a_fifth_of_a_second(task: Path) -> None
         assert client.get(page).status_code == 200
     send(client, "accept")
     assert time.perf_counter() - begin < 4 * 0.2
+
+
+def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> None:
+    _, client = opened(task)
+    form = {
+        **fields(client.get("/chat").text),
+        "question": f"Dragons? {ATTACK}",
+        "first": "prompt",
+        "second": "baseline",
+    }
+    page = client.post("/chat", data=form, headers={"x-part": "1"}).text
+    assert "prompt is better" in page
+    assert "<script>alert" not in page
+    given = {name: unescape(value) for name, value in fields(page).items()}
+    assert client.post("/opinion", data={**given, "say": "other"}).status_code == 200
+    kept = said(task)[0]
+    assert (kept["choice"], kept["input"]) == ("other", f"Dragons? {ATTACK}")
+    assert kept["assistant"].endswith("/prompt")
+    assert kept["other_assistant"].endswith("/baseline")
+    last = unescape(re.findall(r'name="turns" value="([^"]*)"', page)[-1])
+    assert [turn["role"] for turn in json.loads(last)] == ["user", "assistant"]
+    again = client.post("/chat", data={**form, "turns": last, "question": "Trains?", "second": ""}).text
+    given = {name: unescape(value) for name, value in fields(again).items()}
+    client.post("/opinion", data={**given, "say": "correct", "correction": GOOD})
+    assert [turn["role"] for turn in said(task)[1]["input"]] == ["user", "assistant", "user"]
+    assert said(task)[1]["correction"] == GOOD
+
+
+def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
+    _, client = opened(task)
+    form = fields(client.get("/chat").text)
+    for wrong in ({"question": "x", "first": "../.."}, {"question": "x", "turns": "[7]"}):
+        assert client.post("/chat", data={**form, **wrong}).status_code == 400
+    assert client.post("/opinion", data={**form, "say": "nothing"}).status_code == 400
+    assert client.get("/report/..%2f..%2fx").status_code in (400, 404)
+    assert not said(task)
+
+
+def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
+    studio, client = opened(task)
+    page = client.get("/compare").text
+    assert re.search(r'<th scope="row">prompt</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page)
+    client.post("/compare", data={**fields(page), "do": "start"})
+    for _ in range(200):
+        if not studio.comparing.running:
+            break
+        time.sleep(0.1)
+    page = client.get("/compare", headers={"x-part": "1"}).text
+    assert not studio.comparing.failure
+    assert "complete" in page
+    report = client.get(f"/report/{studio.run.name}")
+    assert report.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert '<meta http-equiv="Content-Security-Policy"' in report.text

@@ -38,6 +38,7 @@ def run_studio(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
         server.run(sockets=[listening])
         studio.answering.stop()
+        studio.comparing.stop()
 
 
 def _bound(port: int) -> socket.socket:

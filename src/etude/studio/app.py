@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ from starlette.routing import Route
 
 from etude.base.pages import asset, environment
 from etude.base.wording import command, count
-from etude.errors import EtudeError
+from etude.errors import EtudeError, RunError
 from etude.feedback import new_id
 from etude.feedback.apply import apply
+from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.studio.chat import Said, answers, as_text, opinion, turns_of
+from etude.studio.progress import Progress, progress
 from etude.studio.queue import Item, Source
 from etude.studio.security import Guard, Keys
 from etude.studio.studio import Studio
+from etude.types import Message
 
 HOSTS = ("127.0.0.1", "localhost")
 NAME = "etude-name"
@@ -41,6 +46,26 @@ _SOURCES: dict[Source, str] = {"requests": "New requests", "dev": "Rows to check
 Form = dict[str, str]
 
 
+@dataclass(frozen=True)
+class RunLine:
+    """A run in the list of runs."""
+
+    name: str
+    status: str
+    recommended: str
+    has_report: bool
+
+    @classmethod
+    def of(cls, run: Run) -> RunLine:
+        """What the list shows of a run, also of one that cannot be read."""
+        try:
+            verdict = run.verdict
+            recommended = (verdict.recommended or "none") if verdict else ""
+            return cls(run.name, run.status, recommended, (run.folder / "report.html").exists())
+        except RunError as error:
+            return cls(run.name, str(error), "", False)
+
+
 def make_app(studio: Studio, who: str) -> Starlette:
     """The application around a studio; `who` is the name that a person has until they give another."""
     pages = Pages(studio, who)
@@ -50,6 +75,12 @@ def make_app(studio: Studio, who: str) -> Starlette:
         Route("/", pages.guarded(pages.home)),
         Route("/review", pages.guarded(pages.review)),
         Route("/review", pages.posted(pages.reviewed), methods=["POST"]),
+        Route("/chat", pages.guarded(pages.chat)),
+        Route("/chat", pages.posted(pages.asked), methods=["POST"]),
+        Route("/opinion", pages.posted(pages.opinion), methods=["POST"]),
+        Route("/compare", pages.guarded(pages.compare)),
+        Route("/compare", pages.posted(pages.started), methods=["POST"]),
+        Route("/report/{name}", pages.guarded(pages.report)),
         Route("/name", pages.posted(pages.rename), methods=["POST"]),
         Route("/apply", pages.posted(pages.apply), methods=["POST"]),
     ]
@@ -141,6 +172,53 @@ class Pages:
             return RedirectResponse(f"/review?{urlencode({'from': source})}", 303)
         return self._item(request, self.studio.queue.take(who, source), source)
 
+    def chat(self, request: Request) -> Response:
+        """A new conversation."""
+        return self._chat(request)
+
+    def asked(self, request: Request, form: Form) -> Response:
+        """Answers a question, and shows the conversation with it."""
+        question = form.get("question", "").replace("\r\n", "\n").strip()
+        turns = [*turns_of(form.get("turns", "")), *([Message("user", question)] if question else [])]
+        methods = [name for name in (form.get("first", ""), form.get("second", "")) if name]
+        said = answers(self.studio, turns, methods or [self.studio.method]) if question else []
+        return self._chat(request, turns, said, form)
+
+    def opinion(self, request: Request, form: Form) -> Response:
+        """Keeps what was said of an answer in a conversation."""
+        self.studio.log.add(opinion(form, self._name(request)))
+        return self._page("thanks", request, words="Kept. Thank you.")
+
+    def compare(self, request: Request) -> Response:
+        """The run under way, step by step, and all runs."""
+        self.studio.refresh()
+        runs = find_runs(self.studio.task.folder / FOLDER)
+        latest = runs[0] if runs else None
+        return self._page(
+            "ladder" if "x-part" in request.headers else "compare",
+            request,
+            latest=latest,
+            busy=latest is not None and latest.at_work,
+            found=progress(latest) if latest else Progress(),
+            runs=[RunLine.of(run) for run in runs],
+            comparing=self.studio.comparing,
+        )
+
+    def started(self, request: Request, form: Form) -> Response:
+        """Starts or stops a comparison."""
+        comparing = self.studio.comparing
+        if form.get("do") == "stop":
+            comparing.stop()
+        else:
+            comparing.start()
+        return RedirectResponse("/compare", 303)
+
+    def report(self, request: Request) -> Response:
+        """A run's report, a page with a policy of its own."""
+        run = find_run(self.studio.task.folder / FOLDER, request.path_params["name"])
+        text = (run.folder / "report.html").read_text(encoding="utf-8")
+        return HTMLResponse(text, headers={"content-security-policy": "frame-ancestors 'none'"})
+
     def rename(self, request: Request, form: Form) -> Response:
         """Sets the name under which a person reviews."""
         response = RedirectResponse("/", 303)
@@ -195,6 +273,26 @@ class Pages:
             failures=failures or [],
             form=form or {},
             entry=form["entry"] if form else new_id(),
+        )
+
+    def _chat(
+        self,
+        request: Request,
+        turns: Sequence[Message] = (),
+        said: Sequence[Said] = (),
+        form: Form | None = None,
+    ) -> Response:
+        answered = [Message("assistant", each.text) for each in said[:1]]
+        return self._page(
+            "talk" if "x-part" in request.headers else "chat",
+            request,
+            turns=turns,
+            said=said,
+            asked=as_text(turns),
+            kept=as_text([*turns, *answered]),
+            first=(form or {}).get("first") or self.studio.method,
+            second=(form or {}).get("second", ""),
+            new_id=new_id,
         )
 
     def _source(self, name: str) -> Source:

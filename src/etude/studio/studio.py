@@ -15,9 +15,10 @@ from etude.feedback.entry import now
 from etude.feedback.gather import Gathered, canonical, gather
 from etude.feedback.sealed import sealed_rows
 from etude.repair.rewriting import columns_of
-from etude.runs import FOLDER, Run, find_run
+from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.runs.recommended import recommended
 from etude.studio.answering import Answering, urgency
+from etude.studio.progress import Comparing
 from etude.studio.queue import Item, Queue, Source, shown_hash
 from etude.studio.requests import read_requests
 from etude.task import load_task
@@ -41,10 +42,24 @@ class Studio:
 
         Raises InputError and RunError if something cannot be read, or if there is no run with an assistant.
         """
-        self.task_file = task_file
+        self.task_file, self._requests_file, self._method = task_file, requests, method
         self.task = load_task(task_file, needs_model=False)
-        self.run = find_run(self.task.folder / FOLDER, run)
-        self.method, self.why = (method, "") if method else recommended(self.run)
+        self.comparing = Comparing(task_file, self.task.folder / FOLDER)
+        self._open(find_run(self.task.folder / FOLDER, run))
+
+    def refresh(self) -> None:
+        """Lets the assistant of the latest complete run answer, if a comparison from the page has ended."""
+        latest = next((run for run in find_runs(self.task.folder / FOLDER) if run.complete), self.run)
+        if latest.name != self.run.name and not self.comparing.running:
+            self.answering.stop()
+            self.task = load_task(self.task_file, needs_model=False)
+            self._open(latest)
+            self.answering.start()
+
+    def _open(self, run: Run) -> None:
+        method = self._method if self._method in run.methods else None
+        self.run = run
+        self.method, self.why = (self._method, "") if method else recommended(run)
         self.assistant = load(self.run.assistant(self.method))
         self.log = FeedbackLog(self.task.folder / FILE)
         self.queue = Queue(self.task.folder / FOLDER / QUEUE)
@@ -52,8 +67,8 @@ class Studio:
         self.sealed = sealed_rows(self.task, self.rows)
         self.num_sealed = 0
         """Requests left out, because they meet the test."""
-        if requests:
-            self._take("requests", list(self._requests(requests)))
+        if self._requests_file:
+            self._take("requests", list(self._requests(self._requests_file)))
         self._take("dev", list(self._dev_rows()))
         self.queue.mark_done(shown_hash(entry.input, entry.answer) for entry in self.log.entries)
         self._gathered: tuple[int, Gathered] | None = None
