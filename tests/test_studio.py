@@ -20,7 +20,7 @@ from etude.studio.queue import Item, Queue
 from etude.studio.requests import read_requests
 from etude.studio.security import Keys
 from etude.studio.studio import Studio
-from etude.types import Message
+from etude.types import Evidence, Finding, Message
 from small_task import rows, write_task
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -315,3 +315,78 @@ def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
     report = client.get(f"/report/{studio.run.name}")
     assert report.headers["content-security-policy"] == "frame-ancestors 'none'"
     assert '<meta http-equiv="Content-Security-Policy"' in report.text
+
+
+def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:
+    studio, client = opened(task)
+    other = browser(studio, "ben")
+    path = "/blind?first=prompt&second=baseline"
+    judged = []
+    for person in (client, other):
+        page = person.get(path).text
+        for _ in range(3):
+            pair = page.partition("data-part")[2] or page
+            assert not re.search(r">(prompt|baseline)<|prompt is", pair)
+            answers = re.findall(
+                r'<h2 class="small">(Left|Right)</h2><p class="text" dir="auto">([^<]*)<', pair
+            )
+            better = "left" if answers[0][1] < answers[1][1] else "right"
+            judged.append(dict(answers)[better.capitalize()])
+            given = fields(pair)
+            page = person.post("/blind", data={**given, "say": better}, headers={"x-part": "1"}).text
+    assert judged[:3] == judged[3:]
+    kept = said(task)
+    assert [unescape(each) for each in judged] == [
+        entry["answer"] if entry["choice"] == "answer" else entry["other"] for entry in kept
+    ]
+    page = client.get(f"{path}&result=1").text
+    assert "People agree on 100.0% of the 3 rows" in page
+    assert re.search(r"preferred to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
+    test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
+    assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
+
+
+def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:
+    studio, client = opened(task)
+    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    page = client.get("/data").text
+    assert f"{len(split['train']) + len(split['dev'])} rows" in page
+    theme = client.get("/data", params={"tag": "theme: ghosts", "q": "All about"}).text
+    found = re.findall(r'<p class="text" dir="auto">Title: ([^<]*)\n', theme)
+    assert set(found) == {"All about ghosts"}
+    assert "0 rows" in client.get("/data", params={"q": "100%_' or 1"}).text
+    assert "0 rows" in client.get("/data", params={"tag": 'a"b: c'}).text
+    hidden = next(row for row in studio.rows if row.id in split["test"])
+    assert "0 rows" in client.get("/data", params={"q": hidden.text}).text
+    assert client.get("/row", params={"id": hidden.id}).status_code == 404
+    row = next(row for row in studio.rows if row.id in split["dev"])
+    form = {**fields(client.get("/row", params={"id": row.id}).text), "reason": "wrong age"}
+    assert client.post("/row", data={**form, "correction": "Nope"}).status_code == 422
+    assert client.post("/row", data={**form, "correction": GOOD}).status_code == 200
+    assert (said(task)[0]["input"], said(task)[0]["correction"]) == (row.text, GOOD)
+    assert client.post("/row", data={**form, "id": hidden.id, "correction": GOOD}).status_code == 404
+    assert len(said(task)) == 1
+
+
+def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) -> None:
+    studio, client = opened(task)
+    rows = list(studio.rows)
+    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    ids = (split["train"][0], split["test"][0])
+    by_id = {row.id: row for row in rows}
+    evidence = tuple(
+        Evidence(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids
+    )
+    studio.data.set_findings([Finding("odd", "warning", ids, ATTACK, "Look.", evidence=evidence)])
+    page = client.get("/findings").text
+    assert "<mark>&lt;script&gt;</mark>" in page
+    assert by_id[ids[0]].text in page
+    assert by_id[ids[1]].text not in page
+    assert "1 row" in client.get("/data?kind=odd").text
+    client.post("/findings", data=fields(page))
+    for _ in range(100):
+        if not studio.checking.running:
+            break
+        time.sleep(0.1)
+    assert not studio.checking.problem
+    assert "odd" not in client.get("/findings").text

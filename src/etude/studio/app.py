@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,9 @@ from etude.errors import EtudeError, RunError
 from etude.feedback import new_id
 from etude.feedback.apply import apply
 from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.studio.blind import Blind
 from etude.studio.chat import Said, answers, as_text, opinion, turns_of
+from etude.studio.data import MOST_TAGS, PAGE, pieces
 from etude.studio.progress import Progress, progress
 from etude.studio.queue import Item, Source
 from etude.studio.security import Guard, Keys
@@ -78,6 +80,13 @@ def make_app(studio: Studio, who: str) -> Starlette:
         Route("/chat", pages.guarded(pages.chat)),
         Route("/chat", pages.posted(pages.asked), methods=["POST"]),
         Route("/opinion", pages.posted(pages.opinion), methods=["POST"]),
+        Route("/data", pages.guarded(pages.data)),
+        Route("/row", pages.guarded(pages.row)),
+        Route("/row", pages.posted(pages.corrected), methods=["POST"]),
+        Route("/findings", pages.guarded(pages.findings)),
+        Route("/findings", pages.posted(pages.checked), methods=["POST"]),
+        Route("/blind", pages.guarded(pages.blind)),
+        Route("/blind", pages.posted(pages.preferred), methods=["POST"]),
         Route("/compare", pages.guarded(pages.compare)),
         Route("/compare", pages.posted(pages.started), methods=["POST"]),
         Route("/report/{name}", pages.guarded(pages.report)),
@@ -189,6 +198,62 @@ class Pages:
         self.studio.log.add(opinion(form, self._name(request)))
         return self._page("thanks", request, words="Kept. Thank you.")
 
+    def data(self, request: Request) -> Response:
+        """The rows that may be shown, by words, tag and finding."""
+        asked = {name: request.query_params.get(name, "") for name in ("q", "tag", "kind")}
+        page = request.query_params.get("page", "0")
+        number = int(page) if page.isdecimal() and len(page) < 9 else 0
+        data = self.studio.data
+        rows, total = data.search(asked["q"].strip(), asked["tag"], asked["kind"], number)
+        return self._page(
+            "data",
+            request,
+            rows=rows,
+            total=total,
+            page=number,
+            pages=-(-total // PAGE),
+            query=urlencode(asked),
+            tags=sorted(data.tags.most_common(MOST_TAGS)),
+            kinds=sorted({finding.kind for finding, *_ in data.findings}),
+            **asked,
+        )
+
+    def row(self, request: Request) -> Response:
+        """One row, to be corrected."""
+        return self._row(request, request.query_params.get("id", ""))
+
+    def corrected(self, request: Request, form: Form) -> Response:
+        """Keeps a correction of a row."""
+        row, given = self.studio.data.row(form.get("id", "")), form.get("correction", "")
+        if row is None:
+            return self._row(request, "")
+        failures = self.studio.correct(row, self._name(request), given, form.get("reason", ""))
+        return self._row(request, row.id, given, failures, saved=not failures)
+
+    def findings(self, request: Request) -> Response:
+        """What the check found, with passages of the rows."""
+        studio = self.studio
+        return self._page(
+            "findings", request, findings=studio.data.findings, checking=studio.checking, pieces=pieces
+        )
+
+    def checked(self, request: Request, form: Form) -> Response:
+        """Starts a check."""
+        self.studio.checking.start()
+        return RedirectResponse("/findings", 303)
+
+    def blind(self, request: Request) -> Response:
+        """The next dev row with two methods' answers, which are not named."""
+        return self._blind(request, request.query_params)
+
+    def preferred(self, request: Request, form: Form) -> Response:
+        """Keeps which answer is better, and shows the next row."""
+        blind, number, said = self._blind_of(form), form.get("row", ""), form.get("say", "")
+        known = blind and number.isdecimal() and int(number) < len(blind.rows)
+        if blind and known and said in ("left", "right", "both", "neither"):
+            blind.keep(blind.rows[int(number)], self._name(request), form.get("id") or new_id(), said)
+        return self._blind(request, form)
+
     def compare(self, request: Request) -> Response:
         """The run under way, step by step, and all runs."""
         self.studio.refresh()
@@ -273,6 +338,43 @@ class Pages:
             failures=failures or [],
             form=form or {},
             entry=form["entry"] if form else new_id(),
+        )
+
+    def _row(
+        self,
+        request: Request,
+        name: str,
+        given: str = "",
+        failures: Sequence[str] = (),
+        saved: bool = False,
+    ) -> Response:
+        row = self.studio.data.row(name)
+        if row is None:
+            return self._page(
+                "problem", request, 404, problem="There is no such row, or it is a sealed test row."
+            )
+        status = 422 if failures else 200
+        return self._page(
+            "row", request, status, row=row, given=given or row.output, failures=failures, saved=saved
+        )
+
+    def _blind_of(self, given: Mapping[str, str]) -> Blind | None:
+        """The two methods that are named, or else the recommended one and another; None if there are no two."""
+        methods = self.studio.run.methods
+        first = given.get("first") if given.get("first") in methods else self.studio.method
+        others = [name for name in reversed(methods) if name != first]
+        second = given.get("second") if given.get("second") in others else next(iter(others), None)
+        return Blind(self.studio, str(first), second) if second else None
+
+    def _blind(self, request: Request, given: Mapping[str, str]) -> Response:
+        blind, who = self._blind_of(given), self._name(request)
+        found = blind.next(who) if blind and "result" not in given else None
+        number, row = found or (0, None)
+        first, second = blind.methods if blind else ("", "")
+        judged = len([entry for entry in blind.choices if entry.who == who]) if blind else 0
+        name, shown = "pair" if "x-part" in request.headers else "blind", {"first": first, "second": second}
+        return self._page(
+            name, request, blind=blind, row=row, number=number, place=judged, new_id=new_id, **shown
         )
 
     def _chat(

@@ -18,6 +18,7 @@ from etude.repair.rewriting import columns_of
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.runs.recommended import recommended
 from etude.studio.answering import Answering, urgency
+from etude.studio.data import Checking, Data, DataRow, findings_of
 from etude.studio.progress import Comparing
 from etude.studio.queue import Item, Queue, Source, shown_hash
 from etude.studio.requests import read_requests
@@ -71,6 +72,8 @@ class Studio:
             self._take("requests", list(self._requests(self._requests_file)))
         self._take("dev", list(self._dev_rows()))
         self.queue.mark_done(shown_hash(entry.input, entry.answer) for entry in self.log.entries)
+        self.data = Data(self.rows, self.sealed, findings_of(run))
+        self.checking = Checking(self.task, self.data)
         self._gathered: tuple[int, Gathered] | None = None
         self.answering = Answering(self.queue, self.assistant)
 
@@ -110,6 +113,15 @@ class Studio:
         self.queue.finish(item.id, who)
         return []
 
+    def correct(self, row: DataRow, who: str, correction: str, reason: str) -> list[str]:
+        """Keeps a correction of a row of the examples; returns what is wrong with it, and then keeps nothing."""
+        text = correction.replace("\r\n", "\n").strip()
+        failures = self._failures(text)
+        if not failures:
+            said = {"correction": text, "reason": reason.strip()}
+            self.log.add(Feedback(new_id(), now(), who, "", row.turns, row.output, **said))  # type: ignore[arg-type]
+        return failures
+
     def _failures(self, correction: str) -> list[str]:
         if not correction.strip():
             return ["it is empty"]
@@ -135,9 +147,9 @@ class Studio:
     def _dev_rows(self) -> Iterator[Item]:
         """Dev rows with an answer that is not right; first those on which the methods disagree most."""
         rows = {row.id: row for row in self.rows}
-        lines = [line for name in self.run.methods for line in _on_dev(self.run, name)]
+        lines = [line for name in self.run.methods for line in on_dev(self.run, name)]
         differing = Counter(row for row, _ in {(line["id"], canonical(line["answer"])) for line in lines})
-        for line in _on_dev(self.run, self.method):
+        for line in on_dev(self.run, self.method):
             row = rows.get(line["id"])
             if row and line["score"] < 1:
                 yield Item(
@@ -153,5 +165,6 @@ class Studio:
                 )
 
 
-def _on_dev(run: Run, method: str) -> list[Json]:
+def on_dev(run: Run, method: str) -> list[Json]:
+    """The dev rows as a method has answered them."""
     return [line for line in run.predictions(method) if line["side"] == "dev"]

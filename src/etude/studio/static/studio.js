@@ -32,6 +32,12 @@
     part.classList.remove("busy");
   });
 
+  document.addEventListener("keydown", (event) => {
+    const typing = ["TEXTAREA", "INPUT", "SELECT"].includes(event.target.tagName);
+    if (typing || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+    document.querySelector(`[data-key="${CSS.escape(event.key)}"]`)?.click();
+  });
+
   const place = document.getElementById("review");
   if (!place) return;
   const status = document.getElementById("status");
