@@ -36,10 +36,11 @@ from etude.types import Message
 HOSTS = ("127.0.0.1", "localhost")
 NAME = "etude-name"
 """The cookie with the name of the person."""
+SIGNED_OUT = "This browser is not signed in. Open the link that etude studio has printed."
 MONTH = 30 * 86400
 """Seconds that a browser stays signed in."""
 _HERE = Path(__file__).parent
-_STATIC = {
+_STATIC: dict[str, tuple[Callable[[], str], str]] = {
     "report.css": (lambda: asset("report.css"), "text/css"),
     "studio.css": (lambda: (_HERE / "static" / "studio.css").read_text(encoding="utf-8"), "text/css"),
     "studio.js": (lambda: (_HERE / "static" / "studio.js").read_text(encoding="utf-8"), "text/javascript"),
@@ -124,7 +125,7 @@ class Pages:
 
         def shown(request: Request) -> Response:
             if not self.keys.signed_in(request):
-                return self._page("signed_out", request, 403)
+                return PlainTextResponse(SIGNED_OUT, 403)
             try:
                 return page(request)
             except EtudeError as error:
@@ -141,7 +142,7 @@ class Pages:
             if not self.keys.signed_in(request) or not hmac.compare_digest(
                 form.get("token", ""), self.keys.form
             ):
-                return self._page("signed_out", request, 403)
+                return PlainTextResponse(SIGNED_OUT, 403)
             return await run_in_threadpool(self.guarded(lambda request: act(request, form)), request)
 
         return taken
@@ -149,14 +150,16 @@ class Pages:
     def enter(self, request: Request) -> Response:
         """Signs a browser in by the link that the command line prints."""
         if not hmac.compare_digest(request.query_params.get("key", ""), self.keys.session):
-            return self._page("signed_out", request, 403)
+            return PlainTextResponse(SIGNED_OUT, 403)
         response = RedirectResponse("/", 303)
         response.set_cookie(self.keys.cookie, self.keys.session, httponly=True, samesite="lax", max_age=MONTH)
         return response
 
-    def home(self, request: Request) -> Response:
+    def home(self, request: Request, **more: Any) -> Response:
         """The task, its verdict, and what wants a person next."""
-        return self._home(request)
+        counts = {source: self.studio.queue.counts(source) for source in _SOURCES}
+        given = {"applied": None, "updated": False, "gathered": self.studio.gathered, **more}
+        return self._page("home", request, counts=counts, sources=_SOURCES, **given)
 
     def review(self, request: Request) -> Response:
         """The next answer to review, or with `previous` the one reviewed last."""
@@ -196,11 +199,11 @@ class Pages:
     def opinion(self, request: Request, form: Form) -> Response:
         """Keeps what was said of an answer in a conversation."""
         self.studio.log.add(opinion(form, self._name(request)))
-        return self._page("thanks", request, words="Kept. Thank you.")
+        return HTMLResponse('<p class="note" role="status">Kept. Thank you.</p>')
 
     def data(self, request: Request) -> Response:
         """The rows that may be shown, by words, tag and finding."""
-        asked = {name: request.query_params.get(name, "") for name in ("q", "tag", "kind")}
+        asked: dict[str, Any] = {name: request.query_params.get(name, "") for name in ("q", "tag", "kind")}
         page = request.query_params.get("page", "0")
         number = int(page) if page.isdecimal() and len(page) < 9 else 0
         data = self.studio.data
@@ -259,9 +262,12 @@ class Pages:
         self.studio.refresh()
         runs = find_runs(self.studio.task.folder / FOLDER)
         latest = runs[0] if runs else None
-        return self._page(
-            "ladder" if "x-part" in request.headers else "compare",
+        return self._part(
+            "ladder",
             request,
+            "Compare",
+            "refresh",
+            "Every method answers the same sealed test. A comparison that was stopped goes on where it was.",
             latest=latest,
             busy=latest is not None and latest.at_work,
             found=progress(latest) if latest else Progress(),
@@ -294,7 +300,7 @@ class Pages:
     def apply(self, request: Request, form: Form) -> Response:
         """Writes the new file of examples."""
         done = apply(self.studio.task_file, update="update" in form)
-        return self._home(request, applied=done, updated="update" in form)
+        return self.home(request, applied=done, updated="update" in form)
 
     def _say(self, item: Item, who: str, said: str, form: Form) -> list[str]:
         reason = form.get("reason", "").strip()
@@ -307,13 +313,6 @@ class Pages:
         if said not in parts:
             return ["nothing was said"]
         return self.studio.say(item, who, form.get("entry", ""), **parts[said])
-
-    def _home(self, request: Request, **more: Any) -> Response:
-        counts = {source: self.studio.queue.counts(source) for source in _SOURCES}
-        given = {"applied": None, "updated": False, **more}
-        return self._page(
-            "home", request, counts=counts, sources=_SOURCES, gathered=self.studio.gathered, **given
-        )
 
     def _item(
         self,
@@ -372,9 +371,9 @@ class Pages:
         number, row = found or (0, None)
         first, second = blind.methods if blind else ("", "")
         judged = len([entry for entry in blind.choices if entry.who == who]) if blind else 0
-        name, shown = "pair" if "x-part" in request.headers else "blind", {"first": first, "second": second}
-        return self._page(
-            name, request, blind=blind, row=row, number=number, place=judged, new_id=new_id, **shown
+        shown: dict[str, Any] = {"first": first, "second": second, "new_id": new_id}
+        return self._part(
+            "pair", request, "Which is better?", blind=blind, row=row, number=number, place=judged, **shown
         )
 
     def _chat(
@@ -385,9 +384,10 @@ class Pages:
         form: Form | None = None,
     ) -> Response:
         answered = [Message("assistant", each.text) for each in said[:1]]
-        return self._page(
-            "talk" if "x-part" in request.headers else "chat",
+        return self._part(
+            "talk",
             request,
+            "Chat",
             turns=turns,
             said=said,
             asked=as_text(turns),
@@ -403,6 +403,14 @@ class Pages:
 
     def _name(self, request: Request) -> str:
         return parse_qs(request.cookies.get(NAME, "")).get("n", [self.who])[0]
+
+    def _part(
+        self, part: str, request: Request, heading: str, kind: str = "part", lead: str = "", **values: Any
+    ) -> Response:
+        """A part of a page alone, if the script asks for it, or with the page around it."""
+        if "x-part" in request.headers:
+            return self._page(part, request, **values)
+        return self._page("around", request, part=part, heading=heading, kind=kind, lead=lead, **values)
 
     def _page(self, name: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
         made = (

@@ -11,7 +11,7 @@ from etude.base.files import parse_json
 from etude.errors import Fault, InputError, shown
 from etude.feedback import Feedback, read_feedback
 from etude.studio.studio import Studio
-from etude.types import Message, Role
+from etude.types import Message
 
 SAYINGS = {
     "up": {"thumb": "up"},
@@ -39,15 +39,9 @@ class Said:
 def turns_of(text: str) -> list[Message]:
     """The conversation that a page has sent back. Raises InputError if it is none."""
     try:
-        return [Message(_role(turn["role"]), str(turn["content"])) for turn in parse_json(text or "[]")]
+        return [Message(turn["role"], str(turn["content"])) for turn in parse_json(text or "[]")]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError([Fault("chat", "no conversation", shown(text), "reload the page")]) from error
-
-
-def _role(name: object) -> Role:
-    if name == "user" or name == "assistant":
-        return "user" if name == "user" else "assistant"
-    raise ValueError(f"no role: {name!r}")
 
 
 def as_text(turns: Sequence[Message]) -> str:

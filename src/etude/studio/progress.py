@@ -35,14 +35,13 @@ class Progress:
     steps: dict[str, Step] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """Sentences for the user, the latest last."""
-    ended: str = ""
 
     def take(self, event: Event) -> None:
         """Adds one event."""
         if isinstance(event, Said) and not event.detail:
             self.notes.append(event.text)
         elif isinstance(event, RunEnded):
-            self.ended = f"{event.status}: {event.why}" if event.why else event.status
+            self.notes += [event.why] if event.why else []
             for step in self.steps.values():
                 step.doing = ""
         elif isinstance(event, Began | Answered | Trained | Ended):

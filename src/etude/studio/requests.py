@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,8 @@ from etude.errors import shown
 from etude.types import Message
 
 
-@dataclass(frozen=True)
-class Requests:
-    """The inputs of a file, each once."""
-
-    inputs: tuple[tuple[Message, ...], ...]
-    repeated: int
-    """Rows left out, because an earlier one has the same input."""
-
-
-def read_requests(file: Path, columns: Sequence[str] = ()) -> Requests:
-    """Reads a .jsonl, .csv or .tsv file of requests.
+def read_requests(file: Path, columns: Sequence[str] = ()) -> list[tuple[Message, ...]]:
+    """Reads a .jsonl, .csv or .tsv file of requests; each input once.
 
     A column that holds chats is read as the turns up to the user's last one: a system message and the answer that was
     given then are left out. Else the input is in `columns`, if the file has them all, or in the one whose name says
@@ -46,7 +36,7 @@ def read_requests(file: Path, columns: Sequence[str] = ()) -> Requests:
     if not rows:
         reading.fault(1, "the file holds no rows", "", "write requests into it")
     raise_faults([fault for _, fault in reading.faults], file)
-    return Requests(tuple(found), len(rows) - len(found))
+    return list(found)
 
 
 def _turns(row: Row, columns: Sequence[str]) -> tuple[Message, ...]:

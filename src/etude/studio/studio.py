@@ -53,14 +53,15 @@ class Studio:
         latest = next((run for run in find_runs(self.task.folder / FOLDER) if run.complete), self.run)
         if latest.name != self.run.name and not self.comparing.running:
             self.answering.stop()
+            self._method = self._method if self._method in latest.methods else None
             self.task = load_task(self.task_file, needs_model=False)
             self._open(latest)
             self.answering.start()
 
     def _open(self, run: Run) -> None:
-        method = self._method if self._method in run.methods else None
         self.run = run
-        self.method, self.why = (self._method, "") if method else recommended(run)
+        self.method: str
+        self.method, self.why = (self._method, "") if self._method else recommended(run)
         self.assistant = load(self.run.assistant(self.method))
         self.log = FeedbackLog(self.task.folder / FILE)
         self.queue = Queue(self.task.folder / FOLDER / QUEUE)
@@ -132,7 +133,7 @@ class Studio:
         self.queue.add(items)
 
     def _requests(self, file: Path) -> Iterator[Item]:
-        inputs = read_requests(file, columns_of(self.task.examples).input).inputs
+        inputs = read_requests(file, columns_of(self.task.examples).input)
         met = self.sealed.meets(inputs)
         self.num_sealed = sum(met)
         if self.num_sealed == len(inputs):

@@ -13,7 +13,7 @@
   // A form within a part of the page: what the server answers takes the place of the part.
   document.addEventListener("submit", async (event) => {
     const part = event.target.closest("[data-part]");
-    if (!part) return;
+    if (!part || event.target.method === "get") return;
     event.preventDefault();
     const status = document.getElementById("status");
     const body = new URLSearchParams(new FormData(event.target, event.submitter));
@@ -35,7 +35,7 @@
   document.addEventListener("keydown", (event) => {
     const typing = ["TEXTAREA", "INPUT", "SELECT"].includes(event.target.tagName);
     if (typing || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
-    document.querySelector(`[data-key="${CSS.escape(event.key)}"]`)?.click();
+    document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`)?.click();
   });
 
   const place = document.getElementById("review");
@@ -157,13 +157,6 @@
       place.querySelector(".item").focus();
       return;
     }
-    if (typing || event.ctrlKey || event.repeat) return;
-    const key = event.key.toLowerCase();
-    const acts = {
-      a: () => submit("accept"), e: () => submit("expert"), s: () => submit("skip"),
-      c: () => open("correct"), r: () => open("reject"), b: () => back(place.querySelector("a.back").href),
-    };
-    if (acts[key]) { event.preventDefault(); acts[key](); }
   });
   ready();
   place.querySelector(".item")?.focus();
