@@ -35,7 +35,8 @@
   document.addEventListener("keydown", (event) => {
     const typing = ["TEXTAREA", "INPUT", "SELECT"].includes(event.target.tagName);
     if (typing || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
-    document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`)?.click();
+    const button = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+    if (button) { event.preventDefault(); button.click(); }
   });
 
   const place = document.getElementById("review");
