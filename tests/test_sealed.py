@@ -33,13 +33,14 @@ WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
 
 
 def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes]:
-    """Fits every method and returns every file of every saved assistant."""
+    """Fits every method of the task and returns every file of every saved assistant."""
     task, _ = load_dataset(load_task(task_file))
     models = Models()
     run = Run(folder)
     run.update(format=1, methods=list(task.methods))
     metric = choose_metric(task, parts.train)
-    climb = Climb(task, parts, run, models, metric, Plan(Effort(), None, {}), lambda event: None, LADDER)
+    methods = [method for method in LADDER if method.name in task.methods]
+    climb = Climb(task, parts, run, models, metric, Plan(Effort(), {}), lambda event: None, methods)
     climb.fit_all(blank(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -75,7 +75,7 @@ def init(
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     verbs = {
         "check": "what is wrong with the rows",
-        "compare": "which step is enough: a prompt, examples, fine-tuning",
+        "compare": "which method is enough: a prompt, examples, fine-tuning",
         "train": "fine-tuning alone",
     }
     lines = {command(verb, result.task_file): what for verb, what in verbs.items()}
@@ -92,9 +92,7 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="text, html, json, sarif or junit. Default: by the file's name, else text."
-        ),
+        typer.Option("--format", help="text, html, json or sarif. Default: by the file's name, else text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")
@@ -186,6 +184,118 @@ def chat(
     from etude.cli.talk import talk
 
     talk(task, run, method)
+
+
+@app.command()
+def predict(
+    place: Annotated[
+        Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+    ],
+    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of inputs.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
+    ],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Column to ask with; may be repeated. Default: by its name."),
+    ] = None,
+) -> None:
+    """Answer a file of inputs. After Ctrl-C or a kill the same command continues."""
+    from etude.cli.predicting import run_predict
+
+    raise typer.Exit(run_predict(place, file, output, method, input or []))
+
+
+@app.command()
+def serve(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Task files, runs or saved assistants; NAME=PLACE gives one a name.", metavar="PLACE..."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="What computes: local (as measured), or llama_cpp (GGUF weights).")
+    ] = "local",
+    host: Annotated[
+        str, typer.Option("--host", help="Another than the loopback needs --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8000,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse system messages: they change the prompt that was measured."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Answer 200 test rows with the engine, say what it changes and stop."),
+    ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="NAME=NUMBER", help="Such as waiting=200 or seconds=30; may be repeated."
+        ),
+    ] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="File of the keys that are needed.")] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option("--new-key", metavar="NAME", help="Add a key to the file, print it and stop."),
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="Of a new key: chat, feedback or admin; may be repeated."),
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option("--origin", help="Origin whose pages may ask (CORS); may be repeated.")
+    ] = None,
+) -> None:
+    """Serve assistants to clients of OpenAI's API."""
+    from etude.cli.serving import run_check, run_serve
+
+    if check:
+        raise typer.Exit(run_check(places or [], method, engine))
+    run_serve(
+        places or [],
+        method,
+        engine,
+        (host, port),
+        strict,
+        limit or [],
+        keys,
+        new_key,
+        scope or ["chat"],
+        origin or [],
+    )
+
+
+@app.command()
+def export(
+    place: Annotated[
+        Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+    ],
+    to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama or vllm.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")] = "q8_0",
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Answer test rows with what was written.")
+    ] = True,
+) -> None:
+    """Write an assistant for another program, and measure what it loses there. Exit with 1 if that is too much."""
+    from etude.cli.exporting import run_export
+
+    raise typer.Exit(run_export(place, to, output, method, kind, rows, test))
 
 
 @app.command()

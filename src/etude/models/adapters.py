@@ -41,8 +41,8 @@ def with_adapter(base: Any, folder: Path) -> Any:
     The weights are those of the last training step, bit for bit (`fold`); `base` stays as it is. Raises
     ModelError when the folder is not a plain LoRA adapter or does not fit the base.
     """
-    config = _read_config(folder)
-    pairs = _read_pairs(folder)
+    config = read_config(folder)
+    pairs = read_pairs(folder)
     shared = [*base.parameters(), *base.buffers()]
     module = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
     for path, (a, b) in pairs.items():
@@ -52,7 +52,9 @@ def with_adapter(base: Any, folder: Path) -> Any:
                 f"The adapter {folder} does not fit the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
                 f"beside {tuple(layer.weight.shape)}. Use the base model it was trained on."
             )
-        layer.weight = torch.nn.Parameter(_merged(layer.weight, a, b, _scale(config, a)), requires_grad=False)
+        layer.weight = torch.nn.Parameter(
+            _merged(layer.weight, a, b, scale_of(config, a)), requires_grad=False
+        )
     return module
 
 
@@ -62,15 +64,15 @@ def stack(first: Path, second: Path, folder: Path, base_model: str) -> None:
     Its rank is the sum of both. Equal to the two up to rounding. Raises ModelError if one is not a plain LoRA adapter.
     """
     configs, pairs = (
-        [_read_config(each) for each in (first, second)],
-        [_read_pairs(each) for each in (first, second)],
+        [read_config(each) for each in (first, second)],
+        [read_pairs(each) for each in (first, second)],
     )
     rank = sum(next(iter(each.values()))[0].shape[0] for each in pairs)
     tensors = {}
     for path in sorted({*pairs[0], *pairs[1]}):
         both = [(config, each[path]) for config, each in zip(configs, pairs, strict=True) if path in each]
         a = torch.cat([a for _, (a, _) in both])
-        b = torch.cat([b * _scale(config, a) for config, (a, b) in both], dim=1)
+        b = torch.cat([b * scale_of(config, a) for config, (a, b) in both], dim=1)
         missing = rank - a.shape[0]
         tensors[f"{PREFIX}{path}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, missing)).contiguous()
         tensors[f"{PREFIX}{path}.lora_B.weight"] = torch.nn.functional.pad(b, (0, missing)).contiguous()
@@ -98,7 +100,8 @@ def _merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return fold(weight, a.to(weight.device), b.to(weight.device), scale)
 
 
-def _scale(config: Mapping[str, Any], a: Tensor) -> float:
+def scale_of(config: Mapping[str, Any], a: Tensor) -> float:
+    """What the product of both halves is multiplied by."""
     rank = a.shape[0]
     return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
@@ -116,7 +119,8 @@ def _linear(module: Any, path: str, folder: Path) -> Any:
     return layer
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json of a plain LoRA adapter. Raises ModelError."""
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -138,7 +142,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+def read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Path of a layer -> A (R, I) and B (O, R). Raises ModelError."""
     path = folder / WEIGHTS_FILE
     try:
         tensors = load_file(path)

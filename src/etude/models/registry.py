@@ -5,7 +5,7 @@ A new backend is one file with a function that loads a model, and one line in BA
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableMode
 
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
+    from etude.models.live.answers import ConcurrentModel, LiveModel
 
 Kept = TypeVar("Kept")
 
@@ -30,6 +31,8 @@ class Models:
         self, device: str | None = None, dtype: str | None = None, cache: Path | None = None
     ) -> None:
         self.device, self.dtype, self.cache = device, dtype, cache
+        self.expected: Sequence[ModelRef] = ()
+        """Models that will be asked for, where it helps a backend to load them together."""
         self._loaded: dict[ModelRef, Model] = {}
         self._others: dict[object, Any] = {}
 
@@ -56,6 +59,14 @@ class Models:
     def learning(self, ref: ModelRef) -> LearningModel:
         """As `get`, for a model that learns rows by itself."""
         return cast(LearningModel, self.get(ref, "learn"))
+
+    def live(self, ref: ModelRef) -> LiveModel:
+        """As `get`, for a model that writes many answers at once."""
+        return cast("LiveModel", self.get(ref, "live"))
+
+    def concurrent(self, ref: ModelRef) -> ConcurrentModel:
+        """As `get`, for a model that answers several threads at once."""
+        return cast("ConcurrentModel", self.get(ref, "concurrent"))
 
     def encoder(self, name: str, folder: Path | None = None) -> Encoder:
         """The encoder `name`, or a tuned one from its folder, as its own copy of the weights.
@@ -125,11 +136,20 @@ BACKENDS: list[Backend] = [
         is_language_model=False,
     ),
     Backend(
+        "llama_cpp",
+        "`llama_cpp:NAME`, where NAME is packaged weights or a .gguf file",
+        lambda name: name.startswith("llama_cpp:"),
+        lazily("etude.models.llama_cpp.model:load"),
+        ("generate", "count", "concurrent"),
+        modules=("xllamacpp", "gguf", "torch", "transformers"),
+        extra="serve,train",
+    ),
+    Backend(
         "local",
         f"packaged weights ({', '.join(PACKAGED)}), a folder, a .gguf file or a hub id",
         lambda name: True,
         lazily("etude.models.loading:load"),
-        ("generate", "stream", "score", "count", "choices", "train"),
+        ("generate", "stream", "score", "count", "choices", "train", "live"),
         why_unknown=why_unknown,
         modules=("torch", "transformers"),
         extra="train",
