@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from etude.assistant import load
@@ -35,6 +35,7 @@ class Studio:
         self,
         task_file: Path,
         requests: Path | None = None,
+        columns: Sequence[str] = (),
         run: str | None = None,
         method: str | None = None,
     ) -> None:
@@ -43,7 +44,8 @@ class Studio:
 
         Raises InputError and RunError if something cannot be read, or if there is no run with an assistant.
         """
-        self.task_file, self._requests_file, self._method = task_file, requests, method
+        self.task_file, self._method = task_file, method
+        self._requests_file, self._columns = requests, columns
         self.task = load_task(task_file, needs_model=False)
         self.comparing = Comparing(task_file, self.task.folder / FOLDER)
         self._open(find_run(self.task.folder / FOLDER, run))
@@ -133,7 +135,7 @@ class Studio:
         self.queue.add(items)
 
     def _requests(self, file: Path) -> Iterator[Item]:
-        inputs = read_requests(file, columns_of(self.task.examples).input)
+        inputs = read_requests(file, self._columns, columns_of(self.task.examples).input)
         met = self.sealed.meets(inputs)
         self.num_sealed = sum(met)
         if self.num_sealed == len(inputs):
