@@ -389,3 +389,15 @@ def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) ->
         time.sleep(0.1)
     assert not studio.checking.problem
     assert "odd" not in client.get("/findings").text
+
+
+def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
+    _, client = opened(task, "One", "Two")
+    page = client.get("/review").text
+    assert send(client, "reject", page, reason="a\0b").status_code == 400
+    assert client.get("/enter?key=é").status_code == 403
+    assert client.post("/review", data={**fields(page), "say": "accept", "token": "é"}).status_code == 403
+    assert send(client, "accept", page.replace(fields(page)["item"], "gone")).status_code == 410
+    client.post("/name", data={**fields(client.get("/").text), "name": "  "})
+    assert send(client, "accept", page).status_code == 200
+    assert [entry["who"] for entry in said(task)] == ["ana"]

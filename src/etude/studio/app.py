@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +28,7 @@ from etude.studio.chat import Said, answers, as_text, opinion, turns_of
 from etude.studio.data import MOST_TAGS, PAGE, pieces
 from etude.studio.progress import Progress, progress
 from etude.studio.queue import Item, Source
-from etude.studio.security import Guard, Keys
+from etude.studio.security import Guard, Keys, same
 from etude.studio.studio import Studio
 from etude.types import Message
 
@@ -139,9 +138,7 @@ class Pages:
         async def taken(request: Request) -> Response:
             body = (await request.body()).decode(errors="replace")
             form = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
-            if not self.keys.signed_in(request) or not hmac.compare_digest(
-                form.get("token", ""), self.keys.form
-            ):
+            if not self.keys.signed_in(request) or not same(form.get("token", ""), self.keys.form):
                 return PlainTextResponse(SIGNED_OUT, 403)
             return await run_in_threadpool(self.guarded(lambda request: act(request, form)), request)
 
@@ -149,7 +146,7 @@ class Pages:
 
     def enter(self, request: Request) -> Response:
         """Signs a browser in by the link that the command line prints."""
-        if not hmac.compare_digest(request.query_params.get("key", ""), self.keys.session):
+        if not same(request.query_params.get("key", ""), self.keys.session):
             return PlainTextResponse(SIGNED_OUT, 403)
         response = RedirectResponse("/", 303)
         response.set_cookie(self.keys.cookie, self.keys.session, httponly=True, samesite="lax", max_age=MONTH)
@@ -174,7 +171,8 @@ class Pages:
         item, who = self.studio.queue.item(form.get("item", "")), self._name(request)
         source = self._source(form.get("from", ""))
         if item is None or item.answer is None:
-            return self._item(request, self.studio.queue.take(who, source), source)
+            gone = "This answer is not in the queue any more: another assistant answers now."
+            return self._page("problem", request, 410, problem=gone)
         said = form.get("say", "")
         if said == "skip":
             self.studio.queue.put_back(item.id)
@@ -402,7 +400,7 @@ class Pages:
         return next((source for source in known if source == name), known[0] if known else "requests")
 
     def _name(self, request: Request) -> str:
-        return parse_qs(request.cookies.get(NAME, "")).get("n", [self.who])[0]
+        return parse_qs(request.cookies.get(NAME, "")).get("n", [self.who])[0].strip() or self.who
 
     def _part(
         self, part: str, request: Request, heading: str, kind: str = "part", lead: str = "", **values: Any
