@@ -305,6 +305,9 @@ def studio(
         Path | None,
         typer.Option("--requests", help="A file of new requests, or logged chats, to be answered."),
     ] = None,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="A column of the requests that asks; may be repeated.")
+    ] = None,
     method: Annotated[
         str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
@@ -315,7 +318,7 @@ def studio(
     """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
     from etude.cli.studio import run_studio
 
-    run_studio(task, requests, run, method, who, port)
+    run_studio(task, requests, input or [], run, method, who, port)
 
 
 @runs_app.command("list")
