@@ -22,6 +22,7 @@ from etude.report import write_report
 from etude.runs import Run
 from etude.runs.events import OnEvent
 from etude.runs.fingerprints import fingerprints
+from etude.runs.folder import REQUESTS
 from etude.runs.lifecycle import TaskRun, carry_out, read_task
 from etude.runs.openings import open_test
 from etude.runs.questions import Confirm, agreed
@@ -90,7 +91,7 @@ def _climb(
     parts = split_once(run, task, dataset, test, checked)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
-    models = Models()
+    models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
     start = blank(task, parts.train, models if asks_a_model(methods) else None)
     plan = planned(run, task, methods, parts, start, models, on_event, confirm)
     climb = Climb(task, parts, run, models, metric, plan, on_event, methods)

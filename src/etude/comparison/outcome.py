@@ -87,6 +87,7 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         metric=climb.metric,
         model=task.model,
         prompt_model=task.prompt_model,
+        endpoints=task.endpoints,
         total_rows=len(climb.split.train) + len(climb.split.dev) + len(climb.split.test),
         margin=task.margin,
         target=task.target,

@@ -9,6 +9,7 @@ from etude.assistant import Assistant
 from etude.base.wording import points, rough_time, share, time_in_words
 from etude.checks.vetting import row_notes
 from etude.comparison.plan import Plan, Workload, make_plan
+from etude.comparison.sending import confirm_sending
 from etude.data.dataset import VERDICT_LEAST, Dataset, few_for_tuning
 from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
@@ -88,6 +89,7 @@ def planned(
     if saved := run.info.get("plan"):
         return Plan.from_dict(saved)
     check_lengths(task, methods, start, parts, models)
+    confirm_sending(task, methods, parts, start, models, on_event, confirm)
     if asks_a_model(methods):
         on_event(Said("Timing a few steps ...", detail=True))
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
@@ -98,7 +100,7 @@ def planned(
         dev=len(parts.dev),
         test=len(parts.test),
     )
-    plan = make_plan(work, measure(task, methods, start, parts.train, models), task.budget_seconds)
+    plan = make_plan(work, measure(task, methods, start, parts, models), task.budget_seconds)
     first, *cuts = plan_lines(plan, task.budget_seconds)
     on_event(Said(first, detail=plan.total < 60 and not plan.shrunk))
     for line in cuts:

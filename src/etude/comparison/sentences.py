@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from etude.base.wording import is_many, p_value, points, share, two_digits
 from etude.data.dataset import VERDICT_LEAST
 from etude.metrics import LABELS
-from etude.models.registry import backend_of
+from etude.models.registry import backend_of, title
 from etude.runs.verdict import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
 from etude.types import Estimate
@@ -186,9 +186,9 @@ def _about_models(inputs: Inputs) -> Iterator[str]:
     found = [backend_of(name).caveat for name in named]
     yield from dict.fromkeys(filter(None, found))
     if inputs.prompt_model is None and not found[0]:
-        yield f"Only {inputs.model} was tested; a larger model might do better with a prompt alone."
+        yield f"Only {title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.prompt_model is not None:
-        yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
+        yield f"Tuned methods ran on {title(inputs.model)}, prompted ones on {title(inputs.prompt_model)}."
     if any(method.tuned for method in inputs.methods):
         yield "This is one training run; another may give a different result."
 

@@ -43,10 +43,13 @@ def possible(methods: Sequence[Method], task: Task, *, named: bool) -> list[Meth
     """
     faults = [
         Fault(
-            f"methods: {method.name}", f"it needs {key}:", "", f"add {key}: to the task file, or leave it out"
+            f"methods: {method.name}",
+            f"it needs {what}",
+            "",
+            "add that to the task file, or leave the method out",
         )
         for method in methods
-        if (key := method.missing(task))
+        if (what := method.missing(task))
     ]
     if faults and named:
         raise InputError(faults)

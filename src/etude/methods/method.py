@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from etude.assistant import Assistant
@@ -42,7 +42,7 @@ class Method(ABC):
         ...
 
     def missing(self, task: Task) -> str:
-        """The key that the task would have to name for this method; "" where none is missing."""
+        """What the task would have to name for this method, such as `documents:`; "" where nothing is missing."""
         return ""
 
     def takes(self, task: Task) -> tuple[str, ...]:
@@ -56,6 +56,10 @@ class Method(ABC):
     def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
         """The assistant whose answers are timed for the plan."""
         return start
+
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
+        """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
+        return [start]
 
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float

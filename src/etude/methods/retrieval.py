@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
+from etude.index.passages import read_passages
 from etude.methods.few_shot import by_form, cover
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method, TrainingTime
@@ -32,11 +33,24 @@ class Retrieval(Method):
 
     def missing(self, task: Task) -> str:
         """Documents are needed."""
-        return "" if task.documents else "documents"
+        return "" if task.documents else "documents:"
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """One passage, examples with passages, several passages."""
         return 3
+
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """One passage, examples with passages, several passages; any passages stand for those that will be found."""
+        assert task.documents is not None
+        passages = read_passages(task.documents)
+        text = "\n".join(passage.text for passage in passages)
+        shots = cover(by_form(start, train.examples), NUM_SHOTS, random.Random(f"{task.seed}/passages"))
+
+        def longer(num_passages: int) -> Assistant:
+            shown = text[: num_passages * len(text) // len(passages)]
+            return replace(start, instructions=f"{start.instructions}\n{shown}")
+
+        return [longer(1), replace(longer(1 + len(shots)), shots=shots), longer(MANY)]
 
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float

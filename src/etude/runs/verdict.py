@@ -12,7 +12,7 @@ from etude.base.typed_json import from_json, to_json
 from etude.errors import RunError
 from etude.metrics import Metric
 from etude.stats.sample import RESAMPLES
-from etude.task import Prices, Task, Usage
+from etude.task import Endpoint, Prices, Task, Usage
 from etude.types import Estimate, Pair, PricedCost
 
 Status = Literal["good enough", "worse", "undecided"]
@@ -89,6 +89,7 @@ class Inputs:
     usage: Usage = field(default_factory=Usage)
     prices: Prices | None = None
     prompt_model: str | None = None
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     openings: int = 1
     """How often this test has been opened, this time included."""
     whole_test: int | None = None

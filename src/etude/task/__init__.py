@@ -16,12 +16,12 @@ from etude.task.definition import (
     VERDICT_KEYS,
     FactsChange,
     MetricName,
-    Prices,
     RowSource,
     Task,
     Usage,
     row_files,
 )
+from etude.task.endpoint import Endpoint, Prices
 from etude.task.load import load_task
 from etude.task.readers import duration
 
@@ -33,6 +33,7 @@ __all__ = [
     "VERDICT_KEYS",
     "Check",
     "CheckRef",
+    "Endpoint",
     "FactsChange",
     "MetricName",
     "Prices",
