@@ -102,8 +102,7 @@ def _priced(work: Workload, rates: Rates, effort: Effort, test_rows: int | None)
     test = test_rows or work.test
     seconds = {}
     for method, tries in work.tries.items():
-        answer = rates.others.get(method, rates.answer)
-        seconds[method] = answer * (min(tries, effort.candidates or tries) * dev + test)
+        seconds[method] = rates.answer * (min(tries, effort.candidates or tries) * dev + test)
         if training := rates.training.get(method):
             seconds[method] += training(effort.train_rows or work.train, dev, effort.epochs)
     limits = {"train_rows": effort.train_rows or work.train, "dev_rows": dev, "test_rows": test}

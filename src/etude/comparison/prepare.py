@@ -100,7 +100,7 @@ def planned(
         dev=len(parts.dev),
         test=len(parts.test),
     )
-    plan = make_plan(work, measure(task, methods, start, parts, models), task.budget_seconds)
+    plan = make_plan(work, measure(task, methods, start, parts.train, models), task.budget_seconds)
     first, *cuts = plan_lines(plan, task.budget_seconds)
     on_event(Said(first, detail=plan.total < 60 and not plan.shrunk))
     for line in cuts:

@@ -10,7 +10,7 @@ from etude.base.wording import decimal, two_digits
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.methods import Method
-from etude.methods.timing import spread
+from etude.methods.timing import TIMED_ANSWERS, spread
 from etude.models.registry import Models
 from etude.runs.events import OnEvent, Said
 from etude.runs.questions import Confirm, Sensitive
@@ -58,19 +58,24 @@ def confirm_sending(
 def foreseen(
     task: Task, methods: Sequence[Method], parts: Split, start: Assistant, models: Models
 ) -> Sending:
-    """What all candidates of the methods ask on dev, and the longest of each on the test. Each method is counted on
-    the longest instructions of those before it, on which it may build. No test row is read."""
+    """What all candidates of the methods ask on dev, the longest of each on the test, and what is timed for the plan.
+
+    Each method is counted on the longest instructions of those before it, on which it may build. No test row is read.
+    """
     model, rows = models.get(start.model), spread(parts.dev, COUNTED)
-    requests, tokens, base = 0, 0.0, start
+    longest, base = 0.0, start
+    requests, tokens = 2 * TIMED_ANSWERS, 0.0
     for method in methods:
         prompts = method.prompts(task, parts.train, base)
         lengths = [
             sum(model.count_tokens(each.messages(row.input)) for row in rows) / len(rows) for each in prompts
         ]
         requests += len(prompts) * len(parts.dev) + len(parts.test)
+        longest = max(longest, *lengths)
         tokens += sum(lengths) * len(parts.dev) + max(lengths) * len(parts.test)
         if not any(each.shots or each.search for each in prompts):
             base = max(prompts, key=lambda each: len(each.instructions))
+    tokens += 2 * TIMED_ANSWERS * longest
     return Sending(requests, round(tokens), requests * start.max_tokens)
 
 

@@ -57,10 +57,6 @@ class Method(ABC):
         """The assistant whose answers are timed for the plan."""
         return start
 
-    def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
-        """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
-        return [start]
-
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
@@ -72,3 +68,7 @@ class Method(ABC):
         """Rows that the method could not answer or be trained on. Those too long for the prompt of `start` are
         found without it."""
         return ()
+
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
+        """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
+        return [start]
