@@ -59,6 +59,9 @@ PATTERNS = 4095
 RARE = 1e-4
 CLOSED = 1e-9
 EQUAL = 1e-6  # up to here scores count as equal, and a standard error as none
+DIGITS = (
+    12  # what is compared on dev is rounded to so many digits: one row more is exactly one error of one row
+)
 SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
@@ -834,10 +837,10 @@ def choose(names: Sequence[str], samples: Sequence[Sample]) -> str | None:
     """The first (simplest) whose paired distance to the best is at most one standard error."""
     if not names:
         return None
-    best = max(range(len(names)), key=lambda i: (samples[i].value, -i))
+    best = max(range(len(names)), key=lambda i: (round(samples[i].value, DIGITS), -i))
     for i in range(best):
         gap = difference(samples[best], samples[i])
-        if gap.value <= float(gap.error.mean()):
+        if round(gap.value - float(gap.error.mean()), DIGITS) <= 0:
             return names[i]
     return names[best]
 

@@ -40,7 +40,7 @@ def output(kind: str, theme: str, age: int) -> str:
 
 
 def write_task(
-    folder: Path, kind: str = "answer", model: str = "fake", num: int = 220, more: str = ""
+    folder: Path, kind: str = "answer", model: str = "fake", num: int = 150, more: str = ""
 ) -> Path:
     """Writes examples.jsonl and task.yaml into a new folder and returns the task file."""
     folder.mkdir(parents=True, exist_ok=True)

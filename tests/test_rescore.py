@@ -283,12 +283,16 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     source = Path(__file__).parents[1] / "examples" / "luma"
     shutil.copytree(source, luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
     task = luma / "task.yaml"
-    # All rows and methods take many minutes: here some rows and one method of each sort.
-    for name, num in {"examples.jsonl": 300, "test.jsonl": 100}.items():
+    # All rows and methods take many minutes: here few rows and one method of each sort.
+    for name, num in {"examples.jsonl": 90, "test.jsonl": 50}.items():
         lines = (luma / name).read_text(encoding="utf-8").splitlines(keepends=True)
         (luma / name).write_text("".join(lines[:num]), encoding="utf-8")
     text = task.read_text(encoding="utf-8")
-    some, replaced = re.subn(r"(?m)^methods: .*$", "methods: [baseline, few_shot, fine_tune_retrieval]", text)
+    some, replaced = re.subn(
+        r"(?m)^methods: .*$",
+        "methods: [baseline, few_shot, fine_tune_retrieval]\ntrain: {max_rows: 32, epochs: 1}",
+        text,
+    )
     assert replaced == 1
     task.write_text(some, encoding="utf-8")
-    check_told_and_rescored(luma, compare_command(task, tmp_path / "refused", "--budget", "2m"))
+    check_told_and_rescored(luma, compare_command(task, tmp_path / "refused", "--budget", "1m"))

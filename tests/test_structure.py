@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "etude"
 ORDER = (
     *("errors", "types", "base", "text", "task", "privacy", "data", "stats", "metrics", "render", "models"),
     *("index", "assistant", "evaluate", "training", "methods", "runs", "repair", "checks", "report"),
-    *("comparison", "tuning", "cli"),
+    *("answer_file", "comparison", "tuning", "serve", "cli"),
 )
 """Each may import only from the left."""
 SIBLINGS = {"comparison", "tuning"}

@@ -731,7 +731,7 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: byt
     script = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import test_train as t\n"
-        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.2), every_step=True)"
+        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.12), every_step=True)"
     )
     command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})

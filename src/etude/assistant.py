@@ -1,6 +1,6 @@
 """The Assistant: what every method produces, and all that evaluation, chat and server ever see.
 
-Every step of the ladder is a combination of the same ingredients (instructions, examples in the
+Every method of the ladder is a combination of the same ingredients (instructions, examples in the
 prompt, weights, restricted answers), so there is one class and no subclass.
 """
 

@@ -89,6 +89,32 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a served answer is chosen. The default is what is measured: always the likeliest token."""
+
+    temperature: float = 0.0
+    """0 is the likeliest token; else probabilities are those of the logits divided by it."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability are drawn from."""
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends."""
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens are named at every place; None asks for no log-probabilities at all."""
+    json_schema: str = ""
+    """A schema, as JSON, that the answer is kept to."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """A token of an answer, its log-probability, and the likeliest tokens at its place with theirs."""
+
+    text: str
+    logprob: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Requests that were answered together: the unit of resume."""
 

@@ -71,7 +71,7 @@ def init(
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     verbs = {
         "check": "what is wrong with the rows",
-        "compare": "which step is enough: a prompt, examples, fine-tuning",
+        "compare": "which method is enough: a prompt, examples, fine-tuning",
         "train": "fine-tuning alone",
     }
     lines = {command(verb, result.task_file): what for verb, what in verbs.items()}
@@ -88,9 +88,7 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="text, html, json, sarif or junit. Default: by the file's name, else text."
-        ),
+        typer.Option("--format", help="text, html, json or sarif. Default: by the file's name, else text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")
@@ -182,6 +180,68 @@ def chat(
     from etude.cli.talk import talk
 
     talk(task, run, method)
+
+
+@app.command()
+def predict(
+    place: Annotated[
+        Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+    ],
+    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of inputs.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
+    ],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Column to ask with; may be repeated. Default: by its name."),
+    ] = None,
+) -> None:
+    """Answer a file of inputs. After Ctrl-C or a kill the same command continues."""
+    from etude.cli.predicting import run_predict
+
+    raise typer.Exit(run_predict(place, file, output, method, input or []))
+
+
+@app.command()
+def serve(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Task files, runs or saved assistants; NAME=PLACE gives one a name.", metavar="PLACE..."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Another than the loopback needs --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8000,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse system messages: they change the prompt that was measured."),
+    ] = False,
+    keys: Annotated[Path | None, typer.Option("--keys", help="File of the keys that are needed.")] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option("--new-key", metavar="NAME", help="Add a key to the file, print it and stop."),
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="Of a new key: chat, feedback or admin; may be repeated."),
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option("--origin", help="Origin whose pages may ask (CORS); may be repeated.")
+    ] = None,
+) -> None:
+    """Serve assistants to clients of OpenAI's API."""
+    from etude.cli.serving import run_serve
+
+    run_serve(places or [], method, host, port, strict, keys, new_key, scope or ["chat"], origin or [])
 
 
 @runs_app.command("list")

@@ -20,7 +20,7 @@ from etude.checks.safety.instructions import personal_instructions
 from etude.checks.safety.review import for_review
 from etude.checks.safety.sensitive import review_step
 from etude.checks.shown.html_page import as_html
-from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.machine import as_json, as_sarif
 from etude.checks.shown.terminal import WIDTH, in_words
 from etude.cli.destinations import check_output, is_written_through, write_output
 from etude.cli.printing import screen
@@ -35,12 +35,11 @@ FORMS: Mapping[str, Callable[[Findings], str]] = {
     "json": as_json,
     "html": as_html,
     "sarif": as_sarif,
-    "junit": as_junit,
 }
 """Name of a format -> what writes it."""
 BY_SUFFIX = {
     **{".txt": "text", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif"},
-    **{".json": "json", ".xml": "junit", ".junit": "junit"},
+    ".json": "json",
 }
 """End of a file's name -> its format; of two that fit, the longer one's."""
 
@@ -54,13 +53,13 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
     check_output(loaded, output)
     name = form or _form_of(output)
     findings = check_material(read_material(loaded))
-    told = FORMS[name](findings)
+    text = FORMS[name](findings)
     if output:
-        write_output(output, told)
-        told = f"Wrote {output}: {count(len(findings), 'finding')}."
-        typer.echo(told, err=is_written_through(output))
+        write_output(output, text)
+        text = f"Wrote {output}: {count(len(findings), 'finding')}."
+        typer.echo(text, err=is_written_through(output))
     else:
-        typer.echo(told, nl=False)
+        typer.echo(text, nl=False)
     return int(bool(findings.failing(fail_on)))
 
 

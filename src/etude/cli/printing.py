@@ -116,7 +116,7 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     room = width - ACCURACY if shares else width
     rows, costs = room >= NARROW, room >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("step", "on test", "95% interval", "verdict"):
+    for heading in ("method", "on test", "95% interval", "verdict"):
         justify: JustifyMethod = "right" if heading == "on test" else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (*(("accuracy",) if shares else ()), *(("rows to decide",) if rows else ())):

@@ -23,6 +23,7 @@ from etude.runs import Run
 from etude.runs.events import OnEvent
 from etude.runs.fingerprints import fingerprints
 from etude.runs.folder import REQUESTS
+from etude.runs.late import LateSteps
 from etude.runs.lifecycle import TaskRun, carry_out, read_task
 from etude.runs.openings import open_test
 from etude.runs.questions import Confirm, agreed
@@ -94,7 +95,7 @@ def _climb(
     models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
     start = blank(task, parts.train, models if asks_a_model(methods) else None)
     plan = planned(run, task, methods, parts, start, models, on_event, confirm)
-    climb = Climb(task, parts, run, models, metric, plan, on_event, methods)
+    climb = Climb(task, parts, run, models, metric, plan, LateSteps(on_event, plan.seconds), methods)
     tell_planned_power(climb)
 
     fitted = climb.fit_all(start)

@@ -1,4 +1,4 @@
-"""The ladder: every method, from the lowest step to the highest.
+"""The ladder: every method, from the lowest to the highest.
 
 A new method is one file here, which ends in `METHOD`, and its name in `etude.task.LADDER`.
 """
@@ -78,7 +78,7 @@ def own_ladder(methods: Sequence[Method]) -> list[Method]:
 def _both(methods: Sequence[Method]) -> Iterator[Fault]:
     for method in methods:
         if method.tuned and method.prompted:
-            what = "a step that changes weights is no prompt on which later steps may build"
+            what = "a method that changes weights is no prompt on which later methods may build"
             yield Fault("methods", what, shown(method.name), "set `prompted = False` beside `tuned = True`")
 
 

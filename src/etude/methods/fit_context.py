@@ -97,7 +97,7 @@ class FitContext:
     answered: dict[str, list[Scored]] = field(default_factory=dict)
     """Dev rows as each candidate answered them, by its name."""
     lower: Sequence[Path] = ()
-    """Folders of the steps fitted before; what was asked there is not asked again."""
+    """Folders of the methods fitted before; what was asked there is not asked again."""
     on_dev: list[Scored] = field(default_factory=list)
     """Dev rows as answered by the candidate that was chosen last."""
 

@@ -19,7 +19,7 @@ TrainingTime = Callable[[int, int, int | None], float]
 
 
 class Method(ABC):
-    """A step of the ladder: a frozen config with one verb, `fit`. The defaults are those of a prompt."""
+    """A method of the ladder: a frozen config with one verb, `fit`. The defaults are those of a prompt."""
 
     name: ClassVar[str]
     """As in the task file and in folder names."""
@@ -28,7 +28,7 @@ class Method(ABC):
     tuned: ClassVar[bool] = False
     """Whether the method changes weights of a language model."""
     prompted: ClassVar[bool] = True
-    """Whether it is a prompt to the untuned model, on which later steps may build."""
+    """Whether it is a prompt to the untuned model, on which later methods may build."""
     asks_model: ClassVar[bool] = True
     """Whether a language model answers."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
@@ -38,7 +38,7 @@ class Method(ABC):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Builds on `start`, the best assistant of the lower steps, and returns a new one."""
+        """Builds on `start`, the best assistant of the lower methods, and returns a new one."""
         ...
 
     def missing(self, task: Task) -> str:

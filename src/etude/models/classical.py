@@ -115,8 +115,7 @@ class Nearest:
     rows: csr_matrix = field(init=False)
 
     def __post_init__(self) -> None:
-        self.features = Features.fit(self.texts)
-        self.rows = self.features.transform(self.texts)
+        self.features, self.rows = Features.fit(self.texts)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Output of the nearest training row; the first row of equally near ones."""
@@ -153,8 +152,8 @@ class Linear:
     @classmethod
     def fit(cls, texts: Sequence[str], labels: Sequence[str], seed: int, temperature: float = 1.0) -> Linear:
         """Fits on at least two distinct labels."""
-        features = Features.fit(texts)
-        svm = LinearSVC(C=1.0, random_state=seed).fit(features.transform(texts), labels)
+        features, rows = Features.fit(texts)
+        svm = LinearSVC(C=1.0, random_state=seed).fit(rows, labels)
         coefficients, intercepts = svm.coef_, svm.intercept_
         if len(svm.classes_) == 2:  # one row stands for both classes
             coefficients, intercepts = (
@@ -236,9 +235,10 @@ class Features:
     vectorisers: list[TfidfVectorizer]
 
     @classmethod
-    def fit(cls, texts: Sequence[str]) -> Features:
-        """Learns vocabulary and document frequencies."""
-        return cls([_vectoriser(options).fit(texts) for options in ANALYSERS])
+    def fit(cls, texts: Sequence[str]) -> tuple[Features, csr_matrix]:
+        """Learns vocabulary and document frequencies; returns the features and what `transform` gives of the texts."""
+        vectorisers = [_vectoriser(options) for options in ANALYSERS]
+        return cls(vectorisers), _side_by_side([each.fit_transform(texts) for each in vectorisers])
 
     @classmethod
     def of(cls, vocabularies: Sequence[Sequence[str]], idfs: Sequence[NDArray[np.float32]]) -> Features:
@@ -262,8 +262,13 @@ class Features:
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Shape (texts, features), float32."""
-        blocks = [vectoriser.transform(texts) for vectoriser in self.vectorisers]
-        return csr_matrix(hstack(blocks, format="csr"))
+        return _side_by_side([vectoriser.transform(texts) for vectoriser in self.vectorisers])
+
+
+def _side_by_side(blocks: Sequence[csr_matrix]) -> csr_matrix:
+    joined = csr_matrix(hstack(blocks, format="csr"))
+    joined.sort_indices()  # the same numbers in the same order, so that sums are equal to the last bit
+    return joined
 
 
 def _vectoriser(options: dict[str, Any], vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:

@@ -21,6 +21,7 @@ from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableMode
 
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
+    from etude.models.live import LiveModel
 
 Kept = TypeVar("Kept")
 
@@ -65,6 +66,10 @@ class Models:
     def learning(self, ref: ModelRef) -> LearningModel:
         """As `get`, for a model that learns rows by itself."""
         return cast(LearningModel, self.get(ref, "learn"))
+
+    def live(self, ref: ModelRef) -> LiveModel:
+        """As `get`, for a model that writes many answers at once."""
+        return cast("LiveModel", self.get(ref, "live"))
 
     def encoder(self, name: str, folder: Path | None = None) -> Encoder:
         """The encoder `name`, or a tuned one from its folder, as its own copy of the weights.
@@ -149,7 +154,7 @@ BACKENDS: list[Backend] = [
         f"packaged weights ({', '.join(PACKAGED)}), a folder, a .gguf file or a hub id",
         lambda name: True,
         lazily("etude.models.loading:load"),
-        ("generate", "stream", "score", "count", "choices", "train"),
+        ("generate", "stream", "score", "count", "choices", "train", "live"),
         why_unknown=why_unknown,
         modules=("torch", "transformers"),
         extra="train",

@@ -78,7 +78,7 @@ class Inputs:
 
     rows: Rows
     methods: Sequence[Measured]
-    """In the order of the ladder, lowest step first."""
+    """In the order of the ladder, lowest method first."""
     decided: Decided
     metric: Metric
     model: str
@@ -134,7 +134,7 @@ class Step:
     estimate: Estimate
     status: Status
     rows_to_decide: int | None = None
-    """Test rows that would decide an undecided step; None when decided, or when above 100,000."""
+    """Test rows that would decide an undecided method; None when decided, or when above 100,000."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ LADDER = (
     *("baseline", "prompt", "clear_prompt", "few_shot", "retrieval"),
     *("fine_tune", "fine_tune_retrieval"),
 )
-"""The methods of this version, lowest step first. Each is the `METHOD` of methods/NAME.py."""
+"""The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py."""
 
 VERDICT_KEYS = (
     *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget"),

@@ -156,7 +156,7 @@ def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
         if word in _LATER_METHODS:
             page.not_yet(node, f"the method {word!r}", f"choose from: {', '.join(LADDER)}")
         elif word.casefold() in (*ABSENT, *get_args(Weights)):
-            page.fault(node, "no step of the ladder", shown(word), _AS_FINE_TUNE)
+            page.fault(node, "no method of the ladder", shown(word), _AS_FINE_TUNE)
         else:
             page.fault(node, "unknown method", shown(word), instead(word, LADDER))
     return tuple(name for name in LADDER if name in words)

@@ -92,7 +92,7 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
     others = np.where(np.arange(len(names)) == gold[:, None], -1, found.probabilities)
     better = [names[int(others[place].argmax())] for place in first[:5]]
     sampled = f" (one row in {step} was looked at)" if step > 1 else ""
-    told = ", ".join(
+    listed = ", ".join(
         f"{rows_place} ({label}?)" for rows_place, label in _suggested(material, rows, first, better)
     )
     yield material.finding(
@@ -100,7 +100,7 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         "warning",
         [rows[place] for place in first],
         f"About {wrong:,.0f} labels look wrong (95% interval {low:,.0f} to {high:,.0f}), "
-        f"{of_rows(len(first), len(rows))}{sampled}; the most suspicious first: {covered_label(told)}.",
+        f"{of_rows(len(first), len(rows))}{sampled}; the most suspicious first: {covered_label(listed)}.",
         "Read the rows in this order and correct them until they look right; labels confused with a similar one "
         "come on top of the estimate.",
         evidence=material.both(rows[place] for place in first[:10]),
