@@ -34,7 +34,6 @@ from etude.stats.intervals import estimate_sample
 from etude.task import Task
 from etude.types import Example, ModelRef
 
-WEIGHTS = "a model: that has weights to train"
 TIMED_ROWS = 200
 """Rows whose lengths stand for those of all rows."""
 
@@ -56,10 +55,9 @@ class FineTune(Method):
     copies: ClassVar[bool] = False
     """Whether the answer is in what the model is shown."""
 
-    def missing(self, task: Task) -> str:
-        """Weights are needed, or a model that learns by itself."""
-        can = backend_of(task.model).can if task.model else ("train",)
-        return "" if {"train", "learn"} & {*can} else WEIGHTS
+    def suits(self, task: Task) -> bool:
+        """Whether the model has weights to train, or learns by itself."""
+        return not {"train", "learn"}.isdisjoint(backend_of(task.model).can)
 
     def takes(self, task: Task) -> tuple[str, ...]:
         """With the keys of the metric where it chooses the epoch."""

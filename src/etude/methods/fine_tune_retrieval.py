@@ -32,8 +32,8 @@ class FineTuneRetrieval(FineTune):
     keys: ClassVar[tuple[str, ...]] = ("model", "train", "documents", "encoder")
 
     def missing(self, task: Task) -> str:
-        """Weights and documents are needed."""
-        return super().missing(task) or ("" if task.documents else "documents:")
+        """Documents are needed."""
+        return "" if task.documents else "documents"
 
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float

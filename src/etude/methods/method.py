@@ -42,7 +42,7 @@ class Method(ABC):
         ...
 
     def missing(self, task: Task) -> str:
-        """What the task would have to name for this method, such as `documents:`; "" where nothing is missing."""
+        """The key that the task would have to name for this method; "" where none is missing."""
         return ""
 
     def takes(self, task: Task) -> tuple[str, ...]:
@@ -72,3 +72,7 @@ class Method(ABC):
     def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
         """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
         return [start]
+
+    def suits(self, task: Task) -> bool:
+        """Whether the task's model can do what the method needs."""
+        return True

@@ -33,7 +33,7 @@ class Retrieval(Method):
 
     def missing(self, task: Task) -> str:
         """Documents are needed."""
-        return "" if task.documents else "documents:"
+        return "" if task.documents else "documents"
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """One passage, examples with passages, several passages."""
