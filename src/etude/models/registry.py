@@ -51,7 +51,7 @@ class Models:
         """
         backend = backend_of(ref.name)
         for need in needs:
-            if need not in backend.can:
+            if need not in (*backend.can, *backend.tries):
                 raise ModelError(_cannot(ref.name, backend, need))
         if ref not in self._loaded:
             if not all(find_spec(module) for module in backend.modules):
@@ -104,6 +104,8 @@ class Backend:
     load: Callable[[ModelRef, Models], Model]
     """Loads what a ModelRef means; the Models are there for a base that several adapters share."""
     can: tuple[Capability, ...]
+    tries: tuple[Capability, ...] = ()
+    """What is asked of it without a promise; the contract then says whether an answer is right in form."""
     why_unknown: Callable[[str, str], str] = lambda name, key: ""
     """Why a name under this key of a task can mean no model, "" where it can; looks nothing up on the network."""
     title: Callable[[str], str] = str
@@ -145,7 +147,8 @@ BACKENDS: list[Backend] = [
         "{endpoint: URL, model: NAME}, an OpenAI-compatible server",
         urls.is_url,
         lazily("etude.models.endpoint.model:load"),
-        ("generate", "stream", "choices"),
+        ("generate", "stream"),
+        tries=("choices",),
         why_unknown=urls.why_unknown,
         title=urls.title,
     ),
