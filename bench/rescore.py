@@ -37,6 +37,7 @@ import itertools
 import json
 import math
 import re
+import string
 import sys
 import unicodedata
 from collections import Counter
@@ -51,6 +52,7 @@ import jsonschema
 import numpy as np
 import yaml
 from sacrebleu.metrics import CHRF
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from scipy import stats
 
 BATCHES = 25
@@ -400,6 +402,71 @@ def chrf_of_start(answer: str, wanted: Sequence[str]) -> float:
     return chrf(answer[:5_000], [output[:5_000] for output in wanted])
 
 
+def squad_f1(answer: str, output: str) -> float:
+    """F1 of words as SQuAD's evaluation script counts it."""
+
+    def words(text: str) -> list[str]:
+        plain = "".join(character for character in text.lower() if character not in string.punctuation)
+        return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+    given, told = words(answer), words(output)
+    if not (given and told):
+        return float(given == told)
+    left = list(told)
+    same = 0
+    for word in given:
+        if word in left:
+            left.remove(word)
+            same += 1
+    precision, recall = same / len(given), same / len(told)
+    return 2 * precision * recall / (precision + recall) if same else 0.0
+
+
+def sari(source: str, answer: str, references: Sequence[str]) -> float:
+    """SARI after the script of its authors (SARI.py of cocoxu/simplification), with the recall of kept n-grams and the
+    empty cases as Hugging Face's `evaluate` has them."""
+    tokenized = [Tokenizer13a()(text.lower()).split(" ") for text in (source, answer, *references)]
+    tokenized = [[word for word in words if word] for words in tokenized]
+    keeps, deletes, adds = zip(*(sari_parts(n, *tokenized) for n in (1, 2, 3, 4)), strict=True)
+    return (sum(keeps) / 4 + sum(deletes) / 4 + sum(adds) / 4) / 3
+
+
+def sari_parts(
+    n: int, source: list[str], answer: list[str], *references: list[str]
+) -> tuple[float, float, float]:
+    """Scores of what was kept, deleted and added, of n-grams of one length."""
+
+    def grams(words: list[str]) -> list[tuple[str, ...]]:
+        return list(zip(*(words[shift:] for shift in range(n)), strict=False))
+
+    told = Counter(gram for words in references for gram in grams(words))
+    before, after = Counter(grams(source)), Counter(grams(answer))
+    times = len(references)
+    keep_all, keep_good, keep_precision, kept = 0, 0, 0.0, 0
+    gone, gone_precision = 0, 0.0
+    for gram, number in before.items():
+        old, new = times * number, times * after[gram]
+        keep_all += min(old, told[gram])
+        if new:
+            good = min(old, new, told[gram])
+            kept, keep_good, keep_precision = (
+                kept + 1,
+                keep_good + good,
+                keep_precision + good / min(old, new),
+            )
+        if old > new:
+            gone, gone_precision = gone + 1, gone_precision + max(0, old - new - told[gram]) / (old - new)
+    precision = keep_precision / kept if kept else 1.0
+    recall = keep_good / keep_all if keep_all else 1.0
+    keep = 2 * precision * recall / (precision + recall) if precision or recall else 0.0
+    new_grams, told_grams = set(after) - set(before), set(told) - set(before)
+    hits = len(new_grams & set(told))
+    precision = hits / len(new_grams) if new_grams else 1.0
+    recall = hits / len(told_grams) if told_grams else 1.0
+    add = 2 * precision * recall / (precision + recall) if precision or recall else 0.0
+    return keep, gone_precision / gone if gone else 1.0, add
+
+
 def right_fields(answer: str, wanted: Sequence[str]) -> float:
     """Of the JSON fields wanted or given the share given as wanted; other outputs are one field each."""
     return max(shared_fields(answer, output) for output in wanted)
@@ -446,6 +513,8 @@ class Scorer:
             "passes": lambda: 0.0 if form is False else 1.0 if checked is None else checked,
             "exact_match": lambda: exact_match(answer, wanted),
             "chrf": lambda: chrf(answer, wanted),
+            "token_f1": lambda: max(squad_f1(answer, output) for output in wanted),
+            "sari": lambda: sari(row["input"], answer, wanted),
             "accuracy": lambda: float(predicted(self.contract, answer) in [text.strip() for text in wanted]),
         }
         known["macro_f1"] = known["accuracy"]
@@ -1127,8 +1196,8 @@ def form_lines(run: Run) -> Iterator[Line]:
 OTHERS = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("exact_match", "right_fields"),
-    "answer": ("exact_match", "chrf"),
-    "rewrite": ("exact_match", "chrf"),
+    "answer": ("exact_match", "token_f1", "chrf"),
+    "rewrite": ("exact_match", "chrf", "sari"),
 }
 
 

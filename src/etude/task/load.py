@@ -19,8 +19,8 @@ from etude.task.yaml_nodes import Page, compose
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("exact_match", "passes", "chrf"),
-    "answer": ("passes", "exact_match", "chrf"),
-    "rewrite": ("passes", "exact_match", "chrf"),
+    "answer": ("passes", "exact_match", "chrf", "token_f1"),
+    "rewrite": ("passes", "exact_match", "chrf", "sari"),
 }
 
 _WHOLE = "the task file"
