@@ -44,6 +44,9 @@ CHRF_CHARACTERS = 5_000
 200 ms."""
 
 
+_FIELD = "field "
+
+
 @dataclass(frozen=True)
 class Metric:
     """The headline metric of a task: scores single rows, and knows how rows become one number."""
@@ -193,10 +196,25 @@ def _right_fields(example: Example, answer: Answer) -> float:
     return max(_share_equal(_fields(output), given) for output in _right_outputs(example))
 
 
+def field_hits(answer: str, outputs: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Key of a JSON object -> whether it is right, given and wanted, against the likest right output."""
+    given = _fields(answer)
+    wanted = max((_fields(output) for output in outputs), key=lambda output: _share_equal(output, given))
+    keys = (key for key in {**wanted, **given} if key.startswith(_FIELD))
+    return {
+        key.removeprefix(_FIELD): (
+            int(key in wanted and key in given and wanted[key] == given[key]),
+            int(key in given),
+            int(key in wanted),
+        )
+        for key in keys
+    }
+
+
 def _fields(text: str) -> Mapping[str, Any]:
     kind, value = _canonical(text)
     if kind == "json" and value[0] == "object":
-        return {f"field {key}": inner for key, inner in value[1].items()}
+        return {_FIELD + key: inner for key, inner in value[1].items()}
     return {kind: value}
 
 

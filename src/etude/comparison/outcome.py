@@ -12,6 +12,7 @@ from etude.comparison.climb import Climb
 from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.prepare import power_of, power_words
 from etude.evaluate import sample_of, unit
+from etude.runs.details import details_of
 from etude.runs.events import Said
 from etude.runs.record import records
 from etude.runs.verdict import Decided, Inputs, Verdict, measured, rows_of
@@ -97,7 +98,8 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
-    return replace(found, caveats=(*found.caveats, *_about_budget(climb)))
+    details = {name: details_of(task.kind, lines[name]) for name in fitted}
+    return replace(found, details=details, caveats=(*found.caveats, *_about_budget(climb)))
 
 
 def _about_budget(climb: Climb) -> list[str]:

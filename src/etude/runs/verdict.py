@@ -11,6 +11,7 @@ from etude.base.files import REMEDY, read_json, write_json
 from etude.base.typed_json import from_json, to_json
 from etude.errors import RunError
 from etude.metrics import Metric
+from etude.runs.details import Details
 from etude.stats.sample import RESAMPLES
 from etude.task import Endpoint, Prices, Task, Usage
 from etude.types import Estimate, Pair, PricedCost
@@ -213,6 +214,8 @@ class Verdict:
     forms: Mapping[str, Forms] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     """Method -> further metric -> its estimate; they decide nothing."""
+    details: Mapping[str, Details] = field(default_factory=dict)
+    """Method -> its classes, probabilities or fields."""
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:
