@@ -124,6 +124,21 @@ def check(
 
 
 @app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="A file of rows, or a folder that `datasets` has saved.")],
+    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl or parquet.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write to. Default: beside FILE, by the shape."),
+    ] = None,
+) -> None:
+    """Write a file of examples in the shape that another tool reads."""
+    from etude.cli.converting import run_convert
+
+    run_convert(file, to, output)
+
+
+@app.command()
 def compare(
     task: TaskPath,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")] = False,

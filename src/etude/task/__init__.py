@@ -11,6 +11,7 @@ from etude.task.check_function import Check, CheckRef
 from etude.task.definition import (
     JSON_SUFFIXES,
     LADDER,
+    PACKED_SUFFIXES,
     ROW_TOKENS,
     TABLE_SUFFIXES,
     VERDICT_KEYS,
@@ -28,6 +29,7 @@ from etude.task.readers import duration
 __all__ = [
     "JSON_SUFFIXES",
     "LADDER",
+    "PACKED_SUFFIXES",
     "ROW_TOKENS",
     "TABLE_SUFFIXES",
     "VERDICT_KEYS",

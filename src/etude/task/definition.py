@@ -35,11 +35,13 @@ ROW_TOKENS = 2048
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """Suffix of a table -> what separates its values."""
+PACKED_SUFFIXES = (".parquet", ".xlsx")
+"""Suffixes of tables that are no text."""
 
 
 def is_row_file(path: Path) -> bool:
     """Whether a path is, by its suffix, a file of rows."""
-    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES)
+    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *PACKED_SUFFIXES)
 
 
 def row_files(folder: Path) -> str:
