@@ -105,4 +105,5 @@ def _climb(
     openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
     run.update(openings=openings)
     climb.answer_test(fitted)
+    run.update(notes=[*run.info["notes"], *models.notes])
     write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings))

@@ -40,6 +40,8 @@ class Models:
     ) -> None:
         self.device, self.dtype, self.cache = device, dtype, cache
         self.endpoints, self.journal = endpoints or {}, journal
+        self.notes: dict[str, None] = {}
+        """What a reader of the answers should know of the models, each sentence once."""
         self._loaded: dict[ModelRef, Model] = {}
         self._others: dict[object, Any] = {}
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from etude.base.files import Json
-from etude.errors import ModelError
+from etude.errors import ModelError, shown
 from etude.models.backend import BatchedModel
 from etude.models.endpoint.client import FIRST_WAIT, RESUME, Client, RefusedError
 from etude.models.endpoint.journal import Journal, hash_of
@@ -31,16 +31,22 @@ ADAPTED = ("max_tokens", "temperature", "logprobs")
 
 
 class EndpointModel(BatchedModel):
-    """A Model that asks an endpoint. What `journal` holds is not asked again; `first_wait` is the back-off's."""
+    """A Model that asks an endpoint. What `journal` holds is not asked again, `notes` gains what readers should know,
+    and `first_wait` is the back-off's."""
 
     rows_per_batch = 32
 
     def __init__(
-        self, endpoint: Endpoint, journal: Journal | None = None, first_wait: float = FIRST_WAIT
+        self,
+        endpoint: Endpoint,
+        journal: Journal | None = None,
+        notes: dict[str, None] | None = None,
+        first_wait: float = FIRST_WAIT,
     ) -> None:
         super().__init__(endpoint.name)
         self.endpoint, self.context = endpoint, endpoint.context
         self.journal = Journal(endpoint) if journal is None else journal
+        self.notes = {} if notes is None else notes
         self._client = Client(endpoint, first_wait)
         self._lock, self._under_way = threading.Lock(), 0
         self._refused: set[str] = set()
@@ -95,7 +101,10 @@ class EndpointModel(BatchedModel):
         try:
             answer, seconds = self._sent(request)
             completion = self._completion(request, answer, seconds / workers)
-            self.journal.add(key, completion, str(answer.get("model", "")))
+            by = str(answer.get("model") or self.endpoint.model)
+            if self.endpoint.model not in by:
+                self.notes.setdefault(f"{self.endpoint.title} gave its name as {shown(by)}.")
+            self.journal.add(key, completion, by)
         finally:
             with self._lock:
                 self._under_way -= 1
@@ -151,6 +160,10 @@ class EndpointModel(BatchedModel):
         named = next((each for each in ADAPTED if re.search(rf"\b{each}\b", said) and each in body), None)
         if named is None or named in self.endpoint.options:
             raise refused
+        varies = "; its answers may differ from one run to the next" if named == "temperature" else ""
+        self.notes.setdefault(
+            f"{self.endpoint.title} does not take {named}, so it was asked without{varies}."
+        )
         with self._lock:
             self._refused.add(named)
 
@@ -178,4 +191,4 @@ def load(ref: ModelRef, models: Models) -> EndpointModel:
     endpoint = models.endpoints.get(ref.name) or endpoint_of(ref.name)
     if endpoint is None:
         raise ModelError(f"{ref.name} names no model. Write it as {FORM}.")
-    return EndpointModel(endpoint, Journal(endpoint, models.journal))
+    return EndpointModel(endpoint, Journal(endpoint, models.journal), models.notes)
