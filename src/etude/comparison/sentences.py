@@ -125,7 +125,7 @@ def advice(inputs: Inputs, earned: BreakEven | None) -> tuple[Advice, ...]:
 
 def _opened(inputs: Inputs, sentence: str) -> str:
     if inputs.metric.form_only:
-        likeness = " (likeness to the example answers)" if inputs.metric.name == "chrf" else ""
+        likeness = " (likeness to the example answers)" if inputs.metric.name in ("chrf", "sari") else ""
         return f"Measures form only{likeness}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}."
 
