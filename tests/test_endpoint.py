@@ -190,6 +190,7 @@ def test_an_endpoint_is_read_and_its_name_says_what_bears_on_answers(tmp_path: P
         ("{endpoint: 'https://host.example/v1?key=hunter2', model: m}", "without password"),
         ("{endpoint: https://host.example/v1, model: m, key: hunter2}", "must name an environment variable"),
         ("{endpoint: https://host.example/v1}", "names no model"),
+        ("{endpoint: 'http://host.example:port/v1', model: m}", "endpoint must be a URL"),
         ("{endpoint: https://host.example/v1, model: m, max_cost: 3}", "max_cost needs prices"),
         ("{endpoint: https://host.example/v1, model: m, at_once: 0}", "at_once must be"),
         ("{endpoint: https://host.example/v1, model: m, api_key: hunter2}", "unknown key"),

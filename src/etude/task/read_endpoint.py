@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -38,11 +39,19 @@ def read_endpoint(page: Page, key: str, node: yaml.Node) -> Endpoint | None:
 
 def _url(page: Page, key: str, node: yaml.Node) -> str | None:
     url = prose(page, key, node)
-    if url is None or _URL.fullmatch(url):
+    if url is None or (_URL.fullmatch(url) and _has_a_host(url)):
         return url and url.rstrip("/").removesuffix("/chat/completions")
     what = f"{key} must be a URL without password, ? and #"
     page.fault(node, what, "", "write such as https://api.example.com/v1, and the key under key:")
     return None
+
+
+def _has_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def _model_name(page: Page, key: str, node: yaml.Node) -> str | None:

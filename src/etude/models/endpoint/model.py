@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from etude.base.files import Json
 from etude.errors import ModelError, shown
@@ -101,13 +102,16 @@ class EndpointModel(BatchedModel):
         try:
             answer, seconds = self._sent(request)
             completion = self._completion(request, answer, seconds / workers)
-            by = str(answer.get("model") or self.endpoint.model)
-            if self.endpoint.model not in by:
-                self.notes.setdefault(f"{self.endpoint.title} gave its name as {shown(by)}.")
-            self.journal.add(key, completion, by)
-        finally:
+        except BaseException:
             with self._lock:
                 self._under_way -= 1
+            raise
+        by = str(answer.get("model") or self.endpoint.model)
+        if self.endpoint.model not in by:
+            self.notes.setdefault(f"{self.endpoint.title} gave its name as {shown(by)}.")
+        with self._lock:  # so that a limit counts a request once
+            self.journal.add(key, completion, by)
+            self._under_way -= 1
         return completion
 
     def _admit(self) -> None:
@@ -169,12 +173,12 @@ class EndpointModel(BatchedModel):
 
     def _completion(self, request: Request, answer: Json, seconds: float) -> Completion:
         choice, usage = answer["choices"][0], answer.get("usage") or {}
-        text = choice["message"]["content"] or choice["message"].get("refusal") or ""
+        text = _text(choice["message"]["content"]) or choice["message"].get("refusal") or ""
         tokens = (choice.get("logprobs") or {}).get("content")
         label = request.choices and Contract(labels=request.choices).parse(text)
         details = usage.get("prompt_tokens_details") or {}
         return Completion(
-            text=str(text),
+            text=text,
             finish="length" if choice.get("finish_reason") == "length" else "stop",
             prompt_tokens=int(usage.get("prompt_tokens") or self.count_tokens(request.messages)),
             cached_tokens=int(details.get("cached_tokens") or 0),
@@ -184,6 +188,13 @@ class EndpointModel(BatchedModel):
             seconds=seconds,
             logprob=sum(float(each["logprob"]) for each in tokens) if tokens and label else None,
         )
+
+
+def _text(content: Any) -> str:
+    """The text of an answer, which some servers give in parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return str(content or "")
 
 
 def load(ref: ModelRef, models: Models) -> EndpointModel:
