@@ -37,10 +37,11 @@ def calibration_error(
     value = float(error(sums.sum(axis=0)))
     if len(sums) < 2:
         return Estimate(value, 0.0, 1.0, len(sums))
-    low, high = np.quantile(error(unit_weights(len(sums)) @ sums), (0.025, 0.975))
-    return Estimate(
-        value, float(min(value, max(0.0, 2 * value - high))), float(max(value, 2 * value - low)), len(sums)
-    )
+    far, near = np.quantile(error(unit_weights(len(sums)) @ sums), (0.975, 0.025))
+    low, high = max(0.0, min(value, 2 * value - far)), max(value, 2 * value - near)
+    if low == high:  # no resample differs: rows that are all right with certainty, say
+        high = estimate(np.abs(hit - sure), units).high
+    return Estimate(value, float(low), float(high), len(sums))
 
 
 def brier(
