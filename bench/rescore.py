@@ -173,6 +173,31 @@ class Run:
         """Name of the headline metric."""
         return str(self.info["metric"]["name"])
 
+    @property
+    def cut(self) -> set[str]:
+        """Tuned methods that a budget or `max_rows` left with a part of their training."""
+        whole = self.verdict["train_rows"]
+        seen = {step["method"]: step["learned"] for step in self.verdict["ladder"]}
+        epochs = {m.name: (m.info["params"].get("reasons") or {}).get("epochs") for m in self.methods}
+        return {
+            m.name
+            for m in self.methods
+            if m.tuned and ((seen[m.name] or whole) < whole or epochs[m.name] == "cut to fit the budget")
+        }
+
+    @property
+    def copies(self) -> set[str]:
+        """Methods without a language model, where nothing checks what an answer says: none may be recommended."""
+        unchecked = self.info["metric"]["form_only"]
+        return {m.name for m in self.methods if unchecked and m.info["model"] == "classical"}
+
+    def dev(self, names: Iterable[str]) -> dict[str, list[Json]]:
+        """The lines of some methods on the dev rows that all of them have answered."""
+        wanted = set(names)
+        sides = {m.name: m.sides["dev"] for m in self.methods if m.name in wanted}
+        common = set.intersection(*(set(lines) for lines in sides.values())) if sides else set()
+        return {name: in_order({key: lines[key] for key in common}) for name, lines in sides.items()}
+
     @cached_property
     def rows(self) -> dict[str, list[Json]]:
         """The lines of each method on the test, in the order of the ids."""
@@ -926,11 +951,8 @@ def choose(names: Sequence[str], samples: Sequence[Sample]) -> str | None:
 
 def dev_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
     """The pair named on dev, and of every method the candidates and which was chosen."""
-    samples = {
-        m.name: headline_sample(run, scorer, in_order(m.sides["dev"]), 1)
-        for m in run.methods
-        if m.sides["dev"]
-    }
+    answered = run.dev(m.name for m in run.methods if m.sides["dev"])
+    samples = {name: headline_sample(run, scorer, lines, 1) for name, lines in answered.items()}
     for side, tuned in (("untuned", False), ("tuned", True)):
         names = [m.name for m in run.methods if m.tuned is tuned and m.name in samples]
         found = choose(names, [samples[name] for name in names])
@@ -1048,20 +1070,22 @@ def pair_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
             yield found.bounds(ladder.critical.values)[place].line(f"{what}: {end}", told[end])
 
 
-def stored_bounds(run: Run, name: str) -> list[tuple[float, float]]:
-    """Stored bounds of a method against every other one."""
+def stored_bounds(run: Run, name: str, without: Iterable[str] = ()) -> list[tuple[float, float]]:
+    """Stored bounds of a method against every other one, or against all `without` some."""
     bounds = []
     for pair in run.verdict["pairs"]:
+        if {pair["a"], pair["b"]} & {*without}:
+            continue
         low, high = pair["difference"]["low"], pair["difference"]["high"]
         bounds += [(low, high)] if pair["a"] == name else [(-high, -low)] if pair["b"] == name else []
     return bounds
 
 
 def status_of(bounds: Iterable[tuple[float, float]], margin: float) -> str:
-    """Good enough, worse or undecided, from a method's bounds against every other."""
+    """Among the best, worse or undecided, from a method's bounds against every other."""
     bounds = list(bounds)
     if bounds and all(low > -margin for low, _ in bounds):
-        return "good enough"
+        return "among the best"
     return "worse" if any(high < -margin for _, high in bounds) else "undecided"
 
 
@@ -1085,7 +1109,7 @@ def too_few(run: Run) -> bool:
 
 
 def nothing_right(ladder: Ladder) -> bool:
-    """Whether every method scored 0: then no step is good enough, and no number of rows would decide."""
+    """Whether every method scored 0: then no step is among the best, and no number of rows would decide."""
     return not any(sample.value for sample in ladder.samples)
 
 
@@ -1106,12 +1130,24 @@ def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
     return None if rows.mean() > MOST_ROWS else Found(rows)
 
 
-def nearest(ladder: Ladder, margin: float) -> list[str]:
-    """The lowest method within the margin of the best; two where one stands on the margin itself."""
-    best = max(sample.value for sample in ladder.samples)
-    gaps = [best - sample.value for sample in ladder.samples]
-    found = [next(i for i, gap in enumerate(gaps) if gap <= margin + slack) for slack in (-CLOSED, CLOSED)]
-    return [ladder.names[i] for i in found]
+def nearest(ladder: Ladder, margin: float, names: Sequence[str]) -> list[str]:
+    """The lowest of `names` within the margin of their best; two where one stands on the margin itself."""
+    values = {name: ladder.samples[ladder.names.index(name)].value for name in names}
+    gaps = {name: max(values.values()) - value for name, value in values.items()}
+    return [next(name for name in names if gaps[name] <= margin + slack) for slack in (-CLOSED, CLOSED)]
+
+
+def equal_lines(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Line]:
+    """The baseline fitted on the rows of the tuned method of the headline, and the difference between both."""
+    stored, tuned = run.verdict["equal"], decided(run)[0]
+    if stored is None or tuned is None:
+        return
+    lines = read_lines(run.folder / "methods" / "baseline" / "equal_rows" / "predictions.jsonl")
+    baseline = headline_sample(run, scorer, in_order({line["id"]: line for line in lines}))
+    yield Line("equal rows", stored["rows"], next(m.info["learned"] for m in run.methods if m.name == tuned))
+    yield from estimate_lines("equal rows: baseline", stored["estimate"], baseline)
+    gap = ladder.samples[ladder.names.index(tuned)].value - baseline.value
+    yield Line("equal rows: difference", stored["difference"]["value"], gap, CLOSED)
 
 
 def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
@@ -1124,22 +1160,25 @@ def ladder_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
             for key, end in zip(("low", "high"), estimate(sample, resampled=True), strict=True):
                 yield end.line(f"{name}: {key}, by resampling", step["estimate"][key])
         again = "undecided" if few else status_of(stored_bounds(run, name), margin)
-        yield Line(f"{name}: status by the stored bounds", status, again)
-        if not few and len(ladder.names) > 1:
+        part = name in run.cut and again != "among the best"
+        yield Line(f"{name}: status by the stored bounds", status, "undecided" if part else again)
+        if not few and not part and len(ladder.names) > 1:
             possible = possible_statuses(ladder, name, margin)
             yield Line(
                 f"{name}: status by our bounds", status, status if status in possible else min(possible)
             )
-        rows = None if few or status != "undecided" else rows_to_decide(run, ladder, name)
+        rows = None if few or part or status != "undecided" else rows_to_decide(run, ladder, name)
         stored = step["rows_to_decide"]
         yield (
             Line(f"{name}: rows to decide", stored, None)
             if rows is None
             else rows.line(f"{name}: rows to decide", stored)
         )
-    good = [step["method"] for step in run.verdict["ladder"] if step["status"] == "good enough"]
+    own = [name for name in ladder.names if name not in run.copies]
+    bounds = {name: stored_bounds(run, name, run.copies if own else ()) for name in own}
+    good = [name for name in own if not few and status_of(bounds[name], margin) == "among the best"]
     yield Line("recommended", run.verdict["recommended"], good[0] if good else None)
-    leaning, claims = run.verdict["leaning"], good[:1] or nearest(ladder, margin)
+    leaning, claims = run.verdict["leaning"], good[:1] or nearest(ladder, margin, own or ladder.names)
     yield Line("leaning", leaning, leaning if leaning in claims else claims[0])
 
 
@@ -1420,9 +1459,10 @@ def power_lines(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Line]:
         again = shown_of_rows(run, units, units, entry["disagree"], grouped=units < rows)
         yield Line(f"smallest difference at {entry['disagree']:.0%}", entry["difference"], again, CLOSED)
     stored = run.info.get("power_on_dev")
-    sides = [m.sides["dev"] for name in decided(run) for m in run.methods if m.name == name]
-    if stored and len(sides) == 2:
-        dev = [headline_sample(run, scorer, in_order(side), key=1) for side in sides]
+    pair = [name for name in decided(run) if name is not None]
+    if stored and len(pair) == 2:
+        sides = run.dev(pair)
+        dev = [headline_sample(run, scorer, sides[name], key=1) for name in pair]
         errors = difference(dev[0], dev[1]).error
         found = Found(dev[0].rows * errors**2 if dev[0].units > 1 else np.ones(1))
         again: float | None = shown(rows, units, stored["disagree"])
@@ -1444,6 +1484,7 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     ladder = ladder_of(run, scorer)
     yield from headline_lines(run, ladder)
     yield from ladder_lines(run, ladder)
+    yield from equal_lines(run, scorer, ladder)
     yield from pair_lines(run, ladder)
     yield from test_rows_lines(run)
     yield from target_lines(run)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 
@@ -37,8 +38,6 @@ def serving(*served: Served, settings: Settings | None = None, models: Models | 
         thread.join()
 
 
-def named(name: str, assistant: Assistant) -> Served:
+def named(name: str, assistant: Assistant, feedback: Path = Path("/nowhere")) -> Served:
     """An assistant under a name."""
-    from pathlib import Path
-
-    return Served(name, assistant, Path(name))
+    return Served(name, assistant, Path(name), feedback)

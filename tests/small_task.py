@@ -55,6 +55,15 @@ def write_task(
     return task
 
 
+def pairs(folder: Path) -> str:
+    """Better and worse answers to 24 further inputs; the line of the task file that names them."""
+    answers = {"chosen": "Title: Polite\nAges: 5", "rejected": "Title: Rude\nAges: 5"}
+    lines = ({"prompt": row["input"], **answers} for row in rows("answer", 24, seed=3))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return "preferences: pairs.jsonl\n"
+
+
 def library(folder: Path) -> str:
     """One document for each theme; the lines of the task file that name them."""
     (folder / "shelf").mkdir(parents=True)

@@ -223,7 +223,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The values, their difference and its sign, reached from predictions.jsonl by plain means."""
-    task = write_task(tmp_path, "classify", more="methods: [baseline, few_shot]\n")
+    task = write_task(tmp_path, "classify", num=220, more="methods: [baseline, few_shot]\n")
     first = compare(task).run
     # A fifth of the training answers become wrong: the second run is another one on the same test.
     split = json.loads((first.folder / "split.json").read_text())

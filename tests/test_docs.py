@@ -133,6 +133,7 @@ def whole_task(folder: Path) -> str:
     write_task(folder)
     shutil.copy(folder / "examples.jsonl", folder / "test.jsonl")
     (folder / "catalogue").mkdir()
+    (folder / "pairs.jsonl").touch()
     (folder / "tickets.csv").write_text("body,category,customer\nA,b,c\n", encoding="utf-8")
     [check] = blocks(TASK_PAGE, "python")
     (folder / "checks.py").write_text(check, encoding="utf-8")

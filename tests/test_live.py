@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 from etude.assistant import Assistant
 from etude.errors import FormError
 from etude.models.batch_plan import shared_prefix
-from etude.models.live import LiveAnswer, LiveModel
+from etude.models.live.answers import LiveAnswer, LiveModel
 from etude.models.registry import Models
 from etude.types import Example, Message, ModelRef, Request, Sampling
 from tiny import tiny_folder
@@ -144,3 +144,24 @@ def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_p
         assert isinstance(done, Finished)
         assert done.answer.text == own.text
         assert done.completion.cached_tokens > 20
+
+
+def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    from queue import SimpleQueue
+
+    from etude.serve.engine import Engine, Finished, Item, Job
+
+    folder = tiny_folder(tmp_path / "m")  # which reads 512 tokens
+    shots = (Example("1", (Message("user", "where is my card"),), "card"),)
+    assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), shots=shots, max_tokens=9)
+    engine, told = Engine(models), SimpleQueue[Item]()
+    sampling = Sampling(temperature=2.0, seed=3)
+    engine.submit(Job(assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000))
+    done = told.get(timeout=60)
+    engine.close()
+    assert isinstance(done, Finished)
+    own = assistant.answer("my card", models)
+    assert done.completion.prompt_tokens == own.prompt_tokens
+    assert done.answer.shots_dropped == 0
+    assert 9 < done.completion.answer_tokens <= 512 - own.prompt_tokens

@@ -61,6 +61,15 @@ def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev
     check_rescored(run.folder)
 
 
+@pytest.mark.parametrize(("kind", "more"), [("classify", ""), ("answer", "metric: chrf\n")])
+def test_a_part_of_the_rows_and_the_baseline_on_as_many_are_reached_again(kind: str, more: str) -> None:
+    run = real_run(kind, more=f"{more}train: {{max_rows: 30}}\n")
+    verdict = json.loads((run / "verdict.json").read_text())
+    learned = {step["method"]: step["learned"] for step in verdict["ladder"]}
+    assert (learned["fine_tune"], verdict["train_rows"], verdict["equal"]["rows"]) == (30, 70, 30)
+    check_rescored(run)
+
+
 def test_a_run_on_too_few_rows_is_reached_again() -> None:
     run = real_run(num=120, more="methods: [prompt, fine_tune]\n")
     assert json.loads((run / "verdict.json").read_text())["break_even"] is None
@@ -288,7 +297,7 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     shutil.copytree(source, luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
     task = luma / "task.yaml"
     # All rows and methods take many minutes: here few rows and one method of each sort.
-    for name, num in {"examples.jsonl": 90, "test.jsonl": 50}.items():
+    for name, num in {"examples.jsonl": 100, "test.jsonl": 50}.items():
         lines = (luma / name).read_text(encoding="utf-8").splitlines(keepends=True)
         (luma / name).write_text("".join(lines[:num]), encoding="utf-8")
     text = task.read_text(encoding="utf-8")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,17 +25,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-openai = pytest.importorskip("openai")
+pytest.importorskip("openai")
 
-from etude.assistant import Assistant  # noqa: E402
-from etude.models.registry import Models  # noqa: E402
-from etude.serve.app import Settings  # noqa: E402
-from etude.serve.engine import Limits  # noqa: E402
-from etude.serve.keys import Key  # noqa: E402
-from etude.task.contract import Contract  # noqa: E402
-from etude.types import Example, Message, ModelRef  # noqa: E402
-from serving import named, serving  # noqa: E402
-from tiny import tiny_folder  # noqa: E402
+import httpx2
+import openai
+
+from etude.assistant import Assistant
+from etude.cli import main
+from etude.cli.serving import limits_of
+from etude.errors import InputError
+from etude.feedback import FeedbackLog
+from etude.models.registry import Models
+from etude.serve.app import Settings
+from etude.serve.catalogue import catalogue
+from etude.serve.engine import Limits
+from etude.serve.keys import Key, holder, read_keys
+from etude.task.contract import Contract
+from etude.types import Example, Message, ModelRef
+from serving import named, serving
+from tiny import tiny_folder
 
 SHOTS = tuple(
     Example(theme, (Message("user", f"a book about {theme}"),), f"Title: All about {theme}\nAges: 7")
@@ -339,3 +350,139 @@ def test_no_body_makes_the_server_fail(
     assert response.status_code in (200, 400)
     if response.status_code == 400:
         assert response.json()["error"]["message"]
+
+
+def test_places_get_names_and_an_engine(tmp_path: Path) -> None:
+    local = replace(LUMA, model=ModelRef("smollm2-135m-instruct"))
+    for name, assistant in (("luma", LUMA), ("other", local)):
+        assistant.save(tmp_path / name)
+    found = catalogue([str(tmp_path / "luma"), f"second={tmp_path / 'other'}"], engine="llama_cpp")
+    assert {name: each.assistant.model.name for name, each in found.items()} == {
+        "luma": "fake",
+        "second": "llama_cpp:smollm2-135m-instruct",
+    }
+    with pytest.raises(InputError, match="a second assistant named 'luma'"):
+        catalogue([str(tmp_path / "luma"), f"luma={tmp_path / 'other'}"])
+
+
+def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "keys.jsonl"
+    make = ["serve", "--keys", str(file), "--new-key", "docs", "--scope", "chat"]
+    assert main(make) == 0
+    token = capsys.readouterr().out.strip()
+    assert token not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    key = holder(read_keys(file), token)
+    assert key
+    assert (key.name, key.scopes) == ("docs", ("chat",))
+    assert holder(read_keys(file), token + "x") is None
+    assert main(make) == 2
+    assert main(["serve", str(tmp_path), "--host", "0.0.0.0"]) == 2
+    assert "needs keys" in capsys.readouterr().err
+
+
+def test_feedback_is_kept_once_with_its_question(tmp_path: Path) -> None:
+    file = tmp_path / "feedback.jsonl"
+    with (
+        serving(named("luma", LUMA, file)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
+    ):
+        done = client.chat.completions.create(model="luma", messages=ASKED)
+        streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
+        said = {"id": done.id, "correction": "Title: Trains\nAges: 9", "reason": "another age", "user": "ana"}
+        assert say(client, url, said) == (200, True)
+        assert say(client, url, said) == (200, False)
+        assert say(client, url, {"id": streamed[0].id, "thumb": "up"}) == (200, True)
+        assert say(client, url, {"id": done.id})[0] == 400
+        assert say(client, url, {"id": done.id, "thumb": "sideways"})[0] == 400
+        assert say(client, url, {"id": "chatcmpl-nothing", "thumb": "up"})[0] == 404
+    first, second = FeedbackLog(file).entries
+    assert (first.text, first.who, first.correction) == (ASKED[0]["content"], "ana", "Title: Trains\nAges: 9")
+    assert first.answer == second.answer == "Title: All about trains\nAges: 7"
+    assert (second.thumb, second.who) == ("up", "anonymous")
+
+
+def say(client: openai.OpenAI, url: str, body: dict[str, str]) -> tuple[int, bool | None]:
+    """The status, and whether it was new."""
+    response = client._client.post(f"{url}/v1/feedback", json=body)
+    return response.status_code, response.json().get("new")
+
+
+@pytest.mark.real
+def test_acknowledged_feedback_outlives_kills(tmp_path: Path) -> None:
+    """SIGKILL at random moments, while feedback and streams are under way."""
+    (tmp_path / "place").mkdir()
+    LUMA.save(tmp_path / "place" / "luma")
+    line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "place" / "luma"), "--port", "0"]
+    acknowledged = set()
+    for number in range(20):
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+            assert server.stdout is not None
+            url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
+            threading.Timer(random.uniform(0.3, 0.6), server.kill).start()
+            with (
+                openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+                suppress(openai.APIError, httpx2.HTTPError),
+            ):
+                for turn in range(10_000):
+                    streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
+                    reason = f"{number}/{turn}"
+                    said = {"id": streamed[0].id, "thumb": "down", "reason": reason}
+                    if say(client, url, said)[0] == 200:
+                        acknowledged.add(reason)
+    kept = [entry.reason for entry in FeedbackLog(tmp_path / "place" / "feedback.jsonl").entries]
+    assert len(acknowledged) > 3
+    assert acknowledged <= set(kept)
+    assert len(kept) == len(set(kept))
+
+
+def test_weights_are_dropped_and_loaded_while_the_server_runs(address: str, client: openai.OpenAI) -> None:
+    for verb in ("unload", "load", "unload"):
+        assert client._client.post(f"{address}/v1/models/luma/{verb}").json()["id"] == "luma"
+        assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
+    assert client._client.post(f"{address}/v1/models/lumo/load").status_code == 404
+
+
+def test_limits_are_set_by_name() -> None:
+    assert limits_of(["waiting=200", "seconds=2.5"]) == Limits(waiting=200, seconds=2.5)
+    for wrong in ("wating=3", "waiting=many", "waiting=0"):
+        with pytest.raises(InputError, match="--limit"):
+            limits_of([wrong])
+
+
+def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
+    absent = replace(LUMA, model=ModelRef("fake:delay=none"))
+    with (
+        serving(named("luma", LUMA), named("absent", absent)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(openai.BadRequestError, match="is not a number"):
+                client.chat.completions.create(model="absent", messages=ASKED)
+            assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
+        assert client._client.get(f"{url}/ready").status_code == 503
+
+
+@pytest.mark.real
+def test_served_equals_measured_in_real_weights() -> None:
+    luma = Path(__file__).parents[1] / "examples" / "luma"
+    rows = [json.loads(each) for each in (luma / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+    shots = tuple(
+        Example(str(at), (Message("user", row["input"]),), row["output"]) for at, row in enumerate(rows[:2])
+    )
+    assistant = replace(LUMA, model=ModelRef("smollm2-135m-instruct"), shots=shots, max_tokens=40)
+    asked, models = [row["input"] for row in rows[2:14]], Models()
+    own = assistant.answer(asked, models)
+
+    async def ask(url: str) -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", timeout=600) as client:
+            create = partial(client.chat.completions.create, model="luma")
+            done = await asyncio.gather(
+                *(create(messages=[{"role": "user", "content": text}]) for text in asked)
+            )
+            return [each.choices[0].message.content for each in done]
+
+    with serving(named("luma", assistant), models=models) as url:
+        found = asyncio.run(ask(url))
+    equal = sum(text == answer.text for text, answer in zip(found, own, strict=True))
+    assert equal >= 11, f"{equal} of 12 equal"  # in 16 bits a tie may fall otherwise beside other rows

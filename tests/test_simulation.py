@@ -173,7 +173,7 @@ def stated(store: Floats, num: int, size: int) -> float:
     ("num", "size", "margin", "wins", "repeats"),
     cells((50, 1, 0.05, 0.0), larger=[(200, 1, 0.05, 0.0), (200, 5, 0.05, 0.05), (1_000, 1, 0.02, 0.05)]),
 )
-def test_a_deficit_of_the_margin_is_seldom_good_enough(
+def test_a_deficit_of_the_margin_is_seldom_called_among_the_best(
     num: int, size: int, margin: float, wins: float, repeats: int, num_methods: int
 ) -> None:
     """The lowest step is wrong on margin + wins more of the rows and right on `wins` others."""
@@ -183,7 +183,7 @@ def test_a_deficit_of_the_margin_is_seldom_good_enough(
         right = (rng.random((num // size + 30 // size, size)) < 0.9).astype(np.float64)
         lower = gaining(right, 0.9, margin + 2 * wins, margin, repeat)[..., :1]
         rows = np.concatenate([lower, np.repeat(right[..., None], num_methods - 1, axis=-1)], axis=-1)
-        good += compared(rows, num, margin, num_methods).ladder[0].status == "good enough"
+        good += compared(rows, num, margin, num_methods).ladder[0].status == "among the best"
     assert good <= most_false(repeats)
 
 

@@ -253,6 +253,25 @@ class Pair:
     difference: Estimate
 
 
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One input, the better and the worse answer, who said so."""
+
+    id: str
+    input: tuple[Message, ...]
+    """As an Example has it."""
+    chosen: str
+    rejected: str
+    who: tuple[str, ...] = ()
+    where: str = ""
+    """`file:line` it was read from."""
+
+    @property
+    def text(self) -> str:
+        """The input as one text, as `Example.text` has it."""
+        return "\n".join(message.content for message in self.input)
+
+
 Part = Literal["input", "output"]
 """The two texts of a row."""
 

@@ -64,7 +64,7 @@ def foreseen(
     """
     model, rows = models.get(start.model), spread(parts.dev, COUNTED)
     longest, base = 0.0, start
-    requests, tokens = 2 * TIMED_ANSWERS, 0.0
+    requests, tokens = 2 * TIMED_ANSWERS + 1, 0.0
     for method in methods:
         prompts = method.prompts(task, parts.train, base)
         lengths = [

@@ -42,16 +42,23 @@ class Baseline(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Fits, chooses, and fits the choice again on all rows."""
+        chosen, predictor = self.fitted(task, train, dev, start, context)
+        both = replace(train, examples=(*train.examples, *dev.examples))
+        final = _clocked(context, lambda: refitted(predictor, task, both))
+        context.params["form"], context.learned = chosen.name, len(both)
+        return self._assistant(start, f"{chosen.name} on train and dev", final, context)
+
+    def fitted(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> tuple[Candidate, Predictor]:
+        """The choice on dev among what is fitted on `train` alone."""
         fitted = _clocked(context, lambda: predictors(task, train, dev))
         candidates = [
             Candidate(name, self._assistant(start, name, predictor, context))
             for name, predictor in fitted.items()
         ]
         chosen = context.choose(candidates, dev, cheap=True)
-        both = replace(train, examples=(*train.examples, *dev.examples))
-        final = _clocked(context, lambda: refitted(fitted[chosen.name], task, both))
-        context.params["form"] = chosen.name
-        return self._assistant(start, f"{chosen.name} on train and dev", final, context)
+        return chosen, fitted[chosen.name]
 
     def _assistant(self, start: Assistant, name: str, predictor: Predictor, context: FitContext) -> Assistant:
         """`predictor` as an assistant; with the choices, and so with a confidence, where it gives probabilities."""

@@ -177,12 +177,13 @@ def trained(
             facts = _learned(context.models, student.model, rows, adapter)
         else:
             measure = partial(dev_score, student, dev, context) if task.train.get("dev_metric") else dict
-            facts = prepare().train(context.folder, task.model, context.log, measure)
+            facts = prepare().train(context.folder, task.model, context.log, measure, context.more)
         write_json(done, asdict(facts))
         shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)
     kept = read_json(done)
     context.params.update(kept["params"], instructions=kept_by_tuned(task).part)
     context.train_seconds += kept["params"]["seconds"]
+    context.learned = len(rows)
     context.notes.extend(kept["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
 

@@ -13,6 +13,7 @@ from etude.methods.fit_context import FitContext
 from etude.methods.row_lengths import RowLengths
 from etude.models.registry import Models
 from etude.task import Task
+from etude.types import Example
 
 TrainingTime = Callable[[int, int, int | None], float]
 """Seconds of training on so many rows, with what is measured on so many dev rows, for so many epochs at most."""
@@ -31,6 +32,8 @@ class Method(ABC):
     """Whether it is a prompt to the untuned model, on which later methods may build."""
     asks_model: ClassVar[bool] = True
     """Whether a language model answers."""
+    searches: ClassVar[bool] = False
+    """Whether it looks passages up, with the search that is fitted once a run."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
     """Keys of the task file that it takes, beside those that every method takes."""
 
@@ -54,8 +57,15 @@ class Method(ABC):
         return 1
 
     def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
-        """The assistant whose answers are timed for the plan."""
+        """The assistant that `fit` begins with."""
         return start
+
+    def typical(
+        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
+    ) -> tuple[Assistant, Sequence[Example]]:
+        """What the plan is made from: an assistant without a search, whose prompts for `rows`, as they are returned,
+        are as long as those of the candidates that `fit` will try."""
+        return self.asked(task, start, train, models), rows
 
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -12,10 +12,11 @@ from etude.data.dataset import Dataset
 from etude.index.passages import read_passages
 from etude.methods.few_shot import by_form, cover
 from etude.methods.fit_context import Candidate, FitContext
-from etude.methods.method import Method, TrainingTime
-from etude.methods.searching import FittedSearch, fitted_search, search_seconds
+from etude.methods.method import Method
+from etude.methods.searching import FittedSearch, fitted_search, with_any_passage
 from etude.models.registry import Models
 from etude.task import Task
+from etude.types import Example
 
 NUM_SHOTS = 4
 MANY = 3
@@ -29,6 +30,7 @@ class Retrieval(Method):
 
     name: ClassVar[str] = "retrieval"
     label: ClassVar[str] = "Passages looked up"
+    searches: ClassVar[bool] = True
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model", "documents", "encoder")
 
     def missing(self, task: Task) -> str:
@@ -39,12 +41,13 @@ class Retrieval(Method):
         """One passage, examples with passages, several passages."""
         return 3
 
-    def training_time(
-        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
-    ) -> TrainingTime | None:
-        """That of the search, which no budget cuts."""
-        seconds = search_seconds(task, train, models)
-        return lambda num_rows, num_dev, epochs: seconds
+    def typical(
+        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
+    ) -> tuple[Assistant, Sequence[Example]]:
+        """With examples, and a passage behind each question."""
+        shots = cover(by_form(start, train.examples), NUM_SHOTS, random.Random(task.seed))
+        carried = tuple(with_any_passage(task, shots))
+        return replace(start, method=self.name, shots=carried), list(with_any_passage(task, rows))
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext

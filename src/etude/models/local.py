@@ -20,13 +20,13 @@ from etude.errors import ModelError
 from etude.models.batch import Engine, Rows
 from etude.models.batch_plan import MAX_TOKENS, plan_batches, shared_prefix
 from etude.models.choices import Trie, build_trie
-from etude.models.live import LiveAnswer, LiveBatch
+from etude.models.live.answers import LiveAnswer, LiveBatch
 from etude.models.shared_prefix import Prefix
 from etude.render import end_of_turn, render, render_answer, render_text
 from etude.types import Batch, Completion, Message, Request, Sampling
 
 if TYPE_CHECKING:
-    from etude.models.json_form import JsonForm
+    from etude.models.live.json_form import JsonForm
 
 SCORED_TOKENS = 2048
 """Tokens of a batch whose logits are held at many places at once: given answers, trees of choices."""
@@ -161,7 +161,7 @@ class LocalModel:
         return LiveAnswer(self.tokenizer, self.stop, prompt, request.max_tokens, sampling, form)
 
     def _json_form(self, schema: str) -> JsonForm:
-        from etude.models.json_form import JsonForm, tokens_of
+        from etude.models.live.json_form import JsonForm, tokens_of
 
         if self._guided is None:
             vocabulary = self.module.get_output_embeddings().weight.shape[0]

@@ -5,7 +5,7 @@ A new backend is one file with a function that loads a model, and one line in BA
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableMode
 
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
-    from etude.models.live import LiveModel
+    from etude.models.live.answers import ConcurrentModel, LiveModel
 
 Kept = TypeVar("Kept")
 
@@ -42,6 +42,8 @@ class Models:
         self.endpoints, self.journal = endpoints or {}, journal
         self.notes: dict[str, None] = {}
         """What a reader of the answers should know of the models, each sentence once."""
+        self.expected: Sequence[ModelRef] = ()
+        """Models that will be asked for, where it helps a backend to load them together."""
         self._loaded: dict[ModelRef, Model] = {}
         self._others: dict[object, Any] = {}
 
@@ -72,6 +74,10 @@ class Models:
     def live(self, ref: ModelRef) -> LiveModel:
         """As `get`, for a model that writes many answers at once."""
         return cast("LiveModel", self.get(ref, "live"))
+
+    def concurrent(self, ref: ModelRef) -> ConcurrentModel:
+        """As `get`, for a model that answers several threads at once."""
+        return cast("ConcurrentModel", self.get(ref, "concurrent"))
 
     def encoder(self, name: str, folder: Path | None = None) -> Encoder:
         """The encoder `name`, or a tuned one from its folder, as its own copy of the weights.
@@ -153,6 +159,15 @@ BACKENDS: list[Backend] = [
         tries=("choices",),
         why_unknown=urls.why_unknown,
         title=urls.title,
+    ),
+    Backend(
+        "llama_cpp",
+        "`llama_cpp:NAME`, where NAME is packaged weights or a .gguf file",
+        lambda name: name.startswith("llama_cpp:"),
+        lazily("etude.models.llama_cpp.model:load"),
+        ("generate", "count", "concurrent"),
+        modules=("xllamacpp", "gguf", "torch", "transformers"),
+        extra="serve,train",
     ),
     Backend(
         "local",

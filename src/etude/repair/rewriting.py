@@ -105,6 +105,16 @@ def _record(row: Row, raw: bytes, columns: RowSource, table: Table | None) -> Re
     return Record(row.line, row.last, raw, cells, inputs, answers, others, joint, table, written)
 
 
+def new_row(like: Record, cells: Mapping[str, Any]) -> bytes | None:
+    """A further row of a file, with its line end, written as another row is; None where the file cannot hold it."""
+    end = _line_end(like.raw) or b"\n"
+    if like.table is None:
+        return _dumped(dict(cells), like.raw.decode()).encode() + end
+    blank = io.StringIO(newline="")
+    csv.writer(blank, **_dialect(like.table), lineterminator="").writerow([""] * len(like.table.header))
+    return _as_record(blank.getvalue().encode() + end, like.table, cells)
+
+
 def columns_of(source: RowSource) -> RowSource:
     """The columns by which a file is read, guessed ones included."""
     return guess_columns(peek_rows(source.file), source).source
@@ -236,7 +246,7 @@ def _as_json(raw: bytes, cells: Any) -> bytes:
     return mark + _dumped(cells, raw.decode()).encode() + _line_end(raw)
 
 
-def _as_record(raw: bytes, table: Table, texts: Mapping[str | int, str]) -> bytes | None:
+def _as_record(raw: bytes, table: Table, texts: Mapping[Any, str]) -> bytes | None:
     """The values in the order of the columns, quoted where they need be; None where they would not be read as they
     are: a line break, say, in a table whose values cannot hold one."""
     (old,) = _values(raw, table)

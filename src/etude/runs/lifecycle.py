@@ -142,9 +142,10 @@ def check_whole(run: Run) -> None:
     split = read_json(run.folder / "split.json")
     for name in run.info["methods"] if complete else fitted:
         _check_method(run, name)
-        _check_answers(run, name, "dev", len(split["dev"]), run.info["plan"]["effort"]["dev_rows"])
+        kept = read_json(run.method(name) / "method.json").get("dev_rows")
+        _check_answers(run, name, "dev", len(split["dev"]), kept)
         if complete:
-            _check_answers(run, name, "test", len(split["test"]), run.info["plan"]["test_rows"])
+            _check_answers(run, name, "test", len(split["test"]), run.info["plan"]["limits"]["test_rows"])
 
 
 def _check_method(run: Run, name: str) -> None:

@@ -26,6 +26,7 @@ class Question:
     turns: tuple[Message, ...]
     samplings: tuple[Sampling, ...]
     """One for each answer that is wanted."""
+    max_tokens: int
     measured: bool
     """Whether the prompt and the way to answer are those that were measured."""
 
@@ -83,14 +84,14 @@ def _question(
     own = served.assistant
     instructions = "\n\n".join(part for part in (own.instructions, added) if part)
     max_tokens = min(most or own.max_tokens, limits.answer_tokens)
-    assistant = replace(own, instructions=instructions, max_tokens=max_tokens)
+    assistant = replace(own, instructions=instructions, max_tokens=min(max_tokens, own.max_tokens))
     top_p = 1.0 if asked.top_p is None else asked.top_p
     sampling = Sampling(asked.temperature or 0.0, top_p, asked.seed, asked.stops, logprobs, schema)
     seeds = [None if asked.seed is None else asked.seed + number for number in range(asked.n or 1)]
     samplings = tuple(replace(sampling, seed=seed) for seed in seeds)
     changed = added or asked.temperature or asked.stops or schema
     measured = not changed and max_tokens >= own.max_tokens
-    return Question(served, assistant, turns, samplings, measured)
+    return Question(served, assistant, turns, samplings, max_tokens, measured)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ async def answers(engine: Engine, question: Question, streams: bool) -> AsyncIte
             question.turns,
             lambda item, index=index: deliver(index, item),  # type: ignore[misc]
             sampling,
+            question.max_tokens,
             streams,
         )
         for index, sampling in enumerate(question.samplings)

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request
@@ -14,14 +15,25 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from etude import __version__
-from etude.serve.answering import Piece, Question, answers, chat_question, completion_question, handover
+from etude.errors import InputError
+from etude.feedback import FeedbackLog
+from etude.serve.answering import (
+    Piece,
+    Question,
+    answers,
+    chat_question,
+    completion_question,
+    handover,
+    new_id,
+)
 from etude.serve.catalogue import Served
 from etude.serve.engine import Engine, Finished, Limits
 from etude.serve.errors import ApiError, add_handlers, as_api_error
 from etude.serve.figures import Figures
 from etude.serve.guard import Guard, needs
 from etude.serve.keys import Key
-from etude.serve.schemas import ChatRequest, CompletionRequest, ErrorBody, Json
+from etude.serve.opinions import Given, Recent, entry
+from etude.serve.schemas import ChatRequest, CompletionRequest, ErrorBody, FeedbackRequest, Json
 from etude.serve.shapes import Chat, Shape, Text, chunks, whole
 
 T = TypeVar("T")
@@ -53,6 +65,8 @@ class Server:
     engine: Engine
     settings: Settings
     figures: Figures
+    recent: Recent = field(default_factory=Recent)
+    logs: dict[Path, FeedbackLog] = field(default_factory=dict)
     ready: bool = False
 
     def named(self, name: str) -> Served:
@@ -64,17 +78,27 @@ class Server:
             )
         return self.served[name]
 
-    def count(self, question: Question, done: Finished) -> Finished:
-        """Counts an answer."""
-        self.figures.answered(question.served.name, done, handover(done) is not None)
-        return done
+    def warm(self, served: Served) -> None:
+        """Loads what an assistant needs; in the engine's thread."""
+        served.assistant.opened_search(self.engine.models)
+        self.engine.models.get(served.assistant.model, *served.assistant.needs)
 
-    async def counted(self, question: Question, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-        """The pieces, their ends counted."""
+    async def noted(
+        self, name: str, question: Question, pieces: AsyncIterator[Piece]
+    ) -> AsyncIterator[Piece]:
+        """The pieces; the ends are counted and remembered under the name of the response."""
         async for piece in pieces:
-            if isinstance(piece.item, Finished):
-                self.count(question, piece.item)
+            if isinstance(done := piece.item, Finished):
+                self.figures.answered(question.served.name, done, handover(done) is not None)
+                self.recent.keep(name, piece.index, Given(question.served, question.turns, done.answer.text))
             yield piece
+
+    async def take(self, asked: FeedbackRequest, who: str) -> bool:
+        """Keeps what somebody says, on disk before it returns; False if it was kept before."""
+        given = self.recent.find(asked.id, asked.index)
+        file = given.served.feedback
+        log = self.logs.setdefault(file, FeedbackLog(file))
+        return await asyncio.to_thread(log.add, entry(asked, given, who))
 
 
 def build_app(served: Mapping[str, Served], engine: Engine, settings: Settings) -> FastAPI:
@@ -96,6 +120,7 @@ def build_app(served: Mapping[str, Served], engine: Engine, settings: Settings) 
         )
     app.add_middleware(Guard, figures=server.figures, loopback=settings.loopback)
     _completions(app, server)
+    _weights(app, server)
     _state(app, server)
     return app
 
@@ -106,8 +131,7 @@ async def _life(server: Server) -> AsyncIterator[None]:
 
     def warm() -> None:
         for each in server.served.values():
-            each.assistant.opened_search(server.engine.models)
-            server.engine.models.get(each.assistant.model, *each.assistant.needs)
+            server.warm(each)
         server.ready = True
 
     server.engine.call(warm)
@@ -131,6 +155,15 @@ def _completions(app: FastAPI, server: Server) -> None:
         question = completion_question(server.named(body.model), body, settings.limits)
         return await _respond(server, Text(), question, request, body)
 
+    @app.post("/v1/feedback", dependencies=[Depends(needs(settings.keys, "feedback"))], responses=ERRORS)
+    async def feedback(body: FeedbackRequest, request: Request) -> Json:
+        """Keeps what somebody says about an answer."""
+        who = getattr(request.state, "key", "") or body.user
+        try:
+            return {"object": "feedback", "kept": True, "new": await server.take(body, who)}
+        except InputError as error:
+            raise ApiError(400, error.faults[0].what, code="invalid_value") from error
+
     @app.get("/v1/models", dependencies=chat, responses=ERRORS)
     async def models() -> Json:
         """The names of the assistants."""
@@ -142,6 +175,26 @@ def _completions(app: FastAPI, server: Server) -> None:
         return _described(server.named(name))
 
 
+def _weights(app: FastAPI, server: Server) -> None:
+    admin = [Depends(needs(server.settings.keys, "admin"))]
+
+    @app.post("/v1/models/{name}/load", dependencies=admin, responses=ERRORS)
+    async def load(name: str) -> Json:
+        """Loads the weights of an assistant, if they are not there."""
+        served = server.named(name)
+        await asyncio.to_thread(server.engine.done, lambda: server.warm(served))
+        return _described(served)
+
+    @app.post("/v1/models/{name}/unload", dependencies=admin, responses=ERRORS)
+    async def unload(name: str) -> Json:
+        """Drops the adapter of an assistant from memory; the next question loads it again."""
+        served = server.named(name)
+        await asyncio.to_thread(
+            server.engine.done, lambda: server.engine.forget(name, served.assistant.model)
+        )
+        return _described(served)
+
+
 def _described(served: Served) -> Json:
     about = {"id": served.name, "object": "model", "created": served.since, "owned_by": "etude"}
     return about | {"method": served.assistant.method, "base": served.assistant.model.name}
@@ -150,13 +203,13 @@ def _described(served: Served) -> Json:
 async def _respond(
     server: Server, shape: Shape, question: Question, request: Request, body: ChatRequest | CompletionRequest
 ) -> Response:
-    headers = {"x-etude-measured": str(question.measured).lower()}
-    pieces = server.counted(question, answers(server.engine, question, bool(body.stream)))
+    headers, name = {"x-etude-measured": str(question.measured).lower()}, new_id(shape.prefix)
+    pieces = server.noted(name, question, answers(server.engine, question, bool(body.stream)))
     try:
         if not body.stream:
             ended = await _unless_gone(request, _ended(pieces))
             return (
-                JSONResponse(whole(shape, question, ended), headers=headers)
+                JSONResponse(whole(shape, name, question, ended), headers=headers)
                 if ended
                 else Response(status_code=GONE)
             )
@@ -170,7 +223,7 @@ async def _respond(
             yield piece
 
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
-    events = _events(chunks(shape, question, rest(), with_usage), pieces)
+    events = _events(chunks(shape, name, question, rest(), with_usage), pieces)
     return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
 

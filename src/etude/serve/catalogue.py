@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from etude.assistant import FILE, Assistant
 from etude.errors import Fault, InputError
+from etude.models.registry import backend_of
 from etude.runs.recommended import load, run_at
 
 
@@ -21,6 +22,8 @@ class Served:
     assistant: Assistant
     place: Path
     """Where it was loaded from."""
+    feedback: Path
+    """The file that takes what people say about its answers."""
     since: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -34,7 +37,19 @@ class Served:
         return f"{self.place.name}/{self.assistant.method}"
 
 
-def catalogue(places: Sequence[str], method: str | None = None) -> dict[str, Served]:
+FEEDBACK = "feedback.jsonl"
+ENGINES = ("local", "llama_cpp")
+
+
+def on(engine: str, assistant: Assistant) -> Assistant:
+    """The assistant with its weights in an engine of ENGINES; one that was measured there, or has no weights of a
+    language model, is as it is."""
+    if engine == "local" or backend_of(assistant.model.name).name != "local":
+        return assistant
+    return replace(assistant, model=replace(assistant.model, name=f"{engine}:{assistant.model.name}"))
+
+
+def catalogue(places: Sequence[str], method: str | None = None, engine: str = "local") -> dict[str, Served]:
     """Loads the assistants, without their weights.
 
     A place is what `etude.load` takes, after `NAME=` if it is to have another name than its task. Raises InputError for
@@ -47,7 +62,7 @@ def catalogue(places: Sequence[str], method: str | None = None) -> dict[str, Ser
             raise InputError(
                 [Fault(str(served.place), f"a second assistant named {served.name!r}", "", remedy)]
             )
-        found[served.name] = served
+        found[served.name] = replace(served, assistant=on(engine, served.assistant))
     return found
 
 
@@ -57,7 +72,10 @@ def _found(places: Sequence[str], method: str | None) -> Iterator[Served]:
         named = bool(sign) and not Path(given).exists()
         place = Path(after if named else given)
         if (place / FILE).exists():
-            yield Served(before if named else place.resolve().name, load(place), place)
+            yield Served(
+                before if named else place.resolve().name, load(place), place, place.parent / FEEDBACK
+            )
             continue
         run = run_at(place)
-        yield Served(before if named else run.info["name"], load(run.folder, method), run.folder)
+        name, beside_task = run.info["name"], run.folder.parent.parent / FEEDBACK
+        yield Served(before if named else name, load(run.folder, method), run.folder, beside_task)

@@ -1,17 +1,20 @@
 """The engine: one thread that owns the models and answers many questions at once.
 
 Questions wait in a queue. Those of assistants on the same weights are written together, a token each at every step, and
-join and leave at any time (`models/live.py`); labels, and models that cannot do this, are answered as they come.
+join and leave at any time (`models/live/`). A model that answers several threads at once gets one for each question.
+Labels, and all other models, are answered as they come.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,8 +24,9 @@ from etude.models.registry import Models, backend_of
 from etude.types import Answer, Completion, Message, ModelRef, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
-    from etude.models.live import LiveAnswer, LiveBatch
+    from etude.models.live.answers import ConcurrentModel, LiveAnswer, LiveBatch
 
+LOG = logging.getLogger("etude.serve")
 LEAST_PREFIX = 16
 """Tokens of an assistant's own prompt from which they are computed once."""
 
@@ -87,6 +91,8 @@ class Job:
     deliver: Callable[[Item], None]
     """Called in the engine's thread."""
     sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 0
+    """More answer tokens than the assistant's own, if there is room behind the prompt."""
     streams: bool = False
     """Whether pieces are wanted, or the end alone."""
     cancelled: bool = False
@@ -107,6 +113,9 @@ class Engine:
         self._batches: dict[tuple[ModelRef, tuple[int, ...]], LiveBatch] = {}
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
         self._live: dict[int, tuple[Job, LiveAnswer]] = {}
+        self._running = 0
+        """Answers that other threads write."""
+        self._pool = ThreadPoolExecutor(limits.at_once)
         self._pace = 1.0
         """Seconds that an answer takes, of late."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -120,13 +129,17 @@ class Engine:
     @property
     def num_live(self) -> int:
         """Answers that are being written."""
-        return len(self._live)
+        return len(self._live) + self._running
+
+    @property
+    def _room(self) -> int:
+        return self.limits.at_once - self.num_live
 
     def submit(self, *jobs: Job) -> None:
         """Puts all of the jobs into the queue. Raises Busy if it does not take them."""
         with self._wake:
             if self._closing or len(self._waiting) + len(jobs) > self.limits.waiting:
-                rounds = (len(self._waiting) + len(self._live)) / self.limits.at_once
+                rounds = (len(self._waiting) + self.num_live) / self.limits.at_once
                 raise Busy(min(60, max(1, math.ceil(self._pace * rounds))))
             self._waiting.extend(jobs)
             self._wake.notify()
@@ -137,12 +150,27 @@ class Engine:
             self._calls.append(work)
             self._wake.notify()
 
+    def done(self, work: Callable[[], None]) -> None:
+        """As `call`, and waits for it. Raises what the work raises."""
+        told: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                work()
+                told.set_result(None)
+            except Exception as error:  # noqa: BLE001 - whoever waits raises it
+                told.set_exception(error)
+
+        self.call(run)
+        told.result()
+
     def close(self) -> None:
         """Ends when everything in the queue is answered."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         self._thread.join()
+        self._pool.shutdown()
 
     def forget(self, key: str, ref: ModelRef) -> None:
         """Lets go of an adapted model and of the prompt computed for it; in the engine's thread."""
@@ -156,18 +184,24 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._waiting or self._live or self._calls or self._closing):
-                    self._wake.wait()
+                self._wake.wait_for(self._has_work)
                 if self._closing and not (self._waiting or self._live):
                     return
-                room = min(self.limits.at_once - len(self._live), MOST_BEGUN)
-                jobs = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+                number = min(self._room, MOST_BEGUN, len(self._waiting))
+                jobs = [self._waiting.popleft() for _ in range(number)]
                 calls, self._calls = list(self._calls), deque()
             for work in calls:
-                work()
+                try:
+                    work()
+                except Exception as error:  # noqa: BLE001 - the questions that need it raise it again
+                    LOG.error("etude serve: %s", error)
             self._begin([job for job in jobs if self._wanted(job)])
             for batch in list(self._batches.values()):
                 self._step(batch)
+
+    def _has_work(self) -> bool:
+        ending = self._closing and not self._waiting
+        return bool(self._live or self._calls or ending or (self._waiting and self._room > 0))
 
     def _wanted(self, job: Job) -> bool:
         """Whether anybody still waits for the answer; tells those that have waited too long."""
@@ -195,12 +229,21 @@ class Engine:
     def _begun(self, job: Job) -> tuple[LiveBatch, LiveAnswer] | None:
         """A live answer with its batch; None if the job is answered already."""
         assistant = job.assistant
-        (job.request,) = requests = assistant.requests([job.turns], self.models)
+        (request,) = assistant.requests([job.turns], self.models)
         model = self.models.get(assistant.model)
-        if job.request.choices or "live" not in backend_of(assistant.model.name).can:
+        if job.max_tokens > request.max_tokens:
+            room = model.context - model.count_tokens(request.messages)
+            request = replace(request, max_tokens=max(request.max_tokens, min(job.max_tokens, room)))
+        job.request = request
+        can = () if job.request.choices else backend_of(assistant.model.name).can
+        if "concurrent" in can:
+            self._running += 1
+            self._pool.submit(self._follow, job, self.models.concurrent(assistant.model))
+            return None
+        if "live" not in can:
             if job.sampling.json_schema:
                 raise FormError("This assistant cannot keep an answer to a JSON schema.")
-            (completion,) = model.generate(requests)
+            (completion,) = model.generate([request])
             self._finish(job, completion, ())
             return None
         live = self.models.live(assistant.model)
@@ -214,6 +257,25 @@ class Engine:
         if key not in self._batches:
             self._batches[key] = live.live_batch(prefix)
         return self._batches[key], answer
+
+    def _follow(self, job: Job, model: ConcurrentModel) -> None:
+        """Answers a job in a thread of the pool."""
+
+        def take(piece: str) -> bool:
+            if job.streams:
+                job.deliver(piece)
+            return not self._wanted(job)
+
+        try:
+            assert job.request is not None
+            completion, scores = model.write(job.request, job.sampling, take)
+            self._finish(job, completion, scores)
+        except Exception as error:  # noqa: BLE001
+            job.deliver(error)
+        finally:
+            with self._wake:
+                self._running -= 1
+                self._wake.notify()
 
     def _prefix(self, job: Job, answer: LiveAnswer) -> tuple[int, ...]:
         """The tokens with which all prompts of an assistant begin; none if they are few."""

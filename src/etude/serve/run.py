@@ -17,7 +17,9 @@ from etude.serve.engine import Engine
 from etude.serve.guard import LOOPBACK
 
 
-def run(places: Sequence[str], method: str | None, host: str, port: int, settings: Settings) -> None:
+def run(
+    places: Sequence[str], method: str | None, engine: str, host: str, port: int, settings: Settings
+) -> None:
     """Serves the assistants of these places until SIGTERM or Ctrl-C; what is running is then answered.
 
     Port 0 takes a free one. Prints the address on stdout and a JSON line for every request on stderr. Raises InputError
@@ -26,11 +28,13 @@ def run(places: Sequence[str], method: str | None, host: str, port: int, setting
     if host not in LOOPBACK and not settings.keys:
         remedy = "make keys with --keys FILE --new-key NAME and add --keys FILE, or leave --host out"
         raise InputError([Fault("--host", "a host that others reach needs keys", host, remedy)])
-    served = catalogue(places, method)
+    served = catalogue(places, method, engine)
     listening = _bound(host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("etude.serve").setLevel(logging.INFO)
-    app = build_app(served, Engine(Models(), settings.limits), settings)
+    models = Models()
+    models.expected = [each.assistant.model for each in served.values()]
+    app = build_app(served, Engine(models, settings.limits), settings)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", server_header=False)
     shown = f"[{host}]" if ":" in host else host
     print(f"Serving {', '.join(served)} at http://{shown}:{listening.getsockname()[1]}/v1", flush=True)

@@ -116,6 +116,21 @@ class CompletionRequest(Asking):
         return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
 
+class FeedbackRequest(Body):
+    """The body of /v1/feedback: what somebody says about an answer."""
+
+    id: Text
+    """Of the response."""
+    index: int = 0
+    """Which of its answers."""
+    thumb: Literal["up", "down"] | None = None
+    correction: Text | None = None
+    """The right answer."""
+    reason: Text = ""
+    user: Text = "anonymous"
+    """Who says it, if no key does."""
+
+
 class ErrorDetail(BaseModel):
     """What was wrong, as OpenAI's clients read it."""
 

@@ -11,7 +11,6 @@ from etude.serve.answering import (
     Question,
     about,
     logprobs_of,
-    new_id,
     text_logprobs_of,
     usage,
 )
@@ -91,17 +90,17 @@ def head(kind: str, name: str, question: Question) -> Json:
     }
 
 
-def whole(shape: Shape, question: Question, ended: Sequence[Finished]) -> Json:
+def whole(shape: Shape, name: str, question: Question, ended: Sequence[Finished]) -> Json:
     """The response with all answers."""
     choices = [{"index": index, **shape.choice(done)} for index, done in enumerate(ended)]
-    return {**head(shape.kind, new_id(shape.prefix), question), "choices": choices, "usage": usage(ended)}
+    return {**head(shape.kind, name, question), "choices": choices, "usage": usage(ended)}
 
 
 async def chunks(
-    shape: Shape, question: Question, pieces: AsyncIterator[Piece], with_usage: bool
+    shape: Shape, name: str, question: Question, pieces: AsyncIterator[Piece], with_usage: bool
 ) -> AsyncIterator[Json]:
     """The chunks of a stream. An error after the first piece is the last chunk."""
-    begin = head(shape.chunk, new_id(shape.prefix), question)
+    begin = head(shape.chunk, name, question)
     said: dict[int, int] = {}
     ended: dict[int, Finished] = {}
     empty = {"usage": None} if with_usage else {}

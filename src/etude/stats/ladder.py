@@ -32,6 +32,11 @@ class Joint:
     """The number of standard errors that an interval reaches to both sides, skewness apart."""
     units: int
 
+    def only(self, kept: Sequence[int]) -> Joint:
+        """The same intervals, of some of the methods."""
+        among = np.ix_(kept, kept)
+        return Joint(self.values[kept], self.errors[among], self.down[among], self.critical, self.units)
+
     def difference(self, a: int, b: int) -> Estimate:
         """Value of method `a` minus value of method `b`, with its simultaneous interval."""
         value = float(self.values[a] - self.values[b])

@@ -19,7 +19,7 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 LADDER = (
     *("baseline", "prompt", "clear_prompt", "few_shot", "retrieval"),
-    *("fine_tune", "fine_tune_retrieval"),
+    *("fine_tune", "fine_tune_retrieval", "prefer"),
 )
 """The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py."""
 
@@ -100,6 +100,8 @@ class Task:
     test: RowSource | None = None
     documents: Path | None = None
     """What the retrieving methods look things up in: a folder or a file."""
+    preferences: Path | None = None
+    """A file of better and worse answers, which prefer learns."""
     encoder: str | None = None
     """The encoder for search by meaning: a name as for `model`, or "none"; None for the packaged one."""
     instructions: str = ""

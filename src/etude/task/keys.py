@@ -205,6 +205,7 @@ KEYS: Mapping[str, Reader] = {
     "examples": _rows,
     "test": _rows,
     "documents": existing,
+    "preferences": existing_file,
     "encoder": _weights,
     "instructions": prose,
     "wordings": texts,

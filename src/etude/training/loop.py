@@ -102,7 +102,7 @@ def _train(
     if not run.adapters:
         output.log({"note": _full_note(run, module, disk, output)})
     try:
-        while not _finished(run):
+        while not _finished(run) and _in_time(run.progress, output):
             if run.progress.epoch >= 0:
                 _epoch(run, rows, checkpointer)
             _measure(run, dev_rows, output)
@@ -114,6 +114,10 @@ def _train(
 def _finished(run: Run) -> bool:
     progress = run.progress
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+
+
+def _in_time(progress: TrainResult, output: Output) -> bool:
+    return progress.epoch < 1 or output.more(progress.seconds / progress.epoch)
 
 
 def _epoch(run: Run, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> None:

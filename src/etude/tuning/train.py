@@ -118,7 +118,9 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
         metric=metric,
         folder=run.method(NAME) / "work",
         seed=task.seed,
-        log=TrainingLog(NAME, run.method(NAME) / "train.jsonl", late),
+        log=TrainingLog(
+            NAME, run.method(NAME) / "train.jsonl", late, lambda: run.info.get("plan", {}).get("seconds")
+        ),
     )
     rows = training_rows(task, parts.train, context)
 

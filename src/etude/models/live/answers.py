@@ -8,7 +8,7 @@ Shapes: B answers, K key heads, S tokens a row holds, D size of a head, V vocabu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -20,7 +20,7 @@ from etude.models.shared_prefix import Prefix
 from etude.types import Completion, Model, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
-    from etude.models.json_form import JsonForm
+    from etude.models.live.json_form import JsonForm
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What stands at the end of a text whose last token holds a part of a character."""
@@ -189,4 +189,14 @@ class LiveModel(Model, Protocol):
 
     def live_batch(self, prefix: Sequence[int] = ()) -> LiveBatch:
         """Answers that are written together, whose prompts all begin with the tokens of `prefix`."""
+        ...
+
+
+class ConcurrentModel(Model, Protocol):
+    """A Model that answers several threads at once."""
+
+    def write(
+        self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
+    ) -> tuple[Completion, Sequence[TokenScore]]:
+        """Answers one request. `on_piece` gets each new piece, and ends the answer by returning True."""
         ...
