@@ -1302,10 +1302,11 @@ def reliance_lines(what: str, stored: Json | None, rows: Sequence[Json]) -> Iter
     yield Line(f"{what}: present", stored is not None, bool(sure))
     if stored is None or not sure:
         return
-    edges = [float(np.quantile([row["confidence"] for row in sure], part / 15)) for part in range(1, 15)]
+    ascending = sorted(row["confidence"] for row in sure)
+    edges = [ascending[len(sure) * part // 15] for part in range(1, 15)]
     bins: dict[int, list[Json]] = {}
     for row in sure:
-        bins.setdefault(sum(edge < row["confidence"] for edge in edges), []).append(row)
+        bins.setdefault(sum(edge <= row["confidence"] for edge in edges), []).append(row)
     error = sum(
         abs(math.fsum(row["score"] - row["confidence"] for row in inside)) for inside in bins.values()
     )

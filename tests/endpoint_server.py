@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         script.keys.add(key)
-        question = json.dumps(body["messages"])
+        question = json.dumps([body["messages"], body.get("max_tokens")])
         script.enter(question)
         try:
             self._answer(script, body, question, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,23 @@ from real_runs import real_run
 ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=2, max_size=200)
 
 
-@given(ROWS)
-def test_calibration_error_equals_that_of_scikit_learns_bins(rows: list[tuple[float, bool]]) -> None:
-    sure, right = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
+@given(st.sets(st.integers(1, 1000), min_size=15, max_size=120), st.randoms())
+def test_calibration_error_equals_that_of_scikit_learns_bins(values: set[int], draw: Random) -> None:
+    sure = np.array(draw.sample(sorted(values), 15 * (len(values) // 15))) / 1000  # equal bins, no ties
+    right = np.array([float(draw.random() < 0.6) for _ in sure])
+    right[:2] = 0, 1
     share, mean = calibration_curve(right, sure, n_bins=BINS, strategy="quantile")
-    edges = np.percentile(sure, np.linspace(0, 100, BINS + 1))
-    sizes = np.bincount(np.searchsorted(edges[1:-1], sure), minlength=BINS)
-    expected = float(np.abs(share - mean) @ sizes[sizes > 0]) / len(rows)
+    assert calibration_error(sure, right).value == pytest.approx(float(np.abs(share - mean).mean()), abs=1e-9)
+
+
+@given(ROWS)
+def test_a_calibration_error_lies_in_its_interval(rows: list[tuple[float, bool]]) -> None:
+    sure, right = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
     found = calibration_error(sure, right)
-    assert found.value == pytest.approx(expected, abs=1e-9)
-    assert 0 <= found.low <= found.value <= found.high
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low < found.high
+    shuffled = np.random.default_rng(1).permutation(len(rows))
+    assert calibration_error(sure[shuffled], right[shuffled]).value == pytest.approx(found.value)
 
 
 @given(ROWS)

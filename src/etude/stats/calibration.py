@@ -22,13 +22,13 @@ def calibration_error(
 ) -> Estimate:
     """Expected calibration error: how far the share of right answers is from the confidence, on average over bins.
 
-    Bins hold equally many rows, but rows of one confidence stand in one bin (as scikit-learn's `calibration_curve`
-    with strategy="quantile"). Chance alone makes it larger than 0, the more so the fewer rows there are. The interval
-    is the basic bootstrap's over units, with the bins as they are. Guo et al. 2017; Nguyen and O'Connor 2015.
+    Bins hold equally many rows, but rows of one confidence stand in one bin. Chance alone makes it larger than 0, the
+    more so the fewer rows there are. The interval is the basic bootstrap's over units, with the bins as they are.
+    Guo et al. 2017; Nguyen and O'Connor 2015.
     """
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    edges = np.percentile(sure, np.linspace(0, 100, bins + 1))
-    inside = np.searchsorted(edges[1:-1], sure)[:, None] == np.arange(bins)
+    begins = [len(sure) * number // bins for number in range(1, bins)]
+    inside = np.searchsorted(np.sort(sure)[begins], sure, side="right")[:, None] == np.arange(bins)
     sums = summed(np.column_stack([inside * (hit - sure)[:, None], np.ones_like(sure)]), units)
 
     def error(totals: FloatArray) -> FloatArray:
@@ -38,9 +38,9 @@ def calibration_error(
     if len(sums) < 2:
         return Estimate(value, 0.0, 1.0, len(sums))
     far, near = np.quantile(error(unit_weights(len(sums)) @ sums), (0.975, 0.025))
-    low, high = max(0.0, min(value, 2 * value - far)), max(value, 2 * value - near)
+    low, high = max(0.0, min(value, 2 * value - far)), min(1.0, max(value, 2 * value - near))
     if low == high:  # no resample differs: rows that are all right with certainty, say
-        high = estimate(np.abs(hit - sure), units).high
+        high = max(high, estimate(np.abs(hit - sure), units).high)
     return Estimate(value, float(low), float(high), len(sums))
 
 
