@@ -127,8 +127,8 @@ def check(
         raise typer.Exit(130) from stopped
 
 
-@app.command()
-def convert(
+@app.command("convert")
+def convert_rows(
     file: Annotated[Path, typer.Argument(help="A file of rows, or a folder that `datasets` has saved.")],
     to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl or parquet.")],
     output: Annotated[
@@ -137,9 +137,12 @@ def convert(
     ] = None,
 ) -> None:
     """Write a file of examples in the shape that another tool reads."""
-    from etude.cli.converting import run_convert
+    from etude.data.formats.write import convert
 
-    run_convert(file, to, output)
+    rows, written = convert(file, to, output)
+    for note in rows.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Wrote {len(rows.examples):,} rows as {to} to {written}.")
 
 
 @app.command()

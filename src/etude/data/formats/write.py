@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from etude.base.files import file_aside, write_lines
+from etude.base.remedies import instead
 from etude.data.formats.packed import write_parquet
-from etude.data.formats.read import Rows
-from etude.errors import Fault, InputError
+from etude.data.formats.read import Rows, read_rows
+from etude.errors import Fault, InputError, shown
+from etude.task import RowSource
 from etude.types import Example, Message
 
 Made = Callable[[str | None, Example], dict[str, Any]]
@@ -50,6 +52,22 @@ SHAPES: Mapping[str, tuple[Made, str]] = {
     "parquet": (_openai, ".parquet"),
 }
 """Name -> what makes a row, and the suffix of the file."""
+
+
+def convert(file: Path, shape: str, output: Path | None = None) -> tuple[Rows, Path]:
+    """Reads a file and writes its rows in a shape, by default beside it; returns what was read, and the new file.
+
+    Raises InputError for the shape, the file and its rows, and where the new file is there already.
+    """
+    if shape not in SHAPES:
+        raise InputError([Fault("--to", "an unknown shape", shown(shape), instead(shape, SHAPES))])
+    ending = "" if SHAPES[shape][1] == f".{shape}" else f".{shape}"
+    output = output or file.with_name(f"{file.stem}{ending}{SHAPES[shape][1]}")
+    if output.exists():
+        raise InputError([Fault(str(output), "the file is there already", "", "name another with --output")])
+    rows = read_rows(RowSource(file))
+    write_rows(rows, shape, output)
+    return rows, output
 
 
 def write_rows(rows: Rows, shape: str, file: Path) -> None:
