@@ -31,6 +31,10 @@ class ClearPrompt(Method):
         """Every wording."""
         return len(self.candidates(task, start))
 
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """Every wording."""
+        return [candidate.assistant for candidate in self.candidates(task, start)]
+
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:

@@ -55,6 +55,10 @@ class FineTune(Method):
     copies: ClassVar[bool] = False
     """Whether the answer is in what the model is shown."""
 
+    def suits(self, task: Task) -> bool:
+        """Whether the model has weights to train, or learns by itself."""
+        return not {"train", "learn"}.isdisjoint(backend_of(task.model).can)
+
     def takes(self, task: Task) -> tuple[str, ...]:
         """With the keys of the metric where it chooses the epoch."""
         return (*self.keys, "metric", "check") if task.train.get("dev_metric") else self.keys

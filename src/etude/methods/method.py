@@ -78,3 +78,11 @@ class Method(ABC):
         """Rows that the method could not answer or be trained on. Those too long for the prompt of `start` are
         found without it."""
         return ()
+
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
+        """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
+        return [start]
+
+    def suits(self, task: Task) -> bool:
+        """Whether the task's model can do what the method needs."""
+        return True

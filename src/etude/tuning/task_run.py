@@ -62,7 +62,7 @@ def checked_student(task: Task, parts: Split, models: Models) -> Assistant:
 
     Raises InputError listing the rows that are too long.
     """
-    start = blank(task, parts.train, models)
+    start = blank(replace(task, prompt_model=None), parts.train, models)
     sealed = replace(parts, test=parts.test.select([], "sealed"))
     check_lengths(task, [METHOD], start, sealed, models)
     return METHOD.asked(task, start, parts.train, models)
