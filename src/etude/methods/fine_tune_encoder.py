@@ -67,7 +67,11 @@ class FineTuneEncoder(Method):
         context.params.update(facts)
         context.learned = facts["rows"]
         assistant = replace(
-            start, method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", shots=(), search=None
+            start.without_examples(),
+            method=self.name,
+            model=ModelRef(CLASSICAL, folder),
+            instructions="",
+            search=None,
         )
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 
