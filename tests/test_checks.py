@@ -995,7 +995,9 @@ def test_records_of_the_test_are_found_in_every_order_of_their_members(tmp_path:
         ([clean()[3]], {"repeated_input": "the input and the answer"}),
         (
             [clean()[3], ("Quite another thing?", clean()[4][1])],
-            {"repeated_output": "word for word, 1 of them the input too;"},
+            {
+                "repeated_output": "1 row (1.2%) repeats the answer of an earlier row word for word, to another input;"
+            },
         ),
         ([(clean()[3][0], "It is quite another one.")], {"contradiction": "with more than one answer"}),
     ],

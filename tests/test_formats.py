@@ -361,7 +361,7 @@ def test_faults_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) 
         ("r.jsonl", "", "holds no rows"),
         ("r.csv", "input,output\n", "holds no rows"),
         ("r.xlsx", "x", "save the sheet as CSV"),
-        ("r.json", "[]", "one JSON object on each line"),
+        ("r.json", "[]", "holds no rows: its list is empty"),
         ("r.txt", "x", "give a .jsonl"),
         ("r.csv", "input,output\ra,b\r", "r.csv:1"),
     ],

@@ -744,7 +744,7 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
         (
             "r.jsonl",
             b'[\n {"text": "a"},\n {"text": "b"}\n]\n',
-            ["one JSON value over many lines", "jq -c '.[]'"],
+            ["only one column", "(got 'text')"],
         ),
         ("r.jsonl", b'{\n "text": "a"\n}\n', ["one JSON value over many lines", "jq -c . FILE"]),
     ],
@@ -802,8 +802,8 @@ def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them
     assert main(["compare", str(tmp_path)]) == 2
     refused = capsys.readouterr().err
     assert (
-        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; this one is in 20 of 120 "
-        "rows, another one at r.jsonl:1 " in refused
+        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; one is in 90 of 120 rows, first at "
+        "r.jsonl:1, the others begin at r.jsonl:91 " in refused
     )
     assert "r.jsonl:111: " not in refused
 

@@ -21,13 +21,13 @@ _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d
 """Paths that name an open file of a process."""
 
 
-def check_output(task: Task, output: Path | None) -> None:
+def check_output(task: Task, output: Path | None, flag: str = "--output") -> None:
     """Raises InputError if a report would overwrite a file of the task or a file that is not a report of
     `etude check`, or if the path is a folder."""
     if output is None or not output.exists():
         return
     if fault := _fault(task, output):
-        raise InputError([Fault("--output", *fault)])
+        raise InputError([Fault(flag, *fault)])
 
 
 def _fault(task: Task, output: Path) -> tuple[str, str, str] | None:

@@ -16,12 +16,19 @@ from numpy.typing import NDArray
 from etude.checks.labels.terms import terms_by_rows
 
 FOLDS = 10
+FEW_FOLDS = 5
+"""Folds of a set of over `MANY` rows, which leave enough to train on."""
+MANY = 4_000
 MOST_TEXT = 2_000
 """Characters of a text that are looked at."""
+MOST_LETTERS = 2_000_000
+"""Characters of all texts of which the character n-grams are features: of long texts the beginnings."""
 MOST_WORDS = 50_000
 """Words and pairs of words that are features; four times as many character n-grams."""
 DIRECTIONS = 300
 """Main directions of TF-IDF that are kept."""
+MOST_FOUND_BY = 4_000
+"""Rows by which they are found."""
 ROUNDS = 3
 """Rounds of subspace iteration in which they are found."""
 BLOCK = 10_000
@@ -48,7 +55,7 @@ def views(texts: Sequence[str], gold: Ints, same: Ints) -> Views:
     dense = main_directions(sparse)
     classifiers: list[tuple[Any, Callable[[], Any], float]] = [
         (dense, lambda: LogisticRegression(C=1, max_iter=200), 1.0),
-        (sparse, lambda: LinearSVC(C=0.3, random_state=0), 4.0),
+        (sparse, lambda: LinearSVC(C=0.3, tol=0.01, random_state=0), 4.0),
         (sparse, lambda: ComplementNB(alpha=0.3), 1.0),
         (dense, lambda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3), 1.0),
     ]
@@ -84,7 +91,9 @@ def tf_idf(texts: Sequence[str]) -> Any:
         max_features=4 * MOST_WORDS,
         dtype=np.float32,
     )
-    known = [part for each in (words, letters) if (part := terms_by_rows(each, short)) is not None]
+    beginning = max(MOST_LETTERS // max(len(texts), 1), 50)
+    looked_at = (words, short), (letters, [text[:beginning] for text in short])
+    known = [part for each, read in looked_at if (part := terms_by_rows(each, read)) is not None]
     if not known:
         return csr_matrix(np.zeros((len(texts), 1), dtype=np.float32))
     found = hstack(known, format="csr")
@@ -96,27 +105,29 @@ def main_directions(matrix: Any) -> Floats:
     """Rows by `DIRECTIONS`, each row of length 1: the truncated SVD of a sparse matrix by subspace iteration.
 
     Halko, Martinsson and Tropp 2011, on the side of the rows, so that nothing dense has as many rows as there are
-    features.
+    features. The directions are found by `MOST_FOUND_BY` rows, evenly drawn, and all rows projected on them.
     """
-    size = min(DIRECTIONS, min(matrix.shape) - 1)
-    start = np.random.default_rng(0).standard_normal((matrix.shape[0], size + 10), dtype=np.float32)
+    drawn = np.unique(np.linspace(0, matrix.shape[0] - 1, MOST_FOUND_BY).astype(np.int64))
+    size = min(DIRECTIONS, len(drawn) - 1, matrix.shape[1] - 1)
+    basis = np.random.default_rng(0).standard_normal((len(drawn), size + 10), dtype=np.float32)
     by_feature = matrix.T.tocsr()
-    basis = start
+    of_drawn = matrix[drawn].T.tocsr()
     for _ in range(ROUNDS):
-        basis, _ = np.linalg.qr(_gram(by_feature, basis))
-    values, vectors = np.linalg.eigh(basis.T @ _gram(by_feature, basis))
-    scores = (basis @ vectors[:, ::-1][:, :size]) * np.sqrt(np.maximum(values[::-1][:size], 0))
+        basis, _ = np.linalg.qr(_gram(of_drawn, of_drawn, basis))
+    values, vectors = np.linalg.eigh(basis.T @ _gram(of_drawn, of_drawn, basis))
+    of_basis = vectors[:, ::-1][:, :size] / np.sqrt(np.maximum(values[::-1][:size], 1e-12))
+    scores = _gram(by_feature, of_drawn, (basis @ of_basis).astype(np.float32))
     lengths = np.linalg.norm(scores, axis=1, keepdims=True)
     reduced: Floats = (scores / np.maximum(lengths, 1e-12)).astype(np.float32)
     return reduced
 
 
-def _gram(by_feature: Any, basis: Floats) -> Floats:
-    """The matrix of the likeness of rows, times a basis of them, block after block of features."""
-    total = np.zeros_like(basis)
+def _gram(by_feature: Any, others: Any, basis: Floats) -> Floats:
+    """The likeness of rows to other rows, times a basis of those, block after block of features."""
+    total = np.zeros((by_feature.shape[1], basis.shape[1]), dtype=np.float32)
     for begin in range(0, by_feature.shape[0], BLOCK):
-        block = by_feature[begin : begin + BLOCK]
-        total += block.T @ (block @ basis)
+        block = slice(begin, begin + BLOCK)
+        total += by_feature[block].T @ (others[block] @ basis)
     return total
 
 
@@ -125,11 +136,12 @@ def _folds(gold: Ints, same: Ints) -> Iterator[tuple[Ints, Ints]]:
     from sklearn.model_selection import StratifiedKFold
 
     fold = np.zeros(len(gold), dtype=np.int64)
-    dealt = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(fold, gold)
+    folds = FOLDS if len(gold) <= MANY else FEW_FOLDS
+    dealt = StratifiedKFold(folds, shuffle=True, random_state=0).split(fold, gold)
     for number, (_, held) in enumerate(dealt):
         fold[held] = number
     fold = fold[same]
-    for number in range(FOLDS):
+    for number in range(folds):
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 

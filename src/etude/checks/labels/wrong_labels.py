@@ -1,14 +1,14 @@
-"""Labels that look wrong, ranked, with an estimate of how many are.
+"""Labels that look wrong, ranked, each with the label that its text suggests.
 
-Confident learning (Northcutt, Jiang and Chuang 2021): every row is judged by classifiers that have not seen it. What
-their judgements are worth in this set is learned from the set itself: a logistic regression tells the labels given
-from labels drawn at random for the same texts (Gutmann and Hyvärinen 2010, noise-contrastive estimation). The more a
-label looks like a drawn one, the more suspicious it is. Beside each classifier's judgement it is shown how near texts
-come to the label at all: borders between labels that are easily confused are no errors yet.
+Confident learning (Northcutt, Jiang and Chuang 2021): every row is judged by classifiers that have not seen it. If
+labels are wrong, at random or as a habit, and the classifiers right, then they disagree with a label as often where
+they are sure as where they are less so; if they are wrong, the less often the surer they are. So the share that they
+disagree with among their surest judgements, of all labels and of each by itself, is the share of wrong labels, and what
+they disagree with more often where they are less sure is their own error. Both together say how likely it is that a row
+they disagree with has a wrong label. It is named if that is likely. The number named is the sum of these
+probabilities, with lower bounds for the shares of wrong labels.
 
-The estimate (Storey 2002): as many rows lie below the upper quartile of the drawn labels as three quarters of the
-wrong ones. Labels confused with a similar one are underestimated by it; where texts tell little of labels, rows that
-are right lie there too, and nothing is said.
+Nothing is said if texts tell little of labels, or if classifiers become surer and righter up to the end.
 """
 
 from __future__ import annotations
@@ -16,68 +16,69 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.base.wording import count
 from etude.checks.evidence import covered_label
-from etude.checks.labels.views import Views, views
+from etude.checks.labels.views import views
 from etude.checks.material import Material, of_rows
 from etude.checks.record import LABELS, FindingKind, finds
+from etude.checks.rows.repeats import contradictory
+from etude.stats.intervals import wilson
 from etude.text.normal_forms import with_signs
 from etude.types import Finding
 
 LEAST_ROWS = 200
-"""Rows below which nothing is said: the estimate of how many are wrong would be wide."""
+"""Rows below which nothing is said."""
 LEAST_LABEL = 10
 """Different inputs of a label below which its rows are not judged."""
-LEAST_TOLD = 0.85
-"""How often a row's label must be likelier than another one for errors to be told from rows that are hard to tell."""
-MOST_ROWS = 15_000
-"""Rows looked at, which bounds time and memory; a larger set is sampled evenly."""
-DRAWN = 20
-"""Labels drawn for each row."""
+MOST_ROWS = 30_000
+"""Rows looked at, which bounds time and memory; of a larger set so many, evenly drawn."""
 ESTIMATING = 3
-"""The first so many classifiers, whose mean the estimate goes by: linear discriminants are too sure of themselves."""
-QUANTILE = 0.75
-"""Share of the wrong labels that the estimate counts."""
-SURE = 1.96
-"""Standard errors of a 95% interval."""
+"""The first so many classifiers count: linear discriminants are too sure of themselves."""
+SUREST = 0.25
+"""Share of the judgements for a label that are its surest."""
+LEAST_SUREST = 10
+"""Surest judgements for a label from which its share of wrong labels is taken by itself."""
+LEAST_LEVEL = 0.93
+"""How often the next surest judgements agree with the label, as a share of how often the surest do: with less,
+classifiers are not yet as right as they could be."""
+LEAST_KAPPA = 0.15
+"""Cohen's kappa of judgements and labels from which texts tell something of labels."""
+LIKELY = 0.5
+"""Probability of a wrong label from which a row is named."""
 LEAST = 1e-4
 """Added to probabilities before their logarithm."""
-MOST_SURE = 12.0
-"""Logarithms of probabilities beyond which a classifier is not surer."""
+MOST_PAIRS = 4
+RARE = 1e-3
+"""Probability of so many rows of a pair of labels by chance, over all pairs, below which they are a habit."""
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """How suspicious labels are."""
+    """Which labels look wrong."""
 
-    score: Floats
-    """Of each row, the lowest the most suspicious."""
-    probabilities: Floats
-    """Rows by labels, by classifiers that have not seen the row."""
-    wrong: tuple[float, float, float]
-    """Estimated number of wrong labels, with its 95% interval."""
-    below: int
-    """Rows below the quantile of the wrong labels: nearly all of them are wrong."""
-    told: float
-    """How often a row's label is likelier than another one drawn for it: 0.5 where texts tell nothing of labels."""
+    named: Ints
+    """Rows whose label looks wrong, the most suspicious first."""
+    suggested: Ints
+    """Of each row, the likeliest label."""
 
 
 @finds(FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS)
 def wrong_labels(material: Material) -> Iterator[Finding]:
-    """Rows of a classification whose label looks wrong."""
-    step = -(-len(material.rows) // MOST_ROWS)
-    labels = dict(islice(enumerate(material.outputs), 0, None, step))
+    """Rows of a classification whose label looks wrong; rows of a contradiction are not named a second time."""
+    total = len(material.rows)
+    drawn = np.unique(np.linspace(0, total - 1, min(total, MOST_ROWS)).astype(np.int64)).tolist()
+    labels = {row: material.outputs[row] for row in drawn}
     counts = Counter(
         label for _, label in {(int(material.input_hashes[row]), label) for row, label in labels.items()}
     )
     rows = [row for row, label in labels.items() if counts[label] >= LEAST_LABEL]
-    # By content, so that the same labels are drawn for them in any order of the file.
+    # By content, so that the same rows are drawn and trained on together in any order of the file.
     rows.sort(key=lambda row: (material.input_hashes[row], labels[row]))
     names = sorted({labels[row] for row in rows})
     if len(rows) < LEAST_ROWS or len(names) < 2:
@@ -85,49 +86,57 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
     number = {name: place for place, name in enumerate(names)}
     gold = np.array([number[labels[row]] for row in rows])
     found = suspicion([material.inputs[row] for row in rows], gold)
-    wrong, low, high = found.wrong
-    if low < 1 or found.told < LEAST_TOLD:
+    known = contradictory(material)
+    named = [place for place in found.named.tolist() if rows[place] not in known]
+    if not named:
         return
-    first = np.argsort(found.score, kind="stable")[: max(round(wrong), 1)]
-    others = np.where(np.arange(len(names)) == gold[:, None], -1, found.probabilities)
-    better = [names[int(others[place].argmax())] for place in first[:5]]
-    sampled = f" (one row in {step} was looked at)" if step > 1 else ""
-    told = ", ".join(
-        f"{rows_place} ({label}?)" for rows_place, label in _suggested(material, rows, first, better)
-    )
+    sampled = f" ({len(drawn):,} of {total:,} rows were looked at)" if len(drawn) < total else ""
     yield material.finding(
         "wrong_label",
         "warning",
-        [rows[place] for place in first],
-        f"About {wrong:,.0f} labels look wrong (95% interval {low:,.0f} to {high:,.0f}), "
-        f"{of_rows(len(first), len(rows))}{sampled}; the most suspicious first: {covered_label(told)}.",
-        "Read the rows in this order and correct them until they look right; labels confused with a similar one "
-        "come on top of the estimate.",
-        evidence=material.both(rows[place] for place in first[:10]),
-        numbers={"rows": len(first), "low": low, "high": high, "of": len(rows)},
+        [rows[place] for place in named],
+        f"At least {count(len(named), 'label')} look wrong, {of_rows(len(named), len(rows))}{sampled}; the most "
+        f"suspicious first, with the label that the text suggests. {_pairs(names, gold, found.suggested, named)}",
+        "Read the rows in this order. etude check TASK --worklist FILE writes them with a column for the right label; "
+        "--fix --worklist FILE takes it back.",
+        about=[covered_label(names[found.suggested[place]]) for place in named],
+        evidence=material.both(rows[place] for place in named[:10]),
+        numbers={"rows": len(named), "of": len(rows)},
     )
 
 
-def _suggested(
-    material: Material, rows: Sequence[int], first: Ints, better: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    for place, label in zip(first.tolist(), better, strict=False):
-        yield material.rows[rows[place]].where, label
+def _pairs(names: Sequence[str], gold: Ints, suggested: Ints, named: Sequence[int]) -> str:
+    """Which labels are taken for which: pairs of more rows than wrong labels at random have."""
+    from scipy.stats import binom
+
+    pairs = Counter((int(suggested[place]), int(gold[place])) for place in named)
+    size = Counter(suggested.tolist())
+    habits = [
+        pair
+        for pair, rows in pairs.most_common()
+        if binom.sf(rows - 1, len(named), size[pair[0]] / len(gold) / (len(names) - 1)) * len(names) ** 2
+        < RARE
+    ]
+    told = "; ".join(
+        f"{names[one]} as {names[other]}: {count(pairs[one, other], 'row')}"
+        for one, other in (habits or [pair for pair, _ in pairs.most_common()])[:MOST_PAIRS]
+    )
+    others = len(named) - sum(pairs[pair] for pair in habits)
+    if not habits:
+        return covered_label(f"They look random: no pair of labels stands out ({told}).")
+    more = f" The other {count(others, 'row')} look random." if others else ""
+    return covered_label(f"Not at random: {told}.{more}")
 
 
 def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
-    """How suspicious each label is; `gold` numbers the labels from 0, each with as many rows as `views` needs."""
-    same = _first_copies(texts)
-    judged = views(texts, gold, same)
-    mean = np.exp(judged[:ESTIMATING]).mean(axis=0)
-    own = mean[np.arange(len(gold)), gold]
-    low = np.flatnonzero(own <= _wrong_bound(mean))
-    below = len(low)
-    # Copies of a text are wrong together.
-    copies = Counter(same[low].tolist())
-    error = SURE * np.sqrt(max(sum(number**2 for number in copies.values()), 1))
-    bounds = (max(below - error, 0.0) / QUANTILE, min((below + error) / QUANTILE, float(len(gold))))
-    return Suspicion(_scores(judged, gold), mean, (below / QUANTILE, *bounds), below, _told(mean, gold))
+    """Which labels look wrong; `gold` numbers the labels from 0, each with as many rows as `views` needs."""
+    found = np.exp(views(texts, gold, _first_copies(texts))[:ESTIMATING]).mean(axis=0)
+    likeliest = found.argmax(axis=1)
+    likely = _wrong(found, likeliest, gold)
+    order = np.log(found[np.arange(len(gold)), gold] + LEAST) - np.log(found.max(axis=1) + LEAST)
+    named = np.flatnonzero(likely >= LIKELY)
+    named = named[np.argsort(order[named], kind="stable")]
+    return Suspicion(named[: round(likely[named].sum())], likeliest)
 
 
 def _first_copies(texts: Sequence[str]) -> Ints:
@@ -135,69 +144,38 @@ def _first_copies(texts: Sequence[str]) -> Ints:
     return np.array([first.setdefault(with_signs(text), row) for row, text in enumerate(texts)])
 
 
-def _told(found: Floats, gold: Ints) -> float:
-    """The share of rows whose label is likelier than another one drawn at random."""
-    labels = found.shape[1]
-    drawn = (gold + np.random.default_rng(1).integers(1, labels, (DRAWN, len(gold)))) % labels
-    rows = np.arange(len(gold))
-    return float((found[rows, gold] > found[rows, drawn]).mean())
+def _wrong(found: Floats, likeliest: Ints, gold: Ints) -> Floats:
+    """How likely each row's label is wrong; 0 for all if texts tell little of labels."""
+    from sklearn.isotonic import IsotonicRegression
+    from sklearn.metrics import cohen_kappa_score
+
+    agrees, rank = likeliest == gold, _ranks(found, likeliest)
+    surest = rank >= 1 - SUREST
+    level = agrees[surest].mean()
+    next_level = agrees[~surest & (rank >= 1 - 2 * SUREST)].mean()
+    if next_level < LEAST_LEVEL * level or cohen_kappa_score(likeliest, gold) < LEAST_KAPPA:
+        return np.zeros(len(gold))
+    right = np.minimum(IsotonicRegression().fit(rank, agrees).predict(rank) / level, 1)
+    wrong = np.full(found.shape[1], _least_share(~agrees[surest]))
+    for label in range(len(wrong)):
+        own = surest & (likeliest == label)
+        if own.sum() >= LEAST_SUREST:
+            wrong[label] = max(wrong[label], _least_share(~agrees[own]))
+    share = wrong[likeliest] * right
+    return np.where(agrees, 0, share / np.maximum(share + 1 - right, LEAST))
 
 
-def _wrong_bound(found: Floats) -> float:
-    """The quantile of the probabilities of labels drawn at random, but for the likeliest of each row."""
-    rows, drawn = _drawn(found, 3)
-    return float(np.quantile(found[rows, drawn], QUANTILE))
+def _ranks(found: Floats, likeliest: Ints) -> Floats:
+    """How sure the judgement of each row is among those for the same label, from 0 to 1."""
+    best = np.partition(found, -2, axis=1)
+    lead = np.log(best[:, -1] + LEAST) - np.log(best[:, -2] + LEAST)
+    ranks = np.zeros(len(found))
+    for label in np.unique(likeliest):
+        own = np.flatnonzero(likeliest == label)
+        ranks[own[np.argsort(lead[own], kind="stable")]] = (np.arange(len(own)) + 0.5) / len(own)
+    return ranks
 
 
-def _drawn(found: Floats, number: int) -> tuple[Ints, Ints]:
-    """(rows, labels): so many drawn for each row; where it is the row's likeliest one, it is left out."""
-    drawn = np.random.default_rng(0).integers(0, found.shape[1], (len(found), number))
-    rows, places = np.nonzero(drawn != found.argmax(axis=1)[:, None])
-    return rows, drawn[rows, places]
-
-
-def _scores(judged: Views, gold: Ints) -> Floats:
-    """How far each row's label looks given rather than drawn, in log-odds."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    seen = _Seen(judged, gold)
-    given = seen.of(np.arange(len(gold)), gold)
-    drawn = seen.of(*_drawn(seen.mean, DRAWN))
-    weights = np.repeat([1.0, len(given) / len(drawn)], [len(given), len(drawn)])
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    model.fit(
-        np.concatenate([given, drawn]),
-        np.arange(len(given) + len(drawn)) < len(given),
-        logisticregression__sample_weight=weights,
-    )
-    scores: Floats = model.decision_function(given)
-    return scores
-
-
-class _Seen:
-    """What is known of a row and a label: numbers that a logistic regression is shown."""
-
-    def __init__(self, judged: Views, gold: Ints) -> None:
-        self.judged = judged
-        self.mean = np.exp(judged).mean(axis=0)
-        usual = np.array([self.mean[gold == label].mean(axis=0) for label in range(judged.shape[2])])
-        self.near = self.mean @ usual
-        """How likely the label is for texts of the labels that come into question for this one."""
-        self.rank = (-self.mean).argsort(axis=1).argsort(axis=1)
-        best = np.partition(judged, -2, axis=2)
-        self.second, self.first = best[:, :, -2], best[:, :, -1]
-
-    def of(self, rows: Ints, labels: Ints) -> Floats:
-        """Pairs by numbers: means in logarithms, rank, each classifier's judgement and its lead over the best other."""
-        columns = [
-            np.log(self.mean[rows, labels] + LEAST),
-            np.log(self.near[rows, labels] + LEAST),
-            np.log1p(self.rank[rows, labels]),
-        ]
-        for judged, first, second in zip(self.judged, self.first, self.second, strict=True):
-            own = judged[rows, labels]
-            other = np.where(own >= first[rows], second[rows], first[rows])
-            columns += [np.maximum(own, -MOST_SURE), np.clip(own - other, -MOST_SURE, MOST_SURE)]
-        return np.stack(columns, axis=1)
+def _least_share(wrong: NDArray[np.bool_]) -> float:
+    """The lower bound of a share's 95% interval."""
+    return wilson(int(wrong.sum()), len(wrong))[0]

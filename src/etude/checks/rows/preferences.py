@@ -6,6 +6,7 @@ It is looked at for nothing else: what it holds that is wrong or somebody's is n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from etude.base.spool import Texts
 from etude.checks.material import Hashes, Material, hashed, rows_that
 from etude.checks.record import FindingKind, finds
-from etude.data.formats import guess_columns, peek_rows, preference_columns, read_values
+from etude.data.formats import (
+    guess_columns,
+    is_thumbs_down,
+    peek_rows,
+    preference_columns,
+    read_values,
+    thumbs_column,
+)
 from etude.data.formats.turns import TEXT_KEYS, key_of
 from etude.errors import place_of
 from etude.types import Finding
@@ -25,7 +33,7 @@ Chosen = NDArray[np.bool_]
 
 
 @finds(
-    FindingKind("preference", "note", "worse answers (`rejected`) beside those to learn"),
+    FindingKind("preference", "note", "worse answers (`rejected`, `label: false`) beside those to learn"),
     FindingKind("preference_same", "warning", "rows whose better and worse answer are the same"),
     FindingKind(
         "preference_swapped", "warning", "answers to learn in one row that are the worse ones in another"
@@ -37,7 +45,9 @@ def preferences(material: Material) -> Iterator[Finding]:
     file = material.task.examples.file
     head = peek_rows(file) if file.is_file() else []
     pair = preference_columns(chain.from_iterable(head))
-    columns = guess_columns(head, material.task.examples).source if pair else material.task.examples
+    columns = guess_columns(head, material.task.examples).source if head else material.task.examples
+    if column := thumbs_column(head, columns):
+        yield from _thumbs_down(material, column)
     if not pair or pair[1] in (columns.output, columns.messages):
         return
     column, taught = pair[1], columns.messages or columns.output
@@ -51,6 +61,25 @@ def preferences(material: Material) -> Iterator[Finding]:
     if same.any():
         yield _same(material, column, np.flatnonzero(same).tolist())
     yield from _swapped(material, column, rows & ~same, given)
+
+
+def _thumbs_down(material: Material, column: str) -> Iterator[Finding]:
+    """The rows whose answer somebody called bad, which are not among the examples."""
+    file = material.task.examples.file
+    values = read_values(file, column)
+    where = tuple(f"{file.name}:{line}" for line, value in values if is_thumbs_down(value))
+    if where:
+        total = len(where) + len(material.rows)
+        told = material.finding(
+            "preference",
+            "note",
+            [],
+            f"{rows_that('have', len(where), total)} {column}: false, a thumbs-down: their answers are used "
+            "neither for training nor for the test.",
+            f"Nothing to do. If {column} means something else, name it under examples: as output: or in tags:.",
+            numbers={"rows": len(where), "of": total},
+        )
+        yield replace(told, where=where)
 
 
 def _texts_of(material: Material, column: str) -> Texts:

@@ -17,7 +17,6 @@ from etude.errors import Fault, InputError, shown
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, row_files
 
 _OTHER_SUFFIXES = {
-    ".json": "write one JSON object on each line and name the file .jsonl",
     ".xlsx": "save the sheet as CSV (UTF-8)",
     ".xls": "save the sheet as CSV (UTF-8)",
     ".parquet": "save the table as CSV or JSONL",
@@ -35,6 +34,9 @@ _JSON_FAULTS = {
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 """The first line by which Excel is told what separates the values."""
+
+_NEXT_VALUE = re.compile(r"\s*(\[\s*\]|[\[,\]])\s*")
+"""What stands between two values of a list, and at its ends."""
 
 _FIELD_LIMIT = 2**24
 """Characters of one value in a table."""
@@ -60,16 +62,17 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
 
 
 def _json_rows(reading: Reading) -> Iterator[Row]:
-    begun = False
-    for number, line in enumerate(reading.lines(), 1):
+    """One object on each line, or a list of objects over any lines."""
+    begun, lines = False, reading.lines()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             reading.counts["blank lines"] += 1
-        elif not begun and _opens_a_longer_value(line):
+        elif not begun and _opens_a_list(line):
+            yield from _listed_rows(reading, "\n" * (number - 1) + line + "".join(lines))
+            return
+        elif not begun and line.strip() == "{":
             what = "one JSON value over many lines, not an object on each"
-            each = "'.[]'" if line.strip().startswith("[") else "."
-            remedy = (
-                f"write one JSON object on each line, without a list around them (jq -c {each} FILE > NEW)"
-            )
+            remedy = "write one JSON object on each line, or a list of them (jq -c . FILE > NEW)"
             reading.fault(number, what, shown(line.strip()), remedy)
             return
         elif number not in reading.broken:
@@ -79,11 +82,56 @@ def _json_rows(reading: Reading) -> Iterator[Row]:
         begun = begun or bool(line.strip())
 
 
-def _opens_a_longer_value(line: str) -> bool:
-    """Whether a first line opens a list or an object that its own line does not close: all of the file is one value,
-    and each line of it would be a fault."""
+def _opens_a_list(line: str) -> bool:
+    """Whether a first line opens a list of objects that is all of the file."""
     text = line.strip()
-    return text in ("[", "{") or (text.startswith("[") and text.endswith(","))
+    return text.startswith("[") and (
+        text in ("[", "[]") or text.endswith(",") or text[1:].lstrip()[:1] == "{"
+    )
+
+
+def _listed_rows(reading: Reading, text: str) -> Iterator[Row]:
+    """The objects of a list, each with the line on which it begins; numbered if several begin on one line."""
+    reading.is_list = True
+    found, fault = _listed(text)
+    lines, line, before = list[int](), 1, 0
+    for start, _ in found:
+        line, before = line + text.count("\n", before, start), start
+        lines.append(line)
+    if len(set(lines)) < len(lines):
+        lines = list(range(1, len(lines) + 1))
+        reading.notes.append(
+            f"{reading.file.name}: the number after the colon counts the objects of the list"
+        )
+    for line, (start, end) in zip(lines, found, strict=True):
+        cells = _json_object(reading, line, text[start:end])
+        if cells is not None:
+            yield Row(line, line, cells)
+    if fault:
+        what = f"not JSON: {_JSON_FAULTS.get(fault.msg, fault.msg)}"
+        reading.fault(
+            fault.lineno, what, shown(text[fault.pos :][:80]), "correct it; nothing after it was read"
+        )
+
+
+def _listed(text: str) -> tuple[list[tuple[int, int]], json.JSONDecodeError | None]:
+    """Begin and end of each value of a list, and what is wrong if no further one can be read."""
+    found, decoder, opened = list[tuple[int, int]](), json.JSONDecoder(), text.index("[")
+    parted = _NEXT_VALUE.match(text, opened)
+    try:
+        while parted and parted[1] in "[,":
+            end = decoder.raw_decode(text, parted.end())[1]
+            found.append((parted.end(), end))
+            parted = _NEXT_VALUE.match(text, end)
+        if not parted:
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, found[-1][1])
+        if text[parted.end() :].strip():
+            raise json.JSONDecodeError("something stands after the list", text, parted.end())
+    except json.JSONDecodeError as error:
+        return found, error
+    except RecursionError:
+        return found, json.JSONDecodeError("nested too deep", text, parted.end() if parted else opened)
+    return found, None
 
 
 def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | None:

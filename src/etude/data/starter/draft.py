@@ -51,6 +51,8 @@ class Draft:
     rows: Rows
     target: Path
     roles: Roles
+    test: RowSource | None = None
+    """The user's own test, if there is one."""
 
     @property
     def columns(self) -> RowSource:
@@ -71,7 +73,9 @@ class Draft:
     def read(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers are read; all of them where they are too few to split."""
         kind = self.kind[0]
-        return outside_test(self.examples, kind, SEED) if kind == "classify" else self._unlabelled
+        if self.test or kind != "classify":
+            return self._unlabelled
+        return outside_test(self.examples, kind, SEED)
 
     @cached_property
     def outputs(self) -> list[str]:
@@ -86,7 +90,7 @@ class Draft:
     @cached_property
     def _unlabelled(self) -> tuple[Example, ...]:
         """The rows outside the test of any kind but classify, whose splits are the same."""
-        return outside_test(self.examples, "answer", SEED)
+        return self.examples if self.test else outside_test(self.examples, "answer", SEED)
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -36,8 +37,8 @@ _LONG = re.compile(rf"(?<![^\s\"'`<>(=:,;])[^\s\"'`<>(,;]{{{LONG}}}")
 """Such a token begins here: without one a text holds no key."""
 _KEY = re.compile(
     rf"(?<![A-Za-z0-9])(?:[\w.-]{{0,24}}[_. -])?(?:{'|'.join(_TABLE['key_names'])})s?[\"'\]]{{0,2}}"
-    r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})"
-    r"(?![\w+/=])",
+    r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?:base64:)?"
+    r"(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})(?![\w+/=])",
     re.I,
 )
 _NAMED_PASSWORD = re.compile(
@@ -72,6 +73,8 @@ def _tokens(text: str) -> Iterator[Span]:
     for match in _FORM.finditer(text):
         if _is_made(match[0]):
             yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
+    if "$" in text:
+        yield from spans_of(_PATTERNS["hash"].finditer(text), "password", "hash")
     if "https://" in text:
         yield from spans_of(_PATTERNS["webhook"].finditer(text), "api_key", "webhook")
     for window, start in _windows(text):
@@ -104,13 +107,14 @@ def _after_addresses(text: str) -> Iterator[Span]:
             in_url = pattern is _PATTERNS["credentials"] and labelled(
                 text, match.start(), _PATTERNS["no_mailbox"], 160
             )
-            if not in_url and _like_password(_bare(match["value"])):
+            value = _bare(match["value"])
+            if not in_url and _like_password(value) and not is_blank(value):
                 yield _cut(match, "value", "after an e-mail address")
 
 
 def _key(match: re.Match[str]) -> Iterator[Span]:
-    """A value that a machine has made, and no code."""
-    if is_random(match["value"]) and not is_call(match):
+    """A value that a machine has made, and no code and no blank."""
+    if is_random(match["value"]) and not is_call(match) and not is_blank(match["value"]):
         yield Span(*match.span("value"), "api_key", match["value"], "label")
 
 
@@ -123,6 +127,21 @@ def _argument(match: re.Match[str]) -> Iterator[Span]:
 
 def _whole(match: re.Match[str]) -> Iterator[Span]:
     yield from spans_of([match], "password", "label", "value")
+
+
+def _in_element(match: re.Match[str]) -> Iterator[Span]:
+    if not is_blank(match["value"]):
+        yield from _whole(match)
+
+
+def _docker(match: re.Match[str]) -> Iterator[Span]:
+    """A name and a password, with a colon between, in Base64."""
+    value = match["value"]
+    try:
+        if b":" in b64decode(value, validate=True)[1:-1]:
+            yield from _whole(match)
+    except ValueError:
+        return
 
 
 def _card_code(match: re.Match[str]) -> Iterator[Span]:
@@ -189,6 +208,8 @@ _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]]
     (("bearer", "basic", "token"), _PATTERNS["bearer"], _key),
     (("pass", "pwd"), _PATTERNS["password"], _password),
     (("pass",), _PATTERNS["for_password"], _told),
+    (("pass", "pwd"), _PATTERNS["element"], _in_element),
+    (('"auth"',), _PATTERNS["docker"], _docker),
     (("pass", "pwd"), _PATTERNS["quoted_password"], _quoted),
     (("login", "log in", "log-in", "user", "credential"), _PATTERNS["login"], _told),
     (("pin",), _PATTERNS["pin"], _whole),
