@@ -5,10 +5,10 @@ labels are wrong, at random or as a habit, and the classifiers right, then they 
 they are sure as where they are less so; if they are wrong, the less often the surer they are. So the share that they
 disagree with among their surest judgements, of all labels and of each by itself, is the share of wrong labels, and what
 they disagree with more often where they are less sure is their own error. Both together say how likely it is that a row
-they disagree with has a wrong label. It is named if that is likely. The number named is the sum of these
-probabilities, with lower bounds for the shares of wrong labels.
+they disagree with has a wrong label. As many rows are named as these probabilities add up to, with lower bounds
+for the shares of wrong labels: those whose own label is the least likely.
 
-Nothing is said if texts tell little of labels, or if classifiers become surer and righter up to the end.
+Nothing is said if texts tell little of labels.
 """
 
 from __future__ import annotations
@@ -36,21 +36,24 @@ LEAST_LABEL = 10
 """Different inputs of a label below which its rows are not judged."""
 MOST_ROWS = 30_000
 """Rows looked at, which bounds time and memory; of a larger set so many, evenly drawn."""
-ESTIMATING = 3
-"""The first so many classifiers count: linear discriminants are too sure of themselves."""
 SUREST = 0.25
-"""Share of the judgements for a label that are its surest."""
+"""Share of the judgements for a label that are its surest; of few rows more, up to half of them."""
+FEW_SUREST = 200
+"""Surest judgements, at least."""
+MISTAKEN = 0.5
+"""Share of the surest judgements that are taken for wrong, per rise of agreement from the next surest to them: in sets as
+they were published, with few wrong labels, 0.1 to 0.6."""
 LEAST_SUREST = 10
 """Surest judgements for a label from which its share of wrong labels is taken by itself."""
-LEAST_LEVEL = 0.93
-"""How often the next surest judgements agree with the label, as a share of how often the surest do: with less,
-classifiers are not yet as right as they could be."""
-LEAST_KAPPA = 0.15
-"""Cohen's kappa of judgements and labels from which texts tell something of labels."""
-LIKELY = 0.5
-"""Probability of a wrong label from which a row is named."""
+LEAST_TOLD = 0.15
+"""Cohen's kappa of judgements and labels, less twice what agreement rises by among the surest, from which texts tell
+enough of labels."""
+LIKELY = 0.3
+"""Probability of a wrong label from which a row counts."""
 LEAST = 1e-4
-"""Added to probabilities before their logarithm."""
+"""Added to probabilities."""
+MOST_SURE = -12.0
+"""Logarithm of a probability below which a classifier is not surer."""
 MOST_PAIRS = 4
 RARE = 1e-3
 """Probability of so many rows of a pair of labels by chance, over all pairs, below which they are a habit."""
@@ -130,12 +133,15 @@ def _pairs(names: Sequence[str], gold: Ints, suggested: Ints, named: Sequence[in
 
 def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
     """Which labels look wrong; `gold` numbers the labels from 0, each with as many rows as `views` needs."""
-    found = np.exp(views(texts, gold, _first_copies(texts))[:ESTIMATING]).mean(axis=0)
-    likeliest = found.argmax(axis=1)
-    likely = _wrong(found, likeliest, gold)
-    order = np.log(found[np.arange(len(gold)), gold] + LEAST) - np.log(found.max(axis=1) + LEAST)
+    from scipy.special import softmax
+
+    found = (
+        softmax(np.maximum(views(texts, gold, _first_copies(texts)), MOST_SURE).mean(axis=0), axis=1) + LEAST
+    )
+    likeliest, own = found.argmax(axis=1), found[np.arange(len(gold)), gold]
+    likely = _wrong(found, likeliest, own, gold)
     named = np.flatnonzero(likely >= LIKELY)
-    named = named[np.argsort(order[named], kind="stable")]
+    named = named[np.argsort((own / found.max(axis=1))[named], kind="stable")]
     return Suspicion(named[: round(likely[named].sum())], likeliest)
 
 
@@ -144,31 +150,37 @@ def _first_copies(texts: Sequence[str]) -> Ints:
     return np.array([first.setdefault(with_signs(text), row) for row, text in enumerate(texts)])
 
 
-def _wrong(found: Floats, likeliest: Ints, gold: Ints) -> Floats:
-    """How likely each row's label is wrong; 0 for all if texts tell little of labels."""
+def _wrong(found: Floats, likeliest: Ints, own: Floats, gold: Ints) -> Floats:
+    """How likely each row's label is wrong; 0 for all if texts tell little of labels. `own` are the probabilities of the
+    labels."""
     from sklearn.isotonic import IsotonicRegression
     from sklearn.metrics import cohen_kappa_score
 
     agrees, rank = likeliest == gold, _ranks(found, likeliest)
-    surest = rank >= 1 - SUREST
+    share = min(max(SUREST, FEW_SUREST / len(gold)), 0.5)
+    surest = rank >= 1 - share
     level = agrees[surest].mean()
-    next_level = agrees[~surest & (rank >= 1 - 2 * SUREST)].mean()
-    if next_level < LEAST_LEVEL * level or cohen_kappa_score(likeliest, gold) < LEAST_KAPPA:
+    rise = max(1 - agrees[~surest & (rank >= 1 - 2 * share)].mean() / level, 0)
+    if cohen_kappa_score(likeliest, gold) - 2 * rise < LEAST_TOLD:
         return np.zeros(len(gold))
-    right = np.minimum(IsotonicRegression().fit(rank, agrees).predict(rank) / level, 1)
-    wrong = np.full(found.shape[1], _least_share(~agrees[surest]))
+    mistaken = MISTAKEN * rise
+    right = (1 - mistaken) * np.minimum(IsotonicRegression().fit(rank, agrees).predict(rank) / level, 1)
+    wrong = np.full(found.shape[1], _least_share(~agrees[surest]) - mistaken)
     for label in range(len(wrong)):
-        own = surest & (likeliest == label)
-        if own.sum() >= LEAST_SUREST:
-            wrong[label] = max(wrong[label], _least_share(~agrees[own]))
-    share = wrong[likeliest] * right
-    return np.where(agrees, 0, share / np.maximum(share + 1 - right, LEAST))
+        of_label = agrees[surest & (likeliest == label)]
+        if len(of_label) >= LEAST_SUREST:
+            wrong[label] = max(wrong[label], _least_share(~of_label) - mistaken)
+    # A wrong label is any other one or a likely one, half of the time each; the right one, where a classifier is
+    # mistaken, is a likely one.
+    others = (found.sum(axis=1) - found.max(axis=1)) / (found.shape[1] - 1)
+    odds = np.maximum(wrong, 0)[likeliest] * right * (1 + others / own) / 2
+    return np.where(agrees, 0, odds / np.maximum(odds + 1 - right, LEAST))
 
 
 def _ranks(found: Floats, likeliest: Ints) -> Floats:
     """How sure the judgement of each row is among those for the same label, from 0 to 1."""
     best = np.partition(found, -2, axis=1)
-    lead = np.log(best[:, -1] + LEAST) - np.log(best[:, -2] + LEAST)
+    lead = best[:, -1] / best[:, -2]
     ranks = np.zeros(len(found))
     for label in np.unique(likeliest):
         own = np.flatnonzero(likeliest == label)
