@@ -6,8 +6,8 @@ Of each set labels are replaced by another one drawn evenly (5, 20 and 40% of th
 most alike (20%, as people mistake them) or, of 30% of the rows of its most frequent label, by that one (a habit).
 Without any planted, the rows that are named are false alarms or errors of the set as it was published. Printed: rows
 named, the share of them that is planted with a 95% interval (Wilson), the share of planted ones that is named, and how
-often the label suggested for one is the published one. Settings were chosen on every second row of banking77's train.csv,
-on snips_intents and sms_spam with another draw.
+often the label suggested for one is the published one. Settings were chosen on every second row of banking77's
+train.csv, every third of snips_intents' and on sms_spam, with another draw.
 """
 
 from __future__ import annotations

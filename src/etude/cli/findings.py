@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from etude.base.remedies import instead
 from etude.base.wording import command, count
@@ -43,8 +40,6 @@ FORMS: Mapping[str, Callable[[Findings], str]] = {
     "junit": as_junit,
 }
 """Name of a format -> what writes it."""
-QUIET = 10.0
-"""Seconds after which a check that begins is told where no terminal is."""
 BY_SUFFIX = {
     **{".txt": "text", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif"},
     **{".json": "json", ".xml": "junit", ".junit": "junit"},
@@ -68,10 +63,11 @@ def run_check(
     check_output(loaded, output)
     check_output(loaded, worklist, "--worklist")
     name = form or _form_of(output)
-    with _progress() as begun:
-        begun("reading")
+    with Console(stderr=True).status("Reading") as status:
         material = read_material(loaded)
-        findings = check_material(material, begun=begun)
+        findings = check_material(
+            material, begun=lambda name: status.update(f"Checking: {name.replace('_', ' ')}")
+        )
     told = FORMS[name](findings)
     if output:
         write_output(output, told)
@@ -87,29 +83,6 @@ def run_check(
             f"Wrote {worklist}: {count(number, 'label')} to look at.{filled if number else ''}", err=True
         )
     return int(bool(findings.failing(fail_on)))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """What tells a user which check is running: one line on a terminal, elsewhere one for each check that begins
-    after `QUIET` seconds without one."""
-    console, told = Console(stderr=True, highlight=False), time.monotonic()
-
-    def line(name: str) -> None:
-        nonlocal told
-        if time.monotonic() - told > QUIET:
-            told = time.monotonic()
-            typer.echo(f"Checking: {name.replace('_', ' ')}", err=True)
-
-    if not console.is_terminal:
-        yield line
-        return
-    bar = Progress(
-        SpinnerColumn(), "{task.description}", TimeElapsedColumn(), console=console, transient=True
-    )
-    with bar:
-        shown = bar.add_task("")
-        yield lambda name: bar.update(shown, description=f"Checking: {name.replace('_', ' ')}")
 
 
 def _form_of(output: Path | None) -> str:

@@ -41,8 +41,8 @@ SUREST = 0.25
 FEW_SUREST = 200
 """Surest judgements, at least."""
 MISTAKEN = 0.5
-"""Share of the surest judgements that are taken for wrong, per rise of agreement from the next surest to them: in sets as
-they were published, with few wrong labels, 0.1 to 0.6."""
+"""Share of the surest judgements taken for mistaken, per rise of agreement from the next surest to them: in sets with
+few wrong labels, as published, 0.1 to 0.6."""
 LEAST_SUREST = 10
 """Surest judgements for a label from which its share of wrong labels is taken by itself."""
 LEAST_TOLD = 0.15
@@ -151,8 +151,7 @@ def _first_copies(texts: Sequence[str]) -> Ints:
 
 
 def _wrong(found: Floats, likeliest: Ints, own: Floats, gold: Ints) -> Floats:
-    """How likely each row's label is wrong; 0 for all if texts tell little of labels. `own` are the probabilities of the
-    labels."""
+    """How likely each row's label, of probability `own`, is wrong; 0 for all if texts tell little of labels."""
     from sklearn.isotonic import IsotonicRegression
     from sklearn.metrics import cohen_kappa_score
 

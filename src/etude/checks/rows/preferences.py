@@ -16,14 +16,8 @@ from numpy.typing import NDArray
 from etude.base.spool import Texts
 from etude.checks.material import Hashes, Material, hashed, rows_that
 from etude.checks.record import FindingKind, finds
-from etude.data.formats import (
-    guess_columns,
-    is_thumbs_down,
-    peek_rows,
-    preference_columns,
-    read_values,
-    thumbs_column,
-)
+from etude.data.formats import guess_columns, peek_rows, preference_columns, read_values
+from etude.data.formats.columns import is_thumbs_down, thumbs_column
 from etude.data.formats.turns import TEXT_KEYS, key_of
 from etude.errors import place_of
 from etude.types import Finding

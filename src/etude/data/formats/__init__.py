@@ -10,13 +10,7 @@ and a row is either read whole or reported.
 
 from __future__ import annotations
 
-from etude.data.formats.columns import (
-    Guess,
-    guess_columns,
-    is_thumbs_down,
-    preference_columns,
-    thumbs_column,
-)
+from etude.data.formats.columns import Guess, guess_columns, preference_columns
 from etude.data.formats.read import Rows, check_encoding, peek_rows, read_rows, read_values, survey_rows
 
 __all__ = [
@@ -24,11 +18,9 @@ __all__ = [
     "Rows",
     "check_encoding",
     "guess_columns",
-    "is_thumbs_down",
     "peek_rows",
     "preference_columns",
     "read_rows",
     "read_values",
     "survey_rows",
-    "thumbs_column",
 ]

@@ -91,47 +91,34 @@ def _opens_a_list(line: str) -> bool:
 
 
 def _listed_rows(reading: Reading, text: str) -> Iterator[Row]:
-    """The objects of a list, each with the line on which it begins; numbered if several begin on one line."""
+    """The objects of a list, each at the line on which it begins; one that shares a line counts as on the next."""
     reading.is_list = True
-    found, fault = _listed(text)
-    lines, line, before = list[int](), 1, 0
-    for start, _ in found:
-        line, before = line + text.count("\n", before, start), start
-        lines.append(line)
-    if len(set(lines)) < len(lines):
-        lines = list(range(1, len(lines) + 1))
+    decoder, line, number, end = json.JSONDecoder(), 1, 0, text.index("[")
+    parted = _NEXT_VALUE.match(text, end)
+    try:
+        while parted and parted[1] in "[,":
+            start = parted.end()
+            line += text.count("\n", end, start)
+            number = max(line, number + 1)
+            end = decoder.raw_decode(text, start)[1]
+            cells = _json_object(reading, number, text[start:end])
+            if cells is not None:
+                yield Row(number, number, cells)
+            line += text.count("\n", start, end)
+            parted = _NEXT_VALUE.match(text, end)
+        if not parted or text[parted.end() :].strip():
+            end = parted.end() if parted else end
+            raise json.JSONDecodeError(
+                "something stands after the list" if parted else "no ] ends the list", text, end
+            )
+    except (json.JSONDecodeError, RecursionError) as error:
+        what, at = getattr(error, "msg", "nested too deep"), getattr(error, "pos", end)
+        got, remedy = shown(text[at:][:80]), "correct it: nothing after it was read"
+        reading.fault(text.count("\n", 0, at) + 1, f"not JSON: {_JSON_FAULTS.get(what, what)}", got, remedy)
+    if number > line:
         reading.notes.append(
             f"{reading.file.name}: the number after the colon counts the objects of the list"
         )
-    for line, (start, end) in zip(lines, found, strict=True):
-        cells = _json_object(reading, line, text[start:end])
-        if cells is not None:
-            yield Row(line, line, cells)
-    if fault:
-        what = f"not JSON: {_JSON_FAULTS.get(fault.msg, fault.msg)}"
-        reading.fault(
-            fault.lineno, what, shown(text[fault.pos :][:80]), "correct it; nothing after it was read"
-        )
-
-
-def _listed(text: str) -> tuple[list[tuple[int, int]], json.JSONDecodeError | None]:
-    """Begin and end of each value of a list, and what is wrong if no further one can be read."""
-    found, decoder, opened = list[tuple[int, int]](), json.JSONDecoder(), text.index("[")
-    parted = _NEXT_VALUE.match(text, opened)
-    try:
-        while parted and parted[1] in "[,":
-            end = decoder.raw_decode(text, parted.end())[1]
-            found.append((parted.end(), end))
-            parted = _NEXT_VALUE.match(text, end)
-        if not parted:
-            raise json.JSONDecodeError("Expecting ',' delimiter", text, found[-1][1])
-        if text[parted.end() :].strip():
-            raise json.JSONDecodeError("something stands after the list", text, parted.end())
-    except json.JSONDecodeError as error:
-        return found, error
-    except RecursionError:
-        return found, json.JSONDecodeError("nested too deep", text, parted.end() if parted else opened)
-    return found, None
 
 
 def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | None:

@@ -6,10 +6,13 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from etude.base.remedies import instead, nearest, raise_faults
 from etude.base.spool import Examples, Spool
@@ -168,21 +171,17 @@ def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSou
 def _refuse_absent(reading: Reading, absent: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> None:
     """Adds the fault of columns that the file has not, with those that it may have in their place."""
     names = list(dict.fromkeys(name for row in cells for name in row))
+    remedy = "; ".join(instead(name, names) for name in absent)
     if not any(nearest(name, names) for name in absent):
-        try:
-            guess = guess_columns(cells, RowSource(reading.file)).source
-        except InputError:
-            guess = RowSource(reading.file)
-        if parts := as_written(guess):
-            mapping = ", ".join(
-                f"{role}: {name}" for role, name in {"file": reading.file.name, **parts}.items()
-            )
-            what = f"no column {' and none '.join(map(repr, absent))}"
-            remedy = f"the file has others: write {{{mapping}}} in place of its name in the task file, if that is right"
-            reading.fault(1, what, shown(", ".join(names)), remedy.replace("'", ""))
-            return
-    for name in absent:
-        reading.fault(1, f"no column {name!r}", shown(", ".join(names)), instead(name, names))
+        with suppress(InputError):
+            parts = {
+                "file": reading.file.name,
+                **as_written(guess_columns(cells, RowSource(reading.file)).source),
+            }
+            mapping = yaml.safe_dump(parts, default_flow_style=True, sort_keys=False, width=10_000).strip()
+            remedy = f"if the file's own names are meant, write {mapping} in the task file"
+    what = f"no column {' and no column '.join(map(repr, absent))}"
+    reading.fault(1, what, shown(", ".join(names)), remedy)
 
 
 def _take(reading: Reading, row: Row, columns: RowSource) -> None:

@@ -11,8 +11,9 @@ from operator import lt
 from pathlib import Path
 from typing import Any
 
-from etude.data.formats import guess_columns, preference_columns, thumbs_column
+from etude.data.formats import guess_columns, preference_columns
 from etude.data.formats.column_names import Side, names_of, side_of
+from etude.data.formats.columns import thumbs_column
 from etude.data.formats.turns import written_turns
 from etude.errors import InputError
 from etude.task import RowSource

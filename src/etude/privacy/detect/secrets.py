@@ -1,7 +1,7 @@
-"""Passwords, keys and tokens: the forms their issuers document, those of detect-secrets, and labelled values.
+"""Passwords, keys and tokens: the forms their issuers document, and labelled values.
 
 Every pattern starts at the edge of a token and is bounded, so that a long text costs time in proportion to
-its length. The patterns of detect-secrets run over windows of at most WINDOW characters around long tokens.
+its length.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
 
 from etude.base.word_lists import read_table
 from etude.privacy.detect.no_secret import is_blank, is_call, is_expression, is_message
 from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
 from etude.privacy.spans import UNSPACED, Span, in_small_ascii, labelled, spans_of
 
-WINDOW = 512
-"""Most characters that one pattern of detect-secrets is given at once."""
 ENTROPY = 3.0
 """Bits a character from which a labelled value counts as random."""
 
@@ -77,8 +74,6 @@ def _tokens(text: str) -> Iterator[Span]:
         yield from spans_of(_PATTERNS["hash"].finditer(text), "password", "hash")
     if "https://" in text:
         yield from spans_of(_PATTERNS["webhook"].finditer(text), "api_key", "webhook")
-    for window, start in _windows(text):
-        yield from _detect_secrets(window, start)
 
 
 def _named(text: str) -> Iterator[Span]:
@@ -259,47 +254,3 @@ def _is_made(token: str) -> bool:
 
 def _issuer(token: str) -> str:
     return next(name for name, form in _FORMS.items() if form.match(token))
-
-
-def _windows(text: str) -> Iterator[tuple[str, int]]:
-    """Pieces of at most WINDOW characters that hold the long tokens, with where they start."""
-    end = 0
-    for match in _LONG.finditer(text):
-        if match.end() > end or not end:
-            start = max(match.start() - 64, 0, end - 128)
-            end = start + WINDOW
-            yield text[start:end], start
-
-
-@cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """The forms of detect-secrets that say what they found without a guess at its randomness."""
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-    from detect_secrets.plugins.base import RegexBasedDetector
-
-    skipped = {
-        "Public IP (ipv4)",
-        "Private Key",
-        "Artifactory Credentials",
-        "JSON Web Token",
-        "Basic Auth Credentials",
-    }
-    plugins = get_mapping_from_secret_type_to_class()
-    return tuple(
-        (name, pattern)
-        for name, plugin in sorted(plugins.items())
-        if issubclass(plugin, RegexBasedDetector) and name not in skipped
-        for pattern in plugin.denylist
-    )
-
-
-def _detect_secrets(window: str, start: int) -> Iterator[Span]:
-    for name, pattern in _patterns():
-        for match in pattern.finditer(window):
-            group = match.lastindex or 0
-            text = match[group] or match[0]
-            place = match.start(group) if match[group] else match.start()
-            if _is_made(text):
-                yield Span(
-                    start + place, start + place + len(text), "api_key", text, f"detect-secrets: {name}"
-                )
