@@ -155,12 +155,12 @@ def test_a_worklist_that_does_not_fit_the_rows_is_refused_line_by_line(
     assert main(["check", str(path), "--worklist", str(worklist)]) == 0
     with worklist.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    rows[0][5], rows[1][3], rows[1][5], rows[2][0], rows[2][5] = "Wrold", "Old", "World", "nobody", "World"
+    rows[0][5], rows[1][3], rows[1][5], rows[2][0], rows[2][5] = "Wrold", "Old", "World", "nobody", rows[2][4]
     with worklist.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
     capsys.readouterr()
     assert main(["check", str(path), "--fix", "--worklist", str(worklist)]) == 2
     said = capsys.readouterr().err
-    assert all(f"labels.csv:{line}" in said for line in (2, 3, 4))
+    assert all(f"labels.csv:{line}" in said for line in (2, 3, 4)), said
     assert "'World'" in said
     assert not (tmp_path / "news.fixed.csv").exists()

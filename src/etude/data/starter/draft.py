@@ -18,7 +18,7 @@ from typing import Any
 
 from etude.base.files import parse_json
 from etude.base.wording import count
-from etude.data.dataset import Dataset, shares_system
+from etude.data.dataset import COMPARED, TEST_LEAST, Dataset, shares_system
 from etude.data.formats import Rows
 from etude.data.splits import split
 from etude.data.starter.guess_columns import Roles
@@ -76,6 +76,20 @@ class Draft:
         if self.test or kind != "classify":
             return self._unlabelled
         return outside_test(self.examples, kind, SEED)
+
+    @cached_property
+    def refusal(self) -> str:
+        """How many rows each side of a split would have that a comparison refuses to make; "" if it makes one."""
+        try:
+            split(
+                Dataset(self.examples),
+                self.kind[0],
+                SEED,
+                least=COMPARED._replace(test=0 if self.test else TEST_LEAST),
+            )
+        except InputError as error:
+            return error.faults[0].got
+        return ""
 
     @cached_property
     def outputs(self) -> list[str]:

@@ -6,19 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from etude.base.wording import count, first_of
-from etude.data.dataset import (
-    COMPARED,
-    VERDICT_LEAST,
-    Dataset,
-    few_for_tuning,
-    least_rows,
-    too_few,
-    without_system,
-)
+from etude.data.dataset import VERDICT_LEAST, few_for_tuning, least_rows, too_few, without_system
 from etude.data.formats.turns import of_any_turn
-from etude.data.splits import split
-from etude.data.starter.draft import SEED, Draft, contract_parts, listed
-from etude.errors import InputError, shown
+from etude.data.starter.draft import Draft, contract_parts, listed
+from etude.errors import shown
 from etude.task import RowSource
 
 LIKENESS = (
@@ -35,7 +26,13 @@ def guesses(draft: Draft) -> Iterator[str]:
     yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}"
     if draft.test:
         yield f"test: {draft.test.file.name}, {_column_sentence(draft.test)}"
-    yield from _few_groups(draft)
+    if draft.refusal and draft.columns.group:
+        name, number = draft.columns.group, len({row.group for row in draft.examples} - {None})
+        yield (
+            f"group: {name} has {count(number, 'value')}. Rows of one group stay on one side of the split, so a "
+            f"comparison refuses these ({draft.refusal}). Name a column with more values, or rename {name} in the file "
+            "if its rows need not stay together"
+        )
     for role in ("id", "group", "tags"):
         if role in draft.reasons:
             yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
@@ -53,23 +50,6 @@ def guesses(draft: Draft) -> Iterator[str]:
     elif number < VERDICT_LEAST:
         yield few_for_tuning(number)
     yield from draft.rows.notes
-
-
-def _few_groups(draft: Draft) -> Iterator[str]:
-    """That the groups are so few, or so large, that a comparison refuses to split them."""
-    groups = {row.group for row in draft.examples} - {None}
-    if not groups or len(draft.examples) < least_rows(draft.test is not None)[0]:
-        return
-    least = COMPARED._replace(test=0) if draft.test else COMPARED
-    try:
-        split(Dataset(draft.examples), draft.kind[0], SEED, least=least)
-    except InputError as error:
-        name = draft.columns.group
-        yield (
-            f"group: {name} has {count(len(groups), 'value')}. Rows of one group stay on one side of the split, so "
-            f"a comparison refuses these ({error.faults[0].got}). Name a column with more values, or rename {name} "
-            "in the file if its rows need not stay together"
-        )
 
 
 def _contract_guess(draft: Draft) -> str:
