@@ -89,7 +89,7 @@ def main() -> None:
             began = time.perf_counter()
             given = planted(kind, texts, right)
             found = suspicion(texts, given)
-            report(f"{name}, {kind}", right, given, found.named, found.suggested, time.perf_counter() - began)
+            report(f"{name}, {kind}", right, given, *found, time.perf_counter() - began)
 
 
 def planted(kind: str, texts: list[str], right: Ints) -> Ints:

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.base.wording import count
+from etude.base.wording import count, first_of
 from etude.checks.evidence import covered_label
 from etude.checks.labels.views import views
 from etude.checks.material import Material, of_rows
@@ -61,16 +60,6 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Suspicion:
-    """Which labels look wrong."""
-
-    named: Ints
-    """Rows whose label looks wrong, the most suspicious first."""
-    suggested: Ints
-    """Of each row, the likeliest label."""
-
-
 @finds(FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS)
 def wrong_labels(material: Material) -> Iterator[Finding]:
     """Rows of a classification whose label looks wrong; rows of a contradiction are not named a second time."""
@@ -88,9 +77,9 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         return
     number = {name: place for place, name in enumerate(names)}
     gold = np.array([number[labels[row]] for row in rows])
-    found = suspicion([material.inputs[row] for row in rows], gold)
+    found, suggested = suspicion([material.inputs[row] for row in rows], gold)
     known = contradictory(material)
-    named = [place for place in found.named.tolist() if rows[place] not in known]
+    named = [place for place in found.tolist() if rows[place] not in known]
     if not named:
         return
     sampled = f" ({len(drawn):,} of {total:,} rows were looked at)" if len(drawn) < total else ""
@@ -98,11 +87,11 @@ def wrong_labels(material: Material) -> Iterator[Finding]:
         "wrong_label",
         "warning",
         [rows[place] for place in named],
-        f"At least {count(len(named), 'label')} look wrong, {of_rows(len(named), len(rows))}{sampled}; the most "
-        f"suspicious first, with the label that the text suggests. {_pairs(names, gold, found.suggested, named)}",
+        f"At least {count(len(named), 'label looks', 'labels look')} wrong, {of_rows(len(named), len(rows))}{sampled}; "
+        f"the most suspicious first, with the label that the text suggests. {_pairs(names, gold, suggested, named)}",
         "Read the rows in this order. etude check TASK --worklist FILE writes them with a column for the right label; "
         "--fix --worklist FILE takes it back.",
-        about=[covered_label(names[found.suggested[place]]) for place in named],
+        about=[covered_label(names[suggested[place]]) for place in named],
         evidence=material.both(rows[place] for place in named[:10]),
         numbers={"rows": len(named), "of": len(rows)},
     )
@@ -120,29 +109,30 @@ def _pairs(names: Sequence[str], gold: Ints, suggested: Ints, named: Sequence[in
         if binom.sf(rows - 1, len(named), size[pair[0]] / len(gold) / (len(names) - 1)) * len(names) ** 2
         < RARE
     ]
-    told = "; ".join(
-        f"{names[one]} as {names[other]}: {count(pairs[one, other], 'row')}"
-        for one, other in (habits or [pair for pair, _ in pairs.most_common()])[:MOST_PAIRS]
-    )
-    others = len(named) - sum(pairs[pair] for pair in habits)
+
+    def told(pair: tuple[int, int]) -> str:
+        return f"{names[pair[0]]} as {names[pair[1]]}: {count(pairs[pair], 'row')}"
+
+    listed = first_of(habits or [pair for pair, _ in pairs.most_common()], MOST_PAIRS, "; ", told)
     if not habits:
-        return covered_label(f"They look random: no pair of labels stands out ({told}).")
-    more = f" The other {count(others, 'row')} look random." if others else ""
-    return covered_label(f"Not at random: {told}.{more}")
+        return covered_label(f"They look random: no pair of labels stands out ({listed}).")
+    others = len(named) - sum(pairs[pair] for pair in habits)
+    more = f" The other {count(others, 'row looks', 'rows look')} random." if others else ""
+    return covered_label(f"Not at random: {listed}.{more}")
 
 
-def suspicion(texts: Sequence[str], gold: Ints) -> Suspicion:
-    """Which labels look wrong; `gold` numbers the labels from 0, each with as many rows as `views` needs."""
+def suspicion(texts: Sequence[str], gold: Ints) -> tuple[Ints, Ints]:
+    """(rows whose label looks wrong, the most suspicious first; of each row the likeliest label). `gold` numbers the
+    labels from 0, each with as many rows as `views` needs."""
     from scipy.special import softmax
 
-    found = (
-        softmax(np.maximum(views(texts, gold, _first_copies(texts)), MOST_SURE).mean(axis=0), axis=1) + LEAST
-    )
+    judged = np.maximum(views(texts, gold, _first_copies(texts)), MOST_SURE)
+    found = softmax(judged.mean(axis=0), axis=1) + LEAST
     likeliest, own = found.argmax(axis=1), found[np.arange(len(gold)), gold]
     likely = _wrong(found, likeliest, own, gold)
     named = np.flatnonzero(likely >= LIKELY)
     named = named[np.argsort((own / found.max(axis=1))[named], kind="stable")]
-    return Suspicion(named[: round(likely[named].sum())], likeliest)
+    return named[: round(likely[named].sum())], likeliest
 
 
 def _first_copies(texts: Sequence[str]) -> Ints:
