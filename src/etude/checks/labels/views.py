@@ -15,7 +15,7 @@ from etude.checks.labels.terms import terms_by_rows
 FOLDS = 10
 FEW_FOLDS = 5
 """Folds of a set of over `MANY` rows, which leave enough to train on."""
-MANY = 4_000
+MANY = 2_000
 SHARPNESS = 4.0
 """By which margins are multiplied to be logarithms of odds."""
 MOST_TEXT = 2_000
