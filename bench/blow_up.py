@@ -22,12 +22,11 @@ from typing import Any, NamedTuple
 
 from etude.checks import CHECKS, Findings, Material
 from etude.checks.shown.html_page import as_html
-from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.machine import as_json, as_sarif
 from etude.checks.shown.terminal import in_words
 from etude.data.dataset import Dataset
 from etude.privacy.detect import account_numbers as numbers
 from etude.privacy.detect import contact, details, national, phones, secrets
-from etude.privacy.detect import partly_hidden as hidden
 from etude.privacy.names import people, places
 from etude.privacy.plain import plain_text
 from etude.repair.texts import decoded, without_markup
@@ -91,7 +90,6 @@ def detectors() -> Mapping[str, Callable[[str], object]]:
             *(contact.emails, phones.phones, contact.ip_addresses, numbers.cards, numbers.ibans),
             *(
                 numbers.id_numbers,
-                hidden.hidden_numbers,
                 national.national_ids,
                 secrets.secrets,
                 people.names,
@@ -134,7 +132,7 @@ def material(text: str, kind: Kind) -> Material:
 
 def pages() -> Iterator[tuple[str, Callable[[str], object]]]:
     """Every form of the findings, with a text as message and as evidence."""
-    for form in (in_words, as_json, as_sarif, as_junit, as_html):
+    for form in (in_words, as_json, as_sarif, as_html):
         yield form.__name__, lambda text, form=form: form(finding_of(text))  # type: ignore[misc]
 
 

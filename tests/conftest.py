@@ -20,6 +20,9 @@ if os.environ.get("CI"):
 
 # How wide the terminal of the tests is decides nothing.
 os.environ.pop("COLUMNS", None)
+# No power is cut during a test, and waiting for the disk takes half of a small comparison. What is flushed, and when,
+# is tested in test_files.py.
+os.fsync = lambda handle: None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

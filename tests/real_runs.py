@@ -16,7 +16,7 @@ LEAST = 0.001
 
 
 @functools.cache
-def real_run(kind: str = "answer", num: int = 220, budget: float | None = None, more: str = "") -> Path:
+def real_run(kind: str = "answer", num: int = 150, budget: float | None = None, more: str = "") -> Path:
     """The folder of a complete run, not to be changed: copy it first. `more` is added to the task file."""
     folder = Path(tempfile.mkdtemp(prefix="etude-run-"))
     atexit.register(shutil.rmtree, folder)

@@ -174,6 +174,8 @@ def _method(name: str, spice: str) -> dict[str, Any]:
         "model": "smollm2-135m-instruct",
         "fit_seconds": FIT_SECONDS.get(name, 0.0),
         "train_seconds": TRAIN_SECONDS.get(name, 0.0),
+        "learned": {"baseline": 1800, "fine_tune": 1680}.get(name),
+        "dev_rows": 120,
         "candidates": _candidates(name, spice),
         "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
         "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
@@ -274,6 +276,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "notes": ["14 near-duplicates were kept on one side." + spice],
         },
         "power": [{"disagree": d, "difference": 2.8 * math.sqrt(d / max(test, 1))} for d in (0.1, 0.2, 0.3)],
+        "taken_seconds": 852.0,
         "plan": {
             "minutes": 13.5,
             "lines": ["few_shot: 3 candidates on 60 dev rows, 2.9 min", "fine_tune: 3 epochs, 6.9 min"],

@@ -11,7 +11,7 @@ OPENINGS = ("Please find", "We want", "Have you got", "Is there", "Show us", "My
 KINDS = ("answer", "classify", "extract", "rewrite")
 SETTINGS = {
     "answer": "contract:\n  fields: [Title, Ages]\n",
-    "classify": "",
+    "classify": "encoder: none\n",  # unless `more` names one
     "extract": "contract:\n  json_schema: {type: object, required: [theme, age]}\n",
     "rewrite": "contract: {max_words: 20}\n",
 }
@@ -40,19 +40,29 @@ def output(kind: str, theme: str, age: int) -> str:
 
 
 def write_task(
-    folder: Path, kind: str = "answer", model: str = "fake", num: int = 220, more: str = ""
+    folder: Path, kind: str = "answer", model: str = "fake", num: int = 150, more: str = ""
 ) -> Path:
     """Writes examples.jsonl and task.yaml into a new folder and returns the task file."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(row) + "\n" for row in rows(kind, num))
     (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
     task = folder / "task.yaml"
+    own = "" if kind == "classify" and "encoder:" in more else SETTINGS[kind]
     task.write_text(
         f"name: small\nkind: {kind}\nmodel: {model}\nexamples: examples.jsonl\n"
-        f"instructions: You are a librarian. Say what fits.\n{SETTINGS[kind]}{more}",
+        f"instructions: You are a librarian. Say what fits.\n{own}{more}",
         encoding="utf-8",
     )
     return task
+
+
+def pairs(folder: Path) -> str:
+    """Better and worse answers to 24 further inputs; the line of the task file that names them."""
+    answers = {"chosen": "Title: Polite\nAges: 5", "rejected": "Title: Rude\nAges: 5"}
+    lines = ({"prompt": row["input"], **answers} for row in rows("answer", 24, seed=3))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return "preferences: pairs.jsonl\n"
 
 
 def library(folder: Path) -> str:

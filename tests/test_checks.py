@@ -16,7 +16,6 @@ from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +27,7 @@ from etude.checks.records.parsing import as_record
 from etude.checks.registry import read_material
 from etude.checks.rows.repeats import contradictions, near_contradictions, near_repeats
 from etude.checks.shown.html_page import as_html
-from etude.checks.shown.machine import as_json, as_junit, as_sarif
+from etude.checks.shown.machine import as_json, as_sarif
 from etude.checks.shown.summary import summary
 from etude.checks.shown.terminal import in_words, places
 from etude.cli import main
@@ -183,13 +182,6 @@ SHEET = (
     ),
     *("#NV", "#NOM?", "#VALEUR!", "#¡VALOR!", "#¿NOMBRE?", "#VALORE!", "#WAARDE!", "#NÚM!"),
 )
-FORMULAS = (
-    "=VLOOKUP(A2;Sheet2!A:B;2)",
-    "=SVERWEIS(A2;B:C;2;FALSCH)",
-    '=A2&" "&B2',
-    "='Old rows'!B7",
-    "=-SUM(C2:C9)",
-)
 POINTING = (
     "see above",
     "Same as above.",
@@ -211,6 +203,7 @@ MEANT = (
         "== b",
         "#include <cstdio>",
         "=> SUM(a)",
+        "=SUM(C2:C9)",
         "1! = 1",
     ),
     *(
@@ -229,23 +222,21 @@ def with_answers(given: Sequence[str], about: str = "") -> list[Pair]:
     return [*first, *pairs[len(first) :]]
 
 
-@pytest.mark.parametrize("given", [*SHEET, *FORMULAS, *POINTING])
-def test_errors_and_formulas_of_spreadsheets_and_pointers_to_other_rows_say_nothing(
-    tmp_path: Path, given: str
-) -> None:
+@pytest.mark.parametrize("given", [*SHEET, *POINTING])
+def test_errors_of_spreadsheets_and_pointers_to_other_rows_say_nothing(tmp_path: Path, given: str) -> None:
     assert lines_of(checked(tmp_path, with_answers([given])), "empty") == {1}
 
 
-def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error_or_a_formula(tmp_path: Path) -> None:
+def test_what_is_asked_about_spreadsheets_may_be_answered_by_an_error(tmp_path: Path) -> None:
     for about in (" In Excel?", " How do I add up column A?"):
-        assert not checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS], about)).of("empty")
+        assert not checked(tmp_path, with_answers(SHEET[:9], about)).of("empty")
     told = "instructions: Write the formula for the sheet in LibreOffice.\n"
-    findings = checked(tmp_path, with_answers([*SHEET[:9], *FORMULAS]), more=told)
+    findings = checked(tmp_path, with_answers(SHEET[:9]), more=told)
     assert lines_of(findings, "empty") == set()
 
 
-def test_formulas_and_pointers_that_many_rows_hold_are_meant_and_errors_are_not(tmp_path: Path) -> None:
-    for many, empty in ((FORMULAS, False), (POINTING, False), (SHEET, True)):
+def test_pointers_that_many_rows_hold_are_meant_and_errors_are_not(tmp_path: Path) -> None:
+    for many, empty in ((POINTING, False), (SHEET, True)):
         findings = checked(tmp_path, with_answers((*many,) * 9)[:40])
         assert lines_of(findings, "empty") == (set(range(1, 41)) if empty else set())
 
@@ -346,7 +337,7 @@ def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp
     assert summary(broken).safe == "Perhaps not: look at insult."
 
 
-@pytest.mark.parametrize("example", ["luma", "support"])
+@pytest.mark.parametrize("example", [pytest.param("luma", marks=pytest.mark.real), "support"])
 def test_the_examples_have_neither_errors_nor_warnings(example: str) -> None:
     assert not [one.message for one in check(ROOT / "examples" / example) if one.severity != "note"]
 
@@ -475,7 +466,7 @@ def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
         file.write(f'{{"input": "{label}: {secret}", "output": \n')
     findings = check(tmp_path / "task.yaml")
     assert {"repeated_input", "placeholder", "unreadable"} <= {one.kind for one in findings}
-    for form in (in_words, as_json, as_html, as_sarif, as_junit):
+    for form in (in_words, as_json, as_html, as_sarif):
         assert secret not in form(findings)
     assert lines_of(findings, "repeated_input") == {82}
 
@@ -496,7 +487,7 @@ def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(
     fields = checked(tmp_path, records, "extract")
     assert fields.of("unsupported")
     for findings in (labels, fields):
-        for form in (in_words, as_json, as_html, as_sarif, as_junit):
+        for form in (in_words, as_json, as_html, as_sarif):
             assert "@example" not in form(findings)
 
 
@@ -603,7 +594,7 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
         (["contradiction"], 0),
         (["turn_marks"], 1),
         (["echo"], 0),
-        (["style_courtesy"], 0),
+        (["style_length"], 0),
     ],
 )
 def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:
@@ -636,7 +627,7 @@ def test_a_check_of_one_s_own_runs_beside_ours_and_is_in_every_form(tmp_path: Pa
     findings = check(tmp_path, checks=[*CHECKS, shouting])
     assert [one.rows for one in findings.failing(["shout*"])] == [one.rows for one in findings.of("shouting")]
     assert lines_of(findings, "shouting") == {len(clean()) + 1}
-    for told in (in_words(findings), as_json(findings), as_html(findings), as_junit(findings)):
+    for told in (in_words(findings), as_json(findings), as_html(findings), as_sarif(findings)):
         assert "Some shout." in told
     assert "Answers in capitals." in as_sarif(findings)
     assert "shouting" in summary(findings).safe
@@ -870,20 +861,6 @@ def test_other_programs_read_every_finding_with_its_lines(
     lines = [one["locations"][0]["physicalLocation"]["region"]["startLine"] for one in results]
     wheres = [one.where or ("rows.jsonl:1",) for one in findings]
     assert lines == [int(place.rpartition(":")[2]) for where in wheres for place in where]
-    suite = ElementTree.fromstring(told("junit"))
-    names = [case.get("name", "") for case in suite]
-    assert [name.partition(" (")[0] for name in names] == [one.kind for one in findings]
-    assert len(set(names)) == len(names)
-    told_in = [
-        case.find("failure" if one.severity != "note" else "system-out")
-        for case, one in zip(suite, findings, strict=True)
-    ]
-    lines_in = [
-        [line for line in (part.text or "").splitlines() if line.startswith("rows.jsonl:")]
-        for part in told_in
-    ]
-    assert [tuple(line.split()[0] for line in lines) for lines in lines_in] == [one.where for one in findings]
-    assert int(suite.get("failures", "")) == sum(one.severity != "note" for one in findings)
     assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
 
 
@@ -1187,7 +1164,6 @@ def test_no_text_is_too_strange_to_be_checked(pairs: list[Pair], kind: str) -> N
     told = in_words(findings)
     assert all(char.isprintable() or char == "\n" for char in told)
     assert json.loads(as_json(findings))["rows"] == len(rows)
-    ElementTree.fromstring(as_junit(findings))
     assert len(json.loads(as_sarif(findings))["runs"][0]["results"]) == sum(
         max(len(one.where), 1) for one in findings
     )
@@ -1210,7 +1186,7 @@ def test_no_file_is_too_strange_to_be_checked_fixed_and_undone(pairs: list[Pair]
         (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
         task = folder / "task.yaml"
         task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n", encoding="utf-8")
-        for form in ("html", "sarif", "json", "xml", "txt"):
+        for form in ("html", "sarif", "json", "txt"):
             assert main(["check", str(task), "-o", str(folder / f"found.{form}")]) == 0
         assert main(["check", str(task), "--fix"]) == 0
         if (folder / "rows.fixed.jsonl").exists():

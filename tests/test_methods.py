@@ -227,7 +227,7 @@ def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path)
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_the_baseline_is_refitted_on_dev_but_reports_the_fit_on_train(kind: str, tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, kind)))
-    train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
+    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
     bench = context(task, data, tmp_path / "work")
     fitted = Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
     assert len(bench.tried) == (3 if kind == "classify" else 2)
@@ -246,7 +246,7 @@ def predictors() -> list[Constant | Nearest | Linear]:
 
 def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
-    train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
+    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
 
     def fitted() -> FitContext:
         bench = context(task, data, tmp_path / "work")
@@ -261,7 +261,7 @@ def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path)
 
 def test_the_answers_to_dev_do_not_count_as_training(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
-    train, dev = data.select(range(150), "train"), data.select(range(150, 200), "dev")
+    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
 
     def fitted() -> FitContext:
         bench = context(task, data, tmp_path / "work")
@@ -306,7 +306,7 @@ def test_linear_confidences_are_probabilities(number: int) -> None:
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, kind)))
-    train, dev = data.select(range(150), "train"), data.select(range(150, 220), "dev")
+    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
     bench = context(task, data, tmp_path / "work")
     Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
     sure = {name: [row.answer.confidence for row in rows] for name, rows in bench.answered.items()}
@@ -323,7 +323,12 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
     assert [method.name for method in ladder(("few_shot", "baseline"))] == ["baseline", "few_shot"]
-    assert [method.name for method in LADDER if method.tuned] == ["fine_tune", "fine_tune_retrieval"]
+    assert [method.name for method in LADDER if method.tuned] == [
+        "fine_tune_encoder",
+        "fine_tune",
+        "fine_tune_retrieval",
+        "prefer",
+    ]
 
 
 def test_a_task_may_name_every_method_and_no_other() -> None:
@@ -349,6 +354,7 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "prices",
         "budget",
         "documents",
+        "preferences",
         "encoder",
         "wordings",
         "prompt_model",

@@ -19,7 +19,7 @@ import torch
 from etude.base.processes import World
 from etude.errors import ModelError, RunError
 from etude.training import Output, TokenRow, train
-from etude.training.memory.disk_space import AROUND, RESERVED, disk_of
+from etude.training.memory.disk_space import AROUND, disk_of
 from etude.training.memory.forecast import at_rest, foresee
 from etude.training.memory.usage import give_back_freed_memory, memory_in_use
 from etude.training.step import started_run
@@ -45,17 +45,12 @@ NO_PEAK = pytest.mark.skipif(
 
 @NO_PEAK
 @pytest.mark.real
-def test_the_memory_of_a_run_is_foreseen_roughly() -> None:
-    foreseen, needed = apart()
-    assert needed > 50e6, "enough to be seen"
-    assert foreseen == pytest.approx(needed, rel=0.25)
-
-
-@NO_PEAK
-@pytest.mark.real
 def test_the_memory_of_a_run_is_foreseen_within_a_tenth() -> None:
-    """The median of five, since the allocator is not always of the same mind."""
-    shares = [foreseen / needed for foreseen, needed in (apart() for _ in range(5))]
+    """The median of three: one may be off by a quarter, as the allocator does not always decide alike."""
+    found = [apart() for _ in range(3)]
+    assert all(needed > 50e6 for _, needed in found), "enough to be seen"
+    shares = [foreseen / needed for foreseen, needed in found]
+    assert shares == pytest.approx([1] * 3, rel=0.25)
     assert statistics.median(shares) == pytest.approx(1, rel=0.1)
 
 
@@ -105,11 +100,9 @@ def test_the_disk_of_a_run_is_known_by_arithmetic(
 
     output = Output(tmp_path / "c", tmp_path / "a", log, every_step=True)
     train(module, token_rows(12), token_rows(2), config, output)
-    assert expected.result in sizes, "its space is reserved until it is written"
-    assert not (tmp_path / "c" / RESERVED).exists()
     written = sum(file.stat().st_size for file in (tmp_path / "a").iterdir())
     assert written <= expected.result <= written + AROUND
-    assert 2 * (max({*sizes} - {expected.result}) - AROUND) <= expected.checkpoints <= 2 * max(sizes)
+    assert 2 * (max(sizes) - AROUND) <= expected.checkpoints <= 2 * max(sizes)
 
 
 def test_a_disk_too_small_for_the_result_ends_a_run_before_its_first_step(

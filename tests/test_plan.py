@@ -1,8 +1,9 @@
-"""The plan: priced by what was timed, cut in a fixed order, never below its floors."""
+"""The plan: priced by what was timed, cut in a fixed order, never below its floors; cut again when a run is late."""
 
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -10,35 +11,53 @@ from hypothesis import strategies as st
 
 from etude.base.wording import rough_time
 from etude.comparison.plan import (
+    FEW_DEV,
+    FEW_TEST,
     FEWEST_DEV,
     FEWEST_TEST,
     FEWEST_TRAIN,
+    LATE,
+    Pacing,
     Plan,
+    Taken,
     Workload,
+    leave_out,
     make_plan,
 )
 from etude.comparison.prepare import question
-from etude.methods.timing import Rates
+from etude.methods.fit_context import Effort
+from etude.methods.foresight.timing import Rates
 
 WORK = Workload(
-    {"prompt": 1, "clear_prompt": 5, "few_shot": 6, "fine_tune": 1}, ["fine_tune"], 2000, 200, 400
+    {"prompt": 1, "few_shot": 6, "retrieval": 3, "fine_tune": 1, "fine_tune_retrieval": 1},
+    ["fine_tune", "fine_tune_retrieval"],
+    2000,
+    200,
+    900,
+    ["retrieval", "fine_tune_retrieval"],
 )
-RATES = Rates(
-    answer=0.3,
-    training={
-        "fine_tune": lambda rows, dev, most: (
-            0.25 * min(3, most or 3) * rows + 0.1 * (min(3, most or 3) + 1) * dev
-        )
-    },
-)
+
+
+def training(rows: int, dev: int, most: int | None) -> float:
+    """Three epochs at 0.25 s a row, and the loss on dev around them."""
+    epochs = min(3, most or 3)
+    return 0.25 * epochs * rows + 0.1 * (epochs + 1) * dev
+
+
+ANSWER = {"prompt": 0.3, "few_shot": 0.4, "retrieval": 0.9, "fine_tune": 0.2, "fine_tune_retrieval": 0.3}
+RATES = Rates(ANSWER, {name: training for name in WORK.tuned}, lambda epochs: 5 + 60.0 * min(3, epochs or 3))
 BUDGETS = st.floats(1, 100_000)
 
 
 def test_without_a_budget_nothing_is_cut() -> None:
     plan = make_plan(WORK, RATES, None)
     assert plan.shrunk == ()
-    answers = 0.3 * (13 * 200 + 4 * 400)
-    assert plan.total == pytest.approx(answers + 0.25 * 3 * 2000 + 0.1 * 4 * 200)
+    answers = sum(ANSWER[name] * (tries * 200 + 900) for name, tries in WORK.tries.items())
+    assert plan.total == pytest.approx(answers + 2 * training(2000, 200, None) + 185)
+    assert plan.seconds["retrieval"] == pytest.approx(0.9 * 1500 + 185), (
+        "the first that searches fits the search"
+    )
+    assert plan.fit_seconds("fine_tune") == pytest.approx(0.2 * 200 + training(2000, 200, None))
 
 
 @given(BUDGETS)
@@ -58,18 +77,38 @@ def test_a_larger_budget_never_does_less(one: float, other: float) -> None:
 
 
 @given(BUDGETS)
-def test_the_order_of_cuts_is_candidates_then_training_then_test(budget: float) -> None:
+def test_prompts_are_cut_before_the_training_and_the_search_last(budget: float) -> None:
     plan = make_plan(WORK, RATES, budget)
-    if plan.test_rows is not None:
-        assert plan.effort.train_rows is not None
-    if plan.effort.train_rows is not None:
-        assert plan.effort.candidates == 2
-    assert bool(plan.shrunk) == (plan.effort.candidates is not None)
+    effort, limits = plan.effort, plan.limits
+    if effort.epochs is not None:
+        assert effort.candidates is not None
+        assert effort.candidates <= 2
+        assert limits["dev_rows"] <= FEW_DEV
+        assert limits["test_rows"] <= FEW_TEST
+    if effort.train_rows is not None:
+        assert effort.epochs == 1
+    if effort.search_epochs is not None:
+        assert (limits["train_rows"], limits["test_rows"]) == (FEWEST_TRAIN, FEWEST_TEST)
+    assert bool(plan.shrunk) == (effort != Effort())
+
+
+def test_what_all_of_the_training_would_take_is_kept_beside_a_cut_plan() -> None:
+    plan = make_plan(WORK, RATES, 0.1)
+    assert plan.full_seconds["fine_tune"] == training(2000, 200, None)
+    assert plan.training_seconds["fine_tune"] == training(FEWEST_TRAIN, FEWEST_DEV, 1)
+    part = Workload(**{**vars(WORK), "train": 300, "all_train": 2000})
+    assert make_plan(part, RATES, None).full_seconds["fine_tune"] == training(2000, 200, None)
 
 
 def test_cuts_name_rows_as_they_are_written_elsewhere() -> None:
     plan = make_plan(Workload({"prompt": 1, "fine_tune": 1}, ["fine_tune"], 1440, 200, 1200), RATES, 0.1)
-    assert plan.shrunk[-2:] == ("training on 360 of 1,440 rows", "test on 300 of 1,200 rows")
+    assert plan.shrunk == (
+        "at most 1 candidate a method on dev",
+        "choices on 30 of 200 dev rows",
+        "at most 1 epoch of training",
+        "training on 240 of 1,440 rows",
+        "test on 100 of 1,200 rows",
+    )
 
 
 def test_small_data_is_used_whole_however_small_the_budget() -> None:
@@ -77,8 +116,8 @@ def test_small_data_is_used_whole_however_small_the_budget() -> None:
     assert plan.limits == {"train_rows": 60, "dev_rows": 30, "test_rows": 50}
 
 
-def test_a_plan_is_the_same_after_it_was_written_down() -> None:
-    plan = make_plan(WORK, RATES, 600)
+@pytest.mark.parametrize("plan", [make_plan(WORK, RATES, 600), leave_out(WORK, RATES, 100)])
+def test_a_plan_is_the_same_after_it_was_written_down(plan: Plan) -> None:
     assert Plan.from_dict(plan.to_dict()) == plan
 
 
@@ -90,14 +129,103 @@ def test_durations_read_as_people_say_them() -> None:
     assert math.isfinite(make_plan(WORK, RATES, 1).total)
 
 
-def test_a_budget_too_small_names_what_takes_the_time_and_what_would_help() -> None:
-    plan = make_plan(WORK, RATES, 60)
-    asked = question(plan, 60) or ""
-    assert max(plan.seconds, key=plan.seconds.__getitem__) == "fine_tune"
-    alone, rest = plan.seconds["fine_tune"], plan.total - plan.seconds["fine_tune"]
-    assert f"fine_tune alone takes {rough_time(alone)}, the others {rough_time(rest)}; " in asked
-    assert f"a budget of {math.ceil(plan.total / 60)}m is enough." in asked
-    enough = 60 * math.ceil(plan.total / 60)
-    assert make_plan(WORK, RATES, enough).total <= enough
-    only = make_plan(Workload({"prompt": 1}, [], 60, 30, 50), RATES, 1)
-    assert "All of it is for prompt; a budget of 1m is enough." in (question(only, 1) or "")
+# steps that are left out
+
+
+@given(st.floats(1, 2000))
+def test_steps_are_left_out_until_the_rest_fits_and_the_highest_stays(budget: float) -> None:
+    plan = leave_out(WORK, RATES, budget)
+    assert plan.total <= budget or list(plan.seconds) == ["fine_tune_retrieval"]
+    assert set(plan.left_out) | set(plan.seconds) == set(WORK.tries)
+    if "fine_tune" in plan.left_out:
+        assert {"prompt", "few_shot", "retrieval"} <= set(plan.left_out)
+    assert plan.shrunk[: len(plan.left_out)] == tuple(f"without {name}" for name in plan.left_out)
+
+
+def test_the_one_that_takes_longest_is_left_out_first_and_the_search_is_not_its_own() -> None:
+    smallest = make_plan(WORK, RATES, 0.1).total
+    plan = leave_out(WORK, RATES, smallest - 1)
+    assert plan.left_out == ("retrieval",)
+    assert plan.training_seconds["search"] >= 65, "the next one that searches fits the search"
+    assert leave_out(WORK, RATES, smallest) == make_plan(WORK, RATES, smallest)
+
+
+def test_one_line_names_the_time_of_all_and_what_is_left_out() -> None:
+    smallest = make_plan(WORK, RATES, 0.1).total
+    plan = leave_out(WORK, RATES, smallest - 1)
+    asked = question(plan, smallest - 1, smallest) or ""
+    assert asked.startswith(f"Even the smallest plan takes {rough_time(smallest)}, over the budget of ")
+    assert f"(budget: {math.ceil(smallest / 60)}m is enough for all)" in asked
+    assert f"Without retrieval it takes {rough_time(plan.total)}. Leave them out and continue?" in asked
+    alone = make_plan(Workload({"prompt": 1}, [], 60, 30, 50), RATES, 1)
+    assert "nothing can be left out; budget: 1m is enough for all. Continue?" in (
+        question(alone, 1, 24) or ""
+    )
+    assert question(make_plan(WORK, RATES, smallest), smallest, smallest) is None
+
+
+# a run that is late
+
+
+def pacing(left: float) -> Pacing:
+    """With so many seconds left."""
+    return Pacing(WORK, RATES, time.monotonic() + left)
+
+
+def on_time(plan: Plan, *names: str, slow: float = 1.0) -> dict[str, Taken]:
+    """What these steps take, `slow` times what was planned."""
+    return {
+        name: Taken(plan.fit_seconds(name), slow * plan.fit_seconds(name), slow * ANSWER[name])
+        for name in names
+    }
+
+
+def left_of(plan: Plan, *begun: str) -> float:
+    """Seconds that the plan foresees for what has not begun, and for the test of all."""
+    return sum(
+        plan.seconds[name] - plan.fit_seconds(name) if name in begun else plan.seconds[name]
+        for name in plan.seconds
+    )
+
+
+def test_a_run_on_time_keeps_its_plan() -> None:
+    plan = make_plan(WORK, RATES, 3000)
+    kept = pacing(left_of(plan, "prompt") + 1).shortened(plan, "few_shot", on_time(plan, "prompt"))
+    assert kept is plan
+
+
+def test_a_short_method_that_takes_longer_to_begin_says_little_of_the_others() -> None:
+    plan = make_plan(WORK, RATES, 3000)
+    planned = plan.fit_seconds("prompt")
+    taken = {"prompt": Taken(planned, planned + 30, ANSWER["prompt"])}
+    assert pacing(left_of(plan, "prompt") - 30).shortened(plan, "few_shot", taken) is plan
+
+
+def test_a_late_run_cuts_what_has_not_begun_and_says_from_where_on() -> None:
+    plan = make_plan(WORK, RATES, 3000)
+    taken = on_time(plan, "prompt", "few_shot", slow=1.5)
+    late = pacing(left_of(plan, "prompt", "few_shot")).shortened(plan, "retrieval", taken)
+    assert late.limits["train_rows"] < plan.limits["train_rows"]
+    assert late.shrunk[-1].startswith("from retrieval on, because earlier methods took longer than planned: ")
+    assert f"training on {late.limits['train_rows']:,} of 2,000 rows" in late.shrunk[-1]
+    assert late.total <= LATE * left_of(plan, "prompt", "few_shot"), "the rest fits at the pace so far"
+    again = pacing(10_000).shortened(late, "fine_tune", taken | on_time(late, "retrieval"))
+    assert again is late, "what was cut stays cut"
+
+
+def test_before_the_test_is_opened_its_rows_are_all_that_can_be_cut() -> None:
+    plan = make_plan(WORK, RATES, 3000)
+    taken = on_time(plan, *WORK.tries, slow=2.0)
+    late = pacing(left_of(plan, *WORK.tries)).shortened(plan, "", taken)
+    assert FEWEST_TEST <= late.limits["test_rows"] < plan.limits["test_rows"]
+    assert late.shrunk[-1].startswith("before the test was opened, because")
+    assert late.shrunk[-1].endswith(f"planned: test on {late.limits['test_rows']} of 900 rows")
+    assert late.limits | {"test_rows": 0} == plan.limits | {"test_rows": 0}
+
+
+def test_an_epoch_more_is_begun_only_if_all_that_comes_after_it_still_fits() -> None:
+    plan = make_plan(WORK, RATES, 3000)
+    taken = on_time(plan, "prompt", "few_shot", "retrieval")
+    after = left_of(plan, "prompt", "few_shot", "retrieval", "fine_tune") + 0.2 * plan.limits["dev_rows"]
+    for left, there_is in ((after + 51, True), (after + 49, False)):
+        assert pacing(left).in_time(plan, "fine_tune", taken, 50.0) is there_is

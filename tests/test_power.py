@@ -28,7 +28,8 @@ def told_before_fitting(task: Path, budget: float | None) -> str:
 def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     tmp_path: Path, budget: float | None, answered: int
 ) -> None:
-    said = told_before_fitting(write_task(tmp_path, num=700), budget)
+    task = write_task(tmp_path, num=700, more="methods: [prompt, fine_tune]\n")
+    said = told_before_fitting(task, budget)
     (folder,) = (tmp_path / "runs").glob("small-*")
     info = json.loads((folder / "run.json").read_text())
     wanted = [smallest_difference(answered, d) for d in (0.1, 0.2, 0.3)]

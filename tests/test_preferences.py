@@ -72,23 +72,11 @@ def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, t
 
 
 @pytest.mark.parametrize("shape", WORSE)
-def test_same_and_swapped_answers_are_found_at_their_rows(shape: str, tmp_path: Path) -> None:
+def test_worse_answers_are_counted(shape: str, tmp_path: Path) -> None:
     pairs = [(f"Question {n}?", f"Right {n}.", f"Wrong {n}.") for n in range(8)]
-    pairs[2] = ("Question 2?", "Right 2.", "right 2")
-    pairs += [("question 5", "Wrong 5.", "Right 5."), ("Question 6?", "Right 7.", "Wrong 5.")]
-    same, swapped, told = found(written(tmp_path, shape, pairs))
-    assert (told.kind, told.numbers) == ("preference", {"rows": 10, "of": 10})
+    (told,) = found(written(tmp_path, shape, pairs))
+    assert (told.kind, told.numbers) == ("preference", {"rows": 8, "of": 8})
     assert f"not {WORSE[shape]}" in told.message
-    assert (same.kind, same.where) == ("preference_same", ("rows.jsonl:4",))
-    assert (swapped.kind, swapped.where) == ("preference_swapped", ("rows.jsonl:7", "rows.jsonl:10"))
-
-
-def test_records_are_the_same_answer_in_every_order_of_their_members(tmp_path: Path) -> None:
-    pairs = [(f"Two of {nr}?", f'{{"nr": {nr}, "num": 2}}', f'{{"num": 2, "nr": {nr}}}') for nr in range(3)]
-    task = written(tmp_path, "texts", pairs) / "task.yaml"
-    task.write_text(task.read_text(encoding="utf-8").replace("answer", "extract"), encoding="utf-8")
-    (same,) = found(tmp_path).of("preference_same")
-    assert len(same.where) == 3
 
 
 def test_rows_without_a_worse_answer_are_left_alone(tmp_path: Path) -> None:

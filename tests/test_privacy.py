@@ -76,7 +76,6 @@ def kinds(text: str) -> dict[str, str]:
         ("phone", "030 901820 Durchwahl 12"),
         ("phone", "4155552671 x123"),
         ("card", "4532 1234 5678 9010"),
-        ("card", "4532 12XX XXXX 7890"),
         ("ip_address", "81.2.69.142"),
         ("ip_address", "181.22.34.56"),
         ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
@@ -90,10 +89,6 @@ def kinds(text: str) -> dict[str, str]:
         ("iban", "GB29\u2013NWBK\u20136016\u20131331\u20139268\u201319"),
         ("phone", "415\u2014555\u20142671"),
         ("national_id", "536-90-4399"),
-        ("card", "4532********7890"),
-        ("card", "4532 **** **** 7890"),
-        ("iban", "GB29 **** **** **** 9268 19"),
-        ("national_id", "536-**-4399"),
         ("national_id", "AB 12 34 56 C"),
         ("national_id", "RSSMRA85T10A562S"),
         ("national_id", "12345678Z"),
@@ -111,7 +106,6 @@ def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around
     [
         ("card", "4111 1111 1111 1111"),
         ("card", "4111.1111.1111.1111"),
-        ("card", "4532****7890"),
         ("iban", "DE89370400440532013000"),
         ("iban", "GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19"),
         ("iban", "DE89.3704.0044.0532.0130.00"),
@@ -240,7 +234,7 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "ratios (1) 5.82 6.65 and (2003) 2014 2014, from 10 20 2014",
         "Boston, MA 02139-4307, open 0800-1700, at 0.123 456 789",
         "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
-        "card ending ****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
+        "card ending ****7890, 4532****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
         "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
         "icon@2x.png, git@github.com:acme/tool.git and @user@mastodon.example",
         "Maybe your password is wrong? Mine is expired! The password is case-sensitive, and was denied.",
@@ -583,9 +577,9 @@ PIECES += ["a-@", "Apt 1 ", "密码", "numéro de ", "Passwort ist ", "customer 
 @pytest.mark.parametrize("piece", PIECES)
 def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
     """Four times the text costs about four times the time, where a quadratic pattern would cost sixteen."""
-    short, long = (f"{piece * (size // len(piece))} @" for size in (20_000, 80_000))
+    short, long = (f"{piece * (size // len(piece))} @" for size in (10_000, 40_000))
     find(short[:1000])
-    limit = 9 * _seconds(short) + 0.1
+    limit = 9 * _seconds(short) + 0.02
     assert any(_seconds(long, tries=1) < limit for _ in range(3))
 
 

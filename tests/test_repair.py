@@ -597,7 +597,7 @@ def test_a_file_that_is_not_ours_or_was_changed_since_is_not_written_over(tmp_pa
     task = load_task(planted(tmp_path))
     files = Files(task.examples.file)
     files.fixed.write_text("mine")
-    with pytest.raises(InputError, match="no fix has written"):
+    with pytest.raises(InputError, match="Étude has not written"):
         fix(task)
     files.fixed.unlink()
     fix(task)

@@ -37,7 +37,11 @@ def check_rescored(run: Path) -> None:
     assert code == 0, table
 
 
-OTHER_METRICS = [("classify", "metric: macro_f1\n"), ("answer", "metric: chrf\n")]
+OTHER_METRICS = [
+    ("classify", "metric: macro_f1\n"),
+    ("answer", "metric: token_f1\n"),
+    ("rewrite", "metric: sari\n"),
+]
 
 
 @pytest.mark.parametrize(("kind", "more"), [*((kind, "") for kind in KINDS), *OTHER_METRICS])
@@ -55,6 +59,15 @@ def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev
     assert record["fit_seconds"] - record["train_seconds"] == pytest.approx(answering)
     assert answering > 0
     check_rescored(run.folder)
+
+
+@pytest.mark.parametrize(("kind", "more"), [("classify", ""), ("answer", "metric: chrf\n")])
+def test_a_part_of_the_rows_and_the_baseline_on_as_many_are_reached_again(kind: str, more: str) -> None:
+    run = real_run(kind, more=f"{more}train: {{max_rows: 30}}\n")
+    verdict = json.loads((run / "verdict.json").read_text())
+    learned = {step["method"]: step["learned"] for step in verdict["ladder"]}
+    assert (learned["fine_tune"], verdict["train_rows"], verdict["equal"]["rows"]) == (30, 70, 30)
+    check_rescored(run)
 
 
 def test_a_run_on_too_few_rows_is_reached_again() -> None:
@@ -283,12 +296,16 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     source = Path(__file__).parents[1] / "examples" / "luma"
     shutil.copytree(source, luma, ignore=shutil.ignore_patterns("runs", "__pycache__"))
     task = luma / "task.yaml"
-    # All rows and methods take many minutes: here some rows and one method of each sort.
-    for name, num in {"examples.jsonl": 300, "test.jsonl": 100}.items():
+    # All rows and methods take many minutes: here few rows and one method of each sort.
+    for name, num in {"examples.jsonl": 100, "test.jsonl": 50}.items():
         lines = (luma / name).read_text(encoding="utf-8").splitlines(keepends=True)
         (luma / name).write_text("".join(lines[:num]), encoding="utf-8")
     text = task.read_text(encoding="utf-8")
-    some, replaced = re.subn(r"(?m)^methods: .*$", "methods: [baseline, few_shot, fine_tune_retrieval]", text)
+    some, replaced = re.subn(
+        r"(?m)^methods: .*$",
+        "methods: [baseline, few_shot, fine_tune_retrieval]\ntrain: {max_rows: 32, epochs: 1}",
+        text,
+    )
     assert replaced == 1
     task.write_text(some, encoding="utf-8")
-    check_told_and_rescored(luma, compare_command(task, tmp_path / "refused", "--budget", "2m"))
+    check_told_and_rescored(luma, compare_command(task, tmp_path / "refused", "--budget", "1m"))

@@ -26,20 +26,21 @@ from etude.runs import Run
 from etude.runs.events import Event, Said
 from etude.task import load_task
 from etude.types import Example, Message
-from small_task import KINDS, library, output, write_task
+from small_task import KINDS, library, output, pairs, write_task
 from tiny import tiny_folder
 
 WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
 
 
 def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes]:
-    """Fits every method and returns every file of every saved assistant."""
+    """Fits every method of the task and returns every file of every saved assistant."""
     task, _ = load_dataset(load_task(task_file))
     models = Models()
     run = Run(folder)
     run.update(format=1, methods=list(task.methods))
     metric = choose_metric(task, parts.train)
-    climb = Climb(task, parts, run, models, metric, Plan(Effort(), None, {}), lambda event: None, LADDER)
+    methods = [method for method in LADDER if method.name in task.methods]
+    climb = Climb(task, parts, run, models, metric, Plan(Effort(), {}), lambda event: None, methods)
     climb.fit_all(blank(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
@@ -84,7 +85,11 @@ def test_random_text_in_the_test_leaves_weights_trained_on_real_layers_as_they_w
     kind: str, tmp_path: Path
 ) -> None:
     model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
-    more = library(tmp_path / "task") + "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\n"
+    more = (
+        library(tmp_path / "task")
+        + pairs(tmp_path / "task")
+        + "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\n"
+    )
     task_file = write_task(tmp_path / "task", kind, str(model), 130, more)
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)

@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -169,7 +170,7 @@ def proposed(rows: Sequence[Mapping[str, object]], folder: Path) -> tuple[str | 
     return load_task(target).examples.group, result.text, result
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(st.sampled_from(GROUP_NAMES), SHAPE)
 def test_a_repeating_id_with_a_telling_name_is_the_group(
     tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int, str]
@@ -186,7 +187,7 @@ def test_a_repeating_id_with_a_telling_name_is_the_group(
 @pytest.mark.parametrize(
     "values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"]
 )
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(name=st.sampled_from(GROUP_NAMES + DOUBTFUL_NAMES), shape=SHAPE)
 def test_what_can_be_no_group_is_never_proposed(
     tmp_path_factory: pytest.TempPathFactory, values: str, name: str, shape: tuple[int, int, int, str]
@@ -239,12 +240,13 @@ HEADINGS = [
     ("Message", "Resolution"),
     ("Problem", "Solución"),
 ]
+LONGER = list(zip(HEADINGS, cycle(("asked", "answered")), strict=False))
+"""Each heading, and which of its two columns holds the longer texts."""
 
 
 @pytest.mark.parametrize("beside", [(), ("", "date", "Ticket no")], ids=len)
-@pytest.mark.parametrize("longer", ["asked", "answered"])
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
-@pytest.mark.parametrize("heading", HEADINGS, ids=" ".join)
+@pytest.mark.parametrize(("heading", "longer"), LONGER, ids=str)
 def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_beside_it(
     tmp_path: Path, heading: tuple[str, str], turned: bool, longer: str, beside: tuple[str, ...]
 ) -> None:
@@ -462,20 +464,6 @@ def test_outputs_that_are_numbers_make_a_task_that_check_can_read(
     assert "110 rows of rows" in capsys.readouterr().out
 
 
-FRAMES = ("If it is no trouble, {}. Warmly, the team.", "Might I gently mention: {}? Yours, the team.")
-
-
-def test_inputs_that_stand_whole_in_longer_outputs_are_rewritten(tmp_path: Path) -> None:
-    rows = [{"rude": words(5), "polite": ""} for _ in range(200)]
-    for n, row in enumerate(rows):
-        row["polite"] = FRAMES[n % 2].format(row["rude"].capitalize() if n % 20 else words(5))
-    result, task = started(written(tmp_path / "rows.tsv", rows))
-    assert task.kind == "rewrite"
-    assert re.search(
-        r"kind: rewrite, from .*: 9\d% of the outputs hold at least 80%", " ".join(result.guesses)
-    )
-
-
 @pytest.mark.parametrize("shape", ["the question first", "one word"])
 def test_answers_that_begin_with_the_question_are_answers(tmp_path: Path, shape: str) -> None:
     asked = [words(6) if shape == "the question first" else words(1) for _ in range(100)]
@@ -641,16 +629,6 @@ def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
     assert "test.jsonl stands beside the examples" in text.replace("\n# ", " ")
 
 
-@pytest.mark.parametrize("count", [100, 101, 150, 249, 251, 400, 6000])
-def test_the_size_of_the_test_that_is_told_is_that_of_the_split(tmp_path: Path, count: int) -> None:
-    rows = [{"question": words(10), "answer": words(9)} for _ in range(count)]
-    result, task = started(written(tmp_path / "rows.jsonl", rows))
-    told = re.search(r"about ([\d,]+) of the ([\d,]+) rows are split off", flat(result.text))
-    assert told is not None
-    parts = split(load_dataset(task)[1], task.kind, task.seed)
-    assert [int(number.replace(",", "")) for number in told.groups()] == [len(parts.test), count]
-
-
 def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
     rows = [{"question": words(10), "answer": words(9)} for _ in range(99)]
     result, task = started(written(tmp_path / "rows.jsonl", rows))
@@ -697,7 +675,7 @@ def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
         ("rows.jsonl", '{"text": "a", "label": "b"}\n{"text": \n', "rows.jsonl:2: not JSON"),
         ("rows.csv", "ham,how are you today my dear friend\n" * 9, "the first line looks like a row"),
         ("rows.csv", "a,b,c\n1,2,3\n4,5,6\n", "which columns are the input and the output"),
-        ("rows.xlsx", "x", "save the sheet as CSV"),
+        ("rows.xls", "x", "save the sheet as .xlsx"),
     ],
 )
 def test_rows_that_cannot_be_used_are_faults_and_nothing_is_written(
@@ -865,7 +843,15 @@ def real(tmp_path: Path, name: str) -> Path:
         rows = json.loads((data_folder(name) / "instruction-data.json").read_text(encoding="utf-8"))
         return written(tmp_path / "instructions.jsonl", rows)
     files = {"banking77": "train.csv", "mts_dialog": "TrainingSet.csv", "paradetox": "paradetox_300.tsv"}
-    return data_folder(name) / files.get(name, "train.jsonl")
+    file = data_folder(name) / files.get(name, "train.jsonl")
+    if name == "banking77":  # every third row: each of the 77 labels is among them
+        with file.open(encoding="utf-8", newline="") as table:
+            return written(tmp_path / file.name, list(csv.DictReader(table))[::3])
+    if name == "ncbi_disease":
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        file = tmp_path / file.name
+        file.write_text("".join(lines[::3]), encoding="utf-8")
+    return file
 
 
 @pytest.mark.data

@@ -437,6 +437,17 @@ def test_the_simpler_of_two_near_equals_is_taken_and_the_reason_has_the_numbers(
     assert "n = 50" in found.reason
 
 
+@pytest.mark.parametrize("n", range(20, 120, 7))
+def test_one_row_more_is_exactly_one_standard_error_however_it_rounds(n: int) -> None:
+    for right in range(n):
+        plain = np.arange(n) < right
+        more = np.arange(n) <= right
+        found = choose(
+            [("plain", score_sample(plain.astype(float))), ("more", score_sample(more.astype(float)))]
+        )
+        assert found.index == 0, (n, right)
+
+
 def test_of_equal_candidates_the_first_is_taken() -> None:
     sample = score_sample([1, 0, 1])
     assert choose([("a", sample), ("b", sample), ("c", sample)]).index == 0

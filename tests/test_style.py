@@ -14,15 +14,12 @@ from hypothesis import strategies as st
 from conftest import data_folder
 from etude.checks import Material, check_material
 from etude.checks.style.features import NO_OCCASION, STYLES
-from etude.checks.style.field_orders import field_orders, fields_of
-from etude.checks.style.registers import mixed_registers
 from etude.checks.style.split_style import split_style
 from etude.checks.style.telling import how_told, is_split
 from etude.checks.style.two_lengths import halves, two_lengths
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
-from pairs import found_in
 
 Pair = tuple[str, str]
 WORDS = [
@@ -63,7 +60,7 @@ def styles(rows: Sequence[Pair]) -> dict[str, Finding]:
         for place, (asked, text) in enumerate(rows)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
-    checks = (split_style, two_lengths, field_orders, mixed_registers)
+    checks = (split_style, two_lengths)
     found = check_material(Material(task, Dataset(examples)), checks)
     return {kind: one for one in found for kind in (one.kind, *one.also)}
 
@@ -93,8 +90,6 @@ PLANTED: dict[str, list[Pair]] = {
     "date": changed(behind("It opened on 2019-05-01."), behind("It opened on 1 May 2019."), 1 / 3),
     "spelling": changed(behind("Its colour is grey."), behind("Its color is gray.")),
     "length": changed(lambda text: " ".join([text] * 4)),
-    "field_order": changed(behind("\nAge: old\nPlace: near"), behind("\nPlace: near\nAge: old")),
-    "courtesy": changed(behind("Obviously, duh."), behind("Thank you, kindly.")),
 }
 
 
@@ -121,15 +116,6 @@ def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
         (asked, text + " 😊" * (place % 3 == 0)) for place, (asked, text) in enumerate(PLANTED["greeting"])
     ]
     assert styles(apart)["style_emoji"] is not styles(apart)["style_greeting"]
-
-
-def test_of_two_orders_of_equal_number_the_same_is_the_usual_one() -> None:
-    draw = random.Random(2)
-    fields = ("Age: old\nPlace: near", "Place: near\nAge: old")
-    rows = [(f"Tell me of {draw.random()}", fields[n % 2]) for n in range(100)]
-    for each in (rows, rows[::-1]):
-        (found,) = found_in(each, field_orders)
-        assert "in the order Age, Place and 50% in another" in found.message
 
 
 def test_answers_written_alike_have_no_finding() -> None:
@@ -294,25 +280,6 @@ def test_an_answer_that_follows_the_form_of_its_input_is_no_finding() -> None:
     assert "style_date" not in styles(rows)
 
 
-def test_the_telling_words_are_those_of_the_answers() -> None:
-    found = styles(PLANTED["courtesy"])["style_courtesy"]
-    for word in ("“duh”", "“obviously”", "“kindly”", "“thank you”"):
-        assert word in found.message
-    marked = {one.text[low:high].casefold() for one in found.evidence for low, high in one.marks}
-    assert marked == {"duh", "obviously", "kindly", "thank you"}
-
-
-def test_words_of_one_register_alone_are_no_mixture() -> None:
-    assert "style_courtesy" not in styles(changed(behind("Thank you, kindly.")))
-    assert "style_courtesy" not in styles(changed(behind("Obviously, duh.")))
-
-
-def test_words_that_the_input_brings_tell_no_register() -> None:
-    rows = changed(behind("Obviously, duh."), behind("Thank you, kindly."))
-    quoted = [(f"{asked} Say: {text[-30:]}", text) for asked, text in rows]
-    assert "style_courtesy" not in styles(quoted)
-
-
 @settings(max_examples=50)
 @given(st.text(max_size=80))
 def test_a_side_is_shown_by_marks_inside_the_text(text: str) -> None:
@@ -348,25 +315,14 @@ def test_the_longer_half_is_longer(lengths: list[int]) -> None:
         assert max(one for one, long in zip(lengths, found.long, strict=True) if long) == max(lengths)
 
 
-def test_fields_are_read_in_their_order() -> None:
-    assert fields_of("Title: A\n**Ages**: 3\nsome: thing is: odd\nno field here\nTitle: again") == (
-        "Title",
-        "Ages",
-        "some",
-    )
-
-
 @pytest.mark.data
-def test_registers_prices_and_dates_are_found_in_real_answers_and_nothing_in_consistent_ones() -> None:
+def test_prices_and_dates_are_found_in_real_answers_and_nothing_in_consistent_ones() -> None:
     text = (data_folder("rasbt_preferences") / "instruction-data-with-preference.json").read_text("utf-8")
     rows, draw = json.loads(text), random.Random(0)
     asked = [f"{row['instruction']} {row['input']}" for row in rows]
     for name in ("output", "chosen", "rejected"):
         assert not styles(list(zip(asked, (row[name] for row in rows), strict=True)))
-    mixed = [row[draw.choice(("chosen", "rejected"))] for row in rows]
     price = [f" It costs ${number % 90 + 3}." if draw.random() < 0.5 else "" for number in range(len(rows))]
     date = [draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023.")) for _ in rows]
-    planted = ["".join(parts) for parts in zip(mixed, price, date, strict=True)]
-    assert {"style_courtesy", "style_price", "style_date"} <= set(
-        styles(list(zip(asked, planted, strict=True)))
-    )
+    planted = ["".join(parts) for parts in zip((row["chosen"] for row in rows), price, date, strict=True)]
+    assert {"style_price", "style_date"} <= set(styles(list(zip(asked, planted, strict=True))))

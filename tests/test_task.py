@@ -151,6 +151,8 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
             "max_rows": 3,
             "dev_metric": True,
             "instructions": "whole",
+            "preference_loss": "ipo",
+            "beta": 0.2,
         },
     }
     task = read(folder, REQUIRED + json.dumps({"train": given})[1:-1])
@@ -206,7 +208,7 @@ def test_warmup_steps_are_a_share_below_one_and_none_above(folder: Path) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        *(f"train: {{weights: {word}}}" for word in ("qlora", "DoRA", "dpo")),
+        *(f"train: {{weights: {word}}}" for word in ("qlora", "DoRA", "ppo")),
         *("train: {method: qlora}", "train: {adapter: dora}", "train: {quantize: 4}"),
         *("train: {load_in_4bit: true}", "method: qlora", "quantization: 8bit"),
         *("methods: [qlora]", "methods: [lora]"),
@@ -256,7 +258,6 @@ def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: py
         "judge: gpt",
         "methods: [similar_shot, prompt]",
         "methods: constrained",
-        "prompt_model: https://localhost:8000/v1",
     ],
 )
 def test_what_comes_later_is_said_by_name(folder: Path, line: str) -> None:

@@ -460,6 +460,21 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert dev_loss(Placement(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
+def test_no_epoch_is_begun_for_which_there_is_no_time(tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def more(seconds: float) -> bool:
+        asked.append(seconds)
+        return len(asked) < 2
+
+    config = TrainConfig(rank=4, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
+    output = Output(tmp_path / "c", tmp_path / "a", more=more)
+    result = train(tiny_model(), token_rows(18), token_rows(4), config, output)
+    assert (result.steps, len(result.dev_losses)) == (2 * 5, 3)
+    assert asked[1] == pytest.approx(result.seconds / 2)
+    assert (tmp_path / "a" / "adapter_model.safetensors").exists()
+
+
 def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: Path) -> None:
     """Every trained row answers with one token, every dev row with another."""
 
@@ -731,7 +746,7 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: byt
     script = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import test_train as t\n"
-        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.2), every_step=True)"
+        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.12), every_step=True)"
     )
     command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})

@@ -181,7 +181,7 @@ def test_the_run_is_listed_shown_and_reported(
 
 def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(tmp_path: Path) -> None:
     told: list[Event] = []
-    task_file = tiny_task(tmp_path, train="max_rows: 48, epochs: 3, learning_rate: 0.02, dev_metric: true")
+    task_file = tiny_task(tmp_path, train="max_rows: 24, epochs: 3, learning_rate: 0.02, dev_metric: true")
     result = train(task_file, on_event=told.append)
     epochs = [event for event in told if isinstance(event, EpochEnded)]
     scores = [event.score.value for event in epochs if event.score]
@@ -450,7 +450,7 @@ print(struck)
 
 def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]], tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
-    for step in (1, 3, 9, 14):
+    for step in (1, 6, 14):
 
         def stop(event: Event, step: int = step) -> None:
             if isinstance(event, Trained) and event.step == step:
@@ -476,11 +476,10 @@ def test_five_kills_of_a_training_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_five_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Path) -> None:
-    more = "methods: [fine_tune]\nmax_tokens: 16\ntrain: {max_rows: 40, epochs: 2}\n"
+def test_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Path) -> None:
+    more = "methods: [fine_tune]\nmax_tokens: 8\ntrain: {max_rows: 24, epochs: 2}\n"
     tasks = [write_task(tmp_path / n, "classify", "smollm2-135m-instruct", 130, more) for n in ("one", "two")]
-    steps = sorted(random.Random(0).sample(range(1, 20), 5))
-    assert killed(tasks[1], steps) == 5
+    assert killed(tasks[1], (1, 5, 9)) == 3
     assert weights(train(tasks[1]).run) == weights(train(tasks[0]).run)
 
 
@@ -529,7 +528,7 @@ def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> 
     task = write_task(tmp_path, "rewrite")
     add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
     with pytest.raises(
-        Declined, match=r"marks of a chat template.*examples\.jsonl:221.*Take the marks out"
+        Declined, match=r"marks of a chat template.*examples\.jsonl:151.*Take the marks out"
     ) as caught:
         train(task)
     assert "Mask" not in str(caught.value)

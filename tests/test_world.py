@@ -212,9 +212,10 @@ def test_a_group_for_gpus_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["lora", "full in shards"])
-def test_a_death_ends_all_processes_and_the_same_command_goes_on(tmp_path: Path, name: str) -> None:
-    assert torchrun(SCRIPT, tmp_path / "whole", name, 0).returncode == 0
-    for step in (2, 5, 8):
+def test_a_death_ends_all_processes_and_the_same_command_goes_on(
+    two: Path, tmp_path: Path, name: str
+) -> None:
+    for step in (2, 7):
         assert torchrun(SCRIPT, tmp_path / "killed", name, step).returncode != 0
     assert torchrun(SCRIPT, tmp_path / "killed", name, 0).returncode == 0
-    assert torch.equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert torch.equal(weights(tmp_path / "killed"), weights(two / name))

@@ -1,4 +1,4 @@
-"""A step of your own, compared with the built-in ones."""
+"""A method of your own, compared with the built-in ones."""
 
 import sys
 from dataclasses import dataclass, replace

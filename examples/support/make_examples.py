@@ -69,7 +69,8 @@ def shingles(text: str) -> frozenset[str]:
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     """Shared elements over all elements."""
-    return len(first & second) / len(first | second)
+    shared = len(first & second)
+    return shared / (len(first) + len(second) - shared)
 
 
 def customers(rng: Random) -> list[str]:

@@ -11,11 +11,13 @@ These are the public names. Each is imported when it is first used, so `import e
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from etude import errors
+    from etude.answer_file import predict
     from etude.assistant import Assistant
     from etude.checks import check
     from etude.comparison.compare import compare
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from etude.task import load_task
     from etude.tuning.train import train
     from etude.types import Finding
+
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    # Read when torch loads libgomp, so it is set first. By default a thread that waits for another spins for
+    # milliseconds and, on a busy machine, takes the core that the other one needs (bench/busy.py).
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 __version__ = "0.1.0"
 
@@ -40,6 +47,7 @@ __all__ = [
     "fix",
     "load",
     "load_task",
+    "predict",
     "train",
 ]
 
@@ -53,6 +61,7 @@ _MODULES = {
     "fix": "etude.repair",
     "load": "etude.runs.recommended",
     "load_task": "etude.task",
+    "predict": "etude.answer_file",
     "train": "etude.tuning.train",
 }
 

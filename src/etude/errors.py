@@ -5,6 +5,7 @@
     ├── NotYetError                a key or name of the design that this version does not carry out
     ├── MissingExtraError (ImportError)   an optional dependency is absent; names the pip command
     ├── ModelError  (RuntimeError) weights cannot be found, read or run
+    │   ├── FormError              a form that was asked for cannot be enforced
     │   └── Diverged               a training whose loss is a spike or no number; all its processes raise it
     ├── RunError    (RuntimeError) a run folder cannot be read, continued or written
     ├── Parted      (RuntimeError) another of the processes that train together has ended
@@ -79,6 +80,10 @@ class MissingExtraError(EtudeError, ImportError):
 
 class ModelError(EtudeError, RuntimeError):
     """Weights cannot be found, read or run."""
+
+
+class FormError(ModelError):
+    """A form that was asked for cannot be enforced."""
 
 
 class Diverged(ModelError):  # noqa: N818 - what became of a training

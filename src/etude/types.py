@@ -62,7 +62,7 @@ class Request:
     max_tokens: int
     """At most this many answer tokens; an answer stopped by it has finish "length"."""
     choices: tuple[str, ...] = ()
-    """When given, the answer is exactly one of these texts."""
+    """When given, the answer is exactly one of these texts; an endpoint is only hoped to give one."""
     shots_dropped: int = 0
     """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
     citations: tuple[str, ...] = ()
@@ -83,9 +83,35 @@ class Completion:
     """Tokens generated, end of turn included."""
     seconds: float
     """This request's share of its batch's wall-clock seconds."""
-    logprob: float
+    logprob: float | None
     """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's
-    probability among the choices."""
+    probability among the choices. None where the model does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a served answer is chosen. The default is what is measured: always the likeliest token."""
+
+    temperature: float = 0.0
+    """0 is the likeliest token; else probabilities are those of the logits divided by it."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability are drawn from."""
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends."""
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens are named at every place; None asks for no log-probabilities at all."""
+    json_schema: str = ""
+    """A schema, as JSON, that the answer is kept to."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """A token of an answer, its log-probability, and the likeliest tokens at its place with theirs."""
+
+    text: str
+    logprob: float
+    likeliest: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +251,25 @@ class Pair:
     a: str
     b: str
     difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One input, the better and the worse answer, who said so."""
+
+    id: str
+    input: tuple[Message, ...]
+    """As an Example has it."""
+    chosen: str
+    rejected: str
+    who: tuple[str, ...] = ()
+    where: str = ""
+    """`file:line` it was read from."""
+
+    @property
+    def text(self) -> str:
+        """The input as one text, as `Example.text` has it."""
+        return "\n".join(message.content for message in self.input)
 
 
 Part = Literal["input", "output"]

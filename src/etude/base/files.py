@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -112,6 +113,15 @@ def append_line(file: Path, line: Mapping[str, object]) -> None:
         out.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         out.flush()
         os.fsync(out.fileno())
+
+
+@contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Holds a file, made if absent, for this process and thread alone; waits while another holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class LineLog:

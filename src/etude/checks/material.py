@@ -75,7 +75,7 @@ class Material:
 
     @cached_property
     def input_languages(self) -> list[str | None]:
-        """Of each input, the language or the script that it is told to be in."""
+        """The language, or else the script, of each input; None if it is not identified."""
         return [*map(language_of, self.inputs)]
 
     @cached_property
@@ -94,7 +94,7 @@ class Material:
         return own_language(self.input_languages, self.inputs)
 
     def language_of_answer(self, row: int) -> str | None:
-        """The language of the answer of the row at this position; where it is not told, that of nearly all answers."""
+        """The language of the answer at this position; if it is not identified, that of nearly all answers."""
         return self.output_languages[row] or self.answers_language
 
     def may_be_english(self, row: int) -> bool:

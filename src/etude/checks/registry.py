@@ -24,7 +24,7 @@ from etude.checks.rows import (
     unreadable,
 )
 from etude.checks.safety import instructions, insults, personal, phrases, refusals, review
-from etude.checks.style import field_orders, registers, split_style, two_lengths
+from etude.checks.style import split_style, two_lengths
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.errors import Fault, InputError, shown
 from etude.repair import stand_ins
@@ -56,8 +56,6 @@ CHECKS: tuple[Check, ...] = (
     fields.unsupported_fields,
     split_style.split_style,
     two_lengths.two_lengths,
-    field_orders.field_orders,
-    registers.mixed_registers,
     personal.personal_data,
     instructions.personal_instructions,
     review.for_review,

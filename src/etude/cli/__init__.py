@@ -29,6 +29,10 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="What has been run: list, show, compare two.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+feedback_app = typer.Typer(
+    help="What people said about answers: list it, make rows of it.", no_args_is_help=True
+)
+app.add_typer(feedback_app, name="feedback")
 
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
 RunName = Annotated[
@@ -75,7 +79,7 @@ def init(
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     verbs = {
         "check": "what is wrong with the rows",
-        "compare": "which step is enough: a prompt, examples, fine-tuning",
+        "compare": "which method is enough: a prompt, examples, fine-tuning",
         "train": "fine-tuning alone",
     }
     lines = {command(verb, result.task_file): what for verb, what in verbs.items()}
@@ -92,9 +96,7 @@ def check(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="text, html, json, sarif or junit. Default: by the file's name, else text."
-        ),
+        typer.Option("--format", help="text, html, json or sarif. Default: by the file's name, else text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to, such as check.html.")
@@ -136,6 +138,24 @@ def check(
     except KeyboardInterrupt as stopped:
         typer.echo("Stopped. No file was half written; run it again.", err=True)
         raise typer.Exit(130) from stopped
+
+
+@app.command("convert")
+def convert_rows(
+    file: Annotated[Path, typer.Argument(help="A file of rows, or a folder that `datasets` has saved.")],
+    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl or parquet.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write to. Default: beside FILE, by the shape."),
+    ] = None,
+) -> None:
+    """Write a file of examples in the shape that another tool reads."""
+    from etude.data.formats.write import convert
+
+    rows, written = convert(file, to, output)
+    for note in rows.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Wrote {len(rows.examples):,} rows as {to} to {written}.")
 
 
 @app.command()
@@ -197,6 +217,141 @@ def chat(
     talk(task, run, method)
 
 
+@app.command()
+def predict(
+    place: Annotated[
+        Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+    ],
+    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of inputs.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
+    ],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Column to ask with; may be repeated. Default: by its name."),
+    ] = None,
+) -> None:
+    """Answer a file of inputs. After Ctrl-C or a kill the same command continues."""
+    from etude.cli.predicting import run_predict
+
+    raise typer.Exit(run_predict(place, file, output, method, input or []))
+
+
+@app.command()
+def serve(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Task files, runs or saved assistants; NAME=PLACE gives one a name.", metavar="PLACE..."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="What computes: local (as measured), or llama_cpp (GGUF weights).")
+    ] = "local",
+    host: Annotated[
+        str, typer.Option("--host", help="Another than the loopback needs --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8000,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse system messages: they change the prompt that was measured."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Answer 200 test rows with the engine, say what it changes and stop."),
+    ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="NAME=NUMBER", help="Such as waiting=200 or seconds=30; may be repeated."
+        ),
+    ] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="File of the keys that are needed.")] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option("--new-key", metavar="NAME", help="Add a key to the file, print it and stop."),
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="Of a new key: chat, feedback or admin; may be repeated."),
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option("--origin", help="Origin whose pages may ask (CORS); may be repeated.")
+    ] = None,
+) -> None:
+    """Serve assistants to clients of OpenAI's API."""
+    from etude.cli.serving import run_check, run_serve
+
+    if check:
+        raise typer.Exit(run_check(places or [], method, engine))
+    run_serve(
+        places or [],
+        method,
+        engine,
+        (host, port),
+        strict,
+        limit or [],
+        keys,
+        new_key,
+        scope or ["chat"],
+        origin or [],
+    )
+
+
+@app.command()
+def export(
+    place: Annotated[
+        Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+    ],
+    to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama or vllm.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")] = "q8_0",
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Answer test rows with what was written.")
+    ] = True,
+) -> None:
+    """Write an assistant for another program, and measure what it loses there. Exit with 1 if that is too much."""
+    from etude.cli.exporting import run_export
+
+    raise typer.Exit(run_export(place, to, output, method, kind, rows, test))
+
+
+@app.command()
+def studio(
+    task: TaskPath,
+    requests: Annotated[
+        Path | None,
+        typer.Option("--requests", help="A file of new requests, or logged chats, to be answered."),
+    ] = None,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="A column of the requests that asks; may be repeated.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    run: RunName = None,
+    who: Annotated[str | None, typer.Option("--who", help="Your name, kept with what you say.")] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine.")] = 8765,
+) -> None:
+    """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
+    from etude.cli.studio import run_studio
+
+    run_studio(task, requests, input or [], run, method, who, port)
+
+
 @runs_app.command("list")
 def list_runs(task: TaskPath) -> None:
     """List the runs of a task, the latest first."""
@@ -223,6 +378,43 @@ def compare_runs(
     from etude.cli.history import print_two
 
     print_two(task, first, second)
+
+
+@feedback_app.command("list")
+def list_feedback(task: TaskPath) -> None:
+    """List what people said, and what comes of it."""
+    from etude.cli.feedback import print_feedback
+
+    print_feedback(task)
+
+
+@feedback_app.command("apply")
+def apply_feedback(
+    task: TaskPath,
+    update: Annotated[
+        bool, typer.Option("--update", help="Also name the new file in the task file.")
+    ] = False,
+) -> None:
+    """Write a new file of examples with the right answers that people gave."""
+    from etude.cli.feedback import run_apply
+
+    run_apply(task, update)
+
+
+@feedback_app.command("export")
+def export_feedback(
+    task: TaskPath,
+    shape: Annotated[
+        str, typer.Option("--as", help="examples, preferences, openai (preference pairs) or kto.")
+    ] = "preferences",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
+    ] = None,
+) -> None:
+    """Write what people said as JSON lines, for other tools."""
+    from etude.cli.feedback import run_export
+
+    run_export(task, shape, output)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Where a report goes: a new file, an earlier report, or through a device, a pipe or a link."""
+"""Where a report goes: a file, or through a device, a pipe or a link."""
 
 from __future__ import annotations
 
@@ -10,24 +10,16 @@ from etude.base.files import write_text
 from etude.errors import Fault, InputError, shown
 from etude.task import Task
 
-_HEAD_BYTES = 4096
-"""Bytes read to recognize a report of ours."""
-_REPORT = re.compile(
-    rb'\A(?:\d[\d,]* rows? of [^\n]+: [^\n]+\.\n|\{\s+"task": |[^\0]*(?::\s\xc3\x89tude check</title>|'
-    rb'<testsuite name="etude check |"driver": \{\s*"name": "etude"))'
-)
-"""How a report of ours begins: as text, JSON, HTML, JUnit, SARIF."""
 _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
 """Paths that name an open file of a process."""
 
 
-def check_output(task: Task, output: Path | None, flag: str = "--output") -> None:
-    """Raises InputError if a report would overwrite a file of the task or a file that is not a report of
-    `etude check`, or if the path is a folder."""
+def check_output(task: Task, output: Path | None) -> None:
+    """Raises InputError if a report would overwrite a file of the task, or if the path is a folder."""
     if output is None or not output.exists():
         return
     if fault := _fault(task, output):
-        raise InputError([Fault(flag, *fault)])
+        raise InputError([Fault("--output", *fault)])
 
 
 def _fault(task: Task, output: Path) -> tuple[str, str, str] | None:
@@ -40,15 +32,7 @@ def _fault(task: Task, output: Path) -> tuple[str, str, str] | None:
     if output.resolve() in {path.resolve() for path in own if path}:
         remedy = "name another file, such as check.html"
         return "the report would overwrite a file of the task", name, remedy
-    if not is_written_through(output) and output.stat().st_size and not _is_report(output):
-        remedy = "name another, or delete it first"
-        return "the file exists and is not a report of etude check", name, remedy
     return None
-
-
-def _is_report(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return bool(_REPORT.match(stream.read(_HEAD_BYTES)))
 
 
 def is_written_through(output: Path) -> bool:
@@ -58,10 +42,10 @@ def is_written_through(output: Path) -> bool:
     return bool(_OPEN_FILE.fullmatch(str(output.absolute()))) or not stat.S_ISREG(output.stat().st_mode)
 
 
-def write_output(output: Path, told: str) -> None:
+def write_output(output: Path, text: str) -> None:
     """Writes a report; for a symbolic link, to its target. Raises OSError."""
     if is_written_through(output):
         with output.open("ab") as stream:
-            stream.write(told.encode())
+            stream.write(text.encode())
     else:
-        write_text(output.resolve(), told)
+        write_text(output.resolve(), text)

@@ -21,7 +21,7 @@ from etude.checks.safety.instructions import personal_instructions
 from etude.checks.safety.review import for_review
 from etude.checks.safety.sensitive import review_step
 from etude.checks.shown.html_page import as_html
-from etude.checks.shown.machine import as_json, as_junit, as_sarif, as_worklist
+from etude.checks.shown.machine import as_json, as_sarif, as_worklist
 from etude.checks.shown.terminal import WIDTH, in_words
 from etude.cli.destinations import check_output, is_written_through, write_output
 from etude.cli.printing import screen
@@ -37,12 +37,11 @@ FORMS: Mapping[str, Callable[[Findings], str]] = {
     "json": as_json,
     "html": as_html,
     "sarif": as_sarif,
-    "junit": as_junit,
 }
 """Name of a format -> what writes it."""
 BY_SUFFIX = {
     **{".txt": "text", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif"},
-    **{".json": "json", ".xml": "junit", ".junit": "junit"},
+    ".json": "json",
 }
 """End of a file's name -> its format; of two that fit, the longer one's."""
 
@@ -61,20 +60,22 @@ def run_check(
     check_gates(fail_on)
     loaded = load_task(task, needs_model=False)
     check_output(loaded, output)
-    check_output(loaded, worklist, "--worklist")
+    if worklist and worklist.exists():
+        remedy = "name another: a worklist that somebody may have filled in is not overwritten"
+        raise InputError([Fault("--worklist", "the file exists", shown(str(worklist)), remedy)])
     name = form or _form_of(output)
     with Console(stderr=True).status("Reading") as status:
         material = read_material(loaded)
         findings = check_material(
             material, begun=lambda name: status.update(f"Checking: {name.replace('_', ' ')}")
         )
-    told = FORMS[name](findings)
+    text = FORMS[name](findings)
     if output:
-        write_output(output, told)
-        told = f"Wrote {output}: {count(len(findings), 'finding')}."
-        typer.echo(told, err=is_written_through(output))
+        write_output(output, text)
+        text = f"Wrote {output}: {count(len(findings), 'finding')}."
+        typer.echo(text, err=is_written_through(output))
     else:
-        typer.echo(told, nl=False)
+        typer.echo(text, nl=False)
     if worklist:
         write_output(worklist, as_worklist(findings, material.rows))
         number = sum(len(one.rows) for one in findings.of("wrong_label"))

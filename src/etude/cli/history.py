@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etude.base.files import Json, read_json
-from etude.base.wording import command, p_value, percent, signed, signed_bounds
+from etude.base.wording import command, count, p_value, percent, signed, signed_bounds
 from etude.cli import printing as words
 from etude.cli.printing import screen
 from etude.errors import InputError, RunError, shown
@@ -21,8 +19,8 @@ from etude.stats.paired import headline
 from etude.stats.sample import score_sample
 from etude.task.yaml_nodes import unreadable_task
 
-MOST_NAMED, EXCERPT = 5, 40
-"""Rows that are named in a sentence, and the length of each of their texts in it."""
+EXCERPT = 40
+"""Characters of a row that are shown in a sentence."""
 BY_LABEL = ("accuracy", "macro_f1")
 """Metrics that score a row alike: by whether its label is right."""
 
@@ -73,7 +71,7 @@ def print_run(task: Path, name: str | None) -> None:
 def print_two(task: Path, first: str, second: str) -> None:
     """Print both runs' methods on the test rows that both have answered, with paired intervals.
 
-    Test rows whose wanted answer differs between the runs are skipped and listed. Raises RunError if both are one
+    Test rows whose wanted answer differs between the runs are skipped and counted. Raises RunError if both are one
     run, if they share no test row, or if their metrics score a row differently.
     """
     console = screen()
@@ -82,22 +80,27 @@ def print_two(task: Path, first: str, second: str) -> None:
         others = ", ".join(run.name for run in find_runs(runs_folder(task)) if run.name != one.name)
         raise RunError(f"{one.name} is given twice. Give another run: {others or 'there is none yet'}.")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("step", one.name, two.name, "second - first", "95% interval", "p"):
-        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for heading in ("method", one.name, two.name, "second - first", "95% interval", "p"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
     shared = [name for name in one.methods if name in two.methods]
     rows = {name: shared_rows(one, two, name) for name in shared}
-    changed = {row: wanted for name in shared for row, wanted in changed_rows(one, two, name).items()}
+    changed = sorted(set().union(*(changed_inputs(one, two, name) for name in shared)))
+    skipped = (
+        f"Skipped, because the wanted answer differs between the runs: {count(len(changed), 'test row')}, such as "
+        f"{shown(changed[0], EXCERPT)}."
+        if changed
+        else ""
+    )
     if not any(rows.values()):
-        why = f" {changed_in_words(changed)}" if changed else ""
-        raise RunError(f"{one.name} and {two.name} have no test row in common.{why}")
+        raise RunError(f"{one.name} and {two.name} have no test row in common. {skipped}".rstrip())
     check_metrics(one, two)
     for name, pairs in rows.items():
         if pairs:
             table.add_row(name, *difference(pairs))
     console.print(table)
-    console.print(Text("Mean row scores; intervals are not adjusted for the number of steps."))
-    if changed:
-        console.print(Text(changed_in_words(changed)))
+    console.print(Text("Mean row scores; intervals are not adjusted for the number of methods."))
+    if skipped:
+        console.print(Text(skipped))
 
 
 def check_metrics(one: Run, two: Run) -> None:
@@ -119,30 +122,19 @@ def shared_rows(one: Run, two: Run, method: str) -> list[tuple[Json, Json]]:
     return [(first[key], second[key]) for key in keys if second[key]["side"] == "test"]
 
 
-def changed_rows(one: Run, two: Run, method: str) -> dict[str, tuple[str, str]]:
-    """Input -> both wanted answers, for test rows of the same input whose wanted answers differ. Inputs that occur
-    more than once in a test are ignored."""
+def _wanted(run: Run, method: str) -> dict[str, set[str]]:
+    """Input -> the answers that are wanted of it in the test."""
+    wanted: dict[str, set[str]] = {}
+    for line in run.predictions(method):
+        if line["side"] == "test":
+            wanted.setdefault(line["input"], set()).add(line["expected"])
+    return wanted
+
+
+def changed_inputs(one: Run, two: Run, method: str) -> set[str]:
+    """Inputs that both tests hold and of which the wanted answer differs."""
     first, second = (_wanted(run, method) for run in (one, two))
-    both = {text: (wanted, second[text]) for text, wanted in first.items() if text in second}
-    return {text: wanted for text, wanted in both.items() if wanted[0] != wanted[1]}
-
-
-def _wanted(run: Run, method: str) -> dict[str, str]:
-    """Input -> wanted answer of the test rows with a unique input."""
-    lines = [line for line in run.predictions(method) if line["side"] == "test"]
-    counts = Counter(line["input"] for line in lines)
-    return {line["input"]: line["expected"] for line in lines if counts[line["input"]] == 1}
-
-
-def changed_in_words(changed: Mapping[str, tuple[str, str]]) -> str:
-    """Which rows are skipped because their wanted answer differs."""
-    parts = [
-        f"{shown(text, EXCERPT)} ({shown(old, EXCERPT)}, then {shown(new, EXCERPT)})"
-        for text, (old, new) in list(changed.items())[:MOST_NAMED]
-    ]
-    more = f"; and {len(changed) - MOST_NAMED:,} more" if len(changed) > MOST_NAMED else ""
-    rows = f"{len(changed):,} test row{'s' if len(changed) > 1 else ''}"
-    return f"Skipped, because the wanted answer differs between the runs: {rows}: {'; '.join(parts)}{more}."
+    return {text for text, wanted in first.items() if text in second and wanted.isdisjoint(second[text])}
 
 
 def difference(pairs: list[tuple[Json, Json]]) -> list[str]:

@@ -86,7 +86,7 @@ class Line:
 
 @dataclass
 class Board:
-    """The ladder on screen as it fills; without a terminal, a line for each step that ends."""
+    """The ladder on screen as it fills; without a terminal, a line for each method that ends."""
 
     narrator: Narrator
     lines: dict[str, Line] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class Board:
             return Text("Preparing ...")
         shown = interval if self.narrator.console.width >= ROOMY else share_of
         table = Table(box=None, padding=(0, 2, 0, 0))
-        table.add_column("step", no_wrap=True)
+        table.add_column("method", no_wrap=True)
         for heading in ("on dev", "on test"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis")
@@ -179,13 +179,13 @@ def trained_in_words(event: Trained) -> str:
 
 
 def ended_in_words(event: Ended) -> str:
-    """A step that ended: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; form 100%, check 31%; 40 s`."""
+    """A method that ended: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; form 100%, check 31%; 40 s`."""
     found = f"{event.method} on {event.side}: {interval(event.estimate)}, n = {counted(event)}"
     return "; ".join([found, *more_of(event)])
 
 
 def more_of(event: Ended) -> list[str]:
-    """What a step's result says beside the metric: `["form 100%, check 31%", "40 s"]`."""
+    """What a method's result says beside the metric: `["form 100%, check 31%", "40 s"]`."""
     shares = {"form": event.form, "check": event.check}
     parts = ", ".join(f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share)
     return [*([parts] if parts else []), time_in_words(event.seconds)]

@@ -69,6 +69,6 @@ class Narrator:
     def stopped(self) -> str:
         """What to say after the run was stopped."""
         if self.run is None or not (self.run / "report.html").exists():
-            return "Stopped before the first step was finished. Run the same command to start again."
+            return "Stopped before the first method was finished. Run the same command to start again."
         report = shortest(self.run / "report.html")
         return f"Stopped. Results so far: {report}. Run the same command to continue."

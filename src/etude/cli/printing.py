@@ -21,10 +21,10 @@ PLAIN_WIDTH = 110
 """Columns of the output without a terminal and without COLUMNS in the environment."""
 _LEAST_WIDTH = 20
 """Columns of the output if COLUMNS is smaller."""
-NARROW, WIDE = 80, 100
-"""Columns of a terminal from which the ladder shows the rows to decide, and what a request takes."""
-ACCURACY = 10
-"""Columns that accuracy takes beside macro-F1."""
+NARROW, WIDE = 80, 103
+"""Columns of a terminal from which the ladder shows rows learned from and to decide, and what a request takes."""
+MORE = 10
+"""Columns that accuracy beside macro-F1 takes, and as many the mark by the target."""
 
 
 def screen() -> Console:
@@ -113,14 +113,19 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     """Every method with its estimate and status, accuracy beside macro-F1; with the rows that would decide and what
     a request takes if `width` allows."""
     shares = {name: others["accuracy"] for name, others in verdict.others.items() if "accuracy" in others}
-    room = width - ACCURACY if shares else width
+    target = verdict.target
+    room = width - MORE * (bool(shares) + bool(target))
     rows, costs = room >= NARROW, room >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("step", "on test", "95% interval", "verdict"):
-        justify: JustifyMethod = "right" if heading == "on test" else "left"
+    test = f"on test\n(n = {verdict.ladder[0].estimate.n:,})"
+    for heading in ("method", test, "95% interval", "verdict", *(("target",) if target else ())):
+        justify: JustifyMethod = "right" if heading == test else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
-    for heading in (*(("accuracy",) if shares else ()), *(("rows to decide",) if rows else ())):
-        table.add_column(heading, justify="right", no_wrap=not shares)
+    for heading in (
+        *(("accuracy",) if shares else ()),
+        *(("learned from", "rows to decide") if rows else ()),
+    ):
+        table.add_column(heading, justify="right")
     for heading in ("tokens in", "tokens out", "time") if costs else ():
         table.add_column(heading, justify="right", no_wrap=heading == "time")
     for step in verdict.ladder:
@@ -131,10 +136,11 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         table.add_row(
             f"{step.method}{' *' if step.method == verdict.recommended else ''}",
             percent(estimate.value),
-            f"{bounds(estimate)} (n = {estimate.n:,})",
+            bounds(estimate),
             step.status,
+            *([target.mark(estimate)] if target else []),
             *([percent(shares[step.method].value)] if shares else []),
-            *([decide] if rows else []),
+            *([f"{step.learned:,}" if step.learned else "", decide] if rows else []),
             *([*tokens, time_in_words(cost.seconds)] if costs else []),
         )
     return table

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 from etude.assistant import Assistant, load
 from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.notes import dropped_shots, same_answer
-from etude.comparison.plan import Plan
+from etude.comparison.plan import Pacing, Plan, Taken
 from etude.data.dataset import Dataset
+from etude.data.preferences import by_side, read_preferences
 from etude.data.splits import Split
-from etude.evaluate import Outcome, Scored, answer_log, evaluate, outcome_of, sample_of, unit
+from etude.evaluate import Scored, answer_log, evaluate, outcome_of, sample_of, unit
 from etude.methods import FitContext, Method
 from etude.methods.fit_context import Trial, sampled
 from etude.metrics import Metric
@@ -29,8 +30,9 @@ from etude.runs.record import prediction, write_record
 from etude.runs.training_log import TrainingLog
 from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
+from etude.stats.sample import Sample as Results
 from etude.task import Task
-from etude.types import Estimate, Side
+from etude.types import Estimate, Preference, Side
 
 
 @dataclass
@@ -46,6 +48,9 @@ class Climb:
     on_event: OnEvent
     methods: Sequence[Method]
     """Lowest step first."""
+    pacing: Pacing | None = None
+    taken: dict[str, Taken] = field(default_factory=dict)
+    """Method -> what it took, for those of the plan that this attempt has fitted."""
 
     def fit_all(self, start: Assistant) -> dict[str, Assistant]:
         """Fits every method in the order of the ladder, each on the best one so far; method -> assistant."""
@@ -58,7 +63,7 @@ class Climb:
     @property
     def test_rows(self) -> Dataset:
         """The test rows that the plan has answered."""
-        return sampled(self.split.test, self.plan.test_rows, self.task.seed)
+        return sampled(self.split.test, self.plan.effort.test_rows, self.task.seed)
 
     def answer_test(self, fitted: Mapping[str, Assistant]) -> None:
         """Answers the test rows with every method, into predictions.jsonl."""
@@ -74,17 +79,28 @@ class Climb:
             self._add_notes(name, dropped_shots(name, "test", scored))
             self._tell_end(name, "test", scored, time.perf_counter() - started)
 
+    @cached_property
+    def _preferences(self) -> Mapping[Side, Sequence[Preference]]:
+        """The task's preferences by the side on which each stands."""
+        file = self.task.preferences
+        return by_side(read_preferences(file), self.split) if file else {}
+
     def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""
         names = [method.name for method in self.methods if method.prompted and method.name in fitted]
-        if not names:
-            return start
-        samples = [(name, sample_of(self.metric, self.outcomes(name, "dev"))) for name in names]
-        return fitted[names[choose(samples).index]]
+        return fitted[names[choose(self.dev_samples(names)).index]] if names else start
 
-    def outcomes(self, name: str, side: Side) -> list[Outcome]:
-        """One method's rows of one side as the statistics see them, from predictions.jsonl."""
-        return [outcome_of(line) for line in self.run.predictions(name) if line["side"] == side]
+    def dev_samples(self, names: Iterable[str]) -> list[tuple[str, Results]]:
+        """Methods with their results on the dev rows that all of them have answered, from predictions.jsonl."""
+        lines = {
+            name: {line["id"]: line for line in self.run.predictions(name) if line["side"] == "dev"}
+            for name in names
+        }
+        rows = set.intersection(*(set(found) for found in lines.values()))
+        return [
+            (name, sample_of(self.metric, [outcome_of(line) for row, line in found.items() if row in rows]))
+            for name, found in lines.items()
+        ]
 
     def _fit_once(self, method: Method, start: Assistant) -> Assistant:
         """Fits a method, or loads it where this run has fitted it before."""
@@ -95,8 +111,24 @@ class Climb:
             self.on_event(Said(f"{method.name}: already fitted"))
         return load(folder / "assistant")
 
+    def shorten(self, begins: str) -> None:
+        """Cuts what has not begun if the methods so far were late; the plan that is kept is the new one."""
+        if self.pacing is None or not self.taken:
+            return
+        plan, before = self.pacing.shortened(self.plan, begins, self.taken), self.plan
+        if plan is not before:
+            self.plan = plan
+            self.run.update(plan={**self.run.info["plan"], **plan.to_dict()})
+            self.on_event(Said(f"To keep to the budget, cut {plan.shrunk[-1]}."))
+
+    def _in_time(self, name: str, seconds: float) -> bool:
+        return self.pacing is None or self.pacing.in_time(self.plan, name, self.taken, seconds)
+
     def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
+        self.shorten(method.name)
         self.on_event(Began(method.name, "dev"))
+        begun = time.perf_counter()
+        foreseen = self.plan.training_seconds.get
         context = FitContext(
             models=self.models,
             metric=self.metric,
@@ -104,8 +136,14 @@ class Climb:
             effort=self.plan.effort,
             seed=self.task.seed,
             on_answers=partial(self._answered, method.name),
-            log=TrainingLog(method.name, folder / "train.jsonl", self.on_event),
-            search_log=TrainingLog(method.name, folder / "search.jsonl", self.on_event),
+            log=TrainingLog(
+                method.name, folder / "train.jsonl", self.on_event, lambda: foreseen(method.name)
+            ),
+            search_log=TrainingLog(
+                method.name, folder / "search.jsonl", self.on_event, lambda: foreseen("search")
+            ),
+            more=partial(self._in_time, method.name),
+            preferences=self._preferences if "preferences" in method.keys else {},
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)
@@ -117,6 +155,11 @@ class Climb:
         prompt = self.models.get(assistant.model).render_text(request.messages)
         write_record(self.run, method, assistant, context, prompt)
         self._release(assistant)
+        if method.name in self.plan.seconds:
+            row = sum(each.answer.seconds for each in context.on_dev) / len(context.on_dev)
+            self.taken[method.name] = Taken(
+                self.plan.fit_seconds(method.name), time.perf_counter() - begun, row
+            )
         self._tell_end(method.name, "dev", context.on_dev, context.seconds)
 
     def _release(self, assistant: Assistant) -> None:

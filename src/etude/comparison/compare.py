@@ -5,13 +5,14 @@ task.yaml + examples  ->  a run folder with verdict.json, report.html, report.md
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from etude.checks.vetting import vetted
 from etude.comparison.climb import Climb
+from etude.comparison.equal_rows import answer_equal, fit_equal
 from etude.comparison.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.comparison.prepare import describe, planned
 from etude.methods import Method, asks_a_model, ladder, own_ladder, possible
@@ -22,6 +23,8 @@ from etude.report import write_report
 from etude.runs import Run
 from etude.runs.events import OnEvent
 from etude.runs.fingerprints import fingerprints
+from etude.runs.folder import REQUESTS
+from etude.runs.late import LateSteps
 from etude.runs.lifecycle import TaskRun, carry_out, read_task
 from etude.runs.openings import open_test
 from etude.runs.questions import Confirm, agreed
@@ -63,13 +66,21 @@ def compare(
     Raises InputError for faults of the task or its data (all of them), ModelError for weights, RunError
     for the run folder, Declined when `confirm` says no. A KeyboardInterrupt leaves a partial report.
     """
+    started = time.monotonic()
     task, dataset, test = read_task(task_file, budget)
     given = ladder(task.methods) if methods is None else own_ladder(methods)
     steps = possible(given, task, named=methods is None and task.methods != LADDER)
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     task_run = TaskRun(task, dataset, test, inputs)
-    work = partial(_climb, task_run, steps, confirm)
+
+    def work(run: Run, on_event: OnEvent) -> None:
+        before = run.info.get("taken_seconds", 0.0)
+        try:
+            _climb(task_run, steps, confirm, started, run, on_event)
+        finally:
+            run.update(taken_seconds=before + time.monotonic() - started)
+
     return Comparison(carry_out(task_run, work, write_report, fresh=fresh, on_event=on_event))
 
 
@@ -82,7 +93,12 @@ def _named(methods: Sequence[Method] | None) -> dict[str, str]:
 
 
 def _climb(
-    task_run: TaskRun, methods: Sequence[Method], confirm: Confirm, run: Run, on_event: OnEvent
+    task_run: TaskRun,
+    methods: Sequence[Method],
+    confirm: Confirm,
+    started: float,
+    run: Run,
+    on_event: OnEvent,
 ) -> None:
     """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
@@ -90,17 +106,24 @@ def _climb(
     parts = split_once(run, task, dataset, test, checked)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
-    models = Models()
+    models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
     start = blank(task, parts.train, models if asks_a_model(methods) else None)
-    plan = planned(run, task, methods, parts, start, models, on_event, confirm)
-    climb = Climb(task, parts, run, models, metric, plan, on_event, methods)
+    plan, pacing = planned(run, task, methods, parts, start, models, started, on_event, confirm)
+    methods = [method for method in methods if method.name not in plan.left_out]
+    climb = Climb(task, parts, run, models, metric, plan, LateSteps(on_event, plan.seconds), methods, pacing)
     tell_planned_power(climb)
 
     fitted = climb.fit_all(start)
     run.update(decided=decided_on_dev(climb, fitted))
+    equal = fit_equal(climb, start)
+    climb.shorten("")
+    if climb.plan is not plan:
+        tell_planned_power(climb)
     tell_power(climb)
 
     openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
     run.update(openings=openings)
     climb.answer_test(fitted)
-    write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings))
+    run.update(notes=[*run.info["notes"], *models.notes])
+    beside = answer_equal(climb, equal)
+    write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings, beside))

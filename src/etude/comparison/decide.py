@@ -31,11 +31,13 @@ from etude.metrics import sample_under
 from etude.runs.verdict import (
     BreakEven,
     Decided,
+    EqualRows,
     Forms,
     HeadlineResult,
     Inputs,
     Measured,
     RowsAnswered,
+    Status,
     Step,
     TagEstimate,
     TargetResult,
@@ -80,30 +82,30 @@ def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
 
 def verdict(inputs: Inputs) -> Verdict:
     """The verdict on test rows that all methods answered. Deterministic, whatever the order of the rows."""
-    inputs = inputs.in_order()
+    if inputs.rows.units is None:
+        inputs = replace(inputs, rows=replace(inputs.rows, units=inputs.rows.ids))
     samples = [_sample(inputs, method) for method in inputs.methods]
     joint = simultaneous(samples, inputs.resamples)
     compared = _headline(inputs, samples)
     collect = _rows_to_collect(inputs, compared, joint)
     estimates = [estimate_sample(sample) for sample in samples]
-    ladder = _ladder(inputs, estimates, joint)
+    ladder = _ladder(inputs, inputs.methods, estimates, joint)
     if collect is not None and compared is not None:
         compared = replace(compared, gains=False)
     if collect is not None or nothing_right(ladder):
-        ladder = [Step(step.method, step.estimate, "undecided") for step in ladder]
-    recommended = next((step.method for step in ladder if step.status == "good enough"), None)
-    return _worded(inputs, ladder, compared, recommended, joint, collect)
+        ladder = [replace(step, status="undecided", rows_to_decide=None) for step in ladder]
+    return _worded(inputs, ladder, compared, joint, collect)
 
 
 def _worded(
     inputs: Inputs,
     ladder: Sequence[Step],
     compared: HeadlineResult | None,
-    recommended: str | None,
     joint: Joint,
     collect: int | None,
 ) -> Verdict:
-    leaning = ladder[_leaning(joint, inputs.margin)]
+    choice, leaning = _choice(inputs, ladder, joint)
+    recommended = next((step.method for step in choice if step.status == "among the best"), None)
     earned = _break_even(inputs, compared)
     forms = {method.name: _forms(inputs, method) for method in inputs.methods}
     others = {method.name: _others(inputs, method) for method in inputs.methods}
@@ -112,12 +114,14 @@ def _worded(
     elif nothing_right(ladder):
         sentence = nothing_right_sentence(inputs, partial_measures(forms, others))
     else:
-        sentence = verdict_sentence(inputs, ladder, compared, recommended, leaning)
+        sentence = verdict_sentence(inputs, choice, compared, recommended, leaning)
     # Where there are too few rows, nothing but their number is said of tuning.
     said, pays = (compared, earned) if collect is None else (None, None)
+    equal = _equal(inputs, said)
+    error = _headline_error(inputs, compared, joint)
     return Verdict(
         sentence=sentence,
-        caveats=caveats(inputs, ladder, said, recommended, forms, _headline_error(inputs, compared, joint)),
+        caveats=caveats(inputs, choice, said, recommended, forms, error, equal),
         advice=advice(inputs, pays),
         recommended=recommended,
         leaning=recommended or leaning.method,
@@ -132,7 +136,31 @@ def _worded(
         costs={method.name: priced(method.cost, prices_for(inputs, method)) for method in inputs.methods},
         forms=forms,
         others=others,
+        train_rows=inputs.train_rows,
+        equal=equal,
     )
+
+
+def _choice(inputs: Inputs, ladder: Sequence[Step], joint: Joint) -> tuple[Sequence[Step], Step]:
+    """The steps that may be recommended, each as it stands among them, and the one that the verdict leans to."""
+    kept = [index for index, step in enumerate(ladder) if step.method not in inputs.copies]
+    if len(kept) in (0, len(ladder)):
+        return ladder, ladder[_leaning(joint, inputs.margin)]
+    some = joint.only(kept)
+    choice: Sequence[Step] = [ladder[index] for index in kept]
+    if any(step.status != "undecided" for step in ladder):
+        methods, estimates = [inputs.methods[index] for index in kept], [step.estimate for step in choice]
+        choice = _ladder(inputs, methods, estimates, some)
+    return choice, choice[_leaning(some, inputs.margin)]
+
+
+def _equal(inputs: Inputs, compared: HeadlineResult | None) -> EqualRows | None:
+    """The tuned method of the headline against the baseline on as few rows."""
+    if inputs.equal is None or inputs.equal.learned is None or compared is None:
+        return None
+    baseline, tuned = _sample(inputs, inputs.equal), inputs.methods[_position(inputs, compared.tuned)]
+    difference = headline(_sample(inputs, tuned), baseline).difference
+    return EqualRows(inputs.equal.name, inputs.equal.learned, estimate_sample(baseline), difference)
 
 
 def _test_rows(inputs: Inputs) -> RowsAnswered:
@@ -183,19 +211,23 @@ def _worth(inputs: Inputs, compared: HeadlineResult | None) -> float:
     return max(2 * inputs.margin, seen, 1e-3)
 
 
-def _ladder(inputs: Inputs, estimates: Sequence[Estimate], joint: Joint) -> list[Step]:
+def _ladder(
+    inputs: Inputs, methods: Sequence[Measured], estimates: Sequence[Estimate], joint: Joint
+) -> list[Step]:
+    """How each method stands among the `methods`. One that is worse with a part of its training is undecided."""
     if len(estimates) == 1:
-        return [Step(inputs.methods[0].name, estimates[0], "undecided")]
+        return [Step(methods[0].name, estimates[0], "undecided", learned=methods[0].learned)]
     differences = joint.values[:, None] - joint.values
     others = ~np.eye(len(estimates), dtype=bool)
     good = ~np.any((differences - joint.down <= -inputs.margin) & others, axis=1)
     worse = np.any((differences + joint.down.T < -inputs.margin) & others, axis=1)
     steps = []
-    for index, (method, found) in enumerate(zip(inputs.methods, estimates, strict=True)):
-        if good[index] or worse[index]:
-            steps.append(Step(method.name, found, "good enough" if good[index] else "worse"))
-        else:
-            steps.append(Step(method.name, found, "undecided", _rows_to_decide(inputs, joint, index)))
+    for index, (method, found) in enumerate(zip(methods, estimates, strict=True)):
+        status: Status = "among the best" if good[index] else "worse" if worse[index] else "undecided"
+        rows = _rows_to_decide(inputs, joint, index) if status == "undecided" else None
+        if method.name in inputs.cut and status != "among the best":
+            status, rows = "undecided", None
+        steps.append(Step(method.name, found, status, rows, method.learned))
     return steps
 
 

@@ -11,20 +11,22 @@ from etude.base.wording import points
 from etude.comparison.climb import Climb
 from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.prepare import power_of, power_words
-from etude.evaluate import sample_of, unit
+from etude.evaluate import unit
+from etude.methods.tuned.training_run import CUT
+from etude.runs.details import details_of
 from etude.runs.events import Said
 from etude.runs.record import records
-from etude.runs.verdict import Decided, Inputs, Verdict, measured, rows_of
+from etude.runs.verdict import Decided, Inputs, Measured, Verdict, measured, rows_of
 from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 
-FACTS = ("tuned", "model", "train_seconds")
+FACTS = ("tuned", "model", "train_seconds", "learned")
 """What the verdict takes from a method's method.json."""
 
 
 def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
     """The pair of the headline by dev rows alone, as run.json keeps it."""
     tuned = tuned_names(climb)
-    samples = [(name, name in tuned, sample_of(climb.metric, climb.outcomes(name, "dev"))) for name in fitted]
+    samples = [(name, name in tuned, sample) for name, sample in climb.dev_samples(fitted)]
     return asdict(decide_on_dev(samples))
 
 
@@ -49,9 +51,7 @@ def tell_power(climb: Climb) -> None:
     decided = climb.run.info["decided"]
     if decided["tuned"] is None or decided["untuned"] is None:
         return
-    tuned, untuned = (
-        sample_of(climb.metric, climb.outcomes(decided[side], "dev")) for side in ("tuned", "untuned")
-    )
+    (_, tuned), (_, untuned) = climb.dev_samples([decided["tuned"], decided["untuned"]])
     d, test = disagreement(tuned, untuned), climb.test_rows
     rows, test_units = len(test), len({unit(example) for example in test})
     smallest = smallest_shown if tuned.right_wrong and untuned.right_wrong else smallest_difference
@@ -68,8 +68,10 @@ def tell_power(climb: Climb) -> None:
     climb.on_event(Said(f"{shows} nothing: {rows:,} rows show no difference of less than {least} points."))
 
 
-def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) -> Verdict:
-    """The verdict from the test lines of predictions.jsonl and the pair decided before."""
+def final_verdict(
+    climb: Climb, fitted: Mapping[str, Assistant], openings: int, equal: Measured | None
+) -> Verdict:
+    """The verdict from the test lines of predictions.jsonl and the pair decided before; `equal` stands beside."""
     task, info = climb.task, climb.run.info
     lines = {
         name: [line for line in climb.run.predictions(name) if line["side"] == "test"] for name in fitted
@@ -77,7 +79,14 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
     rows = rows_of(next(iter(lines.values())), labels=task.kind == "classify")
     known = records(climb.run)
     methods = [
-        measured(name, lines[name], rows.ids, **{key: known[name][key] for key in FACTS}) for name in fitted
+        measured(
+            name,
+            lines[name],
+            rows.ids,
+            fewer_epochs=known[name]["params"].get("reasons", {}).get("epochs") == CUT,
+            **{key: known[name].get(key) for key in FACTS},
+        )
+        for name in fitted
     ]
     decided = info["decided"]
     inputs = Inputs(
@@ -87,16 +96,21 @@ def final_verdict(climb: Climb, fitted: Mapping[str, Assistant], openings: int) 
         metric=climb.metric,
         model=task.model,
         prompt_model=task.prompt_model,
+        endpoints=task.endpoints,
         total_rows=len(climb.split.train) + len(climb.split.dev) + len(climb.split.test),
         margin=task.margin,
         target=task.target,
         usage=task.usage,
         prices=task.prices,
         openings=openings,
+        train_rows=len(climb.split.train),
+        full_seconds=climb.plan.full_seconds,
+        equal=equal,
         whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
-    return replace(found, caveats=(*found.caveats, *_about_budget(climb)))
+    details = {name: details_of(task.kind, lines[name]) for name in fitted}
+    return replace(found, details=details, caveats=(*found.caveats, *_about_budget(climb)))
 
 
 def _about_budget(climb: Climb) -> list[str]:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
+from etude.base.wording import count
 from etude.methods.fit_context import Effort
-from etude.methods.timing import Rates
+from etude.methods.foresight.timing import Rates
 
-FEWEST_CANDIDATES = 2
-FEWEST_DEV, FEWEST_TRAIN, FEWEST_TEST = 50, 300, 100
-"""Rows below which a cut plan does not go; a data set that is smaller is used whole."""
-TRAIN_SHARES = (0.75, 0.5, 0.375, 0.25)
-TEST_SHARES = (0.75, 0.5, 0.25)
+WHOLE = Effort()
+FEW_CANDIDATES, FEW_DEV, FEW_TEST = 2, 50, 400
+"""To what candidates and rows are cut before the training is."""
+FIRM = 0.2
+"""Share of a plan's time that counts as taken on time: what short methods take says little of the others."""
+LATE = 1.1
+"""A run that will take so many times the time left is not cut any further."""
+FEWEST_DEV, FEWEST_TRAIN, FEWEST_TEST = 30, 240, 100
+"""Rows below which no plan goes; a data set that is smaller is used whole."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +29,21 @@ class Workload:
     """What there would be to do without a budget."""
 
     tries: Mapping[str, int]
-    """Method -> candidates it would try on dev; a method that costs nothing is absent."""
+    """Method -> candidates it would try on dev, lowest first; a method that costs nothing is absent."""
     tuned: Sequence[str]
     train: int
     dev: int
     test: int
+    searching: Sequence[str] = ()
+    """Methods that look passages up. The first of them fits the search."""
+    all_train: int = 0
+    """Training rows there are, where the task takes only a part of them."""
+
+    def without(self, names: Sequence[str]) -> Workload:
+        """The same with some methods left out."""
+        tries = {name: number for name, number in self.tries.items() if name not in names}
+        tuned, searching = ([name for name in each if name in tries] for each in (self.tuned, self.searching))
+        return replace(self, tries=tries, tuned=tuned, searching=searching)
 
 
 @dataclass(frozen=True)
@@ -34,18 +51,29 @@ class Plan:
     """What will be done, and about how long each method takes."""
 
     effort: Effort
-    test_rows: int | None
-    """Test rows answered; None for all."""
     seconds: Mapping[str, float]
     """Method -> expected seconds on dev, training and test together."""
     shrunk: tuple[str, ...] = ()
     """What was cut to fit the budget, in words."""
     limits: Mapping[str, int] = field(default_factory=dict)
+    """Rows of train, dev and test that are used."""
+    row_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Method -> expected seconds of a row."""
+    training_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Method -> expected seconds of its training; of the search under "search"."""
+    full_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Method -> expected seconds of its training on all rows in all epochs."""
+    left_out: tuple[str, ...] = ()
+    """Methods that are not run, to fit the budget."""
 
     @property
     def total(self) -> float:
         """Expected seconds of the whole comparison."""
         return math.fsum(self.seconds.values())
+
+    def fit_seconds(self, name: str) -> float:
+        """Expected seconds of a method on dev and in training."""
+        return self.seconds[name] - self.row_seconds.get(name, 0.0) * self.limits["test_rows"]
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in run.json."""
@@ -53,71 +81,148 @@ class Plan:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Plan:
-        """Reads what `to_dict` gave."""
-        effort, shrunk = Effort(**body["effort"]), tuple(body["shrunk"])
-        return cls(effort, body["test_rows"], body["seconds"], shrunk, body["limits"])
+        """Reads what `to_dict` gave, among other keys."""
+        known = {name: body[name] for name in cls.__dataclass_fields__ if name in body}
+        lists = {name: tuple(known.get(name, ())) for name in ("shrunk", "left_out")}
+        return cls(**known | lists | {"effort": Effort(**body["effort"])})
 
 
-def make_plan(work: Workload, rates: Rates, budget: float | None) -> Plan:
-    """The fullest plan that fits the budget (seconds; None: no limit), or the smallest one.
-
-    Cut in this order: candidates on dev and the dev rows they are compared on, epochs, training rows, test rows.
-    """
-    plans = (_priced(work, rates, effort, test) for effort, test in _cuts(work))
+def make_plan(work: Workload, rates: Rates, budget: float | None, within: Effort = WHOLE) -> Plan:
+    """The fullest plan that fits the budget (seconds; None: no limit), or the smallest one; no fuller than `within`."""
+    plans = (_priced(work, rates, effort.within(within)) for effort in _cuts(work))
     first = smallest = next(plans)
     if budget is None or first.total <= budget:
         return first
     for smallest in plans:
         if smallest.total <= budget:
             break
-    return replace(smallest, shrunk=tuple(_words(work, smallest)))
+    return replace(smallest, shrunk=tuple(_words(work, smallest.effort)))
 
 
-def _cuts(work: Workload) -> Iterator[tuple[Effort, int | None]]:
-    """Ever smaller efforts, each step cutting one thing further."""
-    effort = Effort()
-    yield effort, None
-    for candidates in range(max(work.tries.values(), default=0) - 1, FEWEST_CANDIDATES - 1, -1):
-        effort = replace(effort, candidates=candidates)
-        yield effort, None
-    for share in (0.5, 0.25):
-        effort = replace(effort, dev_rows=_share(work.dev, share, FEWEST_DEV))
-        yield effort, None
-    for epochs in (2, 1) if work.tuned else ():
-        effort = replace(effort, epochs=epochs)
-        yield effort, None
-    for share in TRAIN_SHARES if work.tuned else ():
-        effort = replace(effort, train_rows=_share(work.train, share, FEWEST_TRAIN))
-        yield effort, None
-    for share in TEST_SHARES:
-        yield effort, _share(work.test, share, FEWEST_TEST)
+def leave_out(work: Workload, rates: Rates, budget: float) -> Plan:
+    """The fullest plan that fits without some methods: those not tuned go first, the one that takes longest before the
+    others, then the tuned ones from the lowest on. The highest always stays."""
+    out: list[str] = []
+    plan = make_plan(work, rates, budget)
+    while plan.total > budget and len(plan.seconds) > 1:
+        lower = list(plan.seconds)[:-1]
+        untuned = [name for name in lower if name not in work.tuned]
+        out.append(max(untuned, key=lambda name: plan.row_seconds.get(name, 0.0), default=lower[0]))
+        plan = make_plan(work.without(out), rates, budget)
+    return replace(plan, left_out=tuple(out), shrunk=(*(f"without {name}" for name in out), *plan.shrunk))
 
 
-def _share(rows: int, share: float, fewest: int) -> int:
-    return min(rows, max(fewest, round(rows * share)))
+def _cuts(work: Workload) -> Iterator[Effort]:
+    """Ever smaller efforts, each cutting one thing further: candidates, dev and test rows to some, epochs, training
+    and test rows in turn; at last prompts go without a choice, and the search's epochs and dev to their least."""
+    effort = WHOLE
+    yield effort
+    for name, limit in _limits(work):
+        effort = replace(effort, **{name: limit})
+        yield effort
 
 
-def _priced(work: Workload, rates: Rates, effort: Effort, test_rows: int | None) -> Plan:
-    dev = effort.dev_rows or work.dev
-    test = test_rows or work.test
+def _limits(work: Workload) -> Iterator[tuple[str, int]]:
+    tests = _ever_fewer(min(work.test, FEW_TEST), FEWEST_TEST)
+    trains = _ever_fewer(work.train, FEWEST_TRAIN) if work.tuned else iter(())
+    for candidates in range(max(work.tries.values(), default=0) - 1, FEW_CANDIDATES - 1, -1):
+        yield "candidates", candidates
+    yield from (("dev_rows", rows) for rows in _ever_fewer(work.dev, FEW_DEV))
+    yield from (("test_rows", rows) for rows in _ever_fewer(work.test, FEW_TEST))
+    yield from (("epochs", epochs) for epochs in (2, 1) if work.tuned)
+    for train, test in zip_longest(trains, tests):
+        yield from ((name, rows) for name, rows in (("train_rows", train), ("test_rows", test)) if rows)
+    yield "candidates", 1
+    yield from (("search_epochs", 2) for _ in work.searching[:1])
+    yield from (("dev_rows", rows) for rows in _ever_fewer(min(work.dev, FEW_DEV), FEWEST_DEV))
+    yield from (("search_epochs", 1) for _ in work.searching[:1])
+
+
+def _ever_fewer(rows: int, fewest: int) -> Iterator[int]:
+    while rows > fewest:
+        rows = max(fewest, round(0.75 * rows))
+        yield rows
+
+
+def _priced(work: Workload, rates: Rates, effort: Effort) -> Plan:
+    dev, train = effort.dev_rows or work.dev, effort.train_rows or work.train
+    test = effort.test_rows or work.test
+    known = {name: takes for name, takes in rates.training.items() if name in work.tries}
+    training = {name: takes(train, dev, effort.epochs) for name, takes in known.items()}
+    full = {name: takes(work.all_train or work.train, work.dev, None) for name, takes in known.items()}
     seconds = {}
-    for method, tries in work.tries.items():
-        seconds[method] = rates.answer * (min(tries, effort.candidates or tries) * dev + test)
-        if training := rates.training.get(method):
-            seconds[method] += training(effort.train_rows or work.train, dev, effort.epochs)
-    limits = {"train_rows": effort.train_rows or work.train, "dev_rows": dev, "test_rows": test}
-    return Plan(effort, test_rows, seconds, limits=limits)
+    for name, tries in work.tries.items():
+        rows = min(tries, effort.candidates or tries) * dev + test
+        seconds[name] = rates.answer.get(name, 0.0) * rows + training.get(name, 0.0)
+    if work.searching:
+        training["search"] = rates.search(effort.search_epochs)
+        seconds[work.searching[0]] += training["search"]
+    limits = {"train_rows": train, "dev_rows": dev, "test_rows": test}
+    return Plan(effort, seconds, (), limits, rates.answer, training, full)
 
 
-def _words(work: Workload, plan: Plan) -> Iterator[str]:
-    effort = plan.effort
+class Taken(NamedTuple):
+    """What a method took until it was fitted."""
+
+    planned: float
+    seconds: float
+    row: float
+    """Seconds of a row that it answers."""
+
+
+@dataclass(frozen=True)
+class Pacing:
+    """What keeps a run to its budget while it is under way. A run that goes on after a stop keeps its last plan."""
+
+    work: Workload
+    rates: Rates
+    ends: float
+    """When the budget is spent, by `time.monotonic`."""
+
+    def shortened(self, plan: Plan, begins: str, taken: Mapping[str, Taken]) -> Plan:
+        """The plan for what has not begun, if the methods so far were late. `begins`: the next; "" before the test."""
+        usual = FIRM * plan.total + 1e-9
+        late, planned = (sum(each[place] for each in taken.values()) + usual for place in (1, 0))
+        slow = max(1.0, late / planned)
+        tries = {name: 0 if name in taken else number for name, number in self.work.tries.items()}
+        fitted = any(name in taken for name in self.work.searching)
+        rest = replace(self.work, tries=tries, searching=() if fitted else self.work.searching)
+        answer = {**self.rates.answer, **{name: each.row / slow for name, each in taken.items()}}
+        training = {name: takes for name, takes in self.rates.training.items() if name not in taken}
+        rates = replace(self.rates, answer=answer, training=training)
+        new = make_plan(rest, rates, LATE * (self.ends - time.monotonic()) / slow, plan.effort)
+        if not begins:
+            effort = replace(plan.effort, test_rows=new.effort.test_rows)
+            new = replace(new, effort=effort, limits={**plan.limits, "test_rows": new.limits["test_rows"]})
+        before = [*_words(self.work, plan.effort)]
+        cuts = [words for words in _words(self.work, new.effort) if words not in before]
+        if not cuts:
+            return plan
+        when = f"from {begins} on" if begins else "before the test was opened"
+        said = f"{when}, because earlier methods took longer than planned: {', '.join(cuts)}"
+        return replace(
+            new, shrunk=(*plan.shrunk, said), full_seconds=plan.full_seconds, left_out=plan.left_out
+        )
+
+    def in_time(self, plan: Plan, begun: str, taken: Mapping[str, Taken], seconds: float) -> bool:
+        """Whether the method under way may take so many seconds more before it answers dev."""
+        limits = plan.limits
+        own = plan.row_seconds.get(begun, 0.0) * (limits["dev_rows"] + limits["test_rows"])
+        tests = sum(each.row for each in taken.values()) * limits["test_rows"]
+        later = sum(each for name, each in plan.seconds.items() if name not in taken and name != begun)
+        return time.monotonic() + seconds + own + tests + later <= self.ends
+
+
+def _words(work: Workload, effort: Effort) -> Iterator[str]:
     if effort.candidates is not None:
-        yield f"at most {effort.candidates} candidates a method on dev"
+        yield f"at most {count(effort.candidates, 'candidate')} a method on dev"
     if effort.dev_rows is not None and effort.dev_rows < work.dev:
         yield f"choices on {effort.dev_rows:,} of {work.dev:,} dev rows"
     if effort.epochs is not None:
-        yield f"at most {effort.epochs} epoch{'s' if effort.epochs > 1 else ''} of training"
+        yield f"at most {count(effort.epochs, 'epoch')} of training"
     if effort.train_rows is not None and effort.train_rows < work.train:
         yield f"training on {effort.train_rows:,} of {work.train:,} rows"
-    if plan.test_rows is not None and plan.test_rows < work.test:
-        yield f"test on {plan.test_rows:,} of {work.test:,} rows"
+    if effort.search_epochs is not None:
+        yield f"at most {count(effort.search_epochs, 'epoch')} of training for the search"
+    if effort.test_rows is not None and effort.test_rows < work.test:
+        yield f"test on {effort.test_rows:,} of {work.test:,} rows"

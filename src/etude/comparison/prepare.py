@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from etude.assistant import Assistant
 from etude.base.wording import points, rough_time, share, time_in_words
 from etude.checks.vetting import row_notes
-from etude.comparison.plan import Plan, Workload, make_plan
+from etude.comparison.plan import Pacing, Plan, Workload, leave_out, make_plan
+from etude.comparison.sending import confirm_sending
 from etude.data.dataset import VERDICT_LEAST, Dataset, few_for_tuning
 from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.evaluate import unit
 from etude.methods import Method, asks_a_model
-from etude.methods.timing import measure
-from etude.methods.too_long import check_lengths
+from etude.methods.foresight.timing import measure
+from etude.methods.foresight.too_long import check_lengths
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
@@ -27,6 +29,8 @@ from etude.runs.split import sizes_of
 from etude.stats.power import smallest_difference, smallest_shown
 from etude.task import Task
 
+CLOSING = 5.0
+"""Seconds of a budget that are kept for the verdict and the report."""
 DISAGREEMENT = (0.1, 0.2, 0.3)
 """Shares of rows on which two methods may disagree, for which the smallest difference is given."""
 
@@ -81,13 +85,16 @@ def planned(
     parts: Split,
     start: Assistant,
     models: Models,
+    started: float,
     on_event: OnEvent,
     confirm: Confirm,
-) -> Plan:
-    """The run's plan: as it was first made, or made now from a few timed steps and kept in run.json."""
+) -> tuple[Plan, Pacing | None]:
+    """The run's plan: as it was first made, or made now from a few timed steps and kept in run.json; and what keeps
+    to it, where it is new and there is a budget. The budget counts from `started`, by `time.monotonic`."""
     if saved := run.info.get("plan"):
-        return Plan.from_dict(saved)
+        return Plan.from_dict(saved), None
     check_lengths(task, methods, start, parts, models)
+    confirm_sending(task, methods, parts, start, models, on_event, confirm)
     if asks_a_model(methods):
         on_event(Said("Timing a few steps ...", detail=True))
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
@@ -97,16 +104,28 @@ def planned(
         train=min(len(parts.train), int(task.train.get("max_rows", len(parts.train)))),
         dev=len(parts.dev),
         test=len(parts.test),
+        searching=[method.name for method in methods if method.searches],
+        all_train=len(parts.train),
     )
-    plan = make_plan(work, measure(task, methods, start, parts.train, models), task.budget_seconds)
+    rates, budget = measure(task, methods, start, parts.train, models), task.budget_seconds
+    around = time.monotonic() - started + CLOSING
+    left = None if budget is None else budget - around
+    plan = make_plan(work, rates, left)
+    smallest = plan.total + around
+    if left is not None and plan.total > left:
+        plan = leave_out(work, rates, left)
     first, *cuts = plan_lines(plan, task.budget_seconds)
     on_event(Said(first, detail=plan.total < 60 and not plan.shrunk))
     for line in cuts:
         on_event(Said(line, detail=True))
-    if (asked := question(plan, task.budget_seconds)) and not confirm(asked):
+    if (asked := question(plan, task.budget_seconds, smallest)) and not confirm(asked):
         raise Declined("Nothing was run. Set `budget:` in the task file, such as budget: 15m.")
-    run.update(plan=plan.to_dict() | {"minutes": plan.total / 60, "lines": list(plan_lines(plan, None))})
-    return plan
+    run.update(
+        plan=plan.to_dict() | {"minutes": (plan.total + around) / 60, "lines": list(plan_lines(plan, None))},
+        methods=[method.name for method in methods if method.name not in plan.left_out],
+    )
+    kept = work.without(plan.left_out)
+    return plan, None if left is None else Pacing(kept, rates, time.monotonic() + left)
 
 
 def plan_lines(plan: Plan, budget: float | None) -> Iterator[str]:
@@ -120,21 +139,17 @@ def plan_lines(plan: Plan, budget: float | None) -> Iterator[str]:
         yield f"To fit the budget{limit}: {'; '.join(plan.shrunk)}."
 
 
-def _over_budget(plan: Plan) -> str:
-    """Which method takes the most of a plan that cannot be cut further, and what would help."""
-    slowest = max(plan.seconds, key=plan.seconds.__getitem__)
-    takes, rest = plan.seconds[slowest], plan.total - plan.seconds[slowest]
-    enough = f"a budget of {math.ceil(plan.total / 60)}m is enough"
-    if len(plan.seconds) == 1:
-        return f"All of it is for {slowest}; {enough}."
-    return f"{slowest} alone takes {rough_time(takes)}, the others {rough_time(rest)}; {enough}."
-
-
-def question(plan: Plan, budget: float | None) -> str | None:
-    """What to ask before starting, if a limit is exceeded."""
-    if budget is not None and plan.total > budget:
-        over = f"Even the smallest plan takes {rough_time(plan.total)}, over the budget of {time_in_words(budget)}."
-        return f"{over} {_over_budget(plan)} Continue?"
-    if budget is None and plan.total > LONG:
-        return f"This takes {rough_time(plan.total)}. Continue?"
-    return None
+def question(plan: Plan, budget: float | None, smallest: float) -> str | None:
+    """What to ask before starting, if a limit is exceeded. `smallest` are the seconds of the smallest plan with all
+    methods; those of `plan` are fewer where some were left out."""
+    if budget is None:
+        return f"This takes {rough_time(plan.total)}. Continue?" if plan.total > LONG else None
+    if not plan.left_out and plan.total <= budget:
+        return None
+    limit = time_in_words(budget)
+    over = f"Even the smallest plan takes {rough_time(smallest)}, over the budget of {limit}"
+    enough = f"budget: {math.ceil(smallest / 60)}m is enough for all"
+    if not plan.left_out:
+        return f"{over}, and nothing can be left out; {enough}. Continue?"
+    without = f"Without {' and '.join(plan.left_out)} it takes {rough_time(plan.total)}"
+    return f"{over} ({enough}). {without}. Leave them out and continue?"

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from etude.base.wording import is_many, p_value, points, share, two_digits
+from etude.base.wording import is_many, p_value, points, rough_time, share, two_digits
 from etude.data.dataset import VERDICT_LEAST
 from etude.metrics import LABELS
-from etude.models.registry import backend_of
-from etude.runs.verdict import Advice, BreakEven, Forms, HeadlineResult, Inputs, Step
+from etude.models.registry import backend_of, title
+from etude.runs.verdict import Advice, BreakEven, EqualRows, Forms, HeadlineResult, Inputs, Measured, Step
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
-from etude.types import Estimate
+from etude.types import CLASSICAL, Estimate
 
+LIKENESS = (
+    "Measures likeness to the example answers, not whether an answer is right (to measure that, name a function in the "
+    "task file, such as check: checks.py:fits)"
+)
+"""How the verdict begins where chrF stands alone."""
 _YEAR = 12
 """Months within which a tuning that saves cost should be earned back."""
 
@@ -34,10 +39,11 @@ def verdict_sentence(
     recommended: str | None,
     leaning: Step,
 ) -> str:
-    """The verdict in one sentence: what tuning did, and which method to use."""
+    """The verdict in one sentence: what tuning did, and which method to use. `ladder`: those that may be."""
     parts = [] if headline is None else [_tuning(inputs, headline)]
     if len(ladder) == 1:
-        parts.append(f"only {leaning.method} was run, so there is nothing to compare it with")
+        run = "does more than copy example answers" if inputs.copies else "was run"
+        parts.append(f"only {leaning.method} {run}, so there is nothing to compare it with")
     elif recommended is None:
         parts.append(_too_close(inputs, ladder, leaning))
     else:
@@ -54,7 +60,7 @@ def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
 
 
 def nothing_right(ladder: Sequence[Step]) -> bool:
-    """Whether every method scored 0: then nothing is good enough, and no number of rows would decide."""
+    """Whether every method scored 0: then nothing is among the best, and no number of rows would decide."""
     return all(step.estimate.value == 0 for step in ladder)
 
 
@@ -100,9 +106,11 @@ def caveats(
     recommended: str | None,
     forms: dict[str, Forms],
     error: float,
+    equal: EqualRows | None,
 ) -> tuple[str, ...]:
     """What has to be said with the verdict; `error` is the standard error of the headline."""
     found = [*_about_models(inputs), *_about_test(inputs, ladder[0].estimate.n)]
+    found += _about_rows(inputs, ladder, headline, equal)
     if headline is not None:
         found += _about_headline(headline, error)
     found += _about_lower_steps(inputs, ladder, recommended)
@@ -125,43 +133,71 @@ def advice(inputs: Inputs, earned: BreakEven | None) -> tuple[Advice, ...]:
 
 def _opened(inputs: Inputs, sentence: str) -> str:
     if inputs.metric.form_only:
-        likeness = " (likeness to the example answers)" if inputs.metric.name == "chrf" else ""
-        return f"Measures form only{likeness}: {sentence}."
+        likeness = inputs.metric.name in ("chrf", "sari")
+        return f"{LIKENESS if likeness else 'Measures form only'}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
     alone = sum(method.tuned for method in inputs.methods) == 1
     name = "fine-tuning" if alone else f"fine-tuning ({headline.tuned})"
-    difference, untuned = headline.difference, headline.untuned
+    difference, untuned, cut = headline.difference, headline.untuned, headline.tuned in inputs.cut
+    if cut and (learned := _named(inputs, untuned).learned):
+        untuned += f" (on {learned:,} rows)"
     if headline.gains:
+        saw = f", after {_seen(inputs, headline.tuned)}," if cut else ""
         gained = f"{points(difference.value)} points over {untuned}"
-        return f"{name} gains {gained} on this test {interval(difference)}"
+        return f"{name}{saw} gains {gained} on this test {interval(difference)}"
+    begin, who, of = "", name, f" from {name}"
+    if cut:
+        begin, who, of = f"not decided: {name} saw {_seen(inputs, headline.tuned, time=True)}; ", "it", ""
     if difference.high < 0 and headline.p <= ALPHA:
         lost = Estimate(-difference.value, -difference.high, -difference.low, difference.n)
-        return f"{name} loses {points(lost.value)} points against {untuned} on this test {interval(lost)}"
+        loses = f"{who} loses {points(lost.value)} points against {untuned}"
+        return f"{begin}{loses} on this test {interval(lost)}"
     found = f"{points(difference.value, signed=True)} points"
-    return f"this test shows no gain from {name} over {untuned}: {found} {interval(difference)}"
+    return f"{begin}this test shows no gain{of} over {untuned}: {found} {interval(difference)}"
+
+
+def _named(inputs: Inputs, name: str) -> Measured:
+    return next(method for method in inputs.methods if method.name == name)
+
+
+def _seen(inputs: Inputs, name: str, time: bool = False) -> str:
+    """The part of its training that a tuned method has seen, with what all of it would take, where that is known."""
+    rows = _named(inputs, name).learned or inputs.train_rows
+    fewer = " in fewer epochs than without a budget" if rows == inputs.train_rows else ""
+    seconds = inputs.full_seconds.get(name) if time else None
+    takes = f" (all of its training would take {rough_time(seconds)})" if seconds else ""
+    return f"{rows:,} of {inputs.train_rows:,} rows{fewer}{takes}"
 
 
 def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> str:
     if headline is not None and headline.gains and recommended == headline.tuned:
         return f"use {recommended}"
-    margin = f"within {points(inputs.margin)} points of every other method"
+    others = "method that does not copy its answers" if inputs.copies else "method"
+    margin = f"within {points(inputs.margin)} points of every other {others}"
     if _needs_no_model(inputs, recommended):
-        return f"use {recommended}: it is good enough ({margin}), and no language model is needed"
-    return f"use {recommended}, the lowest step that is good enough ({margin})"
+        return f"use {recommended}: it is among the best ({margin}), and no language model is needed"
+    undecided = headline is not None and not headline.gains and headline.tuned in inputs.cut
+    until = "until then " if undecided else ""
+    return f"{until}use {recommended}, the lowest method among the best ({margin})"
 
 
 def _needs_no_model(inputs: Inputs, name: str) -> bool:
-    models = [method.model for method in inputs.methods if method.name == name]
-    return not all(backend_of(model).is_language_model for model in models)
+    """Whether a method without a language model will do: only if a tuned one has seen all rows and won nothing."""
+    whole = any(method.tuned for method in inputs.methods) and not inputs.cut
+    return whole and _named(inputs, name).model == CLASSICAL
 
 
 def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
     more = _needed(leaning, len(inputs.rows.ids))
-    rivals = [step.method for step in ladder if step.status != "worse" or step is leaning]
-    margin = f"which of {_listed(rivals)} is within {points(inputs.margin)} points of the best"
+    if leaning.method in inputs.cut:
+        more = "all of its training would tell"
+    open_still = [step for step in ladder if step.status != "worse" and step.method not in inputs.cut]
+    rivals = [step.method for step in ladder if step in open_still or step is leaning]
+    which = f"which of {_listed(rivals)}" if len(rivals) > 1 else f"whether {rivals[0]}"
+    margin = f"{which} is within {points(inputs.margin)} points of the best"
     return f"too close to call {margin}, leaning to {leaning.method}; {more}"
 
 
@@ -180,15 +216,15 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _about_models(inputs: Inputs) -> Iterator[str]:
-    if inputs.metric.form_only:
+    if inputs.metric.form_only and inputs.metric.name != "chrf":
         yield "Nothing checks whether an answer is correct: add a function that does (check:)."
     named = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
     found = [backend_of(name).caveat for name in named]
     yield from dict.fromkeys(filter(None, found))
     if inputs.prompt_model is None and not found[0]:
-        yield f"Only {inputs.model} was tested; a larger model might do better with a prompt alone."
+        yield f"Only {title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.prompt_model is not None:
-        yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
+        yield f"Tuned methods ran on {title(inputs.model)}, prompted ones on {title(inputs.prompt_model)}."
     if any(method.tuned for method in inputs.methods):
         yield "This is one training run; another may give a different result."
 
@@ -202,6 +238,23 @@ def _about_test(inputs: Inputs, units: int) -> Iterator[str]:
             f"This test has been opened {inputs.openings} times; if you changed anything after an earlier result, "
             "these numbers may be too good."
         )
+
+
+def _about_rows(
+    inputs: Inputs, ladder: Sequence[Step], headline: HeadlineResult | None, equal: EqualRows | None
+) -> Iterator[str]:
+    """What a part of the training leaves open, and what only copies."""
+    if equal is not None and headline is not None:
+        found = f"{share(equal.estimate.value)} (n = {equal.estimate.n:,})"
+        gap = f"{headline.tuned} differs from it by {points(equal.difference.value, signed=True)} points"
+        yield f"{equal.method} on the same {equal.rows:,} rows reaches {found}; {gap} {interval(equal.difference)}."
+    said = headline.tuned if headline and not nothing_right(ladder) else None
+    for step in ladder:
+        if step.method in inputs.cut - {said} and step.status != "among the best":
+            saw = f"{step.method} saw {_seen(inputs, step.method, time=True)}"
+            yield f"{saw}, so whether it is among the best is not decided."
+    for name in sorted(inputs.copies):
+        yield f"{name} copies example answers. Nothing checks what they say, so it is not recommended."
 
 
 def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
@@ -222,10 +275,10 @@ def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str 
     for step in ladder:
         if step.method == recommended or recommended is None:
             return
-        if step.status == "undecided":
+        if step.status == "undecided" and step.method not in inputs.cut:
             more = _needed(step, len(inputs.rows.ids))
             near = f"within {points(inputs.margin)} points of the best"
-            yield f"{step.method} may be good enough ({near}): {more}."
+            yield f"{step.method} may be among the best ({near}): {more}."
 
 
 def _on_volume(per_month: float, earned: BreakEven) -> Advice:

@@ -11,6 +11,7 @@ from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
+from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example
 
@@ -34,6 +35,10 @@ class FewShot(Method):
         """Every number with every draw."""
         return DRAWS * len(sizes(task, by_form(start, train.examples)))
 
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """Every number with every draw."""
+        return [candidate.assistant for candidate in self.candidates(task, train, start)]
+
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
@@ -46,6 +51,12 @@ class FewShot(Method):
                 f"longer than the context with most dev rows, so not tried: {', '.join(left)}"
             )
         return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
+
+    def typical(
+        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
+    ) -> tuple[Assistant, Sequence[Example]]:
+        """With as many examples as are tried."""
+        return self.candidates(task, train, start)[-1].assistant, rows
 
     def candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
         """`base` behind every draw of every number of examples, fewest first; equal ones are dropped."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
 from typing import ClassVar
 
-from etude.assistant import Assistant, with_passages
+from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.index.passages import read_passages
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import FitContext
 from etude.methods.method import TrainingTime
-from etude.methods.retrieval import METHOD as RETRIEVAL
-from etude.methods.searching import fitted_search, search_seconds
+from etude.methods.searching import fitted_search, with_any_passage
 from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example
@@ -29,20 +26,25 @@ class FineTuneRetrieval(FineTune):
     name: ClassVar[str] = "fine_tune_retrieval"
     label: ClassVar[str] = "Fine-tuned, with passages looked up"
     copies: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
     keys: ClassVar[tuple[str, ...]] = ("model", "train", "documents", "encoder")
 
     def missing(self, task: Task) -> str:
         """Documents are needed."""
-        return "" if task.documents else "documents"
+        return "" if task.documents else "documents:"
 
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """As fine_tune on rows with passages; with the search, where no lower step fits it."""
+        """As fine_tune on rows with passages."""
         carried = replace(train, examples=tuple(with_any_passage(task, train.examples)))
-        training = super().training_time(task, start, carried, models, answer)
-        search = 0.0 if RETRIEVAL.name in task.methods else search_seconds(task, train, models)
-        return training and (lambda *sizes: search + training(*sizes))
+        return super().training_time(task, start, carried, models, answer)
+
+    def typical(
+        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
+    ) -> tuple[Assistant, Sequence[Example]]:
+        """With a passage behind each question."""
+        return self.asked(task, start, train, models), list(with_any_passage(task, rows))
 
     def prepared(
         self,
@@ -61,11 +63,3 @@ class FineTuneRetrieval(FineTune):
 
 
 METHOD = FineTuneRetrieval()
-
-
-def with_any_passage(task: Task, rows: Sequence[Example]) -> Iterator[Example]:
-    """Rows as long as they will be with a passage, whichever it is."""
-    assert task.documents is not None
-    passages = read_passages(task.documents)
-    for row, passage in zip(rows, cycle(passages), strict=False):
-        yield replace(row, input=with_passages(row.input, [passage]))

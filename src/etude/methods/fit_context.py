@@ -22,7 +22,7 @@ from etude.stats.intervals import estimate_sample
 from etude.stats.ladder import choose
 from etude.task import Task
 from etude.task.contract import Contract
-from etude.types import Estimate, Message, ModelRef
+from etude.types import Estimate, Message, ModelRef, Preference, Side
 
 ROUND = 16
 """Room for an answer is a multiple of so many tokens, where the context is large enough."""
@@ -40,6 +40,16 @@ class Effort:
     """Weights are trained on this many rows."""
     epochs: int | None = None
     """Weights of a language model are trained for at most this many epochs."""
+    search_epochs: int | None = None
+    """The encoder of a search is trained for at most this many epochs."""
+    test_rows: int | None = None
+    """The test is answered on this many rows, which no method sees."""
+
+    def within(self, other: Effort) -> Effort:
+        """The smaller of both in everything."""
+        mine, others = vars(self), vars(other)
+        least = {key: [each for each in (mine[key], others[key]) if each is not None] for key in mine}
+        return Effort(**{key: min(found, default=None) for key, found in least.items()})
 
 
 @dataclass(frozen=True)
@@ -87,17 +97,23 @@ class FitContext:
     """Takes one line of train.jsonl."""
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Takes one line of search.jsonl: a step of the encoder's tuning."""
+    more: Callable[[float], bool] = lambda seconds: True
+    """Whether the budget has time for one more epoch of so many seconds."""
     tried: list[Tried] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+    learned: int | None = None
+    """Rows that were learned from; None where none were."""
     train_seconds: float = 0.0
     """What learning from rows has taken: training, not the answers to dev that choices rest on."""
     answer_seconds: float = 0.0
     """What dev has taken to answer, counted from what is on disk, so that a kill and a new start add nothing."""
     answered: dict[str, list[Scored]] = field(default_factory=dict)
     """Dev rows as each candidate answered them, by its name."""
+    preferences: Mapping[Side, Sequence[Preference]] = field(default_factory=dict)
+    """Better and worse answers to learn from (train) and to choose by (dev); none to test rows."""
     lower: Sequence[Path] = ()
-    """Folders of the steps fitted before; what was asked there is not asked again."""
+    """Folders of the methods fitted before; what was asked there is not asked again."""
     on_dev: list[Scored] = field(default_factory=list)
     """Dev rows as answered by the candidate that was chosen last."""
 
@@ -149,10 +165,10 @@ class FitContext:
 
 
 def sampled(rows: Dataset, size: int | None, seed: int) -> Dataset:
-    """A seeded sample of `size` rows in their old order, or all rows."""
+    """A seeded sample of `size` rows in their old order, or all rows. A smaller one is a part of a larger one."""
     if size is None or size >= len(rows):
         return rows
-    chosen = sorted(random.Random(f"{seed}/sample").sample(range(len(rows)), size))
+    chosen = sorted(random.Random(f"{seed}/sample").sample(range(len(rows)), len(rows))[:size])
     return rows.select(chosen, f"a sample of {size:,} of {len(rows):,} rows, to stay inside the budget")
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,8 @@ LEAST_PAIRS, LEAST_PASSAGES = 60, 10
 """Rows with a known passage, and different ones among these, from which on the encoder is tuned."""
 HELD_OUT = 0.1
 """Share of the known passages that the encoder is not taught."""
+TIMED_TEXTS = 32
+"""Passages whose embedding is timed for the plan."""
 DEPTH = 10
 """Places of a ranking that count."""
 
@@ -70,6 +73,7 @@ def fitted_search(task: Task, train: Dataset, dev: Dataset, context: FitContext)
         write_json(folder / FACTS, facts)
         context.train_seconds += facts["seconds"]
     facts = read_json(folder / FACTS)
+    context.learned = facts["tuning"].get("pairs")
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_in_words(facts)])
         context.params["search"] = facts
@@ -92,18 +96,42 @@ def _in_words(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def search_seconds(task: Task, train: Dataset, models: Models) -> float:
-    """About how long it takes to fit the search, from two timed steps; 0 where no encoder is taught."""
+def with_any_passage(task: Task, rows: Iterable[Example]) -> Iterator[Example]:
+    """Rows as long as they will be with a passage, whichever it is."""
+    assert task.documents is not None
+    for row, passage in zip(rows, cycle(read_passages(task.documents)), strict=False):
+        yield replace(row, input=with_passages(row.input, [passage]))
+
+
+def search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | None], float]:
+    """About how long it takes to fit the search in so many epochs at most, from two timed steps and some passages."""
     from etude.training.contrastive import ContrastiveConfig, estimate_seconds
 
     assert task.documents is not None
+    started = time.perf_counter()
     search = Search(read_passages(task.documents))
-    pairs, encoder = known_pairs(search, train.examples), _encoder(task, models, [])
-    if encoder is None or not enough(pairs):
-        return 0.0
-    return estimate_seconds(
-        encoder, pairs, [passage.text for passage in search.passages], ContrastiveConfig()
+    pairs, encoder = known_pairs(search, train.examples), encoder_of(task, models, [])
+    read, texts, config = (
+        time.perf_counter() - started,
+        [each.text for each in search.passages],
+        ContrastiveConfig(),
     )
+    if encoder is None:
+        return lambda epochs: read
+    some = texts[:TIMED_TEXTS]
+    begun = time.perf_counter()
+    encoder.embed(some)
+    embedding = (time.perf_counter() - begun) * len(texts) / len(some)
+    if not enough(pairs):
+        return lambda epochs: read + embedding
+    epoch = estimate_seconds(encoder, pairs, texts, config) / config.epochs
+
+    def seconds(epochs: int | None) -> float:
+        """Passages are embedded before the first epoch, after each, and for both candidates."""
+        num = config.epochs if epochs is None else min(epochs, config.epochs)
+        return read + num * epoch + (num + 3) * embedding
+
+    return seconds
 
 
 def enough(pairs: Sequence[tuple[str, int]]) -> bool:
@@ -121,7 +149,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     started = time.perf_counter()
     passages = read_passages(task.documents)
     notes: list[str] = []
-    encoder = _encoder(task, context.models, notes)
+    encoder = encoder_of(task, context.models, notes)
     candidates = {"keywords": Search(passages)}
     by_keyword = candidates["keywords"]
     pairs, asked = known_pairs(by_keyword, train.examples), known_pairs(by_keyword, dev.examples)
@@ -146,16 +174,16 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     }
 
 
-def _encoder(task: Task, models: Models, notes: list[str]) -> Encoder | None:
-    """The task's encoder; without one of its own, the packaged one where it is installed."""
+def encoder_of(task: Task, models: Models, notes: list[str]) -> Encoder | None:
+    """The task's encoder as published; without one of its own, the packaged one if it is installed."""
     if task.encoder == "none":
         return None
     try:
-        return models.encoder(task.encoder or DEFAULT_ENCODER)
+        return models.shared_encoder(task.encoder or DEFAULT_ENCODER)
     except (ModelError, MissingExtraError) as error:
         if task.encoder:
             raise
-        notes.append(f"searched by keywords alone, because the encoder is not there ({error})")
+        notes.append(f"no encoder is used, because {DEFAULT_ENCODER} is not installed ({error})")
         return None
 
 
@@ -226,6 +254,8 @@ def _tuned(
         return float(np.mean([np.mean(reciprocal_ranks(search, some)) for some in (asked, kept) if some]))
 
     config = ContrastiveConfig(seed=context.seed)
+    if context.effort.search_epochs is not None:
+        config = replace(config, epochs=min(config.epochs, context.effort.search_epochs))
     result = tune_encoder(
         encoder, taught, texts, config, context.folder / "encoder", score, context.search_log
     )

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from etude.base.files import write_bytes, write_json
 from etude.errors import ModelError, shown
 
 CONFIG_FILE = "adapter_config.json"
@@ -40,8 +41,8 @@ def with_adapter(base: Any, folder: Path) -> Any:
     The weights are those of the last training step, bit for bit (`fold`); `base` stays as it is. Raises
     ModelError when the folder is not a plain LoRA adapter or does not fit the base.
     """
-    config = _read_config(folder)
-    pairs = _read_pairs(folder)
+    config = read_config(folder)
+    pairs = read_pairs(folder)
     shared = [*base.parameters(), *base.buffers()]
     module = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
     for path, (a, b) in pairs.items():
@@ -51,8 +52,38 @@ def with_adapter(base: Any, folder: Path) -> Any:
                 f"The adapter {folder} does not fit the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
                 f"beside {tuple(layer.weight.shape)}. Use the base model it was trained on."
             )
-        layer.weight = torch.nn.Parameter(_merged(layer.weight, a, b, _scale(config, a)), requires_grad=False)
+        layer.weight = torch.nn.Parameter(
+            _merged(layer.weight, a, b, scale_of(config, a)), requires_grad=False
+        )
     return module
+
+
+def stack(first: Path, second: Path, folder: Path, base_model: str) -> None:
+    """Writes to `folder` one adapter that is two laid over each other, W + scale1 * B1 @ A1 + scale2 * B2 @ A2.
+
+    Its rank is the sum of both. Equal to the two up to rounding. Raises ModelError if one is not a plain LoRA adapter.
+    """
+    configs, pairs = (
+        [read_config(each) for each in (first, second)],
+        [read_pairs(each) for each in (first, second)],
+    )
+    rank = sum(next(iter(each.values()))[0].shape[0] for each in pairs)
+    tensors = {}
+    for path in sorted({*pairs[0], *pairs[1]}):
+        both = [(config, each[path]) for config, each in zip(configs, pairs, strict=True) if path in each]
+        a = torch.cat([a for _, (a, _) in both])
+        b = torch.cat([b * scale_of(config, a) for config, (a, b) in both], dim=1)
+        missing = rank - a.shape[0]
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, missing)).contiguous()
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = torch.nn.functional.pad(b, (0, missing)).contiguous()
+    names = sorted({path.rpartition(".")[2] for each in pairs for path in each})
+    config = configs[0] | {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": names}
+    config |= (
+        {"layers_pattern": None, "layers_to_transform": None} if pairs[0].keys() != pairs[1].keys() else {}
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": base_model})
 
 
 def fold(weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
@@ -69,7 +100,8 @@ def _merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return fold(weight, a.to(weight.device), b.to(weight.device), scale)
 
 
-def _scale(config: Mapping[str, Any], a: Tensor) -> float:
+def scale_of(config: Mapping[str, Any], a: Tensor) -> float:
+    """What the product of both halves is multiplied by."""
     rank = a.shape[0]
     return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
@@ -87,7 +119,8 @@ def _linear(module: Any, path: str, folder: Path) -> Any:
     return layer
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json of a plain LoRA adapter. Raises ModelError."""
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -109,7 +142,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+def read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Path of a layer -> A (R, I) and B (O, R). Raises ModelError."""
     path = folder / WEIGHTS_FILE
     try:
         tensors = load_file(path)

@@ -8,7 +8,9 @@ from typing import Literal
 
 from etude.types import Batch, Completion, Message, Request
 
-Capability = Literal["generate", "stream", "score", "count", "choices", "grammar", "train", "learn"]
+Capability = Literal[
+    "generate", "stream", "score", "count", "choices", "grammar", "train", "learn", "live", "concurrent"
+]
 
 CAPABILITIES: Mapping[Capability, str] = {
     "generate": "answer requests",
@@ -19,6 +21,8 @@ CAPABILITIES: Mapping[Capability, str] = {
     "grammar": "keep an answer to a grammar",
     "train": "have its weights trained",
     "learn": "learn rows by itself",
+    "concurrent": "answer requests of several threads at once",
+    "live": "write many answers at once that begin and end at any time",
 }
 """Capability -> what a backend that has it can do. "train" needs a `TrainableModel`, "learn" a `LearningModel`."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from etude.models.shared_prefix import ATTENTION, Prefix, can_share_prefix, growing_cache
@@ -90,6 +91,16 @@ class Rows:
         indices = torch.tensor(rows, device=self.engine.device)
         self.cache.batch_select_indices(indices)
         self.seen = self.seen[indices]
+
+    def join(self, others: Rows) -> None:
+        """Takes up rows that stand behind the same prefix; of all rows the padding that none needs is left out."""
+        widths = [rows.seen.shape[1] for rows in (self, others)]
+        seen = [pad(rows.seen, (max(widths) - rows.seen.shape[1], 0)) for rows in (self, others)]
+        both = torch.cat(seen)
+        first = int(both.any(dim=0).int().argmax())
+        self.seen = both[:, first:]
+        for own, other in zip(self.cache.layers, others.cache.layers, strict=True):
+            own.join(other, first)
 
     @torch.inference_mode()
     def _forward(self, ids: Tensor, real: Tensor, sees: Tensor, depth: Tensor, keep: int) -> Tensor:

@@ -89,7 +89,8 @@ class FakeModel(BatchedModel):
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answers a batch, after the delay."""
         started = time.perf_counter()
-        time.sleep(self.options.delay)
+        if self.options.delay:
+            time.sleep(self.options.delay)
         answers = [self._answer(request) for request in requests]
         seconds = (time.perf_counter() - started) / len(requests)
         return [

@@ -119,13 +119,17 @@ def _read_cached_module(folder: Path) -> Any:
     return module.eval()
 
 
+def read_tokenizer(gguf: Path) -> Any:
+    """The tokenizer of a GGUF file."""
+    with silence():
+        return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+
+
 def _unpacker(dtype: str) -> Callable[[Path, Path], None]:
     def unpack(gguf: Path, folder: Path) -> None:
         try:
             with silence():
-                tokenizer = AutoTokenizer.from_pretrained(
-                    gguf.parent, gguf_file=gguf.name, local_files_only=True
-                )
+                tokenizer = read_tokenizer(gguf)
                 module = AutoModelForCausalLM.from_pretrained(
                     gguf.parent,
                     gguf_file=gguf.name,

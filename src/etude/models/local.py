@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +20,13 @@ from etude.errors import ModelError
 from etude.models.batch import Engine, Rows
 from etude.models.batch_plan import MAX_TOKENS, plan_batches, shared_prefix
 from etude.models.choices import Trie, build_trie
+from etude.models.live.answers import LiveAnswer, LiveBatch
 from etude.models.shared_prefix import Prefix
 from etude.render import end_of_turn, render, render_answer, render_text
-from etude.types import Batch, Completion, Message, Request
+from etude.types import Batch, Completion, Message, Request, Sampling
+
+if TYPE_CHECKING:
+    from etude.models.live.json_form import JsonForm
 
 SCORED_TOKENS = 2048
 """Tokens of a batch whose logits are held at many places at once: given answers, trees of choices."""
@@ -70,6 +74,7 @@ class LocalModel:
         self.stop = frozenset({end_of_turn(tokenizer), tokenizer.eos_token_id, *_own_ends(module)} - {None})
         pad = tokenizer.pad_token_id
         self._engine = Engine(module, tokenizer.eos_token_id if pad is None else pad)
+        self._guided: Any = None
         self._tries: dict[tuple[str, ...], tuple[Trie, tuple[int, ...]]] = {}
 
     def render_text(self, messages: Sequence[Message]) -> str:
@@ -147,6 +152,25 @@ class LocalModel:
                 given = text
         if rest := self._text(draft.tokens)[len(given) :]:
             yield rest
+
+    def live_answer(self, request: Request, sampling: Sampling) -> LiveAnswer:
+        """An answer that can join a `live_batch`. Raises ModelError when the request and its answer do not fit."""
+        prompt = render(self.tokenizer, request.messages)
+        self._check_lengths([prompt], [request.max_tokens])
+        form = self._json_form(sampling.json_schema) if sampling.json_schema else None
+        return LiveAnswer(self.tokenizer, self.stop, prompt, request.max_tokens, sampling, form)
+
+    def _json_form(self, schema: str) -> JsonForm:
+        from etude.models.live.json_form import JsonForm, tokens_of
+
+        if self._guided is None:
+            vocabulary = self.module.get_output_embeddings().weight.shape[0]
+            self._guided = tokens_of(self.tokenizer, vocabulary, self.stop)
+        return JsonForm(self._guided, schema)
+
+    def live_batch(self, prefix: Sequence[int] = ()) -> LiveBatch:
+        """Answers that are written together, whose prompts all begin with the tokens of `prefix`."""
+        return LiveBatch(self._engine, self._engine.prefix(prefix) if self._engine.shares else None)
 
     def score(self, requests: Sequence[Request], completions: Sequence[str]) -> list[list[float]]:
         """Log-probabilities of given answers, for each its tokens and the end of turn."""

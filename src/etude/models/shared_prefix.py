@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -60,6 +61,23 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             buffer = grown
         buffer[:, :, self.length : end] = new
         return buffer
+
+    @torch.inference_mode()
+    def join(self, other: GrowingLayer, first: int) -> None:
+        """Adds the rows of another layer, padded on the left to the same length; then `first` tokens are left out."""
+        length = max(self.length, other.length)
+        self.keys = torch.cat([self._padded(self.keys, length), other._padded(other.keys, length)])[
+            :, :, first:
+        ]
+        self.values = torch.cat([self._padded(self.values, length), other._padded(other.values, length)])[
+            :, :, first:
+        ]
+        self.length = length - first
+
+    def _padded(self, buffer: Tensor | None, length: int) -> Tensor:
+        """What a buffer holds, behind padding."""
+        assert buffer is not None, "rows that were read have a cache"
+        return pad(buffer[:, :, : self.length], (0, 0, length - self.length, 0))
 
     def get_seq_length(self) -> int:
         """Tokens held for each row."""

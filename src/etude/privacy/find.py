@@ -9,7 +9,6 @@ from etude.privacy.detect.account_numbers import cards, ibans, id_numbers
 from etude.privacy.detect.contact import emails, ip_addresses
 from etude.privacy.detect.details import birth_dates, health_details
 from etude.privacy.detect.national import national_ids
-from etude.privacy.detect.partly_hidden import hidden_numbers
 from etude.privacy.detect.phones import phones
 from etude.privacy.detect.secrets import secrets
 from etude.privacy.names.people import names
@@ -18,7 +17,7 @@ from etude.privacy.plain import plain_text
 from etude.privacy.spans import BY_FORM, Span, without_overlaps
 
 _DIGIT = re.compile("[0-9]")
-_DIGITS = re.compile(r"[0-9](?:(?:[^0-9\n]{0,3}|[*•●xX]{4,20})[0-9]){3}")
+_DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
 _MIXED = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}[0-9][A-Za-z]{1,8}[0-9]")
 """Letters and digits mixed, as in the number of a passport."""
 _HEXADECIMAL = re.compile(
@@ -58,7 +57,6 @@ def _blocking(text: str) -> Iterator[Span]:
         yield from _outside_tables(text, cards(text))
         yield from ibans(text)
         yield from _outside_tables(text, national_ids(text))
-        yield from hidden_numbers(text)
         yield from _outside_tables(text, _outside_addresses(text, phones(text)))
         yield from ip_addresses(text)
         yield from id_numbers(text)

@@ -1,4 +1,4 @@
-"""A text as the detectors read it, and where what they find stands in the text itself.
+"""A text as the detectors read it, and the way back from what they find to its place in the text.
 
 The strings of JSON (RFC 8259) are read without their escapes, a letter with marks behind it (NFD) as one letter,
 spaces, hyphens and dashes of all widths as those of ASCII. What is found in JSON is kept inside its strings and
@@ -47,7 +47,7 @@ Joints = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A string of JSON, a number, or what stands between them: where it stands in the text."""
+    """A string of JSON, a number, or what is between them, and its place in the text."""
 
     start: int
     end: int
@@ -71,7 +71,7 @@ class PlainText(NamedTuple):
     """Those of what was joined last come first."""
 
     def placed(self, found: Iterable[Span]) -> Iterator[Span]:
-        """Spans of the plain text as they stand in the text: of one that crosses the structure of JSON, its pieces."""
+        """The spans at their places in the text; one that crosses the structure of JSON in pieces."""
         if self.text is self.plain and not self.parts:
             yield from found
             return

@@ -39,6 +39,8 @@ class Change:
     """The row as it stands in the file, its line end included."""
     after: str | None
     """What stands in its place; None where it is left out."""
+    note: str = ""
+    """Who asked for it, and when, where a person has."""
 
 
 class Changes:
@@ -70,11 +72,14 @@ class Files:
     """Where a fix of a file of examples stands: beside it, and never over it."""
 
     source: Path
+    stem: str = ""
+    """Name of the new file without its suffix; "" for that of a fix."""
 
     @property
     def fixed(self) -> Path:
         """The rows as they were fixed."""
-        return self.source.with_name(f"{self.source.stem}.fixed{self.source.suffix}")
+        stem = self.stem or f"{self.source.stem}.fixed"
+        return self.source.with_name(stem + self.source.suffix)
 
     @property
     def log(self) -> Path:
@@ -194,7 +199,7 @@ def check_ours(files: Files, log: FixLog | None) -> None:
     now = hash_of(files.fixed)
     if not now or (log is not None and now in (log.fixed_hash, log.earlier_hash)):
         return
-    what = "was changed since it was written" if log else "is there, and no fix has written it"
+    what = "was changed since it was written" if log else "is there, and Étude has not written it"
     remedy = "rename or delete it; nothing is written over it"
     raise InputError([Fault(files.fixed.name, what, "", remedy)])
 
@@ -213,6 +218,6 @@ def stand_ins(examples: Path) -> frozenset[str]:
     Raises RunError where the log cannot be read.
     """
     log = log_of(examples)
-    if not examples.stem.endswith(".fixed") or not log.exists():
+    if not log.exists():
         return frozenset()
     return frozenset(_read(log, _head).stand_ins)

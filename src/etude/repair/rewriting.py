@@ -19,7 +19,9 @@ from functools import lru_cache, reduce
 from itertools import islice
 from typing import Any
 
+from etude.base.wording import command
 from etude.data.formats import guess_columns, peek_rows
+from etude.data.formats.packed import is_packed
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row, Table
 from etude.data.formats.turns import (
@@ -87,6 +89,9 @@ class Record:
 def records(source: RowSource, kind: Kind) -> Iterator[Record]:
     """The rows of a file that can be read as text, one at a time; raises InputError where the file cannot be read at
     all, OSError where it can no more."""
+    if is_packed(source.file):
+        remedy = f"write it as text first: {command('convert', source.file)} --to openai"
+        raise InputError([Fault(source.file.name, "rows of this kind of file are not corrected", "", remedy)])
     columns = columns_of(source)
     reading = Reading(source.file, kind)
     at = 0
@@ -112,6 +117,16 @@ def _record(row: Row, raw: bytes, columns: RowSource, table: Table | None) -> Re
     others = tuple(_others(cells, (), {*inputs, *answers}, columns.system))
     joint = "\n" if any(len(place) > 1 for place in inputs) else "\n\n"
     return Record(row.line, row.last, raw, cells, inputs, answers, others, joint, table, written)
+
+
+def new_row(like: Record, cells: Mapping[str, Any]) -> bytes | None:
+    """A further row of a file, with its line end, written as another row is; None where the file cannot hold it."""
+    end = _line_end(like.raw) or b"\n"
+    if like.table is None:
+        return _dumped(dict(cells), like.raw.decode()).encode() + end
+    blank = io.StringIO(newline="")
+    csv.writer(blank, **_dialect(like.table), lineterminator="").writerow([""] * len(like.table.header))
+    return _as_record(blank.getvalue().encode() + end, like.table, cells)
 
 
 def columns_of(source: RowSource) -> RowSource:
@@ -242,7 +257,7 @@ def _as_json(raw: bytes, cells: Any) -> bytes:
     return mark + _dumped(cells, raw.decode()).encode() + _line_end(raw)
 
 
-def _as_record(raw: bytes, table: Table, texts: Mapping[str | int, str]) -> bytes | None:
+def _as_record(raw: bytes, table: Table, texts: Mapping[Any, str]) -> bytes | None:
     """The values in the order of the columns, quoted where they need be; None where they would not be read as they
     are: a line break, say, in a table whose values cannot hold one."""
     (old,) = _values(raw, table)

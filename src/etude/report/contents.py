@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etude.metrics import GRADED
-from etude.runs.verdict import Verdict
+from etude.runs.verdict import TargetMark, Verdict
 from etude.types import Estimate, Finding, PricedCost
 
 
@@ -33,7 +33,11 @@ class Rung:
     test: Estimate | None
     """None until the test was opened."""
     status: str | None
-    """good enough, worse or undecided."""
+    """among the best, worse or undecided."""
+    target: TargetMark | None
+    """How the test result stands to the task's target; None without either."""
+    learned: int | None
+    """Rows it learned from; None where it learned from none."""
     rows_to_decide: int | None
     dev: Estimate | None
     """The headline metric on dev; None before the first dev row is answered."""
@@ -119,6 +123,8 @@ class Plan:
     """What was planned before anything ran."""
 
     minutes: float | None
+    taken: float | None
+    """Minutes that the run has taken, all attempts together."""
     lines: tuple[str, ...]
     shrunk: tuple[str, ...]
 

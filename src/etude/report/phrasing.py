@@ -10,7 +10,8 @@ from etude.base import wording
 from etude.base.wording import bounds, decimal, p_value, percent, points, rows_in_words, time_in_words
 from etude.metrics import LABELS
 from etude.report.contents import Epoch, Report, Rung
-from etude.runs.verdict import HeadlineResult
+from etude.runs.details import ClassResult
+from etude.runs.verdict import HeadlineResult, Verdict
 from etude.stats import ALPHA
 from etude.types import Estimate
 
@@ -18,11 +19,25 @@ SPACE = "\u00a0"
 """A space at which no line is broken."""
 EQUALS = f"{SPACE}={SPACE}"
 
-MARKS = {"good enough": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
+MARKS = {"among the best": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
 """The shape that stands for a status, so that colour is never the only sign."""
+
+TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target not sure"}
+"""What stands beside a method where the task has a target."""
 
 CUT = "cut at the length limit"
 """What is said of an answer that the length limit stopped."""
+
+RELIANCE = (
+    "On test, of the rows that have one. The calibration error is how far the share of right labels is from their "
+    "probability, on average over 15 bins of equally many rows; few rows alone make it larger than 0. The Brier score "
+    "is the mean squared distance of the probability from right (1) or wrong (0). The surest rows are those that "
+    "would be answered if the others were left to people."
+)
+CLASSES = "On test. What the rows of a label were given in its place, and how often: the confusion matrix, row by row."
+FIELDS = "F1 of each field on test, the worst first: fields wanted and given, and right when their values are equal."
+MOST_CLASSES = 20
+"""Classes that report.md shows of each method."""
 
 RUN_STATES = {
     "running": "This run is not finished. This page shows what was done so far.",
@@ -85,7 +100,10 @@ def headline(report: Report) -> str:
     labels = {rung.name: rung.label for rung in report.rungs}
     tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
     p = f"{p_value(found.p).replace(' ', SPACE)} by {found.test}"
-    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {_reading(found)}"
+    learned = next((rung.learned for rung in report.rungs if rung.name == found.tuned), None)
+    part = "" if found.gains else learned_from(report, learned)
+    reading = f"It saw {part} rows, so nothing is decided." if " of " in part else _reading(found)
+    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {reading}"
 
 
 def _reading(found: HeadlineResult) -> str:
@@ -234,12 +252,32 @@ def role(report: Report, rung: Rung) -> str:
     return "best tuned on dev" if rung.name == report.tuned else ""
 
 
+def standing(rung: Rung) -> str:
+    """A method's status, and its mark by the target, each with its shape."""
+    status = f"{MARKS[rung.status]} {rung.status}" if rung.status else ""
+    return ", ".join(filter(None, (status, TARGET_MARKS[rung.target] if rung.target else "")))
+
+
+def learned_from(report: Report, rows: int | None) -> str:
+    """How many rows a method learned from, and of how many where it is a part."""
+    whole = report.split["train"]
+    return "" if rows is None else f"{rows:,} of {whole:,}" if rows < whole else f"{rows:,}"
+
+
 def rows_to_decide(report: Report) -> str:
     """The methods that are undecided and have a number of test rows that would decide; empty where none has."""
     rows = {rung.name: rung.rows_to_decide for rung in report.rungs if rung.rows_to_decide}
     shown = {name: rows_in_words(num, report.answered) for name, num in rows.items()}
     told = ", ".join(f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in shown.items())
     return f"Test rows that would decide: {told}." if told else ""
+
+
+def planned_and_taken(report: Report) -> str:
+    """What was planned and what it took, in a sentence; empty where one of them is not known."""
+    plan = report.plan
+    if plan.minutes is None or plan.taken is None:
+        return ""
+    return f"Planned: {time_in_words(60 * plan.minutes)}. Taken: {time_in_words(60 * plan.taken)}."
 
 
 def openings(report: Report) -> str:
@@ -263,3 +301,26 @@ def items(mapping: Any) -> list[tuple[str, str]]:
     """A mapping as pairs of words and text; `text`, nested values and those not known are left out."""
     pairs = ((str(key).replace("_", " "), value) for key, value in dict(mapping).items() if key != "text")
     return [(key, plain(value)) for key, value in pairs if not isinstance(value, (dict, list, type(None)))]
+
+
+def shares(verdict: Verdict) -> list[float]:
+    """The shares of the surest rows."""
+    found = (each.reliance for each in verdict.details.values())
+    return next(([row.share for row in each.surest] for each in found if each), [])
+
+
+def instead(found: ClassResult) -> str:
+    """What a label's rows were given in its place: "refund 3, transfer 1"."""
+    return ", ".join(f"{label} {number:,}" for label, number in found.instead.items())
+
+
+def fields(verdict: Verdict | None) -> list[str]:
+    """The fields of an extract task, those first that the method with the best claim gets worst."""
+    if verdict is None:
+        return []
+    named = [
+        verdict.details[name].fields
+        for name in (verdict.leaning, *verdict.details)
+        if name in verdict.details
+    ]
+    return list(dict.fromkeys(name for each in named for name in each))

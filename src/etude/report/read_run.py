@@ -16,6 +16,7 @@ from typing import Any
 from etude.base.files import Json, read_json, read_lines
 from etude.evaluate import outcome_of, sample_of
 from etude.metrics import GRADED, Metric
+from etude.models.registry import title
 from etude.report.contents import (
     Candidate,
     Curve,
@@ -73,7 +74,7 @@ def read_report(run_folder: Path) -> Report:
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
         shown_on_dev=(run.get("power_on_dev") or {}).get("difference"),
-        plan=_plan(run.get("plan") or {}),
+        plan=_plan(run.get("plan") or {}, run.get("taken_seconds")),
         notes=tuple(note for note in _texts(run.get("notes")) if note not in split_notes),
         findings=_findings(run_folder, run),
         openings=run.get("openings", 0),
@@ -135,6 +136,8 @@ def _rung(folder: Path, run: Json, verdict: Verdict | None, dev: list[Json]) -> 
         recommended=verdict is not None and verdict.recommended == name,
         test=step.estimate if step else None,
         status=step.status if step else None,
+        target=verdict.target.mark(step.estimate) if verdict and verdict.target and step else None,
+        learned=method.get("learned"),
         rows_to_decide=step.rows_to_decide if step else None,
         dev=_dev_estimate(run, dev),
         cost=verdict.costs.get(name) if verdict else None,
@@ -229,11 +232,11 @@ def _answered(run: Mapping[str, Any], verdict: Verdict | None) -> int:
     return int(counted or planned or (run.get("split") or {}).get("test", 0))
 
 
-def _plan(raw: Mapping[str, Any]) -> Plan:
+def _plan(raw: Mapping[str, Any], taken: float | None) -> Plan:
     """The plan; a line that only repeats what was shrunk is left out."""
     lines, shrunk = _texts(raw.get("lines")), _texts(raw.get("shrunk"))
     kept = tuple(line for line in lines if not (shrunk and all(cut in line for cut in shrunk)))
-    return Plan(raw.get("minutes"), kept, shrunk)
+    return Plan(raw.get("minutes"), taken and taken / 60, kept, shrunk)
 
 
 def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
@@ -254,8 +257,8 @@ def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
 def _versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     machine = run.get("machine") or {}
     named = {
-        "Model": run.get("model"),
-        "Model of the prompts": run.get("prompt_model"),
+        "Model": run.get("model") and title(run["model"]),
+        "Model of the prompts": run.get("prompt_model") and title(run["prompt_model"]),
         "Étude": run.get("etude"),
         "Python": run.get("python"),
         "Platform": run.get("platform"),

@@ -23,7 +23,7 @@ from etude.data.dataset import COMPARED, Dataset, Least, load_dataset, load_test
 from etude.errors import EtudeError, RunError
 from etude.models.registry import backend_of
 from etude.runs.events import EventLog, OnEvent, Opened, RunEnded, Said
-from etude.runs.folder import FOLDER, LOCK, Run
+from etude.runs.folder import FOLDER, LOCK, REQUESTS, Run
 from etude.runs.openings import read_openings
 from etude.runs.record import begin
 from etude.task import Task, load_task
@@ -108,7 +108,8 @@ def _worked(run: Run, work: Callable[[], None], report: Callable[[Path], object]
     except BaseException as error:
         try:
             kept = before or run.methods or any(run.folder.glob("methods/*/train.jsonl"))
-            if not kept and isinstance(error, EtudeError):
+            paid = (run.folder / REQUESTS).exists()  # answers that need not be asked for again
+            if not kept and not paid and isinstance(error, EtudeError):
                 forget(run)
             else:
                 failed = isinstance(error, Exception)
@@ -141,9 +142,10 @@ def check_whole(run: Run) -> None:
     split = read_json(run.folder / "split.json")
     for name in run.info["methods"] if complete else fitted:
         _check_method(run, name)
-        _check_answers(run, name, "dev", len(split["dev"]), run.info["plan"]["effort"]["dev_rows"])
+        kept = read_json(run.method(name) / "method.json").get("dev_rows")
+        _check_answers(run, name, "dev", len(split["dev"]), kept)
         if complete:
-            _check_answers(run, name, "test", len(split["test"]), run.info["plan"]["test_rows"])
+            _check_answers(run, name, "test", len(split["test"]), run.info["plan"]["limits"]["test_rows"])
 
 
 def _check_method(run: Run, name: str) -> None:

@@ -8,13 +8,11 @@ budget had a part of it answered. Rows are told apart by `splits.input_key`: out
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.base.files import Json, append_line, read_lines
+from etude.base.files import Json, append_line, held, read_lines
 from etude.data.splits import input_key
 from etude.errors import RunError
 from etude.types import Example
@@ -52,21 +50,12 @@ def open_test(root: Path, run: str, test: Iterable[Example]) -> int:
     each waits for the one before. Raises RunError as `read_openings`.
     """
     rows = frozenset(input_key(example)[:DIGITS] for example in test)
-    with _held(root / FILE):
+    with held(root / FILE):
         openings = read_openings(root)
         if run not in {opening.run for opening in openings}:
             append_line(root / FILE, {"run": run, "rows": sorted(rows)})
             openings.append(Opening(run, rows))
     return sum(opening.shows(rows) for opening in openings)
-
-
-@contextmanager
-def _held(file: Path) -> Iterator[None]:
-    """Holds a file, made where there is none, for this process alone; waits while another holds it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def seen_as_test(root: Path, run: str, rows: Iterable[Example]) -> int:

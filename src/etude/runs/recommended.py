@@ -14,8 +14,8 @@ from etude.runs.folder import FOLDER, Run, find_run
 from etude.stats.ladder import choose
 
 
-def load(place: Path | str) -> Assistant:
-    """Load the recommended assistant of a run, or a saved assistant.
+def load(place: Path | str, method: str | None = None) -> Assistant:
+    """Load the recommended assistant of a run or the one of a `method`, or a saved assistant.
 
     `place` is a run folder, a task file or its folder (the run worked on last), the name of a run or the
     beginning of it beside the task file ("NAME-1a2b" or "runs/NAME-1a2b"), or an assistant's folder. If the
@@ -25,11 +25,12 @@ def load(place: Path | str) -> Assistant:
     place = Path(place)
     if (place / assistant.FILE).exists():
         return assistant.load(place)
-    run = _run_at(place)
-    return assistant.load(run.assistant(recommended(run)[0]))
+    run = run_at(place)
+    return assistant.load(run.assistant(method or recommended(run)[0]))
 
 
-def _run_at(place: Path) -> Run:
+def run_at(place: Path) -> Run:
+    """The run that a place means, as `load` has it."""
     if (place / "run.json").exists():
         return Run(place)
     if place.is_file():

@@ -126,6 +126,8 @@ def write_record(run: Run, method: Method, assistant: Assistant, context: FitCon
         "model": assistant.model.name,
         "fit_seconds": context.seconds,
         "train_seconds": context.train_seconds,
+        "learned": context.learned,
+        "dev_rows": len(context.on_dev),
         "candidates": [asdict(tried) for tried in context.tried],
         "notes": context.notes,
         "params": context.params,

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from etude.base.files import read_json, read_lines, write_json, write_lines
+from etude.base.files import append_line, read_json, read_lines, write_json, write_lines
 from etude.data.dataset import COMPARED, Dataset, Least
 from etude.data.splits import Split, split
 from etude.errors import InputError, RunError
 from etude.runs.folder import Run, siblings
 from etude.task import Task
 from etude.types import Finding, Side
+
+TRAINING = "training.jsonl"
+"""Beside the runs: inputs that only ever train, one line each time that some were added."""
 
 
 def split_once(
@@ -69,10 +73,19 @@ def _same_split(run: Run, drawn: Callable[[Mapping[str, Side]], Split]) -> Split
     return replace(parts, notes=tuple(kept["notes"]), findings=tuple(findings))
 
 
+def keep_in_train(root: Path, keys: Sequence[str]) -> None:
+    """Notes inputs, by `input_key`, that the runs below `root` which have yet to split their rows put into train."""
+    if keys:
+        append_line(root / TRAINING, {"keys": list(keys)})
+
+
 def _earlier_assignments(run: Run, seed: int) -> tuple[dict[str, Side], list[str]]:
-    """Where the task's other runs with this seed have put each input, by the latest that holds it; and a
-    note on every run that cannot be read."""
-    sides: dict[str, Side] = {}
+    """Where the task's other runs with this seed have put each input, by the latest that holds it, before them what
+    was noted to train; and a note on every run that cannot be read."""
+    noted = run.folder.parent / TRAINING
+    sides: dict[str, Side] = {
+        key: "train" for line in (read_lines(noted) if noted.exists() else ()) for key in line["keys"]
+    }
     notes = []
     for other in reversed(siblings(run)):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -14,6 +14,8 @@ from etude.types import Estimate
 
 LATEST = 32
 """Steps by which the pace is told."""
+FIRST = 10
+"""Steps after which the time left is taken from them; until then from what was foreseen."""
 STILL = 5.0
 """A step that took so many times as long for its tokens as the others is one in which the process stood still (a
 terminal's Ctrl-Z, a debugger) or warmed up, and says nothing of those to come."""
@@ -54,15 +56,18 @@ class TrainingLog:
     written before the next one that it takes: a full disk ends no training.
     """
 
-    def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
-        self.method, self.on_event = method, on_event
+    def __init__(
+        self, method: str, file: Path, on_event: OnEvent, foreseen: Callable[[], float | None] = lambda: None
+    ) -> None:
+        """`foreseen`: the seconds that the whole training was expected to take; None where nobody knows."""
+        self.method, self.on_event, self.foreseen = method, on_event, foreseen
         lines = list(read_lines(file)) if file.exists() else []
         self.before = {_key(line) for line in lines if "step" not in line}
         self.epochs_before = _epochs(lines)
         self.shown: set[int] = set()
         """Epochs that are on screen."""
         self.last_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
-        self.written_to = self.step = 0
+        self.written_to = self.step = self.steps_here = 0
         self.pace = Pace()
         measured = (line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line)
         self.measured_before: float = next(measured, 0.0)
@@ -110,8 +115,12 @@ class TrainingLog:
     def _show_step(self, line: Mapping[str, Any]) -> None:
         epoch, epochs = line.get("epoch", 0), line.get("epochs", 0)
         self.pace.add(line["tokens"], line["seconds"])
+        self.steps_here += 1
         measuring = median_low(self.measured) if self.measured else self.measured_before
         to_measure = epochs - epoch + 1 if epochs else 0
+        left = (line["steps"] - line["step"]) * self.pace.step_seconds + to_measure * measuring
+        if self.steps_here < FIRST and (whole := self.foreseen()):
+            left = whole * (line["steps"] - line["step"]) / line["steps"]
         self.on_event(
             Trained(
                 method=self.method,
@@ -121,7 +130,7 @@ class TrainingLog:
                 epochs=epochs,
                 loss=line["loss"],
                 tokens_per_second=self.pace.tokens_per_second,
-                seconds_left=(line["steps"] - line["step"]) * self.pace.step_seconds + to_measure * measuring,
+                seconds_left=left,
                 memory=line.get("memory", 0),
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +11,13 @@ from etude.base.files import REMEDY, read_json, write_json
 from etude.base.typed_json import from_json, to_json
 from etude.errors import RunError
 from etude.metrics import Metric
+from etude.runs.details import Details
 from etude.stats.sample import RESAMPLES
-from etude.task import Prices, Task, Usage
-from etude.types import Estimate, Pair, PricedCost
+from etude.task import Endpoint, Prices, Task, Usage
+from etude.types import CLASSICAL, Estimate, Pair, PricedCost
 
-Status = Literal["good enough", "worse", "undecided"]
+Status = Literal["among the best", "worse", "undecided"]
+TargetMark = Literal["met", "missed", "not sure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,10 @@ class Measured:
     """The weights that answered; `types.CLASSICAL` where no language model did."""
     train_seconds: float = 0.0
     """What its training alone took."""
+    learned: int | None = None
+    """Rows it learned from; None where it learned from none."""
+    fewer_epochs: bool = False
+    """Whether a budget has cut its epochs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Inputs:
 
     rows: Rows
     methods: Sequence[Measured]
-    """In the order of the ladder, lowest step first."""
+    """In the order of the ladder, lowest method first."""
     decided: Decided
     metric: Metric
     model: str
@@ -89,19 +95,31 @@ class Inputs:
     usage: Usage = field(default_factory=Usage)
     prices: Prices | None = None
     prompt_model: str | None = None
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     openings: int = 1
     """How often this test has been opened, this time included."""
+    train_rows: int = 0
+    """Rows there are to learn from."""
+    full_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Tuned method -> what its training on all rows would take."""
+    equal: Measured | None = None
+    """The baseline fitted on the rows of the tuned method of the headline, where these are not all."""
     whole_test: int | None = None
     """Rows of the whole test where a budget left some unanswered; None when all were answered."""
     resamples: int = RESAMPLES
 
-    def in_order(self) -> Inputs:
-        """The same rows sorted by id: resampling is seeded, so the order must not come from the file."""
-        order = sorted(range(len(self.rows.ids)), key=self.rows.ids.__getitem__)
-        if order == list(range(len(order))):
-            return self
-        rows = Rows(*(_taken(part, order) for part in vars(self.rows).values()))
-        return replace(self, rows=rows, methods=[_method_taken(method, order) for method in self.methods])
+    @property
+    def cut(self) -> frozenset[str]:
+        """Tuned methods that have seen a part of their training only."""
+        whole = self.train_rows
+        tuned = [method for method in self.methods if method.tuned]
+        return frozenset(each.name for each in tuned if each.fewer_epochs or (each.learned or whole) < whole)
+
+    @property
+    def copies(self) -> frozenset[str]:
+        """Methods that only copy example answers, where nothing checks what an answer says: none is recommended."""
+        unchecked = self.metric.form_only
+        return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +142,10 @@ class TargetResult:
     met_by: str | None
     text: str
 
+    def mark(self, found: Estimate) -> TargetMark:
+        """How a method's result stands to the target, by its interval."""
+        return "met" if found.low >= self.target else "missed" if found.high < self.target else "not sure"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -133,7 +155,9 @@ class Step:
     estimate: Estimate
     status: Status
     rows_to_decide: int | None = None
-    """Test rows that would decide an undecided step; None when decided, or when above 100,000."""
+    """Test rows that would decide an undecided method; None when decided, or when above 100,000."""
+    learned: int | None = None
+    """Rows it learned from; None where it learned from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +204,17 @@ class Forms:
 
 
 @dataclass(frozen=True, slots=True)
+class EqualRows:
+    """The baseline fitted on as few rows as the tuned method of the headline has seen."""
+
+    method: str
+    rows: int
+    estimate: Estimate
+    difference: Estimate
+    """The tuned method minus this one."""
+
+
+@dataclass(frozen=True, slots=True)
 class RowsAnswered:
     """How many rows of the test every method answered."""
 
@@ -195,7 +230,7 @@ class Verdict:
     caveats: tuple[str, ...]
     advice: tuple[Advice, ...]
     recommended: str | None
-    """The lowest method that is good enough; None when none is."""
+    """The lowest method among the best; None when none is."""
     leaning: str
     """`recommended`, or else the method with the best claim: the lowest one whose difference to the best,
     taken at its face value, is within the margin."""
@@ -212,6 +247,11 @@ class Verdict:
     forms: Mapping[str, Forms] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     """Method -> further metric -> its estimate; they decide nothing."""
+    details: Mapping[str, Details] = field(default_factory=dict)
+    """Method -> its classes, probabilities or fields."""
+    train_rows: int = 0
+    """Rows there were to learn from."""
+    equal: EqualRows | None = None
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:
@@ -240,16 +280,9 @@ def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Rows:
     )
 
 
-def measured(
-    name: str,
-    lines: Iterable[Mapping[str, Any]],
-    ids: Sequence[str],
-    *,
-    tuned: bool,
-    model: str = "",
-    train_seconds: float = 0.0,
-) -> Measured:
-    """One method from its lines of predictions.jsonl, brought into the order of `ids`.
+def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], **facts: Any) -> Measured:
+    """One method from its lines of predictions.jsonl, brought into the order of `ids`. `facts`: the other fields,
+    `tuned` among them.
 
     Raises KeyError when a row has no line.
     """
@@ -257,7 +290,6 @@ def measured(
     rows = [by_id[row] for row in ids]
     return Measured(
         name=name,
-        tuned=tuned,
         scores=[float(row["score"]) for row in rows],
         predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],
         form=[row["form"] for row in rows],
@@ -265,21 +297,10 @@ def measured(
         others={other: [row["others"][other] for row in rows] for other in rows[0]["others"]},
         cut=[row["cut"] for row in rows],
         cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
-        model=model,
-        train_seconds=train_seconds,
+        **facts,
     )
 
 
 def _mean(values: Iterable[float]) -> float:
     values = list(values)
     return sum(values) / len(values)
-
-
-def _taken(values: Any, order: Sequence[int]) -> Any:
-    return [values[index] for index in order] if values is not None and len(values) else values
-
-
-def _method_taken(method: Measured, order: Sequence[int]) -> Measured:
-    parts = ("scores", "predicted", "form", "check", "cut")
-    others = {name: _taken(values, order) for name, values in method.others.items()}
-    return replace(method, others=others, **{part: _taken(getattr(method, part), order) for part in parts})

@@ -14,6 +14,9 @@ from etude.stats.paired import Spread, difference_error, difference_spread
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, Sample, t_quantile, unit_weights
 from etude.types import Estimate
 
+DIGITS = 12
+"""Values are compared after rounding to so many digits: one row more is exactly one error of one row."""
+
 
 @dataclass(frozen=True, eq=False)
 class Joint:
@@ -28,6 +31,11 @@ class Joint:
     critical: float
     """The number of standard errors that an interval reaches to both sides, skewness apart."""
     units: int
+
+    def only(self, kept: Sequence[int]) -> Joint:
+        """The same intervals, of some of the methods."""
+        among = np.ix_(kept, kept)
+        return Joint(self.values[kept], self.errors[among], self.down[among], self.critical, self.units)
 
     def difference(self, a: int, b: int) -> Estimate:
         """Value of method `a` minus value of method `b`, with its simultaneous interval."""
@@ -78,11 +86,11 @@ def choose(candidates: Sequence[tuple[str, Sample]]) -> Choice:
     if not candidates:
         raise ValueError("choose needs at least one candidate")
     values = [sample.value for _, sample in candidates]
-    best = int(np.argmax(np.round(values, 12)))
+    best = int(np.argmax(np.round(values, DIGITS)))
     top = candidates[best][1]
     for index, (_, sample) in enumerate(candidates[:best]):
         error = difference_error(top, sample)
-        if values[best] - values[index] <= error:
+        if round(values[best] - values[index] - error, DIGITS) <= 0:
             return Choice(index, _near_enough(candidates, index, best, error))
     return Choice(best, _best_reason(candidates, best))
 

@@ -84,7 +84,8 @@ def score_sample(scores: npt.ArrayLike, units: Sequence[Hashable] | None = None)
         raise ValueError(f"scores must be one finite number per row, and at least one row (got {values!r})")
     sums = np.column_stack([values, np.ones_like(values)])
     codes = _codes(units, len(values))
-    right_wrong = codes is None and bool(((values == 0) | (values == 1)).all())
+    single = codes is None or codes.max() + 1 == len(values)
+    right_wrong = single and bool(((values == 0) | (values == 1)).all())
     return Sample(_within(sums, codes), "mean", right_wrong, len(values))
 
 
@@ -105,6 +106,17 @@ def label_sample(
     guess = _one_hot([-1 if label is None else classes.get(label, -1) for label in predicted], len(classes))
     sums = np.hstack([truth * guess, guess, truth])
     return Sample(_within(sums, _codes(units, len(expected))), "macro_f1", False, len(expected))
+
+
+def f1_sample(counts: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> Sample:
+    """The sample whose aggregate is F1 of one thing: (N, 3), how often it is right, given and wanted in each row."""
+    sums = np.asarray(counts, dtype=np.float64)
+    return Sample(summed(sums, units), "macro_f1", False, len(sums))
+
+
+def summed(sums: FloatArray, units: Sequence[Hashable] | None) -> FloatArray:
+    """Rows of numbers (N, k) summed within each unit, (G, k)."""
+    return _within(sums, _codes(units, len(sums)))
 
 
 @lru_cache(maxsize=8)
@@ -129,20 +141,21 @@ def t_quantile(units: int, z: float = 1.959963984540054) -> float:
 
 
 def _codes(units: Sequence[Hashable] | None, rows: int) -> npt.NDArray[np.intp] | None:
-    """Each row's unit as a number in sorted order of the names; None when every row is its own unit."""
+    """Each row's unit as a number in sorted order of the names, so that an interval depends on no order of the rows;
+    None where units have no names."""
     if units is None:
         return None
     if len(units) != rows:
         raise ValueError(f"{len(units)} units for {rows} rows: give every row its unit")
-    codes = np.unique(np.asarray([str(unit) for unit in units]), return_inverse=True)[1]
-    return codes if codes.max(initial=0) + 1 < rows else None
+    return np.unique(np.asarray([str(unit) for unit in units]), return_inverse=True)[1]
 
 
 def _within(sums: FloatArray, codes: npt.NDArray[np.intp] | None) -> FloatArray:
     if codes is None:
         return sums
     total = np.zeros((int(codes.max()) + 1, sums.shape[1]))
-    np.add.at(total, codes, sums)
+    order = np.lexsort((*sums.T, codes))  # sums round alike whatever the order of the rows
+    np.add.at(total, codes[order], sums[order])
     return total
 
 

@@ -16,6 +16,7 @@ Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 DataParallel = Literal["ddp", "fsdp"]
 LearnedWith = Literal["first_sentence", "whole", "none"]
+PreferenceLoss = Literal["dpo", "ipo", "orpo"]
 
 ALL = "all"
 TOP = re.compile(r"top-([1-9]\d*)")
@@ -76,6 +77,8 @@ AROUND: Mapping[str, Rule] = {
     "max_rows": or_word(ALL, COUNT),
     "dev_metric": SWITCH,
     "instructions": one_of(*get_args(LearnedWith)),
+    "preference_loss": one_of(*get_args(PreferenceLoss)),
+    "beta": number(0, above=True),
 }
 """Keys under `train:` that say what the loop is given, and are no settings of it."""
 

@@ -9,7 +9,6 @@ from etude.base.word_lists import as_set, read_table
 _TABLE = read_table(__file__, "lexicon.yaml")
 SLIGHT, NO_ENDING = as_set(_TABLE["slight"]), as_set(_TABLE["no_ending"])
 NOTHING, POINTERS = as_set(_TABLE["nothing"]), as_set(_TABLE["pointers"])
-POLITE, RUDE = as_set(_TABLE["polite"]), as_set(_TABLE["rude"])
 
 
 def _spelled(ending: int) -> Iterator[str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from etude.base.files import folder_aside
@@ -27,7 +26,7 @@ from etude.training.checkpoints import FILE, Checkpointer, fingerprint
 from etude.training.config import TrainConfig
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import Loss, supervised
-from etude.training.memory.disk_space import Disk, check_space, disk_of, space_reserved
+from etude.training.memory.disk_space import Disk, check_space, disk_of
 from etude.training.memory.forecast import at_rest
 from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
 from etude.training.output import Output
@@ -103,12 +102,11 @@ def _train(
     if not run.adapters:
         output.log({"note": _full_note(run, module, disk, output)})
     try:
-        with space_reserved(disk, output.checkpoint) if run.world.leads else nullcontext():
-            while not _finished(run):
-                if run.progress.epoch >= 0:
-                    _epoch(run, rows, checkpointer)
-                _measure(run, dev_rows, output)
-                checkpointer.save()
+        while not _finished(run) and _in_time(run.progress, output):
+            if run.progress.epoch >= 0:
+                _epoch(run, rows, checkpointer)
+            _measure(run, dev_rows, output)
+            checkpointer.save()
     except Diverged as error:
         raise _with_best_kept(error, run, module, output) from error
 
@@ -116,6 +114,10 @@ def _train(
 def _finished(run: Run) -> bool:
     progress = run.progress
     return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+
+
+def _in_time(progress: TrainResult, output: Output) -> bool:
+    return progress.epoch < 1 or output.more(progress.seconds / progress.epoch)
 
 
 def _epoch(run: Run, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> None:

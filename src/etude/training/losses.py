@@ -72,6 +72,47 @@ class _SummedLoss(torch.autograd.Function):
         return *scaled, None
 
 
+class _TokenLosses(torch.autograd.Function):
+    """-log softmax(hidden @ weight^T + bias)[target] of each of N, for losses that weigh tokens by what the rows of a
+    group come to. The logits are computed again in the backward, so that no more than a chunk of them is held."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(hidden_ND, weight_VD, bias_V, targets_N)
+        chunks = _Chunks(weight_VD, bias_V, len(targets_N))
+        parts = _parts(len(targets_N), chunks.size)
+        return torch.cat([chunks.losses(hidden_ND[part], targets_N[part]) for part in parts])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_ND, weight_VD, bias_V, targets_N = ctx.saved_tensors
+        (factors_N,) = grads
+        chunks = _Chunks(weight_VD, bias_V, len(targets_N))
+        grad_ND = torch.empty_like(hidden_ND)
+        grad_VD = torch.zeros_like(weight_VD, dtype=factors_N.dtype) if ctx.needs_input_grad[1] else None
+        grad_V = torch.zeros_like(weight_VD[:, 0], dtype=factors_N.dtype) if ctx.needs_input_grad[2] else None
+        for part in _parts(len(targets_N), chunks.size):
+            chunks.losses(hidden_ND[part], targets_N[part])
+            chunks.gradient(targets_N[part], out_CD=grad_ND[part], factors_C=factors_N[part])
+            narrow_CV = chunks.narrow[: len(hidden_ND[part])]
+            if grad_VD is not None:
+                grad_VD += narrow_CV.t() @ hidden_ND[part]
+            if grad_V is not None:
+                grad_V += narrow_CV.sum(0)
+        return (
+            grad_ND,
+            None if grad_VD is None else grad_VD.to(weight_VD.dtype),
+            None if grad_V is None else grad_V.to(weight_VD.dtype),
+            None,
+        )
+
+
+def _parts(total: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, total, size)]
+
+
 class _Chunks:
     """The logits of one chunk after the other, computed in place in the same memory."""
 
@@ -96,10 +137,13 @@ class _Chunks:
         wide_CV /= sums_C[:, None]
         return sums_C.log() - at_target_C
 
-    def gradient(self, targets_C: Tensor, out_CD: Tensor) -> None:
-        """The gradient of the summed losses with respect to the hidden states, from the probabilities."""
+    def gradient(self, targets_C: Tensor, out_CD: Tensor, factors_C: Tensor | None = None) -> None:
+        """The gradient of the summed losses, each times its factor, with respect to the hidden states, from the
+        probabilities."""
         narrow_CV, wide_CV = self.narrow[: len(targets_C)], self.wide[: len(targets_C)]
         wide_CV[torch.arange(len(targets_C), device=targets_C.device), targets_C] -= 1
+        if factors_C is not None:
+            wide_CV *= factors_C[:, None]
         if wide_CV is not narrow_CV:
             narrow_CV.copy_(wide_CV)
         torch.mm(narrow_CV, self.weight_VD, out=out_CD)
@@ -116,6 +160,15 @@ def cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor
     head = module.get_output_embeddings()
     loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
     return loss
+
+
+def row_log_probs(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
+    """Sum of the log-probabilities of each row's learned tokens, (B,) in nats."""
+    hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
+    head = module.get_output_embeddings()
+    losses_N = _TokenLosses.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
+    sums_B: Tensor = losses_N.new_zeros(len(batch.rows))
+    return -sums_B.index_add(0, batch.positions // batch.ids.shape[1], losses_N)
 
 
 @torch.no_grad()

@@ -25,6 +25,9 @@ class Output:
     """Folder of the result: an adapter in PEFT's format, or for all weights config.json and model.safetensors."""
     log: Log = lambda event: None
     on_eval: OnEval = dict
+    more: Callable[[float], bool] = lambda seconds: True
+    """Whether there is time for one more epoch, which will take so many seconds; asked after each but the last. Only
+    for a single process."""
     base_model: str = ""
     """Written into the adapter as the base's name; it is not used to find anything."""
     every_step: bool = False

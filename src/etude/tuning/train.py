@@ -28,6 +28,7 @@ from etude.models.registry import Models
 from etude.report import write_report
 from etude.runs import Run
 from etude.runs.events import OnEvent, Prepared, Said
+from etude.runs.late import LateSteps
 from etude.runs.lifecycle import TaskRun, carry_out
 from etude.runs.questions import Confirm, agreed
 from etude.runs.record import describe_data, write_record
@@ -75,7 +76,7 @@ def train(
 
     Rows are split as `compare` splits them, and no test row is answered or shown (where they are too few for a
     verdict on tuning, all of them train or choose the epoch); what is trained is what
-    the step fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
+    the method fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
     exceed `budget` (seconds; the task's where None; one hour where there is none) or the memory there is.
     The same call on the same inputs goes on where an earlier one stopped, to the same weights, and returns
     at once where it had finished; `fresh` starts anew. Under torchrun all processes call it: the first does
@@ -111,12 +112,15 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
     _tell(task, parts, describe_data(run, task, parts, metric, noted), on_event)
     models = Models()
     student = checked_student(task, parts, models)
+    late = LateSteps(on_event, {})
     context = FitContext(
         models=models,
         metric=metric,
         folder=run.method(NAME) / "work",
         seed=task.seed,
-        log=TrainingLog(NAME, run.method(NAME) / "train.jsonl", on_event),
+        log=TrainingLog(
+            NAME, run.method(NAME) / "train.jsonl", late, lambda: run.info.get("plan", {}).get("seconds")
+        ),
     )
     rows = training_rows(task, parts.train, context)
 
@@ -130,6 +134,7 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
             on_event(Said("Timing a few steps ...", detail=True))
             expected = foreseen(task, found, student, parts.dev, models)
             _agree(run, task, expected, found.config, on_event, confirm)
+        late.foreseen[NAME] = run.info["plan"]["seconds"]
         return found
 
     tuned = trained(task, student, rows, parts.dev, context, prepared)

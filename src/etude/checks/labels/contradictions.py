@@ -1,4 +1,8 @@
-"""What is contradictory in labels, told before anything is fitted: inputs with several, labels of several spellings."""
+"""Notes of a comparison on labels: inputs with several labels, labels in several spellings.
+
+No check: a run notes these before anything is fitted. `etude check` reports the same rows by
+`contradiction` and `label_spelling`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from etude.text.spellings import all_told, spellings, written_alike
 from etude.types import Example
 
 MOST_TOLD = 3
-"""Inputs, and labels of one input, whose lines are told."""
+"""Inputs, and labels of one input, whose lines are listed."""
 
 
 def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
@@ -29,10 +33,10 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
     given = hashed(with_signs(row.output) for row in rows)
     groups = [[rows[position] for position in group] for group in with_several_answers(asked, given)]
     if groups:
-        told = first_of(groups, MOST_TOLD, "; ", lambda group: _lines(_first_of_each_label(group)))
+        text = first_of(groups, MOST_TOLD, "; ", lambda group: _lines(_first_of_each_label(group)))
         yield (
             f"{count(len(groups), 'input stands', 'inputs stand')} with more than one label, in "
-            f"{of_rows(sum(map(len, groups)), len(rows))}: {told}. Whatever a method answers, some of "
+            f"{of_rows(sum(map(len, groups)), len(rows))}: {text}. Whatever a method answers, some of "
             "these rows call it wrong. `etude check` lists them (contradiction)."
         )
 
@@ -47,8 +51,8 @@ def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator
     found = spellings(labels)
     if not found:
         return
-    told = all_told(found, lambda position: rows[position].where, MOST_TOLD)
-    note = f"Labels: {told}. Every spelling counts as a separate class: write each label in one way."
+    text = all_told(found, lambda position: rows[position].where, MOST_TOLD)
+    note = f"Labels: {text}. Every spelling counts as a separate class: write each label in one way."
     sizes = written_alike(Counter(labels)).values()
     if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
         note += (

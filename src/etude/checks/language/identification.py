@@ -31,15 +31,15 @@ LANGUAGES: Mapping[str, str] = {
 MOST_TEXT = 1_000
 """Characters of a text that are looked at."""
 LEAST_WORDS = 5
-"""Words below which the language of a text is not told."""
+"""Words below which the language of a text is not identified."""
 SURE = 0.98
 """Probability of a language, at least."""
 GUESSED = 0.5
 """The same for a guess, of which only many together say anything."""
 OWN = 0.8
-"""Share of the texts whose language is told that are in one language, from which it is the set's own."""
+"""Share of the texts of a known language that are in one, from which it is the set's own language."""
 LEAST_TOLD = 20
-"""Texts whose language is told, below which a set has no language of its own."""
+"""Texts of a known language, below which a set has no language of its own."""
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Burmese, Khmer, Japanese and Chinese, written without spaces, for a class of characters."""
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -57,21 +57,21 @@ def language_of(text: str) -> str | None:
     return _likeliest(beginning, SURE) if num_words(beginning) >= LEAST_WORDS else None
 
 
-def own_language(told: Sequence[str | None], texts: Sequence[str] = ()) -> str | None:
-    """The language that nearly all texts are in whose language is told; if there is none, that of nearly all `texts`
-    by guesses; else None."""
-    return _usual(told) or (_usual(with_guesses(texts, told)) if texts else None)
+def own_language(languages: Sequence[str | None], texts: Sequence[str] = ()) -> str | None:
+    """The language of nearly all texts that have one in `languages`; if there is none, that of nearly all `texts` by
+    guesses; else None."""
+    return _usual(languages) or (_usual(with_guesses(texts, languages)) if texts else None)
 
 
-def _usual(told: Iterable[str | None]) -> str | None:
-    counts = Counter(language for language in told if language)
+def _usual(languages: Iterable[str | None]) -> str | None:
+    counts = Counter(language for language in languages if language)
     own, most = counts.most_common(1)[0] if counts else ("", 0)
     return own if counts.total() >= LEAST_TOLD and most >= OWN * counts.total() else None
 
 
-def with_guesses(texts: Sequence[str], told: Sequence[str | None]) -> Iterator[str | None]:
-    """The language of each text: what is told or, of a text too short for that, a guess."""
-    for text, language in zip(texts, told, strict=True):
+def with_guesses(texts: Sequence[str], languages: Sequence[str | None]) -> Iterator[str | None]:
+    """The language of each text: what is identified or, of a text too short for that, a guess."""
+    for text, language in zip(texts, languages, strict=True):
         yield language or _likeliest(text[:MOST_TEXT], GUESSED)
 
 

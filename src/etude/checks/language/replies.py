@@ -14,7 +14,7 @@ from etude.checks.rows.quotations import QUOTED
 from etude.types import Finding
 
 SAME = 0.9
-"""Share of the rows whose two languages are told that have one for both, from which the others stand out."""
+"""Share of the rows of two known languages in which both are one, from which the others stand out."""
 _SENTENCE = re.compile(r"[\n.!?:;。！？：]+")
 
 
@@ -30,13 +30,17 @@ def answered_otherwise(material: Material) -> Iterator[Finding]:
     Nothing is said of a set that is in one language (`language` does), of one in which answers are translations, nor
     of rows that ask for another language or hold sentences in both.
     """
-    told = {
+    languages = {
         row: pair
         for row in range(len(material.rows))
         if (pair := _languages(material, row)) and (pair[0] == pair[1] or is_unasked(material, row))
     }
-    differ = {row: pair for row, pair in told.items() if pair[0] != pair[1]}
-    if len(told) < LEAST_TOLD or not _are_several(material, told) or len(differ) > (1 - SAME) * len(told):
+    differ = {row: pair for row, pair in languages.items() if pair[0] != pair[1]}
+    if (
+        len(languages) < LEAST_TOLD
+        or not _are_several(material, languages)
+        or len(differ) > (1 - SAME) * len(languages)
+    ):
         return
     found = {row: pair for row, pair in differ.items() if _is_other(material, row, *pair)}
     if found:
@@ -46,7 +50,7 @@ def answered_otherwise(material: Material) -> Iterator[Finding]:
             "warning",
             list(found),
             f"{rows_that('have', len(found), len(material.rows))} an answer in another language than the input, where "
-            f"of the {len(told):,} rows whose two languages are told nearly all have one for both: "
+            f"of the {len(languages):,} rows whose two languages are identified nearly all have one for both: "
             f"{', '.join(f'{pair} in {number:,}' for pair, number in named)}.",
             "Write the answer in the language of the input, unless another one was asked for.",
             evidence=material.both(found),
@@ -54,7 +58,7 @@ def answered_otherwise(material: Material) -> Iterator[Finding]:
 
 
 def _languages(material: Material, row: int) -> tuple[str, str] | None:
-    """Of the last turn and of the answer; None where one is not told."""
+    """Of the last turn and of the answer; None if one is not identified."""
     given = _told(material.outputs[row])
     asked = given and _told(material.rows[row].input[-1].content)
     return (asked, given) if asked and given else None
@@ -65,11 +69,11 @@ def _told(text: str) -> str | None:
     return language_of(QUOTED.sub(" ", text[: 4 * MOST_TEXT]))
 
 
-def _are_several(material: Material, told: Mapping[int, tuple[str, str]]) -> bool:
-    """Whether the answers are in several languages: all of which it is told, as `language` asks, or those of `told`."""
+def _are_several(material: Material, languages: Mapping[int, tuple[str, str]]) -> bool:
+    """Whether the answers are in several languages: those of all rows, as `language` asks, or of these."""
     all_told = [language for language in material.output_languages if language]
     parted = len(all_told) >= LEAST_TOLD and own_language(all_told) is None
-    return parted or own_language([given for _, given in told.values()]) is None
+    return parted or own_language([given for _, given in languages.values()]) is None
 
 
 def _is_other(material: Material, row: int, asked: str, given: str) -> bool:

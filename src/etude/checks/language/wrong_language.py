@@ -42,9 +42,9 @@ def is_unasked(material: Material, row: int) -> bool:
 
 
 def _of_part(
-    material: Material, part: str, texts: Sequence[str], told: Sequence[str | None]
+    material: Material, part: str, texts: Sequence[str], languages: Sequence[str | None]
 ) -> Iterator[Finding]:
-    own, others = _own(texts, told)
+    own, others = _own(texts, languages)
     found = {row: name for row, name in others.items() if is_unasked(material, row)}
     if own is None or not found:
         return
@@ -61,15 +61,15 @@ def _of_part(
     )
 
 
-def _own(texts: Sequence[str], told: Sequence[str | None]) -> tuple[str | None, Mapping[int, str]]:
+def _own(texts: Sequence[str], languages: Sequence[str | None]) -> tuple[str | None, Mapping[int, str]]:
     """The set's own language, and the rows in others; none if these are too many to be exceptions."""
-    own = own_language(told, texts)
+    own = own_language(languages, texts)
     others = {
         row: language
-        for row, language in enumerate(told)
+        for row, language in enumerate(languages)
         if own and language and language != own and _is_sentence(texts[row], language)
     }
-    num_own = list(with_guesses(texts, told)).count(own) if others else 0
+    num_own = list(with_guesses(texts, languages)).count(own) if others else 0
     return own, others if len(others) <= (1 - OWN) * (len(others) + num_own) else {}
 
 

@@ -85,14 +85,14 @@ def _pairs(material: Material) -> Pairs | None:
 def _unsupported(material: Material, pairs: Pairs, found: Sequence[Named]) -> Finding:
     named = most_frequent(Counter(name for _, name in found), MOST_TOLD)
     sampled = f" (one row in {pairs.sample.step} was looked at)" if pairs.sample.step > 1 else ""
-    told = (
+    text = (
         f"{rows_that('give', len(found), len(pairs.sample))} a field that the {pairs.text} does not support"
     )
     return material.finding(
         "unsupported",
         "warning",
         [pairs.rows[row] for row, _ in found],
-        covered_label(f"{told}{sampled}: {named}."),
+        covered_label(f"{text}{sampled}: {named}."),
         "Correct the field named with each row, or take it out; the surest come first.",
         about=[covered_label(name) for _, name in found],
         evidence=_shown(material, pairs, found[:10]),

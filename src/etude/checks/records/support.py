@@ -1,6 +1,6 @@
 """Fields that their text does not support.
 
-A value that stands in the text, word for word or as a number or date in another writing, is supported.
+A value that occurs in the text, word for word or as a number or date in another form, is supported.
 For a field with few values, how far the words of a text speak for each value is learned from the other rows
 (cross-validated logistic regression; rows of one text, and where there are many records rows of one record, on one
 side; values of the other fields taken out of the text). A value is unsupported where its text makes it less likely than
@@ -40,7 +40,7 @@ class _Texts:
         self._values: dict[int, frozenset[Value]] = {}
 
     def support(self, row: int, values: Sequence[str]) -> bool:
-        """Whether all values stand in the text of a row."""
+        """Whether all values occur in the text of a row."""
         return all(
             f" {normalise(value)} " in self.plain[row] or self._says(row, value_of(value)) for value in values
         )

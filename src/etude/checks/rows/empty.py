@@ -1,4 +1,4 @@
-"""Answers that say nothing: blanks, errors and formulas of a spreadsheet, and words that point to another row."""
+"""Answers that say nothing: blanks, error values of a spreadsheet, and words that point to another row."""
 
 from __future__ import annotations
 
@@ -22,18 +22,12 @@ _SHEET_ERROR = re.compile(
 )
 """What Excel and its kind show in place of a value, in English, German, French, Spanish, Italian, Dutch and
 Portuguese."""
-_FORMULA = re.compile(
-    r"=[+-]?(?:[A-ZÄÖÜÉ][A-ZÄÖÜÉ.\d]{0,30}\(.*\)|(?:'[^'\n]{1,60}'|\w{1,60})!\$?[A-Z]{1,3}\$?\d{1,7}.*"
-    r"|\$?[A-Z]{1,3}\$?\d{1,7}\b.*)",
-    re.DOTALL,
-)
-"""A formula in place of its value: a function with its arguments, or a cell."""
 _ON_SHEETS = re.compile(
     r"(?i)\b(?:excel|spreadsheets?|google sheets|worksheets?|formula[es]?|formeln?|formules?|fórmulas?|cells?|zellen?"
     r"|cellules?|celdas?|celle|vlookup|libreoffice|tabellenkalkulation|columns?|spalten?|colonnes?|columnas?|colonn[ae]"
     r"|kolom(?:men)?|colunas?|rows?|zeilen?|sheets?)\b"
 )
-"""A question about spreadsheets, whose answer may be a formula or an error."""
+"""A question about spreadsheets, whose answer may be an error value."""
 _ROW = re.compile(
     r"(?:see|siehe|voir|ver|vedi|zie) (?:the )?(?:row|line|ticket|question|answer|zeile|frage|antwort|ligne|fila|riga|"
     r"rij|linha) \d{1,6}"
@@ -69,15 +63,15 @@ def _is_blank(plain: str, answer: str) -> bool:
 
 
 def _of_sheets(material: Material) -> Iterator[int]:
-    """Rows whose answer is an error or a formula of a spreadsheet, where neither input nor instructions speak of
-    spreadsheets; formulas where few answers are."""
+    """Rows whose answer is an error value of a spreadsheet, where neither input nor instructions are about those."""
     if _ON_SHEETS.search(material.task.instructions or ""):
         return
-    outputs = list(enumerate(material.outputs))
-    formulas = [row for row, answer in outputs if answer.startswith("=") and _FORMULA.fullmatch(answer)]
-    errors = [row for row, answer in outputs if answer.startswith("#") and _SHEET_ERROR.fullmatch(answer)]
-    for row in (*errors, *(formulas if len(formulas) <= FEW * len(outputs) else ())):
-        if not _ON_SHEETS.search(material.inputs[row]):
+    for row, answer in enumerate(material.outputs):
+        if (
+            answer.startswith("#")
+            and _SHEET_ERROR.fullmatch(answer)
+            and not _ON_SHEETS.search(material.inputs[row])
+        ):
             yield row
 
 

@@ -31,10 +31,6 @@ ENDED_LEAST = 10
 """Answers that do, below which nothing stands out."""
 WELL_ENDED = 0.95
 """The same share of those that no word tells to be cut, from which words learned from the set itself tell."""
-NEARLY_ALL = 0.98
-"""Share of the longer answers that do, from which every other one is told for a person to read."""
-NEARLY_LEAST = 50
-"""Longer answers, below which that share says little."""
 FEW = 0.2
 """Share of the answers above which a cut is an error of the set."""
 LONG_WORDS = 8
@@ -51,7 +47,7 @@ _TOKEN = re.compile(rf"([{UNSPACED}]|(?:(?![{UNSPACED}])\w)+(?:['’]\w+)?)([^\w
 
 
 @finds(
-    FindingKind("truncated", "error, warning, note", "answers that stop in the middle of a sentence"),
+    FindingKind("truncated", "error, warning", "answers that stop in the middle of a sentence"),
     tasks=FREE,
     quick=True,
 )
@@ -74,7 +70,6 @@ def truncated(material: Material) -> Iterator[Finding]:
         if num_ended >= WELL_ENDED * (len(texts) - len(cut | by_words)):
             cut |= by_words
         yield from _stopped(material, sorted(cut))
-        yield from _unmarked(material, open_long, cut)
     yield from _common_length(material)
 
 
@@ -183,24 +178,6 @@ def _stopped(material: Material, rows: Sequence[int]) -> Iterator[Finding]:
             rows,
             f"{rows_that('have', len(rows), len(texts))} an answer that stops in the middle of a sentence.",
             "Complete the answers, or delete the rows: a model learns to stop there too.",
-            evidence=(material.shown_output(position, [_tail(texts[position])]) for position in rows),
-        )
-
-
-def _unmarked(material: Material, open_long: Sequence[int], cut: set[int]) -> Iterator[Finding]:
-    """Longer answers without a mark at their end where nearly all have one, and no word tells that they are cut."""
-    texts = material.outputs
-    num_long = sum(map(is_long, texts))
-    rows = [row for row in open_long if row not in cut and texts[row].split()[-1].isalpha()]
-    others = num_long - len(cut)
-    if rows and others >= NEARLY_LEAST and others - len(rows) >= NEARLY_ALL * others:
-        yield material.finding(
-            "truncated",
-            "note",
-            rows,
-            f"{rows_that('have', len(rows), len(texts))} an answer without a mark at its end, where nearly all of "
-            f"the {others:,} longer ones have one.",
-            "Read them: they are cut, or the mark was forgotten.",
             evidence=(material.shown_output(position, [_tail(texts[position])]) for position in rows),
         )
 

@@ -71,7 +71,7 @@ def few_rows(material: Material) -> Iterator[Finding]:
         f"of such tasks: {usual.report}.",
         "Improve the prompt or collect more first, and fix the other findings."
         if few
-        else "Run etude compare to see whether these are enough: its learning curve on dev shows what more rows bring.",
+        else "Run etude compare to see whether these are enough.",
         numbers={"usual": usual.rows * labels},
     )
 

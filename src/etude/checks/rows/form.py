@@ -42,12 +42,12 @@ PLACEHOLDER = re.compile(
     r"|\b(?:lorem ipsum dolor)\b",
     re.MULTILINE,
 )
-"""Places in the usual forms of templates and letters; a link in Markdown, an element of HTML, JSON and numbered marks
-of masked data, `[ACCOUNT_1]`, are none."""
+"""Placeholders in the usual forms of templates and letters. Links in Markdown, HTML elements, JSON and numbered marks
+of masked data, `[ACCOUNT_1]`, do not match."""
 BLANK = re.compile(
     r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE
 )
-"""A blank where a name is due, in an answer; in an input it often is what is asked for, elsewhere part of a form."""
+"""A blank in place of a name, looked for in answers only: in an input it is often what is asked for."""
 _CODE = re.compile(
     r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`|^(?: {4}|\t)[^\n]*|\b(?:f[\"']|printf?\()[^\n]*"
     r"|^\s{0,40}(?:def|return|import|function|const|let|var|echo|SELECT)\s[^\n]*",
@@ -118,14 +118,14 @@ def markup(material: Material) -> Iterator[Finding]:
         )
 
 
-def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], told: str) -> str:
+def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], what: str) -> str:
     """What `--fix` does, where it does anything about these rows."""
     found = (material.rows[position] for position in rows)
     labels = material.task.kind == "classify"
     texts = chain.from_iterable(
         (*(turn.content for turn in row.input), *(() if labels else (row.output,))) for row in found
     )
-    return told if any(mend(text) != text for text in texts) else ""
+    return what if any(mend(text) != text for text in texts) else ""
 
 
 @finds(

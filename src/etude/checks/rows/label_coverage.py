@@ -19,12 +19,12 @@ def written_otherwise(material: Material) -> Iterator[Finding]:
     if not (found := spellings(material.outputs)):
         return
     rows = sorted(position for spelling in found for position in spelling.positions)
-    told = all_told(found, lambda position: material.rows[position].where, _MOST_TOLD)
+    text = all_told(found, lambda position: material.rows[position].where, _MOST_TOLD)
     yield material.finding(
         "label_spelling",
         "warning",
         rows,
-        covered_label(f"{told}."),
+        covered_label(f"{text}."),
         "Write each label in one way: every spelling counts as a separate class.",
         numbers={"rows": len(rows), "of": len(material.rows), "spellings": len(found)},
     )

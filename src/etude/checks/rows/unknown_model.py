@@ -19,12 +19,12 @@ def unknown_models(material: Material) -> Iterator[Finding]:
     reasons = {key: backend_of(name).why_unknown(name, key) for key, name in named.items() if name}
     absent = {key: reason for key, reason in reasons.items() if reason}
     if absent:
-        told = " ".join(f"{key}: {reason}" for key, reason in absent.items())
+        text = " ".join(f"{key}: {reason}" for key, reason in absent.items())
         yield Finding(
             kind="unknown_model",
             severity="note",
             rows=(),
-            message=f"{told} All checks ran, as none needs a model. Whether a row is too long was judged by its words: "
+            message=f"{text} All checks ran, as none needs a model. Whether a row is too long was judged by its words: "
             "it has at least as many tokens.",
             remedy=f"Correct {' and '.join(absent)} in {task.file.name} before etude compare and etude train, which "
             "stop there.",

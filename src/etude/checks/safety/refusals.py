@@ -73,12 +73,12 @@ def _named(
 ) -> Iterator[Finding]:
     """The finding of these rows with the marks of their answers; of one without marks an earlier turn refuses."""
     if found:
-        told = rows_that("have", len(found), len(material.rows))
+        rows_found = rows_that("have", len(found), len(material.rows))
         yield material.finding(
             "refusal",
             severity,
             list(found),
-            f"{told} an answer with which a language model refuses or excuses itself{asked}.",
+            f"{rows_found} an answer with which a language model refuses or excuses itself{asked}.",
             remedy,
             evidence=(
                 (material.shown_output if marks else material.shown_input)(row, marks)

@@ -1,1 +1,1 @@
-"""Findings as text, HTML, JSON, SARIF and JUnit."""
+"""Findings as text, HTML, JSON and SARIF."""

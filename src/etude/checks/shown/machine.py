@@ -1,26 +1,22 @@
-"""Findings for other programs: JSON, SARIF 2.1.0 (code scanning), JUnit XML (reports of a CI), CSV (a worklist)."""
+"""Findings for other programs: JSON, SARIF 2.1.0 for code scanning, and a worklist as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
-import textwrap
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from xml.etree import ElementTree
 
 from etude import __version__
 from etude.checks.record import FindingKind
 from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
-from etude.checks.shown.terminal import WIDTH, quoted, rows_of
+from etude.checks.shown.terminal import quoted, rows_of
 from etude.errors import place_of
 from etude.repair.worklist import COLUMNS
 from etude.types import Example, Finding
@@ -135,42 +131,3 @@ def _uri(path: Path) -> str:
     path = path.resolve()
     root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
     return quote(path.relative_to(root).as_posix()) if path.is_relative_to(root) else path.as_uri()
-
-
-def as_junit(findings: Findings) -> str:
-    """One test case a finding; errors and warnings have failed, notes have passed."""
-    failed = [finding for finding in findings if finding.severity != "note"]
-    counts = {"tests": str(max(len(findings), 1)), "failures": str(len(failed))}
-    suite = ElementTree.Element("testsuite", {"name": f"etude check {_plain(findings.name)}", **counts})
-    seen: Counter[str] = Counter()
-    for finding in findings:
-        seen[finding.kind] += 1
-        again = f" ({seen[finding.kind]})" if seen[finding.kind] > 1 else ""  # readers join cases of one name
-        attributes = {"classname": "etude.check", "name": f"{finding.kind}{again}"}
-        case = ElementTree.SubElement(suite, "testcase", attributes)
-        told = f"{finding.message} {finding.remedy}"
-        where = "\n".join(_junit_lines(finding))
-        if finding.severity == "note":
-            wrapped = "\n".join(textwrap.wrap(told, WIDTH))
-            ElementTree.SubElement(case, "system-out").text = _plain(f"{wrapped}\n{where}".strip())
-        else:
-            attributes = {"type": finding.severity, "message": _plain(told)}
-            ElementTree.SubElement(case, "failure", attributes).text = _plain(where)
-    if not len(findings):
-        ElementTree.SubElement(suite, "testcase", {"classname": "etude.check", "name": "nothing found"})
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _junit_lines(finding: Finding) -> Iterator[str]:
-    """Each place with what its row is named for and what is shown of it."""
-    shown = _passages(finding)
-    for place, about in zip_longest(finding.where, finding.about):
-        yield "  ".join(filter(None, (place, f"({about})" if about else "", shown.get(place))))
-
-
-_NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def _plain(text: str) -> str:
-    """The text without characters that XML 1.0 cannot hold."""
-    return _NO_XML.sub("?", text)

@@ -190,4 +190,4 @@ STYLES: tuple[Style, ...] = (
         ("the American way (color)", any_of(AMERICAN)),
     ),
 )
-"""In the order in which they are told."""
+"""In the order in which they are reported."""

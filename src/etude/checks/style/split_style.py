@@ -47,7 +47,7 @@ class Split:
     """The side of each answer."""
     counts: NDArray[np.int64]
     """Answers of each side."""
-    told: float
+    area: float
 
     @property
     def usual(self) -> NDArray[np.bool_]:
@@ -63,9 +63,9 @@ def _splits(material: Material) -> Iterator[Split]:
         if not is_split(len(occasions) - int(counts[usual]), len(occasions)):
             continue
         is_usual = (sides[occasions] == usual).tolist()
-        told = told_by_inputs(material, occasions.tolist(), is_usual, partial(_own_side, style))
-        if is_untold(told, is_usual):
-            yield Split(style, sides, counts, told)
+        area = told_by_inputs(material, occasions.tolist(), is_usual, partial(_own_side, style))
+        if is_untold(area, is_usual):
+            yield Split(style, sides, counts, area)
 
 
 def _sides(material: Material) -> Sides:
@@ -104,15 +104,15 @@ def _finding(material: Material, split: Split, alike: Sequence[Split]) -> Findin
     order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
     others = np.flatnonzero((sides != order[0]) & (sides != NO_OCCASION))
     total = int(counts.sum())
-    told = "; by the same rows, ".join(_said(one.style, one.counts, len(sides)) for one in (split, *alike))
+    said = "; by the same rows, ".join(_said(one.style, one.counts, len(sides)) for one in (split, *alike))
     found = material.finding(
         f"style_{style.name}",
         "warning",
         others.tolist(),
-        f"{told}; nothing in the input tells which.",
+        f"{said}; nothing in the input tells which.",
         "Decide which it shall be and rewrite the others, or say in the input when it is wanted.",
         evidence=_evidence(material, style, [np.flatnonzero(sides == side) for side in order[:MOST_SIDES]]),
-        numbers={"rows": len(others), "share": len(others) / total, "told": split.told, "of": total},
+        numbers={"rows": len(others), "share": len(others) / total, "told": split.area, "of": total},
     )
     return replace(found, also=tuple(f"style_{one.style.name}" for one in alike))
 

@@ -28,7 +28,7 @@ MOST_ROWS = 4_000
 """Answers looked at for whether the input tells, evenly taken."""
 FOLDS = 4
 LEAST_INPUTS = 10
-"""Different inputs below which nothing can be told."""
+"""Different inputs below which nothing can be said."""
 MOST_TEXT = 2_000
 """Characters of an input that are read."""
 Bools = NDArray[np.bool_]
@@ -51,14 +51,14 @@ def told_by_inputs(
     return how_told(inputs, found[::step], [own(text) for text in inputs] if own else None)
 
 
-def is_untold(told: float, found: Sequence[bool], limit: float = TOLD) -> bool:
-    """Whether the area is surely under `limit`.
+def is_untold(area: float, found: Sequence[bool]) -> bool:
+    """Whether the area is surely under TOLD.
 
     By the standard error of an area of one half (Mann and Whitney 1947).
     """
     yes, total = sum(found), len(found)
     error = math.sqrt((total + 1) / (12 * yes * (total - yes)))
-    return told + OPEN * error < limit
+    return area + OPEN * error < TOLD
 
 
 def how_told(

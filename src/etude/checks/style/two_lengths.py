@@ -50,9 +50,9 @@ def two_lengths(material: Material) -> Iterator[Finding]:
     longer = int(found.long.sum())
     if not is_split(min(longer, len(lengths) - longer), len(lengths)):
         return
-    told = told_by_inputs(material, range(len(lengths)), found.long.tolist())
-    if is_untold(told, found.long.tolist()):
-        yield _finding(material, found, told)
+    area = told_by_inputs(material, range(len(lengths)), found.long.tolist())
+    if is_untold(area, found.long.tolist()):
+        yield _finding(material, found, area)
 
 
 def halves(lengths: Sequence[int] | NDArray[np.int64]) -> Halves | None:
@@ -74,7 +74,7 @@ def halves(lengths: Sequence[int] | NDArray[np.int64]) -> Halves | None:
     )
 
 
-def _finding(material: Material, found: Halves, told: float) -> Finding:
+def _finding(material: Material, found: Halves, area: float) -> Finding:
     share, total = float(found.long.mean()), len(found.long)
     short, long = np.flatnonzero(~found.long), np.flatnonzero(found.long)
     fewer = long if share <= 0.5 else short
@@ -89,7 +89,7 @@ def _finding(material: Material, found: Halves, told: float) -> Finding:
         numbers={
             "rows": len(fewer),
             "share": len(fewer) / total,
-            "told": told,
+            "told": area,
             "apart": found.apart,
             "of": total,
         },

@@ -24,6 +24,10 @@ class Cells:
         """Adds a fault of the row's line."""
         self.reading.fault(self.row.line, what, got, remedy, kind)
 
+    def having(self, column: str, value: object) -> Cells:
+        """The row with another value in one column."""
+        return replace(self, row=replace(self.row, cells={**self.row.cells, column: value}))
+
     def text(self, column: str, needed: bool = True) -> str:
         """The text of a column; "" when there is none, which is a fault when it is needed."""
         value = self.row.cells.get(column)

@@ -1,4 +1,4 @@
-"""What the name of a column says of its texts: that they are asked, or answered. In the main languages of Europe."""
+"""Whether the name of a column says that its texts are questions or answers, in the main European languages."""
 
 from __future__ import annotations
 

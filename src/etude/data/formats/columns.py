@@ -63,6 +63,16 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource, by_order
     return Guess(full, _sentence(given, full))
 
 
+def input_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The columns of the input where no answer need stand beside it, by the names of the columns; empty if none is
+    known. A column of whole chats is one."""
+    shapes = (shape for shape, _ in _SHAPES if set(shape) <= set(names))
+    chats = (name for name in _CHAT_NAMES if name in names and _holds_chats(rows, name))
+    if found := next(shapes, ()) or tuple(chats)[:1]:
+        return found
+    return _with_context(_first(_INPUT_NAMES, names, ()), names, "")
+
+
 def preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]:
     """The columns of the better and of the worse answer, where both are there."""
     by_name = {name.casefold(): name for name in names}

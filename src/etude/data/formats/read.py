@@ -16,6 +16,7 @@ import yaml
 
 from etude.base.remedies import instead, nearest, raise_faults
 from etude.base.spool import Examples, Spool
+from etude.data.formats.asked import asked
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_turn, read_turns
 from etude.data.formats.columns import (
@@ -29,7 +30,7 @@ from etude.data.formats.columns import (
 )
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row
-from etude.data.formats.turns import single_turn, turns_in, written_turns
+from etude.data.formats.turns import single_turn, written_turns
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
 from etude.types import Example, Kind, Message
@@ -223,18 +224,7 @@ def _hash_id(reading: Reading, turns: Sequence[Message], output: str) -> str:
 def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
     """(turns, answer) of a row with an input and an output."""
     output = _spoken_answer(cells, str(columns.output))
-    if len(columns.input) == 1 and isinstance(turns_in(cells.row.cells.get(columns.input[0])), list):
-        return read_turns(cells, columns.input[0], "user"), output
-    parts = [cells.text(name, needed=len(columns.input) == 1) for name in columns.input]
-    spoken = [part for part in parts if part.strip()]
-    if not spoken and len(parts) > 1:
-        cells.fault(
-            f"the columns {', '.join(columns.input)} are all empty",
-            "",
-            "fill in one, or delete the row",
-            "empty",
-        )
-    return (Message("user", "\n\n".join(spoken)),), output
+    return asked(cells, columns.input), output
 
 
 def _spoken_answer(cells: Cells, column: str) -> str:

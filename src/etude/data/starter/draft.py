@@ -36,9 +36,6 @@ SHARED = 0.95
 """Share of the outputs that must have a form for it to be proposed."""
 _LABEL_NAMES = frozenset(("label", "category", "class", "intent", "topic", "sentiment"))
 """Names of columns that say that they hold labels, which then may repeat less: twice each instead of four times."""
-_HELD = 0.8
-"""Share of the outputs that hold this share of their input's words where the input is wrapped. Of public sets of
-questions, instructions and records with their answers, it holds for at most half."""
 MOST_LABELS = 0.5
 """Different labels as a share of the rows beyond which they are rather values."""
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
@@ -177,32 +174,16 @@ def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
 
 
 def _edit(examples: Sequence[Example]) -> tuple[Kind, str] | None:
-    """Whether the outputs are their inputs edited (most of an output's words stand in its input) or wrapped
-    (nearly every output holds nearly all of its input's words, and not too many of its own)."""
-    of_output, of_input, alike = _overlap(examples)
-    if not alike:
-        return None
-    if median(of_output) >= 0.6 and median(alike) >= 0.4:
-        why = f"the words of the outputs, of which {median(of_output):.0%} are in their input (median)"
-        return "rewrite", why
-    holding = sum(share >= _HELD for share in of_input) / len(of_input)
-    if holding >= _HELD and median(alike) >= 0.25:
-        why = f"the words of the inputs: {holding:.0%} of the outputs hold at least {_HELD:.0%} of those of their input"
-        return "rewrite", why
-    return None
-
-
-def _overlap(examples: Sequence[Example]) -> tuple[list[float], list[float], list[float]]:
-    """For each row with words: share of the output's words that stand in the input, share of the input's that
-    stand in the output, and Jaccard of both."""
-    of_output, of_input, alike = [], [], []
+    """Rewrite, if the outputs are their inputs edited: most words of an output are in its input."""
+    shares, alike = [], []
     for example in examples:
         one, other = set(normalise(example.text).split()), set(normalise(example.output).split())
         if one and other:
-            of_output.append(len(one & other) / len(other))
-            of_input.append(len(one & other) / len(one))
+            shares.append(len(one & other) / len(other))
             alike.append(len(one & other) / len(one | other))
-    return of_output, of_input, alike
+    if not alike or median(shares) < 0.6 or median(alike) < 0.4:
+        return None
+    return "rewrite", f"the words of the outputs, of which {median(shares):.0%} are in their input (median)"
 
 
 def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:

@@ -92,9 +92,9 @@ def bare_sentence(draft: Draft) -> str:
 
 def systems_sentence(draft: Draft) -> str:
     """How many system messages the rows bring, and what to do: a comparison takes one."""
-    told = draft.systems.most_common(_MOST_SYSTEMS)
-    most = [f"{shown(system, 40)} in {number:,}" for system, number in told]
-    num_more = len(draft.systems) - len(told)
+    most_common = draft.systems.most_common(_MOST_SYSTEMS)
+    most = [f"{shown(system, 40)} in {number:,}" for system, number in most_common]
+    num_more = len(draft.systems) - len(most_common)
     more = f"; and {num_more:,} more" if num_more else ""
     more += f"; none in {len(draft.without_system):,}" if draft.without_system else ""
     kinds = (

@@ -13,7 +13,7 @@ import yaml
 
 from etude.base.pages import environment
 from etude.base.wording import count
-from etude.data.dataset import DEV_LEAST, TEST_LEAST, TRAIN_LEAST, least_rows
+from etude.data.dataset import TEST_LEAST, least_rows
 from etude.data.formats.columns import as_written
 from etude.data.splits.sides import TEST_MOST, TEST_SHARE
 from etude.data.starter.draft import SEED, Draft, contract_parts, listed
@@ -59,7 +59,6 @@ def page(draft: Draft) -> str:
         contract_sentence=_contract_sentence(draft),
         likeness=LIKENESS,
         metric=_metric(draft),
-        metric_sentence=_metric_sentence(draft),
         margin=Task.margin,
         seed=SEED,
     )
@@ -80,15 +79,13 @@ def _wrapped(line: str) -> str:
 
 
 def _split_sentence(rows: int) -> str:
-    most = min(TEST_MOST, rows - DEV_LEAST - TRAIN_LEAST)
-    if most < TEST_LEAST:
-        least, parts = least_rows(own_test=False)
+    least, parts = least_rows(own_test=False)
+    if rows < least:
         beside = least_rows(own_test=True)[0]
         needed = f"a comparison takes {least} ({parts}), with it {beside}"
         return f"Without this line the rows ({rows}) are too few: {needed}."
-    test = min(max(round(TEST_SHARE * rows), TEST_LEAST), most)
     rule = f"{float(TEST_SHARE):.0%}, at least {TEST_LEAST} and at most {TEST_MOST:,}"
-    return f"Without this line about {test:,} of the {rows:,} rows are split off and sealed ({rule})."
+    return f"Without this line {rule} of the {rows:,} rows are split off and sealed."
 
 
 def _test(draft: Draft) -> str | Mapping[str, Any]:
@@ -175,17 +172,6 @@ def _metric(draft: Draft) -> str:
     if draft.kind[0] == "extract":
         return "exact_match"
     return "chrf" if draft.measures_likeness else "passes"
-
-
-def _metric_sentence(draft: Draft) -> str:
-    if draft.kind[0] == "classify":
-        ratio = _imbalance(draft.outputs)
-        return (
-            f"Chosen by itself: accuracy, or macro_f1 above a class ratio of 5, and here it is {ratio:.0f}."
-        )
-    if draft.measures_likeness:
-        return "Chosen by itself as shown; with check: or contract: it is passes."
-    return "Chosen by itself as shown."
 
 
 def _imbalance(labels: Sequence[str]) -> float:

@@ -23,8 +23,13 @@ def training_rows(task: Task, train: Dataset, context: FitContext) -> Sequence[E
     if size == len(train):
         return train.examples
     context.notes.append(f"trained on {size:,} of {len(train):,} rows")
+    return drawn(task, train, size).examples
+
+
+def drawn(task: Task, train: Dataset, size: int) -> Dataset:
+    """The seeded draw of `size` training rows, in their old order."""
     chosen = sorted(random.Random(f"{task.seed}/train").sample(range(len(train)), size))
-    return [train[row] for row in chosen]
+    return train.select(chosen, f"{size:,} of {len(train):,} training rows")
 
 
 def too_long_to_train(

@@ -20,6 +20,7 @@ from etude.types import Example, Message, TrainableModel
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
+    from etude.training.losses import Loss
     from etude.training.memory.forecast import Foreseen
     from etude.training.rows.batches import TokenRow
     from etude.training.step import TrainResult
@@ -52,6 +53,8 @@ class TrainingRun:
     """What the user set of training that is no setting of the loop: `max_rows`, `dev_metric`."""
     world: World = ONE
     """The processes that train together; this is the first of them."""
+    loss: Loss | None = None
+    """What is minimised in place of the cross-entropy; then there is one process."""
 
     @property
     def steps(self) -> int:
@@ -82,20 +85,29 @@ class TrainingRun:
         send_job(self.world, Job("foresee", self.model.name, self.rows, self.dev_rows, self.config))
         return foresee(self.model.module, self.rows, self.dev_rows, self.config, self.world)
 
-    def train(self, folder: Path, name: str, log: Log, on_eval: Callable[[], Mapping[str, Any]]) -> Facts:
+    def train(
+        self,
+        folder: Path,
+        name: str,
+        log: Log,
+        on_eval: Callable[[], Mapping[str, Any]],
+        more: Callable[[float], bool] = lambda seconds: True,
+    ) -> Facts:
         """Trains; `folder` then holds adapter/ and rows.jsonl. Goes on where an earlier attempt was killed.
 
         `name` is noted in the adapter as the base's. Raises what `etude.training.train` does.
         """
         from etude.training.distributed.workers import Job, send_job
         from etude.training.loop import train
+        from etude.training.losses import supervised
         from etude.training.output import Output
 
         write_lines(folder / ROWS_FILE, self._lines())
         checkpoint = folder / CHECKPOINT
         send_job(self.world, Job("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint))
-        output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, base_model=name)
-        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world)
+        output = Output(checkpoint, folder / "adapter", self._with_totals(log), on_eval, more, name)
+        loss = self.loss or supervised
+        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
         if self.config.weights == "full":
             self.model.tokenizer.save_pretrained(folder / "adapter")
         return Facts(self._params(result), tuple(_notes(result, self.config)))
@@ -119,10 +131,10 @@ class TrainingRun:
     def _params(self, result: TrainResult) -> dict[str, Any]:
         from etude.training.rows.supervision import spans
 
-        decoder = self.model.tokenizer
+        decoder, cut = self.model.tokenizer, {"epochs": CUT} if _out_of_time(result, self.config) else {}
         return {
             "settings": {**self.config.values(), **self.around},
-            "reasons": self._reasons,
+            "reasons": self._reasons | cut,
             "defaults": self.config.defaults,
             "text": _sentence(result, len(self.dev_rows)),
             "supervision": list(self.supervision),
@@ -221,7 +233,7 @@ def config_for(
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
     if "epochs" not in task.train:
         config = _fewer_epochs(config, 1 if copies else None, COPIED)
-        config = _fewer_epochs(config, most_epochs, "cut to fit the budget")
+        config = _fewer_epochs(config, most_epochs, CUT)
     if config.weights == "lora":
         targeted(model.module, config)
     return (
@@ -229,6 +241,7 @@ def config_for(
     )
 
 
+CUT = "cut to fit the budget"
 COPIED = "the answers are in the passages, and one epoch teaches to copy them"
 
 
@@ -333,7 +346,9 @@ def _notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
     elif best < last:
         yield f"the result on dev was best after epoch {best}; later epochs were dropped"
     if last < config.epochs:
-        yield f"stopped after epoch {last} of {config.epochs}: {config.patience} epochs brought nothing better"
+        useless = f"{config.patience} epochs brought nothing better"
+        why = "there was no time for another" if _out_of_time(result, config) else useless
+        yield f"stopped after epoch {last} of {config.epochs}: {why}"
     if rises_at_once(result.dev_losses):
         yield (
             f"the loss on dev rose in the first epoch, {change_of_loss(*result.dev_losses[:2])}: "
@@ -346,6 +361,11 @@ def _notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
             f"{change_of_loss(min(result.dev_losses[:epoch]), result.dev_losses[epoch])}; "
             "more or more varied rows help, more epochs do not"
         )
+
+
+def _out_of_time(result: TrainResult, config: TrainConfig) -> bool:
+    last = len(result.dev_losses) - 1
+    return last < config.epochs and last - result.best_epoch < config.patience
 
 
 def _overfitted(result: TrainResult) -> int | None:

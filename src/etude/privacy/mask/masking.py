@@ -44,10 +44,10 @@ class Masker:
         self._made: set[str] = set()
         """Canonical surrogates."""
         self._there = LetterRuns()
-        """What stands in the texts, which no surrogate may be."""
+        """What occurs in the texts; no surrogate may be any of it."""
 
     def keep_clear_of(self, text: str) -> None:
-        """Makes no surrogate that stands in the text by itself. Given all texts before the first is masked, the way
+        """Makes no surrogate that occurs in the text. Given all texts before the first is masked, the way
         back is exact for all of them."""
         self._there.add(text)
 

@@ -1,10 +1,7 @@
-"""The disk space of a training run: calculated before its first step, and the result's share reserved."""
+"""The disk space of a training run, calculated before its first step."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +18,6 @@ from etude.training.layers.lora import targeted
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-RESERVED = "reserved_for_the_result"
-"""A file beside the checkpoint, as large as the result, that is removed when that is written."""
 AROUND = 2**18
 """Bytes for headers and settings."""
 
@@ -61,40 +56,22 @@ def disk_of(module: PreTrainedModel, config: TrainConfig) -> Disk:
 def check_space(disk: Disk, checkpoint: Path) -> str | None:
     """Return a warning if the disk has no space for checkpoints beside the result, else None.
 
-    `checkpoint` is their folder; what is already in it is counted. Raises RunError if not even the result fits.
+    `checkpoint` is their folder; a checkpoint that is already in it is counted. Raises RunError if not even the
+    result fits.
     """
-    there = {name: _size(checkpoint / name) for name in (FILE, RESERVED)}
     free, folder = free_bytes(checkpoint.absolute()), checkpoint.parent
-    result = max(0, disk.result - there[RESERVED])
-    if free < result:
+    if free < disk.result:
         raise RunError(
-            f"The tuned weights need {size_in_words(result)} of disk in {folder}, and {size_in_words(free)} are free. "
-            "Training was not started: free some space, or move the task to another disk."
+            f"The tuned weights need {size_in_words(disk.result)} of disk in {folder}, and {size_in_words(free)} are "
+            "free. Training was not started: free some space, or move the task to another disk."
         )
-    needed = result + max(0, disk.checkpoints - there[FILE])
+    needed = disk.result + max(0, disk.checkpoints - _size(checkpoint / FILE))
     if free >= needed:
         return None
     return (
         f"The tuned weights and checkpoints need {size_in_words(needed)} of disk in {folder}, and "
         f"{size_in_words(free)} are free. Free some space: steps without a checkpoint are trained again after a stop."
     )
-
-
-@contextmanager
-def space_reserved(disk: Disk, checkpoint: Path) -> Iterator[None]:
-    """Reserve the result's disk space with a file for the length of a `with`, so that no checkpoint and no other
-    program takes it. Does nothing on a system that cannot reserve space without writing."""
-    file = checkpoint / RESERVED
-    if hasattr(os, "posix_fallocate"):
-        # If the disk is full by now, writing to it will report it.
-        with suppress(OSError):
-            checkpoint.mkdir(parents=True, exist_ok=True)
-            with file.open("ab") as out:
-                os.posix_fallocate(out.fileno(), 0, disk.result)
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
 
 
 def _size(file: Path) -> int:

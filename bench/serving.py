@@ -1,0 +1,336 @@
+"""Tokens a second and time to the first token through `etude serve`, beside the bare engine's own server.
+
+    python bench/serving.py                                # about 10 minutes; nothing else should run meanwhile
+    python bench/serving.py --place runs/NAME-HASH --clients 1 32 --seconds 20
+    python bench/serving.py --adapters 20                  # memory and switching of adapters over one base
+    python bench/serving.py --flood 200 --seconds 60       # more clients than the queue takes: answers by status
+    python bench/serving.py --soak 5000                    # memory of the server while it answers so many requests
+
+Without --place it is Luma with two examples in the prompt and answers of at most 60 tokens, on SmolLM2-135M. `bare` is
+the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns within
+each repeat; clients ask one question after the other and read the stream. Share: tokens a second over those of `bare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+from etude.assistant import Assistant, load
+from etude.runs.recommended import load as load_recommended
+from etude.types import Example, Message, ModelRef
+
+LUMA = Path(__file__).parents[1] / "examples" / "luma"
+MODEL = "smollm2-135m-instruct"
+RANK = 16
+
+
+@dataclass
+class Figures:
+    """What the clients of one window saw."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    first: list[float] = field(default_factory=list)
+    """Seconds to the first token of each answer."""
+
+    @property
+    def speed(self) -> float:
+        return self.tokens / self.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--place", type=Path)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engines", nargs="+", default=["bare", "llama_cpp", "local"])
+    parser.add_argument("--adapters", type=int, default=0)
+    parser.add_argument("--flood", type=int, default=0)
+    parser.add_argument("--soak", type=int, default=0)
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.bare:
+        run_bare(load(args.bare))
+    elif args.adapters:
+        measure_adapters(args.adapters)
+    elif args.flood or args.soak:
+        with tempfile.TemporaryDirectory() as folder:
+            assistant = load_recommended(args.place) if args.place else few_shot()
+            assistant.save(Path(folder) / "luma")
+            with server(args.engines[-1], Path(folder) / "luma") as (url, _, process):
+                bodies = questions(assistant, "local")
+                if args.flood:
+                    print(asyncio.run(flood(url, bodies, args.flood, args.seconds)))
+                else:
+                    asyncio.run(soak(url, bodies, args.soak, process))
+    else:
+        compare(args)
+
+
+async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, seconds: float) -> dict[int, int]:
+    """Status -> how many of the requests of so many clients had it; answers of 200 were read to their end."""
+    found: dict[int, int] = {}
+    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
+        begun = time.perf_counter()
+
+        async def one() -> None:
+            while time.perf_counter() - begun < seconds:
+                status = (
+                    await client.post(url, json={**next(bodies), "stream": False, "stream_options": None})
+                ).status_code
+                found[status] = found.get(status, 0) + 1
+                await asyncio.sleep(0.2 if status == 429 else 0)
+
+        await asyncio.gather(*(one() for _ in range(clients)))
+    assert not any(status >= 500 for status in found), found
+    return found
+
+
+async def soak(url: str, bodies: Iterator[dict[str, Any]], number: int, process: int) -> None:
+    """Prints the server's memory at every tenth of so many short answers."""
+    async with httpx.AsyncClient(timeout=600) as client:
+        for part in range(10):
+            for _ in range(number // 160):
+                asked = [
+                    {**next(bodies), "stream": False, "stream_options": None, "max_tokens": 4}
+                    for _ in range(16)
+                ]
+                await asyncio.gather(*(client.post(url, json=body) for body in asked))
+            resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+            assert resident
+            print(f"after {(part + 1) * number // 10} requests: {int(resident[1]) / 1e3:.0f} MB", flush=True)
+
+
+def compare(args: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assistant = load_recommended(args.place) if args.place else few_shot()
+        assistant.save(Path(folder) / "luma")
+        found: dict[tuple[str, int], list[Figures]] = {}
+        for repeat in range(args.repeats):
+            for engine in args.engines:
+                with server(engine, Path(folder) / "luma") as (url, headers, _):
+                    for clients in args.clients:
+                        bodies = questions(assistant, engine)
+                        figures = asyncio.run(window(url, headers, bodies, clients, args.seconds))
+                        found.setdefault((engine, clients), []).append(figures)
+                        print(
+                            f"repeat {repeat + 1}, {engine}, {clients} clients: {figures.speed:.0f} tokens/s",
+                            flush=True,
+                        )
+        print_table(args.engines, args.clients, found)
+
+
+def print_table(
+    engines: Sequence[str], clients: Sequence[int], found: dict[tuple[str, int], list[Figures]]
+) -> None:
+    print(f"\n{'engine':12}{'clients':>8}{'tokens/s':>10}{'share':>8}{'first p50':>11}{'first p99':>11}")
+    for number in clients:
+        speeds = {
+            engine: statistics.median(each.speed for each in found[engine, number]) for engine in engines
+        }
+        for engine in engines:
+            first = sorted(second for each in found[engine, number] for second in each.first)
+            share = f"{speeds[engine] / speeds['bare']:.0%}" if "bare" in speeds else ""
+            p50, p99 = first[len(first) // 2], first[min(len(first) - 1, len(first) * 99 // 100)]
+            print(f"{engine:12}{number:8}{speeds[engine]:10.0f}{share:>8}{p50:10.2f}s{p99:10.2f}s")
+
+
+def few_shot() -> Assistant:
+    rows = [json.loads(line) for line in (LUMA / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+    shots = tuple(
+        Example(str(number), (Message("user", row["input"]),), row["output"])
+        for number, row in enumerate(rows[:2])
+    )
+    text = "You are Luma, a robot librarian. Recommend one book from the catalogue."
+    return Assistant("few_shot", "answer", ModelRef(MODEL), text, shots=shots, max_tokens=60)
+
+
+def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
+    """Bodies of requests, over and over; for the bare server the rendered prompt in token ids."""
+    rows = [
+        json.loads(line)["input"] for line in (LUMA / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    common = {"stream": True, "stream_options": {"include_usage": True}}
+    if engine == "bare":
+        from etude.models.llama_cpp.gguf import base_file
+        from etude.models.loading import read_tokenizer
+        from etude.render import render
+
+        tokenizer = read_tokenizer(base_file(assistant.model.name))
+        prompts = [render(tokenizer, assistant.messages((Message("user", row),))) for row in rows[:64]]
+        bodies = [
+            {
+                "prompt": ids,
+                "temperature": 0,
+                "max_tokens": assistant.max_tokens,
+                "cache_prompt": True,
+                **common,
+            }
+            for ids in prompts
+        ]
+    else:
+        bodies = [
+            {"model": "luma", "messages": [{"role": "user", "content": row}], **common} for row in rows[:64]
+        ]
+    while True:
+        yield from bodies
+
+
+@contextmanager
+def server(engine: str, place: Path, *more: str) -> Iterator[tuple[str, dict[str, str], int]]:
+    """The address of completions on a server in a process of its own, the headers it asks for, and its pid."""
+    own = [sys.executable, "-m", "etude", "serve", *more, f"luma={place}", "--engine", engine, "--port", "0"]
+    line = [sys.executable, __file__, "--bare", str(place)] if engine == "bare" else own
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = process.stdout.readline()
+            url = re.search(r"http://\S+", told)
+            assert url, told
+            if engine == "bare":
+                yield f"{url[0]}/v1/completions", {"authorization": f"Bearer {told.split()[-1]}"}, process.pid
+            else:
+                wait_until_ready(url[0].removesuffix("/v1"))
+                yield f"{url[0]}/chat/completions", {}, process.pid
+        finally:
+            process.kill()
+
+
+def wait_until_ready(url: str) -> None:
+    while httpx.get(f"{url}/ready").status_code != 200:
+        time.sleep(0.1)
+
+
+def run_bare(assistant: Assistant) -> None:
+    """llama.cpp's own HTTP server with the settings of our engine, until it is killed."""
+    from xllamacpp import Server
+
+    from etude.models.llama_cpp.gguf import base_file
+    from etude.models.llama_cpp.model import _parameters
+
+    parameters, key = _parameters(base_file(assistant.model.name), []), secrets.token_hex(16)
+    parameters.api_keys = [key]
+    running = Server(parameters)
+    print(running.listening_address, key, flush=True)
+    time.sleep(86_400)
+
+
+async def window(
+    url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any]], clients: int, seconds: float
+) -> Figures:
+    """So many clients for so many seconds, after one answer each that warms up."""
+    figures = Figures()
+    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
+        await asyncio.gather(*(ask(client, url, headers, next(bodies), Figures()) for _ in range(clients)))
+        begun = time.perf_counter()
+
+        async def one() -> None:
+            while time.perf_counter() - begun < seconds:
+                await ask(client, url, headers, next(bodies), figures)
+
+        await asyncio.gather(*(one() for _ in range(clients)))
+        figures.seconds = time.perf_counter() - begun
+    return figures
+
+
+async def ask(
+    client: httpx.AsyncClient, url: str, headers: dict[str, str], body: dict[str, Any], figures: Figures
+) -> None:
+    begun, first = time.perf_counter(), 0.0
+    async with client.stream("POST", url, json=body, headers=headers) as response:
+        assert response.status_code == 200, await response.aread()
+        async for chunk in events(response):
+            if chunk["choices"] and not first:
+                first = time.perf_counter() - begun
+            if usage := chunk.get("usage"):
+                figures.tokens += usage["completion_tokens"]
+    figures.first.append(first)
+
+
+async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: {"):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def measure_adapters(number: int) -> None:
+    """Memory of llama.cpp with no and with so many adapters, and the first token after a switch and without one."""
+    from etude.models.registry import Models
+    from etude.types import Request, Sampling
+
+    with tempfile.TemporaryDirectory() as folder:
+        adapters = [random_adapter(Path(folder) / str(at), at) for at in range(number)]
+        size = sum(file.stat().st_size for each in adapters for file in each.glob("*.safetensors")) / 1e6
+        name = f"llama_cpp:{MODEL}"
+        models, plain = (
+            Models(),
+            memory_of(f"from etude.models.registry import Models; Models().get(ModelRef('{name}'))"),
+        )
+        models.expected = [ModelRef(name, each) for each in adapters]
+        refs = "[" + ", ".join(f"ModelRef('{name}', Path('{each}'))" for each in adapters) + "]"
+        code = f"from etude.models.registry import Models; m = Models(); m.expected = {refs}; m.get(m.expected[0])"
+        together = memory_of(code)
+        print(f"base {plain:.0f} MB; {number} adapters of {size:.0f} MB (32 bits): {together:.0f} MB in all")
+        request = Request((Message("user", "Something about dragons, age 7"),), 1)
+        taken: dict[str, list[float]] = {"same": [], "switched": []}
+        for at in range(2 * number):
+            model = models.concurrent(models.expected[at // 2])
+            begun = time.perf_counter()
+            model.write(request, Sampling(), lambda piece: False)
+            taken["switched" if at % 2 == 0 else "same"].append(time.perf_counter() - begun)
+        for kind, seconds in taken.items():
+            print(f"first token, {kind} adapter: {1000 * statistics.median(seconds[1:]):.0f} ms")
+
+
+def memory_of(code: str) -> float:
+    """Megabytes of a process at its highest."""
+    line = f"import resource; from pathlib import Path; from etude.types import ModelRef; {code}; " + (
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", line], capture_output=True, text=True, check=True, env=os.environ
+    )
+    return float(found.stdout.splitlines()[-1])
+
+
+def random_adapter(folder: Path, seed: int) -> Path:
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    torch.manual_seed(seed)
+    shapes = {"self_attn.q_proj": (576, 576), "self_attn.v_proj": (192, 576), "mlp.down_proj": (576, 1536)}
+    tensors = {}
+    for block in range(30):
+        for name, (rows, columns) in shapes.items():
+            path = f"base_model.model.model.layers.{block}.{name}"
+            tensors[f"{path}.lora_A.weight"] = torch.randn(RANK, columns) / 100
+            tensors[f"{path}.lora_B.weight"] = torch.randn(rows, RANK) / 100
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK, "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+if __name__ == "__main__":
+    main()

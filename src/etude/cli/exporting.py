@@ -1,0 +1,41 @@
+"""`etude export` in the terminal."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+from etude import assistant
+from etude.base.remedies import instead
+from etude.errors import Fault, InputError, MissingExtraError
+from etude.export import TARGETS, export, retest
+from etude.runs.recommended import load, run_at
+
+KINDS = ("f16", "q8_0", "q4_1")
+
+
+def run_export(
+    place: Path, to: str, output: Path, method: str | None, kind: str, rows: int | None, test: bool
+) -> int:
+    """Writes the assistant and answers test rows with it; returns the exit code, 1 if it loses more than the margin."""
+    for name, given, known in (("--to", to, tuple(TARGETS)), ("--kind", kind, KINDS)):
+        if given not in known:
+            raise InputError([Fault(name, "unknown", given, instead(given, known))])
+    if not all(find_spec(module) for module in ("torch", "gguf")):
+        raise MissingExtraError("etude export", "train")
+    if output.exists():
+        raise InputError(
+            [Fault(str(output), "something is there already", "", "delete it, or write to another place")]
+        )
+    found = load(place, method)
+    written = export(found, to, output, kind)
+    typer.echo(f"Wrote {written.path}. Use: {written.use}")
+    if not test or written.model is None or (place / assistant.FILE).exists():
+        return 0
+    result = retest(run_at(place), found, written.model, rows)
+    typer.echo(result.sentence)
+    if result.loses:
+        typer.echo(f"That is more than the task's margin of {100 * result.margin:.0f} points.", err=True)
+    return int(result.loses)

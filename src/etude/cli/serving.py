@@ -1,0 +1,89 @@
+"""`etude serve` in the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from etude.base.remedies import instead
+from etude.errors import Fault, InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from etude.serve.engine import Limits
+
+CHECKED = 200
+"""Test rows that `--check` answers."""
+
+
+def run_check(places: Sequence[str], method: str | None, engine: str) -> int:
+    """Answers test rows of each run with the engine; returns the exit code, 1 if one loses more than its margin."""
+    from etude.export import retest
+    from etude.runs import Run
+    from etude.serve.catalogue import catalogue
+
+    loses = False
+    for served in catalogue(places, method, engine).values():
+        result = retest(Run(served.place), served.assistant, served.assistant.model, CHECKED)
+        typer.echo(f"{served.name}: {result.sentence}")
+        loses |= result.loses
+    return int(loses)
+
+
+def run_serve(
+    places: Sequence[str],
+    method: str | None,
+    engine: str,
+    address: tuple[str, int],
+    strict: bool,
+    limits: Sequence[str],
+    keys: Path | None,
+    new_key: str | None,
+    scopes: Sequence[str],
+    origins: Sequence[str],
+) -> None:
+    """Makes a key, or serves until it is told to end."""
+    if not all(find_spec(module) for module in ("fastapi", "uvicorn", "prometheus_client")):
+        raise MissingExtraError("etude serve", "serve")
+    from etude.serve.app import Settings
+    from etude.serve.catalogue import ENGINES
+    from etude.serve.keys import new_key as made
+    from etude.serve.keys import read_keys
+    from etude.serve.run import run
+
+    if new_key is not None:
+        if keys is None:
+            raise InputError(
+                [Fault("--new-key", "no file to add the key to", new_key, "name it: --keys FILE")]
+            )
+        typer.echo(made(keys, new_key, scopes))
+        return
+    if not places:
+        raise InputError(
+            [Fault("PLACE", "nothing to serve", "", "name a task file, a run or a saved assistant")]
+        )
+    if engine not in ENGINES:
+        raise InputError([Fault("--engine", "unknown", engine, instead(engine, ENGINES))])
+    held = read_keys(keys) if keys else ()
+    settings = Settings(limits_of(limits), held, strict, loopback=not held, origins=tuple(origins))
+    run(places, method, engine, *address, settings)
+
+
+def limits_of(given: Sequence[str]) -> Limits:
+    """The limits with those that are given as NAME=NUMBER. Raises InputError."""
+    from etude.serve.engine import Limits
+
+    known, found = asdict(Limits()), dict[str, float]()
+    for each in given:
+        name, _, value = each.partition("=")
+        if name not in known:
+            raise InputError([Fault("--limit", "unknown", name, instead(name, known))])
+        if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
+            raise InputError([Fault("--limit", "not a number above 0", each, f"write {name}={known[name]}")])
+        found[name] = type(known[name])(float(value))
+    return Limits(**found)  # type: ignore[arg-type]

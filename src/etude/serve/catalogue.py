@@ -1,0 +1,81 @@
+"""The assistants of a server, by the names that clients ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from etude.assistant import FILE, Assistant
+from etude.errors import Fault, InputError
+from etude.models.registry import backend_of
+from etude.runs.recommended import load, run_at
+
+
+@dataclass
+class Served:
+    """An assistant under a name."""
+
+    name: str
+    assistant: Assistant
+    place: Path
+    """Where it was loaded from."""
+    feedback: Path
+    """The file that takes what people say about its answers."""
+    since: int = field(default_factory=lambda: int(time.time()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that decides an answer."""
+        return self.assistant.fingerprint
+
+    @property
+    def source(self) -> str:
+        """RUN/METHOD, or the folder's name."""
+        return f"{self.place.name}/{self.assistant.method}"
+
+
+FEEDBACK = "feedback.jsonl"
+ENGINES = ("local", "llama_cpp")
+
+
+def on(engine: str, assistant: Assistant) -> Assistant:
+    """The assistant with its weights in an engine of ENGINES; one that was measured there, or has no weights of a
+    language model, is as it is."""
+    if engine == "local" or backend_of(assistant.model.name).name != "local":
+        return assistant
+    return replace(assistant, model=replace(assistant.model, name=f"{engine}:{assistant.model.name}"))
+
+
+def catalogue(places: Sequence[str], method: str | None = None, engine: str = "local") -> dict[str, Served]:
+    """Loads the assistants, without their weights.
+
+    A place is what `etude.load` takes, after `NAME=` if it is to have another name than its task. Raises InputError for
+    a name that stands twice, RunError for a place without an assistant.
+    """
+    found: dict[str, Served] = {}
+    for served in _found(places, method):
+        if served.name in found:
+            remedy = f"give one of them another name: NAME={served.place}"
+            raise InputError(
+                [Fault(str(served.place), f"a second assistant named {served.name!r}", "", remedy)]
+            )
+        found[served.name] = replace(served, assistant=on(engine, served.assistant))
+    return found
+
+
+def _found(places: Sequence[str], method: str | None) -> Iterator[Served]:
+    for given in places:
+        before, sign, after = given.partition("=")
+        named = bool(sign) and not Path(given).exists()
+        place = Path(after if named else given)
+        if (place / FILE).exists():
+            yield Served(
+                before if named else place.resolve().name, load(place), place, place.parent / FEEDBACK
+            )
+            continue
+        run = run_at(place)
+        name, beside_task = run.info["name"], run.folder.parent.parent / FEEDBACK
+        yield Served(before if named else name, load(run.folder, method), run.folder, beside_task)

@@ -1,0 +1,86 @@
+"""What stands around every request: its id and its line in the log, the host it names, and the key it brings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from etude.serve.errors import ApiError
+from etude.serve.figures import Figures
+from etude.serve.keys import Key, holder
+
+LOG = logging.getLogger("etude.serve")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OWN_ID = re.compile(r"[\w.-]{1,64}")
+
+
+class Guard:
+    """Gives every request an id, counts it and logs one JSON line when it is answered.
+
+    With `loopback` a request must name the loopback as its host: a page on the network whose name was made to mean this
+    machine cannot reach the server (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, figures: Figures, loopback: bool) -> None:
+        self.app, self.figures, self.loopback = app, figures, loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers, started = Headers(scope=scope), time.perf_counter()
+        given = headers.get("x-request-id", "")
+        name = given if _OWN_ID.fullmatch(given) else uuid4().hex
+        scope.setdefault("state", {})["request_id"] = name
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = name
+            await send(message)
+
+        try:
+            if self.loopback and _host(headers.get("host", "")) not in LOOPBACK:
+                error = ApiError(403, "This server answers on the loopback only: name localhost as the host.")
+                await error.response(scope, receive, answer)
+            else:
+                await self.app(scope, receive, answer)
+        finally:
+            path = getattr(scope.get("route"), "path", "other")
+            self.figures.requests.labels(path, str(status)).inc()
+            line = {"id": name, "method": scope["method"], "path": path, "status": status}
+            line |= {"seconds": round(time.perf_counter() - started, 3), "key": scope["state"].get("key", "")}
+            LOG.info(json.dumps(line))
+
+
+def _host(given: str) -> str:
+    """The host without its port."""
+    return given[1:].partition("]")[0] if given.startswith("[") else given.partition(":")[0].casefold()
+
+
+def needs(keys: tuple[Key, ...], scope: str) -> Callable[[Request], None]:
+    """A dependency that refuses a request whose key does not allow this; without any keys, none is needed."""
+
+    def check(request: Request) -> None:
+        if not keys:
+            return
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        key = holder(keys, token.strip()) if kind.casefold() == "bearer" else None
+        if key is None:
+            raise ApiError(401, "A key is needed: Authorization: Bearer KEY.", code="invalid_api_key")
+        request.state.key = key.name
+        if scope not in key.scopes:
+            raise ApiError(403, f"This key does not allow {scope}; it allows {', '.join(key.scopes)}.")
+
+    return check

@@ -1,0 +1,144 @@
+"""A comparison under a budget: steps left out by name, a late run, the time that is told, and equal rows."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from etude.assistant import Assistant
+from etude.base.files import read_lines
+from etude.comparison import compare
+from etude.comparison.prepare import CLOSING
+from etude.data.dataset import Dataset
+from etude.errors import Declined
+from etude.methods import LADDER, FitContext
+from etude.methods.prompt import Prompt
+from etude.runs import Run
+from etude.runs.events import Ended, Event, Said, Trained
+from etude.runs.training_log import FIRST, TrainingLog
+from etude.task import Task
+from real_runs import LEAST, real_run
+from small_task import write_task
+from test_rescore import check_rescored
+
+STEPS = "methods: [baseline, prompt, few_shot, fine_tune]\n"
+
+
+def test_steps_are_left_out_by_name_and_the_run_says_so(tmp_path: Path) -> None:
+    task, asked = write_task(tmp_path, model="fake:delay=0.02", more=STEPS), list[str]()
+    run = compare(task, budget=LEAST, confirm=lambda question: asked.append(question) is None).run
+    assert len(asked) == 1
+    assert asked[0].startswith("Even the smallest plan takes under a minute, over the budget of ")
+    assert re.search(r"Without (few_shot and prompt|prompt and few_shot) it takes under a minute", asked[0])
+    assert run.methods == ["baseline", "fine_tune"]
+    assert set(run.info["plan"]["left_out"]) == {"prompt", "few_shot"}
+    assert run.verdict is not None
+    assert [step.method for step in run.verdict.ladder] == ["baseline", "fine_tune"]
+    assert any("without few_shot" in caveat for caveat in run.verdict.caveats)
+    report = (run.folder / "report.md").read_text()
+    assert "- without prompt\n" in report
+    assert re.search(r"Planned: .+\. Taken: .+ s\.", report)
+    assert compare(task, budget=LEAST, confirm=lambda question: False).run == run, (
+        "a finished run is not asked about"
+    )
+    check_rescored(run.folder)
+
+
+def test_a_run_that_goes_on_keeps_what_was_left_out(tmp_path: Path) -> None:
+    task = write_task(tmp_path, model="fake:delay=0.02", more=STEPS)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, budget=LEAST, on_event=stop)
+    (folder,) = (tmp_path / "runs").glob("small-*")
+    before = Run(folder).info["taken_seconds"]
+    run = compare(task, budget=LEAST).run
+    assert run.complete
+    assert run.methods == ["baseline", "fine_tune"]
+    assert run.info["taken_seconds"] > before > 0, "all attempts together"
+
+
+def test_who_does_not_want_to_leave_steps_out_runs_nothing(tmp_path: Path) -> None:
+    task = write_task(tmp_path, model="fake:delay=0.02", more=STEPS)
+    with pytest.raises(Declined, match="Set `budget:`"):
+        compare(task, budget=LEAST, confirm=lambda question: "Leave them out" not in question)
+
+
+@dataclass(frozen=True)
+class Late(Prompt):
+    """A step that takes longer than anybody could foresee."""
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Sleeps first."""
+        time.sleep(1.5)
+        return super().fit(task, train, dev, start, context)
+
+
+def test_when_a_step_is_late_what_has_not_begun_is_cut(tmp_path: Path) -> None:
+    task, told = write_task(tmp_path, model="fake:delay=0.02", num=700), list[Event]()
+    methods = [LADDER[0], Late(), *(method for method in LADDER if method.name in ("few_shot", "fine_tune"))]
+    run = compare(task, budget=CLOSING + 4, methods=methods, on_event=told.append).run
+    (cut,) = [
+        event.text for event in told if isinstance(event, Said) and "To keep to the budget" in event.text
+    ]
+    assert cut.startswith(
+        "To keep to the budget, cut from few_shot on, because earlier methods took longer than planned"
+    )
+    sizes = {
+        event.method: event.num_rows for event in told if isinstance(event, Ended) and event.side == "dev"
+    }
+    assert sizes["few_shot"] == sizes["fine_tune"] < sizes["prompt"]
+    dev = {
+        name: {line["id"] for line in run.predictions(name) if line["side"] == "dev"} for name in run.methods
+    }
+    assert dev["few_shot"] < dev["prompt"], "choices rest on rows that all have answered"
+    assert run.info["plan"]["limits"]["dev_rows"] == sizes["few_shot"]
+    assert run.verdict is not None
+    assert any("from few_shot on" in caveat for caveat in run.verdict.caveats)
+    check_rescored(run.folder)
+    (run.folder / "verdict.json").unlink()
+    assert compare(task, budget=CLOSING + 4, methods=methods).run.complete, "and it is whole"
+
+
+def test_the_time_left_is_what_was_foreseen_until_ten_steps_are_done(tmp_path: Path) -> None:
+    told: list[Event] = []
+    log = TrainingLog("own", tmp_path / "train.jsonl", told.append, lambda: 40.0)
+    for step in range(1, 21):
+        seconds = 30.0 if step == 1 else 1.0
+        log(
+            {"step": step, "steps": 20, "epoch": 1, "epochs": 1, "loss": 1.0, "tokens": 8, "seconds": seconds}
+        )
+    left = [event.seconds_left for event in told if isinstance(event, Trained)]
+    assert left[: FIRST - 1] == [40.0 * (20 - step) / 20 for step in range(1, FIRST)]
+    assert left[FIRST - 1 :] == [20 - step for step in range(FIRST, 21)]
+
+
+def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many() -> None:
+    folder = real_run("classify", more="train: {max_rows: 30}\n")
+    run = Run(folder)
+    assert run.verdict is not None
+    assert "30 of 70 rows" in run.verdict.sentence
+    assert run.verdict.equal is not None
+    lines = list(read_lines(folder / "methods/baseline/equal_rows/predictions.jsonl"))
+    right = sum(line["score"] for line in lines) / len(lines)
+    assert run.verdict.equal.estimate.value == pytest.approx(right)
+    report = (folder / "report.md").read_text()
+    assert "baseline on as few rows" in report
+    assert report.count("30 of 70") >= 3
+    assert "baseline on as few rows" in (folder / "report.html").read_text()
+
+
+def test_without_a_cut_no_second_baseline_is_fitted() -> None:
+    run = Run(real_run("classify"))
+    assert run.verdict is not None
+    assert run.verdict.equal is None
+    assert not (run.method("baseline") / "equal_rows").exists()

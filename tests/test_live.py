@@ -1,0 +1,167 @@
+"""Answers that are written together: each is what it would be alone, whoever else comes and goes."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from etude.assistant import Assistant
+from etude.errors import FormError
+from etude.models.batch_plan import shared_prefix
+from etude.models.live.answers import LiveAnswer, LiveModel
+from etude.models.registry import Models
+from etude.types import Example, Message, ModelRef, Request, Sampling
+from tiny import tiny_folder
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models(dtype="float32")
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2"])
+def model(
+    request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory
+) -> LiveModel:
+    folder = tiny_folder(tmp_path_factory.mktemp(request.param), kind=request.param)
+    return models.live(ModelRef(str(folder)))
+
+
+def asked(number: int) -> Request:
+    turns = (
+        Message("system", "answer with one word"),
+        Message("user", f"my card {'has not arrived ' * (number % 3)}"),
+    )
+    return Request(turns, 12 + number)
+
+
+def written(model: LiveModel, answers: list[LiveAnswer], prefix: int, begin_at: list[int]) -> list[str]:
+    """The answers in pieces, of which each begins at a step."""
+    batch = model.live_batch(answers[0].prompt[:prefix])
+    pieces = {id(answer): "" for answer in answers}
+    waiting, step = list(zip(answers, begin_at, strict=True)), 0
+    while waiting or batch.answers:
+        due = [answer for answer, begin in waiting if begin <= step] if batch.can_join else []
+        waiting = [each for each in waiting if each[0] not in due]
+        if due:
+            batch.join(due)
+        for answer in batch.step() if batch.answers else ():
+            pieces[id(answer)] += answer.piece()
+        step += 1
+    return list(pieces.values())
+
+
+def test_each_is_what_it_is_alone(model: LiveModel) -> None:
+    requests = [asked(number) for number in range(6)]
+    alone = [model.generate([request])[0] for request in requests]
+    answers = [model.live_answer(request, Sampling()) for request in requests]
+    prefix = shared_prefix([answer.prompt for answer in answers])
+    assert prefix > 10
+    pieces = written(model, answers, prefix, [0, 0, 3, 3, 9, 40])
+    for answer, text, own in zip(answers, pieces, alone, strict=True):
+        done = answer.completion(prefix, 0.0)
+        assert (done.text, done.finish, done.answer_tokens) == (own.text, own.finish, own.answer_tokens)
+        assert done.logprob == pytest.approx(own.logprob, abs=1e-3)
+        assert text == own.text.strip()
+
+
+def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LiveModel) -> None:
+    sampling = Sampling(temperature=1.0, top_p=0.9, seed=7)
+    first, second, other = (model.live_answer(asked(1), each) for each in (sampling, sampling, Sampling()))
+    [alone] = written(model, [first], 0, [0])
+    together = written(model, [other, second], 0, [0, 2])[1]
+    assert alone == together != written(model, [model.live_answer(asked(1), Sampling())], 0, [0])[0]
+
+
+def test_a_stop_sequence_ends_the_answer_and_no_part_of_it_is_shown(model: LiveModel) -> None:
+    whole = model.generate([asked(5)])[0].text.strip()
+    stop = whole[5:8]
+    answer = model.live_answer(asked(5), Sampling(stop=("nowhere", stop)))
+    [pieces] = written(model, [answer], 0, [0])
+    assert pieces == whole[: whole.index(stop)].strip()
+    assert answer.completion(0, 0.0).finish == "stop"
+
+
+def test_log_probabilities_of_each_token(model: LiveModel) -> None:
+    answer = model.live_answer(asked(0), Sampling(top_logprobs=3))
+    written(model, [answer], 0, [0])
+    assert len(answer.scores) == len(answer.tokens)
+    assert sum(score.logprob for score in answer.scores) == pytest.approx(answer.logprob, abs=1e-4)
+    for score in answer.scores:
+        assert score.likeliest[0] == (score.text, pytest.approx(score.logprob))
+        assert sum(math.exp(logprob) for _, logprob in score.likeliest) <= 1.0001
+
+
+def test_an_answer_is_kept_to_a_schema(model: LiveModel) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"label": {"enum": ["card", "refund"]}, "n": {"type": "integer"}},
+    }
+    schema |= {"required": ["label"], "additionalProperties": False}
+    request = replace(asked(2), max_tokens=60)
+    answer = model.live_answer(request, Sampling(json_schema=json.dumps(schema)))
+    [text] = written(model, [answer], 0, [0])
+    done = answer.completion(0, 0.0)
+    assert text == done.text.strip()
+    if done.finish == "stop":
+        assert json.loads(text)["label"] in ("card", "refund")
+    else:
+        assert re.match(r"\s*\{\s*(\"label\"|\"n\")", text)
+    with pytest.raises(FormError, match="cannot be"):
+        model.live_answer(request, Sampling(json_schema='{"type": "nonsense"}'))
+
+
+def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    from queue import SimpleQueue
+
+    from etude.serve.engine import Engine, Finished, Item, Job
+
+    folder = tiny_folder(tmp_path / "m")
+    shots = (Example("1", (Message("user", "where is my card"),), "card"),)
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef(str(folder)), "label labels answer", shots=shots, max_tokens=9
+    )
+    texts = [f"please cancel the transfer {number}" for number in range(5)]
+    engine, told = Engine(models), SimpleQueue[tuple[int, Item]]()
+    engine.submit(
+        *(
+            Job(assistant, "luma", (Message("user", text),), lambda item, at=at: told.put((at, item)))  # type: ignore[misc]
+            for at, text in enumerate(texts)
+        )
+    )
+    found = dict(told.get(timeout=20) for _ in texts)
+    engine.close()
+    for at, own in enumerate(assistant.answer(texts, models)):
+        done = found[at]
+        assert isinstance(done, Finished)
+        assert done.answer.text == own.text
+        assert done.completion.cached_tokens > 20
+
+
+def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    from queue import SimpleQueue
+
+    from etude.serve.engine import Engine, Finished, Item, Job
+
+    folder = tiny_folder(tmp_path / "m")  # which reads 512 tokens
+    shots = (Example("1", (Message("user", "where is my card"),), "card"),)
+    assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), shots=shots, max_tokens=9)
+    engine, told = Engine(models), SimpleQueue[Item]()
+    sampling = Sampling(temperature=2.0, seed=3)
+    engine.submit(Job(assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000))
+    done = told.get(timeout=60)
+    engine.close()
+    assert isinstance(done, Finished)
+    own = assistant.answer("my card", models)
+    assert done.completion.prompt_tokens == own.prompt_tokens
+    assert done.answer.shots_dropped == 0
+    assert 9 < done.completion.answer_tokens <= 512 - own.prompt_tokens

@@ -1,0 +1,277 @@
+"""DPO, IPO, ORPO and KTO: losses and gradients are TRL's on the same rows, and the loop trains them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from etude.training import Loss, Output, TokenRow, train
+from etude.training.distributed.placement import Placement
+from etude.training.layers.body import can_pack
+from etude.training.layers.lora import adapted, save_adapter
+from etude.training.losses import _TokenLosses, cross_entropy
+from etude.training.preferences import accuracy, dpo, ipo, kto, log_probs, mismatched, orpo
+from etude.training.rows.batches import collate
+from etude.training.step import accumulate
+from test_train import CONFIG, SETTINGS, VOCABULARY, peft_model, shaken, tiny_model
+from tiny import tiny_tokenizer
+
+Rows = list[TokenRow]
+MICRO = 10_000
+with_trl = pytest.mark.skipif(find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl")
+# Of TRL and its own dependencies, which we do not answer for.
+quietly = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+
+
+def pair_rows(num: int, prompt: int = 0, answer: int = 0, seed: int = 0) -> Rows:
+    """Pairs of rows with one question; lengths are drawn unless they are given."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(num):
+        asked = [draw.randrange(3, VOCABULARY) for _ in range(prompt or draw.randrange(1, 7))]
+        for side in ("better", "worse"):
+            said = [draw.randrange(3, VOCABULARY) for _ in range(answer or draw.randrange(1, 7))]
+            marks = (False,) * len(asked) + (True,) * len(said)
+            rows.append(TokenRow(f"{seed}-{number}-{side}", (*asked, *said), marks))
+    return rows
+
+
+def parts(row: TokenRow) -> tuple[list[int], list[int]]:
+    start = row.trained.index(True)
+    return list(row.ids[:start]), list(row.ids[start:])
+
+
+def trl_arguments(folder: Path, num: int) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder),
+        "report_to": [],
+        "use_cpu": True,
+        "bf16": False,
+        "per_device_train_batch_size": num,
+        "gradient_checkpointing": False,
+        "beta": 0.3,
+        "max_length": None,
+        "disable_tqdm": True,
+    }
+
+
+def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Path, loss: str) -> Any:
+    """TRL's loss of DPOTrainer on these pairs."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    columns = {
+        "prompt": [parts(row)[0] for row in rows[0::2]],
+        "chosen": [parts(row)[1] for row in rows[0::2]],
+        "rejected": [parts(row)[1] for row in rows[1::2]],
+    }
+    settings = DPOConfig(loss_type=[loss], **trl_arguments(folder, len(rows) // 2))
+    words = Dataset.from_dict(
+        {name: [" ".join(map(str, ids)) for ids in each] for name, each in columns.items()}
+    )
+    trainer = DPOTrainer(model=model, args=settings, train_dataset=words, processing_class=tiny_tokenizer())
+    trainer.precompute_ref_logps = True
+    batch = padded([*rows[0::2], *rows[1::2]])
+    batch["ref_chosen_logps"] = torch.tensor([reference[row.id] for row in rows[0::2]])
+    batch["ref_rejected_logps"] = torch.tensor([reference[row.id] for row in rows[1::2]])
+    return trainer.compute_loss(trainer.model, batch), trainer.model
+
+
+def trl_kto(
+    model: Any, rows: Rows, reference: Mapping[str, float], good: Mapping[str, bool], folder: Path
+) -> Any:
+    """TRL's loss of KTOTrainer on one group."""
+    from datasets import Dataset
+    from trl import KTOConfig, KTOTrainer
+
+    half = len(rows) // 2
+    made_up = Dataset.from_dict(
+        {"prompt": ["a"] * half, "completion": ["b"] * half, "label": [True, False] * (half // 2)}
+    )
+    settings = KTOConfig(**trl_arguments(folder, half))
+    trainer = KTOTrainer(model=model, args=settings, train_dataset=made_up, processing_class=tiny_tokenizer())
+    trainer.precompute_ref_logps = True
+    batch = padded(rows[:half])
+    batch |= {f"KL_{name}": value for name, value in padded(rows[half:]).items()}
+    batch["label"] = torch.tensor([good[row.id] for row in rows[:half]])
+    batch["ref_logps"] = torch.tensor([reference[row.id] for row in rows[:half]])
+    batch["ref_KL_logps"] = torch.tensor([reference[row.id] for row in rows[half:]])
+    return trainer.compute_loss(trainer.model, batch), trainer.model
+
+
+def padded(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
+    length = max(len(row.ids) for row in rows)
+    filled = {
+        "input_ids": [[*row.ids, *[0] * (length - len(row.ids))] for row in rows],
+        "attention_mask": [[1] * len(row.ids) + [0] * (length - len(row.ids)) for row in rows],
+        "completion_mask": [[*map(int, row.trained), *[0] * (length - len(row.ids))] for row in rows],
+    }
+    return {name: torch.tensor(values) for name, values in filled.items()}
+
+
+def ours(
+    loss_of: Callable[[dict[str, float]], Loss], rows: Rows, folder: Path
+) -> tuple[float, Any, dict[str, float]]:
+    """Our loss, the adapters with their gradients, and the reference; the adapters are written to `folder`."""
+    module = tiny_model()
+    reference = log_probs(module, rows, MICRO)
+    with adapted(module, SETTINGS) as adapters:
+        shaken(adapters)
+        save_adapter(adapters, folder / "adapter")
+        placement = Placement(module, loss=loss_of(reference), packed=can_pack(module))
+        return accumulate(placement, rows, 24), adapters, reference  # in several micro-batches
+
+
+def assert_same(found: tuple[float, Any], theirs: tuple[Any, Any]) -> None:
+    loss, model = theirs
+    loss.backward()
+    assert loss.item() == pytest.approx(found[0], rel=1e-5)
+    named = dict(model.named_parameters())
+    for adapter in found[1]:
+        for side, weight in (("A", adapter.a), ("B", adapter.b)):
+            grad = named[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
+            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("sigmoid", dpo), ("ipo", ipo)])
+@quietly
+@with_trl
+def test_dpo_and_ipo_are_those_of_trl(
+    name: str, loss: Callable[..., Loss], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = pair_rows(6)
+    value, adapters, reference = ours(lambda reference: loss(reference, 0.3), rows, tmp_path)
+    model = peft_model(tmp_path / "adapter", trainable=True)
+    assert_same((value, adapters), trl_pairs(model, rows, reference, tmp_path / "out", name))
+
+
+@quietly
+@with_trl
+def test_kto_is_that_of_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = mismatched(pair_rows(2), group=4)
+    good = {row.id: number % 2 == 0 for number, row in enumerate(rows[:4])}
+    value, adapters, reference = ours(lambda reference: kto(reference, good, 0.3), rows, tmp_path)
+    model = peft_model(tmp_path / "adapter", trainable=True)
+    assert_same((value, adapters), trl_kto(model, rows, reference, good, tmp_path / "out"))
+
+
+@quietly
+@with_trl
+def test_orpo_is_that_of_trl_where_no_token_of_the_question_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL also learns the question, and takes the mean of all tokens: with questions of one token, which nothing
+    predicts, and answers of one length both are the same."""
+    from datasets import Dataset
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = pair_rows(6, prompt=1, answer=5)
+    value, adapters, _ = ours(lambda reference: orpo(0.3), rows, tmp_path)
+    columns = {"prompt": ["a"] * 6, "chosen": ["b"] * 6, "rejected": ["c"] * 6}
+    settings = ORPOConfig(**{**trl_arguments(tmp_path / "out", 6), "max_length": 64})
+    trainer = ORPOTrainer(
+        model=peft_model(tmp_path / "adapter", trainable=True),
+        args=settings,
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=tiny_tokenizer(),
+    )
+    batch: dict[str, Any] = {}
+    for name, side in (("chosen", rows[0::2]), ("rejected", rows[1::2])):
+        made = padded(side)
+        labels = made["input_ids"].masked_fill(made["completion_mask"] == 0, -100)
+        batch |= {f"{name}_input_ids": made["input_ids"], f"{name}_attention_mask": made["attention_mask"]}
+        batch |= {f"{name}_labels": labels}
+    loss, _ = trainer.get_batch_loss_metrics(trainer.model, batch)
+    assert_same((value, adapters), (loss, trainer.model))
+
+
+def test_losses_of_tokens_have_the_gradients_of_their_sum() -> None:
+    """Weighed alike, in 64 bits, also those of the head; chunk by chunk."""
+    module = tiny_model(torch.float64)
+    module.requires_grad_(True)
+    batch = collate(pair_rows(5), module.device)
+    found = []
+    for weighed in (False, True):
+        module.zero_grad()
+        hidden = module.base_model(batch.ids).last_hidden_state
+        head = module.get_output_embeddings()
+        if weighed:
+            flat = hidden.flatten(0, 1)[batch.positions]
+            loss = (3 * _TokenLosses.apply(flat, head.weight, None, batch.targets)).sum()  # type: ignore[no-untyped-call]
+        else:
+            loss = 3 * cross_entropy(module, batch, hidden)
+        loss.backward()
+        found.append([loss.detach(), *(each.grad.clone() for each in module.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["dpo", "ipo", "orpo", "kto"])
+def test_every_loss_is_learned_by_the_loop(name: str, tmp_path: Path) -> None:
+    module, pairs = tiny_model(), pair_rows(12)
+    rows = mismatched(pairs) if name == "kto" else pairs
+    reference = log_probs(module, rows, MICRO)
+    good = {row.id: row.id.endswith("better") for row in pairs}
+    loss = {
+        "dpo": lambda: dpo(reference),
+        "ipo": lambda: ipo(reference, 1.0),
+        "orpo": lambda: orpo(),
+        "kto": lambda: kto(reference, good, beta=1.0),
+    }[name]()
+    seen: list[float] = []
+
+    def measured() -> dict[str, float]:
+        found = accuracy(log_probs(module, pairs, MICRO), log_probs_before, pairs)
+        seen.append(sum(found) / len(found))
+        return {"score": seen[-1]}
+
+    log_probs_before = log_probs(module, pairs, MICRO)
+    output = Output(tmp_path / "c", tmp_path / "a", on_eval=measured)
+    config = replace(CONFIG, epochs=4, rows_per_step=8, micro_tokens=400)
+    result = train(module, rows, rows, config, output, loss=loss)
+    assert seen[0] == 0.5
+    assert max(seen) > 0.9
+    assert min(result.dev_losses) < 0.9 * result.dev_losses[0]
+    if name == "dpo":
+        assert result.dev_losses[0] == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_a_mismatched_row_has_the_question_of_one_and_the_answer_of_another() -> None:
+    rows = pair_rows(2, prompt=2, answer=3)
+    groups = mismatched([*rows, rows[0]], group=2)
+    assert len(groups) == 8
+    for own, other, made in ((0, 1, 2), (1, 0, 3)):
+        assert groups[made].ids == (*rows[own].ids[:2], *rows[other].ids[2:])
+
+
+def test_a_training_on_preferences_that_was_stopped_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    module, rows = tiny_model(), pair_rows(12)
+    loss = dpo(log_probs(module, rows, MICRO))
+    config = replace(CONFIG, epochs=2, rows_per_step=8)
+
+    def adapter(folder: Path, stop_at: int = 0) -> bytes:
+        def log(news: Mapping[str, Any]) -> None:
+            if stop_at and news.get("step") == stop_at:
+                raise KeyboardInterrupt
+
+        output = Output(folder / "c", folder / "a", log, every_step=True)
+        train(module, rows, rows[:4], config, output, loss=loss)
+        return (folder / "a" / "adapter_model.safetensors").read_bytes()
+
+    for stop_at in (2, 4):
+        with pytest.raises(KeyboardInterrupt):
+            adapter(tmp_path / "stopped", stop_at)
+    assert adapter(tmp_path / "stopped") == adapter(tmp_path / "whole")

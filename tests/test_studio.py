@@ -1,0 +1,403 @@
+"""The studio's pages: who gets in, what is kept, and that nothing a person wrote is ever markup."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from etude.comparison.compare import compare
+from etude.feedback import FILE, FeedbackLog
+from etude.studio.app import make_app
+from etude.studio.queue import Item, Queue
+from etude.studio.requests import read_requests
+from etude.studio.security import Keys
+from etude.studio.studio import Studio
+from etude.types import Evidence, Finding, Message
+from small_task import rows, write_task
+
+ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
+GOOD = "Title: Dragons at Dawn\nAges: 7"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task of the fake model with a complete run."""
+    task = write_task(
+        tmp_path_factory.mktemp("studio") / "task", more="methods: [baseline, prompt]\nmetric: exact_match\n"
+    )
+    compare(task)
+    return task
+
+
+@pytest.fixture
+def task(compared: Path) -> Iterator[Path]:
+    """The same, without what other tests have said."""
+    yield compared
+    for file in (compared.parent / FILE, *(compared.parent / "runs").glob("studio.*")):
+        file.unlink(missing_ok=True)
+
+
+def write_requests(task: Path, *inputs: str) -> Path:
+    file = task.parent / "requests.jsonl"
+    file.write_text("".join(json.dumps({"input": each}) + "\n" for each in inputs))
+    return file
+
+
+def opened(task: Path, *inputs: str) -> tuple[Studio, TestClient]:
+    """A studio that has answered these requests, and a browser that is signed in."""
+    studio = Studio(task, write_requests(task, *inputs) if inputs else None)
+    studio.answering.run()
+    return studio, browser(studio)
+
+
+def browser(studio: Studio, who: str = "ana") -> TestClient:
+    client = TestClient(make_app(studio, who), base_url="http://127.0.0.1:8765")
+    client.get("/enter", params={"key": Keys(studio.queue.secret).session})
+    return client
+
+
+def fields(page: str) -> dict[str, str]:
+    """The hidden fields of the first form of a page."""
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("</form>")[0]))
+
+
+def send(client: TestClient, say: str, page: str | None = None, **more: str) -> Any:
+    """Says something of the answer that is shown, or of that on `page`; returns the response."""
+    given = fields(page or client.get("/review").text)
+    return client.post("/review", data={**given, "say": say, **more}, headers={"x-part": "1"})
+
+
+def said(task: Path) -> list[dict[str, Any]]:
+    return [entry.line for entry in FeedbackLog(task.parent / FILE).entries]
+
+
+def test_a_browser_without_the_link_sees_nothing(task: Path) -> None:
+    studio, _ = opened(task, "A secret request")
+    stranger = TestClient(make_app(studio, "x"), base_url="http://127.0.0.1")
+    for page in ("/", "/review", "/enter", "/enter?key=wrong"):
+        response = stranger.get(page)
+        assert response.status_code == 403
+        assert "secret" not in response.text
+    assert stranger.post("/review", data={"token": Keys(studio.queue.secret).form}).status_code == 403
+
+
+def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
+    _, client = opened(task, "One", "Two")
+    given = fields(client.get("/review").text)
+    for token in ("", "wrong"):
+        assert client.post("/review", data={**given, "say": "accept", "token": token}).status_code == 403
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+    assert client.post("/review", content=b"x" * (2**20 + 1)).status_code == 413
+    assert not said(task)
+
+
+def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
+    _, client = opened(task, "One")
+    for page in ("/", "/review"):
+        response = client.get(page)
+        assert "script-src 'self'" in response.headers["content-security-policy"]
+        assert "unsafe" not in response.headers["content-security-policy"]
+        assert not re.search(r"<script(?! src=\"/static)|<style|\sstyle=|\son\w+=|https?://", response.text)
+    for name in re.findall(r'"(/static/[^"]+)"', response.text):
+        assert client.get(name).status_code == 200
+
+
+def test_what_people_and_models_write_is_shown_as_text(task: Path) -> None:
+    studio, client = opened(task, ATTACK)
+    item = Item("requests", (Message("user", ATTACK),), ATTACK, ATTACK, ATTACK, (ATTACK,), (ATTACK,), 0.5)
+    studio.queue.keep_only("requests", [])
+    studio.queue.add([item])
+    studio.answering.problem = ATTACK
+    client.post("/name", data={**fields(client.get("/").text), "name": ATTACK[:50]})
+    broken = send(client, "correct", correction=ATTACK)
+    assert broken.status_code == 422
+    pages = [client.get(page).text for page in ("/", "/review", f"/review?from={ATTACK}")]
+    for page in (*pages, broken.text):
+        assert "<script>alert" not in page
+        assert "<img" not in page
+    assert "&lt;script&gt;alert" in pages[1]
+
+
+def test_each_key_is_kept_as_what_it_means(task: Path) -> None:
+    _, client = opened(task, *(f"Request {number} {'word ' * number}" for number in range(5)))
+    answer = re.search(r'id="answer">([^<]*)<', client.get("/review").text)
+    assert answer
+    send(client, "accept")
+    send(client, "correct", correction=f" {GOOD}\r\n")
+    send(client, "reject", reason="wrong age")
+    send(client, "expert")
+    last = send(client, "skip")
+    assert "4 of 5 reviewed, 1 to go" in last.text
+    kept = said(task)
+    assert kept[0]["correction"] == kept[0]["answer"] == answer[1]
+    assert kept[1]["correction"] == GOOD
+    assert (kept[2]["thumb"], kept[2]["reason"]) == ("down", "wrong age")
+    assert kept[3]["flag"]
+    assert {entry["who"] for entry in kept} == {"ana"}
+    assert len(kept) == 4
+
+
+def test_a_correction_that_breaks_the_contract_is_not_kept_and_not_lost(task: Path) -> None:
+    _, client = opened(task, "One")
+    response = send(client, "correct", correction="Dragons at Dawn")
+    assert response.status_code == 422
+    assert "missing field: Title" in response.text
+    assert ">\nDragons at Dawn</textarea>" in response.text
+    assert not said(task)
+
+
+def test_what_is_sent_twice_is_kept_once_and_back_takes_its_place(task: Path) -> None:
+    _, client = opened(task, "One", "Two")
+    page = client.get("/review").text
+    send(client, "accept", page)
+    send(client, "accept", page)
+    assert len(said(task)) == 1
+    again = client.get("/review?previous=1").text
+    assert "reviewed this one already" in again
+    send(client, "reject", again, reason="after all")
+    assert [entry["input"] for entry in said(task)] == ["One", "One"]
+    assert client.get("/review").text.count("Two") >= 1
+
+
+def test_two_people_never_get_the_same_answer(tmp_path: Path) -> None:
+    queue = Queue(tmp_path / "q.sqlite")
+    queue.add(Item("requests", (Message("user", str(number)),), "", "a") for number in range(3))
+    ana, ben = queue.take("ana", "requests"), queue.take("ben", "requests")
+    assert ana
+    assert ben
+    assert ana.id != ben.id
+    assert queue.take("ana", "requests") == ana
+    queue.finish(ana.id, "ana")
+    third = queue.take("ana", "requests")
+    assert third
+    assert third.id not in (ana.id, ben.id)
+    assert queue.take("eva", "requests") is None
+
+
+def test_a_restart_goes_on_where_people_stopped(task: Path) -> None:
+    studio, client = opened(task, "One", "Two")
+    send(client, "accept")
+    for file in (task.parent / "runs").glob("studio.*"):
+        file.unlink()  # the feedback is what counts, the queue is made again
+    later = Studio(task, task.parent / "requests.jsonl")
+    later.answering.run()
+    later.queue.mark_done([])
+    counts = Studio(task, task.parent / "requests.jsonl").queue.counts("requests")
+    assert (counts.total, counts.done) == (2, 1)
+    assert studio.queue.secret == later.queue.secret
+
+
+def test_requests_that_meet_the_test_are_left_out(task: Path) -> None:
+    test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
+    studio = Studio(task)
+    hidden = next(row.text for row in studio.rows if row.id in test)
+    studio = Studio(task, write_requests(task, hidden, f"{hidden}!", "Something else"))
+    assert (studio.num_sealed, studio.queue.counts("requests").total) == (2, 1)
+
+
+def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_row(task: Path) -> None:
+    studio = Studio(task, method="baseline")
+    client, counts = browser(studio), studio.queue.counts("dev")
+    assert counts.total == counts.answered > 0
+    page = client.get("/review?from=dev")
+    assert "In the examples" in page.text
+    send(client, "accept", page.text)
+    assert (said(task)[0]["thumb"], said(task)[0].get("correction")) == ("up", None)
+    dev = next(json.loads(file.read_text())["dev"] for file in (task.parent / "runs").glob("*/split.json"))
+    texts = {row.text for row in studio.rows if row.id in dev}
+    assert said(task)[0]["input"] in texts
+
+
+def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
+    _, client = opened(task, "One")
+    send(client, "correct", correction=GOOD)
+    before = task.read_text()
+    page = client.post("/apply", data=fields(client.get("/").text)).text
+    assert "examples.feedback.jsonl" in page
+    assert task.read_text() == before
+    client.post("/apply", data={**fields(client.get("/").text), "update": "on"})
+    assert "examples: examples.feedback.jsonl" in task.read_text()
+    task.write_text(before)
+    for file in task.parent.glob("examples.feedback*"):
+        file.unlink()
+    (task.parent / "runs" / "training.jsonl").unlink()
+
+
+def test_logged_chats_tables_and_what_is_no_request(tmp_path: Path) -> None:
+    chats = tmp_path / "log.jsonl"
+    turns = [("system", "S"), ("user", "A"), ("assistant", "B"), ("user", "C"), ("assistant", "D")]
+    line = {"id": 1, "messages": [{"role": role, "content": text} for role, text in turns]}
+    chats.write_text(f"{json.dumps(line)}\n{json.dumps(line)}\n")
+    found = read_requests(chats)
+    assert [[turn.content for turn in each] for each in found] == [["A", "B", "C"]]
+    table = tmp_path / "log.csv"
+    table.write_text("nr,customer question\n1,Where?\n2,\n")
+    with pytest.raises(Exception, match=r"log.csv:3"):
+        read_requests(table, usual=("customer question",))
+    table.write_text("text\nWhere?\n")
+    assert read_requests(table) == [(Message("user", "Where?"),)]
+
+
+def test_a_page_of_many_rows_takes_under_a_fifth_of_a_second(task: Path) -> None:
+    many = [str(row["input"]) for row in rows("answer", 3000, seed=9)]
+    studio = Studio(task)
+    studio.queue.add(
+        Item("requests", (Message("user", f"{text} {number}"),), "", GOOD, confidence=0.5)
+        for number in range(10)
+        for text in many
+    )
+    client = browser(studio)
+    client.get("/review")
+    begin = time.perf_counter()
+    for page in ("/", "/review?from=requests"):
+        assert client.get(page).status_code == 200
+    send(client, "accept")
+    assert time.perf_counter() - begin < 4 * 0.2
+
+
+def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> None:
+    _, client = opened(task)
+    form = {
+        **fields(client.get("/chat").text),
+        "question": f"Dragons? {ATTACK}",
+        "first": "prompt",
+        "second": "baseline",
+    }
+    page = client.post("/chat", data=form, headers={"x-part": "1"}).text
+    assert "prompt is better" in page
+    assert "<script>alert" not in page
+    given = {name: unescape(value) for name, value in fields(page).items()}
+    assert client.post("/opinion", data={**given, "say": "other"}).status_code == 200
+    kept = said(task)[0]
+    assert (kept["choice"], kept["input"]) == ("other", f"Dragons? {ATTACK}")
+    assert kept["assistant"].endswith("/prompt")
+    assert kept["other_assistant"].endswith("/baseline")
+    last = unescape(re.findall(r'name="turns" value="([^"]*)"', page)[-1])
+    assert [turn["role"] for turn in json.loads(last)] == ["user", "assistant"]
+    again = client.post("/chat", data={**form, "turns": last, "question": "Trains?", "second": ""}).text
+    given = {name: unescape(value) for name, value in fields(again).items()}
+    client.post("/opinion", data={**given, "say": "correct", "correction": GOOD})
+    assert [turn["role"] for turn in said(task)[1]["input"]] == ["user", "assistant", "user"]
+    assert said(task)[1]["correction"] == GOOD
+
+
+def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
+    _, client = opened(task)
+    form = fields(client.get("/chat").text)
+    for wrong in ({"question": "x", "first": "../.."}, {"question": "x", "turns": "[7]"}):
+        assert client.post("/chat", data={**form, **wrong}).status_code == 400
+    assert client.post("/opinion", data={**form, "say": "nothing"}).status_code == 400
+    assert client.get("/report/..%2f..%2fx").status_code in (400, 404)
+    assert not said(task)
+
+
+def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
+    studio, client = opened(task)
+    page = client.get("/compare").text
+    assert re.search(r'<th scope="row">prompt</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page)
+    client.post("/compare", data={**fields(page), "do": "start"})
+    for _ in range(200):
+        if not studio.comparing.running:
+            break
+        time.sleep(0.1)
+    page = client.get("/compare", headers={"x-part": "1"}).text
+    assert not studio.comparing.failure
+    assert "complete" in page
+    report = client.get(f"/report/{studio.run.name}")
+    assert report.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert '<meta http-equiv="Content-Security-Policy"' in report.text
+
+
+def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:
+    studio, client = opened(task)
+    other = browser(studio, "ben")
+    path = "/blind?first=prompt&second=baseline"
+    judged = []
+    for person in (client, other):
+        page = person.get(path).text
+        for _ in range(3):
+            pair = page.partition("rows judged by")[2]
+            assert not re.search(r">(prompt|baseline)<|prompt is", pair)
+            answers = re.findall(
+                r'<h2 class="small">(Left|Right)</h2><p class="text" dir="auto">([^<]*)<', pair
+            )
+            better = "left" if answers[0][1] < answers[1][1] else "right"
+            judged.append(dict(answers)[better.capitalize()])
+            given = fields(pair)
+            page = person.post("/blind", data={**given, "say": better}, headers={"x-part": "1"}).text
+    assert judged[:3] == judged[3:]
+    kept = said(task)
+    assert [unescape(each) for each in judged] == [
+        entry["answer"] if entry["choice"] == "answer" else entry["other"] for entry in kept
+    ]
+    page = client.get(f"{path}&result=1").text
+    assert "People agree on 100.0% of the 3 rows" in page
+    assert re.search(r"preferred to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
+    test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
+    assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
+
+
+def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:
+    studio, client = opened(task)
+    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    page = client.get("/data").text
+    assert f"{len(split['train']) + len(split['dev'])} rows" in page
+    theme = client.get("/data", params={"tag": "theme: ghosts", "q": "All about"}).text
+    found = re.findall(r'<p class="text" dir="auto">Title: ([^<]*)\n', theme)
+    assert set(found) == {"All about ghosts"}
+    assert "0 rows" in client.get("/data", params={"q": "100%_' or 1"}).text
+    assert "0 rows" in client.get("/data", params={"tag": 'a"b: c'}).text
+    hidden = next(row for row in studio.rows if row.id in split["test"])
+    assert "0 rows" in client.get("/data", params={"q": hidden.text}).text
+    assert client.get("/row", params={"id": hidden.id}).status_code == 404
+    row = next(row for row in studio.rows if row.id in split["dev"])
+    form = {**fields(client.get("/row", params={"id": row.id}).text), "reason": "wrong age"}
+    assert client.post("/row", data={**form, "correction": "Nope"}).status_code == 422
+    assert client.post("/row", data={**form, "correction": GOOD}).status_code == 200
+    assert (said(task)[0]["input"], said(task)[0]["correction"]) == (row.text, GOOD)
+    assert client.post("/row", data={**form, "id": hidden.id, "correction": GOOD}).status_code == 404
+    assert len(said(task)) == 1
+
+
+def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) -> None:
+    studio, client = opened(task)
+    rows = list(studio.rows)
+    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    ids = (split["train"][0], split["test"][0])
+    by_id = {row.id: row for row in rows}
+    evidence = tuple(
+        Evidence(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids
+    )
+    studio.data.set_findings([Finding("odd", "warning", ids, ATTACK, "Look.", evidence=evidence)])
+    page = client.get("/findings").text
+    assert "<mark>&lt;script&gt;</mark>" in page
+    assert by_id[ids[0]].text in page
+    assert by_id[ids[1]].text not in page
+    assert "1 row" in client.get("/data?kind=odd").text
+    client.post("/findings", data=fields(page))
+    for _ in range(100):
+        if not studio.checking.running:
+            break
+        time.sleep(0.1)
+    assert not studio.checking.problem
+    assert "odd" not in client.get("/findings").text
+
+
+def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
+    _, client = opened(task, "One", "Two")
+    page = client.get("/review").text
+    assert send(client, "reject", page, reason="a\0b").status_code == 400
+    assert client.get("/enter?key=é").status_code == 403
+    assert client.post("/review", data={**fields(page), "say": "accept", "token": "é"}).status_code == 403
+    assert send(client, "accept", page.replace(fields(page)["item"], "gone")).status_code == 410
+    client.post("/name", data={**fields(client.get("/").text), "name": "  "})
+    assert send(client, "accept", page).status_code == 200
+    assert [entry["who"] for entry in said(task)] == ["ana"]
