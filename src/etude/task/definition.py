@@ -32,7 +32,7 @@ VERDICT_KEYS = (
 ROW_TOKENS = 2048
 """Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`."""
 
-JSON_SUFFIXES = (".jsonl", ".ndjson")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """Suffix of a table -> what separates its values."""
 PACKED_SUFFIXES = (".parquet", ".xlsx")
