@@ -11,7 +11,7 @@ and exits with 1 if a line disagrees. Groups of numbers share one line, with the
 
 What is allowed:
 
-* Scores, counts, names and statuses: nothing.
+* Counts, names and statuses: nothing; scores: 1e-9.
 * Closed forms (Wilson, Newcombe, moments, exact p, costs): 1e-9, for costs relative.
 * Resampled numbers: the stored number comes from one bootstrap of 2,000 resamples. The same number is computed
   here in BATCHES bootstraps of that size with other seeds. Their mean is the recomputed number, and their
@@ -24,9 +24,9 @@ If the metric is a mean, the moments have a closed form, the limit of infinitely
 critical value of all pairs is resampled. Such bounds are checked twice: in closed form (of a pair at the stored
 critical value) to 1e-9, and by resampling.
 
-Not checked: what depends on training rows, which are not in the run folder (the metric, the split); what was
-measured while it ran (times, tokens, losses), except means and differences of it; sentences and reports, which
-print the numbers of verdict.json (`tests/test_report.py`).
+Not checked: intervals of calibration errors and of single fields; what depends on training rows, which are not in
+the run folder (the metric, the split); what was measured while it ran (times, tokens, losses), except means and
+differences of it; sentences and reports, which print the numbers of verdict.json (`tests/test_report.py`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import itertools
 import json
 import math
 import re
+import string
 import sys
 import unicodedata
 from collections import Counter
@@ -51,6 +52,7 @@ import jsonschema
 import numpy as np
 import yaml
 from sacrebleu.metrics import CHRF
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from scipy import stats
 
 BATCHES = 25
@@ -58,6 +60,7 @@ RESAMPLES = 2000
 PATTERNS = 4095
 RARE = 1e-4
 CLOSED = 1e-9
+GRADED = ("chrf", "token_f1", "sari")
 EQUAL = 1e-6  # up to here scores count as equal, and a standard error as none
 DIGITS = (
     12  # what is compared on dev is rounded to so many digits: one row more is exactly one error of one row
@@ -425,6 +428,71 @@ def chrf_of_start(answer: str, wanted: Sequence[str]) -> float:
     return chrf(answer[:5_000], [output[:5_000] for output in wanted])
 
 
+def squad_f1(answer: str, output: str) -> float:
+    """F1 of words as SQuAD's evaluation script counts it."""
+
+    def words(text: str) -> list[str]:
+        plain = "".join(character for character in text.lower() if character not in string.punctuation)
+        return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+    given, told = words(answer), words(output)
+    if not (given and told):
+        return float(given == told)
+    left = list(told)
+    same = 0
+    for word in given:
+        if word in left:
+            left.remove(word)
+            same += 1
+    precision, recall = same / len(given), same / len(told)
+    return 2 * precision * recall / (precision + recall) if same else 0.0
+
+
+def sari(source: str, answer: str, references: Sequence[str]) -> float:
+    """SARI after the script of its authors (SARI.py of cocoxu/simplification), with the recall of kept n-grams and the
+    empty cases as Hugging Face's `evaluate` has them."""
+    tokenized = [Tokenizer13a()(text.lower()).split(" ") for text in (source, answer, *references)]
+    tokenized = [[word for word in words if word] for words in tokenized]
+    keeps, deletes, adds = zip(*(sari_parts(n, *tokenized) for n in (1, 2, 3, 4)), strict=True)
+    return (sum(keeps) / 4 + sum(deletes) / 4 + sum(adds) / 4) / 3
+
+
+def sari_parts(
+    n: int, source: list[str], answer: list[str], *references: list[str]
+) -> tuple[float, float, float]:
+    """Scores of what was kept, deleted and added, of n-grams of one length."""
+
+    def grams(words: list[str]) -> list[tuple[str, ...]]:
+        return list(zip(*(words[shift:] for shift in range(n)), strict=False))
+
+    told = Counter(gram for words in references for gram in grams(words))
+    before, after = Counter(grams(source)), Counter(grams(answer))
+    times = len(references)
+    keep_all, keep_good, keep_precision, kept = 0, 0, 0.0, 0
+    gone, gone_precision = 0, 0.0
+    for gram, number in before.items():
+        old, new = times * number, times * after[gram]
+        keep_all += min(old, told[gram])
+        if new:
+            good = min(old, new, told[gram])
+            kept, keep_good, keep_precision = (
+                kept + 1,
+                keep_good + good,
+                keep_precision + good / min(old, new),
+            )
+        if old > new:
+            gone, gone_precision = gone + 1, gone_precision + max(0, old - new - told[gram]) / (old - new)
+    precision = keep_precision / kept if kept else 1.0
+    recall = keep_good / keep_all if keep_all else 1.0
+    keep = 2 * precision * recall / (precision + recall) if precision or recall else 0.0
+    new_grams, told_grams = set(after) - set(before), set(told) - set(before)
+    hits = len(new_grams & set(told))
+    precision = hits / len(new_grams) if new_grams else 1.0
+    recall = hits / len(told_grams) if told_grams else 1.0
+    add = 2 * precision * recall / (precision + recall) if precision or recall else 0.0
+    return keep, gone_precision / gone if gone else 1.0, add
+
+
 def right_fields(answer: str, wanted: Sequence[str]) -> float:
     """Of the JSON fields wanted or given the share given as wanted; other outputs are one field each."""
     return max(shared_fields(answer, output) for output in wanted)
@@ -471,6 +539,8 @@ class Scorer:
             "passes": lambda: 0.0 if form is False else 1.0 if checked is None else checked,
             "exact_match": lambda: exact_match(answer, wanted),
             "chrf": lambda: chrf(answer, wanted),
+            "token_f1": lambda: max(squad_f1(answer, output) for output in wanted),
+            "sari": lambda: sari(row["input"], answer, wanted),
             "accuracy": lambda: float(predicted(self.contract, answer) in [text.strip() for text in wanted]),
         }
         known["macro_f1"] = known["accuracy"]
@@ -533,11 +603,20 @@ def scores(run: Run, scorer: Scorer) -> Iterator[Line]:
         yield from score_lines(f"{method.name}, candidates", tried, scorer)
 
 
+def alike(stored: Any, again: Any) -> bool:
+    """Whether two scores, or scores by name, are the same up to the rounding of sums."""
+    if isinstance(stored, dict):
+        return stored.keys() == again.keys() and all(alike(stored[name], again[name]) for name in stored)
+    if isinstance(stored, float) and isinstance(again, float):
+        return abs(stored - again) <= CLOSED
+    return bool(stored == again)
+
+
 def score_lines(what: str, rows: Sequence[Json], scorer: Scorer) -> Iterator[Line]:
     """How many rows are scored as they were, key by key."""
     again = [scorer.line(row) for row in rows]
     for key in ("score", "form", "failures", "check", "others"):
-        differ = [row["id"] for row, new in zip(rows, again, strict=True) if row[key] != new[key]]
+        differ = [row["id"] for row, new in zip(rows, again, strict=True) if not alike(row[key], new[key])]
         named = f", first {differ[0]}" if differ else ""
         yield Line(f"{what}: rows with the same {key}{named}", len(rows), len(rows) - len(differ))
 
@@ -1166,8 +1245,8 @@ def form_lines(run: Run) -> Iterator[Line]:
 OTHERS = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("exact_match", "right_fields"),
-    "answer": ("exact_match", "chrf"),
-    "rewrite": ("exact_match", "chrf"),
+    "answer": ("exact_match", "token_f1", "chrf"),
+    "rewrite": ("exact_match", "chrf", "sari"),
 }
 
 
@@ -1182,9 +1261,98 @@ def other_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
             yield from estimate_lines(f"{method}: {name}", run.verdict["others"][method][name], sample)
 
 
+# Classes, probabilities and fields
+
+
+def detail_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
+    """What stands beside the estimates of each method; of calibration errors and fields without their intervals."""
+    for method, rows in run.rows.items():
+        stored = run.verdict["details"][method]
+        if run.task["kind"] == "classify":
+            yield from class_lines(f"{method}: classes", stored["classes"], rows, scorer)
+            yield from reliance_lines(f"{method}: probabilities", stored["reliance"], rows)
+        if run.task["kind"] == "extract":
+            yield from field_lines(f"{method}: fields", stored["fields"], rows)
+
+
+def class_lines(what: str, stored: list[Json], rows: Sequence[Json], scorer: Scorer) -> Iterator[Line]:
+    """Each label with what its rows were given in its place."""
+    labels = {row["expected"].strip() for row in rows}
+    yield Line(f"{what}: labels", sorted(each["label"] for each in stored), sorted(labels))
+    yield Line(
+        f"{what}: worst first",
+        [each["right"]["value"] for each in stored],
+        sorted(each["right"]["value"] for each in stored),
+    )
+    for each in stored:
+        of_label = [row for row in rows if row["expected"].strip() == each["label"]]
+        yield from estimate_lines(f"{what}: {each['label']}", each["right"], sample_of(of_label))
+        wrong = Counter(
+            label_of(listed(scorer.contract.get("labels")), row["answer"])
+            or (row["answer"].strip() if isinstance(row["value"], str) else "(no label)")
+            for row in of_label
+            if row["score"] != 1
+        )
+        yield Line(f"{what}: {each['label']}: instead", each["instead"], dict(wrong))
+
+
+def reliance_lines(what: str, stored: Json | None, rows: Sequence[Json]) -> Iterator[Line]:
+    """Calibration error, Brier score, and what is right among the surest rows."""
+    sure = sorted((row for row in rows if row["confidence"] is not None), key=lambda row: row["id"])
+    yield Line(f"{what}: present", stored is not None, bool(sure))
+    if stored is None or not sure:
+        return
+    ascending = sorted(row["confidence"] for row in sure)
+    edges = [ascending[len(sure) * part // 15] for part in range(1, 15)]
+    bins: dict[int, list[Json]] = {}
+    for row in sure:
+        bins.setdefault(sum(edge <= row["confidence"] for edge in edges), []).append(row)
+    error = sum(
+        abs(math.fsum(row["score"] - row["confidence"] for row in inside)) for inside in bins.values()
+    )
+    yield Line(f"{what}: calibration error", stored["error"]["value"], error / len(sure), CLOSED)
+    squared = [row | {"score": (row["confidence"] - row["score"]) ** 2} for row in sure]
+    yield from estimate_lines(f"{what}: Brier", stored["brier"], sample_of(squared))
+    ranked = sorted(sure, key=lambda row: -row["confidence"])
+    for each in stored["surest"]:
+        kept = ranked[: max(1, round(each["share"] * len(ranked)))]
+        yield Line(f"{what}: least of {each['share']}", each["least"], kept[-1]["confidence"])
+        yield from estimate_lines(f"{what}: surest {each['share']}", each["right"], sample_of(kept))
+
+
+def field_lines(what: str, stored: Json, rows: Sequence[Json]) -> Iterator[Line]:
+    """F1 of each field."""
+    counts: dict[str, Counter[str]] = {}
+    for row in rows:
+        given = object_of(row["answer"]) or {}
+        outputs = [object_of(text) or {} for text in (row["expected"], *row["references"])]
+        texts = [row["expected"], *row["references"]]
+        wanted = outputs[max(range(len(texts)), key=lambda n: (shared_fields(row["answer"], texts[n]), -n))]
+        for name in {*given, *wanted}:
+            same = name in given and name in wanted and same_json(given[name], wanted[name])
+            counts.setdefault(name, Counter()).update(
+                {"right": int(same), "given": int(name in given), "wanted": int(name in wanted)}
+            )
+    yield Line(f"{what}: names", sorted(stored), sorted(counts))
+    for name, found in counts.items():
+        f1 = 2 * found["right"] / (found["given"] + found["wanted"]) if found["wanted"] else 0.0
+        yield Line(f"{what}: {name}", stored[name]["value"], f1, CLOSED)
+
+
 # Costs
 
 TOKENS = ("prompt_tokens", "cached_tokens", "answer_tokens")
+
+
+def prices_of(run: Run, model: str) -> tuple[Json, bool]:
+    """The prices that hold for a model, and whether they are its own: those of an endpoint."""
+    prices = run.task.get("prices") or {}
+    for key in ("prompt_model", "model"):
+        part = run.task.get(key)
+        if isinstance(part, dict) and model.startswith(f"{part['endpoint'].rstrip('/')}#{part['model']}"):
+            by_tokens = None not in (prices.get("prompt"), prices.get("answer"))
+            return part.get("prices") or (prices if key == "model" and by_tokens else {}), True
+    return prices, False
 
 
 def costs_of(run: Run, name: str) -> dict[str, float | None]:
@@ -1196,11 +1364,11 @@ def costs_of(run: Run, name: str) -> dict[str, float | None]:
     cost: dict[str, Any] = {
         key: math.fsum(row[key] for row in rows) / len(rows) for key in (*TOKENS, "seconds")
     }
-    prices = run.task.get("prices") or {}
+    prices, own = prices_of(run, model)
     prompt, answer, per_hour = (prices.get(key) for key in ("prompt", "answer", "per_hour"))
     cost["price"] = None
     if prompt is not None and answer is not None:
-        if model == run.info["prompt_model"] != run.info["model"]:
+        if not own and model == run.info["prompt_model"] != run.info["model"]:
             return cost
         cached = prices["cached"] if prices.get("cached") is not None else prompt
         fresh = cost["prompt_tokens"] - cost["cached_tokens"]
@@ -1282,7 +1450,7 @@ def shown(rows: int, units: int, disagree: float, grouped: bool = False) -> floa
 def shown_of_rows(run: Run, rows: int, units: int, disagree: float, grouped: bool = False) -> float | None:
     """`shown`; of right and wrong answers None where it is more than the share of rows that disagree."""
     found = shown(rows, units, disagree, grouped)
-    return None if run.metric != "chrf" and found > disagree else found
+    return None if run.metric not in GRADED and found > disagree else found
 
 
 def power_lines(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Line]:
@@ -1324,6 +1492,7 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from tag_lines(run)
     yield from form_lines(run)
     yield from other_lines(run, scorer)
+    yield from detail_lines(run, scorer)
     yield from cost_lines(run)
     yield from break_even_lines(run)
     yield from power_lines(run, scorer, ladder)

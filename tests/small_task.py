@@ -11,7 +11,7 @@ OPENINGS = ("Please find", "We want", "Have you got", "Is there", "Show us", "My
 KINDS = ("answer", "classify", "extract", "rewrite")
 SETTINGS = {
     "answer": "contract:\n  fields: [Title, Ages]\n",
-    "classify": "",
+    "classify": "encoder: none\n",  # unless `more` names one
     "extract": "contract:\n  json_schema: {type: object, required: [theme, age]}\n",
     "rewrite": "contract: {max_words: 20}\n",
 }
@@ -47,9 +47,10 @@ def write_task(
     lines = (json.dumps(row) + "\n" for row in rows(kind, num))
     (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
     task = folder / "task.yaml"
+    own = "" if kind == "classify" and "encoder:" in more else SETTINGS[kind]
     task.write_text(
         f"name: small\nkind: {kind}\nmodel: {model}\nexamples: examples.jsonl\n"
-        f"instructions: You are a librarian. Say what fits.\n{SETTINGS[kind]}{more}",
+        f"instructions: You are a librarian. Say what fits.\n{own}{more}",
         encoding="utf-8",
     )
     return task

@@ -154,7 +154,7 @@ def test_chrf_is_sacrebleus_against_the_likest_right_output() -> None:
 
 def test_other_metrics_stand_beside_the_headline() -> None:
     passes = Metric("passes", "answer").score(row("yes"), answer("Yes"))
-    assert passes.others == {"exact_match": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
+    assert passes.others == {"exact_match": 1.0, "token_f1": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
     assert Metric("exact_match", "extract").score(row("1"), answer("1")).others == {"right_fields": 1.0}
     assert Metric("accuracy", "classify").score(row("a"), answer("a")).others == {"macro_f1": 1.0}
     assert Metric("macro_f1", "classify").score(row("a"), answer("b")).others == {"accuracy": 0.0}

@@ -26,7 +26,7 @@ from etude.comparison.plan import (
 )
 from etude.comparison.prepare import question
 from etude.methods.fit_context import Effort
-from etude.methods.timing import Rates
+from etude.methods.foresight.timing import Rates
 
 WORK = Workload(
     {"prompt": 1, "few_shot": 6, "retrieval": 3, "fine_tune": 1, "fine_tune_retrieval": 1},

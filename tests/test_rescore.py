@@ -37,7 +37,11 @@ def check_rescored(run: Path) -> None:
     assert code == 0, table
 
 
-OTHER_METRICS = [("classify", "metric: macro_f1\n"), ("answer", "metric: chrf\n")]
+OTHER_METRICS = [
+    ("classify", "metric: macro_f1\n"),
+    ("answer", "metric: token_f1\n"),
+    ("rewrite", "metric: sari\n"),
+]
 
 
 @pytest.mark.parametrize(("kind", "more"), [*((kind, "") for kind in KINDS), *OTHER_METRICS])

@@ -675,7 +675,7 @@ def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
         ("rows.jsonl", '{"text": "a", "label": "b"}\n{"text": \n', "rows.jsonl:2: not JSON"),
         ("rows.csv", "ham,how are you today my dear friend\n" * 9, "the first line looks like a row"),
         ("rows.csv", "a,b,c\n1,2,3\n4,5,6\n", "which columns are the input and the output"),
-        ("rows.xlsx", "x", "save the sheet as CSV"),
+        ("rows.xls", "x", "save the sheet as .xlsx"),
     ],
 )
 def test_rows_that_cannot_be_used_are_faults_and_nothing_is_written(

@@ -258,7 +258,6 @@ def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: py
         "judge: gpt",
         "methods: [similar_shot, prompt]",
         "methods: constrained",
-        "prompt_model: https://localhost:8000/v1",
     ],
 )
 def test_what_comes_later_is_said_by_name(folder: Path, line: str) -> None:

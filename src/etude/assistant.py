@@ -170,7 +170,7 @@ class Assistant:
             value=self.contract.parse(text) if self.contract else text,
             form=not self.contract.check(text) if self.contract else None,
             failures=self.contract.check(text) if self.contract else (),
-            confidence=math.exp(done.logprob) if self.choices else None,
+            confidence=math.exp(done.logprob) if self.choices and done.logprob is not None else None,
             prompt_tokens=done.prompt_tokens,
             cached_tokens=done.cached_tokens,
             answer_tokens=done.answer_tokens,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from etude.base.files import parse_json
 from etude.stats import Sample, label_sample, score_sample
+from etude.text.likeness import sari, token_f1
 from etude.types import Answer, Example, Kind, Score
 
 if TYPE_CHECKING:
@@ -31,14 +32,19 @@ LABELS: Mapping[str, str] = {
     "exact_match": "share of answers equal to the wanted one",
     "passes": "share of answers that pass",
     "chrf": "chrF, likeness to the wanted answer",
+    "token_f1": "token F1, words shared with the wanted answer",
+    "sari": "SARI, words kept, added and deleted as wanted",
     "right_fields": "share of right fields",
 }
 """Every metric's name and what it is in words."""
-GRADED = ("chrf", "right_fields")
+GRADED = ("chrf", "token_f1", "sari", "right_fields")
 """Metrics under which a row scores anything from 0 to 1. A check may grade too, which nobody knows beforehand."""
 CHRF_CHARACTERS = 5_000
 """Of each text, what chrF beside another headline reads: 10 ms a row at most, where 30,000 characters took
 200 ms."""
+
+
+_FIELD = "field "
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,10 @@ class Metric:
     def form_only(self) -> bool:
         """Whether the verdict has to begin with "Measures form only": nobody checks what is said.
 
-        Exact match does check it, by the wanted answers; chrF sees likeness of letters alone.
+        Exact match and token F1 do check it, by the wanted answers; chrF sees likeness of letters alone, SARI of words.
         """
-        return self.kind in ("answer", "rewrite") and self.check is None and self.name != "exact_match"
+        compares = self.name in ("exact_match", "token_f1")
+        return self.kind in ("answer", "rewrite") and self.check is None and not compares
 
     def score(self, example: Example, answer: Answer) -> Score:
         """How right one answer is. Further right outputs of the row (references) count as much as the first.
@@ -170,6 +177,16 @@ def _chrf_of_start(example: Example, answer: Answer) -> float:
     return _chrf_scorer()(answer.text[:CHRF_CHARACTERS], outputs) / 100
 
 
+def _token_f1(example: Example, answer: Answer) -> float:
+    """Words shared with the likest right output. See `token_f1`."""
+    return max(token_f1(answer.text, output) for output in _right_outputs(example))
+
+
+def _sari(example: Example, answer: Answer) -> float:
+    """The input, rewritten as all right outputs together have it. See `sari`."""
+    return sari(example.text, answer.text, _right_outputs(example))
+
+
 def _right_fields(example: Example, answer: Answer) -> float:
     """Of all fields wanted or given, the share given as wanted, against the likest right output.
 
@@ -179,10 +196,25 @@ def _right_fields(example: Example, answer: Answer) -> float:
     return max(_share_equal(_fields(output), given) for output in _right_outputs(example))
 
 
+def field_hits(answer: str, outputs: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Key of a JSON object -> whether it is right, given and wanted, against the likest right output."""
+    given = _fields(answer)
+    wanted = max((_fields(output) for output in outputs), key=lambda output: _share_equal(output, given))
+    keys = (key for key in {**wanted, **given} if key.startswith(_FIELD))
+    return {
+        key.removeprefix(_FIELD): (
+            int(key in wanted and key in given and wanted[key] == given[key]),
+            int(key in given),
+            int(key in wanted),
+        )
+        for key in keys
+    }
+
+
 def _fields(text: str) -> Mapping[str, Any]:
     kind, value = _canonical(text)
     if kind == "json" and value[0] == "object":
-        return {f"field {key}": inner for key, inner in value[1].items()}
+        return {_FIELD + key: inner for key, inner in value[1].items()}
     return {kind: value}
 
 
@@ -202,13 +234,15 @@ _ROW: Mapping[str, Callable[[Example, Answer], float]] = {
     "macro_f1": _accuracy,
     "exact_match": _exact_match,
     "chrf": _chrf,
+    "token_f1": _token_f1,
+    "sari": _sari,
 }
 _BESIDE = {**_ROW, "chrf": _chrf_of_start, "right_fields": _right_fields}
 OTHERS: Mapping[Kind, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("exact_match", "right_fields"),
-    "answer": ("exact_match", "chrf"),
-    "rewrite": ("exact_match", "chrf"),
+    "answer": ("exact_match", "token_f1", "chrf"),
+    "rewrite": ("exact_match", "chrf", "sari"),
 }
 """What is shown beside the headline, which is left out of it."""
 

@@ -62,7 +62,7 @@ class Request:
     max_tokens: int
     """At most this many answer tokens; an answer stopped by it has finish "length"."""
     choices: tuple[str, ...] = ()
-    """When given, the answer is exactly one of these texts."""
+    """When given, the answer is exactly one of these texts; an endpoint is only hoped to give one."""
     shots_dropped: int = 0
     """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
     citations: tuple[str, ...] = ()
@@ -83,9 +83,9 @@ class Completion:
     """Tokens generated, end of turn included."""
     seconds: float
     """This request's share of its batch's wall-clock seconds."""
-    logprob: float
+    logprob: float | None
     """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's
-    probability among the choices."""
+    probability among the choices. None where the model does not say."""
 
 
 @dataclass(frozen=True, slots=True)

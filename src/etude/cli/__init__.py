@@ -127,6 +127,24 @@ def check(
         raise typer.Exit(130) from stopped
 
 
+@app.command("convert")
+def convert_rows(
+    file: Annotated[Path, typer.Argument(help="A file of rows, or a folder that `datasets` has saved.")],
+    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl or parquet.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write to. Default: beside FILE, by the shape."),
+    ] = None,
+) -> None:
+    """Write a file of examples in the shape that another tool reads."""
+    from etude.data.formats.write import convert
+
+    rows, written = convert(file, to, output)
+    for note in rows.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Wrote {len(rows.examples):,} rows as {to} to {written}.")
+
+
 @app.command()
 def compare(
     task: TaskPath,
@@ -305,6 +323,9 @@ def studio(
         Path | None,
         typer.Option("--requests", help="A file of new requests, or logged chats, to be answered."),
     ] = None,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="A column of the requests that asks; may be repeated.")
+    ] = None,
     method: Annotated[
         str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
@@ -315,7 +336,7 @@ def studio(
     """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
     from etude.cli.studio import run_studio
 
-    run_studio(task, requests, run, method, who, port)
+    run_studio(task, requests, input or [], run, method, who, port)
 
 
 @runs_app.command("list")

@@ -9,7 +9,7 @@ from pathlib import Path
 from etude.assistant import Assistant, PromptLimit, load
 from etude.cli.history import runs_folder
 from etude.errors import shown
-from etude.models.registry import Models
+from etude.models.registry import Models, title
 from etude.runs import find_run
 from etude.runs.recommended import recommended
 from etude.types import Message
@@ -26,7 +26,9 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
     assistant = load(run.assistant(name))
     models = Models()
     terminal = sys.stdin is not None and sys.stdin.isatty()
-    print(f"{name} ({assistant.model.name}) of {run.name}.{why} An empty line ends.\n", file=sys.stderr)
+    print(
+        f"{name} ({title(assistant.model.name)}) of {run.name}.{why} An empty line ends.\n", file=sys.stderr
+    )
     conversation: Conversation | None = None
     while question := ask(terminal):
         if conversation is None or not talks(assistant):

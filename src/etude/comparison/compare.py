@@ -23,6 +23,7 @@ from etude.report import write_report
 from etude.runs import Run
 from etude.runs.events import OnEvent
 from etude.runs.fingerprints import fingerprints
+from etude.runs.folder import REQUESTS
 from etude.runs.late import LateSteps
 from etude.runs.lifecycle import TaskRun, carry_out, read_task
 from etude.runs.openings import open_test
@@ -105,7 +106,7 @@ def _climb(
     parts = split_once(run, task, dataset, test, checked)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
-    models = Models()
+    models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
     start = blank(task, parts.train, models if asks_a_model(methods) else None)
     plan, pacing = planned(run, task, methods, parts, start, models, started, on_event, confirm)
     methods = [method for method in methods if method.name not in plan.left_out]
@@ -123,5 +124,6 @@ def _climb(
     openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
     run.update(openings=openings)
     climb.answer_test(fitted)
+    run.update(notes=[*run.info["notes"], *models.notes])
     beside = answer_equal(climb, equal)
     write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings, beside))

@@ -9,7 +9,6 @@ from etude.runs.verdict import BreakEven, Cost, Inputs, Measured
 from etude.task import Prices
 from etude.types import PricedCost
 
-_MILLION = 1_000_000
 _HOUR = 3_600
 
 
@@ -20,7 +19,10 @@ def priced(cost: Cost, prices: Prices | None) -> PricedCost:
 
 
 def prices_for(inputs: Inputs, method: Measured) -> Prices | None:
-    """The prices that hold for a method: those of tokens are of the task's `model` and of no other."""
+    """The prices that hold for a method: an endpoint's own; else the task's, of which those of tokens are for `model`
+    alone."""
+    if method.model in inputs.endpoints:
+        return inputs.endpoints[method.model].prices
     prices, other = inputs.prices, inputs.prompt_model
     if prices is None or method.model != other or other == inputs.model:
         return prices
@@ -28,18 +30,11 @@ def prices_for(inputs: Inputs, method: Measured) -> Prices | None:
 
 
 def request_price(cost: Cost, prices: Prices | None) -> float | None:
-    """Price of one request: by tokens when prompt and answer tokens have prices, else by machine time.
-
-    Cached tokens without a price of their own cost as much as other prompt tokens.
-    """
+    """Price of one request: by tokens when prompt and answer tokens have prices, else by machine time."""
     if prices is None:
         return None
     if prices.by_tokens:
-        assert prices.prompt is not None
-        assert prices.answer is not None
-        cached = prices.prompt if prices.cached is None else prices.cached
-        fresh = (cost.prompt_tokens - cost.cached_tokens) * prices.prompt
-        return (fresh + cost.cached_tokens * cached + cost.answer_tokens * prices.answer) / _MILLION
+        return prices.of_tokens(cost.prompt_tokens, cost.cached_tokens, cost.answer_tokens)
     return None if prices.per_hour is None else cost.seconds * prices.per_hour / _HOUR
 
 

@@ -13,6 +13,7 @@ from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.prepare import power_of, power_words
 from etude.evaluate import unit
 from etude.methods.tuned.training_run import CUT
+from etude.runs.details import details_of
 from etude.runs.events import Said
 from etude.runs.record import records
 from etude.runs.verdict import Decided, Inputs, Measured, Verdict, measured, rows_of
@@ -95,6 +96,7 @@ def final_verdict(
         metric=climb.metric,
         model=task.model,
         prompt_model=task.prompt_model,
+        endpoints=task.endpoints,
         total_rows=len(climb.split.train) + len(climb.split.dev) + len(climb.split.test),
         margin=task.margin,
         target=task.target,
@@ -107,7 +109,8 @@ def final_verdict(
         whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
-    return replace(found, caveats=(*found.caveats, *_about_budget(climb)))
+    details = {name: details_of(task.kind, lines[name]) for name in fitted}
+    return replace(found, details=details, caveats=(*found.caveats, *_about_budget(climb)))
 
 
 def _about_budget(climb: Climb) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from etude.base.wording import count
 from etude.methods.fit_context import Effort
-from etude.methods.timing import Rates
+from etude.methods.foresight.timing import Rates
 
 WHOLE = Effort()
 FEW_CANDIDATES, FEW_DEV, FEW_TEST = 2, 50, 400

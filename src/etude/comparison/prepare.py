@@ -10,14 +10,15 @@ from etude.assistant import Assistant
 from etude.base.wording import points, rough_time, share, time_in_words
 from etude.checks.vetting import row_notes
 from etude.comparison.plan import Pacing, Plan, Workload, leave_out, make_plan
+from etude.comparison.sending import confirm_sending
 from etude.data.dataset import VERDICT_LEAST, Dataset, few_for_tuning
 from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.evaluate import unit
 from etude.methods import Method, asks_a_model
-from etude.methods.timing import measure
-from etude.methods.too_long import check_lengths
+from etude.methods.foresight.timing import measure
+from etude.methods.foresight.too_long import check_lengths
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
@@ -93,6 +94,7 @@ def planned(
     if saved := run.info.get("plan"):
         return Plan.from_dict(saved), None
     check_lengths(task, methods, start, parts, models)
+    confirm_sending(task, methods, parts, start, models, on_event, confirm)
     if asks_a_model(methods):
         on_event(Said("Timing a few steps ...", detail=True))
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}

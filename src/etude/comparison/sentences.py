@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from etude.base.wording import is_many, p_value, points, rough_time, share, two_digits
 from etude.data.dataset import VERDICT_LEAST
 from etude.metrics import LABELS
-from etude.models.registry import backend_of
+from etude.models.registry import backend_of, title
 from etude.runs.verdict import Advice, BreakEven, EqualRows, Forms, HeadlineResult, Inputs, Measured, Step
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
 from etude.types import CLASSICAL, Estimate
@@ -133,7 +133,8 @@ def advice(inputs: Inputs, earned: BreakEven | None) -> tuple[Advice, ...]:
 
 def _opened(inputs: Inputs, sentence: str) -> str:
     if inputs.metric.form_only:
-        return f"{LIKENESS if inputs.metric.name == 'chrf' else 'Measures form only'}: {sentence}."
+        likeness = inputs.metric.name in ("chrf", "sari")
+        return f"{LIKENESS if likeness else 'Measures form only'}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -221,9 +222,9 @@ def _about_models(inputs: Inputs) -> Iterator[str]:
     found = [backend_of(name).caveat for name in named]
     yield from dict.fromkeys(filter(None, found))
     if inputs.prompt_model is None and not found[0]:
-        yield f"Only {inputs.model} was tested; a larger model might do better with a prompt alone."
+        yield f"Only {title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.prompt_model is not None:
-        yield f"Tuned methods ran on {inputs.model}, prompted ones on {inputs.prompt_model}."
+        yield f"Tuned methods ran on {title(inputs.model)}, prompted ones on {title(inputs.prompt_model)}."
     if any(method.tuned for method in inputs.methods):
         yield "This is one training run; another may give a different result."
 

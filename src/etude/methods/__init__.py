@@ -39,18 +39,22 @@ def ladder(names: Sequence[str]) -> list[Method]:
 def possible(methods: Sequence[Method], task: Task, *, named: bool) -> list[Method]:
     """The methods for which the task names what they need, such as documents.
 
-    The others are left out; if they were `named` one by one, InputError is raised.
+    The others are left out, and those for which its model has no weights to train; if they were `named` one by one,
+    InputError is raised.
     """
     faults = [
         Fault(
-            f"methods: {method.name}", f"it needs {key}:", "", f"add {key}: to the task file, or leave it out"
+            f"methods: {method.name}",
+            f"it needs {key}",
+            "",
+            "add it to the task file, or leave the method out",
         )
         for method in methods
         if (key := method.missing(task))
     ]
     if faults and named:
         raise InputError(faults)
-    return [method for method in methods if not method.missing(task)]
+    return [method for method in methods if not method.missing(task) and (named or method.suits(task))]
 
 
 def asks_a_model(methods: Iterable[Method]) -> bool:

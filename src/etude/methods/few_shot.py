@@ -35,6 +35,10 @@ class FewShot(Method):
         """Every number with every draw."""
         return DRAWS * len(sizes(task, by_form(start, train.examples)))
 
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """Every number with every draw."""
+        return [candidate.assistant for candidate in self.candidates(task, train, start)]
+
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:

@@ -16,9 +16,9 @@ from etude.data.dataset import Dataset
 from etude.errors import Fault
 from etude.evaluate import evaluate, sample_of
 from etude.methods.fit_context import Candidate, FitContext, longest_answer
+from etude.methods.foresight.row_lengths import RowLengths
+from etude.methods.foresight.timing import spread
 from etude.methods.method import Method, TrainingTime
-from etude.methods.row_lengths import RowLengths
-from etude.methods.timing import spread
 from etude.methods.tuned.prompt import kept_by_tuned
 from etude.methods.tuned.training_rows import too_long_to_train, training_rows, with_room_for
 from etude.methods.tuned.training_run import (
@@ -54,6 +54,10 @@ class FineTune(Method):
     keys: ClassVar[tuple[str, ...]] = ("model", "train")
     copies: ClassVar[bool] = False
     """Whether the answer is in what the model is shown."""
+
+    def suits(self, task: Task) -> bool:
+        """Whether the model has weights to train, or learns by itself."""
+        return not {"train", "learn"}.isdisjoint(backend_of(task.model).can)
 
     def takes(self, task: Task) -> tuple[str, ...]:
         """With the keys of the metric where it chooses the epoch."""

@@ -10,7 +10,7 @@ from etude.assistant import Assistant
 from etude.data.dataset import Dataset
 from etude.errors import Fault
 from etude.methods.fit_context import FitContext
-from etude.methods.row_lengths import RowLengths
+from etude.methods.foresight.row_lengths import RowLengths
 from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example
@@ -45,7 +45,7 @@ class Method(ABC):
         ...
 
     def missing(self, task: Task) -> str:
-        """The key that the task would have to name for this method; "" where none is missing."""
+        """What the task file would have to say for this method, such as `documents:`; "" if nothing is missing."""
         return ""
 
     def takes(self, task: Task) -> tuple[str, ...]:
@@ -78,3 +78,11 @@ class Method(ABC):
         """Rows that the method could not answer or be trained on. Those too long for the prompt of `start` are
         found without it."""
         return ()
+
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
+        """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
+        return [start]
+
+    def suits(self, task: Task) -> bool:
+        """Whether the task's model can do what the method needs."""
+        return True

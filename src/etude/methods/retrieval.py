@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
+from etude.index.passages import read_passages
 from etude.methods.few_shot import by_form, cover
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
@@ -34,7 +35,7 @@ class Retrieval(Method):
 
     def missing(self, task: Task) -> str:
         """Documents are needed."""
-        return "" if task.documents else "documents"
+        return "" if task.documents else "documents:"
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """One passage, examples with passages, several passages."""
@@ -55,6 +56,19 @@ class Retrieval(Method):
         fitted = fitted_search(task, train, dev, context)
         base = replace(start, method=self.name, shots=(), search=fitted.ref)
         return context.choose(list(candidates(task, train, base, fitted)), dev).assistant
+
+    def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """One passage, examples with passages, several passages; any passages stand for those that will be found."""
+        assert task.documents is not None
+        passages = read_passages(task.documents)
+        text = "\n".join(passage.text for passage in passages)
+        shots = cover(by_form(start, train.examples), NUM_SHOTS, random.Random(f"{task.seed}/passages"))
+
+        def longer(num_passages: int) -> Assistant:
+            shown = text[: num_passages * len(text) // len(passages)]
+            return replace(start, instructions=f"{start.instructions}\n{shown}")
+
+        return [longer(1), replace(longer(1 + len(shots)), shots=shots), longer(MANY)]
 
 
 METHOD = Retrieval()

@@ -5,7 +5,7 @@ A new backend is one file with a function that loads a model, and one line in BA
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from etude.errors import MissingExtraError, ModelError
 from etude.models.backend import CAPABILITIES, Capability
 from etude.models.weights import PACKAGED, why_unknown
+from etude.task import Endpoint
+from etude.task import endpoint as urls
 from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableModel
 
 if TYPE_CHECKING:
@@ -25,12 +27,21 @@ Kept = TypeVar("Kept")
 
 
 class Models:
-    """Hands out models. `device`, `dtype` and `cache` are those of `load_local`."""
+    """Hands out models. `device`, `dtype` and `cache` are those of `load_local`. `endpoints` are those of the task by
+    their names, and `journal` is the file with the answers that they have given."""
 
     def __init__(
-        self, device: str | None = None, dtype: str | None = None, cache: Path | None = None
+        self,
+        device: str | None = None,
+        dtype: str | None = None,
+        cache: Path | None = None,
+        endpoints: Mapping[str, Endpoint] | None = None,
+        journal: Path | None = None,
     ) -> None:
         self.device, self.dtype, self.cache = device, dtype, cache
+        self.endpoints, self.journal = endpoints or {}, journal
+        self.notes: dict[str, None] = {}
+        """What a reader of the answers should know of the models, each sentence once."""
         self.expected: Sequence[ModelRef] = ()
         """Models that will be asked for, where it helps a backend to load them together."""
         self._loaded: dict[ModelRef, Model] = {}
@@ -44,7 +55,7 @@ class Models:
         """
         backend = backend_of(ref.name)
         for need in needs:
-            if need not in backend.can:
+            if need not in (*backend.can, *backend.tries):
                 raise ModelError(_cannot(ref.name, backend, need))
         if ref not in self._loaded:
             if not all(find_spec(module) for module in backend.modules):
@@ -79,6 +90,10 @@ class Models:
 
         return load_encoder(name, folder, self.device)
 
+    def shared_encoder(self, name: str) -> Encoder:
+        """The encoder `name` as published, loaded once: never to be trained."""
+        return self.once(("encoder", name), lambda: self.encoder(name))
+
     def once(self, key: object, load: Callable[[], Kept]) -> Kept:
         """What `load` gives, loaded when `key` is first asked for and kept."""
         if key not in self._others:
@@ -101,8 +116,12 @@ class Backend:
     load: Callable[[ModelRef, Models], Model]
     """Loads what a ModelRef means; the Models are there for a base that several adapters share."""
     can: tuple[Capability, ...]
+    tries: tuple[Capability, ...] = ()
+    """What is asked of it without a promise; the contract then says whether an answer is right in form."""
     why_unknown: Callable[[str, str], str] = lambda name, key: ""
     """Why a name under this key of a task can mean no model, "" where it can; looks nothing up on the network."""
+    title: Callable[[str], str] = str
+    """A name as readers see it."""
     is_language_model: bool = True
     caveat: str = ""
     """What a verdict on its answers has to say."""
@@ -134,6 +153,16 @@ BACKENDS: list[Backend] = [
         lazily("etude.models.classical:load"),
         ("generate", "choices"),
         is_language_model=False,
+    ),
+    Backend(
+        "endpoint",
+        "{endpoint: URL, model: NAME}, an OpenAI-compatible server",
+        urls.is_url,
+        lazily("etude.models.endpoint.model:load"),
+        ("generate", "stream"),
+        tries=("choices",),
+        why_unknown=urls.why_unknown,
+        title=urls.title,
     ),
     Backend(
         "llama_cpp",
@@ -168,10 +197,15 @@ def backend_of(name: str) -> Backend:
     return next(backend for backend in BACKENDS if backend.handles(name))
 
 
+def title(name: str) -> str:
+    """The name of a model for readers."""
+    return backend_of(name).title(name)
+
+
 def _cannot(name: str, backend: Backend, need: Capability) -> str:
     """That a model cannot do what is needed, and which can."""
     able = "; ".join(f"{each.name}: {each.names}" for each in BACKENDS if need in each.can)
     remedy = f"Set model: in the task file to one that can ({able})" if able else "No backend can yet"
     by_heart = need == "train" and "learn" in backend.can
     also = f"; compare and train without --show take {backend.name} as it is" if by_heart else ""
-    return f"{name} cannot {CAPABILITIES[need]}. {remedy}{also}."
+    return f"{title(name)} cannot {CAPABILITIES[need]}. {remedy}{also}."

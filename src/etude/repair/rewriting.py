@@ -18,10 +18,13 @@ from functools import lru_cache, reduce
 from itertools import islice
 from typing import Any
 
+from etude.base.wording import command
 from etude.data.formats import guess_columns, peek_rows
+from etude.data.formats.packed import is_packed
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row, Table
 from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, is_turn, key_of, role_of, turns_in, written_turns
+from etude.errors import Fault, InputError
 from etude.privacy import find
 from etude.task import RowSource
 from etude.types import Kind
@@ -77,6 +80,9 @@ class Record:
 def records(source: RowSource, kind: Kind) -> Iterator[Record]:
     """The rows of a file that can be read as text, one at a time; raises InputError where the file cannot be read at
     all, OSError where it can no more."""
+    if is_packed(source.file):
+        remedy = f"write it as text first: {command('convert', source.file)} --to openai"
+        raise InputError([Fault(source.file.name, "rows of this kind of file are not corrected", "", remedy)])
     columns = columns_of(source)
     reading = Reading(source.file, kind)
     at = 0

@@ -10,7 +10,8 @@ from etude.base import wording
 from etude.base.wording import bounds, decimal, p_value, percent, points, rows_in_words, time_in_words
 from etude.metrics import LABELS
 from etude.report.contents import Epoch, Report, Rung
-from etude.runs.verdict import HeadlineResult
+from etude.runs.details import ClassResult
+from etude.runs.verdict import HeadlineResult, Verdict
 from etude.stats import ALPHA
 from etude.types import Estimate
 
@@ -26,6 +27,17 @@ TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "n
 
 CUT = "cut at the length limit"
 """What is said of an answer that the length limit stopped."""
+
+RELIANCE = (
+    "On test, of the rows that have one. The calibration error is how far the share of right labels is from their "
+    "probability, on average over 15 bins of equally many rows; few rows alone make it larger than 0. The Brier score "
+    "is the mean squared distance of the probability from right (1) or wrong (0). The surest rows are those that "
+    "would be answered if the others were left to people."
+)
+CLASSES = "On test. What the rows of a label were given in its place, and how often: the confusion matrix, row by row."
+FIELDS = "F1 of each field on test, the worst first: fields wanted and given, and right when their values are equal."
+MOST_CLASSES = 20
+"""Classes that report.md shows of each method."""
 
 RUN_STATES = {
     "running": "This run is not finished. This page shows what was done so far.",
@@ -289,3 +301,26 @@ def items(mapping: Any) -> list[tuple[str, str]]:
     """A mapping as pairs of words and text; `text`, nested values and those not known are left out."""
     pairs = ((str(key).replace("_", " "), value) for key, value in dict(mapping).items() if key != "text")
     return [(key, plain(value)) for key, value in pairs if not isinstance(value, (dict, list, type(None)))]
+
+
+def shares(verdict: Verdict) -> list[float]:
+    """The shares of the surest rows."""
+    found = (each.reliance for each in verdict.details.values())
+    return next(([row.share for row in each.surest] for each in found if each), [])
+
+
+def instead(found: ClassResult) -> str:
+    """What a label's rows were given in its place: "refund 3, transfer 1"."""
+    return ", ".join(f"{label} {number:,}" for label, number in found.instead.items())
+
+
+def fields(verdict: Verdict | None) -> list[str]:
+    """The fields of an extract task, those first that the method with the best claim gets worst."""
+    if verdict is None:
+        return []
+    named = [
+        verdict.details[name].fields
+        for name in (verdict.leaning, *verdict.details)
+        if name in verdict.details
+    ]
+    return list(dict.fromkeys(name for each in named for name in each))

@@ -16,6 +16,7 @@ from typing import Any
 from etude.base.files import Json, read_json, read_lines
 from etude.evaluate import outcome_of, sample_of
 from etude.metrics import GRADED, Metric
+from etude.models.registry import title
 from etude.report.contents import (
     Candidate,
     Curve,
@@ -256,8 +257,8 @@ def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
 def _versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     machine = run.get("machine") or {}
     named = {
-        "Model": run.get("model"),
-        "Model of the prompts": run.get("prompt_model"),
+        "Model": run.get("model") and title(run["model"]),
+        "Model of the prompts": run.get("prompt_model") and title(run["prompt_model"]),
         "Étude": run.get("etude"),
         "Python": run.get("python"),
         "Platform": run.get("platform"),

@@ -45,7 +45,7 @@ PLACES = (
     "encoder",
 )
 """Fields of a Task that say where something is: what stands there counts."""
-APART = (*PLACES, "notes", "budget_seconds", "own_system")
+APART = (*PLACES, "notes", "endpoints", "budget_seconds", "own_system")
 """Fields of a Task that do not count as they stand."""
 
 
@@ -62,11 +62,17 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "prompt_model": task.prompt_model and _weights(task.prompt_model, task.folder),
         "check": task.check and [task.check.function, *_read_by_check(task, task.check.file)],
         "encoder": task.encoder and _weights(task.encoder, task.folder),
+        "prices": task.prices if not task.endpoints else [task.prices, *_prices_of(task)],
         "documents": task.documents and _documents(task.documents),
         "preferences": task.preferences and _digest(task.preferences.read_bytes()),
         "version of Étude": __version__,
     }
     return {key: _digest(json.dumps(part, default=_plain).encode()) for key, part in parts.items()}
+
+
+def _prices_of(task: Task) -> list[tuple[str, object]]:
+    """The prices of the endpoints; how else they may be asked changes no answer and no verdict."""
+    return [(name, each.prices) for name, each in sorted(task.endpoints.items())]
 
 
 def _of_training(task: Task) -> list[tuple[str, object]]:

@@ -6,6 +6,7 @@ same folder and goes on where it stopped.
 
     RUNS/NAME-HASH/
       run.json  task.yaml  split.json  findings.jsonl  events.jsonl  verdict.json  report.html  report.md
+      requests.jsonl
       methods/METHOD/assistant/  method.json  predictions.jsonl  tried.jsonl  train.jsonl  work/
     RUNS/NAME-HASH.1/      a run of the same inputs that --fresh has set aside
     RUNS/openings.jsonl    one line for each opening of a test
@@ -29,6 +30,8 @@ from etude.runs.verdict import Verdict, read_verdict
 FORMAT = 1
 FOLDER = "runs"
 LOCK = "lock"
+REQUESTS = "requests.jsonl"
+"""What endpoints have answered."""
 
 
 @dataclass(frozen=True)

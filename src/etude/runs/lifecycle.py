@@ -23,7 +23,7 @@ from etude.data.dataset import COMPARED, Dataset, Least, load_dataset, load_test
 from etude.errors import EtudeError, RunError
 from etude.models.registry import backend_of
 from etude.runs.events import EventLog, OnEvent, Opened, RunEnded, Said
-from etude.runs.folder import FOLDER, LOCK, Run
+from etude.runs.folder import FOLDER, LOCK, REQUESTS, Run
 from etude.runs.openings import read_openings
 from etude.runs.record import begin
 from etude.task import Task, load_task
@@ -108,7 +108,8 @@ def _worked(run: Run, work: Callable[[], None], report: Callable[[Path], object]
     except BaseException as error:
         try:
             kept = before or run.methods or any(run.folder.glob("methods/*/train.jsonl"))
-            if not kept and isinstance(error, EtudeError):
+            paid = (run.folder / REQUESTS).exists()  # answers that need not be asked for again
+            if not kept and not paid and isinstance(error, EtudeError):
                 forget(run)
             else:
                 failed = isinstance(error, Exception)

@@ -11,8 +11,9 @@ from etude.base.files import REMEDY, read_json, write_json
 from etude.base.typed_json import from_json, to_json
 from etude.errors import RunError
 from etude.metrics import Metric
+from etude.runs.details import Details
 from etude.stats.sample import RESAMPLES
-from etude.task import Prices, Task, Usage
+from etude.task import Endpoint, Prices, Task, Usage
 from etude.types import CLASSICAL, Estimate, Pair, PricedCost
 
 Status = Literal["among the best", "worse", "undecided"]
@@ -94,6 +95,7 @@ class Inputs:
     usage: Usage = field(default_factory=Usage)
     prices: Prices | None = None
     prompt_model: str | None = None
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     openings: int = 1
     """How often this test has been opened, this time included."""
     train_rows: int = 0
@@ -245,6 +247,8 @@ class Verdict:
     forms: Mapping[str, Forms] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     """Method -> further metric -> its estimate; they decide nothing."""
+    details: Mapping[str, Details] = field(default_factory=dict)
+    """Method -> its classes, probabilities or fields."""
     train_rows: int = 0
     """Rows there were to learn from."""
     equal: EqualRows | None = None

@@ -108,6 +108,17 @@ def label_sample(
     return Sample(_within(sums, _codes(units, len(expected))), "macro_f1", False, len(expected))
 
 
+def f1_sample(counts: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> Sample:
+    """The sample whose aggregate is F1 of one thing: (N, 3), how often it is right, given and wanted in each row."""
+    sums = np.asarray(counts, dtype=np.float64)
+    return Sample(summed(sums, units), "macro_f1", False, len(sums))
+
+
+def summed(sums: FloatArray, units: Sequence[Hashable] | None) -> FloatArray:
+    """Rows of numbers (N, k) summed within each unit, (G, k)."""
+    return _within(sums, _codes(units, len(sums)))
+
+
 @lru_cache(maxsize=8)
 def unit_weights(units: int, resamples: int = RESAMPLES, seed: int = SEED) -> FloatArray:
     """(R, G) multinomial weights of bootstrap resamples of `units` units. Cached and read-only."""

@@ -11,28 +11,31 @@ from etude.task.check_function import Check, CheckRef
 from etude.task.definition import (
     JSON_SUFFIXES,
     LADDER,
+    PACKED_SUFFIXES,
     ROW_TOKENS,
     TABLE_SUFFIXES,
     VERDICT_KEYS,
     FactsChange,
     MetricName,
-    Prices,
     RowSource,
     Task,
     Usage,
     row_files,
 )
+from etude.task.endpoint import Endpoint, Prices
 from etude.task.load import load_task
 from etude.task.readers import duration
 
 __all__ = [
     "JSON_SUFFIXES",
     "LADDER",
+    "PACKED_SUFFIXES",
     "ROW_TOKENS",
     "TABLE_SUFFIXES",
     "VERDICT_KEYS",
     "Check",
     "CheckRef",
+    "Endpoint",
     "FactsChange",
     "MetricName",
     "Prices",

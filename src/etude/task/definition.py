@@ -10,15 +10,16 @@ from typing import Any, Literal
 
 from etude.task.check_function import CheckRef
 from etude.task.contract import Contract
+from etude.task.endpoint import Endpoint, Prices
 from etude.types import Kind
 
-MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf"]
+MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "token_f1", "sari"]
 
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 LADDER = (
     *("baseline", "prompt", "clear_prompt", "few_shot", "retrieval"),
-    *("fine_tune", "fine_tune_retrieval", "prefer"),
+    *("fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
 """The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py."""
 
@@ -34,11 +35,13 @@ ROW_TOKENS = 2048
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """Suffix of a table -> what separates its values."""
+PACKED_SUFFIXES = (".parquet", ".xlsx")
+"""Suffixes of tables that are no text."""
 
 
 def is_row_file(path: Path) -> bool:
     """Whether a path is, by its suffix, a file of rows."""
-    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES)
+    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *PACKED_SUFFIXES)
 
 
 def row_files(folder: Path) -> str:
@@ -78,37 +81,22 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Prices:
-    """The user's own prices, per million tokens and per machine hour; None where none was given."""
-
-    prompt: float | None = None
-    cached: float | None = None
-    answer: float | None = None
-    per_hour: float | None = None
-    data: float | None = None
-    """What the examples cost to make, in all; counted with training."""
-
-    @property
-    def by_tokens(self) -> bool:
-        """Whether a request is priced by its tokens, and not by the time that it takes a machine."""
-        return self.prompt is not None and self.answer is not None
-
-
-@dataclass(frozen=True)
 class Task:
     """What a right answer is, and how the comparison is to be run. Made by `load_task`."""
 
     name: str
     kind: Kind
     model: str
-    """Hub id, folder, .gguf file or packaged weights; a path of the task's folder is absolute. "" where none is needed
-    or named."""
+    """Hub id, folder, .gguf file, packaged weights or the name of an endpoint; a path of the task's folder is absolute.
+    "" where none is needed or named."""
     examples: RowSource
     folder: Path
     """Folder of the task file."""
     file: Path
     prompt_model: str | None = None
     """A bigger model for the untuned methods."""
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    """Those of `model` and `prompt_model` that are endpoints, by their names."""
     test: RowSource | None = None
     documents: Path | None = None
     """What the retrieving methods look things up in: a folder or a file."""

@@ -15,8 +15,10 @@ from etude.base.remedies import instead
 from etude.errors import InputError, shown
 from etude.task.check_function import CheckRef, function_fault
 from etude.task.contract import Contract
-from etude.task.definition import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
+from etude.task.definition import LADDER, FactsChange, MetricName, RowSource, Usage
+from etude.task.endpoint import FORM, Endpoint, Prices, endpoint_of, is_url
 from etude.task.foreign import meant
+from etude.task.read_endpoint import PRICES, read_endpoint
 from etude.task.readers import budget, existing, existing_file, near_file, nested, prose, ruled, text, texts
 from etude.task.rules import number, one_of
 from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
@@ -28,14 +30,24 @@ _LATER_METHODS = ("similar_shot", "constrained")
 _AS_FINE_TUNE = "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
 
 
-def _model(page: Page, key: str, node: yaml.Node) -> str | None:
+def _model(page: Page, key: str, node: yaml.Node) -> str | Endpoint | None:
+    """A name of weights, or {endpoint: URL, model: NAME, ...}."""
+    if isinstance(node, yaml.MappingNode):
+        return read_endpoint(page, key, node)
+    name = _weights(page, key, node)
+    if name is None or not is_url(name):
+        return name
+    if page.needs_model and not endpoint_of(name):
+        page.fault(node, f"the {key} is a URL alone", "", f"write {key}: {FORM}")
+    return endpoint_of(name) or name
+
+
+def _weights(page: Page, key: str, node: yaml.Node) -> str | None:
     """A name of weights; a path of the task's folder comes out absolute."""
     name = prose(page, key, node)
     if name is None:
         return None
-    if name.startswith(("http://", "https://")):
-        if page.needs_model:
-            page.not_yet(node, f"{key}: an endpoint ({name})", "name a hub id, a folder or a .gguf file")
+    if is_url(name):
         return name
     path = page.folder / Path(name).expanduser()
     if path.exists():
@@ -181,9 +193,7 @@ _USAGE: Mapping[str, Reader] = {
     "facts_change": ruled(one_of(*get_args(FactsChange))),
 }
 
-_PRICES: Mapping[str, Reader] = {
-    name: ruled(number(0)) for name in ("prompt", "cached", "answer", "per_hour", "data")
-}
+_PRICES: Mapping[str, Reader] = {**PRICES, "data": ruled(number(0))}
 
 _TRAIN: Mapping[str, Reader] = {name: ruled(rule) for name, rule in {**SETTINGS, **AROUND}.items()}
 
@@ -196,7 +206,7 @@ KEYS: Mapping[str, Reader] = {
     "test": _rows,
     "documents": existing,
     "preferences": existing_file,
-    "encoder": _model,
+    "encoder": _weights,
     "instructions": prose,
     "wordings": texts,
     "contract": _contract,

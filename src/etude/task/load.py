@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from etude.errors import Fault, InputError, shown
-from etude.task.definition import Prices, RowSource, Task
+from etude.task.definition import RowSource, Task
+from etude.task.endpoint import Endpoint, Prices
 from etude.task.foreign import meant_for_training
 from etude.task.keys import KEYS
 from etude.task.yaml_nodes import Page, compose
@@ -18,8 +19,8 @@ from etude.task.yaml_nodes import Page, compose
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("exact_match", "passes", "chrf"),
-    "answer": ("passes", "exact_match", "chrf"),
-    "rewrite": ("passes", "exact_match", "chrf"),
+    "answer": ("passes", "exact_match", "chrf", "token_f1"),
+    "rewrite": ("passes", "exact_match", "chrf", "sari"),
 }
 
 _WHOLE = "the task file"
@@ -102,9 +103,13 @@ def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[
 
 def _notes(given: Mapping[str, Any]) -> Iterator[str]:
     """What is set and has no effect, or not all of it."""
+    if given.get("model") in given["endpoints"] and "methods" not in given:
+        yield "model: is an endpoint, whose weights cannot be trained: the tuned methods are left out"
     if "prices" in given:
         yield from _missing_prices(given["prices"])
-        if given["prices"].by_tokens and given.get("prompt_model") not in (None, given.get("model")):
+        other = given.get("prompt_model")
+        priced = other in given["endpoints"] and given["endpoints"][other].prices
+        if given["prices"].by_tokens and other not in (None, given.get("model")) and not priced:
             yield (
                 "prices: those of tokens hold for model; what prompt_model answers is reported in tokens and seconds"
             )
@@ -120,8 +125,20 @@ def _missing_prices(prices: Prices) -> Iterator[str]:
         yield "prices: without per_hour training has no price, so break-even is reported in seconds"
 
 
+def _endpoints(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that name an endpoint, by its name, and the endpoints. That of `model` has the task's prices of tokens
+    where it names none itself."""
+    found = {key: each for key in ("model", "prompt_model") if isinstance(each := given.get(key), Endpoint)}
+    prices = given.get("prices")
+    if "model" in found and found["model"].prices is None and prices and prices.by_tokens:
+        found["model"] = replace(found["model"], prices=prices)
+    named = {each.name: each for each in reversed(found.values())}
+    return {key: each.name for key, each in found.items()} | {"endpoints": named}
+
+
 def _task(file: Path, values: Mapping[str, Any]) -> Task:
     given = {key: value for key, value in values.items() if value is not None and key != "budget"}
+    given |= _endpoints(given)
     given["notes"] = tuple(_notes(given))
     if "test" in given and given["test"] == RowSource(given["test"].file):
         given["test"] = replace(given["examples"], file=given["test"].file)

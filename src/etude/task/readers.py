@@ -95,7 +95,7 @@ def existing(page: Page, key: str, node: yaml.Node) -> Path | None:
 def existing_file(page: Page, key: str, node: yaml.Node) -> Path | None:
     """A file that is there, relative to the task's folder."""
     path = existing(page, key, node)
-    if path is not None and path.is_dir():
+    if path is not None and path.is_dir() and not any(path.glob("**/state.json")):  # which `datasets` writes
         page.fault(node, f"{key} names a folder, not a file", got(node), "name the file inside it")
         return None
     return path

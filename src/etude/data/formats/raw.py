@@ -12,15 +12,14 @@ from typing import Any, Literal
 
 from etude.base.files import parse_json
 from etude.base.wording import count
+from etude.data.formats.packed import is_packed, packed_rows
 from etude.data.formats.reading import Reading, Row, Table
 from etude.errors import Fault, InputError, shown
-from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, row_files
+from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 
 _OTHER_SUFFIXES = {
     ".json": "write one JSON object on each line and name the file .jsonl",
-    ".xlsx": "save the sheet as CSV (UTF-8)",
-    ".xls": "save the sheet as CSV (UTF-8)",
-    ".parquet": "save the table as CSV or JSONL",
+    ".xls": "save the sheet as .xlsx or as CSV (UTF-8)",
 }
 
 _JSON_FAULTS = {
@@ -45,9 +44,8 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
 
     Raises InputError at once when the kind of file is not read at all.
     """
-    if reading.file.is_dir():
-        remedy = f"name a file: {row_files(reading.file) or 'a .jsonl, .ndjson, .csv or .tsv file'}"
-        raise InputError([Fault(str(reading.file), "a folder, not a file of rows", "", remedy)])
+    if is_packed(reading.file):
+        return packed_rows(reading)
     suffix = reading.file.suffix.lower()
     if suffix in (*JSON_SUFFIXES, *TABLE_SUFFIXES) and (foreign := reading.foreign()):
         raise InputError([foreign])
@@ -55,7 +53,7 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
         return _json_rows(reading)
     if suffix in TABLE_SUFFIXES:
         return _table_rows(reading)
-    remedy = _OTHER_SUFFIXES.get(suffix, "give a .jsonl, .ndjson, .csv or .tsv file")
+    remedy = _OTHER_SUFFIXES.get(suffix, "give a .jsonl, .ndjson, .csv, .tsv, .parquet or .xlsx file")
     raise InputError([Fault(reading.file.name, "a kind of file that is not read", shown(suffix), remedy)])
 
 

@@ -1,0 +1,118 @@
+"""Rows written in the shapes that other tools read; each is read again to the same examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from etude.base.files import file_aside, write_lines
+from etude.base.remedies import instead
+from etude.data.formats.packed import write_parquet
+from etude.data.formats.read import Rows, read_rows
+from etude.errors import Fault, InputError, shown
+from etude.task import RowSource
+from etude.types import Example, Message
+
+Made = Callable[[str | None, Example], dict[str, Any]]
+_FROM = {"system": "system", "user": "human", "assistant": "gpt"}
+
+
+def _openai(system: str | None, example: Example) -> dict[str, Any]:
+    """A chat as OpenAI's fine-tuning, Axolotl and LLaMA-Factory read it."""
+    return {"messages": [_turn(turn, "role", "content", turn.role) for turn in _chat(system, example)]}
+
+
+def _sharegpt(system: str | None, example: Example) -> dict[str, Any]:
+    """A chat as ShareGPT has it."""
+    turns = [_turn(turn, "from", "value", _FROM[turn.role]) for turn in _chat(system, example)]
+    return {"conversations": turns}
+
+
+def _alpaca(system: str | None, example: Example) -> dict[str, Any]:
+    """One instruction and its answer, as in Stanford Alpaca."""
+    asked = {"instruction": example.input[0].content, "input": "", "output": example.output}
+    return asked | ({"system": system} if system else {})
+
+
+def _trl(system: str | None, example: Example) -> dict[str, Any]:
+    """Prompt and completion as TRL's conversational datasets have them."""
+    *before, answer = _chat(system, example)
+    return {
+        "prompt": [_turn(turn, "role", "content", turn.role) for turn in before],
+        "completion": [_turn(answer, "role", "content", "assistant")],
+    }
+
+
+SHAPES: Mapping[str, tuple[Made, str]] = {
+    "openai": (_openai, ".jsonl"),
+    "sharegpt": (_sharegpt, ".jsonl"),
+    "alpaca": (_alpaca, ".jsonl"),
+    "trl": (_trl, ".jsonl"),
+    "parquet": (_openai, ".parquet"),
+}
+"""Name -> what makes a row, and the suffix of the file."""
+
+
+def convert(file: Path, shape: str, output: Path | None = None) -> tuple[Rows, Path]:
+    """Reads a file and writes its rows in a shape, by default beside it; returns what was read, and the new file.
+
+    Raises InputError for the shape, the file and its rows, and where the new file is there already.
+    """
+    if shape not in SHAPES:
+        raise InputError([Fault("--to", "an unknown shape", shown(shape), instead(shape, SHAPES))])
+    ending = "" if SHAPES[shape][1] == f".{shape}" else f".{shape}"
+    output = output or file.with_name(f"{file.stem}{ending}{SHAPES[shape][1]}")
+    if output.exists():
+        raise InputError([Fault(str(output), "the file is there already", "", "name another with --output")])
+    rows = read_rows(RowSource(file))
+    write_rows(rows, shape, output)
+    return rows, output
+
+
+def write_rows(rows: Rows, shape: str, file: Path) -> None:
+    """Writes examples with their references, groups, tags and own ids, whole or not at all.
+
+    Raises InputError where the shape cannot hold a row: alpaca has one question and no history.
+    """
+    make, suffix = SHAPES[shape]
+    if shape == "alpaca":
+        _refuse_several_turns(rows)
+    made = (
+        make(system, example) | _beside(example, rows.source.id is not None)
+        for system, example in zip(rows.systems, rows.examples, strict=True)
+    )
+    if suffix != ".parquet":
+        write_lines(file, made)
+        return
+    with file_aside(file) as aside:
+        write_parquet(made, aside)
+
+
+def _refuse_several_turns(rows: Rows) -> None:
+    long = [each.where for each in rows.examples if len(each.input) > 1]
+    if long:
+        what = f"{len(long):,} rows have several turns, and alpaca holds one question each"
+        fault = Fault(long[0], what, "", "convert to openai, sharegpt or trl")
+        raise InputError([fault])
+
+
+def _chat(system: str | None, example: Example) -> Iterator[Message]:
+    if system:
+        yield Message("system", system)
+    yield from (*example.input, Message("assistant", example.output))
+
+
+def _turn(turn: Message, role: str, text: str, name: str) -> dict[str, Any]:
+    return {role: name, text: turn.content} | ({} if turn.trained else {"weight": 0})
+
+
+def _beside(example: Example, own_id: bool) -> dict[str, Any]:
+    """What is known of a row beside the chat, under the names that are read."""
+    known = {
+        "id": example.id if own_id else None,
+        "references": list(example.references),
+        "group": example.group,
+        "tags": dict(example.tags),
+    }
+    return {name: value for name, value in known.items() if value}

@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible URL: what is asked, sent until it is answered, and kept."""

@@ -1,0 +1,215 @@
+"""Files of other tools: read, written in every shape, and read again to the same examples."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etude.cli import main
+from etude.data.formats import read_rows
+from etude.data.formats.read import Rows
+from etude.data.formats.write import SHAPES, write_rows
+from etude.errors import InputError
+from etude.task import RowSource
+
+pytest.importorskip("pyarrow", reason="to run: pip install 'etude[tables]'")
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(str.strip)
+TURN = st.tuples(TEXT, TEXT, st.booleans())
+ROW = st.fixed_dictionaries(
+    {
+        "system": st.none() | TEXT.map(str.strip),
+        "turns": st.lists(TURN, min_size=1, max_size=3),
+        "references": st.lists(TEXT.map(str.strip), max_size=2),
+        "group": st.none() | TEXT,
+        "tags": st.dictionaries(st.sampled_from(["theme", "age"]), TEXT, max_size=2),
+    }
+)
+
+
+def chat(row: dict[str, Any]) -> dict[str, Any]:
+    """A drawn row as OpenAI's fine-tuning has it."""
+    messages = [{"role": "system", "content": row["system"]}] if row["system"] else []
+    for asked, answered, trained in row["turns"]:
+        reply = {"role": "assistant", "content": answered} | ({} if trained else {"weight": 0})
+        messages += [{"role": "user", "content": asked}, reply]
+    messages[-1].pop("weight", None)
+    beside = {name: row[name] for name in ("references", "group", "tags") if row[name]}
+    return {"messages": messages} | beside
+
+
+def read(file: Path) -> Rows:
+    return read_rows(RowSource(file))
+
+
+def same(one: Rows, other: Rows) -> bool:
+    """Whether two files hold the same examples, wherever they stand."""
+    parts = [
+        [(e.id, e.input, e.output, e.references, e.group, dict(e.tags)) for e in rows.examples]
+        for rows in (one, other)
+    ]
+    return parts[0] == parts[1] and one.systems == other.systems
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=25)
+@given(rows=st.lists(ROW, min_size=1, max_size=4), single=st.booleans())
+def test_what_is_written_is_read_again_to_the_same_examples(
+    shape: str, rows: list[dict[str, Any]], single: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    if single or shape == "alpaca":
+        rows = [{**row, "turns": row["turns"][:1]} for row in rows]
+    (folder / "rows.jsonl").write_text(
+        "".join(json.dumps(chat(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    first = read(folder / "rows.jsonl")
+    written = folder / f"again{SHAPES[shape][1]}"
+    write_rows(first, shape, written)
+    assert same(read(written), first)
+
+
+def test_a_chat_of_several_turns_is_no_alpaca_row(tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    turns = ["user", "assistant", "user", "assistant"]
+    file.write_text(json.dumps({"messages": [{"role": role, "content": "words"} for role in turns]}) + "\n")
+    with pytest.raises(InputError, match=r"chats\.jsonl:1: 1 rows have several turns.*convert to openai"):
+        write_rows(read(file), "alpaca", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_the_command_converts_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "alpaca.jsonl"
+    row = {"instruction": "Name a colour of the sea.", "input": "", "output": "Blue."}
+    file.write_text(json.dumps(row) + "\n")
+    assert main(["convert", str(file), "--to", "trl"]) == 0
+    assert "Wrote 1 rows as trl to" in capsys.readouterr().out
+    assert (
+        json.loads((tmp_path / "alpaca.trl.jsonl").read_text())["prompt"][0]["content"] == row["instruction"]
+    )
+    assert main(["convert", str(file), "--to", "trl"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["convert", str(file), "--to", "openia"]) == 2
+    assert "openai" in capsys.readouterr().err
+
+
+# Files that are no text
+
+
+def test_a_folder_saved_by_datasets_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    turns = [
+        [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": f"answer {n}"}]
+        for n in range(9)
+    ]
+    saved = datasets.Dataset.from_dict({"messages": turns})
+    saved.save_to_disk(tmp_path / "one", num_shards=2)
+    datasets.DatasetDict({"train": saved}).save_to_disk(tmp_path / "several")
+    assert [each.output for each in read(tmp_path / "one").examples] == [f"answer {n}" for n in range(9)]
+    with pytest.raises(InputError, match=r"a folder of several splits.*several/train"):
+        read(tmp_path / "several")
+    assert same(read(tmp_path / "several" / "train"), read(tmp_path / "one"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="name a file"):
+        read(tmp_path / "empty")
+
+
+def workbook(file: Path, rows: list[list[Any]]) -> None:
+    """A workbook of one sheet, as small as the format allows."""
+    import zipfile
+    from xml.sax.saxutils import escape
+
+    def cell(value: Any) -> str:
+        if isinstance(value, str):
+            return f'<c t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+        return f"<c><v>{value}</v></c>"
+
+    sheet = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    main_ns = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    with zipfile.ZipFile(file, "w") as book:
+        book.writestr(
+            "[Content_Types].xml",
+            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+            '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+            '<Default Extension="xml" ContentType="application/xml"/></Types>',
+        )
+        book.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{rel}/officeDocument" '
+            'Target="xl/workbook.xml"/></Relationships>',
+        )
+        book.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{main_ns}" xmlns:r="{rel}"><sheets><sheet name="Rows" sheetId="1" r:id="r1"/>'
+            "</sheets></workbook>",
+        )
+        book.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{rel}/worksheet" '
+            'Target="worksheets/sheet1.xml"/></Relationships>',
+        )
+        book.writestr(
+            "xl/worksheets/sheet1.xml",
+            f'<worksheet xmlns="{main_ns}"><sheetData>{sheet}</sheetData></worksheet>',
+        )
+
+
+def test_an_excel_sheet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
+    pytest.importorskip("python_calamine")
+    workbook(tmp_path / "t.xlsx", [["text", "label"], ["Ein <Buch>?", 3], ["", ""], ["Zwei", "ja"]])
+    rows = read(tmp_path / "t.xlsx")
+    assert [(each.text, each.output, each.where) for each in rows.examples] == [
+        ("Ein <Buch>?", "3", "t.xlsx:2"),
+        ("Zwei", "ja", "t.xlsx:4"),
+    ]
+    (tmp_path / "bad.xlsx").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(InputError, match="the workbook cannot be read"):
+        read(tmp_path / "bad.xlsx")
+
+
+def test_dates_and_numbers_of_cells_are_written_as_in_csv() -> None:
+    from etude.data.formats.packed import _cell
+
+    assert [_cell(each) for each in (3.0, 2.5, True, date(2026, 11, 27), "x")] == [
+        "3",
+        "2.5",
+        "true",
+        "2026-11-27",
+        "x",
+    ]
+
+
+def test_a_task_trains_on_parquet_and_fix_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from small_task import write_task
+
+    task = write_task(tmp_path, "classify", num=200, more="methods: [baseline, few_shot]\n")
+    assert (
+        main(
+            [
+                "convert",
+                str(tmp_path / "examples.jsonl"),
+                "--to",
+                "parquet",
+                "-o",
+                str(tmp_path / "e.parquet"),
+            ]
+        )
+        == 0
+    )
+    task.write_text(task.read_text().replace("examples.jsonl", "e.parquet"))
+    (tmp_path / "examples.jsonl").unlink()
+    assert main(["compare", str(task), "--yes"]) == 0
+    assert main(["check", str(task), "--fix"]) == 2
+    assert "etude convert" in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""Classes, label probabilities and fields: equal to scikit-learn's, and shown in the report."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score
+
+from etude.runs import Run
+from etude.runs.details import NO_LABEL, Details, details_of
+from etude.stats.calibration import BINS, brier, by_share_answered, calibration_error
+from real_runs import real_run
+
+ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=2, max_size=200)
+
+
+@given(st.sets(st.integers(1, 1000), min_size=15, max_size=120), st.randoms())
+def test_calibration_error_equals_that_of_scikit_learns_bins(values: set[int], draw: Random) -> None:
+    sure = np.array(draw.sample(sorted(values), 15 * (len(values) // 15))) / 1000  # equal bins, no ties
+    right = np.array([float(draw.random() < 0.6) for _ in sure])
+    right[:2] = 0, 1
+    share, mean = calibration_curve(right, sure, n_bins=BINS, strategy="quantile")
+    assert calibration_error(sure, right).value == pytest.approx(float(np.abs(share - mean).mean()), abs=1e-9)
+
+
+@given(ROWS)
+def test_a_calibration_error_lies_in_its_interval(rows: list[tuple[float, bool]]) -> None:
+    sure, right = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
+    found = calibration_error(sure, right)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low < found.high
+    shuffled = np.random.default_rng(1).permutation(len(rows))
+    assert calibration_error(sure[shuffled], right[shuffled]).value == pytest.approx(found.value)
+
+
+@given(ROWS)
+def test_brier_equals_scikit_learns(rows: list[tuple[float, bool]]) -> None:
+    sure, right = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
+    assert brier(sure, right).value == pytest.approx(brier_score_loss(right, sure, pos_label=1), abs=1e-9)
+
+
+def test_calibrated_probabilities_have_a_small_error_and_overconfident_ones_a_large_one() -> None:
+    draw = np.random.default_rng(3)
+    sure = draw.uniform(0.3, 1, 3000)
+    right = (draw.uniform(size=3000) < sure).astype(float)
+    assert calibration_error(sure, right).value < 0.04
+    too_sure = calibration_error(np.minimum(1, sure + 0.2), right)
+    assert too_sure.low > 0.1
+
+
+def test_the_surest_rows_are_right_more_often() -> None:
+    sure = np.linspace(1, 0.01, 100)
+    right = np.arange(100) < 50
+    found = list(by_share_answered(sure, right))
+    assert [(share, round(each.value, 2), each.n) for share, _, each in found][::5] == [
+        (1.0, 0.5, 100),
+        (0.5, 1, 50),
+    ]
+    assert found[-1][1] == pytest.approx(sure[49])
+
+
+def line(number: int, wanted: str, given_label: str | None, sure: float | None = None) -> dict[str, Any]:
+    right = float(given_label == wanted)
+    return {
+        "id": str(number),
+        "unit": f"row {number}",
+        "expected": wanted,
+        "references": [],
+        "answer": given_label or "well",
+        "value": given_label,
+        "score": right,
+        "confidence": sure,
+    }
+
+
+LABELS = ("a", "b", "c")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from((*LABELS, None))), min_size=1, max_size=40)
+)
+def test_classes_are_the_rows_of_the_confusion_matrix(pairs: list[tuple[str, str | None]]) -> None:
+    found = details_of("classify", [line(number, *pair) for number, pair in enumerate(pairs)]).classes
+    names = [*LABELS, NO_LABEL]
+    matrix = confusion_matrix([a for a, _ in pairs], [b or NO_LABEL for _, b in pairs], labels=names)
+    for each in found:
+        row = dict(zip(names, matrix[names.index(each.label)], strict=True))
+        assert each.right.value == pytest.approx(row[each.label] / sum(row.values()))
+        assert each.instead == {name: n for name, n in row.items() if n and name != each.label}
+    values = [each.right.value for each in found]
+    assert values == sorted(values), "the worst first"
+
+
+FIELDS = st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 1))
+
+
+@given(st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=20))
+def test_f1_of_a_field_equals_scikit_learns(pairs: list[tuple[dict[str, int], dict[str, int]]]) -> None:
+    lines = [
+        {
+            "id": str(n),
+            "unit": f"row {n}",
+            "expected": json.dumps(a),
+            "references": [],
+            "answer": json.dumps(b),
+        }
+        for n, (a, b) in enumerate(pairs)
+    ]
+    for name, found in details_of("extract", lines).fields.items():
+        truth, guess = [], []
+        for wanted, told in pairs:  # a wrong value is one miss and one false alarm
+            same = name in wanted and name in told and wanted[name] == told[name]
+            truth += [1] if same else [1] * (name in wanted) + [0] * (name in told)
+            guess += [1] if same else [0] * (name in wanted) + [1] * (name in told)
+        assert found.value == pytest.approx(f1_score(truth, guess, zero_division=0), abs=1e-9)
+
+
+def test_the_order_of_the_lines_does_not_matter() -> None:
+    lines = [line(n, LABELS[n % 3], LABELS[n * n % 3], 0.3 + n / 100) for n in range(40)]
+    assert details_of("classify", lines) == details_of("classify", lines[::-1])
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("classify", "Label probabilities"), ("extract", "Fields")])
+def test_a_run_reports_them(kind: str, shown: str) -> None:
+    run = Run(real_run(kind))
+    assert run.verdict is not None
+    details: Details = run.verdict.details["few_shot"]
+    for page in ("report.html", "report.md"):
+        assert shown in (run.folder / page).read_text(encoding="utf-8")
+    if kind == "classify":
+        assert details.reliance is not None
+        assert "the worst first" in (run.folder / "report.md").read_text(encoding="utf-8")
+    else:
+        assert set(details.fields) == {"theme", "age"}

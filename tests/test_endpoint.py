@@ -1,0 +1,346 @@
+"""Models behind a URL: nothing is lost, nothing is sent twice, no key is written, no cost comes unasked."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from endpoint_server import KEY, Body, Scripted, served
+from etude.assistant import Assistant, load
+from etude.comparison import compare
+from etude.errors import Declined, InputError, ModelError
+from etude.models.endpoint.journal import Journal
+from etude.models.endpoint.model import EndpointModel
+from etude.runs import Run
+from etude.task import Endpoint, load_task
+from etude.task.endpoint import Prices, endpoint_of
+from etude.types import Message, ModelRef, Request
+from processes import started
+from small_task import THEMES, write_task
+
+TROUBLES = ("429", "500", "hang", "not JSON", "other JSON", "cut")
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with served(Scripted()) as script:
+        yield script
+
+
+def asking(number: int, choices: tuple[str, ...] = ()) -> Request:
+    return Request((Message("user", f"question {number}"),), 20, choices)
+
+
+def model_of(script: Scripted, journal: Path | None = None, **more: object) -> EndpointModel:
+    endpoint = replace(Endpoint(script.url, "big"), **more)  # type: ignore[arg-type]
+    return EndpointModel(endpoint, Journal(endpoint, journal), first_wait=0.02)
+
+
+# Asked until answered
+
+
+def test_two_hundred_requests_to_a_misbehaving_server_lose_none(tmp_path: Path) -> None:
+    with served(Scripted(TROUBLES, share=0.3)) as script:
+        model = model_of(script, tmp_path / "requests.jsonl", timeout=0.3, at_once=16)
+        answers = model.generate([asking(number) for number in range(200)])
+    assert [each.text for each in answers] == [f"said: question {number}" for number in range(200)]
+    assert set(script.struck) == {"", *TROUBLES}
+    assert script.most_at_once <= 16 + script.struck["hang"]  # one that was given up still hangs there
+    assert len((tmp_path / "requests.jsonl").read_text().splitlines()) == 200
+
+
+def test_what_was_answered_is_never_sent_again(server: Scripted, tmp_path: Path) -> None:
+    requests = [asking(number % 7) for number in range(20)]
+    first = model_of(server, tmp_path / "requests.jsonl").generate(requests)
+    again = model_of(server, tmp_path / "requests.jsonl").generate([*requests, asking(8)])
+    assert again[:-1] == first
+    assert set(server.asked.values()) == {1}
+    assert len(server.asked) == 8
+
+
+def test_requests_keep_to_the_pace_and_to_the_number_at_once(server: Scripted) -> None:
+    begun = time.monotonic()
+    model_of(server, per_minute=1200.0, at_once=3).generate([asking(number) for number in range(12)])
+    assert time.monotonic() - begun >= 11 * 0.05
+    assert server.most_at_once <= 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"model": "bigg"}, r"bigg at .*HTTP 404.*does not exist.*It may not know bigg; it has: 'big'"),
+        ({"key": "ETUDE_WRONG_KEY"}, r"HTTP 401.*does not take the key in ETUDE_WRONG_KEY"),
+        ({"key": "ETUDE_NO_KEY"}, r"is not set. Run: export ETUDE_NO_KEY=YOUR_KEY"),
+        ({"url": "http://127.0.0.1:9/v1"}, r"did not answer at 3 attempts \(ConnectError"),
+    ],
+)
+def test_what_no_retry_mends_is_said_at_once(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], said: str
+) -> None:
+    monkeypatch.setenv("ETUDE_WRONG_KEY", "sk-nobody-knows")
+    with pytest.raises(ModelError, match=said) as caught:
+        model_of(server, **more).generate([asking(1)])
+    assert "sk-nobody-knows" not in str(caught.value)
+
+
+def test_an_endpoint_that_never_answers_is_given_up(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.troubles, server.share = ("500",), 1.0
+    endpoint = replace(Endpoint(server.url, "big"), key="ETUDE_TEST_KEY")
+    monkeypatch.setenv("ETUDE_TEST_KEY", KEY)
+    with pytest.raises(
+        ModelError, match=r"8 attempts \(HTTP 500.*\*\*\*.*run the same command again"
+    ) as caught:
+        EndpointModel(endpoint, first_wait=0.001).generate([asking(1)])
+    assert KEY not in str(caught.value)
+
+
+def test_a_stream_comes_in_pieces_and_a_cut_one_is_an_error(server: Scripted) -> None:
+    assert "".join(model_of(server).stream(asking(1))) == "said:question1"
+    server.troubles = ("cut",)
+    with pytest.raises(ModelError, match="before the end"):
+        list(model_of(server).stream(asking(1)))
+
+
+def test_members_that_a_model_does_not_take_are_left_out(server: Scripted) -> None:
+    server.takes = lambda body: next((name for name in ("max_tokens", "temperature") if name in body), "")
+    model = model_of(server, options={"reasoning_effort": "low"})
+    assert model.generate([asking(1), asking(2)])[1].text == "said: question 2"
+    body = server.bodies[-1]
+    assert body["max_completion_tokens"] == 20
+    assert body["reasoning_effort"] == "low"
+    server.takes = lambda body: "messages"
+    with pytest.raises(ModelError, match="HTTP 400"):
+        model.generate([asking(3)])
+
+
+# Label probabilities
+
+
+def test_a_label_has_a_probability_only_where_log_probabilities_come_back(server: Scripted) -> None:
+    server.say = lambda body: "yes" if "1" in body["messages"][-1]["content"] else "hard to say"
+    labels = ("no", "yes")
+    assistant = Assistant("prompt", "classify", ModelRef(f"{server.url}#big"), choices=labels)
+    label, other = assistant.answer(["question 1", "question 2"])
+    assert label.confidence == pytest.approx(math.exp(-0.1))
+    assert other.confidence is None, "the probability of what is no label"
+    server.logprobs = False
+    assert Assistant("prompt", "classify", assistant.model, choices=labels).answer("1").confidence is None
+    server.takes = lambda body: "logprobs" if "logprobs" in body else ""
+    assert assistant.answer("question 1").confidence is None
+
+
+# Limits
+
+
+def test_a_limit_of_requests_stops_cleanly_and_what_was_answered_is_kept(
+    server: Scripted, tmp_path: Path
+) -> None:
+    file = tmp_path / "requests.jsonl"
+    with pytest.raises(ModelError, match=r"limit of 50 requests.*Raise max_requests"):
+        model_of(server, file, max_requests=50).generate([asking(number) for number in range(100)])
+    assert server.asked.total() == 50
+    model_of(server, file, max_requests=100).generate([asking(number) for number in range(100)])
+    assert server.asked.total() == 100
+
+
+def test_a_limit_of_cost_stops_before_it_is_passed(server: Scripted, tmp_path: Path) -> None:
+    prices = Prices(prompt=2.0, cached=1.0, answer=10.0)  # a request costs 260 millionths
+    model = model_of(server, tmp_path / "r.jsonl", prices=prices, max_cost=0.0106, at_once=1)
+    with pytest.raises(ModelError, match=r"limit of 0\.0106.*40 requests have cost 0\.0104 by your prices"):
+        model.generate([asking(number) for number in range(100)])
+    assert server.asked.total() == 40
+
+
+# The task file
+
+
+def test_an_endpoint_is_read_and_its_name_says_what_bears_on_answers(tmp_path: Path) -> None:
+    more = (
+        "prompt_model: {endpoint: 'https://api.example.com/v1/', model: big, key: env:BIG_KEY, context: 8000, "
+        "options: {seed: 7}, prices: {prompt: 1, answer: 2}, at_once: 2, max_cost: 3}\n"
+    )
+    task = load_task(write_task(tmp_path, more=more))
+    name = 'https://api.example.com/v1#big;key=BIG_KEY;context=8000;options={"seed": 7}'
+    assert task.prompt_model == name
+    endpoint = task.endpoints[name]
+    assert (endpoint.at_once, endpoint.max_cost, endpoint.title) == (
+        2,
+        3,
+        "big at https://api.example.com/v1",
+    )
+    assert endpoint_of(name) == replace(endpoint, prices=None, at_once=8, max_cost=None)
+    assert load_task(write_task(tmp_path / "b", more=f"prompt_model: '{name}'\n")).prompt_model == name
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("https://me:hunter2@host.example/v1", "is a URL alone"),
+        ("{endpoint: https://me:hunter2@host.example/v1, model: m}", "without password"),
+        ("{endpoint: 'https://host.example/v1?key=hunter2', model: m}", "without password"),
+        ("{endpoint: https://host.example/v1, model: m, key: hunter2}", "must name an environment variable"),
+        ("{endpoint: https://host.example/v1}", "names no model"),
+        ("{endpoint: 'http://host.example:port/v1', model: m}", "endpoint must be a URL"),
+        ("{endpoint: https://host.example/v1, model: m, max_cost: 3}", "max_cost needs prices"),
+        ("{endpoint: https://host.example/v1, model: m, at_once: 0}", "at_once must be"),
+        ("{endpoint: https://host.example/v1, model: m, api_key: hunter2}", "unknown key"),
+    ],
+)
+def test_what_is_wrong_with_an_endpoint_is_said_without_the_secret(
+    tmp_path: Path, given: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        load_task(write_task(tmp_path, more=f"prompt_model: {given}\n"))
+    assert "hunter2" not in str(caught.value)
+
+
+# A comparison
+
+
+def librarian(body: Body) -> str:
+    """Names a theme of the question, as one that reads well would."""
+    question = body["messages"][-1]["content"]
+    return next((theme for theme in THEMES if f"about {theme}," in question), "space")
+
+
+def task_with(folder: Path, script: Scripted, methods: str = "prompt", endpoint: str = "") -> Path:
+    lines = (
+        f"prompt_model: {{endpoint: '{script.url}', model: big, key: env:ETUDE_TEST_KEY, "
+        f"prices: {{prompt: 2.5, cached: 1.25, answer: 10}}{endpoint}}}\nprices: {{per_hour: 0.36}}\n"
+        f"methods: [{methods}]\n"
+    )
+    return write_task(folder, "classify", num=200, more=lines)
+
+
+@pytest.fixture
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETUDE_TEST_KEY", KEY)
+
+
+@pytest.mark.usefixtures("_key")
+def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both_costs(
+    server: Scripted, tmp_path: Path
+) -> None:
+    server.say = librarian
+    server.troubles, server.share = ("500", "429"), 0.1
+    server.takes = lambda body: "temperature" if "temperature" in body else ""
+    asked: list[str] = []
+    task = task_with(tmp_path, server, "baseline, prompt, few_shot, fine_tune")
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        assert not server.asked, "nothing is sent before the answer"
+        return True
+
+    run = compare(task, confirm=confirm).run
+    assert run.verdict is not None
+    costs = run.verdict.costs
+    assert costs["prompt"].price == pytest.approx((60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6)
+    assert costs["fine_tune"].price == pytest.approx(costs["fine_tune"].seconds * 0.36 / 3600)
+    assert run.verdict.break_even is not None
+    assert run.verdict.break_even.unit == "money"
+    caveats = " ".join(run.verdict.caveats)
+    assert f"Tuned methods ran on fake, prompted ones on big at {server.url}." in caveats
+    page = (run.folder / "report.md").read_text()
+    assert f"big at {server.url} does not take temperature" in page
+    check_estimate(asked[0], server)
+    check_no_key(tmp_path)
+    assert server.keys == {KEY}
+    assert set(server.answered.values()) == {1}
+    before = server.asked.total()
+    compare(task, confirm=confirm)
+    assert server.asked.total() == before
+    assert load(run.assistant("prompt")).answer("a book about trains, age 5").text == "trains"
+
+
+def check_estimate(question: str, server: Scripted) -> None:
+    """What was foreseen is no less than what came, and names the price."""
+    assert f"big at {server.url} gets the instructions and rows of this task: at most " in question
+    most = int(question.split("at most ")[1].split()[0].replace(",", ""))
+    assert len(server.answered) <= most <= 3 * len(server.answered)
+    assert "At your prices (2.5 and 10 per million) that is at most " in question
+
+
+def check_no_key(folder: Path) -> None:
+    """No file under the folder holds the key."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert any(file.name == "requests.jsonl" for file in files)
+    for file in files:
+        assert KEY.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.usefixtures("_key")
+def test_nothing_is_sent_where_the_answer_is_no(server: Scripted, tmp_path: Path) -> None:
+    with pytest.raises(Declined, match="Nothing was sent"):
+        compare(task_with(tmp_path, server), confirm=lambda question: False)
+    assert not server.asked
+
+
+@pytest.mark.usefixtures("_key")
+def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(server: Scripted, tmp_path: Path) -> None:
+    server.say = librarian
+    with pytest.raises(ModelError, match="limit of 60 requests"):
+        compare(task_with(tmp_path, server, endpoint=", max_requests: 60"))
+    assert server.answered.total() == 60
+    run = compare(task_with(tmp_path, server, endpoint=", max_requests: 6000")).run
+    assert run.complete
+    assert set(server.answered.values()) == {1}
+    assert len(list((tmp_path / "runs").glob("small-*"))) == 1, "the same run"
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("_key")
+def test_ten_kills_send_nothing_twice_that_was_answered(tmp_path: Path) -> None:
+    with served(Scripted(say=librarian, hold_after=0)) as script:
+        check_kills(tmp_path, script, kills=10)
+
+
+def check_kills(folder: Path, script: Scripted, kills: int) -> None:
+    """Kills a comparison each time the server has answered 17 more requests, and lets it end after the last."""
+    task = task_with(folder, script, "baseline, prompt, few_shot, fine_tune")
+    for kill in range(1, kills + 1):
+        script.hold_after = 17 * kill
+        process = started("compare", task)
+        until = time.monotonic() + 60
+        while kept(folder) < 17 * kill and time.monotonic() < until:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    script.hold_after = None
+    process = started("compare", task)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    assert set(script.answered.values()) == {1}
+    assert kept(folder) == len(script.answered)
+    check_no_key(folder)
+
+
+def kept(folder: Path) -> int:
+    """Answers in the journal of the only run."""
+    files = list(folder.glob("runs/*/requests.jsonl"))
+    return files[0].read_bytes().count(b"\n") if files else 0
+
+
+@pytest.mark.usefixtures("_key")
+def test_an_endpoint_as_the_only_model_leaves_out_what_is_tuned(server: Scripted, tmp_path: Path) -> None:
+    server.say = librarian
+    named = f"{{endpoint: '{server.url}', model: big}}"
+    task = write_task(tmp_path, "classify", model=named, num=200)
+    run: Run = compare(task, confirm=lambda question: True).run
+    assert set(run.methods) == {"baseline", "prompt", "clear_prompt", "few_shot"}
+    assert any("tuned methods are left out" in note for note in run.info["notes"])
+    named_one = write_task(tmp_path / "b", "classify", model=named, more="methods: [prompt, fine_tune]\n")
+    with pytest.raises(ModelError, match=r"big at \S+ cannot have its weights trained"):
+        compare(named_one, confirm=lambda question: True)
+    assert json.loads((run.folder / "run.json").read_text())["model"] == f"{server.url}#big"
