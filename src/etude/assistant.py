@@ -78,11 +78,14 @@ class Assistant:
     """Examples of which the `num_similar` nearest to the question are shown, the nearest last; `similar` ranks them."""
     similar: SearchRef | None = None
     num_similar: int = 0
+    enforced: bool = False
+    """Whether the contract's form is enforced while an answer is written."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
         """What its model must be able to do."""
-        return ("generate", "choices") if self.choices else ("generate",)
+        kept: list[Capability] = ["choices"] if self.choices else []
+        return ("generate", *kept, *(["grammar"] if self.enforced else []))
 
     def without_examples(self) -> Assistant:
         """The same without an example in the prompt."""
@@ -200,7 +203,8 @@ class Assistant:
 
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:
         dropped = len(self.shots) - num_shots
-        return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped)
+        form = self.contract.form if self.enforced and self.contract else None
+        return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped, form=form)
 
     def _answer(self, row: str, done: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
         text = done.text.strip()
@@ -255,6 +259,8 @@ class Assistant:
                 del body[key]
         else:
             body["similar"] = self.similar.fingerprint
+        if not self.enforced:
+            del body["enforced"]
         for shot in (*body["shots"], *body.get("pool", ())):
             del shot["where"]
         # keys keep their order, in which a schema is put into words

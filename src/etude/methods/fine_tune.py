@@ -102,6 +102,7 @@ class FineTune(Method):
         same = task.max_tokens is not None or start.model == model
         return replace(
             start.without_examples(),
+            enforced=False,
             method=self.name,
             model=model,
             instructions=kept_by_tuned(task).text,

@@ -178,7 +178,7 @@ BACKENDS: list[Backend] = [
         f"packaged weights ({', '.join(PACKAGED)}), a folder, a .gguf file or a hub id",
         lambda name: True,
         lazily("etude.models.loading:load"),
-        ("generate", "stream", "score", "count", "choices", "train", "live"),
+        ("generate", "stream", "score", "count", "choices", "grammar", "train", "live"),
         why_unknown=why_unknown,
         modules=("torch", "transformers"),
         extra="train",

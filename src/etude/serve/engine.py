@@ -241,7 +241,7 @@ class Engine:
             self._pool.submit(self._follow, job, self.models.concurrent(assistant.model))
             return None
         if "live" not in can:
-            if job.sampling.json_schema:
+            if job.sampling.json_schema or request.form:
                 raise FormError("This assistant cannot keep an answer to a JSON schema.")
             (completion,) = model.generate([request])
             self._finish(job, completion, ())

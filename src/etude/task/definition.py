@@ -18,7 +18,7 @@ MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "t
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 LADDER = (
-    *("baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval"),
+    *("baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
     *("fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
 """The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py."""
