@@ -97,10 +97,12 @@ def tuned(given: Any, folder: Path, learned: Any, dev: Any, held: Any, is_polite
     now = log_probs(module, held_rows, 2048)
     print("held-out pairs, gained more:", shown(accuracy(now, reference, held_rows)))
     for name, found in (("before", reference), ("after", now)):
-        print(
-            f"held-out pairs, more likely {name}:",
-            shown(accuracy(found, dict.fromkeys(found, 0.0), held_rows)),
-        )
+        gaps = [
+            found[one.id] - found[other.id]
+            for one, other in zip(held_rows[::2], held_rows[1::2], strict=True)
+        ]
+        likely, mean = shown([float(gap > 0) for gap in gaps]), sum(gaps) / len(gaps)
+        print(f"held-out pairs, polite more likely {name}: {likely}, by {mean:.1f} nats on average")
     print("polite answers after:", shown(polite(after, models, questions, is_polite)))
 
 
