@@ -37,18 +37,19 @@ from etude.types import Example, Message, ModelRef
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MODEL = "smollm2-135m-instruct"
-HELD_OUT, DEV = 200, 40
+DEV = 30
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name, default in (("pairs", 300), ("epochs", 2), ("asked", 100), ("seed", 0)):
+    for name, default in (("pairs", 300), ("epochs", 2), ("asked", 100), ("held", 200), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, value in (("beta", 0.1), ("rate", 2e-4)):
         parser.add_argument(f"--{name}", type=float, default=value)
     given = parser.parse_args()
     pairs = read_pairs(given.seed)
-    held, dev, learned = pairs[:HELD_OUT], pairs[HELD_OUT:][:DEV], pairs[HELD_OUT + DEV :][: given.pairs]
+    held, dev = pairs[: given.held], pairs[given.held :][:DEV]
+    learned = pairs[given.held + DEV :][: given.pairs]
     is_polite = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
     is_polite.fit([row[side] for row in learned for side in (1, 2)], [1, 0] * len(learned))
     print("classifier, held-out answers:", shown(right(is_polite, held)), flush=True)
@@ -96,10 +97,12 @@ def tuned(given: Any, folder: Path, learned: Any, dev: Any, held: Any, is_polite
     now = log_probs(module, held_rows, 2048)
     print("held-out pairs, gained more:", shown(accuracy(now, reference, held_rows)))
     for name, found in (("before", reference), ("after", now)):
-        print(
-            f"held-out pairs, more likely {name}:",
-            shown(accuracy(found, dict.fromkeys(found, 0.0), held_rows)),
-        )
+        gaps = [
+            found[one.id] - found[other.id]
+            for one, other in zip(held_rows[::2], held_rows[1::2], strict=True)
+        ]
+        likely, mean = shown([float(gap > 0) for gap in gaps]), sum(gaps) / len(gaps)
+        print(f"held-out pairs, polite more likely {name}: {likely}, by {mean:.1f} nats on average")
     print("polite answers after:", shown(polite(after, models, questions, is_polite)))
 
 

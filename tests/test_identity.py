@@ -26,6 +26,7 @@ methods: [baseline, prompt]
 prompt_model: fake:delay=0.0
 test: test.jsonl
 documents: notes.txt
+preferences: pairs.jsonl
 encoder: none
 wordings: [Say it briefly.]
 check: checks.py:fits
@@ -61,7 +62,7 @@ CHANGES = {
     "max_tokens": "max_tokens: 25",
 }
 """A line of the task file in place of the one with the same key."""
-FILES = ("examples", "test", "documents", "judge")
+FILES = ("examples", "test", "documents", "preferences", "judge")
 """Keys of files, whose contents count; `judge` is refused."""
 
 
@@ -76,6 +77,7 @@ def full_task(folder: Path) -> Path:
     )
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("answer", 60, seed=9)))
     (folder / "notes.txt").write_text("Dragons are shelved under D.")
+    (folder / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"}\n')
     (folder / "helper.py").write_text("LONGEST = 80\n")
     functions = (
         "def fits(example, answer):\n    return True\n\n\ndef other(example, answer):\n    return False\n"
@@ -117,6 +119,7 @@ def test_a_changed_key_changes_its_part_alone(key: str, tmp_path: Path) -> None:
     ("file", "part"),
     [
         ("notes.txt", "documents"),
+        ("pairs.jsonl", "preferences"),
         ("checks.py", "check"),
         ("helper.py", "check"),
         ("examples.jsonl", "examples"),

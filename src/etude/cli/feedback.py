@@ -21,7 +21,7 @@ from etude.feedback.export import exported
 from etude.feedback.gather import Gathered
 from etude.task import load_task
 
-EXCERPT = 40
+EXCERPT = 28
 """Characters of a text in the list."""
 
 
@@ -82,7 +82,7 @@ def applied_in_words(done: Applied, task_file: Path, updated: bool) -> Iterator[
         yield f"{files.source.name} cannot hold {count(len(done.unwritten), 'chat')} of several turns: {asked}."
     yield from _findings(done.gathered)
     if len(done.changes) and updated:
-        yield f"{task_file} now names {files.fixed.name}. Next: {command('compare', task_file)}"
+        yield f"The task file now names {files.fixed.name}. Next: {command('compare', task_file)}"
     elif len(done.changes):
         yield "The task file is unchanged. To use the new rows, add --update, or write in it:"
         yield f"  {done.line}"
