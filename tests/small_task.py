@@ -47,9 +47,10 @@ def write_task(
     lines = (json.dumps(row) + "\n" for row in rows(kind, num))
     (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
     task = folder / "task.yaml"
+    own = SETTINGS[kind] + ("" if "encoder:" in more else "encoder: none\n")
     task.write_text(
         f"name: small\nkind: {kind}\nmodel: {model}\nexamples: examples.jsonl\n"
-        f"instructions: You are a librarian. Say what fits.\n{SETTINGS[kind]}{more}",
+        f"instructions: You are a librarian. Say what fits.\n{own}{more}",
         encoding="utf-8",
     )
     return task

@@ -176,16 +176,16 @@ def part_of(place: Path, file: Path, output: Path) -> str:
 
 def test_killed_twenty_times_the_output_equals_the_uninterrupted_one(tmp_path: Path) -> None:
     """SIGKILL at random moments, in processes forked from this one."""
-    file, output = written(tmp_path / "in.csv", 24 * CHUNK), tmp_path / "out.csv"
+    file, output = written(tmp_path / "in.csv", 20 * CHUNK), tmp_path / "out.csv"
     whole = predict(saved(tmp_path), file, tmp_path / "whole.csv").file.read_bytes()
-    place = saved(tmp_path / "slow", "fake:delay=0.004")
+    place = saved(tmp_path / "slow", "fake:delay=0.002")
     kills = 0
     while kills < 20 and not output.exists():
         child = os.fork()
         if not child:
             predict(place, file, output)
             os._exit(0)
-        time.sleep(random.uniform(0.01, 0.13))
+        time.sleep(random.uniform(0.01, 0.09))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         kills += 1

@@ -26,7 +26,7 @@ from etude.comparison.plan import (
 )
 from etude.comparison.prepare import question
 from etude.methods.fit_context import Effort
-from etude.methods.timing import Rates
+from etude.methods.foresight.timing import Rates
 
 WORK = Workload(
     {"prompt": 1, "few_shot": 6, "retrieval": 3, "fine_tune": 1, "fine_tune_retrieval": 1},
@@ -194,6 +194,13 @@ def test_a_run_on_time_keeps_its_plan() -> None:
     assert kept is plan
 
 
+def test_a_short_method_that_takes_longer_to_begin_says_little_of_the_others() -> None:
+    plan = make_plan(WORK, RATES, 3000)
+    planned = plan.fit_seconds("prompt")
+    taken = {"prompt": Taken(planned, planned + 30, ANSWER["prompt"])}
+    assert pacing(left_of(plan, "prompt") - 30).shortened(plan, "few_shot", taken) is plan
+
+
 def test_a_late_run_cuts_what_has_not_begun_and_says_from_where_on() -> None:
     plan = make_plan(WORK, RATES, 3000)
     taken = on_time(plan, "prompt", "few_shot", slow=1.5)
@@ -201,8 +208,7 @@ def test_a_late_run_cuts_what_has_not_begun_and_says_from_where_on() -> None:
     assert late.limits["train_rows"] < plan.limits["train_rows"]
     assert late.shrunk[-1].startswith("from retrieval on, because earlier methods took longer than planned: ")
     assert f"training on {late.limits['train_rows']:,} of 2,000 rows" in late.shrunk[-1]
-    rest = left_of(late, "prompt", "few_shot")
-    assert 1.5 * rest <= LATE * left_of(plan, "prompt", "few_shot") + 1, "the rest fits at the pace so far"
+    assert late.total <= LATE * left_of(plan, "prompt", "few_shot"), "the rest fits at the pace so far"
     again = pacing(10_000).shortened(late, "fine_tune", taken | on_time(late, "retrieval"))
     assert again is late, "what was cut stays cut"
 
@@ -213,6 +219,8 @@ def test_before_the_test_is_opened_its_rows_are_all_that_can_be_cut() -> None:
     late = pacing(left_of(plan, *WORK.tries)).shortened(plan, "", taken)
     assert FEWEST_TEST <= late.limits["test_rows"] < plan.limits["test_rows"]
     assert late.shrunk[-1].startswith("before the test was opened, because")
+    assert late.shrunk[-1].endswith(f"planned: test on {late.limits['test_rows']} of 900 rows")
+    assert late.limits | {"test_rows": 0} == plan.limits | {"test_rows": 0}
 
 
 def test_an_epoch_more_is_begun_only_if_all_that_comes_after_it_still_fits() -> None:

@@ -255,3 +255,23 @@ def test_a_mismatched_row_has_the_question_of_one_and_the_answer_of_another() ->
     assert len(groups) == 8
     for own, other, made in ((0, 1, 2), (1, 0, 3)):
         assert groups[made].ids == (*rows[own].ids[:2], *rows[other].ids[2:])
+
+
+def test_a_training_on_preferences_that_was_stopped_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    module, rows = tiny_model(), pair_rows(12)
+    loss = dpo(log_probs(module, rows, MICRO))
+    config = replace(CONFIG, epochs=2, rows_per_step=8)
+
+    def adapter(folder: Path, stop_at: int = 0) -> bytes:
+        def log(news: Mapping[str, Any]) -> None:
+            if stop_at and news.get("step") == stop_at:
+                raise KeyboardInterrupt
+
+        output = Output(folder / "c", folder / "a", log, every_step=True)
+        train(module, rows, rows[:4], config, output, loss=loss)
+        return (folder / "a" / "adapter_model.safetensors").read_bytes()
+
+    for stop_at in (2, 4):
+        with pytest.raises(KeyboardInterrupt):
+            adapter(tmp_path / "stopped", stop_at)
+    assert adapter(tmp_path / "stopped") == adapter(tmp_path / "whole")

@@ -337,7 +337,7 @@ FIELDS = (
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), path=st.sampled_from(["chat/", ""]))
 def test_no_body_makes_the_server_fail(
     address: str, client: openai.OpenAI, body: dict[str, Any], path: str

@@ -79,6 +79,8 @@ ALLOWED = {
     ("tuning/train.py", "fine_tune"),
     ("comparison/equal_rows.py", "baseline"),  # which is fitted a second time, on fewer rows
     ("methods/baseline.py", "classical"),  # which fits what the backend answers with
+    ("methods/fine_tune_encoder.py", "classical"),  # likewise
+    ("training/classifier.py", "classical"),  # which trains it
     ("export/targets.py", "loading"),  # as are those that are exported
     ("training/loop.py", "loading"),  # tuned weights are written as they are read
 }

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from etude.studio.queue import Item, Queue
 from etude.studio.requests import read_requests
 from etude.studio.security import Keys
 from etude.studio.studio import Studio
-from etude.types import Message
+from etude.types import Evidence, Finding, Message
 from small_task import rows, write_task
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -65,7 +66,7 @@ def browser(studio: Studio, who: str = "ana") -> TestClient:
 
 def fields(page: str) -> dict[str, str]:
     """The hidden fields of the first form of a page."""
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("</form>")[0]))
 
 
 def send(client: TestClient, say: str, page: str | None = None, **more: str) -> Any:
@@ -236,14 +237,13 @@ def test_logged_chats_tables_and_what_is_no_request(tmp_path: Path) -> None:
     line = {"id": 1, "messages": [{"role": role, "content": text} for role, text in turns]}
     chats.write_text(f"{json.dumps(line)}\n{json.dumps(line)}\n")
     found = read_requests(chats)
-    assert [[turn.content for turn in each] for each in found.inputs] == [["A", "B", "C"]]
-    assert found.repeated == 1
+    assert [[turn.content for turn in each] for each in found] == [["A", "B", "C"]]
     table = tmp_path / "log.csv"
     table.write_text("nr,customer question\n1,Where?\n2,\n")
-    with pytest.raises(Exception, match=r"log.csv:3: no request"):
-        read_requests(table, ("customer question",))
+    with pytest.raises(Exception, match=r"log.csv:3"):
+        read_requests(table, usual=("customer question",))
     table.write_text("text\nWhere?\n")
-    assert read_requests(table).inputs == ((Message("user", "Where?"),),)
+    assert read_requests(table) == [(Message("user", "Where?"),)]
 
 
 def test_a_page_of_many_rows_takes_under_a_fifth_of_a_second(task: Path) -> None:
@@ -261,3 +261,143 @@ def test_a_page_of_many_rows_takes_under_a_fifth_of_a_second(task: Path) -> None
         assert client.get(page).status_code == 200
     send(client, "accept")
     assert time.perf_counter() - begin < 4 * 0.2
+
+
+def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> None:
+    _, client = opened(task)
+    form = {
+        **fields(client.get("/chat").text),
+        "question": f"Dragons? {ATTACK}",
+        "first": "prompt",
+        "second": "baseline",
+    }
+    page = client.post("/chat", data=form, headers={"x-part": "1"}).text
+    assert "prompt is better" in page
+    assert "<script>alert" not in page
+    given = {name: unescape(value) for name, value in fields(page).items()}
+    assert client.post("/opinion", data={**given, "say": "other"}).status_code == 200
+    kept = said(task)[0]
+    assert (kept["choice"], kept["input"]) == ("other", f"Dragons? {ATTACK}")
+    assert kept["assistant"].endswith("/prompt")
+    assert kept["other_assistant"].endswith("/baseline")
+    last = unescape(re.findall(r'name="turns" value="([^"]*)"', page)[-1])
+    assert [turn["role"] for turn in json.loads(last)] == ["user", "assistant"]
+    again = client.post("/chat", data={**form, "turns": last, "question": "Trains?", "second": ""}).text
+    given = {name: unescape(value) for name, value in fields(again).items()}
+    client.post("/opinion", data={**given, "say": "correct", "correction": GOOD})
+    assert [turn["role"] for turn in said(task)[1]["input"]] == ["user", "assistant", "user"]
+    assert said(task)[1]["correction"] == GOOD
+
+
+def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
+    _, client = opened(task)
+    form = fields(client.get("/chat").text)
+    for wrong in ({"question": "x", "first": "../.."}, {"question": "x", "turns": "[7]"}):
+        assert client.post("/chat", data={**form, **wrong}).status_code == 400
+    assert client.post("/opinion", data={**form, "say": "nothing"}).status_code == 400
+    assert client.get("/report/..%2f..%2fx").status_code in (400, 404)
+    assert not said(task)
+
+
+def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
+    studio, client = opened(task)
+    page = client.get("/compare").text
+    assert re.search(r'<th scope="row">prompt</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page)
+    client.post("/compare", data={**fields(page), "do": "start"})
+    for _ in range(200):
+        if not studio.comparing.running:
+            break
+        time.sleep(0.1)
+    page = client.get("/compare", headers={"x-part": "1"}).text
+    assert not studio.comparing.failure
+    assert "complete" in page
+    report = client.get(f"/report/{studio.run.name}")
+    assert report.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert '<meta http-equiv="Content-Security-Policy"' in report.text
+
+
+def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:
+    studio, client = opened(task)
+    other = browser(studio, "ben")
+    path = "/blind?first=prompt&second=baseline"
+    judged = []
+    for person in (client, other):
+        page = person.get(path).text
+        for _ in range(3):
+            pair = page.partition("rows judged by")[2]
+            assert not re.search(r">(prompt|baseline)<|prompt is", pair)
+            answers = re.findall(
+                r'<h2 class="small">(Left|Right)</h2><p class="text" dir="auto">([^<]*)<', pair
+            )
+            better = "left" if answers[0][1] < answers[1][1] else "right"
+            judged.append(dict(answers)[better.capitalize()])
+            given = fields(pair)
+            page = person.post("/blind", data={**given, "say": better}, headers={"x-part": "1"}).text
+    assert judged[:3] == judged[3:]
+    kept = said(task)
+    assert [unescape(each) for each in judged] == [
+        entry["answer"] if entry["choice"] == "answer" else entry["other"] for entry in kept
+    ]
+    page = client.get(f"{path}&result=1").text
+    assert "People agree on 100.0% of the 3 rows" in page
+    assert re.search(r"preferred to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
+    test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
+    assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
+
+
+def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:
+    studio, client = opened(task)
+    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    page = client.get("/data").text
+    assert f"{len(split['train']) + len(split['dev'])} rows" in page
+    theme = client.get("/data", params={"tag": "theme: ghosts", "q": "All about"}).text
+    found = re.findall(r'<p class="text" dir="auto">Title: ([^<]*)\n', theme)
+    assert set(found) == {"All about ghosts"}
+    assert "0 rows" in client.get("/data", params={"q": "100%_' or 1"}).text
+    assert "0 rows" in client.get("/data", params={"tag": 'a"b: c'}).text
+    hidden = next(row for row in studio.rows if row.id in split["test"])
+    assert "0 rows" in client.get("/data", params={"q": hidden.text}).text
+    assert client.get("/row", params={"id": hidden.id}).status_code == 404
+    row = next(row for row in studio.rows if row.id in split["dev"])
+    form = {**fields(client.get("/row", params={"id": row.id}).text), "reason": "wrong age"}
+    assert client.post("/row", data={**form, "correction": "Nope"}).status_code == 422
+    assert client.post("/row", data={**form, "correction": GOOD}).status_code == 200
+    assert (said(task)[0]["input"], said(task)[0]["correction"]) == (row.text, GOOD)
+    assert client.post("/row", data={**form, "id": hidden.id, "correction": GOOD}).status_code == 404
+    assert len(said(task)) == 1
+
+
+def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) -> None:
+    studio, client = opened(task)
+    rows = list(studio.rows)
+    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    ids = (split["train"][0], split["test"][0])
+    by_id = {row.id: row for row in rows}
+    evidence = tuple(
+        Evidence(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids
+    )
+    studio.data.set_findings([Finding("odd", "warning", ids, ATTACK, "Look.", evidence=evidence)])
+    page = client.get("/findings").text
+    assert "<mark>&lt;script&gt;</mark>" in page
+    assert by_id[ids[0]].text in page
+    assert by_id[ids[1]].text not in page
+    assert "1 row" in client.get("/data?kind=odd").text
+    client.post("/findings", data=fields(page))
+    for _ in range(100):
+        if not studio.checking.running:
+            break
+        time.sleep(0.1)
+    assert not studio.checking.problem
+    assert "odd" not in client.get("/findings").text
+
+
+def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
+    _, client = opened(task, "One", "Two")
+    page = client.get("/review").text
+    assert send(client, "reject", page, reason="a\0b").status_code == 400
+    assert client.get("/enter?key=é").status_code == 403
+    assert client.post("/review", data={**fields(page), "say": "accept", "token": "é"}).status_code == 403
+    assert send(client, "accept", page.replace(fields(page)["item"], "gone")).status_code == 410
+    client.post("/name", data={**fields(client.get("/").text), "name": "  "})
+    assert send(client, "accept", page).status_code == 200
+    assert [entry["who"] for entry in said(task)] == ["ana"]

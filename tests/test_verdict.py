@@ -329,6 +329,19 @@ def test_no_gain_on_a_part_of_the_rows_is_not_decided_either() -> None:
     assert "no language model" not in found.sentence
 
 
+def test_one_method_beside_a_part_of_the_training_is_named_alone() -> None:
+    methods = [
+        method("baseline", scores(95, 100), learned=8_000),
+        method("fine_tune", scores(94, 100, 3), learned=300),
+    ]
+    found = verdict(inputs(methods, train_rows=7_611, total_rows=9_000))
+    assert found.recommended is None
+    assert (
+        "too close to call whether baseline is within 2 points of the best, leaning to baseline; "
+        in found.sentence
+    )
+
+
 def test_a_gain_on_a_part_of_the_rows_is_a_gain_and_names_both_numbers() -> None:
     found = verdict(cut({"baseline": 600, "fine_tune": 1_900}))
     assert found.sentence.startswith(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -15,7 +16,13 @@ HOST = "127.0.0.1"
 
 
 def run_studio(
-    task: Path, requests: Path | None, run: str | None, method: str | None, who: str | None, port: int
+    task: Path,
+    requests: Path | None,
+    columns: Sequence[str],
+    run: str | None,
+    method: str | None,
+    who: str | None,
+    port: int,
 ) -> None:
     """Serves the pages until Ctrl-C; prints the link that signs a browser in."""
     try:
@@ -27,7 +34,7 @@ def run_studio(
     except ImportError as error:
         raise MissingExtraError("etude studio", "serve") from error
     with _bound(port) as listening:
-        studio = Studio(task, requests, run, method)
+        studio = Studio(task, requests, columns, run, method)
         app = make_app(studio, who or getpass.getuser())
         link = f"http://{HOST}:{listening.getsockname()[1]}/enter?key={Keys(studio.queue.secret).session}"
         typer.echo(f"{studio.method} of {studio.run.name} answers.{studio.why}")
@@ -38,6 +45,7 @@ def run_studio(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
         server.run(sockets=[listening])
         studio.answering.stop()
+        studio.comparing.stop()
 
 
 def _bound(port: int) -> socket.socket:

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from etude.base.wording import count
 from etude.methods.fit_context import Effort
-from etude.methods.timing import Rates
+from etude.methods.foresight.timing import Rates
 
 WHOLE = Effort()
 FEW_CANDIDATES, FEW_DEV, FEW_TEST = 2, 50, 400
 """To what candidates and rows are cut before the training is."""
+FIRM = 0.2
+"""Share of a plan's time that counts as taken on time: what short methods take says little of the others."""
 LATE = 1.1
 """A run that will take so many times the time left is not cut any further."""
 FEWEST_DEV, FEWEST_TRAIN, FEWEST_TEST = 30, 240, 100
@@ -179,8 +181,9 @@ class Pacing:
 
     def shortened(self, plan: Plan, begins: str, taken: Mapping[str, Taken]) -> Plan:
         """The plan for what has not begun, if the methods so far were late. `begins`: the next; "" before the test."""
-        done = taken.values()
-        slow = max(1.0, sum(each.seconds for each in done) / max(sum(each.planned for each in done), 1e-9))
+        usual = FIRM * plan.total + 1e-9
+        late, planned = (sum(each[place] for each in taken.values()) + usual for place in (1, 0))
+        slow = max(1.0, late / planned)
         tries = {name: 0 if name in taken else number for name, number in self.work.tries.items()}
         fitted = any(name in taken for name in self.work.searching)
         rest = replace(self.work, tries=tries, searching=() if fitted else self.work.searching)
@@ -188,12 +191,15 @@ class Pacing:
         training = {name: takes for name, takes in self.rates.training.items() if name not in taken}
         rates = replace(self.rates, answer=answer, training=training)
         new = make_plan(rest, rates, LATE * (self.ends - time.monotonic()) / slow, plan.effort)
+        if not begins:
+            effort = replace(plan.effort, test_rows=new.effort.test_rows)
+            new = replace(new, effort=effort, limits={**plan.limits, "test_rows": new.limits["test_rows"]})
         before = [*_words(self.work, plan.effort)]
-        late = [words for words in _words(self.work, new.effort) if words not in before]
-        if not late:
+        cuts = [words for words in _words(self.work, new.effort) if words not in before]
+        if not cuts:
             return plan
         when = f"from {begins} on" if begins else "before the test was opened"
-        said = f"{when}, because earlier methods took longer than planned: {', '.join(late)}"
+        said = f"{when}, because earlier methods took longer than planned: {', '.join(cuts)}"
         return replace(
             new, shrunk=(*plan.shrunk, said), full_seconds=plan.full_seconds, left_out=plan.left_out
         )

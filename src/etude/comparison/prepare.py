@@ -17,8 +17,8 @@ from etude.data.splits import Split
 from etude.errors import Declined
 from etude.evaluate import unit
 from etude.methods import Method, asks_a_model
-from etude.methods.timing import measure
-from etude.methods.too_long import check_lengths
+from etude.methods.foresight.timing import measure
+from etude.methods.foresight.too_long import check_lengths
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run

@@ -10,7 +10,7 @@ from etude.base.wording import decimal, two_digits
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.methods import Method
-from etude.methods.timing import TIMED_ANSWERS, spread
+from etude.methods.foresight.timing import TIMED_ANSWERS, spread
 from etude.models.registry import Models
 from etude.runs.events import OnEvent, Said
 from etude.runs.questions import Confirm, Sensitive

@@ -196,7 +196,8 @@ def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
         more = "all of its training would tell"
     open_still = [step for step in ladder if step.status != "worse" and step.method not in inputs.cut]
     rivals = [step.method for step in ladder if step in open_still or step is leaning]
-    margin = f"which of {_listed(rivals)} is within {points(inputs.margin)} points of the best"
+    which = f"which of {_listed(rivals)}" if len(rivals) > 1 else f"whether {rivals[0]}"
+    margin = f"{which} is within {points(inputs.margin)} points of the best"
     return f"too close to call {margin}, leaning to {leaning.method}; {more}"
 
 

@@ -31,9 +31,10 @@ def read_preferences(file: Path) -> list[Preference]:
         what, remedy = "no columns of a better and a worse answer", "name them chosen and rejected"
         raise InputError([Fault(file.name, what, shown(", ".join(names)), remedy)])
     better = guess_columns(head, RowSource(file)).source
-    taught = "messages" if better.messages == columns[0] else "output"
     chosen = read_rows(better).examples
-    rejected = read_rows(replace(better, **{taught: columns[1]})).examples
+    chats = better.messages == columns[0]
+    worse = replace(better, messages=columns[1]) if chats else replace(better, output=columns[1])
+    rejected = read_rows(worse).examples
     pairs = list(zip(chosen, rejected, strict=True))
     faults = [
         Fault(

@@ -140,7 +140,7 @@ class _Rows:
             like = like or record
             if answer := old.get(record.line):
                 new = record.with_texts({record.answers[0]: answer.output})
-                self._change(answer, record, new and new.raw)
+                self._change(answer, record, new.raw if new else None)
         if like is not None:
             self._add([answer for answer in answers if answer.key not in self.rows], like)
 

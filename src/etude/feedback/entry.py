@@ -96,13 +96,24 @@ def read_feedback(body: Mapping[str, Any], where: str = "feedback") -> Feedback:
     made = {"id": new_id(), "at": now()}
     try:
         entry = from_json(Feedback, {**made, **body, "input": turns})
-        problem = _problem(entry)
     except ValueError as error:
+        raise _refused(where, str(error), body) from error
+    _check(entry, where)
+    return entry
+
+
+def _check(entry: Feedback, where: str) -> None:
+    try:
+        problem = _problem(entry)
+    except ValueError as error:  # half a character
         problem = str(error)
     if problem:
-        remedy = "send id, at, who, assistant, input, answer, and one of thumb, correction, choice and flag"
-        raise InputError([Fault(where, problem, shown(dict(body)), remedy)])
-    return entry
+        raise _refused(where, problem, entry.line)
+
+
+def _refused(where: str, problem: str, body: Mapping[str, Any]) -> InputError:
+    remedy = "send id, at, who, assistant, input, answer, and one of thumb, correction, choice and flag"
+    return InputError([Fault(where, problem, shown(dict(body)), remedy)])
 
 
 def _problem(entry: Feedback) -> str:
@@ -142,8 +153,10 @@ class FeedbackLog:
     def add(self, entry: Feedback) -> bool:
         """Appends the entry, on disk before it returns; False if one with its id is there already.
 
-        Raises OSError if the disk does not take it, and InputError if the file holds a line that is no feedback.
+        Raises OSError if the disk does not take it, and InputError if the entry says nothing that can be kept, or if
+        the file holds a line that is no feedback.
         """
+        _check(entry, "feedback")
         with held(self.file):
             self._read_on()
             if entry.id in self._entries:

@@ -146,7 +146,11 @@ def _settled(given: Sequence[Feedback], entries: Sequence[Feedback], one_right: 
 def _against(group: Sequence[Feedback], rivals: Sequence[Feedback], entries: Sequence[Feedback]) -> set[str]:
     """People who gave another answer than the group, if only one can be right, or who say that its answer is bad."""
     output = canonical(str(group[0].correction))
-    bad = {entry.who for entry in entries if canonical(entry.answer) == output and _is_bad(entry)}
+    bad = {
+        entry.who
+        for entry in entries
+        if canonical(entry.answer) == output and (entry.answer.strip(), False) in _claims(entry)
+    }
     return ({entry.who for entry in rivals} | bad) - {entry.who for entry in group}
 
 
@@ -196,10 +200,6 @@ def _claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
         yield answer, entry.thumb == "up"
     elif entry.choice in ("both", "neither"):
         yield from ((text.strip(), entry.choice == "both") for text in (answer, str(entry.other)))
-
-
-def _is_bad(entry: Feedback) -> bool:
-    return (entry.answer.strip(), False) in _claims(entry)
 
 
 def _people(entries: Iterable[Feedback]) -> tuple[str, ...]:

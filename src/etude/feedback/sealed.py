@@ -25,11 +25,15 @@ class Sealed:
     """The first `DIGITS` digits of `input_key`."""
     texts: tuple[str, ...] = ()
 
+    def holds(self, text: str) -> bool:
+        """Whether a text is a test row's input, up to case and punctuation."""
+        return _short_key(text) in self.keys
+
     def meets(self, inputs: Sequence[Sequence[Message]]) -> list[bool]:
         """Whether each input, or one of the user's turns in it, is a test row's input or a near-duplicate of one."""
         pairs = [(number, text) for number, turns in enumerate(inputs) for text in _parts(turns)]
         near = {pairs[place][0] for place, *_ in near_matches([text for _, text in pairs], self.texts)}
-        near |= {number for number, text in pairs if _short_key(text) in self.keys}
+        near |= {number for number, text in pairs if self.holds(text)}
         return [number in near for number in range(len(inputs))]
 
     def held_back(self, entries: Sequence[Feedback]) -> list[Feedback]:

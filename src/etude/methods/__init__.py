@@ -44,7 +44,10 @@ def possible(methods: Sequence[Method], task: Task, *, named: bool) -> list[Meth
     """
     faults = [
         Fault(
-            f"methods: {method.name}", f"it needs {key}:", "", f"add {key}: to the task file, or leave it out"
+            f"methods: {method.name}",
+            f"it needs {key}",
+            "",
+            "add it to the task file, or leave the method out",
         )
         for method in methods
         if (key := method.missing(task))

@@ -11,6 +11,7 @@ from etude.assistant import Assistant
 from etude.data.dataset import Dataset
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
+from etude.methods.searching import encoder_of
 from etude.task import Task
 from etude.types import CLASSICAL, Example, ModelRef
 
@@ -22,7 +23,8 @@ Fitted = TypeVar("Fitted")
 
 @dataclass(frozen=True)
 class Baseline(Method):
-    """The best of: the most frequent answer, the nearest example's, TF-IDF + linear SVM (classify).
+    """The best of: the most frequent answer, the nearest example's, and for classify TF-IDF + linear SVM and sentence
+    embeddings + logistic regression.
 
     Chosen on dev, then fitted again on train and dev together. The dev results that are reported
     are those of the fit on train alone.
@@ -32,7 +34,11 @@ class Baseline(Method):
     label: ClassVar[str] = "Without a language model"
     prompted: ClassVar[bool] = False
     asks_model: ClassVar[bool] = False
-    keys: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[tuple[str, ...]] = ("encoder",)
+
+    def takes(self, task: Task) -> tuple[str, ...]:
+        """The encoder is for labels alone."""
+        return self.keys if task.kind == "classify" else ()
 
     def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
         """None that cost anything."""
@@ -52,7 +58,7 @@ class Baseline(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> tuple[Candidate, Predictor]:
         """The choice on dev among what is fitted on `train` alone."""
-        fitted = _clocked(context, lambda: predictors(task, train, dev))
+        fitted = _clocked(context, lambda: predictors(task, train, dev, context))
         candidates = [
             Candidate(name, self._assistant(start, name, predictor, context))
             for name, predictor in fitted.items()
@@ -66,11 +72,10 @@ class Baseline(Method):
 
         folder = save_classical(predictor, context.folder / name.replace(" ", "-"))
         return replace(
-            start,
+            start.without_examples(),
             method=self.name,
             model=ModelRef(CLASSICAL, folder),
             instructions="",
-            shots=(),
             choices=() if isinstance(predictor, Nearest) else start.choices,
         )
 
@@ -86,7 +91,7 @@ def _clocked(context: FitContext, fit: Callable[[], Fitted]) -> Fitted:
     return fitted
 
 
-def predictors(task: Task, train: Dataset, dev: Dataset) -> dict[str, Predictor]:
+def predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Predictor]:
     """Every classical model that fits the kind of task, from the simplest on, fitted on `train`."""
     from etude.models.classical import Constant, Linear, Nearest
 
@@ -96,19 +101,23 @@ def predictors(task: Task, train: Dataset, dev: Dataset) -> dict[str, Predictor]
         "nearest example": Nearest(texts, outputs),
     }
     if task.kind == "classify" and len(set(outputs)) > 1:
-        linear = Linear.fit(texts, outputs, task.seed)
-        temperature = linear.calibrated(*columns(dev.examples))
-        found["TF-IDF + linear SVM"] = replace(linear, temperature=temperature)
+        linear = {"TF-IDF + linear SVM": Linear.fit(texts, outputs, task.seed)}
+        if encoder := encoder_of(task, context.models, context.notes):
+            by_meaning = Linear.fit(texts, outputs, task.seed, encoder=encoder)
+            linear["embeddings + logistic regression"] = by_meaning
+        for name, each in linear.items():
+            found[name] = replace(each, temperature=each.calibrated(*columns(dev.examples)))
     return found
 
 
 def refitted(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
     """The same kind of predictor fitted on other rows; a linear one keeps its temperature."""
-    from etude.models.classical import Constant, Linear, Nearest
+    from etude.models.classical import Constant, Features, Linear, Nearest
 
     texts, outputs = columns(rows.examples)
     if isinstance(predictor, Linear):
-        return Linear.fit(texts, outputs, task.seed, predictor.temperature)
+        encoder = None if isinstance(predictor.features, Features) else predictor.features
+        return Linear.fit(texts, outputs, task.seed, predictor.temperature, encoder)
     return Nearest(texts, outputs) if isinstance(predictor, Nearest) else Constant.fit(outputs)
 
 

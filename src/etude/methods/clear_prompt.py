@@ -10,8 +10,8 @@ from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.errors import Fault
 from etude.methods.fit_context import Candidate, FitContext
+from etude.methods.foresight.row_lengths import RowLengths
 from etude.methods.method import Method
-from etude.methods.row_lengths import RowLengths
 from etude.task import Task
 from etude.task.contract import Contract
 from etude.types import Example, Model

@@ -16,9 +16,9 @@ from etude.data.dataset import Dataset
 from etude.errors import Fault
 from etude.evaluate import evaluate, sample_of
 from etude.methods.fit_context import Candidate, FitContext, longest_answer
+from etude.methods.foresight.row_lengths import RowLengths
+from etude.methods.foresight.timing import spread
 from etude.methods.method import Method, TrainingTime
-from etude.methods.row_lengths import RowLengths
-from etude.methods.timing import spread
 from etude.methods.tuned.prompt import kept_by_tuned
 from etude.methods.tuned.training_rows import too_long_to_train, training_rows, with_room_for
 from etude.methods.tuned.training_run import (
@@ -101,12 +101,11 @@ class FineTune(Method):
         model = ModelRef(task.model)
         same = task.max_tokens is not None or start.model == model
         return replace(
-            start,
+            start.without_examples(),
             method=self.name,
             model=model,
             instructions=kept_by_tuned(task).text,
             place="system",
-            shots=(),
             max_tokens=start.max_tokens if same else longest_answer(train, models, model),
         )
 

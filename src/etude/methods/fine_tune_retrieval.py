@@ -31,7 +31,7 @@ class FineTuneRetrieval(FineTune):
 
     def missing(self, task: Task) -> str:
         """Documents are needed."""
-        return "" if task.documents else "documents"
+        return "" if task.documents else "documents:"
 
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float

@@ -10,7 +10,7 @@ from etude.assistant import Assistant
 from etude.data.dataset import Dataset
 from etude.errors import Fault
 from etude.methods.fit_context import FitContext
-from etude.methods.row_lengths import RowLengths
+from etude.methods.foresight.row_lengths import RowLengths
 from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example
@@ -45,7 +45,7 @@ class Method(ABC):
         ...
 
     def missing(self, task: Task) -> str:
-        """The key that the task would have to name for this method; "" where none is missing."""
+        """What the task file would have to say for this method, such as `documents:`; "" if nothing is missing."""
         return ""
 
     def takes(self, task: Task) -> tuple[str, ...]:

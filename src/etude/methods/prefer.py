@@ -95,6 +95,7 @@ class Prefer(FineTune):
             answer_seconds=0.0,
         )
         tuned = FINE_TUNE.fit(task, train, dev, start, inner)
+        context.learned = inner.learned
         context.train_seconds += inner.train_seconds
         context.answer_seconds += inner.answer_seconds
         return replace(tuned, method=self.name)
@@ -135,8 +136,13 @@ def _run(
         got = f"{len(rows) // 2} to learn from and {len(dev_rows) // 2} to choose by"
         what = f"too few preferences, of which prefer takes {LEAST} and one"
         raise InputError([Fault("preferences", what, got, "Collect more, or leave prefer out of methods:")])
-    chosen = {"learning_rate": config.learning_rate * RATE_SHARE, "rows_per_step": 2 * PAIRS_PER_STEP}
-    config = replace(config, **chosen, epochs=min(EPOCHS, int(task.train.get("epochs", EPOCHS))), dropout=0.0)
+    config = replace(
+        config,
+        learning_rate=config.learning_rate * RATE_SHARE,
+        rows_per_step=2 * PAIRS_PER_STEP,
+        epochs=min(EPOCHS, int(task.train.get("epochs", EPOCHS))),
+        dropout=0.0,
+    )
     reference = log_probs(model.module, [*rows, *dev_rows], config.micro_tokens)
     loss = _loss(task, reference)
     pairs = sum(len(context.preferences[side]) for side in ("train", "dev"))
@@ -169,8 +175,10 @@ def _loss(task: Task, reference: Mapping[str, float]) -> Loss:
     from etude.training.preferences import BETA, dpo, ipo, orpo
 
     beta = float(task.train.get("beta", BETA))
-    named = {"dpo": partial(dpo, reference), "ipo": partial(ipo, reference), "orpo": orpo}
-    return named[str(task.train.get("preference_loss", "dpo"))](beta)
+    name = task.train.get("preference_loss", "dpo")
+    if name == "orpo":
+        return orpo(beta)
+    return ipo(reference, beta) if name == "ipo" else dpo(reference, beta)
 
 
 def _measured(

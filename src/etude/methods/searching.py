@@ -110,7 +110,7 @@ def search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | N
     assert task.documents is not None
     started = time.perf_counter()
     search = Search(read_passages(task.documents))
-    pairs, encoder = known_pairs(search, train.examples), _encoder(task, models, [])
+    pairs, encoder = known_pairs(search, train.examples), encoder_of(task, models, [])
     read, texts, config = (
         time.perf_counter() - started,
         [each.text for each in search.passages],
@@ -149,7 +149,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     started = time.perf_counter()
     passages = read_passages(task.documents)
     notes: list[str] = []
-    encoder = _encoder(task, context.models, notes)
+    encoder = encoder_of(task, context.models, notes)
     candidates = {"keywords": Search(passages)}
     by_keyword = candidates["keywords"]
     pairs, asked = known_pairs(by_keyword, train.examples), known_pairs(by_keyword, dev.examples)
@@ -174,16 +174,16 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     }
 
 
-def _encoder(task: Task, models: Models, notes: list[str]) -> Encoder | None:
-    """The task's encoder; without one of its own, the packaged one where it is installed."""
+def encoder_of(task: Task, models: Models, notes: list[str]) -> Encoder | None:
+    """The task's encoder as published; without one of its own, the packaged one if it is installed."""
     if task.encoder == "none":
         return None
     try:
-        return models.encoder(task.encoder or DEFAULT_ENCODER)
+        return models.shared_encoder(task.encoder or DEFAULT_ENCODER)
     except (ModelError, MissingExtraError) as error:
         if task.encoder:
             raise
-        notes.append(f"searched by keywords alone, because the encoder is not there ({error})")
+        notes.append(f"no encoder is used, because {DEFAULT_ENCODER} is not installed ({error})")
         return None
 
 

@@ -1,4 +1,5 @@
-"""Models without a language model: a constant answer, the nearest example, TF-IDF with a linear SVM.
+"""Models without a language model: a constant answer, the nearest example, and linear classifiers over TF-IDF or over
+the vectors of an encoder.
 
 They answer requests like any other Model, so that a baseline is an Assistant like any other. Saved
 as JSON and safetensors; nothing is pickled. Their logits become probabilities by one temperature
@@ -12,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix, hstack
 from scipy.special import log_softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from etude.errors import ModelError
@@ -28,15 +30,21 @@ from etude.models.backend import BatchedModel
 from etude.models.registry import Models
 from etude.types import CLASSICAL, Completion, Message, ModelRef, Request
 
+if TYPE_CHECKING:
+    from etude.models.encoder import Encoder
+
 ANALYSERS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "sublinear_tf": True, "dtype": np.float32},
     {"analyzer": "char_wb", "ngram_range": (2, 5), "sublinear_tf": True, "dtype": np.float32},
 )
 """Word 1-2-grams and character 2-5-grams, the strongest cheap features for short texts."""
+INVERSE_PENALTY = 10.0
+"""C of the logistic regression over an encoder's vectors. On rows held back from banking77's train file, with 5 and 10
+rows a label and with 8,000: 78.7, 85.3 and 92.5%; with C = 1 75.7, 82.2 and 90.6%, with 100 77.9, 85.8 and 92.2%."""
 
 
 class Predictor(Protocol):
-    """What the three models differ in."""
+    """What the models differ in."""
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Answer and log-probability for each text."""
@@ -97,7 +105,7 @@ class Constant:
         _write_head(folder, "constant", text=self.text, logprob=self.logprob)
 
     @classmethod
-    def load(cls, folder: Path, head: dict[str, Any]) -> Constant:
+    def load(cls, folder: Path, head: dict[str, Any], models: Models) -> Constant:
         """Reads what `save` wrote."""
         return cls(head["text"], head["logprob"])
 
@@ -131,7 +139,7 @@ class Nearest:
         (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, head: dict[str, Any]) -> Nearest:
+    def load(cls, folder: Path, head: dict[str, Any], models: Models) -> Nearest:
         """Reads what `save` wrote."""
         lines = (folder / "rows.jsonl").read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines if line]
@@ -140,28 +148,41 @@ class Nearest:
 
 @dataclass
 class Linear:
-    """TF-IDF and a one-against-rest linear SVM (scikit-learn's LinearSVC, C = 1)."""
+    """A linear classifier: over TF-IDF a one-against-rest SVM (scikit-learn's LinearSVC, C = 1), over the vectors of
+    an encoder a logistic regression."""
 
     labels: tuple[str, ...]
-    features: Features
+    features: Features | Encoder
     coefficients: NDArray[np.float32]
     """Shape (labels, features)."""
     intercepts: NDArray[np.float32]
     temperature: float = 1.0
 
     @classmethod
-    def fit(cls, texts: Sequence[str], labels: Sequence[str], seed: int, temperature: float = 1.0) -> Linear:
-        """Fits on at least two distinct labels."""
-        features, rows = Features.fit(texts)
-        svm = LinearSVC(C=1.0, random_state=seed).fit(rows, labels)
-        coefficients, intercepts = svm.coef_, svm.intercept_
-        if len(svm.classes_) == 2:  # one row stands for both classes
+    def fit(
+        cls,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        seed: int,
+        temperature: float = 1.0,
+        encoder: Encoder | None = None,
+    ) -> Linear:
+        """Fits on at least two distinct labels; over the vectors of `encoder` if there is one, else over TF-IDF."""
+        features, rows = (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
+        model = (
+            LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
+            if encoder
+            else LinearSVC(C=1.0, random_state=seed)
+        )
+        model.fit(rows, labels)
+        coefficients, intercepts = model.coef_, model.intercept_
+        if len(model.classes_) == 2:  # one row stands for both classes
             coefficients, intercepts = (
                 np.vstack([-coefficients, coefficients]),
                 np.r_[-intercepts, intercepts],
             )
         return cls(
-            tuple(str(label) for label in svm.classes_),
+            tuple(str(label) for label in model.classes_),
             features,
             coefficients.astype(np.float32),
             intercepts.astype(np.float32),
@@ -169,8 +190,8 @@ class Linear:
         )
 
     def margins(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Signed distances, shape (texts, labels)."""
-        margins: NDArray[np.float32] = self.features.transform(texts) @ self.coefficients.T + self.intercepts
+        """Signed distances or log-odds, shape (texts, labels)."""
+        margins: NDArray[np.float32] = _matrix(self.features, texts) @ self.coefficients.T + self.intercepts
         return margins
 
     def calibrated(self, texts: Sequence[str], labels: Sequence[str]) -> float:
@@ -200,32 +221,44 @@ class Linear:
         return [(self.labels[label], float(logs[row, label])) for row, label in enumerate(best)]
 
     def save(self, folder: Path) -> None:
-        """Weights as safetensors, vocabularies as JSON."""
-        _write_head(folder, "linear", labels=self.labels, temperature=self.temperature)
-        vocabularies = [list(vocabulary) for vocabulary in self.features.vocabularies]
-        (folder / "vocabulary.json").write_text(
-            json.dumps(vocabularies, ensure_ascii=False), encoding="utf-8"
-        )
+        """Weights as safetensors; vocabularies as JSON, or the name of the encoder, with its weights if it is tuned."""
         tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
-        tensors |= {f"idf.{number}": idf for number, idf in enumerate(self.features.idfs)}
+        encoder = None
+        if isinstance(self.features, Features):
+            tensors |= self.features.save(folder)
+        else:
+            encoder = {"name": self.features.name, "tuned": self.features.tuned}
+            if self.features.tuned:
+                self.features.save(folder / "encoder")
+        _write_head(folder, "linear", labels=self.labels, temperature=self.temperature, encoder=encoder)
         save_file(
             {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
             folder / "weights.safetensors",
         )
 
     @classmethod
-    def load(cls, folder: Path, head: dict[str, Any]) -> Linear:
+    def load(cls, folder: Path, head: dict[str, Any], models: Models) -> Linear:
         """Reads what `save` wrote."""
         tensors = load_file(folder / "weights.safetensors")
-        vocabularies = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        idfs = [tensors[f"idf.{number}"] for number in range(len(ANALYSERS))]
         return cls(
             tuple(head["labels"]),
-            Features.of(vocabularies, idfs),
+            _encoder(head["encoder"], folder, models) or Features.load(folder, tensors),
             tensors["coefficients"],
             tensors["intercepts"],
             head["temperature"],
         )
+
+
+def _encoder(told: dict[str, Any] | None, folder: Path, models: Models) -> Encoder | None:
+    if told is None:
+        return None
+    name = told["name"]
+    return models.encoder(name, folder / "encoder") if told["tuned"] else models.shared_encoder(name)
+
+
+def _matrix(features: Features | Encoder, texts: Sequence[str]) -> Any:
+    """Features of texts, shape (texts, features), float32: sparse, or an array."""
+    return features.transform(texts) if isinstance(features, Features) else features.embed(texts)
 
 
 @dataclass
@@ -240,25 +273,26 @@ class Features:
         vectorisers = [_vectoriser(options) for options in ANALYSERS]
         return cls(vectorisers), _side_by_side([each.fit_transform(texts) for each in vectorisers])
 
+    def save(self, folder: Path) -> dict[str, NDArray[np.float32]]:
+        """Writes the vocabularies and gives the inverse document frequencies, which are saved with other weights."""
+        vocabularies = [vectoriser.get_feature_names_out().tolist() for vectoriser in self.vectorisers]
+        (folder / "vocabulary.json").write_text(
+            json.dumps(vocabularies, ensure_ascii=False), encoding="utf-8"
+        )
+        return {
+            f"idf.{number}": vectoriser.idf_.astype(np.float32)
+            for number, vectoriser in enumerate(self.vectorisers)
+        }
+
     @classmethod
-    def of(cls, vocabularies: Sequence[Sequence[str]], idfs: Sequence[NDArray[np.float32]]) -> Features:
-        """The features that `vocabularies` (in column order) and `idfs` describe."""
+    def load(cls, folder: Path, tensors: dict[str, NDArray[np.float32]]) -> Features:
+        """Reads what `save` wrote and gave."""
         vectorisers = []
-        for options, vocabulary, idf in zip(ANALYSERS, vocabularies, idfs, strict=True):
-            vectoriser = _vectoriser(options, {term: column for column, term in enumerate(vocabulary)})
-            vectoriser.idf_ = idf
+        for number, terms in enumerate(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))):
+            vectoriser = _vectoriser(ANALYSERS[number], {term: column for column, term in enumerate(terms)})
+            vectoriser.idf_ = tensors[f"idf.{number}"]
             vectorisers.append(vectoriser)
         return cls(vectorisers)
-
-    @property
-    def vocabularies(self) -> list[list[str]]:
-        """Terms of each block in column order."""
-        return [list(vectoriser.get_feature_names_out()) for vectoriser in self.vectorisers]
-
-    @property
-    def idfs(self) -> list[NDArray[np.float32]]:
-        """Inverse document frequencies of each block."""
-        return [vectoriser.idf_.astype(np.float32) for vectoriser in self.vectorisers]
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Shape (texts, features), float32."""
@@ -282,7 +316,7 @@ def load(ref: ModelRef, models: Models) -> ClassicalModel:
         assert ref.adapter is not None, "a classical model always has a folder"
         head = json.loads((ref.adapter / "classical.json").read_text(encoding="utf-8"))
         kinds: dict[str, Any] = {"constant": Constant, "nearest": Nearest, "linear": Linear}
-        return ClassicalModel(kinds[head.pop("form")].load(ref.adapter, head))
+        return ClassicalModel(kinds[head.pop("form")].load(ref.adapter, head, models))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{ref.adapter} holds no readable baseline ({error}). Run `etude compare` again."

@@ -90,6 +90,10 @@ class Models:
 
         return load_encoder(name, folder, self.device)
 
+    def shared_encoder(self, name: str) -> Encoder:
+        """The encoder `name` as published, loaded once: never to be trained."""
+        return self.once(("encoder", name), lambda: self.encoder(name))
+
     def once(self, key: object, load: Callable[[], Kept]) -> Kept:
         """What `load` gives, loaded when `key` is first asked for and kept."""
         if key not in self._others:

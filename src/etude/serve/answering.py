@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -102,7 +102,7 @@ class Piece:
     item: str | Finished
 
 
-async def answers(engine: Engine, question: Question, streams: bool) -> AsyncIterator[Piece]:
+async def answers(engine: Engine, question: Question, streams: bool) -> AsyncGenerator[Piece, None]:
     """The pieces of all answers as they come, and the end of each. Raises what goes wrong; if nobody listens any more,
     the answers are given up."""
     loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Item]]()

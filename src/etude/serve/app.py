@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,18 +80,20 @@ class Server:
 
     def warm(self, served: Served) -> None:
         """Loads what an assistant needs; in the engine's thread."""
-        served.assistant.opened_search(self.engine.models)
+        served.assistant.opened(self.engine.models)
         self.engine.models.get(served.assistant.model, *served.assistant.needs)
 
     async def noted(
-        self, name: str, question: Question, pieces: AsyncIterator[Piece]
-    ) -> AsyncIterator[Piece]:
+        self, name: str, question: Question, pieces: AsyncGenerator[Piece, None]
+    ) -> AsyncGenerator[Piece, None]:
         """The pieces; the ends are counted and remembered under the name of the response."""
-        async for piece in pieces:
-            if isinstance(done := piece.item, Finished):
-                self.figures.answered(question.served.name, done, handover(done) is not None)
-                self.recent.keep(name, piece.index, Given(question.served, question.turns, done.answer.text))
-            yield piece
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(done := piece.item, Finished):
+                    self.figures.answered(question.served.name, done, handover(done) is not None)
+                    given = Given(question.served, question.turns, done.answer.text)
+                    self.recent.keep(name, piece.index, given)
+                yield piece
 
     async def take(self, asked: FeedbackRequest, who: str) -> bool:
         """Keeps what somebody says, on disk before it returns; False if it was kept before."""
@@ -227,14 +229,14 @@ async def _respond(
     return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
 
-async def _events(bodies: AsyncIterator[Json], pieces: AsyncIterator[Piece]) -> AsyncIterator[str]:
+async def _events(bodies: AsyncIterator[Json], pieces: AsyncGenerator[Piece, None]) -> AsyncIterator[str]:
     """Server-sent events. Whoever stops listening gives the answers up."""
     try:
         async for body in bodies:
             yield f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
         yield "data: [DONE]\n\n"
     finally:
-        await pieces.aclose()  # type: ignore[attr-defined]
+        await pieces.aclose()
 
 
 async def _ended(pieces: AsyncIterator[Piece]) -> list[Finished]:

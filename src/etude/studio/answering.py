@@ -25,7 +25,9 @@ class Answering(threading.Thread):
         self.problem = ""
         """Why it ended before everything was answered."""
         self._stopped = threading.Event()
-        self._models = Models()
+        self.models = Models()
+        self.lock = threading.Lock()
+        """Held while the models answer: one answer at a time."""
 
     def stop(self) -> None:
         """Ends it after the inputs that it is answering."""
@@ -35,7 +37,9 @@ class Answering(threading.Thread):
         """Answers batch by batch, each kept before the next begins."""
         try:
             while not self._stopped.is_set() and (items := self.queue.unanswered(TOGETHER)):
-                for item in answered(items, self.assistant, self._models):
+                with self.lock:
+                    done = answered(items, self.assistant, self.models)
+                for item in done:
                     self.queue.set_answer(item)
         except (EtudeError, OSError) as error:
             self.problem = str(error)

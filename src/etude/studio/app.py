@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,26 +19,53 @@ from starlette.routing import Route
 
 from etude.base.pages import asset, environment
 from etude.base.wording import command, count
-from etude.errors import EtudeError
+from etude.errors import EtudeError, RunError
 from etude.feedback import new_id
 from etude.feedback.apply import apply
+from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.studio.blind import Blind
+from etude.studio.chat import Said, answers, as_text, opinion, turns_of
+from etude.studio.data import MOST_TAGS, PAGE, pieces
+from etude.studio.progress import Progress, progress
 from etude.studio.queue import Item, Source
-from etude.studio.security import Guard, Keys
+from etude.studio.security import Guard, Keys, same
 from etude.studio.studio import Studio
+from etude.types import Message
 
 HOSTS = ("127.0.0.1", "localhost")
 NAME = "etude-name"
 """The cookie with the name of the person."""
+SIGNED_OUT = "This browser is not signed in. Open the link that etude studio has printed."
 MONTH = 30 * 86400
 """Seconds that a browser stays signed in."""
 _HERE = Path(__file__).parent
-_STATIC = {
+_STATIC: dict[str, tuple[Callable[[], str], str]] = {
     "report.css": (lambda: asset("report.css"), "text/css"),
     "studio.css": (lambda: (_HERE / "static" / "studio.css").read_text(encoding="utf-8"), "text/css"),
     "studio.js": (lambda: (_HERE / "static" / "studio.js").read_text(encoding="utf-8"), "text/javascript"),
 }
 _SOURCES: dict[Source, str] = {"requests": "New requests", "dev": "Rows to check"}
 Form = dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A run in the list of runs."""
+
+    name: str
+    status: str
+    recommended: str
+    has_report: bool
+
+    @classmethod
+    def of(cls, run: Run) -> RunLine:
+        """What the list shows of a run, also of one that cannot be read."""
+        try:
+            verdict = run.verdict
+            recommended = (verdict.recommended or "none") if verdict else ""
+            return cls(run.name, run.status, recommended, (run.folder / "report.html").exists())
+        except RunError as error:
+            return cls(run.name, str(error), "", False)
 
 
 def make_app(studio: Studio, who: str) -> Starlette:
@@ -50,6 +77,19 @@ def make_app(studio: Studio, who: str) -> Starlette:
         Route("/", pages.guarded(pages.home)),
         Route("/review", pages.guarded(pages.review)),
         Route("/review", pages.posted(pages.reviewed), methods=["POST"]),
+        Route("/chat", pages.guarded(pages.chat)),
+        Route("/chat", pages.posted(pages.asked), methods=["POST"]),
+        Route("/opinion", pages.posted(pages.opinion), methods=["POST"]),
+        Route("/data", pages.guarded(pages.data)),
+        Route("/row", pages.guarded(pages.row)),
+        Route("/row", pages.posted(pages.corrected), methods=["POST"]),
+        Route("/findings", pages.guarded(pages.findings)),
+        Route("/findings", pages.posted(pages.checked), methods=["POST"]),
+        Route("/blind", pages.guarded(pages.blind)),
+        Route("/blind", pages.posted(pages.preferred), methods=["POST"]),
+        Route("/compare", pages.guarded(pages.compare)),
+        Route("/compare", pages.posted(pages.started), methods=["POST"]),
+        Route("/report/{name}", pages.guarded(pages.report)),
         Route("/name", pages.posted(pages.rename), methods=["POST"]),
         Route("/apply", pages.posted(pages.apply), methods=["POST"]),
     ]
@@ -84,7 +124,7 @@ class Pages:
 
         def shown(request: Request) -> Response:
             if not self.keys.signed_in(request):
-                return self._page("signed_out", request, 403)
+                return PlainTextResponse(SIGNED_OUT, 403)
             try:
                 return page(request)
             except EtudeError as error:
@@ -98,25 +138,25 @@ class Pages:
         async def taken(request: Request) -> Response:
             body = (await request.body()).decode(errors="replace")
             form = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
-            if not self.keys.signed_in(request) or not hmac.compare_digest(
-                form.get("token", ""), self.keys.form
-            ):
-                return self._page("signed_out", request, 403)
+            if not self.keys.signed_in(request) or not same(form.get("token", ""), self.keys.form):
+                return PlainTextResponse(SIGNED_OUT, 403)
             return await run_in_threadpool(self.guarded(lambda request: act(request, form)), request)
 
         return taken
 
     def enter(self, request: Request) -> Response:
         """Signs a browser in by the link that the command line prints."""
-        if not hmac.compare_digest(request.query_params.get("key", ""), self.keys.session):
-            return self._page("signed_out", request, 403)
+        if not same(request.query_params.get("key", ""), self.keys.session):
+            return PlainTextResponse(SIGNED_OUT, 403)
         response = RedirectResponse("/", 303)
         response.set_cookie(self.keys.cookie, self.keys.session, httponly=True, samesite="lax", max_age=MONTH)
         return response
 
-    def home(self, request: Request) -> Response:
+    def home(self, request: Request, **more: Any) -> Response:
         """The task, its verdict, and what wants a person next."""
-        return self._home(request)
+        counts = {source: self.studio.queue.counts(source) for source in _SOURCES}
+        given = {"applied": None, "updated": False, "gathered": self.studio.gathered, **more}
+        return self._page("home", request, counts=counts, sources=_SOURCES, **given)
 
     def review(self, request: Request) -> Response:
         """The next answer to review, or with `previous` the one reviewed last."""
@@ -131,7 +171,8 @@ class Pages:
         item, who = self.studio.queue.item(form.get("item", "")), self._name(request)
         source = self._source(form.get("from", ""))
         if item is None or item.answer is None:
-            return self._item(request, self.studio.queue.take(who, source), source)
+            gone = "This answer is not in the queue any more: another assistant answers now."
+            return self._page("problem", request, 410, problem=gone)
         said = form.get("say", "")
         if said == "skip":
             self.studio.queue.put_back(item.id)
@@ -140,6 +181,112 @@ class Pages:
         if "x-part" not in request.headers:
             return RedirectResponse(f"/review?{urlencode({'from': source})}", 303)
         return self._item(request, self.studio.queue.take(who, source), source)
+
+    def chat(self, request: Request) -> Response:
+        """A new conversation."""
+        return self._chat(request)
+
+    def asked(self, request: Request, form: Form) -> Response:
+        """Answers a question, and shows the conversation with it."""
+        question = form.get("question", "").replace("\r\n", "\n").strip()
+        turns = [*turns_of(form.get("turns", "")), *([Message("user", question)] if question else [])]
+        methods = [name for name in (form.get("first", ""), form.get("second", "")) if name]
+        said = answers(self.studio, turns, methods or [self.studio.method]) if question else []
+        return self._chat(request, turns, said, form)
+
+    def opinion(self, request: Request, form: Form) -> Response:
+        """Keeps what was said of an answer in a conversation."""
+        self.studio.log.add(opinion(form, self._name(request)))
+        return HTMLResponse('<p class="note" role="status">Kept. Thank you.</p>')
+
+    def data(self, request: Request) -> Response:
+        """The rows that may be shown, by words, tag and finding."""
+        asked: dict[str, Any] = {name: request.query_params.get(name, "") for name in ("q", "tag", "kind")}
+        page = request.query_params.get("page", "0")
+        number = int(page) if page.isdecimal() and len(page) < 9 else 0
+        data = self.studio.data
+        rows, total = data.search(asked["q"].strip(), asked["tag"], asked["kind"], number)
+        return self._page(
+            "data",
+            request,
+            rows=rows,
+            total=total,
+            page=number,
+            pages=-(-total // PAGE),
+            query=urlencode(asked),
+            tags=sorted(data.tags.most_common(MOST_TAGS)),
+            kinds=sorted({finding.kind for finding, *_ in data.findings}),
+            **asked,
+        )
+
+    def row(self, request: Request) -> Response:
+        """One row, to be corrected."""
+        return self._row(request, request.query_params.get("id", ""))
+
+    def corrected(self, request: Request, form: Form) -> Response:
+        """Keeps a correction of a row."""
+        row, given = self.studio.data.row(form.get("id", "")), form.get("correction", "")
+        if row is None:
+            return self._row(request, "")
+        failures = self.studio.correct(row, self._name(request), given, form.get("reason", ""))
+        return self._row(request, row.id, given, failures, saved=not failures)
+
+    def findings(self, request: Request) -> Response:
+        """What the check found, with passages of the rows."""
+        studio = self.studio
+        return self._page(
+            "findings", request, findings=studio.data.findings, checking=studio.checking, pieces=pieces
+        )
+
+    def checked(self, request: Request, form: Form) -> Response:
+        """Starts a check."""
+        self.studio.checking.start()
+        return RedirectResponse("/findings", 303)
+
+    def blind(self, request: Request) -> Response:
+        """The next dev row with two methods' answers, which are not named."""
+        return self._blind(request, request.query_params)
+
+    def preferred(self, request: Request, form: Form) -> Response:
+        """Keeps which answer is better, and shows the next row."""
+        blind, number, said = self._blind_of(form), form.get("row", ""), form.get("say", "")
+        known = blind and number.isdecimal() and int(number) < len(blind.rows)
+        if blind and known and said in ("left", "right", "both", "neither"):
+            blind.keep(blind.rows[int(number)], self._name(request), form.get("id") or new_id(), said)
+        return self._blind(request, form)
+
+    def compare(self, request: Request) -> Response:
+        """The run under way, step by step, and all runs."""
+        self.studio.refresh()
+        runs = find_runs(self.studio.task.folder / FOLDER)
+        latest = runs[0] if runs else None
+        return self._part(
+            "ladder",
+            request,
+            "Compare",
+            "refresh",
+            "Every method answers the same sealed test. A comparison that was stopped goes on where it was.",
+            latest=latest,
+            busy=latest is not None and latest.at_work,
+            found=progress(latest) if latest else Progress(),
+            runs=[RunLine.of(run) for run in runs],
+            comparing=self.studio.comparing,
+        )
+
+    def started(self, request: Request, form: Form) -> Response:
+        """Starts or stops a comparison."""
+        comparing = self.studio.comparing
+        if form.get("do") == "stop":
+            comparing.stop()
+        else:
+            comparing.start()
+        return RedirectResponse("/compare", 303)
+
+    def report(self, request: Request) -> Response:
+        """A run's report, a page with a policy of its own."""
+        run = find_run(self.studio.task.folder / FOLDER, request.path_params["name"])
+        text = (run.folder / "report.html").read_text(encoding="utf-8")
+        return HTMLResponse(text, headers={"content-security-policy": "frame-ancestors 'none'"})
 
     def rename(self, request: Request, form: Form) -> Response:
         """Sets the name under which a person reviews."""
@@ -151,7 +298,7 @@ class Pages:
     def apply(self, request: Request, form: Form) -> Response:
         """Writes the new file of examples."""
         done = apply(self.studio.task_file, update="update" in form)
-        return self._home(request, applied=done, updated="update" in form)
+        return self.home(request, applied=done, updated="update" in form)
 
     def _say(self, item: Item, who: str, said: str, form: Form) -> list[str]:
         reason = form.get("reason", "").strip()
@@ -164,13 +311,6 @@ class Pages:
         if said not in parts:
             return ["nothing was said"]
         return self.studio.say(item, who, form.get("entry", ""), **parts[said])
-
-    def _home(self, request: Request, **more: Any) -> Response:
-        counts = {source: self.studio.queue.counts(source) for source in _SOURCES}
-        given = {"applied": None, "updated": False, **more}
-        return self._page(
-            "home", request, counts=counts, sources=_SOURCES, gathered=self.studio.gathered, **given
-        )
 
     def _item(
         self,
@@ -197,12 +337,78 @@ class Pages:
             entry=form["entry"] if form else new_id(),
         )
 
+    def _row(
+        self,
+        request: Request,
+        name: str,
+        given: str = "",
+        failures: Sequence[str] = (),
+        saved: bool = False,
+    ) -> Response:
+        row = self.studio.data.row(name)
+        if row is None:
+            return self._page(
+                "problem", request, 404, problem="There is no such row, or it is a sealed test row."
+            )
+        status = 422 if failures else 200
+        return self._page(
+            "row", request, status, row=row, given=given or row.output, failures=failures, saved=saved
+        )
+
+    def _blind_of(self, given: Mapping[str, str]) -> Blind | None:
+        """The two methods that are named, or else the recommended one and another; None if there are no two."""
+        methods = self.studio.run.methods
+        first = given.get("first") if given.get("first") in methods else self.studio.method
+        others = [name for name in reversed(methods) if name != first]
+        second = given.get("second") if given.get("second") in others else next(iter(others), None)
+        return Blind(self.studio, str(first), second) if second else None
+
+    def _blind(self, request: Request, given: Mapping[str, str]) -> Response:
+        blind, who = self._blind_of(given), self._name(request)
+        found = blind.next(who) if blind and "result" not in given else None
+        number, row = found or (0, None)
+        first, second = blind.methods if blind else ("", "")
+        judged = len([entry for entry in blind.choices if entry.who == who]) if blind else 0
+        shown: dict[str, Any] = {"first": first, "second": second, "new_id": new_id}
+        return self._part(
+            "pair", request, "Which is better?", blind=blind, row=row, number=number, place=judged, **shown
+        )
+
+    def _chat(
+        self,
+        request: Request,
+        turns: Sequence[Message] = (),
+        said: Sequence[Said] = (),
+        form: Form | None = None,
+    ) -> Response:
+        answered = [Message("assistant", each.text) for each in said[:1]]
+        return self._part(
+            "talk",
+            request,
+            "Chat",
+            turns=turns,
+            said=said,
+            asked=as_text(turns),
+            kept=as_text([*turns, *answered]),
+            first=(form or {}).get("first") or self.studio.method,
+            second=(form or {}).get("second", ""),
+            new_id=new_id,
+        )
+
     def _source(self, name: str) -> Source:
         known = [source for source in _SOURCES if self.studio.queue.counts(source).total]
         return next((source for source in known if source == name), known[0] if known else "requests")
 
     def _name(self, request: Request) -> str:
-        return parse_qs(request.cookies.get(NAME, "")).get("n", [self.who])[0]
+        return parse_qs(request.cookies.get(NAME, "")).get("n", [self.who])[0].strip() or self.who
+
+    def _part(
+        self, part: str, request: Request, heading: str, kind: str = "part", lead: str = "", **values: Any
+    ) -> Response:
+        """A part of a page alone, if the script asks for it, or with the page around it."""
+        if "x-part" in request.headers:
+            return self._page(part, request, **values)
+        return self._page("around", request, part=part, heading=heading, kind=kind, lead=lead, **values)
 
     def _page(self, name: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
         made = (

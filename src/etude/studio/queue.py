@@ -214,7 +214,7 @@ def _given(item: Item) -> tuple[str | None, str | None, float]:
 
 
 def _body(item: Item) -> str:
-    parts = {"input": _turns(item.input), "assistant": item.assistant, "expected": item.expected}
+    parts: Json = {"input": _turns(item.input), "assistant": item.assistant, "expected": item.expected}
     parts |= {"failures": item.failures, "citations": item.citations, "confidence": item.confidence}
     return json.dumps(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from etude.assistant import load
@@ -15,9 +15,11 @@ from etude.feedback.entry import now
 from etude.feedback.gather import Gathered, canonical, gather
 from etude.feedback.sealed import sealed_rows
 from etude.repair.rewriting import columns_of
-from etude.runs import FOLDER, Run, find_run
+from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.runs.recommended import recommended
 from etude.studio.answering import Answering, urgency
+from etude.studio.data import Checking, Data, DataRow, findings_of
+from etude.studio.progress import Comparing
 from etude.studio.queue import Item, Queue, Source, shown_hash
 from etude.studio.requests import read_requests
 from etude.task import load_task
@@ -33,6 +35,7 @@ class Studio:
         self,
         task_file: Path,
         requests: Path | None = None,
+        columns: Sequence[str] = (),
         run: str | None = None,
         method: str | None = None,
     ) -> None:
@@ -41,10 +44,26 @@ class Studio:
 
         Raises InputError and RunError if something cannot be read, or if there is no run with an assistant.
         """
-        self.task_file = task_file
+        self.task_file, self._method = task_file, method
+        self._requests_file, self._columns = requests, columns
         self.task = load_task(task_file, needs_model=False)
-        self.run = find_run(self.task.folder / FOLDER, run)
-        self.method, self.why = (method, "") if method else recommended(self.run)
+        self.comparing = Comparing(task_file, self.task.folder / FOLDER)
+        self._open(find_run(self.task.folder / FOLDER, run))
+
+    def refresh(self) -> None:
+        """Lets the assistant of the latest complete run answer, if a comparison from the page has ended."""
+        latest = next((run for run in find_runs(self.task.folder / FOLDER) if run.complete), self.run)
+        if latest.name != self.run.name and not self.comparing.running:
+            self.answering.stop()
+            self._method = self._method if self._method in latest.methods else None
+            self.task = load_task(self.task_file, needs_model=False)
+            self._open(latest)
+            self.answering.start()
+
+    def _open(self, run: Run) -> None:
+        self.run = run
+        self.method: str
+        self.method, self.why = (self._method, "") if self._method else recommended(run)
         self.assistant = load(self.run.assistant(self.method))
         self.log = FeedbackLog(self.task.folder / FILE)
         self.queue = Queue(self.task.folder / FOLDER / QUEUE)
@@ -52,10 +71,12 @@ class Studio:
         self.sealed = sealed_rows(self.task, self.rows)
         self.num_sealed = 0
         """Requests left out, because they meet the test."""
-        if requests:
-            self._take("requests", list(self._requests(requests)))
+        if self._requests_file:
+            self._take("requests", list(self._requests(self._requests_file)))
         self._take("dev", list(self._dev_rows()))
         self.queue.mark_done(shown_hash(entry.input, entry.answer) for entry in self.log.entries)
+        self.data = Data(self.rows, self.sealed, findings_of(run))
+        self.checking = Checking(self.task, self.data)
         self._gathered: tuple[int, Gathered] | None = None
         self.answering = Answering(self.queue, self.assistant)
 
@@ -95,6 +116,15 @@ class Studio:
         self.queue.finish(item.id, who)
         return []
 
+    def correct(self, row: DataRow, who: str, correction: str, reason: str) -> list[str]:
+        """Keeps a correction of a row of the examples; returns what is wrong with it, and then keeps nothing."""
+        text = correction.replace("\r\n", "\n").strip()
+        failures = self._failures(text)
+        if not failures:
+            said = {"correction": text, "reason": reason.strip()}
+            self.log.add(Feedback(new_id(), now(), who, "", row.turns, row.output, **said))  # type: ignore[arg-type]
+        return failures
+
     def _failures(self, correction: str) -> list[str]:
         if not correction.strip():
             return ["it is empty"]
@@ -105,7 +135,7 @@ class Studio:
         self.queue.add(items)
 
     def _requests(self, file: Path) -> Iterator[Item]:
-        inputs = read_requests(file, columns_of(self.task.examples).input).inputs
+        inputs = read_requests(file, self._columns, columns_of(self.task.examples).input)
         met = self.sealed.meets(inputs)
         self.num_sealed = sum(met)
         if self.num_sealed == len(inputs):
@@ -120,9 +150,9 @@ class Studio:
     def _dev_rows(self) -> Iterator[Item]:
         """Dev rows with an answer that is not right; first those on which the methods disagree most."""
         rows = {row.id: row for row in self.rows}
-        lines = [line for name in self.run.methods for line in _on_dev(self.run, name)]
+        lines = [line for name in self.run.methods for line in on_dev(self.run, name)]
         differing = Counter(row for row, _ in {(line["id"], canonical(line["answer"])) for line in lines})
-        for line in _on_dev(self.run, self.method):
+        for line in on_dev(self.run, self.method):
             row = rows.get(line["id"])
             if row and line["score"] < 1:
                 yield Item(
@@ -138,5 +168,6 @@ class Studio:
                 )
 
 
-def _on_dev(run: Run, method: str) -> list[Json]:
+def on_dev(run: Run, method: str) -> list[Json]:
+    """The dev rows as a method has answered them."""
     return [line for line in run.predictions(method) if line["side"] == "dev"]

@@ -167,8 +167,8 @@ def row_log_probs(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor
     hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     losses_N = _TokenLosses.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
-    sums = losses_N.new_zeros(len(batch.rows))
-    return -sums.index_add(0, batch.positions // batch.ids.shape[1], losses_N)
+    sums_B: Tensor = losses_N.new_zeros(len(batch.rows))
+    return -sums_B.index_add(0, batch.positions // batch.ids.shape[1], losses_N)
 
 
 @torch.no_grad()

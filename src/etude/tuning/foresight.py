@@ -10,7 +10,7 @@ from etude.assistant import Assistant
 from etude.base.files import Json, free_bytes
 from etude.base.wording import rough_time, size_in_words, time_in_words
 from etude.data.dataset import Dataset
-from etude.methods.timing import answer_seconds
+from etude.methods.foresight.timing import answer_seconds
 from etude.methods.tuned.training_run import TrainingRun
 from etude.models.registry import Models
 from etude.runs.questions import LONG

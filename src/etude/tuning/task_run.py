@@ -21,7 +21,7 @@ from etude.errors import Fault, InputError
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import blank
-from etude.methods.too_long import check_lengths
+from etude.methods.foresight.too_long import check_lengths
 from etude.methods.tuned.training_run import TrainingRun, training_run
 from etude.models.registry import Models
 from etude.runs.fingerprints import fingerprints

@@ -2,6 +2,43 @@
 // Reviews without a page reload: one key says it, the next answer takes the place of the one before. Without this
 // script the same forms work with a reload. The server makes and escapes every part of the page.
 (() => {
+  const region = document.querySelector("[data-refresh]");
+  const refresh = async () => {
+    const answer = await fetch(location.href, { headers: { "x-part": "1" } }).catch(() => null);
+    const busy = region.contains(document.activeElement) || region.querySelector("details[open]");
+    if (answer?.ok && !busy) region.innerHTML = await answer.text();
+  };
+  if (region) setInterval(refresh, 2000);
+
+  // A form within a part of the page: what the server answers takes the place of the part.
+  document.addEventListener("submit", async (event) => {
+    const part = event.target.closest("[data-part]");
+    if (!part || event.target.method === "get") return;
+    event.preventDefault();
+    const status = document.getElementById("status");
+    const body = new URLSearchParams(new FormData(event.target, event.submitter));
+    if (part.classList.contains("busy")) return;
+    part.classList.add("busy");
+    status.textContent = "Waiting for the answer…";
+    try {
+      const answer = await fetch(event.target.action, { method: "POST", body, headers: { "x-part": "1" } });
+      const text = await answer.text();
+      if (answer.ok) {
+        part.innerHTML = text;
+        part.querySelector("#question")?.focus();
+      }
+      status.textContent = answer.ok ? "" : new DOMParser().parseFromString(text, "text/html").querySelector(".banner")?.textContent ?? "That did not work.";
+    } catch { status.textContent = "No connection. Nothing was kept; try again."; }
+    part.classList.remove("busy");
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const typing = ["TEXTAREA", "INPUT", "SELECT"].includes(event.target.tagName);
+    if (typing || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+    const button = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+    if (button) { event.preventDefault(); button.click(); }
+  });
+
   const place = document.getElementById("review");
   if (!place) return;
   const status = document.getElementById("status");
@@ -121,13 +158,6 @@
       place.querySelector(".item").focus();
       return;
     }
-    if (typing || event.ctrlKey || event.repeat) return;
-    const key = event.key.toLowerCase();
-    const acts = {
-      a: () => submit("accept"), e: () => submit("expert"), s: () => submit("skip"),
-      c: () => open("correct"), r: () => open("reject"), b: () => back(place.querySelector("a.back").href),
-    };
-    if (acts[key]) { event.preventDefault(); acts[key](); }
   });
   ready();
   place.querySelector(".item")?.focus();

@@ -8,8 +8,8 @@ from itertools import chain
 from etude.assistant import Assistant
 from etude.data.splits import Split
 from etude.errors import Fault, InputError, place_of
+from etude.methods.foresight.row_lengths import RowLengths
 from etude.methods.method import Method
-from etude.methods.row_lengths import RowLengths
 from etude.models.registry import Models
 from etude.task import Task
 

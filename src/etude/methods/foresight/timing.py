@@ -72,9 +72,9 @@ def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Data
         by_model.setdefault(asked.model.name, {})[method.name] = asked
     answer = {name: found for group in by_model.values() for name, found in _row_seconds(group).items()}
     times = {
-        method.name: method.training_time(task, start, train, models, answer[method.name])
+        method.name: method.training_time(task, start, train, models, answer.get(method.name, 0.0))
         for method in methods
-        if method.name in answer
+        if method.name in answer or method.tuned
     }
     searches = any(method.searches for method in methods)
     search = search_time(task, train, models) if searches else Rates.search

@@ -1,0 +1,123 @@
+"""Two methods' answers to the same dev rows, compared by people who do not see which is which."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etude.base.wording import bounds, percent
+from etude.feedback import Feedback
+from etude.feedback.entry import Choice, now
+from etude.runs import Run
+from etude.stats.intervals import estimate_sample
+from etude.stats.sample import score_sample
+from etude.studio.studio import Studio, on_dev
+from etude.types import Message
+
+
+@dataclass(frozen=True)
+class BlindRow:
+    """A dev row with two answers that differ."""
+
+    input: tuple[Message, ...]
+    answers: tuple[str, str]
+    """Of the first and of the second method."""
+
+    def swapped(self, who: str) -> bool:
+        """Whether the second method's answer stands on the left for this person."""
+        key = "\0".join((who, *self.answers, *(turn.content for turn in self.input)))
+        return bool(hashlib.sha256(key.encode()).digest()[0] % 2)
+
+
+class Blind:
+    """The comparison of two methods of a run, on its dev rows; test rows are never shown."""
+
+    def __init__(self, studio: Studio, first: str, second: str) -> None:
+        self.names = (f"{studio.run.name}/{first}", f"{studio.run.name}/{second}")
+        self.methods = (first, second)
+        self.studio = studio
+        self.rows = _rows(studio, studio.run, first, second)
+        about = {(row.input, frozenset(row.answers)) for row in self.rows}
+        self.choices = [
+            entry
+            for entry in studio.log.entries
+            if entry.choice and (entry.input, frozenset((entry.answer, str(entry.other)))) in about
+        ]
+
+    def next(self, who: str) -> tuple[int, BlindRow] | None:
+        """The first row that the person has not judged, with its position."""
+        judged = [entry for entry in self.choices if entry.who == who]
+        seen = {(entry.input, frozenset((entry.answer, str(entry.other)))) for entry in judged}
+        pairs = enumerate(self.rows)
+        return next((pair for pair in pairs if (pair[1].input, frozenset(pair[1].answers)) not in seen), None)
+
+    def keep(self, row: BlindRow, who: str, entry: str, said: str) -> None:
+        """Keeps what a person says of a row: left, right, both or neither."""
+        sides: tuple[Choice, Choice] = ("other", "answer") if row.swapped(who) else ("answer", "other")
+        choices: dict[str, Choice] = {
+            "left": sides[0],
+            "right": sides[1],
+            "both": "both",
+            "neither": "neither",
+        }
+        answer, other = row.answers
+        feedback = Feedback(
+            entry,
+            now(),
+            who,
+            self.names[0],
+            row.input,
+            answer,
+            None,
+            None,
+            choices[said],
+            other,
+            self.names[1],
+        )
+        self.studio.log.add(feedback)
+
+    @property
+    def result(self) -> list[str]:
+        """The share of choices for the first method with its interval, and how far people agree."""
+        if not self.choices:
+            return ["Nobody has compared these two yet."]
+        values = [_value(entry, self) for entry in self.choices]
+        found = estimate_sample(score_sample(values, [entry.text for entry in self.choices]))
+        ties = sum(value == 0.5 for value in values)
+        said = [
+            f"{self.methods[0]} is preferred to {self.methods[1]} in {percent(found.value)} of {len(values):,} choices "
+            f"(95% interval {bounds(found)}, n = {found.n:,} rows). Ties, which count half: {ties:,}."
+        ]
+        return [*said, *_agreement(self.choices, values)]
+
+
+def _rows(studio: Studio, run: Run, first: str, second: str) -> list[BlindRow]:
+    inputs = {row.id: row.input for row in studio.rows}
+    others = {line["id"]: line["answer"] for line in on_dev(run, second)}
+    return [
+        BlindRow(inputs[line["id"]], (line["answer"], others[line["id"]]))
+        for line in on_dev(run, first)
+        if line["id"] in inputs and line["answer"] != others.get(line["id"], line["answer"])
+    ]
+
+
+def _value(entry: Feedback, blind: Blind) -> float:
+    """1 for the first method, 0 for the second, 0.5 for a tie; the entry may name them the other way round."""
+    if entry.choice in ("both", "neither"):
+        return 0.5
+    first = entry.assistant == blind.names[0]
+    return float(first == (entry.choice == "answer"))
+
+
+def _agreement(choices: Sequence[Feedback], values: Sequence[float]) -> list[str]:
+    by_row: dict[str, dict[str, float]] = {}
+    for entry, value in zip(choices, values, strict=True):
+        by_row.setdefault(entry.text, {})[entry.who] = value
+    shared = [list(row.values()) for row in by_row.values() if len(row) > 1]
+    if not shared:
+        return []
+    same = estimate_sample(score_sample([float(len(set(row)) == 1) for row in shared]))
+    return [
+        f"People agree on {percent(same.value)} of the {len(shared):,} rows that several have judged ({bounds(same)})."
+    ]

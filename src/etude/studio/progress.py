@@ -1,0 +1,122 @@
+"""How far a comparison is, from the events of its run; and starting and stopping one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from etude.base.wording import bounds, percent, time_in_words
+from etude.errors import RunError
+from etude.runs import Run
+from etude.runs.events import Answered, Began, Ended, Event, RunEnded, Said, Trained, read_events
+
+LOG = "studio-compare.log"
+"""Beside the runs: what a comparison that was started from a page has printed."""
+
+
+@dataclass
+class Step:
+    """One method on the page."""
+
+    method: str
+    doing: str = ""
+    dev: str = ""
+    test: str = ""
+
+
+@dataclass
+class Progress:
+    """What a run's events say so far."""
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the user, the latest last."""
+
+    def take(self, event: Event) -> None:
+        """Adds one event."""
+        if isinstance(event, Said) and not event.detail:
+            self.notes.append(event.text)
+        elif isinstance(event, RunEnded):
+            self.notes += [event.why] if event.why else []
+            for step in self.steps.values():
+                step.doing = ""
+        elif isinstance(event, Began | Answered | Trained | Ended):
+            _take(self.steps.setdefault(event.method, Step(event.method)), event)
+
+
+def _take(step: Step, event: Began | Answered | Trained | Ended) -> None:
+    if isinstance(event, Began):
+        step.doing = "being fitted" if event.side == "dev" else "answering the test"
+    elif isinstance(event, Answered):
+        step.doing = f"answered {event.done:,} of {event.total:,}, {time_in_words(event.seconds_left)} left"
+    elif isinstance(event, Trained):
+        step.doing = (
+            f"training: step {event.step:,} of {event.steps:,}, {time_in_words(event.seconds_left)} left"
+        )
+    else:
+        step.doing = ""
+        result = f"{percent(event.estimate.value)} ({bounds(event.estimate)}, n = {event.estimate.n:,})"
+        if event.side == "dev":
+            step.dev = result
+        else:
+            step.test = result
+
+
+def progress(run: Run) -> Progress:
+    """How far a run is; nothing for one without readable events."""
+    found = Progress()
+    try:
+        for noted in read_events(run):
+            found.take(noted.event)
+    except RunError as error:
+        found.notes.append(str(error))
+    return found
+
+
+class Comparing:
+    """`etude compare` as a process of its own, so that the pages stay quick and a stop loses at most a batch."""
+
+    def __init__(self, task_file: Path, root: Path) -> None:
+        self.task_file, self.log = task_file, root / LOG
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the comparison that was started here is at work."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def failure(self) -> str:
+        """The end of what a comparison has printed that did not succeed."""
+        code = None if self._process is None else self._process.poll()
+        if code in (None, 0) or not self.log.exists():
+            return ""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-2_000:].strip()
+
+    def start(self) -> None:
+        """Starts a comparison, or goes on with one that was stopped."""
+        if self.running:
+            return
+        command = [sys.executable, "-m", "etude", "compare", str(self.task_file), "--yes"]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as out:
+            self._process = _started(command, out)
+
+    def stop(self) -> None:
+        """Stops it as Ctrl-C does; waits for it to end."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+def _started(command: list[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+    )

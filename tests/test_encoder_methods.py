@@ -1,0 +1,108 @@
+"""Methods over an encoder: the baseline's logistic regression, and fine_tune_encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etude.assistant import Assistant
+from etude.assistant import load as load_assistant
+from etude.data.dataset import Dataset, load_dataset
+from etude.errors import InputError
+from etude.methods import ladder, possible
+from etude.methods.baseline import Baseline
+from etude.methods.fine_tune_encoder import FineTuneEncoder
+from etude.methods.fit_context import FitContext, blank
+from etude.models.classical import Linear, load, save_classical
+from etude.models.registry import Models
+from etude.task import Task, load_task
+from etude.types import CLASSICAL, ModelRef
+from small_task import write_task
+from test_encoder import tiny_encoder
+from test_methods import context
+
+TEXTS = ["the bear is here", "who says growl", "the cat is here", "who says meow", "the dog now", "says bark"]
+LABELS = ["bear", "bear", "cat", "cat", "dog", "dog"]
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    """The folder of a tiny encoder."""
+    folder = tmp_path / "encoder"
+    tiny_encoder().save(folder)
+    return str(folder)
+
+
+def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(
+    encoder: str, tmp_path: Path
+) -> None:
+    models = Models()
+    linear = Linear.fit(TEXTS, LABELS, 0, encoder=models.shared_encoder(encoder))
+    folder = save_classical(linear, tmp_path / "saved")
+    again = load(ModelRef(CLASSICAL, folder), Models())
+    assert again.predictor.predict(TEXTS) == linear.predict(TEXTS)
+    assert [label for label, _ in linear.predict(TEXTS)] == LABELS
+
+
+def test_the_baseline_tries_the_encoder_and_says_what_it_chose(encoder: str, tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n")))
+    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
+    bench = context(task, data, tmp_path / "work")
+    Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+    assert [tried.name for tried in bench.tried][-1] == "embeddings + logistic regression"
+
+
+def sets(encoder: str, folder: Path) -> tuple[Task, Dataset, Dataset]:
+    """A task to learn by heart, with few rows for the tiny encoder."""
+    task, data = load_dataset(load_task(write_task(folder, "classify", more=f"encoder: {encoder}\n")))
+    return task, data.select(range(90), "train"), data.select(range(90, 130), "dev")
+
+
+def tuned(task: Task, train: Dataset, dev: Dataset, folder: Path) -> tuple[Assistant, FitContext]:
+    bench = context(task, train, folder)
+    return FineTuneEncoder().fit(task, train, dev, blank(task, train, bench.models), bench), bench
+
+
+def test_a_tuned_encoder_keeps_the_best_epoch_and_answers_the_same_when_it_is_saved(
+    encoder: str, tmp_path: Path
+) -> None:
+    task, train, dev = sets(encoder, tmp_path)
+    assistant, bench = tuned(task, train, dev, tmp_path / "work")
+    scores = bench.params["scores"]
+    right = sum(row.answer.text == row.example.output for row in bench.on_dev)
+    assert right / len(dev) == max(scores) == scores[bench.params["best_epoch"]]
+    assert len(scores) == 1 + bench.params["epochs"]
+    assistant.save(tmp_path / "saved")
+    asked = [row.input for row in dev]
+    answers = load_assistant(tmp_path / "saved").answer(asked, Models())
+    assert [(one.text, one.confidence) for one in answers] == [
+        (row.answer.text, row.answer.confidence) for row in bench.on_dev
+    ]
+
+
+def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder: str, tmp_path: Path) -> None:
+    task, train, dev = sets(encoder, tmp_path)
+    whole, _ = tuned(task, train, dev, tmp_path / "whole")
+    steps = []
+
+    def dying(line: object) -> None:
+        steps.append(line)
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+
+    bench = replace(context(task, train, tmp_path / "killed"), log=dying)
+    with pytest.raises(KeyboardInterrupt):
+        FineTuneEncoder().fit(task, train, dev, blank(task, train, bench.models), bench)
+    again, bench = tuned(task, train, dev, tmp_path / "killed")
+    assert again.fingerprint == whole.fingerprint
+    assert bench.params["epochs"] > 2
+
+
+def test_it_is_for_labels_alone(tmp_path: Path) -> None:
+    task = load_task(write_task(tmp_path, "answer"))
+    named = ladder(["baseline", "fine_tune_encoder"])
+    assert [method.name for method in possible(named, task, named=False)] == ["baseline"]
+    with pytest.raises(InputError, match="needs kind: classify"):
+        possible(named, task, named=True)
