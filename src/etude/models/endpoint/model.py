@@ -154,7 +154,7 @@ class EndpointModel(BatchedModel):
             "temperature": 0,
             "logprobs": True if request.choices else None,
         }
-        body |= dict.fromkeys(self._refused - {"max_tokens"}) | self.endpoint.options
+        body |= {**dict.fromkeys(self._refused - {"max_tokens"}), **self.endpoint.options}
         return {member: value for member, value in body.items() if value is not None}
 
     def _adapt(self, refused: RefusedError, body: Json) -> None:
