@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -92,7 +92,7 @@ class Client:
         """The pieces of an answer. Raises as `chunks`."""
         return (piece for chunk in self.chunks(body) if (piece := piece_of(chunk)))
 
-    def chunks(self, body: Json) -> Iterator[Json]:
+    def chunks(self, body: Json) -> Generator[Json, None, None]:
         """The chunks of an answer. Raises ModelError where it is refused or cut before its end."""
         ended = False
         try:

@@ -176,7 +176,7 @@ class EndpointModel(BatchedModel):
             "temperature": 0,
             "logprobs": True if request.choices else None,
         }
-        body |= dict.fromkeys(self._refused - {"max_tokens"}) | self.endpoint.options
+        body |= dict.fromkeys(self._refused - {"max_tokens"}) | dict(self.endpoint.options)
         return {member: value for member, value in body.items() if value is not None}
 
     def _adapt(self, refused: RefusedError, body: Json) -> None:
@@ -225,7 +225,8 @@ class StreamedAnswer:
     def __init__(self) -> None:
         self.text = self.given = ""
         self.tokens: list[Json] = []
-        self.finish, self.usage = "", {}
+        self.finish = ""
+        self.usage: Json = {}
 
     def take(self, chunk: Json) -> str:
         """Takes a chunk; returns what is new of the answer without white space around it."""
