@@ -253,7 +253,10 @@ def serve(
         str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="What computes: local (as measured), or llama_cpp (GGUF weights).")
+        str,
+        typer.Option(
+            "--engine", help="What computes: local (as measured), llama_cpp (GGUF weights) or URL#MODEL."
+        ),
     ] = "local",
     host: Annotated[
         str, typer.Option("--host", help="Another than the loopback needs --keys.")

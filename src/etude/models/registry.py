@@ -159,7 +159,7 @@ BACKENDS: list[Backend] = [
         "{endpoint: URL, model: NAME}, an OpenAI-compatible server",
         urls.is_url,
         lazily("etude.models.endpoint.model:load"),
-        ("generate", "stream"),
+        ("generate", "stream", "concurrent"),
         tries=("choices",),
         why_unknown=urls.why_unknown,
         title=urls.title,
