@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test check docs real bench clean
 
-demo: $(STAMP)  ## the whole path on examples/luma, at most 15 minutes on two cores
+demo: $(STAMP)  ## the whole path on examples/luma, about ten minutes on two cores
 	$(BIN)/etude compare examples/luma --yes
 
 test: $(STAMP)  ## the default tests: offline, without the real model
