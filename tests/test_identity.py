@@ -70,9 +70,9 @@ def full_task(folder: Path) -> Path:
     """A task that sets every key."""
     task = write_task(folder)
     task.write_text(
-        task.read_text().replace(
-            "contract:\n  fields: [Title, Ages]\n", "contract: {fields: [Title, Ages]}\n"
-        )
+        task.read_text()
+        .replace("contract:\n  fields: [Title, Ages]\n", "contract: {fields: [Title, Ages]}\n")
+        .replace("encoder: none\n", "")
         + FULL
     )
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("answer", 60, seed=9)))

@@ -25,8 +25,6 @@ from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
 from etude.task.yaml_nodes import Page, Reader, got, plain
 from etude.types import Kind
 
-_LATER_METHODS = ("similar_shot", "constrained")
-
 _AS_FINE_TUNE = "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
 
 
@@ -153,9 +151,7 @@ def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
     for word in words:
         if word in LADDER:
             continue
-        if word in _LATER_METHODS:
-            page.not_yet(node, f"the method {word!r}", f"choose from: {', '.join(LADDER)}")
-        elif word.casefold() in (*ABSENT, *get_args(Weights)):
+        if word.casefold() in (*ABSENT, *get_args(Weights)):
             page.fault(node, "no method of the ladder", shown(word), _AS_FINE_TUNE)
         else:
             page.fault(node, "unknown method", shown(word), instead(word, LADDER))
