@@ -32,6 +32,7 @@ examples: {{file: train.csv, input: text, output: category}}
 test: {{file: test.csv, input: text, output: category}}
 instructions: Which intent does this message of a bank's customer have?
 methods: {methods}
+encoder: {encoder}
 """
 
 
@@ -42,6 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--methods", nargs="+", default=["baseline"])
     parser.add_argument("--rows-per-label", nargs="+", default=["all"])
+    parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: TF-IDF alone")
     parser.add_argument("--budget", default="30m")
     parser.add_argument("--folder", type=Path, help="where to keep the runs; a temporary folder")
     flags = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for rows in flags.rows_per_label:
             folder = (flags.folder or Path(temporary)) / rows
-            compared(prepared(folder, flags.methods, rows), flags.budget)
+            compared(prepared(folder, flags.methods, rows, flags.encoder), flags.budget)
 
 
 def compared(task: Path, budget: str) -> None:
@@ -61,7 +63,7 @@ def compared(task: Path, budget: str) -> None:
     print(f"{task.parent.name} rows a label: {time.perf_counter() - started:.0f} s in all\n", flush=True)
 
 
-def prepared(folder: Path, methods: Sequence[str], rows_per_label: str) -> Path:
+def prepared(folder: Path, methods: Sequence[str], rows_per_label: str, encoder: str) -> Path:
     """A task folder over copies of the data."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(DATA / "test.csv", folder / "test.csv")
@@ -77,7 +79,7 @@ def prepared(folder: Path, methods: Sequence[str], rows_per_label: str) -> Path:
             if rows_per_label == "all" or seen[row["category"]] <= int(rows_per_label):
                 writer.writerow(row)
     named = methods[0] if methods == ["all"] else f"[{', '.join(methods)}]"
-    (folder / "task.yaml").write_text(TASK.format(methods=named).lstrip(), encoding="utf-8")
+    (folder / "task.yaml").write_text(TASK.format(methods=named, encoder=encoder).lstrip(), encoding="utf-8")
     return folder / "task.yaml"
 
 

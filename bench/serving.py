@@ -240,7 +240,9 @@ async def window(
 ) -> Figures:
     """So many clients for so many seconds, after one answer each that warms up."""
     figures = Figures()
-    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
+    # A connection for each question: llama.cpp's server closes those that it has kept for a while.
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=0)
+    async with httpx.AsyncClient(timeout=600, limits=limits) as client:
         await asyncio.gather(*(ask(client, url, headers, next(bodies), Figures()) for _ in range(clients)))
         begun = time.perf_counter()
 

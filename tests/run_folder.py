@@ -140,7 +140,11 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
         "score": float(right),
         "form": not failures,
         "check": float(right or (not failures and draw < RIGHT[name] + 0.1)),
-        "others": {"exact_match": float(right), "chrf": round(0.5 + rng.random() / 2, 3)},
+        "others": {
+            "exact_match": float(right),
+            "token_f1": round(0.4 + 0.6 * right, 3),
+            "chrf": round(0.5 + rng.random() / 2, 3),
+        },
         "failures": failures,
         "confidence": None,
         "cut": cut,

@@ -11,7 +11,7 @@ OPENINGS = ("Please find", "We want", "Have you got", "Is there", "Show us", "My
 KINDS = ("answer", "classify", "extract", "rewrite")
 SETTINGS = {
     "answer": "contract:\n  fields: [Title, Ages]\n",
-    "classify": "encoder: none\n",  # unless `more` names one
+    "classify": "",
     "extract": "contract:\n  json_schema: {type: object, required: [theme, age]}\n",
     "rewrite": "contract: {max_words: 20}\n",
 }
@@ -47,7 +47,7 @@ def write_task(
     lines = (json.dumps(row) + "\n" for row in rows(kind, num))
     (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
     task = folder / "task.yaml"
-    own = "" if kind == "classify" and "encoder:" in more else SETTINGS[kind]
+    own = SETTINGS[kind] + ("" if "encoder:" in more else "encoder: none\n")
     task.write_text(
         f"name: small\nkind: {kind}\nmodel: {model}\nexamples: examples.jsonl\n"
         f"instructions: You are a librarian. Say what fits.\n{own}{more}",

@@ -303,7 +303,7 @@ def test_that_rows_are_few_is_said_once(num: int, kind: str, tmp_path: Path) -> 
     [
         (["A.", "B."], {"contradiction"}),
         (["A.", "A."], {"repeated_input"}),
-        (["A.", "A.", "B."], {"contradiction", "repeated_input"}),
+        (["A.", "A.", "B."], {"contradiction"}),
     ],
 )
 def test_a_repeat_is_a_copy_or_a_contradiction(answers: list[str], kinds: set[str], tmp_path: Path) -> None:
@@ -398,6 +398,29 @@ def test_a_place_that_was_never_filled_in_is_found(place: str, tmp_path: Path) -
 )
 def test_code_links_and_records_are_no_places(text: str, tmp_path: Path) -> None:
     assert not checked(tmp_path, [*clean(), ("How is it written?", text)]).of("placeholder")
+
+
+def test_places_that_most_rows_have_are_mentioned_and_marks_of_masked_data_are_none(tmp_path: Path) -> None:
+    pairs = [(asked, f"Hello {{{{name}}}}, {given}") for asked, given in clean()]
+    (found,) = checked(tmp_path, [*pairs, *clean(90)[80:]]).of("placeholder")
+    assert (found.severity, len(found.rows)) == ("note", 80)
+    masked = [
+        (f"{asked} I am [NAME_1].", f"{given} [ACCOUNT_1] or [CUSTOMER_ID_2].") for asked, given in clean(20)
+    ]
+    assert not checked(tmp_path, [*clean(), *masked]).of("placeholder")
+
+
+def test_differing_system_messages_are_one_error(tmp_path: Path) -> None:
+    rows = [{"input": asked, "output": given, "system": "Be kind."} for asked, given in clean()]
+    for number in range(1, 9):
+        for row in rows[number * 7 :][:number]:
+            row["system"] = f"Be kind, number {number}."
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for more in ("", "instructions: Be brief.\n"):
+        text = f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}"
+        (tmp_path / "task.yaml").write_text(text)
+        (found,) = Checked(tmp_path / "task.yaml").of("instructions")
+        assert len(found.where) == 1
 
 
 def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) -> None:
@@ -775,11 +798,13 @@ def test_labels_that_texts_hardly_tell_are_not_called_wrong(tmp_path: Path, sign
 
 def test_copies_of_a_row_do_not_speak_for_its_label(tmp_path: Path) -> None:
     draw = random.Random(0)
-    pairs = about_desks(300, draw)
-    for row in range(0, 300, 10):
+    pairs = about_desks(600, draw)
+    for row in range(0, 600, 10):
         pairs[row] = (pairs[row][0], draw.choice([topic for topic in DESKS if topic != pairs[row][1]]))
     (found,) = checked(tmp_path, pairs * 3, "classify").of("wrong_label")
-    assert found.numbers["low"] <= 90 <= found.numbers["high"]
+    lines = [int(place.rpartition(":")[2]) for place in found.where]
+    assert 90 <= len(lines) <= 180
+    assert all((line - 1) % 600 % 10 == 0 for line in lines)
 
 
 def test_right_records_of_few_values_are_supported_by_their_texts(tmp_path: Path) -> None:
@@ -806,7 +831,7 @@ def test_texts_without_a_word_break_no_statistics(tmp_path: Path, kind: str) -> 
     checked(tmp_path, list(zip(asked, records if kind == "extract" else given, strict=True)), kind)
 
 
-def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> None:
+def test_flipped_labels_are_found_and_counted(tmp_path: Path) -> None:
     pairs = [(f"{asked} Item {n}.", asked.split()[6]) for n in range(5) for asked, _ in clean()]
     assert not checked(tmp_path, pairs, "classify").of("wrong_label")
     draw = random.Random(1)
@@ -814,8 +839,8 @@ def test_flipped_labels_are_found_and_their_number_estimated(tmp_path: Path) -> 
     for row in flipped:
         pairs[row] = (pairs[row][0], TOPICS[(TOPICS.index(pairs[row][1]) + draw.randint(1, 9)) % len(TOPICS)])
     (found,) = checked(tmp_path, pairs, "classify").of("wrong_label")
-    assert found.numbers["low"] <= len(flipped) <= found.numbers["high"]
-    assert {f"rows.jsonl:{row + 1}" for row in flipped} & set(found.where)
+    assert len(flipped) / 2 <= len(found.where) <= len(flipped)
+    assert {f"rows.jsonl:{row + 1}" for row in flipped}.issuperset(found.where)
 
 
 def test_other_programs_read_every_finding_with_its_lines(
@@ -972,7 +997,9 @@ def test_records_of_the_test_are_found_in_every_order_of_their_members(tmp_path:
         ([clean()[3]], {"repeated_input": "the input and the answer"}),
         (
             [clean()[3], ("Quite another thing?", clean()[4][1])],
-            {"repeated_output": "word for word, 1 of them the input too;"},
+            {
+                "repeated_output": "1 row (1.2%) repeats the answer of an earlier row word for word, to another input;"
+            },
         ),
         ([(clean()[3][0], "It is quite another one.")], {"contradiction": "with more than one answer"}),
     ],

@@ -58,7 +58,7 @@ def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
 def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None:
     run, told = events_of(write_task(tmp_path, kind))
     assert run.complete
-    assert run.methods == ["baseline", "prompt", "clear_prompt", "few_shot", "fine_tune"]
+    assert run.methods == ["baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "fine_tune"]
     verdict = run.verdict
     assert verdict is not None
     assert {step.method for step in verdict.ladder} == set(run.methods)

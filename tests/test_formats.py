@@ -361,7 +361,7 @@ def test_faults_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) 
         ("r.jsonl", "", "holds no rows"),
         ("r.csv", "input,output\n", "holds no rows"),
         ("r.xlsx", "x", "the workbook cannot be read|needs the extra"),
-        ("r.json", "[]", "one JSON object on each line"),
+        ("r.json", "[]", "holds no rows: its list is empty"),
         ("r.txt", "x", "give a .jsonl"),
         ("r.csv", "input,output\ra,b\r", "r.csv:1"),
     ],
@@ -510,3 +510,58 @@ def test_no_words_of_python_reach_the_user(name: str, content: bytes, tmp_path: 
         read_rows(RowSource(tmp_path / name))
     assert "sys." not in str(raised.value)
     assert "universal" not in str(raised.value)
+
+
+LISTED = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(3)]
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (json.dumps(LISTED, indent=2), [2, 6, 10]),
+        (f"\n{json.dumps(LISTED)}\n", [1, 2, 3]),
+        ("[\n" + ",\n".join(map(json.dumps, LISTED)) + "\n]", [2, 3, 4]),
+        ("[" + ",\n ".join(map(json.dumps, LISTED)) + "]", [1, 2, 3]),
+    ],
+)
+def test_a_list_of_objects_is_read_with_the_line_of_each_or_its_number(
+    tmp_path: Path, name: str, text: str, lines: list[int]
+) -> None:
+    rows = read(tmp_path, name, text)
+    assert [row.output for row in rows.examples] == [row["output"] for row in LISTED]
+    assert [row.where for row in rows.examples] == [f"{name}:{line}" for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [("", 4), (",]", 4), ("] more", 4), ("]]", 4), (',\n"text"]', 5), (',\n{"input": 1}]', 5)],
+)
+def test_a_list_that_is_broken_is_a_fault_at_its_line(tmp_path: Path, end: str, line: int) -> None:
+    text = "[\n" + ",\n".join(map(json.dumps, LISTED)) + end
+    assert set(faults(tmp_path, "r.json", text)) == {f"r.json:{line}"}
+
+
+def test_lines_of_objects_are_read_whatever_the_file_is_called(tmp_path: Path) -> None:
+    rows = read(tmp_path, "r.json", "".join(json.dumps(row) + "\n" for row in LISTED))
+    assert [row.where for row in rows.examples] == ["r.json:1", "r.json:2", "r.json:3"]
+
+
+@pytest.mark.parametrize("spelling", [(True, False), ("true", "false"), ("True", "FALSE")])
+def test_answers_with_a_thumbs_down_are_not_taught(tmp_path: Path, spelling: tuple[object, object]) -> None:
+    lines = [
+        json.dumps({"prompt": f"q {n}", "completion": f"a {n}", "label": spelling[n % 2]}) + "\n"
+        for n in range(6)
+    ]
+    rows = read(tmp_path, "r.jsonl", "".join(lines))
+    assert [row.output for row in rows.examples] == ["a 0", "a 2", "a 4"]
+    assert "r.jsonl: rows with label: false, whose answers are not used: 3" in rows.notes
+    assert len(read(tmp_path, "r.jsonl", "".join(lines), tags=("label",)).examples) == 6
+    assert [row.output for row in read(tmp_path, "r.jsonl", "".join(lines), output="label").examples]
+
+
+def test_a_test_of_other_columns_is_refused_with_the_mapping_to_write(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, "held.csv", "nr,message,topic\n1,hello,a\n", input=("body",), output="category")
+    (fault,) = caught.value.faults
+    assert "{file: held.csv, input: message, output: topic}" in fault.remedy

@@ -28,7 +28,7 @@ def told_before_fitting(task: Path, budget: float | None) -> str:
 def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     tmp_path: Path, budget: float | None, answered: int
 ) -> None:
-    task = write_task(tmp_path, num=700, more="methods: [prompt, fine_tune]\n")
+    task = write_task(tmp_path, num=700, more="methods: [baseline, prompt, fine_tune]\n")
     said = told_before_fitting(task, budget)
     (folder,) = (tmp_path / "runs").glob("small-*")
     info = json.loads((folder / "run.json").read_text())

@@ -18,6 +18,7 @@ from etude.types import Message
 WORSE = {
     "texts": "rejected",
     "chats": "rejected",
+    "single turns": "rejected",
     "whole chats": "rejected",
     "hosted": "non_preferred_output",
 }
@@ -36,6 +37,9 @@ def row(shape: str, asked: str, better: str, worse: str) -> dict[str, object]:
     if shape == "chats":
         said = {name: [turn("assistant", text)] for name, text in answers.items()}
         return {"prompt": [turn("user", asked)], **said}
+    if shape == "single turns":
+        said = {name: {"from": "gpt", "value": text} for name, text in answers.items()}
+        return {"conversations": [{"from": "human", "value": asked}], **said}
     if shape == "hosted":
         asking = {"messages": [turn("user", asked)], "tools": [], "parallel_tool_calls": True}
         answers = {"preferred_output": better, "non_preferred_output": worse}
@@ -127,3 +131,12 @@ def test_tools_beside_the_turns_of_an_input_are_told(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({**each, "input": asking}), encoding="utf-8")
     notes = read_rows(RowSource(tmp_path / "rows.jsonl")).notes
     assert "rows.jsonl: keys of input besides messages, which are not used: 1" in notes
+
+
+def test_answers_with_a_thumbs_down_are_listed(tmp_path: Path) -> None:
+    lines = [{"prompt": f"q {n}", "completion": f"a {n}", "label": n % 3 > 0} for n in range(9)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    (one,) = found(tmp_path)
+    assert (one.kind, one.where) == ("preference", ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7"))
+    assert "3 rows (33.3%) have label: false" in one.message

@@ -197,6 +197,10 @@ def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: s
         ("我的电话是13812345678", "phone", "13812345678"),
         ("전화 010-1234-5678로", "phone", "010-1234-5678"),
         ("PIN: 4821", "password", "4821"),
+        ('{"auth": "am86aHVudGVyMnNlY3JldA=="}', "password", "am86aHVudGVyMnNlY3JldA=="),
+        ("<db_pass>s3cr3tPw</db_pass>", "password", "s3cr3tPw"),
+        ("my score is bad, call 9472 7916", "phone", "9472 7916"),
+        ("card 4111111111111111 / 12/27", "card", "4111111111111111"),
         ("exp 04/27, CVV 123", "password", "123"),
         ("the code on the back of the card? security code: 0417", "password", "0417"),
     ],
@@ -265,6 +269,12 @@ def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> No
         "1111 2222 3333 4444 and 2222 3333 4444 5555",
         "4383520*x**6 + 63529101562500*x, AAACCATCTCTACCGGTTCGCTTTC",
         "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
+        "DB_PASSWORD=your_password, mysql://app:your_db_password@localhost/shop, password: my_secure_password",
+        "password='YourStrongPassword1', api_key = 'your_api_key_123', <Pass>your_password</Pass>",
+        "scores 98 87 92 85, a score of 119-110-1234, 2014562345 points, the average of 10 20 30 40",
+        "The numbers 12 34 56 78 add up to 180; 2125550123 * 3 = 6376650369; divide 4155552671 by 3",
+        "4111111111111111 + 2 = 4111111111111113, 3 * 4242424242424242, 5555555555554444 minus 4",
+        '{"auths": {"registry.example.org": {"auth": "bm8gY29sb24gaGVyZQ=="}}}',
     ],
 )
 def test_ordinary_text_raises_no_alarm(text: str) -> None:
@@ -560,6 +570,7 @@ PIECES += [
 ]
 
 
+PIECES += ["<pass>", "<a_pass>b", "$6$a$", "$argon2id$a", '"auth": "', "1 + ", "your_", "a_password"]
 PIECES += ["a-@", "Apt 1 ", "密码", "numéro de ", "Passwort ist ", "customer no. ", "@a.b / ", "login a / "]
 
 

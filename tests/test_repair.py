@@ -685,3 +685,12 @@ def test_a_fix_says_what_it_does_not_mask(tmp_path: Path, capsys: pytest.Capture
     assert "a postal address in 1 row" in told
     run_fix(file, ["encoding"])
     assert "Not masked" not in capsys.readouterr().out
+
+
+def test_a_list_of_objects_is_not_written_and_the_way_out_is_named(tmp_path: Path) -> None:
+    rows = [{"input": f"question {n}", "output": "n/a" if n == 3 else f"answer {n}"} for n in range(9)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.json\n")
+    with pytest.raises(InputError, match=re.escape("jq -c '.[]' rows.json > rows.jsonl")):
+        fix(tmp_path / "task.yaml")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.json", "task.yaml"]

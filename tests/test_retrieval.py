@@ -107,7 +107,7 @@ def test_a_method_without_its_documents_is_an_error_and_all_leaves_it_out(tmp_pa
 def test_passages_that_do_not_fit_the_context_are_left_out(finished: tuple[Path, Run]) -> None:
     _, run = finished
     assistant, models = load(run.assistant("retrieval")), Models()
-    model, search = models.get(assistant.model), assistant.opened_search(models)
+    model, search = models.get(assistant.model), assistant.opened(models)
     many = replace(assistant, num_passages=3, shots=())
     question = (Message("user", "about dragons"),)
     (request,) = many.prepare([question], model, search)

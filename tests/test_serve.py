@@ -37,7 +37,7 @@ from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.models.registry import Models
 from etude.serve.app import Settings
-from etude.serve.catalogue import catalogue
+from etude.serve.catalogue import catalogue, on
 from etude.serve.engine import Limits
 from etude.serve.keys import Key, holder, read_keys
 from etude.task.contract import Contract
@@ -461,6 +461,48 @@ def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
                 client.chat.completions.create(model="absent", messages=ASKED)
             assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
         assert client._client.get(f"{url}/ready").status_code == 503
+
+
+def test_an_endpoint_computes_what_is_served(address: str) -> None:
+    asking = Assistant("prompt", "answer", ModelRef(f"{address}/v1#luma"), contract=LUMA.contract)
+    sorting = replace(
+        asking,
+        kind="classify",
+        model=ModelRef(f"{address}/v1#sorter"),
+        choices=("dragons", "trains"),
+        contract=None,
+    )
+
+    async def ask(url: str) -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            asked = (
+                client.chat.completions.create(model="far", messages=ASKED, stop=["7"]) for _ in range(12)
+            )
+            return [done.choices[0].message.content for done in await asyncio.gather(*asked)]
+
+    with (
+        serving(named("far", asking), named("sorting", sorting)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        done = client.chat.completions.create(model="far", messages=ASKED)
+        assert done.choices[0].message.content == "Title: All about trains\nAges: 7"
+        assert (done.choices[0].message.form, done.choices[0].finish_reason) == (True, "stop")
+        assert done.usage.prompt_tokens == LUMA.answer("Please, a book about trains").prompt_tokens
+        streamed = client.chat.completions.create(model="far", messages=ASKED, stream=True)
+        assert (
+            "".join(each.choices[0].delta.content or "" for each in streamed)
+            == done.choices[0].message.content
+        )
+        assert (
+            client.chat.completions.create(model="sorting", messages=ASKED).choices[0].message.content
+            == "trains"
+        )
+        assert set(asyncio.run(ask(url))) == {
+            done.choices[0].message.content
+        }  # the fake one knows no stop sequence
+    found = on(f"{address}/v1#luma", replace(LUMA, model=ModelRef("smollm2-135m-instruct")))
+    assert found.model == ModelRef(f"{address}/v1#luma")
+    assert on(f"{address}/v1#luma", LUMA) == LUMA
 
 
 @pytest.mark.real

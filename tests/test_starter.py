@@ -722,7 +722,7 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
         (
             "r.jsonl",
             b'[\n {"text": "a"},\n {"text": "b"}\n]\n',
-            ["one JSON value over many lines", "jq -c '.[]'"],
+            ["only one column", "(got 'text')"],
         ),
         ("r.jsonl", b'{\n "text": "a"\n}\n', ["one JSON value over many lines", "jq -c . FILE"]),
     ],
@@ -780,8 +780,8 @@ def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them
     assert main(["compare", str(tmp_path)]) == 2
     refused = capsys.readouterr().err
     assert (
-        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; this one is in 20 of 120 "
-        "rows, another one at r.jsonl:1 " in refused
+        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; one is in 90 of 120 rows, first at "
+        "r.jsonl:1, the others begin at r.jsonl:91 " in refused
     )
     assert "r.jsonl:111: " not in refused
 
@@ -876,3 +876,41 @@ def test_real_sets_are_read_as_they_are_meant(
     test = {row.id for row in split(dataset, task.kind, task.seed).test}
     read = [row for row in dataset if row.id not in test]
     assert not [row.where for row in read if task.contract and task.contract.check(row.output)]
+
+
+def test_a_test_file_is_written_with_its_own_columns_where_they_differ(tmp_path: Path) -> None:
+    rows = tickets()
+    examples = written(tmp_path / "rows.csv", rows[:180])
+    same = written(tmp_path / "same.csv", rows[180:])
+    renamed = [
+        {"nr": n, "question": row["message"], "topic": row["queue"]} for n, row in enumerate(rows[180:])
+    ]
+    other = written(tmp_path / "other.csv", renamed)
+    assert "test: same.csv" in start(examples, tmp_path / "a.yaml", same).text.splitlines()
+    result = start(examples, tmp_path / "b.yaml", other)
+    assert "test: other.csv, input = question, output = topic" in result.guesses
+    task = load_task(tmp_path / "b.yaml")
+    assert task.test
+    assert (task.test.input, task.test.output) == (("question",), "topic")
+    assert main(["init", str(examples), "--test", str(same), "-o", str(tmp_path / "c.yaml")]) == 0
+
+
+def test_groups_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
+    for number, few in ((7, True), (60, False)):
+        rows = [{"input": words(9), "output": words(5), "group": f"g{n % number}"} for n in range(240)]
+        result = start(written(tmp_path / f"{number}.jsonl", rows), tmp_path / f"{number}.yaml")
+        told = [guess for guess in result.guesses if guess.startswith(f"group: group has {number} values")]
+        assert bool(told) == few
+
+
+def test_preferences_of_single_turns_are_answers(tmp_path: Path) -> None:
+    rows = [
+        {
+            "conversations": [{"from": "human", "value": words(9)}],
+            "chosen": {"from": "gpt", "value": words(6)},
+            "rejected": {"from": "gpt", "value": words(6)},
+        }
+        for _ in range(120)
+    ]
+    _, task = started(written(tmp_path / "rows.jsonl", rows))
+    assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("conversations",), "chosen")

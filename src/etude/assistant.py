@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from shutil import copytree
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, NamedTuple, cast, overload
 
 from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
 from etude.errors import Fault, InputError, RunError
@@ -30,11 +30,22 @@ from etude.types import Answer, Completion, Example, Kind, Message, Model, Model
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
-SEARCH = "search"
+SEARCH, SIMILAR = "search", "similar"
 Input = str | Sequence[Message | Mapping[str, str]]
 """A text or a chat."""
 SEAMS = 32
 """Tokens by which a prompt may differ from the sum of its parts, each counted by itself."""
+
+
+class Searches(NamedTuple):
+    """What an assistant looks things up in."""
+
+    passages: Search | None = None
+    similar: Search | None = None
+    """Over the questions of its pool."""
+
+
+NO_SEARCHES = Searches()
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,22 @@ class Assistant:
     """What it looks up passages in."""
     num_passages: int = 1
     """Passages shown behind a question; fewer where they do not fit the context."""
+    pool: tuple[Example, ...] = ()
+    """Examples of which the `num_similar` nearest to the question are shown, the nearest last; `similar` ranks them."""
+    similar: SearchRef | None = None
+    num_similar: int = 0
+    enforced: bool = False
+    """Whether the contract's form is enforced while an answer is written."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
         """What its model must be able to do."""
-        return ("generate", "choices") if self.choices else ("generate",)
+        kept: list[Capability] = ["choices"] if self.choices else []
+        return ("generate", *kept, *(["grammar"] if self.enforced else []))
+
+    def without_examples(self) -> Assistant:
+        """The same without an example in the prompt."""
+        return replace(self, shots=(), pool=(), similar=None, num_similar=0)
 
     def messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
         """The whole conversation for these turns (without a system message), behind the first `num_shots`
@@ -80,29 +102,50 @@ class Assistant:
         return instructed(self.instructions, self.place, (*shown, *turns))
 
     def requests(self, inputs: Sequence[Sequence[Message]], models: Models) -> list[Request]:
-        """`prepare` with the assistant's model and its search."""
-        return self.prepare(inputs, models.get(self.model, *self.needs), self.opened_search(models))
+        """`prepare` with the assistant's model and its searches."""
+        return self.prepare(inputs, models.get(self.model, *self.needs), self.opened(models))
 
-    def opened_search(self, models: Models) -> Search | None:
-        """What it looks passages up in, loaded once for all assistants that share it."""
-        ref = self.search
-        return None if ref is None else models.once(ref, lambda: load_search(ref.folder, models.encoder))
+    def opened(self, models: Models) -> Searches:
+        """What it looks things up in, loaded once for all assistants that share it."""
+
+        def loaded(ref: SearchRef | None) -> Search | None:
+            return ref and models.once(ref, lambda: load_search(ref.folder, models.encoder))
+
+        return Searches(loaded(self.search), loaded(self.similar))
 
     def prepare(
-        self, inputs: Sequence[Sequence[Message]], model: Model, search: Search | None = None
+        self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches = NO_SEARCHES
     ) -> list[Request]:
-        """One request per input for `model`, in order, each with the passages that `search` finds for it.
+        """One request per input for `model`, in order, each with the passages and examples found for it.
 
         Passages are left out from the last on, then examples, until the prompt and `max_tokens` fit the model's
         context; `shots_dropped` says how many examples. A prompt that does not fit without any is left to the
         model to refuse.
         """
+        search, similar = searches
         assert (search is None) == (self.search is None), "an assistant that looks things up needs its search"
+        assert (similar is None) == (self.similar is None), "an assistant with a pool needs its search"
+        if similar is not None:
+            ranked = similar.find([turns[-1].content for turns in inputs], self.num_similar)
+            rest = searches._replace(similar=None)
+            return [self._with_nearest(*each, model, rest) for each in zip(inputs, ranked, strict=True)]
         limit = PromptLimit(self, model)
         if search is None:
             return [self._request(turns, limit.shots(turns)) for turns in inputs]
         found = self.found(inputs, search)
         return [self._with_passages(*each, limit) for each in zip(inputs, found, strict=True)]
+
+    def _with_nearest(
+        self, turns: Sequence[Message], ranked: Sequence[int], model: Model, rest: Searches
+    ) -> Request:
+        """The request behind as many of the nearest examples as fit."""
+        nearest = [self.pool[position] for position in ranked]
+        for num in range(len(nearest), -1, -1):
+            one = replace(self.without_examples(), shots=tuple(reversed(nearest[:num])))
+            if num == 0 or PromptLimit(one, model).fits(turns, num):
+                break
+        (request,) = one.prepare([turns], model, rest)
+        return replace(request, shots_dropped=request.shots_dropped + len(nearest) - num)
 
     def found(self, inputs: Sequence[Sequence[Message]], search: Search) -> list[list[Passage]]:
         """The passages that `search` finds for the last turn of each input."""
@@ -160,7 +203,8 @@ class Assistant:
 
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:
         dropped = len(self.shots) - num_shots
-        return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped)
+        form = self.contract.form if self.enforced and self.contract else None
+        return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped, form=form)
 
     def _answer(self, row: str, done: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
         text = done.text.strip()
@@ -200,6 +244,8 @@ class Assistant:
                 copytree(self.model.adapter, aside / ADAPTER, copy_function=link_or_copy)
             if self.search is not None:
                 copytree(self.search.folder, aside / SEARCH, copy_function=link_or_copy)
+            if self.similar is not None:
+                copytree(self.similar.folder, aside / SIMILAR, copy_function=link_or_copy)
 
     def _json(self) -> str:
         body = {"format": FORMAT, **asdict(self), "model": self.model.name}
@@ -208,7 +254,14 @@ class Assistant:
             del body["search"], body["num_passages"]
         else:
             body["search"] = self.search.fingerprint
-        for shot in body["shots"]:
+        if self.similar is None:
+            for key in ("pool", "similar", "num_similar"):
+                del body[key]
+        else:
+            body["similar"] = self.similar.fingerprint
+        if not self.enforced:
+            del body["enforced"]
+        for shot in (*body["shots"], *body.get("pool", ())):
             del shot["where"]
         # keys keep their order, in which a schema is put into words
         return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
@@ -318,14 +371,16 @@ def with_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tupl
 
 
 def _assistant(body: dict[str, Any], folder: Path) -> Assistant:
-    adapter, search = folder / ADAPTER, body.pop("search", None)
+    adapter, search, similar = folder / ADAPTER, body.pop("search", None), body.pop("similar", None)
     model = ModelRef(body.pop("model"), adapter if adapter.is_dir() else None)
     return Assistant(
         model=model,
         shots=tuple(_shot(shot) for shot in body.pop("shots")),
         choices=tuple(body.pop("choices")),
         contract=_contract(body.pop("contract")),
+        pool=tuple(_shot(shot) for shot in body.pop("pool", ())),
         search=None if search is None else SearchRef(folder / SEARCH, search),
+        similar=None if similar is None else SearchRef(folder / SIMILAR, similar),
         **body,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
 Kind = Literal["classify", "extract", "answer", "rewrite"]
@@ -54,6 +54,13 @@ class Example:
         return "\n".join(message.content for message in self.input)
 
 
+class Form(NamedTuple):
+    """What an answer is kept to, token by token."""
+
+    kind: Literal["json_schema", "regex"]
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a Model is asked: the whole conversation, and how it may answer."""
@@ -67,6 +74,8 @@ class Request:
     """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
     citations: tuple[str, ...] = ()
     """Names of the passages that the prompt shows, the best first."""
+    form: Form | None = None
+    """What the answer is kept to, by backends that can do "grammar"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from etude.base.remedies import instead
@@ -137,10 +136,15 @@ def read_material(task: Task, survey: Survey | None = None) -> Material:
     return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file), systems)
 
 
-def check_material(material: Material, checks: Sequence[Check] = CHECKS) -> Findings:
-    """Run the checks over rows that were read."""
+def check_material(
+    material: Material, checks: Sequence[Check] = CHECKS, begun: Callable[[str], None] = lambda name: None
+) -> Findings:
+    """Run the checks over rows that were read; `begun` is told the name of each when it begins."""
     task = material.task
-    found = list(chain.from_iterable(each(material) for each in checks))
+    found: list[Finding] = []
+    for each in checks:
+        begun(each.name)
+        found += each(material)
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Findings(
         name=task.name,

@@ -53,7 +53,7 @@ def _top(
 
 @app.command()
 def init(
-    examples: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of examples.")],
+    examples: Annotated[Path, typer.Argument(help="A .jsonl, .json, .csv or .tsv file of examples.")],
     output: Annotated[
         str | None,
         typer.Option(
@@ -63,12 +63,16 @@ def init(
             help="File to write to, or folder/ (made if absent). Default: task.yaml beside the examples.",
         ),
     ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option("--test", help="A file of rows for the test alone; else some are split off."),
+    ] = None,
 ) -> None:
     """Look at a file of examples and write a task file that explains itself."""
     from etude.base.wording import command
     from etude.data.starter import start
 
-    result = start(examples, output)
+    result = start(examples, output, test)
     typer.echo(f"Read {examples}:")
     for guess in result.guesses:
         typer.echo(f"  {guess}")
@@ -105,6 +109,13 @@ def check(
         list[str] | None,
         typer.Option("--only", help="With --fix: findings of this kind, such as privacy_*; may be repeated."),
     ] = None,
+    worklist: Annotated[
+        Path | None,
+        typer.Option(
+            "--worklist",
+            help="CSV to write the labels to that look wrong; with --fix: to take corrected labels from.",
+        ),
+    ] = None,
     undo: Annotated[
         list[str] | None,
         typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated."),
@@ -114,14 +125,16 @@ def check(
     from etude.cli.findings import check_together, run_check, run_fix, run_undo
 
     of_the_check = {"--fail-on": bool(fail_on), "--format": bool(form), "--output": bool(output)}
+    if undo:
+        of_the_check["--worklist"] = bool(worklist)
     check_together(fix=fix, undo=bool(undo), only=bool(only), of_the_check=of_the_check)
     try:
         if undo:
             run_undo(task, undo)
         elif fix:
-            run_fix(task, only or [])
+            run_fix(task, only or [], worklist)
         else:
-            raise typer.Exit(run_check(task, fail_on or [], form, output))
+            raise typer.Exit(run_check(task, fail_on or [], form, output, worklist))
     except KeyboardInterrupt as stopped:
         typer.echo("Stopped. No file was half written; run it again.", err=True)
         raise typer.Exit(130) from stopped
@@ -240,7 +253,10 @@ def serve(
         str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="What computes: local (as measured), or llama_cpp (GGUF weights).")
+        str,
+        typer.Option(
+            "--engine", help="What computes: local (as measured), llama_cpp (GGUF weights) or URL#MODEL."
+        ),
     ] = "local",
     host: Annotated[
         str, typer.Option("--host", help="Another than the loopback needs --keys.")

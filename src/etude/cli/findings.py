@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import typer
+from rich.console import Console
 
 from etude.base.remedies import instead
-from etude.base.wording import count
+from etude.base.wording import command, count
 from etude.checks import Findings, check_material
 from etude.checks.material import Material
 from etude.checks.record import names
@@ -20,7 +21,7 @@ from etude.checks.safety.instructions import personal_instructions
 from etude.checks.safety.review import for_review
 from etude.checks.safety.sensitive import review_step
 from etude.checks.shown.html_page import as_html
-from etude.checks.shown.machine import as_json, as_sarif
+from etude.checks.shown.machine import as_json, as_sarif, as_worklist
 from etude.checks.shown.terminal import WIDTH, in_words
 from etude.cli.destinations import check_output, is_written_through, write_output
 from etude.cli.printing import screen
@@ -28,6 +29,7 @@ from etude.data.dataset import Dataset
 from etude.errors import Fault, InputError, shown
 from etude.repair.changes import KINDS
 from etude.repair.fix import Fixed, fix, source_line, undo
+from etude.repair.worklist import COLUMNS
 from etude.task import Task, load_task
 
 FORMS: Mapping[str, Callable[[Findings], str]] = {
@@ -44,15 +46,29 @@ BY_SUFFIX = {
 """End of a file's name -> its format; of two that fit, the longer one's."""
 
 
-def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, output: Path | None = None) -> int:
-    """Prints the findings or writes them to a file; returns 1 if one is of a kind or severity in `fail_on`."""
+def run_check(
+    task: Path,
+    fail_on: Sequence[str],
+    form: str | None = None,
+    output: Path | None = None,
+    worklist: Path | None = None,
+) -> int:
+    """Prints the findings or writes them to a file, with a `worklist` also the labels that look wrong to one; returns 1
+    if a finding is of a kind or severity in `fail_on`."""
     if form and form not in FORMS:
         raise InputError([Fault("--format", "no such format", shown(form), instead(form, FORMS))])
     check_gates(fail_on)
     loaded = load_task(task, needs_model=False)
     check_output(loaded, output)
+    if worklist and worklist.exists():
+        remedy = "name another: a worklist that somebody may have filled in is not overwritten"
+        raise InputError([Fault("--worklist", "the file exists", shown(str(worklist)), remedy)])
     name = form or _form_of(output)
-    findings = check_material(read_material(loaded))
+    with Console(stderr=True).status("Reading") as status:
+        material = read_material(loaded)
+        findings = check_material(
+            material, begun=lambda name: status.update(f"Checking: {name.replace('_', ' ')}")
+        )
     text = FORMS[name](findings)
     if output:
         write_output(output, text)
@@ -60,6 +76,13 @@ def run_check(task: Path, fail_on: Sequence[str], form: str | None = None, outpu
         typer.echo(text, err=is_written_through(output))
     else:
         typer.echo(text, nl=False)
+    if worklist:
+        write_output(worklist, as_worklist(findings, material.rows))
+        number = sum(len(one.rows) for one in findings.of("wrong_label"))
+        filled = f" Fill in its column {COLUMNS[-1]}, then run: {command('check', task)} --fix --worklist {worklist}"
+        typer.echo(
+            f"Wrote {worklist}: {count(number, 'label')} to look at.{filled if number else ''}", err=True
+        )
     return int(bool(findings.failing(fail_on)))
 
 
@@ -92,11 +115,11 @@ def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[s
         raise InputError(faults)
 
 
-def run_fix(task_file: Path, only: Sequence[str]) -> None:
+def run_fix(task_file: Path, only: Sequence[str], worklist: Path | None = None) -> None:
     """Writes the fixed examples beside the old ones and prints what was done."""
     task = load_task(task_file, needs_model=False)
     kinds = [kind for name in only for kind in _kinds_of(name)]
-    done = fix(task, kinds)
+    done = fix(task, kinds, worklist)
     material = read_material(task, done.survey)
     asked = not kinds or any(kind.startswith("privacy_") for kind in kinds)
     for line in (

@@ -13,6 +13,7 @@ import typer
 
 from etude.base.remedies import instead
 from etude.errors import Fault, InputError, MissingExtraError
+from etude.task.endpoint import is_url
 
 if TYPE_CHECKING:
     from etude.serve.engine import Limits
@@ -67,7 +68,7 @@ def run_serve(
         raise InputError(
             [Fault("PLACE", "nothing to serve", "", "name a task file, a run or a saved assistant")]
         )
-    if engine not in ENGINES:
+    if engine not in ENGINES and not is_url(engine):
         raise InputError([Fault("--engine", "unknown", engine, instead(engine, ENGINES))])
     held = read_keys(keys) if keys else ()
     settings = Settings(limits_of(limits), held, strict, loopback=not held, origins=tuple(origins))

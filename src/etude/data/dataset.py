@@ -179,14 +179,16 @@ def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
     for system, example in zip(rows.systems, rows.examples, strict=True) if any(rows.systems) else ():
         if system:
             first.setdefault(system.strip(), example.where)
+    others = {system: where for system, where in first.items() if system != task.instructions.strip()}
+    if task.instructions and others:
+        places = list(others.values())
+        more = f", and so do others at {first_of(places[1:], 4)}" if len(others) > 1 else ""
+        what = f"the system message conflicts with instructions: in the task file{more}"
+        got = shown(next(iter(others)))
+        yield Fault(places[0], what, got, "delete one of the two, or make them equal", "instructions")
     if task.instructions:
-        for system, where in first.items():
-            if system != task.instructions.strip():
-                what = "the system message conflicts with instructions: in the task file"
-                yield Fault(
-                    where, what, shown(system), "delete one of the two, or make them equal", "instructions"
-                )
-    elif len(first) > 1:
+        return
+    if len(first) > 1:
         yield from _differing_systems(rows, first)
     elif first and not shares_system(rows.systems):
         ((system, where),) = first.items()
@@ -207,21 +209,22 @@ def shares_system(systems: Sequence[str | None]) -> bool:
 
 
 def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Fault]:
-    """A fault for each system message but the first; `first` has the place where each begins to be used."""
+    """One fault for all system messages but the most frequent; `first` has the place where each begins to be used."""
     counts = Counter(system.strip() for system in rows.systems if system)
     num_none = len(rows.systems) - counts.total()
     none = f", {count(num_none, 'row')} {'has' if num_none == 1 else 'have'} none" if num_none else ""
-    beginning = next(iter(first.values()))
-    for system, where in list(first.items())[1:]:
-        what = (
-            f"the rows have {len(first):,} different system messages{none}; this one is in {counts[system]:,} of "
-            f"{len(rows.systems):,} rows, another one at {beginning}"
-        )
-        remedy = (
-            "write what they share as instructions: in the task file and delete the system messages; what differs "
-            "from row to row belongs in the user's turn"
-        )
-        yield Fault(where, what, shown(system), remedy, "instructions")
+    (usual, most), *_ = counts.most_common(1)
+    others = [system for system in first if system != usual]
+    what = (
+        f"the rows have {len(first):,} different system messages{none}; one is in {most:,} of "
+        f"{len(rows.systems):,} rows, first at {first[usual]}, the others begin at "
+        f"{first_of(others, 4, told=first.__getitem__)}"
+    )
+    remedy = (
+        "write what they share as instructions: in the task file and delete the system messages; what differs from row "
+        "to row belongs in the user's turn"
+    )
+    yield Fault(first[others[0]], what, shown(others[0]), remedy, "instructions")
 
 
 def _without_system(rows: Rows) -> Iterator[str]:

@@ -72,11 +72,10 @@ class Baseline(Method):
 
         folder = save_classical(predictor, context.folder / name.replace(" ", "-"))
         return replace(
-            start,
+            start.without_examples(),
             method=self.name,
             model=ModelRef(CLASSICAL, folder),
             instructions="",
-            shots=(),
             choices=() if isinstance(predictor, Nearest) else start.choices,
         )
 

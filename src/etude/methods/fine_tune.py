@@ -101,12 +101,12 @@ class FineTune(Method):
         model = ModelRef(task.model)
         same = task.max_tokens is not None or start.model == model
         return replace(
-            start,
+            start.without_examples(),
+            enforced=False,
             method=self.name,
             model=model,
             instructions=kept_by_tuned(task).text,
             place="system",
-            shots=(),
             max_tokens=start.max_tokens if same else longest_answer(train, models, model),
         )
 

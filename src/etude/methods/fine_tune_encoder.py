@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,11 +11,13 @@ import numpy as np
 from etude.assistant import Assistant
 from etude.base.files import read_json, write_json
 from etude.data.dataset import Dataset
+from etude.errors import ModelError
 from etude.methods.baseline import columns
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method, TrainingTime
-from etude.methods.searching import encoder_of
+from etude.methods.searching import DEFAULT_ENCODER, encoder_of
 from etude.models.registry import Models
+from etude.models.weights import find_weights
 from etude.task import Task
 from etude.types import CLASSICAL, ModelRef
 
@@ -43,6 +46,16 @@ class FineTuneEncoder(Method):
             return "kind: classify"
         return "an encoder:" if task.encoder == "none" else ""
 
+    def suits(self, task: Task) -> bool:
+        """Unless the task names an encoder, the packaged one has to be installed."""
+        if task.encoder:
+            return True
+        try:
+            find_weights(DEFAULT_ENCODER)
+        except ModelError:
+            return False
+        return find_spec("torch") is not None
+
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
@@ -67,7 +80,11 @@ class FineTuneEncoder(Method):
         context.params.update(facts)
         context.learned = facts["rows"]
         assistant = replace(
-            start, method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", shots=(), search=None
+            start.without_examples(),
+            method=self.name,
+            model=ModelRef(CLASSICAL, folder),
+            instructions="",
+            search=None,
         )
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 
@@ -75,8 +92,7 @@ class FineTuneEncoder(Method):
         from etude.models.classical import save_classical
         from etude.training.classifier import tune_classifier
 
-        shared = encoder_of(task, context.models, context.notes)
-        encoder = context.models.encoder(shared.name if shared else "")
+        encoder = context.models.encoder(task.encoder or DEFAULT_ENCODER)
         texts, labels = columns(train.examples)
         asked, wanted = columns(dev.examples)
 

@@ -54,7 +54,7 @@ class Retrieval(Method):
     ) -> Assistant:
         """Fits the search, then chooses among the prompts."""
         fitted = fitted_search(task, train, dev, context)
-        base = replace(start, method=self.name, shots=(), search=fitted.ref)
+        base = replace(start.without_examples(), method=self.name, search=fitted.ref)
         return context.choose(list(candidates(task, train, base, fitted)), dev).assistant
 
     def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:

@@ -23,10 +23,10 @@ from etude.models.choices import Trie, build_trie
 from etude.models.live.answers import LiveAnswer, LiveBatch
 from etude.models.shared_prefix import Prefix
 from etude.render import end_of_turn, render, render_answer, render_text
-from etude.types import Batch, Completion, Message, Request, Sampling
+from etude.types import Batch, Completion, Form, Message, Request, Sampling
 
 if TYPE_CHECKING:
-    from etude.models.live.json_form import JsonForm
+    from etude.models.live.kept_form import KeptForm
 
 SCORED_TOKENS = 2048
 """Tokens of a batch whose logits are held at many places at once: given answers, trees of choices."""
@@ -54,10 +54,15 @@ class Draft:
     limit: int
     tokens: list[int] = field(default_factory=list)
     logprob: float = 0.0
+    form: KeptForm | None = None
+
+    def stopped(self, stop: frozenset[int]) -> bool:
+        """Whether the last token ends the turn, or nothing may follow it."""
+        return (bool(self.tokens) and self.tokens[-1] in stop) or (self.form is not None and self.form.ended)
 
     def ended(self, stop: frozenset[int]) -> bool:
-        """Whether the last token ends the turn or the length limit is reached."""
-        return len(self.tokens) >= self.limit or (bool(self.tokens) and self.tokens[-1] in stop)
+        """Whether the answer has stopped or the length limit is reached."""
+        return len(self.tokens) >= self.limit or self.stopped(stop)
 
 
 class LocalModel:
@@ -143,7 +148,7 @@ class LocalModel:
         prompt = render(self.tokenizer, request.messages)
         self._check_lengths([prompt], [request.max_tokens])
         rows = Rows(self._engine, None, 1)
-        draft = Draft(request.max_tokens)
+        draft = Draft(request.max_tokens, form=self._kept(request.form))
         given = ""
         for _ in self._write(rows, rows.read([prompt]), [draft]):
             text = self._text(draft.tokens)
@@ -157,16 +162,18 @@ class LocalModel:
         """An answer that can join a `live_batch`. Raises ModelError when the request and its answer do not fit."""
         prompt = render(self.tokenizer, request.messages)
         self._check_lengths([prompt], [request.max_tokens])
-        form = self._json_form(sampling.json_schema) if sampling.json_schema else None
-        return LiveAnswer(self.tokenizer, self.stop, prompt, request.max_tokens, sampling, form)
+        form = Form("json_schema", sampling.json_schema) if sampling.json_schema else request.form
+        return LiveAnswer(self.tokenizer, self.stop, prompt, request.max_tokens, sampling, self._kept(form))
 
-    def _json_form(self, schema: str) -> JsonForm:
-        from etude.models.live.json_form import JsonForm, tokens_of
+    def _kept(self, form: Form | None) -> KeptForm | None:
+        if form is None:
+            return None
+        from etude.models.live.kept_form import KeptForm, tokens_of
 
         if self._guided is None:
             vocabulary = self.module.get_output_embeddings().weight.shape[0]
             self._guided = tokens_of(self.tokenizer, vocabulary, self.stop)
-        return JsonForm(self._guided, schema)
+        return KeptForm(self._guided, form)
 
     def live_batch(self, prefix: Sequence[int] = ()) -> LiveBatch:
         """Answers that are written together, whose prompts all begin with the tokens of `prefix`."""
@@ -222,23 +229,29 @@ class LocalModel:
         if requests[0].choices:
             return self._choose(prefix, tails, requests[0].choices)
         rows = Rows(self._engine, prefix, len(tails))
-        drafts = [Draft(request.max_tokens) for request in requests]
+        drafts = [Draft(request.max_tokens, form=self._kept(request.form)) for request in requests]
         for _ in self._write(rows, rows.read(tails), drafts):
             pass
         return [self._written(draft) for draft in drafts]
 
     def _written(self, draft: Draft) -> Written:
-        finish: Finish = "stop" if draft.tokens[-1] in self.stop else "length"
+        finish: Finish = "stop" if draft.stopped(self.stop) else "length"
         return Written(self._text(draft.tokens), finish, len(draft.tokens), draft.logprob)
 
     def _write(self, rows: Rows, logits: Tensor, drafts: Sequence[Draft]) -> Iterator[None]:
         """Adds the likeliest token to every draft that has not ended, until all have; yields a step."""
         going = list(drafts)
         while going:
-            best, tokens = logits[:, -1].float().log_softmax(dim=-1).max(dim=-1)
+            scores = logits[:, -1].float()
+            if any(draft.form for draft in going):
+                pairs = zip(going, scores, strict=True)
+                scores = torch.stack([d.form.only_allowed(row) if d.form else row for d, row in pairs])
+            best, tokens = scores.log_softmax(dim=-1).max(dim=-1)
             for draft, token, logprob in zip(going, tokens.tolist(), best.tolist(), strict=True):
                 draft.tokens.append(token)
                 draft.logprob += logprob
+                if draft.form:
+                    draft.form.take(token)
             yield
             kept = [row for row, draft in enumerate(going) if not draft.ended(self.stop)]
             if kept and len(kept) < len(going):

@@ -111,6 +111,8 @@ class FixLog:
     """The same of the fixed file that it takes the place of; "" where there was none."""
     stand_ins: tuple[str, ...] = ()
     """Surrogates in the fixed file, which are nobody's data."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Row id -> label that a worklist has corrected."""
     changes: Changes = field(default_factory=Changes)
     undone: frozenset[int] = frozenset()
     """Positions of the changes that were taken back."""
@@ -123,7 +125,7 @@ class FixLog:
     @property
     def lines(self) -> Iterator[Json]:
         """What stands in the file: everything else, then the changes one by one."""
-        named = ("source", "source_hash", "fixed_hash", "earlier_hash", "stand_ins")
+        named = ("source", "source_hash", "fixed_hash", "earlier_hash", "stand_ins", "labels")
         yield {"format": FORMAT, **{name: getattr(self, name) for name in named}}
         for number, change in enumerate(self.changes):
             yield {"undone": number in self.undone, "change": asdict(change)}
@@ -168,7 +170,8 @@ def _head(lines: Iterator[Json]) -> FixLog:
     if head["format"] != FORMAT:
         raise KeyError(f"format {head['format']}")
     stand_ins = tuple(head["stand_ins"])
-    return FixLog(head["source"], head["source_hash"], head["fixed_hash"], head["earlier_hash"], stand_ins)
+    hashes = head["source_hash"], head["fixed_hash"], head["earlier_hash"]
+    return FixLog(head["source"], *hashes, stand_ins, head.get("labels", {}))
 
 
 def write_fix(files: Files, log: FixLog) -> FixLog:

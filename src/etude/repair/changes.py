@@ -1,6 +1,6 @@
-"""Which rows are changed or left out, and why: only what needs no judgement.
+"""Which rows are changed or left out, and why: only what needs no judgement, and labels that a person has corrected.
 
-Wrong labels and contradictions are never touched, and nothing here reads an answer of the test. The file is gone over
+Contradictions are never touched, and nothing here reads an answer of the test. The file is gone over
 a batch of rows at a time. Kept in memory: surrogates, the values found, and 16 bytes of hash for each row.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from types import MappingProxyType
 
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.data.formats.columns import named
@@ -27,11 +28,12 @@ from etude.task import Task
 from etude.text.near_duplicates import near_matches
 
 KINDS = (
-    *("empty", "encoding", "markup"),
+    *("empty", "wrong_label", "encoding", "markup"),
     *(f"privacy_{kind}" for kind in BLOCKING),
     *("repeated_input", "test_overlap"),
 )
-"""Kinds of finding that can be put right without a person, in the order in which it is done."""
+"""Kinds of finding that can be put right without a person, and wrong labels, which a person corrects; in the order in
+which it is done."""
 BATCH = 4096
 """Rows in memory at once."""
 Wanted = Callable[[str], bool]
@@ -44,11 +46,12 @@ def changes(
     masker: Masker,
     known: Collection[str] = (),
     survey: Survey | None = None,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
     """What is to be done to the task's examples, of which a `survey` may have been made.
 
-    `masker` gains the surrogates; those of an earlier fix are `known` and stay. Raises InputError where the file
-    cannot be read or no row would be left.
+    `labels` are corrected ones by the id of their row. `masker` gains the surrogates; those of an earlier fix are
+    `known` and stay. Raises InputError where the file cannot be read or no row would be left.
     """
     drafts = Drafts(task, survey or survey_dataset(task))
     personal = _Personal(wanted, masker, known)
@@ -65,7 +68,9 @@ def changes(
         personal.close()
 
     def gone_over(*rounds: list[Mender]) -> Outcome:
-        return _gone_over(drafts, [_Steps(wanted, menders, personal, held, columns) for menders in rounds])
+        return _gone_over(
+            drafts, [_Steps(wanted, menders, personal, held, columns, labels) for menders in rounds]
+        )
 
     if wanted("markup") and as_it_stands.html_is_leftover:
         outcome = gone_over(html)
@@ -208,6 +213,8 @@ class _Steps:
     held: list[str]
     """Inputs of the test."""
     columns: list[str]
+    labels: Mapping[str, str]
+    """Corrected ones, by the id of their row."""
     seen: set[bytes] = field(default_factory=set)
     """Hashes of the rows that stay."""
 
@@ -217,6 +224,8 @@ class _Steps:
             if draft.fault and self.wanted(draft.fault):
                 draft.leave_out(draft.fault)
         examples = [draft for draft in batch if draft.row]
+        for draft in examples if self.wanted("wrong_label") else ():
+            draft.relabel(self.labels.get(draft.row))
         self._leave_out_seen(examples)
         for draft in examples:
             draft.mend(self.menders)

@@ -86,6 +86,11 @@ class Draft:
         self.out = True
         self.kinds.append(kind)
 
+    def relabel(self, label: str | None) -> None:
+        """Gives the row another label, if there is one."""
+        if label is not None and self.now.text(self.now.answers[0]) != label:
+            self._take({self.now.answers[0]: label}, ["wrong_label"])
+
     def mend(self, menders: Sequence[Mender]) -> None:
         """Mends each text until nothing changes; a text of which nothing would be left stays."""
         for place in self.taught:

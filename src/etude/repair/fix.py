@@ -27,6 +27,7 @@ from etude.repair.change_log import (
     write_fix,
 )
 from etude.repair.changes import KINDS, changes
+from etude.repair.worklist import corrected_labels
 from etude.task import Task, load_task
 
 ALL = "all"
@@ -54,8 +55,10 @@ class Fixed:
         return Counter(kind for change in self.log.standing for kind in change.kinds)
 
 
-def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
+def fix(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> Fixed:
     """Writes the examples of a task, or of the task in a file, put right where that needs no judgement, beside them.
+
+    With a `worklist` that somebody has filled in the labels that it corrects too; a later fix keeps them.
     `only` names kinds of finding; all of `KINDS` by default. What was taken back before stays so. The file of
     examples, the test and the task file are not written to. Raises InputError for unknown kinds, for examples that
     cannot be read, and where the new file is there and is not a fix's; OSError where it cannot be written.
@@ -73,7 +76,12 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
     had = len(masker.stand_ins)
     known = stand_ins(files.source)
     survey = survey_dataset(task)
-    outcome = changes(task, lambda kind: not only or kind in only, masker, known, survey)
+    labels = dict(before.labels) if before else {}
+    if worklist:
+        rows = {row.id: row for row in survey.rows}
+        named = task.contract.labels if task.contract else ()
+        labels |= corrected_labels(worklist, rows, named or {row.output for row in rows.values()})
+    outcome = changes(task, lambda kind: not only or kind in only, masker, known, survey, labels)
     found = outcome.changes
     unwritten = tuple(f"{files.source.name}:{line}" for line in outcome.unwritten)
     source_hash = hash_of(files.source)
@@ -81,6 +89,7 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> Fixed:
         source=files.source.name,
         source_hash=source_hash,
         stand_ins=tuple(sorted({*known, *masker.stand_ins})),
+        labels=labels,
         changes=found,
         undone=_carried_on(found, before, source_hash),
     )

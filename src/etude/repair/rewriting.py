@@ -12,6 +12,7 @@ import copy
 import csv
 import io
 import json
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
@@ -23,7 +24,15 @@ from etude.data.formats import guess_columns, peek_rows
 from etude.data.formats.packed import is_packed
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row, Table
-from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, is_turn, key_of, role_of, turns_in, written_turns
+from etude.data.formats.turns import (
+    ROLE_KEYS,
+    TEXT_KEYS,
+    key_of,
+    role_of,
+    single_turn,
+    turns_in,
+    written_turns,
+)
 from etude.errors import Fault, InputError
 from etude.privacy import find
 from etude.task import RowSource
@@ -88,6 +97,11 @@ def records(source: RowSource, kind: Kind) -> Iterator[Record]:
     at = 0
     with source.file.open("rb") as stream:
         for row in raw_rows(reading):
+            if reading.is_list:
+                what = "a list of objects, of which --fix cannot write single rows"
+                each = f"jq -c '.[]' {shlex.quote(source.file.name)} > rows.jsonl"
+                remedy = f"write one object on each line ({each}) and name that file under examples:"
+                raise InputError([Fault(source.file.name, what, "", remedy)])
             raw = b"".join(islice(stream, row.line - 1 - at, row.last - at))
             at = row.last
             if _is_text(raw):
@@ -143,8 +157,9 @@ def _inputs(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
 def _answers(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
     if columns.messages:
         yield from _turns(cells, columns.messages, slice(-1, None))
-    elif _is_turn(cells.get(str(columns.output))):
-        yield from _turns(cells, str(columns.output), slice(None))
+    elif single_turn(held := cells.get(str(columns.output))):
+        places = _turns({str(columns.output): [single_turn(held)]}, str(columns.output), slice(None))
+        yield from places if isinstance(held, list) else ((place[0], *place[2:]) for place in places)
     elif cells.get(str(columns.output)) is not None:
         yield (str(columns.output),)
     for name in columns.references:
@@ -153,10 +168,6 @@ def _answers(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
             yield from ((name, number) for number, item in enumerate(value) if isinstance(item, str))
         elif isinstance(value, str):
             yield (name,)
-
-
-def _is_turn(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 1 and is_turn(value[0])
 
 
 def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]:

@@ -89,7 +89,7 @@ def _question(
     sampling = Sampling(asked.temperature or 0.0, top_p, asked.seed, asked.stops, logprobs, schema)
     seeds = [None if asked.seed is None else asked.seed + number for number in range(asked.n or 1)]
     samplings = tuple(replace(sampling, seed=seed) for seed in seeds)
-    changed = added or asked.temperature or asked.stops or schema
+    changed = added or asked.temperature or asked.stops or schema or served.elsewhere
     measured = not changed and max_tokens >= own.max_tokens
     return Question(served, assistant, turns, samplings, max_tokens, measured)
 

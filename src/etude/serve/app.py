@@ -80,7 +80,7 @@ class Server:
 
     def warm(self, served: Served) -> None:
         """Loads what an assistant needs; in the engine's thread."""
-        served.assistant.opened_search(self.engine.models)
+        served.assistant.opened(self.engine.models)
         self.engine.models.get(served.assistant.model, *served.assistant.needs)
 
     async def noted(

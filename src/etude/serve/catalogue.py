@@ -12,6 +12,8 @@ from etude.assistant import FILE, Assistant
 from etude.errors import Fault, InputError
 from etude.models.registry import backend_of
 from etude.runs.recommended import load, run_at
+from etude.task.endpoint import is_url
+from etude.types import ModelRef
 
 
 @dataclass
@@ -24,6 +26,8 @@ class Served:
     """Where it was loaded from."""
     feedback: Path
     """The file that takes what people say about its answers."""
+    elsewhere: bool = False
+    """Whether another program renders its prompt, by its own template."""
     since: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -42,10 +46,12 @@ ENGINES = ("local", "llama_cpp")
 
 
 def on(engine: str, assistant: Assistant) -> Assistant:
-    """The assistant with its weights in an engine of ENGINES; one that was measured there, or has no weights of a
-    language model, is as it is."""
+    """The assistant with its weights in an engine of ENGINES, or behind a URL#MODEL, which has its own; one that was
+    not measured with weights in this process is as it is."""
     if engine == "local" or backend_of(assistant.model.name).name != "local":
         return assistant
+    if is_url(engine):
+        return replace(assistant, model=ModelRef(engine))
     return replace(assistant, model=replace(assistant.model, name=f"{engine}:{assistant.model.name}"))
 
 
@@ -62,7 +68,8 @@ def catalogue(places: Sequence[str], method: str | None = None, engine: str = "l
             raise InputError(
                 [Fault(str(served.place), f"a second assistant named {served.name!r}", "", remedy)]
             )
-        found[served.name] = replace(served, assistant=on(engine, served.assistant))
+        elsewhere = is_url(engine) and on(engine, served.assistant) != served.assistant
+        found[served.name] = replace(served, assistant=on(engine, served.assistant), elsewhere=elsewhere)
     return found
 
 

@@ -235,13 +235,14 @@ class Engine:
             room = model.context - model.count_tokens(request.messages)
             request = replace(request, max_tokens=max(request.max_tokens, min(job.max_tokens, room)))
         job.request = request
-        can = () if job.request.choices else backend_of(assistant.model.name).can
-        if "concurrent" in can:
+        can = backend_of(assistant.model.name).can
+        restricted = bool(request.choices) and "choices" in can
+        if "concurrent" in can and not restricted:
             self._running += 1
             self._pool.submit(self._follow, job, self.models.concurrent(assistant.model))
             return None
-        if "live" not in can:
-            if job.sampling.json_schema:
+        if "live" not in can or restricted:
+            if job.sampling.json_schema or request.form:
                 raise FormError("This assistant cannot keep an answer to a JSON schema.")
             (completion,) = model.generate([request])
             self._finish(job, completion, ())

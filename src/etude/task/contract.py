@@ -17,6 +17,7 @@ from typing import Any
 
 from etude.base.files import parse_json
 from etude.errors import Fault, InputError, shown
+from etude.types import Form
 
 _TRAILING = " \t\r\n.,;:!?\"'`´’‘“”„»«*"
 _LEADING = " \t\r\n\"'`´’‘“”„»«*"
@@ -103,6 +104,16 @@ class Contract:
             return json.dumps(blank, ensure_ascii=False) if isinstance(blank, dict | list) and blank else ""
         return ""
 
+    @property
+    def form(self) -> Form | None:
+        """What can be enforced while an answer is written: the schema, the fields, or else the regular expression.
+        Labels are enforced as choices."""
+        if self.json_schema is not None:
+            return Form("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
+        if self.fields:
+            return _field_form(self._names)
+        return Form("regex", self.regex) if self.regex else None
+
     @cached_property
     def _names(self) -> dict[str, bool]:
         return {field.removesuffix("?").strip(): not field.endswith("?") for field in self.fields}
@@ -172,6 +183,20 @@ class Contract:
             yield f"The answer must contain {_quoted(self.must_contain, 'and')}."
         if self.must_not_contain:
             yield f"The answer must not contain {_quoted(self.must_not_contain, 'or')}."
+
+
+def _field_form(names: Mapping[str, bool]) -> Form | None:
+    """One line a field, each with a text; None if every field may be absent."""
+    needed = [position for position, need in enumerate(names.values()) if need]
+    if not needed:
+        return None
+    parts = []
+    for position, (name, need) in enumerate(names.items()):
+        line = re.sub(r"([^\w\s])", r"\\\1", name) + r": [^\s\n][^\n]*"
+        before = position < needed[0]
+        line = f"{line}\\n" if before else line if position == needed[0] else f"\\n{line}"
+        parts.append(line if need else f"({line})?")
+    return Form("regex", "".join(parts))
 
 
 def regex_fault(pattern: str) -> str | None:

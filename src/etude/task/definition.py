@@ -18,7 +18,7 @@ MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "t
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 LADDER = (
-    *("baseline", "prompt", "clear_prompt", "few_shot", "retrieval"),
+    *("baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
     *("fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
 """The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py."""
@@ -32,7 +32,7 @@ VERDICT_KEYS = (
 ROW_TOKENS = 2048
 """Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`."""
 
-JSON_SUFFIXES = (".jsonl", ".ndjson")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """Suffix of a table -> what separates its values."""
 PACKED_SUFFIXES = (".parquet", ".xlsx")

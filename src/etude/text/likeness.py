@@ -80,4 +80,5 @@ def _words(text: str) -> list[str]:
 def _tokenizer() -> Callable[[str], str]:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-    return Tokenizer13a()
+    tokenizer: Callable[[str], str] = Tokenizer13a()
+    return tokenizer

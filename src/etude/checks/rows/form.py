@@ -28,7 +28,7 @@ _PLACE = (
 """What a place is called, in any case, its words joined by nothing or a low line."""
 PLACEHOLDER = re.compile(
     r"\{\{[^{}\n]{1,60}\}\}|\{%[^{}\n]{1,80}%\}|<%[^<>\n]{1,60}%>"
-    r"|(?i:\[(?:your|insert|enter|add|customer|company|client|first|last|full|recipient|sender|user|"
+    r"|(?i:\[(?!\w+_[0-9]+\])(?:your|insert|enter|add|customer|company|client|first|last|full|recipient|sender|user|"
     r"agent|order|invoice|ticket|account|booking|tracking|product|ihr|ihre|votre|su|tu)[ _]"
     r"[^\[\]\n]{1,40}\])(?!\()"
     rf"|\[(?i:{_PLACE})\](?![(\[:])"
@@ -42,7 +42,8 @@ PLACEHOLDER = re.compile(
     r"|\b(?:lorem ipsum dolor)\b",
     re.MULTILINE,
 )
-"""Placeholders in the usual forms of templates and letters. Links in Markdown, HTML elements and JSON do not match."""
+"""Placeholders in the usual forms of templates and letters. Links in Markdown, HTML elements, JSON and numbered marks
+of masked data, `[ACCOUNT_1]`, do not match."""
 BLANK = re.compile(
     r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE
 )
@@ -128,20 +129,24 @@ def _fix(material: Material, rows: Sequence[int], mend: Callable[[str], str], wh
 
 
 @finds(
-    FindingKind("placeholder", "warning", "places such as `{{name}}` that were never filled in"), quick=True
+    FindingKind("placeholder", "warning, note", "places such as `{{name}}` that were never filled in"),
+    quick=True,
 )
 def placeholders(material: Material) -> Iterator[Finding]:
-    """Places such as {{name}} that were never filled in, where most rows have none."""
+    """Places such as {{name}} that were never filled in; a note if most rows have one and may be templates."""
     in_answer = _nowhere if material.task.kind == "extract" else _places_and_blanks
     rows, shown = _matching(material, _places, in_answer)
-    if rows and len(rows) <= LEFTOVER * len(material.rows):
+    if rows:
+        few = len(rows) <= LEFTOVER * len(material.rows)
         yield material.finding(
             "placeholder",
-            "warning",
+            "warning" if few else "note",
             rows,
             f"{rows_that('hold', len(rows), len(material.rows))} a place that was never filled in, such as "
-            f"{_first(shown)!r}; the others hold none.",
-            "Fill the places in, or delete the rows.",
+            f"{_first(shown)!r}{'; the others hold none' if few else ''}.",
+            "Fill the places in, or delete the rows."
+            if few
+            else "A model learns to write them as they are: keep them only if your program fills them in.",
             evidence=shown,
         )
 

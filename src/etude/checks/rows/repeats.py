@@ -30,8 +30,9 @@ LEAST_ALIKE = 10
 
 @finds(FindingKind("repeated_input", "warning", "copies of an earlier row"), quick=True)
 def repeated_inputs(material: Material) -> Iterator[Finding]:
-    """Rows whose input and answer stand in an earlier row; `contradictions` names those with another answer."""
-    groups = _same_rows(material)
+    """Rows whose input and answer stand in an earlier row; none of an input that `contradictions` names."""
+    named = contradictory(material)
+    groups = [group for group in _same_rows(material) if group[0] not in named]
     later = _later(groups)
     if later:
         yield material.finding(
@@ -48,6 +49,11 @@ def repeated_inputs(material: Material) -> Iterator[Finding]:
         )
 
 
+def _first_of_each(group: Iterable[int], asked: Hashes) -> list[int]:
+    """The first row of each input of a group."""
+    return sorted({int(asked[row]): row for row in sorted(group, reverse=True)}.values())
+
+
 def _later(groups: Iterable[Sequence[int]]) -> list[int]:
     """The rows of groups, but for the first of each, in order."""
     return sorted(position for group in groups for position in group[1:])
@@ -57,6 +63,11 @@ def _same_rows(material: Material) -> list[list[int]]:
     """Rows with the same input and the same answer, in groups of two or more."""
     pairs = zip(material.input_hashes.tolist(), material.output_hashes.tolist(), strict=True)
     return groups_of(hashed(f"{asked} {given}" for asked, given in pairs))
+
+
+def contradictory(material: Material) -> set[int]:
+    """The rows that `contradictions` names."""
+    return set(chain.from_iterable(with_several_answers(material.input_hashes, material.output_hashes)))
 
 
 def _has_copies(rows: Sequence[Example]) -> bool:
@@ -69,12 +80,11 @@ def repeated_outputs(material: Material) -> Iterator[Finding]:
     """Rows whose free answer stands word for word in an earlier row, or nearly all of whose answers are one; none where
     all are copies of whole rows, which `repeated_inputs` names."""
     groups = [group for group in groups_of(material.output_hashes) if material.plain_outputs[group[0]]]
-    later = _later(groups)
-    copies = len(set(later).intersection(_later(_same_rows(material))))
-    if len(later) == copies:
+    later = sorted(set(_later(groups)).difference(_later(_same_rows(material))))
+    if not later:
         return
     largest = max(groups, key=len)
-    numbers = {"rows": len(later), "copies": copies, "most": len(largest), "of": len(material.rows)}
+    numbers = {"rows": len(later), "most": len(largest), "of": len(material.rows)}
     if len(largest) >= max(ONE_ANSWER * len(material.rows), LEAST_ALIKE):
         yield material.finding(
             "repeated_output",
@@ -88,13 +98,12 @@ def repeated_outputs(material: Material) -> Iterator[Finding]:
             numbers=numbers,
         )
     elif material.free:
-        told = f", {copies:,} of them the input too" if copies else ""
         yield material.finding(
             "repeated_output",
             "note",
             later,
-            f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word{told}; "
-            f"the most frequent answer stands {len(largest):,} times.",
+            f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word, to "
+            f"another input; the most frequent answer stands {len(largest):,} times.",
             "Nothing to do where one answer is right for several inputs; else write each its own.",
             evidence=material.both(largest[:3]),
             numbers=numbers,
@@ -144,7 +153,7 @@ def near_contradictions(material: Material) -> Iterator[Finding]:
     """Inputs that differ in slight words alone and stand with different answers; rows of a contradiction are not
     named a second time."""
     asked, answers = material.input_hashes, material.output_hashes
-    named = set(chain.from_iterable(with_several_answers(asked, answers)))
+    named = contradictory(material)
     groups = [
         group
         for group in groups_of(hashed(_essence(with_signs(text)) for text in material.inputs))
@@ -187,7 +196,8 @@ def _essence(form: str) -> str:
 def near_repeats(material: Material) -> Iterator[Finding]:
     """Rows whose input is a near-duplicate, and no repeat, of another row's."""
     asked = material.input_hashes
-    found = [group for group in material.near if len(np.unique(asked[list(group)])) > 1]
+    found = [_first_of_each(group, asked) for group in material.near]
+    found = [group for group in found if len(group) > 1]
     rows = _later(found)
     if len(rows) < NEAR_SHARE * len(asked):
         return

@@ -1,9 +1,11 @@
-"""Findings for other programs: JSON, and SARIF 2.1.0 for code scanning."""
+"""Findings for other programs: JSON, SARIF 2.1.0 for code scanning, and a worklist as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -16,7 +18,8 @@ from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
 from etude.checks.shown.terminal import quoted, rows_of
 from etude.errors import place_of
-from etude.types import Finding
+from etude.repair.worklist import COLUMNS
+from etude.types import Example, Finding
 
 ROOM = 100
 """Characters shown of a row."""
@@ -35,6 +38,24 @@ def as_json(findings: Findings) -> str:
         "findings": [asdict(finding) for finding in findings],
     }
     return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def as_worklist(findings: Findings, rows: Iterable[Example]) -> str:
+    """A table of the labels that look wrong, the most suspicious first, with a column for the right ones."""
+    suggested = {
+        row: label
+        for one in findings.of("wrong_label")
+        for row, label in zip(one.rows, one.about, strict=True)
+    }
+    known = {row.id: row for row in rows if row.id in suggested}
+    out = io.StringIO(newline="")
+    table = csv.writer(out)
+    table.writerow(COLUMNS)
+    table.writerows(
+        [row, known[row].where, known[row].text, known[row].output, label, ""]
+        for row, label in suggested.items()
+    )
+    return out.getvalue()
 
 
 def as_sarif(findings: Findings) -> str:

@@ -2,9 +2,10 @@
 
 Shapes: mapped columns; {"messages": [...]} or {"conversations": [...]}, whose last turn is the answer;
 prompt/completion, input/output, instruction/input/output, text/label, question/answer; prompt/chosen/rejected, of
-which chosen is the answer, and OpenAI's {"input": {"messages": [...]}, "preferred_output": [...], ...}. Files
-are UTF-8, with or without a byte order mark, and are read line by line. Every fault is collected, none is guessed
-away, and a row is either read whole or reported.
+which chosen is the answer, and OpenAI's {"input": {"messages": [...]}, "preferred_output": [...], ...};
+prompt/completion/label of true or false, of which only rows with true are read. Files are UTF-8, with or without a byte
+order mark, and are read line by line, or as one JSON list of objects. Every fault is collected, none is guessed away,
+and a row is either read whole or reported.
 """
 
 from __future__ import annotations

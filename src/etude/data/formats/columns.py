@@ -80,6 +80,19 @@ def preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]:
     return next(((better, worse) for better, worse in pairs if better and worse), ())
 
 
+def thumbs_column(rows: Sequence[Mapping[str, Any]], columns: RowSource) -> str | None:
+    """The column that says of each answer whether somebody liked it (KTO): `label`, true or false, which `columns`
+    give no meaning; None if there is none."""
+    values = {str(row["label"]).casefold() for row in rows if row.get("label") not in (None, "")}
+    free = "label" not in named(columns)
+    return "label" if free and values and values <= {"true", "false"} else None
+
+
+def is_thumbs_down(value: Any) -> bool:
+    """Whether a value of that column says that an answer is a bad one."""
+    return str(value).casefold() == "false"
+
+
 def optional(columns: RowSource) -> list[str]:
     """The columns that a row may leave empty."""
     names = [*columns.references, *columns.tags, columns.group, columns.system]
@@ -107,6 +120,9 @@ def _guess_better(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sourc
     if any(_begins_by_asking(row.get(pair[0])) for row in rows):
         return source if source.input else replace(source, messages=pair[0])
     inputs = next((shape for shape, _ in _SHAPES if set(shape) <= set(names)), ())
+    chats = [name for name in names if name not in pair and _holds_chats(rows, name)]
+    if not inputs and chats:
+        inputs = (_first(_CHAT_NAMES, chats, ()) or chats[0],)
     return replace(source, input=source.input or inputs, output=pair[0])
 
 

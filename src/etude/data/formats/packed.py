@@ -26,25 +26,25 @@ def is_packed(file: Path) -> bool:
 
 def packed_rows(reading: Reading) -> Iterator[Row]:
     """The rows of the file or folder. Raises InputError, MissingExtraError where what reads it is not installed."""
-    needed = "python_calamine" if reading.file.suffix.lower() == ".xlsx" else "pyarrow"
+    files = _arrow_files(reading.file) if reading.file.is_dir() else []
+    needed = "python_calamine" if reading.file.suffix.lower() == ".xlsx" and not files else "pyarrow"
     if not find_spec(needed):
         raise MissingExtraError(f"Reading {reading.file.name}", "tables")
     if needed != "pyarrow":
         return _sheet_rows(reading)
-    return (
-        Row(number, number, _without_null(cells)) for number, cells in enumerate(_arrow_rows(reading.file), 1)
-    )
+    found = enumerate(_arrow_rows(reading.file, files), 1)
+    return (Row(number, number, _without_null(cells)) for number, cells in found)
 
 
-def _arrow_rows(file: Path) -> Iterator[dict[str, Any]]:
+def _arrow_rows(file: Path, files: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, or of the `files` of a folder."""
     from pyarrow import ArrowException, OSFile, ipc, parquet
 
     try:
         if not file.is_dir():
             for batch in parquet.ParquetFile(file).iter_batches(1024):
                 yield from batch.to_pylist()
-            return
-        for name in _arrow_files(file):
+        for name in files:
             with OSFile(str(name)) as source, ipc.open_stream(source) as stream:
                 for batch in stream:
                     yield from batch.to_pylist()
@@ -60,7 +60,7 @@ def _arrow_files(folder: Path) -> list[Path]:
         return [folder / each["filename"] for each in state["_data_files"]]
     except FileNotFoundError:
         splits = sorted(path.parent.name for path in folder.glob(f"*/{_STATE}"))
-        what = "a folder of several splits" if splits else "a folder that `datasets` has not saved"
+        what = "a folder of several splits" if splits else "a folder, not a file of rows"
         remedy = f"name one: {', '.join(str(folder / each) for each in splits)}" if splits else ""
         remedy = (
             remedy or f"name a file: {row_files(folder) or 'a .jsonl, .csv, .tsv, .parquet or .xlsx file'}"

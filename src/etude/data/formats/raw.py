@@ -18,7 +18,6 @@ from etude.errors import Fault, InputError, shown
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 
 _OTHER_SUFFIXES = {
-    ".json": "write one JSON object on each line and name the file .jsonl",
     ".xls": "save the sheet as .xlsx or as CSV (UTF-8)",
 }
 
@@ -34,6 +33,9 @@ _JSON_FAULTS = {
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 """The first line by which Excel is told what separates the values."""
+
+_NEXT_VALUE = re.compile(r"\s*(\[\s*\]|[\[,\]])\s*")
+"""What stands between two values of a list, and at its ends."""
 
 _FIELD_LIMIT = 2**24
 """Characters of one value in a table."""
@@ -58,16 +60,17 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
 
 
 def _json_rows(reading: Reading) -> Iterator[Row]:
-    begun = False
-    for number, line in enumerate(reading.lines(), 1):
+    """One object on each line, or a list of objects over any lines."""
+    begun, lines = False, reading.lines()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             reading.counts["blank lines"] += 1
-        elif not begun and _opens_a_longer_value(line):
+        elif not begun and _opens_a_list(line):
+            yield from _listed_rows(reading, "\n" * (number - 1) + line + "".join(lines))
+            return
+        elif not begun and line.strip() == "{":
             what = "one JSON value over many lines, not an object on each"
-            each = "'.[]'" if line.strip().startswith("[") else "."
-            remedy = (
-                f"write one JSON object on each line, without a list around them (jq -c {each} FILE > NEW)"
-            )
+            remedy = "write one JSON object on each line, or a list of them (jq -c . FILE > NEW)"
             reading.fault(number, what, shown(line.strip()), remedy)
             return
         elif number not in reading.broken:
@@ -77,11 +80,43 @@ def _json_rows(reading: Reading) -> Iterator[Row]:
         begun = begun or bool(line.strip())
 
 
-def _opens_a_longer_value(line: str) -> bool:
-    """Whether a first line opens a list or an object that its own line does not close: all of the file is one value,
-    and each line of it would be a fault."""
+def _opens_a_list(line: str) -> bool:
+    """Whether a first line opens a list of objects that is all of the file."""
     text = line.strip()
-    return text in ("[", "{") or (text.startswith("[") and text.endswith(","))
+    return text.startswith("[") and (
+        text in ("[", "[]") or text.endswith(",") or text[1:].lstrip()[:1] == "{"
+    )
+
+
+def _listed_rows(reading: Reading, text: str) -> Iterator[Row]:
+    """The objects of a list, each at the line on which it begins; one that shares a line counts as on the next."""
+    reading.is_list = True
+    decoder, line, number, end = json.JSONDecoder(), 1, 0, text.index("[")
+    parted = _NEXT_VALUE.match(text, end)
+    try:
+        while parted and parted[1] in "[,":
+            start = parted.end()
+            line += text.count("\n", end, start)
+            number = max(line, number + 1)
+            end = decoder.raw_decode(text, start)[1]
+            cells = _json_object(reading, number, text[start:end])
+            if cells is not None:
+                yield Row(number, number, cells)
+            line += text.count("\n", start, end)
+            parted = _NEXT_VALUE.match(text, end)
+        if not parted or text[parted.end() :].strip():
+            end = parted.end() if parted else end
+            raise json.JSONDecodeError(
+                "something stands after the list" if parted else "no ] ends the list", text, end
+            )
+    except (json.JSONDecodeError, RecursionError) as error:
+        what, at = getattr(error, "msg", "nested too deep"), getattr(error, "pos", end)
+        got, remedy = shown(text[at:][:80]), "correct it: nothing after it was read"
+        reading.fault(text.count("\n", 0, at) + 1, f"not JSON: {_JSON_FAULTS.get(what, what)}", got, remedy)
+    if number > line:
+        reading.notes.append(
+            f"{reading.file.name}: the number after the colon counts the objects of the list"
+        )
 
 
 def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | None:

@@ -6,20 +6,31 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from etude.base.remedies import instead, raise_faults
+import yaml
+
+from etude.base.remedies import instead, nearest, raise_faults
 from etude.base.spool import Examples, Spool
 from etude.data.formats.asked import asked
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_turn, read_turns
-from etude.data.formats.columns import guess_columns, named, optional, preference_columns
+from etude.data.formats.columns import (
+    as_written,
+    guess_columns,
+    is_thumbs_down,
+    named,
+    optional,
+    preference_columns,
+    thumbs_column,
+)
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row
-from etude.data.formats.turns import is_turn, written_turns
+from etude.data.formats.turns import single_turn, written_turns
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
 from etude.types import Example, Kind, Message
@@ -68,9 +79,12 @@ def _read(reading: Reading, source: RowSource) -> Rows:
     rows = raw_rows(reading)
     head = list(islice(rows, _HEAD))
     columns = _columns(reading, head, source)
+    thumbs = thumbs_column([row.cells for row in head], columns) if columns else None
     for row in chain(head, rows):
-        reading.seen.update(row.cells)
-        if columns is not None:
+        reading.seen.update(row.cells.keys() - {thumbs})
+        if thumbs and is_thumbs_down(row.cells.get(thumbs)):
+            reading.counts[f"rows with {thumbs}: false, whose answers are not used"] += 1
+        elif columns is not None:
             _take(reading, row, columns)
     return _finished(reading, columns or source)
 
@@ -129,6 +143,8 @@ def _hold_no_rows(reading: Reading) -> None:
         reading.fault(1, what, got, remedy)
     else:
         blank = "nothing but blank lines" if reading.file.stat().st_size else "it is empty"
+        blank = "its list is empty" if reading.is_list else blank
+        blank = "all are thumbs-down" if reading.seen else blank
         reading.fault(1, f"the file holds no rows: {blank}", "", "check the name, or write rows into it")
 
 
@@ -138,18 +154,35 @@ def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSou
         return None
     names = list(dict.fromkeys(name for row in head for name in row.cells))
     absent = [name for name in named(source) if name not in names and name not in optional(source)]
-    for name in absent if 1 not in reading.broken else ():
-        reading.fault(1, f"no column {name!r}", shown(", ".join(names)), instead(name, names))
+    cells = [row.cells for row in head]
+    if absent and 1 not in reading.broken:
+        _refuse_absent(reading, absent, cells)
     if absent:
         return None
     try:
-        guess = guess_columns([row.cells for row in head], source)
+        guess = guess_columns(cells, source)
     except InputError as error:
         reading.faults.extend((1, fault) for fault in error.faults)
         return None
     if guess.sentence:
         reading.notes.append(guess.sentence)
     return guess.source
+
+
+def _refuse_absent(reading: Reading, absent: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> None:
+    """Adds the fault of columns that the file has not, with those that it may have in their place."""
+    names = list(dict.fromkeys(name for row in cells for name in row))
+    remedy = "; ".join(instead(name, names) for name in absent)
+    if not any(nearest(name, names) for name in absent):
+        with suppress(InputError):
+            parts = {
+                "file": reading.file.name,
+                **as_written(guess_columns(cells, RowSource(reading.file)).source),
+            }
+            mapping = yaml.safe_dump(parts, default_flow_style=True, sort_keys=False, width=10_000).strip()
+            remedy = f"if the file's own names are meant, write {mapping} in the task file"
+    what = f"no column {' and no column '.join(map(repr, absent))}"
+    reading.fault(1, what, shown(", ".join(names)), remedy)
 
 
 def _take(reading: Reading, row: Row, columns: RowSource) -> None:
@@ -195,10 +228,10 @@ def _pair(cells: Cells, columns: RowSource) -> tuple[tuple[Message, ...], str]:
 
 
 def _spoken_answer(cells: Cells, column: str) -> str:
-    """The answer of a column that holds it as it is, or as a list of one turn."""
-    value = cells.row.cells.get(column)
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and is_turn(value[0]):
-        turn = read_turn(cells, f"{column}[0]", value[0])
+    """The answer of a column that holds it as it is, or as a turn, alone or in a list."""
+    held = single_turn(cells.row.cells.get(column))
+    if held:
+        turn = read_turn(cells, column, held)
         return turn.content if turn else ""
     return cells.answer(column)
 

@@ -64,6 +64,8 @@ class Reading:
     """Hash of input and output, how often."""
     table: Table | None = None
     """How the rows stand in the file, once the names of a table's columns were read."""
+    is_list: bool = False
+    """Whether the file is one list of objects."""
     ids: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Id -> line of its row, and a hash of all that stands in it."""
 

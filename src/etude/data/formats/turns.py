@@ -57,6 +57,12 @@ def turns_in(value: Any) -> Any:
     return value["messages"] if isinstance(value, dict) and holds_turns(value.get("messages")) else value
 
 
+def single_turn(value: Any) -> Any:
+    """The turn of a value that is one, or a list of one; None for any other."""
+    turns = value if isinstance(value, list) else [value]
+    return turns[0] if len(turns) == 1 and is_turn(turns[0]) else None
+
+
 def written_turns(value: Any) -> Any:
     """The turns that a text holds as JSON, as tables have them; any other value as it is."""
     if not isinstance(value, str) or not value.lstrip().startswith("["):

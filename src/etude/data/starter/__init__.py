@@ -8,7 +8,7 @@ will put into the test are not read for it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etude.base.files import write_text
@@ -40,11 +40,13 @@ class StarterResult:
     """What was guessed and from what, a sentence each."""
 
 
-def start(path: Path, target: Path | str | None = None) -> StarterResult:
+def start(path: Path, target: Path | str | None = None, test: Path | None = None) -> StarterResult:
     """Writes a task file for the rows in `path`: to `target`, else to task.yaml beside them.
 
     Where `target` is a folder, or a text that ends in a slash, the file is task.yaml in that folder, which is
     made if it is not there.
+
+    `test` is a file of the user's own for the test; if its columns have other names, theirs are guessed.
 
     Rows with empty cells, chats that cannot be learned and copies of a row with its id are left out, and named among
     the guesses.
@@ -59,7 +61,7 @@ def start(path: Path, target: Path | str | None = None) -> StarterResult:
     if not cells:
         read_rows(RowSource(path))
     roles = guess_roles(path, cells)
-    draft = Draft(_read(roles), target, roles)
+    draft = Draft(_read(roles), target, roles, _of_test(test, roles.source) if test else None)
     text = page(draft)
     if makes_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +76,18 @@ def _read(roles: Roles) -> Rows:
     if not len(rows.examples) or not {fault.kind for fault in rows.faults} <= PASSED_OVER:
         raise_faults(rows.faults, roles.source.file)
     return rows
+
+
+def _of_test(test: Path, examples: RowSource) -> RowSource:
+    """How the test is read: by the columns of the examples if it has them, else by guesses. Raises InputError if it
+    cannot be read."""
+    check_encoding(test)
+    cells = peek_rows(test, MOST_ROWS)
+    names = {name for row in cells for name in row}
+    same = names.issuperset({*examples.input, examples.output, examples.messages} - {None})
+    source = replace(examples, file=test) if same else guess_roles(test, cells).source
+    read_rows(source)
+    return source
 
 
 def _task_file(rows: Path, target: Path | str | None) -> tuple[Path, bool]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from etude.base.files import parse_json
 from etude.base.wording import count
-from etude.data.dataset import Dataset, shares_system
+from etude.data.dataset import COMPARED, TEST_LEAST, Dataset, shares_system
 from etude.data.formats import Rows
 from etude.data.splits import split
 from etude.data.starter.guess_columns import Roles
@@ -48,6 +48,8 @@ class Draft:
     rows: Rows
     target: Path
     roles: Roles
+    test: RowSource | None = None
+    """The user's own test, if there is one."""
 
     @property
     def columns(self) -> RowSource:
@@ -68,7 +70,23 @@ class Draft:
     def read(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers are read; all of them where they are too few to split."""
         kind = self.kind[0]
-        return outside_test(self.examples, kind, SEED) if kind == "classify" else self._unlabelled
+        if self.test or kind != "classify":
+            return self._unlabelled
+        return outside_test(self.examples, kind, SEED)
+
+    @cached_property
+    def refusal(self) -> str:
+        """How many rows each side of a split would have that a comparison refuses to make; "" if it makes one."""
+        try:
+            split(
+                Dataset(self.examples),
+                self.kind[0],
+                SEED,
+                least=COMPARED._replace(test=0 if self.test else TEST_LEAST),
+            )
+        except InputError as error:
+            return error.faults[0].got
+        return ""
 
     @cached_property
     def outputs(self) -> list[str]:
@@ -83,7 +101,7 @@ class Draft:
     @cached_property
     def _unlabelled(self) -> tuple[Example, ...]:
         """The rows outside the test of any kind but classify, whose splits are the same."""
-        return outside_test(self.examples, "answer", SEED)
+        return self.examples if self.test else outside_test(self.examples, "answer", SEED)
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:

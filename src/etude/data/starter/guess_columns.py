@@ -13,6 +13,7 @@ from typing import Any
 
 from etude.data.formats import guess_columns, preference_columns
 from etude.data.formats.column_names import Side, names_of, side_of
+from etude.data.formats.columns import thumbs_column
 from etude.data.formats.turns import written_turns
 from etude.errors import InputError
 from etude.task import RowSource
@@ -172,6 +173,7 @@ def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
     source, why = _guess_input_and_output(path, cells, profile)
     reasons = {"columns": why}
     taken = {*source.input, source.output, source.messages, source.system, source.id, source.group}
+    taken.add(thumbs_column(cells, source))
     free = [column for name, column in profile.items() if name not in taken and name not in source.tags]
     groups = [] if source.group else _groups(cells, source, free)
     for role, found, reason in _guess_extras(source, free, groups):

@@ -24,6 +24,15 @@ def guesses(draft: Draft) -> Iterator[str]:
     """What was guessed, a sentence each."""
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
     yield f"columns: {_column_sentence(draft.columns)}, from {draft.reasons['columns']}"
+    if draft.test:
+        yield f"test: {draft.test.file.name}, {_column_sentence(draft.test)}"
+    if draft.refusal and draft.columns.group:
+        name, number = draft.columns.group, len({row.group for row in draft.examples} - {None})
+        yield (
+            f"group: {name} has {count(number, 'value')}. Rows of one group stay on one side of the split, so a "
+            f"comparison refuses these ({draft.refusal}). Name a column with more values, or rename {name} in the file "
+            "if its rows need not stay together"
+        )
     for role in ("id", "group", "tags"):
         if role in draft.reasons:
             yield f"{role}: {listed(getattr(draft.columns, role))}, from {draft.reasons[role]}"
@@ -34,8 +43,9 @@ def guesses(draft: Draft) -> Iterator[str]:
         yield f"instructions: {bare_sentence(draft)}"
     yield from _left_out_sentences(draft)
     number = len(draft.examples)
-    if number < least_rows(own_test=False)[0]:
-        fault = too_few(draft.columns.file.name, number, own_test=False)
+    own_test = draft.test is not None
+    if number < least_rows(own_test)[0]:
+        fault = too_few(draft.columns.file.name, number, own_test)
         yield f"rows: {fault.what} (got {fault.got}); {fault.remedy}"
     elif number < VERDICT_LEAST:
         yield few_for_tuning(number)

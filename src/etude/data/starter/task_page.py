@@ -39,7 +39,7 @@ def page(draft: Draft) -> str:
     templates = environment(Path(__file__).parent).overlay(autoescape=False)
     templates.filters |= {"yaml": _yaml, "active": _active}
     parts = contract_parts(draft.contract[0])
-    beside = _test_beside(draft.columns.file)
+    beside = None if draft.test else _test_beside(draft.columns.file)
     unread = len(draft.examples) - len(draft.read)
     text = templates.get_template("task_page.yaml.j2").render(
         draft=draft,
@@ -50,7 +50,7 @@ def page(draft: Draft) -> str:
         columns={"file": _relative(draft.columns.file, draft.target), **as_written(draft.columns)},
         split_sentence=_split_sentence(len(draft.examples)),
         beside=beside,
-        test=_relative(beside, draft.target) if beside else "test.jsonl",
+        test=_test(draft) if draft.test else _relative(beside, draft.target) if beside else "test.jsonl",
         systems_sentence=systems_sentence,
         bare_sentence=bare_sentence,
         instructions=_instructions(draft),
@@ -86,6 +86,13 @@ def _split_sentence(rows: int) -> str:
         return f"Without this line the rows ({rows}) are too few: {needed}."
     rule = f"{float(TEST_SHARE):.0%}, at least {TEST_LEAST} and at most {TEST_MOST:,}"
     return f"Without this line {rule} of the {rows:,} rows are split off and sealed."
+
+
+def _test(draft: Draft) -> str | Mapping[str, Any]:
+    """The test as the task file writes it: its columns only if they are not those of the examples."""
+    source = draft.test or draft.columns
+    file, columns = _relative(source.file, draft.target), as_written(source)
+    return file if columns == as_written(draft.columns) else {"file": file, **columns}
 
 
 def _test_beside(file: Path) -> Path | None:

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -89,7 +89,11 @@ class Client:
         )
 
     def stream(self, body: Json) -> Iterator[str]:
-        """The pieces of an answer. Raises ModelError where it is refused or cut before its end."""
+        """The pieces of an answer. Raises as `chunks`."""
+        return (piece for chunk in self.chunks(body) if (piece := piece_of(chunk)))
+
+    def chunks(self, body: Json) -> Generator[Json, None, None]:
+        """The chunks of an answer. Raises ModelError where it is refused or cut before its end."""
         ended = False
         try:
             with self._http.stream(
@@ -100,9 +104,9 @@ class Client:
                 for event in httpx2.EventSource(got):
                     if ended := event.data.strip() == "[DONE]":
                         break
-                    for choice in parse_json(event.data).get("choices") or []:
-                        if piece := (choice.get("delta") or {}).get("content"):
-                            yield str(piece)
+                    chunk = parse_json(event.data)
+                    piece_of(chunk)  # which raises for what is no chunk
+                    yield chunk
         except (httpx2.HTTPError, PassingError, ValueError, AttributeError, TypeError) as error:
             raise ModelError(
                 f"{self.endpoint.title} broke off: {self._safe(str(error))}. Ask again."
@@ -195,6 +199,12 @@ class Client:
     def _sleep(self, seconds: float) -> None:
         if self.stopped.wait(max(0.0, seconds)):
             raise ModelError(f"Stopped while {self.endpoint.title} was asked. {RESUME}")
+
+
+def piece_of(chunk: Json) -> str:
+    """The text of a chunk, "" where it has none."""
+    choices = chunk.get("choices") or []
+    return "".join(str((choice.get("delta") or {}).get("content") or "") for choice in choices)
 
 
 def _key(endpoint: Endpoint) -> str:

@@ -6,28 +6,31 @@ tokens are counted by its bytes before it has answered, and by what it reports a
 
 from __future__ import annotations
 
+import json
 import re
 import threading
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from etude.base.files import Json
 from etude.errors import ModelError, shown
 from etude.models.backend import BatchedModel
-from etude.models.endpoint.client import FIRST_WAIT, RESUME, Client, RefusedError
+from etude.models.endpoint.client import FIRST_WAIT, RESUME, Client, RefusedError, piece_of
 from etude.models.endpoint.journal import Journal, hash_of
 from etude.models.registry import Models
 from etude.task import Endpoint
 from etude.task.contract import Contract
 from etude.task.endpoint import FORM, endpoint_of
-from etude.types import Batch, Completion, Message, ModelRef, Request
+from etude.types import Batch, Completion, Message, ModelRef, Request, Sampling, TokenScore
 
 BYTES_PER_TOKEN = 3
 """Fewer than most texts have, so that a prompt which is said to fit does."""
 TURN = 4
 """Tokens that a template puts around a turn, about."""
-ADAPTED = ("max_tokens", "temperature", "logprobs")
+ADAPTED = ("max_tokens", "temperature", "logprobs", "stream_options")
 """Members of a request that some models do not take, and can do without."""
 
 
@@ -89,6 +92,25 @@ class EndpointModel(BatchedModel):
                 self._adapt(refused, body)
             else:
                 return
+
+    def write(
+        self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
+    ) -> tuple[Completion, Sequence[TokenScore]]:
+        """Answers one request piece by piece, for a server; the answer is not kept. Several threads may call this at
+        once, and `on_piece` ends the answer by returning True. Raises ModelError."""
+        started = time.perf_counter()
+        while True:
+            body = self._body(request) | _sampled(sampling)
+            answer = StreamedAnswer()
+            try:
+                with closing(self._client.chunks(body)) as chunks:
+                    for chunk in chunks:
+                        if (piece := answer.take(chunk)) and on_piece(piece):
+                            break
+            except RefusedError as refused:
+                self._adapt(refused, body)
+            else:
+                return self._completion(request, answer.whole, time.perf_counter() - started), answer.scores
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt, by its bytes: more than most texts have."""
@@ -154,7 +176,7 @@ class EndpointModel(BatchedModel):
             "temperature": 0,
             "logprobs": True if request.choices else None,
         }
-        body |= dict.fromkeys(self._refused - {"max_tokens"}) | self.endpoint.options
+        body |= dict.fromkeys(self._refused - {"max_tokens"}) | dict(self.endpoint.options)
         return {member: value for member, value in body.items() if value is not None}
 
     def _adapt(self, refused: RefusedError, body: Json) -> None:
@@ -195,6 +217,62 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return str(content or "")
+
+
+class StreamedAnswer:
+    """What an endpoint has said in chunks."""
+
+    def __init__(self) -> None:
+        self.text = self.given = ""
+        self.tokens: list[Json] = []
+        self.finish = ""
+        self.usage: Json = {}
+
+    def take(self, chunk: Json) -> str:
+        """Takes a chunk; returns what is new of the answer without white space around it."""
+        self.text += piece_of(chunk)
+        self.usage = chunk.get("usage") or self.usage
+        for choice in chunk.get("choices") or []:
+            self.finish = choice.get("finish_reason") or self.finish
+            self.tokens += (choice.get("logprobs") or {}).get("content") or []
+        piece = self.text.strip()[len(self.given) :]
+        self.given += piece
+        return piece
+
+    @property
+    def whole(self) -> Json:
+        """The answer as one that was not streamed."""
+        choice = {"message": {"content": self.text}, "finish_reason": self.finish}
+        return {"choices": [{**choice, "logprobs": {"content": self.tokens}}], "usage": self.usage}
+
+    @property
+    def scores(self) -> list[TokenScore]:
+        """Of its tokens, if they were asked for."""
+        return [
+            TokenScore(
+                each["token"],
+                each["logprob"],
+                tuple((one["token"], one["logprob"]) for one in each.get("top_logprobs") or ()),
+            )
+            for each in self.tokens
+        ]
+
+
+def _sampled(sampling: Sampling) -> Json:
+    """The members of a request that say how an answer is chosen, where it is not the likeliest."""
+    body: Json = {"stream_options": {"include_usage": True}}
+    if sampling.temperature:
+        body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if sampling.top_logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+    if sampling.json_schema:
+        schema = {"name": "answer", "schema": json.loads(sampling.json_schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return body
 
 
 def load(ref: ModelRef, models: Models) -> EndpointModel:

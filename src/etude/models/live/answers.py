@@ -20,7 +20,7 @@ from etude.models.shared_prefix import Prefix
 from etude.types import Completion, Model, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
-    from etude.models.live.json_form import JsonForm
+    from etude.models.live.kept_form import KeptForm
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What stands at the end of a text whose last token holds a part of a character."""
@@ -45,7 +45,7 @@ class LiveAnswer:
     limit: int
     """At most this many answer tokens."""
     sampling: Sampling
-    form: JsonForm | None = None
+    form: KeptForm | None = None
     """What the answer is kept to."""
     tokens: list[int] = field(default_factory=list)
     scores: list[TokenScore] = field(default_factory=list)

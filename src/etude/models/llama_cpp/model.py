@@ -130,7 +130,7 @@ class Written:
             raise ModelError(f"llama.cpp did not answer: {self.error}")
         prompt = self.usage.get("prompt_tokens", 0)
         cached = (self.usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-        logprob = sum(score.logprob for score in self.scores)
+        logprob = sum(score.logprob for score in self.scores) if self.scores else None
         tokens = self.usage.get("completion_tokens", 0)
         return Completion(self.text, self.finish, prompt, cached, tokens, seconds, logprob)
 

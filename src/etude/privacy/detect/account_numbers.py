@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from etude.base.word_lists import read_table
+from etude.privacy.detect.calculations import is_operand
 from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
 from etude.privacy.spans import AFTER, BEFORE, Span, labelled
 
@@ -75,7 +76,7 @@ def cards(text: str) -> Iterator[Span]:
     for match in _CARD.finditer(text):
         rule = _card_rule(re.sub("[^0-9]", "", match[0]), labelled(text, match.start(), _CARD_LABEL, 60))
         rule = rule or ("written in fours" if _IN_FOURS.fullmatch(match[0]) else "")
-        if rule:
+        if rule and (rule == "label" or not is_operand(text, *match.span())):
             yield Span(*match.span(), "card", match[0], rule)
 
 

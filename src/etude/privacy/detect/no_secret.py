@@ -20,6 +20,7 @@ _BLANK = re.compile(
     re.I,
 )
 """Words for a password in its place, alone: `your_password_here`, `changeme`."""
+_SAYS_SO = re.compile(_WORDS["says_so"], re.I)
 _OF_CODE = re.compile(rf"(?:{_WORDS['objects']})\b|.*(?:pass|pwd|secret|cred)", re.I)
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _MESSAGE = re.compile(rf"\b(?:{_WORDS['message']})\b", re.I)
@@ -27,7 +28,8 @@ _MESSAGE = re.compile(rf"\b(?:{_WORDS['message']})\b", re.I)
 
 def is_blank(value: str) -> bool:
     """Whether a value is a blank of a template, or a word that means that there is none."""
-    return bool(_NOTHING.fullmatch(value) or _BLANK.fullmatch(value) or _PATTERNS["mark"].fullmatch(value))
+    patterns = (_NOTHING, _BLANK, _SAYS_SO, _PATTERNS["mark"])
+    return any(pattern.fullmatch(value) for pattern in patterns)
 
 
 def is_message(match: re.Match[str]) -> bool:

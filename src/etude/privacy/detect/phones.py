@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from etude.base.word_lists import read_table
+from etude.privacy.detect.calculations import is_counted
 from etude.privacy.detect.phone_forms import by_country_code, by_form, by_plan, canonical, parts
 from etude.privacy.detect.value_labels import label_pattern
 from etude.privacy.spans import UNSPACED, Span, labelled, listed
@@ -111,7 +112,7 @@ def _rule(text: str, match: re.Match[str]) -> str:
         return "label"
     if labelled(text, match.start(), _LABEL, 80) or _LABEL_AFTER.match(text, match.end()):
         return "label"
-    if labelled(text, match.start(), _OTHER_LABEL, 60):
+    if labelled(text, match.start(), _OTHER_LABEL, 60) or is_counted(text, *match.span()):
         return ""
     if match["extension"] and len(groups) == 1 and 10 <= len(body) <= 11:
         return "extension"

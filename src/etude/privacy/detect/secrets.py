@@ -1,24 +1,22 @@
-"""Passwords, keys and tokens: the forms their issuers document, those of detect-secrets, and labelled values.
+"""Passwords, keys and tokens: the forms their issuers document, and labelled values.
 
 Every pattern starts at the edge of a token and is bounded, so that a long text costs time in proportion to
-its length. The patterns of detect-secrets run over windows of at most WINDOW characters around long tokens.
+its length.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
 
 from etude.base.word_lists import read_table
 from etude.privacy.detect.no_secret import is_blank, is_call, is_expression, is_message
 from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
 from etude.privacy.spans import UNSPACED, Span, in_small_ascii, labelled, spans_of
 
-WINDOW = 512
-"""Most characters that one pattern of detect-secrets is given at once."""
 ENTROPY = 3.0
 """Bits a character from which a labelled value counts as random."""
 
@@ -36,8 +34,8 @@ _LONG = re.compile(rf"(?<![^\s\"'`<>(=:,;])[^\s\"'`<>(,;]{{{LONG}}}")
 """Such a token begins here: without one a text holds no key."""
 _KEY = re.compile(
     rf"(?<![A-Za-z0-9])(?:[\w.-]{{0,24}}[_. -])?(?:{'|'.join(_TABLE['key_names'])})s?[\"'\]]{{0,2}}"
-    r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})"
-    r"(?![\w+/=])",
+    r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?:base64:)?"
+    r"(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})(?![\w+/=])",
     re.I,
 )
 _NAMED_PASSWORD = re.compile(
@@ -72,10 +70,10 @@ def _tokens(text: str) -> Iterator[Span]:
     for match in _FORM.finditer(text):
         if _is_made(match[0]):
             yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
+    if "$" in text:
+        yield from spans_of(_PATTERNS["hash"].finditer(text), "password", "hash")
     if "https://" in text:
         yield from spans_of(_PATTERNS["webhook"].finditer(text), "api_key", "webhook")
-    for window, start in _windows(text):
-        yield from _detect_secrets(window, start)
 
 
 def _named(text: str) -> Iterator[Span]:
@@ -104,13 +102,14 @@ def _after_addresses(text: str) -> Iterator[Span]:
             in_url = pattern is _PATTERNS["credentials"] and labelled(
                 text, match.start(), _PATTERNS["no_mailbox"], 160
             )
-            if not in_url and _like_password(_bare(match["value"])):
+            value = _bare(match["value"])
+            if not in_url and _like_password(value) and not is_blank(value):
                 yield _cut(match, "value", "after an e-mail address")
 
 
 def _key(match: re.Match[str]) -> Iterator[Span]:
-    """A value that a machine has made, and no code."""
-    if is_random(match["value"]) and not is_call(match):
+    """A value that a machine has made, and no code and no blank."""
+    if is_random(match["value"]) and not is_call(match) and not is_blank(match["value"]):
         yield Span(*match.span("value"), "api_key", match["value"], "label")
 
 
@@ -123,6 +122,21 @@ def _argument(match: re.Match[str]) -> Iterator[Span]:
 
 def _whole(match: re.Match[str]) -> Iterator[Span]:
     yield from spans_of([match], "password", "label", "value")
+
+
+def _in_element(match: re.Match[str]) -> Iterator[Span]:
+    if not is_blank(match["value"]):
+        yield from _whole(match)
+
+
+def _docker(match: re.Match[str]) -> Iterator[Span]:
+    """A name and a password, with a colon between, in Base64."""
+    value = match["value"]
+    try:
+        if b":" in b64decode(value, validate=True)[1:-1]:
+            yield from _whole(match)
+    except ValueError:
+        return
 
 
 def _card_code(match: re.Match[str]) -> Iterator[Span]:
@@ -189,6 +203,8 @@ _BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]]
     (("bearer", "basic", "token"), _PATTERNS["bearer"], _key),
     (("pass", "pwd"), _PATTERNS["password"], _password),
     (("pass",), _PATTERNS["for_password"], _told),
+    (("pass", "pwd"), _PATTERNS["element"], _in_element),
+    (('"auth"',), _PATTERNS["docker"], _docker),
     (("pass", "pwd"), _PATTERNS["quoted_password"], _quoted),
     (("login", "log in", "log-in", "user", "credential"), _PATTERNS["login"], _told),
     (("pin",), _PATTERNS["pin"], _whole),
@@ -238,47 +254,3 @@ def _is_made(token: str) -> bool:
 
 def _issuer(token: str) -> str:
     return next(name for name, form in _FORMS.items() if form.match(token))
-
-
-def _windows(text: str) -> Iterator[tuple[str, int]]:
-    """Pieces of at most WINDOW characters that hold the long tokens, with where they start."""
-    end = 0
-    for match in _LONG.finditer(text):
-        if match.end() > end or not end:
-            start = max(match.start() - 64, 0, end - 128)
-            end = start + WINDOW
-            yield text[start:end], start
-
-
-@cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """The forms of detect-secrets that say what they found without a guess at its randomness."""
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-    from detect_secrets.plugins.base import RegexBasedDetector
-
-    skipped = {
-        "Public IP (ipv4)",
-        "Private Key",
-        "Artifactory Credentials",
-        "JSON Web Token",
-        "Basic Auth Credentials",
-    }
-    plugins = get_mapping_from_secret_type_to_class()
-    return tuple(
-        (name, pattern)
-        for name, plugin in sorted(plugins.items())
-        if issubclass(plugin, RegexBasedDetector) and name not in skipped
-        for pattern in plugin.denylist
-    )
-
-
-def _detect_secrets(window: str, start: int) -> Iterator[Span]:
-    for name, pattern in _patterns():
-        for match in pattern.finditer(window):
-            group = match.lastindex or 0
-            text = match[group] or match[0]
-            place = match.start(group) if match[group] else match.start()
-            if _is_made(text):
-                yield Span(
-                    start + place, start + place + len(text), "api_key", text, f"detect-secrets: {name}"
-                )

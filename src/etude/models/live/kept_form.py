@@ -1,4 +1,4 @@
-"""An answer that is kept to a JSON schema, token by token, by llguidance."""
+"""An answer that is kept to a JSON schema or a regular expression, token by token, by llguidance."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 
 from etude.errors import FormError
+from etude.types import Form
 
 SPACE = r" |\n {0,16}"
 """White space between two parts: a space, or a new line and its indentation; without a limit some models write no more
 than that."""
 
 
-class JsonForm:
+class KeptForm:
     """Which tokens an answer may go on with."""
 
-    def __init__(self, tokenizer: Any, schema: str) -> None:
-        """`tokenizer` is what `tokens_of` gave. Raises FormError for a schema that cannot be enforced."""
+    def __init__(self, tokenizer: Any, form: Form) -> None:
+        """`tokenizer` is what `tokens_of` gave. Raises FormError for a form that cannot be enforced."""
+        name = "JSON schema" if form.kind == "json_schema" else "regular expression"
         try:
-            grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": SPACE})
-            self._matcher = LLMatcher(tokenizer, grammar, log_level=0)
+            self._matcher = LLMatcher(tokenizer, _grammar(form), log_level=0)
         except ValueError as error:
-            raise FormError(f"The JSON schema cannot be read ({error}).") from error
+            raise FormError(f"The {name} cannot be read ({error}).") from error
         if self._matcher.is_error():
             reason = self._matcher.get_error().strip().splitlines()[0]
-            raise FormError(f"The JSON schema cannot be enforced ({reason}).")
+            raise FormError(f"The {name} cannot be enforced ({reason}).")
 
     @property
     def ended(self) -> bool:
@@ -45,6 +46,12 @@ class JsonForm:
     def take(self, token: int) -> None:
         """Goes on behind a token that is allowed."""
         self._matcher.consume_token(token)
+
+
+def _grammar(form: Form) -> str:
+    if form.kind == "regex":
+        return str(LLMatcher.grammar_from_regex(form.text))
+    return str(LLMatcher.grammar_from_json_schema(form.text, overrides={"whitespace_pattern": SPACE}))
 
 
 def tokens_of(tokenizer: Any, vocabulary: int, ends: frozenset[int]) -> Any:

@@ -1,0 +1,68 @@
+"""Enforced forms: what the contract can enforce, and that answers keep it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from etude.assistant import Assistant, load
+from etude.models.registry import Models
+from etude.task.contract import Contract
+from etude.types import Message, ModelRef
+from tiny import tiny_folder
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"theme": {"enum": ["cats", "dogs"]}, "age": {"type": "integer", "maximum": 99}},
+    "required": ["theme", "age"],
+    "additionalProperties": False,
+}
+CONTRACTS = {
+    "schema": Contract(json_schema=SCHEMA),
+    "regex": Contract(regex=r"(yes|no), [a-z]{3,9}"),
+    "fields": Contract(fields=("Title", "Ages (from-to)", "Note?")),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_weights_that_know_nothing_keep_an_enforced_form(name: str, folder: Path, tmp_path: Path) -> None:
+    contract = CONTRACTS[name]
+    free = Assistant("prompt", "answer", ModelRef(str(folder)), contract=contract, max_tokens=80)
+    kept = replace(free, enforced=True)
+    models = Models(dtype="float32")
+    asked = [(Message("user", text),) for text in ("cats, age 7", "dogs", "anything else, please")]
+    assert not any(answer.form for answer in free.answer(asked, models))
+    answers = kept.answer(asked, models)
+    assert all(answer.form or answer.cut for answer in answers)
+    if name != "fields":  # whose texts may be of any length
+        assert all(answer.form for answer in answers), [answer.text for answer in answers]
+    kept.save(tmp_path / "saved")
+    again = load(tmp_path / "saved")
+    assert [each.text for each in again.answer(asked, models)] == [each.text for each in answers]
+    (one,) = asked[:1]
+    assert "".join(kept.stream(one, models)).strip() == kept.answer(one, models).text
+
+
+def test_fields_are_enforced_as_the_contract_reads_them() -> None:
+    form = Contract(fields=("Intro?", "Title", "Note?", "End")).form
+    assert form is not None
+    assert form.kind == "regex"
+    for text in ("Title: a\nEnd: b", "Intro: x\nTitle: a\nNote: c d\nEnd: b"):
+        assert re.fullmatch(form.text, text)
+        assert not Contract(fields=("Intro?", "Title", "Note?", "End")).check(text)
+    for text in ("Title: a", "Title: a\nEnd:  ", "End: b\nTitle: a", "Title: a\nNote: c\n\nEnd: b"):
+        assert not re.fullmatch(form.text, text)
+    assert Contract(fields=("Note?",)).form is None
+    assert Contract(max_words=3).form is None
+    assert json.loads(Contract(json_schema=SCHEMA).form.text) == SCHEMA  # type: ignore[union-attr]

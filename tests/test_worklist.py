@@ -1,0 +1,166 @@
+"""Labels that look wrong: named at any noise, with a suggestion, written to a worklist and corrected by it."""
+
+import csv
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from etude.checks import check
+from etude.cli import main
+from etude.repair import fix
+from etude.types import Finding
+
+TOPICS = {
+    "World": ("treaty", "minister", "border", "embassy", "parliament", "ceasefire"),
+    "Business": ("shares", "profit", "merger", "bank", "invoice", "market"),
+    "Sports": ("goal", "league", "coach", "referee", "penalty", "stadium"),
+    "Science": ("telescope", "genome", "particle", "orbit", "laboratory", "fossil"),
+}
+NAMES = list(TOPICS)
+Row = tuple[str, str]
+
+
+def news(number: int = 600, seed: int = 0) -> list[Row]:
+    """Headlines whose words say their topic, and the topics."""
+    draw = random.Random(seed)
+    topics = draw.choices(NAMES, weights=(3, 3, 2, 2), k=number)
+    return [
+        (" ".join([*draw.sample(TOPICS[topic], 3), "says", "report", str(row)]), topic)
+        for row, topic in enumerate(topics)
+    ]
+
+
+def task(folder: Path, rows: Sequence[Row]) -> Path:
+    """A task file with these rows as a table."""
+    with (folder / "news.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    path = folder / "task.yaml"
+    path.write_text("name: news\nkind: classify\nmodel: fake\nexamples: news.csv\n")
+    return path
+
+
+def relabelled(rows: Sequence[Row], wrong: Callable[[int, str], str]) -> list[Row]:
+    """The rows with the labels that `wrong` gives."""
+    return [(text, wrong(row, label)) for row, (text, label) in enumerate(rows)]
+
+
+def found_in(folder: Path, rows: Sequence[Row]) -> Finding | None:
+    """The finding on labels that look wrong, if there is one."""
+    return next(iter(check(task(folder, rows)).of("wrong_label")), None)
+
+
+def at_random(share: float) -> Callable[[int, str], str]:
+    """Another label, drawn evenly, for this share of the rows."""
+    draw = random.Random(7)
+    return lambda row, label: (
+        draw.choice([name for name in NAMES if name != label]) if draw.random() < share else label
+    )
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
+def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
+    tmp_path: Path, share: float
+) -> None:
+    right = news()
+    given = relabelled(right, at_random(share))
+    wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != given[row]}
+    found = found_in(tmp_path, given)
+    assert found
+    assert found.message.startswith("At least ")
+    assert "They look random" in found.message
+    assert 0.5 * len(wrong) <= len(found.where) <= 1.05 * len(wrong)
+    assert len(wrong.intersection(found.where)) >= 0.95 * len(found.where)
+    lines = [int(place.rpartition(":")[2]) - 2 for place in found.where]
+    assert sum(right[row][1] == label for row, label in zip(lines, found.about, strict=True)) >= 0.95 * len(
+        lines
+    )
+
+
+def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    given = relabelled(
+        news(), lambda _, label: "World" if label == "Business" and draw.random() < 0.3 else label
+    )
+    found = found_in(tmp_path, given)
+    assert found
+    assert f"Not at random: Business as World: {len(found.rows)} rows." in found.message
+    assert set(found.about) == {"Business"}
+
+
+def test_right_labels_are_not_called_wrong(tmp_path: Path) -> None:
+    assert found_in(tmp_path, news()) is None
+
+
+def test_an_input_with_two_labels_is_named_as_a_contradiction_alone(tmp_path: Path) -> None:
+    given = relabelled(news(), at_random(0.1))
+    text, label = given[0]
+    rows = [*given, (text, "Sports" if label != "Sports" else "World"), given[0]]
+    findings = check(task(tmp_path, rows))
+    named = {kind: {place for one in findings.of(kind) for place in one.where} for kind in findings.kinds}
+    assert {"news.csv:2", f"news.csv:{len(rows)}", f"news.csv:{len(rows) + 1}"} <= named["contradiction"]
+    for kind in ("wrong_label", "repeated_input", "near_duplicate"):
+        assert named[kind].isdisjoint(named["contradiction"])
+
+
+def filled_in(worklist: Path, right: Sequence[Row], most: int) -> int:
+    """Fills in the right labels of the first rows of a worklist; returns how many were wrong."""
+    with worklist.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["id", "where", "input", "label", "suggested_label", "corrected_label"]
+    for row in rows[:most]:
+        row[5] = right[int(row[1].rpartition(":")[2]) - 2][1]
+    with worklist.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=";").writerows([header, *rows])
+    return sum(row[5] not in ("", row[3]) for row in rows)
+
+
+def labels_of(file: Path) -> list[str]:
+    """The labels of a table, in order."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [row["label"] for row in csv.DictReader(lines)]
+
+
+def test_a_worklist_is_written_filled_in_and_taken_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = news()
+    given = relabelled(right, at_random(0.2))
+    path, worklist = task(tmp_path, given), tmp_path / "labels.csv"
+    assert main(["check", str(path), "--worklist", str(worklist), "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    (found,) = (one for one in json.loads(printed.out)["findings"] if one["kind"] == "wrong_label")
+    assert len(found["about"]) == len(found["rows"])
+    assert "--fix --worklist" in printed.err
+    wrong = filled_in(worklist, right, most=20)
+    assert main(["check", str(path), "--fix", "--worklist", str(worklist)]) == 0
+    assert f"wrong_label: {wrong} rows" in capsys.readouterr().out
+    fixed = labels_of(tmp_path / "news.fixed.csv")
+    changed = [row for row, label in enumerate(fixed) if label != given[row][1]]
+    assert len(changed) == wrong > 15
+    assert all(fixed[row] == right[row][1] for row in changed)
+    fix(path)  # keeps them
+    assert labels_of(tmp_path / "news.fixed.csv") == fixed
+    assert main(["check", str(path), "--worklist", str(worklist)]) == 2  # not over what was filled in
+    assert main(["check", str(path), "--undo", "all"]) == 0
+    assert labels_of(tmp_path / "news.fixed.csv") == [label for _, label in given]
+
+
+def test_a_worklist_that_does_not_fit_the_rows_is_refused_line_by_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, worklist = task(tmp_path, relabelled(news(), at_random(0.2))), tmp_path / "labels.csv"
+    assert main(["check", str(path), "--worklist", str(worklist)]) == 0
+    with worklist.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    rows[0][5], rows[1][3], rows[1][5], rows[2][0], rows[2][5] = "Wrold", "Old", "World", "nobody", rows[2][4]
+    with worklist.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    capsys.readouterr()
+    assert main(["check", str(path), "--fix", "--worklist", str(worklist)]) == 2
+    said = capsys.readouterr().err
+    assert all(f"labels.csv:{line}" in said for line in (2, 3, 4)), said
+    assert "'World'" in said
+    assert not (tmp_path / "news.fixed.csv").exists()
