@@ -114,7 +114,7 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
 
 
 def test_thirty_kills_while_two_people_review_lose_and_double_nothing(task: Path) -> None:
-    requests = requests_file(task, 400)
+    requests = requests_file(task, 1500)
     confirmed: dict[str, str] = {}
     for number in range(30):
         with served(task, "--requests", str(requests), "--port", "0") as (process, link):
@@ -123,7 +123,10 @@ def test_thirty_kills_while_two_people_review_lose_and_double_nothing(task: Path
             ]
             for each in people:
                 each.start()
-            time.sleep(random.Random(number).uniform(0.1, 0.7))
+            before, patience = len(confirmed), time.monotonic() + 30
+            while len(confirmed) == before and time.monotonic() < patience:
+                time.sleep(0.02)
+            time.sleep(random.Random(number).uniform(0, 0.4))
             process.send_signal(signal.SIGKILL)
             for each in people:
                 each.join()
@@ -152,6 +155,7 @@ def review(link: str, who: str, confirmed: dict[str, str]) -> None:
                 continue
             page = post(opener, link, "/review", {**given, "say": "accept"})
             confirmed[given["entry"]] = who
+            time.sleep(0.01)
 
 
 def post(opener: urllib.request.OpenerDirector, link: str, path: str, form: dict[str, str]) -> str:

@@ -53,6 +53,7 @@ def _bound(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # who opens the link before the pages are ready waits
     except OSError as error:
         listening.close()
         what = f"port {port} cannot be used ({error.strerror})"
