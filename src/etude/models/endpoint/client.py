@@ -154,6 +154,8 @@ class Client:
         if status in (401, 403):
             held = f"the key in {endpoint.key}" if endpoint.key else "a request without key:"
             remedy = f"It does not take {held}. Set another. {RESUME}"
+        elif status == 429:
+            remedy = f"The account's quota is used up: raise it. {RESUME}"
         elif status == 404:
             known = ", ".join(self._models())
             named = (
