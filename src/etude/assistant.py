@@ -63,6 +63,8 @@ class Assistant:
     """What it looks up passages in."""
     num_passages: int = 1
     """Passages shown behind a question; fewer where they do not fit the context."""
+    handover: float | None = None
+    """Confidence below which it hands over to a person; None is never."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -163,14 +165,14 @@ class Assistant:
         return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped)
 
     def _answer(self, row: str, done: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
-        text = done.text.strip()
+        text, sure = done.text.strip(), math.exp(done.logprob) if self.choices else None
         return Answer(
             id=row,
             text=text,
             value=self.contract.parse(text) if self.contract else text,
             form=not self.contract.check(text) if self.contract else None,
             failures=self.contract.check(text) if self.contract else (),
-            confidence=math.exp(done.logprob) if self.choices else None,
+            confidence=sure,
             prompt_tokens=done.prompt_tokens,
             cached_tokens=done.cached_tokens,
             answer_tokens=done.answer_tokens,
@@ -178,6 +180,7 @@ class Assistant:
             cut=done.finish == "length",
             shots_dropped=shots_dropped,
             citations=citations,
+            handed_over=self.handover is not None and sure is not None and sure < self.handover,
         )
 
     @property
@@ -208,6 +211,8 @@ class Assistant:
             del body["search"], body["num_passages"]
         else:
             body["search"] = self.search.fingerprint
+        if self.handover is None:
+            del body["handover"]
         for shot in body["shots"]:
             del shot["where"]
         # keys keep their order, in which a schema is put into words

@@ -34,7 +34,7 @@ DATA, DATA_MOST = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".yaml", ".yml"), 
 """Suffixes of data that a check function may read, and the most bytes of a file of it that counts."""
 PLACES = ("folder", "file", "examples", "test", "model", "prompt_model", "check", "documents", "encoder")
 """Fields of a Task that say where something is: what stands there counts."""
-APART = (*PLACES, "notes", "budget_seconds", "own_system")
+APART = (*PLACES, "notes", "budget_seconds", "own_system", "suite", "gates", "handover")
 """Fields of a Task that do not count as they stand."""
 
 
@@ -53,6 +53,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "encoder": task.encoder and _weights(task.encoder, task.folder),
         "documents": task.documents and _documents(task.documents),
         "version of Étude": __version__,
+        **({"handover": task.handover} if task.handover else {}),  # earlier runs know no such key
     }
     return {key: _digest(json.dumps(part, default=_plain).encode()) for key, part in parts.items()}
 

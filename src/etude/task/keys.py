@@ -17,6 +17,7 @@ from etude.task.check_function import CheckRef, function_fault
 from etude.task.contract import Contract
 from etude.task.definition import LADDER, FactsChange, MetricName, Prices, RowSource, Usage
 from etude.task.foreign import meant
+from etude.task.gates import gates
 from etude.task.readers import budget, existing, existing_file, near_file, nested, prose, ruled, text, texts
 from etude.task.rules import number, one_of
 from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
@@ -211,4 +212,7 @@ KEYS: Mapping[str, Reader] = {
     "seed": ruled(SEED),
     "train": _train,
     "max_tokens": ruled(number(1, 32768, whole=True)),
+    "handover": ruled(number(0, 0.5, above=True, share=True)),
+    "suite": existing_file,
+    "gates": gates,
 }
