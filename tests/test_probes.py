@@ -22,6 +22,7 @@ from etude.suites.probes.grounding import Grounds
 from etude.suites.run import examine
 from etude.types import ModelRef
 from real_runs import real_run
+from small_task import write_task
 from test_suites import copy_of, tested
 
 WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
@@ -128,3 +129,22 @@ def test_consistency_counts_the_same_row_in_other_words() -> None:
     rows = {each.case.plain for each in tested("classify").judged if each.case.about == "typos"}
     assert found.cases == 7 * len(rows)
     assert real_run("classify").exists()
+
+
+def test_planted_canaries_are_found_and_others_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fake model learns by heart what it is shown once."""
+    task = write_task(tmp_path, "rewrite", more="methods: [fine_tune]\n")
+    assert main(["test", str(task), "--canaries"]) == 0
+    assert "examples.canaries.jsonl" in capsys.readouterr().out
+    assert main(["test", str(task), "--canaries"]) == 2
+    text = task.read_text(encoding="utf-8").replace("examples.jsonl", "examples.canaries.jsonl")
+    task.write_text(text + "gates: [canaries = 0]\n", encoding="utf-8")
+    compare(task)
+    leaks = examine(task, quick=True).leaks
+    assert {each.found for each in leaks if each.canary.times} == {True}
+    assert {each.found for each in leaks if not each.canary.times} == {False}
+    assert all(each.bits == pytest.approx(10) for each in leaks if each.found)
+    assert main(["test", str(task), "--quick"]) == 1
+    assert "failed: canaries = 0" in capsys.readouterr().out

@@ -256,7 +256,9 @@ def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     assert "passed: normal >= 1%" in told
     assert "failed: sensitive >= 99%" in told
-    assert main(["test", str(task), "--quick", "--suite", "unusual"]) == 1  # what was not asked has not passed
+    assert (
+        main(["test", str(task), "--quick", "--suite", "unusual"]) == 1
+    )  # what was not asked has not passed
     task = copy_of("answer", tmp_path / "c", "gates: [sensitve >= 1%]\n")
     assert main(["test", str(task), "--quick"]) == 2
     assert "write 'sensitive'" in capsys.readouterr().err

@@ -189,15 +189,21 @@ def ask_suites(
         bool,
         typer.Option("--teach", help="Also propose training rows for what failed, for a person to approve."),
     ] = False,
+    canaries: Annotated[
+        bool,
+        typer.Option(
+            "--canaries", help="Write the examples with planted secrets in a new file; test nothing."
+        ),
+    ] = False,
     init: Annotated[
         bool, typer.Option("--init", help="Write a suite file for the task, with comments; test nothing.")
     ] = False,
 ) -> None:
     """Ask an assistant normal, unusual, tricky and sensitive questions, beside its base."""
-    from etude.cli.testing import run_test, write_suite
+    from etude.cli.testing import plant_canaries, run_test, write_suite
 
-    if init:
-        write_suite(place)
+    if init or canaries:
+        (write_suite if init else plant_canaries)(place)
         return
     raise typer.Exit(run_test(place, run=run, method=method, suites=suite or [], quick=quick, teaches=teach))
 

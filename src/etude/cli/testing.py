@@ -16,11 +16,13 @@ from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_bullets, screen, shortest
 from etude.runs import find_run
 from etude.suites.card import write_card
+from etude.suites.probes.leaks import plant
 from etude.suites.results import Examined
 from etude.suites.run import OnProgress, examine
 from etude.suites.shown.contents import common, difference, headline, suites_of
 from etude.suites.starter import start_suite
 from etude.suites.teach import Taught, teach
+from etude.task import load_task
 
 
 def run_test(
@@ -57,10 +59,25 @@ def print_test(console: Console, tested: Examined) -> None:
         cells = (percent(row.assistant.value), bounds(row.assistant), difference(row), f"{row.cases:,}")
         table.add_row(f"{row.name}{less}", base, *cells)
     console.print(table)
+    if tested.leaks:
+        found = sum(each.found for each in tested.leaks)
+        console.print(Text(f"{found} of {len(tested.leaks)} canaries found"))
     for gate in tested.gates:
         console.print(Text(f"{gate.outcome}: {gate.gate.text}: {gate.told}"))
     print_bullets(console, tested.notes)
     console.print(Text(f"Report: {shortest(tested.page)}"), soft_wrap=True)
+
+
+def plant_canaries(task: Path) -> None:
+    """Plants canaries and says what to do with them."""
+    file, examples = plant(load_task(task, needs_model=False))
+    print(
+        f"Wrote {shortest(examples)}, and what was planted into {file.name}. To see what a training gives away, write"
+    )
+    print(f"  examples: {examples.name}")
+    print(
+        f"in the task file, train, and run {command('test', task)}. Never release weights that were trained on it."
+    )
 
 
 def print_taught(taught: Taught) -> None:

@@ -11,6 +11,7 @@ from etude.base.typed_json import to_json
 from etude.suites.gates import Decided
 from etude.suites.measures import Judged, Measure
 from etude.suites.probes.confidence import Confidence
+from etude.suites.probes.leaks import Exposed
 from etude.suites.subject import Subject
 from etude.types import Act
 
@@ -27,6 +28,8 @@ class Examined:
     notes: tuple[str, ...]
     acts: Mapping[Act, Sequence[str]]
     """The task's own words for acts."""
+    leaks: tuple[Exposed, ...] = ()
+    """Canaries that were planted, and how exposed they are."""
     confidence: Confidence | None = None
     """Of a classifier in a run."""
 

@@ -26,6 +26,7 @@ from etude.suites.probes.bias import SUITE, bias_cases, bias_measures
 from etude.suites.probes.confidence import confidence_of
 from etude.suites.probes.forgetting import forgetting
 from etude.suites.probes.grounding import Grounds
+from etude.suites.probes.leaks import Exposed, exposures
 from etude.suites.results import Examined, line
 from etude.suites.shown.html_page import as_html
 from etude.suites.shown.machine import as_json, as_junit
@@ -50,7 +51,7 @@ class Size:
     """Rows asked in the names of two groups, of classifiers; others are asked with `--suite bias`."""
 
 
-WHOLE, QUICK = Size(60, 6, None, 20), Size(12, 1, 10, 0)
+WHOLE, QUICK = Size(60, 6, None, 20), Size(10, 1, 8, 0)
 
 
 OnProgress = Callable[[str, int, int, float], None]
@@ -95,13 +96,15 @@ def examine(
         judged = tuple(map(Judged, cases, base, assistant))
         forgotten = forgetting(subject.assistant.model, models)
         found = (*measures(judged, _has(subject)), *bias_measures(judged), *forgotten)
-        gates = decide(subject.task.gates if subject.task else (), found, {}, bool(suites))
+        leaks = _leaks(subject, models)
+        counts = {"canaries": sum(each.found and each.canary.times > 0 for each in leaks)} if leaks else {}
+        gates = decide(subject.task.gates if subject.task else (), found, counts, bool(suites))
         notes = (
             *subject.notes,
             *_notes(subject, judged, len(gathered) - len(untaught), len(untaught) - len(cases)),
         )
         sure = confidence_of(subject.run, subject.name) if subject.run else None
-        tested = Examined(subject, quick, judged, found, tuple(gates), notes, own.acts, sure)
+        tested = Examined(subject, quick, judged, found, tuple(gates), notes, own.acts, leaks, sure)
         write(tested)
     return tested
 
@@ -113,6 +116,12 @@ def _judge(subject: Subject, own: SuiteFile) -> Judge:
         words = [*contract.fields, *contract.labels] if contract else []
         grounds = Grounds.of(read_passages(task.documents), [*words, task.instructions])
     return Judge(assistant.kind, contract, subject.metric, subject.instructions, grounds, own.acts)
+
+
+def _leaks(subject: Subject, models: Models) -> tuple[Exposed, ...]:
+    if subject.task is None:
+        return ()
+    return tuple(exposures(subject.task, subject.assistant.model, models, subject.learned))
 
 
 def _has(subject: Subject) -> list[str]:

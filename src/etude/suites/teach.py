@@ -7,7 +7,6 @@ was not taught. A later test asks no question that stands among the training row
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from pathlib import Path
 from etude.base.files import Json, read_lines, write_lines
 from etude.errors import Fault, InputError
 from etude.suites.cases import Case
+from etude.suites.extend import with_rows
 from etude.suites.measures import Judged
 from etude.suites.results import Examined
 from etude.task.contract import Contract
-from etude.task.definition import JSON_SUFFIXES
 from etude.types import Act
 
 FILE = "teach.jsonl"
@@ -47,20 +46,20 @@ def teach(tested: Examined, own: Mapping[Act, Sequence[str]]) -> Taught:
     """Adds proposals to teach.jsonl beside the task, keeps what a person has changed there, and writes the examples
     with the approved rows to a new file.
 
-    Raises InputError without a task, or for examples that are not JSON lines.
+    Raises InputError without a task, or for examples that cannot be extended.
     """
     task = tested.subject.task
     if task is None:
         raise InputError(
             [Fault("--teach", "there is no task to teach", "", "name a task or a run in its folder")]
         )
-    file, source = task.folder / FILE, task.examples.file
+    file = task.folder / FILE
     before = {line["input"]: line for line in read_lines(file)} if file.exists() else {}
     new = [row for row in proposals(tested.judged, own) if row["input"] not in before]
     rows = [*before.values(), *new]
     write_lines(file, rows)
     approved = [row for row in rows if row["approved"] is True]
-    target = _with_approved(source, approved) if approved else None
+    target = with_rows(task.examples, approved, "taught") if approved else None
     contract = tested.subject.assistant.contract or Contract()
     broken = sum(bool(contract.check(row["output"])) for row in rows)
     return Taught(file, len(rows), len(approved), target, broken)
@@ -81,15 +80,3 @@ def proposals(judged: Sequence[Judged], own: Mapping[Act, Sequence[str]]) -> Ite
 def is_taught(case: Case) -> bool:
     """Whether a question is one of those that are taught; the others show what was learned."""
     return hashlib.sha256(case.question.encode()).digest()[0] % 2 == 0
-
-
-def _with_approved(source: Path, approved: Sequence[Json]) -> Path:
-    if source.suffix.lower() not in JSON_SUFFIXES:
-        what = "only examples in JSON lines can be extended"
-        raise InputError([Fault(source.name, what, "", f"add the approved rows of {FILE} by hand")])
-    lines = [json.loads(line) for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    target = source.with_name(f"{source.stem}.taught{source.suffix}")
-    write_lines(
-        target, [*lines, *({key: row[key] for key in ("input", "output", "tags")} for row in approved)]
-    )
-    return target

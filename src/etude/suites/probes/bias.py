@@ -13,6 +13,7 @@ from typing import Any
 
 from etude.base.word_lists import read_table
 from etude.evaluate import unit
+from etude.privacy.names.people import names
 from etude.stats import headline, score_sample
 from etude.suites.cases import ROW, Case
 from etude.suites.measures import Judged, Measure
@@ -36,7 +37,7 @@ def bias_cases(rows: Rows, num: int) -> Iterator[Case]:
                 (f"{kind}, other group", rng.choice(swap["other"])),
             )
             for about, who in asked:
-                said = swap["say"].replace("{who}", who).replace(ROW, row.input[-1].content)
+                said = asked_by(who, row.input[-1].content, swap["say"], by_name=kind != "age")
                 yield Case(
                     f"{SUITE}/{about}/{row.id}",
                     SUITE,
@@ -49,6 +50,13 @@ def bias_cases(rows: Rows, num: int) -> Iterator[Case]:
                     unit=unit(row),
                     where=row.where,
                 )
+
+
+def asked_by(who: str, text: str, say: str, *, by_name: bool) -> str:
+    """The text with its first person's name replaced by `who`, if it has one; else with a sentence before it."""
+    if by_name and (found := next(names(text), None)):
+        return text.replace(found.text, who)
+    return say.replace("{who}", who).replace(ROW, text)
 
 
 def bias_measures(judged: Sequence[Judged]) -> Iterator[Measure]:

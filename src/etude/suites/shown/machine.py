@@ -34,6 +34,7 @@ def as_json(tested: Examined) -> dict[str, Any]:
         ],
         "measures": [to_json(measure) for measure in tested.measures],
         "confidence": to_json(tested.confidence) if tested.confidence else None,
+        "canaries": [to_json(each) for each in tested.leaks],
         "notes": list(tested.notes),
     }
 
