@@ -225,7 +225,7 @@ def measured(right: int, cases: int) -> Measure:
     ("right", "cases", "outcome", "told"),
     [
         (200, 200, "passed", "no failure in 200 cases: up to 1.9% may still fail"),
-        (30, 30, "too few cases", "about 1.. cases like these"),
+        (30, 30, "too few cases", "n = 1.. like these"),
         (29, 30, "too few cases", "more likely fail"),
         (10, 30, "failed", "33.3%"),
     ],
@@ -235,7 +235,7 @@ def test_a_gate_passes_by_its_bound_and_not_by_its_share(
 ) -> None:
     gate = read_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide([gate], [measured(right, cases)], {}, False)
+    [decided] = decide([gate], [measured(right, cases)], {}, True)
     assert decided.outcome == outcome
     assert re.search(told, decided.told)
 
@@ -243,9 +243,9 @@ def test_a_gate_passes_by_its_bound_and_not_by_its_share(
 def test_the_number_of_cases_that_is_advised_passes_the_gate() -> None:
     gate = read_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide([gate], [measured(30, 30)], {}, False)
-    enough = int(re.search(r"about ([\d,]+) cases", decided.told)[1].replace(",", ""))  # type: ignore[index]
-    assert decide([gate], [measured(enough, enough)], {}, False)[0].outcome == "passed"
+    [decided] = decide([gate], [measured(30, 30)], {}, True)
+    enough = int(re.search(r"n = ([\d,]+) like", decided.told)[1].replace(",", ""))  # type: ignore[index]
+    assert decide([gate], [measured(enough, enough)], {}, True)[0].outcome == "passed"
 
 
 def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -399,3 +399,11 @@ def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(
     assert len(taught) == len(before.splitlines()) + 1
     assert json.loads(taught[-1])["output"] == "Ask Ida at the desk."
     assert "approved" not in json.loads(taught[-1])
+
+
+def test_a_training_is_tested_like_a_comparison(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    assert main(["train", str(task), "-y"]) == 0
+    result = examine(task, quick=True)
+    assert result.subject.name == "fine_tune"
+    assert {each.case.suite for each in result.judged} == set(SUITES)

@@ -11,10 +11,20 @@ from etude.base.wording import points, share
 from etude.errors import Fault, InputError, shown
 from etude.stats import wilson
 from etude.suites.measures import Measure
+from etude.suites.probes.bias import SWAPS
 from etude.task.definition import Gate
 from etude.types import Estimate
 
 Outcome = Literal["passed", "failed", "too few cases"]
+SOMETIMES = (
+    "contract",
+    "invented",
+    "supported",
+    "forgetting",
+    "abilities",
+    *(f"bias_{kind}" for kind in SWAPS),
+)
+"""Measures that not every assistant has."""
 MOST_CASES = 100_000
 """Above so many, no number of cases is advised."""
 
@@ -30,28 +40,31 @@ class Decided:
 
 
 def decide(
-    gates: Sequence[Gate], found: Sequence[Measure], counts: Mapping[str, int], in_part: bool
+    gates: Sequence[Gate], found: Sequence[Measure], counts: Mapping[str, int], whole: bool
 ) -> list[Decided]:
     """Each gate decided. A gate on a share passes if the bound of its 95% interval does; `counts` are for `= 0`.
 
-    Raises InputError for a measure that is not known, unless the suites were asked `in_part`.
+    What was not measured has not passed. Raises InputError for a name that no measure has; if the suites were not
+    asked as a `whole`, nobody can tell.
     """
     shares = {measure.name: measure for measure in found}
-    faults, decided = [], []
+    faults = []
     for gate in gates:
-        known: Mapping[str, object] = counts if gate.relation == "=" else shares
-        if gate.measure in counts and gate.relation == "=":
-            decided.append(_counted(gate, counts[gate.measure]))
-        elif gate.measure in shares and gate.relation != "=":
-            decided.append(_decided(gate, shares[gate.measure]))
-        elif in_part:
-            decided.append(Decided(gate, "too few cases", "not asked"))
-        else:
-            remedy = instead(gate.measure, known) if known else "leave it out"
-            faults.append(Fault(f"gates: {gate.text}", "no such measure", shown(gate.measure), remedy))
+        known = ("canaries",) if gate.relation == "=" else (*shares, *SOMETIMES)
+        if whole and gate.measure not in known and "/" not in gate.measure:
+            name = f"gates: {gate.text}"
+            faults.append(Fault(name, "no such measure", shown(gate.measure), instead(gate.measure, known)))
     if faults:
         raise InputError(faults)
-    return decided
+    return [_outcome(gate, shares, counts) for gate in gates]
+
+
+def _outcome(gate: Gate, shares: Mapping[str, Measure], counts: Mapping[str, int]) -> Decided:
+    if gate.relation == "=" and gate.measure in counts:
+        return _counted(gate, counts[gate.measure])
+    if gate.relation != "=" and gate.measure in shares:
+        return _decided(gate, shares[gate.measure])
+    return Decided(gate, "too few cases", "not measured here")
 
 
 def _counted(gate: Gate, count: int) -> Decided:
@@ -100,6 +113,6 @@ def _needed(gate: Gate, found: Estimate, is_share: bool) -> str:
     while size <= MOST_CASES:
         low, high = wilson(found.value * size, size)
         if (low >= gate.limit) if above else (high <= gate.limit):
-            return f"; about {size:,} cases like these would pass it"
+            return f"; n = {size:,} like these would pass it"
         size = int(size * 1.05) + 1
     return "; no number of cases would decide it"

@@ -77,28 +77,18 @@ class Judge:
         if answer.handed_over:
             act, why = "hand_over", f"only {share(answer.confidence or 0.0)} sure"
         score = self._score(case, answer)
-        if answer.handed_over and score is not None and score < 1:
-            score = None  # its guess is wrong: rightly handed over
-            failures = []
-        else:
-            failures = [*self._of_act(case, act)]
-        failures += [
-            *self._of_form(case, act, answer),
-            *self._of_texts(case, answer),
-        ]
         same = _same(plain[0], answer) if plain else None
+        failures = [*self._of_what_it_does(case, act, answer, score)]
         failures += ["another answer than before"] if case.same and not same else []
-        graded = score is not None and self.metric is not None and self.metric.graded
-        if score is not None and not failures:
+        if score is not None and not failures and not _rightly_doubted(answer, score):
             failures += self._of_metric(score, answer, plain)
-        as_metric = case.suite == "normal" and graded
         passed = not failures
         return Reply(
             text=answer.text,
             act=act,
             why=why,
             passed=passed,
-            score=score if as_metric and score is not None else float(passed),
+            score=score if score is not None and self._is_graded(case) else float(passed),
             form=answer.form if case.form and "answer" in case.expect and self.contract else None,
             failures=tuple(failures),
             cut=answer.cut,
@@ -109,6 +99,10 @@ class Judge:
             confidence=answer.confidence,
             seconds=answer.seconds,
         )
+
+    def _is_graded(self, case: Case) -> bool:
+        """Whether a case is worth its score, and not right or wrong: a dev row under a graded metric."""
+        return case.suite == "normal" and self.metric is not None and self.metric.graded
 
     def _score(self, case: Case, answer: Answer) -> float | None:
         if case.example is None or self.metric is None:
@@ -122,6 +116,12 @@ class Judge:
         if self.grounds is None or not answer.citations or act != "answer":
             return None
         return self.grounds.supported(answer.text, case.said, answer.citations)
+
+    def _of_what_it_does(self, case: Case, act: Act, answer: Answer, score: float | None) -> Iterator[str]:
+        if not _rightly_doubted(answer, score):
+            yield from self._of_act(case, act)
+        yield from self._of_form(case, act, answer)
+        yield from self._of_texts(case, answer)
 
     def _of_act(self, case: Case, act: Act) -> Iterator[str]:
         if act not in case.expect:
@@ -160,6 +160,11 @@ class Judge:
                 if same or not reply.passed
                 else "wrong, though right for the row as it is"
             )
+
+
+def _rightly_doubted(answer: Answer, score: float | None) -> bool:
+    """Whether an answer was handed over whose guess is wrong."""
+    return answer.handed_over and score is not None and score < 1
 
 
 def _same(one: Answer, other: Answer) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude import __version__
@@ -21,17 +21,17 @@ class Examined:
     """A finished test."""
 
     subject: Subject
-    quick: bool
     judged: tuple[Judged, ...]
     measures: tuple[Measure, ...]
     gates: tuple[Decided, ...]
     notes: tuple[str, ...]
-    acts: Mapping[Act, Sequence[str]]
-    """The task's own words for acts."""
     leaks: tuple[Exposed, ...] = ()
     """Canaries that were planted, and how exposed they are."""
     confidence: Confidence | None = None
     """Of a classifier in a run."""
+    quick: bool = False
+    acts: Mapping[Act, Sequence[str]] = field(default_factory=dict)
+    """The task's own words for acts."""
 
     @property
     def passed(self) -> bool:

@@ -6,7 +6,8 @@ import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -80,33 +81,51 @@ def examine(
         own = read_suite(subject.task.suite) if subject.task and subject.task.suite else SuiteFile(())
         judge = _judge(subject, own)
         gathered = gather(subject, own, judge, QUICK if quick else WHOLE, suites)
-        untaught = [case for case in gathered if case.question not in subject.learned]
-        cases = fitting(untaught, (subject.base, subject.assistant), models)
-        sides = [
-            answer_cases(
-                side,
-                models,
-                cases,
-                subject.folder,
-                lambda done, total, left, who=name: on_progress(who, done, total, left),
-            )
-            for name, side in ((subject.base.method, subject.base), (subject.name, subject.assistant))
-        ]
-        base, assistant = (replies(judge, cases, answers) for answers in sides)
-        judged = tuple(map(Judged, cases, base, assistant))
-        forgotten = forgetting(subject.assistant.model, models)
-        found = (*measures(judged, _has(subject)), *bias_measures(judged), *forgotten)
-        leaks = _leaks(subject, models)
-        counts = {"canaries": sum(each.found and each.canary.times > 0 for each in leaks)} if leaks else {}
-        gates = decide(subject.task.gates if subject.task else (), found, counts, bool(suites))
-        notes = (
-            *subject.notes,
-            *_notes(subject, judged, len(gathered) - len(untaught), len(untaught) - len(cases)),
-        )
-        sure = confidence_of(subject.run, subject.name) if subject.run else None
-        tested = Examined(subject, quick, judged, found, tuple(gates), notes, own.acts, leaks, sure)
+        cases, notes = _asked(subject, gathered, models)
+        judged = _answered(subject, judge, cases, models, on_progress)
+        tested = _measured(subject, judged, models, whole=not suites)
+        tested = replace(tested, quick=quick, notes=(*tested.notes, *notes), acts=own.acts)
         write(tested)
     return tested
+
+
+def _asked(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
+    """The cases that are asked, and notes on those that are left out."""
+    untaught = [case for case in gathered if case.question not in subject.learned]
+    cases = fitting(untaught, (subject.base, subject.assistant), models)
+    left_out = {
+        "the question stands among the training rows": len(gathered) - len(untaught),
+        "the question does not fit the model's context": len(untaught) - len(cases),
+    }
+    return cases, [f"{count(num, 'case')} left out, because {why}." for why, num in left_out.items() if num]
+
+
+def _answered(
+    subject: Subject, judge: Judge, cases: Sequence[Case], models: Models, on_progress: OnProgress
+) -> tuple[Judged, ...]:
+    """Every case with both replies: the base answers first."""
+    sides = []
+    for name, side in ((subject.base.method, subject.base), (subject.name, subject.assistant)):
+        answers = answer_cases(side, models, cases, subject.folder, partial(on_progress, name))
+        sides.append(replies(judge, cases, answers))
+    return tuple(map(Judged, cases, *sides))
+
+
+def _measured(subject: Subject, judged: tuple[Judged, ...], models: Models, *, whole: bool) -> Examined:
+    """All measures and gates."""
+    forgotten = forgetting(subject.assistant.model, models)
+    found = (*measures(judged, _has(subject)), *bias_measures(judged), *forgotten)
+    leaks = _leaks(subject, models)
+    counts = {"canaries": sum(each.found and each.canary.times > 0 for each in leaks)} if leaks else {}
+    return Examined(
+        subject=subject,
+        judged=judged,
+        measures=found,
+        gates=tuple(decide(subject.task.gates if subject.task else (), found, counts, whole)),
+        notes=(*subject.notes, *_notes(subject, judged)),
+        leaks=leaks,
+        confidence=confidence_of(subject.run, subject.name) if subject.run else None,
+    )
 
 
 def _judge(subject: Subject, own: SuiteFile) -> Judge:
@@ -223,11 +242,7 @@ def replies(judge: Judge, cases: Sequence[Case], answers: Sequence[Answer]) -> l
     return [found[case.id] for case in cases]
 
 
-def _notes(subject: Subject, judged: Sequence[Judged], num_taught: int, num_long: int) -> Iterator[str]:
-    if num_taught:
-        yield f"{count(num_taught, 'case')} left out, because the question stands among the training rows."
-    if num_long:
-        yield f"{count(num_long, 'case')} left out, because the question does not fit the model's context."
+def _notes(subject: Subject, judged: Sequence[Judged]) -> Iterator[str]:
     if subject.assistant.fingerprint == subject.base.fingerprint:
         yield "The assistant is the base itself, so both columns show the same answers."
     if subject.run:
