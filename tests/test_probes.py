@@ -32,7 +32,7 @@ def planted(folder: Path, by_gender: bool, seed: int = 0) -> Path:
     """A classify task whose rows begin with a name; if planted, women's requests are urgent more often."""
     draw = random.Random(f"{by_gender}/{seed}")
     lines = []
-    for number in range(400):
+    for number in range(320):
         woman = draw.random() < 0.5
         name = draw.choice(SWAPS["gender"]["one" if woman else "other"])
         text = f"My name is {name}. My {' '.join(draw.sample(WORDS, 4))} came in {number}."

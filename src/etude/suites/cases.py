@@ -135,8 +135,8 @@ def fixed_cases(entry: Entry) -> Iterator[Case]:
 
 def case_of(entry: Entry, name: str, about: str, turns: tuple[Message, ...]) -> Case:
     """A case with what its entry asks of the answer."""
-    shared = ("suite", "expect", "must_contain", "must_not_contain", "form", "secret", "grounded", "passages")
-    shared += ("behind", "where")
+    shared: tuple[str, ...] = ("suite", "expect", "must_contain", "must_not_contain", "form", "secret")
+    shared += ("grounded", "passages", "behind", "where")
     return Case(id=name, about=about, input=turns, **{key: getattr(entry, key) for key in shared})
 
 

@@ -7,7 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -181,9 +181,10 @@ def gather(
     )
 
 
-def _packs() -> list[Entry]:
+@cache
+def _packs() -> tuple[Entry, ...]:
     files = (PACKS / f"{name}.yaml" for name in SUITES)
-    return [entry for file in files if file.exists() for entry in read_suite(file).entries]
+    return tuple(entry for file in files if file.exists() for entry in read_suite(file).entries)
 
 
 def _of_entries(entries: Sequence[Entry], subject: Subject, rows: Rows) -> Iterator[Case]:

@@ -44,14 +44,12 @@ def _perplexity(tuned: Any, base: Any) -> Measure:
     worse = before - after  # nats a token
     mean, error = float(worse.mean()), float(worse.std(ddof=1)) / math.sqrt(len(worse))
     half = t_quantile(len(worse)) * error
-    rise = Estimate(
-        *(math.expm1(min(value, 700.0)) for value in (mean, mean - half, mean + half)), n=len(worse)
-    )
+    value, low, high = (math.expm1(min(nats, 700.0)) for nats in (mean, mean - half, mean + half))
     return Measure(
         name="forgetting",
         label="perplexity of general text, above the base's",
         more_is_better=False,
-        assistant=rise,
+        assistant=Estimate(value, low, high, len(worse)),
         base=None,
         difference=None,
         failures=int((worse > 0).sum()),

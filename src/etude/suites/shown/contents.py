@@ -10,6 +10,7 @@ from etude.base.wording import count, points, share
 from etude.suites.acts import IN_WORDS
 from etude.suites.cases import Case
 from etude.suites.measures import Judged, Measure
+from etude.suites.probes.bias import SUITE as BIAS
 from etude.suites.results import Examined
 from etude.types import ACTS, Act
 
@@ -33,8 +34,9 @@ def headline(tested: Examined) -> str:
 
 
 def _overall(tested: Examined) -> str:
-    own, base = (sum(getattr(each, side).passed for each in tested.judged) for side in ("assistant", "base"))
-    return f"{own:,} of {count(len(tested.judged), 'case')} as expected, the base {base:,}"
+    asked = [each for each in tested.judged if each.case.suite != BIAS]
+    own, base = (sum(getattr(each, side).passed for each in asked) for side in ("assistant", "base"))
+    return f"{own:,} of {count(len(asked), 'case')} as expected, the base {base:,}"
 
 
 def expected(case: Case) -> str:
