@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from conftest import data_folder
+from etude.assistant import Assistant
 from etude.base.pages import source_hash
 from etude.cli import main
 from etude.errors import InputError
@@ -28,7 +29,7 @@ from etude.suites.teach import WORDS
 from etude.task import load_task
 from etude.task.contract import Contract
 from etude.task.gates import read_gate
-from etude.types import ACTS, Estimate
+from etude.types import ACTS, Estimate, ModelRef
 from real_runs import real_run
 from small_task import library, write_task
 
@@ -406,3 +407,13 @@ def test_a_training_is_tested_like_a_comparison(tmp_path: Path) -> None:
     result = examine(task, quick=True)
     assert result.subject.name == "fine_tune"
     assert {each.case.suite for each in result.judged} == set(SUITES)
+
+
+@pytest.mark.real
+def test_the_packaged_model_is_asked(tmp_path: Path) -> None:
+    model = ModelRef("smollm2-135m-instruct")
+    Assistant("prompt", "answer", model, "You are a librarian.", max_tokens=24).save(tmp_path / "own")
+    result = examine(tmp_path / "own", quick=True)
+    assert len(result.judged) >= 15
+    assert {each.assistant.act for each in result.judged} >= {"answer"}
+    assert any("is the base itself" in note for note in result.notes)
