@@ -317,10 +317,13 @@ def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.Ca
     assert "exists" in capsys.readouterr().err
 
 
-def test_an_assistant_outside_a_run_is_asked_the_starter_pack(tmp_path: Path) -> None:
+def test_an_assistant_outside_a_run_is_asked_the_starter_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = find_run(real_run("answer").parent, None)
-    folder = shutil.copytree(run.assistant("fine_tune"), tmp_path / "mine")
-    result = examine(folder, quick=True)
+    shutil.copytree(run.assistant("fine_tune"), tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    result = examine("mine", quick=True)
     assert {each.case.suite for each in result.judged} == {"unusual", "tricky", "sensitive"}
     assert result.page == tmp_path / "mine-tests" / "report.html"
     assert result.subject.base.model.adapter is None

@@ -56,17 +56,18 @@ def find_subject(place: Path, run_name: str | None, method: str | None, models: 
 
     Raises RunError if there is no run or assistant, InputError if the task of a run can no longer be read.
     """
+    place = place.resolve()
     if (place / saved.FILE).exists():
-        if (place.parents[2] / "run.json").exists() and place.parent.parent.name == "methods":
-            return _of_run(Run(place.resolve().parents[2]), place.resolve().parent.name, models)
-        return _alone(place)
+        run = Run(place.parent.parent.parent)
+        inside = place.parent.parent.name == "methods" and (run.folder / "run.json").exists()
+        return _of_run(run, place.parent.name, models) if inside else _alone(place)
     if (place / "run.json").exists():
-        return _of_run(Run(place.resolve()), method, models)
+        return _of_run(Run(place), method, models)
     if not place.exists():
         remedy = "name a task file, a run's folder or an assistant's folder"
         raise InputError([Fault(str(place), "no such file or folder", shown(str(place)), remedy)])
     root = (place if place.is_dir() else place.parent) / FOLDER
-    return _of_run(find_run(root.resolve(), run_name), method, models)
+    return _of_run(find_run(root, run_name), method, models)
 
 
 def _alone(folder: Path) -> Subject:
