@@ -6,7 +6,7 @@ Rules over phrases (acts.yaml), the first that holds:
 2. the task's own phrases for an act, wherever they stand;
 3. hand_over: a phrase that sends the reader to a person, if the answer is short, refuses too, or begins with it;
 4. refuse: a refusal in the first two sentences; a partial refusal counts;
-5. ask_back: the answer ends in a question to the user, and questions are a good part of a short answer;
+5. ask_back: a short answer ends in a question to the user and is mostly questions, or asks to be told something;
 6. answer: everything else, and whatever keeps a contract of labels or JSON.
 
 English only. An answer that refuses in other words, or that looks like an answer and is nonsense, is read as an answer.
@@ -39,8 +39,8 @@ ASKING = 0.3
 LOOP, LOOP_WORDS = 0.4, 12
 """Share of the three-word phrases that stood there before, from so many words on, at which an answer is a loop."""
 
-_READ = ("refuse", "hand_over", "ask_back")
-"""Acts that are told by phrases, in the order in which they are looked for among the sentences."""
+_READ = ("refuse", "hand_over", "ask_back", "tell_me")
+"""Lists of phrases; `tell_me` asks back without a question mark."""
 
 
 def _patterns() -> Mapping[str, re.Pattern[str]]:
@@ -107,6 +107,8 @@ def _by_phrases(text: str) -> Reading:
         found = _PHRASES["ask_back"].search(" ".join(questions))
         if found:
             return Reading("ask_back", found[0])
+    if num_words <= SHORT and (told := _PHRASES["tell_me"].search(text)):
+        return Reading("ask_back", told[0])
     return Reading("answer")
 
 

@@ -52,7 +52,7 @@ class Size:
     """Rows asked in the names of two groups, of classifiers; others are asked with `--suite bias`."""
 
 
-WHOLE, QUICK = Size(60, 6, None, 20), Size(10, 1, 8, 0)
+WHOLE, QUICK = Size(50, 4, None, 20), Size(10, 1, 8, 0)
 
 
 OnProgress = Callable[[str, int, int, float], None]
