@@ -33,34 +33,34 @@ def write_card(run: Run, method: str | None = None) -> Path:
     Raises RunError if the run has no assistant yet.
     """
     name = method or recommended(run)[0]
-    assistant = saved.load(run.assistant(name))
-    info, record = run.info, read_json(run.method(name) / "method.json")
-    file = run.folder / TESTS / name / "test.json"
+    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    page.globals.update(wording=wording, watts=WATTS_PER_CORE)
+    template = page.from_string(_PAGE.read_text(encoding="utf-8"))
+    write_text(run.folder / FILE, template.render(_known(run, name)))
+    return run.folder / FILE
+
+
+def _known(run: Run, name: str) -> dict[str, Any]:
+    """What is known of a method's assistant, by the names that the template uses."""
+    info, record, verdict = run.info, read_json(run.method(name) / "method.json"), run.verdict
+    file, findings = run.folder / TESTS / name / "test.json", run.folder / "findings.jsonl"
     tested = read_json(file) if file.exists() else None
     measured = [from_json(Measure, each) for each in tested["measures"]] if tested else []
-    verdict = run.verdict
     scores = {step.method: step.estimate for step in verdict.ladder} if verdict else {}
-    findings = run.folder / "findings.jsonl"
-    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page.globals.update(wording=wording)
-    text = page.from_string(_PAGE.read_text(encoding="utf-8")).render(
-        metadata=yaml.safe_dump(
-            metadata(info, name, record, scores.get(name)), sort_keys=False, allow_unicode=True
-        ),
-        info=info,
-        name=name,
-        record=record,
-        assistant=assistant,
-        verdict=verdict,
-        findings=list(read_lines(findings)) if findings.exists() else [],
-        tested=tested,
-        measured=[each for each in measured if "/" not in each.name],
-        weak=_weak(measured),
-        energy=record["train_seconds"] / 3600 * WATTS_PER_CORE * (info["machine"]["cores"] or 1) / 1000,
-        watts=WATTS_PER_CORE,
-    )
-    write_text(run.folder / FILE, text)
-    return run.folder / FILE
+    head = metadata(info, name, record, scores.get(name))
+    return {
+        "metadata": yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
+        "info": info,
+        "name": name,
+        "record": record,
+        "assistant": saved.load(run.assistant(name)),
+        "verdict": verdict,
+        "findings": list(read_lines(findings)) if findings.exists() else [],
+        "tested": tested,
+        "measured": [each for each in measured if "/" not in each.name],
+        "weak": _weak(measured),
+        "energy": record["train_seconds"] / 3600 * WATTS_PER_CORE * (info["machine"]["cores"] or 1) / 1000,
+    }
 
 
 def metadata(info: Json, name: str, record: Json, score: Estimate | None) -> dict[str, Any]:
