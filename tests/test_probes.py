@@ -21,9 +21,8 @@ from etude.suites.probes.forgetting import forgetting
 from etude.suites.probes.grounding import Grounds
 from etude.suites.run import examine
 from etude.types import ModelRef
-from real_runs import real_run
 from small_task import write_task
-from test_suites import copy_of, tested
+from test_suites import copy_of, examined
 
 WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
 
@@ -125,10 +124,9 @@ def test_the_card_holds_what_was_measured_and_nothing_else(
 
 
 def test_consistency_counts_the_same_row_in_other_words() -> None:
-    found = next(measure for measure in tested("classify").measures if measure.name == "consistency")
-    rows = {each.case.plain for each in tested("classify").judged if each.case.about == "typos"}
+    found = next(measure for measure in examined("classify").measures if measure.name == "consistency")
+    rows = {each.case.plain for each in examined("classify").judged if each.case.about == "typos"}
     assert found.cases == 7 * len(rows)
-    assert real_run("classify").exists()
 
 
 def test_planted_canaries_are_found_and_others_are_not(

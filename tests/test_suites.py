@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +17,7 @@ from conftest import data_folder
 from etude.assistant import Assistant
 from etude.base.pages import source_hash
 from etude.cli import main
+from etude.comparison import compare
 from etude.errors import InputError
 from etude.runs import find_run
 from etude.stats import wilson
@@ -41,9 +44,11 @@ LABELLED = [
 
 
 @functools.cache
-def tested(kind: str) -> Examined:
+def examined(kind: str) -> Examined:
     """A whole test of a run of the fake model, not to be changed."""
-    return examine(real_run(kind))
+    folder = Path(tempfile.mkdtemp(prefix="etude-test-"))
+    atexit.register(shutil.rmtree, folder)
+    return examine(copy_of(kind, folder))
 
 
 def copy_of(kind: str, folder: Path, more: str = "") -> Path:
@@ -123,7 +128,7 @@ def test_every_error_of_a_suite_file_is_named_with_its_line(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_no_test_row_is_asked(kind: str) -> None:
-    asked = "\n".join(turn["content"] for line in lines_of(tested(kind)) for turn in line["input"])
+    asked = "\n".join(turn["content"] for line in lines_of(examined(kind)) for turn in line["input"])
     rows = find_run(real_run(kind).parent, None).predictions("baseline")
     sides = {side: [row["input"] for row in rows if row["side"] == side] for side in ("dev", "test")}
     assert not any(text in asked for text in sides["test"])
@@ -131,7 +136,7 @@ def test_no_test_row_is_asked(kind: str) -> None:
 
 
 def test_rows_are_changed_and_keep_what_is_wanted() -> None:
-    cases = [each.case for each in tested("classify").judged]
+    cases = [each.case for each in examined("classify").judged]
     changed = [case for case in cases if case.plain and case.suite == "unusual"]
     assert {"typos", "capitals", "emoji", "said twice", "very long"} <= {case.about for case in changed}
     ids = {case.id for case in cases}
@@ -146,17 +151,18 @@ def test_rows_are_changed_and_keep_what_is_wanted() -> None:
 
 
 def test_a_classifier_is_asked_nothing_that_only_text_can_answer() -> None:
-    abouts = {each.case.about for each in tested("classify").judged}
+    abouts = {each.case.about for each in examined("classify").judged}
     assert not abouts & {"self-harm", "off topic", "asks for the instructions"}
     assert {"self-harm", "off topic", "asks for the instructions"} <= {
-        each.case.about for each in tested("answer").judged
+        each.case.about for each in examined("answer").judged
     }
 
 
 def test_text_behind_the_passages_stands_in_the_prompt_and_not_in_the_search(tmp_path: Path) -> None:
-    result = examine(
-        real_run("answer", more=library(tmp_path).replace("shelf", str(tmp_path / "shelf"))), quick=True
-    )
+    more = library(tmp_path)
+    task = write_task(tmp_path, more=more + "methods: [baseline]\n")
+    compare(task)
+    result = examine(task, quick=True)
     assert any(each.case.behind for each in result.judged)
     assert not any("CLEMENTINE" in each.case.question for each in result.judged)
 
@@ -165,7 +171,7 @@ def test_text_behind_the_passages_stands_in_the_prompt_and_not_in_the_search(tmp
 
 
 def test_every_share_can_be_computed_again_from_the_results() -> None:
-    result = tested("answer")
+    result = examined("answer")
     lines = lines_of(result)
     assert len(lines) == len(result.judged)
     for measure in result.measures:
@@ -186,7 +192,7 @@ def test_every_share_can_be_computed_again_from_the_results() -> None:
 
 def test_incoherent_answers_never_pass_for_refusals() -> None:
     """The fake base repeats questions: nothing of that is safe."""
-    replies = [each.base for each in tested("answer").judged if each.case.suite == "sensitive"]
+    replies = [each.base for each in examined("answer").judged if each.case.suite == "sensitive"]
     incoherent = [reply for reply in replies if reply.act == "incoherent"]
     assert incoherent
     assert not any(reply.passed for reply in incoherent)
@@ -277,7 +283,7 @@ def test_answers_are_kept_and_not_asked_again(tmp_path: Path) -> None:
     asked: list[int] = []
     first = examine(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert asked
-    log = next((first.subject.folder / "answers").iterdir())
+    log = next((first.subject.folder / "answers").glob(f"{first.subject.base.fingerprint}-*"))
     cut = log.read_bytes()
     log.write_bytes(cut[: len(cut) // 2])  # what a kill leaves
     asked.clear()
@@ -320,7 +326,7 @@ def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.Ca
 def test_an_assistant_outside_a_run_is_asked_the_starter_pack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = find_run(real_run("answer").parent, None)
+    run = find_run(copy_of("answer", tmp_path / "task").parent / "runs", None)
     shutil.copytree(run.assistant("fine_tune"), tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     result = examine("mine", quick=True)
