@@ -107,9 +107,9 @@ COMMON = (
     ),
     Kind(
         "supported",
-        "all that is named stands in a cited passage or in the question",
+        "answers of which all that is named stands in a cited passage or in the question",
         lambda case: case.example is not None and case.passages,
-        lambda reply: float(reply.act != "answer" or bool(reply.supported)),
+        lambda reply: float(bool(reply.supported)),
         needs="citations",
     ),
     Kind(
