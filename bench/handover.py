@@ -20,7 +20,7 @@ from pathlib import Path
 from etude.assistant import load
 from etude.comparison import compare
 from etude.stats import wilson
-from etude.stats.calibration import auroc, calibration
+from etude.stats.surest import auroc, calibration
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 PROMISE = 0.05

@@ -63,7 +63,7 @@ CHANGES = {
 """A line of the task file in place of the one with the same key."""
 FILES = ("examples", "test", "documents", "judge", "suite", "gates", "handover")
 """Keys of files, whose contents count; `judge` is refused; `suite` and `gates` bear on no run (test_suites.py);
-`handover` is for classifiers (test_calibration.py)."""
+`handover` is for classifiers (test_handover.py)."""
 
 
 def full_task(folder: Path) -> Path:

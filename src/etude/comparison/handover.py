@@ -9,7 +9,7 @@ from etude.assistant import Assistant
 from etude.base.wording import bounds, share
 from etude.evaluate import Scored, unit
 from etude.stats import estimate
-from etude.stats.calibration import threshold
+from etude.stats.surest import threshold
 from etude.task import Task
 
 SURE = 1.1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from etude.base.wording import share
 from etude.runs import Run
-from etude.stats.calibration import Calibration, Point, calibration, risk_coverage
+from etude.stats.surest import Calibration, Point, calibration, risk_coverage
 
 TARGETS = (0.9, 0.95, 0.99)
 """Shares of right answers for which it is told how many can be given."""

@@ -18,7 +18,7 @@ from etude.data.dataset import Dataset
 from etude.errors import InputError
 from etude.runs import find_run
 from etude.runs.fingerprints import changed, fingerprints
-from etude.stats.calibration import BINS, calibration, risk_coverage, threshold
+from etude.stats.surest import BINS, calibration, risk_coverage, threshold
 from etude.task import load_task
 from real_runs import real_run
 from small_task import write_task
