@@ -62,8 +62,9 @@ CHANGES = {
     "max_tokens": "max_tokens: 25",
 }
 """A line of the task file in place of the one with the same key."""
-FILES = ("examples", "test", "documents", "preferences", "judge")
-"""Keys of files, whose contents count; `judge` is refused."""
+FILES = ("examples", "test", "documents", "preferences", "judge", "suite", "gates", "handover")
+"""Keys of files, whose contents count; `judge` is refused; `suite` and `gates` bear on no run (test_suites.py);
+`handover` is for classifiers (test_handover.py)."""
 
 
 def full_task(folder: Path) -> Path:

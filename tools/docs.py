@@ -29,15 +29,16 @@ from test_structure import ORDER  # noqa: E402 - the order of imports, which tha
 
 DOCS, ROOT = PROJECT / "docs", PROJECT / "src" / "etude"
 COMMANDS = (
-    *("", "init", "check", "convert", "compare", "train", "chat", "predict", "serve", "export", "studio"),
+    *("", "init", "check", "convert", "compare", "train", "test", "card", "chat", "predict", "serve"),
+    *("export", "studio"),
     *("feedback", "feedback list", "feedback apply", "feedback export"),
     *("runs", "runs list", "runs show", "runs compare"),
 )
 INTRODUCTION = """# Commands
 
 Written by `make docs` from the commands' own help. Exit codes: 0 good, 1 the target was missed under
-`--gate`, something was found under `--fail-on`, or you said no, 2 the input is wrong, 3 a bug of ours, 130
-stopped by Ctrl-C (torchrun's own code is then 1).
+`--gate`, something was found under `--fail-on`, a gate of `etude test` did not pass, or you said no, 2 the input is
+wrong, 3 a bug of ours, 130 stopped by Ctrl-C (torchrun's own code is then 1).
 """
 
 

@@ -80,6 +80,8 @@ class Assistant:
     num_similar: int = 0
     enforced: bool = False
     """Whether the contract's form is enforced while an answer is written."""
+    handover: float | None = None
+    """Confidence below which it hands over to a person; None is never."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -208,13 +210,14 @@ class Assistant:
 
     def _answer(self, row: str, done: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
         text = done.text.strip()
+        sure = math.exp(done.logprob) if self.choices and done.logprob is not None else None
         return Answer(
             id=row,
             text=text,
             value=self.contract.parse(text) if self.contract else text,
             form=not self.contract.check(text) if self.contract else None,
             failures=self.contract.check(text) if self.contract else (),
-            confidence=math.exp(done.logprob) if self.choices and done.logprob is not None else None,
+            confidence=sure,
             prompt_tokens=done.prompt_tokens,
             cached_tokens=done.cached_tokens,
             answer_tokens=done.answer_tokens,
@@ -222,6 +225,7 @@ class Assistant:
             cut=done.finish == "length",
             shots_dropped=shots_dropped,
             citations=citations,
+            handed_over=self.handover is not None and sure is not None and sure < self.handover,
         )
 
     @property
@@ -261,6 +265,8 @@ class Assistant:
             body["similar"] = self.similar.fingerprint
         if not self.enforced:
             del body["enforced"]
+        if self.handover is None:
+            del body["handover"]
         for shot in (*body["shots"], *body.get("pool", ())):
             del shot["where"]
         # keys keep their order, in which a schema is put into words

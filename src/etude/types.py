@@ -15,6 +15,9 @@ Role = Literal["system", "user", "assistant"]
 Kind = Literal["classify", "extract", "answer", "rewrite"]
 Side = Literal["train", "dev", "test"]
 Severity = Literal["error", "warning", "note"]
+Act = Literal["answer", "refuse", "ask_back", "hand_over", "incoherent"]
+"""What an answer does; incoherent output does nothing, and is never taken for a refusal."""
+ACTS: tuple[Act, ...] = ("answer", "refuse", "ask_back", "hand_over", "incoherent")
 CLASSICAL = "classical"
 """Name in a ModelRef of what is no language model; its folder says which it is."""
 
@@ -213,6 +216,8 @@ class Answer:
     """Examples left out of the prompt, which would not have fitted the model's context."""
     citations: tuple[str, ...] = ()
     """Names of the passages that the answer was given with, the best first: file, and heading or record."""
+    handed_over: bool = False
+    """Not sure enough: a person is to decide. The text is what would have been answered."""
 
 
 @dataclass(frozen=True, slots=True)

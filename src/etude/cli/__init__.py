@@ -203,6 +203,58 @@ def train(
     raise typer.Exit(run_train(task, yes=yes, budget=budget, fresh=fresh, verbose=verbose))
 
 
+@app.command("test")
+def ask_suites(
+    place: Annotated[
+        Path,
+        typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder."),
+    ],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    run: RunName = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option("--suite", "-s", help="Ask this suite only, such as sensitive; may be repeated."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Ask few questions: a first look.")] = False,
+    teach: Annotated[
+        bool,
+        typer.Option("--teach", help="Also propose training rows for what failed, for a person to approve."),
+    ] = False,
+    canaries: Annotated[
+        bool,
+        typer.Option(
+            "--canaries", help="Write the examples with planted secrets in a new file; test nothing."
+        ),
+    ] = False,
+    init: Annotated[
+        bool, typer.Option("--init", help="Write a suite file for the task, with comments; test nothing.")
+    ] = False,
+) -> None:
+    """Ask an assistant normal, unusual, tricky and sensitive questions, beside its base."""
+    from etude.cli.testing import plant_canaries, run_test, write_suite
+
+    if init or canaries:
+        (write_suite if init else plant_canaries)(place)
+        return
+    raise typer.Exit(run_test(place, run=run, method=method, suites=suite or [], quick=quick, teaches=teach))
+
+
+@app.command()
+def card(
+    task: TaskPath,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    ] = None,
+    run: RunName = None,
+) -> None:
+    """Write a model card of an assistant, from what was measured."""
+    from etude.cli.testing import print_card
+
+    print_card(task, run, method)
+
+
 @app.command()
 def chat(
     task: TaskPath,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude.assistant import Assistant, PromptLimit, load
+from etude.base.wording import share
 from etude.cli.history import runs_folder
 from etude.errors import shown
 from etude.models.registry import Models, title
@@ -100,7 +101,15 @@ def ask(terminal: bool) -> str:
 
 
 def answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
-    """Prints one answer as it is streamed and returns it."""
+    """Prints one answer as it is streamed and returns it; one that is handed over is not printed as an answer."""
+    if assistant.handover is not None:
+        given = assistant.answer([turns], models)[0]
+        sure = f"{share(given.confidence or 0.0)} sure"
+        if given.handed_over:
+            print(f"(handed over to a person: only {sure}; its best guess is {given.text})\n", flush=True)
+        else:
+            print(f"{given.text}\n", flush=True)
+        return given.text
     pieces = []
     request = assistant.requests([turns], models)[0]
     for piece in models.get(assistant.model).stream(request):

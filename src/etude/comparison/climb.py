@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from etude.assistant import Assistant, load
 from etude.base.files import read_json, write_json, write_lines
+from etude.comparison.handover import kept_promise, marked, with_handover
 from etude.comparison.notes import dropped_shots, same_answer
 from etude.comparison.plan import Pacing, Plan, Taken
 from etude.data.dataset import Dataset
@@ -77,6 +78,7 @@ class Climb:
             self._release(assistant)
             self._write_predictions(name, "test", scored)
             self._add_notes(name, dropped_shots(name, "test", scored))
+            self._add_notes(name, kept_promise(name, assistant, scored))
             self._tell_end(name, "test", scored, time.perf_counter() - started)
 
     @cached_property
@@ -88,7 +90,9 @@ class Climb:
     def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""
         names = [method.name for method in self.methods if method.prompted and method.name in fitted]
-        return fitted[names[choose(self.dev_samples(names)).index]] if names else start
+        if not names:
+            return start
+        return replace(fitted[names[choose(self.dev_samples(names)).index]], handover=None)
 
     def dev_samples(self, names: Iterable[str]) -> list[tuple[str, Results]]:
         """Methods with their results on the dev rows that all of them have answered, from predictions.jsonl."""
@@ -147,10 +151,12 @@ class Climb:
             lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)
+        assistant, handover = with_handover(assistant, self.task, context.on_dev)
+        context.on_dev = marked(assistant, context.on_dev)
         assistant.save(folder / "assistant")
         self._write_predictions(method.name, "dev", context.on_dev)
         self._write_tried(method.name, context.answered)
-        context.notes += self._said(self._about_dev(method.name, context.on_dev))
+        context.notes += self._said([*self._about_dev(method.name, context.on_dev), *handover])
         (request,) = assistant.requests([self.split.dev[0].input], self.models)
         prompt = self.models.get(assistant.model).render_text(request.messages)
         write_record(self.run, method, assistant, context, prompt)

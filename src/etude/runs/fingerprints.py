@@ -45,7 +45,7 @@ PLACES = (
     "encoder",
 )
 """Fields of a Task that say where something is: what stands there counts."""
-APART = (*PLACES, "notes", "endpoints", "budget_seconds", "own_system")
+APART = (*PLACES, "notes", "endpoints", "budget_seconds", "own_system", "suite", "gates", "handover")
 """Fields of a Task that do not count as they stand."""
 
 
@@ -66,6 +66,7 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "documents": task.documents and _documents(task.documents),
         "preferences": task.preferences and _digest(task.preferences.read_bytes()),
         "version of Étude": __version__,
+        **({"handover": task.handover} if task.handover else {}),  # earlier runs know no such key
     }
     return {key: _digest(json.dumps(part, default=_plain).encode()) for key, part in parts.items()}
 

@@ -109,6 +109,7 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
         "cut": answer.cut,
         "shots_dropped": answer.shots_dropped,
         **({"citations": list(answer.citations)} if answer.citations else {}),
+        **({"handed_over": True} if answer.handed_over else {}),
         "prompt_tokens": answer.prompt_tokens,
         "cached_tokens": answer.cached_tokens,
         "answer_tokens": answer.answer_tokens,

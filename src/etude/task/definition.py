@@ -26,6 +26,7 @@ LADDER = (
 VERDICT_KEYS = (
     *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget"),
     "documents",  # which no method reads yet
+    *("handover", "suite", "gates"),
 )
 """Keys that say how methods are compared and judged; what a method fits depends on none of them unless it says so."""
 
@@ -80,6 +81,19 @@ class Usage:
     facts_change: FactsChange | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One sentence under `gates:`."""
+
+    measure: str
+    relation: Literal[">=", "<=", "="]
+    limit: float
+    """A share from 0 to 1; a difference to the base if `of_base`; a count after `=`."""
+    of_base: bool
+    text: str
+    """As it was written."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What a right answer is, and how the comparison is to be run. Made by `load_task`."""
@@ -125,6 +139,12 @@ class Task:
     """Overrides of the automatic settings of training, by the names of settings.py."""
     max_tokens: int | None = None
     """At most this many tokens an answer; None is chosen from the examples."""
+    handover: float | None = None
+    """At most this share of what a classifier answers may be wrong; it hands over the rest."""
+    suite: Path | None = None
+    """The user's own behaviour tests."""
+    gates: tuple[Gate, ...] = ()
+    """What must hold in `etude test`."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the task was read."""
 

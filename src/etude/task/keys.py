@@ -18,6 +18,7 @@ from etude.task.contract import Contract
 from etude.task.definition import LADDER, FactsChange, MetricName, RowSource, Usage
 from etude.task.endpoint import FORM, Endpoint, Prices, endpoint_of, is_url
 from etude.task.foreign import meant
+from etude.task.gates import gates
 from etude.task.read_endpoint import PRICES, read_endpoint
 from etude.task.readers import budget, existing, existing_file, near_file, nested, prose, ruled, text, texts
 from etude.task.rules import number, one_of
@@ -218,4 +219,7 @@ KEYS: Mapping[str, Reader] = {
     "seed": ruled(SEED),
     "train": _train,
     "max_tokens": ruled(number(1, 32768, whole=True)),
+    "handover": ruled(number(0, 0.5, above=True, share=True)),
+    "suite": existing_file,
+    "gates": gates,
 }

@@ -91,6 +91,9 @@ def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[
     if kind == "classify" and contract and (contract.fields or contract.json_schema is not None):
         remedy = "write kind: extract, or name labels: in their place"
         page.fault(nodes["contract"], "fields and json_schema do not fit kind: classify", kind, remedy)
+    if values.get("handover") and kind and kind != "classify":
+        remedy = "leave it out, or teach hand-overs with examples"
+        page.fault(nodes["handover"], "handover needs the probabilities of labels", kind, remedy)
     examples, test = values.get("examples"), values.get("test")
     if examples and test and examples.file.resolve() == test.file.resolve():
         page.fault(

@@ -1,0 +1,117 @@
+"""What is tested: an assistant, the base beside it, the dev rows, and where the results go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from etude import assistant as saved
+from etude.assistant import Assistant
+from etude.base.files import read_json
+from etude.data.dataset import Dataset, load_dataset
+from etude.errors import Fault, InputError, RunError, shown
+from etude.methods.fit_context import blank
+from etude.metrics import Metric
+from etude.models.registry import Models, backend_of
+from etude.runs import FOLDER, Run, find_run
+from etude.runs.recommended import recommended
+from etude.task import Task, load_task
+from etude.types import ModelRef
+
+BASE = "prompt"
+"""The method that is the base: the untuned model with the task's instructions."""
+NO_ROWS = Dataset(())
+TESTS = "tests"
+"""Folder of a run's tests."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An assistant and what is known about it."""
+
+    name: str
+    """The method's name, or the folder's."""
+    assistant: Assistant
+    base: Assistant
+    """The untuned model that the assistant came from, with the task's instructions alone."""
+    folder: Path
+    """Where results are written."""
+    task: Task | None = None
+    """None for an assistant's folder outside a run."""
+    run: Run | None = None
+    dev: Dataset = NO_ROWS
+    learned: frozenset[str] = frozenset()
+    """Questions of the training rows, which are not asked."""
+    metric: Metric | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def instructions(self) -> str:
+        """What both were told."""
+        return self.task.instructions if self.task else self.assistant.instructions
+
+
+def find_subject(place: Path, run_name: str | None, method: str | None, models: Models) -> Subject:
+    """The assistant at a run folder, a task (its latest run, or `run_name`), or an assistant's folder.
+
+    Raises RunError if there is no run or assistant, InputError if the task of a run can no longer be read.
+    """
+    place = place.resolve()
+    if (place / saved.FILE).exists():
+        run = Run(place.parent.parent.parent)
+        inside = place.parent.parent.name == "methods" and (run.folder / "run.json").exists()
+        return _of_run(run, place.parent.name, models) if inside else _alone(place)
+    if (place / "run.json").exists():
+        return _of_run(Run(place), method, models)
+    if not place.exists():
+        remedy = "name a task file, a run's folder or an assistant's folder"
+        raise InputError([Fault(str(place), "no such file or folder", shown(str(place)), remedy)])
+    root = (place if place.is_dir() else place.parent) / FOLDER
+    return _of_run(find_run(root, run_name), method, models)
+
+
+def _alone(folder: Path) -> Subject:
+    assistant = saved.load(folder)
+    base = replace(assistant, method=BASE, model=ModelRef(assistant.model.name), search=None, shots=())
+    note = "No task is known here: without dev rows, metric and gates only the starter pack is asked."
+    return Subject(folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,))
+
+
+def _of_run(run: Run, method: str | None, models: Models) -> Subject:
+    name, why = (method, "") if method else recommended(run)
+    assistant = saved.load(run.assistant(name))
+    info = run.info
+    task, rows = load_dataset(load_task(run.folder.parent.parent / info["task_file"]))
+    split = read_json(run.folder / "split.json")
+    ids = {row.id for row in rows}
+    missing = [each for side in ("train", "dev") for each in split[side] if each not in ids]
+    if missing:
+        raise RunError(
+            f"{len(missing):,} rows of {run.name}, such as {missing[0]}, are no longer in {task.examples.file.name}. "
+            f"Put the file back as it was, or run `etude {run.command} {task.file.name}` again."
+        )
+    train, dev = (rows.select(split[side], side) for side in ("train", "dev"))
+    metric = Metric(info["metric"]["name"], task.kind, task.check.load() if task.check else None)
+    base = _base(run, task, train, assistant, models)
+    return Subject(
+        name,
+        assistant,
+        base,
+        run.folder / TESTS / name,
+        task,
+        run,
+        dev,
+        frozenset(row.input[-1].content for row in train),
+        metric,
+        tuple(filter(None, [why.strip()])),
+    )
+
+
+def _base(run: Run, task: Task, train: Dataset, assistant: Assistant, models: Models) -> Assistant:
+    """The prompt step of the run if it asks the same model, else the same assistant made on the spot."""
+    asked = assistant.model.name if backend_of(assistant.model.name).is_language_model else task.model
+    if BASE in run.methods:
+        base = saved.load(run.assistant(BASE))
+        if base.model.name == asked:
+            return base
+    return replace(blank(replace(task, model=asked, prompt_model=None), train, models), method=BASE)

@@ -1,0 +1,82 @@
+"""`etude test --teach`: training rows proposed for what failed, for a person to approve; nothing is added silently.
+
+Only every other failure is proposed (a hash of the question decides), so that the others show whether it holds for what
+was not taught. A later test asks no question that stands among the training rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.base.files import Json, read_lines, write_lines
+from etude.errors import Fault, InputError
+from etude.suites.cases import Case
+from etude.suites.extend import with_rows
+from etude.suites.measures import Judged
+from etude.suites.results import Examined
+from etude.task.contract import Contract
+from etude.types import Act
+
+FILE = "teach.jsonl"
+WORDS: Mapping[Act, str] = {
+    "refuse": "I'm sorry, I can't help with that.",
+    "hand_over": "I can't help with this. Please ask a member of staff.",
+    "ask_back": "Could you tell me a little more about what you are looking for?",
+}
+"""What is proposed unless the suite file has words of its own."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Proposals written, and the examples with those that were approved."""
+
+    file: Path
+    proposed: int
+    approved: int
+    examples: Path | None
+    """None if none is approved yet."""
+    broken: int
+    """Proposals that break the task's contract."""
+
+
+def teach(tested: Examined, own: Mapping[Act, Sequence[str]]) -> Taught:
+    """Adds proposals to teach.jsonl beside the task, keeps what a person has changed there, and writes the examples
+    with the approved rows to a new file.
+
+    Raises InputError without a task, or for examples that cannot be extended.
+    """
+    task = tested.subject.task
+    if task is None:
+        raise InputError(
+            [Fault("--teach", "there is no task to teach", "", "name a task or a run in its folder")]
+        )
+    file = task.folder / FILE
+    before = {line["input"]: line for line in read_lines(file)} if file.exists() else {}
+    new = [row for row in proposals(tested.judged, own) if row["input"] not in before]
+    rows = [*before.values(), *new]
+    write_lines(file, rows)
+    approved = [row for row in rows if row["approved"] is True]
+    target = with_rows(task.examples, approved, "taught") if approved else None
+    contract = tested.subject.assistant.contract or Contract()
+    broken = sum(bool(contract.check(row["output"])) for row in rows)
+    return Taught(file, len(rows), len(approved), target, broken)
+
+
+def proposals(judged: Sequence[Judged], own: Mapping[Act, Sequence[str]]) -> Iterator[Json]:
+    """A row for every other failed question that is no dev row and needs one act."""
+    for each in judged:
+        case = each.case
+        fits = not each.assistant.passed and len(case.input) == 1 and case.example is None and not case.plain
+        if fits and "answer" not in case.expect and is_taught(case):
+            act = next((act for act in case.expect if act in own), case.expect[0])
+            said = own[act][0] if act in own else WORDS[act]
+            tags = {"taught": f"{case.suite}/{case.about}"}
+            yield {"input": case.question, "output": said, "tags": tags, "approved": False}
+
+
+def is_taught(case: Case) -> bool:
+    """Whether a question is one of those that are taught; the others show what was learned."""
+    return hashlib.sha256(case.question.encode()).digest()[0] % 2 == 0

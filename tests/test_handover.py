@@ -1,0 +1,136 @@
+"""Confidences: figures equal to other implementations, and a threshold that keeps its promise."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from etude.assistant import load
+from etude.cli import main
+from etude.comparison import compare
+from etude.data.dataset import Dataset
+from etude.errors import InputError
+from etude.runs import find_run
+from etude.runs.fingerprints import changed, fingerprints
+from etude.stats.surest import BINS, calibration, risk_coverage, threshold
+from etude.task import load_task
+from real_runs import real_run
+from small_task import write_task
+
+
+def drawn(num: int, seed: int, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences, and right answers about as often as they say."""
+    rng = np.random.default_rng(seed)
+    sure = rng.beta(4, 1.5, num)
+    if ties:
+        sure = np.round(sure, 1)
+    return sure, (rng.random(num) < sure**1.3).astype(float)
+
+
+def easy(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of which most are sure, and wrong as often as the others are unsure."""
+    rng = np.random.default_rng(seed)
+    sure = rng.beta(4, 0.5, num)
+    return sure, (rng.random(num) < sure).astype(float)
+
+
+def ece_by_hand(sure: np.ndarray, right: np.ndarray) -> float:
+    """Equal-mass calibration error, one answer at a time."""
+    ranked = sorted(zip(sure, right, strict=True), key=lambda pair: pair[0])
+    size, extra = divmod(len(ranked), BINS)
+    total, at = 0.0, 0
+    for number in range(BINS):
+        group = ranked[at : at + size + (number < extra)]
+        at += len(group)
+        gap = math.fsum(hit for _, hit in group) - math.fsum(one for one, _ in group)
+        total += abs(gap)
+    return total / len(ranked)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("num", [40, 997])
+def test_figures_equal_other_implementations(num: int, ties: bool) -> None:
+    sure, right = drawn(num, num, ties)
+    found = calibration(sure, right)
+    assert found.error == pytest.approx(ece_by_hand(sure, right), abs=1e-6)
+    assert found.brier == pytest.approx(brier_score_loss(right, sure), abs=1e-6)
+    assert found.auroc == pytest.approx(roc_auc_score(right, sure), abs=1e-6)
+    assert found.n == num
+
+
+def test_the_curve_ends_with_all_answers_and_gives_ties_together() -> None:
+    points = risk_coverage([0.9, 0.9, 0.5, 0.2], [1, 0, 1, 0])
+    assert [(point.share, point.right, point.confidence) for point in points] == [
+        (0.5, 0.5, 0.9),
+        (0.75, pytest.approx(2 / 3), 0.5),
+        (1.0, 0.5, 0.2),
+    ]
+
+
+@pytest.mark.parametrize("most", [0.05, 0.1, 0.2])
+def test_a_threshold_from_dev_keeps_its_promise_in_95_of_100_draws(most: float) -> None:
+    broken = answered = 0
+    sure, right = easy(100_000, 1)
+    for seed in range(400):
+        found = threshold(*easy(400, 100 + seed), most)
+        if found is not None:
+            given = sure >= found
+            answered += 1
+            broken += right[given].mean() < 1 - most
+    assert answered >= 200
+    assert broken / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def test_too_few_rows_or_too_many_errors_give_no_threshold() -> None:
+    assert threshold([0.9] * 20, [1] * 20, 0.05) is None
+    assert threshold([0.9] * 200, [0] * 200, 0.05) is None
+    assert threshold([0.9] * 200, [1] * 200, 0.05) == 0.9
+
+
+@pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], [2]), ([1.5], [1]), ([0.5, 0.5], [1])])
+def test_what_is_no_confidence_is_refused(sure: list[float], right: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"confidence|right"):
+        calibration(sure, right)
+
+
+def test_a_classifier_hands_over_below_the_threshold_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, "classify", num=400, more="handover: 0.1\nmethods: [baseline, few_shot]\n")
+    run = compare(task).run
+    method = "few_shot"
+    assistant = load(run.assistant(method))
+    least = assistant.handover
+    assert least is not None
+    for line in run.predictions(method):
+        assert bool(line.get("handed_over")) == (line["confidence"] < least), line["side"]
+    lines = [line for line in run.predictions(method) if line["side"] == "test"]
+    answer = assistant.answer(lines[0]["input"])
+    assert answer.handed_over == bool(lines[0].get("handed_over"))
+    notes = json.loads((run.method(method) / "method.json").read_text(encoding="utf-8"))["notes"]
+    assert any("hands over below" in note or "hands over everything" in note for note in notes)
+    assert any("of the test rows" in note or "all" in note for note in notes)
+    assert main(["test", str(task), "--quick", "-m", method]) == 0
+    assert "handed over" in (run.folder / "tests" / method / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
+    text = (find_run(real_run("classify").parent, None).assistant("baseline") / "assistant.json").read_text(
+        encoding="utf-8"
+    )
+    assert "handover" not in text
+    task = load_task(write_task(tmp_path, "classify"))
+    prints = [fingerprints(each, Dataset(()), None) for each in (task, replace(task, handover=0.1))]
+    assert changed(*prints) == ["handover"]
+    assert "handover" not in prints[0]
+
+
+def test_handover_of_texts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="probabilities of labels"):
+        load_task(write_task(tmp_path, "answer", more="handover: 0.05\n"))
