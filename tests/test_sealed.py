@@ -18,7 +18,7 @@ from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset, load_dataset
 from etude.data.splits import Split, split
 from etude.data.splits.sides import input_key
-from etude.methods import ladder
+from etude.methods import ladder, possible
 from etude.methods.fit_context import Effort, blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -38,7 +38,7 @@ def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes
     models = Models()
     run = Run(folder)
     metric = choose_metric(task, parts.train)
-    methods = [method for method in ladder(task.methods) if not method.missing(task)]
+    methods = possible(ladder(task.methods), task, named=False)
     run.update(format=1, methods=[method.name for method in methods])
     climb = Climb(task, parts, run, models, metric, Plan(Effort(), {}), lambda event: None, methods)
     climb.fit_all(blank(task, parts.train, models))
@@ -69,8 +69,8 @@ def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)
     before = fitted_bytes(parts, task_file, tmp_path_factory.mktemp("run"))
-    possible = {method.name for method in ladder(task.methods) if not method.missing(task)}
-    assert {name.split("/")[1] for name in before} == possible > {"fine_tune", "similar_shot", "retrieval"}
+    names = {method.name for method in possible(ladder(task.methods), task, named=False)}
+    assert {name.split("/")[1] for name in before} == names > {"fine_tune", "similar_shot", "retrieval"}
 
     @settings(max_examples=4)
     @given(st.lists(WORDS, min_size=1, max_size=8))

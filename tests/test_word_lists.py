@@ -12,7 +12,8 @@ import etude
 from etude.base.word_lists import any_of, as_set, read_table, read_words
 
 PACKAGE = Path(etude.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.yaml"))
+FILES = sorted(file for file in PACKAGE.rglob("*.yaml") if "suites" not in file.parts)
+"""Cases and probes of suites/ have a form of their own (test_suites.py)."""
 
 
 def leaves(value: Any) -> Iterator[str | list[str]]:

@@ -86,8 +86,9 @@ class Assistant:
     @property
     def needs(self) -> tuple[Capability, ...]:
         """What its model must be able to do."""
-        kept: list[Capability] = ["choices"] if self.choices else []
-        return ("generate", *kept, *(["grammar"] if self.enforced else []))
+        kept: tuple[Capability, ...] = ("choices",) if self.choices else ()
+        form: tuple[Capability, ...] = ("grammar",) if self.enforced else ()
+        return ("generate", *kept, *form)
 
     def without_examples(self) -> Assistant:
         """The same without an example in the prompt."""
@@ -111,7 +112,7 @@ class Assistant:
         """What it looks things up in, loaded once for all assistants that share it."""
 
         def loaded(ref: SearchRef | None) -> Search | None:
-            return ref and models.once(ref, lambda: load_search(ref.folder, models.encoder))
+            return None if ref is None else models.once(ref, lambda: load_search(ref.folder, models.encoder))
 
         return Searches(loaded(self.search), loaded(self.similar))
 

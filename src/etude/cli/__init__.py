@@ -402,7 +402,7 @@ def studio(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine.")] = 8765,
 ) -> None:
     """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
-    from etude.cli.studio import run_studio
+    from etude.cli.serving import run_studio
 
     run_studio(task, requests, input or [], run, method, who, port)
 

@@ -1,8 +1,10 @@
-"""`etude serve` in the terminal."""
+"""`etude serve` and `etude studio` in the terminal."""
 
 from __future__ import annotations
 
+import getpass
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -12,12 +14,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from etude.base.remedies import instead
+from etude.base.wording import count
 from etude.errors import Fault, InputError, MissingExtraError
 from etude.task.endpoint import is_url
 
 if TYPE_CHECKING:
     from etude.serve.engine import Limits
 
+HOST = "127.0.0.1"
 CHECKED = 200
 """Test rows that `--check` answers."""
 
@@ -88,3 +92,49 @@ def limits_of(given: Sequence[str]) -> Limits:
             raise InputError([Fault("--limit", "not a number above 0", each, f"write {name}={known[name]}")])
         found[name] = type(known[name])(float(value))
     return Limits(**found)  # type: ignore[arg-type]
+
+
+def run_studio(
+    task: Path,
+    requests: Path | None,
+    columns: Sequence[str],
+    run: str | None,
+    method: str | None,
+    who: str | None,
+    port: int,
+) -> None:
+    """Serves the pages until Ctrl-C; prints the link that signs a browser in."""
+    try:
+        import uvicorn
+
+        from etude.studio.app import make_app
+        from etude.studio.security import Keys
+        from etude.studio.studio import Studio
+    except ImportError as error:
+        raise MissingExtraError("etude studio", "serve") from error
+    with _bound(port) as listening:
+        studio = Studio(task, requests, columns, run, method)
+        app = make_app(studio, who or getpass.getuser())
+        link = f"http://{HOST}:{listening.getsockname()[1]}/enter?key={Keys(studio.queue.secret).session}"
+        typer.echo(f"{studio.method} of {studio.run.name} answers.{studio.why}")
+        if studio.num_sealed:
+            typer.echo(f"{count(studio.num_sealed, 'request')} left out: test rows, or nearly.")
+        typer.echo(f"Open {link}\nWhat you say goes to {studio.log.file}. Ctrl-C ends.")
+        studio.answering.start()
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
+        server.run(sockets=[listening])
+        studio.answering.stop()
+        studio.comparing.stop()
+
+
+def _bound(port: int) -> socket.socket:
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+        listening.listen()  # who opens the link before the pages are ready waits
+    except OSError as error:
+        listening.close()
+        what = f"port {port} cannot be used ({error.strerror})"
+        raise InputError([Fault("--port", what, "", "Choose another; 0 takes a free one")]) from error
+    return listening
