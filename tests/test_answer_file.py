@@ -10,6 +10,7 @@ import signal
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,9 @@ def test_a_classifier_gives_label_and_confidence(tmp_path: Path) -> None:
     contract = Contract(labels=("dragons", "trains"))
     shots = tuple(Example(name, (Message("user", f"about {name}"),), name) for name in contract.labels)
     parts = {"shots": shots, "choices": contract.labels, "contract": contract}
-    Assistant("few_shot", "classify", ModelRef("fake"), **parts).save(tmp_path / "a")  # type: ignore[arg-type]
+    assistant = Assistant("few_shot", "classify", ModelRef("fake"), **parts)  # type: ignore[arg-type]
+    assistant.save(tmp_path / "a")
+    replace(assistant, handover=1.0).save(tmp_path / "unsure")
     (tmp_path / "in.jsonl").write_text(
         '{"text": "about big trains"}\n{"text": "about green dragons", "more": [1, "ü"]}\n'
     )
@@ -112,6 +115,11 @@ def test_a_classifier_gives_label_and_confidence(tmp_path: Path) -> None:
     assert [row["label"] for row in rows] == ["trains", "dragons"]
     assert all(0 < row["confidence"] <= 1 for row in rows)
     assert rows[1]["more"] == [1, "ü"]
+    assert "handed_over" not in rows[0]
+    unsure = predict(tmp_path / "unsure", tmp_path / "in.jsonl", tmp_path / "unsure.jsonl")
+    handed = [json.loads(line) for line in unsure.file.read_text().splitlines()]
+    assert [row["handed_over"] for row in handed] == [row["confidence"] < 1 for row in rows]
+    assert any(row["handed_over"] for row in handed)
 
 
 def test_rows_that_cannot_be_answered_are_kept_and_say_why(tmp_path: Path) -> None:

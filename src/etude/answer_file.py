@@ -67,8 +67,8 @@ def predict(
 
     `place` is what `load` takes; a `method` replaces the recommended one. `input` names the columns that ask; without
     it their names tell. All columns are kept; `answer`, `label` (classify), `fields` (in a table a column for each),
-    `confidence`, `form` (is the contract kept?), `citations` and `problem` are added if the assistant has them. A row
-    whose input is empty or too long for the model is kept without an answer.
+    `confidence`, `handed_over`, `form` (is the contract kept?), `citations` and `problem` are added if the assistant has
+    them. A row whose input is empty or too long for the model is kept without an answer.
     The same call continues where an earlier one was stopped. Raises InputError for a file that cannot be read (all
     errors together) or an output that exists, RunError without an assistant or if another process writes the output.
     """
@@ -163,7 +163,8 @@ def _told(answer: Answer) -> Json:
     problem = "; ".join((*answer.failures, *(["stopped by the length limit"] if answer.cut else [])))
     parts = answer.value.items() if isinstance(answer.value, dict) else ()
     told = {"answer": answer.text, "label": answer.value, "fields": answer.value, "form": answer.form}
-    told |= {"confidence": answer.confidence, "citations": list(answer.citations), "problem": problem}
+    told |= {"confidence": answer.confidence, "handed_over": answer.handed_over}
+    told |= {"citations": list(answer.citations), "problem": problem}
     return told | {f"fields.{name}": value for name, value in parts}
 
 
@@ -180,6 +181,7 @@ class Layout:
             "label": assistant.kind == "classify",
             "fields": not fields and bool(names or schema),
             "confidence": bool(assistant.choices),
+            "handed_over": assistant.handover is not None,
             "form": contract is not None,
             "citations": assistant.search is not None,
             "problem": True,

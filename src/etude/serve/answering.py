@@ -141,6 +141,8 @@ def handover(done: Finished) -> str | None:
     """Why a person should see the question; None if the answer is in order."""
     if done.answer.failures:
         return f"the answer breaks its contract: {'; '.join(done.answer.failures)}"
+    if done.answer.handed_over:
+        return "the assistant is less sure than the promise of its task asks"
     return "the answer was cut at the length limit" if done.answer.cut else None
 
 
