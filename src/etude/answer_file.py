@@ -67,8 +67,8 @@ def predict(
 
     `place` is what `load` takes; a `method` replaces the recommended one. `input` names the columns that ask; without
     it their names tell. All columns are kept; `answer`, `label` (classify), `fields` (in a table a column for each),
-    `confidence`, `handed_over`, `form` (is the contract kept?), `citations` and `problem` are added if the assistant has
-    them. A row whose input is empty or too long for the model is kept without an answer.
+    `confidence`, `handed_over`, `form` (is the contract kept?), `citations` and `problem` are added if the assistant
+    has them. A row whose input is empty or too long for the model is kept without an answer.
     The same call continues where an earlier one was stopped. Raises InputError for a file that cannot be read (all
     errors together) or an output that exists, RunError without an assistant or if another process writes the output.
     """
