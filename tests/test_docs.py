@@ -66,7 +66,9 @@ def test_the_shell_lines_of_the_readme_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [words for words in commands(ROOT / "README.md") if words[0] == ".venv/bin/etude"]
-    lines = [words for words in lines if words[1] not in ("test", "serve", "studio")]  # run by tests of their own
+    lines = [
+        words for words in lines if words[1] not in ("test", "serve", "studio")
+    ]  # run by tests of their own
     assert [words[1] for words in lines] == ["init", "check", "compare", "train", "chat", "predict", "runs"]
     monkeypatch.chdir(tmp_path)
     with Path("tickets.csv").open("w", encoding="utf-8", newline="") as file:
@@ -76,7 +78,8 @@ def test_the_shell_lines_of_the_readme_run_one_after_the_other(
         assert main(words[1:]) == 0, words
         if words[1] == "init":
             text = Path("task.yaml").read_text(encoding="utf-8")
-            Path("task.yaml").write_text(text.replace("smollm2-135m-instruct", "fake"), encoding="utf-8")
+            text = text.replace("smollm2-135m-instruct", "fake") + "encoder: none\n"
+            Path("task.yaml").write_text(text, encoding="utf-8")
 
 
 def pair(row: dict[str, object]) -> tuple[object, object]:

@@ -89,7 +89,7 @@ def test_random_text_in_the_test_leaves_weights_trained_on_real_layers_as_they_w
     more = (
         library(tmp_path / "task")
         + pairs(tmp_path / "task")
-        + "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\n"
+        + "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\nmethods: [fine_tune, fine_tune_retrieval, prefer]\n"
     )
     task_file = write_task(tmp_path / "task", kind, str(model), 130, more)
     task, dataset = load_dataset(load_task(task_file))
