@@ -513,7 +513,8 @@ def test_served_equals_measured_in_real_weights() -> None:
         Example(str(at), (Message("user", row["input"]),), row["output"]) for at, row in enumerate(rows[:2])
     )
     assistant = replace(LUMA, model=ModelRef("smollm2-135m-instruct"), shots=shots, max_tokens=40)
-    asked, models = [row["input"] for row in rows[2:14]], Models()
+    # in 16 bits a near tie falls otherwise beside other rows: 9 of 12 answers were equal
+    asked, models = [row["input"] for row in rows[2:14]], Models(dtype="float32")
     own = assistant.answer(asked, models)
 
     async def ask(url: str) -> list[str]:
@@ -526,5 +527,4 @@ def test_served_equals_measured_in_real_weights() -> None:
 
     with serving(named("luma", assistant), models=models) as url:
         found = asyncio.run(ask(url))
-    equal = sum(text == answer.text for text, answer in zip(found, own, strict=True))
-    assert equal >= 11, f"{equal} of 12 equal"  # in 16 bits a tie may fall otherwise beside other rows
+    assert found == [answer.text for answer in own]
