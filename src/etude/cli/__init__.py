@@ -35,6 +35,9 @@ feedback_app = typer.Typer(
 app.add_typer(feedback_app, name="feedback")
 
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
+MethodName = Annotated[
+    str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+]
 RunName = Annotated[
     str | None, typer.Option("--run", help="Name of a run, or its beginning. Default: the latest run.")
 ]
@@ -209,9 +212,7 @@ def ask_suites(
         Path,
         typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder."),
     ],
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
-    ] = None,
+    method: MethodName = None,
     run: RunName = None,
     suite: Annotated[
         list[str] | None,
@@ -244,9 +245,7 @@ def ask_suites(
 @app.command()
 def card(
     task: TaskPath,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
-    ] = None,
+    method: MethodName = None,
     run: RunName = None,
 ) -> None:
     """Write a model card of an assistant, from what was measured."""
@@ -258,9 +257,7 @@ def card(
 @app.command()
 def chat(
     task: TaskPath,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
-    ] = None,
+    method: MethodName = None,
     run: RunName = None,
 ) -> None:
     """Talk to an assistant of a run. An empty line or Ctrl-D ends."""
@@ -279,9 +276,7 @@ def predict(
         Path,
         typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
     ],
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
-    ] = None,
+    method: MethodName = None,
     input: Annotated[
         list[str] | None,
         typer.Option("--input", help="Column to ask with; may be repeated. Default: by its name."),
@@ -301,9 +296,7 @@ def serve(
             help="Task files, runs or saved assistants; NAME=PLACE gives one a name.", metavar="PLACE..."
         ),
     ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
-    ] = None,
+    method: MethodName = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -367,9 +360,7 @@ def export(
     ],
     to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama or vllm.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
-    ] = None,
+    method: MethodName = None,
     kind: Annotated[str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")] = "q8_0",
     rows: Annotated[
         int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")
@@ -394,9 +385,7 @@ def studio(
     input: Annotated[
         list[str] | None, typer.Option("--input", help="A column of the requests that asks; may be repeated.")
     ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
-    ] = None,
+    method: MethodName = None,
     run: RunName = None,
     who: Annotated[str | None, typer.Option("--who", help="Your name, kept with what you say.")] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine.")] = 8765,

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from rapidfuzz.fuzz import ratio
 
-from etude.assistant import Assistant, PromptLimit
+from etude.assistant import Assistant
 from etude.data.dataset import Dataset
 from etude.index.passages import Passage
 from etude.index.search import Search
-from etude.methods.few_shot import NUMBERS
+from etude.methods.few_shot import NUMBERS, fits_most
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
 from etude.methods.searching import encoder_of, question
@@ -68,7 +68,10 @@ class SimilarShot(Method):
             similar=SearchRef(context.folder / FOLDER, search.fingerprint),
         )
         wanted = numbers(train)
-        fitting = [number for number in wanted if fits(base, pool[:number], dev, context)] or wanted[:1]
+        shown = {
+            number: Candidate("", replace(base.without_examples(), shots=pool[:number])) for number in wanted
+        }
+        fitting = [number for number in wanted if fits_most(shown[number], dev, context)] or wanted[:1]
         if left := [str(number) for number in wanted if number not in fitting]:
             context.notes.append(
                 f"longer than the context with most dev rows, so not tried: {', '.join(left)} examples"
@@ -113,13 +116,6 @@ def pool_of(train: Dataset, seed: int) -> tuple[Example, ...]:
         return rows
     chosen = random.Random(f"{seed}/pool").sample(range(len(rows)), MOST_ROWS)
     return tuple(rows[position] for position in sorted(chosen))
-
-
-def fits(base: Assistant, shots: Sequence[Example], dev: Dataset, context: FitContext) -> bool:
-    """Whether so many examples fit the model's context before at least half of the dev rows."""
-    shown = replace(base.without_examples(), shots=tuple(shots))
-    limit = PromptLimit(shown, context.models.get(base.model))
-    return 2 * sum(limit.fits(row.input, len(shots)) for row in dev) >= len(dev)
 
 
 def _likeness(task: Task, given: str, wanted: str) -> float:
