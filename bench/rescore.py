@@ -1109,7 +1109,7 @@ def too_few(run: Run) -> bool:
 
 
 def nothing_right(ladder: Ladder) -> bool:
-    """Whether every method scored 0: then no step is among the best, and no number of rows would decide."""
+    """Whether every method scored 0: then no method is among the best, and no number of rows would decide."""
     return not any(sample.value for sample in ladder.samples)
 
 
@@ -1131,7 +1131,7 @@ def rows_to_decide(run: Run, ladder: Ladder, name: str) -> Found | None:
 
 
 def nearest(ladder: Ladder, margin: float, names: Sequence[str]) -> list[str]:
-    """The lowest of `names` within the margin of their best; two where one stands on the margin itself."""
+    """The lowest of `names` within the margin of their best; two if one lies exactly on the margin."""
     values = {name: ladder.samples[ladder.names.index(name)].value for name in names}
     gaps = {name: max(values.values()) - value for name, value in values.items()}
     return [next(name for name in names if gaps[name] <= margin + slack) for slack in (-CLOSED, CLOSED)]
@@ -1265,7 +1265,7 @@ def other_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
 
 
 def detail_lines(run: Run, scorer: Scorer) -> Iterator[Line]:
-    """What stands beside the estimates of each method; of calibration errors and fields without their intervals."""
+    """Reported beside the estimates of each method; of calibration errors and fields without their intervals."""
     for method, rows in run.rows.items():
         stored = run.verdict["details"][method]
         if run.task["kind"] == "classify":
