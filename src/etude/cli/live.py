@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from etude.base.remedies import instead
 from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_verdict, screen
 from etude.comparison import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.runs.events import Answered, Began, Ended, Event, Sample, Trained
-from etude.task import load_task
+from etude.task import EvidenceLevel, load_task
 from etude.task.readers import duration
 from etude.types import Estimate
 
@@ -28,7 +30,14 @@ ROOMY = 110
 
 
 def run_compare(
-    task: Path, *, yes: bool, budget: str | None, fresh: bool, gate: bool = False, verbose: bool = False
+    task: Path,
+    *,
+    yes: bool,
+    budget: str | None,
+    evidence: str | None = None,
+    fresh: bool,
+    gate: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Runs a comparison with the board on screen; returns the exit code: with `gate`, 1 for a missed target."""
     if gate and load_task(task).target is None:
@@ -37,7 +46,7 @@ def run_compare(
     console = screen()
     board = Board(Narrator(console, yes=yes, verbose=verbose))
     try:
-        result = _compared(board, task, budget=budget, fresh=fresh)
+        result = _compared(board, task, budget=budget, evidence=evidence, fresh=fresh)
     except KeyboardInterrupt:
         board.narrator.say(f"\n{board.narrator.stopped()}")
         return INTERRUPTED
@@ -45,11 +54,14 @@ def run_compare(
     return int(gate and missed(result))
 
 
-def _compared(board: Board, task: Path, *, budget: str | None, fresh: bool) -> Comparison:
+def _compared(
+    board: Board, task: Path, *, budget: str | None, evidence: str | None, fresh: bool
+) -> Comparison:
     with board:
         return compare(
             task,
             budget=seconds_of(budget),
+            evidence=level_of(evidence),
             fresh=fresh,
             on_event=board.take,
             confirm=board.ask,
@@ -72,6 +84,21 @@ def seconds_of(budget: str | None) -> float | None:
     if seconds is None:
         raise InputError([Fault("--budget", "not a duration", shown(budget), "write 15m, 2h, 90s or none")])
     return seconds
+
+
+def level_of(evidence: str | None) -> EvidenceLevel | None:
+    """`--evidence` as the task file has it; None when absent."""
+    if (
+        found := next((each for each in get_args(EvidenceLevel) if each == evidence), None)
+    ) is None and evidence:
+        raise InputError(
+            [
+                Fault(
+                    "--evidence", "unknown level", shown(evidence), instead(evidence, get_args(EvidenceLevel))
+                )
+            ]
+        )
+    return found
 
 
 @dataclass

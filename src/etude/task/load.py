@@ -135,7 +135,8 @@ def _endpoints(given: Mapping[str, Any]) -> dict[str, Any]:
     prices = given.get("prices")
     if "model" in found and found["model"].prices is None and prices and prices.by_tokens:
         found["model"] = replace(found["model"], prices=prices)
-    named = {each.name: each for each in reversed(found.values())}
+    judge = [given["judge"].endpoint] if given.get("judge") else []
+    named = {each.name: each for each in (*judge, *reversed(found.values()))}
     return {key: each.name for key, each in found.items()} | {"endpoints": named}
 
 
