@@ -58,7 +58,7 @@ def test_without_the_key_nothing_of_it_is_done(tmp_path: Path) -> None:
     assert compare(tmp_path / "task.yaml", evidence="full").run.folder != run.folder
 
 
-@pytest.mark.parametrize("after", (1, 3, 5, 8))
+@pytest.mark.parametrize("after", [1, 3, 5, 8])
 def test_a_stopped_run_goes_on_to_the_same_evidence(after: int, tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", more=QUICK)
     seen: list[str] = []

@@ -36,8 +36,7 @@ def load_task(path: Path | str, needs_model: bool = True) -> Task:
     """Reads a task file, or the task.yaml of a folder. Where no model is needed, `model` may be absent, and is "" then,
     or name what is not there.
 
-    Raises InputError with every fault of the file, each as file:line; NotYetError when nothing is
-    wrong but something is asked for that this version does not do. Reads no rows.
+    Raises InputError with every fault of the file, each as file:line. Reads no rows.
     """
     file = Path(path)
     _follow(file)
