@@ -19,6 +19,7 @@ from etude.runs.events import Ended, Event
 from etude.stats import TWO_LEVELS, label_sample, over_seeds, score_sample
 from etude.types import Example
 from small_task import write_task
+from test_rescore import check_rescored
 
 QUICK = "methods: [prompt, fine_tune]\nevidence: full\n"
 
@@ -48,6 +49,7 @@ def test_what_is_asked_for_is_kept_shown_and_said(tmp_path: Path) -> None:
     assert 'id="evidence"' in page
     assert "Learning curve" in text
     assert read_report(run.folder).verdict == verdict
+    check_rescored(run.folder)
 
 
 def test_without_the_key_nothing_of_it_is_done(tmp_path: Path) -> None:
