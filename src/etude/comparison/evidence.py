@@ -21,6 +21,7 @@ from etude.comparison.plan import EVIDENCE, FURTHER_RUNS, PARTS, Taken
 from etude.data.dataset import Dataset
 from etude.evaluate import answer_log, evaluate, outcome_of, sample_of, unit
 from etude.methods import FitContext, Method
+from etude.methods.fit_context import sampled
 from etude.methods.tuned.training_rows import drawn
 from etude.runs.events import Began
 from etude.runs.record import prediction, records
@@ -63,6 +64,7 @@ def fit_evidence(climb: Climb, fitted: Mapping[str, Assistant], start: Assistant
     begun = time.perf_counter()
     for fit in _fits(climb):
         if fit.complete:
+            shutil.rmtree(fit.folder / WORK, ignore_errors=True)
             continue
         assistant = _fitted(climb, fit, fitted, start)
         if fit.on_test:
@@ -140,16 +142,14 @@ def _fitted(climb: Climb, fit: Fit, fitted: Mapping[str, Assistant], start: Assi
     assert method is not None, "a fit is that of a tuned method"
     place = climb.methods.index(method)
     below = {each.name: fitted[each.name] for each in climb.methods[:place]}
-    # Choices on dev rest on the same rows, and all the rows that are handed over are learned.
-    effort = replace(climb.plan.effort, train_rows=None, dev_rows=None)
-    dev = FitContext(climb.models, climb.metric, fit.folder, climb.plan.effort, climb.task.seed).dev_sample(
-        climb.split.dev
-    )
+    dev = sampled(
+        climb.split.dev, climb.plan.effort.dev_rows, climb.task.seed
+    )  # whatever the seed of the fit
     context = FitContext(
         models=climb.models,
         metric=climb.metric,
         folder=fit.folder / WORK,
-        effort=effort,
+        effort=climb.plan.effort,
         seed=fit.seed,
         on_answers=partial(climb.answered, fit.title),
         log=TrainingLog(fit.title, fit.folder / "train.jsonl", climb.on_event),
@@ -159,7 +159,6 @@ def _fitted(climb: Climb, fit: Fit, fitted: Mapping[str, Assistant], start: Assi
     )
     climb.on_event(Began(fit.title, "dev"))
     task = replace(climb.task, train={**climb.task.train, "seed": fit.seed})
-    task = replace(task, train={key: value for key, value in task.train.items() if key != "max_rows"})
     assistant = method.fit(task, fit.rows, dev, climb.best_so_far(below, start), context)
     climb.release(assistant)
     write_json(fit.folder / FACTS, {"rows": len(fit.rows), "seed": fit.seed, "seconds": context.seconds})

@@ -150,7 +150,9 @@ def _opened(inputs: Inputs, sentence: str) -> str:
 
 def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
     alone = sum(method.tuned for method in inputs.methods) == 1
-    name = "fine-tuning" if alone else f"fine-tuning ({headline.tuned})"
+    which = [] if alone else [headline.tuned]
+    which += [f"mean of {1 + len(inputs.further)} training runs"] if inputs.further else []
+    name = f"fine-tuning ({', '.join(which)})" if which else "fine-tuning"
     difference, untuned, cut = headline.difference, headline.untuned, headline.tuned in inputs.cut
     if cut and (learned := _named(inputs, untuned).learned):
         untuned += f" (on {learned:,} rows)"
