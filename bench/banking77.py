@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etude.cli.live import run_compare
+from etude.task import EvidenceLevel
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 TASK = """
@@ -46,7 +47,9 @@ def main() -> None:
     parser.add_argument("--rows-per-label", nargs="+", default=["all"])
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: TF-IDF alone")
     parser.add_argument("--budget", default="30m")
-    parser.add_argument("--evidence", help="full: a learning curve and three training runs")
+    parser.add_argument(
+        "--evidence", choices=["one_run", "full"], help="full: a learning curve and three training runs"
+    )
     parser.add_argument("--folder", type=Path, help="where to keep the runs; a temporary folder")
     flags = parser.parse_args()
     if not DATA.is_dir():
@@ -57,7 +60,7 @@ def main() -> None:
             compared(prepared(folder, flags.methods, rows, flags.encoder), flags.budget, flags.evidence)
 
 
-def compared(task: Path, budget: str, evidence: str | None) -> None:
+def compared(task: Path, budget: str, evidence: EvidenceLevel | None) -> None:
     """One comparison, with the seconds from reading the files to the verdict."""
     started = time.perf_counter()
     if run_compare(task, yes=True, budget=budget, evidence=evidence, fresh=False):

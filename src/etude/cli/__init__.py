@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -169,7 +169,7 @@ def compare(
         str | None, typer.Option("--budget", help="Time limit, such as 15m or none; overrides the task's.")
     ] = None,
     evidence: Annotated[
-        str | None,
+        Literal["one_run", "full"] | None,
         typer.Option("--evidence", help="full adds a learning curve and further training runs."),
     ] = None,
     fresh: Annotated[

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from etude.base.remedies import instead
 from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_verdict, screen
@@ -34,7 +32,7 @@ def run_compare(
     *,
     yes: bool,
     budget: str | None,
-    evidence: str | None = None,
+    evidence: EvidenceLevel | None = None,
     fresh: bool,
     gate: bool = False,
     verbose: bool = False,
@@ -55,13 +53,13 @@ def run_compare(
 
 
 def _compared(
-    board: Board, task: Path, *, budget: str | None, evidence: str | None, fresh: bool
+    board: Board, task: Path, *, budget: str | None, evidence: EvidenceLevel | None, fresh: bool
 ) -> Comparison:
     with board:
         return compare(
             task,
             budget=seconds_of(budget),
-            evidence=level_of(evidence),
+            evidence=evidence,
             fresh=fresh,
             on_event=board.take,
             confirm=board.ask,
@@ -84,21 +82,6 @@ def seconds_of(budget: str | None) -> float | None:
     if seconds is None:
         raise InputError([Fault("--budget", "not a duration", shown(budget), "write 15m, 2h, 90s or none")])
     return seconds
-
-
-def level_of(evidence: str | None) -> EvidenceLevel | None:
-    """`--evidence` as the task file has it; None when absent."""
-    if (
-        found := next((each for each in get_args(EvidenceLevel) if each == evidence), None)
-    ) is None and evidence:
-        raise InputError(
-            [
-                Fault(
-                    "--evidence", "unknown level", shown(evidence), instead(evidence, get_args(EvidenceLevel))
-                )
-            ]
-        )
-    return found
 
 
 @dataclass
