@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: TF-IDF alone")
     parser.add_argument("--budget", default="30m")
     parser.add_argument(
-        "--evidence", choices=["one_run", "full"], help="full: a learning curve and three training runs"
+        "--evidence", choices=["one_run", "full"], help="full: also a learning curve, three runs"
     )
     parser.add_argument("--folder", type=Path, help="where to keep the runs; a temporary folder")
     flags = parser.parse_args()

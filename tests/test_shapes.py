@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +22,15 @@ from test_convert import TEXT, same, workbook
 
 SHAPES = Path(__file__).parent / "shapes"
 FILES = sorted(path.name for path in SHAPES.iterdir())
-QUESTIONS = ("trains 3?", "six 3?", "whales 3?")
+QUESTIONS = ("trains", "six", "whales")
 RIGHT = ("The Night Train", "The Small Lighthouse", "A Whale in the Bay")
+
+
+def numbered(row: str, n: int) -> str:
+    """A row with words of its own in its question, so that no two rows are near-duplicates."""
+    draw = random.Random(f"{n}/{row}")
+    words = ("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(8))
+    return row.replace("?", f", {' '.join(words)} {n}?")
 
 
 def many(file: Path, folder: Path) -> Path:
@@ -30,13 +38,13 @@ def many(file: Path, folder: Path) -> Path:
     text = file.read_text()
     if file.suffix in (".csv", ".tsv"):
         head, *rows = text.splitlines()
-        lines = [row.replace("?", f" {n}?") for n in range(20) for row in rows]
+        lines = [numbered(row, n) for n in range(20) for row in rows]
         made = "\n".join([head, *lines]) + "\n"
     elif file.suffix == ".json":
         rows = [json.dumps(row) for row in json.loads(text)]
-        made = f"[{', '.join(row.replace('?', f' {n}?') for n in range(20) for row in rows)}]"
+        made = f"[{', '.join(numbered(row, n) for n in range(20) for row in rows)}]"
     else:
-        made = "".join(row.replace("?", f" {n}?") + "\n" for n in range(20) for row in text.splitlines())
+        made = "".join(numbered(row, n) + "\n" for n in range(20) for row in text.splitlines())
     target = folder / file.name
     target.write_text(made)
     return target
@@ -48,7 +56,7 @@ def learned(file: Path, folder: Path) -> Sequence[str]:
     task.write_text(f"name: shapes\nkind: answer\nmodel: fake\nexamples: {file.name}\n")
     assistant = load(train(task).run.folder)
     rows = read_rows(RowSource(file)).examples
-    asked = [next(row.input for row in rows if row.text.endswith(end)) for end in QUESTIONS]
+    asked = [next(row.input for row in rows if word in row.text) for word in QUESTIONS]
     return [each.text for each in assistant.answer(asked)]
 
 
