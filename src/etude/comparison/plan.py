@@ -179,11 +179,11 @@ def _priced(work: Workload, rates: Rates, effort: Effort) -> Plan:
 
 def _evidence(name: str, rates: Rates, limits: Mapping[str, int], effort: Effort) -> float:
     """Seconds of the learning curve and the further training runs of one method, whichever it will be."""
-    dev, takes = limits["dev_rows"], rates.training.get(name, lambda rows, dev, epochs: 0.0)
-    whole = takes(limits["train_rows"], dev, effort.epochs)
-    parts = [(takes(max(1, limits["train_rows"] // part), dev, effort.epochs), part) for part in PARTS]
+    train, dev, takes = limits["train_rows"], limits["dev_rows"], rates.training.get(name)
+    times = {part: takes(max(1, train // part), dev, effort.epochs) if takes else 0.0 for part in (1, *PARTS)}
+    whole = times[1]
     # A method that no budget cuts names the time of all rows for any number of them.
-    curve = sum(seconds if seconds < whole else whole / part for seconds, part in parts)
+    curve = sum(times[part] if times[part] < whole else whole / part for part in PARTS)
     answers = (len(PARTS) + FURTHER_RUNS) * dev + FURTHER_RUNS * limits["test_rows"]
     return curve + FURTHER_RUNS * whole + rates.answer.get(name, 0.0) * answers
 

@@ -8,11 +8,10 @@ Jinja2; the rows for side-by-side reading travel as JSON that cannot close its o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -22,8 +21,6 @@ from etude.base.pages import asset, environment, source_hash
 from etude.report import phrasing as words
 from etude.report import pictures
 from etude.report.contents import DevAnswer, DevRow, Report
-
-T = TypeVar("T")
 
 MOST_TEXT = 2_200_000
 """Bytes of rows' texts in a page; above it, long texts are cut to fit."""
@@ -43,6 +40,8 @@ def render_html(report: Report) -> str:
     css, script = asset("report.css"), asset("report.js")
     axis = pictures.ladder_axis(report)
     failures = words.failure_kinds(report)
+    evidence = report.verdict.evidence if report.verdict else None
+    earned = report.verdict.break_even if report.verdict else None
     return (
         _templates()
         .get_template("template.html.j2")
@@ -56,9 +55,9 @@ def render_html(report: Report) -> str:
             share_axis=pictures.SHARES,
             decides=any(rung.rows_to_decide for rung in report.rungs),
             drawing=pictures.drawing(report.curve) if report.curve else None,
-            evidence=report.verdict.evidence if report.verdict else None,
-            learning=_drawn(pictures.learning_lines, report.verdict and report.verdict.evidence),
-            costs=_drawn(pictures.cost_lines, report.verdict and report.verdict.break_even),
+            evidence=evidence,
+            learning=pictures.learning_lines(evidence) if evidence else None,
+            costs=pictures.cost_lines(earned) if earned else None,
             tags=_by_tag(report),
             failures=failures,
             labels={rung.name: rung.label for rung in report.rungs},
@@ -79,10 +78,6 @@ def _templates() -> Environment:
     templates.filters["price"] = words.price
     templates.globals["wording"] = wording
     return templates
-
-
-def _drawn(draw: Callable[[T], pictures.Lines], found: T | None) -> pictures.Lines | None:
-    return draw(found) if found else None
 
 
 def _by_tag(report: Report) -> dict[str, list[object]]:
