@@ -14,7 +14,7 @@ from endpoint_server import Body, Scripted, served
 from etude.comparison import compare
 from etude.errors import Declined, InputError
 from etude.runs import Run
-from etude.stats import kappa
+from etude.stats import kappa, score_sample
 from etude.stats.agreement import corrected_share
 from etude.task import load_task
 from small_task import write_task
@@ -135,13 +135,13 @@ def test_the_corrected_share_holds_the_true_one_and_its_interval_covers() -> Non
             np.where(truth, draw.random(len(truth)) < 0.9, draw.random(len(truth)) < 0.2)
             for truth in (people, rows)
         )
-        share = said.mean()
-        found = corrected_share(share, float(np.sqrt(share * (1 - share) / 200)), 200, people, judge)
+        found = corrected_share(score_sample(said.astype(float)), people, judge)
         assert found is not None
         covered += found.low <= 0.7 <= found.high
     assert covered >= 372
-    perfect = corrected_share(0.4, 0.05, 100, [True, False] * 20, [True, False] * 20)
+    some = score_sample([1.0, 1, 0, 0, 0] * 20)
+    perfect = corrected_share(some, [True, False] * 20, [True, False] * 20)
     assert perfect is not None
     assert perfect.value == pytest.approx(0.4)
-    assert corrected_share(0.4, 0.05, 100, [True, False] * 20, [True] * 40) is None
-    assert corrected_share(0.4, 0.05, 100, [True] * 40, [True] * 40) is None
+    assert corrected_share(some, [True, False] * 20, [True] * 40) is None
+    assert corrected_share(some, [True] * 40, [True] * 40) is None

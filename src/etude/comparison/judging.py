@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 
 from etude.base.files import Json
 from etude.comparison.climb import Climb
@@ -13,7 +14,7 @@ from etude.models.registry import Models
 from etude.runs.events import OnEvent, Said
 from etude.runs.questions import Confirm
 from etude.runs.verdict import JudgedPair, JudgedShare, JudgeResult
-from etude.stats import estimate_sample, kappa, score_sample, standard_error
+from etude.stats import estimate_sample, kappa, score_sample
 from etude.stats.agreement import corrected_share
 from etude.task import Judge, Task
 from etude.types import Message, ModelRef, Request
@@ -23,6 +24,7 @@ LEAST = 30
 ROOM = 16
 """Tokens of a reply, which is one word."""
 ALONE = "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else no."
+YES_NO = ("yes", "no")
 PAIR = "You compare two answers by a rubric. Reply with one letter, A or B: the answer that meets the rubric better."
 
 
@@ -66,16 +68,13 @@ def judged(climb: Climb) -> JudgeResult | None:
         ]
         unread += len(rows) - len(read)
         if read:
-            sample = score_sample([float(good) for good, _ in read], [unit for _, unit in read])
-            error = standard_error(sample) if sample.units > 1 else 0.0
-            fixed = corrected_share(sample.value, error, sample.units, people, own) if checked else None
+            good, units = zip(*read, strict=True)
+            sample = score_sample([float(each) for each in good], units)
+            fixed = corrected_share(sample, people, own) if checked else None
             shares.append(JudgedShare(name, estimate_sample(sample), fixed))
     agreement = kappa(people, own) if checked else None
     pair = _compared(climb, judge, names, *lines.values()) if len(lines) == 2 else None
     return JudgeResult(judge.endpoint.title, len(known), agreement, tuple(shares), pair, unread)
-
-
-YES_NO = ("yes", "no")
 
 
 def _compared(
@@ -112,10 +111,5 @@ def _asked(climb: Climb, requests: Sequence[Request]) -> list[str]:
     judge = climb.task.judge
     assert judge is not None, "only a judge is asked"
     done = climb.models.get(ModelRef(judge.endpoint.name)).generate(requests) if requests else []
-    return [next(_words(reply.text), "") for reply in done]
-
-
-def _words(text: str) -> Iterator[str]:
-    for word in text.casefold().split():
-        if kept := "".join(filter(str.isalnum, word)):
-            yield kept
+    words = (re.search(r"\w+", reply.text.casefold()) for reply in done)
+    return [word[0] if word else "" for word in words]

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from etude.stats.intervals import Z
-from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray
+from etude.stats.intervals import Z, standard_error
+from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, Sample
 from etude.types import Estimate
 
 JEFFREYS = 0.5
@@ -29,11 +29,9 @@ def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
     return Estimate(value, min(value, float(low)), max(value, float(high)), n)
 
 
-def corrected_share(
-    share: float, error: float, n: int, people: npt.ArrayLike, judge: npt.ArrayLike
-) -> Estimate | None:
-    """The share of rows that people would call right, from the `share` of n rows that the judge did, with the standard
-    `error` of that share, and from rows that both have judged.
+def corrected_share(judged: Sample, people: npt.ArrayLike, judge: npt.ArrayLike) -> Estimate | None:
+    """The share of rows that people would call right, from the rows that the judge has `judged`, and from others that
+    both have.
 
     (share + specificity - 1) / (sensitivity + specificity - 1), Rogan and Gladen 1978, with the 95% interval of Lang
     and Reiczigel 2014 (Prev. Vet. Med. 113), inside 0 to 1. None if people called no row right or none wrong, or if
@@ -44,13 +42,15 @@ def corrected_share(
     if not (wrong and right):
         return None
     informed = table[1, 1] / right + table[0, 0] / wrong - 1
-    if informed <= 0:
+    yes, no = (table[1, 1] + 1) / (right + 2), (table[0, 0] + 1) / (wrong + 2)
+    slope = yes + no - 1
+    if min(informed, slope) <= 0:
         return None
+    share, n = judged.value, judged.units
+    error = standard_error(judged) if n > 1 else 0.0
     value = (share + table[0, 0] / wrong - 1) / informed
     rows = share * (1 - share) / error**2 if error > EQUAL and 0 < share < 1 else float(n)
     seen, first = (rows * share + Z * Z / 2) / (rows + Z * Z), rows + Z * Z
-    yes, no = (table[1, 1] + 1) / (right + 2), (table[0, 0] + 1) / (wrong + 2)
-    slope = yes + no - 1
     middle = (seen + no - 1) / slope
     of_yes, of_no = yes * (1 - yes) / (right + 2), no * (1 - no) / (wrong + 2)
     spread = math.sqrt(seen * (1 - seen) / first + middle**2 * of_yes + (1 - middle) ** 2 * of_no) / slope
