@@ -152,7 +152,7 @@ def convert_rows(
         typer.Option("--output", "-o", help="File to write to. Default: beside FILE, by the shape."),
     ] = None,
 ) -> None:
-    """Write a file of examples or preferences in the shape that another tool reads."""
+    """Write examples or preferences in the shape of another tool."""
     from etude.data.formats.write import convert
 
     number, notes, written = convert(file, to, output)
@@ -424,7 +424,7 @@ def compare_runs(
     first: Annotated[str, typer.Argument(help="A run.")],
     second: Annotated[str, typer.Argument(help="Another run.")],
 ) -> None:
-    """Compare two runs method by method, paired on the test rows they share."""
+    """Compare two runs, paired on the test rows they share, and write a page."""
     from etude.cli.history import print_two
 
     print_two(task, first, second)
