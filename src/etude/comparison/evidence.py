@@ -142,9 +142,8 @@ def _fitted(climb: Climb, fit: Fit, fitted: Mapping[str, Assistant], start: Assi
     assert method is not None, "a fit is that of a tuned method"
     place = climb.methods.index(method)
     below = {each.name: fitted[each.name] for each in climb.methods[:place]}
-    dev = sampled(
-        climb.split.dev, climb.plan.effort.dev_rows, climb.task.seed
-    )  # whatever the seed of the fit
+    # Choices rest on the same dev rows, whatever the seed of the fit.
+    dev = sampled(climb.split.dev, climb.plan.effort.dev_rows, climb.task.seed)
     context = FitContext(
         models=climb.models,
         metric=climb.metric,
