@@ -106,16 +106,18 @@ def test_parts_are_nested_and_keep_groups_whole() -> None:
 
 def test_runs_and_rows_are_both_resampled() -> None:
     draw = np.random.default_rng(3)
-    inside = gained = 0
+    inside = gained = (
+        0  # of the true difference, 0.1178: the normal integral of 2.8 x 0.12 / sqrt(1.25 + 0.0071)
+    )
     for _ in range(300):
-        difficulty, true = draw.normal(0, 0.5, 200), draw.normal(0.06, 0.03, 3)
+        difficulty, true = draw.normal(0, 0.5, 200), draw.normal(0.12, 0.03, 3)
         other = (difficulty + draw.normal(0, 1, 200) > 0).astype(float)
         runs = [(difficulty + draw.normal(2.8 * each, 1, 200) > 0).astype(float) for each in true]
         found = over_seeds([score_sample(run) for run in runs], score_sample(other))
-        inside += found.difference.low <= 0.0975 <= found.difference.high
+        inside += found.difference.low <= 0.1178 <= found.difference.high
         gained += found.gains
-    assert 280 <= inside <= 298
-    assert gained > 60
+    assert inside >= 280
+    assert gained > 120
 
 
 def test_equal_runs_differ_only_by_rows_and_one_row_says_nothing() -> None:

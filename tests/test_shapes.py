@@ -30,7 +30,7 @@ def numbered(row: str, n: int) -> str:
     """A row with words of its own in its question, so that no two rows are near-duplicates."""
     draw = random.Random(f"{n}/{row}")
     words = ("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(8))
-    return row.replace("?", f", {' '.join(words)} {n}?")
+    return row.replace("?", f" {' '.join(words)} {n}?")
 
 
 def many(file: Path, folder: Path) -> Path:
