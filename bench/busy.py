@@ -1,13 +1,14 @@
 """How much training and answering slow down when other processes want a core, for settings of OpenMP's waiting.
 
-    python bench/busy.py                                   # about 12 minutes; nothing else should run meanwhile
-    python bench/busy.py --settings unset 3000 --repeats 3 --seconds 8
+    python bench/busy.py                                   # about 20 minutes; nothing else should run meanwhile
+    python bench/busy.py --settings unset 1000 10000
 
 A setting is a number for GOMP_SPINCOUNT, `passive` for OMP_WAIT_POLICY=PASSIVE, or `unset` for what libgomp does by
 itself. `etude` is what `import etude` sets. Each figure is of a process of its own, which trains and then answers Luma
 rows for some seconds each with all cores of the machine: quiet, beside one busy process, beside two. The settings take
 turns within each repeat; the first one, which the others are compared with, runs beside busy processes in the first
-repeat alone (`unset` takes minutes there). Tokens a second, the median of the repeats; in brackets the share of `unset` when quiet.
+repeat alone (`unset` takes minutes there). Tokens a second, the median of the repeats; in brackets the share of `unset`
+when quiet.
 """
 
 from __future__ import annotations
