@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.errors import InputError
-from etude.index.passages import WORDS, Passage, passages_of, plain_text, read_passages
+from etude.index.documents import read_passages
+from etude.index.passages import WORDS, Passage, passages_of
 from etude.index.search import RANK, Search, best, fused, gold_passages, load_search, words
 
 TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Z")), max_size=3000)
@@ -34,39 +35,9 @@ def test_no_word_is_lost_between_a_document_and_its_passages(paragraphs: list[st
     assert set(words(text)) <= set(kept) | {part for word in words(text) for part in kept if part in word}
 
 
-def test_folders_records_and_pages_are_read_and_what_cannot_be_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("# One\n\nfirst", encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text('{"name": "Two", "price": 3, "gone": null}\n', encoding="utf-8")
-    (tmp_path / "c.csv").write_text("name,price\nThree,4\n", encoding="utf-8")
-    (tmp_path / "d.html").write_text(
-        "<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8"
-    )
-    (tmp_path / ".hidden.md").write_text("never", encoding="utf-8")
-    found = {passage.name: passage.text for passage in read_passages(tmp_path)}
-    assert found == {
-        "a.md": "# One\n\nfirst",
-        "b.jsonl: record 1": "name: Two\nprice: 3",
-        "c.csv: record 1": "name: Three\nprice: 4",
-        "d.html": "# Four\n\nfourth one",
-    }
-    (tmp_path / "e.pdf").write_bytes(b"%PDF-1.7")
-    (tmp_path / "f.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError) as told:
-        read_passages(tmp_path)
-    assert "e.pdf" in str(told.value)
-    assert "f.txt" in str(told.value), "all errors are reported together"
-
-
 def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no text"):
         read_passages(tmp_path)
-
-
-def test_navigation_and_styles_of_a_page_are_skipped() -> None:
-    page = (
-        "<html><head><title>t</title></head><body><nav>menu</nav><p>one<br>two</p><ul><li>a<li>b</ul></body>"
-    )
-    assert plain_text(page).split() == ["one", "two", "a", "b"]
 
 
 def test_keywords_find_the_passage_that_shares_rare_words() -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.index.passages import read_passages
+from etude.index.documents import read_passages
 from etude.methods.few_shot import by_form, cover
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method

@@ -20,9 +20,11 @@ from etude.assistant import with_passages
 from etude.base.files import read_json, write_json
 from etude.base.wording import count, share
 from etude.data.dataset import Dataset
-from etude.errors import MissingExtraError, ModelError
-from etude.index.passages import Passage, read_passages
+from etude.index.build import encoder_of, vectors_file
+from etude.index.documents import read_passages
+from etude.index.passages import Passage
 from etude.index.search import Search, gold_passages, load_search
+from etude.index.vectors import Vectors, vectors_of
 from etude.methods.fit_context import FitContext
 from etude.models.registry import Models
 from etude.stats.intervals import estimate_sample
@@ -34,7 +36,6 @@ from etude.types import Example, SearchRef
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
 
-DEFAULT_ENCODER = "all-minilm-l6-v2"
 FOLDER, FACTS = "search", "search.json"
 LEAST_PAIRS, LEAST_PASSAGES = 60, 10
 """Rows with a known passage, and different ones among these, from which on the encoder is tuned."""
@@ -150,16 +151,18 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     passages = read_passages(task.documents)
     notes: list[str] = []
     encoder = encoder_of(task, context.models, notes)
+    texts = [passage.text for passage in passages]
     candidates = {"keywords": Search(passages)}
     by_keyword = candidates["keywords"]
     pairs, asked = known_pairs(by_keyword, train.examples), known_pairs(by_keyword, dev.examples)
     tuning: dict[str, Any] = {}
     if encoder is not None:
-        candidates |= _with_encoder(passages, encoder, "meaning")
+        vectors, _ = vectors_of(texts, encoder, vectors_file(task))
+        candidates |= _with_encoder(by_keyword, encoder, vectors, "meaning")
         if enough(pairs) and asked:
             tuned = context.models.encoder(encoder.name)
             tuning = _tuned(tuned, passages, pairs, asked, context)
-            candidates |= _with_encoder(passages, tuned, "learned meaning")
+            candidates |= _with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     name, tried = _chosen(candidates, asked)
     candidates[name].save(context.folder / FOLDER)
     return {
@@ -174,22 +177,8 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     }
 
 
-def encoder_of(task: Task, models: Models, notes: list[str]) -> Encoder | None:
-    """The task's encoder as published; without one of its own, the packaged one if it is installed."""
-    if task.encoder == "none":
-        return None
-    try:
-        return models.shared_encoder(task.encoder or DEFAULT_ENCODER)
-    except (ModelError, MissingExtraError) as error:
-        if task.encoder:
-            raise
-        notes.append(f"no encoder is used, because {DEFAULT_ENCODER} is not installed ({error})")
-        return None
-
-
-def _with_encoder(passages: Sequence[Passage], encoder: Encoder, name: str) -> dict[str, Search]:
-    vectors = encoder.embed([passage.text for passage in passages])
-    by_meaning = Search(passages, "meaning", encoder, vectors)
+def _with_encoder(by_keyword: Search, encoder: Encoder, vectors: Vectors, name: str) -> dict[str, Search]:
+    by_meaning = replace(by_keyword, way="meaning", encoder=encoder, vectors=vectors)
     return {name: by_meaning, f"keywords and {name}": replace(by_meaning, way="both")}
 
 
