@@ -105,7 +105,7 @@ def main_text(page: bytes) -> str:
     from trafilatura import extract, html2txt
 
     if b"<body" not in page.lower():
-        page = b"<body>" + page
+        page = b"<html><body>" + page
     text = extract(page, output_format="markdown", include_comments=False, include_formatting=True) or ""
     return text if len(text) >= SHORT else html2txt(page)
 

@@ -1,7 +1,7 @@
 """Search over passages: by keywords (BM25), by meaning (vectors of an encoder), or both fused by their ranks.
 
-Kept in a folder: passages.jsonl, search.json, vectors.safetensors, and encoder/ where it was tuned. The fusion is
-reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
+Kept in a folder: passages.jsonl, search.json, words/, vectors.safetensors, and encoder/ where it was tuned. The
+fusion is reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.base.files import folder_aside, read_json, read_lines, write_json, write_lines
+from etude.base.files import REMEDY, folder_aside, read_json, read_lines, write_json, write_lines
+from etude.errors import RunError
 from etude.index.passages import Passage
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ FUSED = 50
 RANK = 60
 """Added to a rank in the fusion, as in its paper."""
 _WORD = re.compile(r"\w+")
-_SETTINGS, _PASSAGES, _VECTORS, _ENCODER = "search.json", "passages.jsonl", "vectors.safetensors", "encoder"
+_SETTINGS, _PASSAGES, _WORDS = "search.json", "passages.jsonl", "words"
+_VECTORS, _ENCODER = "vectors.safetensors", "encoder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Search:
     way: Way = "keyword"
     encoder: Encoder | None = None
     vectors: NDArray[np.float32] | None = None
+    words: Keywords | None = None
+    """The index of words, where it has been made."""
 
     def find(self, questions: Sequence[str], k: int) -> list[list[int]]:
         """Positions of the `k` best passages for each question, the best first; fewer where there are fewer."""
@@ -57,7 +61,7 @@ class Search:
     @cached_property
     def keywords(self) -> Keywords:
         """The index of words, made when it is first asked."""
-        return Keywords([passage.text for passage in self.passages])
+        return self.words or Keywords.of(passage.text for passage in self.passages)
 
     def _nearest(self, questions: Sequence[str], k: int) -> list[list[int]]:
         assert self.encoder is not None
@@ -86,6 +90,8 @@ class Search:
                 aside / _SETTINGS,
                 {"way": self.way, "encoder": name, "tuned": tuned, "fingerprint": self.fingerprint},
             )
+            if self.way != "meaning":
+                self.keywords.save(aside / _WORDS)
             if self.vectors is not None:
                 save_file({"vectors": self.vectors}, aside / _VECTORS)
             if self.encoder is not None and tuned:
@@ -99,27 +105,49 @@ def load_search(folder: Path, load_encoder: Callable[[str, Path | None], Any]) -
 
     settings = read_json(folder / _SETTINGS)
     passages = tuple(Passage(**line) for line in read_lines(folder / _PASSAGES))
+    keywords = Keywords.load(folder / _WORDS) if settings["way"] != "meaning" else None
     if settings["encoder"] is None:
-        return Search(passages, settings["way"])
+        return Search(passages, settings["way"], words=keywords)
     encoder = load_encoder(settings["encoder"], folder / _ENCODER if settings["tuned"] else None)
-    return Search(passages, settings["way"], encoder, load_file(folder / _VECTORS)["vectors"])
+    return Search(passages, settings["way"], encoder, load_file(folder / _VECTORS)["vectors"], keywords)
 
 
 class Keywords:
     """BM25 over texts (Robertson and Zaragoza 2009, by the package bm25s)."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Keywords:
+        """The index of some texts; the same texts give the same bytes."""
         import bm25s
 
-        self._size = len(texts)
-        self._index = bm25s.BM25()
-        self._index.index([words(text) or ["\0"] for text in texts], show_progress=False)
+        numbers: dict[str, int] = {}
+        ids = [[numbers.setdefault(word, len(numbers)) for word in words(text) or ["\0"]] for text in texts]
+        index = bm25s.BM25()
+        index.index((ids, numbers), show_progress=False)
+        return cls(index)
+
+    def save(self, folder: Path) -> None:
+        """Writes the index to a folder."""
+        self._index.save(folder, show_progress=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Keywords:
+        """The index saved in a folder. Raises RunError when it cannot be read."""
+        import bm25s
+
+        try:
+            return cls(bm25s.BM25.load(folder, show_progress=False))
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{folder} holds no index of words ({error}). {REMEDY}") from error
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """The score of every passage for one text; 0 where they share no word."""
         known = [word for word in words(text) if word in self._index.vocab_dict]
         if not known:
-            return np.zeros(self._size, dtype=np.float32)
+            return np.zeros(self._index.scores["num_docs"], dtype=np.float32)
         scores: NDArray[np.float32] = self._index.get_scores(known)
         return scores
 

@@ -71,6 +71,8 @@ class RowSource:
     references: tuple[str, ...] = ()
     group: str | None = None
     tags: tuple[str, ...] = ()
+    source: str | None = None
+    """The document that an answer was written from."""
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,7 @@ _COLUMNS: Mapping[str, Reader] = {
     "references": texts,
     "group": text,
     "tags": texts,
+    "source": text,
 }
 
 _CONTRACT: Mapping[str, Reader] = {
