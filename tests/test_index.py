@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.errors import InputError
+from etude.data.formats.read import read_rows
+from etude.errors import InputError, RunError
 from etude.index.documents import read_passages
 from etude.index.passages import WORDS, Passage, passages_of
 from etude.index.search import RANK, Search, best, fused, gold_passages, load_search, words
+from etude.methods.searching import known_passages
+from etude.task import RowSource
 
 TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Z")), max_size=3000)
 
@@ -68,6 +71,20 @@ def test_the_fusion_is_that_of_its_paper() -> None:
     assert found == sorted(sums, key=lambda position: -sums[position])
 
 
+def test_the_source_of_a_row_names_its_passage(tmp_path: Path) -> None:
+    passages = [
+        Passage("Bear Counts", "a.md", "One"),
+        Passage("The Last Train", "a.md", "Two"),
+        Passage("c", "b.md"),
+    ]
+    file = tmp_path / "rows.csv"
+    file.write_text(
+        "input,output,doc\nq,The Train,a.md\nq,x,a.md: One\nq,Bear Counts,b.md\nq,y,\n", encoding="utf-8"
+    )
+    rows = read_rows(RowSource(file, ("input",), "output", source="doc")).examples
+    assert known_passages(Search(passages), list(rows)) == [1, 0, 2, None]
+
+
 def test_a_saved_search_finds_the_same(tmp_path: Path) -> None:
     search = Search([Passage("a bear", "a.md", "Bears"), Passage("a train", "b.md")])
     search.save(tmp_path / "search")
@@ -75,5 +92,11 @@ def test_a_saved_search_finds_the_same(tmp_path: Path) -> None:
     assert again.passages == tuple(search.passages)
     assert again.fingerprint == search.fingerprint
     assert again.find(["train"], 2) == search.find(["train"], 2)
+    search.save(tmp_path / "twice")
+    for one in (tmp_path / "search" / "words").iterdir():
+        assert one.read_bytes() == (tmp_path / "twice" / "words" / one.name).read_bytes()
+    (tmp_path / "twice" / "words" / "params.index.json").unlink()
+    with pytest.raises(RunError, match="no index of words"):
+        load_search(tmp_path / "twice", lambda name, folder: None)
     lines = (tmp_path / "search" / "passages.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]) == {"text": "a bear", "file": "a.md", "place": "Bears"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -30,9 +31,16 @@ def read_passages(path: Path) -> tuple[Passage, ...]:
     Hidden files are skipped. Raises InputError that names every file that cannot be read with the reason, and when
     there is no passage at all; MissingExtraError when what reads a file is not installed.
     """
+    files = files_of(path)
+    return _read(path, tuple((file, name, file.stat().st_mtime_ns) for file, name in files.items()))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Passage, ...]:
+    """The passages of files that are as they were at these times; a comparison asks for them several times."""
     found: dict[str, Passage] = {}
     faults: list[Fault] = []
-    for file, name in files_of(path).items():
+    for file, name, _ in files:
         try:
             for passage in _of_file(file, name):
                 found.setdefault(passage.text, passage)

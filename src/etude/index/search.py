@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Way = Literal["keyword", "meaning", "both"]
 FUSED = 50
 """Hits of each search that are fused."""
+AT_ONCE = 64
+"""Questions whose scores are held in memory together."""
 RANK = 60
 """Added to a rank in the fusion, as in its paper."""
 _WORD = re.compile(r"\w+")
@@ -66,7 +68,9 @@ class Search:
     def _nearest(self, questions: Sequence[str], k: int) -> list[list[int]]:
         assert self.encoder is not None
         assert self.vectors is not None
-        return best(self.encoder.embed(questions) @ self.vectors.T, k)
+        asked = self.encoder.embed(questions)
+        parts = (asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE))
+        return [row for part in parts for row in best(part @ self.vectors.T, k)]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 AT_ONCE = 10_000
 """Texts after which the vectors are written: a kill loses no more than these."""
-_DIGEST = 16
+_DIGEST_BYTES = 16
 
 
 def vectors_of(
@@ -34,7 +34,7 @@ def vectors_of(
     With `keep` the file then holds exactly these texts. A file of other weights counts as empty. `on_text` gets how
     many of the texts to embed are done, of how many.
     """
-    digests = [hashlib.sha256(text.encode()).digest()[:_DIGEST] for text in texts]
+    digests = list(map(_digest, texts))
     known = _read(file, encoder)
     held = len(known)
     missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
@@ -49,6 +49,15 @@ def vectors_of(
     return np.stack([known[digest] for digest in digests]), len(missing)
 
 
+def num_missing(texts: Sequence[str], encoder: Encoder, file: Path) -> int:
+    """How many different texts `file` holds no vector of."""
+    return len({_digest(text) for text in texts} - _read(file, encoder).keys())
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
+
+
 def _key(encoder: Encoder) -> str:
     """What decides a vector beside the text."""
     return f"{encoder.fingerprint} {encoder.dtype}"
@@ -57,7 +66,7 @@ def _key(encoder: Encoder) -> str:
 def _write(file: Path, encoder: Encoder, known: dict[bytes, Vectors]) -> None:
     from safetensors.numpy import save_file
 
-    digests = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, _DIGEST)
+    digests = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, _DIGEST_BYTES)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file_aside(file) as aside:
         save_file(

@@ -24,7 +24,7 @@ from etude.index.build import encoder_of, vectors_file
 from etude.index.documents import read_passages
 from etude.index.passages import Passage
 from etude.index.search import Search, gold_passages, load_search
-from etude.index.vectors import Vectors, vectors_of
+from etude.index.vectors import Vectors, num_missing, vectors_of
 from etude.methods.fit_context import FitContext
 from etude.models.registry import Models
 from etude.stats.intervals import estimate, estimate_sample
@@ -133,15 +133,17 @@ def search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | N
     some = texts[:TIMED_TEXTS]
     begun = time.perf_counter()
     encoder.embed(some)
-    embedding = (time.perf_counter() - begun) * len(texts) / len(some)
+    once = (time.perf_counter() - begun) / len(some)
+    embedding, first = once * len(texts), once * num_missing(texts, encoder, vectors_file(task))
     if not enough(pairs):
-        return lambda epochs: read + embedding
+        return lambda epochs: read + first
     epoch = estimate_seconds(encoder, pairs, texts, config) / config.epochs
 
     def seconds(epochs: int | None) -> float:
-        """Passages are embedded before the first epoch, after each, and for both candidates."""
+        """Passages are embedded before the first epoch, after each, and for both candidates, of which `etude index`
+        may have done the first."""
         num = config.epochs if epochs is None else min(epochs, config.epochs)
-        return read + num * epoch + (num + 3) * embedding
+        return read + first + num * epoch + (num + 2) * embedding
 
     return seconds
 
