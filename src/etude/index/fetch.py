@@ -70,16 +70,17 @@ def _rows(remote: Remote) -> Iterator[dict[str, object]]:
         raise MissingExtraError("Reading a database", "documents")
     from sqlalchemy import create_engine, text
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     if not (url := os.environ.get(remote.url or "")):
         what, remedy = f"the variable {remote.url} is not set", "export it with the address of the database"
         raise InputError([Fault("documents.url", what, "", remedy)])
     try:
-        engine = create_engine(url)
-        with engine.connect().execution_options(stream_results=True) as connection:
-            for row in connection.execute(text(remote.sql or "")).mappings():
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.connect() as connection:
+            streamed = connection.execution_options(stream_results=True)
+            for row in streamed.execute(text(remote.sql or "")).mappings():
                 yield {str(key): _plain(value) for key, value in row.items()}
-        engine.dispose()
     except ModuleNotFoundError as error:
         fault = Fault(
             "documents.url", f"the driver {error.name} is not installed", "", f"pip install {error.name}"
