@@ -6,9 +6,10 @@
 
 A question counts as found where one of its passages is among the first five. Gold passages: in xquad_en the paragraph
 of the question (240 paragraphs), in chunking_eval_corpora a passage that holds one of its references, or the most of
-it (five long documents, all searched together). The fusion was chosen on pubmedqa_labelled and medquad_sample
-(--choose), where the figures of the other two sets had no say. Data: the folder named by ETUDE_DATA, else
-../shared/data beside the checkout. Passages for --scale are sentences of medquad_sample, drawn and joined anew.
+it (five long documents, all searched together; every second question). How much keywords count beside meaning was
+chosen by the figures of --choose alone: pubmedqa_labelled, medquad_sample and the other half of the questions of
+chunking_eval_corpora. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
+Passages for --scale are sentences of medquad_sample, drawn and joined anew.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from etude.stats.intervals import wilson
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ENCODER = "all-minilm-l6-v2"
+REPORTED = ("xquad_en", "chunking_eval_corpora")
+CHOSEN_ON = ("pubmedqa_labelled", "medquad_sample", "chunking_eval_other_half")
 DEPTH, FOUND, QUESTIONS = 10, 5, 200
 
 Questions = list[tuple[str, set[int]]]
@@ -82,8 +85,8 @@ def _paired(pairs: Iterator[tuple[str, str]]) -> tuple[list[Passage], Questions]
     return passages, [(question, {places[text]}) for question, text in held]
 
 
-def chunking_eval_corpora() -> tuple[list[Passage], Questions]:
-    """Five long documents, cut into passages as a task's documents are."""
+def chunking_eval_corpora(first: int = 1) -> tuple[list[Passage], Questions]:
+    """Five long documents, cut into passages as a task's documents are; every second question."""
     folder = DATA / "chunking_eval_corpora"
     passages = read_passages(folder / "corpora")
     texts: dict[str, dict[int, str]] = {}
@@ -96,7 +99,12 @@ def chunking_eval_corpora() -> tuple[list[Passage], Questions]:
         held = texts[f"{row['corpus_id']}.md"]
         references = [_plain(each["content"]) for each in json.loads(row["references"])]
         asked.append((row["question"], set().union(*(_holders(each, held) for each in references))))
-    return list(passages), asked
+    return list(passages), asked[first::2]
+
+
+def chunking_eval_other_half() -> tuple[list[Passage], Questions]:
+    """The questions that were chosen on."""
+    return chunking_eval_corpora(0)
 
 
 def _plain(text: str) -> str:
@@ -196,7 +204,7 @@ def main() -> None:
     )
     parser.add_argument("--scale", type=int, nargs="+", default=[], help="numbers of passages")
     parser.add_argument("--encoder", help="with --scale: also embed the passages")
-    parser.add_argument("--choose", action="store_true", help="the sets on which the fusion was chosen")
+    parser.add_argument("--choose", action="store_true", help="the sets that were chosen on")
     flags = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from etude.data.formats.read import read_rows
 from etude.errors import InputError, RunError
 from etude.index.documents import read_passages
 from etude.index.passages import WORDS, Passage, passages_of
-from etude.index.search import RANK, Search, best, fused, gold_passages, load_search, words
+from etude.index.search import AT_ONCE, KEYWORD_SCALE, Search, best, gold_passages, load_search, words
 from etude.methods.searching import known_passages
 from etude.task import RowSource
 
@@ -64,11 +65,24 @@ def test_the_best_columns_are_those_of_a_full_sort(columns: int, k: int, seed: i
         assert sorted(row[found], reverse=True) == sorted(row, reverse=True)[:k]
 
 
-def test_the_fusion_is_that_of_its_paper() -> None:
-    found = fused([[3, 1], [1, 2]])
-    assert found[0] == 1
-    sums = {1: 1 / (RANK + 2) + 1 / (RANK + 1), 3: 1 / (RANK + 1), 2: 1 / (RANK + 2)}
-    assert found == sorted(sums, key=lambda position: -sums[position])
+def test_both_searches_together_add_their_scores() -> None:
+    class Encoder:
+        """Whose vectors are told."""
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return np.array([[0.0, 1.0]] * len(texts), dtype=np.float32)
+
+    passages = [Passage("a bear", "a"), Passage("a train", "b"), Passage("the sea", "c")]
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], dtype=np.float32)
+    search = Search(passages, "both", Encoder(), vectors)  # type: ignore[arg-type]
+    assert search.find(["waves"], 3) == [[2, 1, 0]], "no word is shared, so meaning decides"
+    (scores,) = search._scores(["train"])
+    np.testing.assert_allclose(
+        scores, vectors[:, 1] + search.keywords.scores("train") / KEYWORD_SCALE, rtol=1e-6
+    )
+    many = ["train", "waves"] * AT_ONCE
+    assert search.find(many, 2) == search.find(many[:2], 2) * AT_ONCE, "however many are asked together"
+    assert search.find([], 1) == []
 
 
 def test_the_source_of_a_row_names_its_passage(tmp_path: Path) -> None:
