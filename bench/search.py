@@ -24,7 +24,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +139,7 @@ def quality(sets: Sequence[str]) -> None:
             )
 
 
-def scale(num: int, encoder_name: str | None) -> None:
+def scale(num: int, encoder_name: str | None, most: int) -> None:
     """Prints time and memory for so many passages."""
     sentences = [
         sentence
@@ -157,41 +157,47 @@ def scale(num: int, encoder_name: str | None) -> None:
         with file.open("w", encoding="utf-8") as out:
             out.writelines(json.dumps({"text": text}) + "\n" for text in texts)
         del texts
-        began = time.perf_counter()
-        passages = read_passages(file)
-        read = time.perf_counter() - began
-        began = time.perf_counter()
+        read = timed(lambda: read_passages(file))
+        passages = read_passages(file)[:num]
         search = Search(passages)
-        search.keywords  # noqa: B018 - which makes the index
-        words = time.perf_counter() - began
+        words = timed(lambda: search.keywords)
         average = np.mean([len(passage.text.split()) for passage in passages])
         print(f"{len(passages):,} passages of {average:.0f} words")
         print(f"  read {read:.1f} s, index of keywords {words:.1f} s")
         searched("keyword", search, questions)
         if encoder_name:
             encoder = Models().shared_encoder(encoder_name)
-            began = time.perf_counter()
-            vectors, _ = vectors_of([p.text for p in passages], encoder, Path(folder) / "v", keep=True)
-            embedded = time.perf_counter() - began
-            began = time.perf_counter()
-            vectors_of([p.text for p in passages], encoder, Path(folder) / "v", keep=True)
-            again = time.perf_counter() - began
-            print(f"  embedded {embedded:.1f} s, again with nothing changed {again:.1f} s")
+            some, kept = [passage.text for passage in passages[:most]], Path(folder) / "vectors"
+            embedded = timed(lambda: vectors_of(some, encoder, kept, keep=True))
+            again = timed(lambda: vectors_of(some, encoder, kept, keep=True))
+            rest = "" if num <= most else f", so about {embedded / most * num / 60:.1f} min for all"
+            print(
+                f"  {len(some):,} passages embedded in {embedded:.1f} s{rest}; unchanged ones in {again:.2f} s"
+            )
+            vectors, _ = vectors_of(some, encoder, kept)
+            if num > most:  # a search takes as long whatever the vectors are
+                shape = (num - most, vectors.shape[1])
+                others = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+                vectors = np.concatenate([vectors, others / np.linalg.norm(others, axis=1, keepdims=True)])
+            alone = timed(lambda: [encoder.embed([question]) for question in questions[:50]]) / 50
+            print(f"  to embed a question alone takes {1000 * alone:.1f} ms")
             for way in ("meaning", "both"):
                 searched(way, Search(passages, way, encoder, vectors, search.keywords), questions)
     print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that some work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
 def searched(way: str, search: Search, questions: Sequence[str]) -> None:
     """Prints the time of a question, alone and among 200."""
     search.find(questions[:2], DEPTH)
-    began = time.perf_counter()
-    for question in questions[:50]:
-        search.find([question], DEPTH)
-    alone = (time.perf_counter() - began) / 50
-    began = time.perf_counter()
-    search.find(questions, DEPTH)
-    together = (time.perf_counter() - began) / len(questions)
+    alone = timed(lambda: [search.find([question], DEPTH) for question in questions[:50]]) / 50
+    together = timed(lambda: search.find(questions, DEPTH)) / len(questions)
     print(
         f"  {way:8} a question alone {1000 * alone:.1f} ms, among {len(questions)} {1000 * together:.1f} ms"
     )
@@ -204,12 +210,15 @@ def main() -> None:
     )
     parser.add_argument("--scale", type=int, nargs="+", default=[], help="numbers of passages")
     parser.add_argument("--encoder", help="with --scale: also embed the passages")
+    parser.add_argument(
+        "--embed", type=int, default=2000, help="passages to embed; the others get random vectors"
+    )
     parser.add_argument("--choose", action="store_true", help="the sets that were chosen on")
     flags = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
     for num in flags.scale:
-        scale(num, flags.encoder)
+        scale(num, flags.encoder, flags.embed)
     if not flags.scale:
         quality(
             ["pubmedqa_labelled", "medquad_sample"] if flags.choose else ["xquad_en", "chunking_eval_corpora"]
