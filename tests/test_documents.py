@@ -91,7 +91,7 @@ def test_files_of_every_kind_are_read_with_their_places(tmp_path: Path) -> None:
         "a.md": "# One\n\nfirst",
         "b.jsonl: record 1": "name: Two\nprice: 3",
         "c.csv: record 1": "name: Three\nprice: 4",
-        "d.html": "Four fourth one",
+        "d.html": "# Four\n\nfourth one",
         "e.pdf: page 1": "fifth one",
         "e.pdf: page 2": "and its second page",
         "f.docx": "# Fees\n\nA card costs ten euros.\n\nlate | 1 euro",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from html import unescape
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -19,8 +21,9 @@ from etude.task.definition import is_row_file
 
 ADDRESSES = ".addresses.json"
 """In a folder of fetched pages: the address that each file is from."""
-SHORT = 250
-"""Characters of a page's main text below which all of its text is taken."""
+ASIDE = ["nav", "footer", "aside", "[role=navigation]", "[role=contentinfo]", "[role=complementary]"]
+"""What is no text of a page, as CSS selectors."""
+_HEADING_TAG, _TAG = re.compile(r"<h([1-6])>"), re.compile(r"</?(?:h[1-6]|p|ul|ol|li|pre|br|a)\b[^<>]*>")
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, RecursionError)
 """What the readers raise on damaged files."""
 
@@ -108,14 +111,15 @@ def _html(file: Path) -> Iterator[str]:
 
 
 def main_text(page: bytes) -> str:
-    """The main text of an HTML page as Markdown, without menus and footers; all of its text where that is short."""
-    _needs("trafilatura", "Reading HTML")
-    from trafilatura import extract, html2txt
+    """The text of an HTML page, headings as in Markdown, without menus, footers and what stands at its side."""
+    _needs("resiliparse", "Reading HTML")
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-    if b"<body" not in page.lower():
-        page = b"<html><body>" + page
-    text = extract(page, output_format="markdown", include_comments=False, include_formatting=True) or ""
-    return text if len(text) >= SHORT else html2txt(page)
+    html = bytes_to_str(page, detect_encoding(page, from_html_meta=True))
+    text = extract_plain_text(html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=ASIDE)
+    marked = _HEADING_TAG.sub(lambda found: "#" * int(found[1]) + " ", text)
+    return unescape(_TAG.sub("", marked))
 
 
 def _pdf_pages(file: Path) -> Iterator[str]:

@@ -58,7 +58,7 @@ def fetch(
         with folder_aside(remote.kept) as aside:
             write_lines(aside / "records.jsonl", _rows(remote))
         return []
-    if not find_spec("trafilatura"):
+    if not find_spec("resiliparse"):
         raise MissingExtraError("Reading web pages", "documents")
     with httpx2.Client(headers={"User-Agent": AGENT}, timeout=PATIENCE) as client:
         return _pages(remote, _Web(client, pause), on_page)
