@@ -161,6 +161,14 @@ def convert_rows(
     typer.echo(f"Wrote {number:,} rows as {to} to {written}.")
 
 
+@app.command("index")
+def index_documents(task: TaskPath) -> None:
+    """Fetch, read and embed the task's documents; what has not changed is kept from before."""
+    from etude.cli.predicting import run_index
+
+    raise typer.Exit(run_index(task))
+
+
 @app.command()
 def compare(
     task: TaskPath,

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from etude import __version__
 from etude.data.dataset import Dataset
+from etude.index.documents import files_of
 from etude.models.weights import HUB_FILES
 from etude.runs.folder import FOLDER
 from etude.task import Judge, Task
@@ -48,6 +49,7 @@ PLACES = (
 APART = (
     *PLACES,
     "notes",
+    "remote",
     "endpoints",
     "budget_seconds",
     "own_system",
@@ -134,14 +136,7 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 def _documents(path: Path) -> list[list[str]]:
     """The documents, which a check function may read."""
-    if not path.is_dir():
-        return [[path.name, _digest(path.read_bytes())]]
-    return _contents(path, (file for file in path.glob("**/*") if file.is_file() and not _hidden(file, path)))
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    """Whether a file, or a folder on the way to it, is hidden: what a system or an editor puts there."""
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return _contents(path if path.is_dir() else path.parent, files_of(path))
 
 
 def _read_by_check(task: Task, check: Path) -> list[list[str]]:

@@ -72,6 +72,8 @@ class RowSource:
     references: tuple[str, ...] = ()
     group: str | None = None
     tags: tuple[str, ...] = ()
+    source: str | None = None
+    """The document that an answer was written from."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,20 @@ class Judge:
     rubric: str
     labels: Path | None = None
     """Answers that people have judged, with what they said."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Documents that `etude index` fetches and keeps in `kept`. One of `urls`, `sitemap` and `sql` is given."""
+
+    kept: Path
+    urls: tuple[str, ...] = ()
+    sitemap: str | None = None
+    sql: str | None = None
+    url: str | None = None
+    """The environment variable that holds the address of the database, as SQLAlchemy writes it."""
+    pages: int = 1000
+    """At most this many pages of a sitemap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +140,9 @@ class Task:
     """Those of `model` and `prompt_model` that are endpoints, and the judge's, by their names."""
     test: RowSource | None = None
     documents: Path | None = None
-    """What the retrieving methods look things up in: a folder or a file."""
+    """What the retrieving methods look things up in: a folder or a file; the folder of what is fetched."""
+    remote: Remote | None = None
+    """What `etude index` fetches into it."""
     preferences: Path | None = None
     """A file of better and worse answers, which prefer learns."""
     encoder: str | None = None

@@ -20,7 +20,8 @@ from etude.task.endpoint import FORM, Endpoint, Prices, endpoint_of, is_url
 from etude.task.foreign import meant
 from etude.task.gates import gates
 from etude.task.read_endpoint import PRICES, read_endpoint, read_endpoint_with
-from etude.task.readers import budget, existing, existing_file, near_file, nested, prose, ruled, text, texts
+from etude.task.readers import budget, existing_file, near_file, nested, prose, ruled, text, texts
+from etude.task.remote import documents
 from etude.task.rules import number, one_of
 from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
 from etude.task.yaml_nodes import Page, Reader, got, plain
@@ -178,6 +179,7 @@ _COLUMNS: Mapping[str, Reader] = {
     "references": texts,
     "group": text,
     "tags": texts,
+    "source": text,
 }
 
 _CONTRACT: Mapping[str, Reader] = {
@@ -206,7 +208,7 @@ KEYS: Mapping[str, Reader] = {
     "prompt_model": _model,
     "examples": _rows,
     "test": _rows,
-    "documents": existing,
+    "documents": documents,
     "preferences": existing_file,
     "encoder": _weights,
     "instructions": prose,

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from etude.errors import Fault, InputError, shown
-from etude.task.definition import RowSource, Task
+from etude.task.definition import Remote, RowSource, Task
 from etude.task.endpoint import Endpoint, Prices
 from etude.task.foreign import meant_for_training
 from etude.task.keys import KEYS
@@ -142,6 +142,8 @@ def _endpoints(given: Mapping[str, Any]) -> dict[str, Any]:
 def _task(file: Path, values: Mapping[str, Any]) -> Task:
     given = {key: value for key, value in values.items() if value is not None and key != "budget"}
     given |= _endpoints(given)
+    if isinstance(remote := given.get("documents"), Remote):
+        given |= {"documents": remote.kept, "remote": remote}
     given["notes"] = tuple(_notes(given))
     if "test" in given and given["test"] == RowSource(given["test"].file):
         given["test"] = replace(given["examples"], file=given["test"].file)

@@ -138,5 +138,6 @@ def _beside(example: Example, own_id: bool) -> dict[str, Any]:
         "references": list(example.references),
         "group": example.group,
         "tags": dict(example.tags),
+        "source": example.source,
     }
     return {name: value for name, value in known.items() if value}
