@@ -63,7 +63,7 @@ def build_index(
         documents=len({passage.file for passage in passages}),
         passages=len(passages),
         embedded=num_embedded,
-        encoder=encoder and encoder.name,
+        encoder=None if encoder is None else encoder.name,
         seconds=time.perf_counter() - started,
         problems=tuple(problems),
     )

@@ -116,7 +116,7 @@ def main_text(page: bytes) -> str:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-    html = bytes_to_str(page, detect_encoding(page, from_html_meta=True))
+    html = bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8")
     text = extract_plain_text(html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=ASIDE)
     marked = _HEADING_TAG.sub(lambda found: "#" * int(found[1]) + " ", text)
     return unescape(_TAG.sub("", marked))

@@ -202,9 +202,8 @@ class _Web:
         """A site's robots.txt (RFC 9309): all is allowed where there is none, nothing where the server fails."""
         rules = RobotFileParser()
         response = self.client.get(f"{site}/robots.txt", follow_redirects=True)
-        if response.status_code >= 500:
-            rules.disallow_all = True
-        rules.parse(response.text.splitlines() if response.is_success else [])
+        refused = ["User-agent: *", "Disallow: /"] if response.status_code >= 500 else []
+        rules.parse(response.text.splitlines() if response.is_success else refused)
         return rules
 
 
