@@ -1,8 +1,9 @@
 """The search that the retrieving methods share: fitted on train once a run, chosen on dev.
 
-Which passage answers a training row is known from its answer (`gold_passages`). Where enough rows have one, the encoder
-learns from them. Some passages are held out of its training, so that the best epoch is the best for passages too that
-no example speaks of.
+Which passage answers a training row is known from its question and answer (`gold_passages`). Where enough rows have
+one, the encoder learns from them. Some passages are held out of its training, so that the best epoch is the best for
+passages too that no example speaks of; then it learns from all of them for as many epochs, unless a budget leaves no
+time for it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from etude.types import Example, SearchRef
 
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
+    from etude.training.encoder_loop import TunedEncoder
 
 DEFAULT_ENCODER = "all-minilm-l6-v2"
 FOLDER, FACTS = "search", "search.json"
@@ -56,7 +58,7 @@ class FittedSearch:
     def shown(self, example: Example) -> Example:
         """The example with the passage its answer was written from behind its question; where none is known, with
         the first that is found."""
-        gold = gold_passages(self.search, [example.output])[0]
+        gold = gold_passages(self.search, [said(example)])[0]
         place = self.search.find([question(example)], 1)[0][0] if gold is None else gold
         return replace(example, input=with_passages(example.input, [self.search.passages[place]]))
 
@@ -127,9 +129,10 @@ def search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | N
     epoch = estimate_seconds(encoder, pairs, texts, config) / config.epochs
 
     def seconds(epochs: int | None) -> float:
-        """Passages are embedded before the first epoch, after each, and for both candidates."""
-        num = config.epochs if epochs is None else min(epochs, config.epochs)
-        return read + num * epoch + (num + 3) * embedding
+        """Passages are embedded before the first epoch, around each, and for both candidates; without a limit the
+        encoder is trained twice."""
+        num = 2 * config.epochs if epochs is None else min(epochs, config.epochs)
+        return read + num * epoch + (2 * num + 4) * embedding
 
     return seconds
 
@@ -142,6 +145,11 @@ def enough(pairs: Sequence[tuple[str, int]]) -> bool:
 def question(example: Example) -> str:
     """What is looked up for a row."""
     return example.input[-1].content
+
+
+def said(example: Example) -> str:
+    """What a row says of its passage: an answer of few words is in many."""
+    return f"{question(example)} {example.output}"
 
 
 def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Any]:
@@ -157,8 +165,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     if encoder is not None:
         candidates |= _with_encoder(passages, encoder, "meaning")
         if enough(pairs) and asked:
-            tuned = context.models.encoder(encoder.name)
-            tuning = _tuned(tuned, passages, pairs, asked, context)
+            tuned, tuning = tuned_encoder(encoder.name, passages, pairs, asked, context)
             candidates |= _with_encoder(passages, tuned, "learned meaning")
     name, tried = _chosen(candidates, asked)
     candidates[name].save(context.folder / FOLDER)
@@ -195,7 +202,7 @@ def _with_encoder(passages: Sequence[Passage], encoder: Encoder, name: str) -> d
 
 def known_pairs(search: Search, rows: Sequence[Example]) -> list[tuple[str, int]]:
     """Questions with the passage that their answer was written from, where it is clear."""
-    gold = gold_passages(search, [row.output for row in rows])
+    gold = gold_passages(search, [said(row) for row in rows])
     return [(question(row), place) for row, place in zip(rows, gold, strict=True) if place is not None]
 
 
@@ -233,36 +240,52 @@ def _chosen(
     return chosen, tried
 
 
-def _tuned(
-    encoder: Encoder,
+def tuned_encoder(
+    name: str,
     passages: Sequence[Passage],
     pairs: Sequence[tuple[str, int]],
     asked: Sequence[tuple[str, int]],
     context: FitContext,
-) -> dict[str, Any]:
-    """Teaches the encoder the pairs, but for those of some passages held out, on which its epochs are compared too."""
+) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder `name` after it has learned the pairs of train, and what is to be told of it.
+
+    The pairs of some passages are held out, and its epochs are compared on these and on the pairs `asked` of dev.
+    Then, unless `search_epochs` is limited, it starts again and learns all pairs for as many epochs as were best.
+    """
     from etude.training.contrastive import ContrastiveConfig, tune_encoder
 
-    texts = [passage.text for passage in passages]
+    texts, most = [passage.text for passage in passages], context.effort.search_epochs
     known = sorted({place for _, place in pairs})
     held = set(random.Random(f"{context.seed}/held").sample(known, max(1, round(HELD_OUT * len(known)))))
-    taught = [pair for pair in pairs if pair[1] not in held]
-    kept = [pair for pair in pairs if pair[1] in held]
+    taught, kept = ([pair for pair in pairs if (pair[1] in held) == out] for out in (False, True))
 
-    def score(now: Encoder) -> float:
-        search = Search(passages, "meaning", now, now.embed(texts))
-        return float(np.mean([np.mean(reciprocal_ranks(search, some)) for some in (asked, kept) if some]))
+    def learn(
+        rows: Sequence[tuple[str, int]], judged: Sequence[Sequence[tuple[str, int]]], epochs: int, to: str
+    ) -> tuple[Encoder, TunedEncoder]:
+        """Trains the encoder as published on `rows`; its epochs are compared on what is `judged`."""
 
-    config = ContrastiveConfig(seed=context.seed)
-    if context.effort.search_epochs is not None:
-        config = replace(config, epochs=min(config.epochs, context.effort.search_epochs))
-    result = tune_encoder(
-        encoder, taught, texts, config, context.folder / "encoder", score, context.search_log
-    )
-    return {
+        def score(now: Encoder) -> float:
+            search = Search(passages, "meaning", now, now.embed(texts))
+            return float(np.mean([np.mean(reciprocal_ranks(search, some)) for some in judged if some]))
+
+        encoder, config = context.models.encoder(name), ContrastiveConfig(epochs, seed=context.seed)
+        result = tune_encoder(encoder, rows, texts, config, context.folder / to, score, context.search_log)
+        return encoder, result
+
+    epochs = ContrastiveConfig.epochs
+    encoder, result = learn(taught, (asked, kept), min(epochs, most or epochs), "encoder")
+    facts = {
         "pairs": len(taught),
         "held_out": len(held),
         "scores": list(result.scores),
         "best_epoch": result.best_epoch,
         "seconds": result.seconds,
     }
+    if most is None and result.best_epoch:
+        encoder, again = learn(pairs, (asked,), result.best_epoch, "encoder_on_all")
+        facts |= {
+            "pairs": len(pairs),
+            "on_all": list(again.scores),
+            "seconds": result.seconds + again.seconds,
+        }
+    return encoder, facts
