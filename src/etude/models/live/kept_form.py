@@ -23,6 +23,8 @@ ENDINGS = {"json_schema": '"]}[{0:,', "regex": "\n0"}
 """Characters by which an answer near its length limit comes to its end soonest, the first that is allowed."""
 LAST = 96
 """Tokens before the length limit from which on it is looked how many the end takes."""
+SPARE = 8
+"""Tokens that may be left when the end begins: what is written between two looks can make it longer."""
 
 
 class KeptForm:
@@ -50,13 +52,13 @@ class KeptForm:
 
     def only_allowed(self, scores: Tensor, left: int) -> Tensor:
         """The scores (V) with those of all other tokens at minus infinity. The answer may have `left` more tokens; when
-        it takes all of them to come to an end, only the next of these is allowed."""
+        it takes most of them to come to an end, only the next of these is allowed."""
         allowed = _allowed(self._matcher)[: len(scores)]
         if left <= self._look_at:
             ending = self._ending(left)
-            self._look_at = (left + len(ending)) // 2 if len(ending) < left else left - 1
-            if len(ending) == left:
-                self.cut, allowed = True, np.arange(len(scores)) == ending[0]
+            self._look_at = (left + len(ending)) // 2
+            if ending and left - len(ending) <= SPARE:
+                self.cut, self._look_at, allowed = True, left - 1, np.arange(len(scores)) == ending[0]
         return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
 
     def _ending(self, most: int) -> list[int]:
