@@ -106,6 +106,7 @@ def main() -> None:
     search.add_argument(
         "--epochs", type=int, help="at most; without it the encoder is trained as without a budget"
     )
+    search.add_argument("--folder", type=Path, help="where to keep the training, to go on after a stop")
     ladder = commands.add_parser("ladder")
     ladder.add_argument("--budget", default="6m")
     ladder.add_argument("--methods", default="retrieval, fine_tune, fine_tune_retrieval")
@@ -116,7 +117,8 @@ def main() -> None:
             folder = flags.folder or Path(temporary)
             sys.exit(run_compare(prepared(folder, flags.methods), yes=True, budget=flags.budget, fresh=False))
         for name in flags.sets:
-            print("\n".join(measured(name, Path(temporary) / name, flags.epochs)), flush=True)
+            for line in measured(name, (flags.folder or Path(temporary)) / name, flags.epochs):
+                print(line, flush=True)
 
 
 def measured(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
