@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 from etude.assistant import Assistant, load
 from etude.models.registry import Models
 from etude.task.contract import Contract
-from etude.types import Message, ModelRef
+from etude.types import Message, ModelRef, Sampling
 from tiny import tiny_folder
 
 SCHEMA = {
@@ -22,6 +22,11 @@ SCHEMA = {
     "properties": {"theme": {"enum": ["cats", "dogs"]}, "age": {"type": "integer", "maximum": 99}},
     "required": ["theme", "age"],
     "additionalProperties": False,
+}
+LISTS = {
+    "type": "array",
+    "items": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    "minItems": 1,
 }
 CONTRACTS = {
     "schema": Contract(json_schema=SCHEMA),
@@ -44,14 +49,43 @@ def test_weights_that_know_nothing_keep_an_enforced_form(name: str, folder: Path
     asked = [(Message("user", text),) for text in ("cats, age 7", "dogs", "anything else, please")]
     assert not any(answer.form for answer in free.answer(asked, models))
     answers = kept.answer(asked, models)
-    assert all(answer.form or answer.cut for answer in answers)
-    if name != "fields":  # whose texts may be of any length
-        assert all(answer.form for answer in answers), [answer.text for answer in answers]
+    assert all(answer.form for answer in answers), [answer.text for answer in answers]
     kept.save(tmp_path / "saved")
     again = load(tmp_path / "saved")
     assert [each.text for each in again.answer(asked, models)] == [each.text for each in answers]
     (one,) = asked[:1]
     assert "".join(kept.stream(one, models)).strip() == kept.answer(one, models).text
+
+
+OPEN = {
+    "schema": Contract(json_schema={"type": "object", "properties": {"all": LISTS}, "required": ["all"]}),
+    "regex": Contract(regex=r"say: [a-z ]+\n0"),
+    "fields": CONTRACTS["fields"],
+}
+"""Forms that an answer of any length has."""
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_an_answer_that_reaches_the_length_limit_keeps_its_form(name: str, folder: Path) -> None:
+    kept = Assistant(
+        "constrained", "answer", ModelRef(str(folder)), contract=OPEN[name], max_tokens=60, enforced=True
+    )
+    models = Models(dtype="float32")
+    asked = [(Message("user", text),) for text in ("cats", "dogs")]
+    answers = kept.answer(asked, models)
+    assert all(answer.form for answer in answers), [answer.text for answer in answers]
+    assert any(answer.cut for answer in answers)
+    assert all(answer.answer_tokens <= 60 for answer in answers)
+    assert "".join(kept.stream(asked[0], models)).strip() == answers[0].text
+    model = models.get(kept.model, "stream")
+    batch = model.live_batch()  # type: ignore[attr-defined]
+    batch.join([model.live_answer(request, Sampling()) for request in kept.requests(asked, models)])  # type: ignore[attr-defined]
+    live = list(batch.answers)
+    while batch.answers:
+        batch.step()
+    done = [each.completion(0, 0.0) for each in live]
+    finished = [(each.text, "length" if each.cut else "stop") for each in answers]
+    assert [(each.text.strip(), each.finish) for each in done] == finished
 
 
 def test_fields_are_enforced_as_the_contract_reads_them() -> None:

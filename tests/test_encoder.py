@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E4
 from etude.errors import ModelError  # noqa: E402
 from etude.index.vectors import vectors_of  # noqa: E402
 from etude.models.encoder import Encoder, load_encoder  # noqa: E402
-from etude.training.contrastive import ContrastiveConfig, tune_encoder  # noqa: E402
+from etude.training.contrastive import ContrastiveConfig, _candidates, _loss, tune_encoder  # noqa: E402
 
 ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
 NOISES = ("growl", "meow", "bark", "yelp", "hoot", "oink", "moo", "cluck")
@@ -125,3 +126,21 @@ def test_only_changed_passages_are_embedded_again(tmp_path: Path) -> None:
     with torch.no_grad():
         next(encoder.module.parameters()).add_(1)
     assert vectors_of(changed, encoder, file)[1] == 7, "other weights have other vectors"
+
+
+def test_wrong_passages_are_the_nearest_of_those_that_some_pair_asks_for() -> None:
+    encoder = tiny_encoder()
+    pairs = [pair for pair in PAIRS if pair[1] < 5]
+    vectors = encoder.embed(PASSAGES[:5])
+    shown: list[int] = []
+
+    def forward(ids: Any) -> Any:
+        shown.append(len(ids))
+        return real(ids)
+
+    real, encoder.forward = encoder.forward, forward  # type: ignore[method-assign]
+    loss = _loss(encoder, pairs, PASSAGES, ContrastiveConfig(others=2), torch.from_numpy(vectors))
+    value, _ = loss([0, 1], random.Random(0))
+    assert shown == [2, 3], "the passage of both questions, and two others"
+    assert value > 0
+    assert _candidates([3, 3, 1], [1, 4, 0, 2], 2) == [3, 1, 4, 0]

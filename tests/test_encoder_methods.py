@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,16 +12,18 @@ from etude.assistant import Assistant
 from etude.assistant import load as load_assistant
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError
+from etude.index.passages import Passage
 from etude.methods import ladder, possible
 from etude.methods.baseline import Baseline
 from etude.methods.fine_tune_encoder import FineTuneEncoder
-from etude.methods.fit_context import FitContext, blank
+from etude.methods.fit_context import Effort, FitContext, blank
+from etude.methods.searching import tuned_encoder
 from etude.models.classical import Linear, load, save_classical
 from etude.models.registry import Models
 from etude.task import Task, load_task
 from etude.types import CLASSICAL, ModelRef
 from small_task import write_task
-from test_encoder import tiny_encoder
+from test_encoder import PAIRS, PASSAGES, tiny_encoder
 from test_methods import context
 
 TEXTS = ["the bear is here", "who says growl", "the cat is here", "who says meow", "the dog now", "says bark"]
@@ -106,3 +109,26 @@ def test_it_is_for_labels_alone(tmp_path: Path) -> None:
     assert [method.name for method in possible(named, task, named=False)] == ["baseline"]
     with pytest.raises(InputError, match="needs kind: classify"):
         possible(named, task, named=True)
+
+
+def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(
+    encoder: str, tmp_path: Path
+) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, more=f"encoder: {encoder}\n")))
+    passages = [Passage(text, f"{place}.md") for place, text in enumerate(PASSAGES)]
+    pairs = PAIRS * 40
+
+    def learned(folder: str, effort: Effort) -> tuple[str, dict[str, Any]]:
+        bench = context(task, data, tmp_path / folder, effort)
+        tuned, facts = tuned_encoder(encoder, passages, pairs, PAIRS, bench)
+        return tuned.fingerprint, facts
+
+    _, short = learned("short", Effort(search_epochs=3))
+    assert len(short["scores"]) == 4
+    assert short["pairs"] < len(pairs)
+    assert not (tmp_path / "short" / "encoder_on_all").exists()
+    whole, facts = learned("whole", Effort())
+    assert facts["pairs"] == len(pairs)
+    assert len(facts["on_all"]) == 1 + facts["best_epoch"] > 1
+    assert max(facts["on_all"]) > facts["on_all"][0]
+    assert learned("whole", Effort())[0] == whole, "a fit that goes on takes what is there"

@@ -16,6 +16,8 @@ from etude.methods.foresight.timing import Rates
 WHOLE = Effort()
 FEW_CANDIDATES, FEW_DEV, FEW_TEST = 2, 50, 400
 """To what candidates and rows are cut before the training is."""
+FEW_SEARCH_EPOCHS = 3
+"""Epochs of the search under a budget that is too small for a second training of it."""
 FIRM = 0.2
 """Share of a plan's time that counts as taken on time: what short methods take says little of the others."""
 LATE = 1.1
@@ -124,9 +126,9 @@ def leave_out(work: Workload, rates: Rates, budget: float) -> Plan:
 
 
 def _cuts(work: Workload) -> Iterator[Effort]:
-    """Ever smaller efforts, each cutting one thing further: evidence, candidates, dev and test rows to some, epochs,
-    training and test rows in turn; at last prompts go without a choice, and the search's epochs and dev to their
-    least."""
+    """Ever smaller efforts, each cutting one thing further: evidence, the search's second training, candidates, dev and
+    test rows to some, epochs, training and test rows in turn; at last prompts go without a choice, and the search's
+    epochs and dev to their least."""
     effort = WHOLE
     yield effort
     for name, limit in _limits(work):
@@ -138,6 +140,7 @@ def _limits(work: Workload) -> Iterator[tuple[str, int]]:
     tests = _ever_fewer(min(work.test, FEW_TEST), FEWEST_TEST)
     trains = _ever_fewer(work.train, FEWEST_TRAIN) if work.tuned else iter(())
     yield from (("evidence", 0) for _ in (1,) if work.evidence)
+    yield from (("search_epochs", FEW_SEARCH_EPOCHS) for _ in work.searching[:1])
     for candidates in range(max(work.tries.values(), default=0) - 1, FEW_CANDIDATES - 1, -1):
         yield "candidates", candidates
     yield from (("dev_rows", rows) for rows in _ever_fewer(work.dev, FEW_DEV))

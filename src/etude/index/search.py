@@ -171,13 +171,13 @@ def best(scores: NDArray[np.float32], k: int) -> list[list[int]]:
     ]
 
 
-def gold_passages(search: Search, outputs: Sequence[str]) -> list[int | None]:
-    """The passage that each answer was written from: the best by keywords for its text; None where the best is not
+def gold_passages(search: Search, texts: Sequence[str]) -> list[int | None]:
+    """The passage that each text (a question and its answer) is about: the best by keywords; None where the best is not
     clearly ahead of the second, or shares no word with it.
 
     A passage is clearly ahead when its score is at least `CLEAR` times the second's.
     """
-    return [_clear_best(search.keywords.scores(output)) for output in outputs]
+    return [_clear_best(search.keywords.scores(text)) for text in texts]
 
 
 CLEAR = 1.25

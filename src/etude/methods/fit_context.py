@@ -41,7 +41,7 @@ class Effort:
     epochs: int | None = None
     """Weights of a language model are trained for at most this many epochs."""
     search_epochs: int | None = None
-    """The encoder of a search is trained for at most this many epochs."""
+    """The encoder of a search is trained for at most this many epochs, and not once more on what was held out."""
     test_rows: int | None = None
     """The test is answered on this many rows, which no method sees."""
 

@@ -1,8 +1,9 @@
 """The search that the retrieving methods share: fitted on train once a run, chosen on dev.
 
-Which passage answers a training row is known from its answer (`gold_passages`). Where enough rows have one, the encoder
-learns from them. Some passages are held out of its training, so that the best epoch is the best for passages too that
-no example speaks of.
+Which passage answers a training row is known from its question and answer (`gold_passages`). Where enough rows have
+one, the encoder learns from them. Some passages are held out of its training, so that the best epoch is the best for
+passages too that no example speaks of; then it learns from all of them for as many epochs, unless a budget leaves no
+time for it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from etude.types import Example, SearchRef
 
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
+    from etude.training.encoder_loop import TunedEncoder
 
 FOLDER, FACTS = "search", "search.json"
 LEAST_PAIRS, LEAST_PASSAGES = 60, 10
@@ -140,10 +142,10 @@ def search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | N
     epoch = estimate_seconds(encoder, pairs, texts, config) / config.epochs
 
     def seconds(epochs: int | None) -> float:
-        """Passages are embedded before the first epoch, after each, and for both candidates, of which `etude index`
-        may have done the first."""
-        num = config.epochs if epochs is None else min(epochs, config.epochs)
-        return read + first + num * epoch + (num + 2) * embedding
+        """Passages are embedded before the first epoch, around each, and for both candidates, of which `etude index`
+        may have done the first; without a limit the encoder is trained twice."""
+        num = 2 * config.epochs if epochs is None else min(epochs, config.epochs)
+        return read + first + num * epoch + (2 * num + 3) * embedding
 
     return seconds
 
@@ -156,6 +158,11 @@ def enough(pairs: Sequence[tuple[str, int]]) -> bool:
 def question(example: Example) -> str:
     """What is looked up for a row."""
     return example.input[-1].content
+
+
+def said(example: Example) -> str:
+    """What a row says of its passage: an answer of few words is in many."""
+    return f"{question(example)} {example.output}"
 
 
 def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Any]:
@@ -173,8 +180,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         vectors, _ = vectors_of(texts, encoder, vectors_file(task))
         candidates |= _with_encoder(by_keyword, encoder, vectors, "meaning")
         if enough(pairs) and asked:
-            tuned = context.models.encoder(encoder.name)
-            tuning = _tuned(tuned, passages, pairs, asked, context)
+            tuned, tuning = tuned_encoder(encoder.name, passages, pairs, asked, context)
             candidates |= _with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     name, tried = _chosen(candidates, asked)
     candidates[name].save(context.folder / FOLDER)
@@ -212,7 +218,7 @@ def known_passages(search: Search, rows: Sequence[Example]) -> list[int | None]:
         places.setdefault(passage.file, set()).add(place)
     named = [places.get(row.source or "", set()) for row in rows]
     guessed = iter(
-        gold_passages(search, [row.output for row, own in zip(rows, named, strict=True) if not own])
+        gold_passages(search, [said(row) for row, own in zip(rows, named, strict=True) if not own])
     )
     return [
         _nearest_of(search, row.output, own) if own else next(guessed)
@@ -270,36 +276,52 @@ def _chosen(
     return chosen, tried
 
 
-def _tuned(
-    encoder: Encoder,
+def tuned_encoder(
+    name: str,
     passages: Sequence[Passage],
     pairs: Sequence[tuple[str, int]],
     asked: Sequence[tuple[str, int]],
     context: FitContext,
-) -> dict[str, Any]:
-    """Teaches the encoder the pairs, but for those of some passages held out, on which its epochs are compared too."""
+) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder `name` after it has learned the pairs of train, and what is to be told of it.
+
+    The pairs of some passages are held out, and its epochs are compared on these and on the pairs `asked` of dev.
+    Then, unless `search_epochs` is limited, it starts again and learns all pairs for as many epochs as were best.
+    """
     from etude.training.contrastive import ContrastiveConfig, tune_encoder
 
-    texts = [passage.text for passage in passages]
+    texts, most = [passage.text for passage in passages], context.effort.search_epochs
     known = sorted({place for _, place in pairs})
     held = set(random.Random(f"{context.seed}/held").sample(known, max(1, round(HELD_OUT * len(known)))))
-    taught = [pair for pair in pairs if pair[1] not in held]
-    kept = [pair for pair in pairs if pair[1] in held]
+    taught, kept = ([pair for pair in pairs if (pair[1] in held) == out] for out in (False, True))
 
-    def score(now: Encoder) -> float:
-        search = Search(passages, "meaning", now, now.embed(texts))
-        return float(np.mean([np.mean(reciprocal_ranks(search, some)) for some in (asked, kept) if some]))
+    def learn(
+        rows: Sequence[tuple[str, int]], judged: Sequence[Sequence[tuple[str, int]]], epochs: int, to: str
+    ) -> tuple[Encoder, TunedEncoder]:
+        """Trains the encoder as published on `rows`; its epochs are compared on what is `judged`."""
 
-    config = ContrastiveConfig(seed=context.seed)
-    if context.effort.search_epochs is not None:
-        config = replace(config, epochs=min(config.epochs, context.effort.search_epochs))
-    result = tune_encoder(
-        encoder, taught, texts, config, context.folder / "encoder", score, context.search_log
-    )
-    return {
+        def score(now: Encoder) -> float:
+            search = Search(passages, "meaning", now, now.embed(texts))
+            return float(np.mean([np.mean(reciprocal_ranks(search, some)) for some in judged if some]))
+
+        encoder, config = context.models.encoder(name), ContrastiveConfig(epochs, seed=context.seed)
+        result = tune_encoder(encoder, rows, texts, config, context.folder / to, score, context.search_log)
+        return encoder, result
+
+    epochs = ContrastiveConfig.epochs
+    encoder, result = learn(taught, (asked, kept), min(epochs, most or epochs), "encoder")
+    facts = {
         "pairs": len(taught),
         "held_out": len(held),
         "scores": list(result.scores),
         "best_epoch": result.best_epoch,
         "seconds": result.seconds,
     }
+    if most is None and result.best_epoch:
+        encoder, again = learn(pairs, (asked,), result.best_epoch, "encoder_on_all")
+        facts |= {
+            "pairs": len(pairs),
+            "on_all": list(again.scores),
+            "seconds": result.seconds + again.seconds,
+        }
+    return encoder, facts

@@ -56,6 +56,10 @@ class Draft:
     logprob: float = 0.0
     form: KeptForm | None = None
 
+    def kept(self, scores: Tensor) -> Tensor:
+        """The scores (V) of the next token, by its form."""
+        return scores if self.form is None else self.form.only_allowed(scores, self.limit - len(self.tokens))
+
     def stopped(self, stop: frozenset[int]) -> bool:
         """Whether the last token ends the turn, or nothing may follow it."""
         return (bool(self.tokens) and self.tokens[-1] in stop) or (self.form is not None and self.form.ended)
@@ -235,7 +239,8 @@ class LocalModel:
         return [self._written(draft) for draft in drafts]
 
     def _written(self, draft: Draft) -> Written:
-        finish: Finish = "stop" if draft.stopped(self.stop) else "length"
+        cut = draft.form is not None and draft.form.cut
+        finish: Finish = "stop" if draft.stopped(self.stop) and not cut else "length"
         return Written(self._text(draft.tokens), finish, len(draft.tokens), draft.logprob)
 
     def _write(self, rows: Rows, logits: Tensor, drafts: Sequence[Draft]) -> Iterator[None]:
@@ -245,7 +250,7 @@ class LocalModel:
             scores = logits[:, -1].float()
             if any(draft.form for draft in going):
                 pairs = zip(going, scores, strict=True)
-                scores = torch.stack([d.form.only_allowed(row) if d.form else row for d, row in pairs])
+                scores = torch.stack([draft.kept(row) for draft, row in pairs])
             best, tokens = scores.log_softmax(dim=-1).max(dim=-1)
             for draft, token, logprob in zip(going, tokens.tolist(), best.tolist(), strict=True):
                 draft.tokens.append(token)

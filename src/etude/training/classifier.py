@@ -87,11 +87,11 @@ def tune_classifier(
     """
     classifier = Classifier(linear)
     classifier.body.set_attn_implementation(ATTENTION)
-    config = loop_config(len(texts), seed)
+    config, loss = loop_config(len(texts), seed), classifier.loss(texts, labels)
     result = train_encoder(
         classifier,
         len(texts),
-        classifier.loss(texts, labels),
+        lambda: loss,
         config,
         folder,
         lambda: score(classifier.now()),

@@ -1,7 +1,9 @@
 """Teaching an encoder which passage answers which question, by contrast with the other passages of a batch.
 
-The loss is the cross-entropy of the right passage among those of the batch and some random ones (van den Oord et al.
-2018, arXiv 1807.03748; Karpukhin et al. 2020, arXiv 2004.04906).
+The loss is the cross-entropy of the right passage among those of the batch and the nearest wrong ones (van den Oord et
+al. 2018, arXiv 1807.03748; Karpukhin et al. 2020, arXiv 2004.04906; Xiong et al. 2020, arXiv 2007.00808).
+
+Shapes: B questions of a step, C passages of a step, P passages that some pair asks for, D size of a vector.
 """
 
 from __future__ import annotations
@@ -20,16 +22,18 @@ from etude.training.encoder_loop import estimate_seconds as estimate_loop
 
 Pair = tuple[str, int]
 """A question, and the position of the passage that answers it."""
+NEAREST = 2
+"""Wrong passages of each question that are looked at; the nearest of all questions come first."""
 
 
 @dataclass(frozen=True)
 class ContrastiveConfig:
     """Settings of the tuning. Chosen on Luma and xquad_en, with learning rate and temperature as usual for MiniLM."""
 
-    epochs: int = 3
+    epochs: int = 4
     pairs_per_step: int = 32
     others: int = 16
-    """Random passages beside those of the batch."""
+    """Wrong passages beside those of the batch: the nearest to its questions when the epoch began."""
     learning_rate: float = 1e-4
     temperature: float = 0.05
     seed: int = 0
@@ -50,9 +54,16 @@ def tune_encoder(
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
 ) -> TunedEncoder:
     """Trains `encoder` in place as `train_encoder` does, each pair once an epoch. Raises ValueError without a pair."""
-    loss = _loss(encoder, pairs, passages, config)
+    taught = sorted({place for _, place in pairs})
+
+    def begin() -> Loss:
+        vectors = encoder.embed([passages[place] for place in taught])
+        return _loss(encoder, pairs, passages, config, torch.from_numpy(vectors).to(encoder.module.device))
+
     encoder.module.set_attn_implementation(ATTENTION)
-    result = train_encoder(encoder.module, len(pairs), loss, config.loop, folder, lambda: score(encoder), log)
+    result = train_encoder(
+        encoder.module, len(pairs), begin, config.loop, folder, lambda: score(encoder), log
+    )
     encoder.module.set_attn_implementation("sdpa")
     encoder.tuned = True
     return result
@@ -63,31 +74,44 @@ def estimate_seconds(
 ) -> float:
     """Seconds of the whole tuning, from two timed steps. The weights stay as they are."""
     encoder.module.set_attn_implementation(ATTENTION)
-    seconds = estimate_loop(encoder.module, len(pairs), _loss(encoder, pairs, passages, config), config.loop)
+    vectors = torch.zeros(len({place for _, place in pairs}), encoder.module.config.hidden_size)
+    loss = _loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
+    seconds = estimate_loop(encoder.module, len(pairs), loss, config.loop)
     encoder.module.set_attn_implementation("sdpa")
     return seconds
 
 
 def _loss(
-    encoder: Encoder, pairs: Sequence[Pair], passages: Sequence[str], config: ContrastiveConfig
+    encoder: Encoder,
+    pairs: Sequence[Pair],
+    passages: Sequence[str],
+    config: ContrastiveConfig,
+    vectors_PD: torch.Tensor,
 ) -> Loss:
-    """Cross-entropy of each question's passage among those of the step."""
+    """Cross-entropy of each question's passage among those of the step. `vectors_PD` are those of the passages that
+    some pair asks for, by which the nearest wrong ones are found; a passage that no pair asks for may be right."""
     ids, texts = encoder.tokens([question for question, _ in pairs]), encoder.tokens(passages)
+    taught = sorted({place for _, place in pairs})
+    row_of = {place: row for row, place in enumerate(taught)}
 
     def loss(rows: Sequence[int], draw: random.Random) -> tuple[torch.Tensor, int]:
         wanted = [pairs[row][1] for row in rows]
-        shown = _candidates(wanted, len(texts), config.others, draw)
-        asked, answers = [ids[row] for row in rows], [texts[position] for position in shown]
-        logits = encoder.forward(asked) @ encoder.forward(answers).T / config.temperature
-        place = {position: column for column, position in enumerate(shown)}
-        targets = torch.tensor([place[position] for position in wanted], device=logits.device)
-        return torch.nn.functional.cross_entropy(logits, targets), sum(map(len, [*asked, *answers]))
+        asked = [ids[row] for row in rows]
+        questions_BD = encoder.forward(asked)
+        near_BP = questions_BD.detach() @ vectors_PD.T
+        near_BP[range(len(rows)), [row_of[place] for place in wanted]] = -torch.inf
+        nearest = near_BP.topk(min(NEAREST, len(taught))).indices.T.flatten().tolist()
+        shown = _candidates(wanted, [taught[row] for row in nearest], config.others)
+        answers = [texts[place] for place in shown]
+        logits_BC = questions_BD @ encoder.forward(answers).T / config.temperature
+        column = {place: number for number, place in enumerate(shown)}
+        targets = torch.tensor([column[place] for place in wanted], device=logits_BC.device)
+        return torch.nn.functional.cross_entropy(logits_BC, targets), sum(map(len, [*asked, *answers]))
 
     return loss
 
 
-def _candidates(wanted: Sequence[int], of: int, others: int, draw: random.Random) -> list[int]:
-    """The passages of a step: each wanted one once, and some others."""
-    shown = list(dict.fromkeys(wanted))
-    left = sorted(set(draw.sample(range(of), min(of, others + len(shown)))) - set(shown))
-    return [*shown, *left[:others]]
+def _candidates(wanted: Sequence[int], nearest: Sequence[int], others: int) -> list[int]:
+    """The passages of a step: each wanted one once, and some of the nearest others."""
+    shown = dict.fromkeys(wanted)
+    return list(dict.fromkeys([*shown, *nearest]))[: len(shown) + others]

@@ -28,6 +28,8 @@ WARM_UP = 0.1
 """Share of the steps in which the learning rate rises."""
 Loss = Callable[[Sequence[int], random.Random], tuple[torch.Tensor, int]]
 """The loss of the rows with these numbers, and how many tokens were read for it."""
+Begin = Callable[[], Loss]
+"""Called as each epoch begins: the loss of that epoch, by the weights as they are then."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class TunedEncoder:
 def train_encoder(
     module: torch.nn.Module,
     num_rows: int,
-    loss: Loss,
+    begin: Begin,
     config: LoopConfig,
     folder: Path,
     score: Callable[[], float],
@@ -76,7 +78,7 @@ def train_encoder(
     steps = math.ceil(num_rows / config.rows_per_step)
     for epoch in range(len(state.scores), config.epochs + 1):
         draw = random.Random(f"{config.seed}/{epoch}")
-        order = draw.sample(range(num_rows), num_rows)
+        order, loss = draw.sample(range(num_rows), num_rows), begin()
         for number in range(steps):
             step, begun = (epoch - 1) * steps + number, time.perf_counter()
             for group in optimizer.param_groups:

@@ -76,7 +76,7 @@ class LiveAnswer:
     def add(self, scores: Tensor, likeliest: int) -> None:
         """Adds the next token, by the log-probabilities (V) of all and the likeliest of them."""
         if self.form:
-            scores = self.form.only_allowed(scores).log_softmax(dim=-1)
+            scores = self.form.only_allowed(scores, self.limit - len(self.tokens)).log_softmax(dim=-1)
             likeliest = int(scores.argmax())
         token = likeliest if self.sampling.temperature == 0 else self._drawn(scores)
         if self.form:
@@ -108,7 +108,8 @@ class LiveAnswer:
     def completion(self, cached: int, seconds: float) -> Completion:
         """The whole answer, `cached` tokens of its prompt having been computed before."""
         text = self._text(self.tokens)[: self.cut_at]
-        finish: Literal["stop", "length"] = "stop" if self.cut_at is not None or self._stopped else "length"
+        whole = self._stopped and not (self.form and self.form.cut)
+        finish: Literal["stop", "length"] = "stop" if self.cut_at is not None or whole else "length"
         return Completion(text, finish, len(self.prompt), cached, len(self.tokens), seconds, self.logprob)
 
     def token_text(self, token: int) -> str:

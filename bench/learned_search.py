@@ -1,0 +1,208 @@
+"""What an encoder that has learned pairs of train finds on other sets than Luma, and what answers come of it.
+
+    python bench/learned_search.py search xquad_en chunking_eval_corpora medquad_sample
+    python bench/learned_search.py ladder --budget 6m
+
+search: recall@1 and @5 on questions whose passages neither train nor dev asks for, before and after tuning.
+ladder: `etude compare` on xquad_en, split by paragraph. Data: the folder named by ETUDE_DATA, else ../shared/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from real_sets import DATA, write_lines
+
+from etude.cli.live import run_compare
+from etude.index.passages import Passage, passages_of
+from etude.index.search import Search
+from etude.methods.fit_context import Effort, FitContext
+from etude.methods.searching import tuned_encoder
+from etude.metrics import Metric
+from etude.models.registry import Models
+from etude.stats import estimate, newcombe_paired
+
+Pair = tuple[str, int]
+SHARES = {"test": 0.25, "dev": 0.15}
+"""Of the passages that are asked for; the others are train's."""
+FEW = 1_200
+"""Rows of medquad_sample."""
+DEPTHS = (1, 5)
+ENCODER = "all-minilm-l6-v2"
+TASK = """
+name: xquad_en
+kind: answer
+model: smollm2-135m-instruct
+examples: {file: examples.jsonl, input: question, output: answer, group: paragraph}
+test: {file: test.jsonl, input: question, output: answer, group: paragraph}
+documents: paragraphs/
+instructions: Answer the question with the fewest words of the text that answer it.
+metric: exact_match
+methods: [METHODS]
+"""
+
+
+def xquad_en() -> tuple[list[Passage], list[Pair]]:
+    """Its 240 paragraphs, and 1,190 questions."""
+    rows = read_lines("xquad_en/xquad_en.jsonl")
+    places = {text: place for place, text in enumerate(dict.fromkeys(row["context"] for row in rows))}
+    return _passages(places), [(row["question"], places[row["context"]]) for row in rows]
+
+
+def chunking_eval_corpora() -> tuple[list[Passage], list[Pair]]:
+    """Five long documents, cut as a task's are, and the questions whose first reference is in one passage."""
+    folder = DATA / "chunking_eval_corpora"
+    passages = [
+        passage
+        for file in sorted((folder / "corpora").glob("*.md"))
+        for passage in passages_of(file.read_text(encoding="utf-8"), file.name)
+    ]
+    texts = [_plain(passage.text) for passage in passages]
+    pairs = []
+    with (folder / "questions_df.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            wanted, file = _plain(json.loads(row["references"])[0]["content"]), f"{row['corpus_id']}.md"
+            found = (
+                place for place, text in enumerate(texts) if wanted in text and passages[place].file == file
+            )
+            if (place := next(found, None)) is not None:
+                pairs.append((row["question"], place))
+    return passages, pairs
+
+
+def medquad_sample() -> tuple[list[Passage], list[Pair]]:
+    """Answers of one institute, each the passage of its question; questions that have two answers are left out."""
+    rows = [row for row in read_lines("medquad_sample/medquad.jsonl") if "NIDDK" in row["source"]][:FEW]
+    places = {text: place for place, text in enumerate(dict.fromkeys(row["answer"] for row in rows))}
+    answers: dict[str, set[int]] = {}
+    for row in rows:
+        answers.setdefault(row["question"], set()).add(places[row["answer"]])
+    return _passages(places), [(asked, *found) for asked, found in answers.items() if len(found) == 1]
+
+
+SETS: Mapping[str, Callable[[], tuple[list[Passage], list[Pair]]]] = {
+    each.__name__: each for each in (xquad_en, chunking_eval_corpora, medquad_sample)
+}
+
+
+def main() -> None:
+    """Measures as the flags say."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    search = commands.add_parser("search")
+    search.add_argument("sets", nargs="+", choices=list(SETS))
+    search.add_argument(
+        "--epochs", type=int, help="at most; without it the encoder is trained as without a budget"
+    )
+    search.add_argument("--folder", type=Path, help="where to keep the training, to go on after a stop")
+    ladder = commands.add_parser("ladder")
+    ladder.add_argument("--budget", default="6m")
+    ladder.add_argument("--methods", default="retrieval, fine_tune, fine_tune_retrieval")
+    ladder.add_argument("--folder", type=Path, help="where to keep the run; a temporary folder")
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        if flags.command == "ladder":
+            folder = flags.folder or Path(temporary)
+            sys.exit(run_compare(prepared(folder, flags.methods), yes=True, budget=flags.budget, fresh=False))
+        for name in flags.sets:
+            for line in measured(name, (flags.folder or Path(temporary)) / name, flags.epochs):
+                print(line, flush=True)
+
+
+def measured(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
+    """A line for each search, and what learning gains."""
+    passages, pairs = SETS[name]()
+    sides = split(pairs)
+    context = FitContext(Models(), Metric("exact_match", "answer"), folder, Effort(search_epochs=epochs))
+    published = context.models.shared_encoder(ENCODER)
+    started = time.perf_counter()
+    tuned, facts = tuned_encoder(ENCODER, passages, sides["train"], sides["dev"], context)
+    seconds = time.perf_counter() - started
+    sizes = ", ".join(f"{len(rows)} {side}" for side, rows in sides.items())
+    yield f"{name}: {len(passages)} passages; questions: {sizes}; tuned in {seconds:.0f} s, {facts['scores']}"
+    found = {"keywords": Search(passages)}
+    texts = [passage.text for passage in passages]
+    for label, encoder in (("meaning", published), ("learned meaning", tuned)):
+        found[label] = Search(passages, "meaning", encoder, encoder.embed(texts))
+        found[f"keywords and {label}"] = replace(found[label], way="both")
+    hits = {
+        label: {depth: hit(each, sides["test"], depth) for depth in DEPTHS} for label, each in found.items()
+    }
+    for label, by_depth in hits.items():
+        figures = (f"recall@{depth} {_in_words(estimate(by_depth[depth]))}" for depth in DEPTHS)
+        yield f"  {label}: {', '.join(figures)}"
+    gain = newcombe_paired(hits["learned meaning"][1], hits["meaning"][1])
+    yield f"  learned meaning before meaning, recall@1: {_in_words(gain)}"
+
+
+def hit(search: Search, pairs: Sequence[Pair], depth: int) -> list[float]:
+    """1 for each question whose passage is among the first."""
+    ranked = search.find([asked for asked, _ in pairs], depth)
+    return [float(place in row) for row, (_, place) in zip(ranked, pairs, strict=True)]
+
+
+def split(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """Questions by side; no passage on two sides."""
+    places = sorted({place for _, place in pairs})
+    random.Random(0).shuffle(places)
+    side_of = dict.fromkeys(places, "train")
+    begin = 0
+    for side, portion in SHARES.items():
+        end = begin + round(portion * len(places))
+        side_of |= dict.fromkeys(places[begin:end], side)
+        begin = end
+    return {side: [pair for pair in pairs if side_of[pair[1]] == side] for side in ("train", *SHARES)}
+
+
+def prepared(folder: Path, methods: str) -> Path:
+    """A task folder: xquad_en with its paragraphs as documents. No paragraph is asked for on two sides."""
+    rows = read_lines("xquad_en/xquad_en.jsonl")
+    passages, pairs = xquad_en()
+    (folder / "paragraphs").mkdir(parents=True, exist_ok=True)
+    for place, passage in enumerate(passages):
+        (folder / "paragraphs" / f"{place:03}.txt").write_text(passage.text, encoding="utf-8")
+    tested = {place for _, place in split(pairs)["test"]}
+    sides: dict[str, list[dict[str, Any]]] = {"examples": [], "test": []}
+    for row, (_, place) in zip(rows, pairs, strict=True):
+        kept = {"question": row["question"], "answer": row["answer"], "paragraph": f"{place:03}"}
+        sides["test" if place in tested else "examples"].append(kept)
+    for side, kept_rows in sides.items():
+        write_lines(folder / f"{side}.jsonl", kept_rows)
+    (folder / "task.yaml").write_text(TASK.replace("METHODS", methods).lstrip(), encoding="utf-8")
+    return folder / "task.yaml"
+
+
+def read_lines(file: str) -> list[dict[str, Any]]:
+    """The rows of a set; ends with the reason where it is not there."""
+    path = DATA / file
+    if not path.is_file():
+        sys.exit(f"{path} is not there; set ETUDE_DATA to the folder that holds it")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _passages(texts: Mapping[str, int]) -> list[Passage]:
+    return [Passage(text, f"{place:04}.txt") for text, place in texts.items()]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _in_words(found: Any) -> str:
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%}, n = {found.n})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""snips slots, text to JSON: examples that fit the question against fixed ones, and what an enforced form costs.
+
+    python bench/snips_slots.py --budget 6m
+
+Every answer is an object of slots, each a list of texts. Rows: the first 100 of each intent of train.jsonl; the test is
+validate.jsonl. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from real_sets import DATA, write_lines
+
+from etude.cli.live import run_compare
+from etude.comparison import compare
+
+PER_INTENT = 100
+TASK = """
+name: snips_slots
+kind: extract
+model: smollm2-135m-instruct
+examples: examples.jsonl
+test: test.jsonl
+instructions: Which slots does this request fill? Answer with a JSON object of slots, each a list of texts.
+contract: {json_schema: schema.json}
+methods: [METHODS]
+"""
+
+
+def main() -> None:
+    """Compares, then says of each step how many answers keep the schema and how many it gives a second."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--methods", default="few_shot, similar_shot, constrained")
+    parser.add_argument("--budget", default="6m")
+    parser.add_argument("--folder", type=Path, help="where to keep the run; a temporary folder")
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        task = prepared(flags.folder or Path(temporary), flags.methods)
+        if run_compare(task, yes=True, budget=flags.budget, fresh=False):
+            sys.exit(1)
+        run = compare(task).run
+        for name in run.methods:
+            lines = [line for line in run.predictions(name) if line["side"] == "test"]
+            seconds = sum(line["seconds"] for line in lines)
+            kept = sum(line["form"] for line in lines)
+            print(
+                f"{name}: {kept} of {len(lines)} keep the schema; {len(lines) / seconds:.2f} answers a second"
+            )
+
+
+def prepared(folder: Path, methods: str) -> Path:
+    """A task folder: requests, their slots as JSON, and the schema of all slots of train."""
+    folder.mkdir(parents=True, exist_ok=True)
+    train, test = (list(rows_of(file)) for file in ("train.jsonl", "validate.jsonl"))
+    seen: Counter[str] = Counter()
+    few = []
+    for row in train:
+        seen[row["intent"]] += 1
+        if seen[row["intent"]] <= PER_INTENT:
+            few.append(row)
+    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    names = sorted({name for row in train for name in row["slots"]})
+    schema = {"type": "object", "properties": dict.fromkeys(names, texts), "additionalProperties": False}
+    (folder / "schema.json").write_text(json.dumps(schema), encoding="utf-8")
+    for file, rows in (("examples.jsonl", few), ("test.jsonl", test)):
+        slots = (
+            {"input": row["text"], "output": json.dumps(row["slots"], ensure_ascii=False)} for row in rows
+        )
+        write_lines(folder / file, list(slots))
+    (folder / "task.yaml").write_text(TASK.replace("METHODS", methods).lstrip(), encoding="utf-8")
+    return folder / "task.yaml"
+
+
+def rows_of(file: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file; ends with the reason where it is not there."""
+    path = DATA / "snips_intents" / file
+    if not path.is_file():
+        sys.exit(f"{path} is not there; set ETUDE_DATA to the folder that holds it")
+    yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+if __name__ == "__main__":
+    main()
