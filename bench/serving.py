@@ -39,7 +39,7 @@ from etude.runs.recommended import load as load_recommended
 from etude.serve.catalogue import catalogue
 from etude.types import Example, Message, ModelRef
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 LUMA = Path(__file__).parents[1] / "examples" / "luma"
 MODEL = "smollm2-135m-instruct"
 RANK = 16
