@@ -17,7 +17,7 @@ from etude.export import export, retest
 from etude.runs import Run
 from etude.types import ModelRef
 from real_runs import real_run
-from small_task import rows, write_task
+from small_task import SETTINGS, rows, write_task
 from tiny import tiny_folder
 
 
@@ -55,16 +55,17 @@ def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
     """A model's own answers are the right ones, so that it scores 100% until something is changed on the way."""
     pytest.importorskip("torch")
     model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
-    own = Assistant("prompt", "rewrite", ModelRef(str(model)), "Say what fits.", max_tokens=6)
-    asked = [str(row["input"]) for row in rows("rewrite", 150)]
+    own = Assistant("prompt", "answer", ModelRef(str(model)), "Say what fits.", max_tokens=6)
+    asked = [str(row["input"]) for row in rows("answer", 110)]
     answers = [answer.text for answer in own.answer(asked)]
     lines = [
         {"input": text, "output": answer}
         for text, answer in zip(asked, answers, strict=True)
-        if answer.isprintable()
+        if "\0" not in answer
     ]
-    task = write_task(tmp_path / "task", "rewrite", str(model), more="methods: [prompt]\nmax_tokens: 6\n")
-    task.write_text(task.read_text().replace("You are a librarian. ", ""))
+    task = write_task(tmp_path / "task", "answer", str(model), more="methods: [prompt]\nmax_tokens: 6\n")
+    text = task.read_text().replace("You are a librarian. ", "")
+    task.write_text(text.replace(SETTINGS["answer"], ""))
     (task.parent / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = compare(task).run
     assistant = load(run.assistant("prompt"))
