@@ -8,8 +8,8 @@
     python bench/serving.py --soak 5000                    # memory of the server while it answers so many requests
 
 Without --place it is Luma with two examples in the prompt and answers of at most 60 tokens, on SmolLM2-135M. `bare` is
-the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns within
-each repeat; clients ask one question after the other and read the stream. What came in a window is counted in
+the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns,
+there and back in each repeat; clients ask one question after the other and read the stream. What came in a window is counted in
 characters; a token is as many as in the answers that ended. Share: tokens a second over those of `bare`.
 """
 
@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 LUMA = Path(__file__).parents[1] / "examples" / "luma"
 MODEL = "smollm2-135m-instruct"
 RANK = 16
-WARM_UP = 3.0
+WARM_UP = 2.0
 """Seconds."""
 
 
@@ -165,7 +165,7 @@ def compare(args: argparse.Namespace) -> None:
         assistant.save(Path(folder) / "luma")
         found: dict[tuple[str, int], list[Figures]] = {}
         for repeat in range(args.repeats):
-            for engine in args.engines:
+            for engine in (*args.engines, *args.engines[-2::-1]):
                 with server(engine, Path(folder) / "luma") as (url, headers, _):
                     for clients in args.clients:
                         bodies = questions(assistant, engine)
