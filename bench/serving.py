@@ -8,9 +8,9 @@
     python bench/serving.py --soak 5000                    # memory of the server while it answers so many requests
 
 Without --place it is Luma with two examples in the prompt and answers of at most 60 tokens, on SmolLM2-135M. `bare` is
-the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns,
-there and back in each repeat; clients ask one question after the other and read the stream. What came in a window is counted in
-characters; a token is as many as in the answers that ended. Share: tokens a second over those of `bare`.
+the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns, there
+and back in each repeat; clients ask one question after the other and read the stream. What came in a window is counted
+in characters; a token is as many as in the answers that ended. Share: tokens a second over those of `bare`.
 """
 
 from __future__ import annotations
