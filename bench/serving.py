@@ -126,17 +126,18 @@ def equal(place: Path, engine: str, number: int) -> None:
 
 
 async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, seconds: float) -> dict[int, int]:
-    """Status -> how many of the requests of so many clients had it; answers of 200 were read to their end."""
+    """Status -> how many of the requests of so many clients had it; every 200 has an answer, every 429 says when."""
     found: dict[int, int] = {}
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
         begun = time.perf_counter()
 
         async def one() -> None:
             while time.perf_counter() - begun < seconds:
-                status = (
-                    await client.post(url, json={**next(bodies), "stream": False, "stream_options": None})
-                ).status_code
+                response = await client.post(url, json=short(next(bodies), 16))
+                status = response.status_code
                 found[status] = found.get(status, 0) + 1
+                assert status != 200 or response.json()["choices"][0]["message"]["content"]
+                assert status != 429 or int(response.headers["retry-after"])
                 await asyncio.sleep(0.2 if status == 429 else 0)
 
         await asyncio.gather(*(one() for _ in range(clients)))
@@ -144,16 +145,18 @@ async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, second
     return found
 
 
+def short(body: dict[str, Any], tokens: int) -> dict[str, Any]:
+    """The same question, answered at once and in few tokens."""
+    return {**body, "stream": False, "stream_options": None, "max_tokens": tokens}
+
+
 async def soak(url: str, bodies: Iterator[dict[str, Any]], number: int, process: int) -> None:
     """Prints the server's memory at every tenth of so many short answers."""
     async with httpx.AsyncClient(timeout=600) as client:
         for part in range(10):
             for _ in range(number // 160):
-                asked = [
-                    {**next(bodies), "stream": False, "stream_options": None, "max_tokens": 4}
-                    for _ in range(16)
-                ]
-                await asyncio.gather(*(client.post(url, json=body) for body in asked))
+                asked = [client.post(url, json=short(next(bodies), 4)) for _ in range(16)]
+                assert {each.status_code for each in await asyncio.gather(*asked)} == {200}
             resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
             assert resident
             print(f"after {(part + 1) * number // 10} requests: {int(resident[1]) / 1e3:.0f} MB", flush=True)
