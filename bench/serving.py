@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 LUMA = Path(__file__).parents[1] / "examples" / "luma"
 MODEL = "smollm2-135m-instruct"
 RANK = 16
-WARM_UP = 2.0
+WARM_UP = 1.0
 """Seconds."""
 
 
@@ -170,8 +170,9 @@ def compare(args: argparse.Namespace) -> None:
         for repeat in range(args.repeats):
             for engine in (*args.engines, *args.engines[-2::-1]):
                 with server(engine, Path(folder) / "luma") as (url, headers, _):
+                    bodies = questions(assistant, engine)
+                    asyncio.run(fill(url, headers, bodies, max(args.clients)))
                     for clients in args.clients:
-                        bodies = questions(assistant, engine)
                         figures = asyncio.run(window(url, headers, bodies, clients, args.seconds))
                         found.setdefault((engine, clients), []).append(figures)
                         told = f"repeat {repeat + 1}, {engine}, {clients} clients"
@@ -280,6 +281,13 @@ def run_bare(assistant: Assistant) -> None:
     running = Server(parameters)
     print(running.listening_address, key, flush=True)
     time.sleep(86_400)
+
+
+async def fill(url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any]], number: int) -> None:
+    """One token each of so many answers at once: every slot of llama.cpp reads the assistant's prompt by itself."""
+    async with httpx.AsyncClient(timeout=600) as client:
+        asked = ({**next(bodies), "max_tokens": 1} for _ in range(number))
+        await asyncio.gather(*(ask(client, url, headers, body, Figures(1.0)) for body in asked))
 
 
 async def window(
