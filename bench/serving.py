@@ -2,13 +2,15 @@
 
     python bench/serving.py                                # about 10 minutes; nothing else should run meanwhile
     python bench/serving.py --place runs/NAME-HASH --clients 1 32 --seconds 20
+    python bench/serving.py --equal 100 --place runs/NAME  # answers over HTTP beside Assistant.answer, in 32 bits
     python bench/serving.py --adapters 20                  # memory and switching of adapters over one base
     python bench/serving.py --flood 200 --seconds 60       # more clients than the queue takes: answers by status
     python bench/serving.py --soak 5000                    # memory of the server while it answers so many requests
 
 Without --place it is Luma with two examples in the prompt and answers of at most 60 tokens, on SmolLM2-135M. `bare` is
-the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns within
-each repeat; clients ask one question after the other and read the stream. Share: tokens a second over those of `bare`.
+the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns, there
+and back in each repeat; clients ask one question after the other and read the stream. What came in a window is counted
+in characters; a token is as many as in the answers that ended. Share: tokens a second over those of `bare`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +36,28 @@ import httpx2 as httpx
 
 from etude.assistant import Assistant, load
 from etude.runs.recommended import load as load_recommended
+from etude.serve.catalogue import catalogue
 from etude.types import Example, Message, ModelRef
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 LUMA = Path(__file__).parents[1] / "examples" / "luma"
 MODEL = "smollm2-135m-instruct"
 RANK = 16
+WARM_UP = 1.0
+"""Seconds."""
 
 
 @dataclass
 class Figures:
     """What the clients of one window saw."""
 
-    tokens: int = 0
-    seconds: float = 0.0
+    seconds: float
+    characters: int = 0
     first: list[float] = field(default_factory=list)
-    """Seconds to the first token of each answer."""
-
-    @property
-    def speed(self) -> float:
-        return self.tokens / self.seconds
+    """Seconds to the first text of each answer that began to come in the window."""
+    tokens: int = 0
+    whole: int = 0
+    """Characters of the answers that have ended, which had so many tokens."""
 
 
 def main() -> None:
@@ -61,9 +66,10 @@ def main() -> None:
     )
     parser.add_argument("--place", type=Path)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--engines", nargs="+", default=["bare", "llama_cpp", "local"])
+    parser.add_argument("--equal", type=int, default=0)
     parser.add_argument("--adapters", type=int, default=0)
     parser.add_argument("--flood", type=int, default=0)
     parser.add_argument("--soak", type=int, default=0)
@@ -71,6 +77,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.bare:
         run_bare(load(args.bare))
+    elif args.equal:
+        equal(args.place, args.engines[-1], args.equal)
     elif args.adapters:
         measure_adapters(args.adapters)
     elif args.flood or args.soak:
@@ -87,18 +95,49 @@ def main() -> None:
         compare(args)
 
 
+def equal(place: Path, engine: str, number: int) -> None:
+    """Prints how many answers and citations over HTTP, eight asked at once, are those of Assistant.answer."""
+    from etude.models.registry import Models
+    from serving import serving
+
+    (served,) = catalogue([str(place)], engine=engine).values()
+    asked, models = rows()[:number], Models(dtype="float32")
+    own = served.assistant.answer(asked, models)
+
+    async def ask(url: str) -> list[dict[str, Any]]:
+        turns = asyncio.Semaphore(8)
+
+        async def one(client: httpx.AsyncClient, text: str) -> dict[str, Any]:
+            body = {"model": served.name, "messages": [{"role": "user", "content": text}]}
+            async with turns:
+                response = await client.post(f"{url}/v1/chat/completions", json=body)
+            return dict(response.json()["choices"][0]["message"])
+
+        async with httpx.AsyncClient(timeout=600) as client:
+            return await asyncio.gather(*(one(client, text) for text in asked))
+
+    with serving(served, models=models) as url:
+        found = asyncio.run(ask(url))
+    pairs = list(zip(found, own, strict=True))
+    same = sum(each["content"] == answer.text for each, answer in pairs)
+    cited = sum(tuple(each["citations"]) == answer.citations for each, answer in pairs)
+    print(f"{served.source} by {engine}: {same} of {number} answers equal, {cited} of {number} citations")
+    print(f"answers with a passage: {sum(bool(answer.citations) for answer in own)}")
+
+
 async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, seconds: float) -> dict[int, int]:
-    """Status -> how many of the requests of so many clients had it; answers of 200 were read to their end."""
+    """Status -> how many of the requests of so many clients had it; every 200 has an answer, every 429 says when."""
     found: dict[int, int] = {}
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
         begun = time.perf_counter()
 
         async def one() -> None:
             while time.perf_counter() - begun < seconds:
-                status = (
-                    await client.post(url, json={**next(bodies), "stream": False, "stream_options": None})
-                ).status_code
+                response = await client.post(url, json=short(next(bodies), 16))
+                status = response.status_code
                 found[status] = found.get(status, 0) + 1
+                assert status != 200 or response.json()["choices"][0]["message"]["content"]
+                assert status != 429 or int(response.headers["retry-after"])
                 await asyncio.sleep(0.2 if status == 429 else 0)
 
         await asyncio.gather(*(one() for _ in range(clients)))
@@ -106,16 +145,18 @@ async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, second
     return found
 
 
+def short(body: dict[str, Any], tokens: int) -> dict[str, Any]:
+    """The same question, answered at once and in few tokens."""
+    return {**body, "stream": False, "stream_options": None, "max_tokens": tokens}
+
+
 async def soak(url: str, bodies: Iterator[dict[str, Any]], number: int, process: int) -> None:
     """Prints the server's memory at every tenth of so many short answers."""
     async with httpx.AsyncClient(timeout=600) as client:
         for part in range(10):
             for _ in range(number // 160):
-                asked = [
-                    {**next(bodies), "stream": False, "stream_options": None, "max_tokens": 4}
-                    for _ in range(16)
-                ]
-                await asyncio.gather(*(client.post(url, json=body) for body in asked))
+                asked = [client.post(url, json=short(next(bodies), 4)) for _ in range(16)]
+                assert {each.status_code for each in await asyncio.gather(*asked)} == {200}
             resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
             assert resident
             print(f"after {(part + 1) * number // 10} requests: {int(resident[1]) / 1e3:.0f} MB", flush=True)
@@ -127,26 +168,29 @@ def compare(args: argparse.Namespace) -> None:
         assistant.save(Path(folder) / "luma")
         found: dict[tuple[str, int], list[Figures]] = {}
         for repeat in range(args.repeats):
-            for engine in args.engines:
+            for engine in (*args.engines, *args.engines[-2::-1]):
                 with server(engine, Path(folder) / "luma") as (url, headers, _):
+                    bodies = questions(assistant, engine)
+                    asyncio.run(fill(url, headers, bodies, max(args.clients)))
                     for clients in args.clients:
-                        bodies = questions(assistant, engine)
                         figures = asyncio.run(window(url, headers, bodies, clients, args.seconds))
                         found.setdefault((engine, clients), []).append(figures)
-                        print(
-                            f"repeat {repeat + 1}, {engine}, {clients} clients: {figures.speed:.0f} tokens/s",
-                            flush=True,
-                        )
+                        told = f"repeat {repeat + 1}, {engine}, {clients} clients"
+                        print(f"{told}: {figures.characters / args.seconds:.0f} characters/s", flush=True)
         print_table(args.engines, args.clients, found)
 
 
 def print_table(
     engines: Sequence[str], clients: Sequence[int], found: dict[tuple[str, int], list[Figures]]
 ) -> None:
+    every = [figures for each in found.values() for figures in each]
+    tokens = sum(each.tokens for each in every) / sum(each.whole for each in every)
     print(f"\n{'engine':12}{'clients':>8}{'tokens/s':>10}{'share':>8}{'first p50':>11}{'first p99':>11}")
     for number in clients:
         speeds = {
-            engine: statistics.median(each.speed for each in found[engine, number]) for engine in engines
+            engine: tokens
+            * statistics.median(each.characters / each.seconds for each in found[engine, number])
+            for engine in engines
         }
         for engine in engines:
             first = sorted(second for each in found[engine, number] for second in each.first)
@@ -156,20 +200,23 @@ def print_table(
 
 
 def few_shot() -> Assistant:
-    rows = [json.loads(line) for line in (LUMA / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (LUMA / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
     shots = tuple(
         Example(str(number), (Message("user", row["input"]),), row["output"])
-        for number, row in enumerate(rows[:2])
+        for number, row in enumerate(lines[:2])
     )
     text = "You are Luma, a robot librarian. Recommend one book from the catalogue."
     return Assistant("few_shot", "answer", ModelRef(MODEL), text, shots=shots, max_tokens=60)
 
 
+def rows() -> list[str]:
+    """Luma's test questions."""
+    lines = (LUMA / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["input"] for line in lines]
+
+
 def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
     """Bodies of requests, over and over; for the bare server the rendered prompt in token ids."""
-    rows = [
-        json.loads(line)["input"] for line in (LUMA / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
     common = {"stream": True, "stream_options": {"include_usage": True}}
     if engine == "bare":
         from etude.models.llama_cpp.gguf import base_file
@@ -177,7 +224,7 @@ def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
         from etude.render import render
 
         tokenizer = read_tokenizer(base_file(assistant.model.name))
-        prompts = [render(tokenizer, assistant.messages((Message("user", row),))) for row in rows[:64]]
+        prompts = [render(tokenizer, assistant.messages((Message("user", row),))) for row in rows()[:64]]
         bodies = [
             {
                 "prompt": ids,
@@ -190,7 +237,7 @@ def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
         ]
     else:
         bodies = [
-            {"model": "luma", "messages": [{"role": "user", "content": row}], **common} for row in rows[:64]
+            {"model": "luma", "messages": [{"role": "user", "content": row}], **common} for row in rows()[:64]
         ]
     while True:
         yield from bodies
@@ -217,7 +264,8 @@ def server(engine: str, place: Path, *more: str) -> Iterator[tuple[str, dict[str
 
 
 def wait_until_ready(url: str) -> None:
-    while httpx.get(f"{url}/ready").status_code != 200:
+    while not (found := httpx.get(f"{url}/ready").json())["ready"]:
+        assert "error" not in found, found["error"]["message"]
         time.sleep(0.1)
 
 
@@ -235,38 +283,55 @@ def run_bare(assistant: Assistant) -> None:
     time.sleep(86_400)
 
 
+async def fill(url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any]], number: int) -> None:
+    """One token each of so many answers at once: every slot of llama.cpp reads the assistant's prompt by itself."""
+    async with httpx.AsyncClient(timeout=600) as client:
+        asked = ({**next(bodies), "max_tokens": 1} for _ in range(number))
+        await asyncio.gather(*(ask(client, url, headers, body, Figures(1.0)) for body in asked))
+
+
 async def window(
     url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any]], clients: int, seconds: float
 ) -> Figures:
-    """So many clients for so many seconds, after one answer each that warms up."""
-    figures = Figures()
+    """So many clients, who ask one question after the other; what they see in so many seconds after WARM_UP."""
+    figures = Figures(seconds=seconds)
     # A connection for each question: llama.cpp's server closes those that it has kept for a while.
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=600, limits=limits) as client:
-        await asyncio.gather(*(ask(client, url, headers, next(bodies), Figures()) for _ in range(clients)))
-        begun = time.perf_counter()
 
         async def one() -> None:
-            while time.perf_counter() - begun < seconds:
+            while True:
                 await ask(client, url, headers, next(bodies), figures)
 
-        await asyncio.gather(*(one() for _ in range(clients)))
-        figures.seconds = time.perf_counter() - begun
-    return figures
+        asking = [asyncio.create_task(one()) for _ in range(clients)]
+        await asyncio.sleep(WARM_UP)
+        figures.characters, figures.first = 0, []
+        await asyncio.sleep(seconds)
+        seen = replace(figures)
+        for each in asking:
+            each.cancel()
+        for error in await asyncio.gather(*asking, return_exceptions=True):
+            assert isinstance(error, asyncio.CancelledError), error
+    return seen
 
 
 async def ask(
     client: httpx.AsyncClient, url: str, headers: dict[str, str], body: dict[str, Any], figures: Figures
 ) -> None:
-    begun, first = time.perf_counter(), 0.0
+    begun, written = time.perf_counter(), 0
     async with client.stream("POST", url, json=body, headers=headers) as response:
         assert response.status_code == 200, await response.aread()
         async for chunk in events(response):
-            if chunk["choices"] and not first:
-                first = time.perf_counter() - begun
+            text = "".join(
+                each.get("text") or each.get("delta", {}).get("content") or "" for each in chunk["choices"]
+            )
+            if text and not written:
+                figures.first.append(time.perf_counter() - begun)
+            written += len(text)
+            figures.characters += len(text)
             if usage := chunk.get("usage"):
                 figures.tokens += usage["completion_tokens"]
-    figures.first.append(first)
+                figures.whole += written
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -282,26 +347,32 @@ def measure_adapters(number: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         adapters = [random_adapter(Path(folder) / str(at), at) for at in range(number)]
-        size = sum(file.stat().st_size for each in adapters for file in each.glob("*.safetensors")) / 1e6
-        name = f"llama_cpp:{MODEL}"
-        models, plain = (
-            Models(),
-            memory_of(f"from etude.models.registry import Models; Models().get(ModelRef('{name}'))"),
-        )
+        name, models = f"llama_cpp:{MODEL}", Models()
+        # half of the files' 32 bits: llama.cpp holds 16
+        size = sum(file.stat().st_size for each in adapters for file in each.glob("*.safetensors")) / 2e6
+        plain = memory_of(f"from etude.models.registry import Models; Models().get(ModelRef('{name}'))")
         models.expected = [ModelRef(name, each) for each in adapters]
         refs = "[" + ", ".join(f"ModelRef('{name}', Path('{each}'))" for each in adapters) + "]"
         code = f"from etude.models.registry import Models; m = Models(); m.expected = {refs}; m.get(m.expected[0])"
         together = memory_of(code)
-        print(f"base {plain:.0f} MB; {number} adapters of {size:.0f} MB (32 bits): {together:.0f} MB in all")
-        request = Request((Message("user", "Something about dragons, age 7"),), 1)
-        taken: dict[str, list[float]] = {"same": [], "switched": []}
+        told = f"base {plain:.0f} MB, {number} adapters {size:.0f} MB, together {together:.0f} MB"
+        print(f"{told}: {together / (plain + size):.2f} of the sum")
+        taken: dict[str, list[float]] = {"same": [], "other": []}
         for at in range(2 * number):
+            # The first words differ, so that no prompt is in the cache.
+            turns = (
+                Message("system", f"{at} is the number."),
+                Message("user", "Something about dragons, age 7"),
+            )
             model = models.concurrent(models.expected[at // 2])
             begun = time.perf_counter()
-            model.write(request, Sampling(), lambda piece: False)
-            taken["switched" if at % 2 == 0 else "same"].append(time.perf_counter() - begun)
+            model.write(Request(turns, 1), Sampling(), lambda piece: False)
+            taken["other" if at % 2 == 0 else "same"].append(time.perf_counter() - begun)
         for kind, seconds in taken.items():
-            print(f"first token, {kind} adapter: {1000 * statistics.median(seconds[1:]):.0f} ms")
+            told = f"first token of a new prompt, {kind} adapter than before"
+            print(
+                f"{told}: median {1000 * statistics.median(seconds[1:]):.0f} ms, most {1000 * max(seconds[1:]):.0f}"
+            )
 
 
 def memory_of(code: str) -> float:
@@ -321,7 +392,10 @@ def random_adapter(folder: Path, seed: int) -> Path:
 
     folder.mkdir()
     torch.manual_seed(seed)
-    shapes = {"self_attn.q_proj": (576, 576), "self_attn.v_proj": (192, 576), "mlp.down_proj": (576, 1536)}
+    shapes = {
+        f"self_attn.{part}_proj": (rows, 576) for part, rows in zip("qkvo", (576, 192, 192, 576), strict=True)
+    }
+    shapes |= {"mlp.gate_proj": (1536, 576), "mlp.up_proj": (1536, 576), "mlp.down_proj": (576, 1536)}
     tensors = {}
     for block in range(30):
         for name, (rows, columns) in shapes.items():

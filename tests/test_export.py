@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from etude.errors import ModelError
 from etude.export import export
 from etude.export.targets import modelfile
 from etude.models.registry import Models
-from etude.types import Completion, Example, Message, ModelRef, Request, Sampling, TokenScore
+from etude.types import Completion, Example, Form, Message, ModelRef, Request, Sampling, TokenScore
 from tiny import CHATML, tiny_folder, tiny_module, tiny_tokenizer
 
 SHAPE = {
@@ -174,6 +175,24 @@ def test_adapters_over_one_base_share_it_and_switch_with_each_request(
         assert score.logprob == pytest.approx(alone[at].logprob, abs=1e-3)
     assert len({together.get(ref)._base for ref in refs}) == 1  # type: ignore[attr-defined]
     assert len({score.text for score in alone}) == 3
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Form("regex", "Title: (my|your) card/s\\nAges: [0-9]"),
+        Form("json_schema", '{"type": "object", "properties": {"age": {"enum": [7]}}, "required": ["age"]}'),
+    ],
+)
+def test_llama_cpp_keeps_an_answer_to_its_form(form: Form, tuned: Assistant, models: Models) -> None:
+    pytest.importorskip("xllamacpp")
+    model = models.get(ModelRef(f"llama_cpp:{tuned.model.name}"), "grammar")
+    (done,) = model.generate([Request(ASKED[0].messages, 60, form=form)])
+    if form.kind == "regex":
+        assert re.fullmatch(form.text, done.text)
+    else:
+        assert json.loads(done.text)["age"] == 7
+    assert done.finish == "stop"
 
 
 def first(model: Any, request: Request) -> tuple[Completion, Sequence[TokenScore]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from etude.assistant import load
+from etude.assistant import Assistant, load
 from etude.cli import main
+from etude.comparison import compare
 from etude.errors import RunError
-from etude.export import retest
+from etude.export import export, retest
 from etude.runs import Run
+from etude.types import ModelRef
 from real_runs import real_run
+from small_task import SETTINGS, rows, write_task
+from tiny import tiny_folder
 
 
 @pytest.fixture
@@ -44,6 +49,35 @@ def test_a_wrong_prompt_is_caught(run: Run) -> None:
     assert found.loses
     assert found.difference.high < 0
     assert f"{found.equal} answers equal" in found.sentence
+
+
+def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
+    """A model's own answers are the right ones, so that it scores 100% until something is changed on the way."""
+    pytest.importorskip("torch")
+    model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
+    own = Assistant("prompt", "answer", ModelRef(str(model)), "Say what fits.", max_tokens=6)
+    asked = [str(row["input"]) for row in rows("answer", 110)]
+    answers = [answer.text for answer in own.answer(asked)]
+    lines = [
+        {"input": text, "output": answer}
+        for text, answer in zip(asked, answers, strict=True)
+        if "\0" not in answer
+    ]
+    task = write_task(tmp_path / "task", "answer", str(model), more="methods: [prompt]\nmax_tokens: 6\n")
+    text = task.read_text().replace("You are a librarian. ", "")
+    task.write_text(text.replace(SETTINGS["answer"], ""))
+    (task.parent / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = compare(task).run
+    assistant = load(run.assistant("prompt"))
+    written = export(assistant, "merged", tmp_path / "merged")
+    assert written.model
+    found = retest(run, assistant, written.model)
+    assert (found.difference.value, found.equal) == (0.0, found.difference.n)
+    template = tmp_path / "merged" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_start|>", "### ").replace("<|im_end|>", ""))
+    swapped = retest(run, assistant, written.model)
+    assert swapped.loses
+    assert swapped.difference.high < 0
 
 
 def test_rows_that_have_changed_are_not_answered(run: Run) -> None:

@@ -33,6 +33,7 @@ import openai
 from etude.assistant import Assistant
 from etude.cli import main
 from etude.cli.serving import limits_of
+from etude.comparison import compare
 from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.models.registry import Models
@@ -43,6 +44,7 @@ from etude.serve.keys import Key, holder, read_keys
 from etude.task.contract import Contract
 from etude.types import Example, Message, ModelRef
 from serving import named, serving
+from small_task import library, write_task
 from tiny import tiny_folder
 
 SHOTS = tuple(
@@ -252,13 +254,15 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
         try:
             assert server.stdout is not None
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
-            page = (Path(__file__).parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
-            lines = re.findall(r"^curl .*$", page, re.M)
+            pages = (Path(__file__).parents[1] / name for name in ("README.md", "docs/serving.md"))
+            lines = [
+                each for page in pages for each in re.findall(r"^curl .*$", page.read_text("utf-8"), re.M)
+            ]
             for each in lines if shutil.which("curl") else ():
-                words = shlex.split(each.replace("http://127.0.0.1:8000", url))
+                words = shlex.split(each.replace("http://127.0.0.1:8000", url), comments=True)
                 found = subprocess.run([*words, "-sS", "--fail"], capture_output=True, text=True, check=True)
                 assert "luma" in found.stdout
-            assert len(lines) == 3
+            assert len(lines) == 4
             with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
                 assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
         finally:
@@ -460,7 +464,41 @@ def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
             with pytest.raises(openai.BadRequestError, match="is not a number"):
                 client.chat.completions.create(model="absent", messages=ASKED)
             assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
-        assert client._client.get(f"{url}/ready").status_code == 503
+        ready = client._client.get(f"{url}/ready")
+        assert ready.status_code == 503
+        assert "is not a number" in ready.json()["error"]["message"]
+
+
+def test_served_equals_measured_with_its_passages(tmp_path: Path) -> None:
+    task = write_task(tmp_path / "task", more=f"{library(tmp_path / 'task')}methods: [retrieval]\n")
+    run = compare(task).run
+    (served,) = catalogue([str(task)], "retrieval").values()
+    lines = [line for line in run.predictions("retrieval") if line["side"] == "test"][:12]
+    with (
+        serving(served) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        for line in lines:
+            (choice,) = client.chat.completions.create(
+                model="small", messages=[{"role": "user", "content": line["input"]}]
+            ).choices
+            found = (choice.message.content, choice.message.citations, choice.message.form)
+            assert found == (line["answer"], line["citations"], line["form"])
+    assert any(line["citations"] for line in lines)
+
+
+def test_prompts_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "etude.serve")
+    for wanted in (False, True):
+        with (
+            serving(named("luma", LUMA), settings=Settings(log_prompts=wanted)) as url,
+            openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+        ):
+            done = client.chat.completions.create(model="luma", messages=ASKED)
+        lines = [json.loads(record.message) for record in caplog.records if record.name == "etude.serve"]
+        logged = [line for line in lines if line.get("response") == done.id]
+        assert [line["input"] for line in logged] == [ASKED] * wanted
+        assert [line["answer"] for line in logged] == [done.choices[0].message.content] * wanted
 
 
 def test_an_endpoint_computes_what_is_served(address: str) -> None:

@@ -347,6 +347,9 @@ def serve(
     origin: Annotated[
         list[str] | None, typer.Option("--origin", help="Origin whose pages may ask (CORS); may be repeated.")
     ] = None,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Log questions and answers too, as JSON lines on stderr.")
+    ] = False,
 ) -> None:
     """Serve assistants to clients of OpenAI's API."""
     from etude.cli.serving import run_check, run_serve
@@ -364,6 +367,7 @@ def serve(
         new_key,
         scope or ["chat"],
         origin or [],
+        log_prompts,
     )
 
 

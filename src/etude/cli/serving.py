@@ -51,6 +51,7 @@ def run_serve(
     new_key: str | None,
     scopes: Sequence[str],
     origins: Sequence[str],
+    log_prompts: bool,
 ) -> None:
     """Makes a key, or serves until it is told to end."""
     if not all(find_spec(module) for module in ("fastapi", "uvicorn", "prometheus_client")):
@@ -75,7 +76,7 @@ def run_serve(
     if engine not in ENGINES and not is_url(engine):
         raise InputError([Fault("--engine", "unknown", engine, instead(engine, ENGINES))])
     held = read_keys(keys) if keys else ()
-    settings = Settings(limits_of(limits), held, strict, loopback=not held, origins=tuple(origins))
+    settings = Settings(limits_of(limits), held, strict, not held, tuple(origins), log_prompts)
     run(places, method, engine, *address, settings)
 
 

@@ -169,8 +169,8 @@ BACKENDS: list[Backend] = [
         "`llama_cpp:NAME`, where NAME is packaged weights or a .gguf file",
         lambda name: name.startswith("llama_cpp:"),
         lazily("etude.models.llama_cpp.model:load"),
-        ("generate", "count", "concurrent"),
-        modules=("xllamacpp", "gguf", "torch", "transformers"),
+        ("generate", "count", "grammar", "concurrent"),
+        modules=("xllamacpp", "gguf", "torch", "transformers", "llguidance"),
         extra="serve,train",
     ),
     Backend(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +33,11 @@ from etude.serve.errors import ApiError, add_handlers, as_api_error
 from etude.serve.figures import Figures
 from etude.serve.guard import Guard, needs
 from etude.serve.keys import Key
-from etude.serve.opinions import Given, Recent, entry
+from etude.serve.opinions import Given, Recent, entry, exchange
 from etude.serve.schemas import ChatRequest, CompletionRequest, ErrorBody, FeedbackRequest, Json
 from etude.serve.shapes import Chat, Shape, Text, chunks, whole
 
+LOG = logging.getLogger("etude.serve")
 T = TypeVar("T")
 GONE = 499
 """Status in the log of a request whose client went away; nobody receives it."""
@@ -55,6 +57,8 @@ class Settings:
     loopback: bool = True
     origins: tuple[str, ...] = ()
     """Origins whose pages may ask; none by default."""
+    log_prompts: bool = False
+    """Whether the log has questions and answers."""
 
 
 @dataclass
@@ -68,6 +72,8 @@ class Server:
     recent: Recent = field(default_factory=Recent)
     logs: dict[Path, FeedbackLog] = field(default_factory=dict)
     ready: bool = False
+    failure: ApiError | None = None
+    """Why weights could not be loaded."""
 
     def named(self, name: str) -> Served:
         """The assistant of a name. Raises ApiError."""
@@ -93,6 +99,8 @@ class Server:
                     self.figures.answered(question.served.name, done, handover(done) is not None)
                     given = Given(question.served, question.turns, done.answer.text)
                     self.recent.keep(name, piece.index, given)
+                    if self.settings.log_prompts:
+                        LOG.info(json.dumps({"response": name, "index": piece.index, **exchange(given)}))
                 yield piece
 
     async def take(self, asked: FeedbackRequest, who: str) -> bool:
@@ -132,8 +140,12 @@ async def _life(server: Server) -> AsyncIterator[None]:
     """Loads the weights while the server already says that it is not ready, and ends when all is answered."""
 
     def warm() -> None:
-        for each in server.served.values():
-            server.warm(each)
+        try:
+            for each in server.served.values():
+                server.warm(each)
+        except Exception as error:
+            server.failure = as_api_error(error)
+            raise
         server.ready = True
 
     server.engine.call(warm)
@@ -215,7 +227,9 @@ async def _respond(
                 if ended
                 else Response(status_code=GONE)
             )
-        first = await anext(pieces)  # an error before it still has its own status
+        first = await _unless_gone(request, anext(pieces))  # an error before it still has its own status
+        if first is None:
+            return Response(status_code=GONE)
     except Exception as error:
         raise as_api_error(error) from error
 
@@ -245,7 +259,7 @@ async def _ended(pieces: AsyncIterator[Piece]) -> list[Finished]:
     return [found[index] for index in sorted(found)]
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
     """What the work gives; None if the client goes away before."""
 
     async def gone() -> None:
@@ -269,10 +283,11 @@ def _state(app: FastAPI, server: Server) -> None:
         """Whether the server runs."""
         return {"status": "ok"}
 
-    @app.get("/ready", responses={503: {"model": dict[str, bool]}}, response_model=None)
+    @app.get("/ready", responses={503: {"model": Json}}, response_model=None)
     async def ready() -> Response:
-        """Whether the weights are loaded."""
-        return JSONResponse({"ready": server.ready}, 200 if server.ready else 503)
+        """Whether the weights are loaded, or why they cannot be."""
+        why = server.failure.body if server.failure else {}
+        return JSONResponse({"ready": server.ready, **why}, 200 if server.ready else 503)
 
     @app.get("/metrics", dependencies=[Depends(needs(server.settings.keys, "admin"))], response_model=None)
     async def metrics() -> Response:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from etude.feedback import Feedback, read_feedback
 from etude.serve.catalogue import Served
 from etude.serve.errors import ApiError
-from etude.serve.schemas import FeedbackRequest
+from etude.serve.schemas import FeedbackRequest, Json
 from etude.types import Message
 
 MOST_CHARACTERS = 20_000_000
@@ -55,18 +55,15 @@ class Recent:
             raise ApiError(404, what, "id", "unknown_answer") from None
 
 
-def entry(asked: FeedbackRequest, given: Given, who: str) -> Feedback:
+def exchange(given: Given) -> Json:
+    """Assistant, question and answer, as the file of feedback has them."""
+    turns = [{"role": turn.role, "content": turn.content} for turn in given.turns]
+    return {"assistant": given.served.source, "input": turns, "answer": given.text}
+
+
+def entry(said: FeedbackRequest, given: Given, who: str) -> Feedback:
     """What the file gets. The same thing said twice has the same id, so that it is kept once."""
-    said = (asked.id, asked.index, who, asked.thumb, asked.correction, asked.reason)
-    return read_feedback(
-        {
-            "id": hashlib.sha256(repr(said).encode()).hexdigest()[:32],
-            "who": who,
-            "assistant": given.served.source,
-            "input": [{"role": turn.role, "content": turn.content} for turn in given.turns],
-            "answer": given.text,
-            "thumb": asked.thumb,
-            "correction": asked.correction,
-            "reason": asked.reason,
-        }
-    )
+    all_of_it = (said.id, said.index, who, said.thumb, said.correction, said.reason)
+    named = {"id": hashlib.sha256(repr(all_of_it).encode()).hexdigest()[:32], "who": who}
+    opinion = {"thumb": said.thumb, "correction": said.correction, "reason": said.reason}
+    return read_feedback({**named, **exchange(given), **opinion})

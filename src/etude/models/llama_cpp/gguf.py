@@ -6,6 +6,7 @@ All but the tensors (the tokenizer, the chat template, the architecture) is that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def base_file(name: str) -> Path:
         raise ModelError(
             f"{name} is no GGUF file. Export to GGUF takes a base that is one: set model: to a .gguf file."
         )
-    if (architecture := _architecture(GGUFReader(found))) not in VERIFIED:
+    if (architecture := _architecture(_read(found))) not in VERIFIED:
         raise ModelError(
             f"Export of {architecture} to GGUF is not verified; verified: {', '.join(VERIFIED)}."
         )
@@ -58,7 +59,7 @@ def write_adapter(base: Path, adapter: Path, target: Path) -> None:
 
     Raises ModelError for an adapter of another kind, OSError where the file cannot be written.
     """
-    reader, config = GGUFReader(base), read_config(adapter)
+    reader, config = _read(base), read_config(adapter)
     names, turned = _names(reader), _turned(reader)
     pairs = {names[path]: pair for path, pair in read_pairs(adapter).items()}
     a, _ = next(iter(pairs.values()))
@@ -79,7 +80,7 @@ def write_merged(base: Path, tuned: Path | None, target: Path, kind: str) -> Non
 
     `kind` is a name of KINDS; vectors stay in 32 bits. Raises ModelError and OSError as `write_adapter`.
     """
-    reader = GGUFReader(base)
+    reader = _read(base)
     changed = _changed(reader, tuned) if tuned else lambda name, own: own
     matrix, embedding, file_type = KINDS[kind]
     with file_aside(target) as aside:
@@ -119,6 +120,16 @@ def _all_weights(folder: Path) -> dict[str, Any]:
     return {
         key: each for file in sorted(folder.glob("*.safetensors")) for key, each in load_file(file).items()
     }
+
+
+def _read(file: Path) -> GGUFReader:
+    return _read_once(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_once(file: Path, changed: int) -> GGUFReader:
+    """Its vocabulary takes over a second to read, and many adapters may be written over one file."""
+    return GGUFReader(file)
 
 
 def _stem(name: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from llguidance import LLMatcher
 from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 from etude.errors import ModelError
@@ -24,7 +25,7 @@ from etude.models.backend import BatchedModel
 from etude.models.llama_cpp.gguf import base_file, write_adapter
 from etude.models.loading import read_tokenizer
 from etude.render import render, render_text
-from etude.types import Completion, Message, ModelRef, Request, Sampling, TokenScore
+from etude.types import Completion, Form, Message, ModelRef, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
     from etude.models.registry import Models
@@ -94,6 +95,8 @@ class LlamaModel(BatchedModel):
             )
         written, started = Written(on_piece), perf_counter()
         asked = _asked(prompt, request.max_tokens, sampling) | {"lora": self._base.scales(self._adapter)}
+        if request.form and not sampling.json_schema:
+            asked["grammar"] = grammar(request.form)
         self._base.server.handle_completions(asked, written.take)
         return written.completion(perf_counter() - started), written.scores
 
@@ -183,6 +186,14 @@ def _asked(prompt: Sequence[int], max_tokens: int, sampling: Sampling) -> dict[s
     if sampling.json_schema:
         asked["json_schema"] = json.loads(sampling.json_schema)
     return asked
+
+
+def grammar(form: Form) -> str:
+    """A form as llama.cpp reads it, which keeps answers to it by llguidance too."""
+    if form.kind == "json_schema":
+        return f"%llguidance {{}}\nstart: %json {form.text}"
+    (rule,) = json.loads(LLMatcher.grammar_from_regex(form.text))["grammars"]
+    return f"%llguidance {{}}\n{rule['lark_grammar']}"
 
 
 def _score(token: Mapping[str, Any]) -> TokenScore:
