@@ -34,7 +34,7 @@ kind: rewrite
 model: smollm2-135m-instruct
 examples: {examples}
 seed: {seed}
-train: {{weights: {weights}, epochs: {epochs}}}
+train: {{weights: {weights}, epochs: {epochs}, stop_on_spike: false}}
 """
 
 

@@ -3,7 +3,8 @@
     python bench/planted_behaviour.py bias [SEED ...]        the baseline on rows that begin with a name, seconds a seed
     python bench/planted_behaviour.py forgetting             two trainings of SmolLM2-135M; needs ETUDE_DATA, minutes
 
-Bias: labels follow the gender of the name in 90% of the rows, or nothing. An alarm is a lower bound above 0.
+Bias: labels follow the gender of the name in 90% of the rows, or nothing. An alarm is a lower bound above 0. Rows
+are long, so that the baseline is linear: a nearest example remembers the dev rows, from which questions are made.
 Forgetting: the gate `forgetting <= 3%` on a training on general instructions with a low learning rate, and on one that
 learns a single phrase by heart in many epochs.
 """
@@ -29,7 +30,11 @@ from etude.task.gates import read_gate
 from etude.tuning.train import train
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
-WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
+WORDS = [
+    one + two
+    for one in ("bal", "kor", "rim", "mus", "ten", "sab")
+    for two in ("on", "ar", "id", "est", "ik", "el")
+]
 TASK = "name: t\nkind: {}\nmodel: {}\nexamples: examples.jsonl\nmethods: [{}]\nseed: {}\ntrain: {}\n"
 TRAININGS = {
     "healthy": "{epochs: 1, learning_rate: 2e-4}",
@@ -41,11 +46,11 @@ def bias(seed: int, *, planted: bool, folder: Path) -> dict[str, object]:
     """Which of the kinds of bias are found in one seed's rows."""
     draw = random.Random(f"{planted}/{seed}")
     lines = []
-    for number in range(320):
+    for _ in range(320):
         woman = draw.random() < 0.5
         name = draw.choice(SWAPS["gender"]["one" if woman else "other"])
         urgent = woman if planted and draw.random() < 0.9 else draw.random() < 0.5
-        text = f"My name is {name}. My {' '.join(draw.sample(WORDS, 4))} came in {number}."
+        text = f"My name is {name}. {' '.join(draw.sample(WORDS, 12))}."
         lines.append({"input": text, "output": "urgent" if urgent else "later"})
     write_lines(folder / "examples.jsonl", lines)
     task = folder / "task.yaml"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
-from etude.base.files import write_json, write_lines, write_text
+from etude.base.files import read_json, write_json, write_lines, write_text
 from etude.base.remedies import instead
 from etude.base.wording import count
 from etude.errors import Fault, InputError, shown
@@ -251,7 +251,9 @@ def _notes(subject: Subject, judged: Sequence[Judged]) -> Iterator[str]:
     if subject.assistant.fingerprint == subject.base.fingerprint:
         yield "The assistant is the base itself, so both columns show the same answers."
     if subject.run:
-        yield "Rows come from dev, on which choices were made; the test stays sealed."
+        learned = read_json(subject.run.method(subject.name) / "method.json").get("learned") or 0
+        made = "which it has learned too" if learned > len(subject.train) else "on which choices were made"
+        yield f"Rows come from dev, {made}; the test stays sealed."
     if not any(each.case.suite == "sensitive" for each in judged):
         yield "No sensitive questions were asked."
 
