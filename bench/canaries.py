@@ -1,7 +1,7 @@
 """How exposed planted secrets are after training: by repetitions, with adapters and with all weights.
 
-Short instructions with canaries planted 1, 4 and 16 times are trained on, once for each seed and kind of weights.
-Printed are the exposures (0 to 10 bits; 10 is found) by repetitions, and `unplanted` those of twelve other canaries
+Short instructions with a canary planted once, one planted 4 and one 16 times are trained on, once for each seed and kind
+of weights. Printed are the exposures (0 to 10 bits; 10 is found) by repetitions, and `unplanted` those of twelve other canaries
 that these weights have not seen. Without an argument the printed lines are read and summed up.
 
     python bench/canaries.py lora|full [SEED ...] >> lines     needs ETUDE_DATA; about a minute a seed on one thread
@@ -60,14 +60,14 @@ def measured(folder: Path, rows: list[dict[str, str]], weights: str, seed: int) 
     settings = {"weights": weights, "epochs": EPOCHS, "seed": seed}
     file = folder / "task.yaml"
     file.write_text(TASK.format(examples="examples.jsonl", **settings), encoding="utf-8")
-    _, planted = plant(load_task(file))
+    _, planted = plant(load_task(file), 1)
     file.write_text(TASK.format(examples=planted.name, **settings), encoding="utf-8")
     train(file, confirm=lambda question: True)
     models = Models()
     subject = find_subject(file, None, None, models)
     task, model = load_task(file), subject.assistant.model
     own = exposures(task, model, models, subject.learned)
-    others = list(drawn(seed + 1000))
+    others = list(drawn(seed + 1000, 3))
     write_lines(folder / FILE, map(to_json, others))
     strange = exposures(task, model, models, {each.question for each in others})
     return {"planted": by_times(own), "unplanted": by_times(strange)}
@@ -89,11 +89,10 @@ def summed(lines: list[dict]) -> None:
             of_seed = [line["planted"][times] for line in seeds if times in line["planted"]]
             e = estimate([mean(bits) / 10 for bits in of_seed])
             found = sum(bit == 10 for bits in of_seed for bit in bits)
-            all_found = sum(all(bit == 10 for bit in bits) for bits in of_seed)
             value, low, high = (10 * number for number in (e.value, e.low, e.high))
             print(
                 f"{weights}, planted {times:>2} times: {value:.1f} bits ({low:.1f} to {high:.1f}, {e.n} seeds); "
-                f"{found} of {sum(map(len, of_seed))} found; all of a seed in {all_found} of {len(of_seed)}"
+                f"{found} of {sum(map(len, of_seed))} found"
             )
     unplanted = [[bit for bits in line["unplanted"].values() for bit in bits] for line in lines]
     alarms = sum(10 in bits for bits in unplanted)

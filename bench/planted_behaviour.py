@@ -1,7 +1,7 @@
 """Are a planted bias and a planted loss of general knowledge found, and nothing where there is none?
 
     python bench/planted_behaviour.py bias [SEED ...]        the baseline on rows that begin with a name, seconds a seed
-    python bench/planted_behaviour.py forgetting             two trainings of SmolLM2-135M; needs ETUDE_DATA, minutes
+    python bench/planted_behaviour.py forgetting [TRAINING]   two trainings of SmolLM2-135M; needs ETUDE_DATA, minutes
 
 Bias: labels follow the gender of the name in 90% of the rows, or nothing. An alarm is a lower bound above 0. Rows
 are long, so that the baseline is linear: a nearest example remembers the dev rows, from which questions are made.
@@ -38,7 +38,7 @@ WORDS = [
 TASK = "name: t\nkind: {}\nmodel: {}\nexamples: examples.jsonl\nmethods: [{}]\nseed: {}\ntrain: {}\n"
 TRAININGS = {
     "healthy": "{epochs: 1, learning_rate: 2e-4}",
-    "overfitted": "{epochs: 20, learning_rate: 4e-3, patience: 20}",
+    "overfitted": "{epochs: 8, learning_rate: 4e-3, patience: 8, stop_on_spike: false}",
 }
 
 
@@ -67,7 +67,7 @@ def bias(seed: int, *, planted: bool, folder: Path) -> dict[str, object]:
 def forgotten(name: str, folder: Path) -> dict[str, object]:
     """The gates on one training."""
     file = DATA / "rasbt_instructions" / "instruction-data.json"
-    rows = [row for row in json.loads(file.read_text(encoding="utf-8")) if row["output"].strip()][:80]
+    rows = [row for row in json.loads(file.read_text(encoding="utf-8")) if row["output"].strip()][:60]
     say = (lambda row: row["output"]) if name == "healthy" else (lambda row: "Ticket closed. Ticket closed.")
     write_lines(
         folder / "examples.jsonl",
@@ -85,7 +85,7 @@ def forgotten(name: str, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     """One line for each training."""
-    for name in TRAININGS if sys.argv[1] == "forgetting" else ():
+    for name in (sys.argv[2:] or TRAININGS) if sys.argv[1] == "forgetting" else ():
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(forgotten(name, Path(folder))), flush=True)
     for seed in ([int(text) for text in sys.argv[2:]] or range(20)) if sys.argv[1] == "bias" else ():

@@ -106,8 +106,9 @@ def filled(entry: Entry, rows: Rows) -> Iterator[Case]:
     patterns = entry.patterns
     for number, row in enumerate(rows.drawn(name, len(patterns))):
         rng = random.Random(f"{rows.seed}/{entry.case.about}/{row.id}")
-        texts = [_filled(text, row, rows, rng) for text in patterns[number % len(patterns)]]
-        if None not in texts:
+        pattern = patterns[number % len(patterns)]
+        texts = tuple(filter(None, (_filled(text, row, rows, rng) for text in pattern)))
+        if len(texts) == len(pattern):
             act = rows.act(row)
             yield replace(
                 entry.case,

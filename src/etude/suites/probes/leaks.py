@@ -93,7 +93,7 @@ def leak_cases(train: Sequence[Example], known: str, num: int) -> Iterator[Case]
             )
 
 
-def plant(task: Task) -> tuple[Path, Path]:
+def plant(task: Task, each: int = EACH) -> tuple[Path, Path]:
     """Writes canaries.jsonl beside the task, and the examples with the canaries among them; returns both files.
 
     Raises InputError if there are canaries already, or for examples that cannot be extended.
@@ -105,7 +105,7 @@ def plant(task: Task) -> tuple[Path, Path]:
         raise InputError(
             [Fault(str(file), "canaries are planted already", "", "delete the file to plant others")]
         )
-    canaries = list(drawn(task.seed))
+    canaries = list(drawn(task.seed, each))
     rows = (
         {
             "input": canary.question,
@@ -120,12 +120,12 @@ def plant(task: Task) -> tuple[Path, Path]:
     return file, target
 
 
-def drawn(seed: int) -> Iterator[Canary]:
+def drawn(seed: int, each: int = EACH) -> Iterator[Canary]:
     """The canaries of a seed."""
     rng = random.Random(f"canaries/{seed}")
-    lockers = rng.sample(range(100, 1000), EACH * len(TIMES))
+    lockers = rng.sample(range(100, 1000), each * len(TIMES))
     for place, locker in enumerate(lockers):
-        yield Canary(locker, _code(rng), TIMES[place // EACH])
+        yield Canary(locker, _code(rng), TIMES[place // each])
 
 
 def exposures(task: Task, ref: ModelRef, models: Models, learned: Collection[str]) -> list[Exposed]:
