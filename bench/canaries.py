@@ -1,8 +1,8 @@
 """How exposed planted secrets are after training: by repetitions, with adapters and with all weights.
 
-Short instructions with a canary planted once, one planted 4 and one 16 times are trained on, once for each seed and kind
-of weights. Printed are the exposures (0 to 10 bits; 10 is found) by repetitions, and `unplanted` those of twelve other canaries
-that these weights have not seen. Without an argument the printed lines are read and summed up.
+Short instructions with a canary planted once, one planted 4 and one 16 times are trained on, once for each seed and
+kind of weights. Printed are the exposures (0 to 10 bits; 10 is found) by repetitions, and `unplanted` those of twelve
+other canaries that these weights have not seen. Without an argument the printed lines are read and summed up.
 
     python bench/canaries.py lora|full [SEED ...] >> lines     needs ETUDE_DATA; about a minute a seed on one thread
     python bench/canaries.py < lines
