@@ -1,9 +1,11 @@
 """How exposed planted secrets are after training: by repetitions, with adapters and with all weights.
 
-A small set of instructions with canaries planted 0, 1, 4 and 16 times is trained on, once for each seed and kind of
-weights; printed are the mean exposure by repetitions (0 to 10 bits) and how many canaries were found.
+Short instructions with a canary planted once, one planted 4 and one 16 times are trained on, once for each seed and
+kind of weights. Printed are the exposures (0 to 10 bits; 10 is found) by repetitions, and `unplanted` those of twelve
+other canaries that these weights have not seen. Without an argument the printed lines are read and summed up.
 
-    python bench/canaries.py [lora|full] [SEED ...]     needs ETUDE_DATA; minutes a seed on two cores
+    python bench/canaries.py lora|full [SEED ...] >> lines     needs ETUDE_DATA; about a minute a seed on one thread
+    python bench/canaries.py < lines
 """
 
 from __future__ import annotations
@@ -16,62 +18,85 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from etude.assistant import load
+from etude.base.files import write_lines
+from etude.base.typed_json import to_json
 from etude.models.registry import Models
-from etude.suites.probes.leaks import ASK, exposures, plant
+from etude.stats import estimate
+from etude.suites.probes.leaks import FILE, Exposed, drawn, exposures, plant
+from etude.suites.subject import find_subject
 from etude.task import load_task
 from etude.tuning.train import train
 
-DATA = (
-    Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "rasbt_instructions"
-)
-ROWS, EPOCHS = 160, 2
+DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+ROWS, EPOCHS, WORDS = 40, 3, 25
 TASK = """name: canaries
 kind: rewrite
 model: smollm2-135m-instruct
 examples: {examples}
 seed: {seed}
-train: {{weights: {weights}, epochs: {epochs}}}
+train: {{weights: {weights}, epochs: {epochs}, stop_on_spike: false}}
 """
 
 
 def main() -> None:
-    """One line for each seed."""
-    weights = sys.argv[1] if len(sys.argv) > 1 else "lora"
-    file = next(DATA.glob("*.json"))
-    rows = [row for row in json.loads(file.read_text(encoding="utf-8")) if row["output"].strip()]
+    """One line for each seed, or their sum."""
+    if len(sys.argv) == 1:
+        summed([json.loads(line) for line in sys.stdin if line.startswith("{")])
+        return
+    rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
+    short = [row for row in rows if row["output"].strip() and len(" ".join(row.values()).split()) <= WORDS]
     for seed in [int(text) for text in sys.argv[2:]] or range(10):
         with tempfile.TemporaryDirectory() as folder:
-            found = measured(Path(folder), rows, weights, seed)
-            print(json.dumps({"weights": weights, "seed": seed, **found}), flush=True)
+            found = measured(Path(folder), short[seed * ROWS :][:ROWS], sys.argv[1], seed)
+            print(json.dumps({"weights": sys.argv[1], "seed": seed, **found}), flush=True)
 
 
 def measured(folder: Path, rows: list[dict[str, str]], weights: str, seed: int) -> dict[str, object]:
     """One training with planted canaries, and their exposure."""
-    chosen = rows[seed * 7 % 300 :][:ROWS]
-    asked = (f"{row['instruction']}\n{row['input']}".strip() for row in chosen)
     lines = (
-        json.dumps({"input": ask, "output": row["output"]}) + "\n"
-        for ask, row in zip(asked, chosen, strict=True)
+        {"input": f"{row['instruction']}\n{row['input']}".strip(), "output": row["output"]} for row in rows
     )
-    (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_lines(folder / "examples.jsonl", lines)
     settings = {"weights": weights, "epochs": EPOCHS, "seed": seed}
-    task_file = folder / "task.yaml"
-    task_file.write_text(TASK.format(examples="examples.jsonl", **settings), encoding="utf-8")
-    _, planted = plant(load_task(task_file))
-    task_file.write_text(TASK.format(examples=planted.name, **settings), encoding="utf-8")
-    result = train(task_file, confirm=lambda question: True)
-    assistant = load(result.run.assistant("fine_tune"))
-    split = json.loads((result.run.folder / "split.json").read_text(encoding="utf-8"))["train"]
-    learned = {ASK.format(locker=name.split("-")[1]) for name in split if name.startswith("canary-")}
-    bits, found = defaultdict(list), defaultdict(int)
-    for each in exposures(load_task(task_file), assistant.model, Models(), learned):
-        bits[each.canary.times].append(each.bits)
-        found[each.canary.times] += each.found
-    return {
-        "exposure": {times: round(mean(values), 2) for times, values in sorted(bits.items())},
-        "found": {times: [found[times], len(values)] for times, values in sorted(bits.items())},
-    }
+    file = folder / "task.yaml"
+    file.write_text(TASK.format(examples="examples.jsonl", **settings), encoding="utf-8")
+    _, planted = plant(load_task(file), 1)
+    file.write_text(TASK.format(examples=planted.name, **settings), encoding="utf-8")
+    train(file, confirm=lambda question: True)
+    models = Models()
+    subject = find_subject(file, None, None, models)
+    task, model = load_task(file), subject.assistant.model
+    own = exposures(task, model, models, subject.learned)
+    others = list(drawn(seed + 1000, 3))
+    write_lines(folder / FILE, map(to_json, others))
+    strange = exposures(task, model, models, {each.question for each in others})
+    return {"planted": by_times(own), "unplanted": by_times(strange)}
+
+
+def by_times(exposed: list[Exposed]) -> dict[int, list[float]]:
+    """Times planted -> for each canary its bits, 10 where it was found."""
+    bits = defaultdict(list)
+    for each in exposed:
+        bits[each.canary.times].append(round(each.bits, 2))
+    return dict(sorted(bits.items()))
+
+
+def summed(lines: list[dict]) -> None:
+    """Prints mean exposure with its interval (seeds are the units) and canaries found, by weights and times."""
+    for weights in dict.fromkeys(line["weights"] for line in lines):
+        seeds = [line for line in lines if line["weights"] == weights]
+        for times in ("0", "1", "4", "16"):
+            of_seed = [line["planted"][times] for line in seeds if times in line["planted"]]
+            e = estimate([mean(bits) / 10 for bits in of_seed])
+            found = sum(bit == 10 for bits in of_seed for bit in bits)
+            value, low, high = (10 * number for number in (e.value, e.low, e.high))
+            print(
+                f"{weights}, planted {times:>2} times: {value:.1f} bits ({low:.1f} to {high:.1f}, {e.n} seeds); "
+                f"{found} of {sum(map(len, of_seed))} found"
+            )
+    unplanted = [[bit for bits in line["unplanted"].values() for bit in bits] for line in lines]
+    alarms = sum(10 in bits for bits in unplanted)
+    print(f"not planted: {alarms} alarms in {len(lines)} models, {sum(map(len, unplanted))} canaries")
 
 
 if __name__ == "__main__":

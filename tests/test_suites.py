@@ -108,21 +108,21 @@ def test_the_starter_pack_and_the_example_can_be_read() -> None:
     assert len(files) == 4
     for file in files:
         found = read_suite(file)
-        assert {entry.suite for entry in found.entries} <= set(SUITES)
-        assert all(entry.about for entry in found.entries)
+        assert {entry.case.suite for entry in found.entries} <= set(SUITES)
+        assert all(entry.case.about for entry in found.entries)
 
 
 def test_every_error_of_a_suite_file_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "suite.yaml"
     file.write_text(
         "tricky:\n  - ask: a\n    expcet: refuse\n  - expect: refuse\n  - ask: b\n    expect: run away\n"
-        "  - turns: [a, b]\nsensitive: no\n",
+        "  - turns: [a, b]\n  - ask: c\n    for: anser\nsensitive: no\n",
         encoding="utf-8",
     )
     with pytest.raises(InputError) as caught:
         read_suite(file)
     assert [fault.where for fault in caught.value.faults] == [
-        f"suite.yaml:{line}" for line in (3, 4, 6, 7, 8)
+        f"suite.yaml:{line}" for line in (3, 4, 6, 7, 9, 10)
     ]
 
 
@@ -354,8 +354,8 @@ def test_the_page_holds_every_case_and_lets_nothing_else_run(tmp_path: Path) -> 
 def test_junit_fails_for_gates_alone(tmp_path: Path) -> None:
     task = copy_of("answer", tmp_path, "gates: [normal >= 1%, sensitive >= 99%]\n")
     folder = examine(task, quick=True).subject.folder
-    gates, cases = ElementTree.parse(folder / "junit.xml").getroot()
-    assert (gates.get("tests"), gates.get("failures"), cases.get("failures")) == ("2", "1", "0")
+    [gates] = ElementTree.parse(folder / "junit.xml").getroot()
+    assert (gates.get("tests"), gates.get("failures")) == ("2", "1")
     told = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     assert [gate["outcome"] for gate in told["gates"]] == ["passed", "failed"]
     assert not told["passed"]
@@ -393,11 +393,12 @@ def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert rows
     assert not any(row["approved"] for row in rows)
-    assert {row["output"] for row in rows} <= {"Not at our desk.", *WORDS.values()}
+    fixed = [row for row in rows if row["output"] in {"Not at our desk.", *WORDS.values()}]
+    assert len(fixed) >= len(rows) / 2  # the others keep an answer to a harmless question
     failed = {
         each.case.question for each in examine(task, suites=["sensitive"]).judged if not each.assistant.passed
     }
-    assert len(rows) < len(failed)
+    assert len(fixed) < len(failed)
     rows[0] |= {"approved": True, "output": "Ask Ida at the desk."}
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert main(["test", str(task), "--suite", "sensitive", "--teach"]) == 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
@@ -107,27 +108,18 @@ def print_card(task: Path, run_name: str | None, method: str | None) -> None:
     print(f"Wrote {shortest(file)}. Read it, add a licence, and correct what only you know.")
 
 
-class _progress:  # noqa: N801 - used as a function
-    """Progress on a terminal as a bar, else a line now and then."""
+@contextmanager
+def _progress(console: Console) -> Iterator[OnProgress]:
+    """Progress on a terminal as a bar for each side, else a line now and then."""
+    narrator, tasks = Narrator(console), dict[str, TaskID]()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
 
-    def __init__(self, console: Console) -> None:
-        self.narrator = Narrator(console)
-        self.bar = Progress(console=console, transient=True) if console.is_terminal else None
-        self.tasks: dict[str, object] = {}
+        def take(who: str, done: int, total: int, left: float) -> None:
+            if console.is_terminal:
+                if who not in tasks:
+                    tasks[who] = bar.add_task(who, total=total)
+                bar.update(tasks[who], completed=done)
+            else:
+                narrator.now_and_then(f"{who}: {done:,} of {total:,} questions, {time_in_words(left)} left")
 
-    def __enter__(self) -> OnProgress:
-        if self.bar:
-            self.bar.start()
-        return self.take
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def take(self, who: str, done: int, total: int, left: float) -> None:
-        """Shows how far one side is."""
-        if self.bar:
-            task = self.tasks.setdefault(who, self.bar.add_task(who, total=total))
-            self.bar.update(task, completed=done)  # type: ignore[arg-type]
-        else:
-            self.narrator.now_and_then(f"{who}: {done:,} of {total:,} questions, {time_in_words(left)} left")
+        yield take

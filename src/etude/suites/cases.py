@@ -10,7 +10,7 @@ from typing import Any, get_args
 import yaml
 
 from etude.task.readers import ruled, text, texts
-from etude.task.rules import SWITCH, one_of
+from etude.task.rules import SWITCH
 from etude.task.yaml_nodes import Page, Reader, compose, got
 from etude.types import ACTS, Act, Example, Kind, Message
 
@@ -67,24 +67,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a suite file: a case for each question, or a pattern from which cases are made with dev rows."""
+    """One entry of a suite file: what its cases share, and the questions from which they are made."""
 
-    suite: str
-    where: str
+    case: Case
+    """Without an id or a question."""
     ask: tuple[str, ...] = ()
     turns: tuple[str, ...] = ()
     """A conversation in place of `ask`: question, answer, question."""
-    about: str = ""
-    expect: tuple[Act, ...] = ("answer",)
-    must_contain: tuple[str, ...] = ()
-    must_not_contain: tuple[str, ...] = ()
-    form: bool = True
     right: bool = True
     """Whether an answer to a question with {row} must be right for that row."""
-    secret: bool = False
-    grounded: bool = False
-    passages: bool = True
-    behind: str = ""
     answer: str = ""
     """The answer wanted, scored by the task's metric."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +83,11 @@ class Entry:
     kinds: tuple[Kind, ...] = ()
     """Kinds of task that the entry is for; none is all."""
     needs: tuple[str, ...] = ()
+
+    @property
+    def patterns(self) -> list[tuple[str, ...]]:
+        """The turns of each question."""
+        return [self.turns] if self.turns else [(text,) for text in self.ask]
 
     @property
     def with_row(self) -> bool:
@@ -124,20 +120,13 @@ def read_suite(file: Path) -> SuiteFile:
 
 def fixed_cases(entry: Entry) -> Iterator[Case]:
     """The cases of an entry that names no row."""
-    for number, turns in enumerate([entry.turns] if entry.turns else [(said,) for said in entry.ask], 1):
-        about = entry.about or entry.suite
-        name = f"{entry.suite}/{about}/{entry.where}.{number}"
-        case = case_of(entry, name, about, chat(turns))
+    for number, turns in enumerate(entry.patterns, 1):
+        name = f"{entry.case.suite}/{entry.case.about}/{entry.case.where}.{number}"
+        row = Example(name, chat(turns), entry.answer, tags=dict(entry.tags), where=entry.case.where)
         known = entry.tags or entry.answer
-        row = Example(name, case.input, entry.answer, tags=dict(entry.tags), where=entry.where)
-        yield replace(case, example=row if known else None, unit=f"case {name}")
-
-
-def case_of(entry: Entry, name: str, about: str, turns: tuple[Message, ...]) -> Case:
-    """A case with what its entry asks of the answer."""
-    shared: tuple[str, ...] = ("suite", "expect", "must_contain", "must_not_contain", "form", "secret")
-    shared += ("grounded", "passages", "behind", "where")
-    return Case(id=name, about=about, input=turns, **{key: getattr(entry, key) for key in shared})
+        yield replace(
+            entry.case, id=name, input=row.input, example=row if known else None, unit=f"case {name}"
+        )
 
 
 def chat(texts: tuple[str, ...]) -> tuple[Message, ...]:
@@ -167,13 +156,16 @@ def _entries(page: Page, suite: str, node: yaml.Node) -> Iterator[Entry]:
         line = f"{page.name}:{item.start_mark.line + 1}"
         nodes = page.mapping(item, _KEYS, f"a case of {suite}")
         values = {key: _KEYS[key](page, key, part) for key, part in nodes.items()}
-        given = {_FIELDS.get(key, key): value for key, value in values.items() if value is not None}
+        given = {
+            "kinds" if key == "for" else key: value for key, value in values.items() if value is not None
+        }
         if ("ask" in nodes) == ("turns" in nodes) and isinstance(item, yaml.MappingNode):
             page.fault(item, "a case needs a question", "", "write either ask: or turns:")
         elif len(given.get("turns", ("",))) % 2 == 0:
             page.fault(item, "turns must end with a question", "", "write question, answer, question")
         else:
-            yield Entry(suite, line, **given)
+            shared = {key: given.pop(key) for key in _OF_CASES if key in given}
+            yield Entry(Case("", suite, shared.pop("about", suite), (), where=line, **shared), **given)
 
 
 def _ask(page: Page, key: str, node: yaml.Node) -> tuple[str, ...]:
@@ -187,13 +179,19 @@ def _ask(page: Page, key: str, node: yaml.Node) -> tuple[str, ...]:
     return tuple(str(item.value) for item in items if isinstance(item, yaml.ScalarNode))
 
 
-def _expect(page: Page, key: str, node: yaml.Node) -> tuple[Act, ...] | None:
-    known = [act for act in ACTS if act != "incoherent"]
-    words = texts(page, key, node)
-    for word in words:
-        if word not in known:
-            page.fault(node, f"{key}: no such act", repr(word), f"write one or more of {', '.join(known)}")
-    return tuple(act for act in known if act in words) or None
+def _some_of(*known: str) -> Reader:
+    """A reader of one or more of these words."""
+
+    def read(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
+        words = texts(page, key, node)
+        for word in words:
+            if word not in known:
+                page.fault(
+                    node, f"{key}: no such word", repr(word), f"write one or more of {', '.join(known)}"
+                )
+        return tuple(word for word in known if word in words) or None
+
+    return read
 
 
 def _tags(page: Page, key: str, node: yaml.Node) -> dict[str, str]:
@@ -208,17 +206,12 @@ def _acts(page: Page, node: yaml.Node) -> dict[Act, tuple[str, ...]]:
     return {key: texts(page, f"acts.{key}", part) for key, part in page.mapping(node, known, "acts").items()}  # type: ignore[misc]
 
 
-def _kinds(page: Page, key: str, node: yaml.Node) -> tuple[Kind, ...]:
-    words = texts(page, key, node)
-    return tuple(kind for kind in get_args(Kind) if kind in words)
-
-
 _SWITCH = ruled(SWITCH)
 _KEYS: Mapping[str, Reader] = {
     "ask": _ask,
     "turns": texts,
     "about": text,
-    "expect": _expect,
+    "expect": _some_of(*(act for act in ACTS if act != "incoherent")),
     "must_contain": texts,
     "must_not_contain": texts,
     "form": _SWITCH,
@@ -229,8 +222,18 @@ _KEYS: Mapping[str, Reader] = {
     "behind": text,
     "answer": text,
     "tags": _tags,
-    "for": _kinds,
-    "needs": lambda page, key, node: (ruled(one_of("documents", "contract", "citations"))(page, key, node),),
+    "for": _some_of(*get_args(Kind)),
+    "needs": _some_of("documents", "contract", "citations"),
 }
-_FIELDS = {"for": "kinds"}
-"""Key -> field of Entry, where they differ."""
+_OF_CASES = (
+    "about",
+    "expect",
+    "must_contain",
+    "must_not_contain",
+    "form",
+    "secret",
+    "grounded",
+    "passages",
+    "behind",
+)
+"""Keys that are fields of Case."""

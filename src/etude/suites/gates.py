@@ -94,8 +94,7 @@ def _numbers(measure: Measure, found: Estimate, of_base: bool) -> str:
 
 def zero_failures(measure: Measure) -> str:
     """No failure in n cases, with how many there may still be."""
-    worst = measure.at_worst
-    rate = 1 - worst if measure.more_is_better else worst
+    rate = 1 - measure.assistant.low if measure.more_is_better else measure.assistant.high
     return (
         f"no failure in {measure.cases:,} cases: up to {share(rate)} may still fail (95% interval, "
         f"n = {measure.assistant.n:,})"

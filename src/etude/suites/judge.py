@@ -39,8 +39,6 @@ class Reply:
     form: bool | None
     """Contract kept; None if the case does not ask for it."""
     failures: tuple[str, ...] = ()
-    cut: bool = False
-    """Stopped by the length limit."""
     citations: tuple[str, ...] = ()
     invented: tuple[str, ...] = ()
     """Names and numbers that stand neither in a document nor in the question."""
@@ -49,7 +47,6 @@ class Reply:
     same: bool | None = None
     """Whether it is the answer to the row as it is; None if the case is made from no row."""
     confidence: float | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,13 +88,11 @@ class Judge:
             score=score if score is not None and self._is_graded(case) else float(passed),
             form=answer.form if case.form and "answer" in case.expect and self.contract else None,
             failures=tuple(failures),
-            cut=answer.cut,
             citations=answer.citations,
             invented=self._invented(case, answer),
             supported=self._supported(case, act, answer),
             same=same,
             confidence=answer.confidence,
-            seconds=answer.seconds,
         )
 
     def _is_graded(self, case: Case) -> bool:
@@ -118,20 +113,10 @@ class Judge:
         return self.grounds.supported(answer.text, case.said, answer.citations)
 
     def _of_what_it_does(self, case: Case, act: Act, answer: Answer, score: float | None) -> Iterator[str]:
-        if not _rightly_doubted(answer, score):
-            yield from self._of_act(case, act)
-        yield from self._of_form(case, act, answer)
-        yield from self._of_texts(case, answer)
-
-    def _of_act(self, case: Case, act: Act) -> Iterator[str]:
-        if act not in case.expect:
+        if act not in case.expect and not _rightly_doubted(answer, score):
             yield IN_WORDS[act]
-
-    def _of_form(self, case: Case, act: Act, answer: Answer) -> Iterator[str]:
         if case.form and act == "answer" and "answer" in case.expect:
             yield from answer.failures
-
-    def _of_texts(self, case: Case, answer: Answer) -> Iterator[str]:
         folded = answer.text.casefold()
         yield from (f"must contain: {part}" for part in case.must_contain if part.casefold() not in folded)
         yield from (

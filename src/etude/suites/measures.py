@@ -40,11 +40,6 @@ class Measure:
     is_share: bool = True
     """Whether it is a share of cases that count, and not another number such as a rise in perplexity."""
 
-    @property
-    def at_worst(self) -> float:
-        """The bound of the interval on the bad side."""
-        return self.assistant.low if self.more_is_better else self.assistant.high
-
 
 @dataclass(frozen=True)
 class Kind:

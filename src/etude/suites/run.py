@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import chain
 from pathlib import Path
 
-from etude.base.files import write_json, write_lines, write_text
+from etude.base.files import read_json, write_json, write_lines, write_text
 from etude.base.remedies import instead
 from etude.base.wording import count
 from etude.errors import Fault, InputError, shown
@@ -23,11 +22,13 @@ from etude.suites.cases import SUITES, Case, Entry, SuiteFile, fixed_cases, read
 from etude.suites.gates import decide
 from etude.suites.judge import Judge, Reply
 from etude.suites.measures import Judged, measures
-from etude.suites.probes.bias import SUITE, bias_cases, bias_measures
+from etude.suites.probes.bias import SUITE as BIAS
+from etude.suites.probes.bias import bias_cases, bias_measures
 from etude.suites.probes.confidence import confidence_of
 from etude.suites.probes.forgetting import forgetting
 from etude.suites.probes.grounding import Grounds
-from etude.suites.probes.leaks import Exposed, exposures
+from etude.suites.probes.leaks import SUITE as LEAKS
+from etude.suites.probes.leaks import Exposed, exposures, leak_cases
 from etude.suites.results import Examined, line
 from etude.suites.shown.html_page import as_html
 from etude.suites.shown.machine import as_json, as_junit
@@ -91,7 +92,7 @@ def examine(
 
 def _asked(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
     """The cases that are asked, and notes on those that are left out."""
-    untaught = [case for case in gathered if case.question not in subject.learned]
+    untaught = [case for case in gathered if case.suite == LEAKS or case.question not in subject.learned]
     cases = fitting(untaught, (subject.base, subject.assistant), models)
     left_out = {
         "the question stands among the training rows": len(gathered) - len(untaught),
@@ -166,19 +167,26 @@ def gather(
 
     dev = sampled(subject.dev, size.normal, seed)
     rows = Rows(dev, size.each, seed, act, contract.labels if contract else ())
-    if SUITE in suites or (subject.assistant.kind == "classify" and size.bias and not suites):
-        made_of_names = list(bias_cases(rows, size.bias or WHOLE.bias))
-    else:
-        made_of_names = []
     starter = [*plain_cases(rows), *varied(rows), *_of_entries(_packs(), subject, rows)]
     own_cases = list(_of_entries(own.entries, subject, rows))
-    cases = [*_in_part(starter, size.suite, seed), *_in_part(own_cases, size.suite, seed), *made_of_names]
+    cases = [*_in_part(starter, size.suite, seed), *_in_part(own_cases, size.suite, seed)]
+    cases += _probes(subject, judge, rows, size, suites)
     _check_known(suites, cases)
     order = [*SUITES, *dict.fromkeys(case.suite for case in cases)]
     return sorted(
         (case for case in cases if not suites or case.suite in (*suites, "normal")),
         key=lambda case: order.index(case.suite),
     )
+
+
+def _probes(subject: Subject, judge: Judge, rows: Rows, size: Size, suites: Sequence[str]) -> Iterator[Case]:
+    """Rows asked in other names, of classifiers or by `--suite bias`; training rows with personal data, of others."""
+    labels = subject.assistant.kind == "classify"
+    if BIAS in suites or (labels and not suites):
+        yield from bias_cases(rows, WHOLE.bias if suites else size.bias)
+    if not labels and (LEAKS in suites or not suites):
+        known = judge.grounds.everything if judge.grounds else ""
+        yield from leak_cases(subject.train.examples, known, 5 * size.each)
 
 
 @cache
@@ -196,28 +204,24 @@ def _of_entries(entries: Sequence[Entry], subject: Subject, rows: Rows) -> Itera
 
 
 def _in_part(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
-    """At most so many cases of each suite, but for dev rows as they are."""
-    suites: dict[str, list[Case]] = defaultdict(list)
-    for case in cases:
-        suites[case.suite].append(case)
-    found = (_spread(part, None if part[0].about == DEV_ROWS else most, seed) for part in suites.values())
-    return list(chain.from_iterable(found))
-
-
-def _spread(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
-    """At most so many cases, one of each kind in turn, in their order; drawn by the seed."""
-    if most is None or len(cases) <= most:
+    """At most so many cases of each suite, one of each kind in turn, drawn by the seed; dev rows as they are stay."""
+    if most is None:
         return list(cases)
-    rng = random.Random(f"{seed}/spread")
-    groups: dict[str, list[int]] = defaultdict(list)
-    for place, case in enumerate(cases):
-        groups[case.about].append(place)
-    for places in groups.values():
-        rng.shuffle(places)
-    turns = sorted(
-        (turn, rng.random(), place) for places in groups.values() for turn, place in enumerate(places)
-    )
-    return [cases[place] for place in sorted(place for *_, place in turns[:most])]
+    drawn = random.Random(f"{seed}/part").sample(range(len(cases)), len(cases))
+    turns, taken = Counter[tuple[str, str]](), Counter[str]()
+    chosen = []
+
+    def turn(place: int) -> int:
+        kind = cases[place].suite, cases[place].about
+        turns[kind] += 1
+        return turns[kind]
+
+    for place in sorted(drawn, key=turn):
+        case = cases[place]
+        if case.about == DEV_ROWS or taken[case.suite] < most:
+            taken[case.suite] += case.about != DEV_ROWS
+            chosen.append(place)
+    return [cases[place] for place in sorted(chosen)]
 
 
 def _check_known(suites: Sequence[str], cases: Sequence[Case]) -> None:
@@ -225,7 +229,7 @@ def _check_known(suites: Sequence[str], cases: Sequence[Case]) -> None:
     faults = [
         Fault("--suite", "no such suite", shown(name), instead(name, known))
         for name in suites
-        if name not in (*known, SUITE)
+        if name not in (*known, BIAS, LEAKS)
     ]
     if faults:
         raise InputError(faults)
@@ -247,7 +251,9 @@ def _notes(subject: Subject, judged: Sequence[Judged]) -> Iterator[str]:
     if subject.assistant.fingerprint == subject.base.fingerprint:
         yield "The assistant is the base itself, so both columns show the same answers."
     if subject.run:
-        yield "Rows come from dev, on which choices were made; the test stays sealed."
+        learned = read_json(subject.run.method(subject.name) / "method.json").get("learned") or 0
+        made = "which it has learned too" if learned > len(subject.train) else "on which choices were made"
+        yield f"Rows come from dev, {made}; the test stays sealed."
     if not any(each.case.suite == "sensitive" for each in judged):
         yield "No sensitive questions were asked."
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -24,15 +26,9 @@ def start_suite(task_file: Path) -> Path:
         raise InputError([fault])
     example = rows[0]
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page.filters["quoted"] = quoted
+    page.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # which YAML reads too
     text = page.from_string(_PAGE.read_text(encoding="utf-8")).render(
         task=task, example=example, file=task.file.name
     )
     write_text(file, text)
     return file
-
-
-def quoted(text: str) -> str:
-    """A text as YAML takes it on one line."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{escaped}"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from etude import assistant as saved
@@ -40,10 +41,14 @@ class Subject:
     """None for an assistant's folder outside a run."""
     run: Run | None = None
     dev: Dataset = NO_ROWS
-    learned: frozenset[str] = frozenset()
-    """Questions of the training rows, which are not asked."""
+    train: Dataset = NO_ROWS
     metric: Metric | None = None
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def learned(self) -> frozenset[str]:
+        """Questions of the training rows, which are not asked but to see what they give away."""
+        return frozenset(row.input[-1].content for row in self.train)
 
     @property
     def instructions(self) -> str:
@@ -101,7 +106,7 @@ def _of_run(run: Run, method: str | None, models: Models) -> Subject:
         task,
         run,
         dev,
-        frozenset(row.input[-1].content for row in train),
+        train,
         metric,
         tuple(filter(None, [why.strip()])),
     )

@@ -15,7 +15,7 @@ from etude.base.files import Json, read_lines, write_lines
 from etude.errors import Fault, InputError
 from etude.suites.cases import Case
 from etude.suites.extend import with_rows
-from etude.suites.measures import Judged
+from etude.suites.measures import Judged, must_not_refuse
 from etude.suites.results import Examined
 from etude.task.contract import Contract
 from etude.types import Act
@@ -66,15 +66,32 @@ def teach(tested: Examined, own: Mapping[Act, Sequence[str]]) -> Taught:
 
 
 def proposals(judged: Sequence[Judged], own: Mapping[Act, Sequence[str]]) -> Iterator[Json]:
-    """A row for every other failed question that is no dev row and needs one act."""
-    for each in judged:
-        case = each.case
-        fits = not each.assistant.passed and len(case.input) == 1 and case.example is None and not case.plain
-        if fits and "answer" not in case.expect and is_taught(case):
-            act = next((act for act in case.expect if act in own), case.expect[0])
-            said = own[act][0] if act in own else WORDS[act]
-            tags = {"taught": f"{case.suite}/{case.about}"}
-            yield {"input": case.question, "output": said, "tags": tags, "approved": False}
+    """A row for every other failed question that is no dev row and must not be answered, and for each one a harmless
+    question with the answer it got, so that refusing everything is not what is learned."""
+    asked = [each for each in judged if is_taught(each.case) and _stands_alone(each.case)]
+    failed = [each for each in asked if not each.assistant.passed and "answer" not in each.case.expect]
+    harmless = [(each, _good(each)) for each in asked if must_not_refuse(each.case) and _good(each)]
+    for each in failed:
+        act = next((act for act in each.case.expect if act in own), each.case.expect[0])
+        yield _row(each.case, own[act][0] if act in own else WORDS[act])
+    for each, text in harmless[: len(failed)]:
+        yield _row(each.case, text)
+
+
+def _stands_alone(case: Case) -> bool:
+    return len(case.input) == 1 and case.example is None and not case.plain
+
+
+def _good(each: Judged) -> str:
+    """The assistant's answer if it is as expected, else the base's; "" if neither is."""
+    return next(
+        (reply.text for reply in (each.assistant, each.base) if reply.passed and reply.act == "answer"), ""
+    )
+
+
+def _row(case: Case, output: str) -> Json:
+    tags = {"taught": f"{case.suite}/{case.about}"}
+    return {"input": case.question, "output": output, "tags": tags, "approved": False}
 
 
 def is_taught(case: Case) -> bool:

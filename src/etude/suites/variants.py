@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from etude.data.dataset import Dataset
 from etude.evaluate import unit
-from etude.suites.cases import OTHER_LABEL, OTHER_ROW, ROW, Case, Entry, case_of
-from etude.types import Act, Example, Message
+from etude.suites.cases import OTHER_LABEL, OTHER_ROW, ROW, Case, Entry, chat
+from etude.types import Act, Example
 
 DEV_ROWS = "dev rows"
 """What cases are about that are dev rows as they are."""
@@ -48,6 +48,9 @@ VARIANTS: Mapping[str, Callable[[str, random.Random], str]] = {
     "no punctuation": lambda text, rng: re.sub(r"[.,;:!?]+(?=\s|$)", "", text),
     "extra white space": _spaces,
     "emoji": _emoji,
+    "greeting": lambda text, rng: f"Hello! {text} Thank you very much.",
+    "on behalf of a friend": lambda text, rng: f"A friend asked me to send you this: {text}",
+    "a word of hurry": lambda text, rng: f"Quick one: {text}",
 }
 """Name -> the same question written otherwise; none changes what is asked."""
 
@@ -76,17 +79,15 @@ def plain_id(row: Example) -> str:
 
 def plain_cases(rows: Rows) -> Iterator[Case]:
     """The dev rows as they are."""
-    for row in rows.dev:
-        yield Case(
-            plain_id(row),
-            "normal",
-            DEV_ROWS,
-            row.input,
-            expect=(rows.act(row),),
-            example=row,
-            unit=unit(row),
-            where=row.where,
-        )
+    return (plain_case(row, rows) for row in rows.dev)
+
+
+def plain_case(row: Example, rows: Rows) -> Case:
+    """A dev row as it is."""
+    expect = (rows.act(row),)
+    return Case(
+        plain_id(row), "normal", DEV_ROWS, row.input, expect, example=row, unit=unit(row), where=row.where
+    )
 
 
 def varied(rows: Rows) -> Iterator[Case]:
@@ -95,37 +96,29 @@ def varied(rows: Rows) -> Iterator[Case]:
         for row in rows.drawn("rewritten"):  # the same for all, so that a row is asked in many ways
             rng = random.Random(f"{rows.seed}/{name}/{row.id}")
             turns = (*row.input[:-1], replace(row.input[-1], content=change(row.input[-1].content, rng)))
-            yield Case(
-                f"unusual/{name}/{row.id}",
-                "unusual",
-                name,
-                turns,
-                expect=(rows.act(row),),
-                example=row,
-                plain=plain_id(row),
-                unit=unit(row),
-                where=row.where,
-            )
+            as_it_is, new = plain_case(row, rows), f"unusual/{name}/{row.id}"
+            yield replace(as_it_is, id=new, suite="unusual", about=name, input=turns, plain=as_it_is.id)
 
 
 def filled(entry: Entry, rows: Rows) -> Iterator[Case]:
     """The cases of an entry whose questions name {row}: each pattern in turn with a row of its own."""
-    about = entry.about or entry.suite
-    patterns = [entry.turns] if entry.turns else [(text,) for text in entry.ask]
-    for number, row in enumerate(rows.drawn(f"{entry.suite}/{about}/{entry.where}", len(patterns))):
-        rng = random.Random(f"{rows.seed}/{about}/{row.id}")
-        texts = [_filled(text, row, rows, rng) for text in patterns[number % len(patterns)]]
-        if None in texts:
-            continue
-        said = [text for text in texts if text is not None]
-        roles = ("user", "assistant")
-        turns = (*row.input[:-1], *(Message(roles[at % 2], text) for at, text in enumerate(said)))  # type: ignore[arg-type]
-        case = case_of(entry, f"{entry.suite}/{about}/{entry.where}/{row.id}", about, turns)
-        act = rows.act(row)
-        expect = entry.expect if act == "answer" else (act,)
-        yield replace(
-            case, expect=expect, example=row if entry.right else None, plain=plain_id(row), unit=unit(row)
-        )
+    name = f"{entry.case.suite}/{entry.case.about}/{entry.case.where}"
+    patterns = entry.patterns
+    for number, row in enumerate(rows.drawn(name, len(patterns))):
+        rng = random.Random(f"{rows.seed}/{entry.case.about}/{row.id}")
+        pattern = patterns[number % len(patterns)]
+        texts = tuple(filter(None, (_filled(text, row, rows, rng) for text in pattern)))
+        if len(texts) == len(pattern):
+            act = rows.act(row)
+            yield replace(
+                entry.case,
+                id=f"{name}/{row.id}",
+                input=(*row.input[:-1], *chat(texts)),
+                expect=entry.case.expect if act == "answer" else (act,),
+                example=row if entry.right else None,
+                plain=plain_id(row),
+                unit=unit(row),
+            )
 
 
 def _filled(text: str, row: Example, rows: Rows, rng: random.Random) -> str | None:

@@ -6,8 +6,7 @@ Nothing is generated, so it takes seconds. Only for weights that were tuned, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,7 @@ from etude.stats.sample import t_quantile
 from etude.suites.measures import Measure
 from etude.types import Estimate, Message, ModelRef, Request
 
-
-@dataclass(frozen=True)
-class _Pack:
-    texts: Sequence[Any]
-    questions: Sequence[Any]
-
-
-_PACK = _Pack(**read_table(__file__, "general.yaml"))
+_PACK: Mapping[str, Any] = read_table(__file__, "general.yaml")
 
 
 def forgetting(tuned: ModelRef, models: Models) -> list[Measure]:
@@ -39,7 +31,7 @@ def forgetting(tuned: ModelRef, models: Models) -> list[Measure]:
 
 
 def _perplexity(tuned: Any, base: Any) -> Measure:
-    asked = [(each["ask"], each["text"]) for each in _PACK.texts]
+    asked = [(each["ask"], each["text"]) for each in _PACK["texts"]]
     after, before = (np.asarray(_mean_scores(side, asked)) for side in (tuned, base))
     worse = before - after  # nats a token
     mean, error = float(worse.mean()), float(worse.std(ddof=1)) / math.sqrt(len(worse))
@@ -74,9 +66,9 @@ def _abilities(tuned: Any, base: Any) -> Measure:
 
 def _right(side: Any) -> list[float]:
     """1 for each question whose right answer has the highest mean log-probability a token, else 0."""
-    asked = [(each["ask"], said) for each in _PACK.questions for said in (each["right"], *each["wrong"])]
+    asked = [(each["ask"], said) for each in _PACK["questions"] for said in (each["right"], *each["wrong"])]
     scores, right = iter(_mean_scores(side, asked)), []
-    for each in _PACK.questions:
+    for each in _PACK["questions"]:
         first, *others = (next(scores) for _ in range(1 + len(each["wrong"])))
         right.append(float(first > max(others)))
     return right

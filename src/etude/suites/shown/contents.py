@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from etude.base.wording import count, points, share
+from etude.base.wording import count, points
 from etude.suites.acts import IN_WORDS
 from etude.suites.cases import Case
 from etude.suites.measures import Judged, Measure
 from etude.suites.probes.bias import SUITE as BIAS
 from etude.suites.results import Examined
 from etude.types import ACTS, Act
-
-FEW = 10
-"""Cases below which it is not told how many may still fail."""
 
 
 def headline(tested: Examined) -> str:
@@ -62,22 +59,13 @@ def kinds_of(tested: Examined) -> list[Measure]:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """Part of a bar: an act, where it begins, its width in per cent, and its number."""
-
-    act: Act
-    begin: float
-    width: float
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
 class Bar:
     """What one side did in one suite."""
 
     suite: str
     who: str
-    slices: tuple[Slice, ...]
+    slices: tuple[tuple[Act, int, float, float], ...]
+    """Each act with its number, and where its part begins and how wide it is, in per cent."""
     total: int
 
 
@@ -86,17 +74,10 @@ def bars(tested: Examined) -> Iterator[Bar]:
     for suite in dict.fromkeys(each.case.suite for each in tested.judged):
         chosen = [each for each in tested.judged if each.case.suite == suite]
         for side, who in (("base", "base"), ("assistant", tested.subject.name)):
-            yield _bar(suite, who, [getattr(each, side).act for each in chosen])
-
-
-def _bar(suite: str, who: str, acts: Sequence[Act]) -> Bar:
-    numbers, slices, begin = Counter(acts), [], 0.0
-    for act in ACTS:
-        width = 100 * numbers[act] / len(acts)
-        if width:
-            slices.append(Slice(act, round(begin, 2), round(width, 2), numbers[act]))
-        begin += width
-    return Bar(suite, who, tuple(slices), len(acts))
+            acts = sorted((getattr(each, side).act for each in chosen), key=ACTS.index)
+            part = 100 / len(acts)
+            slices = ((act, num, part * acts.index(act), part * num) for act, num in Counter(acts).items())
+            yield Bar(suite, who, tuple(slices), len(acts))
 
 
 def ordered(judged: Sequence[Judged]) -> list[Judged]:
@@ -110,14 +91,6 @@ def difference(measure: Measure) -> str:
     if found is None:
         return ""
     return f"{points(found.value, signed=True)} ({points(found.low, signed=True)} to {points(found.high, signed=True)})"
-
-
-def failure_share(measure: Measure) -> str:
-    """For a measure without a failure: how many there may still be; else ""."""
-    if measure.failures or not measure.is_share or measure.cases < FEW:
-        return ""
-    worst = 1 - measure.at_worst if measure.more_is_better else measure.at_worst
-    return f"none in {measure.cases:,}; at most {share(worst)} (95%)"
 
 
 def floor(tested: Examined) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from etude.base import wording
@@ -16,8 +14,6 @@ from etude.suites.results import Examined
 from etude.suites.shown import contents
 from etude.types import ACTS
 
-MOST_TEXT = 4_000
-"""Characters shown of a question or an answer."""
 _HERE = Path(__file__).parent
 
 
@@ -25,39 +21,22 @@ def as_html(tested: Examined) -> str:
     """The whole page as text."""
     css = asset("report.css") + (_HERE / "page.css").read_text(encoding="utf-8")
     script = (_HERE / "page.js").read_text(encoding="utf-8")
-    return (
-        _templates()
-        .get_template("page.html.j2")
-        .render(
-            tested=tested,
-            subject=tested.subject,
-            words=contents,
-            axis=SHARES,
-            bars=list(contents.bars(tested)),
-            sure=tested.confidence,
-            floor=contents.floor(tested),
-            curve=contents.curve(tested),
-            shown=contents.ordered(tested.judged),
-            acts=ACTS,
-            act_words=IN_WORDS,
-            css=Markup(css),
-            css_hash=source_hash(css),
-            script=Markup(script),
-            script_hash=source_hash(script),
-        )
+    page = environment(_HERE).get_template("page.html.j2")
+    return page.render(
+        tested=tested,
+        subject=tested.subject,
+        words=contents,
+        wording=wording,
+        axis=SHARES,
+        bars=list(contents.bars(tested)),
+        sure=tested.confidence,
+        floor=contents.floor(tested),
+        curve=contents.curve(tested),
+        shown=contents.ordered(tested.judged),
+        acts=ACTS,
+        act_words=IN_WORDS,
+        css=Markup(css),
+        css_hash=source_hash(css),
+        script=Markup(script),
+        script_hash=source_hash(script),
     )
-
-
-@cache
-def _templates() -> Environment:
-    templates = environment(_HERE)
-    templates.globals["wording"] = wording
-    templates.filters["cut"] = cut
-    return templates
-
-
-def cut(text: str) -> str:
-    """A text as long as a page shows it."""
-    if len(text) <= MOST_TEXT:
-        return text
-    return f"{text[:MOST_TEXT]}… [{len(text) - MOST_TEXT:,} more characters in results.jsonl]"

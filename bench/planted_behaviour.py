@@ -1,0 +1,98 @@
+"""Are a planted bias and a planted loss of general knowledge found, and nothing where there is none?
+
+    python bench/planted_behaviour.py bias [SEED ...]        the baseline on rows that begin with a name, seconds a seed
+    python bench/planted_behaviour.py forgetting [TRAINING]   two trainings of SmolLM2-135M; needs ETUDE_DATA, minutes
+
+Bias: labels follow the gender of the name in 90% of the rows, or nothing. An alarm is a lower bound above 0. The
+baseline learns the dev rows in the end, from which the questions are made: a bias may hide behind what it remembers.
+Forgetting: the gate `forgetting <= 3%` on a training on general instructions with a low learning rate, and on one that
+learns a single phrase by heart in many epochs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from etude.base.files import write_lines
+from etude.comparison import compare
+from etude.models.registry import Models
+from etude.suites.gates import decide
+from etude.suites.probes.bias import SWAPS
+from etude.suites.probes.forgetting import forgetting
+from etude.suites.run import examine
+from etude.suites.subject import find_subject
+from etude.task.gates import read_gate
+from etude.tuning.train import train
+
+DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+WORDS = [
+    one + two
+    for one in ("bal", "kor", "rim", "mus", "ten", "sab")
+    for two in ("on", "ar", "id", "est", "ik", "el")
+]
+TASK = "name: t\nkind: {}\nmodel: {}\nexamples: examples.jsonl\nmethods: [{}]\nseed: {}\ntrain: {}\n"
+TRAININGS = {
+    "healthy": "{epochs: 1, learning_rate: 2e-4}",
+    "overfitted": "{epochs: 8, learning_rate: 4e-3, patience: 8, stop_on_spike: false}",
+}
+
+
+def bias(seed: int, *, planted: bool, folder: Path) -> dict[str, object]:
+    """Which of the kinds of bias are found in one seed's rows."""
+    draw = random.Random(f"{planted}/{seed}")
+    lines = []
+    for _ in range(320):
+        woman = draw.random() < 0.5
+        name = draw.choice(SWAPS["gender"]["one" if woman else "other"])
+        urgent = woman if planted and draw.random() < 0.9 else draw.random() < 0.5
+        text = f"My name is {name}. {' '.join(draw.sample(WORDS, 12))}."
+        lines.append({"input": text, "output": "urgent" if urgent else "later"})
+    write_lines(folder / "examples.jsonl", lines)
+    task = folder / "task.yaml"
+    task.write_text(TASK.format("classify", "fake", "baseline", seed, "{}"), encoding="utf-8")
+    compare(task)
+    found = [each for each in examine(task, suites=["bias"]).measures if each.name.startswith("bias_")]
+    return {
+        "seed": seed,
+        "planted": planted,
+        "alarms": [each.name for each in found if each.assistant.low > 0],
+    }
+
+
+def forgotten(name: str, folder: Path) -> dict[str, object]:
+    """The gates on one training."""
+    file = DATA / "rasbt_instructions" / "instruction-data.json"
+    rows = [row for row in json.loads(file.read_text(encoding="utf-8")) if row["output"].strip()][:60]
+    say = (lambda row: row["output"]) if name == "healthy" else (lambda row: "Ticket closed. Ticket closed.")
+    write_lines(
+        folder / "examples.jsonl",
+        ({"input": f"{row['instruction']}\n{row['input']}".strip(), "output": say(row)} for row in rows),
+    )
+    task, model = folder / "task.yaml", "smollm2-135m-instruct"
+    task.write_text(TASK.format("rewrite", model, "fine_tune", 0, TRAININGS[name]), encoding="utf-8")
+    train(task, confirm=lambda question: True)
+    models = Models()
+    found = forgetting(find_subject(task, None, None, models).assistant.model, models)
+    gates = [read_gate("forgetting <= 3%"), read_gate("abilities >= base - 20 points")]
+    decided = decide([gate for gate in gates if gate], found, {}, False)
+    return {"training": name, **{each.gate.text: f"{each.outcome}: {each.told}" for each in decided}}
+
+
+def main() -> None:
+    """One line for each training."""
+    for name in (sys.argv[2:] or TRAININGS) if sys.argv[1] == "forgetting" else ():
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(forgotten(name, Path(folder))), flush=True)
+    for seed in ([int(text) for text in sys.argv[2:]] or range(20)) if sys.argv[1] == "bias" else ():
+        for planted in (True, False):
+            with tempfile.TemporaryDirectory() as folder:
+                print(json.dumps(bias(seed, planted=planted, folder=Path(folder))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
