@@ -99,8 +99,8 @@ def tuned(
         seconds = time.perf_counter() - started
         scores[rate] = max(result.scores)
         print(
-            f"learning rate {rate:g}: {len(learned)} pairs, {given.epochs} epochs, {seconds:.0f} s; by epoch, dev pairs "
-            f"in the right order {[round(score, 3) for score in result.scores]}, dev loss "
+            f"learning rate {rate:g}: {len(learned)} pairs, {given.epochs} epochs, {seconds:.0f} s; by epoch, dev "
+            f"pairs in the right order {[round(score, 3) for score in result.scores]}, dev loss "
             f"{[round(loss, 3) for loss in result.dev_losses]}",
             flush=True,
         )
