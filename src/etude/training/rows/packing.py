@@ -1,5 +1,5 @@
-"""Packing: the rows of a micro-batch end to end, so that only attention computes padding, and beginnings that rows share:
-the question of a better and a worse answer, the instructions before every question.
+"""Packing: the rows of a micro-batch end to end, so that only attention computes padding, and what rows begin with in
+common: the question of a better and a worse answer, the instructions before every question.
 
 Rows differ in length, and about a tenth of a padded micro-batch is padding. All of a decoder but its attention works on
 each token alone, so the rows can be one long row of (1, N) tokens. Attention takes them apart, computes them side by
