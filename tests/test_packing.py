@@ -129,9 +129,12 @@ def test_gradients_with_shared_beginnings_are_those_of_rows_one_by_one() -> None
         return torch.cat([each.flatten() for each in grads if each is not None])
 
     wanted = gradient(False, 1)
-    for micro_tokens in (12, 10_000):
+    for micro_tokens in (
+        12,
+        10_000,
+    ):  # rotary angles are worked out in 32 bits, whose cosines vary in the last one
         found = gradient(True, micro_tokens)
-        assert torch.linalg.vector_norm(found - wanted) <= 1e-10 * torch.linalg.vector_norm(wanted)
+        assert torch.linalg.vector_norm(found - wanted) <= 1e-6 * torch.linalg.vector_norm(wanted)
 
 
 def test_a_model_whose_rows_would_see_each_other_is_not_packed() -> None:
