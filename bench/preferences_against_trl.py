@@ -36,7 +36,7 @@ from etude.training.preferences import BETA, dpo, log_probs
 from etude.training.step import learning_rate
 from etude.types import Message, ModelRef
 
-DEV = 32
+DEV = 16
 """Held-out pairs."""
 RUNS = ("etude", "trl", "trl, reference before")
 

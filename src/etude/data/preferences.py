@@ -1,13 +1,16 @@
-"""Files of preferences: rows with a better and a worse answer, and the side of the split on which each stands."""
+"""Files of preferences: rows with a better and a worse answer, or with a thumb, and the side of the split on which each
+stands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from etude.base.remedies import raise_faults
 from etude.data.formats import guess_columns, peek_rows, preference_columns, read_rows
+from etude.data.formats.columns import is_thumbs_down, thumbs_column
 from etude.data.splits import Split, input_key
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
@@ -21,6 +24,7 @@ DEV_EVERY = 10
 def read_preferences(file: Path) -> list[Preference]:
     """The pairs of a file, without those whose two answers are the same: prompt, chosen and rejected as texts or chats,
     chosen and rejected as whole chats (also ShareGPT's), or OpenAI's input, preferred_output and non_preferred_output.
+    Of KTO's rows (prompt, completion, label: true or false) each gives one side, and the other is "".
 
     Raises InputError with every row that cannot be read, and if there are no such columns.
     """
@@ -28,6 +32,8 @@ def read_preferences(file: Path) -> list[Preference]:
     names = list(dict.fromkeys(name for row in head for name in row))
     columns = preference_columns(names)
     if not columns:
+        if found := _thumbs(file, head):
+            return found
         what, remedy = "no columns of a better and a worse answer", "name them chosen and rejected"
         raise InputError([Fault(file.name, what, shown(", ".join(names)), remedy)])
     better = guess_columns(head, RowSource(file)).source
@@ -51,6 +57,18 @@ def read_preferences(file: Path) -> list[Preference]:
         Preference(one.id, one.input, one.output, other.output, where=one.where)
         for one, other in pairs
         if one.output != other.output
+    ]
+
+
+def _thumbs(file: Path, head: Sequence[Mapping[str, Any]]) -> list[Preference]:
+    source = guess_columns(head, RowSource(file)).source
+    column = thumbs_column(head, source)
+    rows = read_rows(replace(source, tags=(column,))).examples if column else ()
+    return [
+        Preference(row.id, row.input, "", row.output, where=row.where)
+        if is_thumbs_down(row.tags[str(column)])
+        else Preference(row.id, row.input, row.output, "", where=row.where)
+        for row in rows
     ]
 
 

@@ -108,14 +108,14 @@ class Proposals:
 
     def _shown(self, made: Proposal, number: int, accepted: Collection[int]) -> Proposed:
         change = made.log.changes[number]
-        before, after = change.before.strip(), (change.after or "").strip()
-        sides = _marked(before, after) if change.after else ([(before, False)], None)
-        return Proposed(number, change.row, change.line, *sides, number in accepted, change.note)
+        before, after = _marked(change.before.strip(), (change.after or "").strip())
+        then = after if change.after else None
+        return Proposed(number, change.row, change.line, before, then, number in accepted, change.note)
 
 
 def _marked(before: str, after: str) -> tuple[Pieces, Pieces]:
     """Both texts with the words marked in which they differ."""
-    if len(before) + len(after) > 2 * LONGEST:
+    if not after or len(before) + len(after) > 2 * LONGEST:
         return [(before, False)], [(after, False)]
     one, other = (re.findall(r"\w+|\s+|.", text, re.DOTALL) for text in (before, after))
     parts = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
