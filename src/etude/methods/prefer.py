@@ -43,9 +43,9 @@ BETTER, WORSE = "better", "worse"
 @dataclass(frozen=True)
 class Prefer(FineTune):
     """The weights of fine_tune, trained further on pairs of a better and a worse answer by DPO, or as
-    `train: {preference_loss: ipo}` says (`kto` takes thumbs too); `beta` holds them to what fine_tune learned. The epoch
-    with the most pairs of dev in the right order is kept, by KTO the one with the lowest dev loss; the untrained one is
-    among them."""
+    `train: {preference_loss: ipo}` says (`kto` takes thumbs too); `beta` holds them to what fine_tune learned. The
+    epoch with the most pairs of dev in the right order is kept, by KTO the one with the lowest dev loss; the untrained
+    one is among them."""
 
     name: ClassVar[str] = "prefer"
     label: ClassVar[str] = "Fine-tuned, then on preferences"
