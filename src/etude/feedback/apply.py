@@ -98,8 +98,8 @@ def apply(task: Task | Path | str, update: bool = False) -> Applied:
     files = next_files(task.examples.file)
     check_ours(files, read_log(files.log))
     made = _Rows(task, by_key)
-    out = {by_key[key]: said for key, said in gathered.excluded.items() if key in by_key}
-    made.take([*corrected, *new], {place_of(row.where)[1]: (row.id, said) for row, said in out.items()})
+    out = ((by_key[key], said) for key, said in gathered.excluded.items() if key in by_key)
+    made.take([*corrected, *new], {place_of(row.where)[1]: (row.id, said) for row, said in out})
     known = len(gathered.answers) - len(corrected) - len(new)
     line = source_line(task, files.fixed)
     applied = Applied(files, gathered, made.changes, known, tuple(made.unwritten), line)
