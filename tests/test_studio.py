@@ -521,7 +521,7 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -
     assert "Content-Security-Policy" in client.get("/tests/report").text
     client.post("/tests", data={**form, "do": "back"})
     assert not json.loads((task.parent / "teach.jsonl").read_text().splitlines()[1])["approved"]
-    assert client.post("/tests", data={**form, "input": "gone"}).status_code == 400
+    assert client.post("/tests", data={**form, "output": GOOD, "input": "gone"}).status_code == 400
     reset(task)
     (task.parent / "teach.jsonl").unlink()
 
