@@ -53,6 +53,7 @@ class Proposals:
         self.made: Proposal | None = None
         self.problem = ""
         self._by_kind: dict[str, list[int]] = {}
+        self._accepted: frozenset[int] = frozenset()
         self._lock = Lock()
 
     def find(self, task: Task, is_known: Callable[[str], bool]) -> None:
@@ -66,6 +67,7 @@ class Proposals:
             if not change.row or is_known(change.row):
                 by_kind.setdefault(change.kinds[0], []).append(number)
         self.made, self._by_kind = made, by_kind
+        self._accepted = made.accepted if made else frozenset()
 
     @property
     def groups(self) -> list[Group]:
@@ -73,7 +75,7 @@ class Proposals:
         made = self.made
         if made is None:
             return []
-        accepted = made.accepted
+        accepted = self._accepted
         return [
             Group(
                 kind,
@@ -102,8 +104,9 @@ class Proposals:
                 raise InputError(
                     [Fault("findings", "there is no such change any more", which, "check the rows again")]
                 )
-            wanted = made.accepted | meant if on else made.accepted - meant
+            wanted = self._accepted | meant if on else self._accepted - meant
             self.made = accept(made, wanted, f"{who}, {now()}")
+            self._accepted = wanted
             return len(wanted)
 
     def _shown(self, made: Proposal, number: int, accepted: Collection[int]) -> Proposed:
