@@ -21,7 +21,6 @@ from etude.task.endpoint import is_url
 if TYPE_CHECKING:
     from etude.serve.engine import Limits
 
-HOST = "127.0.0.1"
 CHECKED = 200
 """Test rows that `--check` answers."""
 
@@ -108,7 +107,7 @@ def run_studio(
     try:
         import uvicorn
 
-        from etude.studio.app import make_app
+        from etude.studio.app import LOOPBACK, make_app
         from etude.studio.security import Keys, invited
         from etude.studio.studio import Studio
     except ImportError as error:
@@ -125,7 +124,7 @@ def run_studio(
         for person, key in people:
             studio.queue.invite(person.name, person.role, person.hash)
             typer.echo(f"For {person.name} ({person.role}), shown this once: {link}{key}")
-        if host != HOST:
+        if host not in LOOPBACK:
             typer.echo("Others can read what is sent unless a proxy with TLS stands before it.")
         owner = Keys(studio.queue.secret).session
         typer.echo(f"Open {link}{owner}\nWhat you say goes to {studio.log.file}. Ctrl-C ends.")
