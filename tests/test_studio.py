@@ -114,9 +114,22 @@ def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
 
 
 def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
-    _, client = opened(task, "One")
-    for page in ("/", "/review"):
+    studio, client = opened(task, "One")
+    row = next(row for row in studio.rows if studio.data.row(row.id))
+    pages = (
+        "/",
+        "/data",
+        f"/row?id={row.id}",
+        "/findings",
+        "/blind",
+        "/chat",
+        "/compare",
+        "/tests",
+        "/review",
+    )
+    for page in pages:
         response = client.get(page)
+        assert response.status_code == 200
         assert "script-src 'self'" in response.headers["content-security-policy"]
         assert "unsafe" not in response.headers["content-security-policy"]
         assert not re.search(r"<script(?! src=\"/static)|<style|\sstyle=|\son\w+=|https?://", response.text)
@@ -423,9 +436,11 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None
     split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
     row, hidden = by_id[split["train"][0]], by_id[split["test"][0]]
     form = fields(client.get("/row", params={"id": row.id}).text)
-    for reason in ("a copy", "too old"):
+    for reason in (ATTACK, "too old"):
         page = client.post("/row/out", data={**form, "reason": reason}).text
     assert "will be left out" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
     assert "left out</span>" in client.get("/data", params={"q": row.text}).text
     entry = said(task)[1]["id"]
     page = client.post("/undo", data={**form, "entry": entry}).text
