@@ -82,7 +82,7 @@ def make_app(studio: Studio, who: str, host: str = LOOPBACK[0]) -> Starlette:
         Route("/", pages.guarded(pages.home)),
         Route("/review", pages.guarded(pages.review, "reviewer")),
         Route("/review", pages.posted(pages.reviewed), methods=["POST"]),
-        Route("/chat", pages.guarded(pages.chat)),
+        Route("/chat", pages.guarded(pages.chat, "reviewer")),
         Route("/chat", pages.posted(pages.asked), methods=["POST"]),
         Route("/opinion", pages.posted(pages.opinion), methods=["POST"]),
         Route("/data", pages.guarded(pages.data)),
