@@ -145,7 +145,7 @@ class Studio:
         entries = self.log.entries
         counting = {entry.id for entry in standing(entries)}
         said = [entry for entry in reversed(entries) if entry.input == row.turns]
-        return [(entry, entry.id in counting) for entry in said]
+        return [(entry, bool(entry.undo) or entry.id in counting) for entry in said]
 
     def state(self, row: DataRow) -> str:
         """What a new file of examples will do with the row: "left out", "corrected" or ""."""
