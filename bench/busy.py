@@ -1,12 +1,14 @@
 """How much training and answering slow down when other processes want a core, for settings of OpenMP's waiting.
 
-    python bench/busy.py                                   # about 12 minutes; nothing else should run meanwhile
-    python bench/busy.py --settings unset 3000 --repeats 3 --seconds 8
+    python bench/busy.py                                   # about 20 minutes; nothing else should run meanwhile
+    python bench/busy.py --settings unset 1000 10000
 
 A setting is a number for GOMP_SPINCOUNT, `passive` for OMP_WAIT_POLICY=PASSIVE, or `unset` for what libgomp does by
 itself. `etude` is what `import etude` sets. Each figure is of a process of its own, which trains and then answers Luma
 rows for some seconds each with all cores of the machine: quiet, beside one busy process, beside two. The settings take
-turns within each repeat. Tokens a second, the median of the repeats; in brackets the share of `unset` when quiet.
+turns within each repeat; the first one, which the others are compared with, runs beside busy processes in the first
+repeat alone (`unset` takes minutes there). Tokens a second, the median of the repeats; in brackets the share of `unset`
+when quiet.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", nargs="+", default=["unset", "1000", "3000", "10000", "passive"])
+    parser.add_argument("--settings", nargs="+", default=["unset", "etude", "1000", "10000", "passive"])
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--model", default="smollm2-135m-instruct")
@@ -49,7 +51,7 @@ def main() -> None:
     speeds: dict[tuple[str, int], list[Mapping[str, float]]] = defaultdict(list)
     for repeat in range(args.repeats):
         for load in LOADS:
-            for setting in args.settings:
+            for setting in args.settings[repeat > 0 and load > 0 :]:
                 with busy(load):
                     speeds[setting, load].append(measured(setting, args.model, args.seconds))
                 print(f"repeat {repeat + 1}, {setting}, {load} busy: {speeds[setting, load][-1]}", flush=True)

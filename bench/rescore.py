@@ -24,9 +24,10 @@ If the metric is a mean, the moments have a closed form, the limit of infinitely
 critical value of all pairs is resampled. Such bounds are checked twice: in closed form (of a pair at the stored
 critical value) to 1e-9, and by resampling.
 
-Not checked: intervals of calibration errors and of single fields; what depends on training rows, which are not in
-the run folder (the metric, the split); what was measured while it ran (times, tokens, losses), except means and
-differences of it; sentences and reports, which print the numbers of verdict.json (`tests/test_report.py`).
+Not checked: intervals of calibration errors and of single fields; the learning curve and the judge; what depends on
+training rows, which are not in the run folder (the metric, the split); what was measured while it ran (times, tokens,
+losses), except means and differences of it; sentences and reports, which print the numbers of verdict.json
+(`tests/test_report.py`).
 """
 
 from __future__ import annotations
@@ -1021,7 +1022,7 @@ def ladder_of(run: Run, scorer: Scorer) -> Ladder:
     return Ladder(names, samples, pairs)
 
 
-def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
+def headline_lines(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Line]:
     """The comparison declared in advance."""
     stored = run.verdict["headline"]
     tuned, untuned = decided(run)
@@ -1035,9 +1036,14 @@ def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
         low, high = (Found(np.array([end])) for end in newcombe(a.sums[:, 0], b.sums[:, 0]))
     else:
         low, high = ladder.differences[tuned, untuned].bounds(student(a.units))
-    p = p_value(a, b)
     yield Line("headline: tuned", stored["tuned"], tuned)
     yield Line("headline: untuned", stored["untuned"], untuned)
+    gains = stored["difference"]["low"] > 0 and stored["p"] <= 0.05 and not too_few(run)
+    yield Line("headline: gains", stored["gains"], gains)
+    if run.verdict.get("evidence"):
+        yield from run_lines(run, scorer, a, b)
+        return
+    p = p_value(a, b)
     yield Line("headline: value", stored["difference"]["value"], a.value - b.value, CLOSED)
     yield low.line("headline: low", stored["difference"]["low"])
     yield high.line("headline: high", stored["difference"]["high"])
@@ -1048,8 +1054,40 @@ def headline_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
     yield Line("headline: n", stored["difference"]["n"], a.units)
     yield Line("headline: test", stored["test"], test)
     yield p_line(p, stored["p"])
-    gains = stored["difference"]["low"] > 0 and stored["p"] <= 0.05 and not too_few(run)
-    yield Line("headline: gains", stored["gains"], gains)
+
+
+def run_lines(run: Run, scorer: Scorer, first: Sample, other: Sample) -> Iterator[Line]:
+    """Several training runs against another method: a bootstrap over runs and units."""
+    stored, found = run.verdict["headline"], run.verdict["evidence"]
+    files = [
+        run.folder / "methods" / found["method"] / "evidence" / f"seed-{each['seed']}" / "predictions.jsonl"
+        for each in found["runs"][1:]
+    ]
+    further = [
+        headline_sample(run, scorer, in_order({line["id"]: line for line in read_lines(file)}))
+        for file in files
+    ]
+    samples, units = [first, *further], other.units
+    for each, sample in zip(found["runs"], samples, strict=True):
+        yield from estimate_lines(f"training run, seed {each['seed']}", each["estimate"], sample)
+    num, values = len(samples), np.array([sample.value for sample in samples])
+    each_run = np.stack([sample.replicates + sample.value for sample in samples])
+    drawn = np.random.default_rng(SEED).multinomial(num, np.full(num, 1 / num), size=each_run.shape[1:]) / num
+    runs = ((drawn - 1 / num) * np.moveaxis(each_run, 0, -1)).sum(axis=-1).std(axis=1) * math.sqrt(
+        num / (num - 1)
+    )
+    rows = (each_run.mean(axis=0) - other.replicates).std(axis=1) * math.sqrt(units / (units - 1))
+    rows = np.maximum(rows, 1 / units)
+    error = np.hypot(rows, runs)
+    freedom = error**4 / (rows**4 / (units - 1) + runs**4 / (num - 1))
+    value = float(values.mean()) - other.value
+    reach = stats.t.ppf(0.975, freedom) * error
+    yield Line("headline: value", stored["difference"]["value"], value, CLOSED)
+    for name, ends in (("low", np.maximum(value - reach, -1)), ("high", np.minimum(value + reach, 1))):
+        yield Found(ends).line(f"headline: {name}", stored["difference"][name])
+    yield Found(2 * stats.t.sf(abs(value) / error, freedom)).line("headline: p", stored["p"])
+    yield Line("headline: n", stored["difference"]["n"], units)
+    yield Line("headline: test", stored["test"], "bootstrap over training runs and rows")
 
 
 def pair_lines(run: Run, ladder: Ladder) -> Iterator[Line]:
@@ -1483,7 +1521,7 @@ def compare(run: Run, scorer: Scorer) -> Iterator[Line]:
     yield from scores(run, scorer)
     yield from dev_lines(run, scorer)
     ladder = ladder_of(run, scorer)
-    yield from headline_lines(run, ladder)
+    yield from headline_lines(run, scorer, ladder)
     yield from ladder_lines(run, ladder)
     yield from equal_lines(run, scorer, ladder)
     yield from pair_lines(run, ladder)

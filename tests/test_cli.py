@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import math
@@ -236,6 +237,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, second.name]) == 0
     shown = capsys.readouterr().out
+    page = (tmp_path / "runs" / f"{first.name}--{second.name}.html").read_text()
     for name in ("baseline", "few_shot"):
         one, two = (
             {line["input"]: line["score"] for line in run.predictions(name) if line["side"] == "test"}
@@ -258,6 +260,12 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         exact = binomtest(better, better + worse).pvalue if better + worse else 1.0
         # McNemar's exact test, in two digits
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
+        assert f"<b>{row[3]}</b>" in page
+        assert f'<td class="n">{better}</td><td class="n">{worse}</td>' in page
+    assert "What differs between them: examples." in page
+    assert not any(html.escape(text) in page for text in tested)
+    dev = {line["input"] for line in first.predictions("baseline") if line["side"] == "dev"}
+    assert any(html.escape(text) in page for text in dev)
 
 
 def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_counted(

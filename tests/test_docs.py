@@ -147,7 +147,7 @@ def test_the_task_file_of_the_page_is_read_with_every_key(tmp_path: Path) -> Non
     text = whole_task(tmp_path)
     (tmp_path / "task.yaml").write_text(text, encoding="utf-8")
     task = load_task(tmp_path / "task.yaml")
-    assert set(yaml.safe_load(text)) == set(KEYS) - {"judge"}
+    assert set(yaml.safe_load(text)) == set(KEYS)
     assert task.check is not None
     row = Example("1", (Message("user", "x"),), "y", tags={"theme": "dragons"})
     assert task.check.load()(row, "All about dragons") is True

@@ -15,6 +15,7 @@ transformers = pytest.importorskip("transformers")
 from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
 from etude.errors import ModelError  # noqa: E402
+from etude.index.vectors import vectors_of  # noqa: E402
 from etude.models.encoder import Encoder, load_encoder  # noqa: E402
 from etude.training.contrastive import ContrastiveConfig, tune_encoder  # noqa: E402
 
@@ -108,3 +109,19 @@ def test_a_saved_encoder_gives_the_same_vectors(tmp_path: Path) -> None:
 def test_an_encoder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
         load_encoder(str(tmp_path))
+
+
+def test_only_changed_passages_are_embedded_again(tmp_path: Path) -> None:
+    encoder, file = tiny_encoder(), tmp_path / "index" / "vectors.safetensors"
+    first, num = vectors_of(PASSAGES, encoder, file, keep=True)
+    assert num == len(PASSAGES)
+    changed = [*PASSAGES[2:], "the bear says hoot", PASSAGES[2]]
+    again, num = vectors_of(changed, encoder, file, keep=True)
+    assert num == 1
+    np.testing.assert_array_equal(again[:6], first[2:])
+    np.testing.assert_array_equal(again[7], again[0])
+    assert vectors_of(PASSAGES[:3], encoder, file)[1] == 2, "passages that are gone are forgotten"
+    assert vectors_of(changed, encoder, file)[1] == 0, "without keep nothing is written"
+    with torch.no_grad():
+        next(encoder.module.parameters()).add_(1)
+    assert vectors_of(changed, encoder, file)[1] == 7, "other weights have other vectors"

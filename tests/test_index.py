@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.errors import InputError
-from etude.index.passages import WORDS, Passage, passages_of, plain_text, read_passages
-from etude.index.search import RANK, Search, best, fused, gold_passages, load_search, words
+from etude.data.formats.read import read_rows
+from etude.errors import InputError, RunError
+from etude.index.documents import read_passages
+from etude.index.passages import WORDS, Passage, passages_of
+from etude.index.search import AT_ONCE, KEYWORD_SCALE, Search, best, gold_passages, load_search, words
+from etude.methods.searching import known_passages
+from etude.task import RowSource
 
 TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Z")), max_size=3000)
 
@@ -34,39 +39,9 @@ def test_no_word_is_lost_between_a_document_and_its_passages(paragraphs: list[st
     assert set(words(text)) <= set(kept) | {part for word in words(text) for part in kept if part in word}
 
 
-def test_folders_records_and_pages_are_read_and_what_cannot_be_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("# One\n\nfirst", encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text('{"name": "Two", "price": 3, "gone": null}\n', encoding="utf-8")
-    (tmp_path / "c.csv").write_text("name,price\nThree,4\n", encoding="utf-8")
-    (tmp_path / "d.html").write_text(
-        "<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8"
-    )
-    (tmp_path / ".hidden.md").write_text("never", encoding="utf-8")
-    found = {passage.name: passage.text for passage in read_passages(tmp_path)}
-    assert found == {
-        "a.md": "# One\n\nfirst",
-        "b.jsonl: record 1": "name: Two\nprice: 3",
-        "c.csv: record 1": "name: Three\nprice: 4",
-        "d.html": "# Four\n\nfourth one",
-    }
-    (tmp_path / "e.pdf").write_bytes(b"%PDF-1.7")
-    (tmp_path / "f.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError) as told:
-        read_passages(tmp_path)
-    assert "e.pdf" in str(told.value)
-    assert "f.txt" in str(told.value), "all errors are reported together"
-
-
 def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no text"):
         read_passages(tmp_path)
-
-
-def test_navigation_and_styles_of_a_page_are_skipped() -> None:
-    page = (
-        "<html><head><title>t</title></head><body><nav>menu</nav><p>one<br>two</p><ul><li>a<li>b</ul></body>"
-    )
-    assert plain_text(page).split() == ["one", "two", "a", "b"]
 
 
 def test_keywords_find_the_passage_that_shares_rare_words() -> None:
@@ -90,11 +65,38 @@ def test_the_best_columns_are_those_of_a_full_sort(columns: int, k: int, seed: i
         assert sorted(row[found], reverse=True) == sorted(row, reverse=True)[:k]
 
 
-def test_the_fusion_is_that_of_its_paper() -> None:
-    found = fused([[3, 1], [1, 2]])
-    assert found[0] == 1
-    sums = {1: 1 / (RANK + 2) + 1 / (RANK + 1), 3: 1 / (RANK + 1), 2: 1 / (RANK + 2)}
-    assert found == sorted(sums, key=lambda position: -sums[position])
+def test_both_searches_together_add_their_scores() -> None:
+    class Encoder:
+        """Whose vectors are told."""
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return np.array([[0.0, 1.0]] * len(texts), dtype=np.float32)
+
+    passages = [Passage("a bear", "a"), Passage("a train", "b"), Passage("the sea", "c")]
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], dtype=np.float32)
+    search = Search(passages, "both", Encoder(), vectors)  # type: ignore[arg-type]
+    assert search.find(["waves"], 3) == [[2, 1, 0]], "no word is shared, so meaning decides"
+    (scores,) = search._scores(["train"])
+    np.testing.assert_allclose(
+        scores, vectors[:, 1] + search.keywords.scores("train") / KEYWORD_SCALE, rtol=1e-6
+    )
+    many = ["train", "waves"] * AT_ONCE
+    assert search.find(many, 2) == search.find(many[:2], 2) * AT_ONCE, "however many are asked together"
+    assert search.find([], 1) == []
+
+
+def test_the_source_of_a_row_names_its_passage(tmp_path: Path) -> None:
+    passages = [
+        Passage("Bear Counts", "a.md", "One"),
+        Passage("The Last Train", "a.md", "Two"),
+        Passage("c", "b.md"),
+    ]
+    file = tmp_path / "rows.csv"
+    file.write_text(
+        "input,output,doc\nq,The Train,a.md\nq,x,a.md: One\nq,Bear Counts,b.md\nq,y,\n", encoding="utf-8"
+    )
+    rows = read_rows(RowSource(file, ("input",), "output", source="doc")).examples
+    assert known_passages(Search(passages), list(rows)) == [1, 0, 2, None]
 
 
 def test_a_saved_search_finds_the_same(tmp_path: Path) -> None:
@@ -104,5 +106,11 @@ def test_a_saved_search_finds_the_same(tmp_path: Path) -> None:
     assert again.passages == tuple(search.passages)
     assert again.fingerprint == search.fingerprint
     assert again.find(["train"], 2) == search.find(["train"], 2)
+    search.save(tmp_path / "twice")
+    for one in (tmp_path / "search" / "words").iterdir():
+        assert one.read_bytes() == (tmp_path / "twice" / "words" / one.name).read_bytes()
+    (tmp_path / "twice" / "words" / "params.index.json").unlink()
+    with pytest.raises(RunError, match="no index of words"):
+        load_search(tmp_path / "twice", lambda name, folder: None)
     lines = (tmp_path / "search" / "passages.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]) == {"text": "a bear", "file": "a.md", "place": "Bears"}

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from etude.base.remedies import nearest
 from etude.base.wording import defaults, setting
 from etude.comparison.costs import request_price
-from etude.errors import InputError, NotYetError
+from etude.errors import InputError
 from etude.runs.verdict import Cost
-from etude.task import LADDER, CheckRef, Prices, RowSource, Task, Usage, duration, load_task
+from etude.task import LADDER, CheckRef, Endpoint, Judge, Prices, RowSource, Task, Usage, duration, load_task
 from etude.task.foreign import RENAMED
 from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
@@ -53,7 +53,8 @@ prices: {prompt: 0.15, per_hour: 1e-1}
 seed: 7
 train: {rank: 8, learning_rate: 1e-4, lora_layers: top-12}
 max_tokens: 200
-judge:
+evidence: full
+judge: {endpoint: http://localhost:1/v1, model: m, rubric: It is kind., labels: rows.jsonl}
 """
 EXAMPLE = Example("r1", (Message("user", "hi"),), "hello", where="rows.csv:2")
 
@@ -98,6 +99,8 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.usage == Usage(20_000, "monthly")
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
     assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12"}
+    assert task.evidence == "full"
+    assert task.judge == Judge(Endpoint("http://localhost:1/v1", "m"), "It is kind.", folder / "rows.jsonl")
     assert task.documents == folder / "catalogue"
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
 
@@ -250,11 +253,6 @@ def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: py
     (folder / "link").symlink_to(other / "inner")
     task = read(folder, "kind: classify\nmodel: link/../base.gguf\nexamples: rows.jsonl\n")
     assert Path(task.model).samefile(other / "base.gguf")
-
-
-def test_what_comes_later_is_said_by_name(folder: Path) -> None:
-    with pytest.raises(NotYetError, match=r"task\.yaml:4: .*not yet"):
-        read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\njudge: gpt\n")
 
 
 @pytest.mark.parametrize(

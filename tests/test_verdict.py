@@ -554,7 +554,18 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
             "pairs",
             "critical",
         ),
-        *("break_even", "by_tag", "costs", "forms", "others", "details", "train_rows", "equal"),
+        *(
+            "break_even",
+            "by_tag",
+            "costs",
+            "forms",
+            "others",
+            "details",
+            "train_rows",
+            "equal",
+            "evidence",
+            "judge",
+        ),
     ]
     assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains"}
     assert set(found["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide", "learned"}

@@ -29,7 +29,7 @@ from test_structure import ORDER  # noqa: E402 - the order of imports, which tha
 
 DOCS, ROOT = PROJECT / "docs", PROJECT / "src" / "etude"
 COMMANDS = (
-    *("", "init", "check", "convert", "compare", "train", "test", "card", "chat", "predict", "serve"),
+    *("", "init", "check", "convert", "index", "compare", "train", "test", "card", "chat", "predict", "serve"),
     *("export", "studio"),
     *("feedback", "feedback list", "feedback apply", "feedback export"),
     *("runs", "runs list", "runs show", "runs compare"),

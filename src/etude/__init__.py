@@ -12,6 +12,7 @@ These are the public names. Each is imported when it is first used, so `import e
 from __future__ import annotations
 
 import os
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,29 @@ if TYPE_CHECKING:
     from etude.tuning.train import train
     from etude.types import Finding
 
+_QUIET, _BUSY = "10000", "1000"
+"""For GOMP_SPINCOUNT, on a quiet machine and where another process runs (bench/busy.py)."""
+
+
+def _others_run(loads: str = "/proc/loadavg") -> bool:
+    """Whether another process runs or waits for a core at each of five looks, 16 ms in all; False where the system
+    does not say (only on Linux does torch come with libgomp)."""
+    try:
+        for look in range(5):
+            time.sleep(0.004 if look else 0)
+            with open(loads, encoding="ascii") as file:  # noqa: PTH123 - pathlib loads slowly
+                running = file.read().split()[3]  # "2/165": two of 165 run, this process being one
+            if int(running.partition("/")[0]) <= 1:
+                return False
+    except (OSError, ValueError, IndexError):
+        return False
+    return True
+
+
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     # Read when torch loads libgomp, so it is set first. By default a thread that waits for another spins for
-    # milliseconds and, on a busy machine, takes the core that the other one needs (bench/busy.py).
-    os.environ["GOMP_SPINCOUNT"] = "1000"
+    # milliseconds and, on a busy machine, takes the core that the other one needs.
+    os.environ["GOMP_SPINCOUNT"] = _BUSY if _others_run() else _QUIET
 
 __version__ = "0.1.0"
 

@@ -269,7 +269,7 @@ class Assistant:
         if self.handover is None:
             del body["handover"]
         for shot in (*body["shots"], *body.get("pool", ())):
-            del shot["where"]
+            del shot["where"], shot["source"]
         # keys keep their order, in which a schema is put into words
         return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
 

@@ -2,7 +2,6 @@
 
     EtudeError                     anything Étude raises on purpose
     ├── InputError  (ValueError)   the user's input is wrong; carries every fault of the input at once
-    ├── NotYetError                a key or name of the design that this version does not carry out
     ├── MissingExtraError (ImportError)   an optional dependency is absent; names the pip command
     ├── ModelError  (RuntimeError) weights cannot be found, read or run
     │   ├── FormError              a form that was asked for cannot be enforced
@@ -65,10 +64,6 @@ class InputError(EtudeError, ValueError):
         assert self.faults, "an InputError names at least one fault"
         self.count = len(self.faults) if count is None else count
         super().__init__("\n".join(str(fault) for fault in self.faults))
-
-
-class NotYetError(InputError):
-    """The input asks for something that the design names and this version does not do."""
 
 
 class MissingExtraError(EtudeError, ImportError):

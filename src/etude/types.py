@@ -50,6 +50,8 @@ class Example:
     """Names and values by which results are shown apart."""
     where: str = ""
     """`file:line` the row was read from."""
+    source: str | None = None
+    """The document that the answer was written from, or file and place of a passage, as answers cite it."""
 
     @property
     def text(self) -> str:

@@ -108,7 +108,7 @@ class Spool:
     def append(self, row: Example) -> None:
         """Adds a row at the end."""
         turns = [[turn.role, turn.content, turn.trained] for turn in row.input]
-        parts = [row.id, turns, row.output, row.references, row.group, dict(row.tags), row.where]
+        parts = [row.id, turns, row.output, row.references, row.group, dict(row.tags), row.where, row.source]
         self._rows.append(json.dumps(parts))
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ class Spool:
 
 
 def _example(line: str) -> Example:
-    name, turns, output, references, group, tags, where = json.loads(line)
+    name, turns, output, references, group, tags, where, source = json.loads(line)
     return Example(
-        name, tuple(Message(*turn) for turn in turns), output, tuple(references), group, tags, where
+        name, tuple(Message(*turn) for turn in turns), output, tuple(references), group, tags, where, source
     )

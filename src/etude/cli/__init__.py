@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -146,19 +146,27 @@ def check(
 @app.command("convert")
 def convert_rows(
     file: Annotated[Path, typer.Argument(help="A file of rows, or a folder that `datasets` has saved.")],
-    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl or parquet.")],
+    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl, kto or parquet.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write to. Default: beside FILE, by the shape."),
     ] = None,
 ) -> None:
-    """Write a file of examples in the shape that another tool reads."""
+    """Write examples or preferences in the shape of another tool."""
     from etude.data.formats.write import convert
 
-    rows, written = convert(file, to, output)
-    for note in rows.notes:
+    number, notes, written = convert(file, to, output)
+    for note in notes:
         typer.echo(f"Note: {note}")
-    typer.echo(f"Wrote {len(rows.examples):,} rows as {to} to {written}.")
+    typer.echo(f"Wrote {number:,} rows as {to} to {written}.")
+
+
+@app.command("index")
+def index_documents(task: TaskPath) -> None:
+    """Fetch, read and embed the task's documents; what has not changed is kept from before."""
+    from etude.cli.predicting import run_index
+
+    raise typer.Exit(run_index(task))
 
 
 @app.command()
@@ -167,6 +175,10 @@ def compare(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")] = False,
     budget: Annotated[
         str | None, typer.Option("--budget", help="Time limit, such as 15m or none; overrides the task's.")
+    ] = None,
+    evidence: Annotated[
+        Literal["one_run", "full"] | None,
+        typer.Option("--evidence", help="full adds a learning curve and further training runs."),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again from scratch instead of resuming.")
@@ -177,7 +189,9 @@ def compare(
     """Compare methods on one sealed test and say which is enough."""
     from etude.cli.live import run_compare
 
-    raise typer.Exit(run_compare(task, yes=yes, budget=budget, fresh=fresh, gate=gate, verbose=verbose))
+    raise typer.Exit(
+        run_compare(task, yes=yes, budget=budget, evidence=evidence, fresh=fresh, gate=gate, verbose=verbose)
+    )
 
 
 @app.command()
@@ -427,7 +441,7 @@ def compare_runs(
     first: Annotated[str, typer.Argument(help="A run.")],
     second: Annotated[str, typer.Argument(help="Another run.")],
 ) -> None:
-    """Compare two runs method by method, paired on the test rows they share."""
+    """Compare two runs, paired on the test rows they share, and write a page."""
     from etude.cli.history import print_two
 
     print_two(task, first, second)

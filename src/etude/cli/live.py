@@ -17,7 +17,7 @@ from etude.cli.printing import print_verdict, screen
 from etude.comparison import Comparison, compare
 from etude.errors import Fault, InputError, shown
 from etude.runs.events import Answered, Began, Ended, Event, Sample, Trained
-from etude.task import load_task
+from etude.task import EvidenceLevel, load_task
 from etude.task.readers import duration
 from etude.types import Estimate
 
@@ -28,7 +28,14 @@ ROOMY = 110
 
 
 def run_compare(
-    task: Path, *, yes: bool, budget: str | None, fresh: bool, gate: bool = False, verbose: bool = False
+    task: Path,
+    *,
+    yes: bool,
+    budget: str | None,
+    evidence: EvidenceLevel | None = None,
+    fresh: bool,
+    gate: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Runs a comparison with the board on screen; returns the exit code: with `gate`, 1 for a missed target."""
     if gate and load_task(task).target is None:
@@ -37,7 +44,7 @@ def run_compare(
     console = screen()
     board = Board(Narrator(console, yes=yes, verbose=verbose))
     try:
-        result = _compared(board, task, budget=budget, fresh=fresh)
+        result = _compared(board, task, budget=budget, evidence=evidence, fresh=fresh)
     except KeyboardInterrupt:
         board.narrator.say(f"\n{board.narrator.stopped()}")
         return INTERRUPTED
@@ -45,11 +52,14 @@ def run_compare(
     return int(gate and missed(result))
 
 
-def _compared(board: Board, task: Path, *, budget: str | None, fresh: bool) -> Comparison:
+def _compared(
+    board: Board, task: Path, *, budget: str | None, evidence: EvidenceLevel | None, fresh: bool
+) -> Comparison:
     with board:
         return compare(
             task,
             budget=seconds_of(budget),
+            evidence=evidence,
             fresh=fresh,
             on_event=board.take,
             confirm=board.ask,

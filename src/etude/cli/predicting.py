@@ -1,7 +1,8 @@
-"""`etude predict` in the terminal: rows and time left, then where the answers are."""
+"""`etude predict` and `etude index` in the terminal: what is done and what is left, then the result."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,38 @@ from etude.answer_file import predict
 from etude.base.wording import count, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import shortest
+from etude.index.build import build_index
+from etude.models.registry import Models
+from etude.task import load_task
+
+
+def run_index(task: Path) -> int:
+    """Indexes the task's documents with its progress on stderr; returns the exit code."""
+    narrator = Narrator(Console(stderr=True, highlight=False, soft_wrap=True))
+    begun: dict[str, float] = {}
+    with narrator.console.status("Reading ...") as status:
+
+        def show(what: str, done: int, of: int) -> None:
+            taken = time.monotonic() - begun.setdefault(what, time.monotonic())
+            left = f", {time_in_words(taken * (of - done) / done)} left" if taken and done < of else ""
+            text = f"{what} {done:,} of {of:,}{left}"
+            status.update(text)
+            if not narrator.console.is_terminal:
+                narrator.now_and_then(text)
+
+        try:
+            found = build_index(load_task(task, needs_model=False), Models(), show)
+        except KeyboardInterrupt:
+            narrator.say("Stopped. Run the same command to continue.")
+            return INTERRUPTED
+    for problem in found.problems:
+        narrator.say(f"Note: {problem}.")
+    embedded = f", {found.embedded:,} of them newly embedded by {found.encoder}" if found.encoder else ""
+    print(
+        f"{count(found.documents, 'document')}, {count(found.passages, 'passage')}{embedded}; "
+        f"{time_in_words(found.seconds)}."
+    )
+    return 0
 
 
 def run_predict(place: Path, file: Path, output: Path, method: str | None, columns: Sequence[str]) -> int:

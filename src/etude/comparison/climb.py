@@ -57,7 +57,7 @@ class Climb:
         """Fits every method in the order of the ladder, each on the best one so far; method -> assistant."""
         fitted: dict[str, Assistant] = {}
         for method in self.methods:
-            best = self._best_so_far(fitted, start)
+            best = self.best_so_far(fitted, start)
             fitted[method.name] = self._fit_once(method, best)
         return fitted
 
@@ -72,22 +72,22 @@ class Climb:
         for name, assistant in fitted.items():
             self.on_event(Began(name, "test"))
             started = time.perf_counter()
-            log = answer_log(self._work(name), assistant, rows)
-            on_batch = partial(self._counted, name)
+            log = answer_log(self.work(name), assistant, rows)
+            on_batch = partial(self.counted, name)
             scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
-            self._release(assistant)
+            self.release(assistant)
             self._write_predictions(name, "test", scored)
             self._add_notes(name, dropped_shots(name, "test", scored))
             self._add_notes(name, kept_promise(name, assistant, scored))
-            self._tell_end(name, "test", scored, time.perf_counter() - started)
+            self.tell_end(name, "test", scored, time.perf_counter() - started)
 
     @cached_property
-    def _preferences(self) -> Mapping[Side, Sequence[Preference]]:
+    def preferences(self) -> Mapping[Side, Sequence[Preference]]:
         """The task's preferences by the side on which each stands."""
         file = self.task.preferences
         return by_side(read_preferences(file), self.split) if file else {}
 
-    def _best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
+    def best_so_far(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """The best prompted assistant on dev, which the next method builds on."""
         names = [method.name for method in self.methods if method.prompted and method.name in fitted]
         if not names:
@@ -136,10 +136,10 @@ class Climb:
         context = FitContext(
             models=self.models,
             metric=self.metric,
-            folder=self._work(method.name),
+            folder=self.work(method.name),
             effort=self.plan.effort,
             seed=self.task.seed,
-            on_answers=partial(self._answered, method.name),
+            on_answers=partial(self.answered, method.name),
             log=TrainingLog(
                 method.name, folder / "train.jsonl", self.on_event, lambda: foreseen(method.name)
             ),
@@ -147,8 +147,8 @@ class Climb:
                 method.name, folder / "search.jsonl", self.on_event, lambda: foreseen("search")
             ),
             more=partial(self._in_time, method.name),
-            preferences=self._preferences if "preferences" in method.keys else {},
-            lower=[self._work(each.name) for each in self.methods[: self.methods.index(method)]],
+            preferences=self.preferences if "preferences" in method.keys else {},
+            lower=[self.work(each.name) for each in self.methods[: self.methods.index(method)]],
         )
         assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)
         assistant, handover = with_handover(assistant, self.task, context.on_dev)
@@ -160,15 +160,15 @@ class Climb:
         (request,) = assistant.requests([self.split.dev[0].input], self.models)
         prompt = self.models.get(assistant.model).render_text(request.messages)
         write_record(self.run, method, assistant, context, prompt)
-        self._release(assistant)
+        self.release(assistant)
         if method.name in self.plan.seconds:
             row = sum(each.answer.seconds for each in context.on_dev) / len(context.on_dev)
             self.taken[method.name] = Taken(
                 self.plan.fit_seconds(method.name), time.perf_counter() - begun, row
             )
-        self._tell_end(method.name, "dev", context.on_dev, context.seconds)
+        self.tell_end(method.name, "dev", context.on_dev, context.seconds)
 
-    def _release(self, assistant: Assistant) -> None:
+    def release(self, assistant: Assistant) -> None:
         """Gives back the memory of adapted weights; the base stays loaded."""
         if assistant.model.adapter is not None:
             self.models.evict(assistant.model)
@@ -192,18 +192,22 @@ class Climb:
         if new := [note for note in self._said(notes) if note not in record["notes"]]:
             write_json(file, {**record, "notes": [*record["notes"], *new]})
 
-    def _work(self, name: str) -> Path:
+    def work(self, name: str) -> Path:
+        """Where a method keeps what is not finished."""
         return self.run.method(name) / "work"
 
-    def _answered(
+    def answered(
         self, name: str, trial: Trial, rows: Sequence[Scored], done: int, total: int, left: float
     ) -> None:
+        """Reports dev rows that a candidate has answered."""
         self.on_event(Answered(name, done, total, left, trial, _sample(rows[-1:])))
 
-    def _counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
+    def counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
+        """Reports test rows that were answered."""
         self.on_event(Answered(name, done, total, left))
 
-    def _tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
+    def tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
+        """Reports that a side is answered, with its numbers."""
         units = [unit(row.example) for row in rows]
         self.on_event(
             Ended(

@@ -13,6 +13,7 @@ from pathlib import Path
 from etude.checks.vetting import vetted
 from etude.comparison.climb import Climb
 from etude.comparison.equal_rows import answer_equal, fit_equal
+from etude.comparison.evidence import answer_evidence, fit_evidence
 from etude.comparison.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.comparison.prepare import describe, planned
 from etude.methods import Method, asks_a_model, ladder, own_ladder, possible
@@ -30,7 +31,7 @@ from etude.runs.openings import open_test
 from etude.runs.questions import Confirm, agreed
 from etude.runs.split import split_once
 from etude.runs.verdict import Verdict, write_verdict
-from etude.task import LADDER
+from etude.task import LADDER, EvidenceLevel
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def compare(
     task_file: Path | str,
     *,
     budget: float | None = None,
+    evidence: EvidenceLevel | None = None,
     fresh: bool = False,
     methods: Sequence[Method] | None = None,
     on_event: OnEvent = lambda event: None,
@@ -58,7 +60,7 @@ def compare(
 ) -> Comparison:
     """Compares the task's methods on one sealed test and writes the run folder beside the task file.
 
-    `budget` (seconds; infinity for none) overrules the task's. The same call on the same inputs goes
+    `budget` (seconds; infinity for none) and `evidence` overrule the task's. The same call on the same inputs goes
     on where an earlier one stopped, and returns at once where it had finished; `fresh` starts anew and
     keeps what an earlier one has fitted as a run of its own. `methods`, lowest step first, overrule the
     task's: `[*LADDER, Own()]` runs a step of your own next to the built-in ones. Their names and settings
@@ -68,6 +70,7 @@ def compare(
     """
     started = time.monotonic()
     task, dataset, test = read_task(task_file, budget)
+    task = replace(task, evidence=evidence or task.evidence)
     given = ladder(task.methods) if methods is None else own_ladder(methods)
     steps = possible(given, task, named=methods is None and task.methods != LADDER)
     task = replace(task, methods=tuple(step.name for step in steps))
@@ -116,6 +119,7 @@ def _climb(
     fitted = climb.fit_all(start)
     run.update(decided=decided_on_dev(climb, fitted))
     equal = fit_equal(climb, start)
+    waiting = fit_evidence(climb, fitted, start)
     climb.shorten("")
     if climb.plan is not plan:
         tell_planned_power(climb)
@@ -126,4 +130,6 @@ def _climb(
     climb.answer_test(fitted)
     run.update(notes=[*run.info["notes"], *models.notes])
     beside = answer_equal(climb, equal)
-    write_verdict(run.folder / "verdict.json", final_verdict(climb, fitted, openings, beside))
+    evidence, further = answer_evidence(climb, waiting)
+    found = final_verdict(climb, fitted, openings, beside, evidence, further)
+    write_verdict(run.folder / "verdict.json", found)

@@ -32,6 +32,7 @@ from etude.runs.verdict import (
     BreakEven,
     Decided,
     EqualRows,
+    Evidence,
     Forms,
     HeadlineResult,
     Inputs,
@@ -41,12 +42,14 @@ from etude.runs.verdict import (
     Step,
     TagEstimate,
     TargetResult,
+    TrainingRunResult,
     Verdict,
 )
 from etude.stats import (
     DETECT,
     EXACT,
     MOST_ADVISED,
+    TWO_LEVELS,
     Joint,
     Sample,
     choose,
@@ -54,9 +57,11 @@ from etude.stats import (
     estimate_known,
     estimate_sample,
     headline,
+    over_seeds,
     rows_to_decide,
     simultaneous,
 )
+from etude.stats.intervals import Z
 from etude.types import Estimate, Pair
 
 LABEL = "label"
@@ -105,6 +110,7 @@ def _worded(
     collect: int | None,
 ) -> Verdict:
     choice, leaning = _choice(inputs, ladder, joint)
+    inputs = replace(inputs, evidence=_evidence(inputs))
     recommended = next((step.method for step in choice if step.status == "among the best"), None)
     earned = _break_even(inputs, compared)
     forms = {method.name: _forms(inputs, method) for method in inputs.methods}
@@ -138,6 +144,7 @@ def _worded(
         others=others,
         train_rows=inputs.train_rows,
         equal=equal,
+        evidence=inputs.evidence,
     )
 
 
@@ -163,6 +170,17 @@ def _equal(inputs: Inputs, compared: HeadlineResult | None) -> EqualRows | None:
     return EqualRows(inputs.equal.name, inputs.equal.learned, estimate_sample(baseline), difference)
 
 
+def _evidence(inputs: Inputs) -> Evidence | None:
+    """What was asked for on request, with each training run's result on the test."""
+    if inputs.evidence is None:
+        return None
+    found, (first, *_) = inputs.evidence, inputs.evidence.runs
+    used = inputs.methods[_position(inputs, found.method)]
+    runs = [(first.seed, used), *inputs.further]
+    results = [TrainingRunResult(seed, estimate_sample(_sample(inputs, run))) for seed, run in runs]
+    return replace(found, runs=tuple(results))
+
+
 def _test_rows(inputs: Inputs) -> RowsAnswered:
     answered = len(inputs.rows.ids)
     return RowsAnswered(answered, answered if inputs.whole_test is None else inputs.whole_test)
@@ -181,13 +199,17 @@ def _headline(inputs: Inputs, samples: Sequence[Sample]) -> HeadlineResult | Non
     tuned, untuned = inputs.decided.tuned, inputs.decided.untuned
     if tuned is None or untuned is None:
         return None
-    found = headline(samples[_position(inputs, tuned)], samples[_position(inputs, untuned)])
+    one, other = samples[_position(inputs, tuned)], samples[_position(inputs, untuned)]
+    further = [_sample(inputs, run) for _, run in inputs.further]
+    found = over_seeds([one, *further], other) if further else headline(one, other)
     return HeadlineResult(tuned, untuned, found.difference, found.p, found.test, found.gains)
 
 
 def _headline_error(inputs: Inputs, compared: HeadlineResult | None, joint: Joint) -> float:
     if compared is None:
         return math.inf
+    if compared.test == TWO_LEVELS:
+        return (compared.difference.high - compared.difference.low) / (2 * Z)
     pair = _position(inputs, compared.tuned), _position(inputs, compared.untuned)
     return float(joint.errors[pair])
 

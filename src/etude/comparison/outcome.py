@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
@@ -10,13 +10,14 @@ from etude.base.files import Json
 from etude.base.wording import points
 from etude.comparison.climb import Climb
 from etude.comparison.decide import decide_on_dev, verdict
+from etude.comparison.judging import judged
 from etude.comparison.prepare import power_of, power_words
 from etude.evaluate import unit
 from etude.methods.tuned.training_run import CUT
 from etude.runs.details import details_of
 from etude.runs.events import Said
 from etude.runs.record import records
-from etude.runs.verdict import Decided, Inputs, Measured, Verdict, measured, rows_of
+from etude.runs.verdict import Decided, Evidence, Inputs, Measured, Verdict, measured, rows_of
 from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 
 FACTS = ("tuned", "model", "train_seconds", "learned")
@@ -69,9 +70,17 @@ def tell_power(climb: Climb) -> None:
 
 
 def final_verdict(
-    climb: Climb, fitted: Mapping[str, Assistant], openings: int, equal: Measured | None
+    climb: Climb,
+    fitted: Mapping[str, Assistant],
+    openings: int,
+    equal: Measured | None,
+    evidence: Evidence | None,
+    further: Sequence[tuple[int, Measured]],
 ) -> Verdict:
-    """The verdict from the test lines of predictions.jsonl and the pair decided before; `equal` stands beside."""
+    """The verdict from the test lines of predictions.jsonl and the pair decided before.
+
+    `equal` and the `evidence` stand beside; the `further` training runs count in the comparison of that pair.
+    """
     task, info = climb.task, climb.run.info
     lines = {
         name: [line for line in climb.run.predictions(name) if line["side"] == "test"] for name in fitted
@@ -106,11 +115,15 @@ def final_verdict(
         train_rows=len(climb.split.train),
         full_seconds=climb.plan.full_seconds,
         equal=equal,
+        evidence=evidence,
+        further=further,
         whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
     details = {name: details_of(task.kind, lines[name]) for name in fitted}
-    return replace(found, details=details, caveats=(*found.caveats, *_about_budget(climb)))
+    return replace(
+        found, details=details, judge=judged(climb), caveats=(*found.caveats, *_about_budget(climb))
+    )
 
 
 def _about_budget(climb: Climb) -> list[str]:

@@ -20,6 +20,12 @@ FIRM = 0.2
 """Share of a plan's time that counts as taken on time: what short methods take says little of the others."""
 LATE = 1.1
 """A run that will take so many times the time left is not cut any further."""
+EVIDENCE = "evidence"
+"""What the learning curve and the further training runs are called beside the methods."""
+PARTS = (4, 2)
+"""The learning curve has a quarter, a half and all of the training rows."""
+FURTHER_RUNS = 2
+"""Training runs with other seeds, beside the one that is used."""
 FEWEST_DEV, FEWEST_TRAIN, FEWEST_TEST = 30, 240, 100
 """Rows below which no plan goes; a data set that is smaller is used whole."""
 
@@ -38,6 +44,9 @@ class Workload:
     """Methods that look passages up. The first of them fits the search."""
     all_train: int = 0
     """Training rows there are, where the task takes only a part of them."""
+
+    evidence: bool = False
+    """Whether a learning curve and further training runs are wanted."""
 
     def without(self, names: Sequence[str]) -> Workload:
         """The same with some methods left out."""
@@ -63,13 +72,15 @@ class Plan:
     """Method -> expected seconds of its training; of the search under "search"."""
     full_seconds: Mapping[str, float] = field(default_factory=dict)
     """Method -> expected seconds of its training on all rows in all epochs."""
+    evidence_seconds: float = 0.0
+    """Expected seconds of the learning curve and the further training runs, their answers included."""
     left_out: tuple[str, ...] = ()
     """Methods that are not run, to fit the budget."""
 
     @property
     def total(self) -> float:
         """Expected seconds of the whole comparison."""
-        return math.fsum(self.seconds.values())
+        return math.fsum([*self.seconds.values(), self.evidence_seconds])
 
     def fit_seconds(self, name: str) -> float:
         """Expected seconds of a method on dev and in training."""
@@ -113,8 +124,9 @@ def leave_out(work: Workload, rates: Rates, budget: float) -> Plan:
 
 
 def _cuts(work: Workload) -> Iterator[Effort]:
-    """Ever smaller efforts, each cutting one thing further: candidates, dev and test rows to some, epochs, training
-    and test rows in turn; at last prompts go without a choice, and the search's epochs and dev to their least."""
+    """Ever smaller efforts, each cutting one thing further: evidence, candidates, dev and test rows to some, epochs,
+    training and test rows in turn; at last prompts go without a choice, and the search's epochs and dev to their
+    least."""
     effort = WHOLE
     yield effort
     for name, limit in _limits(work):
@@ -125,6 +137,7 @@ def _cuts(work: Workload) -> Iterator[Effort]:
 def _limits(work: Workload) -> Iterator[tuple[str, int]]:
     tests = _ever_fewer(min(work.test, FEW_TEST), FEWEST_TEST)
     trains = _ever_fewer(work.train, FEWEST_TRAIN) if work.tuned else iter(())
+    yield from (("evidence", 0) for _ in (1,) if work.evidence)
     for candidates in range(max(work.tries.values(), default=0) - 1, FEW_CANDIDATES - 1, -1):
         yield "candidates", candidates
     yield from (("dev_rows", rows) for rows in _ever_fewer(work.dev, FEW_DEV))
@@ -158,7 +171,21 @@ def _priced(work: Workload, rates: Rates, effort: Effort) -> Plan:
         training["search"] = rates.search(effort.search_epochs)
         seconds[work.searching[0]] += training["search"]
     limits = {"train_rows": train, "dev_rows": dev, "test_rows": test}
-    return Plan(effort, seconds, (), limits, rates.answer, training, full)
+    evidence = 0.0
+    if work.evidence and effort.evidence != 0:
+        evidence = max((_evidence(name, rates, limits, effort) for name in work.tuned), default=0.0)
+    return Plan(effort, seconds, (), limits, rates.answer, training, full, evidence)
+
+
+def _evidence(name: str, rates: Rates, limits: Mapping[str, int], effort: Effort) -> float:
+    """Seconds of the learning curve and the further training runs of one method, whichever it will be."""
+    train, dev, takes = limits["train_rows"], limits["dev_rows"], rates.training.get(name)
+    times = {part: takes(max(1, train // part), dev, effort.epochs) if takes else 0.0 for part in (1, *PARTS)}
+    whole = times[1]
+    # A method that no budget cuts names the time of all rows for any number of them.
+    curve = sum(times[part] if times[part] < whole else whole / part for part in PARTS)
+    answers = (len(PARTS) + FURTHER_RUNS) * dev + FURTHER_RUNS * limits["test_rows"]
+    return curve + FURTHER_RUNS * whole + rates.answer.get(name, 0.0) * answers
 
 
 class Taken(NamedTuple):
@@ -186,7 +213,10 @@ class Pacing:
         slow = max(1.0, late / planned)
         tries = {name: 0 if name in taken else number for name, number in self.work.tries.items()}
         fitted = any(name in taken for name in self.work.searching)
-        rest = replace(self.work, tries=tries, searching=() if fitted else self.work.searching)
+        evidence = self.work.evidence and EVIDENCE not in taken
+        rest = replace(
+            self.work, tries=tries, evidence=evidence, searching=() if fitted else self.work.searching
+        )
         answer = {**self.rates.answer, **{name: each.row / slow for name, each in taken.items()}}
         training = {name: takes for name, takes in self.rates.training.items() if name not in taken}
         rates = replace(self.rates, answer=answer, training=training)
@@ -210,10 +240,13 @@ class Pacing:
         own = plan.row_seconds.get(begun, 0.0) * (limits["dev_rows"] + limits["test_rows"])
         tests = sum(each.row for each in taken.values()) * limits["test_rows"]
         later = sum(each for name, each in plan.seconds.items() if name not in taken and name != begun)
+        later += 0.0 if EVIDENCE in taken else plan.evidence_seconds
         return time.monotonic() + seconds + own + tests + later <= self.ends
 
 
 def _words(work: Workload, effort: Effort) -> Iterator[str]:
+    if effort.evidence == 0:
+        yield "without the learning curve and the further training runs"
     if effort.candidates is not None:
         yield f"at most {count(effort.candidates, 'candidate')} a method on dev"
     if effort.dev_rows is not None and effort.dev_rows < work.dev:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from etude.assistant import Assistant
 from etude.base.wording import points, rough_time, share, time_in_words
 from etude.checks.vetting import row_notes
-from etude.comparison.plan import Pacing, Plan, Workload, leave_out, make_plan
+from etude.comparison.judging import confirm_judging
+from etude.comparison.plan import EVIDENCE, Pacing, Plan, Workload, leave_out, make_plan
 from etude.comparison.sending import confirm_sending
 from etude.data.dataset import VERDICT_LEAST, Dataset, few_for_tuning
 from etude.data.formats.columns import BY_NAMES
@@ -95,6 +96,7 @@ def planned(
         return Plan.from_dict(saved), None
     check_lengths(task, methods, start, parts, models)
     confirm_sending(task, methods, parts, start, models, on_event, confirm)
+    confirm_judging(task, parts, models, on_event, confirm)
     if asks_a_model(methods):
         on_event(Said("Timing a few steps ...", detail=True))
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
@@ -106,6 +108,7 @@ def planned(
         test=len(parts.test),
         searching=[method.name for method in methods if method.searches],
         all_train=len(parts.train),
+        evidence=task.evidence == "full",
     )
     rates, budget = measure(task, methods, start, parts.train, models), task.budget_seconds
     around = time.monotonic() - started + CLOSING
@@ -130,7 +133,8 @@ def planned(
 
 def plan_lines(plan: Plan, budget: float | None) -> Iterator[str]:
     """The plan in words: the time, with that of each method which takes a minute or more, then what was cut."""
-    long = [f"{name} {rough_time(seconds)}" for name, seconds in plan.seconds.items() if seconds >= 60]
+    steps = {**plan.seconds, EVIDENCE: plan.evidence_seconds}
+    long = [f"{name} {rough_time(seconds)}" for name, seconds in steps.items() if seconds >= 60]
     parts = f" ({', '.join(long)})" if long else ""
     limit = f" of {time_in_words(budget)}" if budget else ""
     cut = f", cut to fit the budget{limit}" if plan.shrunk else ""

@@ -46,7 +46,15 @@ def confirm_sending(
     endpoint = task.endpoints.get(start.model.name)
     if endpoint is None or not asking:
         return
-    told = " ".join(in_words(endpoint, foreseen(task, asking, parts, start, models)))
+    most = foreseen(task, asking, parts, start, models)
+    confirm_endpoint(endpoint, most, "gets the instructions and rows of this task", on_event, confirm)
+
+
+def confirm_endpoint(
+    endpoint: Endpoint, most: Sending, what: str, on_event: OnEvent, confirm: Confirm
+) -> None:
+    """Says `what` an endpoint gets and what it costs at most, and asks. Raises Declined."""
+    told = " ".join(in_words(endpoint, most, what))
     if endpoint.on_this_machine and endpoint.prices is None:
         on_event(Said(told))
     elif not confirm((str if endpoint.on_this_machine else Sensitive)(f"{told} Continue?")):
@@ -79,11 +87,11 @@ def foreseen(
     return Sending(requests, round(tokens), requests * start.max_tokens)
 
 
-def in_words(endpoint: Endpoint, most: Sending) -> Iterator[str]:
+def in_words(endpoint: Endpoint, most: Sending, what: str) -> Iterator[str]:
     """What is sent, what it costs, and what would stop it, in sentences."""
     prompt, answer = two_digits(most.prompt_tokens), two_digits(most.answer_tokens)
     yield (
-        f"{endpoint.title} gets the instructions and rows of this task: at most {most.requests:,} requests, about "
+        f"{endpoint.title} {what}: at most {most.requests:,} requests, about "
         f"{prompt:,} prompt tokens and at most {answer:,} answer tokens."
     )
     prices = endpoint.prices

@@ -9,7 +9,17 @@ from etude.base.wording import is_many, p_value, points, rough_time, share, two_
 from etude.data.dataset import VERDICT_LEAST
 from etude.metrics import LABELS
 from etude.models.registry import backend_of, title
-from etude.runs.verdict import Advice, BreakEven, EqualRows, Forms, HeadlineResult, Inputs, Measured, Step
+from etude.runs.verdict import (
+    Advice,
+    BreakEven,
+    EqualRows,
+    Evidence,
+    Forms,
+    HeadlineResult,
+    Inputs,
+    Measured,
+    Step,
+)
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
 from etude.types import CLASSICAL, Estimate
 
@@ -140,7 +150,9 @@ def _opened(inputs: Inputs, sentence: str) -> str:
 
 def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
     alone = sum(method.tuned for method in inputs.methods) == 1
-    name = "fine-tuning" if alone else f"fine-tuning ({headline.tuned})"
+    which = [] if alone else [headline.tuned]
+    which += [f"mean of {1 + len(inputs.further)} training runs"] if inputs.further else []
+    name = f"fine-tuning ({', '.join(which)})" if which else "fine-tuning"
     difference, untuned, cut = headline.difference, headline.untuned, headline.tuned in inputs.cut
     if cut and (learned := _named(inputs, untuned).learned):
         untuned += f" (on {learned:,} rows)"
@@ -225,8 +237,30 @@ def _about_models(inputs: Inputs) -> Iterator[str]:
         yield f"Only {title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.prompt_model is not None:
         yield f"Tuned methods ran on {title(inputs.model)}, prompted ones on {title(inputs.prompt_model)}."
-    if any(method.tuned for method in inputs.methods):
-        yield "This is one training run; another may give a different result."
+    tuned = [method.name for method in inputs.methods if method.tuned]
+    if inputs.evidence is not None:
+        yield from _about_evidence(inputs.evidence, inputs)
+    if rest := [name for name in tuned if not inputs.further or name != inputs.decided.tuned]:
+        which = f"{_listed(rest)} is" if inputs.further else "This is"
+        yield f"{which} one training run; another may give a different result."
+
+
+def _about_evidence(found: Evidence, inputs: Inputs) -> Iterator[str]:
+    """What the learning curve says about more rows, and what the further training runs reached."""
+    if (gain := found.doubling) is not None:
+        half, whole = (point.rows for point in found.curve[-2:])
+        more = (
+            "More rows would probably help"
+            if gain.low > 0
+            else "The learning curve is flat"
+            if gain.high < inputs.margin
+            else "The learning curve does not show whether more rows would help"
+        )
+        change = f"the result on dev changed by {points(gain.value, signed=True)} points {interval(gain)}"
+        yield f"{more}: from {half:,} to {whole:,} rows {change}."
+    if inputs.further:
+        reached = _listed([share(run.estimate.value) for run in found.runs])
+        yield f"{len(found.runs)} training runs of {found.method} reach {reached}; the comparison counts their spread."
 
 
 def _about_test(inputs: Inputs, units: int) -> Iterator[str]:

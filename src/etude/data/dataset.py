@@ -84,6 +84,7 @@ class Dataset:
         for row in self.examples:
             turns = [[turn.role, turn.content, *([] if turn.trained else [0])] for turn in row.input]
             parts = [row.id, turns, row.output, list(row.references), row.group, dict(row.tags)]
+            parts += [] if row.source is None else [row.source]
             digest.update(json.dumps(parts, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 

@@ -4,16 +4,11 @@ stands."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from etude.base.remedies import raise_faults
-from etude.data.formats import guess_columns, peek_rows, preference_columns, read_rows
-from etude.data.formats.columns import is_thumbs_down, thumbs_column
+from etude.data.formats import peek_rows, preference_columns
+from etude.data.formats.pairs import THUMB, read_judged, read_pairs
 from etude.data.splits import Split, input_key
-from etude.errors import Fault, InputError, shown
-from etude.task import RowSource
 from etude.text.near_duplicates import near_matches
 from etude.types import Example, Preference, Side
 
@@ -22,53 +17,24 @@ DEV_EVERY = 10
 
 
 def read_preferences(file: Path) -> list[Preference]:
-    """The pairs of a file, without those whose two answers are the same: prompt, chosen and rejected as texts or chats,
-    chosen and rejected as whole chats (also ShareGPT's), or OpenAI's input, preferred_output and non_preferred_output.
-    Of KTO's rows (prompt, completion, label: true or false) each gives one side, and the other is "".
-
-    Raises InputError with every row that cannot be read, and if there are no such columns.
-    """
-    head = peek_rows(file)
-    names = list(dict.fromkeys(name for row in head for name in row))
-    columns = preference_columns(names)
-    if not columns:
-        if found := _thumbs(file, head):
-            return found
-        what, remedy = "no columns of a better and a worse answer", "name them chosen and rejected"
-        raise InputError([Fault(file.name, what, shown(", ".join(names)), remedy)])
-    better = guess_columns(head, RowSource(file)).source
-    chosen = read_rows(better).examples
-    chats = better.messages == columns[0]
-    worse = replace(better, messages=columns[1]) if chats else replace(better, output=columns[1])
-    rejected = read_rows(worse).examples
-    pairs = list(zip(chosen, rejected, strict=True))
-    faults = [
-        Fault(
-            one.where,
-            f"{columns[0]} and {columns[1]} ask different things",
-            shown(other.text),
-            "make them equal",
-        )
-        for one, other in pairs
-        if one.input != other.input
-    ]
-    raise_faults(faults, file)
+    """The pairs of a file, without those whose two answers are the same; of KTO's rows (prompt, completion, label) each
+    gives one side, and the other is "". Raises what `read_pairs` does."""
+    names = {name for row in peek_rows(file) for name in row}
+    if THUMB in names and not preference_columns(names):
+        return [
+            Preference(
+                each.row.id,
+                each.row.input,
+                each.row.output if each.good else "",
+                "" if each.good else each.row.output,
+                where=each.row.where,
+            )
+            for each in read_judged(file)
+        ]
     return [
-        Preference(one.id, one.input, one.output, other.output, where=one.where)
-        for one, other in pairs
-        if one.output != other.output
-    ]
-
-
-def _thumbs(file: Path, head: Sequence[Mapping[str, Any]]) -> list[Preference]:
-    source = guess_columns(head, RowSource(file)).source
-    column = thumbs_column(head, source)
-    rows = read_rows(replace(source, tags=(column,))).examples if column else ()
-    return [
-        Preference(row.id, row.input, "", row.output, where=row.where)
-        if is_thumbs_down(row.tags[str(column)])
-        else Preference(row.id, row.input, row.output, "", where=row.where)
-        for row in rows
+        Preference(each.better.id, each.better.input, each.better.output, each.worse, where=each.better.where)
+        for each in read_pairs(file)
+        if each.better.output != each.worse
     ]
 
 

@@ -1,7 +1,8 @@
-"""Search over passages: by keywords (BM25), by meaning (vectors of an encoder), or both fused by their ranks.
+"""Search over passages: by keywords (BM25), by meaning (vectors of an encoder), or by the sum of both scores.
 
-Kept in a folder: passages.jsonl, search.json, vectors.safetensors, and encoder/ where it was tuned. The fusion is
-reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
+Kept in a folder: passages.jsonl, search.json, words/, vectors.safetensors, and encoder/ where it was tuned. Scores are
+added as they are (compare Bruch, Gai and Ingber 2023, arXiv 2210.11934): a question with rare words has a high score by
+keywords, which then decides; a sum of ranks would not know.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,19 +19,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.base.files import folder_aside, read_json, read_lines, write_json, write_lines
+from etude.base.files import REMEDY, folder_aside, read_json, read_lines, write_json, write_lines
+from etude.errors import RunError
 from etude.index.passages import Passage
 
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
 
 Way = Literal["keyword", "meaning", "both"]
-FUSED = 50
-"""Hits of each search that are fused."""
-RANK = 60
-"""Added to a rank in the fusion, as in its paper."""
+AT_ONCE = 64
+"""Questions whose scores are held in memory together."""
+KEYWORD_SCALE = 30.0
+"""Points of BM25 that count as much as a cosine of 1, where both are added. Chosen on pubmedqa, medquad and half of
+chunking_eval_corpora: the smallest loss against the better of the two searches (`bench/search.py --choose`)."""
 _WORD = re.compile(r"\w+")
-_SETTINGS, _PASSAGES, _VECTORS, _ENCODER = "search.json", "passages.jsonl", "vectors.safetensors", "encoder"
+_SETTINGS, _PASSAGES, _WORDS = "search.json", "passages.jsonl", "words"
+_VECTORS, _ENCODER = "vectors.safetensors", "encoder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +45,30 @@ class Search:
     way: Way = "keyword"
     encoder: Encoder | None = None
     vectors: NDArray[np.float32] | None = None
+    words: Keywords | None = None
+    """The index of words, where it has been made."""
 
     def find(self, questions: Sequence[str], k: int) -> list[list[int]]:
         """Positions of the `k` best passages for each question, the best first; fewer where there are fewer."""
-        if not questions:
-            return []
+        parts = (questions[start : start + AT_ONCE] for start in range(0, len(questions), AT_ONCE))
+        return [row for part in parts for row in best(self._scores(part), k)]
+
+    def _scores(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """A row of scores for each question, one for each passage."""
         if self.way == "keyword":
-            return self.keywords.find(questions, k)
-        if self.way == "meaning":
-            return self._nearest(questions, k)
-        depth = max(k, FUSED)
-        both = zip(self.keywords.find(questions, depth), self._nearest(questions, depth), strict=True)
-        return [fused(each)[:k] for each in both]
+            return np.stack([self.keywords.scores(question) for question in questions])
+        assert self.encoder is not None
+        assert self.vectors is not None
+        scores = self.encoder.embed(questions) @ self.vectors.T
+        if self.way == "both":
+            for row, question in zip(scores, questions, strict=True):
+                row += self.keywords.scores(question) / KEYWORD_SCALE
+        return scores
 
     @cached_property
     def keywords(self) -> Keywords:
         """The index of words, made when it is first asked."""
-        return Keywords([passage.text for passage in self.passages])
-
-    def _nearest(self, questions: Sequence[str], k: int) -> list[list[int]]:
-        assert self.encoder is not None
-        assert self.vectors is not None
-        return best(self.encoder.embed(questions) @ self.vectors.T, k)
+        return self.words or Keywords.of(passage.text for passage in self.passages)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -86,6 +92,8 @@ class Search:
                 aside / _SETTINGS,
                 {"way": self.way, "encoder": name, "tuned": tuned, "fingerprint": self.fingerprint},
             )
+            if self.way != "meaning":
+                self.keywords.save(aside / _WORDS)
             if self.vectors is not None:
                 save_file({"vectors": self.vectors}, aside / _VECTORS)
             if self.encoder is not None and tuned:
@@ -99,33 +107,51 @@ def load_search(folder: Path, load_encoder: Callable[[str, Path | None], Any]) -
 
     settings = read_json(folder / _SETTINGS)
     passages = tuple(Passage(**line) for line in read_lines(folder / _PASSAGES))
+    keywords = Keywords.load(folder / _WORDS) if settings["way"] != "meaning" else None
     if settings["encoder"] is None:
-        return Search(passages, settings["way"])
+        return Search(passages, settings["way"], words=keywords)
     encoder = load_encoder(settings["encoder"], folder / _ENCODER if settings["tuned"] else None)
-    return Search(passages, settings["way"], encoder, load_file(folder / _VECTORS)["vectors"])
+    return Search(passages, settings["way"], encoder, load_file(folder / _VECTORS)["vectors"], keywords)
 
 
 class Keywords:
     """BM25 over texts (Robertson and Zaragoza 2009, by the package bm25s)."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Keywords:
+        """The index of some texts; the same texts give the same bytes."""
         import bm25s
 
-        self._size = len(texts)
-        self._index = bm25s.BM25()
-        self._index.index([words(text) or ["\0"] for text in texts], show_progress=False)
+        numbers: dict[str, int] = {}
+        ids = [[numbers.setdefault(word, len(numbers)) for word in words(text) or ["\0"]] for text in texts]
+        index = bm25s.BM25()
+        index.index((ids, numbers), show_progress=False)
+        return cls(index)
+
+    def save(self, folder: Path) -> None:
+        """Writes the index to a folder."""
+        self._index.save(folder, show_progress=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Keywords:
+        """The index saved in a folder. Raises RunError when it cannot be read."""
+        import bm25s
+
+        try:
+            return cls(bm25s.BM25.load(folder, show_progress=False))
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{folder} holds no index of words ({error}). {REMEDY}") from error
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """The score of every passage for one text; 0 where they share no word."""
         known = [word for word in words(text) if word in self._index.vocab_dict]
         if not known:
-            return np.zeros(self._size, dtype=np.float32)
+            return np.zeros(self._index.scores["num_docs"], dtype=np.float32)
         scores: NDArray[np.float32] = self._index.get_scores(known)
         return scores
-
-    def find(self, texts: Sequence[str], k: int) -> list[list[int]]:
-        """Positions of the `k` best passages for each text."""
-        return [best(self.scores(text)[None], k)[0] for text in texts]
 
 
 def words(text: str) -> list[str]:
@@ -143,15 +169,6 @@ def best(scores: NDArray[np.float32], k: int) -> list[list[int]]:
         [int(column) for column in sorted(columns, key=lambda column: (-row[column], column))]
         for row, columns in zip(scores, top, strict=True)
     ]
-
-
-def fused(rankings: Sequence[Sequence[int]]) -> list[int]:
-    """Several rankings as one, by the sum of 1 / (60 + rank)."""
-    sums: dict[int, float] = {}
-    for ranking in rankings:
-        for rank, position in enumerate(ranking, start=1):
-            sums[position] = sums.get(position, 0.0) + 1 / (RANK + rank)
-    return sorted(sums, key=lambda position: (-sums[position], position))
 
 
 def gold_passages(search: Search, outputs: Sequence[str]) -> list[int | None]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
+from etude.index.build import encoder_of
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
-from etude.methods.searching import encoder_of
 from etude.task import Task
 from etude.types import CLASSICAL, Example, ModelRef
 

@@ -12,10 +12,10 @@ from etude.assistant import Assistant
 from etude.base.files import read_json, write_json
 from etude.data.dataset import Dataset
 from etude.errors import ModelError
+from etude.index.build import DEFAULT_ENCODER, encoder_of
 from etude.methods.baseline import columns
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method, TrainingTime
-from etude.methods.searching import DEFAULT_ENCODER, encoder_of
 from etude.models.registry import Models
 from etude.models.weights import find_weights
 from etude.task import Task

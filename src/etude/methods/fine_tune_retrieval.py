@@ -58,8 +58,8 @@ class FineTuneRetrieval(FineTune):
     ) -> tuple[Assistant, Sequence[Example], Dataset]:
         """The student with the search, and the rows with their passages."""
         fitted = fitted_search(task, train, dev, context)
-        shown = replace(dev_rows, examples=tuple(map(fitted.shown, dev_rows)))
-        return replace(student, search=fitted.ref), [fitted.shown(row) for row in rows], shown
+        shown = replace(dev_rows, examples=tuple(fitted.shown(dev_rows.examples)))
+        return replace(student, search=fitted.ref), fitted.shown(rows), shown
 
 
 METHOD = FineTuneRetrieval()

@@ -45,6 +45,9 @@ class Effort:
     test_rows: int | None = None
     """The test is answered on this many rows, which no method sees."""
 
+    evidence: int | None = None
+    """0: no learning curve and no further training runs."""
+
     def within(self, other: Effort) -> Effort:
         """The smaller of both in everything."""
         mine, others = vars(self), vars(other)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.index.passages import read_passages
+from etude.index.documents import read_passages
 from etude.methods.few_shot import by_form, cover
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
@@ -79,7 +79,7 @@ def candidates(task: Task, train: Dataset, base: Assistant, fitted: FittedSearch
     yield Candidate("1 passage", base)
     draw = random.Random(f"{task.seed}/passages")
     shots = cover(by_form(base, train.examples), NUM_SHOTS, draw)
-    carried = tuple(fitted.shown(shot) for shot in shots)
+    carried = tuple(fitted.shown(shots))
     yield Candidate(f"1 passage, {len(shots)} examples each with its own", replace(base, shots=carried))
     if len(fitted.search.passages) >= MANY:
         yield Candidate(f"{MANY} passages", replace(base, num_passages=MANY))

@@ -20,12 +20,14 @@ from etude.assistant import with_passages
 from etude.base.files import read_json, write_json
 from etude.base.wording import count, share
 from etude.data.dataset import Dataset
-from etude.errors import MissingExtraError, ModelError
-from etude.index.passages import Passage, read_passages
+from etude.index.build import encoder_of, vectors_file
+from etude.index.documents import read_passages
+from etude.index.passages import Passage
 from etude.index.search import Search, gold_passages, load_search
+from etude.index.vectors import Vectors, num_missing, vectors_of
 from etude.methods.fit_context import FitContext
 from etude.models.registry import Models
-from etude.stats.intervals import estimate_sample
+from etude.stats.intervals import estimate, estimate_sample
 from etude.stats.ladder import choose
 from etude.stats.sample import score_sample
 from etude.task import Task
@@ -34,7 +36,6 @@ from etude.types import Example, SearchRef
 if TYPE_CHECKING:
     from etude.models.encoder import Encoder
 
-DEFAULT_ENCODER = "all-minilm-l6-v2"
 FOLDER, FACTS = "search", "search.json"
 LEAST_PAIRS, LEAST_PASSAGES = 60, 10
 """Rows with a known passage, and different ones among these, from which on the encoder is tuned."""
@@ -44,6 +45,8 @@ TIMED_TEXTS = 32
 """Passages whose embedding is timed for the plan."""
 DEPTH = 10
 """Places of a ranking that count."""
+RECALL_AT = 5
+"""Places of a ranking in which a passage counts as found."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,17 @@ class FittedSearch:
     ref: SearchRef
     search: Search
 
-    def shown(self, example: Example) -> Example:
-        """The example with the passage its answer was written from behind its question; where none is known, with
+    def shown(self, rows: Sequence[Example]) -> list[Example]:
+        """The rows with the passage their answer was written from behind their question; where none is known, with
         the first that is found."""
-        gold = gold_passages(self.search, [example.output])[0]
-        place = self.search.find([question(example)], 1)[0][0] if gold is None else gold
-        return replace(example, input=with_passages(example.input, [self.search.passages[place]]))
+        gold = known_passages(self.search, rows)
+        asked = [question(row) for row, place in zip(rows, gold, strict=True) if place is None]
+        first = iter(self.search.find(asked, 1))
+        places = [next(first)[0] if place is None else place for place in gold]
+        return [
+            replace(row, input=with_passages(row.input, [self.search.passages[place]]))
+            for row, place in zip(rows, places, strict=True)
+        ]
 
 
 def fitted_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
@@ -90,9 +98,13 @@ def _in_words(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"no dev row has a known passage, so the search ({facts['chosen']}) was not measured"
         return
     shares = [f"{one['name']} {share(one['first_right'])}" for one in facts["tried"]]
+    (chosen,) = (one for one in facts["tried"] if one["chosen"])
+    found, mrr = chosen["recall"], chosen["mrr"]
     yield (
-        f"search by {facts['chosen']} over {count(facts['passages'], 'passage')}; first hits that are right, of "
-        f"{count(known, 'dev row')} whose passage is known: {', '.join(shares)}"
+        f"search by {facts['chosen']} over {count(facts['passages'], 'passage')}; of {count(known, 'dev row')} whose "
+        f"passage is known it is among the first {RECALL_AT} for {share(found['value'])} ({share(found['low'])} to "
+        f"{share(found['high'])}), mean reciprocal rank {mrr['value']:.2f} ({mrr['low']:.2f} to {mrr['high']:.2f}); "
+        f"first hits that are right: {', '.join(shares)}"
     )
 
 
@@ -121,15 +133,17 @@ def search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | N
     some = texts[:TIMED_TEXTS]
     begun = time.perf_counter()
     encoder.embed(some)
-    embedding = (time.perf_counter() - begun) * len(texts) / len(some)
+    once = (time.perf_counter() - begun) / len(some)
+    embedding, first = once * len(texts), once * num_missing(texts, encoder, vectors_file(task))
     if not enough(pairs):
-        return lambda epochs: read + embedding
+        return lambda epochs: read + first
     epoch = estimate_seconds(encoder, pairs, texts, config) / config.epochs
 
     def seconds(epochs: int | None) -> float:
-        """Passages are embedded before the first epoch, after each, and for both candidates."""
+        """Passages are embedded before the first epoch, after each, and for both candidates, of which `etude index`
+        may have done the first."""
         num = config.epochs if epochs is None else min(epochs, config.epochs)
-        return read + num * epoch + (num + 3) * embedding
+        return read + first + num * epoch + (num + 2) * embedding
 
     return seconds
 
@@ -150,16 +164,18 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     passages = read_passages(task.documents)
     notes: list[str] = []
     encoder = encoder_of(task, context.models, notes)
+    texts = [passage.text for passage in passages]
     candidates = {"keywords": Search(passages)}
     by_keyword = candidates["keywords"]
     pairs, asked = known_pairs(by_keyword, train.examples), known_pairs(by_keyword, dev.examples)
     tuning: dict[str, Any] = {}
     if encoder is not None:
-        candidates |= _with_encoder(passages, encoder, "meaning")
+        vectors, _ = vectors_of(texts, encoder, vectors_file(task))
+        candidates |= _with_encoder(by_keyword, encoder, vectors, "meaning")
         if enough(pairs) and asked:
             tuned = context.models.encoder(encoder.name)
             tuning = _tuned(tuned, passages, pairs, asked, context)
-            candidates |= _with_encoder(passages, tuned, "learned meaning")
+            candidates |= _with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     name, tried = _chosen(candidates, asked)
     candidates[name].save(context.folder / FOLDER)
     return {
@@ -174,29 +190,42 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     }
 
 
-def encoder_of(task: Task, models: Models, notes: list[str]) -> Encoder | None:
-    """The task's encoder as published; without one of its own, the packaged one if it is installed."""
-    if task.encoder == "none":
-        return None
-    try:
-        return models.shared_encoder(task.encoder or DEFAULT_ENCODER)
-    except (ModelError, MissingExtraError) as error:
-        if task.encoder:
-            raise
-        notes.append(f"no encoder is used, because {DEFAULT_ENCODER} is not installed ({error})")
-        return None
-
-
-def _with_encoder(passages: Sequence[Passage], encoder: Encoder, name: str) -> dict[str, Search]:
-    vectors = encoder.embed([passage.text for passage in passages])
-    by_meaning = Search(passages, "meaning", encoder, vectors)
+def _with_encoder(by_keyword: Search, encoder: Encoder, vectors: Vectors, name: str) -> dict[str, Search]:
+    by_meaning = replace(
+        by_keyword, way="meaning", encoder=encoder, vectors=vectors, words=by_keyword.keywords
+    )
     return {name: by_meaning, f"keywords and {name}": replace(by_meaning, way="both")}
 
 
 def known_pairs(search: Search, rows: Sequence[Example]) -> list[tuple[str, int]]:
     """Questions with the passage that their answer was written from, where it is clear."""
-    gold = gold_passages(search, [row.output for row in rows])
+    gold = known_passages(search, rows)
     return [(question(row), place) for row, place in zip(rows, gold, strict=True) if place is not None]
+
+
+def known_passages(search: Search, rows: Sequence[Example]) -> list[int | None]:
+    """The passage of each row: of its `source`, where it names one, that which its answer shares most with; else the
+    passage that the answer was clearly written from."""
+    places: dict[str, set[int]] = {}
+    for place, passage in enumerate(search.passages):
+        places.setdefault(passage.name, set()).add(place)
+        places.setdefault(passage.file, set()).add(place)
+    named = [places.get(row.source or "", set()) for row in rows]
+    guessed = iter(
+        gold_passages(search, [row.output for row, own in zip(rows, named, strict=True) if not own])
+    )
+    return [
+        _nearest_of(search, row.output, own) if own else next(guessed)
+        for row, own in zip(rows, named, strict=True)
+    ]
+
+
+def _nearest_of(search: Search, text: str, places: set[int]) -> int:
+    """Of these passages the one that shares most with a text."""
+    if len(places) == 1:
+        return next(iter(places))
+    scores = search.keywords.scores(text)
+    return max(sorted(places), key=lambda place: scores[place])
 
 
 def reciprocal_ranks(search: Search, pairs: Sequence[tuple[str, int]]) -> list[float]:
@@ -221,11 +250,19 @@ def _chosen(
     tried = []
     for name, sample in samples:
         found = estimate_sample(sample)
+        early = estimate([rank >= 1 / RECALL_AT for rank in ranks[name]])
         first = [rank == 1 for rank in ranks[name]]
         tried.append(
             {
                 "name": name,
                 "mrr": {"value": found.value, "low": found.low, "high": found.high, "n": found.n},
+                "recall": {
+                    "at": RECALL_AT,
+                    "value": early.value,
+                    "low": early.low,
+                    "high": early.high,
+                    "n": early.n,
+                },
                 "first_right": float(np.mean(first)),
                 "chosen": name == chosen,
             }

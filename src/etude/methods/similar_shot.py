@@ -11,12 +11,13 @@ from rapidfuzz.fuzz import ratio
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
+from etude.index.build import encoder_of
 from etude.index.passages import Passage
 from etude.index.search import Search
 from etude.methods.few_shot import NUMBERS, fits_most
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
-from etude.methods.searching import encoder_of, question
+from etude.methods.searching import question
 from etude.models.registry import Models
 from etude.stats.ladder import choose
 from etude.stats.sample import score_sample

@@ -40,6 +40,8 @@ def render_html(report: Report) -> str:
     css, script = asset("report.css"), asset("report.js")
     axis = pictures.ladder_axis(report)
     failures = words.failure_kinds(report)
+    evidence = report.verdict.evidence if report.verdict else None
+    earned = report.verdict.break_even if report.verdict else None
     return (
         _templates()
         .get_template("template.html.j2")
@@ -53,6 +55,9 @@ def render_html(report: Report) -> str:
             share_axis=pictures.SHARES,
             decides=any(rung.rows_to_decide for rung in report.rungs),
             drawing=pictures.drawing(report.curve) if report.curve else None,
+            evidence=evidence,
+            learning=pictures.learning_lines(evidence) if evidence else None,
+            costs=pictures.cost_lines(earned) if earned else None,
             tags=_by_tag(report),
             failures=failures,
             labels={rung.name: rung.label for rung in report.rungs},

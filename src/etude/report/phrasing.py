@@ -11,7 +11,7 @@ from etude.base.wording import bounds, decimal, p_value, percent, points, rows_i
 from etude.metrics import LABELS
 from etude.report.contents import Epoch, Report, Rung
 from etude.runs.details import ClassResult
-from etude.runs.verdict import HeadlineResult, Verdict
+from etude.runs.verdict import Evidence, HeadlineResult, JudgeResult, Verdict
 from etude.stats import ALPHA
 from etude.types import Estimate
 
@@ -117,6 +117,65 @@ def _reading(found: HeadlineResult) -> str:
         return "The whole interval is above zero: fine-tuning gains."
     why = "chance is not ruled out" if by_chance else "the rows are too few"
     return f"The whole interval is above zero, but no gain is claimed: {why}."
+
+
+JUDGED_HEAD = ("Method", "Judge says right", "As people would judge")
+
+
+def judge(found: JudgeResult) -> str:
+    """Who judged, how far it agrees with people, and which answers of the declared pair it prefers, in sentences."""
+    if found.kappa is None:
+        checked = (
+            f"not checked against people ({found.labelled:,} answers with people's labels, 30 are needed)"
+        )
+    else:
+        kappa = f"{found.kappa.value:.2f} (95% interval {found.kappa.low:.2f} to {found.kappa.high:.2f}"
+        checked = f"its agreement with people on {found.labelled:,} answers is kappa {kappa})"
+    parts = [f"Judged by {found.judge}: {checked}. It decides nothing."]
+    if pair := found.pair:
+        parts.append(
+            f"With both orders shown, it prefers {pair.tuned} to {pair.untuned} on {pair.wins:,} test rows, the other "
+            f"on {pair.losses:,}, and neither on {pair.ties:,}."
+        )
+    if found.unread:
+        parts.append(f"Replies that were neither yes nor no, which are left out: {found.unread:,}.")
+    return " ".join(parts)
+
+
+def judged_rows(found: JudgeResult) -> list[tuple[str, str, str]]:
+    """The table of the judge: each method, the share it calls right, and that share corrected by its agreement."""
+    unchecked = "not checked against people" if found.kappa is None else "no better than chance"
+    return [
+        (each.method, estimate(each.said), estimate(each.corrected) if each.corrected else unchecked)
+        for each in found.shares
+    ]
+
+
+EVIDENCE_HEAD = ("Fit", "Rows learned from", "Result")
+
+
+def evidence(found: Evidence) -> str:
+    """What was done on request, what it took and what the last doubling gained, in sentences."""
+    took = time_in_words(found.seconds)
+    parts = [
+        f"{found.method} was fitted on parts of its rows and with other seeds, which took {took}; its own fit is the "
+        "last point and the first training run. Where passages are looked up, the search is that of all rows."
+    ]
+    if found.doubling is not None:
+        parts.append(f"The last doubling of the rows changed the result by {difference(found.doubling)}.")
+    return " ".join(parts)
+
+
+def curve_rows(found: Evidence) -> list[str]:
+    """The numbers of rows under the points of the learning curve."""
+    return [f"{point.rows:,}" for point in found.curve]
+
+
+def evidence_rows(found: Evidence) -> list[tuple[str, str, str]]:
+    """The table of all fits: what each is, its rows, its result."""
+    whole = curve_rows(found)[-1]
+    curve = [("on dev", f"{point.rows:,}", estimate(point.estimate)) for point in found.curve]
+    return [*curve, *((f"on test, seed {run.seed}", whole, estimate(run.estimate)) for run in found.runs)]
 
 
 def test_rows(report: Report) -> str:

@@ -6,11 +6,13 @@ with the page while its text and dots keep their size.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from etude.report.contents import Curve, Report
+from etude.runs.verdict import BreakEven, Evidence
 
 MOST_POINTS = 400
 """A longer training log is drawn as means of equally long stretches."""
@@ -104,6 +106,44 @@ def drawing(curve: Curve) -> Drawing:
     y = axis([0.0, *losses], 0.0)
     line = " ".join(f"{_thousandths(x, step)},{1000 - _thousandths(y, loss)}" for step, loss in points)
     return Drawing(x, y, line, each)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line of a drawing, from end to end."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A few straight lines between two axes."""
+
+    x: Axis
+    y: Axis
+    lines: tuple[Line, ...]
+
+
+def cost_lines(found: BreakEven) -> Lines:
+    """What so many requests cost in all, first untuned, then tuned with its training; twice as far as the break-even,
+    or where there is none until answers cost as much as the training."""
+    each = found.untuned_per_request or 1.0
+    last = 2.0 * (found.requests or math.ceil(found.fixed / each)) or 1.0
+    untuned = Line(0.0, 0.0, last, last * found.untuned_per_request)
+    tuned = Line(0.0, found.fixed, last, found.fixed + last * found.tuned_per_request)
+    return Lines(axis([0.0, last], 0.0, last), axis([0.0, untuned.y2, tuned.y2], 0.0), (untuned, tuned))
+
+
+def learning_lines(found: Evidence) -> Lines:
+    """The learning curve: points stand evenly, as each has twice the rows of the one before."""
+    points = [point.estimate for point in found.curve]
+    y = axis([bound for each in points for bound in (each.low, each.high)], 0.0, 1.0)
+    pairs = itertools.pairwise(enumerate(points))
+    lines = tuple(Line(left, a.value, right, b.value) for (left, a), (right, b) in pairs)
+    return Lines(Axis(-0.3, len(points) - 0.7, tuple(map(float, range(len(points))))), y, lines)
 
 
 def thinned(steps: Sequence[tuple[int, float]]) -> tuple[list[tuple[float, float]], int]:

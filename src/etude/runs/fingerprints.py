@@ -21,9 +21,10 @@ from typing import BinaryIO
 
 from etude import __version__
 from etude.data.dataset import Dataset
+from etude.index.documents import files_of
 from etude.models.weights import HUB_FILES
 from etude.runs.folder import FOLDER
-from etude.task import Task
+from etude.task import Judge, Task
 from etude.task.settings import NO_WEIGHT
 
 DIGITS = 16
@@ -45,7 +46,19 @@ PLACES = (
     "encoder",
 )
 """Fields of a Task that say where something is: what stands there counts."""
-APART = (*PLACES, "notes", "endpoints", "budget_seconds", "own_system", "suite", "gates", "handover")
+APART = (
+    *PLACES,
+    "notes",
+    "remote",
+    "endpoints",
+    "budget_seconds",
+    "own_system",
+    "suite",
+    "gates",
+    "handover",
+    "evidence",
+    "judge",
+)
 """Fields of a Task that do not count as they stand."""
 
 
@@ -66,9 +79,17 @@ def fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str
         "documents": task.documents and _documents(task.documents),
         "preferences": task.preferences and _digest(task.preferences.read_bytes()),
         "version of Étude": __version__,
-        **({"handover": task.handover} if task.handover else {}),  # earlier runs know no such key
+        # Earlier runs know no such keys.
+        **({"handover": task.handover} if task.handover else {}),
+        **({"judge": _judge(task.judge)} if task.judge else {}),
+        **({"evidence": task.evidence} if task.evidence == "full" else {}),
     }
     return {key: _digest(json.dumps(part, default=_plain).encode()) for key, part in parts.items()}
+
+
+def _judge(judge: Judge) -> list[object]:
+    labels = judge.labels and _digest(judge.labels.read_bytes())
+    return [judge.endpoint.name, judge.rubric, labels]
 
 
 def _prices_of(task: Task) -> list[tuple[str, object]]:
@@ -115,14 +136,7 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 def _documents(path: Path) -> list[list[str]]:
     """The documents, which a check function may read."""
-    if not path.is_dir():
-        return [[path.name, _digest(path.read_bytes())]]
-    return _contents(path, (file for file in path.glob("**/*") if file.is_file() and not _hidden(file, path)))
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    """Whether a file, or a folder on the way to it, is hidden: what a system or an editor puts there."""
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return _contents(path if path.is_dir() else path.parent, files_of(path))
 
 
 def _read_by_check(task: Task, check: Path) -> list[list[str]]:

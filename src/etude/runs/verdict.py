@@ -78,6 +78,74 @@ class Decided:
     reasons: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The tuned method fitted on a part of the training rows, on dev."""
+
+    rows: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRunResult:
+    """One training run of the tuned method, on the test."""
+
+    seed: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What `evidence: full` adds about the tuned method of the headline."""
+
+    method: str
+    curve: tuple[CurvePoint, ...]
+    """Nested parts of the training rows, all of those that were learned from last."""
+    doubling: Estimate | None
+    """The last point minus the one before, on the same dev rows."""
+    runs: tuple[TrainingRunResult, ...]
+    """With different seeds; the first is the one that is used."""
+    seconds: float
+    """What the further fits took."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedShare:
+    """The share of a method's test answers that the judge calls right."""
+
+    method: str
+    said: Estimate
+    corrected: Estimate | None
+    """As people would have judged; None where the judge was not checked, or is no better than chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPair:
+    """Test rows on which the judge prefers one answer whichever stands first, and the others."""
+
+    tuned: str
+    untuned: str
+    wins: int
+    """Of the tuned method."""
+    losses: int
+    ties: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """What a judge model makes of the answers; it decides nothing."""
+
+    judge: str
+    labelled: int
+    """Rows that people have labelled and the judge has read."""
+    kappa: Estimate | None
+    """Its agreement with people; None where they labelled too few rows: it is not checked against people."""
+    shares: tuple[JudgedShare, ...]
+    pair: JudgedPair | None
+    unread: int
+    """Replies that were neither yes nor no."""
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """Everything a verdict depends on."""
@@ -104,16 +172,31 @@ class Inputs:
     """Tuned method -> what its training on all rows would take."""
     equal: Measured | None = None
     """The baseline fitted on the rows of the tuned method of the headline, where these are not all."""
+    evidence: Evidence | None = None
+    further: Sequence[tuple[int, Measured]] = ()
+    """(seed, result) of further training runs of the tuned method of the headline."""
     whole_test: int | None = None
     """Rows of the whole test where a budget left some unanswered; None when all were answered."""
     resamples: int = RESAMPLES
 
     @property
     def cut(self) -> frozenset[str]:
-        """Tuned methods that have seen a part of their training only."""
+        """Tuned methods that have seen a part of their training only, without a sign that it is enough."""
         whole = self.train_rows
         tuned = [method for method in self.methods if method.tuned]
-        return frozenset(each.name for each in tuned if each.fewer_epochs or (each.learned or whole) < whole)
+        return frozenset(
+            each.name
+            for each in tuned
+            if each.fewer_epochs or (each.name != self._enough and (each.learned or whole) < whole)
+        )
+
+    @property
+    def _enough(self) -> str | None:
+        """The method that saw at least half of the rows and gained less than the margin from the last doubling."""
+        found = self.evidence
+        if found is None or found.doubling is None or found.doubling.high >= self.margin:
+            return None
+        return found.method if 2 * found.curve[-1].rows >= self.train_rows else None
 
     @property
     def copies(self) -> frozenset[str]:
@@ -252,6 +335,8 @@ class Verdict:
     train_rows: int = 0
     """Rows there were to learn from."""
     equal: EqualRows | None = None
+    evidence: Evidence | None = None
+    judge: JudgeResult | None = None
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from etude.stats.agreement import kappa
 from etude.stats.intervals import estimate, estimate_known, estimate_sample, standard_error, wilson
 from etude.stats.ladder import Choice, Joint, choose, simultaneous
 from etude.stats.paired import (
@@ -26,6 +27,7 @@ from etude.stats.power import (
     smallest_shown,
 )
 from etude.stats.sample import RESAMPLES, SEED, Sample, label_sample, score_sample
+from etude.stats.seeds import TWO_LEVELS, over_seeds
 
 __all__ = [
     "ALPHA",
@@ -34,6 +36,7 @@ __all__ = [
     "MOST_ADVISED",
     "RESAMPLES",
     "SEED",
+    "TWO_LEVELS",
     "Choice",
     "Headline",
     "Joint",
@@ -46,10 +49,12 @@ __all__ = [
     "estimate_known",
     "estimate_sample",
     "headline",
+    "kappa",
     "label_sample",
     "least_shown",
     "mcnemar_exact",
     "newcombe_paired",
+    "over_seeds",
     "rows_to_decide",
     "score_sample",
     "sign_flips",

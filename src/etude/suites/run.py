@@ -15,7 +15,7 @@ from etude.base.files import write_json, write_lines, write_text
 from etude.base.remedies import instead
 from etude.base.wording import count
 from etude.errors import Fault, InputError, shown
-from etude.index.passages import read_passages
+from etude.index.documents import read_passages
 from etude.methods.fit_context import sampled
 from etude.models.registry import Models
 from etude.suites.answering import answer_cases, fitting

@@ -15,6 +15,7 @@ from etude.types import Kind
 
 MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "token_f1", "sari"]
 
+EvidenceLevel = Literal["one_run", "full"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 LADDER = (
@@ -24,7 +25,7 @@ LADDER = (
 """The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py."""
 
 VERDICT_KEYS = (
-    *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget"),
+    *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget", "evidence", "judge"),
     "documents",  # which no method reads yet
     *("handover", "suite", "gates"),
 )
@@ -71,6 +72,8 @@ class RowSource:
     references: tuple[str, ...] = ()
     group: str | None = None
     tags: tuple[str, ...] = ()
+    source: str | None = None
+    """The document that an answer was written from."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,30 @@ class Usage:
 
     requests_per_month: float | None = None
     facts_change: FactsChange | None = None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model that judges answers by a rubric."""
+
+    endpoint: Endpoint
+    rubric: str
+    labels: Path | None = None
+    """Answers that people have judged, with what they said."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Documents that `etude index` fetches and keeps in `kept`. One of `urls`, `sitemap` and `sql` is given."""
+
+    kept: Path
+    urls: tuple[str, ...] = ()
+    sitemap: str | None = None
+    sql: str | None = None
+    url: str | None = None
+    """The environment variable that holds the address of the database, as SQLAlchemy writes it."""
+    pages: int = 1000
+    """At most this many pages of a sitemap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +137,12 @@ class Task:
     prompt_model: str | None = None
     """A bigger model for the untuned methods."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
-    """Those of `model` and `prompt_model` that are endpoints, by their names."""
+    """Those of `model` and `prompt_model` that are endpoints, and the judge's, by their names."""
     test: RowSource | None = None
     documents: Path | None = None
-    """What the retrieving methods look things up in: a folder or a file."""
+    """What the retrieving methods look things up in: a folder or a file; the folder of what is fetched."""
+    remote: Remote | None = None
+    """What `etude index` fetches into it."""
     preferences: Path | None = None
     """A file of better and worse answers, which prefer learns."""
     encoder: str | None = None
@@ -132,6 +161,10 @@ class Task:
     target: float | None = None
     budget_seconds: float | None = None
     """Wall clock of a comparison; None is no limit."""
+    judge: Judge | None = None
+    """It judges answers beside the metric."""
+    evidence: EvidenceLevel = "one_run"
+    """`full`: also a learning curve and further training runs of the best tuned method."""
     usage: Usage = Usage()
     prices: Prices | None = None
     seed: int = 0

@@ -15,12 +15,13 @@ from etude.base.remedies import instead
 from etude.errors import InputError, shown
 from etude.task.check_function import CheckRef, function_fault
 from etude.task.contract import Contract
-from etude.task.definition import LADDER, FactsChange, MetricName, RowSource, Usage
+from etude.task.definition import LADDER, EvidenceLevel, FactsChange, Judge, MetricName, RowSource, Usage
 from etude.task.endpoint import FORM, Endpoint, Prices, endpoint_of, is_url
 from etude.task.foreign import meant
 from etude.task.gates import gates
-from etude.task.read_endpoint import PRICES, read_endpoint
-from etude.task.readers import budget, existing, existing_file, near_file, nested, prose, ruled, text, texts
+from etude.task.read_endpoint import PRICES, read_endpoint, read_endpoint_with
+from etude.task.readers import budget, existing_file, near_file, nested, prose, ruled, text, texts
+from etude.task.remote import documents
 from etude.task.rules import number, one_of
 from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
 from etude.task.yaml_nodes import Page, Reader, got, plain
@@ -159,8 +160,13 @@ def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
     return tuple(name for name in LADDER if name in words)
 
 
-def _judge(page: Page, key: str, node: yaml.Node) -> None:
-    page.not_yet(node, key, "delete the key; use check: for what can be computed")
+def _judge(page: Page, key: str, node: yaml.Node) -> Judge | None:
+    """An endpoint with a rubric, and a file of answers that people have labelled."""
+    values = read_endpoint_with(page, key, node, {"rubric": prose, "labels": existing_file})
+    endpoint, rubric = values.pop("endpoint"), values.pop("rubric", None)
+    if not rubric:
+        page.fault(node, f"{key} has no rubric", "", f"add rubric: to {key}, what makes an answer right")
+    return Judge(endpoint, rubric.strip(), values.get("labels")) if endpoint and rubric else None
 
 
 _COLUMNS: Mapping[str, Reader] = {
@@ -173,6 +179,7 @@ _COLUMNS: Mapping[str, Reader] = {
     "references": texts,
     "group": text,
     "tags": texts,
+    "source": text,
 }
 
 _CONTRACT: Mapping[str, Reader] = {
@@ -201,7 +208,7 @@ KEYS: Mapping[str, Reader] = {
     "prompt_model": _model,
     "examples": _rows,
     "test": _rows,
-    "documents": existing,
+    "documents": documents,
     "preferences": existing_file,
     "encoder": _weights,
     "instructions": prose,
@@ -214,6 +221,7 @@ KEYS: Mapping[str, Reader] = {
     "margin": ruled(number(0, 0.5, share=True)),
     "target": ruled(number(0, 1, share=True)),
     "budget": budget,
+    "evidence": ruled(one_of(*get_args(EvidenceLevel))),
     "usage": nested(_USAGE, Usage),
     "prices": nested(_PRICES, Prices),
     "seed": ruled(SEED),

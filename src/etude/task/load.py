@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from etude.errors import Fault, InputError, shown
-from etude.task.definition import RowSource, Task
+from etude.task.definition import Remote, RowSource, Task
 from etude.task.endpoint import Endpoint, Prices
 from etude.task.foreign import meant_for_training
 from etude.task.keys import KEYS
@@ -36,8 +36,7 @@ def load_task(path: Path | str, needs_model: bool = True) -> Task:
     """Reads a task file, or the task.yaml of a folder. Where no model is needed, `model` may be absent, and is "" then,
     or name what is not there.
 
-    Raises InputError with every fault of the file, each as file:line; NotYetError when nothing is
-    wrong but something is asked for that this version does not do. Reads no rows.
+    Raises InputError with every fault of the file, each as file:line. Reads no rows.
     """
     file = Path(path)
     _follow(file)
@@ -135,13 +134,16 @@ def _endpoints(given: Mapping[str, Any]) -> dict[str, Any]:
     prices = given.get("prices")
     if "model" in found and found["model"].prices is None and prices and prices.by_tokens:
         found["model"] = replace(found["model"], prices=prices)
-    named = {each.name: each for each in reversed(found.values())}
+    judge = [given["judge"].endpoint] if given.get("judge") else []
+    named = {each.name: each for each in (*judge, *reversed(found.values()))}
     return {key: each.name for key, each in found.items()} | {"endpoints": named}
 
 
 def _task(file: Path, values: Mapping[str, Any]) -> Task:
     given = {key: value for key, value in values.items() if value is not None and key != "budget"}
     given |= _endpoints(given)
+    if isinstance(remote := given.get("documents"), Remote):
+        given |= {"documents": remote.kept, "remote": remote}
     given["notes"] = tuple(_notes(given))
     if "test" in given and given["test"] == RowSource(given["test"].file):
         given["test"] = replace(given["examples"], file=given["test"].file)

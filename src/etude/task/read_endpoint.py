@@ -22,8 +22,16 @@ PRICES: Mapping[str, Reader] = {name: ruled(number(0)) for name in ("prompt", "c
 
 def read_endpoint(page: Page, key: str, node: yaml.Node) -> Endpoint | None:
     """{endpoint: URL, model: NAME, key: env:VARIABLE, ...}. What may be a secret is never shown."""
-    nodes = page.mapping(node, _KEYS, key)
-    values = {name: _KEYS[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    found: Endpoint | None = read_endpoint_with(page, key, node, {})["endpoint"]
+    return found
+
+
+def read_endpoint_with(page: Page, key: str, node: yaml.Node, more: Mapping[str, Reader]) -> dict[str, Any]:
+    """An endpoint under "endpoint", and what stands beside it under the keys of `more`."""
+    keys = {**_KEYS, **more}
+    nodes = page.mapping(node, keys, key)
+    values = {name: keys[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
+    beside = {name: values.pop(name) for name in more if name in values}
     for name in ("endpoint", "model"):
         if name not in nodes and (key, name) not in page.misspelt:
             page.fault(node, f"{key} names no {name}", "", f"add {name}: to {key}")
@@ -32,9 +40,8 @@ def read_endpoint(page: Page, key: str, node: yaml.Node) -> Endpoint | None:
     if "max_cost" in given and not (prices and prices.by_tokens):
         remedy = f"add prices: {{prompt: ..., answer: ...}} to {key}, per million tokens"
         page.fault(nodes["max_cost"], f"{key}.max_cost needs prices", "", remedy)
-    if not {"endpoint", "model"} <= given.keys():
-        return None
-    return Endpoint(url=given.pop("endpoint"), **given)
+    whole = {"endpoint", "model"} <= given.keys()
+    return {**beside, "endpoint": Endpoint(url=given.pop("endpoint"), **given) if whole else None}
 
 
 def _url(page: Page, key: str, node: yaml.Node) -> str | None:

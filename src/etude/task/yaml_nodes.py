@@ -18,7 +18,7 @@ import yaml
 
 from etude.base.remedies import decoding_fault, instead, nearest, nearest_path
 from etude.base.wording import command
-from etude.errors import Fault, InputError, NotYetError, shown
+from etude.errors import Fault, InputError, shown
 from etude.task.definition import is_row_file, row_files
 
 Meant = Callable[[str, Any], str | None]
@@ -34,17 +34,12 @@ class Page:
     needs_model: bool = True
     """Whether a model that is not there is a fault."""
     faults: list[tuple[int, Fault]] = field(default_factory=list)
-    later: list[tuple[int, Fault]] = field(default_factory=list)
     misspelt: set[tuple[str, str]] = field(default_factory=set)
     """(name of a mapping, known key) where an unknown key was told to be that key."""
 
     def fault(self, node: yaml.Node | None, what: str, got: str, remedy: str) -> None:
         """Adds a fault of the node's line; without a node, of the first line."""
         self.faults.append(self._located(node, what, got, remedy))
-
-    def not_yet(self, node: yaml.Node, what: str, remedy: str) -> None:
-        """Adds something that the design names and this version does not do."""
-        self.later.append(self._located(node, f"{what}: not yet in this version", "", remedy))
 
     def mapping(
         self, node: yaml.Node, known: Iterable[str], name: str, meant: Meant = lambda key, value: None
@@ -67,10 +62,10 @@ class Page:
         return found
 
     def raise_faults(self) -> None:
-        """Raises all faults in the order of lines; NotYetError when nothing else is wrong."""
-        faults = [fault for _, fault in sorted(self.faults + self.later, key=lambda pair: pair[0])]
+        """Raises all faults in the order of lines."""
+        faults = [fault for _, fault in sorted(self.faults, key=lambda pair: pair[0])]
         if faults:
-            raise InputError(faults) if self.faults else NotYetError(faults)
+            raise InputError(faults)
 
     def _is_new_key(self, key: yaml.Node, known: Iterable[str], name: str, first: dict[str, int]) -> bool:
         word = str(key.value) if isinstance(key, yaml.ScalarNode) else ""

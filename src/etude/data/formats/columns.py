@@ -28,7 +28,7 @@ _ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
 
 _CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
-_ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags")
+_ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags", "source")
 
 BY_NAMES = "read by the names of the columns"
 """What a note on guessed columns says."""
@@ -95,7 +95,7 @@ def is_thumbs_down(value: Any) -> bool:
 
 def optional(columns: RowSource) -> list[str]:
     """The columns that a row may leave empty."""
-    names = [*columns.references, *columns.tags, columns.group, columns.system]
+    names = [*columns.references, *columns.tags, columns.group, columns.system, columns.source]
     return [name for name in names if name is not None]
 
 

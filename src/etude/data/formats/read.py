@@ -192,7 +192,9 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     turns, output = _chat(cells, columns.messages) if columns.messages else _pair(cells, columns)
     own = cells.own_id(columns.id) if columns.id else None
     references, tags = tuple(cells.several(columns.references)), cells.tags(columns.tags)
-    group, system = cells.optional(columns.group), cells.optional(columns.system)
+    group, system, source_of = (
+        cells.optional(name) for name in (columns.group, columns.system, columns.source)
+    )
     if len(reading.faults) > before:
         return
     if turns[0].role == "system":
@@ -203,7 +205,7 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
         system, turns = turns[0].content, turns[1:]
     name = own if own is not None else _hash_id(reading, turns, output)
     where = reading.where(row.line)
-    reading.examples.append(Example(name, turns, output, references, group, tags, where))
+    reading.examples.append(Example(name, turns, output, references, group, tags, where, source_of))
     reading.systems.append(system and sys.intern(system))  # most often the same in all rows
 
 

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from etude.base.files import file_aside, write_lines
 from etude.base.remedies import instead
+from etude.data.formats.columns import guess_columns, preference_columns, thumbs_column
 from etude.data.formats.packed import write_parquet
-from etude.data.formats.read import Rows, read_rows
+from etude.data.formats.pairs import (
+    PAIR_SHAPES,
+    Judged,
+    Pair,
+    asking,
+    judged_row,
+    prompt,
+    read_judged,
+    read_pairs,
+    said,
+    sharegpt_turn,
+    turn,
+)
+from etude.data.formats.read import Rows, peek_rows, read_rows
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
-from etude.types import Example, Message
+from etude.types import Example
 
 Made = Callable[[str | None, Example], dict[str, Any]]
-_FROM = {"system": "system", "user": "human", "assistant": "gpt"}
 
 
 def _openai(system: str | None, example: Example) -> dict[str, Any]:
     """A chat as OpenAI's fine-tuning, Axolotl and LLaMA-Factory read it."""
-    return {"messages": [_turn(turn, "role", "content", turn.role) for turn in _chat(system, example)]}
+    return {"messages": [*prompt(system, example), turn(said(example.output))]}
 
 
 def _sharegpt(system: str | None, example: Example) -> dict[str, Any]:
     """A chat as ShareGPT has it."""
-    turns = [_turn(turn, "from", "value", _FROM[turn.role]) for turn in _chat(system, example)]
-    return {"conversations": turns}
+    return {
+        "conversations": [sharegpt_turn(each) for each in (*asking(system, example), said(example.output))]
+    }
 
 
 def _alpaca(system: str | None, example: Example) -> dict[str, Any]:
@@ -37,11 +51,12 @@ def _alpaca(system: str | None, example: Example) -> dict[str, Any]:
 
 def _trl(system: str | None, example: Example) -> dict[str, Any]:
     """Prompt and completion as TRL's conversational datasets have them."""
-    *before, answer = _chat(system, example)
-    return {
-        "prompt": [_turn(turn, "role", "content", turn.role) for turn in before],
-        "completion": [_turn(answer, "role", "content", "assistant")],
-    }
+    return {"prompt": prompt(system, example), "completion": [turn(said(example.output))]}
+
+
+def _kto(system: str | None, example: Example) -> dict[str, Any]:
+    """An answer that is taken for a good one, as TRL's KTO reads it."""
+    return judged_row(Judged(system, example, good=True))
 
 
 SHAPES: Mapping[str, tuple[Made, str]] = {
@@ -49,13 +64,15 @@ SHAPES: Mapping[str, tuple[Made, str]] = {
     "sharegpt": (_sharegpt, ".jsonl"),
     "alpaca": (_alpaca, ".jsonl"),
     "trl": (_trl, ".jsonl"),
+    "kto": (_kto, ".jsonl"),
     "parquet": (_openai, ".parquet"),
 }
 """Name -> what makes a row, and the suffix of the file."""
 
 
-def convert(file: Path, shape: str, output: Path | None = None) -> tuple[Rows, Path]:
-    """Reads a file and writes its rows in a shape, by default beside it; returns what was read, and the new file.
+def convert(file: Path, shape: str, output: Path | None = None) -> tuple[int, Sequence[str], Path]:
+    """Reads a file and writes its rows in a shape, by default beside it; returns how many were written, notes on what
+    was read, and the new file. Preferences stay preferences: a pair is one row, or two of KTO's.
 
     Raises InputError for the shape, the file and its rows, and where the new file is there already.
     """
@@ -65,9 +82,26 @@ def convert(file: Path, shape: str, output: Path | None = None) -> tuple[Rows, P
     output = output or file.with_name(f"{file.stem}{ending}{SHAPES[shape][1]}")
     if output.exists():
         raise InputError([Fault(str(output), "the file is there already", "", "name another with --output")])
+    head = peek_rows(file)
+    if preference_columns(name for row in head for name in row):
+        return write_pairs(read_pairs(file), shape, output), (), output
+    if shape == "kto" and thumbs_column(head, guess_columns(head, RowSource(file)).source):
+        judged = read_judged(file)
+        write_lines(output, map(judged_row, judged))
+        return len(judged), (), output
     rows = read_rows(RowSource(file))
     write_rows(rows, shape, output)
-    return rows, output
+    return len(rows.examples), rows.notes, output
+
+
+def write_pairs(pairs: Sequence[Pair], shape: str, file: Path) -> int:
+    """Writes preferences in a shape, and returns the number of rows. Raises InputError where it holds none."""
+    if shape not in PAIR_SHAPES:
+        remedy = f"convert to {', '.join(PAIR_SHAPES)}"
+        raise InputError([Fault("--to", "no shape for a better and a worse answer", shown(shape), remedy)])
+    rows = [row for pair in pairs for row in PAIR_SHAPES[shape](pair)]
+    write_lines(file, rows)
+    return len(rows)
 
 
 def write_rows(rows: Rows, shape: str, file: Path) -> None:
@@ -97,16 +131,6 @@ def _refuse_several_turns(rows: Rows) -> None:
         raise InputError([fault])
 
 
-def _chat(system: str | None, example: Example) -> Iterator[Message]:
-    if system:
-        yield Message("system", system)
-    yield from (*example.input, Message("assistant", example.output))
-
-
-def _turn(turn: Message, role: str, text: str, name: str) -> dict[str, Any]:
-    return {role: name, text: turn.content} | ({} if turn.trained else {"weight": 0})
-
-
 def _beside(example: Example, own_id: bool) -> dict[str, Any]:
     """What is known of a row beside the chat, under the names that are read."""
     known = {
@@ -114,5 +138,6 @@ def _beside(example: Example, own_id: bool) -> dict[str, Any]:
         "references": list(example.references),
         "group": example.group,
         "tags": dict(example.tags),
+        "source": example.source,
     }
     return {name: value for name, value in known.items() if value}

@@ -1,0 +1,143 @@
+"""Whole ladders on real data under stated budgets: one line of docs/ladders.md a run.
+
+    python bench/ladders.py sms_spam --budget 3m
+    python bench/ladders.py rasbt_instructions --budget 8m --folder out     # keeps the task and its run
+
+The rows stay as they were published. `etude compare` runs as a user would start it, with `--yes`; then one line of a
+Markdown table: the set, its rows, time taken and asked for, each method's score on the test, the recommended method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from real_sets import DATA, prepared, write_lines
+
+LINE = "| {name} | {kind} | {rows:,} | {taken:.1f} of {budget} | {scores} | {recommended} |"
+SETS = ("banking77", "sms_spam", "snips_slots", "ncbi_disease", "mts_dialog", "rasbt_instructions")
+TOLD = {
+    "banking77": "Which intent does this message of a bank's customer have?",
+    "sms_spam": "Is this message spam, or ham (a message that somebody wanted)?",
+    "snips_slots": "Give what the request names as JSON: each slot with a list of the words that stand for it.",
+    "ncbi_disease": "Give the diseases that the text names, word for word, as JSON with the key diseases.",
+    "mts_dialog": "Write the section of the clinical note that this talk of doctor and patient gives.",
+    "rasbt_instructions": "Follow the instruction.",
+}
+EXTRACTIONS = {
+    "snips_slots": ("snips_intents", "train.jsonl", "validate.jsonl"),
+    "ncbi_disease": ("ncbi_disease", "train.jsonl", "test.jsonl"),
+}
+
+
+def main() -> None:
+    """Compares and prints the line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("--budget", required=True, help="minutes, such as 8m")
+    parser.add_argument("--folder", type=Path, help="where to keep the task; a temporary folder")
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = flags.folder or Path(temporary)
+        task = written(flags.set, folder)
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "etude", "compare", str(task), "--budget", flags.budget, "--yes"]
+        ended = subprocess.run(
+            command, check=False
+        ).returncode  # 1: the recommended method misses nothing here
+        taken = (time.perf_counter() - started) / 60
+        if ended not in (0, 1):
+            sys.exit(ended)
+        print(line(flags.set, newest(folder), taken, flags.budget))
+
+
+def written(name: str, folder: Path) -> Path:
+    """The set as a task with instructions."""
+    task = extraction(name, folder) if name in EXTRACTIONS else prepared(name, folder)
+    with task.open("a", encoding="utf-8") as file:
+        file.write(f"instructions: {json.dumps(TOLD[name])}\n")
+    return task
+
+
+def extraction(name: str, folder: Path) -> Path:
+    """Sentences with JSON as answers; the schema is the contract."""
+    source, train, test = EXTRACTIONS[name]
+    if not (DATA / source).is_dir():
+        sys.exit(f"{source} is not at {DATA}; set ETUDE_DATA to the folder that holds it")
+    folder.mkdir(parents=True, exist_ok=True)
+    keys: set[str] = set()
+    for side, file in (("train", train), ("test", test)):
+        with (DATA / source / file).open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        answers = [answer(row) for row in rows]
+        keys |= {key for each in answers for key in each} if side == "train" else set()
+        write_lines(
+            folder / f"{side}.jsonl",
+            [
+                {"input": row["text"], "output": json.dumps(each, ensure_ascii=False)}
+                for row, each in zip(rows, answers, strict=True)
+            ],
+        )
+    words = {"type": "array", "items": {"type": "string"}}
+    schema = {
+        "type": "object",
+        "properties": dict.fromkeys(sorted(keys), words),
+        "additionalProperties": False,
+    }
+    task = {
+        "name": name,
+        "kind": "extract",
+        "model": "smollm2-135m-instruct",
+        "examples": "train.jsonl",
+        "test": "test.jsonl",
+        "contract": {"json_schema": schema},
+    }
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in task.items()]
+    (folder / "task.yaml").write_text("".join(lines), encoding="utf-8")
+    return folder / "task.yaml"
+
+
+def answer(row: dict[str, Any]) -> dict[str, list[str]]:
+    """A row's slots, or its diseases."""
+    return dict(row["slots"]) if "slots" in row else {"diseases": row["entities"].get("Disease", [])}
+
+
+def newest(folder: Path) -> Path:
+    """The run that was written last."""
+    return max((folder / "runs").glob("*/verdict.json"), key=os.path.getmtime).parent
+
+
+def line(name: str, run: Path, taken: float, budget: str) -> str:
+    """One line of the table, from what the run wrote down."""
+    verdict = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
+    task = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    scores = ", ".join(scored(each) for each in verdict["ladder"])
+    return LINE.format(
+        name=name,
+        kind=task.get("kind", ""),
+        rows=verdict["test_rows"]["answered"],
+        taken=taken,
+        budget=budget,
+        scores=scores,
+        recommended=verdict["recommended"] or "not decided",
+    )
+
+
+def scored(step: dict[str, Any]) -> str:
+    """`few_shot 61.3 (57.0 to 65.4)`; in bold what is among the best."""
+    value, low, high = (step["estimate"][key] * 100 for key in ("value", "low", "high"))
+    text = f"{step['method']} {value:.1f} ({low:.1f} to {high:.1f})"
+    return f"**{text}**" if step["status"] == "among the best" else text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Search: how often it finds the right passage, and what it takes with many passages.
+
+    python bench/search.py                   recall@5 and MRR by keywords, by meaning and by both
+    python bench/search.py --scale 100000    time and memory to index and to search so many passages by keywords
+    python bench/search.py --scale 100000 --encoder all-minilm-l6-v2    with the vectors of an encoder too
+
+A question counts as found where one of its passages is among the first five. Gold passages: in xquad_en the paragraph
+of the question (240 paragraphs), in chunking_eval_corpora a passage that holds one of its references, or the most of
+it (five long documents, all searched together; every second question). How much keywords count beside meaning was
+chosen by the figures of --choose alone: pubmedqa_labelled, medquad_sample and the other half of the questions of
+chunking_eval_corpora. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
+Passages for --scale are sentences of medquad_sample, drawn and joined anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import re
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rapidfuzz.fuzz import partial_ratio
+
+from etude.index.documents import read_passages
+from etude.index.passages import Passage
+from etude.index.search import Search
+from etude.index.vectors import vectors_of
+from etude.models.registry import Models
+from etude.stats.intervals import wilson
+
+DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+ENCODER = "all-minilm-l6-v2"
+REPORTED = ("xquad_en", "chunking_eval_corpora")
+CHOSEN_ON = ("pubmedqa_labelled", "medquad_sample", "chunking_eval_other_half")
+DEPTH, FOUND, QUESTIONS = 10, 5, 200
+
+Questions = list[tuple[str, set[int]]]
+"""Questions, each with the positions of the passages that answer it."""
+
+
+def lines(name: str) -> list[dict[str, object]]:
+    """The rows of a file of JSON lines."""
+    with (DATA / name).open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def xquad_en() -> tuple[list[Passage], Questions]:
+    """Paragraphs of Wikipedia."""
+    rows = lines("xquad_en/xquad_en.jsonl")
+    return _paired((str(row["question"]), str(row["context"])) for row in rows)
+
+
+def pubmedqa_labelled() -> tuple[list[Passage], Questions]:
+    """Abstracts, each with the question that its title asks."""
+    rows = lines("pubmedqa_labelled/pubmedqa.jsonl")
+    return _paired((str(row["question"]), "\n\n".join(row["contexts"])) for row in rows)  # type: ignore[arg-type]
+
+
+def medquad_sample() -> tuple[list[Passage], Questions]:
+    """Answers of medical institutes to questions by a template; 1,000 questions."""
+    rows = lines("medquad_sample/medquad.jsonl")
+    passages, asked = _paired(
+        (str(row["question"]), " ".join(str(row["answer"]).split()[:180])) for row in rows
+    )
+    merged: dict[str, set[int]] = {}
+    for question, gold in asked:
+        merged.setdefault(question, set()).update(gold)
+    chosen = random.Random(0).sample(sorted(merged), 1000)
+    return passages, [(question, merged[question]) for question in chosen]
+
+
+def _paired(pairs: Iterator[tuple[str, str]]) -> tuple[list[Passage], Questions]:
+    held = list(pairs)
+    places = {text: place for place, text in enumerate(dict.fromkeys(text for _, text in held))}
+    passages = [Passage(text, f"{place}") for text, place in places.items()]
+    return passages, [(question, {places[text]}) for question, text in held]
+
+
+def chunking_eval_corpora(first: int = 1) -> tuple[list[Passage], Questions]:
+    """Five long documents, cut into passages as a task's documents are; every second question."""
+    folder = DATA / "chunking_eval_corpora"
+    passages = read_passages(folder / "corpora")
+    texts: dict[str, dict[int, str]] = {}
+    for place, passage in enumerate(passages):
+        texts.setdefault(passage.file, {})[place] = _plain(passage.text)
+    with (folder / "questions_df.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    asked = []
+    for row in rows:
+        held = texts[f"{row['corpus_id']}.md"]
+        references = [_plain(each["content"]) for each in json.loads(row["references"])]
+        asked.append((row["question"], set().union(*(_holders(each, held) for each in references))))
+    return list(passages), asked[first::2]
+
+
+def chunking_eval_other_half() -> tuple[list[Passage], Questions]:
+    """The questions that were chosen on."""
+    return chunking_eval_corpora(0)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _holders(reference: str, texts: dict[int, str]) -> set[int]:
+    holders = {place for place, text in texts.items() if reference in text}
+    return holders or {max(texts, key=lambda place: partial_ratio(reference, texts[place]))}
+
+
+def quality(sets: Sequence[str]) -> None:
+    """Prints a line for each set and search."""
+    encoder = Models().shared_encoder(ENCODER)
+    for name in sets:
+        passages, asked = globals()[name]()
+        vectors = encoder.embed([passage.text for passage in passages])
+        print(f"{name}: {len(passages):,} passages, {len(asked):,} questions")
+        for way in ("keyword", "meaning", "both"):
+            search = Search(passages, way, *((encoder, vectors) if way != "keyword" else ()))
+            ranked = search.find([question for question, _ in asked], DEPTH)
+            places = [
+                next((place for place, hit in enumerate(hits, 1) if hit in gold), None)
+                for hits, (_, gold) in zip(ranked, asked, strict=True)
+            ]
+            found = sum(place is not None and place <= FOUND for place in places)
+            low, high = wilson(found, len(places))
+            mrr = np.mean([1 / place if place else 0 for place in places])
+            share = 100 * found / len(places)
+            print(
+                f"  {way:8} recall@{FOUND} {share:.1f}% ({100 * low:.1f} to {100 * high:.1f}), MRR@{DEPTH} {mrr:.3f}"
+            )
+
+
+def scale(num: int, encoder_name: str | None, most: int) -> None:
+    """Prints time and memory for so many passages."""
+    sentences = [
+        sentence
+        for row in lines("medquad_sample/medquad.jsonl")
+        for sentence in re.split(r"(?<=[.?!])\s+", str(row["answer"]))
+        if 4 < len(sentence.split()) < 60
+    ]
+    draw = random.Random(num)
+    texts = ["\n".join(draw.choices(sentences, k=draw.randint(2, 8))) for _ in range(num)]
+    questions = [
+        str(row["question"]) for row in draw.sample(lines("medquad_sample/medquad.jsonl"), QUESTIONS)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "records.jsonl"
+        with file.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+        del texts
+        read = timed(lambda: read_passages(file))
+        passages = read_passages(file)[:num]
+        search = Search(passages)
+        words = timed(lambda: search.keywords)
+        average = np.mean([len(passage.text.split()) for passage in passages])
+        print(f"{len(passages):,} passages of {average:.0f} words")
+        print(f"  read {read:.1f} s, index of keywords {words:.1f} s")
+        searched("keyword", search, questions)
+        if encoder_name:
+            encoder = Models().shared_encoder(encoder_name)
+            some, kept = [passage.text for passage in passages[:most]], Path(folder) / "vectors"
+            embedded = timed(lambda: vectors_of(some, encoder, kept, keep=True))
+            again = timed(lambda: vectors_of(some, encoder, kept, keep=True))
+            rest = "" if num <= most else f", so about {embedded / most * num / 60:.1f} min for all"
+            print(
+                f"  {len(some):,} passages embedded in {embedded:.1f} s{rest}; unchanged ones in {again:.2f} s"
+            )
+            vectors, _ = vectors_of(some, encoder, kept)
+            if num > most:  # a search takes as long whatever the vectors are
+                shape = (num - most, vectors.shape[1])
+                others = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+                vectors = np.concatenate([vectors, others / np.linalg.norm(others, axis=1, keepdims=True)])
+            alone = timed(lambda: [encoder.embed([question]) for question in questions[:50]]) / 50
+            print(f"  to embed a question alone takes {1000 * alone:.1f} ms")
+            for way in ("meaning", "both"):
+                searched(way, Search(passages, way, encoder, vectors, search.keywords), questions)
+    print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that some work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def searched(way: str, search: Search, questions: Sequence[str]) -> None:
+    """Prints the time of a question, alone and among 200."""
+    search.find(questions[:2], DEPTH)
+    alone = timed(lambda: [search.find([question], DEPTH) for question in questions[:50]]) / 50
+    together = timed(lambda: search.find(questions, DEPTH)) / len(questions)
+    print(
+        f"  {way:8} a question alone {1000 * alone:.1f} ms, among {len(questions)} {1000 * together:.1f} ms"
+    )
+
+
+def main() -> None:
+    """Measures as the flags say."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", type=int, nargs="+", default=[], help="numbers of passages")
+    parser.add_argument("--encoder", help="with --scale: also embed the passages")
+    parser.add_argument(
+        "--embed", type=int, default=2000, help="passages to embed; the others get random vectors"
+    )
+    parser.add_argument("--choose", action="store_true", help="the sets that were chosen on")
+    flags = parser.parse_args()
+    if not DATA.is_dir():
+        sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
+    for num in flags.scale:
+        scale(num, flags.encoder, flags.embed)
+    if not flags.scale:
+        quality(
+            ["pubmedqa_labelled", "medquad_sample"] if flags.choose else ["xquad_en", "chunking_eval_corpora"]
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A judge beside people: how far both agree, and a share that the judge gave as people would have given it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from etude.stats.intervals import Z, standard_error
+from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, Sample
+from etude.types import Estimate
+
+JEFFREYS = 0.5
+"""What every cell of a table counts before anything is seen."""
+
+
+def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
+    """Cohen's kappa (1960) of two judges' answers, True or False a row; 1 where both always give one same answer.
+
+    The 95% interval is that of 2,000 draws of the table's shares (Dirichlet with Jeffreys' prior), widened to hold the
+    value, so it is never of zero width. Raises ValueError without a row.
+    """
+    table = _table(a, b)
+    n = int(table.sum())
+    drawn = np.random.default_rng([SEED, n]).dirichlet(table.ravel() + JEFFREYS, size=RESAMPLES)
+    low, high = np.quantile(_kappas(drawn.reshape(-1, 2, 2)), (0.025, 0.975))
+    value = float(_kappas(table[None] / n)[0])
+    return Estimate(value, min(value, float(low)), max(value, float(high)), n)
+
+
+def corrected_share(judged: Sample, people: npt.ArrayLike, judge: npt.ArrayLike) -> Estimate | None:
+    """The share of rows that people would call right, from the rows that the judge has `judged`, and from others that
+    both have.
+
+    (share + specificity - 1) / (sensitivity + specificity - 1), Rogan and Gladen 1978, with the 95% interval of Lang
+    and Reiczigel 2014 (Prev. Vet. Med. 113), inside 0 to 1. None if people called no row right or none wrong, or if
+    the judge is no better than chance.
+    """
+    table = _table(people, judge)
+    wrong, right = table.sum(axis=1)
+    if not (wrong and right):
+        return None
+    informed = table[1, 1] / right + table[0, 0] / wrong - 1
+    yes, no = (table[1, 1] + 1) / (right + 2), (table[0, 0] + 1) / (wrong + 2)
+    slope = yes + no - 1
+    if min(informed, slope) <= 0:
+        return None
+    share, n = judged.value, judged.units
+    error = standard_error(judged) if n > 1 else 0.0
+    value = (share + table[0, 0] / wrong - 1) / informed
+    rows = share * (1 - share) / error**2 if error > EQUAL and 0 < share < 1 else float(n)
+    seen, first = (rows * share + Z * Z / 2) / (rows + Z * Z), rows + Z * Z
+    middle = (seen + no - 1) / slope
+    of_yes, of_no = yes * (1 - yes) / (right + 2), no * (1 - no) / (wrong + 2)
+    spread = math.sqrt(seen * (1 - seen) / first + middle**2 * of_yes + (1 - middle) ** 2 * of_no) / slope
+    middle += 2 * Z * Z * (middle * of_yes - (1 - middle) * of_no)
+    held = min(1.0, max(0.0, value))
+    low, high = (min(1.0, max(0.0, middle + side * Z * spread)) for side in (-1, 1))
+    return Estimate(held, min(held, low), max(held, high), n)
+
+
+def _table(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
+    """(2, 2) rows by the answers of both, no before yes."""
+    first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    if first.shape != second.shape or first.ndim != 1 or not first.size:
+        raise ValueError(f"need the same rows, at least one (got shapes {first.shape} and {second.shape})")
+    return np.array(
+        [[np.sum((first == i) & (second == j)) for j in (0, 1)] for i in (0, 1)], dtype=np.float64
+    )
+
+
+def _kappas(tables: FloatArray) -> FloatArray:
+    """(N, 2, 2) tables of shares to (N,) kappas."""
+    observed = np.trace(tables, axis1=1, axis2=2)
+    chance = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1)
+    return np.where(chance < 1, (observed - chance) / np.maximum(1 - chance, 1e-300), 1.0)

@@ -1,0 +1,147 @@
+"""The judge: shown beside its agreement with people and corrected by it, and it decides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from endpoint_server import Body, Scripted, served
+from etude.comparison import compare
+from etude.errors import Declined, InputError
+from etude.runs import Run
+from etude.stats import kappa, score_sample
+from etude.stats.agreement import corrected_share
+from etude.task import load_task
+from small_task import write_task
+
+
+def answer_of(body: Body, name: str = "Answer") -> str:
+    """What stands under a heading of the judge's prompt."""
+    return str(body["messages"][-1]["content"].partition(f"# {name}\n")[2].partition("\n\n# ")[0])
+
+
+def strict(body: Body) -> str:
+    """Right is what has a title; of two answers the one that has it, else the first."""
+    if "# Answer A" not in body["messages"][-1]["content"]:
+        return "Yes." if "Title" in answer_of(body) else "**No**"
+    return "B" if "Title" in answer_of(body, "Answer B") else "A"
+
+
+def judged(folder: Path, url: str, labels: Sequence[bool] = (), say: str = "") -> Run:
+    """A comparison with a judge, and with so many answers labelled by people; the first half has a title."""
+    lines = [
+        {
+            "prompt": f"Which book, {n}?",
+            "completion": "Title: A" if n < len(labels) / 2 else "No",
+            "label": good,
+        }
+        for n, good in enumerate(labels)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "people.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    more = f"judge:\n  endpoint: {url}\n  model: big\n  rubric: It names a book.\n"
+    more += "  labels: people.jsonl\n" if labels else ""
+    return compare(write_task(folder, more=f"methods: [prompt, fine_tune]\n{more}{say}")).run
+
+
+def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_path: Path) -> None:
+    labels = [True] * 18 + [False] * 22  # the judge says yes to the first 20
+    with served(Scripted(say=strict)) as server:
+        run = judged(tmp_path, server.url, labels)
+        plain = compare(write_task(tmp_path / "plain", more="methods: [prompt, fine_tune]\n")).run
+    verdict = run.verdict
+    assert verdict is not None
+    found = verdict.judge
+    assert found is not None
+    assert (found.labelled, found.unread) == (40, 0)
+    assert found.kappa is not None
+    assert found.kappa.value == pytest.approx(0.9)
+    (untuned, tuned) = found.shares
+    assert (untuned.method, tuned.method) == ("prompt", "fine_tune")
+    assert tuned.said.value > untuned.said.value
+    assert tuned.corrected is not None
+    assert tuned.corrected.value == pytest.approx(min(1.0, (tuned.said.value + 20 / 22 - 1) / (20 / 22)))
+    assert found.pair is not None
+    assert found.pair.wins + found.pair.losses + found.pair.ties == tuned.said.n
+    assert found.pair.losses == 0
+    assert plain.verdict is not None
+    assert (verdict.sentence, verdict.ladder) == (plain.verdict.sentence, plain.verdict.ladder)
+    assert "kappa 0.90" in (run.folder / "report.html").read_text()
+    assert "As people would judge" in (run.folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("labels", [[], [True] * 20 + [False] * 9])
+def test_an_unchecked_judge_is_marked(labels: list[bool], tmp_path: Path) -> None:
+    with served(Scripted(say=strict)) as server:
+        run = judged(tmp_path, server.url, labels)
+    assert run.verdict is not None
+    found = run.verdict.judge
+    assert found is not None
+    assert found.kappa is None
+    assert all(each.corrected is None for each in found.shares)
+    for name in ("report.html", "report.md"):
+        assert (run.folder / name).read_text().count("not checked against people") == 3
+
+
+def test_a_judge_that_prefers_a_place_prefers_no_answer(tmp_path: Path) -> None:
+    with served(Scripted(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")) as server:
+        run = judged(tmp_path, server.url)
+    assert run.verdict is not None
+    found = run.verdict.judge
+    assert found is not None
+    assert found.pair is not None
+    assert (found.pair.wins, found.pair.losses) == (0, 0)
+    assert found.shares == ()
+    assert found.unread == 2 * found.pair.ties
+
+
+def test_what_leaves_the_machine_is_asked_about_and_the_keys_are_checked(tmp_path: Path) -> None:
+    more = "judge: {endpoint: 'http://judge.example/v1', model: big, rubric: It names a book.}\n"
+    asked: list[str] = []
+    with pytest.raises(Declined):
+        compare(write_task(tmp_path, more=more), confirm=lambda text: bool(asked.append(text)))
+    assert "big at http://judge.example/v1 gets the rubric" in asked[0]
+    with pytest.raises(InputError, match="judge has no rubric"):
+        load_task(write_task(tmp_path, more=more.replace(", rubric: It names a book.", "")))
+    pairs = more.replace("book.}", "book., labels: examples.jsonl}")
+    with pytest.raises(InputError, match="no column that says whether an answer is right"):
+        compare(write_task(tmp_path, more=pairs))
+
+
+def test_kappa_is_that_of_scikit_learn() -> None:
+    draw = np.random.default_rng(1)
+    for n in (2, 5, 30, 400):
+        a, b = draw.random(n) < 0.6, draw.random(n) < 0.5
+        b[: n // 2] = a[: n // 2]
+        found = kappa(a, b)
+        if len({*a, *b}) > 1:
+            assert found.value == pytest.approx(cohen_kappa_score(a, b), abs=1e-9)
+        assert found.low < found.high
+        assert found.low <= found.value <= found.high
+    assert kappa([True] * 30, [True] * 30).value == 1
+
+
+def test_the_corrected_share_holds_the_true_one_and_its_interval_covers() -> None:
+    draw = np.random.default_rng(5)
+    covered = 0
+    for _ in range(400):
+        people, rows = draw.random(60) < 0.5, draw.random(200) < 0.7
+        judge, said = (
+            np.where(truth, draw.random(len(truth)) < 0.9, draw.random(len(truth)) < 0.2)
+            for truth in (people, rows)
+        )
+        found = corrected_share(score_sample(said.astype(float)), people, judge)
+        assert found is not None
+        covered += found.low <= 0.7 <= found.high
+    assert covered >= 372
+    some = score_sample([1.0, 1, 0, 0, 0] * 20)
+    perfect = corrected_share(some, [True, False] * 20, [True, False] * 20)
+    assert perfect is not None
+    assert perfect.value == pytest.approx(0.4)
+    assert corrected_share(some, [True, False] * 20, [True] * 40) is None
+    assert corrected_share(some, [True] * 40, [True] * 40) is None
