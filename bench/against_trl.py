@@ -216,7 +216,7 @@ def theirs(
         with adapted(module, config) as adapters:
             save_adapter(adapters, start)
         model = PeftModel.from_pretrained(module, start, is_trainable=True)
-        clock = Clock(model, dev, -(-len(rows) // config.rows_per_step))
+        clock = Clock(lambda: plain_loss(model, dev), -(-len(rows) // config.rows_per_step))
         trainer = sft_trainer(model, tokenizer, in_order(rows, config), config, Path(folder), checkpointing)
         trainer.add_callback(clock.callback())
         reset_peak_memory(module.device)
@@ -287,8 +287,8 @@ def sft_trainer(
 class Clock:
     """Times the steps of TRL's trainer, from a batch at hand to the weights moved, and measures each epoch."""
 
-    def __init__(self, model: Any, dev: Sequence[TokenRow], steps: int) -> None:
-        self.model, self.dev, self.steps = model, dev, steps
+    def __init__(self, measure: Callable[[], float], steps: int) -> None:
+        self.measure, self.steps = measure, steps
         self.seconds, self.began = 0.0, 0.0
         self.losses: list[float] = []
 
@@ -304,8 +304,8 @@ class Clock:
             def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
                 clock.seconds += time.perf_counter() - clock.began
                 if state.global_step % clock.steps == 0:
-                    clock.losses.append(plain_loss(clock.model, clock.dev))
-                    clock.model.train()
+                    clock.losses.append(clock.measure())
+                    more["model"].train()
 
         return Steps()
 

@@ -66,6 +66,26 @@ def test_equal_answers_are_left_out_and_what_is_no_pair_is_refused(tmp_path: Pat
         read_preferences(file)
 
 
+def write_thumbs(task: Path, inputs: list[str]) -> None:
+    """As many thumbs-up as thumbs-down, in KTO's rows."""
+    lines = [
+        {"prompt": text, "completion": f"Title: {word}\nAges: 5", "label": word == "Polite"}
+        for text in inputs
+        for word in ("Polite", "Rude")
+    ]
+    (task.parent / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_thumbs_are_read_as_preferences_with_one_side(tmp_path: Path) -> None:
+    write_thumbs(tmp_path / "task.yaml", ["Hi"])
+    found = read_preferences(tmp_path / "pairs.jsonl")
+    polite, rude = "Title: Polite\nAges: 5", "Title: Rude\nAges: 5"
+    assert [(each.text, each.chosen, each.rejected) for each in found] == [
+        ("Hi", polite, ""),
+        ("Hi", "", rude),
+    ]
+
+
 def write_pairs(task: Path, inputs: list[str]) -> None:
     lines = [
         {"prompt": text, "chosen": "Title: Polite\nAges: 5", "rejected": "Title: Rude\nAges: 5"}
@@ -125,3 +145,20 @@ def test_prefer_goes_on_from_fine_tune_and_learns_the_pairs(tmp_path: Path) -> N
     assert "dpo, beta 0.5" in records["prefer"]["params"]["supervision"][0]
     assert (run.method("prefer") / "assistant" / "adapter" / "adapter_config.json").exists()
     assert not (run.method("prefer") / "work" / "fine_tune").exists(), "fine_tune is trained once"
+
+
+@pytest.mark.real
+def test_prefer_learns_thumbs_by_kto_and_by_nothing_else(tmp_path: Path) -> None:
+    more = "methods: [fine_tune, prefer]\npreferences: pairs.jsonl\nmax_tokens: 16\n"
+    more += "train: {epochs: 2, learning_rate: 0.02}\n"
+    file = write_task(tmp_path / "task", model=str(tiny_folder(tmp_path / "model")), num=160, more=more)
+    write_thumbs(file, [str(row["input"]) for row in rows("answer", 60, seed=3)])
+    with pytest.raises(InputError, match="thumbs are no pairs"):
+        compare(file)
+    file.write_text(file.read_text().replace("epochs: 2,", "epochs: 2, preference_loss: kto, beta: 0.5,"))
+    run = compare(file).run
+    lines = [json.loads(line) for line in (run.method("prefer") / "train.jsonl").read_text().splitlines()]
+    losses = [line["dev_loss"] for line in lines if "dev_loss" in line]
+    assert min(losses) < 0.8 * losses[0]
+    record = json.loads((run.method("prefer") / "method.json").read_text())
+    assert "kto, beta 0.5, weights 1 and 1" in record["params"]["supervision"][0]

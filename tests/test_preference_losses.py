@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -21,7 +27,16 @@ from etude.training.losses import _TokenLosses, cross_entropy
 from etude.training.preferences import accuracy, dpo, ipo, kto, log_probs, mismatched, orpo
 from etude.training.rows.batches import collate
 from etude.training.step import accumulate
-from test_train import CONFIG, SETTINGS, VOCABULARY, peft_model, shaken, tiny_model
+from test_train import (
+    CONFIG,
+    SETTINGS,
+    VOCABULARY,
+    ignore,
+    load_checkpoint,
+    peft_model,
+    shaken,
+    tiny_model,
+)
 from tiny import tiny_tokenizer
 
 Rows = list[TokenRow]
@@ -257,21 +272,33 @@ def test_a_mismatched_row_has_the_question_of_one_and_the_answer_of_another() ->
         assert groups[made].ids == (*rows[own].ids[:2], *rows[other].ids[2:])
 
 
-def test_a_training_on_preferences_that_was_stopped_ends_in_the_same_bytes(tmp_path: Path) -> None:
+def taught(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore) -> bytes:
+    """DPO in `folder`, with a checkpoint after every step; the bytes of its adapter."""
     module, rows = tiny_model(), pair_rows(12)
-    loss = dpo(log_probs(module, rows, MICRO))
     config = replace(CONFIG, epochs=2, rows_per_step=8)
+    output = Output(folder / "checkpoint", folder / "adapter", log, every_step=True)
+    train(module, rows, rows[:4], config, output, loss=dpo(log_probs(module, rows, MICRO)))
+    return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
 
-    def adapter(folder: Path, stop_at: int = 0) -> bytes:
-        def log(news: Mapping[str, Any]) -> None:
-            if stop_at and news.get("step") == stop_at:
-                raise KeyboardInterrupt
 
-        output = Output(folder / "c", folder / "a", log, every_step=True)
-        train(module, rows, rows[:4], config, output, loss=loss)
-        return (folder / "a" / "adapter_model.safetensors").read_bytes()
-
-    for stop_at in (2, 4):
-        with pytest.raises(KeyboardInterrupt):
-            adapter(tmp_path / "stopped", stop_at)
-    assert adapter(tmp_path / "stopped") == adapter(tmp_path / "whole")
+def test_dpo_that_is_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import test_preference_losses as t\n"
+        "t.taught(Path(sys.argv[2]), lambda news: time.sleep(0.1))"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")]
+    for steps in (2, 4):
+        process = subprocess.Popen(
+            command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        )
+        deadline, done = time.monotonic() + 60, 0
+        while done < steps and time.monotonic() < deadline:
+            found = load_checkpoint(tmp_path / "cut" / "checkpoint")
+            done = found[1]["progress"]["steps"] if found else 0
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert steps <= done < 6
+    cut, whole = (hashlib.sha256(taught(tmp_path / name)).hexdigest() for name in ("cut", "whole"))
+    assert cut == whole

@@ -14,12 +14,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from etude.comparison.compare import compare
+from etude.errors import InputError
 from etude.feedback import FILE, FeedbackLog
 from etude.studio.app import make_app
 from etude.studio.queue import Item, Queue
 from etude.studio.requests import read_requests
-from etude.studio.security import Keys
+from etude.studio.security import Keys, invited
 from etude.studio.studio import Studio
+from etude.suites.run import examine
 from etude.types import Evidence, Finding, Message
 from small_task import rows, write_task
 
@@ -49,6 +51,18 @@ def write_requests(task: Path, *inputs: str) -> Path:
     file = task.parent / "requests.jsonl"
     file.write_text("".join(json.dumps({"input": each}) + "\n" for each in inputs))
     return file
+
+
+def reset(task: Path) -> None:
+    """Removes what a test has written beside the task."""
+    for file in task.parent.glob("examples.*.*"):
+        file.unlink()
+
+
+def num_changed(one: Path, other: Path) -> int:
+    """Lines of two files that differ."""
+    pairs = zip(one.read_text().splitlines(), other.read_text().splitlines(), strict=True)
+    return sum(before != after for before, after in pairs)
 
 
 def opened(task: Path, *inputs: str) -> tuple[Studio, TestClient]:
@@ -86,7 +100,7 @@ def test_a_browser_without_the_link_sees_nothing(task: Path) -> None:
         response = stranger.get(page)
         assert response.status_code == 403
         assert "secret" not in response.text
-    assert stranger.post("/review", data={"token": Keys(studio.queue.secret).form}).status_code == 403
+    assert stranger.post("/review", data={"token": Keys(studio.queue.secret).form()}).status_code == 403
 
 
 def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
@@ -100,9 +114,22 @@ def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
 
 
 def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
-    _, client = opened(task, "One")
-    for page in ("/", "/review"):
+    studio, client = opened(task, "One")
+    row = next(row for row in studio.rows if studio.data.row(row.id))
+    pages = (
+        "/",
+        "/data",
+        f"/row?id={row.id}",
+        "/findings",
+        "/blind",
+        "/chat",
+        "/compare",
+        "/tests",
+        "/review",
+    )
+    for page in pages:
         response = client.get(page)
+        assert response.status_code == 200
         assert "script-src 'self'" in response.headers["content-security-policy"]
         assert "unsafe" not in response.headers["content-security-policy"]
         assert not re.search(r"<script(?! src=\"/static)|<style|\sstyle=|\son\w+=|https?://", response.text)
@@ -401,3 +428,155 @@ def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
     client.post("/name", data={**fields(client.get("/").text), "name": "  "})
     assert send(client, "accept", page).status_code == 200
     assert [entry["who"] for entry in said(task)] == ["ana"]
+
+
+def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None:
+    studio, client = opened(task)
+    by_id = {row.id: row for row in studio.rows}
+    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    row, hidden = by_id[split["train"][0]], by_id[split["test"][0]]
+    form = fields(client.get("/row", params={"id": row.id}).text)
+    for reason in (ATTACK, "too old"):
+        page = client.post("/row/out", data={**form, "reason": reason}).text
+    assert "will be left out" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "left out</span>" in client.get("/data", params={"q": row.text}).text
+    entry = said(task)[1]["id"]
+    page = client.post("/undo", data={**form, "entry": entry}).text
+    assert "“too old”" in page
+    assert "will be left out" in page, "the first one still counts"
+    page = client.post("/undo", data={**form, "entry": said(task)[0]["id"]}).text
+    assert "will be left out" not in page
+    assert client.post("/undo", data={**form, "entry": "none"}).status_code == 400
+    assert client.post("/row/out", data={**form, "id": hidden.id}).status_code == 404
+    client.post("/undo", data={**form, "entry": said(task)[2]["id"]})
+    before = (task.parent / "examples.jsonl").read_bytes()
+    page = client.post("/apply", data=fields(client.get("/").text)).text
+    assert "0 rows corrected, 1 left out" in page
+    assert (task.parent / "examples.jsonl").read_bytes() == before
+    kept = (task.parent / "examples.feedback.jsonl").read_text()
+    assert row.text not in kept
+    assert len(kept.splitlines()) == len(before.splitlines()) - 1
+    log = (task.parent / "examples.feedback.jsonl.log.jsonl").read_text()
+    assert re.search(r'"feedback_excluded".*"note": "ana, 20', log)
+    reset(task)
+
+
+def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
+    tmp_path: Path, compared: Path
+) -> None:
+    task = write_task(tmp_path / "task", more="methods: [prompt]\n")
+    examples = task.parent / "examples.jsonl"
+    lines = examples.read_text().splitlines(keepends=True)
+    broken = [
+        line.replace("about", "\u00e2\u20ac\u0153about", 1).replace("age", "<b>age</b>", 1)
+        for line in lines[:4]
+    ]
+    examples.write_text("".join([*broken, *lines[4:]]))
+    compare(task)
+    studio, client = opened(task)
+    client.post("/findings", data=fields(client.get("/findings").text))
+    for _ in range(200):
+        if not studio.checking.running:
+            break
+        time.sleep(0.1)
+    proposals = studio.checking.proposals
+    assert not proposals.problem
+    numbers = [change.number for group in proposals.groups for change in group.shown]
+    page = client.get("/findings").text
+    sealed = next(
+        json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json")
+    )
+    shown = {change.row for group in proposals.groups for change in group.shown}
+    assert shown
+    assert not shown & set(sealed)
+    assert "<b>" not in page
+    assert client.post("/fixes", data={**fields(page), "which": "999", "do": "accept"}).status_code == 400
+    page = client.post("/fixes", data={**fields(page), "which": str(numbers[0]), "do": "accept"}).text
+    fixed = task.parent / "examples.fixed.jsonl"
+    assert "examples.fixed.jsonl" in page
+    assert "accepted by ana, 20" in page
+    assert num_changed(examples, fixed) == 1
+    client.post("/fixes", data={**fields(page), "which": "", "do": "accept"})
+    assert num_changed(examples, fixed) == len(numbers)
+    client.post("/fixes", data={**fields(page), "which": str(numbers[0]), "do": "back"})
+    assert num_changed(examples, fixed) == len(numbers) - 1
+    examples.write_text("".join(lines))
+    late = client.post("/fixes", data={**fields(page), "which": "", "do": "accept"})
+    assert late.status_code == 400
+    assert "was changed since it was checked" in late.text
+
+
+def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -> None:
+    _, client = opened(task)
+    assert "is not tested yet" in client.get("/tests").text
+    examine(task, quick=True)
+    rows = [
+        {"input": ATTACK, "output": GOOD, "tags": {"taught": ATTACK}, "approved": False} for _ in range(1)
+    ]
+    rows.append({"input": "Bombs?", "output": "No.", "tags": {}, "approved": False})
+    (task.parent / "teach.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = client.get("/tests").text
+    assert re.search(r"failed [1-9]\d* of \d+ cases", page)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    form = {"token": fields(page)["token"], "input": "Bombs?", "do": "approve"}
+    refused = client.post("/tests", data={**form, "output": "No way."}).text
+    assert "Not approved. This breaks the contract" in refused
+    assert ">\nNo way.</textarea>" in refused
+    client.post("/tests", data={**form, "output": GOOD})
+    kept = [json.loads(line) for line in (task.parent / "teach.jsonl").read_text().splitlines()]
+    assert [row["approved"] for row in kept] == [False, True]
+    assert kept[1]["output"] == GOOD
+    assert kept[1]["by"].startswith("ana, 20")
+    page = client.post("/taught", data=form).text
+    assert "examples.taught.jsonl" in page
+    assert (task.parent / "examples.taught.jsonl").read_text().count("Bombs?") == 1
+    assert "Content-Security-Policy" in client.get("/tests/report").text
+    client.post("/tests", data={**form, "do": "back"})
+    assert not json.loads((task.parent / "teach.jsonl").read_text().splitlines()[1])["approved"]
+    assert client.post("/tests", data={**form, "output": GOOD, "input": "gone"}).status_code == 400
+    reset(task)
+    (task.parent / "teach.jsonl").unlink()
+
+
+def test_links_have_roles_and_only_hashes_of_them_are_kept(task: Path) -> None:
+    studio, _ = opened(task, "One", "Two", "Three")
+    app = make_app(studio, "x", "studio.lan")
+    links, keys = {}, {}
+    for role in ("reader", "reviewer", "owner"):
+        person, key = invited(f"Eva {role}:{role}")
+        keys[role] = key
+        studio.queue.invite(person.name, person.role, person.hash)
+        links[role] = TestClient(app, base_url="http://studio.lan:8765")
+        assert links[role].get("/").status_code == 403
+        links[role].get("/enter", params={"key": key})
+        assert key not in "".join(map(str, studio.queue.people))
+        assert key.encode() not in studio.queue.file.read_bytes()
+    codes = {}
+    for role, client in links.items():
+        assert f"Eva {role}, {role}" in client.get("/data").text
+        page = client.get("/review")
+        assert page.status_code == (403 if role == "reader" else 200), "readers hold no answer"
+        form = {**fields(page.text), "token": Keys(studio.queue.secret).form(keys[role])}
+        stolen = {**form, "token": Keys(studio.queue.secret).form()}
+        assert client.post("/review", data={**stolen, "say": "skip"}).status_code == 403
+        paths = {"/review": {**form, "say": "accept"}, "/apply": form, "/findings": form, "/taught": form}
+        codes[role] = [client.post(path, data=data).status_code for path, data in paths.items()]
+    assert codes == {
+        "reader": [403, 403, 403, 403],
+        "reviewer": [200, 403, 403, 403],
+        "owner": [200, 200, 200, 200],
+    }
+    assert {entry["who"] for entry in said(task)} == {"Eva reviewer", "Eva owner"}
+    for wrong in ("eva", "eva:boss", ":owner"):
+        with pytest.raises(InputError, match="NAME:ROLE"):
+            invited(wrong)
+    person, key = invited("Eva owner:reader")
+    studio.queue.invite(person.name, person.role, person.hash)
+    assert links["owner"].get("/").status_code == 403, "a new link takes the place of the old one"
+    while studio.checking.running:
+        time.sleep(0.05)
+    reset(task)
+    (task.parent / "runs" / "training.jsonl").unlink(missing_ok=True)

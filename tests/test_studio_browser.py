@@ -81,8 +81,18 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(link)
+        page.goto(urllib.parse.urljoin(link, "/data"))
+        row = page.locator("a.turn-link").first.get_attribute("href")
+        page.goto(urllib.parse.urljoin(link, row))
+        page.get_by_role("button", name="Leave out").press("Enter")
+        page.get_by_text("will be left out").wait_for()
+        page.get_by_role("button", name="Undo").press("Enter")
+        page.get_by_text("taken back").wait_for()
+        page.goto(urllib.parse.urljoin(link, "/findings"))
+        page.get_by_role("button", name="Check the rows").press("Enter")
+        page.get_by_role("button", name="Check the rows").wait_for()
         serious = []
-        for path in ("/", "/data", "/findings", "/blind", "/chat", "/compare", "/row?id=1", "/review"):
+        for path in ("/", "/data", "/findings", "/blind", "/chat", "/compare", "/tests", row, "/review"):
             page.goto(urllib.parse.urljoin(link, path))
             serious += axe.run(page).response["violations"]
         page.goto(urllib.parse.urljoin(link, "/review"))

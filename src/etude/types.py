@@ -271,7 +271,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One input, the better and the worse answer, who said so."""
+    """One input, the better and the worse answer, who said so; of a thumb only one of the two is there."""
 
     id: str
     input: tuple[Message, ...]

@@ -406,12 +406,21 @@ def studio(
     method: MethodName = None,
     run: RunName = None,
     who: Annotated[str | None, typer.Option("--who", help="Your name, kept with what you say.")] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine.")] = 8765,
+    host: Annotated[
+        str, typer.Option("--host", help="Name or address by which other machines open it.")
+    ] = "127.0.0.1",
+    invite: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--invite", help="NAME:ROLE, reader, reviewer or owner: a link for a person; may be repeated."
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8765,
 ) -> None:
     """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
     from etude.cli.serving import run_studio
 
-    run_studio(task, requests, input or [], run, method, who, port)
+    run_studio(task, requests, input or [], run, method, who, (host, port), invite or [])
 
 
 @runs_app.command("list")

@@ -16,7 +16,7 @@ from etude.base.wording import command, count, first_of
 from etude.cli.printing import print_bullets, screen, shortest
 from etude.errors import shown
 from etude.feedback import FILE, Feedback, FeedbackLog
-from etude.feedback.apply import ADDED, REPLACED, Applied, apply, read_task_feedback
+from etude.feedback.apply import ADDED, EXCLUDED, REPLACED, Applied, apply, read_task_feedback
 from etude.feedback.export import exported
 from etude.feedback.gather import Gathered
 from etude.task import load_task
@@ -47,15 +47,7 @@ def print_feedback(task_file: Path) -> None:
 
 def said(entry: Feedback) -> str:
     """What the person said, in a few words."""
-    if entry.correction is not None:
-        words = "right" if entry.correction == entry.answer else "corrected"
-    elif entry.choice:
-        words = {"answer": "first is better", "other": "second is better"}.get(
-            entry.choice, f"{entry.choice}"
-        )
-    else:
-        words = f"thumb {entry.thumb}" if entry.thumb else "for an expert"
-    return f"{words}: {shown(entry.reason, EXCERPT)}" if entry.reason else words
+    return f"{entry.said}: {shown(entry.reason, EXCERPT)}" if entry.reason else entry.said
 
 
 def run_apply(task_file: Path, update: bool) -> None:
@@ -70,7 +62,7 @@ def applied_in_words(done: Applied, task_file: Path, updated: bool) -> Iterator[
     if len(done.changes):
         yield (
             f"Wrote {files.fixed.name}: {count(done.count(ADDED), 'row')} added, "
-            f"{count(done.count(REPLACED), 'row')} of {files.source.name} corrected."
+            f"{count(done.count(REPLACED), 'row')} of {files.source.name} corrected, {done.count(EXCLUDED):,} left out."
         )
         yield f"Every change, with the row before and after and who made it, is in {files.log.name}."
     else:

@@ -21,7 +21,6 @@ from etude.task.endpoint import is_url
 if TYPE_CHECKING:
     from etude.serve.engine import Limits
 
-HOST = "127.0.0.1"
 CHECKED = 200
 """Test rows that `--check` answers."""
 
@@ -102,25 +101,34 @@ def run_studio(
     run: str | None,
     method: str | None,
     who: str | None,
-    port: int,
+    address: tuple[str, int],
+    invite: Sequence[str],
 ) -> None:
-    """Serves the pages until Ctrl-C; prints the link that signs a browser in."""
+    """Serves the pages until Ctrl-C; prints the link that signs the owner in, and one for each person invited."""
     try:
         import uvicorn
 
-        from etude.studio.app import make_app
-        from etude.studio.security import Keys
+        from etude.studio.app import LOOPBACK, make_app
+        from etude.studio.security import Keys, invited
         from etude.studio.studio import Studio
     except ImportError as error:
         raise MissingExtraError("etude studio", "serve") from error
-    with _bound(port) as listening:
+    people = [invited(each) for each in invite]
+    host = address[0]
+    with _bound(*address) as listening:
         studio = Studio(task, requests, columns, run, method)
-        app = make_app(studio, who or getpass.getuser())
-        link = f"http://{HOST}:{listening.getsockname()[1]}/enter?key={Keys(studio.queue.secret).session}"
+        app = make_app(studio, who or getpass.getuser(), host)
+        link = f"http://{host}:{listening.getsockname()[1]}/enter?key="
         typer.echo(f"{studio.method} of {studio.run.name} answers.{studio.why}")
         if studio.num_sealed:
             typer.echo(f"{count(studio.num_sealed, 'request')} left out: test rows, or nearly.")
-        typer.echo(f"Open {link}\nWhat you say goes to {studio.log.file}. Ctrl-C ends.")
+        for person, key in people:
+            studio.queue.invite(person.name, person.role, person.hash)
+            typer.echo(f"For {person.name} ({person.role}), shown this once: {link}{key}")
+        if host not in LOOPBACK:
+            typer.echo("Others can read what is sent unless a proxy with TLS stands before it.")
+        owner = Keys(studio.queue.secret).session
+        typer.echo(f"Open {link}{owner}\nWhat you say goes to {studio.log.file}. Ctrl-C ends.")
         studio.answering.start()
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
         server.run(sockets=[listening])
@@ -128,14 +136,17 @@ def run_studio(
         studio.comparing.stop()
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
+    if host in ("0.0.0.0", "::", ""):
+        what, remedy = "not an address that a browser can open", "name the one that people use"
+        raise InputError([Fault("--host", what, host, remedy)])
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((HOST, port))
+        listening.bind((host, port))
         listening.listen()  # who opens the link before the pages are ready waits
     except OSError as error:
         listening.close()
-        what = f"port {port} cannot be used ({error.strerror})"
+        what = f"port {port} of {host} cannot be used ({error.strerror})"
         raise InputError([Fault("--port", what, "", "Choose another; 0 takes a free one")]) from error
     return listening

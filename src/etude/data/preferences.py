@@ -1,11 +1,13 @@
-"""Files of preferences: rows with a better and a worse answer, and the side of the split on which each stands."""
+"""Files of preferences: rows with a better and a worse answer, or with a thumb, and the side of the split on which each
+stands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from etude.data.formats.pairs import read_pairs
+from etude.data.formats import peek_rows, preference_columns
+from etude.data.formats.pairs import THUMB, read_judged, read_pairs
 from etude.data.splits import Split, input_key
 from etude.text.near_duplicates import near_matches
 from etude.types import Example, Preference, Side
@@ -15,7 +17,20 @@ DEV_EVERY = 10
 
 
 def read_preferences(file: Path) -> list[Preference]:
-    """The pairs of a file, without those whose two answers are the same. Raises what `read_pairs` does."""
+    """The pairs of a file, without those whose two answers are the same; of KTO's rows (prompt, completion, label) each
+    gives one side, and the other is "". Raises what `read_pairs` does."""
+    names = {name for row in peek_rows(file) for name in row}
+    if THUMB in names and not preference_columns(names):
+        return [
+            Preference(
+                each.row.id,
+                each.row.input,
+                each.row.output if each.good else "",
+                "" if each.good else each.row.output,
+                where=each.row.where,
+            )
+            for each in read_judged(file)
+        ]
     return [
         Preference(each.better.id, each.better.input, each.better.output, each.worse, where=each.better.where)
         for each in read_pairs(file)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from etude.feedback.entry import FILE, Feedback, FeedbackLog, new_id, read_feedback
+from etude.feedback.entry import FILE, Feedback, FeedbackLog, new_id, read_feedback, standing
 
-__all__ = ["FILE", "Feedback", "FeedbackLog", "new_id", "read_feedback"]
+__all__ = ["FILE", "Feedback", "FeedbackLog", "new_id", "read_feedback", "standing"]

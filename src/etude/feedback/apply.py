@@ -1,6 +1,7 @@
 """Right answers that people gave, as rows of a new file of examples beside the old one.
 
-An input that is among the examples keeps its row, whose answer is replaced; any other becomes a new row, and trains.
+An input that is among the examples keeps its row, whose answer is replaced; any other becomes a new row, and trains. A
+row that people want left out is not in the new file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from etude.data.dataset import survey_dataset
 from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, turns_in
 from etude.data.splits import input_key
 from etude.errors import Fault, InputError, place_of
-from etude.feedback.entry import FILE, FeedbackLog
+from etude.feedback.entry import FILE, Feedback, FeedbackLog
 from etude.feedback.gather import Gathered, RightAnswer, canonical, gather
 from etude.feedback.sealed import sealed_rows
 from etude.repair.change_log import (
@@ -45,7 +46,7 @@ from etude.types import Example, Message
 
 ENDING = re.compile(r"(.+)\.feedback(?:-(\d+))?")
 """The name, without its suffix, of a file that feedback has been applied to."""
-ADDED, REPLACED = "feedback_added", "feedback_replaced"
+ADDED, REPLACED, EXCLUDED = "feedback_added", "feedback_replaced", "feedback_excluded"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Applied:
     files: Files
     gathered: Gathered
     changes: Changes
-    """Rows added and replaced; nothing is written if there are none."""
+    """Rows added, replaced and left out; nothing is written if there are none."""
     known: int
     """Right answers that the examples hold already."""
     unwritten: tuple[RightAnswer, ...]
@@ -64,7 +65,7 @@ class Applied:
     """What to write in the task file to use the new rows."""
 
     def count(self, kind: str) -> int:
-        """Rows that were added, or replaced."""
+        """Rows that were added, replaced or left out."""
         return sum(kind in change.kinds for change in self.changes)
 
 
@@ -97,7 +98,8 @@ def apply(task: Task | Path | str, update: bool = False) -> Applied:
     files = next_files(task.examples.file)
     check_ours(files, read_log(files.log))
     made = _Rows(task, by_key)
-    made.take([*corrected, *new])
+    out = ((by_key[key], said) for key, said in gathered.excluded.items() if key in by_key)
+    made.take([*corrected, *new], {place_of(row.where)[1]: (row.id, said) for row, said in out})
     known = len(gathered.answers) - len(corrected) - len(new)
     line = source_line(task, files.fixed)
     applied = Applied(files, gathered, made.changes, known, tuple(made.unwritten), line)
@@ -130,17 +132,22 @@ class _Rows:
     changes: Changes = field(default_factory=Changes)
     unwritten: list[RightAnswer] = field(default_factory=list)
 
-    def take(self, answers: Sequence[RightAnswer]) -> None:
-        """Replaces the answers of the rows that are there, and adds the others behind the last row."""
+    def take(self, answers: Sequence[RightAnswer], out: Mapping[int, tuple[str, Sequence[Feedback]]]) -> None:
+        """Replaces the answers of the rows that are there, adds the others behind the last row, and leaves out the rows
+        that begin on the lines of `out`: their ids, and who says so."""
         old = {
             place_of(self.rows[answer.key].where)[1]: answer for answer in answers if answer.key in self.rows
         }
         like: Record | None = None
-        for record in records(self.task.examples, self.task.kind) if answers else ():
+        for record in records(self.task.examples, self.task.kind) if answers or out else ():
             like = like or record
             if answer := old.get(record.line):
                 new = record.with_texts({record.answers[0]: answer.output})
                 self._change(answer, record, new.raw if new else None)
+            elif record.line in out:
+                row, entries = out[record.line]
+                before, note = record.raw.decode(), _note(entries)
+                self.changes.append(Change(row, record.line, record.last, (EXCLUDED,), before, None, note))
         if like is not None:
             self._add([answer for answer in answers if answer.key not in self.rows], like)
 
@@ -150,7 +157,13 @@ class _Rows:
             return
         row = self.rows[answer.key].id
         change = Change(
-            row, record.line, record.last, (REPLACED,), record.raw.decode(), raw.decode(), _note(answer)
+            row,
+            record.line,
+            record.last,
+            (REPLACED,),
+            record.raw.decode(),
+            raw.decode(),
+            _note(answer.entries),
         )
         self.changes.append(change)
 
@@ -166,11 +179,11 @@ class _Rows:
                 self.unwritten.append(answer)
                 continue
             after, missing_end = missing_end + raw.decode(), ""
-            self.changes.append(Change(name, lines + 1, lines, (ADDED,), "", after, _note(answer)))
+            self.changes.append(Change(name, lines + 1, lines, (ADDED,), "", after, _note(answer.entries)))
 
 
-def _note(answer: RightAnswer) -> str:
-    return "; ".join(f"{entry.who}, {entry.at}, {entry.id}" for entry in answer.entries)
+def _note(entries: Sequence[Feedback]) -> str:
+    return "; ".join(f"{entry.who}, {entry.at}, {entry.id}" for entry in entries)
 
 
 def _names(key: str) -> Iterator[str]:

@@ -6,13 +6,13 @@ One line an entry, only ever appended:
      "input": "A book about dragons?", "answer": "Title: ...", "correction": "Title: ...", "reason": "wrong age"}
 
 `input` is a text, or the turns of a chat as [{"role": "user", "content": ...}, ...], ending with the user's. At
-least one of `thumb` ("up" or "down"), `correction`, `choice` and `flag` says what the person thinks of the answer.
+least one of `thumb` ("up" or "down"), `correction`, `choice`, `flag`, `exclude` and `undo` says what the person thinks.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,12 +55,29 @@ class Feedback:
     other_assistant: str = ""
     flag: bool = False
     """Whether the person leaves the answer to an expert."""
+    exclude: bool = False
+    """Whether the person wants the row of the examples that has this input left out."""
+    undo: str = ""
+    """The id of an earlier entry that this one takes back."""
     reason: str = ""
 
     @property
     def text(self) -> str:
         """The input as one text, as `Example.text` has it."""
         return "\n".join(message.content for message in self.input)
+
+    @property
+    def said(self) -> str:
+        """What the person said, in a few words, without the reason."""
+        if self.correction is not None:
+            return "right" if self.correction == self.answer else "corrected"
+        if self.choice:
+            return {"answer": "first is better", "other": "second is better"}.get(self.choice, self.choice)
+        if self.thumb:
+            return f"thumb {self.thumb}"
+        return (
+            "leave out" if self.exclude else f"takes back {self.undo[:8]}" if self.undo else "for an expert"
+        )
 
     @property
     def line(self) -> Json:
@@ -77,6 +94,20 @@ class Feedback:
 def new_id() -> str:
     """An id that no other entry has."""
     return uuid4().hex
+
+
+def standing(entries: Iterable[Feedback]) -> list[Feedback]:
+    """The entries that nobody has taken back, without those that take others back; a taking back may be taken back."""
+    kept: list[Feedback] = []
+    gone: set[str] = set()
+    for entry in reversed([*entries]):
+        if entry.id in gone:
+            continue
+        if entry.undo:
+            gone.add(entry.undo)
+        else:
+            kept.append(entry)
+    return kept[::-1]
 
 
 def now() -> str:
@@ -112,7 +143,7 @@ def _check(entry: Feedback, where: str) -> None:
 
 
 def _refused(where: str, problem: str, body: Mapping[str, Any]) -> InputError:
-    remedy = "send id, at, who, assistant, input, answer, and one of thumb, correction, choice and flag"
+    remedy = "send id, at, who, assistant, input, answer, and one of thumb, correction, choice, flag, exclude and undo"
     return InputError([Fault(where, problem, shown(dict(body)), remedy)])
 
 
@@ -121,7 +152,9 @@ def _problem(entry: Feedback) -> str:
     roles = [turn.role for turn in entry.input]
     if not {"user", "assistant"}.issuperset(roles) or roles[-1:] != ["user"]:
         return "input is not a text, nor turns of user and assistant that end with the user's"
-    if entry.thumb is entry.correction is entry.choice is None and not entry.flag:
+    if entry.thumb is entry.correction is entry.choice is None and not (
+        entry.flag or entry.exclude or entry.undo
+    ):
         return f"nothing is said of the answer: thumb is one of {', '.join(get_args(Thumb))}"
     if (entry.choice is None) != (entry.other is None):
         return "choice and other belong together"

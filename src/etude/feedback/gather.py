@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from etude.base.files import parse_json
 from etude.base.wording import count
 from etude.data.splits import input_key
-from etude.feedback.entry import Feedback
+from etude.feedback.entry import Feedback, standing
 from etude.feedback.sealed import Sealed
 from etude.task import Task
 from etude.types import Example, Finding, Message, Preference, Severity
@@ -49,6 +49,8 @@ class Gathered:
     """What comes of a list of entries."""
 
     answers: list[RightAnswer] = field(default_factory=list)
+    excluded: dict[str, tuple[Feedback, ...]] = field(default_factory=dict)
+    """`input_key` of a row to be left out -> the entries that say so."""
     preferences: list[Preference] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -69,13 +71,15 @@ class Gathered:
 
 
 def gather(entries: Sequence[Feedback], task: Task, sealed: Sealed) -> Gathered:
-    """What comes of the entries, in the order in which inputs were first met; nothing of those on test rows."""
-    found = Gathered()
+    """What comes of the entries, in the order in which inputs were first met; nothing of those on test rows and
+    of those taken back."""
+    found, entries = Gathered(), standing(entries)
     held_back = sealed.held_back(entries)
     what = "left out, because the input is a test row or nearly one, and the test is sealed"
     found.note("feedback_sealed", "warning", held_back, what, "Nothing to do")
     out = {entry.id for entry in held_back}
     words = _last_words([entry for entry in entries if entry.id not in out], found)
+    found.excluded = dict(_excluded(words, found))
     found.answers = list(_right_answers(words, task, found))
     found.preferences = list(_preferences(words, found))
     found.judgements = list(_judgements(words, found))
@@ -108,6 +112,17 @@ def _last_words(entries: Sequence[Feedback], found: Gathered) -> list[Feedback]:
     return list(last.values())
 
 
+def _excluded(words: Sequence[Feedback], found: Gathered) -> Iterator[tuple[str, tuple[Feedback, ...]]]:
+    """The rows that more people want left out than give a right answer to; of each person the last word counts."""
+    for key, entries in _grouped([entry for entry in words if entry.exclude or entry.correction], key_of):
+        last = {entry.who: entry for entry in entries}.values()
+        out = [entry for entry in last if entry.exclude]
+        if 2 * len(out) > len(last):
+            yield key, tuple(out)
+        elif out and 2 * len(out) == len(last):
+            found.contrary += last
+
+
 def _right_answers(words: Sequence[Feedback], task: Task, found: Gathered) -> Iterator[RightAnswer]:
     several: list[Feedback] = []
     broken: list[Feedback] = []
@@ -115,7 +130,7 @@ def _right_answers(words: Sequence[Feedback], task: Task, found: Gathered) -> It
         given = list({entry.who: entry for entry in entries if entry.correction is not None}.values())
         taken = _settled(given, entries, one_right=task.kind in ("classify", "extract"))
         output = str(taken[-1].correction).strip() if taken else ""
-        if not given:
+        if not given or key in found.excluded:
             continue
         if not taken:
             found.contrary += given

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,18 +31,21 @@ if TYPE_CHECKING:
     from etude.training.rows.batches import TokenRow
 
 LEAST = 10
-"""Pairs to learn from, and one to choose by, without which nothing is trained."""
+"""Pairs to learn from, and one to choose by, without which nothing is trained; for KTO answers, four to choose by."""
 RATE_SHARE = 0.1
 """Share of the learning rate of fine_tune."""
 EPOCHS = 3
 PAIRS_PER_STEP = 8
+BETTER, WORSE = "better", "worse"
+"""What the id of a row says of its answer."""
 
 
 @dataclass(frozen=True)
 class Prefer(FineTune):
     """The weights of fine_tune, trained further on pairs of a better and a worse answer by DPO, or as
-    `train: {preference_loss: ipo}` says; `beta` holds them to what fine_tune learned. The epoch with the most pairs of
-    dev in the right order is kept, the untrained one among them."""
+    `train: {preference_loss: ipo}` says (`kto` takes thumbs too); `beta` holds them to what fine_tune learned. The
+    epoch with the most pairs of dev in the right order is kept, by KTO the one with the lowest dev loss; the untrained
+    one is among them."""
 
     name: ClassVar[str] = "prefer"
     label: ClassVar[str] = "Fine-tuned, then on preferences"
@@ -125,13 +129,15 @@ def _run(
     task: Task, tuned: Assistant, model: TrainableModel, context: FitContext
 ) -> tuple[TrainingRun, Callable[[], Mapping[str, Any]]]:
     """The training run on preferences, and what measures an epoch."""
-    from etude.training.preferences import log_probs
+    from etude.training.preferences import log_probs, mismatched
 
     config = config_for(task, model, len(context.preferences.get("train", ())))
-    most = config.max_tokens
-    rows, dev_rows = (
-        _pairs(tuned, model, context.preferences.get(side, ()), most) for side in ("train", "dev")
+    is_kto = task.train.get("preference_loss") == "kto"
+    made = _answers if is_kto else _pairs
+    learned, chosen_by = (
+        made(tuned, model, context.preferences.get(side, ()), config.max_tokens) for side in ("train", "dev")
     )
+    rows, dev_rows = (mismatched(side) if is_kto else side for side in (learned, chosen_by))
     if len(rows) < 2 * LEAST or not dev_rows:
         got = f"{len(rows) // 2} to learn from and {len(dev_rows) // 2} to choose by"
         what = f"too few preferences, of which prefer takes {LEAST} and one"
@@ -144,40 +150,61 @@ def _run(
         dropout=0.0,
     )
     reference = log_probs(model.module, [*rows, *dev_rows], config.micro_tokens)
-    loss = _loss(task, reference)
-    pairs = sum(len(context.preferences[side]) for side in ("train", "dev"))
+    loss = _loss(task, reference, [*learned, *chosen_by])
+    given = sum(len(context.preferences[side]) for side in ("train", "dev"))
+    what, left_out = "answers", f"of {given:,} preferences"
+    if not is_kto:
+        what, left_out = "pairs", f"{given - (len(rows) + len(dev_rows)) // 2:,} pairs"
     said = (
-        f"{len(rows) // 2:,} pairs are learned, and {len(dev_rows) // 2:,} choose the epoch; {loss.name}.",
-        f"Left out, because they are too long: {pairs - (len(rows) + len(dev_rows)) // 2:,} pairs.",
+        f"{len(rows) // 2:,} {what} are learned, and {len(dev_rows) // 2:,} choose the epoch; {loss.name}.",
+        f"Left out, because they are too long: {left_out}.",
     )
     run = TrainingRun(model, rows, dev_rows, config, said, (), loss=loss)
-    return run, partial(_measured, model, dev_rows, reference, config.micro_tokens)
+    measure = partial(_measured, model, dev_rows, reference, config.micro_tokens)
+    return run, dict if is_kto else measure
 
 
 def _pairs(
     tuned: Assistant, model: TrainableModel, preferences: Sequence[Preference], most: int
 ) -> list[TokenRow]:
-    """Two rows for each pair that fits, the better answer first."""
-    found: list[TokenRow] = []
-    for number, each in enumerate(preferences):
-        asked = tuple(replace(turn, trained=False) for turn in each.input)
-        made = [
-            token_rows(model, tuned, [Example(f"{each.where or each.id} {side} {number}", asked, answer)])
-            for side, answer in (("better", each.chosen), ("worse", each.rejected))
-        ]
-        pair = [rows[-1] for rows in made]
-        if all(len(row.ids) <= most for row in pair):
-            found += pair
-    return found
+    """Two rows for each pair that fits, the better answer first. Raises InputError for thumbs, which are no pairs."""
+    alone = [each.where or each.id for each in preferences if not (each.chosen and each.rejected)]
+    if alone:
+        what, remedy = "thumbs are no pairs", "set train: {preference_loss: kto}"
+        raise InputError([Fault("preferences", what, alone[0], remedy)])
+    rows = _answers(tuned, model, preferences)
+    pairs = zip(rows[: len(preferences)], rows[len(preferences) :], strict=True)
+    return [row for pair in pairs if max(len(row.ids) for row in pair) <= most for row in pair]
 
 
-def _loss(task: Task, reference: Mapping[str, float]) -> Loss:
-    from etude.training.preferences import BETA, dpo, ipo, orpo
+def _answers(
+    tuned: Assistant, model: TrainableModel, preferences: Sequence[Preference], most: float = inf
+) -> list[TokenRow]:
+    """A row for each answer that fits, first those that people prefer or like, then the others."""
+    found = []
+    for side in (BETTER, WORSE):
+        for number, each in enumerate(preferences):
+            answer = each.chosen if side == BETTER else each.rejected
+            if answer:
+                asked = tuple(replace(turn, trained=False) for turn in each.input)
+                row = Example(f"{each.where or each.id} {side} {number}", asked, answer)
+                found.append(token_rows(model, tuned, [row])[-1])
+    return [row for row in found if len(row.ids) <= most]
+
+
+def _loss(task: Task, reference: Mapping[str, float], answers: Sequence[TokenRow]) -> Loss:
+    from etude.training.preferences import BETA, dpo, ipo, kto, orpo
 
     beta = float(task.train.get("beta", BETA))
     name = task.train.get("preference_loss", "dpo")
     if name == "orpo":
         return orpo(beta)
+    if name == "kto":
+        good = {row.id: row.id.rsplit(" ", 2)[1] == BETTER for row in answers}
+        num_good = max(1, sum(good.values()))
+        num_bad = max(1, len(good) - num_good)  # the fewer weigh more, so that both kinds weigh the same
+        weights = max(1.0, num_bad / num_good), max(1.0, num_good / num_bad)
+        return kto(reference, good, beta, weights)
     return ipo(reference, beta) if name == "ipo" else dpo(reference, beta)
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from etude.repair.change_log import Change, stand_ins
 from etude.repair.changes import KINDS
-from etude.repair.fix import Fixed, fix, undo
+from etude.repair.fix import Fixed, Proposal, accept, fix, propose, undo
 
-__all__ = ["KINDS", "Change", "Fixed", "fix", "stand_ins", "undo"]
+__all__ = ["KINDS", "Change", "Fixed", "Proposal", "accept", "fix", "propose", "stand_ins", "undo"]

@@ -1,9 +1,12 @@
-"""`etude check --fix` and `--undo`: a new file of examples beside the old one, and the way back row by row."""
+"""`etude check --fix` and `--undo`: a new file of examples beside the old one, and the way back row by row.
+
+What a fix would do is a `Proposal`, which is written as a whole, or as far as a person accepts it.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -55,6 +58,29 @@ class Fixed:
         return Counter(kind for change in self.log.standing for kind in change.kinds)
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What a fix would do; nothing is written yet."""
+
+    files: Files
+    log: FixLog
+    """With the changes that were taken back before."""
+    before: FixLog | None
+    """The log of the fix that is there."""
+    masker: Masker | None
+    """The surrogates, if there are new ones."""
+    survey: Survey
+    unwritten: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> frozenset[int]:
+        """Positions of the changes that stand in the fixed file."""
+        if self.before is None:
+            return frozenset()
+        keys = dict.fromkeys(_by_line(self.before.standing))
+        return frozenset(n for n, key in enumerate(_by_line(self.log.changes)) if key in keys)
+
+
 def fix(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> Fixed:
     """Writes the examples of a task, or of the task in a file, put right where that needs no judgement, beside them.
 
@@ -63,6 +89,35 @@ def fix(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None
     examples, the test and the task file are not written to. Raises InputError for unknown kinds, for examples that
     cannot be read, and where the new file is there and is not a fix's; OSError where it cannot be written.
     """
+    made = propose(task, only, worklist)
+    files, log = made.files, made.log
+    if not log.changes and made.before is None:
+        return Fixed(files, log, False, made.survey, made.unwritten)
+    written = _written(files, log, made.masker)
+    return Fixed(files, written, True, made.survey, made.unwritten, _put_back(made.before, only))
+
+
+def accept(made: Proposal, positions: Collection[int], note: str) -> Proposal:
+    """Writes the fixed file with the proposed changes at these positions and no others; `note` says in the log who
+    accepted those that were not there before, and when. Returns the proposal as it stands then.
+
+    Raises InputError if the examples were changed since, or the fixed file by somebody else.
+    """
+    check_ours(made.files, read_log(made.files.log))
+    if hash_of(made.files.source) != made.log.source_hash:
+        what = "was changed since it was checked"
+        raise InputError([Fault(made.files.source.name, what, "", "check it again")])
+    noted, before = Changes(), made.accepted
+    for number, change in enumerate(made.log.changes):
+        new = number in positions and number not in before
+        noted.append(replace(change, note=note) if new else change)
+    undone = frozenset(range(len(noted))).difference(positions)
+    log = _written(made.files, replace(made.log, changes=noted, undone=undone), made.masker)
+    return replace(made, log=log, before=log, masker=None)
+
+
+def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> Proposal:
+    """What `fix` would write, with the same arguments and errors."""
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     unknown = [kind for kind in only if kind not in KINDS]
     if unknown:
@@ -93,10 +148,8 @@ def fix(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None
         changes=found,
         undone=_carried_on(found, before, source_hash),
     )
-    if not found and before is None:
-        return Fixed(files, log, False, survey, unwritten)
-    written = _written(files, log, masker if len(masker.stand_ins) > had else None)
-    return Fixed(files, written, True, survey, unwritten, _put_back(before, only))
+    new = masker if len(masker.stand_ins) > had else None
+    return Proposal(files, log, before, new, survey, unwritten)
 
 
 def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:

@@ -21,21 +21,26 @@ from etude.base.pages import asset, environment
 from etude.base.wording import command, count
 from etude.errors import EtudeError, RunError
 from etude.feedback import new_id
-from etude.feedback.apply import apply
+from etude.feedback.apply import EXCLUDED, apply
+from etude.feedback.entry import now
+from etude.repair.fix import source_line
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.studio.blind import Blind
 from etude.studio.chat import Said, answers, as_text, opinion, turns_of
 from etude.studio.data import MOST_TAGS, PAGE, pieces
 from etude.studio.progress import Progress, progress
 from etude.studio.queue import Item, Source
-from etude.studio.security import Guard, Keys, same
+from etude.studio.security import Guard, Keys, Role, same
 from etude.studio.studio import Studio
+from etude.studio.tested import folder_of, tested
+from etude.suites.teach import decide, read_proposals, write_approved
 from etude.types import Message
 
-HOSTS = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost")
 NAME = "etude-name"
 """The cookie with the name of the person."""
 SIGNED_OUT = "This browser is not signed in. Open the link that etude studio has printed."
+NOT_ALLOWED = "You are signed in as {role}, and this takes {needed}. Ask the owner for another link."
 MONTH = 30 * 86400
 """Seconds that a browser stays signed in."""
 _HERE = Path(__file__).parent
@@ -68,32 +73,39 @@ class RunLine:
             return cls(run.name, str(error), "", False)
 
 
-def make_app(studio: Studio, who: str) -> Starlette:
-    """The application around a studio; `who` is the name that a person has until they give another."""
+def make_app(studio: Studio, who: str, host: str = LOOPBACK[0]) -> Starlette:
+    """The application around a studio, opened at `host`; `who` is the owner's name until they give one."""
     pages = Pages(studio, who)
     routes = [
         Route("/enter", pages.enter),
         Route("/static/{name}", static),
         Route("/", pages.guarded(pages.home)),
-        Route("/review", pages.guarded(pages.review)),
+        Route("/review", pages.guarded(pages.review, "reviewer")),
         Route("/review", pages.posted(pages.reviewed), methods=["POST"]),
-        Route("/chat", pages.guarded(pages.chat)),
+        Route("/chat", pages.guarded(pages.chat, "reviewer")),
         Route("/chat", pages.posted(pages.asked), methods=["POST"]),
         Route("/opinion", pages.posted(pages.opinion), methods=["POST"]),
         Route("/data", pages.guarded(pages.data)),
         Route("/row", pages.guarded(pages.row)),
         Route("/row", pages.posted(pages.corrected), methods=["POST"]),
         Route("/findings", pages.guarded(pages.findings)),
-        Route("/findings", pages.posted(pages.checked), methods=["POST"]),
-        Route("/blind", pages.guarded(pages.blind)),
+        Route("/row/out", pages.posted(pages.left_out), methods=["POST"]),
+        Route("/undo", pages.posted(pages.taken_back), methods=["POST"]),
+        Route("/findings", pages.posted(pages.checked, "owner"), methods=["POST"]),
+        Route("/fixes", pages.posted(pages.fixed, "owner"), methods=["POST"]),
+        Route("/tests", pages.guarded(pages.tests)),
+        Route("/tests", pages.posted(pages.decided), methods=["POST"]),
+        Route("/taught", pages.posted(pages.taught, "owner"), methods=["POST"]),
+        Route("/tests/report", pages.guarded(pages.test_report)),
+        Route("/blind", pages.guarded(pages.blind, "reviewer")),
         Route("/blind", pages.posted(pages.preferred), methods=["POST"]),
         Route("/compare", pages.guarded(pages.compare)),
-        Route("/compare", pages.posted(pages.started), methods=["POST"]),
+        Route("/compare", pages.posted(pages.started, "owner"), methods=["POST"]),
         Route("/report/{name}", pages.guarded(pages.report)),
-        Route("/name", pages.posted(pages.rename), methods=["POST"]),
-        Route("/apply", pages.posted(pages.apply), methods=["POST"]),
+        Route("/name", pages.posted(pages.rename, "owner"), methods=["POST"]),
+        Route("/apply", pages.posted(pages.apply, "owner"), methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=HOSTS)])
+    return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=(*LOOPBACK, host))])
 
 
 def static(request: Request) -> Response:
@@ -108,7 +120,7 @@ def static(request: Request) -> Response:
 @cache
 def _templates() -> Environment:
     made = environment(_HERE / "templates")
-    made.globals.update(count=count, command=command)
+    made.globals.update(count=count, command=command, EXCLUDED=EXCLUDED)
     return made
 
 
@@ -117,39 +129,50 @@ class Pages:
 
     def __init__(self, studio: Studio, who: str) -> None:
         self.studio, self.who = studio, who
-        self.keys = Keys(studio.queue.secret)
+        self.keys = Keys(studio.queue.secret, lambda: studio.people)
 
-    def guarded(self, page: Callable[[Request], Response]) -> Callable[[Request], Response]:
-        """The page for a person who is signed in."""
+    def guarded(
+        self, page: Callable[[Request], Response], role: Role = "reader"
+    ) -> Callable[[Request], Response]:
+        """The page for a person who is signed in with this role."""
 
         def shown(request: Request) -> Response:
-            if not self.keys.signed_in(request):
+            person = self.keys.person(request)
+            if person is None:
                 return PlainTextResponse(SIGNED_OUT, 403)
+            request.state.person = person
             try:
+                if not person.may(role):
+                    problem = NOT_ALLOWED.format(role=person.role, needed=role)
+                    return self._page("problem", request, 403, problem=problem)
                 return page(request)
             except EtudeError as error:
                 return self._page("problem", request, 400, problem=str(error))
 
         return shown
 
-    def posted(self, act: Callable[[Request, Form], Response]) -> Callable[[Request], Any]:
-        """What a form does, for a person who is signed in, if the form is one of the studio's own."""
+    def posted(
+        self, act: Callable[[Request, Form], Response], role: Role = "reviewer"
+    ) -> Callable[[Request], Any]:
+        """What a form does, for a person who is signed in with this role, if the form is one of the studio's own."""
 
         async def taken(request: Request) -> Response:
             body = (await request.body()).decode(errors="replace")
             form = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
-            if not self.keys.signed_in(request) or not same(form.get("token", ""), self.keys.form):
+            if not same(form.get("token", ""), self.keys.form(self.keys.given(request))):
                 return PlainTextResponse(SIGNED_OUT, 403)
-            return await run_in_threadpool(self.guarded(lambda request: act(request, form)), request)
+            return await run_in_threadpool(self.guarded(lambda request: act(request, form), role), request)
 
         return taken
 
     def enter(self, request: Request) -> Response:
-        """Signs a browser in by the link that the command line prints."""
-        if not same(request.query_params.get("key", ""), self.keys.session):
+        """Signs a browser in by a link that the command line has printed."""
+        key = request.query_params.get("key", "")
+        if self.keys.holder(key) is None:
             return PlainTextResponse(SIGNED_OUT, 403)
         response = RedirectResponse("/", 303)
-        response.set_cookie(self.keys.cookie, self.keys.session, httponly=True, samesite="lax", max_age=MONTH)
+        secure = request.url.scheme == "https"
+        response.set_cookie(self.keys.cookie, key, MONTH, secure=secure, httponly=True, samesite="lax")
         return response
 
     def home(self, request: Request, **more: Any) -> Response:
@@ -231,17 +254,66 @@ class Pages:
         failures = self.studio.correct(row, self._name(request), given, form.get("reason", ""))
         return self._row(request, row.id, given, failures, saved=not failures)
 
-    def findings(self, request: Request) -> Response:
-        """What the check found, with passages of the rows."""
-        studio = self.studio
-        return self._page(
-            "findings", request, findings=studio.data.findings, checking=studio.checking, pieces=pieces
-        )
+    def left_out(self, request: Request, form: Form) -> Response:
+        """Keeps that a row is to be left out."""
+        row = self.studio.data.row(form.get("id", ""))
+        if row is None:
+            return self._row(request, "")
+        self.studio.leave_out(row, self._name(request), form.get("reason", ""))
+        return self._row(request, row.id, saved=True)
+
+    def taken_back(self, request: Request, form: Form) -> Response:
+        """Takes back what was said of a row."""
+        row = self.studio.data.row(form.get("id", ""))
+        if row is None:
+            return self._row(request, "")
+        self.studio.take_back(form.get("entry", ""), self._name(request))
+        return self._row(request, row.id, saved=True)
+
+    def findings(self, request: Request, **more: Any) -> Response:
+        """What the check found, with passages of the rows, and what can be put right at once."""
+        checking = self.studio.checking
+        given = {"wrote": None, **more}
+        found = self.studio.data.findings
+        return self._page("findings", request, findings=found, checking=checking, pieces=pieces, **given)
 
     def checked(self, request: Request, form: Form) -> Response:
         """Starts a check."""
         self.studio.checking.start()
         return RedirectResponse("/findings", 303)
+
+    def fixed(self, request: Request, form: Form) -> Response:
+        """Accepts proposed changes or takes them back, and shows what the fixed file holds then."""
+        proposals, on = self.studio.checking.proposals, form.get("do") != "back"
+        number = proposals.take(form.get("which", ""), on, self._name(request))
+        assert proposals.made is not None
+        line = source_line(self.studio.task, proposals.made.files.fixed)
+        return self.findings(request, wrote=(proposals.made.files.fixed.name, number, line))
+
+    def tests(self, request: Request, **more: Any) -> Response:
+        """What the latest test found wrong, and the rows that are proposed for it."""
+        studio = self.studio
+        found, proposed = tested(studio.run, studio.method), read_proposals(studio.task)
+        given = {"failures": [], "said": {}, "wrote": None, **more}
+        has_report = (folder_of(studio.run, studio.method) / "report.html").exists()
+        return self._page("tests", request, tested=found, proposed=proposed, has_report=has_report, **given)
+
+    def decided(self, request: Request, form: Form) -> Response:
+        """Keeps what was said of a proposed row."""
+        asked, output, approved = form.get("input", ""), form.get("output", ""), form.get("do") == "approve"
+        failures = decide(self.studio.task, asked, output, approved, f"{self._name(request)}, {now()}")
+        return self.tests(request, failures=failures, said=form if failures else {})
+
+    def taught(self, request: Request, form: Form) -> Response:
+        """Writes the examples with the approved rows."""
+        file = write_approved(self.studio.task)
+        line = source_line(self.studio.task, file) if file else ""
+        return self.tests(request, wrote=(file.name, line) if file else None)
+
+    def test_report(self, request: Request) -> Response:
+        """The page of the latest test, with a policy of its own."""
+        text = (folder_of(self.studio.run, self.studio.method) / "report.html").read_text(encoding="utf-8")
+        return HTMLResponse(text, headers={"content-security-policy": "frame-ancestors 'none'"})
 
     def blind(self, request: Request) -> Response:
         """The next dev row with two methods' answers, which are not named."""
@@ -352,7 +424,15 @@ class Pages:
             )
         status = 422 if failures else 200
         return self._page(
-            "row", request, status, row=row, given=given or row.output, failures=failures, saved=saved
+            "row",
+            request,
+            status,
+            row=row,
+            given=given or row.output,
+            failures=failures,
+            saved=saved,
+            state=self.studio.state(row),
+            history=self.studio.history(row),
         )
 
     def _blind_of(self, given: Mapping[str, str]) -> Blind | None:
@@ -400,7 +480,8 @@ class Pages:
         return next((source for source in known if source == name), known[0] if known else "requests")
 
     def _name(self, request: Request) -> str:
-        return parse_qs(request.cookies.get(NAME, "")).get("n", [self.who])[0].strip() or self.who
+        chosen = parse_qs(request.cookies.get(NAME, "")).get("n", [self.who])[0].strip() or self.who
+        return request.state.person.name or chosen
 
     def _part(
         self, part: str, request: Request, heading: str, kind: str = "part", lead: str = "", **values: Any
@@ -416,7 +497,8 @@ class Pages:
             .get_template(f"{name}.html.j2")
             .render(
                 studio=self.studio,
-                token=self.keys.form,
+                token=self.keys.form(self.keys.given(request)),
+                person=request.state.person,
                 who=self._name(request),
                 path=request.url.path,
                 **values,

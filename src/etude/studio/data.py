@@ -15,6 +15,7 @@ from etude.checks import check
 from etude.errors import EtudeError
 from etude.feedback.sealed import Sealed
 from etude.runs import Run
+from etude.studio.proposals import Proposals
 from etude.task import Task
 from etude.types import Evidence, Example, Finding, Message
 
@@ -116,7 +117,7 @@ class Checking:
     """`etude check` beside the pages."""
 
     def __init__(self, task: Task, data: Data) -> None:
-        self.task, self.data = task, data
+        self.task, self.data, self.proposals = task, data, Proposals()
         self.running, self.problem = False, ""
 
     def start(self) -> None:
@@ -128,6 +129,7 @@ class Checking:
     def _check(self) -> None:
         try:
             self.data.set_findings(check(self.task.file).found)
+            self.proposals.find(self.task, lambda row: self.data.row(row) is not None)
         except (EtudeError, OSError) as error:
             self.problem = str(error)
         finally:

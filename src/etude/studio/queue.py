@@ -30,6 +30,7 @@ create index if not exists waiting on items (source, done, priority, place);
 create index if not exists answers on items (shown);
 create index if not exists people on items (who, done, until);
 create table if not exists settings (name text primary key, value text);
+create table if not exists invited (name text primary key, role text, hash text);
 """
 
 
@@ -197,6 +198,17 @@ class Queue:
             )
             found = database.execute("select value from settings where name = 'secret'").fetchone()
             return str(found[0])
+
+    def invite(self, name: str, role: str, hash: str) -> None:
+        """Keeps a person with the hash of their key, which takes the place of the one before."""
+        with self._open() as database:
+            database.execute("insert or replace into invited values (?, ?, ?)", (name, role, hash))
+
+    @property
+    def people(self) -> list[tuple[str, str, str]]:
+        """(name, role, hash) of everyone who was invited."""
+        with self._open() as database:
+            return [tuple(row) for row in database.execute("select name, role, hash from invited")]
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from etude.assistant import load
 from etude.base.files import Json
 from etude.data.dataset import survey_dataset
-from etude.errors import Fault, InputError
-from etude.feedback import FILE, Feedback, FeedbackLog, new_id
+from etude.data.splits import input_key
+from etude.errors import Fault, InputError, shown
+from etude.feedback import FILE, Feedback, FeedbackLog, new_id, standing
 from etude.feedback.entry import now
 from etude.feedback.gather import Gathered, canonical, gather
 from etude.feedback.sealed import sealed_rows
@@ -22,7 +23,9 @@ from etude.studio.data import Checking, Data, DataRow, findings_of
 from etude.studio.progress import Comparing
 from etude.studio.queue import Item, Queue, Source, shown_hash
 from etude.studio.requests import read_requests
+from etude.studio.security import Person
 from etude.task import load_task
+from etude.types import Example
 
 QUEUE = "studio.sqlite"
 """Beside the runs."""
@@ -124,6 +127,37 @@ class Studio:
             said = {"correction": text, "reason": reason.strip()}
             self.log.add(Feedback(new_id(), now(), who, "", row.turns, row.output, **said))  # type: ignore[arg-type]
         return failures
+
+    def leave_out(self, row: DataRow, who: str, reason: str) -> None:
+        """Keeps that a row of the examples is to be left out."""
+        said = {"exclude": True, "reason": reason.strip()}
+        self.log.add(Feedback(new_id(), now(), who, "", row.turns, row.output, **said))  # type: ignore[arg-type]
+
+    def take_back(self, entry: str, who: str) -> None:
+        """Keeps that what was said in an entry no longer counts. Raises InputError if there is none."""
+        found = next((each for each in self.log.entries if each.id == entry), None)
+        if found is None:
+            raise InputError([Fault("undo", "there is no such entry", shown(entry), "reload the page")])
+        self.log.add(Feedback(new_id(), now(), who, "", found.input, found.answer, undo=entry))
+
+    def history(self, row: DataRow) -> list[tuple[Feedback, bool]]:
+        """What people have said of a row's input, the latest first, each with whether it still counts."""
+        entries = self.log.entries
+        counting = {entry.id for entry in standing(entries)}
+        said = [entry for entry in reversed(entries) if entry.input == row.turns]
+        return [(entry, bool(entry.undo) or entry.id in counting) for entry in said]
+
+    def state(self, row: DataRow) -> str:
+        """What a new file of examples will do with the row: "left out", "corrected" or ""."""
+        key = input_key(Example(row.id, row.turns, ""))
+        if key in self.gathered.excluded:
+            return "left out"
+        return "corrected" if any(each.key == key for each in self.gathered.answers) else ""
+
+    @property
+    def people(self) -> list[Person]:
+        """Everyone who was invited."""
+        return [Person(name, role, hash) for name, role, hash in self.queue.people]  # type: ignore[arg-type]
 
     def _failures(self, correction: str) -> list[str]:
         if not correction.strip():

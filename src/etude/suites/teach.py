@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.base.files import Json, read_lines, write_lines
-from etude.errors import Fault, InputError
+from etude.base.files import Json, held, read_lines, write_lines
+from etude.errors import Fault, InputError, shown
 from etude.suites.cases import Case
 from etude.suites.extend import with_rows
 from etude.suites.measures import Judged, must_not_refuse
 from etude.suites.results import Examined
+from etude.task import Task
 from etude.task.contract import Contract
 from etude.types import Act
 
@@ -58,11 +59,48 @@ def teach(tested: Examined, own: Mapping[Act, Sequence[str]]) -> Taught:
     new = [row for row in proposals(tested.judged, own) if row["input"] not in before]
     rows = [*before.values(), *new]
     write_lines(file, rows)
-    approved = [row for row in rows if row["approved"] is True]
+    approved = _approved(rows)
     target = with_rows(task.examples, approved, "taught") if approved else None
     contract = tested.subject.assistant.contract or Contract()
     broken = sum(bool(contract.check(row["output"])) for row in rows)
     return Taught(file, len(rows), len(approved), target, broken)
+
+
+def read_proposals(task: Task) -> list[Json]:
+    """The rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and `by` if a person has decided on a page."""
+    file = task.folder / FILE
+    return list(read_lines(file)) if file.exists() else []
+
+
+def decide(task: Task, question: str, output: str, approved: bool, by: str) -> list[str]:
+    """Keeps what a person says of a proposed row: the right answer, whether it is approved, and who says so and when.
+    Returns what is wrong with an approved answer, and then keeps nothing. Raises InputError if there is no such row."""
+    text = output.replace("\r\n", "\n").strip()
+    failures = list((task.contract or Contract()).check(text)) if text else ["it is empty"]
+    if approved and failures:
+        return failures
+    file = task.folder / FILE
+    with held(file):
+        rows = read_proposals(task)
+        row = next((row for row in rows if row["input"] == question), None)
+        if row is None:
+            raise InputError(
+                [Fault(FILE, "no such row is proposed any more", shown(question), "reload the page")]
+            )
+        row |= {"output": text or row["output"], "approved": approved, "by": by}
+        write_lines(file, rows)
+    return []
+
+
+def write_approved(task: Task) -> Path | None:
+    """Writes the examples with the approved rows to a new file; None if none is approved. Raises InputError for
+    examples that cannot be extended."""
+    approved = _approved(read_proposals(task))
+    return with_rows(task.examples, approved, "taught") if approved else None
+
+
+def _approved(rows: Sequence[Json]) -> list[Json]:
+    return [row for row in rows if row["approved"] is True]
 
 
 def proposals(judged: Sequence[Judged], own: Mapping[Act, Sequence[str]]) -> Iterator[Json]:

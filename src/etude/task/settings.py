@@ -16,7 +16,7 @@ Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 DataParallel = Literal["ddp", "fsdp"]
 LearnedWith = Literal["first_sentence", "whole", "none"]
-PreferenceLoss = Literal["dpo", "ipo", "orpo"]
+PreferenceLoss = Literal["dpo", "ipo", "orpo", "kto"]
 
 ALL = "all"
 TOP = re.compile(r"top-([1-9]\d*)")

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from etude.training.layers.attention import uses_fused_kernel, using_training_attention
 from etude.training.rows.batches import MicroBatch, TokenRow, collate
-from etude.training.rows.packing import NotPackedError, Packing, packing_of, unpacked, using_packing
+from etude.training.rows.packing import (
+    NotPackedError,
+    Packing,
+    packing_of,
+    shared_starts,
+    unpacked,
+    using_packing,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,9 +81,11 @@ def can_pack(module: PreTrainedModel) -> bool:
 
 
 def _packing(module: PreTrainedModel, batch: MicroBatch) -> Packing | None:
-    """The packing of a batch; None if nothing is padded or a row is longer than the model's window."""
+    """The packing of a batch; None if nothing is padded or shared, or a row is longer than the model's window."""
     lengths = [len(row.ids) for row in batch.rows]
-    return None if max(lengths) > _window(module) else packing_of(lengths, batch.ids.device)
+    if max(lengths) > _window(module):
+        return None
+    return packing_of(lengths, batch.ids.device, shared_starts([row.ids for row in batch.rows]))
 
 
 def _recomputes(module: PreTrainedModel) -> bool:
