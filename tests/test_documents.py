@@ -261,8 +261,8 @@ def test_a_query_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL that lives for one test."""
     if not all(map(which, ("initdb", "postgres", "pg_ctl"))):
-        pytest.skip("PostgreSQL is not installed: the query is tested on SQLite alone")
-    pytest.importorskip("pg8000", reason="pg8000 is not installed: the query is tested on SQLite alone")
+        pytest.skip("no PostgreSQL; to run: install it")
+    pytest.importorskip("pg8000", reason="no pg8000; to run: pip install pg8000")
     folder = tmp_path_factory.mktemp("postgres")
     user: dict[str, object] = {}
     if os.geteuid() == 0:  # which initdb refuses

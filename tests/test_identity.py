@@ -28,6 +28,7 @@ test: test.jsonl
 documents: notes.txt
 preferences: pairs.jsonl
 encoder: none
+evidence: one_run
 wordings: [Say it briefly.]
 check: checks.py:fits
 metric: passes
@@ -57,14 +58,15 @@ CHANGES = {
     "usage": "usage: {facts_change: daily}",
     "prices": "prices: {answer: 1.6}",
     "encoder": "encoder: all-minilm-l6-v2",
+    "evidence": "evidence: full",
     "seed": "seed: 4",
     "train": "train: {epochs: 1, rank: 4}",
     "max_tokens": "max_tokens: 25",
 }
 """A line of the task file in place of the one with the same key."""
 FILES = ("examples", "test", "documents", "preferences", "judge", "suite", "gates", "handover")
-"""Keys of files, whose contents count; `judge` is refused; `suite` and `gates` bear on no run (test_suites.py);
-`handover` is for classifiers (test_handover.py)."""
+"""Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py);
+`suite` and `gates` bear on no run (test_suites.py); `handover` is for classifiers (test_handover.py)."""
 
 
 def full_task(folder: Path) -> Path:

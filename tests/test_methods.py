@@ -358,7 +358,7 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "encoder",
         "wordings",
         "prompt_model",
-        *("suite", "gates", "handover"),
+        *("suite", "gates", "handover", "evidence", "judge"),
     }
     assert unused_keys(FineTune(), task) == others | chosen_by
 
