@@ -9,6 +9,7 @@
     if (answer?.ok && !busy) region.innerHTML = await answer.text();
   };
   if (region) setInterval(refresh, 2000);
+  if (document.querySelector("[data-reload]")) setTimeout(() => location.reload(), 2000);
 
   // A form within a part of the page: what the server answers takes the place of the part.
   document.addEventListener("submit", async (event) => {
