@@ -86,8 +86,9 @@ def test_threads_that_wait_spin_shortly_unless_the_user_says_otherwise(own: dict
 @pytest.mark.parametrize(
     ("text", "busy"),
     [
-        ("0.1 0.2 0.3 1/165 4714", False),
-        ("0.1 0.2 0.3 2/165 4714", True),
+        ("1.0 0.2 0.3 1/165 4714", False),
+        ("0.4 0.2 0.3 2/165 4714", False),
+        ("0.5 0.2 0.3 2/165 4714", True),
         ("3.0 2.0 1.0", False),
         ("", False),
     ],

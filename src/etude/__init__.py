@@ -35,16 +35,16 @@ _QUIET, _BUSY = "10000", "1000"
 
 
 def _others_run(loads: str = "/proc/loadavg") -> bool:
-    """Whether another process runs or waits for a core at each of five looks, 16 ms in all; False where the system
-    does not say (only on Linux does torch come with libgomp)."""
+    """Whether other processes wanted half a core in the last minute, and one runs or waits for a core at each of five
+    looks, 16 ms in all; False where the system does not say (only on Linux does torch come with libgomp)."""
     try:
         for look in range(5):
             time.sleep(0.004 if look else 0)
             with open(loads, encoding="ascii") as file:  # noqa: PTH123 - pathlib loads slowly
-                running = file.read().split()[3]  # "2/165": two of 165 run, this process being one
-            if int(running.partition("/")[0]) <= 1:
+                minute, *_, running, _ = file.read().split()  # "0.71 0.40 0.20 2/165 4714"
+            if float(minute) < 0.5 or int(running.partition("/")[0]) <= 1:  # this process is one of them
                 return False
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError):
         return False
     return True
 
