@@ -281,6 +281,7 @@ def taught(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore) -> b
     return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
+@pytest.mark.real
 def test_dpo_that_is_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
