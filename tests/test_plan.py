@@ -215,12 +215,15 @@ def test_a_late_run_cuts_what_has_not_begun_and_says_from_where_on() -> None:
     assert again is late, "what was cut stays cut"
 
 
-def test_before_the_test_is_opened_its_rows_are_all_that_can_be_cut() -> None:
+@pytest.mark.parametrize(
+    ("begins", "when"), [("", "before the test was opened"), ("evidence", "from evidence on")]
+)
+def test_once_all_methods_are_fitted_the_test_rows_are_all_that_can_be_cut(begins: str, when: str) -> None:
     plan = make_plan(WORK, RATES, 3000)
     taken = on_time(plan, *WORK.tries, slow=2.0)
-    late = pacing(left_of(plan, *WORK.tries)).shortened(plan, "", taken)
+    late = pacing(left_of(plan, *WORK.tries)).shortened(plan, begins, taken)
     assert FEWEST_TEST <= late.limits["test_rows"] < plan.limits["test_rows"]
-    assert late.shrunk[-1].startswith("before the test was opened, because")
+    assert late.shrunk[-1].startswith(f"{when}, because")
     assert late.shrunk[-1].endswith(f"planned: test on {late.limits['test_rows']} of 900 rows")
     assert late.limits | {"test_rows": 0} == plan.limits | {"test_rows": 0}
 

@@ -59,7 +59,8 @@ class Fit:
 
 def fit_evidence(climb: Climb, fitted: Mapping[str, Assistant], start: Assistant) -> dict[Path, Assistant]:
     """Fits what is planned and answers dev; the assistants that the test still needs, by the folders of their fits."""
-    climb.shorten(EVIDENCE)
+    if climb.pacing is not None and climb.pacing.work.evidence:
+        climb.shorten(EVIDENCE)
     waiting: dict[Path, Assistant] = {}
     begun = time.perf_counter()
     for fit in _fits(climb):

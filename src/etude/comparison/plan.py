@@ -224,8 +224,8 @@ class Pacing:
         training = {name: takes for name, takes in self.rates.training.items() if name not in taken}
         rates = replace(self.rates, answer=answer, training=training)
         new = make_plan(rest, rates, LATE * (self.ends - time.monotonic()) / slow, plan.effort)
-        if not begins:
-            effort = replace(plan.effort, test_rows=new.effort.test_rows)
+        if begins in ("", EVIDENCE):  # all methods are fitted
+            effort = replace(plan.effort, test_rows=new.effort.test_rows, evidence=new.effort.evidence)
             new = replace(new, effort=effort, limits={**plan.limits, "test_rows": new.limits["test_rows"]})
         before = [*_words(self.work, plan.effort)]
         cuts = [words for words in _words(self.work, new.effort) if words not in before]
