@@ -100,6 +100,7 @@ def check_kills(folder: Path, kills: int, model: str, slowed: str, longest: floa
         assert json.loads((cut / "run.json").read_text())["openings"] == 1
 
 
+@pytest.mark.real
 def test_kills_change_nothing_with_the_fake_model(tmp_path: Path) -> None:
     check_kills(tmp_path, 2, "fake", "fake:delay=0.02", 4.0)
 
