@@ -185,15 +185,27 @@ def token_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
 
 
 def ours(module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig) -> Figures:
+    return trained(module, rows, dev, config, lambda: plain_loss(module, dev))
+
+
+def trained(
+    module: Any,
+    rows: Sequence[TokenRow],
+    dev: Sequence[TokenRow],
+    config: TrainConfig,
+    plain: Callable[[], float],
+    **more: Any,
+) -> Figures:
+    """Our training, with the loss on dev after each epoch as `plain` gives it; `more` is for `train`."""
     news: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
         output = Output(
             Path(folder) / "checkpoint",
             Path(folder) / "adapter",
             log=lambda line: news.append(dict(line)),
-            on_eval=lambda: {"plain": plain_loss(module, dev)},
+            on_eval=lambda: {"plain": plain()},
         )
-        result = train(module, rows, dev, config, output)
+        result = train(module, rows, dev, config, output, **more)
     seconds = sum(line["seconds"] for line in news if "step" in line)
     losses = [line["plain"] for line in news if "plain" in line][1:]
     return Figures(seconds, result.rows, result.tokens, result.peak_memory, losses)

@@ -21,16 +21,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from against_trl import DATA, MODEL, Clock, Figures, difference
+from against_trl import DATA, MODEL, Clock, Figures, difference, trained
 
 from etude.models.registry import Models
 from etude.render import render_training
-from etude.training import Output, TokenRow, TrainConfig, make_batches, train
+from etude.training import TokenRow, TrainConfig, make_batches
 from etude.training.layers.lora import adapted, save_adapter
 from etude.training.preferences import BETA, dpo, log_probs
 from etude.training.step import learning_rate
@@ -136,22 +136,12 @@ def ours(
     config: TrainConfig,
     before: Sequence[float],
 ) -> Figures:
-    news: list[Any] = []
     started = time.perf_counter()
     reference = log_probs(module, rows, config.micro_tokens)
     spent = time.perf_counter() - started
     reference |= log_probs(module, dev, config.micro_tokens)
-    with tempfile.TemporaryDirectory() as folder:
-        output = Output(
-            Path(folder) / "checkpoint",
-            Path(folder) / "adapter",
-            log=lambda line: news.append(dict(line)),
-            on_eval=lambda: {"plain": plain_loss(module, dev, before)},
-        )
-        result = train(module, rows, dev, config, output, loss=dpo(reference))
-    spent += sum(line["seconds"] for line in news if "step" in line)
-    losses = [line["plain"] for line in news if "plain" in line][1:]
-    return Figures(spent, result.rows, result.tokens, result.peak_memory, losses)
+    figures = trained(module, rows, dev, config, lambda: plain_loss(module, dev, before), loss=dpo(reference))
+    return replace(figures, seconds=spent + figures.seconds)
 
 
 def theirs(

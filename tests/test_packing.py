@@ -76,20 +76,22 @@ def test_long_rows_go_through_the_fused_kernel() -> None:
     )
 
 
+def gradient(module: Any, rows: Sequence[TokenRow], packed: bool, micro_tokens: int) -> torch.Tensor:
+    """Of shaken adapters, after one micro-batch or several."""
+    with adapted(module, SETTINGS) as adapters:
+        shaken(adapters)
+        accumulate(Placement(module, packed=packed), rows, micro_tokens)
+        grads = [each.grad for adapter in adapters for each in (adapter.a, adapter.b)]
+    return torch.cat([each.flatten() for each in grads if each is not None])
+
+
 @pytest.mark.parametrize("lengths", [LENGTHS, (SHORT + 9, 5, 40)])
 def test_gradients_are_those_of_rows_side_by_side(lengths: Sequence[int]) -> None:
     module, rows = tiny_model(torch.float64), rows_of(lengths)
 
-    def gradient(packed: bool, micro_tokens: int) -> torch.Tensor:
-        with adapted(module, SETTINGS) as adapters:
-            shaken(adapters)
-            accumulate(Placement(module, packed=packed), rows, micro_tokens)
-            grads = [each.grad for adapter in adapters for each in (adapter.a, adapter.b)]
-        return torch.cat([each.flatten() for each in grads if each is not None])
-
-    wanted = gradient(False, 1)
+    wanted = gradient(module, rows, packed=False, micro_tokens=1)
     for packed, micro_tokens in ((True, 10_000), (True, 20), (False, 10_000)):
-        found = gradient(packed, micro_tokens)
+        found = gradient(module, rows, packed, micro_tokens)
         assert torch.linalg.vector_norm(found - wanted) <= 1e-10 * torch.linalg.vector_norm(wanted)
 
 
@@ -121,19 +123,10 @@ def test_a_beginning_that_rows_share_is_computed_once() -> None:
 def test_gradients_with_shared_beginnings_are_those_of_rows_one_by_one() -> None:
     module, rows = tiny_model(torch.float64), beginning_alike()
 
-    def gradient(packed: bool, micro_tokens: int) -> torch.Tensor:
-        with adapted(module, SETTINGS) as adapters:
-            shaken(adapters)
-            accumulate(Placement(module, packed=packed), rows, micro_tokens)
-            grads = [each.grad for adapter in adapters for each in (adapter.a, adapter.b)]
-        return torch.cat([each.flatten() for each in grads if each is not None])
-
-    wanted = gradient(False, 1)
-    for micro_tokens in (
-        12,
-        10_000,
-    ):  # rotary angles are worked out in 32 bits, whose cosines vary in the last one
-        found = gradient(True, micro_tokens)
+    wanted = gradient(module, rows, packed=False, micro_tokens=1)
+    # Rotary angles are worked out in 32 bits, whose cosines vary in the last one.
+    for micro_tokens in (12, 10_000):
+        found = gradient(module, rows, packed=True, micro_tokens=micro_tokens)
         assert torch.linalg.vector_norm(found - wanted) <= 1e-6 * torch.linalg.vector_norm(wanted)
 
 
