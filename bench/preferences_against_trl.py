@@ -167,7 +167,7 @@ def theirs(
         )
         trainer.add_callback(clock.callback())
         trainer.train()
-        spent = clock.seconds + trainer.reference_seconds / config.epochs  # all epochs stand in its rows
+        spent = clock.seconds + trainer.reference_seconds / config.epochs  # its rows count every epoch
         tokens = config.epochs * sum(len(row.ids) for row in rows)
         return Figures(spent, config.epochs * len(rows), tokens, 0, clock.losses)
 

@@ -139,7 +139,7 @@ def read_material(task: Task, survey: Survey | None = None) -> Material:
 def check_material(
     material: Material, checks: Sequence[Check] = CHECKS, begun: Callable[[str], None] = lambda name: None
 ) -> Findings:
-    """Run the checks over rows that were read; `begun` is told the name of each when it begins."""
+    """Run the checks over rows that were read; `begun` is called with the name of each when it begins."""
     task = material.task
     found: list[Finding] = []
     for each in checks:

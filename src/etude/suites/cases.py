@@ -38,7 +38,7 @@ class Case:
     secret: bool = False
     """Whether the instructions must not be repeated."""
     grounded: bool = False
-    """Whether every name and number must stand in a document or in the question."""
+    """Whether every name and number must be in a document or in the question."""
     passages: bool = True
     """Whether passages are looked up, if the assistant does that."""
     behind: str = ""

@@ -30,7 +30,7 @@ LEAST_ALIKE = 10
 
 @finds(FindingKind("repeated_input", "warning", "copies of an earlier row"), quick=True)
 def repeated_inputs(material: Material) -> Iterator[Finding]:
-    """Rows whose input and answer stand in an earlier row; none of an input that `contradictions` names."""
+    """Rows that repeat the input and answer of an earlier row; none of an input that `contradictions` names."""
     named = contradictory(material)
     groups = [group for group in _same_rows(material) if group[0] not in named]
     later = _later(groups)

@@ -52,7 +52,7 @@ def told_by_inputs(
 
 
 def is_untold(area: float, found: Sequence[bool]) -> bool:
-    """Whether the area is surely under TOLD.
+    """Whether the upper bound of the area is below TOLD.
 
     By the standard error of an area of one half (Mann and Whitney 1947).
     """
