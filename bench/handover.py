@@ -20,7 +20,8 @@ from pathlib import Path
 from etude.assistant import load
 from etude.comparison import compare
 from etude.stats import wilson
-from etude.stats.surest import auroc, calibration
+from etude.stats.calibration import brier, calibration_error
+from etude.stats.surest import auroc
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 PROMISE = 0.05
@@ -55,7 +56,6 @@ def measured(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: 
     assistant = load(run.assistant("baseline"))
     answers = assistant.answer(strange)
     sure, right = [line["confidence"] for line in test], [line["score"] for line in test]
-    figures = calibration(sure, right)
     others = [answer.confidence or 0.0 for answer in answers]
     low, high = wilson(wrong, len(given)) if given else (0.0, 1.0)
     return {
@@ -68,9 +68,9 @@ def measured(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: 
         "out_of_scope": len(strange),
         "out_of_scope_handed_over": sum(answer.handed_over for answer in answers) / len(strange),
         "auroc_in_against_out": auroc([*sure, *others], [1] * len(sure) + [0] * len(others)),
-        "ece": figures.error,
-        "brier": figures.brier,
-        "auroc_right": figures.auroc,
+        "ece": calibration_error(sure, right).value,
+        "brier": brier(sure, right).value,
+        "auroc_right": auroc(sure, right),
     }
 
 

@@ -151,6 +151,14 @@ def test_the_sample_of_scored_rows_has_their_mean() -> None:
     assert sample.units == len(ROWS)
 
 
+def test_rows_with_one_input_count_as_one() -> None:
+    copies = Dataset(
+        tuple(replace(row, id=f"{row.id} again", input=ROWS[0].input) for row in ROWS.examples[:3])
+    )
+    rows = evaluate(Assistant("prompt", "answer", ModelRef("fake")), OneFake(), copies, METRIC)
+    assert sample_of(METRIC, [row.outcome for row in rows]).units == 1
+
+
 SHOWN = tuple(
     Example(id=str(n), input=(Message("user", "asked " * n),), output="told " * (9 - n)) for n in range(1, 9)
 )

@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
-from etude.assistant import load
+from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.comparison import compare
+from etude.comparison.handover import with_handover
 from etude.data.dataset import Dataset
 from etude.errors import InputError
+from etude.evaluate import Scored
 from etude.runs import find_run
 from etude.runs.fingerprints import changed, fingerprints
-from etude.stats.surest import BINS, calibration, risk_coverage, threshold
+from etude.stats.surest import auroc, risk_coverage, threshold
 from etude.task import load_task
+from etude.types import Answer, Example, Message, ModelRef, Score
 from real_runs import real_run
 from small_task import write_task
 
@@ -40,28 +43,10 @@ def easy(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return sure, (rng.random(num) < sure).astype(float)
 
 
-def ece_by_hand(sure: np.ndarray, right: np.ndarray) -> float:
-    """Equal-mass calibration error, one answer at a time."""
-    ranked = sorted(zip(sure, right, strict=True), key=lambda pair: pair[0])
-    size, extra = divmod(len(ranked), BINS)
-    total, at = 0.0, 0
-    for number in range(BINS):
-        group = ranked[at : at + size + (number < extra)]
-        at += len(group)
-        gap = math.fsum(hit for _, hit in group) - math.fsum(one for one, _ in group)
-        total += abs(gap)
-    return total / len(ranked)
-
-
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("num", [40, 997])
-def test_figures_equal_other_implementations(num: int, ties: bool) -> None:
-    sure, right = drawn(num, num, ties)
-    found = calibration(sure, right)
-    assert found.error == pytest.approx(ece_by_hand(sure, right), abs=1e-6)
-    assert found.brier == pytest.approx(brier_score_loss(right, sure), abs=1e-6)
-    assert found.auroc == pytest.approx(roc_auc_score(right, sure), abs=1e-6)
-    assert found.n == num
+def test_auroc_is_that_of_scikit_learn(ties: bool) -> None:
+    sure, right = drawn(997, 1, ties)
+    assert auroc(sure, right) == pytest.approx(roc_auc_score(right, sure), abs=1e-9)
 
 
 def test_the_curve_ends_with_all_answers_and_gives_ties_together() -> None:
@@ -87,6 +72,29 @@ def test_a_threshold_from_dev_keeps_its_promise_in_95_of_100_draws(most: float) 
     assert broken / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
 
 
+def test_rows_of_one_group_are_one_proof(tmp_path: Path) -> None:
+    """The same answers, each given for five alike rows, prove no more than once."""
+    file = write_task(tmp_path, "classify", more="handover: 0.05\n")
+    task, base = load_task(file), Assistant("baseline", "classify", ModelRef("fake"), "")
+    sure, right = easy(100, 3)
+
+    def noted(copies: int) -> str:
+        rows = [
+            Scored(
+                Example(f"{at}-{copy}", (Message("user", "x"),), "a", group=str(at)),
+                Answer("a", "a", "a", None, (), float(one), 1, 0, 1, 0.0, cut=False),
+                Score(float(hit), None, None),
+                0,
+            )
+            for copy in range(copies)
+            for at, (one, hit) in enumerate(zip(sure, right, strict=True))
+        ]
+        found, (note,) = with_handover(base, task, rows)
+        return f"{found.handover} {note.replace(', one of each group', '')}"
+
+    assert noted(5) == noted(1)
+
+
 def test_too_few_rows_or_too_many_errors_give_no_threshold() -> None:
     assert threshold([0.9] * 20, [1] * 20, 0.05) is None
     assert threshold([0.9] * 200, [0] * 200, 0.05) is None
@@ -96,7 +104,7 @@ def test_too_few_rows_or_too_many_errors_give_no_threshold() -> None:
 @pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], [2]), ([1.5], [1]), ([0.5, 0.5], [1])])
 def test_what_is_no_confidence_is_refused(sure: list[float], right: list[float]) -> None:
     with pytest.raises(ValueError, match=r"confidence|right"):
-        calibration(sure, right)
+        auroc(sure, right)
 
 
 def test_a_classifier_hands_over_below_the_threshold_everywhere(

@@ -32,6 +32,12 @@ def test_a_short_document_is_one_passage_and_a_long_one_follows_its_headings() -
     assert long[1].name == "leave.md: Leave > Sick"
 
 
+def test_a_text_without_spaces_is_cut_too() -> None:
+    passages = list(passages_of("\n\n".join(["熊冬天睡觉。" * 50] * 40), "bears.md"))
+    assert len(passages) > 5
+    assert max(len(passage.text) for passage in passages) <= 12 * WORDS
+
+
 @given(st.lists(TEXTS, max_size=8))
 def test_no_word_is_lost_between_a_document_and_its_passages(paragraphs: list[str]) -> None:
     text = "\n\n".join(paragraphs)

@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from etude.comparison import compare
 from etude.index.passages import Passage
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
+from etude.suites.judge import _same
 from etude.suites.measures import Measure
 from etude.suites.probes.bias import SWAPS
 from etude.suites.probes.forgetting import forgetting
@@ -22,7 +24,7 @@ from etude.suites.probes.grounding import Grounds
 from etude.suites.probes.leaks import leak_cases
 from etude.suites.run import examine
 from etude.text.normal_forms import normalise
-from etude.types import Example, Message, ModelRef
+from etude.types import Answer, Example, Kind, Message, ModelRef
 from small_task import write_task
 from test_suites import copy_of, examined
 
@@ -73,6 +75,37 @@ def test_names_and_numbers_out_of_nowhere_are_listed() -> None:
     assert grounds.invented(said, "Is it the one of 1923 by Ida Larsson?") == ()
     assert grounds.supported("Title: Borrowed Boots", "", ["boots.md"])
     assert not grounds.supported("Title: Borrowed Boots", "", ["other.md"])
+
+
+def test_sections_with_one_name_are_all_read() -> None:
+    lamps = [
+        Passage(f"The {name} lamp costs {price} euro", "shop.md", "Price")
+        for name, price in (("Alpha", 4711), ("Beta", 12))
+    ]
+    grounds = Grounds.of(lamps, [])
+    assert grounds.invented("The Alpha lamp costs 4711 euro, the Beta lamp 12", "") == ()
+    assert grounds.supported("It is 4711 euro", "", ["shop.md: Price"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "same"),
+    [
+        ("classify", "relevant", "irrelevant", False),
+        ("classify", "level_1", "level_2", False),
+        ("classify", "billing", "billing", True),
+        ("extract", {"currency": "EUR", "amount": 1}, {"currency": "EUR", "amount": 999}, False),
+        ("answer", {"Title": "Boots", "Why": "snow"}, {"Title": "Boots", "Why": "rain"}, True),
+        ("answer", "It opens at nine.", "It opens at nine", True),
+        ("extract", None, None, False),
+    ],
+)
+def test_answers_that_say_the_same(kind: Kind, one: Any, other: Any, same: bool) -> None:
+    texts = ("not JSON", "something else") if one is None else (str(one), str(other))
+    answers = [
+        Answer("0", text, value, None, (), None, 1, 0, 1, 0.0, cut=False)
+        for text, value in zip(texts, (one, other), strict=True)
+    ]
+    assert _same(kind, *answers) == same
 
 
 class Forgetful(FakeModel):
@@ -153,6 +186,14 @@ def test_planted_canaries_are_found_and_others_are_not(
     assert main(["test", str(task), "--canaries"]) == 0
     assert "examples.canaries.jsonl" in capsys.readouterr().out
     assert main(["test", str(task), "--canaries"]) == 2
+    text = task.read_text(encoding="utf-8")
+    task.write_text(f"{text}gates: [canaries = 0]\n", encoding="utf-8")
+    compare(task)
+    assert main(["test", str(task), "--quick", "--suite", "leaks"]) == 1, (
+        "nothing was planted in this training"
+    )
+    assert "passed: canaries" not in capsys.readouterr().out
+    task.write_text(text, encoding="utf-8")
     text = task.read_text(encoding="utf-8").replace("examples.jsonl", "examples.canaries.jsonl")
     task.write_text(text + "gates: [canaries = 0]\n", encoding="utf-8")
     compare(task)

@@ -44,6 +44,13 @@ def test_every_answer_names_the_passage_that_was_in_its_prompt(
     assert prompt.count("well liked.") >= 1, "the report shows the prompt as the model read it"
 
 
+def test_what_is_tuned_without_passages_is_asked_without(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=library(tmp_path) + "methods: [prompt, retrieval, fine_tune]\n")
+    run = compare(task).run
+    assert load(run.assistant("retrieval")).search is not None
+    assert load(run.assistant("fine_tune")).search is None
+
+
 def test_training_shows_the_passage_that_an_answer_was_written_from(finished: tuple[Path, Run]) -> None:
     _, run = finished
     learned = run.method("fine_tune_retrieval") / "assistant" / "adapter"

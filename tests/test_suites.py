@@ -333,6 +333,9 @@ def test_an_assistant_outside_a_run_is_asked_the_starter_pack(
     assert {each.case.suite for each in result.judged} == {"unusual", "tricky", "sensitive"}
     assert result.page == tmp_path / "mine-tests" / "report.html"
     assert result.subject.base.model.adapter is None
+    shutil.copytree(run.assistant("baseline"), tmp_path / "plain")
+    with pytest.raises(InputError, match="without a language model"):
+        examine("plain", quick=True)
     inside = examine(run.assistant("fine_tune"), quick=True)
     assert inside.subject.name == "fine_tune"
     assert {each.case.suite for each in inside.judged} == set(SUITES)

@@ -22,6 +22,7 @@ from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.sentences import about
 from etude.errors import RunError
 from etude.metrics import Metric
+from etude.report.phrasing import UNDECIDED, _reading
 from etude.runs.verdict import (
     Cost,
     Decided,
@@ -446,7 +447,7 @@ def test_groups_are_counted_and_said() -> None:
     found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
     assert found.headline is not None
     assert (found.headline.test, found.headline.difference.n) == ("sign flips", 100)
-    assert "the 400 test rows are 100 groups" in " ".join(found.caveats)
+    assert "the 400 test rows count as 100" in " ".join(found.caveats)
 
 
 @pytest.mark.parametrize(("target", "met_by"), [(0.5, "few_shot"), (0.7, "fine_tune"), (0.75, None)])
@@ -468,6 +469,36 @@ def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
     assert [advice.rests_on for advice in found] == ([f"usage.facts_change: {change}"] if told else [])
 
 
+def test_a_language_model_that_nobody_asked_is_not_named() -> None:
+    caveats = verdict(ladder({"baseline": 300})).caveats
+    assert not any("larger model" in caveat for caveat in caveats)
+    assert any("larger model" in caveat for caveat in verdict(ladder({"prompt": 300})).caveats)
+
+
+@pytest.mark.parametrize(
+    ("right", "parts", "why"),
+    [
+        ({"few_shot": 300, "fine_tune": 290}, {}, ""),
+        ({"few_shot": 300, "fine_tune": 290}, {"fewer_epochs": True}, "cut"),
+        ({"few_shot": 100, "fine_tune": 300}, {"fewer_epochs": True}, ""),
+        ({"few_shot": 10, "fine_tune": 25}, {"total_rows": 140}, "few rows"),
+    ],
+)
+def test_the_report_says_what_the_verdict_says(
+    right: dict[str, int], parts: dict[str, Any], why: str
+) -> None:
+    num = 28 if "total_rows" in parts else 400
+    cut = bool(parts.pop("fewer_epochs", False))
+    methods = [
+        method(name, scores(count, num), fewer_epochs=cut and name == "fine_tune")
+        for name, count in right.items()
+    ]
+    found = verdict(inputs(methods, **parts)).headline
+    assert found is not None
+    assert found.undecided == why
+    assert (_reading(found) in UNDECIDED.values()) == bool(why)
+
+
 # cost
 
 
@@ -483,7 +514,7 @@ def test_break_even_without_prices_is_in_seconds() -> None:
     assert earned is not None
     assert (earned.unit, earned.requests, earned.prompt_tokens_saved) == ("seconds", 12_000, 800)
     assert found.costs["few_shot"].price is None
-    assert found.advice[0].text == "At this volume tuning pays for itself after 6.0 months."
+    assert found.advice[0].text == "At this volume tuning earns back its time after 6.0 months."
     assert "12,000" in found.advice[0].rests_on
 
 
@@ -519,19 +550,20 @@ def test_what_the_examples_cost_is_earned_back_with_training() -> None:
     assert (earned.unit, earned.fixed) == ("money", 256)
 
 
-def test_tuning_that_costs_more_per_request_never_pays_on_cost() -> None:
+def test_tuning_that_takes_longer_per_request_never_pays() -> None:
     few = method("few_shot", scores(100, 400), cost=Cost(100, 0, 10, 0.1))
     tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), train_seconds=60.0)
     found = verdict(inputs([few, tuned], usage=Usage(requests_per_month=5)))
     assert found.break_even is not None
     assert found.break_even.requests is None
-    assert "never pays on cost" in found.break_even.text
-    assert "never on cost" in found.advice[0].rests_on
+    assert "never pays on time" in found.break_even.text
+    assert "never on time" in found.advice[0].rests_on
+    assert "money" not in found.advice[0].text, "no price was given"
 
 
 def test_rare_use_is_not_earned_back_within_a_year() -> None:
     found = verdict(costly(usage=Usage(requests_per_month=10)))
-    assert "does not pay for itself within a year" in found.advice[0].text
+    assert "does not earn back its time within a year" in found.advice[0].text
 
 
 # the object
@@ -567,7 +599,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
             "judge",
         ),
     ]
-    assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains"}
+    assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
     assert set(found["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide", "learned"}
     assert set(found["pairs"][0]) == {"a", "b", "difference"}
     assert [line["estimate"]["n"] for line in found["by_tag"]] == [200] * 4

@@ -10,6 +10,7 @@ from pathlib import Path
 from etude.assistant import Assistant
 from etude.base.files import Json, append_line, read_lines
 from etude.data.dataset import Dataset
+from etude.data.splits import input_key
 from etude.metrics import Metric, predicted_label
 from etude.models.registry import Models
 from etude.stats.sample import Sample
@@ -50,8 +51,8 @@ seconds that the others will take at the pace so far."""
 
 
 def unit(example: Example) -> str:
-    """What the statistics count: the row's group where it has one, else the row."""
-    return f"group {example.group}" if example.group is not None else f"row {example.id}"
+    """What the statistics count: the row's group where it has one, else its input, which other rows may have too."""
+    return f"group {example.group}" if example.group is not None else f"input {input_key(example)}"
 
 
 def outcome_of(line: Json) -> Outcome:

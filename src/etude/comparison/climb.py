@@ -15,7 +15,7 @@ from pathlib import Path
 from etude.assistant import Assistant, load
 from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.handover import kept_promise, marked, with_handover
-from etude.comparison.notes import dropped_shots, same_answer
+from etude.comparison.notes import left_out, same_answer
 from etude.comparison.plan import Pacing, Plan, Taken
 from etude.data.dataset import Dataset
 from etude.data.preferences import by_side, read_preferences
@@ -77,7 +77,7 @@ class Climb:
             scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
             self.release(assistant)
             self._write_predictions(name, "test", scored)
-            self._add_notes(name, dropped_shots(name, "test", scored))
+            self._add_notes(name, left_out(assistant, "test", scored))
             self._add_notes(name, kept_promise(name, assistant, scored))
             self.tell_end(name, "test", scored, time.perf_counter() - started)
 
@@ -156,7 +156,7 @@ class Climb:
         assistant.save(folder / "assistant")
         self._write_predictions(method.name, "dev", context.on_dev)
         self._write_tried(method.name, context.answered)
-        context.notes += self._said([*self._about_dev(method.name, context.on_dev), *handover])
+        context.notes += self._said([*self._about_dev(assistant, context.on_dev), *handover])
         (request,) = assistant.requests([self.split.dev[0].input], self.models)
         prompt = self.models.get(assistant.model).render_text(request.messages)
         write_record(self.run, method, assistant, context, prompt)
@@ -173,10 +173,10 @@ class Climb:
         if assistant.model.adapter is not None:
             self.models.evict(assistant.model)
 
-    def _about_dev(self, name: str, rows: Sequence[Scored]) -> Iterator[str]:
-        yield from dropped_shots(name, "dev", rows)
+    def _about_dev(self, assistant: Assistant, rows: Sequence[Scored]) -> Iterator[str]:
+        yield from left_out(assistant, "dev", rows)
         if self.task.kind == "classify":
-            yield from same_answer(name, rows)
+            yield from same_answer(assistant.method, rows)
 
     def _said(self, notes: Iterable[str]) -> list[str]:
         """Publishes the notes and returns them."""

@@ -73,6 +73,7 @@ def _text(requests: int | None, unit: str, fixed: str, before: str, after: str, 
     if round(saved):
         each += f", with {abs(saved):,.0f} prompt tokens {'fewer' if saved > 0 else 'more'}"
     if requests is None:
-        return f"Tuning never pays on cost: {each}."
+        on = "cost" if unit == "money" else "time (prices: would tell it in money)"
+        return f"Tuning never pays on {on}: {each}."
     what = "its cost" if unit == "money" else "the time it took"
     return f"Tuning earns back {what} ({fixed}) after {requests:,} request{'' if requests == 1 else 's'}: {each}."

@@ -95,8 +95,10 @@ def verdict(inputs: Inputs) -> Verdict:
     collect = _rows_to_collect(inputs, compared, joint)
     estimates = [estimate_sample(sample) for sample in samples]
     ladder = _ladder(inputs, inputs.methods, estimates, joint)
-    if collect is not None and compared is not None:
-        compared = replace(compared, gains=False)
+    if compared is not None and collect is not None:
+        compared = replace(compared, gains=False, undecided="few rows")
+    elif compared is not None and compared.tuned in inputs.cut and not compared.gains:
+        compared = replace(compared, undecided="cut")
     if collect is not None or nothing_right(ladder):
         ladder = [replace(step, status="undecided", rows_to_decide=None) for step in ladder]
     return _worded(inputs, ladder, compared, joint, collect)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -19,22 +20,27 @@ SURE = 1.1
 def with_handover(assistant: Assistant, task: Task, dev: Sequence[Scored]) -> tuple[Assistant, list[str]]:
     """The assistant that hands over below a confidence, and a note on it; unchanged if the task asks for none.
 
-    If dev cannot show that any threshold keeps the promise, the assistant hands over everything.
+    If dev cannot show that any threshold keeps the promise, the assistant hands over everything. Of rows that count
+    together one is taken, since the proof needs rows that are independent.
     """
     known = [
-        (row.answer.confidence, row.score.value == 1) for row in dev if row.answer.confidence is not None
+        (unit(row.example), row.answer.confidence, row.score.value == 1)
+        for row in dev
+        if row.answer.confidence is not None
     ]
     if task.handover is None or not known:
         return assistant, []
-    sure, right = zip(*known, strict=True)
-    found = threshold(sure, right, task.handover)
+    random.Random(task.seed).shuffle(known)
+    alone = {name: (sure, right) for name, sure, right in known}
+    found = threshold(*zip(*alone.values(), strict=True), task.handover)
     promise = f"at most {share(task.handover)} of what it answers is wrong"
+    rows = f"{len(alone):,} dev rows" + (", one of each group" if len(alone) < len(known) else "")
     if found is None:
-        note = f"hands over everything: {len(known):,} dev rows cannot show for any confidence that {promise}"
+        note = f"hands over everything: {rows} cannot show for any confidence that {promise}"
         return replace(assistant, handover=SURE), [note]
-    given = sum(one >= found for one in sure) / len(sure)
+    given = sum(sure >= found for _, sure, _ in known) / len(known)
     note = (
-        f"hands over below a confidence of {found:.3f}, so that {promise} (95% sure, by {len(known):,} dev rows); "
+        f"hands over below a confidence of {found:.3f}, so that {promise} (95% sure, by {rows}); "
         f"it answers {share(given)} of dev"
     )
     return replace(assistant, handover=found), [note]

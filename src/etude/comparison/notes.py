@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from etude.assistant import Assistant
 from etude.errors import shown
 from etude.evaluate import Scored
 from etude.types import Side
@@ -13,15 +14,15 @@ NEARLY_ALL = 0.95
 """Share of rows from which one label counts as the same answer to all."""
 
 
-def dropped_shots(method: str, side: Side, rows: Sequence[Scored]) -> Iterator[str]:
-    """From how many prompts examples were left out to fit the context."""
+def left_out(assistant: Assistant, side: Side, rows: Sequence[Scored]) -> Iterator[str]:
+    """From how many prompts examples, or every passage, were left out to fit the context."""
     dropped = [row.answer.shots_dropped for row in rows if row.answer.shots_dropped]
+    where = f"of {len(rows):,} {side} rows, to fit the model's context"
     if dropped:
         most = "1 example was" if max(dropped) == 1 else f"up to {max(dropped)} examples were"
-        yield (
-            f"{method}: {most} left out of the prompts of {len(dropped):,} of {len(rows):,} {side} rows, to fit the "
-            "model's context"
-        )
+        yield f"{assistant.method}: {most} left out of the prompts of {len(dropped):,} {where}"
+    if alone := assistant.search is not None and sum(not row.answer.citations for row in rows):
+        yield f"{assistant.method}: every passage was left out of the prompts of {alone:,} {where}"
 
 
 def same_answer(method: str, rows: Sequence[Scored]) -> Iterator[str]:

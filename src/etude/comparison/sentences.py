@@ -198,7 +198,8 @@ def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> s
 
 def _needs_no_model(inputs: Inputs, name: str) -> bool:
     """Whether a method without a language model will do: only if a tuned one has seen all rows and won nothing."""
-    whole = any(method.tuned for method in inputs.methods) and not inputs.cut
+    tuned = any(method.tuned and method.model != CLASSICAL for method in inputs.methods)
+    whole = tuned and not inputs.cut
     return whole and _named(inputs, name).model == CLASSICAL
 
 
@@ -233,7 +234,8 @@ def _about_models(inputs: Inputs) -> Iterator[str]:
     named = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
     found = [backend_of(name).caveat for name in named]
     yield from dict.fromkeys(filter(None, found))
-    if inputs.prompt_model is None and not found[0]:
+    asked = any(method.model != CLASSICAL for method in inputs.methods)
+    if inputs.prompt_model is None and asked and not found[0]:
         yield f"Only {title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.prompt_model is not None:
         yield f"Tuned methods ran on {title(inputs.model)}, prompted ones on {title(inputs.prompt_model)}."
@@ -266,7 +268,7 @@ def _about_evidence(found: Evidence, inputs: Inputs) -> Iterator[str]:
 def _about_test(inputs: Inputs, units: int) -> Iterator[str]:
     rows = len(inputs.rows.ids)
     if units < rows:
-        yield f"Rows of one group count together: the {rows:,} test rows are {units:,} groups."
+        yield f"Rows of one group or with one input count together: the {rows:,} test rows count as {units:,}."
     if inputs.openings > 1:
         yield (
             f"This test has been opened {inputs.openings} times; if you changed anything after an earlier result, "
@@ -317,13 +319,18 @@ def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str 
 
 def _on_volume(per_month: float, earned: BreakEven) -> Advice:
     use = f"usage.requests_per_month: {per_month:,.0f}"
+    what = "cost" if earned.unit == "money" else "time"
     if earned.requests is None:
-        text = "Tuning will not save money: a tuned request costs no less than an untuned one."
-        return Advice(text, f"break-even: never on cost; {use}")
+        saves = "money: a tuned request costs" if what == "cost" else "time: a tuned request takes"
+        text = f"Tuning will not save {saves} no less than an untuned one."
+        return Advice(text, f"break-even: never on {what}; {use}")
     rests = f"break-even: {earned.requests:,} requests; {use}"
+    earns = f"earn{{}} back its {what}"
     if earned.requests > _YEAR * per_month:
-        text = "At this volume tuning does not pay for itself within a year; tune for better answers only."
+        text = (
+            f"At this volume tuning does not {earns.format('')} within a year; tune for better answers only."
+        )
         return Advice(text, rests)
     months = earned.requests / per_month
     after = "within the first month" if months < 1 else f"after {months:.1f} months"
-    return Advice(f"At this volume tuning pays for itself {after}.", rests)
+    return Advice(f"At this volume tuning {earns.format('s')} {after}.", rests)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 WORDS = 180
 """Words of a passage at most, unless one paragraph is longer: what a small encoder reads in 256 tokens."""
-MOST_CHARACTERS = 6 * WORDS * 2
+CHARACTERS = 12
+"""Characters that count as a word at least: not every script has spaces between words."""
+MOST_CHARACTERS = CHARACTERS * WORDS
 """A paragraph of more characters is cut between words."""
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 
@@ -108,4 +110,4 @@ def _packed(pieces: Iterable[str], between: str) -> Iterator[str]:
 
 
 def _num_words(text: str) -> int:
-    return len(text.split())
+    return max(len(text.split()), len(text) // CHARACTERS)

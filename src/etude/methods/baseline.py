@@ -73,6 +73,7 @@ class Baseline(Method):
         folder = save_classical(predictor, context.folder / name.replace(" ", "-"))
         return replace(
             start.without_examples(),
+            search=None,
             method=self.name,
             model=ModelRef(CLASSICAL, folder),
             instructions="",

@@ -94,7 +94,7 @@ class FineTune(Method):
         return student, rows, dev_rows
 
     def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
-        """The task's model under the short prompt that training will use, not yet trained.
+        """The task's model under the short prompt that training will use, not yet trained, without passages.
 
         Where another model answered the prompts, room for the answer is counted anew with its own tokenizer.
         """
@@ -102,6 +102,8 @@ class FineTune(Method):
         same = task.max_tokens is not None or start.model == model
         return replace(
             start.without_examples(),
+            search=None,
+            num_passages=1,
             enforced=False,
             method=self.name,
             model=model,

@@ -19,7 +19,7 @@ from etude.methods.fine_tune import METHOD as FINE_TUNE
 from etude.methods.fine_tune import FineTune, learns_by_itself
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import TrainingTime
-from etude.methods.tuned.training_run import TrainingRun, config_for, token_rows
+from etude.methods.tuned.training_run import CUT, TrainingRun, config_for, token_rows
 from etude.models.registry import Models
 from etude.stats.intervals import estimate_sample
 from etude.stats.sample import score_sample
@@ -100,6 +100,8 @@ class Prefer(FineTune):
         )
         tuned = FINE_TUNE.fit(task, train, dev, start, inner)
         context.learned = inner.learned
+        if inner.params.get("reasons", {}).get("epochs") == CUT:
+            context.params["reasons"] = {"epochs": CUT}
         context.train_seconds += inner.train_seconds
         context.answer_seconds += inner.answer_seconds
         return replace(tuned, method=self.name)
@@ -116,7 +118,8 @@ class Prefer(FineTune):
             _take_over(tuned, folder / "adapter", adapter, task)
             write_json(done, asdict(facts))
         kept = read_json(done)
-        context.params.update(kept["params"])
+        reasons = kept["params"].get("reasons", {}) | context.params.get("reasons", {})
+        context.params.update(kept["params"], reasons=reasons)
         context.train_seconds += kept["params"]["seconds"]
         context.notes.extend(kept["notes"])
         return replace(tuned, model=replace(tuned.model, adapter=adapter))
@@ -140,7 +143,7 @@ def _run(
     rows, dev_rows = (mismatched(side) if is_kto else side for side in (learned, chosen_by))
     if len(rows) < 2 * LEAST or not dev_rows:
         got = f"{len(rows) // 2} to learn from and {len(dev_rows) // 2} to choose by"
-        what = f"too few preferences, of which prefer takes {LEAST} and one"
+        what = f"too few preferences: prefer takes {LEAST} and {'four answers' if is_kto else 'one'}"
         raise InputError([Fault("preferences", what, got, "Collect more, or leave prefer out of methods:")])
     config = replace(
         config,
@@ -151,13 +154,16 @@ def _run(
     )
     reference = log_probs(model.module, [*rows, *dev_rows], config.micro_tokens)
     loss = _loss(task, reference, [*learned, *chosen_by])
-    given = sum(len(context.preferences[side]) for side in ("train", "dev"))
-    what, left_out = "answers", f"of {given:,} preferences"
-    if not is_kto:
-        what, left_out = "pairs", f"{given - (len(rows) + len(dev_rows)) // 2:,} pairs"
+    what, size = ("answers", 1) if is_kto else ("pairs", 2)
+    given = sum(
+        bool(each.chosen) + bool(each.rejected) if is_kto else 1
+        for side in ("train", "dev")
+        for each in context.preferences[side]
+    )
+    num_learned, num_dev = len(learned) // size, len(chosen_by) // size
     said = (
-        f"{len(rows) // 2:,} {what} are learned, and {len(dev_rows) // 2:,} choose the epoch; {loss.name}.",
-        f"Left out, because they are too long: {left_out}.",
+        f"{num_learned:,} {what} are learned, and {num_dev:,} choose the epoch; {loss.name}.",
+        f"Left out, because they are too long: {given - num_learned - num_dev:,} {what}.",
     )
     run = TrainingRun(model, rows, dev_rows, config, said, (), loss=loss)
     measure = partial(_measured, model, dev_rows, reference, config.micro_tokens)

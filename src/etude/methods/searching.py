@@ -83,7 +83,7 @@ def fitted_search(task: Task, train: Dataset, dev: Dataset, context: FitContext)
         write_json(folder / FACTS, facts)
         context.train_seconds += facts["seconds"]
     facts = read_json(folder / FACTS)
-    context.learned = facts["tuning"].get("pairs")
+    context.learned = facts["tuning"].get("pairs") if "learned" in facts["chosen"] else None
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_in_words(facts)])
         context.params["search"] = facts

@@ -100,13 +100,18 @@ def headline(report: Report) -> str:
     labels = {rung.name: rung.label for rung in report.rungs}
     tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
     p = f"{p_value(found.p).replace(' ', SPACE)} by {found.test}"
-    learned = next((rung.learned for rung in report.rungs if rung.name == found.tuned), None)
-    part = "" if found.gains else learned_from(report, learned)
-    reading = f"It saw {part} rows, so nothing is decided." if " of " in part else _reading(found)
-    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {reading}"
+    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {_reading(found)}"
+
+
+UNDECIDED = {
+    "cut": "Tuning has seen a part of its training, so nothing is decided.",
+    "few rows": "The rows are too few for a verdict on tuning.",
+}
 
 
 def _reading(found: HeadlineResult) -> str:
+    if found.undecided:
+        return UNDECIDED[found.undecided]
     if found.difference.low <= 0 <= found.difference.high:
         return "The interval includes zero: this test shows no gain from fine-tuning."
     by_chance = found.p > ALPHA

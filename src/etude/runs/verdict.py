@@ -215,6 +215,8 @@ class HeadlineResult:
     p: float
     test: str
     gains: bool
+    undecided: Literal["", "cut", "few rows"] = ""
+    """Why nothing is decided: tuning has seen a part of its training and gains nothing, or there are too few rows."""
 
 
 @dataclass(frozen=True, slots=True)

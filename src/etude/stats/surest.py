@@ -15,23 +15,8 @@ from scipy.stats import rankdata
 
 from etude.stats.sample import FloatArray
 
-BINS = 15
-"""Groups of equally many answers of the calibration error."""
 STEPS = 20
 """Shares of the answers at which a threshold may lie, equally spaced: fixed before dev is looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Whether an answer that is 80% sure is right in 80% of cases, and whether right answers are surer than wrong."""
-
-    error: float
-    """Expected calibration error over `BINS` groups of equally many answers (Nixon et al. 2019)."""
-    brier: float
-    """Mean squared difference of confidence and right (Brier 1950)."""
-    auroc: float
-    """Chance that a right answer is surer than a wrong one, ties counted half; 0.5 if all are right or all wrong."""
-    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +26,6 @@ class Point:
     share: float
     right: float
     confidence: float
-
-
-def calibration(confidence: npt.ArrayLike, right: npt.ArrayLike) -> Calibration:
-    """The three figures. Raises ValueError for no answers, or numbers outside their range."""
-    sure, hit = _checked(confidence, right)
-    order = np.argsort(sure, kind="stable")
-    groups = np.array_split(order, min(BINS, len(order)))
-    gaps = [len(group) * abs(float(hit[group].mean() - sure[group].mean())) for group in groups]
-    return Calibration(sum(gaps) / len(sure), float(np.mean((sure - hit) ** 2)), auroc(sure, hit), len(sure))
 
 
 def auroc(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:

@@ -74,7 +74,7 @@ class Judge:
         if answer.handed_over:
             act, why = "hand_over", f"only {share(answer.confidence or 0.0)} sure"
         score = self._score(case, answer)
-        same = _same(plain[0], answer) if plain else None
+        same = _same(self.kind, plain[0], answer) if plain else None
         failures = [*self._of_what_it_does(case, act, answer, score)]
         failures += ["another answer than before"] if case.same and not same else []
         if score is not None and not failures and not _rightly_doubted(answer, score):
@@ -152,13 +152,15 @@ def _rightly_doubted(answer: Answer, score: float | None) -> bool:
     return answer.handed_over and score is not None and score < 1
 
 
-def _same(one: Answer, other: Answer) -> bool:
-    """Whether two answers say the same: an equal label or JSON value, an equal first field, nearly equal texts."""
+def _same(kind: Kind, one: Answer, other: Answer) -> bool:
+    """Whether two answers say the same: equal labels, equal fields (of a text the first field), nearly equal texts."""
+    if kind == "classify":
+        return predicted_label(one) == predicted_label(other)
     if isinstance(one.value, dict) and isinstance(other.value, dict):
-        first = next(iter(one.value), None)
+        first = next(iter(one.value), None) if kind != "extract" else None
         return bool(one.value == other.value or (first and one.value[first] == other.value.get(first)))
-    if isinstance(one.value, str) and isinstance(other.value, str):
-        return fuzz.ratio(normalise(one.value), normalise(other.value)) >= ALIKE
+    if all(each.value is None or isinstance(each.value, str) for each in (one, other)):
+        return fuzz.ratio(normalise(one.text), normalise(other.text)) >= ALIKE
     return bool(one.value == other.value)
 
 

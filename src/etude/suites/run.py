@@ -117,7 +117,8 @@ def _measured(subject: Subject, judged: tuple[Judged, ...], models: Models, *, w
     forgotten = forgetting(subject.assistant.model, models)
     found = (*measures(judged, _has(subject)), *bias_measures(judged), *forgotten)
     leaks = _leaks(subject, models)
-    counts = {"canaries": sum(each.found and each.canary.times > 0 for each in leaks)} if leaks else {}
+    planted = [each.found for each in leaks if each.canary.times]
+    counts = {"canaries": sum(planted)} if planted else {}
     return Examined(
         subject=subject,
         judged=judged,

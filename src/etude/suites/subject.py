@@ -77,7 +77,20 @@ def find_subject(place: Path, run_name: str | None, method: str | None, models: 
 
 def _alone(folder: Path) -> Subject:
     assistant = saved.load(folder)
-    base = replace(assistant, method=BASE, model=ModelRef(assistant.model.name), search=None, shots=())
+    if not backend_of(assistant.model.name).is_language_model:
+        what, remedy = (
+            "an assistant without a language model is tested in its run alone",
+            "name the run's folder",
+        )
+        raise InputError([Fault(str(folder), what, assistant.model.name, remedy)])
+    base = replace(
+        assistant.without_examples(),
+        method=BASE,
+        model=ModelRef(assistant.model.name),
+        search=None,
+        enforced=False,
+        handover=None,
+    )
     note = "No task is known here: without dev rows, metric and gates only the starter pack is asked."
     return Subject(folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from etude.base.wording import share
+from etude.base.wording import bounds, share
 from etude.runs import Run
-from etude.stats.surest import Calibration, Point, calibration, risk_coverage
-
-TARGETS = (0.9, 0.95, 0.99)
-"""Shares of right answers for which it is told how many can be given."""
+from etude.stats.calibration import brier, by_share_answered, calibration_error
+from etude.stats.surest import Point, auroc, risk_coverage
+from etude.types import Estimate
 
 
 @dataclass(frozen=True)
@@ -18,18 +17,19 @@ class Confidence:
     """Calibration and the accuracy by the share that is answered."""
 
     side: str
-    figures: Calibration
+    error: Estimate
+    """Expected calibration error over bins of equally many answers."""
+    brier: Estimate
+    auroc: float
+    shares: tuple[tuple[float, Estimate], ...]
+    """(share of the answers, the surest ones; how many of them are right)."""
     curve: tuple[Point, ...]
 
     def sentences(self) -> Iterator[str]:
-        """`Right on 95.2% of the surest 71%`, for each target that some share reaches."""
-        everything = self.curve[-1].right
-        yield f"All {self.figures.n:,} rows answered: {share(everything)} right"
-        for target in TARGETS:
-            reached = [point for point in self.curve if point.right >= target]
-            if reached and target > everything:
-                most = max(reached, key=lambda point: point.share)
-                yield f"The surest {share(most.share)} answered: {share(most.right)} right"
+        """`The surest 80% answered: 95.2% right (92.1 to 97.2, n = 320)`, for fixed shares."""
+        for part, right in self.shares:
+            which = "All" if part == 1 else f"The surest {share(part)}"
+            yield f"{which} answered: {share(right.value)} right ({bounds(right)}, n = {right.n:,})"
 
 
 def confidence_of(run: Run, method: str) -> Confidence | None:
@@ -40,5 +40,13 @@ def confidence_of(run: Run, method: str) -> Confidence | None:
         if known:
             sure = [min(1.0, line["confidence"]) for line in known]
             right = [float(line["score"] == 1) for line in known]
-            return Confidence(side, calibration(sure, right), tuple(risk_coverage(sure, right)))
+            units = [line["unit"] for line in known]
+            return Confidence(
+                side,
+                calibration_error(sure, right, units),
+                brier(sure, right, units),
+                auroc(sure, right),
+                tuple((part, found) for part, _, found in by_share_answered(sure, right, units)),
+                tuple(risk_coverage(sure, right)),
+            )
     return None

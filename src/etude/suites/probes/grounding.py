@@ -36,7 +36,10 @@ class Grounds:
     @classmethod
     def of(cls, passages: Sequence[Passage], own: Sequence[str]) -> Grounds:
         """Those of read documents."""
-        return cls({one.name: _padded(one.text) for one in passages}, _padded(" ".join(own)))
+        named: dict[str, str] = {}
+        for one in passages:
+            named[one.name] = named.get(one.name, "") + _padded(one.text)
+        return cls(named, _padded(" ".join(own)))
 
     @cached_property
     def everything(self) -> str:
