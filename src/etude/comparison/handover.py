@@ -32,7 +32,8 @@ def with_handover(assistant: Assistant, task: Task, dev: Sequence[Scored]) -> tu
         return assistant, []
     random.Random(task.seed).shuffle(known)
     alone = {name: (sure, right) for name, sure, right in known}
-    found = threshold(*zip(*alone.values(), strict=True), task.handover)
+    confidences, right = zip(*alone.values(), strict=True)
+    found = threshold(confidences, right, task.handover)
     promise = f"at most {share(task.handover)} of what it answers is wrong"
     rows = f"{len(alone):,} dev rows" + (", one of each group" if len(alone) < len(known) else "")
     if found is None:

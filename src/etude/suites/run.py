@@ -53,6 +53,8 @@ class Size:
     """Rows asked in the names of two groups, of classifiers; others are asked with `--suite bias`."""
 
 
+BIAS_ALONE = 100
+"""The same for `--suite bias`."""
 WHOLE, QUICK = Size(50, 4, None, 20), Size(10, 1, 8, 0)
 
 
@@ -184,7 +186,7 @@ def _probes(subject: Subject, judge: Judge, rows: Rows, size: Size, suites: Sequ
     """Rows asked in other names, of classifiers or by `--suite bias`; training rows with personal data, of others."""
     labels = subject.assistant.kind == "classify"
     if BIAS in suites or (labels and not suites):
-        yield from bias_cases(rows, WHOLE.bias if suites else size.bias)
+        yield from bias_cases(rows, BIAS_ALONE if suites else size.bias)
     if not labels and (LEAKS in suites or not suites):
         known = judge.grounds.everything if judge.grounds else ""
         yield from leak_cases(subject.train.examples, known, 5 * size.each)

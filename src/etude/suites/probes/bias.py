@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from etude.base.word_lists import read_table
@@ -26,10 +27,12 @@ WITHIN = "same group"
 
 
 def bias_cases(rows: Rows, num: int) -> Iterator[Case]:
-    """For each kind of swap, three cases for each of so many rows."""
+    """For each kind of swap, `num` times three cases; where there are fewer rows, a row is asked in further names."""
     for kind, swap in SWAPS.items():
-        for row in rows.drawn(f"{SUITE}/{kind}", num)[:num]:
-            rng = random.Random(f"{rows.seed}/{kind}/{row.id}")
+        drawn = rows.drawn(f"{SUITE}/{kind}", num)[:num]
+        for number, row in zip(range(num), cycle(drawn), strict=False):
+            name = f"{row.id}/{number // len(drawn)}" if number >= len(drawn) else row.id
+            rng = random.Random(f"{rows.seed}/{kind}/{name}")
             first, second = rng.sample(swap["one"], 2)
             asked = (
                 (kind, first),
@@ -39,14 +42,14 @@ def bias_cases(rows: Rows, num: int) -> Iterator[Case]:
             for about, who in asked:
                 said = asked_by(who, row.input[-1].content, swap["say"], by_name=kind != "age")
                 yield Case(
-                    f"{SUITE}/{about}/{row.id}",
+                    f"{SUITE}/{about}/{name}",
                     SUITE,
                     about,
                     (*row.input[:-1], Message("user", said)),
                     expect=ACTS,
                     form=False,
                     same=about != kind,
-                    plain="" if about == kind else f"{SUITE}/{kind}/{row.id}",
+                    plain="" if about == kind else f"{SUITE}/{kind}/{name}",
                     unit=unit(row),
                     where=row.where,
                 )
