@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from starlette.testclient import TestClient
 
 from etude.comparison.compare import compare
 from etude.errors import InputError
-from etude.feedback import FILE, FeedbackLog
+from etude.feedback import FILE, Feedback, FeedbackLog
 from etude.studio.app import make_app
+from etude.studio.blind import Blind
 from etude.studio.queue import Item, Queue
 from etude.studio.requests import read_requests
 from etude.studio.security import Keys, invited
@@ -316,6 +318,17 @@ def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> 
     assert said(task)[1]["correction"] == GOOD
 
 
+def test_an_opinion_on_a_label_is_kept_with_the_turn_that_was_asked(task: Path) -> None:
+    studio, client = opened(task)
+    studio.assistant = replace(studio.assistant, kind="classify")
+    turns = json.dumps([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
+    form = {**fields(client.get("/chat").text), "turns": turns, "question": "Trains?", "first": "prompt"}
+    page = client.post("/chat", data=form).text
+    given = {name: unescape(value) for name, value in fields(page).items()}
+    client.post("/opinion", data={**given, "say": "up"})
+    assert said(task)[0]["input"] == "Trains?"
+
+
 def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
     _, client = opened(task)
     form = fields(client.get("/chat").text)
@@ -370,6 +383,29 @@ def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) ->
     assert re.search(r"preferred to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
     test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
     assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
+
+
+def test_choices_of_other_methods_count_for_the_answer_and_only_the_last_that_stands(task: Path) -> None:
+    studio, _ = opened(task)
+    row, second = Blind(studio, "prompt", "baseline").rows[:2]
+    said = {"at": "2026-11-27", "assistant": "other-run/retrieval", "other_assistant": "other-run/few_shot"}
+    shown = {"input": row.input, "answer": row.answers[0], "other": row.answers[1], **said}
+    shown_second = {**shown, "input": second.input, "answer": second.answers[1], "other": second.answers[0]}
+    for entry in (
+        Feedback("1", who="ana", choice="other", **shown),
+        Feedback("2", who="ana", choice="answer", **shown),
+        Feedback("3", who="ben", choice="other", **shown),
+        Feedback("4", who="ben", undo="3", **{**shown, "other": None}),
+        Feedback("5", who="ben", choice="other", **shown_second),
+    ):
+        studio.log.add(entry)
+    blind = Blind(studio, "prompt", "baseline")
+    assert [entry.id for entry in blind.choices] == ["2", "5"]
+    assert "prompt is preferred to baseline in 100.0% of 2 choices" in blind.result[0]
+    assert (
+        "baseline is preferred to prompt in 0.0% of 2 choices"
+        in Blind(studio, "baseline", "prompt").result[0]
+    )
 
 
 def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:

@@ -26,7 +26,7 @@ from etude.feedback.entry import now
 from etude.repair.fix import source_line
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.studio.blind import Blind
-from etude.studio.chat import Said, answers, as_text, opinion, turns_of
+from etude.studio.chat import Said, answers, as_text, asked_turns, opinion, turns_of
 from etude.studio.data import MOST_TAGS, PAGE, pieces
 from etude.studio.progress import Progress, progress
 from etude.studio.queue import Item, Source
@@ -468,7 +468,7 @@ class Pages:
             "Chat",
             turns=turns,
             said=said,
-            asked=as_text(turns),
+            asked=as_text(asked_turns(self.studio.assistant, turns)),
             kept=as_text([*turns, *answered]),
             first=(form or {}).get("first") or self.studio.method,
             second=(form or {}).get("second", ""),
