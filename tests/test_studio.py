@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Any
+from shutil import copytree
+from subprocess import Popen
+from typing import IO, Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from etude.cli import main
 from etude.comparison.compare import compare
 from etude.errors import InputError
 from etude.feedback import FILE, Feedback, FeedbackLog
+from etude.runs import find_run
+from etude.runs.events import Ended, Event
+from etude.studio import progress
 from etude.studio.app import make_app
 from etude.studio.blind import Blind
 from etude.studio.queue import Item, Queue
@@ -246,7 +253,7 @@ def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_r
 
 
 def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
-    _, client = opened(task, "One")
+    studio, client = opened(task, "One")
     send(client, "correct", correction=GOOD)
     before = task.read_text()
     page = client.post("/apply", data=fields(client.get("/").text)).text
@@ -254,6 +261,9 @@ def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
     assert task.read_text() == before
     client.post("/apply", data={**fields(client.get("/").text), "update": "on"})
     assert "examples: examples.feedback.jsonl" in task.read_text()
+    for known in (studio.task.examples.file, studio.checking.task.examples.file):
+        assert known.name == "examples.feedback.jsonl", "the next files are written from the new one"
+    assert GOOD in client.get("/data?q=One").text
     task.write_text(before)
     for file in task.parent.glob("examples.feedback*"):
         file.unlink()
@@ -342,18 +352,84 @@ def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
 def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
     studio, client = opened(task)
     page = client.get("/compare").text
-    assert re.search(r'<th scope="row">prompt</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page)
+    assert re.search(
+        r'<th scope="row">The prompt as given \(prompt\)</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page
+    )
     client.post("/compare", data={**fields(page), "do": "start"})
-    for _ in range(200):
-        if not studio.comparing.running:
-            break
-        time.sleep(0.1)
+    ended(studio)
     page = client.get("/compare", headers={"x-part": "1"}).text
     assert not studio.comparing.failure
     assert "complete" in page
     report = client.get(f"/report/{studio.run.name}")
     assert report.headers["content-security-policy"] == "frame-ancestors 'none'"
     assert '<meta http-equiv="Content-Security-Policy"' in report.text
+
+
+def ended(studio: Studio) -> None:
+    for _ in range(200):
+        if not studio.comparing.running:
+            return
+        time.sleep(0.1)
+
+
+def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
+    tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = copytree(compared.parent, tmp_path / "task") / "task.yaml"
+    studio = Studio(task)
+    client = browser(studio)
+    page = client.get("/compare").text
+    assert "Go on" not in page
+    with (task.parent / "examples.jsonl").open("a") as stream:
+        stream.write(json.dumps({"input": "My card is 4111 1111 1111 1111.", "output": GOOD}) + "\n")
+    client.post("/compare", data={**fields(page), "do": "start"})
+    ended(studio)
+    page = client.get("/compare").text
+    assert "Train on these rows anyway?" in page
+    assert "Yes, go on" in page
+    assert not studio.comparing.failure
+    assert studio.run == find_run(task.parent / "runs", None), "nothing was run"
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, budget=math.inf, evidence="full", on_event=stop, confirm=lambda question: True)
+    begun = find_run(task.parent / "runs", None)
+    assert f"Go on with {begun.name}" in client.get("/compare").text
+    commands: list[list[str]] = []
+
+    def noted(command: list[str], out: IO[bytes]) -> Popen[bytes]:
+        commands.append(command)
+        return Popen(["true"])
+
+    monkeypatch.setattr(progress, "_started", noted)
+    client.post("/compare", data={**fields(page), "do": "yes"})
+    ended(studio)
+    client.post("/compare", data={**fields(page), "do": "go on"})
+    agreed, going_on = commands
+    assert agreed[-2:] == ["--agree", "1"]
+    assert main(going_on[3:]) == 0
+    assert begun.complete
+
+
+def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named(
+    tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = copytree(compared.parent, tmp_path / "task") / "task.yaml"
+    first = find_run(task.parent / "runs", None).name
+    named, free = Studio(task, run=first), Studio(task)
+    task.write_text(task.read_text() + "seed: 8\n")
+    latest = compare(task).run.name
+    client = browser(free)
+    client.get("/compare")
+    assert free.run.name == first
+    assert free.queue.counts("dev").total
+    for studio in (named, free):
+        monkeypatch.setattr(studio.comparing, "has_new_run", lambda: True)
+        browser(studio).get("/compare")
+    assert (named.run.name, free.run.name) == (first, latest)
 
 
 def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:
@@ -497,6 +573,20 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None
     log = (task.parent / "examples.feedback.jsonl.log.jsonl").read_text()
     assert re.search(r'"feedback_excluded".*"note": "ana, 20', log)
     reset(task)
+
+
+def test_of_rows_with_one_input_the_one_that_is_left_out_is_marked(tmp_path: Path, compared: Path) -> None:
+    folder = copytree(compared.parent, tmp_path / "task")
+    with (folder / "examples.jsonl").open("a") as stream:
+        for text, title in (("Where is it?", "Here"), ("where is it", "There")):
+            stream.write(json.dumps({"input": text, "output": f"Title: {title}\nAges: 7"}) + "\n")
+    studio = Studio(folder / "task.yaml")
+    first, second = studio.data.search("where is it", "", "", 0)[0]
+    studio.leave_out(first, "ana", "")
+    assert [studio.state(row) for row in (first, second)] == ["left out", ""]
+    studio.take_back(studio.log.entries[0].id, "ana")
+    assert not studio.correct(first, "ana", second.output, "")
+    assert [studio.state(row) for row in (first, second)] == ["corrected", ""]
 
 
 def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
