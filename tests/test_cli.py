@@ -35,6 +35,7 @@ from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
 from etude.runs import Run, find_runs
 from etude.runs.events import Answered, Began, Ended, Event, Said
+from etude.runs.questions import Sensitive
 from etude.runs.recommended import recommended
 from etude.runs.verdict import write_verdict
 from etude.task import load_task
@@ -347,6 +348,21 @@ def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
     assert [event.seconds_left for event in answered if event.done == event.total] == [0.0, 0.0]
     assert max(event.done for event in answered if event.done < event.total) > 8
     assert all(event.seconds_left < 0.5 for event in answered)
+
+
+def test_a_sensitive_question_is_printed_and_each_needs_a_yes_of_its_own() -> None:
+    screen = io.StringIO()
+    narrator = Narrator(Console(file=screen, width=200), agreed=1)
+    assert [narrator.ask(asked) for asked in ("Long?", Sensitive("Keys?"), Sensitive("Send?"))] == [
+        True,
+        True,
+        False,
+    ]
+    assert screen.getvalue().splitlines() == [
+        "Long? (no terminal to ask: yes)",
+        "Keys? (yes, by --agree)",
+        "Send? (unanswered)",
+    ]
 
 
 @pytest.mark.parametrize("first", [Began, Ended])

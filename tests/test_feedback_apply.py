@@ -167,6 +167,37 @@ def test_apply_replaces_adds_and_updates_the_task_file(task: Path) -> None:
     assert apply(task).files.fixed.name == "examples.feedback-2.jsonl"
 
 
+def test_each_of_the_rows_with_one_input_is_corrected_or_left_out(tmp_path: Path) -> None:
+    task = write_task(tmp_path / "task", "classify")
+    source = task.parent / "examples.jsonl"
+    shared = [
+        ("Where is my refund?", "trains"),
+        ("where is my refund", "ghosts"),
+        ("Where is my REFUND?", "ghosts"),
+    ]
+    with source.open("a") as stream:
+        stream.writelines(json.dumps({"input": text, "output": label}) + "\n" for text, label in shared)
+    lines = source.read_text().splitlines()
+    asked = {"input": shared[0][0], "answer": "trains"}
+
+    say(task, {**asked, "exclude": True})
+    assert apply(task).files.fixed.read_text().splitlines() == [*lines[:-3], *lines[-2:]]
+    say(task, {"input": shared[1][0], "answer": "ghosts", "who": "ben", "exclude": True})
+    assert apply(task).files.fixed.read_text().splitlines() == [*lines[:-3], lines[-1]]
+    say(
+        task,
+        {**asked, "undo": "id0"},
+        {**asked, "who": "ben", "undo": "id1"},
+        {**asked, "correction": "ghosts"},
+    )
+    done = apply(task)
+    assert done.count("feedback_replaced") == 1
+    labels = [json.loads(line)["output"] for line in done.files.fixed.read_text().splitlines()]
+    assert labels[-3:] == ["ghosts", "ghosts", "ghosts"]
+    say(task, {**asked, "correction": "dragons", "who": "ana"})
+    assert apply(task).count("feedback_replaced") == 3
+
+
 def test_new_rows_train_and_a_corrected_row_keeps_its_side(task: Path) -> None:
     loaded, rows = load_dataset(load_task(task))
     before = drawn_split(Run(task.parent / FOLDER / "small-1"), loaded, rows, None)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Any
+from shutil import copytree
+from subprocess import Popen
+from typing import IO, Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from etude.cli import main
 from etude.comparison.compare import compare
 from etude.errors import InputError
-from etude.feedback import FILE, FeedbackLog
+from etude.feedback import FILE, Feedback, FeedbackLog
+from etude.runs import find_run
+from etude.runs.events import Ended, Event
+from etude.studio import progress
 from etude.studio.app import make_app
+from etude.studio.blind import Blind
 from etude.studio.queue import Item, Queue
 from etude.studio.requests import read_requests
 from etude.studio.security import Keys, invited
@@ -244,7 +253,7 @@ def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_r
 
 
 def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
-    _, client = opened(task, "One")
+    studio, client = opened(task, "One")
     send(client, "correct", correction=GOOD)
     before = task.read_text()
     page = client.post("/apply", data=fields(client.get("/").text)).text
@@ -252,6 +261,9 @@ def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
     assert task.read_text() == before
     client.post("/apply", data={**fields(client.get("/").text), "update": "on"})
     assert "examples: examples.feedback.jsonl" in task.read_text()
+    for known in (studio.task.examples.file, studio.checking.task.examples.file):
+        assert known.name == "examples.feedback.jsonl", "the next files are written from the new one"
+    assert GOOD in client.get("/data?q=One").text
     task.write_text(before)
     for file in task.parent.glob("examples.feedback*"):
         file.unlink()
@@ -316,6 +328,17 @@ def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> 
     assert said(task)[1]["correction"] == GOOD
 
 
+def test_an_opinion_on_a_label_is_kept_with_the_turn_that_was_asked(task: Path) -> None:
+    studio, client = opened(task)
+    studio.assistant = replace(studio.assistant, kind="classify")
+    turns = json.dumps([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
+    form = {**fields(client.get("/chat").text), "turns": turns, "question": "Trains?", "first": "prompt"}
+    page = client.post("/chat", data=form).text
+    given = {name: unescape(value) for name, value in fields(page).items()}
+    client.post("/opinion", data={**given, "say": "up"})
+    assert said(task)[0]["input"] == "Trains?"
+
+
 def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
     _, client = opened(task)
     form = fields(client.get("/chat").text)
@@ -329,18 +352,84 @@ def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
 def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
     studio, client = opened(task)
     page = client.get("/compare").text
-    assert re.search(r'<th scope="row">prompt</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page)
+    assert re.search(
+        r'<th scope="row">The prompt as given \(prompt\)</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page
+    )
     client.post("/compare", data={**fields(page), "do": "start"})
-    for _ in range(200):
-        if not studio.comparing.running:
-            break
-        time.sleep(0.1)
+    ended(studio)
     page = client.get("/compare", headers={"x-part": "1"}).text
     assert not studio.comparing.failure
     assert "complete" in page
     report = client.get(f"/report/{studio.run.name}")
     assert report.headers["content-security-policy"] == "frame-ancestors 'none'"
     assert '<meta http-equiv="Content-Security-Policy"' in report.text
+
+
+def ended(studio: Studio) -> None:
+    for _ in range(200):
+        if not studio.comparing.running:
+            return
+        time.sleep(0.1)
+
+
+def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
+    tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = copytree(compared.parent, tmp_path / "task") / "task.yaml"
+    studio = Studio(task)
+    client = browser(studio)
+    page = client.get("/compare").text
+    assert "Go on" not in page
+    with (task.parent / "examples.jsonl").open("a") as stream:
+        stream.write(json.dumps({"input": "My card is 4111 1111 1111 1111.", "output": GOOD}) + "\n")
+    client.post("/compare", data={**fields(page), "do": "start"})
+    ended(studio)
+    page = client.get("/compare").text
+    assert "Train on these rows anyway?" in page
+    assert "Yes, go on" in page
+    assert not studio.comparing.failure
+    assert studio.run == find_run(task.parent / "runs", None), "nothing was run"
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Ended):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, budget=math.inf, evidence="full", on_event=stop, confirm=lambda question: True)
+    begun = find_run(task.parent / "runs", None)
+    assert f"Go on with {begun.name}" in client.get("/compare").text
+    commands: list[list[str]] = []
+
+    def noted(command: list[str], out: IO[bytes]) -> Popen[bytes]:
+        commands.append(command)
+        return Popen(["true"])
+
+    monkeypatch.setattr(progress, "_started", noted)
+    client.post("/compare", data={**fields(page), "do": "yes"})
+    ended(studio)
+    client.post("/compare", data={**fields(page), "do": "go on"})
+    agreed, going_on = commands
+    assert agreed[-2:] == ["--agree", "1"]
+    assert main(going_on[3:]) == 0
+    assert begun.complete
+
+
+def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named(
+    tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = copytree(compared.parent, tmp_path / "task") / "task.yaml"
+    first = find_run(task.parent / "runs", None).name
+    named, free = Studio(task, run=first), Studio(task)
+    task.write_text(task.read_text() + "seed: 8\n")
+    latest = compare(task).run.name
+    client = browser(free)
+    client.get("/compare")
+    assert free.run.name == first
+    assert free.queue.counts("dev").total
+    for studio in (named, free):
+        monkeypatch.setattr(studio.comparing, "has_new_run", lambda: True)
+        browser(studio).get("/compare")
+    assert (named.run.name, free.run.name) == (first, latest)
 
 
 def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:
@@ -370,6 +459,29 @@ def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) ->
     assert re.search(r"preferred to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
     test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
     assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
+
+
+def test_choices_of_other_methods_count_for_the_answer_and_only_the_last_that_stands(task: Path) -> None:
+    studio, _ = opened(task)
+    row, second = Blind(studio, "prompt", "baseline").rows[:2]
+    said = {"at": "2026-11-27", "assistant": "other-run/retrieval", "other_assistant": "other-run/few_shot"}
+    shown = {"input": row.input, "answer": row.answers[0], "other": row.answers[1], **said}
+    shown_second = {**shown, "input": second.input, "answer": second.answers[1], "other": second.answers[0]}
+    for entry in (
+        Feedback("1", who="ana", choice="other", **shown),
+        Feedback("2", who="ana", choice="answer", **shown),
+        Feedback("3", who="ben", choice="other", **shown),
+        Feedback("4", who="ben", undo="3", **{**shown, "other": None}),
+        Feedback("5", who="ben", choice="other", **shown_second),
+    ):
+        studio.log.add(entry)
+    blind = Blind(studio, "prompt", "baseline")
+    assert [entry.id for entry in blind.choices] == ["2", "5"]
+    assert "prompt is preferred to baseline in 100.0% of 2 choices" in blind.result[0]
+    assert (
+        "baseline is preferred to prompt in 0.0% of 2 choices"
+        in Blind(studio, "baseline", "prompt").result[0]
+    )
 
 
 def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:
@@ -461,6 +573,20 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None
     log = (task.parent / "examples.feedback.jsonl.log.jsonl").read_text()
     assert re.search(r'"feedback_excluded".*"note": "ana, 20', log)
     reset(task)
+
+
+def test_of_rows_with_one_input_the_one_that_is_left_out_is_marked(tmp_path: Path, compared: Path) -> None:
+    folder = copytree(compared.parent, tmp_path / "task")
+    with (folder / "examples.jsonl").open("a") as stream:
+        for text, title in (("Where is it?", "Here"), ("where is it", "There")):
+            stream.write(json.dumps({"input": text, "output": f"Title: {title}\nAges: 7"}) + "\n")
+    studio = Studio(folder / "task.yaml")
+    first, second = studio.data.search("where is it", "", "", 0)[0]
+    studio.leave_out(first, "ana", "")
+    assert [studio.state(row) for row in (first, second)] == ["left out", ""]
+    studio.take_back(studio.log.entries[0].id, "ana")
+    assert not studio.correct(first, "ana", second.output, "")
+    assert [studio.state(row) for row in (first, second)] == ["corrected", ""]
 
 
 def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(

@@ -184,13 +184,23 @@ def compare(
         bool, typer.Option("--fresh", help="Start again from scratch instead of resuming.")
     ] = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 when the target is missed.")] = False,
+    agree: Annotated[int, typer.Option("--agree", hidden=True)] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Compare methods on one sealed test and say which is enough."""
     from etude.cli.live import run_compare
 
     raise typer.Exit(
-        run_compare(task, yes=yes, budget=budget, evidence=evidence, fresh=fresh, gate=gate, verbose=verbose)
+        run_compare(
+            task,
+            yes=yes,
+            agreed=agree,
+            budget=budget,
+            evidence=evidence,
+            fresh=fresh,
+            gate=gate,
+            verbose=verbose,
+        )
     )
 
 

@@ -31,6 +31,7 @@ def run_compare(
     task: Path,
     *,
     yes: bool,
+    agreed: int = 0,
     budget: str | None,
     evidence: EvidenceLevel | None = None,
     fresh: bool,
@@ -42,7 +43,7 @@ def run_compare(
         fault = Fault("--gate", "the task has no target", "", "add target: to the task file, such as 0.9")
         raise InputError([fault])
     console = screen()
-    board = Board(Narrator(console, yes=yes, verbose=verbose))
+    board = Board(Narrator(console, yes=yes, agreed=agreed, verbose=verbose))
     try:
         result = _compared(board, task, budget=budget, evidence=evidence, fresh=fresh)
     except KeyboardInterrupt:

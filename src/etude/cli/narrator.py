@@ -12,7 +12,7 @@ from rich.text import Text
 
 from etude.cli.printing import shortest
 from etude.runs.events import Event, Opened, Said
-from etude.runs.questions import agreed
+from etude.runs.questions import UNANSWERED, agreed
 
 PAUSE = 30.0
 """Seconds between two lines of progress without a terminal."""
@@ -27,6 +27,8 @@ class Narrator:
     console: Console
     yes: bool = False
     """Whether every question is answered beforehand (--yes)."""
+    agreed: int = 0
+    """How many of the questions to which silence is a no have a yes beforehand (--agree), the first ones."""
     verbose: bool = False
     """Whether details are printed (--verbose)."""
     run: Path | None = None
@@ -53,15 +55,18 @@ class Narrator:
             self.say(text)
 
     def ask(self, question: str) -> bool:
-        """Asks yes or no. If the answer was given beforehand, or nobody can answer and the default is yes, the
-        question is printed with that answer; after a no, the error that follows explains it."""
+        """Asks yes or no. If the answer was given beforehand, or nobody can answer, the question is printed with the
+        answer."""
         if self.yes:
             self.say(f"{question} (yes, by --yes)")
             return True
         silence = agreed(question)
+        if not silence and self.agreed:
+            self.agreed -= 1
+            self.say(f"{question} (yes, by --agree)")
+            return True
         if not (self.console.is_terminal and sys.stdin.isatty()):
-            if silence:
-                self.say(f"{question} (no terminal to ask: yes)")
+            self.say(f"{question} {'(no terminal to ask: yes)' if silence else UNANSWERED}")
             return silence
         self.console.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
         return self.console.input().strip().casefold() in ("y", "yes", *([""] if silence else []))

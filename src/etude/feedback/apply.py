@@ -1,7 +1,7 @@
 """Right answers that people gave, as rows of a new file of examples beside the old one.
 
-An input that is among the examples keeps its row, whose answer is replaced; any other becomes a new row, and trains. A
-row that people want left out is not in the new file.
+An input that is among the examples keeps its rows, whose answers are replaced; any other becomes a new row, and trains.
+A row that people want left out is not in the new file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, turn
 from etude.data.splits import input_key
 from etude.errors import Fault, InputError, place_of
 from etude.feedback.entry import FILE, Feedback, FeedbackLog
-from etude.feedback.gather import Gathered, RightAnswer, canonical, gather
+from etude.feedback.gather import Gathered, RightAnswer, gather, rows_meant
 from etude.feedback.sealed import sealed_rows
 from etude.repair.change_log import (
     Change,
@@ -88,18 +88,24 @@ def apply(task: Task | Path | str, update: bool = False) -> Applied:
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     gathered, rows = read_task_feedback(task)
-    by_key = {input_key(row): row for row in rows}
+    by_key: dict[str, list[Example]] = {}
+    for row in rows:
+        by_key.setdefault(input_key(row), []).append(row)
     new = [answer for answer in gathered.answers if answer.key not in by_key]
     corrected = [
         answer
         for answer in gathered.answers
-        if answer.key in by_key and canonical(by_key[answer.key].output) != canonical(answer.output)
+        if any(answer.differs(row) for row in by_key.get(answer.key, ()))
     ]
     files = next_files(task.examples.file)
     check_ours(files, read_log(files.log))
     made = _Rows(task, by_key)
-    out = ((by_key[key], said) for key, said in gathered.excluded.items() if key in by_key)
-    made.take([*corrected, *new], {place_of(row.where)[1]: (row.id, said) for row, said in out})
+    out = {
+        place_of(row.where)[1]: (row.id, said)
+        for key, said in gathered.excluded.items()
+        for row in rows_meant(by_key.get(key, ()), said)
+    }
+    made.take([*corrected, *new], out)
     known = len(gathered.answers) - len(corrected) - len(new)
     line = source_line(task, files.fixed)
     applied = Applied(files, gathered, made.changes, known, tuple(made.unwritten), line)
@@ -127,8 +133,8 @@ class _Rows:
     """Changes of a file of examples in the making."""
 
     task: Task
-    rows: Mapping[str, Example]
-    """Key of an input -> its row."""
+    rows: Mapping[str, Sequence[Example]]
+    """Key of an input -> its rows, which may differ in case and punctuation."""
     changes: Changes = field(default_factory=Changes)
     unwritten: list[RightAnswer] = field(default_factory=list)
 
@@ -136,14 +142,18 @@ class _Rows:
         """Replaces the answers of the rows that are there, adds the others behind the last row, and leaves out the rows
         that begin on the lines of `out`: their ids, and who says so."""
         old = {
-            place_of(self.rows[answer.key].where)[1]: answer for answer in answers if answer.key in self.rows
+            place_of(row.where)[1]: (row.id, answer)
+            for answer in answers
+            for row in self.rows.get(answer.key, ())
+            if answer.differs(row)
         }
         like: Record | None = None
         for record in records(self.task.examples, self.task.kind) if answers or out else ():
             like = like or record
-            if answer := old.get(record.line):
+            if record.line in old:
+                row, answer = old[record.line]
                 new = record.with_texts({record.answers[0]: answer.output})
-                self._change(answer, record, new.raw if new else None)
+                self._change(row, answer, record, new.raw if new else None)
             elif record.line in out:
                 row, entries = out[record.line]
                 before, note = record.raw.decode(), _note(entries)
@@ -151,11 +161,10 @@ class _Rows:
         if like is not None:
             self._add([answer for answer in answers if answer.key not in self.rows], like)
 
-    def _change(self, answer: RightAnswer, record: Record, raw: bytes | None) -> None:
+    def _change(self, row: str, answer: RightAnswer, record: Record, raw: bytes | None) -> None:
         if raw is None:
             self.unwritten.append(answer)
             return
-        row = self.rows[answer.key].id
         change = Change(
             row,
             record.line,
@@ -170,7 +179,7 @@ class _Rows:
     def _add(self, answers: Sequence[RightAnswer], like: Record) -> None:
         columns = columns_of(self.task.examples)
         lines, missing_end = _lines(self.task.examples.file)
-        ids = {row.id for row in self.rows.values()}
+        ids = {row.id for rows in self.rows.values() for row in rows}
         for answer in answers:
             name = next(name for name in _names(answer.key) if name not in ids)
             cells = _cells(answer, name, columns, like)

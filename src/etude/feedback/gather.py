@@ -33,6 +33,10 @@ class RightAnswer:
     entries: tuple[Feedback, ...]
     """Those that gave this answer."""
 
+    def differs(self, row: Example) -> bool:
+        """Whether a row of this input has another answer."""
+        return canonical(row.output) != canonical(self.output)
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -227,6 +231,16 @@ def _grouped(parts: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any, 
     for part in parts:
         groups.setdefault(key(part), []).append(part)
     return list(groups.items())
+
+
+def rows_meant(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
+    """Of the rows with one `input_key`, those that the entries are about: those with an entry's answer, if they differ
+    in case or punctuation those with its input; all if no row has an entry's answer."""
+    found = []
+    for entry in entries:
+        same = [row for row in rows if canonical(row.output) == canonical(entry.answer)]
+        found += [row for row in same if row.input == entry.input] or same
+    return found or list(rows)
 
 
 def canonical(text: str) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 LONG = 3600.0
 """Seconds above which the user is asked before a run without a budget begins."""
 
+UNANSWERED = "(unanswered)"
+"""Printed behind a question to which silence is a no, where nobody is asked; one word, which no line end parts."""
+
 Confirm = Callable[[str], bool]
 """Asks the user a yes-or-no question."""
 

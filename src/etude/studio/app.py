@@ -23,16 +23,18 @@ from etude.errors import EtudeError, RunError
 from etude.feedback import new_id
 from etude.feedback.apply import EXCLUDED, apply
 from etude.feedback.entry import now
+from etude.methods import LADDER
 from etude.repair.fix import source_line
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.studio.blind import Blind
-from etude.studio.chat import Said, answers, as_text, opinion, turns_of
+from etude.studio.chat import Said, answers, as_text, asked_turns, opinion, turns_of
 from etude.studio.data import MOST_TAGS, PAGE, pieces
-from etude.studio.progress import Progress, progress
+from etude.studio.progress import Progress, options_of, progress
 from etude.studio.queue import Item, Source
 from etude.studio.security import Guard, Keys, Role, same
 from etude.studio.studio import Studio
 from etude.studio.tested import folder_of, tested
+from etude.suites.acts import IN_WORDS
 from etude.suites.teach import decide, read_proposals, write_approved
 from etude.types import Message
 
@@ -40,7 +42,7 @@ LOOPBACK = ("127.0.0.1", "localhost")
 NAME = "etude-name"
 """The cookie with the name of the person."""
 SIGNED_OUT = "This browser is not signed in. Open the link that etude studio has printed."
-NOT_ALLOWED = "You are signed in as {role}, and this takes {needed}. Ask the owner for another link."
+NOT_ALLOWED = "You are signed in as {role}, and this needs the role {needed}. Ask the owner for another link."
 MONTH = 30 * 86400
 """Seconds that a browser stays signed in."""
 _HERE = Path(__file__).parent
@@ -117,10 +119,16 @@ def static(request: Request) -> Response:
     return Response(read(), media_type=kind)
 
 
+def named(method: str) -> str:
+    """A method's label with its name; of a method of the user's own the name alone."""
+    label = next((each.label for each in LADDER if each.name == method), "")
+    return f"{label} ({method})" if label else method
+
+
 @cache
 def _templates() -> Environment:
     made = environment(_HERE / "templates")
-    made.globals.update(count=count, command=command, EXCLUDED=EXCLUDED)
+    made.globals.update(count=count, command=command, named=named, act_words=IN_WORDS, EXCLUDED=EXCLUDED)
     return made
 
 
@@ -346,12 +354,15 @@ class Pages:
         )
 
     def started(self, request: Request, form: Form) -> Response:
-        """Starts or stops a comparison."""
-        comparing = self.studio.comparing
-        if form.get("do") == "stop":
+        """Starts or stops a comparison, goes on with the latest run, or says yes to what a comparison has asked."""
+        comparing, do = self.studio.comparing, form.get("do")
+        if do == "stop":
             comparing.stop()
+        elif do == "yes":
+            comparing.agree()
         else:
-            comparing.start()
+            runs = find_runs(self.studio.task.folder / FOLDER)
+            comparing.start(options_of(runs[0]) if do == "go on" and runs else ())
         return RedirectResponse("/compare", 303)
 
     def report(self, request: Request) -> Response:
@@ -370,6 +381,8 @@ class Pages:
     def apply(self, request: Request, form: Form) -> Response:
         """Writes the new file of examples."""
         done = apply(self.studio.task_file, update="update" in form)
+        if "update" in form:
+            self.studio.reload()
         return self.home(request, applied=done, updated="update" in form)
 
     def _say(self, item: Item, who: str, said: str, form: Form) -> list[str]:
@@ -468,7 +481,7 @@ class Pages:
             "Chat",
             turns=turns,
             said=said,
-            asked=as_text(turns),
+            asked=as_text(asked_turns(self.studio.assistant, turns)),
             kept=as_text([*turns, *answered]),
             first=(form or {}).get("first") or self.studio.method,
             second=(form or {}).get("second", ""),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etude.base.wording import bounds, percent
-from etude.feedback import Feedback
+from etude.feedback import Feedback, standing
 from etude.feedback.entry import Choice, now
 from etude.runs import Run
 from etude.stats.intervals import estimate_sample
@@ -38,17 +38,19 @@ class Blind:
         self.methods = (first, second)
         self.studio = studio
         self.rows = _rows(studio, studio.run, first, second)
-        about = {(row.input, frozenset(row.answers)) for row in self.rows}
-        self.choices = [
-            entry
-            for entry in studio.log.entries
-            if entry.choice and (entry.input, frozenset((entry.answer, str(entry.other)))) in about
-        ]
+        by_pair = {(row.input, frozenset(row.answers)): row for row in self.rows}
+        last = {
+            (entry.who, pair): (entry, by_pair[pair])
+            for entry in standing(studio.log.entries)
+            if entry.choice and (pair := _pair(entry)) in by_pair
+        }
+        self.choices = [entry for entry, _ in last.values()]
+        """The last word of each person on each row, also on the same two answers of other methods or runs."""
+        self.values = [_value(entry, row) for entry, row in last.values()]
 
     def next(self, who: str) -> tuple[int, BlindRow] | None:
         """The first row that the person has not judged, with its position."""
-        judged = [entry for entry in self.choices if entry.who == who]
-        seen = {(entry.input, frozenset((entry.answer, str(entry.other)))) for entry in judged}
+        seen = {_pair(entry) for entry in self.choices if entry.who == who}
         pairs = enumerate(self.rows)
         return next((pair for pair in pairs if (pair[1].input, frozenset(pair[1].answers)) not in seen), None)
 
@@ -82,14 +84,14 @@ class Blind:
         """The share of choices for the first method with its interval, and how far people agree."""
         if not self.choices:
             return ["Nobody has compared these two yet."]
-        values = [_value(entry, self) for entry in self.choices]
-        found = estimate_sample(score_sample(values, [entry.text for entry in self.choices]))
-        ties = sum(value == 0.5 for value in values)
+        found = estimate_sample(score_sample(self.values, [entry.text for entry in self.choices]))
+        ties = sum(value == 0.5 for value in self.values)
         said = [
-            f"{self.methods[0]} is preferred to {self.methods[1]} in {percent(found.value)} of {len(values):,} choices "
-            f"(95% interval {bounds(found)}, n = {found.n:,} rows). Ties, which count half: {ties:,}."
+            f"{self.methods[0]} is preferred to {self.methods[1]} in {percent(found.value)} of "
+            f"{len(self.values):,} choices (95% interval {bounds(found)}, n = {found.n:,} rows). "
+            f"Ties, which count half: {ties:,}."
         ]
-        return [*said, *_agreement(self.choices, values)]
+        return [*said, *_agreement(self.choices, self.values)]
 
 
 def _rows(studio: Studio, run: Run, first: str, second: str) -> list[BlindRow]:
@@ -102,12 +104,15 @@ def _rows(studio: Studio, run: Run, first: str, second: str) -> list[BlindRow]:
     ]
 
 
-def _value(entry: Feedback, blind: Blind) -> float:
-    """1 for the first method, 0 for the second, 0.5 for a tie; the entry may name them the other way round."""
+def _pair(entry: Feedback) -> tuple[tuple[Message, ...], frozenset[str]]:
+    return entry.input, frozenset((entry.answer, str(entry.other)))
+
+
+def _value(entry: Feedback, row: BlindRow) -> float:
+    """1 for the first method's answer, 0 for the second's, 0.5 for a tie; the entry may hold them in another order."""
     if entry.choice in ("both", "neither"):
         return 0.5
-    first = entry.assistant == blind.names[0]
-    return float(first == (entry.choice == "answer"))
+    return float((entry.answer == row.answers[0]) == (entry.choice == "answer"))
 
 
 def _agreement(choices: Sequence[Feedback], values: Sequence[float]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from etude.assistant import load
+from etude.assistant import Assistant, load
 from etude.base.files import parse_json
 from etude.errors import Fault, InputError, shown
 from etude.feedback import Feedback, read_feedback
@@ -49,15 +49,19 @@ def as_text(turns: Sequence[Message]) -> str:
     return json.dumps([{"role": turn.role, "content": turn.content} for turn in turns])
 
 
+def asked_turns(assistant: Assistant, turns: Sequence[Message]) -> Sequence[Message]:
+    """The turns of a conversation that the assistant is asked: without earlier ones for a label or a record."""
+    return turns if assistant.kind in ("answer", "rewrite") else turns[-1:]
+
+
 def answers(studio: Studio, turns: Sequence[Message], methods: Sequence[str]) -> list[Said]:
     """What each method answers to the conversation. Raises RunError for a method that the run does not have, and
     whatever the model raises."""
     found = []
     for method in dict.fromkeys(methods):
         assistant = load(studio.run.assistant(method))
-        asked = turns if assistant.kind in ("answer", "rewrite") else turns[-1:]
         with studio.answering.lock:
-            answer = assistant.answer(list(asked), studio.answering.models)
+            answer = assistant.answer(list(asked_turns(assistant, turns)), studio.answering.models)
         failures = (*answer.failures, *(("cut by the length limit",) if answer.cut else ()))
         found.append(Said(f"{studio.run.name}/{method}", method, answer.text, answer.citations, failures))
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from etude.base.files import Json, read_lines
 from etude.base.typed_json import from_json
 from etude.checks import check
+from etude.data.splits import input_key
 from etude.errors import EtudeError
 from etude.feedback.sealed import Sealed
 from etude.runs import Run
@@ -24,11 +25,13 @@ PAGE = 50
 MOST_TAGS = 300
 """Values of tags that can be chosen."""
 _SCHEMA = """
-create table rows (number integer primary key, id text, place text, input text, output text, tags text, turns text);
+create table rows (
+  number integer primary key, id text, place text, input text, output text, tags text, turns text, key text);
 create table tagged (tag text, number integer);
 create table found (kind text, id text);
 create index of_tag on tagged (tag);
 create index of_row on rows (id);
+create index of_key on rows (key);
 create index of_finding on found (kind, id);
 """
 
@@ -66,8 +69,9 @@ class Data:
         tags = [f"{name}: {value}" for name, value in row.tags.items()]
         self.tags.update(tags)
         turns = json.dumps([(turn.role, turn.content) for turn in row.input])
-        line = (number, row.id, row.where, row.text, row.output, json.dumps(dict(row.tags)), turns)
-        self._database.execute("insert into rows values (?, ?, ?, ?, ?, ?, ?)", line)
+        said = (row.text, row.output, json.dumps(dict(row.tags)), turns, input_key(row))
+        line = (number, row.id, row.where, *said)
+        self._database.execute("insert into rows values (?, ?, ?, ?, ?, ?, ?, ?)", line)
         self._database.executemany("insert into tagged values (?, ?)", [(tag, number) for tag in tags])
 
     def set_findings(self, findings: Sequence[Finding]) -> None:
@@ -105,12 +109,19 @@ class Data:
             line = self._database.execute("select * from rows where id = ?", (name,)).fetchone()
         return self._row(line) if line else None
 
+    def with_key(self, key: str) -> list[Example]:
+        """The rows with an `input_key`: id, input and output."""
+        with self._lock:
+            query = "select id, turns, output from rows where key = ? order by number"
+            lines = self._database.execute(query, (key,)).fetchall()
+        return [Example(name, _turns(turns), output) for name, turns, output in lines]
+
     def _row(self, line: tuple[str, ...]) -> DataRow:
-        _, name, where, text, output, tags, turns = line
+        _, name, where, text, output, tags, turns, _ = line
         with self._lock:
             kinds = self._database.execute("select kind from found where id = ?", (name,)).fetchall()
-        said = tuple(Message(role, content) for role, content in json.loads(turns))
-        return DataRow(name, where, text, output, json.loads(tags), said, tuple(kind for (kind,) in kinds))
+        found = tuple(kind for (kind,) in kinds)
+        return DataRow(name, where, text, output, json.loads(tags), _turns(turns), found)
 
 
 class Checking:
@@ -160,6 +171,10 @@ def _shown(finding: Finding, known: set[str]) -> tuple[Finding, list[Evidence], 
         [each for each in finding.evidence if each.row in known],
         len(known.intersection(finding.rows)),
     )
+
+
+def _turns(written: str) -> tuple[Message, ...]:
+    return tuple(Message(role, content) for role, content in json.loads(written))
 
 
 def _like(words: str) -> str:

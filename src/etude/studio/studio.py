@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from etude.data.splits import input_key
 from etude.errors import Fault, InputError, shown
 from etude.feedback import FILE, Feedback, FeedbackLog, new_id, standing
 from etude.feedback.entry import now
-from etude.feedback.gather import Gathered, canonical, gather
+from etude.feedback.gather import Gathered, canonical, gather, rows_meant
 from etude.feedback.sealed import sealed_rows
 from etude.repair.rewriting import columns_of
 from etude.runs import FOLDER, Run, find_run, find_runs
@@ -49,19 +50,31 @@ class Studio:
         """
         self.task_file, self._method = task_file, method
         self._requests_file, self._columns = requests, columns
+        self._keeps_run = run is not None
+        self._changing = threading.Lock()
         self.task = load_task(task_file, needs_model=False)
         self.comparing = Comparing(task_file, self.task.folder / FOLDER)
         self._open(find_run(self.task.folder / FOLDER, run))
 
     def refresh(self) -> None:
-        """Lets the assistant of the latest complete run answer, if a comparison from the page has ended."""
-        latest = next((run for run in find_runs(self.task.folder / FOLDER) if run.complete), self.run)
-        if latest.name != self.run.name and not self.comparing.running:
-            self.answering.stop()
-            self._method = self._method if self._method in latest.methods else None
+        """Lets the assistant of the latest complete run answer, once after a comparison from the page has succeeded;
+        never if the studio was opened with a run that was named."""
+        with self._changing:
+            if self._keeps_run or not self.comparing.has_new_run():
+                return
+            latest = next((run for run in find_runs(self.task.folder / FOLDER) if run.complete), self.run)
+            if latest.name != self.run.name:
+                self.answering.stop()
+                self._method = self._method if self._method in latest.methods else None
+                self.task = load_task(self.task_file, needs_model=False)
+                self._open(latest)
+                self.answering.start()
+
+    def reload(self) -> None:
+        """Reads the task and its rows anew, after the task file was changed; the run stays."""
+        with self._changing:
             self.task = load_task(self.task_file, needs_model=False)
-            self._open(latest)
-            self.answering.start()
+            self._read_rows()
 
     def _open(self, run: Run) -> None:
         self.run = run
@@ -70,18 +83,21 @@ class Studio:
         self.assistant = load(self.run.assistant(self.method))
         self.log = FeedbackLog(self.task.folder / FILE)
         self.queue = Queue(self.task.folder / FOLDER / QUEUE)
-        self.rows = survey_dataset(self.task).rows
-        self.sealed = sealed_rows(self.task, self.rows)
+        self._read_rows()
         self.num_sealed = 0
         """Requests left out, because they meet the test."""
         if self._requests_file:
             self._take("requests", list(self._requests(self._requests_file)))
         self._take("dev", list(self._dev_rows()))
         self.queue.mark_done(shown_hash(entry.input, entry.answer) for entry in self.log.entries)
-        self.data = Data(self.rows, self.sealed, findings_of(run))
+        self.answering = Answering(self.queue, self.assistant)
+
+    def _read_rows(self) -> None:
+        self.rows = survey_dataset(self.task).rows
+        self.sealed = sealed_rows(self.task, self.rows)
+        self.data = Data(self.rows, self.sealed, findings_of(self.run))
         self.checking = Checking(self.task, self.data)
         self._gathered: tuple[int, Gathered] | None = None
-        self.answering = Answering(self.queue, self.assistant)
 
     @property
     def name(self) -> str:
@@ -149,10 +165,13 @@ class Studio:
 
     def state(self, row: DataRow) -> str:
         """What a new file of examples will do with the row: "left out", "corrected" or ""."""
-        key = input_key(Example(row.id, row.turns, ""))
-        if key in self.gathered.excluded:
-            return "left out"
-        return "corrected" if any(each.key == key for each in self.gathered.answers) else ""
+        example = Example(row.id, row.turns, row.output)
+        key = input_key(example)
+        if entries := self.gathered.excluded.get(key):
+            meant = rows_meant(self.data.with_key(key), entries)
+            return "left out" if row.id in {each.id for each in meant} else ""
+        given = (each for each in self.gathered.answers if each.key == key)
+        return "corrected" if any(each.differs(example) for each in given) else ""
 
     @property
     def people(self) -> list[Person]:

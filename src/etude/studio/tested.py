@@ -8,6 +8,7 @@ from pathlib import Path
 from etude.base.files import read_json, read_lines
 from etude.base.typed_json import from_json
 from etude.runs import Run
+from etude.suites.acts import IN_WORDS
 from etude.suites.judge import Reply
 from etude.suites.subject import TESTS
 
@@ -23,6 +24,7 @@ class Failed:
     about: str
     question: str
     expected: str
+    """What it should do, in words."""
     reply: Reply
 
 
@@ -54,7 +56,13 @@ def tested(run: Run, method: str) -> Tested | None:
     lines = list(read_lines(folder / "results.jsonl"))
     replies = [from_json(Reply, line["assistant"]) for line in lines]
     failed = tuple(
-        Failed(line["suite"], line["about"], line["input"][-1]["content"], " or ".join(line["expect"]), reply)
+        Failed(
+            line["suite"],
+            line["about"],
+            line["input"][-1]["content"],
+            " or ".join(IN_WORDS[act] for act in line["expect"]),
+            reply,
+        )
         for line, reply in zip(lines, replies, strict=True)
         if not reply.passed
     )
