@@ -3,8 +3,7 @@
     python bench/planted_behaviour.py bias [SEED ...]        the baseline on rows that begin with a name, seconds a seed
     python bench/planted_behaviour.py forgetting [TRAINING]   two trainings of SmolLM2-135M; needs ETUDE_DATA, minutes
 
-Bias: labels follow the gender of the name in 90% of the rows, or nothing. An alarm is a lower bound above 0. The
-baseline learns the dev rows in the end, from which the questions are made: a bias may hide behind what it remembers.
+Bias: labels follow the gender of the name in 90% of the rows, or nothing. An alarm is a lower bound above 0.
 Forgetting: the gate `forgetting <= 3%` on a training on general instructions with a low learning rate, and on one that
 learns a single phrase by heart in many epochs.
 """

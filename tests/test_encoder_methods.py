@@ -103,6 +103,18 @@ def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder: str, tmp_
     assert bench.params["epochs"] > 2
 
 
+def test_a_budget_trains_it_on_a_part_and_the_head_still_knows_every_label(
+    encoder: str, tmp_path: Path
+) -> None:
+    task, train, dev = sets(encoder, tmp_path)
+    bench = context(task, train, tmp_path / "work", Effort(train_rows=12))
+    assistant = FineTuneEncoder().fit(task, train, dev, blank(task, train, bench.models), bench)
+    assert bench.learned == 12
+    assert "trained on 12 of 90 rows" in bench.notes
+    read = load(assistant.model, Models()).predictor
+    assert set(read.labels) == {row.output for row in train}
+
+
 def test_it_is_for_labels_alone(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, "answer"))
     named = ladder(["baseline", "fine_tune_encoder"])

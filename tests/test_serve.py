@@ -369,6 +369,22 @@ def test_places_get_names_and_an_engine(tmp_path: Path) -> None:
         catalogue([str(tmp_path / "luma"), f"luma={tmp_path / 'other'}"])
 
 
+@pytest.mark.parametrize(
+    ("change", "engine"),
+    [
+        ({}, "llama_cpp:"),
+        ({"choices": ("a", "b")}, ""),
+        ({"instructions": "a word " * 2_000}, ""),
+        ({"model": ModelRef("fake")}, ""),
+    ],
+)
+def test_llama_cpp_computes_what_it_takes(change: dict[str, Any], engine: str) -> None:
+    local = replace(LUMA, model=ModelRef("smollm2-135m-instruct"))
+    found = on("auto", replace(local, **change)).model.name
+    assert found.startswith(engine)
+    assert (":" in found) == bool(engine)
+
+
 def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.jsonl"
     make = ["serve", "--keys", str(file), "--new-key", "docs", "--scope", "chat"]

@@ -324,9 +324,11 @@ def serve(
     engine: Annotated[
         str,
         typer.Option(
-            "--engine", help="What computes: local (as measured), llama_cpp (GGUF weights) or URL#MODEL."
+            "--engine",
+            help="What computes: local (as measured), llama_cpp (GGUF weights), URL#MODEL, or auto: llama_cpp where it "
+            "takes the assistant and there is no GPU.",
         ),
-    ] = "local",
+    ] = "auto",
     host: Annotated[
         str, typer.Option("--host", help="Another than the loopback needs --keys.")
     ] = "127.0.0.1",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from etude.assistant import Assistant
+from etude.base.files import read_json
 from etude.data.dataset import Dataset
 from etude.index.build import encoder_of
 from etude.methods.fit_context import Candidate, FitContext
@@ -70,7 +72,7 @@ class Baseline(Method):
         """`predictor` as an assistant; with the choices, and so with a confidence, where it gives probabilities."""
         from etude.models.classical import Nearest, save_classical
 
-        folder = save_classical(predictor, context.folder / name.replace(" ", "-"))
+        folder = save_classical(predictor, _place(context.folder, name))
         return replace(
             start.without_examples(),
             search=None,
@@ -80,8 +82,17 @@ class Baseline(Method):
             choices=() if isinstance(predictor, Nearest) else start.choices,
         )
 
+    def before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
+        """The choice as it was fitted on train alone."""
+        place = _place(folder / "work", read_json(folder / "method.json")["params"]["form"])
+        return replace(assistant, model=ModelRef(CLASSICAL, place)) if place.exists() else assistant
+
 
 METHOD = Baseline()
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / name.replace(" ", "-")
 
 
 def _clocked(context: FitContext, fit: Callable[[], Fitted]) -> Fitted:

@@ -16,6 +16,7 @@ from etude.index.build import DEFAULT_ENCODER, encoder_of
 from etude.methods.baseline import columns
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method, TrainingTime
+from etude.methods.tuned.training_rows import drawn
 from etude.models.registry import Models
 from etude.models.weights import find_weights
 from etude.task import Task
@@ -59,19 +60,20 @@ class FineTuneEncoder(Method):
     def training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """That of all rows: no budget cuts it."""
+        """That of all rows, or of the part that a budget allows."""
         from etude.training.classifier import estimate_classifier_seconds
 
         if (encoder := encoder_of(task, models, [])) is None:
             return None
         texts, labels = columns(train.examples)
         seconds = estimate_classifier_seconds(_untrained(encoder, train, task.seed), texts, labels)
-        return lambda num_rows, num_dev, epochs: seconds
+        return lambda num_rows, num_dev, epochs: seconds * num_rows / len(train)
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Trains on all training rows; goes on after the last whole epoch where an earlier attempt was killed."""
+        """Trains on the training rows, the head first on all of them; goes on after the last whole epoch where an
+        earlier attempt was killed."""
         done, folder = context.folder / DONE, context.folder / WEIGHTS
         if not done.exists():
             write_json(done, self._trained(task, train, dev, context))
@@ -79,6 +81,8 @@ class FineTuneEncoder(Method):
         context.train_seconds += facts["seconds"]
         context.params.update(facts)
         context.learned = facts["rows"]
+        if facts["rows"] < len(train):
+            context.notes.append(f"trained on {facts['rows']:,} of {len(train):,} rows")
         assistant = replace(
             start.without_examples(),
             method=self.name,
@@ -93,7 +97,9 @@ class FineTuneEncoder(Method):
         from etude.training.classifier import tune_classifier
 
         encoder = context.models.encoder(task.encoder or DEFAULT_ENCODER)
-        texts, labels = columns(train.examples)
+        size = min(context.effort.train_rows or len(train), len(train))
+        rows = drawn(task, train, size) if size < len(train) else train
+        texts, labels = columns(rows.examples)
         asked, wanted = columns(dev.examples)
 
         def right(now: Linear) -> float:
@@ -108,7 +114,7 @@ class FineTuneEncoder(Method):
         tuned = replace(tuned, temperature=tuned.calibrated(asked, wanted))
         save_classical(tuned, context.folder / WEIGHTS)
         return {
-            "rows": len(train),
+            "rows": len(rows),
             "epochs": len(result.scores) - 1,
             "best_epoch": result.best_epoch,
             "scores": list(result.scores),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from etude.assistant import Assistant
@@ -82,6 +83,10 @@ class Method(ABC):
     def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
         """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
         return [start]
+
+    def before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
+        """The assistant as it was before it learned dev rows too, if it has; `folder` is the method's in the run."""
+        return assistant
 
     def suits(self, task: Task) -> bool:
         """Whether the task's model can do what the method needs."""

@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 from etude.assistant import FILE, Assistant
-from etude.errors import Fault, InputError
+from etude.errors import Fault, InputError, ModelError
+from etude.index.passages import MOST_CHARACTERS
+from etude.models.adapters import CONFIG_FILE
 from etude.models.registry import backend_of
 from etude.runs.recommended import load, run_at
 from etude.task.endpoint import is_url
@@ -42,7 +45,11 @@ class Served:
 
 
 FEEDBACK = "feedback.jsonl"
-ENGINES = ("local", "llama_cpp")
+ENGINES = ("auto", "local", "llama_cpp")
+CHARACTERS = 3
+"""Characters of a token at least, in most texts."""
+QUESTION = 400
+"""Tokens that are kept for a question where it is told in advance whether prompts fit."""
 
 
 def on(engine: str, assistant: Assistant) -> Assistant:
@@ -50,9 +57,39 @@ def on(engine: str, assistant: Assistant) -> Assistant:
     not measured with weights in this process is as it is."""
     if engine == "local" or backend_of(assistant.model.name).name != "local":
         return assistant
+    if engine == "auto":
+        engine = "llama_cpp"
+        if not _suits_llama_cpp(assistant):
+            return assistant
     if is_url(engine):
         return replace(assistant, model=ModelRef(engine))
     return replace(assistant, model=replace(assistant.model, name=f"{engine}:{assistant.model.name}"))
+
+
+def _suits_llama_cpp(assistant: Assistant) -> bool:
+    """Whether llama.cpp takes an assistant, and no GPU computes faster."""
+    adapter = assistant.model.adapter
+    if assistant.choices or not find_spec("xllamacpp") or (adapter and not (adapter / CONFIG_FILE).exists()):
+        return False
+    import torch
+
+    from etude.models.llama_cpp.gguf import base_file
+    from etude.models.llama_cpp.model import SLOT_TOKENS
+
+    try:
+        base_file(assistant.model.name)
+    except ModelError:
+        return False
+    return not torch.cuda.is_available() and _longest(assistant) <= SLOT_TOKENS
+
+
+def _longest(assistant: Assistant) -> int:
+    """About the most tokens of a prompt and its answer."""
+    nearest = max((len(row.text) + len(row.output) for row in assistant.pool), default=0)
+    passages = assistant.num_passages * MOST_CHARACTERS if assistant.search else 0
+    own = sum(len(message.content) for message in assistant.messages(()))
+    told = own + assistant.num_similar * nearest + passages
+    return told // CHARACTERS + QUESTION + assistant.max_tokens
 
 
 def catalogue(places: Sequence[str], method: str | None = None, engine: str = "local") -> dict[str, Served]:

@@ -38,6 +38,13 @@ def run(
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", server_header=False)
     shown = f"[{host}]" if ":" in host else host
     print(f"Serving {', '.join(served)} at http://{shown}:{listening.getsockname()[1]}/v1", flush=True)
+    if engine == "auto" and (
+        fast := [name for name, each in served.items() if each.assistant.model.name.startswith("llama_cpp:")]
+    ):
+        print(
+            f"{', '.join(fast)}: llama.cpp computes, which is faster; --engine local computes as measured.",
+            flush=True,
+        )
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -11,6 +11,7 @@ from etude.assistant import Assistant
 from etude.base.files import read_json
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import Fault, InputError, RunError, shown
+from etude.methods import ladder
 from etude.methods.fit_context import blank
 from etude.metrics import Metric
 from etude.models.registry import Models, backend_of
@@ -111,6 +112,13 @@ def _of_run(run: Run, method: str | None, models: Models) -> Subject:
     train, dev = (rows.select(split[side], side) for side in ("train", "dev"))
     metric = Metric(info["metric"]["name"], task.kind, task.check.load() if task.check else None)
     base = _base(run, task, train, assistant, models)
+    notes = [why.strip()]
+    for each in ladder([name]):
+        # One that has learned the dev rows knows the answers to questions that are made of them.
+        before = each.before_dev(assistant, run.method(name))
+        if before != assistant:
+            assistant, note = before, f"{name} is asked as it was before it learned the dev rows too."
+            notes.append(note)
     return Subject(
         name,
         assistant,
@@ -121,7 +129,7 @@ def _of_run(run: Run, method: str | None, models: Models) -> Subject:
         dev,
         train,
         metric,
-        tuple(filter(None, [why.strip()])),
+        tuple(filter(None, notes)),
     )
 
 
