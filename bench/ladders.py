@@ -31,6 +31,8 @@ TOLD = {
     "mts_dialog": "Write the section of the clinical note that this talk of doctor and patient gives.",
     "rasbt_instructions": "Follow the instruction.",
 }
+MORE = {"mts_dialog": "train: {max_tokens: 4096}\n"}
+"""Further lines of a task: one row has more tokens than training takes unless told."""
 EXTRACTIONS = {
     "snips_slots": ("snips_intents", "train.jsonl", "validate.jsonl"),
     "ncbi_disease": ("ncbi_disease", "train.jsonl", "test.jsonl"),
@@ -64,7 +66,7 @@ def written(name: str, folder: Path) -> Path:
     """The set as a task with instructions."""
     task = extraction(name, folder) if name in EXTRACTIONS else prepared(name, folder)
     with task.open("a", encoding="utf-8") as file:
-        file.write(f"instructions: {json.dumps(TOLD[name])}\n")
+        file.write(f"instructions: {json.dumps(TOLD[name])}\n{MORE.get(name, '')}")
     return task
 
 
