@@ -22,7 +22,7 @@ from etude.models.endpoint.model import EndpointModel
 from etude.runs import Run
 from etude.task import Endpoint, load_task
 from etude.task.endpoint import Prices, endpoint_of
-from etude.types import Message, ModelRef, Request
+from etude.types import Message, ModelRef, Request, Sampling
 from processes import started
 from small_task import THEMES, write_task
 
@@ -118,6 +118,12 @@ def test_members_that_a_model_does_not_take_are_left_out(server: Scripted) -> No
     body = server.bodies[-1]
     assert body["max_completion_tokens"] == 20
     assert body["reasoning_effort"] == "low"
+    server.takes = lambda body: next((name for name in ("stream_options", "temperature") if name in body), "")
+    sampling = Sampling(temperature=1.0, top_logprobs=2)
+    assert model.write(asking(2), sampling, lambda piece: False)[0].text == "said:question2"
+    assert {"temperature", "stream_options"}.isdisjoint(server.bodies[-1])
+    server.takes = lambda body: "logprobs" if "top_logprobs" in body else ""
+    assert model.write(asking(2), sampling, lambda piece: False)[0].text
     server.takes = lambda body: "messages"
     with pytest.raises(ModelError, match="HTTP 400"):
         model.generate([asking(3)])

@@ -100,7 +100,7 @@ class EndpointModel(BatchedModel):
         once, and `on_piece` ends the answer by returning True. Raises ModelError."""
         started = time.perf_counter()
         while True:
-            body = self._body(request) | _sampled(sampling)
+            body = self._body(request, sampling)
             answer = StreamedAnswer()
             try:
                 with closing(self._client.chunks(body)) as chunks:
@@ -166,8 +166,8 @@ class EndpointModel(BatchedModel):
             except RefusedError as refused:
                 self._adapt(refused, body)
 
-    def _body(self, request: Request) -> Json:
-        """What is sent. The user's options replace ours; null takes a member away."""
+    def _body(self, request: Request, sampling: Sampling | None = None) -> Json:
+        """What is sent. The user's options replace ours, a client's sampling both; null takes a member away."""
         limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
         body: Json = {
             "model": self.endpoint.model,
@@ -176,7 +176,10 @@ class EndpointModel(BatchedModel):
             "temperature": 0,
             "logprobs": True if request.choices else None,
         }
-        body |= dict.fromkeys(self._refused - {"max_tokens"}) | dict(self.endpoint.options)
+        body |= dict(self.endpoint.options) | (_sampled(sampling) if sampling else {})
+        body |= dict.fromkeys(self._refused - {"max_tokens"})
+        if "logprobs" in self._refused:
+            body["top_logprobs"] = None  # which is nothing without them
         return {member: value for member, value in body.items() if value is not None}
 
     def _adapt(self, refused: RefusedError, body: Json) -> None:
