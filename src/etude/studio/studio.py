@@ -81,7 +81,7 @@ class Studio:
         self.data = Data(self.rows, self.sealed, findings_of(run))
         self.checking = Checking(self.task, self.data)
         self._gathered: tuple[int, Gathered] | None = None
-        self.answering = Answering(self.queue, self.assistant)
+        self.answering = Answering(self.queue, self.assistant, self.task.endpoints)
 
     @property
     def name(self) -> str:
