@@ -38,8 +38,6 @@ from etude.types import Answer, Message
 
 CHUNK = 128
 """Rows that are answered together, and the most that a kill costs."""
-COUNTED = 50
-"""First rows whose prompts are counted for all, before they go to an endpoint."""
 OnProgress = Callable[[int, int, float], None]
 """Called after each chunk with the rows answered, the rows of the file, and the seconds that the others will take."""
 
@@ -99,13 +97,14 @@ def predict(
 def _confirm_sending(
     assistant: Assistant, models: Models, file: Path, columns: Sequence[str], total: int, confirm: Confirm
 ) -> None:
-    """Asks before the rows go to an endpoint, as a comparison does; nothing for other models. Raises Declined."""
+    """Asks before the rows go to an endpoint, as a comparison does; the prompts of the first are counted for all. Asks
+    nothing for other models. Raises Declined."""
     name = assistant.model.name
     if (endpoint := models.endpoints.get(name) or endpoint_of(name)) is None:
         return
     model, reading = models.get(assistant.model), Reading(file)
     limit = PromptLimit(assistant, model)
-    first = [_turns(Cells(reading, row), columns, limit) for row in islice(raw_rows(reading), COUNTED)]
+    first = [_turns(Cells(reading, row), columns, limit) for row in islice(raw_rows(reading), CHUNK)]
     requests = assistant.requests([turns for turns in first if not isinstance(turns, str)], models)
     tokens = sum(model.count_tokens(each.messages) for each in requests) / len(first) * total
     most = Sending(total, round(tokens), total * assistant.max_tokens)
