@@ -14,15 +14,17 @@ from pathlib import Path
 import pytest
 
 from endpoint_server import KEY, Body, Scripted, served
+from etude.answer_file import predict
 from etude.assistant import Assistant, load
 from etude.comparison import compare
 from etude.errors import Declined, InputError, ModelError
 from etude.models.endpoint.journal import Journal
 from etude.models.endpoint.model import EndpointModel
 from etude.runs import Run
+from etude.runs.recommended import endpoints_for
 from etude.task import Endpoint, load_task
 from etude.task.endpoint import Prices, endpoint_of
-from etude.types import Message, ModelRef, Request
+from etude.types import Message, ModelRef, Request, Sampling
 from processes import started
 from small_task import THEMES, write_task
 
@@ -118,6 +120,12 @@ def test_members_that_a_model_does_not_take_are_left_out(server: Scripted) -> No
     body = server.bodies[-1]
     assert body["max_completion_tokens"] == 20
     assert body["reasoning_effort"] == "low"
+    server.takes = lambda body: next((name for name in ("stream_options", "temperature") if name in body), "")
+    sampling = Sampling(temperature=1.0, top_logprobs=2)
+    assert model.write(asking(2), sampling, lambda piece: False)[0].text == "said:question2"
+    assert {"temperature", "stream_options"}.isdisjoint(server.bodies[-1])
+    server.takes = lambda body: "logprobs" if "top_logprobs" in body else ""
+    assert model.write(asking(2), sampling, lambda piece: False)[0].text
     server.takes = lambda body: "messages"
     with pytest.raises(ModelError, match="HTTP 400"):
         model.generate([asking(3)])
@@ -151,6 +159,14 @@ def test_a_limit_of_requests_stops_cleanly_and_what_was_answered_is_kept(
     assert server.asked.total() == 50
     model_of(server, file, max_requests=100).generate([asking(number) for number in range(100)])
     assert server.asked.total() == 100
+    served_from = model_of(server, max_requests=2, per_minute=1200.0)
+    begun = time.monotonic()
+    for number in range(2):
+        served_from.write(asking(number), Sampling(), lambda piece: False)
+    assert time.monotonic() - begun >= 0.05
+    with pytest.raises(ModelError, match="limit of 2 requests"):
+        served_from.write(asking(2), Sampling(), lambda piece: False)
+    assert server.asked.total() == 102
 
 
 def test_a_limit_of_cost_stops_before_it_is_passed(server: Scripted, tmp_path: Path) -> None:
@@ -284,6 +300,29 @@ def test_nothing_is_sent_where_the_answer_is_no(server: Scripted, tmp_path: Path
     with pytest.raises(Declined, match="Nothing was sent"):
         compare(task_with(tmp_path, server), confirm=lambda question: False)
     assert not server.asked
+
+
+@pytest.mark.usefixtures("_key")
+def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(server: Scripted, tmp_path: Path) -> None:
+    server.say = librarian
+    run = compare(task_with(tmp_path, server)).run
+    task = task_with(tmp_path, server, endpoint=", max_requests: 3")
+    assert endpoints_for(load(run.assistant("prompt")), run) == load_task(task).endpoints
+    file, before, questions = tmp_path / "in.jsonl", server.asked.total(), list[str]()
+    file.write_text("".join(json.dumps({"input": f"a book about {theme}, age 5"}) + "\n" for theme in THEMES))
+
+    def refuse(question: str) -> bool:
+        questions.append(question)
+        return False
+
+    with pytest.raises(Declined, match="Nothing was sent"):
+        predict(task, file, tmp_path / "out.jsonl", method="prompt", confirm=refuse)
+    assert server.asked.total() == before
+    assert f"big at {server.url} gets the rows of in.jsonl: at most 8 requests, about " in questions[0]
+    assert "It stops at max_requests: 3." in questions[0]
+    with pytest.raises(ModelError, match="limit of 3 requests"):
+        predict(task, file, tmp_path / "out.jsonl", method="prompt")
+    assert server.asked.total() == before + 3
 
 
 @pytest.mark.usefixtures("_key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,17 @@ from etude.errors import ModelError
 from etude.export import export
 from etude.export.targets import modelfile
 from etude.models.registry import Models
-from etude.types import Completion, Example, Form, Message, ModelRef, Request, Sampling, TokenScore
+from etude.types import (
+    Completion,
+    Example,
+    Form,
+    Message,
+    ModelRef,
+    Request,
+    Sampling,
+    SearchRef,
+    TokenScore,
+)
 from tiny import CHATML, tiny_folder, tiny_module, tiny_tokenizer
 
 SHAPE = {
@@ -227,6 +238,10 @@ def test_what_cannot_be_exported_is_refused(tuned: Assistant, tmp_path: Path) ->
     untuned = Assistant("prompt", "answer", ModelRef(tuned.model.name))
     with pytest.raises(ModelError, match="no adapter"):
         export(untuned, "adapter", tmp_path / "a")
+    near = replace(untuned, similar=SearchRef(tmp_path, "1"), num_similar=2)
+    for assistant, what in ((near, "looks examples up"), (replace(untuned, enforced=True), "its contract")):
+        with pytest.raises(ModelError, match=what):
+            export(assistant, "ollama", tmp_path / "o")
     folder = Assistant("prompt", "answer", ModelRef(str(tiny_folder(tmp_path / "m"))))
     with pytest.raises(ModelError, match="no GGUF file"):
         export(folder, "gguf", tmp_path / "b.gguf")

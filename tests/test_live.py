@@ -87,6 +87,8 @@ def test_a_stop_sequence_ends_the_answer_and_no_part_of_it_is_shown(model: LiveM
     [pieces] = written(model, [answer], 0, [0])
     assert pieces == whole[: whole.index(stop)].strip()
     assert answer.completion(0, 0.0).finish == "stop"
+    shorter = model.live_answer(asked(5), Sampling(stop=(whole[:12],)))
+    assert written(model, [shorter], 0, [0]) == [""]
 
 
 def test_log_probabilities_of_each_token(model: LiveModel) -> None:
@@ -106,8 +108,9 @@ def test_an_answer_is_kept_to_a_schema(model: LiveModel) -> None:
     }
     schema |= {"required": ["label"], "additionalProperties": False}
     request = replace(asked(2), max_tokens=60)
-    answer = model.live_answer(request, Sampling(json_schema=json.dumps(schema)))
+    answer = model.live_answer(request, Sampling(json_schema=json.dumps(schema), top_logprobs=5))
     [text] = written(model, [answer], 0, [0])
+    assert all(math.isfinite(value) for score in answer.scores for _, value in score.likeliest)
     done = answer.completion(0, 0.0)
     assert text == done.text.strip()
     if done.finish == "stop":
@@ -144,6 +147,32 @@ def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_p
         assert isinstance(done, Finished)
         assert done.answer.text == own.text
         assert done.completion.cached_tokens > 20
+
+
+def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Models, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    from queue import SimpleQueue
+
+    from etude.serve.engine import Engine, Finished, Item, Job
+
+    folder = tiny_folder(tmp_path / "m", kind="gemma2")
+    assistant = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=40)
+    engine, told = Engine(models), SimpleQueue[Item]()
+
+    def ask(text: str) -> None:
+        engine.submit(Job(assistant, "", (Message("user", text),), told.put, streams=True))
+
+    ask("where is my card")
+    items = [told.get(timeout=20)]  # the first answer is being written
+    ask("please cancel the transfer")
+    items += [told.get(timeout=20)]
+    while sum(isinstance(item, Finished) for item in items) < 2:
+        items.append(told.get(timeout=20))
+        assert not isinstance(items[-1], Exception), items[-1]
+    engine.close()
+    own = assistant.answer(["where is my card", "please cancel the transfer"], models)
+    written = {item.answer.text for item in items if isinstance(item, Finished)}
+    assert written == {answer.text for answer in own}
 
 
 def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: Path) -> None:

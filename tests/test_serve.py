@@ -37,6 +37,8 @@ from etude.comparison import compare
 from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.models.registry import Models
+from etude.runs import Run
+from etude.runs.recommended import run_at
 from etude.serve.app import Settings
 from etude.serve.catalogue import catalogue, on
 from etude.serve.engine import Limits
@@ -133,7 +135,11 @@ def test_a_label_comes_with_its_confidence(client: openai.OpenAI) -> None:
 def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI) -> None:
     asked = [{"role": "system", "content": "Be very brief."}, *ASKED]
     plain, added = (client.chat.completions.create(model="luma", messages=each) for each in (ASKED, asked))
-    assert added.measured is False
+    assert (plain.measured_reason, added.measured, added.measured_reason) == (
+        None,
+        False,
+        "the request has a system message",
+    )
     assert added.usage.prompt_tokens == plain.usage.prompt_tokens + 3
     with serving(named("luma", LUMA), settings=Settings(strict=True)) as url:
         strict = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
@@ -207,6 +213,32 @@ def test_another_host_is_refused_on_the_loopback(client: openai.OpenAI, address:
     assert response.status_code == 403
 
 
+def test_pages_of_other_origins_are_refused_on_the_loopback(client: openai.OpenAI, address: str) -> None:
+    http, unload = client._client, "/v1/models/luma/unload"
+    for origin, status in (("https://evil.example", 403), ("null", 403), (address, 200)):
+        assert http.post(f"{address}{unload}", headers={"origin": origin}).status_code == status
+    page = "https://app.example"
+    with serving(named("luma", LUMA), settings=Settings(origins=(page,))) as url:
+        assert http.post(f"{url}{unload}", headers={"origin": page}).status_code == 200
+        assert "--origin null" in http.post(f"{url}{unload}", headers={"origin": "null"}).text
+
+
+def test_an_answer_longer_than_was_measured_is_not_as_measured() -> None:
+    with (
+        serving(named("luma", LUMA), named("short", replace(LUMA, max_tokens=4))) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
+    ):
+        for name, measured in (("luma", True), ("short", False)):
+            create = partial(client.chat.completions.create, model=name, messages=ASKED, max_tokens=999)
+            done = create()
+            assert (done.measured, done.measured_reason is None) == (measured, measured)
+            assert list(create(stream=True))[-1].measured is measured
+            header = client.chat.completions.with_raw_response.create(**create.keywords).headers
+            assert header["x-etude-measured"] == str(measured).lower()
+        assert client.chat.completions.create(model="short", messages=ASKED).measured is True
+        assert done.measured_reason == "more than the 4 answer tokens of the assistant"
+
+
 def test_keys_allow_what_their_scopes_say() -> None:
     import hashlib
 
@@ -254,6 +286,7 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
         try:
             assert server.stdout is not None
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
+            assert server.stdout.readline() == "luma is luma/few_shot.\n"
             pages = (Path(__file__).parents[1] / name for name in ("README.md", "docs/serving.md"))
             lines = [
                 each for page in pages for each in re.findall(r"^curl .*$", page.read_text("utf-8"), re.M)
@@ -501,6 +534,27 @@ def test_served_equals_measured_with_its_passages(tmp_path: Path) -> None:
             found = (choice.message.content, choice.message.citations, choice.message.form)
             assert found == (line["answer"], line["citations"], line["form"])
     assert any(line["citations"] for line in lines)
+
+
+def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [prompt]\n")
+    run = compare(task).run
+    later = Run(run.folder.with_name("small-later"))
+    shutil.copytree(run.folder, later.folder)
+    (later.folder / "verdict.json").unlink()
+    later.update(status="interrupted")
+    assert run_at(task).name == later.name, "the one worked on last"
+    (served,) = catalogue([str(task)]).values()
+    assert (served.place, served.unmeasured) == (run.folder, "")
+    assert served.why == "No assistant is recommended; the verdict leans to it."
+    for place in (later.folder, later.assistant("prompt")):
+        (unfinished,) = catalogue([f"luma={place}"]).values()
+        assert unfinished.unmeasured == "run small-later has not opened its test"
+    (unfinished,) = catalogue([f"luma={later.folder}"]).values()
+    assert unfinished.why.startswith("The run has no verdict yet; of the 1 that are fitted")
+    with serving(unfinished) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        done = client.chat.completions.create(model="luma", messages=ASKED)
+        assert (done.measured, done.measured_reason) == (False, unfinished.unmeasured)
 
 
 def test_prompts_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None:

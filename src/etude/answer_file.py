@@ -30,8 +30,10 @@ from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row
 from etude.errors import Fault, InputError, RunError
 from etude.models.registry import Models
-from etude.runs.recommended import load
+from etude.runs.questions import Confirm, Sending, agreed, confirm_endpoint
+from etude.runs.recommended import endpoints_for, load, run_of
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
+from etude.task.endpoint import endpoint_of
 from etude.types import Answer, Message
 
 CHUNK = 128
@@ -62,6 +64,7 @@ def predict(
     method: str | None = None,
     input: Sequence[str] = (),
     on_progress: OnProgress = lambda done, total, left: None,
+    confirm: Confirm = agreed,
 ) -> Predicted:
     """Answer every row of `file` (.jsonl, .csv or .tsv) with an assistant and write `output` (likewise).
 
@@ -69,8 +72,9 @@ def predict(
     it their names tell. All columns are kept; `answer`, `label` (classify), `fields` (in a table a column for each),
     `confidence`, `handed_over`, `form` (is the contract kept?), `citations` and `problem` are added if the assistant
     has them. A row whose input is empty or too long for the model is kept without an answer.
-    The same call continues where an earlier one was stopped. Raises InputError for a file that cannot be read (all
-    errors together) or an output that exists, RunError without an assistant or if another process writes the output.
+    The same call continues where an earlier one was stopped. If a model behind a URL answers, `confirm` is first asked
+    what that may cost. Raises InputError for a file that cannot be read (all errors together) or an output that exists,
+    RunError without an assistant or if another process writes the output, Declined when `confirm` says no.
     """
     assistant, file, output = load(place, method), Path(file), Path(output)
     if output.exists():
@@ -80,12 +84,31 @@ def predict(
             [Fault(str(output), "an unknown kind of file", "", "name a .jsonl, .csv or .tsv file")]
         )
     names, total, columns = survey(file, input)
+    models = Models(endpoints=endpoints_for(assistant, run_of(Path(place))))
+    _confirm_sending(assistant, models, file, columns, total, confirm)
     layout = Layout(assistant, names, TABLE_SUFFIXES.get(output.suffix.lower()))
     with _part(output, assistant.fingerprint, _digest(file), columns) as part:
-        _grow(part, layout, partial(_answered, assistant, file, columns), total, on_progress)
+        _grow(part, layout, partial(_answered, assistant, models, file, columns), total, on_progress)
     Path(part.name).rename(output)
     problems = sum(bool(row.cells[layout.columns["problem"]]) for row in raw_rows(Reading(output)))
     return Predicted(output, assistant.method, total, problems)
+
+
+def _confirm_sending(
+    assistant: Assistant, models: Models, file: Path, columns: Sequence[str], total: int, confirm: Confirm
+) -> None:
+    """Asks before the rows go to an endpoint, as a comparison does; the prompts of the first are counted for all. Asks
+    nothing for other models. Raises Declined."""
+    name = assistant.model.name
+    if (endpoint := models.endpoints.get(name) or endpoint_of(name)) is None:
+        return
+    model, reading = models.get(assistant.model), Reading(file)
+    limit = PromptLimit(assistant, model)
+    first = [_turns(Cells(reading, row), columns, limit) for row in islice(raw_rows(reading), CHUNK)]
+    requests = assistant.requests([turns for turns in first if not isinstance(turns, str)], models)
+    tokens = sum(model.count_tokens(each.messages) for each in requests) / len(first) * total
+    most = Sending(total, round(tokens), total * assistant.max_tokens)
+    confirm_endpoint(endpoint, most, f"gets the rows of {file.name}", lambda event: None, confirm)
 
 
 def _digest(file: Path) -> str:
@@ -135,10 +158,10 @@ def _begun(stream: BinaryIO, layout: Layout) -> int:
 
 
 def _answered(
-    assistant: Assistant, file: Path, columns: Sequence[str], begin: int
+    assistant: Assistant, models: Models, file: Path, columns: Sequence[str], begin: int
 ) -> Iterator[list[tuple[Row, Json]]]:
     """The rows from `begin` on, in chunks, each with what is said of it."""
-    models, reading = Models(), Reading(file)
+    reading = Reading(file)
     limit = PromptLimit(assistant, models.get(assistant.model, *assistant.needs))
     source = islice(raw_rows(reading), begin, None)
     while rows := list(islice(source, CHUNK)):

@@ -305,11 +305,12 @@ def predict(
         list[str] | None,
         typer.Option("--input", help="Column to ask with; may be repeated. Default: by its name."),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")] = False,
 ) -> None:
     """Answer a file of inputs. After Ctrl-C or a kill the same command continues."""
     from etude.cli.predicting import run_predict
 
-    raise typer.Exit(run_predict(place, file, output, method, input or []))
+    raise typer.Exit(run_predict(place, file, output, method, input or [], yes))
 
 
 @app.command()

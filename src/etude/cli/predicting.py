@@ -46,10 +46,12 @@ def run_index(task: Path) -> int:
     return 0
 
 
-def run_predict(place: Path, file: Path, output: Path, method: str | None, columns: Sequence[str]) -> int:
+def run_predict(
+    place: Path, file: Path, output: Path, method: str | None, columns: Sequence[str], yes: bool
+) -> int:
     """Answers the file with its progress on stderr; returns the exit code."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    narrator = Narrator(console)
+    narrator = Narrator(console, yes=yes)
     with console.status("Reading ...") as status:
 
         def show(done: int, total: int, left: float) -> None:
@@ -58,8 +60,14 @@ def run_predict(place: Path, file: Path, output: Path, method: str | None, colum
             if not console.is_terminal:
                 narrator.now_and_then(text)
 
+        def ask(question: str) -> bool:
+            status.stop()
+            answer = narrator.ask(question)
+            status.start()
+            return answer
+
         try:
-            found = predict(place, file, output, method=method, input=columns, on_progress=show)
+            found = predict(place, file, output, method=method, input=columns, on_progress=show, confirm=ask)
         except KeyboardInterrupt:
             narrator.say("Stopped. Run the same command to continue.")
             return INTERRUPTED

@@ -12,7 +12,7 @@ from etude.cli.history import runs_folder
 from etude.errors import shown
 from etude.models.registry import Models, title
 from etude.runs import find_run
-from etude.runs.recommended import recommended
+from etude.runs.recommended import endpoints_for, recommended
 from etude.types import Message
 
 
@@ -25,7 +25,7 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
     run = find_run(runs_folder(task), run_name)
     name, why = (method, "") if method else recommended(run)
     assistant = load(run.assistant(name))
-    models = Models()
+    models = Models(endpoints=endpoints_for(assistant, run))
     terminal = sys.stdin is not None and sys.stdin.isatty()
     print(
         f"{name} ({title(assistant.model.name)}) of {run.name}.{why} An empty line ends.\n", file=sys.stderr

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from etude.base.files import Json
 from etude.comparison.climb import Climb
-from etude.comparison.sending import Sending, confirm_endpoint
 from etude.data.formats.pairs import Judged, read_judged
 from etude.data.splits import Split
 from etude.models.registry import Models
 from etude.runs.events import OnEvent, Said
-from etude.runs.questions import Confirm
+from etude.runs.questions import Confirm, Sending, confirm_endpoint
 from etude.runs.verdict import JudgedPair, JudgedShare, JudgeResult
 from etude.stats import estimate_sample, kappa, score_sample
 from etude.stats.agreement import corrected_share

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from etude.assistant import Assistant
-from etude.base.wording import decimal, two_digits
 from etude.data.splits import Split
-from etude.errors import Declined
 from etude.methods import Method
 from etude.methods.foresight.timing import TIMED_ANSWERS, spread
 from etude.models.registry import Models
-from etude.runs.events import OnEvent, Said
-from etude.runs.questions import Confirm, Sensitive
-from etude.task import Endpoint, Task
+from etude.runs.events import OnEvent
+from etude.runs.questions import Confirm, Sending, confirm_endpoint
+from etude.task import Task
 
 COUNTED = 50
 """Dev rows whose prompts are counted for all."""
-
-
-@dataclass(frozen=True)
-class Sending:
-    """The most that is sent and answered, in tokens as they are counted before an endpoint has answered."""
-
-    requests: int
-    prompt_tokens: int
-    answer_tokens: int
 
 
 def confirm_sending(
@@ -48,19 +36,6 @@ def confirm_sending(
         return
     most = foreseen(task, asking, parts, start, models)
     confirm_endpoint(endpoint, most, "gets the instructions and rows of this task", on_event, confirm)
-
-
-def confirm_endpoint(
-    endpoint: Endpoint, most: Sending, what: str, on_event: OnEvent, confirm: Confirm
-) -> None:
-    """Says `what` an endpoint gets and what it costs at most, and asks. Raises Declined."""
-    told = " ".join(in_words(endpoint, most, what))
-    if endpoint.on_this_machine and endpoint.prices is None:
-        on_event(Said(told))
-    elif not confirm((str if endpoint.on_this_machine else Sensitive)(f"{told} Continue?")):
-        raise Declined(
-            "Nothing was sent. To agree beforehand add --yes; from Python, confirm=lambda question: True."
-        )
 
 
 def foreseen(
@@ -85,23 +60,3 @@ def foreseen(
             base = max(prompts, key=lambda each: len(each.instructions))
     tokens += 2 * TIMED_ANSWERS * longest
     return Sending(requests, round(tokens), requests * start.max_tokens)
-
-
-def in_words(endpoint: Endpoint, most: Sending, what: str) -> Iterator[str]:
-    """What is sent, what it costs, and what would stop it, in sentences."""
-    prompt, answer = two_digits(most.prompt_tokens), two_digits(most.answer_tokens)
-    yield (
-        f"{endpoint.title} {what}: at most {most.requests:,} requests, about "
-        f"{prompt:,} prompt tokens and at most {answer:,} answer tokens."
-    )
-    prices = endpoint.prices
-    if prices is not None and prices.by_tokens:
-        cost = prices.of_tokens(most.prompt_tokens, 0, most.answer_tokens)
-        yield (
-            f"At your prices ({prices.prompt:g} and {prices.answer:g} per million) that is at most {decimal(cost)}."
-        )
-    else:
-        yield "No prices: are given for it, so no cost can be told."
-    limits = {"max_requests": endpoint.max_requests, "max_cost": endpoint.max_cost}
-    if set_limits := [f"{name}: {value:g}" for name, value in limits.items() if value is not None]:
-        yield f"It stops at {' or '.join(set_limits)}."

@@ -66,7 +66,8 @@ def retest(run: Run, assistant: Assistant, model: ModelRef, rows: int | None = N
         )
     check = task.check.load() if task.check else None
     metric = Metric(run.info["metric"]["name"], task.kind, check)
-    answers = replace(assistant, model=model).answer([row.input for row in known], Models())
+    models = Models(endpoints=task.endpoints)
+    answers = replace(assistant, model=model).answer([row.input for row in known], models)
     after = [
         Outcome(metric.score(row, answer).value, row.output, predicted_label(answer), unit(row))
         for row, answer in zip(known, answers, strict=True)

@@ -76,8 +76,9 @@ def _lora(assistant: Assistant, place: Path, kind: str) -> Exported:
 
 
 def _ollama(assistant: Assistant, place: Path, kind: str) -> Exported:
-    if assistant.search or assistant.choices:
-        what = "looks passages up" if assistant.search else "is kept to its labels"
+    does: dict[str, object] = {"looks passages up": assistant.search, "looks examples up": assistant.similar}
+    does |= {"is kept to its labels": assistant.choices, "is kept to its contract": assistant.enforced}
+    if what := next((what for what, there in does.items() if there), None):
         raise ModelError(f"This assistant {what}, which Ollama cannot. Use etude serve.")
     weights = _gguf(assistant, place / "model.gguf", kind)
     write_text(place / "Modelfile", modelfile(assistant, Models()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from etude import assistant
@@ -10,8 +11,10 @@ from etude.base.wording import command
 from etude.errors import RunError
 from etude.evaluate import outcome_of, sample_of
 from etude.metrics import Metric
-from etude.runs.folder import FOLDER, Run, find_run
+from etude.runs.folder import FOLDER, Run, find_run, find_runs
 from etude.stats.ladder import choose
+from etude.task import Endpoint, load_task
+from etude.task.endpoint import is_url
 
 
 def load(place: Path | str, method: str | None = None) -> Assistant:
@@ -29,16 +32,34 @@ def load(place: Path | str, method: str | None = None) -> Assistant:
     return assistant.load(run.assistant(method or recommended(run)[0]))
 
 
-def run_at(place: Path) -> Run:
-    """The run that a place means, as `load` has it."""
+def run_at(place: Path, complete: bool = False) -> Run:
+    """The run that a place means, as `load` has it; of a task, with `complete`, the latest that is, if there is one."""
     if (place / "run.json").exists():
         return Run(place)
-    if place.is_file():
-        return find_run(place.parent / FOLDER, None)
-    if place.is_dir():
-        return find_run(place / FOLDER, None)
+    if place.exists():
+        root = (place if place.is_dir() else place.parent) / FOLDER
+        ended = (run for run in find_runs(root) if complete and run.complete)
+        return next(ended, None) or find_run(root, None)
     beside = place.parent if place.parent.name == FOLDER else place.parent / FOLDER
     return find_run(beside, place.name)
+
+
+def run_of(place: Path) -> Run | None:
+    """The run of a place, an assistant's folder in a run among them; None for an assistant that was saved elsewhere."""
+    if not (place / assistant.FILE).exists():
+        return run_at(place)
+    run = Run(place.resolve().parent.parent.parent)
+    return run if (run.folder / "run.json").exists() else None
+
+
+def endpoints_for(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
+    """How the task file of an assistant's run has endpoints asked now (pace, limits, prices), for `Models`; none for
+    other models, or without the file. Raises InputError for a task file that cannot be read."""
+    name = answering.model.name
+    if run is None or not is_url(name) or name not in (run.info["model"], run.info["prompt_model"]):
+        return {}
+    file = run.folder.parent.parent / str(run.info["task_file"])
+    return load_task(file, needs_model=False).endpoints if file.exists() else {}
 
 
 def recommended(run: Run) -> tuple[str, str]:

@@ -27,13 +27,21 @@ class Question:
     samplings: tuple[Sampling, ...]
     """One for each answer that is wanted."""
     max_tokens: int
-    measured: bool
-    """Whether the prompt and the way to answer are those that were measured."""
+    unmeasured: str
+    """Why its answers cannot be as they were measured, "" if they may be."""
 
     @property
     def key(self) -> str:
         """The name of the assistant's own prompt, if it is unchanged."""
         return self.served.name if self.assistant.instructions == self.served.assistant.instructions else ""
+
+    def measured(self, ended: Sequence[Finished] | None = None) -> Json:
+        """Whether the answers are as they were measured, and why not. Before they end, a higher limit means no."""
+        own, why = self.served.assistant.max_tokens, self.unmeasured
+        longer = ended is None and self.max_tokens > own
+        if not why and (longer or any(done.completion.answer_tokens > own for done in ended or ())):
+            why = f"more than the {own:,} answer tokens of the assistant"
+        return {"measured": not why, "measured_reason": why or None}
 
 
 def chat_question(served: Served, asked: ChatRequest, limits: Limits, strict: bool) -> Question:
@@ -89,9 +97,11 @@ def _question(
     sampling = Sampling(asked.temperature or 0.0, top_p, asked.seed, asked.stops, logprobs, schema)
     seeds = [None if asked.seed is None else asked.seed + number for number in range(asked.n or 1)]
     samplings = tuple(replace(sampling, seed=seed) for seed in seeds)
-    changed = added or asked.temperature or asked.stops or schema or served.elsewhere
-    measured = not changed and max_tokens >= own.max_tokens
-    return Question(served, assistant, turns, samplings, max_tokens, measured)
+    changes = {"a system message": added, "a temperature": asked.temperature, "stop sequences": asked.stops}
+    changes |= {"a form": schema, "fewer answer tokens": max_tokens < own.max_tokens}
+    asks = ", ".join(what for what, there in changes.items() if there)
+    unmeasured = served.unmeasured or (asks and f"the request has {asks}")
+    return Question(served, assistant, turns, samplings, max_tokens, unmeasured)
 
 
 @dataclass(frozen=True)

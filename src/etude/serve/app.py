@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +128,7 @@ def build_app(served: Mapping[str, Served], engine: Engine, settings: Settings) 
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"]
         )
-    app.add_middleware(Guard, figures=server.figures, loopback=settings.loopback)
+    app.add_middleware(Guard, figures=server.figures, loopback=settings.loopback, origins=settings.origins)
     _completions(app, server)
     _weights(app, server)
     _state(app, server)
@@ -217,13 +217,13 @@ def _described(served: Served) -> Json:
 async def _respond(
     server: Server, shape: Shape, question: Question, request: Request, body: ChatRequest | CompletionRequest
 ) -> Response:
-    headers, name = {"x-etude-measured": str(question.measured).lower()}, new_id(shape.prefix)
+    name = new_id(shape.prefix)
     pieces = server.noted(name, question, answers(server.engine, question, bool(body.stream)))
     try:
         if not body.stream:
             ended = await _unless_gone(request, _ended(pieces))
             return (
-                JSONResponse(whole(shape, name, question, ended), headers=headers)
+                JSONResponse(whole(shape, name, question, ended), headers=_measured(question, ended))
                 if ended
                 else Response(status_code=GONE)
             )
@@ -240,7 +240,11 @@ async def _respond(
 
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
     events = _events(chunks(shape, name, question, rest(), with_usage), pieces)
-    return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+    return StreamingResponse(events, headers=_measured(question), media_type="text/event-stream")
+
+
+def _measured(question: Question, ended: Sequence[Finished] | None = None) -> dict[str, str]:
+    return {"x-etude-measured": str(question.measured(ended)["measured"]).lower()}
 
 
 async def _events(bodies: AsyncIterator[Json], pieces: AsyncGenerator[Piece, None]) -> AsyncIterator[str]:

@@ -14,7 +14,8 @@ from etude.errors import Fault, InputError, ModelError
 from etude.index.passages import MOST_CHARACTERS
 from etude.models.adapters import CONFIG_FILE
 from etude.models.registry import backend_of
-from etude.runs.recommended import load, run_at
+from etude.runs import Run
+from etude.runs.recommended import load, recommended, run_at, run_of
 from etude.task.endpoint import is_url
 from etude.types import ModelRef
 
@@ -29,8 +30,12 @@ class Served:
     """Where it was loaded from."""
     feedback: Path
     """The file that takes what people say about its answers."""
-    elsewhere: bool = False
-    """Whether another program renders its prompt, by its own template."""
+    run: Run | None = None
+    """The run that it is of; None for an assistant that was saved elsewhere."""
+    why: str = ""
+    """A sentence on why it answers, unless it was named or the verdict recommends it."""
+    unmeasured: str = ""
+    """Why none of its answers are as they were measured, "" if they may be."""
     since: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -95,8 +100,9 @@ def _longest(assistant: Assistant) -> int:
 def catalogue(places: Sequence[str], method: str | None = None, engine: str = "local") -> dict[str, Served]:
     """Loads the assistants, without their weights.
 
-    A place is what `etude.load` takes, after `NAME=` if it is to have another name than its task. Raises InputError for
-    a name that stands twice, RunError for a place without an assistant.
+    A place is what `etude.load` takes, after `NAME=` if it is to have another name than its task. A task means its
+    latest complete run, if it has one. Raises InputError for a name that stands twice, RunError for a place without an
+    assistant.
     """
     found: dict[str, Served] = {}
     for served in _found(places, method):
@@ -105,8 +111,12 @@ def catalogue(places: Sequence[str], method: str | None = None, engine: str = "l
             raise InputError(
                 [Fault(str(served.place), f"a second assistant named {served.name!r}", "", remedy)]
             )
-        elsewhere = is_url(engine) and on(engine, served.assistant) != served.assistant
-        found[served.name] = replace(served, assistant=on(engine, served.assistant), elsewhere=elsewhere)
+        assistant = on(engine, served.assistant)
+        if is_url(engine) and assistant != served.assistant:
+            served.unmeasured = "another program renders its prompt"
+        elif served.run and not served.run.verdict:
+            served.unmeasured = f"run {served.run.name} has not opened its test"
+        found[served.name] = replace(served, assistant=assistant)
     return found
 
 
@@ -116,10 +126,11 @@ def _found(places: Sequence[str], method: str | None) -> Iterator[Served]:
         named = bool(sign) and not Path(given).exists()
         place = Path(after if named else given)
         if (place / FILE).exists():
-            yield Served(
-                before if named else place.resolve().name, load(place), place, place.parent / FEEDBACK
-            )
+            name = before if named else place.resolve().name
+            yield Served(name, load(place), place, place.parent / FEEDBACK, run_of(place))
             continue
-        run = run_at(place)
+        run = run_at(place, complete=True)
         name, beside_task = run.info["name"], run.folder.parent.parent / FEEDBACK
-        yield Served(before if named else name, load(run.folder, method), run.folder, beside_task)
+        chosen, why = (method, "") if method else recommended(run)
+        found = load(run.assistant(chosen))
+        yield Served(before if named else name, found, run.folder, beside_task, run, why.strip())

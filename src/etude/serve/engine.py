@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from etude.assistant import Assistant
@@ -110,7 +111,8 @@ class Engine:
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._batches: dict[tuple[ModelRef, tuple[int, ...]], LiveBatch] = {}
+        self._batches: dict[tuple[ModelRef, tuple[int, ...], int], LiveBatch] = {}
+        """By weights, prefix and number: more than one only where a batch under way cannot be joined."""
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
         self._live: dict[int, tuple[Job, LiveAnswer]] = {}
         self._running = 0
@@ -254,7 +256,8 @@ class Engine:
                 f"The prompt has {len(answer.prompt):,} tokens; the limit is {self.limits.prompt_tokens:,}."
             )
         prefix = self._prefix(job, answer)
-        key = (assistant.model, prefix)
+        keys = ((assistant.model, prefix, number) for number in count())
+        key = next(key for key in keys if key not in self._batches or self._batches[key].can_join)
         if key not in self._batches:
             self._batches[key] = live.live_batch(prefix)
         return self._batches[key], answer

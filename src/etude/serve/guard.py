@@ -26,11 +26,12 @@ class Guard:
     """Gives every request an id, counts it and logs one JSON line when it is answered.
 
     With `loopback` a request must name the loopback as its host: a page on the network whose name was made to mean this
-    machine cannot reach the server (DNS rebinding).
+    machine cannot reach the server (DNS rebinding). Requests from pages are refused unless their origin is the server's
+    own or in `origins`: a browser sends a POST without a body from any page.
     """
 
-    def __init__(self, app: ASGIApp, figures: Figures, loopback: bool) -> None:
-        self.app, self.figures, self.loopback = app, figures, loopback
+    def __init__(self, app: ASGIApp, figures: Figures, loopback: bool, origins: tuple[str, ...] = ()) -> None:
+        self.app, self.figures, self.loopback, self.origins = app, figures, loopback, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -51,9 +52,8 @@ class Guard:
             await send(message)
 
         try:
-            if self.loopback and _host(headers.get("host", "")) not in LOOPBACK:
-                error = ApiError(403, "This server answers on the loopback only: name localhost as the host.")
-                await error.response(scope, receive, answer)
+            if self.loopback and (why := self._foreign(headers)):
+                await ApiError(403, why).response(scope, receive, answer)
             else:
                 await self.app(scope, receive, answer)
         finally:
@@ -62,6 +62,16 @@ class Guard:
             line = {"id": name, "method": scope["method"], "path": path, "status": status}
             line |= {"seconds": round(time.perf_counter() - started, 3), "key": scope["state"].get("key", "")}
             LOG.info(json.dumps(line))
+
+    def _foreign(self, headers: Headers) -> str:
+        """Why a request without a key comes from elsewhere, "" if it does not."""
+        host, origin = headers.get("host", ""), headers.get("origin", "")
+        if _host(host) not in LOOPBACK:
+            return "This server answers on the loopback only: name localhost as the host."
+        own = origin.partition("://")[2].casefold() == host.casefold()
+        if not origin or own or {origin, "*"} & {*self.origins}:
+            return ""
+        return f"Pages of {origin} may not ask this server; --origin {origin} lets them."
 
 
 def _host(given: str) -> str:

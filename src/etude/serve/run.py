@@ -11,10 +11,14 @@ import uvicorn
 
 from etude.errors import Fault, InputError, RunError
 from etude.models.registry import Models
+from etude.runs.recommended import endpoints_for
 from etude.serve.app import Settings, build_app
 from etude.serve.catalogue import catalogue
 from etude.serve.engine import Engine
 from etude.serve.guard import LOOPBACK
+from etude.task import Endpoint
+
+FASTER = "llama.cpp computes it, which is faster; --engine local computes as measured."
 
 
 def run(
@@ -32,18 +36,20 @@ def run(
     listening = _bound(host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("etude.serve").setLevel(logging.INFO)
-    models = Models()
+    endpoints: dict[str, Endpoint] = {}
+    for each in served.values():
+        endpoints |= endpoints_for(each.assistant, each.run)
+    models = Models(endpoints=endpoints)
     models.expected = [each.assistant.model for each in served.values()]
     app = build_app(served, Engine(models, settings.limits), settings)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", server_header=False)
     shown = f"[{host}]" if ":" in host else host
-    print(f"Serving {', '.join(served)} at http://{shown}:{listening.getsockname()[1]}/v1", flush=True)
-    if engine == "auto" and (
-        fast := [name for name, each in served.items() if each.assistant.model.name.startswith("llama_cpp:")]
-    ):
+    print(f"Serving {', '.join(served)} at http://{shown}:{listening.getsockname()[1]}/v1")
+    for each in served.values():
+        unmeasured = each.unmeasured and f"Its answers are not as measured: {each.unmeasured}."
+        fast = engine == "auto" and each.assistant.model.name.startswith("llama_cpp:") and FASTER
         print(
-            f"{', '.join(fast)}: llama.cpp computes, which is faster; --engine local computes as measured.",
-            flush=True,
+            " ".join(filter(None, [f"{each.name} is {each.source}.", each.why, unmeasured, fast])), flush=True
         )
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -78,7 +78,7 @@ class Text:
         return ended | about(done)
 
 
-def head(kind: str, name: str, question: Question) -> Json:
+def head(kind: str, name: str, question: Question, ended: Sequence[Finished] | None = None) -> Json:
     """What every response and every chunk begins with."""
     return {
         "id": name,
@@ -86,14 +86,14 @@ def head(kind: str, name: str, question: Question) -> Json:
         "created": int(time.time()),
         "model": question.served.name,
         "system_fingerprint": question.served.fingerprint,
-        "measured": question.measured,
+        **question.measured(ended),
     }
 
 
 def whole(shape: Shape, name: str, question: Question, ended: Sequence[Finished]) -> Json:
     """The response with all answers."""
     choices = [{"index": index, **shape.choice(done)} for index, done in enumerate(ended)]
-    return {**head(shape.kind, name, question), "choices": choices, "usage": usage(ended)}
+    return {**head(shape.kind, name, question, ended), "choices": choices, "usage": usage(ended)}
 
 
 async def chunks(
@@ -114,9 +114,11 @@ async def chunks(
                 yield {**begin, "choices": [{"index": piece.index, **shape.piece(text, first)}], **empty}
             if done:
                 ended[piece.index] = done
-                yield {**begin, "choices": [{"index": piece.index, **shape.end(done)}], **empty}
+                last = {**begin, **question.measured([done])}
+                yield {**last, "choices": [{"index": piece.index, **shape.end(done)}], **empty}
     except Exception as error:  # noqa: BLE001 - the status is sent already
         yield as_api_error(error).body
         return
     if with_usage:
-        yield {**begin, "choices": [], "usage": usage([ended[index] for index in sorted(ended)])}
+        all_ended = [ended[index] for index in sorted(ended)]
+        yield {**begin, **question.measured(all_ended), "choices": [], "usage": usage(all_ended)}

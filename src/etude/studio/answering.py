@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from etude.assistant import Assistant
 from etude.errors import EtudeError
 from etude.models.registry import Models
 from etude.studio.queue import Item, Queue
+from etude.task import Endpoint
 from etude.types import Answer
 
 TOGETHER = 8
@@ -19,13 +20,15 @@ TOGETHER = 8
 class Answering(threading.Thread):
     """Answers what waits in a queue until nothing does, or until it is stopped."""
 
-    def __init__(self, queue: Queue, assistant: Assistant) -> None:
+    def __init__(
+        self, queue: Queue, assistant: Assistant, endpoints: Mapping[str, Endpoint] | None = None
+    ) -> None:
         super().__init__(name="answering", daemon=True)
         self.queue, self.assistant = queue, assistant
         self.problem = ""
         """Why it ended before everything was answered."""
         self._stopped = threading.Event()
-        self.models = Models()
+        self.models = Models(endpoints=endpoints)
         self.lock = threading.Lock()
         """Held while the models answer: one answer at a time."""
 

@@ -90,7 +90,7 @@ class Studio:
             self._take("requests", list(self._requests(self._requests_file)))
         self._take("dev", list(self._dev_rows()))
         self.queue.mark_done(shown_hash(entry.input, entry.answer) for entry in self.log.entries)
-        self.answering = Answering(self.queue, self.assistant)
+        self.answering = Answering(self.queue, self.assistant, self.task.endpoints)
 
     def _read_rows(self) -> None:
         self.rows = survey_dataset(self.task).rows

@@ -95,6 +95,7 @@ class Client:
     def chunks(self, body: Json) -> Generator[Json, None, None]:
         """The chunks of an answer. Raises ModelError where it is refused or cut before its end."""
         ended = False
+        self._wait_for_turn()
         try:
             with self._http.stream(
                 "POST", self._url("chat/completions"), json={**body, "stream": True}

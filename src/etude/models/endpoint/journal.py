@@ -36,16 +36,17 @@ class Journal:
         return self._known.get(asked)
 
     def add(self, asked: str, completion: Completion, by: str) -> None:
-        """Keeps an answer, on disk before it returns, with the name that the model gave itself."""
+        """Keeps an answer, on disk before it returns, with the name that the model gave itself; if `asked` is "", it is
+        only counted."""
         line = {"endpoint": self.endpoint.title, "by": by, "asked": asked, "completion": asdict(completion)}
         with self._lock:
-            if self.file:
+            if self.file and asked:
                 append_line(self.file, line)
             self._take(asked, completion)
 
     def _take(self, asked: str, done: Completion) -> None:
         self._number += 1
-        if self.file:
+        if self.file and asked:
             self._known[asked] = done
         prompt, cached, answer = self.tokens
         self.tokens = prompt + done.prompt_tokens, cached + done.cached_tokens, answer + done.answer_tokens

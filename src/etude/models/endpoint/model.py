@@ -53,6 +53,7 @@ class EndpointModel(BatchedModel):
         self.notes = {} if notes is None else notes
         self._client = Client(endpoint, first_wait)
         self._lock, self._under_way = threading.Lock(), 0
+        self._slots = threading.BoundedSemaphore(endpoint.at_once)
         self._refused: set[str] = set()
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
@@ -96,11 +97,23 @@ class EndpointModel(BatchedModel):
     def write(
         self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
     ) -> tuple[Completion, Sequence[TokenScore]]:
-        """Answers one request piece by piece, for a server; the answer is not kept. Several threads may call this at
-        once, and `on_piece` ends the answer by returning True. Raises ModelError."""
-        started = time.perf_counter()
+        """Answers one request piece by piece, for a server; the answer is counted and not kept. Several threads may
+        call this at once, and `on_piece` ends the answer by returning True. Raises ModelError."""
+        with self._slots:
+            self._admit()
+            started, completion = time.perf_counter(), None
+            try:
+                answer = self._streamed(request, sampling, on_piece)
+                completion = self._completion(request, answer.whole, time.perf_counter() - started)
+            finally:
+                self._leave(completion)
+        return completion, answer.scores
+
+    def _streamed(
+        self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
+    ) -> StreamedAnswer:
         while True:
-            body = self._body(request) | _sampled(sampling)
+            body = self._body(request, sampling)
             answer = StreamedAnswer()
             try:
                 with closing(self._client.chunks(body)) as chunks:
@@ -110,7 +123,7 @@ class EndpointModel(BatchedModel):
             except RefusedError as refused:
                 self._adapt(refused, body)
             else:
-                return self._completion(request, answer.whole, time.perf_counter() - started), answer.scores
+                return answer
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt, by its bytes: more than most texts have."""
@@ -125,16 +138,20 @@ class EndpointModel(BatchedModel):
             answer, seconds = self._sent(request)
             completion = self._completion(request, answer, seconds / workers)
         except BaseException:
-            with self._lock:
-                self._under_way -= 1
+            self._leave()
             raise
         by = str(answer.get("model") or self.endpoint.model)
         if self.endpoint.model not in by:
             self.notes.setdefault(f"{self.endpoint.title} gave its name as {shown(by)}.")
-        with self._lock:  # so that a limit counts a request once
-            self.journal.add(key, completion, by)
-            self._under_way -= 1
+        self._leave(completion, key, by)
         return completion
+
+    def _leave(self, completion: Completion | None = None, key: str = "", by: str = "") -> None:
+        """Counts a request as answered, and under its key keeps the answer, or as given up."""
+        with self._lock:  # so that a limit counts a request once
+            if completion:
+                self.journal.add(key, completion, by)
+            self._under_way -= 1
 
     def _admit(self) -> None:
         """Counts one more request. Raises ModelError where it would go beyond a limit, those under way counted."""
@@ -166,8 +183,8 @@ class EndpointModel(BatchedModel):
             except RefusedError as refused:
                 self._adapt(refused, body)
 
-    def _body(self, request: Request) -> Json:
-        """What is sent. The user's options replace ours; null takes a member away."""
+    def _body(self, request: Request, sampling: Sampling | None = None) -> Json:
+        """What is sent. The user's options replace ours, a client's sampling both; null takes a member away."""
         limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
         body: Json = {
             "model": self.endpoint.model,
@@ -176,7 +193,10 @@ class EndpointModel(BatchedModel):
             "temperature": 0,
             "logprobs": True if request.choices else None,
         }
-        body |= dict.fromkeys(self._refused - {"max_tokens"}) | dict(self.endpoint.options)
+        body |= dict(self.endpoint.options) | (_sampled(sampling) if sampling else {})
+        body |= dict.fromkeys(self._refused - {"max_tokens"})
+        if "logprobs" in self._refused:
+            body["top_logprobs"] = None  # which is nothing without them
         return {member: value for member, value in body.items() if value is not None}
 
     def _adapt(self, refused: RefusedError, body: Json) -> None:

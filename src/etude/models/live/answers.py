@@ -8,6 +8,7 @@ Shapes: B answers, K key heads, S tokens a row holds, D size of a head, V vocabu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -86,8 +87,9 @@ class LiveAnswer:
         self.logprob += score
         if (number := self.sampling.top_logprobs) is not None:
             values, tokens = scores.topk(number)
-            named = zip(map(self.token_text, tokens.tolist()), values.tolist(), strict=True)
-            self.scores.append(TokenScore(self.token_text(token), score, tuple(named)))
+            likely = zip(tokens.tolist(), values.tolist(), strict=True)
+            named = tuple((self.token_text(each), value) for each, value in likely if math.isfinite(value))
+            self.scores.append(TokenScore(self.token_text(token), score, named))
         if self.sampling.stop:
             text = self._text(self.tokens)
             self.cut_at = min((at for at in map(text.find, self.sampling.stop) if at >= 0), default=None)
@@ -100,7 +102,7 @@ class LiveAnswer:
             if text.endswith(UNFINISHED):
                 return ""
             held = max((len(stop) for stop in self.sampling.stop), default=1) - 1
-            text = text[: len(text) - held]
+            text = text[: max(0, len(text) - held)]
         new = text.strip()[len(self.given) :]
         self.given += new
         return new
@@ -141,7 +143,7 @@ class LiveBatch:
 
     @property
     def can_join(self) -> bool:
-        """Whether answers may begin now. Models whose cache cannot be joined take the next ones when all have ended."""
+        """Whether answers may begin now. Where a model's cache cannot be joined, only an empty batch takes them."""
         return self.engine.shares or not self.answers
 
     def join(self, answers: Sequence[LiveAnswer]) -> None:
