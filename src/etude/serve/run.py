@@ -47,10 +47,9 @@ def run(
     print(f"Serving {', '.join(served)} at http://{shown}:{listening.getsockname()[1]}/v1")
     for each in served.values():
         unmeasured = each.unmeasured and f"Its answers are not as measured: {each.unmeasured}."
-        fast = engine == "auto" and each.assistant.model.name.startswith("llama_cpp:") and FASTER
-        print(
-            " ".join(filter(None, [f"{each.name} is {each.source}.", each.why, unmeasured, fast])), flush=True
-        )
+        is_fast = engine == "auto" and each.assistant.model.name.startswith("llama_cpp:")
+        told = [f"{each.name} is {each.source}.", each.why, unmeasured, FASTER if is_fast else ""]
+        print(" ".join(filter(None, told)), flush=True)
     uvicorn.Server(config).run(sockets=[listening])
 
 

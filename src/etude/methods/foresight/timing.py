@@ -21,6 +21,8 @@ from etude.task import Task
 from etude.types import Example, Message, Model, Request
 
 TIMED_ANSWERS = 32
+TIMED_TOKENS = 128
+"""Tokens after which a timed answer is cut: a model that has not ended by then seldom ends before the limit."""
 SHARED = 2_000
 """Tokens at the front of all prompts, computed once, that make every other token take twice as long."""
 LONGER = 1.5
@@ -39,6 +41,16 @@ class Rates:
     """Seconds of fitting the search in so many epochs at most."""
 
 
+class Timed(NamedTuple):
+    """A row that was answered; the tokens of its prompt and of what was written are times the weight."""
+
+    prompt: float
+    written: float
+    seconds: float
+    answer: float
+    """Tokens of a whole answer, where one that was cut is taken to reach the limit."""
+
+
 class Asked(NamedTuple):
     """What a method asks: prompts as long as those it will try."""
 
@@ -51,13 +63,19 @@ class Asked(NamedTuple):
     answer: float | None
     """Tokens of an answer, where it will be as the training answers are."""
 
-    def timed(self, num_rows: int, most: int | None = None) -> tuple[float, float, float]:
-        """(prompt tokens, answer tokens, seconds) of a row, the tokens times the weight."""
-        asked = [replace(each, max_tokens=most or each.max_tokens) for each in self.requests[:num_rows]]
+    def timed(self, num_rows: int, most: int = TIMED_TOKENS) -> Timed:
+        """Some rows answered in at most so many tokens each."""
+        whole = self.requests[:num_rows]
+        asked = [replace(each, max_tokens=min(most, each.max_tokens)) for each in whole]
         started = time.perf_counter()
         done = self.model.generate(asked)
         seconds = (time.perf_counter() - started) / len(done)
-        return self.prompt, self.weight * fmean(each.answer_tokens for each in done), seconds
+        written = [each.answer_tokens for each in done]
+        ends = [
+            each.max_tokens if num >= cut.max_tokens else num
+            for each, cut, num in zip(whole, asked, written, strict=True)
+        ]
+        return Timed(self.prompt, self.weight * fmean(written), seconds, fmean(ends))
 
 
 def measure(task: Task, methods: Sequence[Method], start: Assistant, train: Dataset, models: Models) -> Rates:
@@ -109,11 +127,10 @@ def _row_seconds(asked: Mapping[str, Asked]) -> dict[str, float]:
         timed.append(longest.timed(TIMED_ANSWERS // 2))
     elif not shortest.requests[0].choices:
         timed.append(shortest.timed(TIMED_ANSWERS, 1))
-    table = np.array(timed)
+    table = np.array([(each.prompt, each.written, each.seconds) for each in timed])
     (prompt, token), _ = nnls(table[:, :2], table[:, 2])
-    usual = timed[0][1] / shortest.weight
     return {
-        name: prompt * each.prompt + token * each.weight * (each.answer or usual)
+        name: prompt * each.prompt + token * each.weight * (each.answer or timed[0].answer)
         for name, each in asked.items()
     }
 
