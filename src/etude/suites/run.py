@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
+from etude.assistant import load
 from etude.base.files import read_json, write_json, write_lines, write_text
 from etude.base.remedies import instead
 from etude.base.wording import count
@@ -255,7 +256,9 @@ def _notes(subject: Subject, judged: Sequence[Judged]) -> Iterator[str]:
         yield "The assistant is the base itself, so both columns show the same answers."
     if subject.run:
         learned = read_json(subject.run.method(subject.name) / "method.json").get("learned") or 0
-        made = "which it has learned too" if learned > len(subject.train) else "on which choices were made"
+        as_saved = subject.assistant == load(subject.run.assistant(subject.name))
+        knows_dev = as_saved and learned > len(subject.train)
+        made = "which it has learned too" if knows_dev else "on which choices were made"
         yield f"Rows come from dev, {made}; the test stays sealed."
     if not any(each.case.suite == "sensitive" for each in judged):
         yield "No sensitive questions were asked."
