@@ -31,8 +31,9 @@ TOLD = {
     "mts_dialog": "Write the section of the clinical note that this talk of doctor and patient gives.",
     "rasbt_instructions": "Follow the instruction.",
 }
-MORE = {"mts_dialog": "train: {max_tokens: 4096}\n"}
-"""Further lines of a task: one row has more tokens than training takes unless told."""
+MORE = {"mts_dialog": "max_tokens: 320\ntrain: {max_tokens: 4096}\n"}
+"""Further lines of a task: one row has more tokens than training takes unless told, and its answer is seven times as
+long as 95% of the others, so that an answer that does not end would take minutes."""
 EXTRACTIONS = {
     "snips_slots": ("snips_intents", "train.jsonl", "validate.jsonl"),
     "ncbi_disease": ("ncbi_disease", "train.jsonl", "test.jsonl"),

@@ -10,7 +10,7 @@ from etude.assistant import Assistant
 from etude.base.wording import percent, signed, signed_bounds
 from etude.data.dataset import TRAINED
 from etude.errors import RunError
-from etude.evaluate import Outcome, outcome_of, sample_of, unit
+from etude.evaluate import Outcome, outcome_of, sample_of
 from etude.metrics import Metric, predicted_label
 from etude.models.registry import Models
 from etude.runs import Run
@@ -69,8 +69,8 @@ def retest(run: Run, assistant: Assistant, model: ModelRef, rows: int | None = N
     models = Models(endpoints=task.endpoints)
     answers = replace(assistant, model=model).answer([row.input for row in known], models)
     after = [
-        Outcome(metric.score(row, answer).value, row.output, predicted_label(answer), unit(row))
-        for row, answer in zip(known, answers, strict=True)
+        Outcome(metric.score(row, answer).value, row.output, predicted_label(answer), line["unit"])
+        for row, answer, line in zip(known, answers, noted, strict=True)
     ]
     return _compared(metric, [outcome_of(line) for line in noted], after, task.margin)
 
