@@ -31,7 +31,7 @@ from etude.data.formats.reading import Reading, Row
 from etude.errors import Fault, InputError, RunError
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, Sending, agreed, confirm_endpoint
-from etude.runs.recommended import endpoints_for, load, run_of
+from etude.runs.recommended import columns_of_examples, endpoints_for, load, run_of
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 from etude.task.endpoint import endpoint_of
 from etude.types import Answer, Message
@@ -69,9 +69,10 @@ def predict(
     """Answer every row of `file` (.jsonl, .csv or .tsv) with an assistant and write `output` (likewise).
 
     `place` is what `load` takes; a `method` replaces the recommended one. `input` names the columns that ask; without
-    it their names tell. All columns are kept; `answer`, `label` (classify), `fields` (in a table a column for each),
-    `confidence`, `handed_over`, `form` (is the contract kept?), `citations` and `problem` are added if the assistant
-    has them. A row whose input is empty or too long for the model is kept without an answer.
+    it those of the task's examples do, if the file has them, else their names tell. All columns are kept; `answer`,
+    `label` (classify), `fields` (in a table a column for each), `confidence`, `handed_over`, `form` (is the contract
+    kept?), `citations` and `problem` are added if the assistant has them. A row whose input is empty or too long for
+    the model is kept without an answer.
     The same call continues where an earlier one was stopped. If a model behind a URL answers, `confirm` is first asked
     what that may cost. Raises InputError for a file that cannot be read (all errors together) or an output that exists,
     RunError without an assistant or if another process writes the output, Declined when `confirm` says no.
@@ -83,8 +84,9 @@ def predict(
         raise InputError(
             [Fault(str(output), "an unknown kind of file", "", "name a .jsonl, .csv or .tsv file")]
         )
-    names, total, columns = survey(file, input)
-    models = Models(endpoints=endpoints_for(assistant, run_of(Path(place))))
+    run = run_of(Path(place))
+    names, total, columns = survey(file, input, columns_of_examples(run))
+    models = Models(endpoints=endpoints_for(assistant, run))
     _confirm_sending(assistant, models, file, columns, total, confirm)
     layout = Layout(assistant, names, TABLE_SUFFIXES.get(output.suffix.lower()))
     with _part(output, assistant.fingerprint, _digest(file), columns) as part:

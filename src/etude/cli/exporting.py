@@ -12,6 +12,7 @@ from etude.base.remedies import instead
 from etude.errors import Fault, InputError, MissingExtraError
 from etude.export import TARGETS, export, retest
 from etude.runs.recommended import load, run_at
+from etude.types import CLASSICAL
 
 KINDS = ("f16", "q8_0", "q4_1")
 
@@ -30,6 +31,20 @@ def run_export(
             [Fault(str(output), "something is there already", "", "delete it, or write to another place")]
         )
     found = load(place, method)
+    if found.model.adapter is None and to != "ollama":
+        what, remedy = (
+            "tunes no weights, so there are none to export",
+            "serve it with etude serve, or name a --method that tunes",
+        )
+        raise InputError([Fault("export", what, found.method, remedy)])
+    if found.model.name == CLASSICAL:
+        raise InputError(
+            [
+                Fault(
+                    "export", "no language model, which --to needs", found.method, "serve it with etude serve"
+                )
+            ]
+        )
     written = export(found, to, output, kind)
     typer.echo(f"Wrote {written.path}. Use: {written.use}")
     if not test or written.model is None or (place / assistant.FILE).exists():
@@ -37,5 +52,10 @@ def run_export(
     result = retest(run_at(place), found, written.model, rows)
     typer.echo(result.sentence)
     if result.loses:
-        typer.echo(f"That is more than the task's margin of {100 * result.margin:.0f} points.", err=True)
+        few = (
+            " The rows are too few to tell it from chance: take more (--rows)."
+            if result.difference.high > 0
+            else ""
+        )
+        typer.echo(f"That is more than the task's margin of {100 * result.margin:.0f} points.{few}", err=True)
     return int(result.loses)

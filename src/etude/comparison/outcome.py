@@ -120,6 +120,9 @@ def final_verdict(
         whole_test=len(climb.split.test),
     )
     found = verdict(inputs)
+    if out := climb.plan.left_out:
+        sentence = f"{found.sentence} The budget left out {' and '.join(out)}: of them nothing is known."
+        found = replace(found, sentence=sentence)
     details = {name: details_of(task.kind, lines[name]) for name in fitted}
     return replace(
         found, details=details, judge=judged(climb), caveats=(*found.caveats, *_about_budget(climb))

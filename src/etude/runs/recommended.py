@@ -52,6 +52,12 @@ def run_of(place: Path) -> Run | None:
     return run if (run.folder / "run.json").exists() else None
 
 
+def columns_of_examples(run: Run | None) -> tuple[str, ...]:
+    """The input columns that the task file of a run names now; none without the file."""
+    file = run and run.folder.parent.parent / str(run.info["task_file"])
+    return load_task(file, needs_model=False).examples.input if file and file.exists() else ()
+
+
 def endpoints_for(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
     """How the task file of an assistant's run has endpoints asked now (pace, limits, prices), for `Models`; none for
     other models, or without the file. Raises InputError for a task file that cannot be read."""

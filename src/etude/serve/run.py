@@ -18,7 +18,7 @@ from etude.serve.engine import Engine
 from etude.serve.guard import LOOPBACK
 from etude.task import Endpoint
 
-FASTER = "llama.cpp computes it, which is faster; --engine local computes as measured."
+FASTER = "llama.cpp computes it, which is faster; --check measures what that changes, --engine local changes nothing."
 
 
 def run(

@@ -95,8 +95,8 @@ class Blind:
 
 
 def _rows(studio: Studio, run: Run, first: str, second: str) -> list[BlindRow]:
-    inputs = {row.id: row.input for row in studio.rows}
     others = {line["id"]: line["answer"] for line in on_dev(run, second)}
+    inputs = studio.data.inputs(others)
     return [
         BlindRow(inputs[line["id"]], (line["answer"], others[line["id"]]))
         for line in on_dev(run, first)

@@ -109,6 +109,13 @@ class Data:
             line = self._database.execute("select * from rows where id = ?", (name,)).fetchone()
         return self._row(line) if line else None
 
+    def inputs(self, names: Iterable[str]) -> dict[str, tuple[Message, ...]]:
+        """The inputs of the rows with these ids, of those that are shown."""
+        with self._lock:
+            query = "select id, turns from rows where id in (select value from json_each(?))"
+            lines = self._database.execute(query, (json.dumps([*names]),)).fetchall()
+        return {name: _turns(turns) for name, turns in lines}
+
     def with_key(self, key: str) -> list[Example]:
         """The rows with an `input_key`: id, input and output."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from etude.assistant import load
@@ -221,6 +222,12 @@ class Studio:
                 )
 
 
-def on_dev(run: Run, method: str) -> list[Json]:
+def on_dev(run: Run, method: str) -> Sequence[Json]:
     """The dev rows as a method has answered them."""
-    return [line for line in run.predictions(method) if line["side"] == "dev"]
+    file = run.method(method) / "predictions.jsonl"
+    return _on_dev(run, method, file.stat().st_mtime_ns) if file.exists() else ()
+
+
+@lru_cache(maxsize=8)
+def _on_dev(run: Run, method: str, changed: int) -> Sequence[Json]:
+    return tuple(line for line in run.predictions(method) if line["side"] == "dev")

@@ -82,6 +82,7 @@ def tune_classifier(
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
 ) -> tuple[Linear, TunedEncoder]:
     """`linear` with its encoder and head trained, at the epoch with the best `score`; the encoder changes in place.
+    The untrained epoch is none of them: the baseline tries it.
 
     Raises ValueError without a row.
     """
@@ -96,6 +97,7 @@ def tune_classifier(
         folder,
         lambda: score(classifier.now()),
         log,
+        first=1,
     )
     classifier.body.set_attn_implementation("sdpa")
     classifier.encoder.tuned = True

@@ -60,9 +60,11 @@ def train_encoder(
     folder: Path,
     score: Callable[[], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
+    first: int = 0,
 ) -> TunedEncoder:
-    """Trains all weights of `module` in place and leaves those of the epoch with the best `score`, the earliest of
-    equals. `folder` holds the state between epochs. `log` gets a line a step: step, steps, loss, tokens, seconds.
+    """Trains all weights of `module` in place and leaves those of the epoch with the best `score` from `first` on
+    (0: untrained), the earliest of equals. `folder` holds the state between epochs. `log` gets a line a step: step,
+    steps, loss, tokens, seconds.
 
     Raises ValueError without a row.
     """
@@ -71,7 +73,7 @@ def train_encoder(
     started = time.perf_counter()
     parameters = [parameter.requires_grad_(True) for parameter in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01, fused=True)
-    state = _State(module, optimizer, folder / STATE)
+    state = _State(module, optimizer, folder / STATE, first)
     state.load()
     if not state.scores:
         state.keep(score())
@@ -121,15 +123,18 @@ def _rate(step: int, steps: int) -> float:
 class _State:
     """Weights now and at their best, the optimizer's moments, and the scores so far; in one file after each epoch."""
 
-    def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> None:
-        self.module, self.optimizer, self.file = module, optimizer, file
+    def __init__(
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path, first: int
+    ) -> None:
+        self.module, self.optimizer, self.file, self.first = module, optimizer, file, first
         self.scores: list[float] = []
         self._best: dict[str, torch.Tensor] = {}
 
     @property
     def best(self) -> int:
-        """The epoch of the highest score, the earliest of equals."""
-        return self.scores.index(max(self.scores))
+        """The epoch of the highest score from `first` on, the earliest of equals; until then the last one."""
+        open_to = self.scores[self.first :]
+        return self.first + open_to.index(max(open_to)) if open_to else len(self.scores) - 1
 
     def keep(self, score: float) -> None:
         """Adds an epoch's score and writes the state."""

@@ -43,9 +43,11 @@ def question(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
     return read_turns(cells.having(columns[0], kept), columns[0], "user")
 
 
-def survey(file: Path, wanted: Sequence[str]) -> tuple[list[str], int, tuple[str, ...]]:
-    """The names of a file's columns, the number of its rows, and the columns of the input: those `wanted`, else by
-    their names, else the only one.
+def survey(
+    file: Path, wanted: Sequence[str], usual: Sequence[str] = ()
+) -> tuple[list[str], int, tuple[str, ...]]:
+    """The names of a file's columns, the number of its rows, and the columns of the input: those `wanted`, else the
+    `usual` ones if it has them all, else by their names, else the only one.
 
     Raises InputError with all rows that cannot be read, without rows, and if no column is known to be the input.
     """
@@ -56,7 +58,10 @@ def survey(file: Path, wanted: Sequence[str]) -> tuple[list[str], int, tuple[str
         head += [row.cells] if total <= _HEAD else []
     reading.refuse_encoding()
     fault, remedy = "", ""
-    columns = tuple(wanted) or input_columns([*names], head) or (tuple(names) if len(names) == 1 else ())
+    known = tuple(usual) if set(usual) <= set(names) else ()
+    columns = (
+        tuple(wanted) or known or input_columns([*names], head) or (tuple(names) if len(names) == 1 else ())
+    )
     if not total:
         fault, remedy = "the file holds no rows", "check the name, or write rows into it"
     elif missing := [name for name in columns if name not in names]:
