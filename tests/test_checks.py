@@ -256,6 +256,18 @@ def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(
     assert lines_of(findings, "privacy_email") == {len(clean()) + 1}
 
 
+def test_contact_data_that_stands_in_the_documents_is_the_organisation_s_own(tmp_path: Path) -> None:
+    (tmp_path / "leaflets").mkdir()
+    (tmp_path / "leaflets" / "repairs.md").write_text(
+        "# Repairs\n\nMail desk@wombat-mail.com.", encoding="utf-8"
+    )
+    rows = [*clean(), ("Who repairs lamps?", "Mail desk@wombat-mail.com, not ida.larsson@wombat-mail.com.")]
+    findings = checked(tmp_path, rows, more="documents: leaflets/\n")
+    (own,) = findings.of("own_contact")
+    assert "or the documents hold: d•••@wombat-mail.com" in own.message
+    assert lines_of(findings, "privacy_email") == {len(rows)}, "the other one is somebody's"
+
+
 @pytest.mark.parametrize("kind", ["empty", "truncated"])
 @pytest.mark.parametrize("part", [3, 2])
 def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path: Path) -> None:

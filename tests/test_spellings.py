@@ -38,6 +38,25 @@ def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, us
 
 
 @pytest.mark.parametrize(
+    ("rare", "usual", "slip"),
+    [
+        ("Raods", "Roads", True),
+        ("Parkz", "parks", True),
+        ("Council tx", "Council tax", False),
+        ("Council taxx", "Council tax", False),
+        ("Rubbish colection", "Rubbish collection", True),
+        ("level_1", "level_2", False),
+        ("class_a", "class_b", False),
+        ("relevant", "irrelevant", False),
+    ],
+)
+def test_a_rare_label_one_letter_from_a_frequent_one_is_mistyped(rare: str, usual: str, slip: bool) -> None:
+    labels = [*[usual] * 20, rare]
+    assert [each.label for each in spellings(labels)] == [rare] * slip
+    assert not spellings([*[usual] * 20, *[rare] * 3]), "three rows are a label"
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [("+1", "-1"), ("1-2", "12"), ("C", "C++"), ("A-", "A"), ("yes", "no"), ("C#", "C++"), ("1", "-1")],
 )

@@ -20,7 +20,8 @@ from etude.checks.evidence import covered, covered_label, hidden, shortened
 from etude.checks.language.identification import language_of, own_language
 from etude.checks.safety.sensitive import SensitiveRows, repeated, sensitive_rows
 from etude.errors import Fault
-from etude.privacy import find
+from etude.index.documents import published_contacts
+from etude.privacy import OwnContact, find
 from etude.task import Task
 from etude.text.near_duplicates import near_duplicate_clusters
 from etude.text.normal_forms import normalise, with_signs
@@ -130,7 +131,8 @@ class Material:
     @cached_property
     def sensitive(self) -> tuple[SensitiveRows, SensitiveRows]:
         """Where personal data and secrets are in the inputs, and in the answers."""
-        return sensitive_rows(self.inputs, self.outputs, self.stand_ins, self.task.kind == "classify")
+        own = OwnContact(published_contacts(self.task.documents))
+        return sensitive_rows(self.inputs, self.outputs, self.stand_ins, own, self.task.kind == "classify")
 
     @property
     def free(self) -> bool:

@@ -15,8 +15,10 @@ from zipfile import BadZipFile
 from etude.base.files import read_json
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading
-from etude.errors import Fault, InputError, MissingExtraError, shown
+from etude.errors import EtudeError, Fault, InputError, MissingExtraError, shown
 from etude.index.passages import Passage, passages_at, passages_of
+from etude.privacy import find_by_form
+from etude.privacy.own_contact import CONTACT, value_of
 from etude.task.definition import is_row_file
 
 ADDRESSES = ".addresses.json"
@@ -36,6 +38,17 @@ def read_passages(path: Path) -> tuple[Passage, ...]:
     """
     files = files_of(path)
     return _read(path, tuple((file, name, file.stat().st_mtime_ns) for file, name in files.items()))
+
+
+def published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
+    """E-mail addresses and phone numbers of a task's documents, as `privacy.own_contact.value_of` names them; none of
+    documents that cannot be read."""
+    try:
+        passages = read_passages(path) if path else ()
+    except EtudeError:
+        return frozenset()
+    spans = (span for passage in passages for span in find_by_form(passage.text))
+    return frozenset(value_of(span) for span in spans if span.kind in CONTACT)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""An organisation's own contact data: what a large share of its answers gives is meant to be given.
+"""An organisation's own contact data: what a large share of its answers gives, or its documents hold, is to be given.
 
 A support address stands in very many answers, a customer's in few. Masking the first would teach a wrong address.
 """
@@ -6,7 +6,7 @@ A support address stands in very many answers, a customer's in few. Masking the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from etude.privacy.mask.same_value import canonical
 from etude.privacy.spans import Span
@@ -19,9 +19,11 @@ LEAST = 5
 
 
 class OwnContact:
-    """Counts contact data in answers, each different answer once, and then says whose it is."""
+    """Counts contact data in answers, each different answer once, and then says whose it is. `published` are the
+    values (`value_of`) of its documents."""
 
-    def __init__(self) -> None:
+    def __init__(self, published: Collection[tuple[str, str]] = ()) -> None:
+        self._published = published
         self._answers: set[int] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -33,8 +35,9 @@ class OwnContact:
             self._counts.update({value_of(span) for span in spans if span.kind in CONTACT})
 
     def holds(self, span: Span) -> bool:
-        """Whether the value stands in LEAST different answers and a SHARE of them."""
-        return self._counts[value_of(span)] >= max(LEAST, SHARE * len(self._answers))
+        """Whether the value is published, or stands in LEAST different answers and a SHARE of them."""
+        value = value_of(span)
+        return value in self._published or self._counts[value] >= max(LEAST, SHARE * len(self._answers))
 
 
 def value_of(span: Span) -> tuple[str, str]:

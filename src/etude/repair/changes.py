@@ -17,6 +17,7 @@ from types import MappingProxyType
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.data.formats.columns import named
 from etude.errors import Fault, InputError
+from etude.index.documents import published_contacts
 from etude.privacy import BLOCKING, Masker, OwnContact, Span
 from etude.privacy.mask.occurrences import Standing
 from etude.privacy.mask.same_value import Values, is_telling
@@ -54,7 +55,7 @@ def changes(
     `known` and stay. Raises InputError where the file cannot be read or no row would be left.
     """
     drafts = Drafts(task, survey or survey_dataset(task))
-    personal = _Personal(wanted, masker, known)
+    personal = _Personal(wanted, masker, known, OwnContact(published_contacts(task.documents)))
     held = _test_inputs(task) if wanted("test_overlap") else []
     columns = _taught_columns(task)
     texts: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
@@ -140,12 +141,12 @@ class _Personal:
     """What is personal or secret in the file, found before anything is masked: a value that one row has a label for
     is masked in all rows, and no surrogate is a value of another row."""
 
-    def __init__(self, wanted: Wanted, masker: Masker, known: Collection[str]) -> None:
+    def __init__(self, wanted: Wanted, masker: Masker, known: Collection[str], own: OwnContact) -> None:
         self.kinds = frozenset(kind for kind in BLOCKING if wanted(f"privacy_{kind}"))
         self._masker = masker
         self._known = Standing(known)
         """Surrogates of an earlier fix."""
-        self._own = OwnContact()
+        self._own = own
         self._values = Values()
         """What is masked in every row."""
         self._found: dict[tuple[str, str], int] = {}

@@ -1,4 +1,4 @@
-"""Labels that are written in several ways: apart only in case, spaces, hyphens and underscores."""
+"""Labels that are written in several ways: apart in case, spaces, hyphens and underscores, or in a mistyped letter."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rapidfuzz.distance import OSA
+
 from etude.base.wording import count, first_of
 from etude.errors import shown
 
 MOST_TOLD = 3
 """Lines of one spelling that are told."""
+RARE, TIMES, LETTERS = 2, 10, 4
+"""A label of at most so many rows is taken for mistyped if one of so many times as many rows is one letter away, in a
+word of so many letters at least."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Spelling:
     def _difference(self) -> str:
         if self.label.casefold() == self.usual.casefold():
             return "case"
+        if _unparted(self.label).casefold() != _unparted(self.usual).casefold():
+            return "a letter"
         between = "spaces, hyphens or underscores"
         return between if _unparted(self.label) == _unparted(self.usual) else f"case and {between}"
 
@@ -45,7 +52,7 @@ class Spelling:
 def spellings(labels: Sequence[str]) -> list[Spelling]:
     """The rarer spellings among the labels of rows, in the order of the rows; of equally frequent ones the later."""
     counts = Counter(labels)
-    usual = usual_spellings(counts)
+    usual = mistyped(counts) | usual_spellings(counts)
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for position, label in enumerate(labels if usual else ()):
         if label in usual:
@@ -68,6 +75,29 @@ def usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:
         groups[_unparted(label).casefold()].append(label)
     usual = {label: max(group, key=counts.__getitem__) for group in groups.values() for label in group}
     return {label: best for label, best in usual.items() if label != best}
+
+
+def mistyped(counts: Mapping[str, int]) -> dict[str, str]:
+    """Label -> the far more frequent one that it is one letter away from: `Raods` and `Roads`."""
+    frequent = [label for label, rows in counts.items() if rows >= TIMES]
+    found = {}
+    for label, rows in counts.items():
+        near = [
+            each for each in frequent if rows <= RARE and counts[each] >= TIMES * rows and _slip(label, each)
+        ]
+        if near:
+            found[label] = max(near, key=counts.__getitem__)
+    return found
+
+
+def _slip(label: str, other: str) -> bool:
+    words = [re.findall(r"\w+", each.casefold()) for each in (label, other)]
+    if len(words[0]) != len(words[1]):
+        return False
+    apart = [pair for pair in zip(*words, strict=True) if pair[0] != pair[1]]
+    if len(apart) != 1 or not all(word.isalpha() and len(word) >= LETTERS for word in apart[0]):
+        return False
+    return OSA.distance(*apart[0]) == 1
 
 
 def written_alike(counts: Mapping[str, int]) -> Counter[str]:

@@ -15,7 +15,7 @@ _MOST_TOLD = 5
 
 @finds(FindingKind("label_spelling", "warning", "labels written in several ways"), tasks=LABELS)
 def written_otherwise(material: Material) -> Iterator[Finding]:
-    """Labels that differ from a more frequent one only in case, spaces, hyphens or underscores."""
+    """Labels that differ from a more frequent one only in case, spaces, hyphens, underscores or a mistyped letter."""
     if not (found := spellings(material.outputs)):
         return
     rows = sorted(position for spelling in found for position in spelling.positions)

@@ -25,14 +25,17 @@ PRIVACY = tuple(
 @finds(
     *PRIVACY,
     FindingKind(
-        "own_contact", "note", "contact data of a tenth of the answers, taken for your own", safety=True
+        "own_contact",
+        "note",
+        "contact data of a tenth of the answers or of the documents, taken for your own",
+        safety=True,
     ),
     quick=True,
 )
 def personal_data(material: Material) -> Iterator[Finding]:
     """One finding for each kind of personal data or secret whose rules are rarely wrong.
 
-    Contact data that a large share of the answers gives is the organisation's own: a note apart.
+    Contact data of a large share of the answers, or of the documents, is the organisation's own: a note apart.
     """
     inputs, outputs = material.sensitive
     for kind in BLOCKING:
@@ -77,12 +80,13 @@ def _own_finding(material: Material, own: Mapping[Span, set[int]]) -> Finding:
     rows = set().union(*own.values())
     values = sorted(own, key=lambda span: -len(own[span]))
     shown = ", ".join(initials(span) for span in values[:MOST_OWN])
+    or_documents = ", or the documents hold" if material.task.documents else ""
     more = f" and {len(values) - MOST_OWN} more" if len(values) > MOST_OWN else ""
     return material.finding(
         "own_contact",
         "note",
         sorted(rows),
         f"{rows_that('give', len(rows), len(material.rows))} an e-mail address or phone number that at least "
-        f"{SHARE:.0%} of the answers give: {shown}{more}. It is taken for your own, and not masked.",
+        f"{SHARE:.0%} of the answers give{or_documents}: {shown}{more}. It is taken for your own, and not masked.",
         "If it is a person's, take it out of the rows by hand.",
     )

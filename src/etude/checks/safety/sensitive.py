@@ -65,11 +65,15 @@ class SensitiveRows:
 
 
 def sensitive_rows(
-    inputs: Sequence[str], answers: Sequence[str], stand_ins: Collection[str], labels: bool = False
+    inputs: Sequence[str],
+    answers: Sequence[str],
+    stand_ins: Collection[str],
+    own: OwnContact,
+    labels: bool = False,
 ) -> tuple[SensitiveRows, SensitiveRows]:
     """Of the inputs and of the answers, which may be `labels`; a value that only one of both has a label for counts
-    where it stands. Contact data that a large share of the answers gives is the organisation's."""
-    own, step = OwnContact(), review_step(len(inputs))
+    where it stands. Contact data that is the organisation's `own` is told apart."""
+    step = review_step(len(inputs))
     asked, given = SensitiveRows(own, stand_ins, step), SensitiveRows(own, stand_ins, step)
     found = partial(find, review=False)
     of_answers = map(cache(find_by_form) if labels else found, answers)
