@@ -92,6 +92,17 @@ def test_labels_group_and_tags_of_a_table_of_tickets(tmp_path: Path) -> None:
     assert result.text == result.task_file.read_text(encoding="utf-8")
 
 
+def test_a_folder_of_documents_beside_the_rows_is_named(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"What is {number}?", "answer": f"It is the number {number}."} for number in range(60)
+    ]
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "leaflets").mkdir()
+    (tmp_path / "leaflets" / "one.md").write_text("# One")
+    assert main(["init", str(tmp_path / "qa.jsonl")]) == 0
+    assert "# documents: leaflets/" in (tmp_path / "task.yaml").read_text()
+
+
 def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
     text = start(written(tmp_path / "tickets.csv", tickets())).text
     for block in text.strip().split("\n\n"):

@@ -27,6 +27,8 @@ from etude.task import RowSource, Task
 
 MODEL = "smollm2-135m-instruct"
 """The model of a new task: the packaged one."""
+DOCUMENTS = (".md", ".markdown", ".html", ".pdf", ".docx")
+"""Suffixes of files in a folder that is taken for one of documents."""
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
 _PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
 _PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
@@ -40,6 +42,7 @@ def page(draft: Draft) -> str:
     templates.filters |= {"yaml": _yaml, "active": _active}
     parts = contract_parts(draft.contract[0])
     beside = None if draft.test else _test_beside(draft.columns.file)
+    documents = _documents_beside(draft.columns.file)
     unread = len(draft.examples) - len(draft.read)
     text = templates.get_template("task_page.yaml.j2").render(
         draft=draft,
@@ -58,11 +61,19 @@ def page(draft: Draft) -> str:
         contract_set=parts["contract"] and not (draft.measures_likeness or draft.num_hidden_labels),
         contract_sentence=_contract_sentence(draft),
         likeness=LIKENESS,
+        documents=_relative(documents, draft.target) if documents else "",
         metric=_metric(draft),
         margin=Task.margin,
         seed=SEED,
     )
     return "\n".join(map(_wrapped, text.split("\n"))) + "\n"
+
+
+def _documents_beside(file: Path) -> Path | None:
+    """The first folder beside the rows that holds documents."""
+    folders = sorted(each for each in file.absolute().parent.iterdir() if each.is_dir())
+    holding = (each for each in folders if any(one.suffix.lower() in DOCUMENTS for one in each.iterdir()))
+    return next(holding, None)
 
 
 def _active(text: str, is_set: bool) -> str:
