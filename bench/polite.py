@@ -44,7 +44,7 @@ HELD = 300
 """Pairs that nothing is chosen by."""
 DEV = 60
 """Pairs that choose the epoch and the learning rate."""
-RATE = 2e-4
+RATE = 6e-4
 
 Pair = tuple[str, str, str]
 """Question, polite answer, rude answer."""
