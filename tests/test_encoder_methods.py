@@ -123,6 +123,7 @@ def test_it_is_for_labels_alone(tmp_path: Path) -> None:
         possible(named, task, named=True)
 
 
+@pytest.mark.real
 def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(
     encoder: str, tmp_path: Path
 ) -> None:

@@ -243,6 +243,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETUDE_TEST_KEY", KEY)
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures("_key")
 def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both_costs(
     server: Scripted, tmp_path: Path
@@ -371,6 +372,7 @@ def kept(folder: Path) -> int:
     return files[0].read_bytes().count(b"\n") if files else 0
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures("_key")
 def test_an_endpoint_as_the_only_model_leaves_out_what_is_tuned(server: Scripted, tmp_path: Path) -> None:
     server.say = librarian

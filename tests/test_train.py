@@ -742,6 +742,7 @@ def test_a_finished_run_is_not_trained_again_and_another_one_is_refused(tmp_path
     assert run(tmp_path, stop_on_spike=False) == expected, "it changes no weight"
 
 
+@pytest.mark.real
 def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: bytes) -> None:
     script = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
