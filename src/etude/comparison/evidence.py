@@ -125,7 +125,7 @@ def _learned(climb: Climb, method: Method) -> Dataset:
     """The training rows that the method has learned from."""
     train = climb.split.train
     rows = records(climb.run)[method.name].get("learned") or len(train)
-    return drawn(climb.task, train, rows) if rows < len(train) else train
+    return drawn(climb.task, train, rows)
 
 
 def _part(train: Dataset, size: int, seed: int) -> Dataset:

@@ -325,12 +325,9 @@ def _on_volume(per_month: float, earned: BreakEven) -> Advice:
         text = f"Tuning will not save {saves} no less than an untuned one."
         return Advice(text, f"break-even: never on {what}; {use}")
     rests = f"break-even: {earned.requests:,} requests; {use}"
-    earns = f"earn{{}} back its {what}"
     if earned.requests > _YEAR * per_month:
-        text = (
-            f"At this volume tuning does not {earns.format('')} within a year; tune for better answers only."
-        )
+        text = f"At this volume tuning does not earn back its {what} within a year; tune for better answers only."
         return Advice(text, rests)
     months = earned.requests / per_month
     after = "within the first month" if months < 1 else f"after {months:.1f} months"
-    return Advice(f"At this volume tuning {earns.format('s')} {after}.", rests)
+    return Advice(f"At this volume tuning earns back its {what} {after}.", rests)

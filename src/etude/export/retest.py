@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.wording import percent, signed, signed_bounds
@@ -56,7 +55,7 @@ def retest(run: Run, assistant: Assistant, model: ModelRef, rows: int | None = N
         raise RunError(
             f"{run.name} has no answers of {assistant.method} to test rows. Export with --no-test."
         )
-    task, dataset, test = read_task(_task_file(run), None, TRAINED)
+    task, dataset, test = read_task(run.task_file, None, TRAINED)
     examples = {(row.id, row.output): row for row in [*dataset, *(test or ())]}
     asked = [examples.get((line["id"], line["expected"])) for line in noted]
     known = [row for row in asked if row is not None]
@@ -79,7 +78,3 @@ def _compared(metric: Metric, before: Sequence[Outcome], after: Sequence[Outcome
     one, two = sample_of(metric, before), sample_of(metric, after)
     equal = sum(a.predicted == b.predicted for a, b in zip(before, after, strict=True))
     return Retest(one.value, two.value, headline(two, one).difference, equal, margin)
-
-
-def _task_file(run: Run) -> Path:
-    return run.folder.parent.parent / str(run.info["task_file"])

@@ -97,8 +97,7 @@ class FineTuneEncoder(Method):
         from etude.training.classifier import tune_classifier
 
         encoder = context.models.encoder(task.encoder or DEFAULT_ENCODER)
-        size = min(context.effort.train_rows or len(train), len(train))
-        rows = drawn(task, train, size) if size < len(train) else train
+        rows = drawn(task, train, context.effort.train_rows or len(train))
         texts, labels = columns(rows.examples)
         asked, wanted = columns(dev.examples)
 

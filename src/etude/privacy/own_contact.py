@@ -35,7 +35,7 @@ class OwnContact:
             self._counts.update({value_of(span) for span in spans if span.kind in CONTACT})
 
     def holds(self, span: Span) -> bool:
-        """Whether the value is published, or stands in LEAST different answers and a SHARE of them."""
+        """Whether the value is published, or is in LEAST different answers and a SHARE of them."""
         value = value_of(span)
         return value in self._published or self._counts[value] >= max(LEAST, SHARE * len(self._answers))
 

@@ -83,6 +83,11 @@ class Run:
         order = self.info.get("methods", []) if (self.folder / "run.json").exists() else []
         return [name for name in order if (self.method(name) / "method.json").exists()]
 
+    @property
+    def task_file(self) -> Path:
+        """The task file that the run was made from; it may be gone."""
+        return self.folder.parent.parent / str(self.info["task_file"])
+
     def method(self, name: str) -> Path:
         """The folder of one method."""
         return self.folder / "methods" / name

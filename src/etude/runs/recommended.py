@@ -54,8 +54,9 @@ def run_of(place: Path) -> Run | None:
 
 def columns_of_examples(run: Run | None) -> tuple[str, ...]:
     """The input columns that the task file of a run names now; none without the file."""
-    file = run and run.folder.parent.parent / str(run.info["task_file"])
-    return load_task(file, needs_model=False).examples.input if file and file.exists() else ()
+    if run is None or not run.task_file.exists():
+        return ()
+    return load_task(run.task_file, needs_model=False).examples.input
 
 
 def endpoints_for(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
@@ -64,8 +65,7 @@ def endpoints_for(answering: Assistant, run: Run | None) -> Mapping[str, Endpoin
     name = answering.model.name
     if run is None or not is_url(name) or name not in (run.info["model"], run.info["prompt_model"]):
         return {}
-    file = run.folder.parent.parent / str(run.info["task_file"])
-    return load_task(file, needs_model=False).endpoints if file.exists() else {}
+    return load_task(run.task_file, needs_model=False).endpoints if run.task_file.exists() else {}
 
 
 def recommended(run: Run) -> tuple[str, str]:

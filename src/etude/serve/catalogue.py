@@ -54,7 +54,7 @@ ENGINES = ("auto", "local", "llama_cpp")
 CHARACTERS = 3
 """Characters of a token at least, in most texts."""
 QUESTION = 400
-"""Tokens that are kept for a question where it is told in advance whether prompts fit."""
+"""Tokens that a question is taken to have, when the longest prompt is estimated."""
 
 
 def on(engine: str, assistant: Assistant) -> Assistant:

@@ -24,6 +24,11 @@ class BlindRow:
     answers: tuple[str, str]
     """Of the first and of the second method."""
 
+    @property
+    def pair(self) -> tuple[tuple[Message, ...], frozenset[str]]:
+        """What tells it from other rows, in whatever order the answers are."""
+        return self.input, frozenset(self.answers)
+
     def swapped(self, who: str) -> bool:
         """Whether the second method's answer stands on the left for this person."""
         key = "\0".join((who, *self.answers, *(turn.content for turn in self.input)))
@@ -38,7 +43,7 @@ class Blind:
         self.methods = (first, second)
         self.studio = studio
         self.rows = _rows(studio, studio.run, first, second)
-        by_pair = {(row.input, frozenset(row.answers)): row for row in self.rows}
+        by_pair = {row.pair: row for row in self.rows}
         last = {
             (entry.who, pair): (entry, by_pair[pair])
             for entry in standing(studio.log.entries)
@@ -52,7 +57,7 @@ class Blind:
         """The first row that the person has not judged, with its position."""
         seen = {_pair(entry) for entry in self.choices if entry.who == who}
         pairs = enumerate(self.rows)
-        return next((pair for pair in pairs if (pair[1].input, frozenset(pair[1].answers)) not in seen), None)
+        return next((pair for pair in pairs if pair[1].pair not in seen), None)
 
     def keep(self, row: BlindRow, who: str, entry: str, said: str) -> None:
         """Keeps what a person says of a row: left, right, both or neither."""

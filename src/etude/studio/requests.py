@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etude.base.remedies import raise_faults
-from etude.data.formats import peek_rows
 from etude.data.formats.asked import question, survey
 from etude.data.formats.cells import Cells
 from etude.data.formats.raw import raw_rows
@@ -23,8 +22,7 @@ def read_requests(
     system message and the answer that was given then are left out. Raises InputError with every row that cannot be
     read, and if no column is known to be the input.
     """
-    has_usual = bool(usual) and all(name in row for row in peek_rows(file, 1) for name in usual)
-    _, _, asked = survey(file, columns or (usual if has_usual else ()))
+    _, _, asked = survey(file, columns, usual)
     reading = Reading(file)
     found = dict.fromkeys(question(Cells(reading, row), asked) for row in raw_rows(reading))
     raise_faults([fault for _, fault in reading.faults], file)

@@ -100,7 +100,7 @@ def _of_run(run: Run, method: str | None, models: Models) -> Subject:
     name, why = (method, "") if method else recommended(run)
     assistant = saved.load(run.assistant(name))
     info = run.info
-    task, rows = load_dataset(load_task(run.folder.parent.parent / info["task_file"]))
+    task, rows = load_dataset(load_task(run.task_file))
     split = read_json(run.folder / "split.json")
     ids = {row.id for row in rows}
     missing = [each for side in ("train", "dev") for each in split[side] if each not in ids]

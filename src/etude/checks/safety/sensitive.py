@@ -72,7 +72,7 @@ def sensitive_rows(
     labels: bool = False,
 ) -> tuple[SensitiveRows, SensitiveRows]:
     """Of the inputs and of the answers, which may be `labels`; a value that only one of both has a label for counts
-    where it stands. Contact data that is the organisation's `own` is told apart."""
+    where it stands. Contact data in `own` belongs to the organisation and is kept apart."""
     step = review_step(len(inputs))
     asked, given = SensitiveRows(own, stand_ins, step), SensitiveRows(own, stand_ins, step)
     found = partial(find, review=False)

@@ -27,7 +27,9 @@ def training_rows(task: Task, train: Dataset, context: FitContext) -> Sequence[E
 
 
 def drawn(task: Task, train: Dataset, size: int) -> Dataset:
-    """The seeded draw of `size` training rows, in their old order."""
+    """The seeded draw of `size` training rows, in their old order; `train` itself where it has no more."""
+    if size >= len(train):
+        return train
     chosen = sorted(random.Random(f"{task.seed}/train").sample(range(len(train)), size))
     return train.select(chosen, f"{size:,} of {len(train):,} training rows")
 
