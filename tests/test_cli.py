@@ -571,6 +571,29 @@ def test_without_a_verdict_the_best_on_dev_answers_and_it_is_said_why(
     assert "The run has no verdict yet; of the 2 that are fitted, baseline is best on dev (" in told
 
 
+@pytest.mark.parametrize("chats", [False, True])
+def test_chat_carries_turns_along_only_where_the_examples_have_several(
+    chats: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more="methods: [prompt]\n")
+    if chats:
+        begin = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+        talks = [
+            [*begin, {"role": "user", "content": row["input"]}, {"role": "assistant", "content": row["output"]}]
+            for row in rows("answer", 150)
+        ]
+        lines = (json.dumps({"messages": turns}) + "\n" for turns in talks)
+        (tmp_path / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+    compare(task)
+    asked: list[int] = []
+    monkeypatch.setattr("etude.cli.talk.answer", lambda _, turns, __: asked.append(len(turns)) or "yes")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("One?\nTwo?\n"))
+    capsys.readouterr()
+    talk(task, None, None)
+    assert asked == ([1, 3] if chats else [1, 1])
+    assert ("asked by itself" in capsys.readouterr().err) is not chats
+
+
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = write_task(tmp_path, more="methods: [baseline]\n")
     compare(task)

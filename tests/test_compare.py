@@ -320,7 +320,7 @@ HOURS = 50_000
         (HOURS, 3600.0, []),
         (HOURS, None, ["This takes"]),
         (HOURS, math.inf, ["This takes"]),
-        (1, 1e-9, ["Even the smallest plan takes"]),
+        (1, 1e-9, ["Even the smallest plan with all methods takes"]),
     ],
 )
 def test_a_question_is_asked_once_where_a_limit_is_exceeded_and_else_never(

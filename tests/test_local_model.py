@@ -492,6 +492,8 @@ def test_a_file_is_unpacked_once_and_again_when_the_copy_is_damaged(tmp_path: Pa
     assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") == first
     assert (first / "model.safetensors").read_bytes() == b"weights"
     os.utime(gguf, ns=(1, 1))
+    assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") == first
+    gguf.write_bytes(b"weighty")
     assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") != first
     assert not list((tmp_path / "cache").glob(".making-*"))
 

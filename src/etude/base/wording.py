@@ -78,12 +78,16 @@ def share(value: float) -> str:
 
 def percent(value: float) -> str:
     """A value in per cent, for a table: "95.0%"."""
-    return f"{100 * value:.1f}%"
+    return f"{_hundredfold(value)}%"
 
 
 def bounds(estimate: Estimate) -> str:
     """The bounds of a value, for a table: "78.1 to 86.4"."""
-    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+    return f"{_hundredfold(estimate.low)} to {_hundredfold(estimate.high)}"
+
+
+def _hundredfold(value: float) -> str:
+    return f"{100 * value:,.1f}" if abs(value) < 1e4 else f"{100 * value:.0e}"
 
 
 def signed(difference: float) -> str:

@@ -27,12 +27,15 @@ def talk(task: Path, run_name: str | None, method: str | None) -> None:
     assistant = load(run.assistant(name))
     models = Models(endpoints=endpoints_for(assistant, run))
     terminal = sys.stdin is not None and sys.stdin.isatty()
+    keeps = talks(assistant) and run.info.get("chats", True)
+    alone = "" if keeps else " Each question is asked by itself, as in the examples."
     print(
-        f"{name} ({title(assistant.model.name)}) of {run.name}.{why} An empty line ends.\n", file=sys.stderr
+        f"{name} ({title(assistant.model.name)}) of {run.name}.{why}{alone} An empty line ends.\n",
+        file=sys.stderr,
     )
     conversation: Conversation | None = None
     while question := ask(terminal):
-        if conversation is None or not talks(assistant):
+        if conversation is None or not keeps:
             conversation = Conversation(PromptLimit(assistant, models.get(assistant.model)))
         for note in conversation.add(question):
             print(f"Note: {note}.", file=sys.stderr)
@@ -86,7 +89,7 @@ class Conversation:
 
 
 def talks(assistant: Assistant) -> bool:
-    """Whether earlier turns are sent; a classifier or an extractor sees one message at a time."""
+    """Whether earlier turns can be sent; a classifier or an extractor sees one message at a time."""
     return assistant.kind in ("answer", "rewrite")
 
 

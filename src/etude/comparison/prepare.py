@@ -151,7 +151,7 @@ def question(plan: Plan, budget: float | None, smallest: float) -> str | None:
     if not plan.left_out and plan.total <= budget:
         return None
     limit = time_in_words(budget)
-    over = f"Even the smallest plan takes {rough_time(smallest)}, over the budget of {limit}"
+    over = f"Even the smallest plan with all methods takes {rough_time(smallest)}, over the budget of {limit}"
     enough = f"budget: {math.ceil(smallest / 60)}m is enough for all"
     if not plan.left_out:
         return f"{over}, and nothing can be left out; {enough}. Continue?"

@@ -218,7 +218,7 @@ def _needed(step: Step, answered: int) -> str:
     """How many test rows would decide an undecided step, as the end of a sentence."""
     rows = step.rows_to_decide
     if not rows:
-        return f"more than {MOST_ADVISED:,} test rows would be needed"
+        return f"it lies so near that margin that even {MOST_ADVISED:,} test rows would hardly decide"
     if is_many(rows, answered):
         return f"many more than these {answered:,} test rows would be needed"
     return f"{about(rows)} test rows would decide"

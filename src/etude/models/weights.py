@@ -70,9 +70,10 @@ def unpacked(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root:
     """The cache folder with the weights of a GGUF file in `dtype`, made by `unpack(gguf, folder)` when it
     is not there or not whole. Two processes may do this at once; one result is kept."""
     root = root or cache_root()
-    stat = gguf.stat()
-    key = f"{gguf.name}|{stat.st_size}|{stat.st_mtime_ns}|{dtype}"
-    folder = root / f"{gguf.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    with gguf.open("rb") as stream:  # by content: a package that is installed again needs no second copy
+        digest = hashlib.file_digest(stream, "sha256")
+    digest.update(dtype.encode())
+    folder = root / f"{gguf.stem}-{digest.hexdigest()[:16]}"
     if _whole(folder):
         return folder
     try:
