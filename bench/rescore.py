@@ -419,6 +419,27 @@ def equal(answer: str, output: str) -> bool:
     return not values and plain(answer) == plain(output)
 
 
+def calls(answer: str, wanted: Sequence[str]) -> float:
+    """1 when an answer calls the functions that a right output calls, or none like it."""
+    return float(any(same_json(calls_of(answer), calls_of(output)) for output in wanted))
+
+
+def calls_of(text: str) -> list[Any]:
+    """Name and arguments of each function that an answer calls."""
+    found = []
+    for inner in re.findall(r"<tool_call>\s*({.*?})\s*</tool_call>", text, re.DOTALL):
+        try:
+            call = json_value(inner)
+            call = call.get("function", call)
+            given = call.get("arguments", call.get("parameters", {}))
+            given = json_value(given or "{}") if isinstance(given, str) else given
+        except (ValueError, AttributeError):
+            continue
+        if call.get("name") and isinstance(given, dict):
+            found.append([str(call["name"]), given])
+    return found
+
+
 def chrf(answer: str, wanted: Sequence[str]) -> float:
     """chrF2 against the likest right output, 0 to 1."""
     return max(CHRF().sentence_score(answer, [output]).score for output in wanted) / 100
@@ -540,6 +561,7 @@ class Scorer:
             "passes": lambda: 0.0 if form is False else 1.0 if checked is None else checked,
             "exact_match": lambda: exact_match(answer, wanted),
             "chrf": lambda: chrf(answer, wanted),
+            "calls": lambda: calls(answer, wanted),
             "token_f1": lambda: max(squad_f1(answer, output) for output in wanted),
             "sari": lambda: sari(row["input"], answer, wanted),
             "accuracy": lambda: float(predicted(self.contract, answer) in [text.strip() for text in wanted]),

@@ -32,7 +32,9 @@ def test_steps_are_left_out_by_name_and_the_run_says_so(tmp_path: Path) -> None:
     task, asked = write_task(tmp_path, model="fake:delay=0.02", more=STEPS), list[str]()
     run = compare(task, budget=LEAST, confirm=lambda question: asked.append(question) is None).run
     assert len(asked) == 1
-    assert asked[0].startswith("Even the smallest plan with all methods takes under a minute, over the budget of ")
+    assert asked[0].startswith(
+        "Even the smallest plan with all methods takes under a minute, over the budget of "
+    )
     assert re.search(r"Without (few_shot and prompt|prompt and few_shot) it takes under a minute", asked[0])
     assert run.methods == ["baseline", "fine_tune"]
     assert set(run.info["plan"]["left_out"]) == {"prompt", "few_shot"}

@@ -579,7 +579,11 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
     if chats:
         begin = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
         talks = [
-            [*begin, {"role": "user", "content": row["input"]}, {"role": "assistant", "content": row["output"]}]
+            [
+                *begin,
+                {"role": "user", "content": row["input"]},
+                {"role": "assistant", "content": row["output"]},
+            ]
             for row in rows("answer", 150)
         ]
         lines = (json.dumps({"messages": turns}) + "\n" for turns in talks)

@@ -211,26 +211,6 @@ def test_two_system_messages_of_one_row_are_a_fault(tmp_path: Path) -> None:
         read(tmp_path, "rows.jsonl", json.dumps(row))
 
 
-@pytest.mark.parametrize(
-    "turn",
-    [
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
-        {"role": "tool", "content": "{}", "tool_call_id": "c"},
-        {"from": "function_call", "value": "{}"},
-        {"from": "observation", "value": "{}"},
-    ],
-)
-def test_turns_that_use_tools_are_one_fault_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
-    """Whatever else such rows lack."""
-    rows = [{"messages": [*TALK, turn, {"role": "user"}]} for _ in range(9)]
-    with pytest.raises(InputError) as raised:
-        read(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
-    (fault,) = raised.value.faults
-    assert (fault.where, fault.kind, raised.value.count) == ("rows.jsonl:1", "tools", 1)
-    assert "in 9 rows messages holds turns that call a tool" in fault.what
-    assert "the next: rows.jsonl:2, rows.jsonl:3, rows.jsonl:4" in fault.what
-
-
 @pytest.mark.parametrize("role", [["user"], {"name": "user"}, 1, None])
 def test_a_role_that_is_no_text_is_a_fault_of_its_row(tmp_path: Path, role: Any) -> None:
     row = {"messages": [*TALK, {"role": role, "content": "a"}]}

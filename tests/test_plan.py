@@ -156,7 +156,9 @@ def test_one_line_names_the_time_of_all_and_what_is_left_out() -> None:
     smallest = make_plan(WORK, RATES, 0.1).total
     plan = leave_out(WORK, RATES, smallest - 1)
     asked = question(plan, smallest - 1, smallest) or ""
-    assert asked.startswith(f"Even the smallest plan with all methods takes {rough_time(smallest)}, over the budget of ")
+    assert asked.startswith(
+        f"Even the smallest plan with all methods takes {rough_time(smallest)}, over the budget of "
+    )
     assert f"(budget: {math.ceil(smallest / 60)}m is enough for all)" in asked
     assert f"Without retrieval it takes {rough_time(plan.total)}. Leave them out and continue?" in asked
     alone = make_plan(Workload({"prompt": 1}, [], 60, 30, 50), RATES, 1)

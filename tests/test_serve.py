@@ -34,6 +34,7 @@ from etude.assistant import Assistant
 from etude.cli import main
 from etude.cli.serving import limits_of
 from etude.comparison import compare
+from etude.data.formats.tools import as_text, offer
 from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.models.registry import Models
@@ -148,6 +149,51 @@ def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI)
         assert strict.chat.completions.create(model="luma", messages=ASKED).measured is True
 
 
+TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
+CALL = as_text({"tool_calls": [{"function": {"name": "find", "arguments": {"theme": "trains"}}}]}, None)
+FINDER = Assistant(
+    "few_shot",
+    "answer",
+    ModelRef("fake"),
+    offer(TOOLS),
+    shots=(
+        Example("a", (Message("user", "A book about trains"),), CALL),
+        Example("b", (Message("user", "<tool_response>\nshelf 4\n</tool_response>"),), "On shelf 4."),
+    ),
+)
+
+
+def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() -> None:
+    asked: list[Any] = [{"role": "user", "content": "A book about trains"}]
+    with (
+        serving(named("finder", FINDER)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
+    ):
+        ask = partial(client.chat.completions.create, model="finder", tools=TOOLS)
+        done = ask(messages=asked)
+        (call,) = done.choices[0].message.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == ("find", {"theme": "trains"})
+        assert (done.choices[0].finish_reason, done.choices[0].message.content) == ("tool_calls", None)
+        assert done.measured is True
+        with client.chat.completions.stream(model="finder", messages=asked, tools=TOOLS) as stream:
+            (same,) = stream.get_final_completion().choices[0].message.tool_calls
+        assert same.function.arguments == call.function.arguments
+        given = {"role": "tool", "tool_call_id": call.id, "content": "shelf 4"}
+        turns = [*asked, done.choices[0].message.model_dump(exclude_none=True), given]
+        last = ask(messages=turns).choices[0]
+        assert (last.message.content, last.message.tool_calls, last.finish_reason) == (
+            "On shelf 4.",
+            None,
+            "stop",
+        )
+        plain = client.chat.completions.create(model="finder", messages=asked)
+        assert (plain.choices[0].message.content, plain.choices[0].finish_reason) == (CALL, "stop")
+        other = [{"type": "function", "function": {"name": "other", "parameters": {"type": "object"}}}]
+        assert ask(messages=asked, tools=other).measured is False
+        with pytest.raises(openai.BadRequestError, match="tools cannot be read"):
+            ask(messages=asked, tools=[{"type": "function", "function": {}}])
+
+
 @pytest.mark.parametrize(
     ("wrong", "param"),
     [
@@ -157,7 +203,10 @@ def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI)
         ({"max_tokens": 0}, "max_tokens"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "narrator", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user"}]}, "messages.0"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{}]}, *ASKED]}, "messages"),
+        ({"tool_choice": "required"}, "tool_choice"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
         ({"messages": [*ASKED, {"role": "assistant", "content": "x"}]}, "messages"),
         ({"response_format": {"type": "json_object"}}, "response_format"),

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.base.files import parse_json
+from etude.data.formats.tools import split_calls
 from etude.stats import Sample, label_sample, score_sample
 from etude.text.likeness import sari, token_f1
 from etude.types import Answer, Example, Kind, Score
@@ -34,6 +35,7 @@ LABELS: Mapping[str, str] = {
     "chrf": "chrF, likeness to the wanted answer",
     "token_f1": "token F1, words shared with the wanted answer",
     "sari": "SARI, words kept, added and deleted as wanted",
+    "calls": "share of answers that call the right functions, or none where none is wanted",
     "right_fields": "share of right fields",
 }
 """Every metric's name and what it is in words."""
@@ -74,9 +76,10 @@ class Metric:
     def form_only(self) -> bool:
         """Whether the verdict has to begin with "Measures form only": nobody checks what is said.
 
-        Exact match and token F1 do check it, by the wanted answers; chrF sees likeness of letters alone, SARI of words.
+        Exact match, token F1 and calls do check it, by the wanted answers; chrF sees likeness of letters alone, SARI of
+        words.
         """
-        compares = self.name in ("exact_match", "token_f1")
+        compares = self.name in ("exact_match", "token_f1", "calls")
         return self.kind in ("answer", "rewrite") and self.check is None and not compares
 
     def score(self, example: Example, answer: Answer) -> Score:
@@ -122,7 +125,8 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
     """The task's headline metric: as set, else by its kind and by the training rows. See verdict.md.
 
     classify: accuracy, or macro-F1 when the largest class has over five times the rows of the smallest.
-    extract: exact match. answer, rewrite: passes; chrF with neither contract nor check.
+    extract: exact match. answer, rewrite: passes; with neither contract nor check the calls of functions if any answer
+    has some, else chrF.
     """
     check = task.check.load() if task.check else None
     name, why = (task.metric, "because the task file sets it") if task.metric else _default(task, train)
@@ -141,6 +145,8 @@ def _default(task: Task, train: Dataset) -> tuple[MetricName, str]:
         named = [part for part in ("contract", "check") if getattr(task, part)]
         if named:
             return "passes", f"because the task has a {' and a '.join(named)}"
+        if any(split_calls(example.output)[1] for example in train):
+            return "calls", "because answers call functions"
         return "chrf", "because the task has neither contract nor check"
     sizes = Counter(example.output.strip() for example in train).values()
     if not sizes:
@@ -164,6 +170,13 @@ def _exact_match(example: Example, answer: Answer) -> float:
     """1 when the answer is equal to a right output: as JSON where both are JSON, else as text."""
     given = _canonical(answer.text)
     return float(any(given == _canonical(output) for output in _right_outputs(example)))
+
+
+def _calls(example: Example, answer: Answer) -> float:
+    """1 when the answer calls the functions of a right output, in this order and with equal arguments; where that has
+    none, when it calls none."""
+    given = _comparable(split_calls(answer.text)[1])
+    return float(any(given == _comparable(split_calls(output)[1]) for output in _right_outputs(example)))
 
 
 def _chrf(example: Example, answer: Answer) -> float:
@@ -236,6 +249,7 @@ _ROW: Mapping[str, Callable[[Example, Answer], float]] = {
     "chrf": _chrf,
     "token_f1": _token_f1,
     "sari": _sari,
+    "calls": _calls,
 }
 _BESIDE = {**_ROW, "chrf": _chrf_of_start, "right_fields": _right_fields}
 OTHERS: Mapping[Kind, tuple[str, ...]] = {

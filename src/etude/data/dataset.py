@@ -115,9 +115,21 @@ def load_dataset(task: Task, least: Least = COMPARED) -> tuple[Task, Dataset]:
     faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows, least)]
     raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
     instructions = task.instructions or next(filter(None, rows.systems), "")
+    instructions = _offering(instructions, rows.tools)
+    wordings = tuple(_offering(wording, rows.tools) for wording in task.wordings)
     notes = (*task.notes, *rows.notes, *_without_system(rows), *_note_of(broken, "the examples"))
-    task = replace(task, instructions=instructions, own_system=any(rows.systems), notes=notes)
+    task = replace(
+        task,
+        instructions=instructions,
+        wordings=wordings,
+        own_system=any((*rows.systems, rows.tools)),
+        notes=notes,
+    )
     return task, Dataset(tuple(rows.examples), (_read_sentence(rows),))
+
+
+def _offering(instructions: str, tools: str) -> str:
+    return "\n\n".join(filter(None, (instructions.strip() if tools else instructions, tools)))
 
 
 def load_test(task: Task) -> Dataset | None:
@@ -131,7 +143,11 @@ def load_test(task: Task) -> Dataset | None:
         return None
     rows = read_rows(task.test, task.kind)
     broken = _broken_answers(task, rows)
-    faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
+    own = replace(task, instructions=task.instructions.removesuffix(rows.tools).rstrip())
+    faults = [*_system_faults(own, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
+    if rows.tools not in task.instructions:
+        what, remedy = "the test offers other functions than the examples", "offer the same in both"
+        faults.append(Fault(task.test.file.name, what, shown(rows.tools), remedy, "tools"))
     raise_faults(faults, task.test.file)
     notes = (*rows.notes, *_without_system(rows), *_note_of(broken, "the test file"))
     return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)

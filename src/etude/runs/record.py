@@ -68,7 +68,9 @@ def describe_data(run: Run, task: Task, parts: Split, metric: Metric, noted: Seq
         fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
         split={**sizes_of(parts), "notes": list(parts.notes)},
         metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
-        chats=any(len(example.input) > 1 for side in (parts.train, parts.dev, parts.test) for example in side),
+        chats=any(
+            len(example.input) > 1 for side in (parts.train, parts.dev, parts.test) for example in side
+        ),
         unit="group" if any(example.group is not None for example in parts.test) else "row",
         notes=notes,
         findings=[asdict(finding) for finding in parts.findings],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from etude.assistant import Assistant
+from etude.data.formats.tools import joined_results, offering, openai_calls, split_calls
 from etude.serve.catalogue import Served
 from etude.serve.engine import Engine, Finished, Item, Job, Limits
 from etude.serve.errors import ApiError
@@ -29,6 +30,8 @@ class Question:
     max_tokens: int
     unmeasured: str
     """Why its answers cannot be as they were measured, "" if they may be."""
+    calls: bool = False
+    """Whether functions are on offer, so that calls in an answer are given as such."""
 
     @property
     def key(self) -> str:
@@ -47,7 +50,7 @@ class Question:
 def chat_question(served: Served, asked: ChatRequest, limits: Limits, strict: bool) -> Question:
     """The question of a chat. Raises ApiError if it cannot be asked, and with `strict` for a system message."""
     system = [turn for turn in asked.messages if turn.role in ("system", "developer")]
-    turns = tuple(_message(turn) for turn in asked.messages if turn.role not in ("system", "developer"))
+    turns, offered = _with_tools(served, asked)
     if not turns or turns[-1].role != "user":
         raise ApiError(400, "messages must end with a message of the user.", "messages")
     if system and strict:
@@ -64,7 +67,25 @@ def chat_question(served: Served, asked: ChatRequest, limits: Limits, strict: bo
             400, "response_format of type json_schema needs json_schema.", "response_format.json_schema"
         )
     schema = wanted.schema_text if wanted else ""
-    return _question(served, asked, turns, added, most, number, limits, schema)
+    found = _question(served, asked, turns, added, most, number, limits, schema)
+    if offered in served.assistant.instructions:
+        return replace(found, calls=bool(offered))
+    why = found.unmeasured or "the request offers functions that the instructions do not name"
+    return replace(found, calls=True, unmeasured=why)
+
+
+def _with_tools(served: Served, asked: ChatRequest) -> tuple[tuple[Message, ...], str]:
+    """The turns, as text, with the functions on offer; and these. Raises ApiError."""
+    spoken = [turn for turn in asked.messages if turn.role not in ("system", "developer")]
+    try:
+        turns = joined_results(map(_message, spoken))
+    except ValueError as error:
+        raise ApiError(400, f"tool_calls cannot be read: {error}.", "messages") from error
+    try:
+        offered = asked.offered
+    except ValueError as error:
+        raise ApiError(400, f"tools cannot be read: {error}.", "tools") from error
+    return offering(turns, offered, served.assistant.instructions), offered
 
 
 def completion_question(served: Served, asked: CompletionRequest, limits: Limits) -> Question:
@@ -161,6 +182,15 @@ def about(done: Finished) -> Json:
     answer, reason = done.answer, handover(done)
     said = {"form": answer.form, "confidence": answer.confidence, "handover": reason is not None}
     return said | {"handover_reason": reason, "citations": list(answer.citations)}
+
+
+def message_of(done: Finished, calls: bool) -> tuple[Json, str]:
+    """What an answer says, with the functions that it calls apart where they were on offer; and how it ended."""
+    beside, found = split_calls(done.answer.text) if calls else (done.answer.text, [])
+    if not found:
+        return {"content": done.answer.text}, done.completion.finish
+    ids = [f"call-{uuid4().hex}" for _ in found]
+    return {"content": beside or None, "tool_calls": openai_calls(found, ids)}, "tool_calls"
 
 
 def logprobs_of(done: Finished) -> Json | None:

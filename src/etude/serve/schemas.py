@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from etude.data.formats.tools import as_text, offer
+
+Json = dict[str, Any]
 MOST_STOPS, MOST_CHOICES, MOST_LOGPROBS = 4, 8, 20
 INT64 = 2**63
 
@@ -39,13 +42,30 @@ class Part(Body):
 class Turn(Body):
     """One message."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[Part]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | list[Part] | None = None
+    tool_calls: list[Json] | None = None
+    tool_call_id: Text | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Turn:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is missing")
+        return self
 
     @property
     def text(self) -> str:
-        """The content as one text."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        """The content as one text, with the functions that it calls."""
+        parts = (
+            [Part(type="text", text=self.content)] if isinstance(self.content, str) else self.content or []
+        )
+        text = "".join(part.text for part in parts)
+        return as_text({"role": self.role, "tool_calls": self.tool_calls}, text) if self.uses_tools else text
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether it calls functions, or is what one gave back."""
+        return self.role == "tool" or bool(self.tool_calls)
 
 
 class StreamOptions(Body):
@@ -101,7 +121,13 @@ class ChatRequest(Asking):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     response_format: ResponseFormat | None = None
+    tools: list[Json] | None = None
     tool_choice: Literal["none", "auto"] | None = None
+
+    @property
+    def offered(self) -> str:
+        """The functions on offer, in words. Raises ValueError if they have no names."""
+        return "" if self.tool_choice == "none" else offer(self.tools)
 
 
 class CompletionRequest(Asking):
@@ -144,6 +170,3 @@ class ErrorBody(BaseModel):
     """The body of every response that is an error."""
 
     error: ErrorDetail
-
-
-Json = dict[str, Any]

@@ -11,6 +11,7 @@ from etude.serve.answering import (
     Question,
     about,
     logprobs_of,
+    message_of,
     text_logprobs_of,
     usage,
 )
@@ -26,16 +27,16 @@ class Shape(Protocol):
     chunk: str
     prefix: str
 
-    def choice(self, done: Finished) -> Json:
-        """A whole answer."""
+    def choice(self, done: Finished, calls: bool) -> Json:
+        """A whole answer; with `calls`, the functions that it calls stand apart."""
         ...
 
     def piece(self, text: str, first: bool) -> Json:
         """A piece of one."""
         ...
 
-    def end(self, done: Finished) -> Json:
-        """The last chunk of one."""
+    def end(self, done: Finished, calls: bool) -> Json:
+        """The last chunk of one; with `calls`, all that it says."""
         ...
 
 
@@ -44,19 +45,24 @@ class Chat:
 
     kind, chunk, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
 
-    def choice(self, done: Finished) -> Json:
+    def choice(self, done: Finished, calls: bool) -> Json:
         """A message."""
-        message = {"role": "assistant", "content": done.answer.text, "refusal": None, **about(done)}
-        return {"message": message, "logprobs": logprobs_of(done), "finish_reason": done.completion.finish}
+        said, finish = message_of(done, calls)
+        message = {"role": "assistant", **said, "refusal": None, **about(done)}
+        return {"message": message, "logprobs": logprobs_of(done), "finish_reason": finish}
 
     def piece(self, text: str, first: bool) -> Json:
         """A part of a message."""
         role = {"role": "assistant"} if first else {}
         return {"delta": {**role, "content": text}, "logprobs": None, "finish_reason": None}
 
-    def end(self, done: Finished) -> Json:
+    def end(self, done: Finished, calls: bool) -> Json:
         """What is known at the end of a message."""
-        return {"delta": about(done), "logprobs": logprobs_of(done), "finish_reason": done.completion.finish}
+        said, finish = message_of(done, calls)
+        for number, call in enumerate(said.get("tool_calls", ())):
+            call["index"] = number
+        delta = {**(said if calls else {}), **about(done)}
+        return {"delta": delta, "logprobs": logprobs_of(done), "finish_reason": finish}
 
 
 class Text:
@@ -64,15 +70,15 @@ class Text:
 
     kind, chunk, prefix = "text_completion", "text_completion", "cmpl"
 
-    def choice(self, done: Finished) -> Json:
+    def choice(self, done: Finished, calls: bool) -> Json:
         """A text."""
-        return self.end(done) | {"text": done.answer.text}
+        return self.end(done, calls) | {"text": done.answer.text}
 
     def piece(self, text: str, first: bool) -> Json:
         """A part of a text."""
         return {"text": text, "logprobs": None, "finish_reason": None}
 
-    def end(self, done: Finished) -> Json:
+    def end(self, done: Finished, calls: bool) -> Json:
         """What is known at the end of a text."""
         ended = {"text": "", "logprobs": text_logprobs_of(done), "finish_reason": done.completion.finish}
         return ended | about(done)
@@ -92,7 +98,7 @@ def head(kind: str, name: str, question: Question, ended: Sequence[Finished] | N
 
 def whole(shape: Shape, name: str, question: Question, ended: Sequence[Finished]) -> Json:
     """The response with all answers."""
-    choices = [{"index": index, **shape.choice(done)} for index, done in enumerate(ended)]
+    choices = [{"index": index, **shape.choice(done, question.calls)} for index, done in enumerate(ended)]
     return {**head(shape.kind, name, question, ended), "choices": choices, "usage": usage(ended)}
 
 
@@ -108,6 +114,7 @@ async def chunks(
         async for piece in pieces:
             done = piece.item if isinstance(piece.item, Finished) else None
             text = done.answer.text[said.get(piece.index, 0) :] if done else str(piece.item)
+            text = "" if question.calls else text  # whether it is a call is known at its end
             first = piece.index not in said
             said[piece.index] = said.get(piece.index, 0) + len(text)
             if text or first:
@@ -115,7 +122,11 @@ async def chunks(
             if done:
                 ended[piece.index] = done
                 last = {**begin, **question.measured([done])}
-                yield {**last, "choices": [{"index": piece.index, **shape.end(done)}], **empty}
+                yield {
+                    **last,
+                    "choices": [{"index": piece.index, **shape.end(done, question.calls)}],
+                    **empty,
+                }
     except Exception as error:  # noqa: BLE001 - the status is sent already
         yield as_api_error(error).body
         return

@@ -13,7 +13,7 @@ from etude.task.contract import Contract
 from etude.task.endpoint import Endpoint, Prices
 from etude.types import Kind
 
-MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "token_f1", "sari"]
+MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "token_f1", "sari", "calls"]
 
 EvidenceLevel = Literal["one_run", "full"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]

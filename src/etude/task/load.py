@@ -19,7 +19,7 @@ from etude.task.yaml_nodes import Page, compose
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("exact_match", "passes", "chrf"),
-    "answer": ("passes", "exact_match", "chrf", "token_f1"),
+    "answer": ("passes", "exact_match", "chrf", "token_f1", "calls"),
     "rewrite": ("passes", "exact_match", "chrf", "sari"),
 }
 

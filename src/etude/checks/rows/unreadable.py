@@ -23,7 +23,7 @@ _SEVERITY: dict[str, Severity] = {"contract": "warning"}
 @finds(
     FindingKind("unreadable", "error", "rows that cannot be read"),
     FindingKind("roles", "error", "turns of a chat whose order or role cannot be learned"),
-    FindingKind("tools", "error", "turns of a chat that call tools, which cannot be learned yet"),
+    FindingKind("tools", "error", "functions on offer, or calls of them, that cannot be read"),
     FindingKind("empty_turn", "error", "turns of a chat that hold nothing"),
     FindingKind("label", "error", "labels outside the contract, or rows without one"),
     FindingKind("instructions", "error", "system messages that contradict the instructions or each other"),

@@ -12,7 +12,7 @@ from etude.data.formats.chat import read_turns
 from etude.data.formats.columns import input_columns
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading
-from etude.data.formats.turns import holds_turns, role_of, turns_in, written_turns
+from etude.data.formats.turns import holds_turns, role_of, speaker_of, turns_in, written_turns
 from etude.errors import shown
 from etude.types import Message
 
@@ -38,7 +38,7 @@ def question(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
     if len(columns) > 1 or not holds_turns(held):
         return asked(cells, columns)
     kept = [turn for turn in held if role_of(turn) != "system"]
-    if kept and role_of(kept[-1]) == "assistant":
+    if kept and speaker_of(kept[-1]) == "assistant":
         del kept[-1]
     return read_turns(cells.having(columns[0], kept), columns[0], "user")
 

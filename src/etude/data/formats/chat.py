@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 from etude.base.remedies import instead
 from etude.data.formats.cells import Cells
-from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, turns_in, uses_tools
+from etude.data.formats.tools import KEYS, as_text, joined_results
+from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, speaker_of, turns_in, uses_tools
 from etude.errors import shown
 from etude.types import Message, Role
 
@@ -24,12 +25,9 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         _no_turns(cells, column, value)
         return ()
-    if any(map(uses_tools, value)):
-        _refuse_tools(cells, column, value)
-        return ()
     turns = [read_turn(cells, f"{column}[{number}]", item) for number, item in enumerate(value)]
-    whole = tuple(turn for turn in turns if turn is not None)
-    if len(whole) < len(turns):
+    whole = joined_results(turn for turn in turns if turn is not None)
+    if None in turns:
         return ()
     problem = _order_problem([turn.role for turn in whole], last)
     if problem:
@@ -49,23 +47,15 @@ def _no_turns(cells: Cells, column: str, value: Any) -> None:
         cells.fault(f"{column} must be a list of turns", shown(value), write)
 
 
-def _refuse_tools(cells: Cells, column: str, turns: Sequence[Any]) -> None:
-    roles = [str(turn.get(key_of(turn, ROLE_KEYS))) for turn in turns if isinstance(turn, dict)]
-    remedy = (
-        "write the conversation without them, each answer right behind its question, or leave the row out"
-    )
-    what = f"{column} holds turns that call a tool or give its result, which is not supported yet"
-    cells.fault(what, shown(" ".join(roles)), remedy, "tools")
-
-
 def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
-    """One turn; None, with a fault, when it is none. Content may be given in parts of type text.
+    """One turn; None, with a fault, when it is none. Content may be given in parts of type text; calls of functions and
+    what they gave back become a part of it.
 
     Spaces around what the assistant says are taken away: many chat templates drop them, and then what is
     trained would not be what is asked.
     """
     turn = item if isinstance(item, dict) else {}
-    role = role_of(turn)
+    role = speaker_of(turn)
     named, text_key = key_of(turn, ROLE_KEYS), key_of(turn, TEXT_KEYS)
     content: Any = turn.get(text_key)
     if role is None:
@@ -73,6 +63,13 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
         return None
     if isinstance(content, list):
         content = _joined_parts(content)
+    if uses_tools(turn) and isinstance(content, str | None):
+        try:
+            content = as_text(turn, content)
+        except ValueError as error:
+            remedy = "write each call as a name and arguments in JSON, or leave the row out"
+            cells.fault(f"{place}: calls cannot be read ({error})", shown(turn), remedy, "tools")
+            return None
     if not isinstance(content, str):
         got = turn.get(text_key)
         kind = "empty_turn" if got is None else "unreadable"
@@ -82,7 +79,7 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
             f"{place}: {text_key} is empty", shown(content), "write the turn, or delete the row", "empty_turn"
         )
     elif cells.is_clean(place, content):
-        if turn.keys() - {named, text_key, "weight"}:
+        if turn.keys() - {named, text_key, "weight"} - (KEYS if uses_tools(turn) else set()):
             what = f"turns with keys besides {named}, {text_key} and weight, which are not used"
             cells.reading.counts[what] += 1
         said = cells.trimmed(content) if role == "assistant" else content
@@ -104,7 +101,7 @@ def _is_trained(cells: Cells, place: str, turn: Mapping[str, Any]) -> bool:
         cells.fault(
             f"{place}: weight must be 0 or 1", shown(weight), "write 0 for a turn that is not learned"
         )
-    elif weight == 0 and role_of(turn) != "assistant":
+    elif weight == 0 and speaker_of(turn) != "assistant":
         cells.reading.counts["turns of the user or the system with weight 0, which are never learned"] += 1
     return bool(weight != 0)
 

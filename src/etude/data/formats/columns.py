@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from etude.data.formats.column_names import names_of, plain_name
+from etude.data.formats.tools import COLUMNS as TOOLS
 from etude.data.formats.turns import holds_turns, role_of, written_turns
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
@@ -91,6 +92,16 @@ def thumbs_column(rows: Sequence[Mapping[str, Any]], columns: RowSource) -> str 
 def is_thumbs_down(value: Any) -> bool:
     """Whether a value of that column says that an answer is a bad one."""
     return str(value).casefold() == "false"
+
+
+def offer_column(names: Collection[str], columns: RowSource) -> str | None:
+    """The column of the functions on offer beside whole chats; None if there is none, and for preferences."""
+    chats = (columns.messages or columns.output == "completion") and not preference_columns(names)
+    return (
+        next((name for name in TOOLS if name in names and name not in named(columns)), None)
+        if chats
+        else None
+    )
 
 
 def optional(columns: RowSource) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,13 +25,15 @@ from etude.data.formats.columns import (
     guess_columns,
     is_thumbs_down,
     named,
+    offer_column,
     optional,
     preference_columns,
     thumbs_column,
 )
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row
-from etude.data.formats.turns import single_turn, written_turns
+from etude.data.formats.tools import names_in, offer, offering
+from etude.data.formats.turns import single_turn, turns_in, written_turns
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
 from etude.types import Example, Kind, Message
@@ -52,6 +55,8 @@ class Rows:
     """What was guessed, left out or changed, a sentence each."""
     faults: tuple[Fault, ...] = ()
     """What is wrong with the rows that are not among the examples, in the order of the lines."""
+    tools: str = ""
+    """The functions on offer in all rows, as the instructions are to name them; those of single rows stand in these."""
 
 
 def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
@@ -80,6 +85,7 @@ def _read(reading: Reading, source: RowSource) -> Rows:
     head = list(islice(rows, _HEAD))
     columns = _columns(reading, head, source)
     thumbs = thumbs_column([row.cells for row in head], columns) if columns else None
+    reading.tools = _shared_tools(reading, head, columns) if columns else ""
     for row in chain(head, rows):
         reading.seen.update(row.cells.keys() - {thumbs})
         if thumbs and is_thumbs_down(row.cells.get(thumbs)):
@@ -87,6 +93,29 @@ def _read(reading: Reading, source: RowSource) -> Rows:
         elif columns is not None:
             _take(reading, row, columns)
     return _finished(reading, columns or source)
+
+
+def _shared_tools(reading: Reading, head: Sequence[Row], columns: RowSource) -> str:
+    """The functions that most rows offer, in words."""
+    faults = list(reading.faults)
+    offers = Counter(offered_by(Cells(reading, row), columns) for row in head)
+    reading.faults[:] = faults
+    (text, rows), *_ = offers.most_common(1) or [("", 0)]
+    return text if 2 * rows > len(head) else ""
+
+
+def offered_by(cells: Cells, columns: RowSource) -> str:
+    """The functions on offer beside the chat of a row, in words; "" with a fault where they cannot be read."""
+    name, row = offer_column(cells.row.cells, columns), cells.row.cells
+    chat = columns.messages or (columns.input[0] if columns.input else "")
+    if not name or not isinstance(turns_in(written_turns(row.get(chat))), list):
+        return ""
+    try:
+        return offer(row[name])
+    except ValueError as error:
+        remedy = "write them as OpenAI does, or name the column otherwise if it means something else"
+        cells.fault(f"{name}: {error}", shown(row[name]), remedy, "tools")
+        return ""
 
 
 def peek_rows(file: Path, limit: int = 100) -> list[Mapping[str, Any]]:
@@ -115,7 +144,8 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
     if not reading.faults and not reading.examples:
         _hold_no_rows(reading)
     faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
-    unused = sorted(reading.seen - set(named(columns)))
+    offers = offer_column(dict.fromkeys(reading.seen), columns)
+    unused = sorted(reading.seen - {*named(columns), offers})
     pair = preference_columns(reading.seen)
     if pair and pair[1] in unused:
         unused.remove(pair[1])
@@ -123,12 +153,15 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
         reading.notes.append(
             f"{reading.file.name}: the answers in {pair[1]} are not used for training; those in {taught} are"
         )
+    if reading.tools:
+        what = "the functions on offer are named below the instructions"
+        reading.notes.append(f"{reading.file.name}: {what}: {', '.join(names_in(reading.tools))}")
     if unused:
         names = ", ".join(name or "one without a name" for name in unused)
         reading.notes.append(f"{reading.file.name}: columns not used: {names}")
     reading.notes.extend(f"{reading.file.name}: {what}: {count:,}" for what, count in reading.counts.items())
     examples = reading.examples if isinstance(reading.examples, Spool) else tuple(reading.examples)
-    return Rows(examples, tuple(reading.systems), columns, tuple(reading.notes), faults)
+    return Rows(examples, tuple(reading.systems), columns, tuple(reading.notes), faults, reading.tools)
 
 
 def _hold_no_rows(reading: Reading) -> None:
@@ -190,6 +223,7 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     before = len(reading.faults)
     cells = Cells(reading, _opened(row, columns.messages))
     turns, output = _chat(cells, columns.messages) if columns.messages else _pair(cells, columns)
+    offered = offered_by(cells, columns)
     own = cells.own_id(columns.id) if columns.id else None
     references, tags = tuple(cells.several(columns.references)), cells.tags(columns.tags)
     group, system, source_of = (
@@ -203,6 +237,7 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
             cells.fault(what, shown(system), "delete one of the two", "instructions")
             return
         system, turns = turns[0].content, turns[1:]
+    turns = offering(turns, offered, reading.tools)
     name = own if own is not None else _hash_id(reading, turns, output)
     where = reading.where(row.line)
     reading.examples.append(Example(name, turns, output, references, group, tags, where, source_of))

@@ -66,6 +66,8 @@ class Reading:
     """How the rows stand in the file, once the names of a table's columns were read."""
     is_list: bool = False
     """Whether the file is one list of objects."""
+    tools: str = ""
+    """The functions that most of the first rows offer, where they are the same."""
     ids: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Id -> line of its row, and a hash of all that stands in it."""
 

@@ -16,9 +16,10 @@ ROLES: Mapping[str, Role] = {
     **{"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"},
 }
 """Name in a file -> the role that is meant."""
-_TOOL_ROLES = {
-    *("tool", "tool_call", "tool_response", "function", "function_call", "function_response", "observation"),
-}
+CALL_ROLES = ("tool_call", "function_call")
+"""Names of an assistant's turn that calls functions."""
+RESULT_ROLES = ("tool", "tool_response", "function", "function_response", "observation")
+"""Names of a turn that is what a function gave back."""
 _CALLS = ("tool_calls", "function_call")
 
 
@@ -33,12 +34,16 @@ def role_of(turn: Mapping[str, Any]) -> Role | None:
     return ROLES.get(name) if isinstance(name, str) else None
 
 
-def uses_tools(turn: Any) -> bool:
-    """Whether a turn calls a tool, or is what a tool gave back."""
-    if not isinstance(turn, dict):
-        return False
+def speaker_of(turn: Mapping[str, Any]) -> Role | None:
+    """As `role_of`, with the roles of calls, which are the assistant's, and of results, which are told to it."""
     name = turn.get(key_of(turn, ROLE_KEYS))
-    return (isinstance(name, str) and name in _TOOL_ROLES) or any(turn.get(key) for key in _CALLS)
+    return "assistant" if name in CALL_ROLES else "user" if name in RESULT_ROLES else role_of(turn)
+
+
+def uses_tools(turn: Mapping[str, Any]) -> bool:
+    """Whether a turn calls a function, or is what one gave back."""
+    name = turn.get(key_of(turn, ROLE_KEYS))
+    return name in (*CALL_ROLES, *RESULT_ROLES) or any(turn.get(key) for key in _CALLS)
 
 
 def is_turn(value: Any) -> bool:

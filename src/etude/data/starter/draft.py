@@ -20,6 +20,7 @@ from etude.base.files import parse_json
 from etude.base.wording import count
 from etude.data.dataset import COMPARED, TEST_LEAST, Dataset, shares_system
 from etude.data.formats import Rows
+from etude.data.formats.tools import split_calls
 from etude.data.splits import split
 from etude.data.starter.guess_columns import Roles
 from etude.data.starter.schema import infer_schema
@@ -110,9 +111,14 @@ class Draft:
 
     @property
     def measures_likeness(self) -> bool:
-        """Whether the contract is but a length, which nearly every answer keeps: it is offered and not set,
-        so that likeness to the example answers is measured."""
-        return self.kind[0] != "classify" and is_length_only(self.contract[0])
+        """Whether the contract is but a length, which nearly every answer keeps, or answers call functions: it is
+        offered and not set, so that likeness to the example answers, or the calls, are measured."""
+        return self.kind[0] != "classify" and (self.calls or is_length_only(self.contract[0]))
+
+    @cached_property
+    def calls(self) -> bool:
+        """Whether answers call functions."""
+        return any(split_calls(output)[1] for output in self.outputs)
 
     @cached_property
     def num_hidden_labels(self) -> int:

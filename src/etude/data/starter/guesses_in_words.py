@@ -16,6 +16,10 @@ LIKENESS = (
     "Without check: or contract:, what is measured is how alike an answer is to the example's (chrF): a right "
     "answer in other words scores low, a wrong one in the same words high."
 )
+CALLS = (
+    "Without check: or contract:, what is measured is whether an answer calls the right functions; what it says in "
+    "words is not."
+)
 _MOST_SYSTEMS = 3
 _MOST_PLACES = 5
 
@@ -53,8 +57,10 @@ def guesses(draft: Draft) -> Iterator[str]:
 
 
 def _contract_guess(draft: Draft) -> str:
+    if draft.calls:
+        return f"contract: none, for answers call functions. {CALLS}"
     if draft.measures_likeness:
-        return "contract: none, for only a length could be guessed. " + LIKENESS
+        return f"contract: none, for only a length could be guessed. {LIKENESS}"
     if draft.num_hidden_labels:
         return f"contract: none. {hidden_sentence(draft)}"
     none = "" if contract_parts(draft.contract[0])["contract"] else "none, for "

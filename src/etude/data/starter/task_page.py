@@ -18,6 +18,7 @@ from etude.data.formats.columns import as_written
 from etude.data.splits.sides import TEST_MOST, TEST_SHARE
 from etude.data.starter.draft import SEED, Draft, contract_parts, listed
 from etude.data.starter.guesses_in_words import (
+    CALLS,
     LIKENESS,
     bare_sentence,
     hidden_sentence,
@@ -60,7 +61,7 @@ def page(draft: Draft) -> str:
         contract=parts if parts["contract"] else None,
         contract_set=parts["contract"] and not (draft.measures_likeness or draft.num_hidden_labels),
         contract_sentence=_contract_sentence(draft),
-        likeness=LIKENESS,
+        likeness=CALLS if draft.calls else LIKENESS,
         documents=_relative(documents, draft.target) if documents else "",
         metric=_metric(draft),
         margin=Task.margin,
@@ -174,6 +175,8 @@ def _contract_guess(draft: Draft) -> str:
         return f"Not set, for {draft.contract[1]}."
     if not draft.measures_likeness:
         return f"GUESS: {draft.contract[1]}."
+    if draft.calls:
+        return "Not set, for answers call functions."
     return f"Not set: only a length could be guessed, which nearly every answer keeps ({draft.contract[1]})."
 
 
@@ -182,7 +185,8 @@ def _metric(draft: Draft) -> str:
         return "macro_f1" if _imbalance(draft.outputs) > 5 else "accuracy"
     if draft.kind[0] == "extract":
         return "exact_match"
-    return "chrf" if draft.measures_likeness else "passes"
+    likeness = "calls" if draft.calls else "chrf"
+    return likeness if draft.measures_likeness else "passes"
 
 
 def _imbalance(labels: Sequence[str]) -> float:

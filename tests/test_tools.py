@@ -1,0 +1,300 @@
+"""Functions that a model may call: read from each tool's files, taught as text, measured, and written back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import data_folder
+from etude.cli import main
+from etude.data.dataset import load_dataset, load_test
+from etude.data.formats import read_rows
+from etude.data.formats.read import Rows
+from etude.data.formats.tools import as_text, functions_in, offer, split_calls
+from etude.data.formats.write import SHAPES, write_rows
+from etude.errors import InputError
+from etude.metrics import Metric, choose_metric
+from etude.render import render_text
+from etude.task import RowSource, load_task
+from etude.types import Answer, Example, Message
+from test_templates import tokenizer_for
+
+WEATHER = {"name": "weather", "description": "Of a town", "parameters": {"type": "object", "properties": {}}}
+TOOLS = [{"type": "function", "function": WEATHER}]
+STOCKS = "tool_calling/stock_toolcall_training.jsonl"
+
+
+def call(arguments: Any, name: str = "weather", number: int = 0) -> dict[str, Any]:
+    return {
+        "id": f"call_{number}",
+        "type": "function",
+        "function": {"name": name, "arguments": json.dumps(arguments)},
+    }
+
+
+def asked(town: str) -> list[dict[str, Any]]:
+    """A chat of OpenAI's: a question, a call of two functions, what they gave back, an answer."""
+    return [
+        {"role": "user", "content": f"How is it in {town}?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [call({"town": town}), call({}, "today", 1)],
+        },
+        {"role": "tool", "tool_call_id": "call_0", "content": "12 degrees"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Monday"},
+        {"role": "assistant", "content": f"12 degrees in {town} on Monday."},
+    ]
+
+
+def written(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def read(file: Path) -> Rows:
+    return read_rows(RowSource(file))
+
+
+def plain(rows: Rows) -> list[Any]:
+    return [rows.tools, *((row.input, row.output) for row in rows.examples), *rows.systems]
+
+
+def test_calls_and_results_become_the_text_of_turns(tmp_path: Path) -> None:
+    (row,) = read(written(tmp_path / "r.jsonl", [{"messages": asked("Oslo"), "tools": TOOLS}])).examples
+    assert [(turn.role, turn.content) for turn in row.input[1:]] == [
+        (
+            "assistant",
+            '<tool_call>\n{"name": "weather", "arguments": {"town": "Oslo"}}\n</tool_call>\n'
+            '<tool_call>\n{"name": "today", "arguments": {}}\n</tool_call>',
+        ),
+        (
+            "user",
+            "<tool_response>\n12 degrees\n</tool_response>\n<tool_response>\nMonday\n</tool_response>",
+        ),
+    ]
+    assert row.output == "12 degrees in Oslo on Monday."
+
+
+def test_llama_factorys_names_and_openais_older_ones_mean_the_same(tmp_path: Path) -> None:
+    old = [
+        {"role": "user", "content": "How is it in Oslo?"},
+        {"role": "assistant", "function_call": {"name": "weather", "arguments": '{"town": "Oslo"}'}},
+        {"role": "function", "name": "weather", "content": "12 degrees"},
+        {"role": "assistant", "content": "12 degrees."},
+    ]
+    share = [
+        {"from": "human", "value": "How is it in Oslo?"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"town": "Oslo"}}'},
+        {"from": "observation", "value": "12 degrees"},
+        {"from": "gpt", "value": "12 degrees."},
+    ]
+    one = read(written(tmp_path / "a.jsonl", [{"messages": old, "functions": [WEATHER]}]))
+    other = read(written(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}]))
+    assert plain(one) == plain(other)
+    assert one.tools == offer(TOOLS)
+
+
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3_instruct_2507"])
+def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_own(
+    name: str, tmp_path: Path
+) -> None:
+    """Apart from how the functions on offer are worded."""
+    tokenizer = tokenizer_for(name)
+    turns = [{"role": "system", "content": "Be kind."}, *asked("Oslo")]
+    for turn in turns:
+        for each in turn.get("tool_calls", ()):  # templates want the arguments as values
+            each["function"]["arguments"] = json.loads(each["function"]["arguments"])
+    own = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
+    (row,) = read(written(tmp_path / "r.jsonl", [{"messages": turns}])).examples
+    assert render_text(tokenizer, [Message("system", "Be kind."), *row.input]) == own
+
+
+def test_functions_that_all_rows_offer_stand_below_the_instructions_and_others_in_their_rows(
+    tmp_path: Path,
+) -> None:
+    other = [{**WEATHER, "name": "tides"}]
+    rows = [{"messages": asked(town), "tools": TOOLS} for town in ("Oslo", "Rome", "Lima")]
+    read_back = read(written(tmp_path / "r.jsonl", [*rows, {"messages": asked("Bath"), "tools": other}]))
+    assert read_back.tools == offer(TOOLS)
+    assert read_back.notes[-1].endswith("are named below the instructions: weather")
+    assert [row.input[0].content for row in read_back.examples][2:] == [
+        "How is it in Lima?",
+        f"{offer(other)}\n\nHow is it in Bath?",
+    ]
+
+
+def task_of(folder: Path, rows: list[dict[str, Any]], more: str = "") -> Path:
+    written(folder / "rows.jsonl", rows)
+    task = folder / "task.yaml"
+    task.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8")
+    return task
+
+
+def calling(number: int) -> dict[str, Any]:
+    """A row whose answer is a call; of every fifth it is a question."""
+    town = f"town{number:03d}"
+    answer = {"role": "assistant", "content": None, "tool_calls": [call({"town": town})]}
+    if number % 5 == 0:
+        answer = {"role": "assistant", "content": "Which town do you mean?"}
+    words = " ".join(f"{chr(97 + (number * k) % 26)}{number * k}" for k in range(2, 9))
+    return {"messages": [{"role": "user", "content": f"{words} {town}?"}, answer], "tools": TOOLS}
+
+
+def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) -> None:
+    rows = [calling(number) for number in range(120)]
+    task, dataset = load_dataset(load_task(task_of(tmp_path, rows, "instructions: Be kind.\n")))
+    assert task.instructions == f"Be kind.\n\n{offer(TOOLS)}"
+    metric = choose_metric(task, dataset)
+    assert (metric.name, metric.form_only) == ("calls", False)
+    written(tmp_path / "other.jsonl", [{**calling(7), "tools": [{**WEATHER, "name": "tides"}]}])
+    task_file = task_of(tmp_path, rows, "test: other.jsonl\n")
+    task, _ = load_dataset(load_task(task_file))
+    with pytest.raises(InputError, match="the test offers other functions than the examples"):
+        load_test(task)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer", "right"),
+    [
+        (
+            as_text({"tool_calls": [call({"a": 1, "b": [2]})]}, None),
+            'Sure. <tool_call>{"name": "weather", "arguments": {"b": [2.0], "a": 1}}</tool_call>',
+            1.0,
+        ),
+        (as_text({"tool_calls": [call({"a": 1})]}, None), '{"name": "weather", "arguments": {"a": 1}}', 0.0),
+        (as_text({"tool_calls": [call({"a": 1})]}, None), "<tool_call>weather</tool_call>", 0.0),
+        (
+            as_text({"tool_calls": [call({"a": 1})]}, None),
+            as_text({"tool_calls": [call({"a": True})]}, None),
+            0.0,
+        ),
+        ("Which town?", "Which one?", 1.0),
+        ("Which town?", as_text({"tool_calls": [call({})]}, None), 0.0),
+    ],
+)
+def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:
+    row = Example("a", (Message("user", "?"),), wanted)
+    given = Answer("a", answer, answer, None, (), None, 1, 0, 1, 0.0, False)
+    assert Metric("calls", "answer").score(row, given).value == right
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]},
+        {"from": "function_call", "value": "{}"},
+        {"from": "function_call", "value": "weather"},
+    ],
+)
+def test_calls_that_cannot_be_read_are_one_fault_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
+    talk = [{"role": "user", "content": "a"}, turn]
+    with pytest.raises(InputError) as raised:
+        read(written(tmp_path / "r.jsonl", [{"messages": talk} for _ in range(9)]))
+    (fault,) = raised.value.faults
+    assert (fault.where, fault.kind, raised.value.count) == ("r.jsonl:1", "tools", 1)
+    assert "calls cannot be read" in fault.what
+    assert "in 9 rows" in fault.what
+
+
+def test_functions_that_are_no_list_are_refused(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    file = written(tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}])
+    with pytest.raises(InputError, match=r"r\.jsonl:1: tools: .*name the column otherwise"):
+        read(file)
+    pairs = read(written(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}]))
+    assert pairs.notes[-1].endswith("columns not used: tools")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=9).filter(str.strip)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | TEXT, lambda one: st.lists(one, max_size=2)
+)
+ARGUMENTS = st.dictionaries(TEXT, JSON, max_size=2)
+CALLS = st.lists(st.tuples(TEXT, ARGUMENTS), min_size=1, max_size=2)
+
+
+@st.composite
+def chats(draw: st.DrawFn) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(1, 2))):
+        turns.append({"role": "user", "content": draw(TEXT)})
+        if calls := draw(st.just([]) | CALLS):
+            listed = [call(arguments, name, at) for at, (name, arguments) in enumerate(calls)]
+            turns.append({"role": "assistant", "content": draw(st.none() | TEXT), "tool_calls": listed})
+            turns += [{"role": "tool", "content": draw(TEXT)} for _ in listed]
+        turns.append({"role": "assistant", "content": draw(TEXT)})
+    if calls := draw(st.just([]) | CALLS):
+        turns[-1] |= {"tool_calls": [call(arguments, name) for name, arguments in calls]}
+    return turns
+
+
+@pytest.mark.parametrize("shape", ["openai", "sharegpt", "trl", "parquet"])
+@settings(max_examples=25)
+@given(
+    rows=st.lists(chats(), min_size=1, max_size=3), offers=st.lists(st.just(TOOLS) | st.just([]), min_size=3)
+)
+def test_what_is_written_is_read_again_to_the_same_rows(
+    shape: str,
+    rows: list[list[dict[str, Any]]],
+    offers: list[list[Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    if shape == "parquet":
+        pytest.importorskip("pyarrow", reason="to run: pip install 'etude[tables]'")
+    folder = tmp_path_factory.mktemp("rows")
+    made = [
+        {"messages": turns} | ({"tools": tools} if tools else {})
+        for turns, tools in zip(rows, offers, strict=False)
+    ]
+    first = read(written(folder / "rows.jsonl", made))
+    again = folder / f"again{SHAPES[shape][1]}"
+    write_rows(first, shape, again)
+    if shape != "sharegpt" and any("tool_calls" in turn for turns in rows for turn in turns):
+        assert b"tool_calls" in again.read_bytes()
+    assert plain(read(again)) == plain(first)
+
+
+def test_the_functions_on_offer_are_read_out_of_the_text_again() -> None:
+    assert functions_in(f"{offer(TOOLS)}\n\nHello") == (TOOLS, "Hello")
+    assert functions_in("You may call these functions:\n<tools>\nHello") == (
+        [],
+        "You may call these functions:\n<tools>\nHello",
+    )
+    assert split_calls("<tool_call>{}</tool_call>") == ("<tool_call>{}</tool_call>", [])
+
+
+def test_personal_data_in_the_arguments_of_a_call_is_found_and_masked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [calling(number) for number in range(1, 61)]
+    rows[2]["messages"][1]["tool_calls"] = [call({"mail": "jo.doe@wombat-mail.com"})]
+    task = task_of(tmp_path, rows)
+    main(["check", str(task)])
+    assert "rows.jsonl:3" in capsys.readouterr().out
+    assert main(["check", str(task), "--fix"]) == 0
+    fixed = tmp_path / "rows.fixed.jsonl"
+    text = fixed.read_text(encoding="utf-8")
+    assert "jo.doe@" not in text
+    assert len(read(fixed).examples) == 60
+    assert split_calls(read(fixed).examples[2].output)[1][0]["arguments"].keys() == {"mail"}
+
+
+def test_a_file_of_a_hosted_service_is_read_and_written_back(tmp_path: Path) -> None:
+    file = data_folder("orca_dpo_validation") / STOCKS
+    answers = [json.loads(line)["messages"][-1] for line in file.read_text("utf-8").splitlines()]
+    rows = read(file)
+    found = [split_calls(row.output)[1] for row in rows.examples]
+    assert [[each["name"] for each in calls] for calls in found] == [
+        [each["function"]["name"] for each in answer.get("tool_calls", ())] for answer in answers
+    ]
+    assert 30 < sum(map(bool, found)) < len(rows.examples)
+    write_rows(rows, "openai", tmp_path / "again.jsonl")
+    assert plain(read(tmp_path / "again.jsonl")) == plain(rows)
