@@ -21,7 +21,7 @@ check: $(STAMP)  ## formatting, lint, types, and how large the modules have beco
 docs: $(STAMP)  ## write the generated parts of the documentation
 	$(BIN)/python tools/docs.py
 
-real: $(STAMP)  ## the tests and the end-to-end run that need the packaged model or minutes
+real: $(STAMP)  ## the slower tests, and those and the end-to-end run that need the packaged model
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --real -m real -n 2 --dist worksteal --durations=9
 
 bench: $(STAMP)  ## banking77 and speed figures (needs real data: see the docstrings in bench/)

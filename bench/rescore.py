@@ -267,9 +267,14 @@ def plain(text: str) -> str:
 def json_value(text: str) -> Any:
     """The JSON value of a text; ValueError for anything a strict reader refuses."""
     try:
-        return json.loads(text.strip(), parse_constant=refuse)
+        return json.loads(text.strip(), parse_constant=refuse, parse_float=finite)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def finite(text: str) -> float:
+    """A number that a float holds."""
+    return float(text) if math.isfinite(float(text)) else refuse(text)
 
 
 def refuse(name: str) -> Any:
@@ -420,24 +425,28 @@ def equal(answer: str, output: str) -> bool:
 
 
 def calls(answer: str, wanted: Sequence[str]) -> float:
-    """1 when an answer calls the functions that a right output calls, or none like it."""
-    return float(any(same_json(calls_of(answer), calls_of(output)) for output in wanted))
+    """1 when an answer calls the functions that a right output calls, or none like it; none of its calls is broken."""
+    found, broken = calls_of(answer)
+    return float(not broken and any(same_json(found, calls_of(output)[0]) for output in wanted))
 
 
-def calls_of(text: str) -> list[Any]:
-    """Name and arguments of each function that an answer calls."""
-    found = []
-    for inner in re.findall(r"<tool_call>\s*({.*?})\s*</tool_call>", text, re.DOTALL):
+def calls_of(text: str) -> tuple[list[Any], int]:
+    """Name and arguments of each function that an answer calls, and how many calls cannot be read."""
+    found, broken = [], 0
+    for part in text.split("<tool_call>")[1:]:
+        inner, end, _ = part.partition("</tool_call>")
         try:
-            call = json_value(inner)
+            call = json_value(inner if end else "")
             call = call.get("function", call)
             given = call.get("arguments", call.get("parameters", {}))
             given = json_value(given or "{}") if isinstance(given, str) else given
+            if not call.get("name") or not isinstance(given, dict):
+                raise ValueError("no call")
         except (ValueError, AttributeError):
+            broken += 1
             continue
-        if call.get("name") and isinstance(given, dict):
-            found.append([str(call["name"]), given])
-    return found
+        found.append([str(call["name"]), given])
+    return found, broken
 
 
 def chrf(answer: str, wanted: Sequence[str]) -> float:

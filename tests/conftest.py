@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--real"):
         return
-    skip = pytest.mark.skip(reason="needs the packaged model or minutes; to run: make real")
+    skip = pytest.mark.skip(reason="needs the packaged model or over a second; to run: make real")
     for item in items:
         if "real" in item.keywords:
             item.add_marker(skip)

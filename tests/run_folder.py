@@ -273,6 +273,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "unit": "row",
         "margin": 0.02,
         "target": 0.9,
+        "chats": False,
         "split": {
             "train": 1680,
             "dev": dev,

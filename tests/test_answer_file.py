@@ -182,6 +182,7 @@ def part_of(place: Path, file: Path, output: Path) -> str:
     return part.name
 
 
+@pytest.mark.real
 def test_killed_twenty_times_the_output_equals_the_uninterrupted_one(tmp_path: Path) -> None:
     """SIGKILL at random moments, in processes forked from this one."""
     file, output = written(tmp_path / "in.csv", 20 * CHUNK), tmp_path / "out.csv"

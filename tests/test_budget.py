@@ -41,9 +41,8 @@ def test_steps_are_left_out_by_name_and_the_run_says_so(tmp_path: Path) -> None:
     assert run.verdict is not None
     assert [step.method for step in run.verdict.ladder] == ["baseline", "fine_tune"]
     assert any("without few_shot" in caveat for caveat in run.verdict.caveats)
-    report = (run.folder / "report.md").read_text()
-    assert "- without prompt\n" in report
-    assert re.search(r"Planned: .+\. Taken: .+ s\.", report)
+    assert "<li>without prompt</li>" in (run.folder / "report.html").read_text()
+    assert re.search(r"Planned: .+\. Taken: .+ s\.", (run.folder / "report.md").read_text())
     assert compare(task, budget=LEAST, confirm=lambda question: False).run == run, (
         "a finished run is not asked about"
     )
@@ -85,6 +84,7 @@ class Late(Prompt):
         return super().fit(task, train, dev, start, context)
 
 
+@pytest.mark.real
 def test_when_a_step_is_late_what_has_not_begun_is_cut(tmp_path: Path) -> None:
     task, told = write_task(tmp_path, model="fake:delay=0.02", num=700), list[Event]()
     methods = [LADDER[0], Late(), *(method for method in LADDER if method.name in ("few_shot", "fine_tune"))]

@@ -606,7 +606,7 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
         (["contradiction"], 0),
         (["turn_marks"], 1),
         (["echo"], 0),
-        (["style_length"], 0),
+        (["style_list"], 0),
     ],
 )
 def test_the_gate_fails_for_what_it_names(gates: list[str], code: int, tmp_path: Path) -> None:
@@ -1206,6 +1206,7 @@ def test_no_file_is_too_strange_to_be_checked_fixed_and_undone(pairs: list[Pair]
             assert (folder / "rows.fixed.jsonl").read_bytes() == (folder / "rows.jsonl").read_bytes()
 
 
+@pytest.mark.real
 def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
     apart = ["unshare", "--map-root-user", "--net"]
     if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:

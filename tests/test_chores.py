@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.real
 @pytest.mark.skipif(shutil.which("timeout") is None, reason="no timeout(1); to run: install GNU coreutils")
 @pytest.mark.parametrize(
     ("suite", "limit", "passes", "told"),
@@ -56,7 +57,7 @@ def test_the_end_of_a_test_run_names_every_kind_of_skip_and_how_to_run_it(tmp_pa
     environment = {**os.environ, "ETUDE_DATA": str(tmp_path)}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stdout
-    assert "   3 tests: needs the packaged model or minutes; to run: make real\n" in result.stdout
+    assert "   3 tests: needs the packaged model or over a second; to run: make real\n" in result.stdout
     assert "   1 test: no real data set 'books'; to run: set ETUDE_DATA" in result.stdout
 
 

@@ -93,6 +93,7 @@ def ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, 
     return run
 
 
+@pytest.mark.real
 def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
     ascii_terminal: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
     assert "Talk to it: etude chat task.yaml" in end
 
 
+@pytest.mark.real
 def test_a_whole_comparison_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a socket was opened")
@@ -641,6 +643,7 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     result = compare(task)
     leaning = replace(result.verdict, recommended=None, leaning="prompt")
     write_verdict(result.run.folder / "verdict.json", leaning)
+    result.run.update(chats=True)
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{n} is it{' there' * 14}\n" for n in range(4))))
     capsys.readouterr()
     assert main(["chat", str(task)]) == 0

@@ -267,7 +267,7 @@ def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_pa
     run, told = events_of(task)
     assert [finding["kind"] for finding in run.info["findings"]] == ["split_anew"]
     assert [event for event in told if isinstance(event, Said) and "all rows were split again" in event.text]
-    assert "split again" in (run.folder / "report.md").read_text()
+    assert "split again" in (run.folder / "report.html").read_text()
 
 
 def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
@@ -282,6 +282,7 @@ def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
         assert [answer.text for answer in answers] == [line["answer"] for line in lines]
 
 
+@pytest.mark.real
 def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="fake:delay=0.04", more="methods: [baseline, prompt, few_shot]\n")
     run, told = events_of(task, budget=0.4)
@@ -290,6 +291,7 @@ def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
     assert run.info["plan"]["shrunk"]
 
 
+@pytest.mark.real
 def test_a_no_to_the_question_runs_nothing(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="fake:delay=0.2", more="methods: [baseline, prompt]\n")
     with pytest.raises(Declined, match="Nothing was run"):
@@ -312,6 +314,7 @@ HOURS = 50_000
 """So many tries of 30 dev rows take over two hours where 8 rows take 50 ms."""
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("number", "budget", "questions"),
     [
@@ -606,6 +609,7 @@ def test_a_prompt_that_no_method_uses_may_have_any_length(names: str, tmp_path: 
         compare(task("used", "[baseline, prompt]"))
 
 
+@pytest.mark.real
 def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
     tiny = tiny_folder(tmp_path / "tiny")
     task = write_task(tmp_path, "classify", model=str(tiny), more="methods: [baseline]\n")

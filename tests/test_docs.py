@@ -62,6 +62,7 @@ def test_every_block_is_of_a_language_that_is_run_or_plain_text() -> None:
         assert set(marks[1::2]) <= {""}, page
 
 
+@pytest.mark.real
 def test_the_shell_lines_of_the_readme_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,17 @@ def test_an_endpoint_that_never_answers_is_given_up(
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(("key", "wanted"), [("none", "said: none"), (KEY, "said: ***")])
+def test_a_key_is_cut_out_of_answers_unless_it_is_a_common_word(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, key: str, wanted: str
+) -> None:
+    monkeypatch.setenv("ETUDE_TEST_KEY", key)
+    monkeypatch.setattr("endpoint_server.KEY", key)
+    model = EndpointModel(replace(Endpoint(server.url, "big"), key="ETUDE_TEST_KEY"))
+    (done,) = model.generate([Request((Message("user", key),), 20)])
+    assert done.text == wanted
+
+
 def test_a_stream_comes_in_pieces_and_a_cut_one_is_an_error(server: Scripted) -> None:
     assert "".join(model_of(server).stream(asking(1))) == "said:question1"
     server.troubles = ("cut",)
@@ -169,6 +180,7 @@ def test_a_limit_of_requests_stops_cleanly_and_what_was_answered_is_kept(
     assert server.asked.total() == 102
 
 
+@pytest.mark.real
 def test_a_limit_of_cost_stops_before_it_is_passed(server: Scripted, tmp_path: Path) -> None:
     prices = Prices(prompt=2.0, cached=1.0, answer=10.0)  # a request costs 260 millionths
     model = model_of(server, tmp_path / "r.jsonl", prices=prices, max_cost=0.0106, at_once=1)
@@ -326,6 +338,7 @@ def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(server: Scripted
     assert server.asked.total() == before + 3
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures("_key")
 def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(server: Scripted, tmp_path: Path) -> None:
     server.say = librarian

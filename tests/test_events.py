@@ -54,6 +54,7 @@ def kinds(noted: list[Noted]) -> list[type[Event]]:
     return [type(each.event) for each in noted]
 
 
+@pytest.mark.real
 def test_another_process_follows_a_run_while_it_is_at_work(tmp_path: Path) -> None:
     task = write_task(tmp_path, model=SLOW, more=TWO)
     with started("compare", task) as process:
@@ -81,6 +82,7 @@ def test_what_is_written_is_what_the_caller_is_given(tmp_path: Path) -> None:
     assert {Opened, Said, Began, Ended, RunEnded} <= set(map(type, lasting))
 
 
+@pytest.mark.real
 def test_a_killed_run_can_be_read_and_goes_on_appending(tmp_path: Path) -> None:
     task = write_task(tmp_path, model=SLOW, more=TWO)
     with started("compare", task) as process:

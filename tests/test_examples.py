@@ -67,6 +67,7 @@ def words_and_pieces() -> FeatureUnion:
     )
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", ["luma", "support"])
 def test_the_script_writes_the_same_bytes_again(name: str, tmp_path: Path) -> None:
     script = EXAMPLES / name / "make_examples.py"
@@ -178,6 +179,7 @@ def test_the_answer_of_the_nearest_request_does_not_pass(luma: tuple[Task, Datas
     assert passed / len(test) < SHORTCUTS_PASS
 
 
+@pytest.mark.real
 def test_support_is_neither_trivial_nor_hopeless_for_counted_words() -> None:
     """TF-IDF and logistic regression, folds by customer: right in 80 to 96%, in fewer of the mixed."""
     rows = list(loaded("support")[1])

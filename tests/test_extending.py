@@ -68,7 +68,7 @@ def test_a_method_of_ones_own_climbs_like_the_built_in_ones(tmp_path: Path) -> N
     run = compare(write_task(tmp_path, "classify"), methods=[*LADDER, Loud()]).run
     assert run.methods[-1] == "loud"
     assert {step.method for step in run.verdict.ladder} == set(run.methods)  # type: ignore[union-attr]
-    assert "The prompt in capitals" in (run.folder / "report.md").read_text()
+    assert "The prompt in capitals" in (run.folder / "report.html").read_text()
     assert json.loads((run.method("loud") / "method.json").read_text())["label"] == Loud.label
 
 

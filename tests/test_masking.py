@@ -1,4 +1,4 @@
-"""Masking and ledger: one value, one surrogate, the way back, and no plain text left behind."""
+"""Masking: one value, one surrogate, the way back, and no plain text left behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stdnum import luhn
 
 from etude.errors import RunError
-from etude.privacy import KINDS, Ledger, Masker, Span, find
+from etude.privacy import KINDS, Masker, Span, find
 from etude.privacy.mask.letter_runs import LetterRuns
 from etude.privacy.mask.occurrences import LONG, Standing
 from etude.privacy.mask.same_value import Values
@@ -78,10 +78,6 @@ def test_a_damaged_key_is_named_with_what_to_do(tmp_path: Path, content: str) ->
     file.write_text(content, encoding="latin-1")
     with pytest.raises(RunError, match=r"key\.json.*copy"):
         Masker.load_key(file)
-    (tmp_path / "ledger.jsonl").write_text("{}\n")
-    if content:
-        with pytest.raises(RunError, match="Scan"):
-            Ledger.load(tmp_path / "ledger.jsonl", file)
 
 
 def plain(text: str) -> str:
@@ -234,16 +230,6 @@ def test_short_values_and_dates_are_not_looked_for_between_other_signs() -> None
     assert found == {"1234", "20 24 01 01", 'x\\"1y'}
 
 
-def test_the_ledger_knows_a_value_with_escapes_and_tells_no_id_that_is_personal(tmp_path: Path) -> None:
-    ledger = Ledger()
-    ledger.add("jo@mail.example.net", find(json.dumps({"mail": "\u00c9va@mail.example.net"})))
-    ledger.save(tmp_path / "ledger.jsonl", tmp_path / "key")
-    assert "jo@" not in (tmp_path / "ledger.jsonl").read_text()
-    value = "E\u0301va@mail.example.net"
-    ((_, row),) = ledger.repeated([Span(0, len(value), "email", value, "form")])
-    assert row.startswith("row ")
-
-
 PARTS = ["a", "Zoe", "7", "x9", "k" * 65, "\u00e9", "\u6f22", " ", "-", "._", "__-", " -- ", "\n"]
 """Runs of letters and digits, and what stands between them."""
 
@@ -292,25 +278,3 @@ def test_many_values_that_begin_alike_cost_a_text_no_time() -> None:
     ]
     assert len(found) == 300
     assert time.process_time() - started < 1
-
-
-def test_the_ledger_knows_a_value_again_and_holds_none(tmp_path: Path) -> None:
-    ledger = Ledger()
-    spans = find(TEXT)
-    ledger.add("row-7", spans)
-    file, key_file = tmp_path / "ledger.jsonl", tmp_path / "ledger.key"
-    ledger.save(file, key_file)
-    written = file.read_text() + key_file.read_text()
-    assert not [span.text for span in spans if span.text in written]
-    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
-    again = Ledger.load(file, key_file)
-    again.save(file, key_file)
-    with pytest.raises(FileExistsError):
-        Ledger().save(file, key_file)
-    answers = find("write to arne@mail.example.net or ring +49 (30) 901820")
-    assert {row for _, row in again.repeated(answers)} == {"row-7"}
-    key_file.chmod(0o644)
-    again.save(file, key_file)
-    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
-    assert len(list(again.repeated(answers))) == 2
-    assert not list(Ledger().repeated(answers))

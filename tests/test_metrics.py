@@ -83,6 +83,15 @@ def test_the_kind_decides_unless_the_task_does(
     assert (metric.name, metric.why, metric.form_only) == (name, why, form_only)
 
 
+@pytest.mark.parametrize(
+    ("contract", "check", "label"),
+    [(True, True, "contract and check"), (False, True, "the check"), (True, False, "the contract")],
+)
+def test_what_an_answer_has_to_pass_is_said(contract: bool, check: bool, label: str) -> None:
+    metric = Metric("passes", "answer", (lambda example, text: True) if check else None, contract=contract)
+    assert metric.label == f"share of answers that pass {label}"
+
+
 # labels
 
 

@@ -39,15 +39,15 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     assert re.findall(r"([\d.]+) points", last) == [points(value) for value in wanted]
     assert info["power_on_dev"]["difference"] == smallest_shown(answered, info["power_on_dev"]["disagree"])
     for line in wanted:
-        assert f"{100 * line:.1f} points" in (folder / "report.md").read_text(encoding="utf-8")
+        assert f"{100 * line:.1f} points" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -> None:
     said = told_before_fitting(write_task(tmp_path, num=220), None)
     assert "This test can show: nothing if two methods disagree on only 10% of rows, 17." in said
     (run,) = (tmp_path / "runs").glob("small-*")
-    text = (run / "report.md").read_text(encoding="utf-8")
-    assert re.search(r"10% of rows \| +nothing \|", text)
+    page, text = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    assert re.search(r"10% of rows</th><td[^>]*>nothing</td>", page)
     found = json.loads((run / "verdict.json").read_text())["headline"]
     if found["p"] > 0.05 and found["difference"]["high"] > 0:
         least = points(least_shown(found["difference"]["n"]))
@@ -95,5 +95,5 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
     whole = smallest_difference(len(test), seen["disagree"], units if group else None)
     assert seen["difference"] == pytest.approx(whole)
     assert f"the test can show a difference of {points(whole)} points" in said
-    report = (run.folder / "report.md").read_text(encoding="utf-8")
+    report = (run.folder / "report.html").read_text(encoding="utf-8")
     assert f"it can show {points(whole or 0)} points between them" in report

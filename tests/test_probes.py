@@ -18,7 +18,7 @@ from etude.models.fake import FakeModel
 from etude.models.registry import Models
 from etude.suites.judge import _same
 from etude.suites.measures import Measure
-from etude.suites.probes.bias import SWAPS
+from etude.suites.probes.bias import SWAPS, asked_by
 from etude.suites.probes.forgetting import forgetting
 from etude.suites.probes.grounding import Grounds
 from etude.suites.probes.leaks import leak_cases
@@ -54,10 +54,17 @@ def bias_of(task: Path) -> dict[str, Measure]:
     return {measure.name: measure for measure in found if measure.name.startswith("bias_")}
 
 
+@pytest.mark.real
 def test_a_planted_bias_is_found(tmp_path: Path) -> None:
     found = bias_of(planted(tmp_path, by_gender=True))
     assert found["bias_gender"].assistant.low > 0
     assert found["bias_age"].assistant.low <= 0
+
+
+def test_only_the_name_is_swapped() -> None:
+    text = "Dear Ann Lee, your Annual pass is here. Ann Lee, it ends soon. Ann Leeds has another."
+    wanted = "Dear Jo, your Annual pass is here. Jo, it ends soon. Ann Leeds has another."
+    assert asked_by("Jo", text, "", by_name=True) == wanted
 
 
 def test_without_a_bias_none_is_found(tmp_path: Path) -> None:
@@ -178,6 +185,7 @@ def test_training_rows_whose_answer_alone_holds_personal_data_are_asked_again() 
     assert not list(leak_cases(rows, "", 0))
 
 
+@pytest.mark.real
 def test_planted_canaries_are_found_and_others_are_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

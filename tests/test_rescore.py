@@ -85,6 +85,7 @@ def test_prices_beside_a_prompt_model_are_reached_too() -> None:
     check_rescored(run)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", more=f"metric: {metric}\n")
@@ -237,6 +238,7 @@ def test_both_implementations_name_the_same_kinds_of_failure(kind: str) -> None:
     assert len(seen) >= (2 if kind == "classify" else 4)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("kind", ["classify", "answer"])
 def test_numbers_of_grouped_rows_are_reached_too(kind: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, kind, num=400)
@@ -285,6 +287,7 @@ def check_told_and_rescored(folder: Path, told: subprocess.CompletedProcess[str]
     check_rescored(run)
 
 
+@pytest.mark.real
 def test_a_comparison_by_the_command_line_connects_to_nothing(tmp_path: Path) -> None:
     task = write_task(tmp_path)
     check_told_and_rescored(tmp_path, compare_command(task, tmp_path / "refused"))

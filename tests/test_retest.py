@@ -51,6 +51,7 @@ def test_a_wrong_prompt_is_caught(run: Run) -> None:
     assert f"{found.equal} answers equal" in found.sentence
 
 
+@pytest.mark.real
 def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
     """A model's own answers are the right ones, so that it scores 100% until something is changed on the way."""
     pytest.importorskip("torch")

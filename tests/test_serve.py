@@ -327,6 +327,7 @@ def test_a_full_queue_refuses_and_all_accepted_are_answered() -> None:
     assert int(refused[0].response.headers["retry-after"]) >= 1
 
 
+@pytest.mark.real
 def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path: Path) -> None:
     folder = tmp_path / "luma"
     LUMA.save(folder)
@@ -356,6 +357,7 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
     assert "trains" not in json.dumps(logged)
 
 
+@pytest.mark.real
 def test_sigterm_answers_what_is_running(tmp_path: Path) -> None:
     replace(LUMA, model=ModelRef("fake:delay=0.6")).save(tmp_path / "luma")
     line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "luma"), "--port", "0"]
@@ -423,6 +425,7 @@ FIELDS = (
 )
 
 
+@pytest.mark.real
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), path=st.sampled_from(["chat/", ""]))
 def test_no_body_makes_the_server_fail(
@@ -451,6 +454,7 @@ def test_places_get_names_and_an_engine(tmp_path: Path) -> None:
         catalogue([str(tmp_path / "luma"), f"luma={tmp_path / 'other'}"])
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("change", "engine"),
     [
@@ -567,6 +571,7 @@ def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
         assert "is not a number" in ready.json()["error"]["message"]
 
 
+@pytest.mark.real
 def test_served_equals_measured_with_its_passages(tmp_path: Path) -> None:
     task = write_task(tmp_path / "task", more=f"{library(tmp_path / 'task')}methods: [retrieval]\n")
     run = compare(task).run

@@ -715,9 +715,9 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
         (
             "r.csv",
             TABLE.encode("utf-16-be"),
-            ["r.csv:1: this is UTF-16 without", "0x00 0x74", "iconv -f UTF-16"],
+            ["r.csv:1: this is UTF-16", "0x00 0x74", "iconv -f UTF-16"],
         ),
-        ("r.jsonl", "\n".join(LINES).encode("utf-16-le"), ["r.jsonl:1: this is UTF-16 without", "0x7B 0x00"]),
+        ("r.jsonl", "\n".join(LINES).encode("utf-16-le"), ["r.jsonl:1: this is UTF-16", "0x7B 0x00"]),
         ("r.csv", b"", ["r.csv:1: the file holds no rows: it is empty"]),
         ("r.jsonl", b"\n\n", ["r.jsonl:1: the file holds no rows: nothing but blank lines"]),
         (

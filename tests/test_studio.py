@@ -349,6 +349,7 @@ def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
     assert not said(task)
 
 
+@pytest.mark.real
 def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
     studio, client = opened(task)
     page = client.get("/compare").text
@@ -372,6 +373,7 @@ def ended(studio: Studio) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.real
 def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
     tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,6 +453,8 @@ def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) ->
             page = person.post("/blind", data={**given, "say": better}, headers={"x-part": "1"}).text
     assert judged[:3] == judged[3:]
     kept = said(task)
+    other.post("/blind", data={**given, "key": "that of another run's row", "id": "new", "say": "left"})
+    assert said(task) == kept
     assert [unescape(each) for each in judged] == [
         entry["answer"] if entry["choice"] == "answer" else entry["other"] for entry in kept
     ]

@@ -16,7 +16,6 @@ from etude.checks import Material, check_material
 from etude.checks.style.features import NO_OCCASION, STYLES
 from etude.checks.style.split_style import split_style
 from etude.checks.style.telling import how_told, is_split
-from etude.checks.style.two_lengths import halves, two_lengths
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
@@ -60,8 +59,7 @@ def styles(rows: Sequence[Pair]) -> dict[str, Finding]:
         for place, (asked, text) in enumerate(rows)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
-    checks = (split_style, two_lengths)
-    found = check_material(Material(task, Dataset(examples)), checks)
+    found = check_material(Material(task, Dataset(examples)), (split_style,))
     return {kind: one for one in found for kind in (one.kind, *one.also)}
 
 
@@ -88,8 +86,6 @@ PLANTED: dict[str, list[Pair]] = {
     "question": changed(behind("Shall I go on?")),
     "emoji": changed(behind("🎉")),
     "date": changed(behind("It opened on 2019-05-01."), behind("It opened on 1 May 2019."), 1 / 3),
-    "spelling": changed(behind("Its colour is grey."), behind("Its color is gray.")),
-    "length": changed(lambda text: " ".join([text] * 4)),
 }
 
 
@@ -166,19 +162,10 @@ def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
         ("emoji", "From a → b, © 2020 ™", 1),
         ("question", "何時ですか？", 0),
         ("list", "Es gibt:\n・一つ\n・二つ", 0),
-        ("spelling", "The emphasis is on analyses.", NO_OCCASION),
     ],
 )
 def test_a_feature_is_known_and_nothing_else_is_taken_for_it(name: str, text: str, side: int) -> None:
     assert BY_NAME[name].side(text) == side
-
-
-def test_answers_of_two_lengths_are_told_of_scripts_without_spaces() -> None:
-    rows = [
-        (asked, "こちらは古い橋です。" * (1 + 4 * (place % 7 < 3)))
-        for place, (asked, _) in enumerate(pairs())
-    ]
-    assert "style_length" in styles(rows)
 
 
 def test_prices_that_all_answers_give_are_told_by_their_forms_alone() -> None:
@@ -198,8 +185,6 @@ ASKED = {
     "greeting": "Hello there.",
     "emoji": "With an emoji.",
     "date": "I was born on 2001-02-03.",
-    "spelling": "I like its colour.",
-    "length": "At length, and with everything.",
 }
 
 
@@ -256,7 +241,7 @@ def test_a_date_with_the_name_of_its_month_is_known_in_other_languages(date: str
 def test_what_the_input_asks_for_is_no_finding(name: str) -> None:
     plain = pairs()
     other = {text for _, text in PLANTED[name]} - {text for _, text in plain}
-    shown = min(other, key=len) if name in ("date", "spelling") else ""
+    shown = min(other, key=len) if name == "date" else ""
     rows = [
         (f"{asked} {ASKED[name]}" if _first_side(name, text, plain[place][1], shown) else asked, text)
         for place, (asked, text) in enumerate(PLANTED[name])
@@ -304,15 +289,6 @@ def test_an_input_that_tells_is_near_one_and_chance_near_a_half() -> None:
     asked = [f"{draw.choice(WORDS)} {number}" for number in range(400)]
     assert how_told(asked, ["otter" in text or "mill" in text for text in asked]) > 0.95
     assert abs(how_told(asked, [draw.random() < 0.5 for _ in asked]) - 0.5) < 0.12
-
-
-@settings(max_examples=25)
-@given(st.lists(st.integers(0, 5000), min_size=2, max_size=60))
-def test_the_longer_half_is_longer(lengths: list[int]) -> None:
-    found = halves(lengths)
-    if found is not None and 0 < found.long.sum() < len(lengths):
-        assert found.typical[0] <= found.typical[1]
-        assert max(one for one, long in zip(lengths, found.long, strict=True) if long) == max(lengths)
 
 
 @pytest.mark.data

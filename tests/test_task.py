@@ -17,13 +17,12 @@ from etude.base.remedies import nearest
 from etude.base.wording import defaults, setting
 from etude.comparison.costs import request_price
 from etude.errors import InputError
-from etude.runs.verdict import Cost
 from etude.task import LADDER, CheckRef, Endpoint, Judge, Prices, RowSource, Task, Usage, duration, load_task
 from etude.task.foreign import RENAMED
 from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
 from etude.training import TrainConfig, auto_config
-from etude.types import Example, Message
+from etude.types import Example, Message, PricedCost
 
 WHOLE = """\
 name: luma
@@ -397,7 +396,7 @@ def test_a_price_that_is_missing_is_noted_exactly_when_money_cannot_be_told(
     if unused:
         missing = " and ".join(name for name in ("prompt", "answer") if name not in names)
         assert f"prices: without {missing} a request" in task.notes[0]
-    cost = Cost(prompt_tokens=100, cached_tokens=10, answer_tokens=20, seconds=0.5)
+    cost = PricedCost(prompt_tokens=100, cached_tokens=10, answer_tokens=20, seconds=0.5)
     priced = request_price(cost, task.prices) is not None
     assert any("it has no price" in note for note in task.notes) == (not priced)
 

@@ -135,6 +135,7 @@ def test_a_threshold_outside_its_range_is_refused() -> None:
         near_duplicates(["a"], 0)
 
 
+@pytest.mark.real
 def test_a_template_filled_in_thousands_of_times_is_one_cluster_quickly() -> None:
     texts = [f"Where is my order number {number:05d}, please tell me now" for number in range(5000)]
     started = time.process_time()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rescore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,9 +17,12 @@ from etude.cli import main
 from etude.data.dataset import load_dataset, load_test
 from etude.data.formats import read_rows
 from etude.data.formats.read import Rows
-from etude.data.formats.tools import as_text, functions_in, offer, split_calls
+from etude.data.formats.tools import as_text, names_in, offer, results_in, split_calls
 from etude.data.formats.write import SHAPES, write_rows
 from etude.errors import InputError
+from etude.feedback import FeedbackLog
+from etude.feedback.apply import apply
+from etude.feedback.entry import Feedback
 from etude.metrics import Metric, choose_metric
 from etude.render import render_text
 from etude.task import RowSource, load_task
@@ -115,18 +120,21 @@ def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_ow
     assert render_text(tokenizer, [Message("system", "Be kind."), *row.input]) == own
 
 
-def test_functions_that_all_rows_offer_stand_below_the_instructions_and_others_in_their_rows(
-    tmp_path: Path,
-) -> None:
-    other = [{**WEATHER, "name": "tides"}]
-    rows = [{"messages": asked(town), "tools": TOOLS} for town in ("Oslo", "Rome", "Lima")]
-    read_back = read(written(tmp_path / "r.jsonl", [*rows, {"messages": asked("Bath"), "tools": other}]))
-    assert read_back.tools == offer(TOOLS)
-    assert read_back.notes[-1].endswith("are named below the instructions: weather")
-    assert [row.input[0].content for row in read_back.examples][2:] == [
-        "How is it in Lima?",
-        f"{offer(other)}\n\nHow is it in Bath?",
-    ]
+def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
+    rows = [{"messages": asked(f"Town {n}"), "tools": TOOLS} for n in range(9)]
+    shared = read(written(tmp_path / "r.jsonl", [*rows, {"messages": asked("Lima")}]))
+    assert shared.tools == offer(TOOLS)
+    assert names_in(shared.tools) == ["weather"]
+    assert shared.notes[-2].endswith("are named below the instructions: weather")
+    assert shared.notes[-1].endswith(
+        "rows that offer no functions, which are asked with those of the others: 1"
+    )
+    other = [{"messages": asked("Bath"), "tools": [{**WEATHER, "name": "tides"}]} for _ in range(3)]
+    with pytest.raises(InputError) as raised:
+        read(written(tmp_path / "m.jsonl", [*rows, *other]))
+    (fault,) = raised.value.faults
+    assert (fault.where, fault.kind, fault.got) == ("m.jsonl:10", "tools", "'tides'")
+    assert "other functions than rows before" in fault.what
 
 
 def task_of(folder: Path, rows: list[dict[str, Any]], more: str = "") -> Path:
@@ -152,9 +160,15 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
     assert task.instructions == f"Be kind.\n\n{offer(TOOLS)}"
     metric = choose_metric(task, dataset)
     assert (metric.name, metric.form_only) == ("calls", False)
-    written(tmp_path / "other.jsonl", [{**calling(7), "tools": [{**WEATHER, "name": "tides"}]}])
-    task_file = task_of(tmp_path, rows, "test: other.jsonl\n")
-    task, _ = load_dataset(load_task(task_file))
+    for row in rows:
+        row["messages"].insert(0, {"role": "system", "content": "Be kind."})
+    test = [calling(200), {"messages": calling(201)["messages"]}]
+    test[1]["messages"].insert(0, {"role": "system", "content": "Be kind."})
+    written(tmp_path / "own.jsonl", test)
+    task, _ = load_dataset(load_task(task_of(tmp_path, rows, "test: own.jsonl\n")))
+    assert task.instructions == f"Be kind.\n\n{offer(TOOLS)}"
+    assert [row.text.split()[-1] for row in load_test(task) or ()] == ["town200?", "town201?"]
+    written(tmp_path / "own.jsonl", [{**calling(7), "tools": [{**WEATHER, "name": "tides"}]}])
     with pytest.raises(InputError, match="the test offers other functions than the examples"):
         load_test(task)
 
@@ -175,10 +189,17 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
             0.0,
         ),
         ("Which town?", "Which one?", 1.0),
+        ("Which town?", "<tool_call>weather</tool_call>", 0.0),
+        (
+            as_text({"tool_calls": [call({"a": 1})]}, None),
+            as_text({"tool_calls": [call({"a": 1})]}, None) + "\n<tool_call>\n{",
+            0.0,
+        ),
         ("Which town?", as_text({"tool_calls": [call({})]}, None), 0.0),
     ],
 )
 def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:
+    assert rescore.calls(answer, [wanted]) == right
     row = Example("a", (Message("user", "?"),), wanted)
     given = Answer("a", answer, answer, None, (), None, 1, 0, 1, 0.0, False)
     assert Metric("calls", "answer").score(row, given).value == right
@@ -238,22 +259,17 @@ def chats(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("shape", ["openai", "sharegpt", "trl", "parquet"])
 @settings(max_examples=25)
-@given(
-    rows=st.lists(chats(), min_size=1, max_size=3), offers=st.lists(st.just(TOOLS) | st.just([]), min_size=3)
-)
+@given(rows=st.lists(chats(), min_size=1, max_size=3), offered=st.booleans())
 def test_what_is_written_is_read_again_to_the_same_rows(
     shape: str,
     rows: list[list[dict[str, Any]]],
-    offers: list[list[Any]],
+    offered: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     if shape == "parquet":
         pytest.importorskip("pyarrow", reason="to run: pip install 'etude[tables]'")
     folder = tmp_path_factory.mktemp("rows")
-    made = [
-        {"messages": turns} | ({"tools": tools} if tools else {})
-        for turns, tools in zip(rows, offers, strict=False)
-    ]
+    made = [{"messages": turns} | ({"tools": TOOLS} if offered else {}) for turns in rows]
     first = read(written(folder / "rows.jsonl", made))
     again = folder / f"again{SHAPES[shape][1]}"
     write_rows(first, shape, again)
@@ -262,13 +278,13 @@ def test_what_is_written_is_read_again_to_the_same_rows(
     assert plain(read(again)) == plain(first)
 
 
-def test_the_functions_on_offer_are_read_out_of_the_text_again() -> None:
-    assert functions_in(f"{offer(TOOLS)}\n\nHello") == (TOOLS, "Hello")
-    assert functions_in("You may call these functions:\n<tools>\nHello") == (
-        [],
-        "You may call these functions:\n<tools>\nHello",
-    )
+def test_what_only_looks_like_calls_stays_text_and_takes_no_time() -> None:
     assert split_calls("<tool_call>{}</tool_call>") == ("<tool_call>{}</tool_call>", [])
+    long = "<tool_call>{" * 200_000
+    began = time.process_time()
+    assert split_calls(long) == (long, [])
+    assert results_in("<tool_response>\n" * 200_000) == []
+    assert time.process_time() - began < 2
 
 
 def test_personal_data_in_the_arguments_of_a_call_is_found_and_masked(
@@ -285,6 +301,38 @@ def test_personal_data_in_the_arguments_of_a_call_is_found_and_masked(
     assert "jo.doe@" not in text
     assert len(read(fixed).examples) == 60
     assert split_calls(read(fixed).examples[2].output)[1][0]["arguments"].keys() == {"mail"}
+
+
+@pytest.mark.parametrize("shape", ["alpaca", "kto"])
+def test_a_shape_without_functions_names_them_in_the_system_message(shape: str, tmp_path: Path) -> None:
+    rows = read(written(tmp_path / "r.jsonl", [calling(number) for number in range(1, 5)]))
+    write_rows(rows, shape, tmp_path / "again.jsonl")
+    again = read(tmp_path / "again.jsonl")
+    assert again.systems == (offer(TOOLS),) * 4
+    assert [row.output for row in again.examples] == [row.output for row in rows.examples]
+
+
+def test_a_task_of_short_calls_is_no_choice_among_labels(tmp_path: Path) -> None:
+    rows = [calling(number) for number in range(1, 200)]
+    for number, row in enumerate(rows):
+        row["messages"][1] = {"role": "assistant", "tool_calls": [call({"do": "ab"[number % 2]})]}
+    written(tmp_path / "rows.jsonl", rows)
+    assert main(["init", str(tmp_path / "rows.jsonl")]) == 0
+    text = (tmp_path / "task.yaml").read_text(encoding="utf-8")
+    assert "\nkind: answer\n" in text
+    assert "# metric: calls" in text
+
+
+def test_a_correction_of_a_call_is_not_written_into_the_file(tmp_path: Path) -> None:
+    task = task_of(tmp_path, [calling(number) for number in range(1, 60)])
+    row = read(tmp_path / "rows.jsonl").examples[0]
+    log = FeedbackLog(tmp_path / "feedback.jsonl")
+    log.add(
+        Feedback("one", "2026-01-01T00:00:00Z", "ann", "m", row.input, row.output, correction="I cannot.")
+    )
+    done = apply(load_task(task, needs_model=False))
+    assert len(done.unwritten) == 1
+    assert read(tmp_path / "rows.jsonl").examples[0].output == row.output
 
 
 def test_a_file_of_a_hosted_service_is_read_and_written_back(tmp_path: Path) -> None:

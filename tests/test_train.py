@@ -632,6 +632,7 @@ def poisoned_run(folder: Path, **changes: Any) -> list[Mapping[str, Any]]:
     return news
 
 
+@pytest.mark.real
 def test_a_spike_names_its_rows_leaves_the_best_epoch_and_the_run_goes_on_without_the_rule(
     tmp_path: Path,
 ) -> None:

@@ -24,7 +24,6 @@ from etude.errors import RunError
 from etude.metrics import Metric
 from etude.report.phrasing import UNDECIDED, _reading
 from etude.runs.verdict import (
-    Cost,
     Decided,
     Inputs,
     Measured,
@@ -38,7 +37,7 @@ from etude.runs.verdict import (
 )
 from etude.stats import estimate, newcombe_paired, score_sample, wilson
 from etude.task import Prices, Usage
-from etude.types import CLASSICAL
+from etude.types import CLASSICAL, PricedCost
 from json_values import built
 
 ACCURACY = Metric("accuracy", "classify")
@@ -503,8 +502,8 @@ def test_the_report_says_what_the_verdict_says(
 
 
 def costly(**parts: Any) -> Inputs:
-    few = method("few_shot", scores(100, 400), cost=Cost(1_000, 800, 50, 0.5))
-    tuned = method("fine_tune", scores(300, 400), cost=Cost(200, 0, 50, 0.2), train_seconds=3_600.0)
+    few = method("few_shot", scores(100, 400), cost=PricedCost(1_000, 800, 50, 0.5))
+    tuned = method("fine_tune", scores(300, 400), cost=PricedCost(200, 0, 50, 0.2), train_seconds=3_600.0)
     return inputs([few, tuned], **parts)
 
 
@@ -551,8 +550,8 @@ def test_what_the_examples_cost_is_earned_back_with_training() -> None:
 
 
 def test_tuning_that_takes_longer_per_request_never_pays() -> None:
-    few = method("few_shot", scores(100, 400), cost=Cost(100, 0, 10, 0.1))
-    tuned = method("fine_tune", scores(300, 400), cost=Cost(100, 0, 10, 0.1), train_seconds=60.0)
+    few = method("few_shot", scores(100, 400), cost=PricedCost(100, 0, 10, 0.1))
+    tuned = method("fine_tune", scores(300, 400), cost=PricedCost(100, 0, 10, 0.1), train_seconds=60.0)
     found = verdict(inputs([few, tuned], usage=Usage(requests_per_month=5)))
     assert found.break_even is not None
     assert found.break_even.requests is None
@@ -762,7 +761,7 @@ def test_lines_of_predictions_become_rows_and_methods_in_one_order() -> None:
     found = measured("prompt", reversed(lines), rows.ids, tuned=False)
     assert list(found.scores) == [1, 0, 0]
     assert found.others == {"chrf": [0.25] * 3}
-    assert found.cost == Cost(10, 2, 4, pytest.approx(0.1))
+    assert found.cost == PricedCost(10, 2, 4, pytest.approx(0.1))
     assert rows.expected == ["a"] * 3
 
 

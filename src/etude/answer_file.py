@@ -27,14 +27,12 @@ from etude.base.files import Json
 from etude.data.formats.asked import question, survey
 from etude.data.formats.cells import Cells
 from etude.data.formats.raw import raw_rows
-from etude.data.formats.read import offered_by
 from etude.data.formats.reading import Reading, Row
-from etude.data.formats.tools import offering
 from etude.errors import Fault, InputError, RunError
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, Sending, agreed, confirm_endpoint
 from etude.runs.recommended import columns_of_examples, endpoints_for, load, run_of
-from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES, RowSource
+from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 from etude.task.endpoint import endpoint_of
 from etude.types import Answer, Message
 
@@ -179,8 +177,6 @@ def _turns(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Me
     """The turns of a row, or why it cannot be answered."""
     before = len(cells.reading.faults)
     turns = question(cells, columns)
-    offered = offered_by(cells, RowSource(cells.reading.file, messages=columns[0]))
-    turns = offering(turns, offered, limit.assistant.instructions)
     if found := cells.reading.faults[before:]:
         del cells.reading.faults[before:]
         return found[0][1].what

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.base.files import parse_json
-from etude.data.formats.tools import split_calls
+from etude.data.formats.tools import CALL, split_calls
 from etude.stats import Sample, label_sample, score_sample
 from etude.text.likeness import sari, token_f1
 from etude.types import Answer, Example, Kind, Score
@@ -59,13 +59,17 @@ class Metric:
     """The task's own function (example, answer text) -> bool or 0 to 1."""
     why: str = ""
     """Why this metric is the headline, as the end of a sentence: "because ..."."""
+    contract: bool = True
+    """Whether the task has one."""
 
     @property
     def label(self) -> str:
         """The metric in words."""
         if self.name != "passes":
             return LABELS[self.name]
-        return f"{LABELS['passes']} {'contract and check' if self.check else 'the contract'}"
+        both = self.check is not None and self.contract
+        what = "contract and check" if both else "the check" if self.check else "the contract"
+        return f"{LABELS['passes']} {what}"
 
     @property
     def graded(self) -> bool:
@@ -130,7 +134,7 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
     """
     check = task.check.load() if task.check else None
     name, why = (task.metric, "because the task file sets it") if task.metric else _default(task, train)
-    return Metric(name, task.kind, check, why)
+    return Metric(name, task.kind, check, why, task.contract is not None)
 
 
 def predicted_label(answer: Answer) -> str:
@@ -174,9 +178,10 @@ def _exact_match(example: Example, answer: Answer) -> float:
 
 def _calls(example: Example, answer: Answer) -> float:
     """1 when the answer calls the functions of a right output, in this order and with equal arguments; where that has
-    none, when it calls none."""
-    given = _comparable(split_calls(answer.text)[1])
-    return float(any(given == _comparable(split_calls(output)[1]) for output in _right_outputs(example)))
+    none, when it calls none. A call that cannot be read is wrong."""
+    beside, calls = split_calls(answer.text)
+    outputs = (_comparable(split_calls(output)[1]) for output in _right_outputs(example))
+    return float(CALL not in beside and any(_comparable(calls) == output for output in outputs))
 
 
 def _chrf(example: Example, answer: Answer) -> float:

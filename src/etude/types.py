@@ -251,12 +251,12 @@ class Estimate:
 class PricedCost:
     """What one request costs, on average over the test rows."""
 
-    prompt_tokens: float
+    prompt_tokens: float = 0.0
     """Cached ones included."""
-    cached_tokens: float
-    answer_tokens: float
-    seconds: float
-    price: float | None
+    cached_tokens: float = 0.0
+    answer_tokens: float = 0.0
+    seconds: float = 0.0
+    price: float | None = None
     """In the unit of the task's prices; None when the task names none."""
 
 

@@ -13,9 +13,10 @@ _HERE = Path(__file__).parent
 
 
 def environment(folder: Path) -> Environment:
-    """An environment for the templates of a folder; whatever stands in a page is escaped, and nothing is missing."""
+    """An environment for the templates of a folder and of this one; whatever stands in a page is escaped, and nothing
+    is missing."""
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader((folder, _HERE)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -44,16 +44,15 @@ def nearest_path(path: Path, fits: Callable[[Path], bool] = Path.exists) -> Path
 NOT_UTF8 = "not UTF-8"
 
 
-def decoding_fault(
-    where: str, raw: bytes, error: UnicodeDecodeError, encoding: str = "", table: bool = False
-) -> Fault:
+def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError, table: bool = False) -> Fault:
     """The fault of bytes that are not UTF-8, naming the byte and its position in `raw` (from 1), and how to convert
-    them: in a shell where the encoding is known, of a `table` in Excel too."""
-    what = "this is UTF-16, not UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else NOT_UTF8
+    them: in a shell, of a `table` in Excel too."""
+    wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+    what = "this is UTF-16, not UTF-8" if wide else NOT_UTF8
     got = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
-    remedy = f"save the file as UTF-8{' (in Excel: Save As, CSV UTF-8)' if table else ''}"
-    if encoding:
-        remedy += f"; it looks like {encoding} (iconv -f {encoding} -t UTF-8 FILE > NEW)"
+    excel = "in Excel: Save As, CSV UTF-8; " if table else ""
+    shell = "in a shell: iconv -f UTF-16" if wide else "in a shell, from Western European: iconv -f CP1252"
+    remedy = f"save the file as UTF-8 ({excel}{shell} -t UTF-8 FILE > NEW)"
     return Fault(where, what, got, remedy, "encoding")
 
 

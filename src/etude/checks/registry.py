@@ -24,7 +24,7 @@ from etude.checks.rows import (
     unreadable,
 )
 from etude.checks.safety import instructions, insults, personal, phrases, refusals, review
-from etude.checks.style import split_style, two_lengths
+from etude.checks.style import split_style
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.errors import Fault, InputError, shown
 from etude.repair import stand_ins
@@ -55,7 +55,6 @@ CHECKS: tuple[Check, ...] = (
     wrong_labels.wrong_labels,
     fields.unsupported_fields,
     split_style.split_style,
-    two_lengths.two_lengths,
     personal.personal_data,
     instructions.personal_instructions,
     review.for_review,

@@ -9,6 +9,7 @@ import typer
 
 from etude import assistant
 from etude.base.remedies import instead
+from etude.base.wording import points
 from etude.errors import Fault, InputError, MissingExtraError
 from etude.export import TARGETS, export, retest
 from etude.runs.recommended import load, run_at
@@ -57,5 +58,5 @@ def run_export(
             if result.difference.high > 0
             else ""
         )
-        typer.echo(f"That is more than the task's margin of {100 * result.margin:.0f} points.{few}", err=True)
+        typer.echo(f"That is more than the task's margin of {points(result.margin)} points.{few}", err=True)
     return int(result.loses)

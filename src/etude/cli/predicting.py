@@ -24,7 +24,8 @@ def run_index(task: Path) -> int:
     with narrator.console.status("Reading ...") as status:
 
         def show(what: str, done: int, of: int) -> None:
-            taken = time.monotonic() - begun.setdefault(what, time.monotonic())
+            begin = begun.setdefault(what, time.monotonic())
+            taken = time.monotonic() - begin
             left = f", {time_in_words(taken * (of - done) / done)} left" if taken and done < of else ""
             text = f"{what} {done:,} of {of:,}{left}"
             status.update(text)

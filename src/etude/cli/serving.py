@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import re
 import socket
 from collections.abc import Sequence
@@ -90,7 +91,7 @@ def limits_of(given: Sequence[str]) -> Limits:
             raise InputError([Fault("--limit", "unknown", name, instead(name, known))])
         if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
             raise InputError([Fault("--limit", "not a number above 0", each, f"write {name}={known[name]}")])
-        found[name] = type(known[name])(float(value))
+        found[name] = type(known[name])(math.ceil(float(value)) if isinstance(known[name], int) else value)
     return Limits(**found)  # type: ignore[arg-type]
 
 

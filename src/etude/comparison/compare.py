@@ -25,7 +25,6 @@ from etude.runs import Run
 from etude.runs.events import OnEvent
 from etude.runs.fingerprints import fingerprints
 from etude.runs.folder import REQUESTS
-from etude.runs.late import LateSteps
 from etude.runs.lifecycle import TaskRun, carry_out, read_task
 from etude.runs.openings import open_test
 from etude.runs.questions import Confirm, agreed
@@ -113,7 +112,7 @@ def _climb(
     start = blank(task, parts.train, models if asks_a_model(methods) else None)
     plan, pacing = planned(run, task, methods, parts, start, models, started, on_event, confirm)
     methods = [method for method in methods if method.name not in plan.left_out]
-    climb = Climb(task, parts, run, models, metric, plan, LateSteps(on_event, plan.seconds), methods, pacing)
+    climb = Climb(task, parts, run, models, metric, plan, on_event, methods, pacing)
     tell_planned_power(climb)
 
     fitted = climb.fit_all(start)

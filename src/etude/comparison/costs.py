@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from etude.base.wording import decimal, time_in_words
-from etude.runs.verdict import BreakEven, Cost, Inputs, Measured
+from etude.runs.verdict import BreakEven, Inputs, Measured
 from etude.task import Prices
 from etude.types import PricedCost
 
 _HOUR = 3_600
 
 
-def priced(cost: Cost, prices: Prices | None) -> PricedCost:
+def priced(cost: PricedCost, prices: Prices | None) -> PricedCost:
     """A cost with its price per request, None where the prices given do not fix it."""
-    price = request_price(cost, prices)
-    return PricedCost(cost.prompt_tokens, cost.cached_tokens, cost.answer_tokens, cost.seconds, price)
+    return replace(cost, price=request_price(cost, prices))
 
 
 def prices_for(inputs: Inputs, method: Measured) -> Prices | None:
@@ -29,7 +29,7 @@ def prices_for(inputs: Inputs, method: Measured) -> Prices | None:
     return None if prices.by_tokens else prices
 
 
-def request_price(cost: Cost, prices: Prices | None) -> float | None:
+def request_price(cost: PricedCost, prices: Prices | None) -> float | None:
     """Price of one request: by tokens when prompt and answer tokens have prices, else by machine time."""
     if prices is None:
         return None
@@ -73,7 +73,7 @@ def _text(requests: int | None, unit: str, fixed: str, before: str, after: str, 
     if round(saved):
         each += f", with {abs(saved):,.0f} prompt tokens {'fewer' if saved > 0 else 'more'}"
     if requests is None:
-        on = "cost" if unit == "money" else "time (prices: would tell it in money)"
+        on = "cost" if unit == "money" else "time (in money only with prices of a request and a machine hour)"
         return f"Tuning never pays on {on}: {each}."
     what = "its cost" if unit == "money" else "the time it took"
     return f"Tuning earns back {what} ({fixed}) after {requests:,} request{'' if requests == 1 else 's'}: {each}."

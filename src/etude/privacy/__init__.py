@@ -1,7 +1,6 @@
-"""Personal data and secrets in text: found, masked consistently, and remembered only as keyed hashes."""
+"""Personal data and secrets in text: found, and masked consistently."""
 
 from etude.privacy.find import find, find_by_form
-from etude.privacy.mask.ledger import Ledger
 from etude.privacy.mask.masking import Masker
 from etude.privacy.own_contact import OwnContact
 from etude.privacy.spans import BLOCKING, GRAVE, KINDS, REVIEW, Span
@@ -11,7 +10,6 @@ __all__ = [
     "GRAVE",
     "KINDS",
     "REVIEW",
-    "Ledger",
     "Masker",
     "OwnContact",
     "Span",

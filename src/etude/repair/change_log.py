@@ -119,8 +119,10 @@ class FixLog:
 
     @property
     def standing(self) -> Iterator[Change]:
-        """The changes that are not taken back."""
-        return (change for number, change in enumerate(self.changes) if number not in self.undone)
+        """The changes that are not taken back, in the order of their rows."""
+        standing = [number for number in range(len(self.changes)) if number not in self.undone]
+        standing.sort(key=lambda number: self.changes[number].line)  # one that was carried on stands last
+        return (self.changes[number] for number in standing)
 
     @property
     def lines(self) -> Iterator[Json]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from types import MappingProxyType
@@ -54,31 +54,20 @@ def changes(
     `labels` are corrected ones by the id of their row. `masker` gains the surrogates; those of an earlier fix are
     `known` and stay. Raises InputError where the file cannot be read or no row would be left.
     """
-    drafts = Drafts(task, survey or survey_dataset(task))
+    survey = survey or survey_dataset(task)
+    drafts = Drafts(task, survey)
     personal = _Personal(wanted, masker, known, OwnContact(published_contacts(task.documents)))
     held = _test_inputs(task) if wanted("test_overlap") else []
     columns = _taught_columns(task)
-    texts: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
-    html: list[Mender] = [*texts, ("markup", without_markup)]
-
-    as_it_stands = Outcome()
-    if personal.kinds or wanted("markup"):
-        for draft in drafts:
-            as_it_stands.add(draft)
-            personal.read(draft, texts)
-        personal.close()
-
-    def gone_over(*rounds: list[Mender]) -> Outcome:
-        return _gone_over(
-            drafts, [_Steps(wanted, menders, personal, held, columns, labels) for menders in rounds]
-        )
-
-    if wanted("markup") and as_it_stands.html_is_leftover:
-        outcome = gone_over(html)
-    else:
-        outcome = gone_over(texts)
-        if wanted("markup") and outcome.html_is_leftover:  # now that rows have been left out
-            outcome = gone_over(texts, html)
+    menders: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
+    with_html = 0
+    for draft in drafts if personal.kinds or wanted("markup") else ():
+        with_html += bool(draft.row) and draft.has_markup
+        personal.read(draft, menders)
+    personal.close()
+    if wanted("markup") and with_html <= LEFTOVER * len(survey.rows):
+        menders.append(("markup", without_markup))
+    outcome = _gone_over(drafts, _Steps(wanted, menders, personal, held, columns, labels))
     if outcome.examples and not outcome.left:
         file = task.examples.file.name
         raise InputError([Fault(file, "no row would be left", "", "look at them with etude check first")])
@@ -98,7 +87,7 @@ def _taught_columns(task: Task) -> list[str]:
 
 @dataclass
 class Outcome:
-    """What going over all rows once has given."""
+    """What going over all rows has given."""
 
     changes: Changes = field(default_factory=Changes)
     """What is to be done, in the order of the rows."""
@@ -107,31 +96,22 @@ class Outcome:
     examples: int = 0
     left: int = 0
     """Examples that are not left out."""
-    html: int = 0
-    """Those of them that hold HTML."""
 
     def add(self, draft: Draft) -> None:
         """Takes a row in."""
         if draft.row:
             self.examples += 1
             self.left += not draft.out
-            self.html += not draft.out and draft.has_markup
         if draft.unwritten and not draft.out:
             self.unwritten.append(draft.record.line)
         if draft.kinds:
             self.changes.append(draft.change)
 
-    @property
-    def html_is_leftover(self) -> bool:
-        """Whether the HTML is a leftover, and not how the rows are written."""
-        return self.html <= LEFTOVER * self.left
 
-
-def _gone_over(drafts: Iterable[Draft], rounds: Sequence[_Steps]) -> Outcome:
+def _gone_over(drafts: Iterable[Draft], steps: _Steps) -> Outcome:
     outcome, rows = Outcome(), iter(drafts)
     while batch := list(islice(rows, BATCH)):
-        for steps in rounds:
-            steps.put_right([draft for draft in batch if not draft.out])
+        steps.put_right(batch)
         for draft in batch:
             outcome.add(draft)
     return outcome

@@ -88,7 +88,11 @@ class Draft:
 
     def relabel(self, label: str | None) -> None:
         """Gives the row another label, if there is one."""
-        if label is not None and self.now.text(self.now.answers[0]) != label:
+        if label is None:
+            return
+        if not self.now.answers:
+            self.unwritten = True
+        elif self.now.text(self.now.answers[0]) != label:
             self._take({self.now.answers[0]: label}, ["wrong_label"])
 
     def mend(self, menders: Sequence[Mender]) -> None:

@@ -168,14 +168,15 @@ def _written(files: Files, log: FixLog, masker: Masker | None) -> FixLog:
 
 def _carried_on(found: Changes, before: FixLog | None, source_hash: str) -> frozenset[int]:
     """Positions of changes that were taken back before. One that is not found this time, as `only` leaves it out, is
-    added to the changes, so that it is still known next time."""
+    added to the changes of the same file, so that it is still known next time."""
     if before is None or not before.undone:
         return frozenset()
-    keys = _by_line if before.source_hash == source_hash else _by_content
+    same = before.source_hash == source_hash
+    keys = _by_line if same else _by_content
     undone = {key: n for n, key in enumerate(keys(before.changes)) if n in before.undone}
     here = {key: n for n, key in enumerate(keys(found)) if key in undone}
     for key, number in undone.items():
-        if key not in here:
+        if key not in here and same:
             here[key] = len(found)
             found.append(before.changes[number])
     return frozenset(here.values())

@@ -27,6 +27,7 @@ from etude.data.formats.reading import Reading, Row, Table
 from etude.data.formats.turns import (
     ROLE_KEYS,
     TEXT_KEYS,
+    calls_functions,
     key_of,
     role_of,
     single_turn,
@@ -171,14 +172,14 @@ def _answers(cells: Mapping[str, Any], columns: RowSource) -> Iterator[Place]:
 
 
 def _turns(cells: Mapping[str, Any], name: str, which: slice) -> Iterator[Place]:
-    """The texts of some of a chat's turns, without the system's."""
+    """The texts of some of a chat's turns, without the system's and those that call functions."""
     turns = turns_in(cells.get(name))
     if not isinstance(turns, list):
         return
     place: Place = (name,) if turns is cells[name] else (name, "messages")
     for number in range(len(turns))[which]:
         turn = turns[number]
-        if not isinstance(turn, dict) or role_of(turn) == "system":
+        if not isinstance(turn, dict) or role_of(turn) == "system" or calls_functions(turn):
             continue
         key = key_of(turn, TEXT_KEYS)
         content = turn.get(key)

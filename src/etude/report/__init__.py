@@ -1,11 +1,12 @@
-"""The report of a run: `report.html`, one self-contained page, and `report.md` with the same content.
+"""The report of a run: `report.html`, one self-contained page, and `report.md` with what belongs in a
+pull request.
 
 contents    what a report shows
 read_run    reads it from a run folder
 phrasing    what it says in sentences
 pictures    where things stand in the pictures
 html        the page (template.html.j2, report.css, report.js)
-markdown    the same for GitHub and terminals (report.md.j2)
+markdown    its summary for GitHub and terminals (report.md.j2)
 """
 
 from __future__ import annotations

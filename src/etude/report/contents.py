@@ -6,19 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from etude.base.files import Json
+from etude.methods.fit_context import Tried
 from etude.metrics import GRADED
 from etude.runs.verdict import TargetMark, Verdict
 from etude.types import Estimate, Finding, PricedCost
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One variant of a method that was tried on dev."""
-
-    name: str
-    dev: Estimate | None
-    chosen: bool
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +19,6 @@ class Rung:
 
     name: str
     label: str
-    tuned: bool
-    """Whether the method changes weights."""
     recommended: bool
     test: Estimate | None
     """None until the test was opened."""
@@ -54,44 +44,10 @@ class Rung:
     failures: Mapping[str, int]
     """Kinds of failure on dev (the contract's, `check`, and what the metric calls wrong), and in how many rows each
     occurs."""
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Tried, ...]
     notes: tuple[str, ...]
     prompt: str
     params: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class DevAnswer:
-    """What one method answered to one dev row."""
-
-    text: str
-    score: float
-    failures: tuple[str, ...]
-    cut: bool
-    citations: tuple[str, ...] = ()
-    """Names of the passages that the answer was given with."""
-
-
-@dataclass(frozen=True, slots=True)
-class DevRow:
-    """One dev row and the answers of the methods that have reached it."""
-
-    id: str
-    place: str
-    """By what a reader finds the row: its own id, or `file:line` where it has none."""
-    input: str
-    expected: str
-    tags: Mapping[str, str]
-    answers: Mapping[str, DevAnswer]
-
-
-@dataclass(frozen=True, slots=True)
-class TagRow:
-    """The test results of all methods on the rows that carry one value of one tag."""
-
-    tag: str
-    value: str
-    estimates: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +70,7 @@ class Epoch:
 class Curve:
     """The loss of a training run, step by step."""
 
+    method: str
     steps: tuple[tuple[int, float], ...]
     epochs: tuple[Epoch, ...]
 
@@ -134,8 +91,6 @@ class Report:
     """All numbers and texts of one report."""
 
     name: str
-    kind: str
-    """classify, extract, answer or rewrite."""
     command: str
     """compare, or train: then there is one method, and no test answer."""
     status: str
@@ -172,9 +127,9 @@ class Report:
     """Why these two were chosen."""
     verdict: Verdict | None
     """None until the run is complete."""
-    by_tag: tuple[TagRow, ...]
     rungs: tuple[Rung, ...]
-    dev: tuple[DevRow, ...]
+    dev: tuple[Mapping[str, Json], ...]
+    """Of each dev row the line of every method that has reached it, with what it `failed`."""
     curve: Curve | None
 
     @property

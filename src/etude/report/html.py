@@ -8,8 +8,8 @@ Jinja2; the rows for side-by-side reading travel as JSON that cannot close its o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +17,13 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from etude.base import wording
+from etude.base.files import Json
 from etude.base.pages import asset, environment, source_hash
 from etude.report import phrasing as words
 from etude.report import pictures
-from etude.report.contents import DevAnswer, DevRow, Report
+from etude.report.contents import Report
+from etude.runs.verdict import Verdict
+from etude.types import Estimate
 
 MOST_TEXT = 2_200_000
 """Bytes of rows' texts in a page; above it, long texts are cut to fit."""
@@ -29,7 +32,10 @@ CAPS = (20_000, 8_000, 4_000, 2_000, 1_000, 600, 400, 250, 120)
 MANY_VALUES = 12
 """A tag with more values than this is folded away at first."""
 
+_HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")
+"""The id that a row is given where it has none of its own."""
 _HERE = Path(__file__).parent
+Place = Callable[[str], int]
 _INSIDE_SCRIPT = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
@@ -58,7 +64,7 @@ def render_html(report: Report) -> str:
             evidence=evidence,
             learning=pictures.learning_lines(evidence) if evidence else None,
             costs=pictures.cost_lines(earned) if earned else None,
-            tags=_by_tag(report),
+            tags=_by_tag(report.verdict) if report.verdict else {},
             failures=failures,
             labels={rung.name: rung.label for rung in report.rungs},
             many_values=MANY_VALUES,
@@ -80,30 +86,24 @@ def _templates() -> Environment:
     return templates
 
 
-def _by_tag(report: Report) -> dict[str, list[object]]:
-    """The test results of each tag's values, under the tag's name."""
-    found: dict[str, list[object]] = {}
-    for row in report.by_tag:
-        found.setdefault(row.tag, []).append(row)
+def _by_tag(verdict: Verdict) -> dict[str, dict[str, dict[str, Estimate]]]:
+    """Tag -> value -> method -> its test result."""
+    found: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for line in verdict.by_tag:
+        found.setdefault(line.tag, {}).setdefault(line.value, {})[line.method] = line.estimate
     return found
-
-
-@dataclass
-class _Texts:
-    """Every text once; rows refer to it by its place."""
-
-    places: dict[str, int] = field(default_factory=dict)
-
-    def place(self, text: str) -> int:
-        """Where `text` stands in the list, put there when it is new."""
-        return self.places.setdefault(text, len(self.places))
 
 
 def embed(report: Report) -> str:
     """The dev rows as compact JSON that is safe inside a script element."""
     names = [rung.name for rung in report.rungs if rung.num_dev]
-    texts, kinds = _Texts(), list(words.failure_kinds(report))
-    rows = [_row(row, names, texts, kinds) for row in report.dev]
+    kinds, texts = list(words.failure_kinds(report)), dict[str, int]()
+
+    def place(text: str) -> int:
+        """Where a text stands in the list; every text is in it once."""
+        return texts.setdefault(text, len(texts))
+
+    rows = [_row(row, names, place, kinds) for row in report.dev]
     data = {
         "methods": [[rung.name, rung.label] for rung in report.rungs if rung.num_dev],
         "left": _first_of((report.untuned, *names), names),
@@ -113,24 +113,26 @@ def embed(report: Report) -> str:
         "least": report.least_turn,
         "rows": rows,
         "failures": kinds,
-        "texts": _capped(list(texts.places)),
+        "texts": _capped(list(texts)),
     }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_INSIDE_SCRIPT)
 
 
-def _row(row: DevRow, names: list[str], texts: _Texts, kinds: list[str]) -> list[object]:
-    """[place, input, expected, tags, answers], texts by their place; 0 where there is no answer yet."""
-    tags = [[texts.place(tag), texts.place(str(value))] for tag, value in row.tags.items()]
-    answers = [_answer(row.answers[name], texts, kinds) if name in row.answers else 0 for name in names]
-    return [row.place, texts.place(row.input), texts.place(row.expected), tags, answers]
+def _row(answers: Mapping[str, Json], names: list[str], place: Place, kinds: list[str]) -> list[object]:
+    """[id or `file:line`, input, expected, tags, answers], texts by their place; 0 where there is no answer yet."""
+    line = next(iter(answers.values()))
+    where = line.get("where") if _HASH.fullmatch(line["id"]) else None
+    tags = [[place(tag), place(str(value))] for tag, value in (line.get("tags") or {}).items()]
+    told = [_answer(answers[name], place, kinds) if name in answers else 0 for name in names]
+    return [where or line["id"], place(line["input"]), place(line["expected"]), tags, told]
 
 
-def _answer(answer: DevAnswer, texts: _Texts, kinds: list[str]) -> list[object]:
-    """[text, score, failures, citations], texts by their place among the texts, each failure by its place among the
-    kinds; without citations where there are none."""
-    failed = [*answer.failures, *([words.CUT] if answer.cut else [])]
-    cited = [texts.place("; ".join(answer.citations))] if answer.citations else []
-    return [texts.place(answer.text), round(answer.score, 4), [kinds.index(kind) for kind in failed], *cited]
+def _answer(line: Json, place: Place, kinds: list[str]) -> list[object]:
+    """[text, score, failures, citations], each failure by its place among the kinds; without citations where there are
+    none."""
+    failed = [*line["failed"], *([words.CUT] if line["cut"] else [])]
+    cited = [place("; ".join(line["citations"]))] if line.get("citations") else []
+    return [place(line["answer"]), round(line["score"], 4), [kinds.index(kind) for kind in failed], *cited]
 
 
 def _first_of(wanted: Iterable[str | None], names: list[str]) -> str | None:

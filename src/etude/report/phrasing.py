@@ -36,8 +36,6 @@ RELIANCE = (
 )
 CLASSES = "On test. What the rows of a label were given in its place, and how often: the confusion matrix, row by row."
 FIELDS = "F1 of each field on test, the worst first: fields wanted and given, and right when their values are equal."
-MOST_CLASSES = 20
-"""Classes that report.md shows of each method."""
 
 RUN_STATES = {
     "running": "This run is not finished. This page shows what was done so far.",
@@ -286,27 +284,32 @@ def _epoch(epoch: Epoch, measured: bool) -> tuple[str, ...]:
 
 def learned(report: Report) -> tuple[str, ...]:
     """What training learned and what it only read, in sentences; none where nothing was tuned."""
-    return tuple(line for rung in report.rungs for line in rung.params.get("supervision") or ())
+    return tuple(line for rung in _trained(report) for line in rung.params.get("supervision") or ())
+
+
+def _trained(report: Report) -> list[Rung]:
+    """The method whose training is shown."""
+    return [rung for rung in report.rungs if report.curve and rung.name == report.curve.method]
 
 
 def settings(report: Report) -> list[tuple[str, str, str]]:
     """Settings of training that were chosen or set by the user: (name, value, why)."""
     return [
         (name, wording.setting(rung.params["settings"].get(name)), why)
-        for rung in report.rungs
+        for rung in _trained(report)
         for name, why in (rung.params.get("reasons") or {}).items()
     ]
 
 
 def defaults(report: Report) -> str:
     """The other settings of training, in one line; empty where nothing was tuned."""
-    found = [rung.params["defaults"] for rung in report.rungs if "defaults" in rung.params]
+    found = [rung.params["defaults"] for rung in _trained(report) if "defaults" in rung.params]
     return wording.defaults(found[0]) if found else ""
 
 
 def shown_rows(report: Report) -> list[Mapping[str, Any]]:
     """Training rows as they are learned: {"row", "why", "spans": [(text, whether it is learned)]}."""
-    return [row for rung in report.rungs for row in rung.params.get("shown_rows") or ()]
+    return [row for rung in _trained(report) for row in rung.params.get("shown_rows") or ()]
 
 
 def role(report: Report, rung: Rung) -> str:
@@ -367,10 +370,12 @@ def items(mapping: Any) -> list[tuple[str, str]]:
     return [(key, plain(value)) for key, value in pairs if not isinstance(value, (dict, list, type(None)))]
 
 
-def shares(verdict: Verdict) -> list[float]:
-    """The shares of the surest rows."""
+def shares(verdict: Verdict) -> list[str]:
+    """The headings of the surest rows."""
     found = (each.reliance for each in verdict.details.values())
-    return next(([row.share for row in each.surest] for each in found if each), [])
+    return next(
+        ([f"Right, surest {wording.share(row.share)}" for row in each.surest] for each in found if each), []
+    )
 
 
 def instead(found: ClassResult) -> str:

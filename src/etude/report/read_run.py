@@ -7,37 +7,27 @@ Texts of test rows are never read into the report.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from etude.base.files import Json, read_json, read_lines
+from etude.base.typed_json import from_json
 from etude.evaluate import outcome_of, sample_of
+from etude.methods.fit_context import Tried
 from etude.metrics import GRADED, Metric
 from etude.models.registry import title
-from etude.report.contents import (
-    Candidate,
-    Curve,
-    DevAnswer,
-    DevRow,
-    Epoch,
-    Plan,
-    Report,
-    Rung,
-    TagRow,
-)
+from etude.report.contents import Curve, Epoch, Plan, Report, Rung
 from etude.runs import Run
-from etude.runs.verdict import TagEstimate, Verdict
+from etude.runs.training_log import last_epochs
+from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
 from etude.task import LADDER
 from etude.types import Estimate, Finding
 
 CHECK = "check"
 """The kind of failure of an answer that keeps the contract and that the check function gives 0."""
-_HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")
-"""The id that a row is given where it has none of its own."""
 WRONG = {
     "classify": "wrong label",
     "extract": "wrong value",
@@ -53,14 +43,14 @@ def read_report(run_folder: Path) -> Report:
     not JSON; a torn last line, which a kill leaves behind, is passed over."""
     run, verdict = Run(run_folder).info, Run(run_folder).verdict
     names = _method_names(run_folder, verdict)
-    predictions = {name: _dev_predictions(run_folder / "methods" / name) for name in names}
+    wrong = _wrong(run)
+    predictions = {name: _dev_predictions(run_folder / "methods" / name, wrong) for name in names}
     metric = run.get("metric") or {}
     decided = run.get("decided") or {}
     split = run.get("split") or {}
     split_notes = _texts(split.get("notes"))
     return Report(
         name=run["name"],
-        kind=run.get("kind", ""),
         command=run.get("command", "compare"),
         status=run["status"],
         metric=metric.get("name", "score"),
@@ -84,13 +74,12 @@ def read_report(run_folder: Path) -> Report:
         tuned=decided.get("tuned"),
         reasons=_texts(decided.get("reasons")),
         verdict=verdict,
-        by_tag=_by_tag(verdict.by_tag, names) if verdict else (),
         rungs=tuple(
             _rung(run_folder / "methods" / name, run, verdict, list(predictions[name].values()))
             for name in names
         ),
-        dev=_dev_rows(predictions, _wrong(run)),
-        curve=_curve(run_folder),
+        dev=_dev_rows(predictions),
+        curve=_curve(run_folder, decided.get("tuned")),
     )
 
 
@@ -106,10 +95,6 @@ def _texts(values: Iterable[object] | None) -> tuple[str, ...]:
     return tuple(str(value) for value in values or ())
 
 
-def _estimate(raw: Mapping[str, Any] | None) -> Estimate | None:
-    return Estimate(raw["value"], raw["low"], raw["high"], raw["n"]) if raw else None
-
-
 def _method_names(run_folder: Path, verdict: Verdict | None) -> list[str]:
     """In ladder order: the verdict's, else the design's; methods without a file are left out."""
     folder = run_folder / "methods"
@@ -118,10 +103,10 @@ def _method_names(run_folder: Path, verdict: Verdict | None) -> list[str]:
     return [name for name in order if name in found] + sorted(found - set(order))
 
 
-def _dev_predictions(folder: Path) -> dict[str, Json]:
-    """The dev rows' lines by row id; of a row that was answered twice, the later line."""
-    lines = _lines(folder / "predictions.jsonl")
-    return {line["id"]: line for line in lines if line["side"] == "dev"}
+def _dev_predictions(folder: Path, wrong: str) -> dict[str, Json]:
+    """The dev rows' lines by row id, each with what it `failed`; of a row that was answered twice, the later line."""
+    lines = [line for line in _lines(folder / "predictions.jsonl") if line["side"] == "dev"]
+    return {line["id"]: {**line, "failed": _failures_of(line, wrong)} for line in lines}
 
 
 def _rung(folder: Path, run: Json, verdict: Verdict | None, dev: list[Json]) -> Rung:
@@ -132,7 +117,6 @@ def _rung(folder: Path, run: Json, verdict: Verdict | None, dev: list[Json]) -> 
     return Rung(
         name=name,
         label=method.get("label", name),
-        tuned=method.get("tuned", False),
         recommended=verdict is not None and verdict.recommended == name,
         test=step.estimate if step else None,
         status=step.status if step else None,
@@ -148,8 +132,8 @@ def _rung(folder: Path, run: Json, verdict: Verdict | None, dev: list[Json]) -> 
         cut_dev=sum(bool(line["cut"]) for line in dev),
         num_dev=len(dev),
         others=verdict.others.get(name, {}) if verdict else {},
-        failures=_count_failures(dev, _wrong(run)),
-        candidates=tuple(_candidate(raw) for raw in method.get("candidates") or ()),
+        failures=Counter(kind for line in dev for kind in set(line["failed"])),
+        candidates=tuple(from_json(Tried, raw) for raw in method.get("candidates") or ()),
         notes=_texts(method.get("notes")),
         prompt=method.get("prompt") or "",
         params=method.get("params") or {},
@@ -170,11 +154,6 @@ def _wrong(run: Json) -> str:
     return "" if name in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
 
 
-def _count_failures(lines: Iterable[Mapping[str, Any]], wrong: str) -> Mapping[str, int]:
-    counts = Counter(kind for line in lines for kind in set(_failures_of(line, wrong)))
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
 def _failures_of(line: Mapping[str, Any], wrong: str) -> tuple[str, ...]:
     """The contract's kinds of failure, else `check` where the check function gives 0, else `wrong` at a score of 0."""
     if line["failures"]:
@@ -184,45 +163,10 @@ def _failures_of(line: Mapping[str, Any], wrong: str) -> tuple[str, ...]:
     return (wrong,) if wrong and line["score"] == 0 else ()
 
 
-def _candidate(raw: Mapping[str, Any]) -> Candidate:
-    return Candidate(raw["name"], _estimate(raw.get("dev")), bool(raw.get("chosen")), raw.get("why") or "")
-
-
-def _dev_rows(predictions: Mapping[str, Mapping[str, Json]], wrong: str) -> tuple[DevRow, ...]:
-    """Every dev row that some method has reached, in the order of the predictions."""
-    first: dict[str, Json] = {}
-    for lines in predictions.values():
-        for row_id, line in lines.items():
-            first.setdefault(row_id, line)
-    return tuple(_dev_row(line, predictions, wrong) for line in first.values())
-
-
-def _dev_row(line: Mapping[str, Any], predictions: Mapping[str, Mapping[str, Json]], wrong: str) -> DevRow:
-    answers = {
-        name: _dev_answer(lines[line["id"]], wrong)
-        for name, lines in predictions.items()
-        if line["id"] in lines
-    }
-    return DevRow(line["id"], _place(line), line["input"], line["expected"], line.get("tags") or {}, answers)
-
-
-def _place(line: Mapping[str, Any]) -> str:
-    """The row's own id, or its `file:line` where the id is the hash that stands for a missing one."""
-    where = line.get("where") if _HASH.fullmatch(line["id"]) else None
-    return str(where or line["id"])
-
-
-def _dev_answer(line: Mapping[str, Any], wrong: str) -> DevAnswer:
-    failures, citations = _failures_of(line, wrong), tuple(line.get("citations", ()))
-    return DevAnswer(line["answer"], float(line["score"]), failures, bool(line["cut"]), citations)
-
-
-def _by_tag(lines: Iterable[TagEstimate], names: Sequence[str]) -> tuple[TagRow, ...]:
-    rows: dict[tuple[str, str], dict[str, Estimate]] = {}
-    for line in lines:
-        if line.method in names:
-            rows.setdefault((line.tag, line.value), {})[line.method] = line.estimate
-    return tuple(TagRow(tag, value, estimates) for (tag, value), estimates in rows.items())
+def _dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
+    """Every dev row that some method has reached, in the order of the predictions: method -> its line."""
+    rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
+    return tuple({name: lines[row] for name, lines in predictions.items() if row in lines} for row in rows)
 
 
 def _answered(run: Mapping[str, Any], verdict: Verdict | None) -> int:
@@ -241,17 +185,7 @@ def _plan(raw: Mapping[str, Any], taken: float | None) -> Plan:
 
 def _findings(run_folder: Path, run: Mapping[str, Any]) -> tuple[Finding, ...]:
     lines = _lines(run_folder / "findings.jsonl") or run.get("findings") or []
-    return tuple(
-        Finding(
-            f["kind"],
-            f["severity"],
-            tuple(f.get("rows") or ()),
-            f["message"],
-            f.get("remedy") or "",
-            tuple(f.get("where") or ()),
-        )
-        for f in lines
-    )
+    return tuple(from_json(Finding, line) for line in lines)
 
 
 def _versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -271,24 +205,24 @@ def _versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in named.items() if value is not None)
 
 
-def _curve(run_folder: Path) -> Curve | None:
-    """The training log of the first method that has one."""
-    logs = [_lines(file) for file in sorted(run_folder.glob("methods/*/train.jsonl"))]
-    log = next((lines for lines in logs if any("loss" in line for line in lines)), None)
-    if log is None:
+def _curve(run_folder: Path, tuned: str | None) -> Curve | None:
+    """The training log of the best tuned method, else of the first that has one."""
+    files = sorted(run_folder.glob("methods/*/train.jsonl"), key=lambda file: file.parent.name != tuned)
+    logs = ((file.parent.name, _lines(file)) for file in files)
+    method, log = next((each for each in logs if any("loss" in line for line in each[1])), ("", []))
+    if not log:
         return None
+    last = max(at for at, line in enumerate(log) if "loss" in line)
+    starts = [at for at, line in enumerate(log[:last]) if line.get("epoch") == 0]
+    log = log[starts[-1] :] if starts else log  # of several trainings the last, whose weights are used
     steps = tuple((line["step"], line["loss"]) for line in log if "loss" in line)
-    return Curve(steps, _epochs(log))
+    return Curve(method, steps, _epochs(log))
 
 
 def _epochs(log: Sequence[Json]) -> tuple[Epoch, ...]:
     """An epoch's line follows those of its steps. Of all that were best so far, the last was kept."""
-    step, found = 0, []
-    for line in log:
-        step = line.get("step", step)
-        if "dev_loss" in line:
-            found.append((line, step))
-    kept = max((line["epoch"] for line, _ in found if line.get("best")), default=None)
+    found = last_epochs(log)
+    kept = max((line["epoch"] for _, line in found if line.get("best")), default=None)
     return tuple(
         Epoch(
             line["epoch"],
@@ -299,5 +233,5 @@ def _epochs(log: Sequence[Json]) -> tuple[Epoch, ...]:
             best=line["epoch"] == kept,
             overfits=line.get("overfits", False),
         )
-        for line, at in found
+        for at, line in found
     )

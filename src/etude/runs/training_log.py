@@ -63,7 +63,7 @@ class TrainingLog:
         self.method, self.on_event, self.foreseen = method, on_event, foreseen
         lines = list(read_lines(file)) if file.exists() else []
         self.before = {_key(line) for line in lines if "step" not in line}
-        self.epochs_before = _epochs(lines)
+        self.epochs_before = last_epochs(lines)
         self.shown: set[int] = set()
         """Epochs that are on screen."""
         self.last_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
@@ -163,7 +163,7 @@ class TrainingLog:
         )
 
 
-def _epochs(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+def last_epochs(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
     """The lines of the epochs of the last training, each with the step that it stands behind."""
     step, found = 0, list[tuple[int, Mapping[str, Any]]]()
     for line in lines:

@@ -16,6 +16,8 @@ from etude.stats.sample import RESAMPLES
 from etude.task import Endpoint, Prices, Task, Usage
 from etude.types import CLASSICAL, Estimate, Pair, PricedCost
 
+PRICED = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
+"""What of a line of predictions.jsonl a request costs."""
 Status = Literal["among the best", "worse", "undecided"]
 TargetMark = Literal["met", "missed", "not sure"]
 
@@ -30,17 +32,6 @@ class Rows:
     expected: Sequence[str] = ()
     """The labels wanted (classify); empty for other kinds."""
     tags: Sequence[Mapping[str, str]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one request costs on average over the test rows."""
-
-    prompt_tokens: float = 0.0
-    """Cached ones included."""
-    cached_tokens: float = 0.0
-    answer_tokens: float = 0.0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +49,7 @@ class Measured:
     """Further metrics by name."""
     cut: Sequence[bool] = ()
     """Stopped by the length limit."""
-    cost: Cost = Cost()
+    cost: PricedCost = field(default_factory=PricedCost)
     model: str = ""
     """The weights that answered; `types.CLASSICAL` where no language model did."""
     train_seconds: float = 0.0
@@ -383,7 +374,7 @@ def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], 
         check=[row["check"] for row in rows],
         others={other: [row["others"][other] for row in rows] for other in rows[0]["others"]},
         cut=[row["cut"] for row in rows],
-        cost=Cost(*(_mean(row[key] for row in rows) for key in Cost.__slots__)),
+        cost=PricedCost(*(_mean(row[key] for row in rows) for key in PRICED)),
         **facts,
     )
 

@@ -44,8 +44,8 @@ class Answering(threading.Thread):
                     done = answered(items, self.assistant, self.models)
                 for item in done:
                     self.queue.set_answer(item)
-        except (EtudeError, OSError) as error:
-            self.problem = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever ends this thread is shown on the page
+            self.problem = str(error) or type(error).__name__
 
 
 def answered(items: Sequence[Item], assistant: Assistant, models: Models) -> list[Item]:

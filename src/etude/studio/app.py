@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from etude.base.pages import asset, environment
 from etude.base.wording import command, count
+from etude.checks.shown.html_page import pieces
 from etude.errors import EtudeError, RunError
 from etude.feedback import new_id
 from etude.feedback.apply import EXCLUDED, apply
@@ -28,7 +29,7 @@ from etude.repair.fix import source_line
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.studio.blind import Blind
 from etude.studio.chat import Said, answers, as_text, asked_turns, opinion, turns_of
-from etude.studio.data import MOST_TAGS, PAGE, pieces
+from etude.studio.data import MOST_TAGS, PAGE
 from etude.studio.progress import Progress, options_of, progress
 from etude.studio.queue import Item, Source
 from etude.studio.security import Guard, Keys, Role, same
@@ -330,9 +331,10 @@ class Pages:
     def preferred(self, request: Request, form: Form) -> Response:
         """Keeps which answer is better, and shows the next row."""
         blind, number, said = self._blind_of(form), form.get("row", ""), form.get("say", "")
-        known = blind and number.isdecimal() and int(number) < len(blind.rows)
-        if blind and known and said in ("left", "right", "both", "neither"):
-            blind.keep(blind.rows[int(number)], self._name(request), form.get("id") or new_id(), said)
+        rows = blind.rows[int(number) :][:1] if blind and number.isdecimal() else []
+        shown = [row for row in rows if row.key == form.get("key")]  # the runs may have changed since
+        if blind and shown and said in ("left", "right", "both", "neither"):
+            blind.keep(shown[0], self._name(request), form.get("id") or new_id(), said)
         return self._blind(request, form)
 
     def compare(self, request: Request) -> Response:

@@ -29,10 +29,15 @@ class BlindRow:
         """What tells it from other rows, in whatever order the answers are."""
         return self.input, frozenset(self.answers)
 
+    @property
+    def key(self) -> str:
+        """A hash of the same, in the order of the answers."""
+        said = "\0".join((*self.answers, *(turn.content for turn in self.input)))
+        return hashlib.sha256(said.encode()).hexdigest()
+
     def swapped(self, who: str) -> bool:
         """Whether the second method's answer stands on the left for this person."""
-        key = "\0".join((who, *self.answers, *(turn.content for turn in self.input)))
-        return bool(hashlib.sha256(key.encode()).digest()[0] % 2)
+        return bool(hashlib.sha256(f"{who}\0{self.key}".encode()).digest()[0] % 2)
 
 
 class Blind:

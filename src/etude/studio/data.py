@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from etude.base.files import Json, read_lines
@@ -159,16 +159,6 @@ def findings_of(run: Run) -> list[Finding]:
     file = run.folder / "findings.jsonl"
     lines: list[Json] = list(read_lines(file)) if file.exists() else []
     return [from_json(Finding, line) for line in lines]
-
-
-def pieces(evidence: Evidence) -> Iterator[tuple[str, bool]]:
-    """The text of a passage in parts, each with whether it is marked."""
-    at = 0
-    for begin, end in evidence.marks:
-        yield evidence.text[at:begin], False
-        yield evidence.text[begin:end], True
-        at = end
-    yield evidence.text[at:], False
 
 
 def _shown(finding: Finding, known: set[str]) -> tuple[Finding, list[Evidence], int]:

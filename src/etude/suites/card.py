@@ -10,6 +10,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from etude import assistant as saved
+from etude.assistant import Assistant
 from etude.base import wording
 from etude.base.files import Json, read_json, read_lines, write_text
 from etude.base.typed_json import from_json
@@ -47,13 +48,14 @@ def _known(run: Run, name: str) -> dict[str, Any]:
     tested = read_json(file) if file.exists() else None
     measured = [from_json(Measure, each) for each in tested["measures"]] if tested else []
     scores = {step.method: step.estimate for step in verdict.ladder} if verdict else {}
-    head = metadata(info, name, record, scores.get(name))
+    assistant = saved.load(run.assistant(name))
+    head = metadata(info, assistant, record, scores.get(name))
     return {
         "metadata": yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         "info": info,
         "name": name,
         "record": record,
-        "assistant": saved.load(run.assistant(name)),
+        "assistant": assistant,
         "verdict": verdict,
         "findings": list(read_lines(findings)) if findings.exists() else [],
         "tested": tested,
@@ -63,12 +65,13 @@ def _known(run: Run, name: str) -> dict[str, Any]:
     }
 
 
-def metadata(info: Json, name: str, record: Json, score: Estimate | None) -> dict[str, Any]:
+def metadata(info: Json, assistant: Assistant, record: Json, score: Estimate | None) -> dict[str, Any]:
     """What the Hub reads at the head of a card. No licence: that is for whoever publishes the weights to say."""
+    name, adapter = assistant.method, assistant.model.adapter
     task = {"type": "text-classification" if info["kind"] == "classify" else "text-generation"}
     found: dict[str, Any] = {
         "base_model": record["model"],
-        "library_name": "peft" if record["tuned"] else "transformers",
+        "library_name": "peft" if adapter and (adapter / "adapter_config.json").exists() else "transformers",
         "pipeline_tag": task["type"],
         "tags": ["etude", info["kind"], name],
     }

@@ -28,7 +28,6 @@ from etude.models.registry import Models
 from etude.report import write_report
 from etude.runs import Run
 from etude.runs.events import OnEvent, Prepared, Said
-from etude.runs.late import LateSteps
 from etude.runs.lifecycle import TaskRun, carry_out
 from etude.runs.questions import Confirm, agreed
 from etude.runs.record import describe_data, write_record
@@ -112,14 +111,13 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
     _tell(task, parts, describe_data(run, task, parts, metric, noted), on_event)
     models = Models()
     student = checked_student(task, parts, models)
-    late = LateSteps(on_event, {})
     context = FitContext(
         models=models,
         metric=metric,
         folder=run.method(NAME) / "work",
         seed=task.seed,
         log=TrainingLog(
-            NAME, run.method(NAME) / "train.jsonl", late, lambda: run.info.get("plan", {}).get("seconds")
+            NAME, run.method(NAME) / "train.jsonl", on_event, lambda: run.info.get("plan", {}).get("seconds")
         ),
     )
     rows = training_rows(task, parts.train, context)
@@ -134,7 +132,6 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
             on_event(Said("Timing a few steps ...", detail=True))
             expected = foreseen(task, found, student, parts.dev, models)
             _agree(run, task, expected, found.config, on_event, confirm)
-        late.foreseen[NAME] = run.info["plan"]["seconds"]
         return found
 
     tuned = trained(task, student, rows, parts.dev, context, prepared)

@@ -12,7 +12,7 @@ from etude.types import Finding
 
 FEW = 0.2
 """Share of the answers up to which a word that can be an answer says nothing."""
-ANSWERS = frozenset(("none", "null", "nil", "na", "nan", "undefined", "test", "no answer", "no response"))
+ANSWERS = frozenset(("null", "nil", "na", "nan", "undefined", "test"))
 """What says nothing among other answers, and is one where many rows have it."""
 _SHEET_ERROR = re.compile(
     r"#(?:REF|VALUE|DIV/0|NUM|NULL|SPILL|CALC|ERROR|FIELD|BLOCKED|CONNECT|BEZUG|WERT|ZAHL|ÜBERLAUF|KALK|VALEUR|NOMBRE"
@@ -37,7 +37,7 @@ _ROW = re.compile(
 
 @finds(FindingKind("empty", "error", "answers that say nothing"), tasks=FREE, quick=True)
 def empty(material: Material) -> Iterator[Finding]:
-    """Free answers that say nothing: a dash, "n/a", "todo"; "none" and the like where few rows have it."""
+    """Free answers that say nothing: a dash, "n/a", "todo"; "null" and the like where few rows have it."""
     plain = material.plain_outputs
     blank = [position for position, text in enumerate(plain) if _is_blank(text, material.outputs[position])]
     if len(blank) > FEW * len(plain):

@@ -36,7 +36,8 @@ def preferences(material: Material) -> Iterator[Finding]:
             [],
             f"{rows_that('have', number, len(material.rows))} a worse answer in the column {column}. Étude trains "
             f"on {taught}, not {column}, which is not checked.",
-            "Nothing to do to train on the better answers. To train on both, use a preference trainer (DPO).",
+            "Nothing to do to train on the better answers. To train on both, name the file under preferences: and "
+            "add prefer to methods:.",
             numbers={"rows": number, "of": len(material.rows)},
         )
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from etude.checks.material import Mark
 from etude.checks.rows.endings import EMOJI, without_emoji
-from etude.text.lexicon import AMERICAN, BRITISH
-from etude.text.months import full_months
+from etude.text.months import month_pattern
 
 Find = Callable[[str], Mark | None]
 """Where a text shows a form, the first place; None where it does not."""
 NO_OCCASION = -1
 """Side of an answer that shows no form, or more than one."""
 _DIGIT = re.compile(r"\d")
-_WORD = re.compile(r"[^\W\d_]+")
 
 
 def pattern(expression: str, flags: int = re.IGNORECASE) -> Find:
@@ -33,23 +30,6 @@ def pattern(expression: str, flags: int = re.IGNORECASE) -> Find:
         return match.span() if match else None
 
     return find
-
-
-def any_of(words: frozenset[str]) -> Find:
-    """The first of these words, in any case."""
-
-    def find(text: str) -> Mark | None:
-        if words.isdisjoint(_words(text)):
-            return None
-        return next((word.span() for word in _WORD.finditer(text) if word[0].casefold() in words), None)
-
-    return find
-
-
-@lru_cache(maxsize=1)
-def _words(text: str) -> frozenset[str]:
-    """The words of a text, which several features ask for in turn."""
-    return frozenset(_WORD.findall(text.casefold()))
 
 
 def last_mark(accepted: str) -> Find:
@@ -110,10 +90,7 @@ def _forms(name: str, verb: str, *forms: tuple[str, Find], digits: bool = False)
     return Style(name, tuple(Form(said, find) for said, find in forms), verb=verb, digits=digits)
 
 
-_MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
-_ANY_MONTH = rf"(?:{_MONTH}|{'|'.join(sorted(full_months()))})"
-"""In a dozen languages, for dates with the day first."""
-_SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\b\.?"
+_MONTH = rf"{month_pattern()}\b\.?"
 _DAY = r"\d{1,2}(?:st|nd|rd|th|er|º|\.)?"
 
 _SIGN = "[$€£¥₹₽₩₺₴₪฿₫₱]"
@@ -177,17 +154,12 @@ STYLES: tuple[Style, ...] = (
         # Of two digits for the year only with two for day and month: 1.2.20 is a version, and 10.1.20.3 an address.
         ("like 12.03.2024", pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)")),
         ("like 12-03-2024", pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
-        ("like 12 March 2024", pattern(rf"\b{_DAY} (?:of |de )?{_ANY_MONTH},? (?:del? )?\d{{4}}\b")),
+        (
+            "like 12 March 2024",
+            pattern(rf"\b{_DAY}[ -](?:of |de )?{_MONTH}[ ,-]{{1,2}}(?:del? )?\d{{2,4}}\b"),
+        ),
         ("like March 12, 2024", pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
-        ("like 12 Mar 2024", pattern(rf"\b{_DAY}[ -]{_SHORT_MONTH}[ ,-]{{1,2}}\d{{2,4}}\b")),
-        ("like Mar 12, 2024", pattern(rf"\b{_SHORT_MONTH} {_DAY},? \d{{4}}\b")),
         digits=True,
-    ),
-    _forms(
-        "spelling",
-        "are spelled",
-        ("the British way (colour)", any_of(BRITISH)),
-        ("the American way (color)", any_of(AMERICAN)),
     ),
 )
 """In the order in which they are reported."""

@@ -223,8 +223,13 @@ def _quoting(reading: Reading, delimiter: str) -> Literal[0, 3]:
     """
     if reading.file.suffix.lower() != ".tsv" or _is_quoted_whole(next(Reading(reading.file).lines(), "")):
         return csv.QUOTE_MINIMAL
-    if _reads_cleanly(csv.reader(Reading(reading.file).lines(), delimiter=delimiter, strict=True), delimiter):
-        return csv.QUOTE_MINIMAL
+    before = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        records = csv.reader(Reading(reading.file).lines(), delimiter=delimiter, strict=True)
+        if _reads_cleanly(records, delimiter):
+            return csv.QUOTE_MINIMAL
+    finally:
+        csv.field_size_limit(before)
     reading.notes.append(f"{reading.file.name}: quotes are read as they stand, they do not enclose values")
     return csv.QUOTE_NONE
 

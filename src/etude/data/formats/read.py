@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,7 +31,7 @@ from etude.data.formats.columns import (
 )
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row
-from etude.data.formats.tools import names_in, offer, offering
+from etude.data.formats.tools import names_in, offer
 from etude.data.formats.turns import single_turn, turns_in, written_turns
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
@@ -56,7 +55,7 @@ class Rows:
     faults: tuple[Fault, ...] = ()
     """What is wrong with the rows that are not among the examples, in the order of the lines."""
     tools: str = ""
-    """The functions on offer in all rows, as the instructions are to name them; those of single rows stand in these."""
+    """The functions on offer, in words, as the instructions are to name them."""
 
 
 def read_rows(source: RowSource, kind: Kind | None = None) -> Rows:
@@ -85,7 +84,6 @@ def _read(reading: Reading, source: RowSource) -> Rows:
     head = list(islice(rows, _HEAD))
     columns = _columns(reading, head, source)
     thumbs = thumbs_column([row.cells for row in head], columns) if columns else None
-    reading.tools = _shared_tools(reading, head, columns) if columns else ""
     for row in chain(head, rows):
         reading.seen.update(row.cells.keys() - {thumbs})
         if thumbs and is_thumbs_down(row.cells.get(thumbs)):
@@ -95,27 +93,26 @@ def _read(reading: Reading, source: RowSource) -> Rows:
     return _finished(reading, columns or source)
 
 
-def _shared_tools(reading: Reading, head: Sequence[Row], columns: RowSource) -> str:
-    """The functions that most rows offer, in words."""
-    faults = list(reading.faults)
-    offers = Counter(offered_by(Cells(reading, row), columns) for row in head)
-    reading.faults[:] = faults
-    (text, rows), *_ = offers.most_common(1) or [("", 0)]
-    return text if 2 * rows > len(head) else ""
-
-
-def offered_by(cells: Cells, columns: RowSource) -> str:
-    """The functions on offer beside the chat of a row, in words; "" with a fault where they cannot be read."""
+def _offered(cells: Cells, columns: RowSource) -> str:
+    """The functions on offer beside the chat of a row, in words; "" with a fault where they cannot be read, or are
+    others than before: an assistant has one set of functions, as it has one system message."""
     name, row = offer_column(cells.row.cells, columns), cells.row.cells
     chat = columns.messages or (columns.input[0] if columns.input else "")
     if not name or not isinstance(turns_in(written_turns(row.get(chat))), list):
         return ""
+    reading = cells.reading
     try:
-        return offer(row[name])
+        found = offer(row[name])
     except ValueError as error:
         remedy = "write them as OpenAI does, or name the column otherwise if it means something else"
         cells.fault(f"{name}: {error}", shown(row[name]), remedy, "tools")
         return ""
+    reading.tools = reading.tools or found
+    if found and found != reading.tools:
+        what = "the row offers other functions than rows before it"
+        remedy = "offer the same functions in all rows, in the same order, or write a file for each set"
+        cells.fault(what, shown(", ".join(names_in(found))), remedy, "tools")
+    return found
 
 
 def peek_rows(file: Path, limit: int = 100) -> list[Mapping[str, Any]]:
@@ -156,6 +153,8 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
     if reading.tools:
         what = "the functions on offer are named below the instructions"
         reading.notes.append(f"{reading.file.name}: {what}: {', '.join(names_in(reading.tools))}")
+        if without := len(reading.examples) - reading.offering:
+            reading.counts["rows that offer no functions, which are asked with those of the others"] = without
     if unused:
         names = ", ".join(name or "one without a name" for name in unused)
         reading.notes.append(f"{reading.file.name}: columns not used: {names}")
@@ -223,7 +222,7 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     before = len(reading.faults)
     cells = Cells(reading, _opened(row, columns.messages))
     turns, output = _chat(cells, columns.messages) if columns.messages else _pair(cells, columns)
-    offered = offered_by(cells, columns)
+    offered = _offered(cells, columns)
     own = cells.own_id(columns.id) if columns.id else None
     references, tags = tuple(cells.several(columns.references)), cells.tags(columns.tags)
     group, system, source_of = (
@@ -237,7 +236,7 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
             cells.fault(what, shown(system), "delete one of the two", "instructions")
             return
         system, turns = turns[0].content, turns[1:]
-    turns = offering(turns, offered, reading.tools)
+    reading.offering += bool(offered)
     name = own if own is not None else _hash_id(reading, turns, output)
     where = reading.where(row.line)
     reading.examples.append(Example(name, turns, output, references, group, tags, where, source_of))

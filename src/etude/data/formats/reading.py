@@ -6,19 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from etude.base.remedies import FEW_LINES, NOT_UTF8, decoding_fault, nearest_path, raise_faults
 from etude.base.spool import Spool
-from etude.data.formats.signatures import HEAD_BYTES, foreign_file, guessed_encoding
+from etude.data.formats.signatures import HEAD_BYTES, foreign_file
 from etude.errors import Fault, InputError
 from etude.task.definition import TABLE_SUFFIXES, is_row_file
 from etude.types import Example, Kind
-
-_GUESSED_BYTES = 2**20
-"""Bytes from which an encoding is guessed."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,9 @@ class Reading:
     is_list: bool = False
     """Whether the file is one list of objects."""
     tools: str = ""
-    """The functions that most of the first rows offer, where they are the same."""
+    """The functions that the rows offer, in words."""
+    offering: int = 0
+    """Rows that do."""
     ids: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Id -> line of its row, and a hash of all that stands in it."""
 
@@ -78,11 +76,6 @@ class Reading:
     def where(self, line: int) -> str:
         """`file:line`, as messages and examples name a row."""
         return f"{self.file.name}:{line}"
-
-    @cached_property
-    def _encoding(self) -> str:
-        with _opened(self.file) as stream:
-            return guessed_encoding(stream.read(_GUESSED_BYTES))
 
     def foreign(self) -> Fault | None:
         """The fault of a file that is no text by its first bytes."""
@@ -126,7 +119,7 @@ class Reading:
             raw.decode("utf-8")
         except UnicodeDecodeError as error:
             table = self.file.suffix.lower() in TABLE_SUFFIXES
-            fault = decoding_fault(self.where(number), raw, error, self._encoding, table)
+            fault = decoding_fault(self.where(number), raw, error, table)
             self.faults.append((number, fault))
         return raw.decode("utf-8", errors="replace")
 

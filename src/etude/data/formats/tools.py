@@ -7,7 +7,6 @@ A model of any chat template can learn them so. Calls and results stand in the t
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,9 +25,9 @@ _OFFER = (
     '\n</tools>\nA call is written <tool_call>{"name": ..., "arguments": {...}}</tool_call>, '
     "and what it gives back comes in <tool_response>.",
 )
-_OFFERED = re.compile(f"{re.escape(_OFFER[0])}(.*?){re.escape(_OFFER[1])}(?:\n\n|$)", re.DOTALL)
-_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
-_RESULT = re.compile(r"<tool_response>\n(.*?)\n</tool_response>", re.DOTALL)
+CALL, _END = "<tool_call>", "</tool_call>"
+"""Around a call; the first behind `split_calls` is of one that cannot be read."""
+_RESULT = ("<tool_response>\n", "\n</tool_response>")
 
 
 def offer(tools: Any) -> str:
@@ -45,7 +44,7 @@ def offer(tools: Any) -> str:
 
 
 def offering(turns: Sequence[Message], offered: str, instructions: str) -> tuple[Message, ...]:
-    """The turns with the functions on offer on top of the first, unless the instructions name them."""
+    """The turns with the functions on offer on top of the first, unless the instructions name the same."""
     if not offered or offered in instructions or not turns:
         return tuple(turns)
     return (replace(turns[0], content=f"{offered}\n\n{turns[0].content}"), *turns[1:])
@@ -55,7 +54,7 @@ def as_text(turn: Mapping[str, Any], content: str | None) -> str:
     """What a turn says that calls functions or is what one gave back. Raises ValueError where that is unclear."""
     role = turn.get(key_of(turn, ROLE_KEYS))
     if role in RESULT_ROLES:
-        return content if content and _RESULT.fullmatch(content) else _result(content or "")
+        return content if content and results_in(content) else _result(content or "")
     if role in CALL_ROLES:
         calls, content = parse_json(content or ""), None
     else:
@@ -66,44 +65,43 @@ def as_text(turn: Mapping[str, Any], content: str | None) -> str:
 
 def split_calls(text: str) -> tuple[str, list[Json]]:
     """What an answer says beside its calls, and each call's name and arguments. What cannot be read as a call stays."""
+    beside, *rest = text.split(CALL)
     calls: list[Json] = []
-
-    def take(found: re.Match[str]) -> str:
+    for part in rest:
+        inner, end, after = part.partition(_END)
         try:
-            calls.append(_call(parse_json(found[1])))
+            calls.append(_call(parse_json(inner.strip() if end else "")))
+            beside += after
         except ValueError:
-            return found[0]
-        return ""
-
-    return _CALL.sub(take, text).strip(), calls
+            beside += CALL + part
+    return beside.strip(), calls
 
 
 def joined_results(turns: Iterable[Message]) -> tuple[Message, ...]:
     """The turns, where the results of several calls are one turn."""
     joined: list[Message] = []
     for turn in turns:
-        if joined and all(each.role == "user" and _RESULT.match(each.content) for each in (joined[-1], turn)):
+        if joined and all(each.role == "user" and results_in(each.content) for each in (joined[-1], turn)):
             joined[-1] = replace(turn, content=f"{joined[-1].content}\n{turn.content}")
         else:
             joined.append(turn)
     return tuple(joined)
 
 
-def functions_in(text: str) -> tuple[list[Json], str]:
-    """The functions on offer on top of a text, as OpenAI lists them, and the rest of it."""
-    if found := _OFFERED.match(text):
-        try:
-            listed = [{"type": "function", "function": parse_json(line)} for line in found[1].split("\n")]
-            if offer(listed) == found[0].rstrip("\n"):
-                return listed, text[found.end() :]
-        except ValueError:
-            pass
-    return [], text
+def functions_in(offered: str) -> list[Json]:
+    """The functions that `offer` has put in words, as OpenAI lists them."""
+    lines = offered.removeprefix(_OFFER[0]).removesuffix(_OFFER[1]).split("\n") if offered else []
+    return [{"type": "function", "function": parse_json(line)} for line in lines]
 
 
 def names_in(offered: str) -> list[str]:
     """The names of the functions on offer."""
-    return [each["function"]["name"] for each in functions_in(offered)[0]]
+    return [each["function"]["name"] for each in functions_in(offered)]
+
+
+def without_offer(instructions: str) -> str:
+    """Instructions without the functions on offer below them."""
+    return instructions.partition(_OFFER[0])[0].rstrip() if instructions.endswith(_OFFER[1]) else instructions
 
 
 def structured(turns: Sequence[Json], as_json: bool) -> list[Json]:
@@ -112,7 +110,7 @@ def structured(turns: Sequence[Json], as_json: bool) -> list[Json]:
     made: list[Json] = []
     waiting: list[str] = []
     for turn in turns:
-        text, given = turn["content"], _RESULT.findall(turn["content"])
+        text, given = turn["content"], results_in(turn["content"]) if turn["role"] == "user" else []
         beside, calls = split_calls(text) if turn["role"] == "assistant" else ("", [])
         if calls and _with_calls(beside, calls) == text:
             first = sum(len(each.get("tool_calls", ())) for each in made)
@@ -120,7 +118,7 @@ def structured(turns: Sequence[Json], as_json: bool) -> list[Json]:
             made.append(
                 {**turn, "content": beside or None, "tool_calls": openai_calls(calls, waiting, as_json)}
             )
-        elif turn["role"] == "user" and given and "\n".join(map(_result, given)) == text:
+        elif given:
             ids = [*waiting, *[""] * len(given)]
             made += [
                 {"role": "tool", "content": each} | ({"tool_call_id": name} if name else {})
@@ -161,8 +159,15 @@ def _with_calls(said: str, calls: Sequence[Json]) -> str:
     )
 
 
+def results_in(text: str) -> list[str]:
+    """What functions gave back, of a turn that says nothing else; else empty."""
+    if not (text.startswith(_RESULT[0]) and text.endswith(_RESULT[1])):
+        return []
+    return text[len(_RESULT[0]) : -len(_RESULT[1])].split(f"{_RESULT[1]}\n{_RESULT[0]}")
+
+
 def _result(given: str) -> str:
-    return f"<tool_response>\n{given}\n</tool_response>"
+    return given.join(_RESULT)
 
 
 def _dumped(value: Any) -> str:

@@ -40,10 +40,14 @@ def speaker_of(turn: Mapping[str, Any]) -> Role | None:
     return "assistant" if name in CALL_ROLES else "user" if name in RESULT_ROLES else role_of(turn)
 
 
+def calls_functions(turn: Mapping[str, Any]) -> bool:
+    """Whether a turn calls a function."""
+    return turn.get(key_of(turn, ROLE_KEYS)) in CALL_ROLES or any(turn.get(key) for key in _CALLS)
+
+
 def uses_tools(turn: Mapping[str, Any]) -> bool:
     """Whether a turn calls a function, or is what one gave back."""
-    name = turn.get(key_of(turn, ROLE_KEYS))
-    return name in (*CALL_ROLES, *RESULT_ROLES) or any(turn.get(key) for key in _CALLS)
+    return turn.get(key_of(turn, ROLE_KEYS)) in RESULT_ROLES or calls_functions(turn)
 
 
 def is_turn(value: Any) -> bool:

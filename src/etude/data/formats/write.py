@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from etude.data.formats.pairs import (
     turn,
 )
 from etude.data.formats.read import Rows, peek_rows, read_rows
-from etude.data.formats.tools import functions_in, offering, structured
+from etude.data.formats.tools import functions_in, structured
 from etude.errors import Fault, InputError, shown
 from etude.task import RowSource
 from etude.types import Example
@@ -36,21 +35,15 @@ Made = Callable[[str | None, Example], dict[str, Any]]
 
 def _openai(system: str | None, example: Example) -> dict[str, Any]:
     """A chat as OpenAI's fine-tuning, Axolotl and LLaMA-Factory read it."""
-    tools, (asked, answer) = _with_tools(system, example, as_json=True)
-    return {"messages": [*asked, *answer]} | tools
-
-
-def _parquet(system: str | None, example: Example) -> dict[str, Any]:
-    """The same, its functions as JSON: a column of a table has one type."""
-    made = _openai(system, example)
-    return made | ({"tools": json.dumps(made["tools"], ensure_ascii=False)} if "tools" in made else {})
+    turns = [*prompt(system, example), turn(said(example.output))]
+    return {"messages": structured(turns, as_json=True)}
 
 
 def _sharegpt(system: str | None, example: Example) -> dict[str, Any]:
-    """A chat as ShareGPT has it, the functions on offer as LLaMA-Factory reads them."""
-    tools, asked = _apart(example)
-    turns = [sharegpt_turn(each) for each in (*asking(system, asked), said(example.output))]
-    return {"conversations": turns} | ({"tools": json.dumps(tools, ensure_ascii=False)} if tools else {})
+    """A chat as ShareGPT has it."""
+    return {
+        "conversations": [sharegpt_turn(each) for each in (*asking(system, example), said(example.output))]
+    }
 
 
 def _alpaca(system: str | None, example: Example) -> dict[str, Any]:
@@ -61,23 +54,8 @@ def _alpaca(system: str | None, example: Example) -> dict[str, Any]:
 
 def _trl(system: str | None, example: Example) -> dict[str, Any]:
     """Prompt and completion as TRL's conversational datasets have them."""
-    tools, (asked, answer) = _with_tools(system, example, as_json=False)
-    return {"prompt": asked, "completion": answer} | tools
-
-
-def _with_tools(
-    system: str | None, example: Example, as_json: bool
-) -> tuple[dict[str, Any], tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-    """The functions on offer, and the turns before the answer and the answer, with calls in OpenAI's form."""
-    tools, asked = _apart(example)
-    turns = structured([*prompt(system, asked), turn(said(example.output))], as_json)
-    return {"tools": tools} if tools else {}, (turns[:-1], turns[-1:])
-
-
-def _apart(example: Example) -> tuple[list[dict[str, Any]], Example]:
-    """The functions on offer, and the row without them."""
-    tools, first = functions_in(example.input[0].content)
-    return tools, replace(example, input=(replace(example.input[0], content=first), *example.input[1:]))
+    *asked, answer = structured([*prompt(system, example), turn(said(example.output))], as_json=False)
+    return {"prompt": asked, "completion": [answer]}
 
 
 def _kto(system: str | None, example: Example) -> dict[str, Any]:
@@ -91,9 +69,11 @@ SHAPES: Mapping[str, tuple[Made, str]] = {
     "alpaca": (_alpaca, ".jsonl"),
     "trl": (_trl, ".jsonl"),
     "kto": (_kto, ".jsonl"),
-    "parquet": (_parquet, ".parquet"),
+    "parquet": (_openai, ".parquet"),
 }
 """Name -> what makes a row, and the suffix of the file."""
+WITHOUT_TOOLS = ("alpaca", "kto")
+"""Shapes without a column of the functions on offer, which are named in the system message there."""
 
 
 def convert(file: Path, shape: str, output: Path | None = None) -> tuple[int, Sequence[str], Path]:
@@ -138,8 +118,15 @@ def write_rows(rows: Rows, shape: str, file: Path) -> None:
     make, suffix = SHAPES[shape]
     if shape == "alpaca":
         _refuse_several_turns(rows)
+    named = rows.tools if shape in WITHOUT_TOOLS else ""
+    tools: Any = functions_in(rows.tools)
+    if shape in ("sharegpt", "parquet"):  # as LLaMA-Factory reads them, and as a column of one type
+        tools = json.dumps(tools, ensure_ascii=False)
+    functions = {"tools": tools} if rows.tools and not named else {}
     made = (
-        make(system, _offering(example, rows.tools)) | _beside(example, rows.source.id is not None)
+        make("\n\n".join(filter(None, (system, named))), example)
+        | functions
+        | _beside(example, rows.source.id is not None)
         for system, example in zip(rows.systems, rows.examples, strict=True)
     )
     if suffix != ".parquet":
@@ -147,10 +134,6 @@ def write_rows(rows: Rows, shape: str, file: Path) -> None:
         return
     with file_aside(file) as aside:
         write_parquet(made, aside)
-
-
-def _offering(example: Example, tools: str) -> Example:
-    return replace(example, input=offering(example.input, tools, ""))
 
 
 def _refuse_several_turns(rows: Rows) -> None:

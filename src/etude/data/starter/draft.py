@@ -97,6 +97,8 @@ class Draft:
     @cached_property
     def kind(self) -> tuple[Kind, str]:
         """The kind of task, and what it was guessed from."""
+        if self.calls:
+            return "answer", "answers that call functions"
         return _guess_kind(self._unlabelled, self.columns.output or "")
 
     @cached_property
@@ -118,7 +120,7 @@ class Draft:
     @cached_property
     def calls(self) -> bool:
         """Whether answers call functions."""
-        return any(split_calls(output)[1] for output in self.outputs)
+        return any(split_calls(row.output)[1] for row in self._unlabelled)
 
     @cached_property
     def num_hidden_labels(self) -> int:

@@ -72,8 +72,8 @@ def page(draft: Draft) -> str:
 
 def _documents_beside(file: Path) -> Path | None:
     """The first folder beside the rows that holds documents."""
-    folders = sorted(each for each in file.absolute().parent.iterdir() if each.is_dir())
-    holding = (each for each in folders if any(one.suffix.lower() in DOCUMENTS for one in each.iterdir()))
+    folders = sorted(each for each in file.absolute().parent.iterdir() if os.access(each, os.R_OK | os.X_OK))
+    holding = (each for each in folders if any(one.suffix.lower() in DOCUMENTS for one in each.glob("*")))
     return next(holding, None)
 
 

@@ -46,7 +46,7 @@ def _part(task: Task) -> tuple[LearnedWith, str]:
     if own:
         return own, "set by the user"
     if task.own_system:
-        return "whole", "they are the rows' own system message"
+        return "whole", "the rows bring them"
     if task.kind in ("answer", "rewrite"):
         return "first_sentence", "the first sentence names the role, and the rest is learned from the answers"
     return "none", f"kind: {task.kind}, where all of it is learned from the answers"

@@ -1,1 +1,1 @@
-"""Masking: one value gets one surrogate throughout, and a ledger of keyed hashes."""
+"""Masking: one value gets one surrogate throughout."""

@@ -8,6 +8,7 @@ answers change across groups than within one, paired by row.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -58,7 +59,9 @@ def bias_cases(rows: Rows, num: int) -> Iterator[Case]:
 def asked_by(who: str, text: str, say: str, *, by_name: bool) -> str:
     """The text with its first person's name replaced by `who`, if it has one; else with a sentence before it."""
     if by_name and (found := next(names(text), None)):
-        return text.replace(found.text, who)
+        asked = re.sub(rf"(?<!\w){re.escape(found.text)}(?!\w)", lambda _: who, text)
+        if asked != text:
+            return asked
     return say.replace("{who}", who).replace(ROW, text)
 
 
