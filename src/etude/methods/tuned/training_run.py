@@ -188,7 +188,7 @@ def training_run(
     left = tuple(_id_of(example) for example in train if example.id not in taken)
     supervision = (
         *counts.lines(),
-        *_about_rows(chosen, left, len(train)),
+        *_about_rows(chosen, left, len(train), student.method),
         _about_prompt(task, student),
         _about_template(model, _about_system(student, chosen)),
     )
@@ -256,7 +256,7 @@ def _num_silent(example: Example) -> int:
     return sum(turn.role == "assistant" and not turn.trained for turn in example.input)
 
 
-def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) -> Iterator[str]:
+def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int, method: str) -> Iterator[str]:
     """Which rows and turns are not learned."""
     silent = sum(map(_num_silent, chosen))
     if silent:
@@ -264,7 +264,7 @@ def _about_rows(chosen: Sequence[Example], left: Sequence[str], num_train: int) 
     if left:
         yield (
             f"No row is cut. Left out: {len(left):,} of {num_train:,} training rows, such as "
-            f"{', '.join(left[:3])}; training lists all of them in methods/fine_tune/work/{ROWS_FILE} of the run's "
+            f"{', '.join(left[:3])}; training lists all of them in methods/{method}/work/{ROWS_FILE} of the run's "
             "folder."
         )
     else:
