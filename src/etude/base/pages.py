@@ -13,8 +13,8 @@ _HERE = Path(__file__).parent
 
 
 def environment(folder: Path) -> Environment:
-    """An environment for the templates of a folder and of this one; whatever stands in a page is escaped, and nothing
-    is missing."""
+    """Make the environment for the templates of `folder` and of this folder. All values are escaped, and an undefined
+    one raises."""
     return Environment(
         loader=FileSystemLoader((folder, _HERE)),
         autoescape=True,

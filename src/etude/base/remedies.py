@@ -41,19 +41,22 @@ def nearest_path(path: Path, fits: Callable[[Path], bool] = Path.exists) -> Path
     return path.with_name(close) if close else None
 
 
-NOT_UTF8 = "not UTF-8"
+NOT_UTF8, UTF16 = "not UTF-8", "this is UTF-16, not UTF-8"
 
 
 def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError, table: bool = False) -> Fault:
     """The fault of bytes that are not UTF-8, naming the byte and its position in `raw` (from 1), and how to convert
     them: in a shell, of a `table` in Excel too."""
     wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
-    what = "this is UTF-16, not UTF-8" if wide else NOT_UTF8
     got = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
+    return Fault(where, UTF16 if wide else NOT_UTF8, got, as_utf8(wide, table), "encoding")
+
+
+def as_utf8(wide: bool, table: bool) -> str:
+    """How to convert a file: from UTF-16 (`wide`) or an encoding of one byte; a `table` in Excel too."""
     excel = "in Excel: Save As, CSV UTF-8; " if table else ""
     shell = "in a shell: iconv -f UTF-16" if wide else "in a shell, from Western European: iconv -f CP1252"
-    remedy = f"save the file as UTF-8 ({excel}{shell} -t UTF-8 FILE > NEW)"
-    return Fault(where, what, got, remedy, "encoding")
+    return f"save the file as UTF-8 ({excel}{shell} -t UTF-8 FILE > NEW)"
 
 
 def _of_one_cause(faults: Sequence[Fault]) -> list[Fault]:

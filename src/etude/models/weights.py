@@ -73,10 +73,11 @@ def unpacked(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root:
     is not there or not whole. Two processes may do this at once; one result is kept."""
     root = root or cache_root()
     stat = gguf.stat()
-    digest = hashlib.sha256(f"{gguf.name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
     if stat.st_size < SMALL:  # by content: a package that is installed again needs no second copy
         with gguf.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256")
+    else:
+        digest = hashlib.sha256(f"{gguf.name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
     digest.update(dtype.encode())
     folder = root / f"{gguf.stem}-{digest.hexdigest()[:16]}"
     if _whole(folder):

@@ -119,10 +119,8 @@ class FixLog:
 
     @property
     def standing(self) -> Iterator[Change]:
-        """The changes that are not taken back, in the order of their rows."""
-        standing = [number for number in range(len(self.changes)) if number not in self.undone]
-        standing.sort(key=lambda number: self.changes[number].line)  # one that was carried on stands last
-        return (self.changes[number] for number in standing)
+        """The changes that are not taken back."""
+        return (change for number, change in enumerate(self.changes) if number not in self.undone)
 
     @property
     def lines(self) -> Iterator[Json]:
@@ -135,7 +133,9 @@ class FixLog:
     def fixed(self, source: BinaryIO) -> Iterator[bytes]:
         """The bytes of the fixed file, piece by piece, from the file of examples."""
         at = 0
-        for change in self.standing:
+        lines = {n: change.line for n, change in enumerate(self.changes) if n not in self.undone}
+        for number in sorted(lines, key=lines.__getitem__):  # a change that was carried on stands last
+            change = self.changes[number]
             yield from islice(source, change.line - 1 - at)
             yield (change.after or "").encode()
             at = change.last

@@ -22,7 +22,7 @@ from typing import Any
 from etude.base.wording import command
 from etude.data.formats import guess_columns, peek_rows
 from etude.data.formats.packed import is_packed
-from etude.data.formats.raw import raw_rows
+from etude.data.formats.raw import field_limit, raw_rows
 from etude.data.formats.reading import Reading, Row, Table
 from etude.data.formats.turns import (
     ROLE_KEYS,
@@ -275,11 +275,8 @@ def _as_record(raw: bytes, table: Table, texts: Mapping[Any, str]) -> bytes | No
 
 def _values(raw: bytes, table: Table) -> list[list[str]]:
     text = raw.decode()
-    before = csv.field_size_limit(len(text) + 1)
-    try:
+    with field_limit(len(text) + 1):
         return list(csv.reader(io.StringIO(text, newline=""), **_dialect(table)))
-    finally:
-        csv.field_size_limit(before)
 
 
 def _dialect(table: Table) -> dict[str, Any]:

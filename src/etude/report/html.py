@@ -100,7 +100,7 @@ def embed(report: Report) -> str:
     kinds, texts = list(words.failure_kinds(report)), dict[str, int]()
 
     def place(text: str) -> int:
-        """Where a text stands in the list; every text is in it once."""
+        """The position of a text in the list, which holds each text once."""
         return texts.setdefault(text, len(texts))
 
     rows = [_row(row, names, place, kinds) for row in report.dev]

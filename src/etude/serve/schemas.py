@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from etude.data.formats.tools import as_text, offer
+from etude.data.formats.turns import uses_tools
 
 Json = dict[str, Any]
 MOST_STOPS, MOST_CHOICES, MOST_LOGPROBS = 4, 8, 20
@@ -56,16 +57,10 @@ class Turn(Body):
     @property
     def text(self) -> str:
         """The content as one text, with the functions that it calls."""
-        parts = (
-            [Part(type="text", text=self.content)] if isinstance(self.content, str) else self.content or []
-        )
-        text = "".join(part.text for part in parts)
-        return as_text({"role": self.role, "tool_calls": self.tool_calls}, text) if self.uses_tools else text
-
-    @property
-    def uses_tools(self) -> bool:
-        """Whether it calls functions, or is what one gave back."""
-        return self.role == "tool" or bool(self.tool_calls)
+        said = self.content or ""
+        text = said if isinstance(said, str) else "".join(part.text for part in said)
+        turn = {"role": self.role, "tool_calls": self.tool_calls}
+        return as_text(turn, text) if uses_tools(turn) else text
 
 
 class StreamOptions(Body):

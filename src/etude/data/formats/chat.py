@@ -63,7 +63,8 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
         return None
     if isinstance(content, list):
         content = _joined_parts(content)
-    if uses_tools(turn) and isinstance(content, str | None):
+    keys = KEYS if uses_tools(turn) else set()
+    if keys and isinstance(content, str | None):
         try:
             content = as_text(turn, content)
         except ValueError as error:
@@ -79,7 +80,7 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
             f"{place}: {text_key} is empty", shown(content), "write the turn, or delete the row", "empty_turn"
         )
     elif cells.is_clean(place, content):
-        if turn.keys() - {named, text_key, "weight"} - (KEYS if uses_tools(turn) else set()):
+        if turn.keys() - {named, text_key, "weight", *keys}:
             what = f"turns with keys besides {named}, {text_key} and weight, which are not used"
             cells.reading.counts[what] += 1
         said = cells.trimmed(content) if role == "assistant" else content

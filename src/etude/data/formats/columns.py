@@ -96,12 +96,9 @@ def is_thumbs_down(value: Any) -> bool:
 
 def offer_column(names: Collection[str], columns: RowSource) -> str | None:
     """The column of the functions on offer beside whole chats; None if there is none, and for preferences."""
-    chats = (columns.messages or columns.output == "completion") and not preference_columns(names)
-    return (
-        next((name for name in TOOLS if name in names and name not in named(columns)), None)
-        if chats
-        else None
-    )
+    if preference_columns(names) or not (columns.messages or columns.output == "completion"):
+        return None
+    return next((name for name in TOOLS if name in names and name not in named(columns)), None)
 
 
 def optional(columns: RowSource) -> list[str]:

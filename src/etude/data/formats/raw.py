@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Literal
 
@@ -188,10 +189,9 @@ def _records(
 ) -> Iterator[tuple[int, int, list[str]]]:
     """(line on which it begins, line on which it ends, values) of every record; of the file, `skipped` lines stand
     before them."""
-    before = csv.field_size_limit(_FIELD_LIMIT)
     taken: list[str] = []
     reader = csv.reader(_noted(lines, taken), delimiter=delimiter, strict=True, quoting=quoting)
-    try:
+    with field_limit(_FIELD_LIMIT):
         while True:
             start = skipped + reader.line_num + 1
             taken.clear()
@@ -205,6 +205,14 @@ def _records(
                 reading.fault(start, what, got, _table_remedy(error))
             else:
                 yield start, skipped + reader.line_num, record
+
+
+@contextmanager
+def field_limit(most: int) -> Iterator[None]:
+    """Let csv read values of at most so many characters, within the block; the limit belongs to the process."""
+    before = csv.field_size_limit(most)
+    try:
+        yield
     finally:
         csv.field_size_limit(before)
 
@@ -223,13 +231,10 @@ def _quoting(reading: Reading, delimiter: str) -> Literal[0, 3]:
     """
     if reading.file.suffix.lower() != ".tsv" or _is_quoted_whole(next(Reading(reading.file).lines(), "")):
         return csv.QUOTE_MINIMAL
-    before = csv.field_size_limit(_FIELD_LIMIT)
-    try:
+    with field_limit(_FIELD_LIMIT):
         records = csv.reader(Reading(reading.file).lines(), delimiter=delimiter, strict=True)
         if _reads_cleanly(records, delimiter):
             return csv.QUOTE_MINIMAL
-    finally:
-        csv.field_size_limit(before)
     reading.notes.append(f"{reading.file.name}: quotes are read as they stand, they do not enclose values")
     return csv.QUOTE_NONE
 

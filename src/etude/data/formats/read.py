@@ -141,7 +141,7 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
     if not reading.faults and not reading.examples:
         _hold_no_rows(reading)
     faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
-    offers = offer_column(dict.fromkeys(reading.seen), columns)
+    offers = offer_column(reading.seen, columns)
     unused = sorted(reading.seen - {*named(columns), offers})
     pair = preference_columns(reading.seen)
     if pair and pair[1] in unused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 
+from etude.base.remedies import UTF16, as_utf8
 from etude.errors import Fault
 
 HEAD_BYTES = 1024
@@ -17,10 +18,7 @@ _SIGNATURES = {
     b"\xd0\xcf\x11\xe0": ("a workbook of an old Excel, not text", _SHEET),
     b"\x1f\x8b": ("packed by gzip, not text", "unpack it (gunzip) and name the file in it"),
 }
-_UTF16 = (
-    "this is UTF-16, not UTF-8",
-    "save the file as UTF-8 (in Excel: Save As, CSV UTF-8; in a shell: iconv -f UTF-16 -t UTF-8 FILE > NEW)",
-)
+_UTF16 = (UTF16, as_utf8(wide=True, table=True))
 _BINARY = ("bytes of a program or a picture, not text", "give the rows as .jsonl, .csv or .tsv")
 
 

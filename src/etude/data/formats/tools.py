@@ -1,7 +1,7 @@
 """Functions that a model may call, as text: those on offer, its calls, and what they gave back.
 
-A model of any chat template can learn them so. Calls and results stand in the tags of Hermes' and Qwen's templates
-(`<tool_call>`, `<tool_response>`), under which such turns are the very text that the template would make of them.
+As text, a model with any chat template can learn them. Calls and results are written in the tags of Hermes' and Qwen's
+templates (`<tool_call>`, `<tool_response>`); under those, the text equals what the template itself would render.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from etude.base.files import parse_json
@@ -77,6 +78,13 @@ def split_calls(text: str) -> tuple[str, list[Json]]:
     return beside.strip(), calls
 
 
+def results_in(text: str) -> list[str]:
+    """What functions gave back, of a turn that says nothing else; else empty."""
+    if not (text.startswith(_RESULT[0]) and text.endswith(_RESULT[1])):
+        return []
+    return text[len(_RESULT[0]) : -len(_RESULT[1])].split(f"{_RESULT[1]}\n{_RESULT[0]}")
+
+
 def joined_results(turns: Iterable[Message]) -> tuple[Message, ...]:
     """The turns, where the results of several calls are one turn."""
     joined: list[Message] = []
@@ -108,23 +116,20 @@ def structured(turns: Sequence[Json], as_json: bool) -> list[Json]:
     """OpenAI's turns with calls and results in its form; `as_json` writes arguments as JSON in a text, as OpenAI does
     and TRL does not. What would be read as another text stays."""
     made: list[Json] = []
-    waiting: list[str] = []
+    number, waiting = count(), list[str]()
     for turn in turns:
         text, given = turn["content"], results_in(turn["content"]) if turn["role"] == "user" else []
         beside, calls = split_calls(text) if turn["role"] == "assistant" else ("", [])
         if calls and _with_calls(beside, calls) == text:
-            first = sum(len(each.get("tool_calls", ())) for each in made)
-            waiting = [f"call_{number}" for number in range(first, first + len(calls))]
+            waiting = [f"call_{next(number)}" for _ in calls]
             made.append(
                 {**turn, "content": beside or None, "tool_calls": openai_calls(calls, waiting, as_json)}
             )
         elif given:
-            ids = [*waiting, *[""] * len(given)]
             made += [
-                {"role": "tool", "content": each} | ({"tool_call_id": name} if name else {})
-                for each, name in zip(given, ids, strict=False)
+                {"role": "tool", "content": each} | ({"tool_call_id": waiting.pop(0)} if waiting else {})
+                for each in given
             ]
-            waiting = waiting[len(given) :]
         else:
             made.append(turn)
     return made
@@ -154,16 +159,7 @@ def _call(call: Any) -> Json:
 
 
 def _with_calls(said: str, calls: Sequence[Json]) -> str:
-    return "\n".join(
-        filter(None, (said.strip(), *(f"<tool_call>\n{_dumped(call)}\n</tool_call>" for call in calls)))
-    )
-
-
-def results_in(text: str) -> list[str]:
-    """What functions gave back, of a turn that says nothing else; else empty."""
-    if not (text.startswith(_RESULT[0]) and text.endswith(_RESULT[1])):
-        return []
-    return text[len(_RESULT[0]) : -len(_RESULT[1])].split(f"{_RESULT[1]}\n{_RESULT[0]}")
+    return "\n".join(filter(None, (said.strip(), *(f"{CALL}\n{_dumped(call)}\n{_END}" for call in calls))))
 
 
 def _result(given: str) -> str:

@@ -35,7 +35,7 @@ def role_of(turn: Mapping[str, Any]) -> Role | None:
 
 
 def speaker_of(turn: Mapping[str, Any]) -> Role | None:
-    """As `role_of`, with the roles of calls, which are the assistant's, and of results, which are told to it."""
+    """As `role_of`, also for turns of functions: the assistant makes calls, and results are given to it by the user."""
     name = turn.get(key_of(turn, ROLE_KEYS))
     return "assistant" if name in CALL_ROLES else "user" if name in RESULT_ROLES else role_of(turn)
 

@@ -32,8 +32,8 @@ PATIENCE = 300.0
 PASSING = (408, 409, 425, 429)
 """Statuses below 500 that may be gone at the next attempt."""
 SECRET = 8
-"""Characters from which a key is cut out of answers too: `none` or `test`, as local servers take them, stand in right
-ones."""
+"""Shortest key, in characters, that is also removed from answers. Local servers take keys such as `none` or `test`,
+which right answers contain."""
 RESUME = "What was answered is kept: run the same command again to go on."
 
 
