@@ -32,7 +32,7 @@ from etude.privacy.plain import plain_text
 from etude.repair.texts import decoded, without_markup
 from etude.task import RowSource, Task
 from etude.text.normal_forms import normalise
-from etude.types import Evidence, Example, Finding, Kind, Message
+from etude.types import Example, Excerpt, Finding, Kind, Message
 
 SIZES = (*(10_000 * 2**step for step in range(7)), 1_000_000)
 SCREENED = (10_000, 40_000)
@@ -122,7 +122,7 @@ def material(text: str, kind: Kind) -> Material:
     pairs = [*((asked, str(len(asked) % 2) if labels else given) for asked, given in short)]
     pairs += [(f"x {text}", "0" if labels else f"y {text}")] * 2
     rows = tuple(
-        Example(str(place), (Message("user", asked),), given, where=f"rows.jsonl:{place + 1}")
+        Example(str(place), (Message("user", asked),), given, location=f"rows.jsonl:{place + 1}")
         for place, (asked, given) in enumerate(pairs)
     )
     task = Task("t", kind, "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
@@ -138,9 +138,9 @@ def pages() -> Iterator[tuple[str, Callable[[str], object]]]:
 
 def finding_of(text: str) -> Findings:
     """One finding that tells of a text and shows it."""
-    shown = Evidence("r", "rows.jsonl:1", "input", text, tuple((at, at + 1) for at in range(0, 400, 20)))
+    shown = Excerpt("r", "rows.jsonl:1", "input", text, tuple((at, at + 1) for at in range(0, 400, 20)))
     one = Finding(
-        "echo", "error", ("r",), message=text, remedy=text, where=("rows.jsonl:1",), evidence=(shown,)
+        "echo", "error", ("r",), message=text, remedy=text, locations=("rows.jsonl:1",), excerpts=(shown,)
     )
     return Findings(text[:1000], "rows.jsonl", 1, 0, (one,))
 

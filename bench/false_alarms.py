@@ -99,9 +99,9 @@ def _measure(material: Material, check: Check, show: bool) -> None:
     for finding in found:
         share = len(finding.rows) / len(material.rows)
         print(f"{label}  {finding.kind:18} {len(finding.rows):5,} ({share:.2%})", flush=True)
-        for one in finding.evidence if show else ():
-            marked = [one.text[low:high] for low, high in one.marks]
-            print(f"    {one.where} {one.part}: {marked or one.text[:200]!r}")
+        for one in finding.excerpts if show else ():
+            marked = [one.text[low:high] for low, high in one.spans]
+            print(f"    {one.location} {one.column}: {marked or one.text[:200]!r}")
 
 
 def _examples(file: Path, asked: Sequence[str], given: str) -> Iterator[Example]:
@@ -109,7 +109,7 @@ def _examples(file: Path, asked: Sequence[str], given: str) -> Iterator[Example]
         text = "\n\n".join(filter(None, (_text(row.get(name)) for name in asked)))
         answer = _text(row.get(given))
         if text and answer:
-            yield Example(str(number), (Message("user", text),), answer, where=f"{file.name}:{number + 1}")
+            yield Example(str(number), (Message("user", text),), answer, location=f"{file.name}:{number + 1}")
 
 
 def _text(value: Any) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 
 from real_sets import DATA, write_lines
 
-from etude.cli.live import run_compare
+from etude.cli.compare_board import run_compare
 from etude.index.passages import Passage, passages_of
 from etude.index.search import Search
 from etude.methods.fit_context import Effort, FitContext

@@ -19,7 +19,7 @@ from typing import Any
 
 from real_sets import DATA, write_lines
 
-from etude.cli.live import run_compare
+from etude.cli.compare_board import run_compare
 from etude.comparison import compare
 
 PER_INTENT = 100

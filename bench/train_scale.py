@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from etude.base.files import write_lines
-from etude.runs.events import Trained
+from etude.runs.events import StepTrained
 from etude.training.memory.usage import peak_memory, reset_peak_memory
 from etude.tuning import train
 
@@ -102,7 +102,7 @@ def one_run(rows: int, steps: int) -> Figures:
         began = time.perf_counter()
 
         def watch(event: object) -> None:
-            if isinstance(event, Trained) and event.step == 1:
+            if isinstance(event, StepTrained) and event.step == 1:
                 figures.before = time.perf_counter() - began
                 figures.peak_before = peak_memory(CPU)
                 reset_peak_memory(CPU)

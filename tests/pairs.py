@@ -17,7 +17,7 @@ Pair = tuple[str, str]
 def found_in(pairs: Sequence[Pair], check: Check, kind: Kind = "answer", **settings: Any) -> Findings:
     """What one check finds in the pairs, whose ids are their positions; `settings` are those of the task."""
     rows = tuple(
-        Example(str(place), (Message("user", asked),), answer, where=f"rows.jsonl:{place + 1}")
+        Example(str(place), (Message("user", asked),), answer, location=f"rows.jsonl:{place + 1}")
         for place, (asked, answer) in enumerate(pairs)
     )
     task = Task("t", kind, "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"), **settings)

@@ -17,7 +17,7 @@ from typing import Any
 
 from etude.comparison.decide import verdict
 from etude.metrics import Metric
-from etude.runs.verdict import Decided, Inputs, Verdict, measured, rows_of, write_verdict
+from etude.runs.verdict import HeadlinePair, Inputs, Verdict, measured, rows_of, write_verdict
 from etude.task import Prices, Usage
 
 METHODS = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
@@ -344,7 +344,7 @@ def _verdict(rows: list[Made], spice: str) -> Verdict:
     inputs = Inputs(
         rows=test,
         methods=methods,
-        decided=Decided("few_shot", "fine_tune"),
+        decided=HeadlinePair("few_shot", "fine_tune"),
         metric=Metric("passes", "answer", lambda example, text: True),
         model="smollm2-135m-instruct" + spice,
         total_rows=2_000,

@@ -15,10 +15,10 @@ from etude.comparison import compare
 from etude.comparison.prepare import CLOSING
 from etude.data.dataset import Dataset
 from etude.errors import Declined
-from etude.methods import LADDER, FitContext
+from etude.methods import METHODS, FitContext
 from etude.methods.prompt import Prompt
 from etude.runs import Run
-from etude.runs.events import Ended, Event, Said, Trained
+from etude.runs.events import Event, MethodEnded, NoteEvent, StepTrained
 from etude.runs.training_log import FIRST, TrainingLog
 from etude.task import Task
 from real_runs import LEAST, real_run
@@ -53,7 +53,7 @@ def test_a_run_that_goes_on_keeps_what_was_left_out(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="fake:delay=0.02", more=STEPS)
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, MethodEnded):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -87,16 +87,22 @@ class Late(Prompt):
 @pytest.mark.real
 def test_when_a_step_is_late_what_has_not_begun_is_cut(tmp_path: Path) -> None:
     task, told = write_task(tmp_path, model="fake:delay=0.02", num=700), list[Event]()
-    methods = [LADDER[0], Late(), *(method for method in LADDER if method.name in ("few_shot", "fine_tune"))]
+    methods = [
+        METHODS[0],
+        Late(),
+        *(method for method in METHODS if method.name in ("few_shot", "fine_tune")),
+    ]
     run = compare(task, budget=CLOSING + 4, methods=methods, on_event=told.append).run
     (cut,) = [
-        event.text for event in told if isinstance(event, Said) and "To keep to the budget" in event.text
+        event.text for event in told if isinstance(event, NoteEvent) and "To keep to the budget" in event.text
     ]
     assert cut.startswith(
         "To keep to the budget, cut from few_shot on, because earlier methods took longer than planned"
     )
     sizes = {
-        event.method: event.num_rows for event in told if isinstance(event, Ended) and event.side == "dev"
+        event.method: event.num_rows
+        for event in told
+        if isinstance(event, MethodEnded) and event.side == "dev"
     }
     assert sizes["few_shot"] == sizes["fine_tune"] < sizes["prompt"]
     dev = {
@@ -119,7 +125,7 @@ def test_the_time_left_is_what_was_foreseen_until_ten_steps_are_done(tmp_path: P
         log(
             {"step": step, "steps": 20, "epoch": 1, "epochs": 1, "loss": 1.0, "tokens": 8, "seconds": seconds}
         )
-    left = [event.seconds_left for event in told if isinstance(event, Trained)]
+    left = [event.seconds_left for event in told if isinstance(event, StepTrained)]
     assert left[: FIRST - 1] == [40.0 * (20 - step) / 20 for step in range(1, FIRST)]
     assert left[FIRST - 1 :] == [20 - step for step in range(FIRST, 21)]
 

@@ -114,7 +114,7 @@ def checked(folder: Path, pairs: Sequence[Pair], kind: str = "answer", more: str
 
 def lines_of(findings: Findings | Checked, kind: str) -> set[int]:
     """Lines named by the findings of a kind."""
-    return {int(place.rpartition(":")[2]) for one in findings.of(kind) for place in one.where}
+    return {int(place.rpartition(":")[2]) for one in findings.of(kind) for place in one.locations}
 
 
 PLANTED: dict[str, Pair] = {
@@ -432,7 +432,7 @@ def test_differing_system_messages_are_one_error(tmp_path: Path) -> None:
         text = f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}"
         (tmp_path / "task.yaml").write_text(text)
         (found,) = Checked(tmp_path / "task.yaml").of("instructions")
-        assert len(found.where) == 1
+        assert len(found.locations) == 1
 
 
 def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) -> None:
@@ -455,11 +455,11 @@ def test_a_secret_in_system_messages_or_instructions_is_found_once(tmp_path: Pat
     rows = "".join(json.dumps({"messages": messages}) + "\n" for messages in turns)
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     (found,) = check(tmp_path / "task.yaml").of("privacy_password")
-    assert (found.severity, found.where, found.fix) == ("error", ("rows.jsonl:1",), "")
+    assert (found.severity, found.locations, found.fix) == ("error", ("rows.jsonl:1",), "")
     (found,) = checked(tmp_path, clean(), more='instructions: "The password: Hunter2!x"\n').of(
         "privacy_password"
     )
-    assert found.where == ("task.yaml",)
+    assert found.locations == ("task.yaml",)
     assert not checked(tmp_path, clean(), more="instructions: Help.\n").of("privacy_password")
 
 
@@ -527,7 +527,8 @@ def test_faults_of_a_kind_are_one_finding_however_they_differ(tmp_path: Path) ->
         "name: t\nkind: answer\nmodel: fake\nexamples: {file: rows.jsonl, input: input, output: output, id: id}\n"
     )
     kinds = [
-        (found.kind, len(found.where)) for found in check(tmp_path / "task.yaml").of("unreadable", "roles")
+        (found.kind, len(found.locations))
+        for found in check(tmp_path / "task.yaml").of("unreadable", "roles")
     ]
     assert sorted(kinds) == [("roles", 9), ("unreadable", 30), ("unreadable", 60)]
 
@@ -538,7 +539,7 @@ def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_example
         '{"input": "a", "output": "b"}\n{"input": "", "output": "b"}\n'
     )
     (found,) = checked(tmp_path, clean(), more="test: b/rows.jsonl\n").of("empty")
-    assert (found.where, found.rows, found.fix) == (("b/rows.jsonl:2",), (), "")
+    assert (found.locations, found.rows, found.fix) == (("b/rows.jsonl:2",), (), "")
 
 
 def test_a_file_is_named_once_and_another_whose_name_goes_on_is_told_from_it() -> None:
@@ -592,7 +593,7 @@ def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
     (found,) = checked(tmp_path, clean(), more="test: own.jsonl\n").of("test_overlap")
     assert found.numbers["same_input"] == 1
     assert found.numbers["test_rows"] == 2
-    assert dict(zip(found.where, found.about, strict=True))["rows.jsonl:2"] == "like own.jsonl:1"
+    assert dict(zip(found.locations, found.subjects, strict=True))["rows.jsonl:2"] == "like own.jsonl:1"
 
 
 @pytest.mark.parametrize(
@@ -682,7 +683,7 @@ def test_every_finding_stands_in_the_words(tmp_path: Path, capsys: pytest.Captur
     for one in findings:
         assert " ".join(one.message.split()) in told
         assert " ".join(one.remedy.split()) in told
-        assert not one.where or one.where[0] in told
+        assert not one.locations or one.locations[0] in told
 
 
 def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Path) -> None:
@@ -738,8 +739,8 @@ def test_the_value_that_is_not_supported_is_marked_and_not_its_name(form: str, t
     pairs[7] = (texts[7], form.format(place='at \\"dé\\"' if "{{" in form else "at dé", n=10))
     findings = checked(tmp_path, pairs, "extract")
     assert lines_of(findings, "unsupported") == {8}
-    (shown,) = [one for one in findings.of("unsupported")[0].evidence if one.part == "output"]
-    assert [shown.text[low:high] for low, high in shown.marks] == ['at \\"dé\\"' if "{{" in form else "at dé"]
+    (shown,) = [one for one in findings.of("unsupported")[0].excerpts if one.column == "output"]
+    assert [shown.text[low:high] for low, high in shown.spans] == ['at \\"dé\\"' if "{{" in form else "at dé"]
 
 
 def test_a_record_that_cannot_be_read_leaves_no_field_out_and_adds_none(tmp_path: Path) -> None:
@@ -814,7 +815,7 @@ def test_copies_of_a_row_do_not_speak_for_its_label(tmp_path: Path) -> None:
     for row in range(0, 600, 10):
         pairs[row] = (pairs[row][0], draw.choice([topic for topic in DESKS if topic != pairs[row][1]]))
     (found,) = checked(tmp_path, pairs * 3, "classify").of("wrong_label")
-    lines = [int(place.rpartition(":")[2]) for place in found.where]
+    lines = [int(place.rpartition(":")[2]) for place in found.locations]
     assert 90 <= len(lines) <= 180
     assert all((line - 1) % 600 % 10 == 0 for line in lines)
 
@@ -851,8 +852,8 @@ def test_flipped_labels_are_found_and_counted(tmp_path: Path) -> None:
     for row in flipped:
         pairs[row] = (pairs[row][0], TOPICS[(TOPICS.index(pairs[row][1]) + draw.randint(1, 9)) % len(TOPICS)])
     (found,) = checked(tmp_path, pairs, "classify").of("wrong_label")
-    assert len(flipped) / 2 <= len(found.where) <= len(flipped)
-    assert {f"rows.jsonl:{row + 1}" for row in flipped}.issuperset(found.where)
+    assert len(flipped) / 2 <= len(found.locations) <= len(flipped)
+    assert {f"rows.jsonl:{row + 1}" for row in flipped}.issuperset(found.locations)
 
 
 def test_other_programs_read_every_finding_with_its_lines(
@@ -871,7 +872,7 @@ def test_other_programs_read_every_finding_with_its_lines(
     stopped = [one["message"]["text"] for one in results if one["ruleId"] == "truncated"]
     assert len(set(stopped)) == len(stopped)  # each line tells of itself
     lines = [one["locations"][0]["physicalLocation"]["region"]["startLine"] for one in results]
-    wheres = [one.where or ("rows.jsonl:1",) for one in findings]
+    wheres = [one.locations or ("rows.jsonl:1",) for one in findings]
     assert lines == [int(place.rpartition(":")[2]) for where in wheres for place in where]
     assert main(["check", str(tmp_path), "--format", "pdf"]) == 2
 
@@ -926,7 +927,7 @@ def test_the_page_shows_every_finding_and_runs_nothing_of_the_rows(tmp_path: Pat
     assert not {"script", "img", "b"} & set(page.elements)
     assert given in page.text
     for one in findings:
-        for told in (one.message, one.remedy, one.fix, *one.where[:4]):
+        for told in (one.message, one.remedy, one.fix, *one.locations[:4]):
             assert told in page.text
     for mark in ("cafÃ©"[3:], "{{first_name}}", "<b>", "&lt;", "\\x92"):
         assert mark in page.marked
@@ -978,7 +979,7 @@ def test_two_rows_that_differ_are_shown_of_rows_that_mostly_agree() -> None:
     )
     for one, pairs, shown in cases:
         (told,) = found_in(pairs, one)
-        assert [text.text for text in told.evidence] == shown
+        assert [text.text for text in told.excerpts] == shown
 
 
 def test_json_is_the_same_in_every_order_of_its_members(tmp_path: Path) -> None:
@@ -1000,7 +1001,7 @@ def test_records_of_the_test_are_found_in_every_order_of_their_members(tmp_path:
     (tmp_path / "own.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (found,) = checked(tmp_path, pairs, "extract", "test: own.jsonl\n").of("test_answers")
     assert found.message.startswith("The answers of 1 of 2 test rows stand")
-    assert (found.where, found.about) == (("rows.jsonl:4",), ("like own.jsonl:1",))
+    assert (found.locations, found.subjects) == (("rows.jsonl:4",), ("like own.jsonl:1",))
 
 
 @pytest.mark.parametrize(
@@ -1027,7 +1028,7 @@ def test_what_contradicts_or_nearly_repeats_is_shown_side_by_side(tmp_path: Path
     (asked, given), near = clean()[3], f"So: {clean()[5][0]}"
     pairs = [*clean(), (asked, given), (asked, "No."), (clean()[5][0], "Yes."), (near, clean()[5][1])]
     findings = checked(tmp_path, pairs)
-    told = {one.kind: [shown.where for shown in one.evidence] for one in findings}
+    told = {one.kind: [shown.location for shown in one.excerpts] for one in findings}
     assert told["contradiction"][:3:2] == ["rows.jsonl:4", "rows.jsonl:82"]
     assert told["near_duplicate"] == ["rows.jsonl:6", "rows.jsonl:84"]
 
@@ -1093,7 +1094,7 @@ def test_faults_of_the_test_are_a_share_of_its_rows(tmp_path: Path) -> None:
     own = [{"input": asked, "output": given} for asked, given in clean(5)] + [{"input": "a", "output": ""}]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, own)), encoding="utf-8")
     (found,) = checked(tmp_path, clean(80), more="test: own.jsonl\n").of("empty")
-    assert (found.where, found.numbers) == (("own.jsonl:6",), {"rows": 1, "of": 6})
+    assert (found.locations, found.numbers) == (("own.jsonl:6",), {"rows": 1, "of": 6})
     (found,) = checked(tmp_path, [*clean(80), ("a", "")], more="test: own.jsonl\n").of("empty")
     assert found.numbers == {"rows": 2, "of": 87}
 
@@ -1148,7 +1149,7 @@ def test_the_order_of_the_rows_changes_no_finding(pairs: list[Pair], tmp_path: P
     def found(rows: list[Pair]) -> dict[tuple[str, str], set[str]]:
         """Answers that are named, but for copies, of which it is the later one."""
         return {
-            (one.kind, one.severity): {rows[int(place.rpartition(":")[2]) - 1][1] for place in one.where}
+            (one.kind, one.severity): {rows[int(place.rpartition(":")[2]) - 1][1] for place in one.locations}
             for one in checked(tmp_path, rows)
             if one.kind not in ("near_duplicate", "repeated_input", "repeated_output")
         }
@@ -1168,7 +1169,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
 )
 def test_no_text_is_too_strange_to_be_checked(pairs: list[Pair], kind: str) -> None:
     rows = [
-        Example(str(place), (Message("user", asked),), answer, where=f"rows.jsonl:{place + 1}")
+        Example(str(place), (Message("user", asked),), answer, location=f"rows.jsonl:{place + 1}")
         for place, (asked, answer) in enumerate(pairs)
     ]
     task = Task("t", kind, "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))  # type: ignore[arg-type]
@@ -1177,7 +1178,7 @@ def test_no_text_is_too_strange_to_be_checked(pairs: list[Pair], kind: str) -> N
     assert all(char.isprintable() or char == "\n" for char in told)
     assert json.loads(as_json(findings))["rows"] == len(rows)
     assert len(json.loads(as_sarif(findings))["runs"][0]["results"]) == sum(
-        max(len(one.where), 1) for one in findings
+        max(len(one.locations), 1) for one in findings
     )
     assert "script" not in Page(as_html(findings)).elements
 

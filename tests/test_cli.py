@@ -26,7 +26,7 @@ from scipy.stats import binomtest
 
 from etude.assistant import Assistant, PromptLimit
 from etude.cli import main
-from etude.cli.live import Board, answered_in_words, ended_in_words
+from etude.cli.compare_board import Board, answered_in_words, ended_in_words
 from etude.cli.narrator import Narrator
 from etude.cli.printing import ladder_table, print_bullets, screen
 from etude.cli.talk import Conversation, talk
@@ -34,7 +34,7 @@ from etude.comparison import compare
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
 from etude.runs import Run, find_runs
-from etude.runs.events import Answered, Began, Ended, Event, Said
+from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, NoteEvent
 from etude.runs.questions import Sensitive
 from etude.runs.recommended import recommended
 from etude.runs.verdict import write_verdict
@@ -52,7 +52,7 @@ def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp
     told: list[Event] = []
     run = compare(task, on_event=told.append).run
     note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
-    assert Said(f"Note: {note}") in told
+    assert NoteEvent(f"Note: {note}") in told
     assert note in run.info["notes"]
 
 
@@ -316,15 +316,15 @@ def test_runs_that_score_rows_by_different_metrics_are_not_compared(
 def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
     screen = Screen(terminal=False)
     board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
-    board.take(Answered("prompt", 8, 1030, 90.0))
-    board.take(Answered("prompt", 16, 1030, 80.0))  # too soon
+    board.take(BatchAnswered("prompt", 8, 1030, 90.0))
+    board.take(BatchAnswered("prompt", 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: 8 of 1,030 rows, 90 s left\n"
 
 
 def test_of_several_candidates_it_is_said_which_one_answers(tmp_path: Path) -> None:
     told: list[Event] = []
     compare(write_task(tmp_path, more="methods: [prompt, few_shot]\n"), on_event=told.append)
-    answered = [event for event in told if isinstance(event, Answered)]
+    answered = [event for event in told if isinstance(event, BatchAnswered)]
     few_shot = [event.trial for event in answered if event.method == "few_shot"]
     on_dev = [trial for trial in few_shot if trial is not None]
     assert len(on_dev) < len(few_shot), "the test is answered by the chosen one alone"
@@ -346,7 +346,7 @@ def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
 
     told: list[Event] = []
     compare(write_task(tmp_path), methods=[Slow()], on_event=told.append)
-    answered = [event for event in told if isinstance(event, Answered)]
+    answered = [event for event in told if isinstance(event, BatchAnswered)]
     assert [event.seconds_left for event in answered if event.done == event.total] == [0.0, 0.0]
     assert max(event.done for event in answered if event.done < event.total) > 8
     assert all(event.seconds_left < 0.5 for event in answered)
@@ -367,7 +367,7 @@ def test_a_sensitive_question_is_printed_and_each_needs_a_yes_of_its_own() -> No
     ]
 
 
-@pytest.mark.parametrize("first", [Began, Ended])
+@pytest.mark.parametrize("first", [MethodStarted, MethodEnded])
 def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path) -> None:
     narrator = Narrator(Console(file=io.StringIO()))
     board = Board(narrator)
@@ -385,9 +385,9 @@ def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path)
         compare(task, on_event=stop)
     assert narrator.run is not None
     report = narrator.run / "report.html"
-    assert report.exists() == (first is Ended)
-    assert ("before the first method was finished" in narrator.stopped()) == (first is Began)
-    assert (str(report) in narrator.stopped()) == (first is Ended)
+    assert report.exists() == (first is MethodEnded)
+    assert ("before the first method was finished" in narrator.stopped()) == (first is MethodStarted)
+    assert (str(report) in narrator.stopped()) == (first is MethodEnded)
 
 
 @pytest.mark.parametrize(
@@ -501,7 +501,7 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     console = Console(width=120, file=io.StringIO())
     board = Board(Narrator(console))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
-    ended = Ended("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50)
+    ended = MethodEnded("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50)
     board.take(ended)
     assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
     console.print(board.render())
@@ -519,7 +519,7 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     ],
 )
 def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_rows: int, told: str) -> None:
-    ended = Ended("prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows)
+    ended = MethodEnded("prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows)
     assert ended_in_words(ended) == f"prompt on dev: 30.0% (20.0 to 40.0), {told}"
 
 

@@ -26,12 +26,12 @@ from etude.comparison.notes import same_answer
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError, ModelError, RunError
 from etude.evaluate import Scored
-from etude.methods import LADDER, Candidate, FitContext, Method
+from etude.methods import METHODS, Candidate, FitContext, Method
 from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import Prompt
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
-from etude.runs.events import Began, Ended, EpochEnded, Event, Said, Trained
+from etude.runs.events import EpochEnded, Event, MethodEnded, MethodStarted, NoteEvent, StepTrained
 from etude.runs.training_log import Pace, TrainingLog
 from etude.task import Task
 from etude.types import Answer, Example, Message, Score
@@ -44,7 +44,7 @@ QUICK = "methods: [prompt, fine_tune]\n"
 
 def interrupt(event: Event) -> None:
     """Stops the comparison at the first thing it says about the rows."""
-    if isinstance(event, Said) and "rows" in event.text:
+    if isinstance(event, NoteEvent) and "rows" in event.text:
         raise KeyboardInterrupt
 
 
@@ -62,7 +62,7 @@ def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None
     verdict = run.verdict
     assert verdict is not None
     assert {step.method for step in verdict.ladder} == set(run.methods)
-    sides = [(event.method, event.side) for event in told if isinstance(event, Ended)]
+    sides = [(event.method, event.side) for event in told if isinstance(event, MethodEnded)]
     assert sides == [(name, "dev") for name in run.methods] + [(name, "test") for name in run.methods]
     for name in ("run.json", "task.yaml", "split.json", "findings.jsonl", "report.html", "report.md"):
         assert (run.folder / name).exists()
@@ -74,7 +74,7 @@ def test_form_and_check_are_told_as_the_estimates_of_the_verdict(more: str, tmp_
     (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return answer == example.output\n")
     run, told = events_of(task)
     assert run.verdict is not None
-    for event in (event for event in told if isinstance(event, Ended) and event.side == "test"):
+    for event in (event for event in told if isinstance(event, MethodEnded) and event.side == "test"):
         stored = run.verdict.forms[event.method]
         assert (event.form, event.check) == (stored.form, stored.check)
         assert (event.form is None, event.check is None) == (False, not more)
@@ -94,7 +94,7 @@ def test_choices_are_on_disk_before_the_test_is_opened(tmp_path: Path) -> None:
     seen: list[bool] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, Ended) and event.side == "test":
+        if isinstance(event, MethodEnded) and event.side == "test":
             (folder,) = (tmp_path / "runs").glob("small-*")
             seen.append("decided" in json.loads((folder / "run.json").read_text()))
 
@@ -149,7 +149,7 @@ def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> N
     task = write_task(tmp_path, more=QUICK)
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended) and event.side == "test":
+        if isinstance(event, MethodEnded) and event.side == "test":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +181,7 @@ def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path
     assert second.info["id"] != Run(kept).info["id"]
     assert {run.name for run in find_runs(tmp_path / "runs")} == {first.name, f"{first.name}.1"}
     third, told = events_of(task, fresh=True)
-    assert Said(f"Starting again from scratch. The earlier run is kept as {first.name}.2.") in told
+    assert NoteEvent(f"Starting again from scratch. The earlier run is kept as {first.name}.2.") in told
     assert third.info["openings"] == 3
 
 
@@ -247,7 +247,7 @@ def test_a_split_goes_without_an_earlier_run_that_cannot_be_read_and_says_so(
     task.write_text(task.read_text() + "target: 0.5\n")
     third, told = events_of(task)
     assert assignments(third) == before
-    said = [event.text for event in told if isinstance(event, Said)]
+    said = [event.text for event in told if isinstance(event, NoteEvent)]
     assert [line for line in said if f"goes without the earlier run {second.name}: " in line]
 
 
@@ -259,14 +259,16 @@ def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_pa
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, MethodEnded):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
     run, told = events_of(task)
     assert [finding["kind"] for finding in run.info["findings"]] == ["split_anew"]
-    assert [event for event in told if isinstance(event, Said) and "all rows were split again" in event.text]
+    assert [
+        event for event in told if isinstance(event, NoteEvent) and "all rows were split again" in event.text
+    ]
     assert "split again" in (run.folder / "report.html").read_text()
 
 
@@ -286,7 +288,7 @@ def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
 def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="fake:delay=0.04", more="methods: [baseline, prompt, few_shot]\n")
     run, told = events_of(task, budget=0.4)
-    said = " ".join(event.text for event in told if isinstance(event, Said))
+    said = " ".join(event.text for event in told if isinstance(event, NoteEvent))
     assert "To fit the budget" in said
     assert run.info["plan"]["shrunk"]
 
@@ -335,7 +337,7 @@ def test_a_question_is_asked_once_where_a_limit_is_exceeded_and_else_never(
         asked.append(question)
         return True
 
-    task, methods = write_task(tmp_path, model="fake:delay=0.05"), [LADDER[0], Slow(number)]
+    task, methods = write_task(tmp_path, model="fake:delay=0.05"), [METHODS[0], Slow(number)]
     for _ in range(2):  # a run that has begun is gone on with unasked
         compare(task, budget=budget, methods=methods, confirm=confirm)
     assert len(asked) == len(questions)
@@ -346,7 +348,7 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
     task = write_task(tmp_path, more="methods: [clear_prompt, few_shot]\n")
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended) and event.method == "few_shot":
+        if isinstance(event, MethodEnded) and event.method == "few_shot":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -508,7 +510,7 @@ def test_a_broken_part_of_a_run_that_is_not_complete_is_told_likewise(tmp_path: 
     task = write_task(tmp_path, more=QUICK)
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, MethodEnded):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -577,15 +579,15 @@ def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_to
     (note,) = json.loads((run.method("few_shot") / "method.json").read_text())["notes"][-1:]
     assert "1 of 60 test rows" in note
     assert note in " ".join((run.folder / "report.md").read_text().split())
-    assert any(isinstance(event, Said) and note in event.text for event in told)
+    assert any(isinstance(event, NoteEvent) and note in event.text for event in told)
 
 
 def test_a_test_row_too_long_for_a_wording_is_told_before_anything_is_fitted(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         compare(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, clear_prompt]\n", words=82))
-    (fault,) = caught.value.faults
-    assert fault.where.endswith("test.jsonl:4")
-    assert "clear_prompt" in fault.what
+    (fault,) = caught.value.issues
+    assert fault.location.endswith("test.jsonl:4")
+    assert "clear_prompt" in fault.message
     assert "`methods:`" in fault.remedy
     assert not list((tmp_path / "runs").glob("*/methods"))
 
@@ -593,8 +595,8 @@ def test_a_test_row_too_long_for_a_wording_is_told_before_anything_is_fitted(tmp
 def test_a_row_too_long_for_every_prompt_is_told_once_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         compare(with_test(tmp_path, "max_tokens: 10\n", words=300))
-    (fault,) = caught.value.faults
-    assert fault.where.endswith("test.jsonl:4")
+    (fault,) = caught.value.issues
+    assert fault.location.endswith("test.jsonl:4")
 
 
 @pytest.mark.parametrize("names", ["[baseline]", "[baseline, fine_tune]"])
@@ -632,8 +634,8 @@ def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitte
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(InputError) as caught:
         compare(task)
-    assert [fault.where.rpartition(":")[2] for fault in caught.value.faults] == ["6", "18"]
-    assert all("`methods:`" in fault.remedy for fault in caught.value.faults)
+    assert [fault.location.rpartition(":")[2] for fault in caught.value.issues] == ["6", "18"]
+    assert all("`methods:`" in fault.remedy for fault in caught.value.issues)
     assert not list((tmp_path / "runs").glob("*/methods"))
 
 
@@ -711,7 +713,7 @@ def test_the_time_left_counts_what_is_measured_on_dev(tmp_path: Path) -> None:
     again = TrainingLog("own", tmp_path / "train.jsonl", told.append)
     for each in ({"resumed_at_step": 3}, epoch(1, 30.0), line(4), line(5)):
         again(each)
-    left = [event.seconds_left for event in told if isinstance(event, Trained)]
+    left = [event.seconds_left for event in told if isinstance(event, StepTrained)]
     assert left == [5 * 2 + 100, 4 * 2 + 100, 3 * 2 + 100, 2 * 2 + 40, 2 * 2 + 30, 1 * 2 + 30]
     assert sum("dev_loss" in each for each in read_lines(tmp_path / "train.jsonl")) == 2, (
         "told again, written once"
@@ -771,7 +773,7 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
             seen.append(start)
             return context.choose([Candidate("start", start)], dev).assistant
 
-    compare(write_task(tmp_path), methods=[LADDER[0], Prompt(), Told(80), FineTune(), Spy()])
+    compare(write_task(tmp_path), methods=[METHODS[0], Prompt(), Told(80), FineTune(), Spy()])
     assert [start.method for start in seen] == ["told"]
 
 
@@ -823,7 +825,7 @@ def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(
     (note,) = json.loads((run.method("stuck") / "method.json").read_text())["notes"]
     assert note.startswith("stuck answers ")
     assert "on 100% of" in note
-    assert any(isinstance(event, Said) and note in event.text for event in told)
+    assert any(isinstance(event, NoteEvent) and note in event.text for event in told)
 
 
 def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(tmp_path: Path) -> None:
@@ -833,7 +835,9 @@ def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fit
     others = [{**rows[n], "input": rows[n]["input"].upper(), "output": "maps"} for n in (3, 8, 40, 90)]
     file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *others, rows[5]]))
     run, told = events_of(task)
-    said = [event.text for event in told if isinstance(event, Said) and "more than one label" in event.text]
+    said = [
+        event.text for event in told if isinstance(event, NoteEvent) and "more than one label" in event.text
+    ]
     pairs = "; ".join(
         f"examples.jsonl:{line} and examples.jsonl:{other}" for line, other in ((4, 151), (9, 152), (41, 153))
     )
@@ -841,7 +845,9 @@ def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fit
         f"Note: 4 inputs stand with more than one label, in 8 rows (5.2%): {pairs}; and 1 more. Whatever a method "
         "answers, some of these rows call it wrong. `etude check` lists them (contradiction)."
     ]
-    assert told.index(Said(said[0])) < next(n for n, event in enumerate(told) if isinstance(event, Began))
+    assert told.index(NoteEvent(said[0])) < next(
+        n for n, event in enumerate(told) if isinstance(event, MethodStarted)
+    )
     assert said[0].removeprefix("Note: ") in run.info["notes"]
     found = next(finding for finding in check(task) if finding.kind == "contradiction")
     assert (found.numbers["inputs"], found.numbers["rows"]) == (4, 8)
@@ -854,7 +860,7 @@ def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_
     kept = set(json.loads((second.folder / "split.json").read_text())["test"])
     assert tested - kept
     said = f"{len(tested - kept)} rows that now train or choose were test rows of an earlier run"
-    assert any(isinstance(event, Said) and said in event.text for event in told)
+    assert any(isinstance(event, NoteEvent) and said in event.text for event in told)
     third, told = events_of(write_task(tmp_path, more=f"{QUICK}margin: 0.1\nseed: 1\n"))
     assert third.info["split"]["test"] == second.info["split"]["test"]
 

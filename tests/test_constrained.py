@@ -47,9 +47,9 @@ def test_weights_that_know_nothing_keep_an_enforced_form(name: str, folder: Path
     kept = replace(free, enforced=True)
     models = Models(dtype="float32")
     asked = [(Message("user", text),) for text in ("cats, age 7", "dogs", "anything else, please")]
-    assert not any(answer.form for answer in free.answer(asked, models))
+    assert not any(answer.keeps_contract for answer in free.answer(asked, models))
     answers = kept.answer(asked, models)
-    assert all(answer.form for answer in answers), [answer.text for answer in answers]
+    assert all(answer.keeps_contract for answer in answers), [answer.text for answer in answers]
     kept.save(tmp_path / "saved")
     again = load(tmp_path / "saved")
     assert [each.text for each in again.answer(asked, models)] == [each.text for each in answers]
@@ -73,8 +73,8 @@ def test_an_answer_that_reaches_the_length_limit_keeps_its_form(name: str, folde
     models = Models(dtype="float32")
     asked = [(Message("user", text),) for text in ("cats", "dogs")]
     answers = kept.answer(asked, models)
-    assert all(answer.form for answer in answers), [answer.text for answer in answers]
-    assert any(answer.cut for answer in answers)
+    assert all(answer.keeps_contract for answer in answers), [answer.text for answer in answers]
+    assert any(answer.truncated for answer in answers)
     assert all(answer.answer_tokens <= 60 for answer in answers)
     assert "".join(kept.stream(asked[0], models)).strip() == answers[0].text
     model = models.get(kept.model, "stream")
@@ -84,7 +84,7 @@ def test_an_answer_that_reaches_the_length_limit_keeps_its_form(name: str, folde
     while batch.answers:
         batch.step()
     done = [each.completion(0, 0.0) for each in live]
-    finished = [(each.text, "length" if each.cut else "stop") for each in answers]
+    finished = [(each.text, "length" if each.truncated else "stop") for each in answers]
     assert [(each.text.strip(), each.finish) for each in done] == finished
 
 

@@ -168,7 +168,7 @@ def test_an_excel_sheet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
     pytest.importorskip("python_calamine")
     workbook(tmp_path / "t.xlsx", [["text", "label"], ["Ein <Buch>?", 3], ["", ""], ["Zwei", "ja"]])
     rows = read(tmp_path / "t.xlsx")
-    assert [(each.text, each.output, each.where) for each in rows.examples] == [
+    assert [(each.text, each.output, each.location) for each in rows.examples] == [
         ("Ein <Buch>?", "3", "t.xlsx:2"),
         ("Zwei", "ja", "t.xlsx:4"),
     ]

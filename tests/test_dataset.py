@@ -20,7 +20,7 @@ from etude.task import RowSource, Task
 from etude.types import Example, Message
 
 ROWS = Dataset(
-    tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", where=f"f:{n}") for n in range(5))
+    tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", location=f"f:{n}") for n in range(5))
 )
 
 

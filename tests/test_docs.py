@@ -23,7 +23,7 @@ from etude.base.wording import setting
 from etude.cli import main
 from etude.models import registry
 from etude.models.registry import Models
-from etude.task import LADDER, load_task
+from etude.task import METHOD_NAMES, load_task
 from etude.task.contract import Contract
 from etude.task.definition import FactsChange, MetricName, RowSource
 from etude.task.foreign import OTHERWISE, RENAMED
@@ -163,7 +163,7 @@ def test_the_other_values_that_the_page_names_are_the_ones_there_are(tmp_path: P
     assert tuple(said["kind"].split(" | ")) == get_args(Kind)
     assert tuple(said["metric"].split(" | ")) == get_args(MetricName)
     assert tuple(said["usage"].split(" | ")) == get_args(FactsChange)
-    assert tuple(said["methods"].removeprefix("or some of: ").split(", ")) == LADDER
+    assert tuple(said["methods"].removeprefix("or some of: ").split(", ")) == METHOD_NAMES
     (tmp_path / "task.yaml").write_text(
         "name: tickets\nkind: classify\nmodel: fake\nexamples: " + said["examples"].removeprefix("or "),
         encoding="utf-8",

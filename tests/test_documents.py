@@ -126,7 +126,7 @@ def test_all_files_that_cannot_be_read_are_named_with_their_reasons(tmp_path: Pa
     (tmp_path / "g.jsonl").write_text('{"a": 1}\n[2]\n{"a":\n', encoding="utf-8")
     with pytest.raises(InputError) as told:
         read_passages(tmp_path)
-    said = [str(fault) for fault in told.value.faults]
+    said = [str(fault) for fault in told.value.issues]
     assert len(said) == 7, said
     for name, reason in (
         ("b.pdf", ""),

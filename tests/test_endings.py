@@ -38,7 +38,7 @@ def answers(frame: str, num: int = 160) -> list[str]:
 def found(outputs: list[str]) -> list[Finding]:
     """The findings in these answers; `where` holds their positions."""
     rows = tuple(
-        Example(str(place), (Message("user", f"Question {place}?"),), text, where=f"rows.jsonl:{place}")
+        Example(str(place), (Message("user", f"Question {place}?"),), text, location=f"rows.jsonl:{place}")
         for place, text in enumerate(outputs)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))

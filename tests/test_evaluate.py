@@ -28,7 +28,7 @@ ROWS = Dataset(
             id=str(n),
             input=(Message("user", f"row {n} of words"),),
             output=f"row {n} of words",
-            where=f"a:{n}",
+            location=f"a:{n}",
         )
         for n in range(37)
     )

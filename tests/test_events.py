@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from etude.base.typed_json import from_json, to_json
 from etude.comparison import compare
 from etude.errors import ModelError, RunError
-from etude.methods import LADDER
+from etude.methods import METHODS
 from etude.methods.prompt import Prompt
 from etude.runs import Run, find_runs
 from etude.runs.events import (
     FILE,
     KINDS,
-    Answered,
-    Began,
-    Ended,
+    BatchAnswered,
     Event,
     EventLog,
-    Noted,
-    Opened,
-    Prepared,
+    MethodEnded,
+    MethodStarted,
+    NoteEvent,
     RunEnded,
-    Said,
+    RunOpened,
+    TimedEvent,
+    TrainingPrepared,
     follow,
     read_events,
 )
@@ -50,7 +50,7 @@ def run_that_began(task: Path) -> Run:
     raise AssertionError("no run began")
 
 
-def kinds(noted: list[Noted]) -> list[type[Event]]:
+def kinds(noted: list[TimedEvent]) -> list[type[Event]]:
     return [type(each.event) for each in noted]
 
 
@@ -58,16 +58,16 @@ def kinds(noted: list[Noted]) -> list[type[Event]]:
 def test_another_process_follows_a_run_while_it_is_at_work(tmp_path: Path) -> None:
     task = write_task(tmp_path, model=SLOW, more=TWO)
     with started("compare", task) as process:
-        run, seen, early = run_that_began(task), list[Noted](), False
+        run, seen, early = run_that_began(task), list[TimedEvent](), False
         for noted in follow(run, pause=0.01):
             seen.append(noted)
-            early = early or (isinstance(noted.event, Began) and not run.complete)
+            early = early or (isinstance(noted.event, MethodStarted) and not run.complete)
         process.communicate()
     assert process.returncode == 0
     assert early, "events are seen while the run is at work"
-    assert seen[0].event == Opened(run.folder)
+    assert seen[0].event == RunOpened(run.folder)
     assert seen[-1].event == RunEnded("complete")
-    ended = [(noted.event.method, noted.event.side) for noted in seen if isinstance(noted.event, Ended)]
+    ended = [(noted.event.method, noted.event.side) for noted in seen if isinstance(noted.event, MethodEnded)]
     assert ended == [(name, side) for side in ("dev", "test") for name in ("prompt", "fine_tune")]
     assert [noted.time for noted in seen] == sorted(noted.time for noted in seen)
     assert seen == read_events(run) == list(follow(run))
@@ -77,9 +77,9 @@ def test_what_is_written_is_what_the_caller_is_given(tmp_path: Path) -> None:
     told: list[Event] = []
     run = compare(write_task(tmp_path, more=TWO), on_event=told.append).run
     written = [noted.event for noted in read_events(run)]
-    lasting = [event for event in told if not isinstance(event, Answered)]
-    assert [event for event in written if not isinstance(event, Answered)] == lasting
-    assert {Opened, Said, Began, Ended, RunEnded} <= set(map(type, lasting))
+    lasting = [event for event in told if not isinstance(event, BatchAnswered)]
+    assert [event for event in written if not isinstance(event, BatchAnswered)] == lasting
+    assert {RunOpened, NoteEvent, MethodStarted, MethodEnded, RunEnded} <= set(map(type, lasting))
 
 
 @pytest.mark.real
@@ -88,7 +88,7 @@ def test_a_killed_run_can_be_read_and_goes_on_appending(tmp_path: Path) -> None:
     with started("compare", task) as process:
         run = run_that_began(task)
         for noted in follow(run, pause=0.01):
-            if isinstance(noted.event, Ended):
+            if isinstance(noted.event, MethodEnded):
                 process.kill()
         process.communicate()
     before = read_events(run)
@@ -99,7 +99,7 @@ def test_a_killed_run_can_be_read_and_goes_on_appending(tmp_path: Path) -> None:
     compare(task)
     after = read_events(run)
     assert after[: len(before)] == before
-    assert kinds(after[len(before) :])[0] is Opened
+    assert kinds(after[len(before) :])[0] is RunOpened
     assert after[-1].event == RunEnded("complete")
 
 
@@ -115,12 +115,12 @@ def test_a_run_that_fails_or_is_stopped_says_so(tmp_path: Path) -> None:
     task = write_task(tmp_path)
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, MethodEnded):
             raise KeyboardInterrupt
 
     for on_event, error in ((stop, KeyboardInterrupt), (lambda event: None, ModelError)):
         with pytest.raises(error):
-            compare(task, methods=[LADDER[0], Failing()], on_event=on_event)
+            compare(task, methods=[METHODS[0], Failing()], on_event=on_event)
     (run,) = find_runs(tmp_path / "runs")
     ends = [noted.event for noted in read_events(run) if isinstance(noted.event, RunEnded)]
     assert ends == [RunEnded("interrupted"), RunEnded("failed", "The weights are gone.")]
@@ -131,28 +131,30 @@ def test_a_run_that_fails_or_is_stopped_says_so(tmp_path: Path) -> None:
 def test_of_progress_a_line_a_second_is_written_and_all_of_it_passed_on(tmp_path: Path) -> None:
     told: list[Event] = []
     publish = EventLog(Run(tmp_path), told.append)
-    sent = [Answered("prompt", done, 500, 1.0) for done in range(500)]
+    sent = [BatchAnswered("prompt", done, 500, 1.0) for done in range(500)]
     for event in sent:
         publish(event)
-    publish(Said("done"))
-    assert told == [*sent, Said("done")]
+    publish(NoteEvent("done"))
+    assert told == [*sent, NoteEvent("done")]
     written = [noted.event for noted in read_events(Run(tmp_path))]
     assert written[0] == sent[0]
-    assert written[-1] == Said("done")
+    assert written[-1] == NoteEvent("done")
     assert len(written) < 20
 
 
 @given(
-    st.one_of(*(built(kind) for kind in KINDS.values() if kind is not Prepared)),
+    st.one_of(*(built(kind) for kind in KINDS.values() if kind is not TrainingPrepared)),
 )
 def test_every_event_is_read_as_it_was_written(event: Event) -> None:
     assert from_json(type(event), to_json(event)) == event
 
 
 def test_what_training_will_learn_is_read_as_it_was_written() -> None:
-    event = Prepared(("answers",), (("rank", 16, "16 beat 8"), ("lora_layers", None, "")), {"seed": 0})
-    assert from_json(Prepared, to_json(event)) == event
-    assert from_json(Prepared, to_json(replace(event, learned=["answers"]))) == event
+    event = TrainingPrepared(
+        ("answers",), (("rank", 16, "16 beat 8"), ("lora_layers", None, "")), {"seed": 0}
+    )
+    assert from_json(TrainingPrepared, to_json(event)) == event
+    assert from_json(TrainingPrepared, to_json(replace(event, learned=["answers"]))) == event
 
 
 def test_a_line_that_is_no_event_is_named_with_its_file(tmp_path: Path) -> None:

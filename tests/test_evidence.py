@@ -15,7 +15,7 @@ from etude.data.dataset import Dataset
 from etude.methods.foresight.timing import Rates
 from etude.report.read_run import read_report
 from etude.runs import Run
-from etude.runs.events import Ended, Event
+from etude.runs.events import Event, MethodEnded
 from etude.stats import TWO_LEVELS, label_sample, over_seeds, score_sample
 from etude.types import Example
 from small_task import write_task
@@ -66,7 +66,7 @@ def test_a_stopped_run_goes_on_to_the_same_evidence(after: int, tmp_path: Path) 
     seen: list[str] = []
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, MethodEnded):
             seen.append(event.method)
             if len(seen) == after:
                 raise KeyboardInterrupt

@@ -26,7 +26,7 @@ from etude.models.registry import Models
 from etude.types import (
     Completion,
     Example,
-    Form,
+    Grammar,
     Message,
     ModelRef,
     Request,
@@ -191,14 +191,16 @@ def test_adapters_over_one_base_share_it_and_switch_with_each_request(
 @pytest.mark.parametrize(
     "form",
     [
-        Form("regex", "Title: (my|your) card/s\\nAges: [0-9]"),
-        Form("json_schema", '{"type": "object", "properties": {"age": {"enum": [7]}}, "required": ["age"]}'),
+        Grammar("regex", "Title: (my|your) card/s\\nAges: [0-9]"),
+        Grammar(
+            "json_schema", '{"type": "object", "properties": {"age": {"enum": [7]}}, "required": ["age"]}'
+        ),
     ],
 )
-def test_llama_cpp_keeps_an_answer_to_its_form(form: Form, tuned: Assistant, models: Models) -> None:
+def test_llama_cpp_keeps_an_answer_to_its_form(form: Grammar, tuned: Assistant, models: Models) -> None:
     pytest.importorskip("xllamacpp")
     model = models.get(ModelRef(f"llama_cpp:{tuned.model.name}"), "grammar")
-    (done,) = model.generate([Request(ASKED[0].messages, 60, form=form)])
+    (done,) = model.generate([Request(ASKED[0].messages, 60, grammar=form)])
     if form.kind == "regex":
         assert re.fullmatch(form.text, done.text)
     else:

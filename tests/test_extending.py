@@ -14,7 +14,7 @@ from etude.assistant import Assistant
 from etude.comparison import compare
 from etude.data.dataset import Dataset
 from etude.errors import ModelError
-from etude.methods import LADDER, Candidate, FitContext, Method
+from etude.methods import METHODS, Candidate, FitContext, Method
 from etude.models.backend import BatchedModel
 from etude.models.registry import BACKENDS, Backend, register
 from etude.task import Task
@@ -65,7 +65,7 @@ def test_a_method_and_a_backend_are_few_lines() -> None:
 
 
 def test_a_method_of_ones_own_climbs_like_the_built_in_ones(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, "classify"), methods=[*LADDER, Loud()]).run
+    run = compare(write_task(tmp_path, "classify"), methods=[*METHODS, Loud()]).run
     assert run.methods[-1] == "loud"
     assert {step.method for step in run.verdict.ladder} == set(run.methods)  # type: ignore[union-attr]
     assert "The prompt in capitals" in (run.folder / "report.html").read_text()

@@ -49,7 +49,7 @@ def read(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> Rows:
 def faults(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> list[str]:
     with pytest.raises(InputError) as caught:
         read(tmp_path, name, text, **columns)
-    return [fault.where for fault in caught.value.faults]
+    return [fault.location for fault in caught.value.issues]
 
 
 @given(drawn=MANY, system=st.none() | ANSWER)
@@ -101,9 +101,9 @@ def test_any_bytes_are_rows_or_an_input_error(
     file = tmp_path_factory.getbasetemp() / name
     file.write_bytes(raw)
     try:
-        places = [row.where for row in read_rows(RowSource(file)).examples]
+        places = [row.location for row in read_rows(RowSource(file)).examples]
     except InputError as error:
-        places = [fault.where for fault in error.faults]
+        places = [fault.location for fault in error.issues]
     assert places
     assert all(place.startswith(name) for place in places)
 
@@ -116,7 +116,7 @@ def test_a_row_is_named_by_the_line_it_begins_on(
     body = "".join('"{}",b\n'.format("\n".join("x" * height)) for height in heights)
     file.write_text("input,output\n" + body, newline="")
     begins = [2 + sum(heights[:number]) for number in range(len(heights))]
-    assert [row.where for row in read_rows(RowSource(file)).examples] == [
+    assert [row.location for row in read_rows(RowSource(file)).examples] == [
         f"tall.csv:{line}" for line in begins
     ]
 
@@ -153,7 +153,7 @@ def test_a_row_is_named_by_the_line_it_begins_on(
 )
 def test_every_shape_is_understood(tmp_path: Path, row: dict[str, Any], text: str, answer: str) -> None:
     example = read(tmp_path, "rows.jsonl", json.dumps(row)).examples[0]
-    assert (example.text, example.output, example.where) == (text, answer, "rows.jsonl:1")
+    assert (example.text, example.output, example.location) == (text, answer, "rows.jsonl:1")
 
 
 def test_a_chat_keeps_its_turns_and_gives_its_system_message_apart(tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ def test_a_chat_in_a_table_that_cannot_be_read_is_a_fault_of_its_row_alone(tmp_p
         csv.writer(file).writerows([["messages", "n"], [json.dumps(turns), 1], [cell, 2]])
     with pytest.raises(InputError) as raised:
         read_rows(RowSource(tmp_path / "rows.csv"))
-    (fault,) = raised.value.faults
-    assert (fault.kind, fault.where) == ("roles", "rows.csv:3")
+    (fault,) = raised.value.issues
+    assert (fault.kind, fault.location) == ("roles", "rows.csv:3")
 
 
 @pytest.mark.parametrize("text", ["Hello", "[1, 2]", '[{"role": "user", "content": "cut'])
@@ -380,7 +380,7 @@ def test_quotes_in_tsv_that_enclose_nothing_join_no_rows(tmp_path: Path) -> None
 def test_excels_line_that_names_the_separator_is_no_row(tmp_path: Path, first: str, mark: bytes) -> None:
     text = f"{first}\r\nFrage;Antwort\r\nWann, wo?;Um neun\r\n"
     rows = read(tmp_path, "rows.csv", mark + text.encode())
-    assert [(row.text, row.output, row.where) for row in rows.examples] == [
+    assert [(row.text, row.output, row.location) for row in rows.examples] == [
         ("Wann, wo?", "Um neun", "rows.csv:3")
     ]
     assert not any("empty" in note for note in rows.notes)
@@ -388,7 +388,7 @@ def test_excels_line_that_names_the_separator_is_no_row(tmp_path: Path, first: s
 
 def test_blank_lines_and_empty_rows_are_counted(tmp_path: Path) -> None:
     rows = read(tmp_path, "r.csv", "input,output\n\na,b\n,\n\n")
-    assert [row.where for row in rows.examples] == ["r.csv:3"]
+    assert [row.location for row in rows.examples] == ["r.csv:3"]
     assert "r.csv: empty rows: 3" in rows.notes
 
 
@@ -436,8 +436,8 @@ def test_a_file_in_another_encoding_is_one_fault_with_the_command(
     file.write_bytes(rows.encode(encoding))
     with pytest.raises(InputError) as raised:
         read_rows(RowSource(file))
-    (fault,) = raised.value.faults
-    assert "60 lines are not UTF-8" in fault.what
+    (fault,) = raised.value.issues
+    assert "60 lines are not UTF-8" in fault.message
     assert "from Western European: iconv -f CP1252 -t UTF-8" in fault.remedy
     assert "in Excel: Save As, CSV UTF-8" in fault.remedy
 
@@ -467,7 +467,7 @@ def test_a_row_of_a_table_with_bytes_that_are_no_text_is_left_out_as_one_of_json
     raw = "\n".join(lines).encode() + "\nLà,Entrée\n".encode("cp1252")
     (tmp_path / "rows.csv").write_bytes(raw)
     rows = survey_rows(RowSource(tmp_path / "rows.csv"))
-    assert [fault.where for fault in rows.faults] == ["rows.csv:11"]
+    assert [fault.location for fault in rows.faults] == ["rows.csv:11"]
     assert len(rows.examples) == 9
 
 
@@ -476,7 +476,7 @@ def test_what_is_no_text_is_one_fault(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(content)
     with pytest.raises(InputError, match="not text") as raised:
         read_rows(RowSource(tmp_path / "rows.jsonl"))
-    assert len(raised.value.faults) == 1
+    assert len(raised.value.issues) == 1
 
 
 @pytest.mark.parametrize(
@@ -512,7 +512,7 @@ def test_a_list_of_objects_is_read_with_the_line_of_each_or_its_number(
 ) -> None:
     rows = read(tmp_path, name, text)
     assert [row.output for row in rows.examples] == [row["output"] for row in LISTED]
-    assert [row.where for row in rows.examples] == [f"{name}:{line}" for line in lines]
+    assert [row.location for row in rows.examples] == [f"{name}:{line}" for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_a_list_that_is_broken_is_a_fault_at_its_line(tmp_path: Path, end: str, 
 
 def test_lines_of_objects_are_read_whatever_the_file_is_called(tmp_path: Path) -> None:
     rows = read(tmp_path, "r.json", "".join(json.dumps(row) + "\n" for row in LISTED))
-    assert [row.where for row in rows.examples] == ["r.json:1", "r.json:2", "r.json:3"]
+    assert [row.location for row in rows.examples] == ["r.json:1", "r.json:2", "r.json:3"]
 
 
 @pytest.mark.parametrize("spelling", [(True, False), ("true", "false"), ("True", "FALSE")])
@@ -545,5 +545,5 @@ def test_answers_with_a_thumbs_down_are_not_taught(tmp_path: Path, spelling: tup
 def test_a_test_of_other_columns_is_refused_with_the_mapping_to_write(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, "held.csv", "nr,message,topic\n1,hello,a\n", input=("body",), output="category")
-    (fault,) = caught.value.faults
+    (fault,) = caught.value.issues
     assert "{file: held.csv, input: message, output: topic}" in fault.remedy

@@ -189,4 +189,4 @@ def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:
     assert {*full.reasons, *full.defaults} == {*SETTINGS} - {*LORA_ONLY}
     with pytest.raises(InputError) as caught:
         auto_config(500, 135_000_000, {"weights": "full", "rank": 4, "lora_layers": "top-2"})
-    assert [fault.where for fault in caught.value.faults] == ["train: rank", "train: lora_layers"]
+    assert [fault.location for fault in caught.value.issues] == ["train: rank", "train: lora_layers"]

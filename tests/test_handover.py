@@ -82,7 +82,7 @@ def test_rows_of_one_group_are_one_proof(tmp_path: Path) -> None:
         rows = [
             Scored(
                 Example(f"{at}-{copy}", (Message("user", "x"),), "a", group=str(at)),
-                Answer("a", "a", "a", None, (), float(one), 1, 0, 1, 0.0, cut=False),
+                Answer("a", "a", "a", None, (), float(one), 1, 0, 1, 0.0, truncated=False),
                 Score(float(hit), None, None),
                 0,
             )

@@ -54,8 +54,8 @@ def test_a_threat_is_graver_in_an_answer_and_marked(text: str) -> None:
     findings = found_in([*clean(3), (text, "Please keep calm."), ("Well?", text)], threats)
     assert [(one.severity, one.rows) for one in findings] == [("warning", ("4",)), ("note", ("3",))]
     for one in findings:
-        (shown,) = one.evidence
-        ((begin, end),) = shown.marks
+        (shown,) = one.excerpts
+        ((begin, end),) = shown.spans
         assert shown.text == text
         assert threat(text[begin:end], normalise(text))
 
@@ -84,8 +84,8 @@ def test_what_only_sounds_like_a_threat_is_none(text: str) -> None:
 def test_an_insult_is_one_in_a_set_of_any_language_and_marked(text: str) -> None:
     (found,) = found_in([*clean(30), ("Who?", text)], insults)
     assert found.rows == ("30",)
-    (shown,) = found.evidence
-    ((begin, end),) = shown.marks
+    (shown,) = found.excerpts
+    ((begin, end),) = shown.spans
     word = text[begin:end]
     rest = text[:begin] + text[end:]
     assert places_in(found_in([*clean(30), ("Who?", word)], insults)) == {30}
@@ -95,8 +95,8 @@ def test_an_insult_is_one_in_a_set_of_any_language_and_marked(text: str) -> None
 def test_every_insult_of_an_answer_is_marked() -> None:
     text = "An IDIOT, and\nan idiot again; idiotproof it is not."
     (found,) = found_in([*clean(30), ("Who?", text)], insults)
-    (shown,) = found.evidence
-    assert [text[begin:end] for begin, end in shown.marks] == ["IDIOT", "idiot"]
+    (shown,) = found.excerpts
+    assert [text[begin:end] for begin, end in shown.spans] == ["IDIOT", "idiot"]
 
 
 FRENCH = "Le retard est de deux jours, et nous vous prions de nous en excuser pour ce colis."

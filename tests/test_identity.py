@@ -14,7 +14,7 @@ from etude.comparison import compare
 from etude.data.dataset import load_dataset, load_test
 from etude.errors import RunError
 from etude.runs import Run
-from etude.runs.events import Ended, Event, Said
+from etude.runs.events import Event, MethodEnded, NoteEvent
 from etude.runs.fingerprints import changed, fingerprints
 from etude.runs.lifecycle import with_budget
 from etude.task import load_task
@@ -282,7 +282,7 @@ def told(task: Path, **more: object) -> list[str]:
     """All that a comparison says."""
     events: list[Event] = []
     compare(task, on_event=events.append, **more)  # type: ignore[arg-type]
-    return [event.text for event in events if isinstance(event, Said)]
+    return [event.text for event in events if isinstance(event, NoteEvent)]
 
 
 def test_a_new_run_says_what_has_changed(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def interrupted(task: Path) -> Run:
     """A run stopped after its first method."""
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, MethodEnded):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -56,7 +56,7 @@ def test_a_text_in_another_language_is_named_in_its_part(language: str) -> None:
     foreign = SENTENCES[language]
     pairs = [*clean(40), (foreign, "We will tell you when it is here."), (clean()[50][0], foreign)]
     findings = found_in(pairs, wrong_language)
-    assert [one.evidence[0].part for one in findings] == ["input", "output"]
+    assert [one.excerpts[0].column for one in findings] == ["input", "output"]
     assert places_in(findings) == {40, 41}
     assert all(language in one.message for one in findings)
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 from etude.assistant import Assistant
-from etude.errors import FormError
+from etude.errors import GrammarError
 from etude.models.batch_plan import shared_prefix
 from etude.models.live.answers import LiveAnswer, LiveModel
 from etude.models.registry import Models
@@ -117,7 +117,7 @@ def test_an_answer_is_kept_to_a_schema(model: LiveModel) -> None:
         assert json.loads(text)["label"] in ("card", "refund")
     else:
         assert re.match(r"\s*\{\s*(\"label\"|\"n\")", text)
-    with pytest.raises(FormError, match="cannot be"):
+    with pytest.raises(GrammarError, match="cannot be"):
         model.live_answer(request, Sampling(json_schema='{"type": "nonsense"}'))
 
 

@@ -18,7 +18,7 @@ from etude.assistant import Assistant
 from etude.base.files import write_lines
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError
-from etude.methods import LADDER, ladder, own_ladder, unused_keys
+from etude.methods import METHODS, ladder, own_ladder, unused_keys
 from etude.methods.baseline import Baseline
 from etude.methods.clear_prompt import ClearPrompt
 from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
@@ -32,7 +32,7 @@ from etude.models.fake import FakeModel
 from etude.models.registry import Models
 from etude.render import within_first_turn
 from etude.runs.fingerprints import changed, fingerprints
-from etude.task import LADDER as NAMES
+from etude.task import METHOD_NAMES as NAMES
 from etude.task import VERDICT_KEYS, RowSource, Task, load_task
 from etude.task.keys import KEYS
 from etude.types import CLASSICAL, Example, Message, Model, ModelRef
@@ -96,7 +96,7 @@ def test_without_labels_a_classifier_answers_with_those_of_the_training_rows(tmp
     start = blank(task, data, Models())
     assert start.choices == tuple(sorted({row.output for row in data}))
     answers = start.answer([row.input for row in data], Models())
-    assert all(answer.form and answer.confidence for answer in answers)
+    assert all(answer.keeps_contract and answer.confidence for answer in answers)
 
 
 def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
     assert [method.name for method in ladder(("few_shot", "baseline"))] == ["baseline", "few_shot"]
-    assert [method.name for method in LADDER if method.tuned] == [
+    assert [method.name for method in METHODS if method.tuned] == [
         "fine_tune_encoder",
         "fine_tune",
         "fine_tune_retrieval",
@@ -332,12 +332,12 @@ def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
 
 
 def test_a_task_may_name_every_method_and_no_other() -> None:
-    assert tuple(method.name for method in LADDER) == NAMES == tuple(method.name for method in ladder(NAMES))
+    assert tuple(method.name for method in METHODS) == NAMES == tuple(method.name for method in ladder(NAMES))
 
 
 def test_every_key_of_the_task_file_is_of_a_method_of_all_methods_or_of_the_verdict() -> None:
     of_all = {"name", "kind", "examples", "test", "contract", "instructions", "max_tokens", "seed", "judge"}
-    of_one = {key for method in LADDER for key in method.keys}
+    of_one = {key for method in METHODS for key in method.keys}
     assert of_all | of_one | set(VERDICT_KEYS) == set(KEYS)
 
 
@@ -364,8 +364,8 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
 
 
 def test_every_method_says_what_it_is_in_words_of_its_own() -> None:
-    labels = {method.label for method in LADDER}
-    assert len(labels) == len(LADDER)
+    labels = {method.label for method in METHODS}
+    assert len(labels) == len(METHODS)
     assert labels.isdisjoint(NAMES)
 
 
@@ -385,9 +385,9 @@ def test_a_tuned_step_on_which_others_would_build_is_refused() -> None:
         prompted = True
 
     with pytest.raises(InputError, match=r"'own'.*`prompted = False`"):
-        own_ladder([*LADDER, Own()])
+        own_ladder([*METHODS, Own()])
     Own.prompted = False
-    assert own_ladder([*LADDER, Own()])
+    assert own_ladder([*METHODS, Own()])
 
 
 @pytest.mark.parametrize(

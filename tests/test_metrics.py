@@ -27,7 +27,7 @@ JSON = st.recursive(
 
 
 def row(output: str, *references: str) -> Example:
-    return Example("r1", (Message("user", "question"),), output, references, where="rows.jsonl:7")
+    return Example("r1", (Message("user", "question"),), output, references, location="rows.jsonl:7")
 
 
 def answer(text: str, value: Any = None, form: bool | None = None) -> Answer:
@@ -36,14 +36,14 @@ def answer(text: str, value: Any = None, form: bool | None = None) -> Answer:
         id="r1",
         text=text,
         value=parsed,
-        form=form,
+        keeps_contract=form,
         failures=(),
         confidence=None,
         prompt_tokens=0,
         cached_tokens=0,
         answer_tokens=0,
         seconds=0.0,
-        cut=False,
+        truncated=False,
     )
 
 
@@ -149,7 +149,7 @@ def test_exact_match_is_equality_of_meaning_not_of_layout(output: str, text: str
 def test_an_answer_passes_contract_and_check(form: bool | None, checked: Any, value: float) -> None:
     check = None if checked is None else lambda example, text: checked
     score = Metric("passes", "answer", check).score(row("x"), answer("x", form=form))
-    assert (score.value, score.form) == (value, form)
+    assert (score.value, score.keeps_contract) == (value, form)
     assert score.check == (None if checked is None else float(checked))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from etude.base.wording import points
 from etude.comparison import compare
-from etude.runs.events import Began, Event, Said
+from etude.runs.events import Event, MethodStarted, NoteEvent
 from etude.stats import disagreement, least_shown, score_sample, smallest_difference, smallest_shown
 from real_runs import LEAST
 from small_task import rows, write_task
@@ -20,8 +20,8 @@ def told_before_fitting(task: Path, budget: float | None) -> str:
     """Everything that is said before the first method begins."""
     told: list[Event] = []
     compare(task, budget=budget, on_event=told.append)
-    first = next(place for place, event in enumerate(told) if isinstance(event, Began))
-    return " ".join(event.text for event in told[:first] if isinstance(event, Said))
+    first = next(place for place, event in enumerate(told) if isinstance(event, MethodStarted))
+    return " ".join(event.text for event in told[:first] if isinstance(event, NoteEvent))
 
 
 @pytest.mark.parametrize(("budget", "answered"), [(None, 140), (LEAST, 100)])
@@ -68,7 +68,7 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
         (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     told: list[Event] = []
     run = compare(task, on_event=told.append).run
-    said = " ".join(event.text for event in told if isinstance(event, Said))
+    said = " ".join(event.text for event in told if isinstance(event, NoteEvent))
     sides = {
         (name, side): [line for line in run.predictions(name) if line["side"] == side]
         for name in run.methods

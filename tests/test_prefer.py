@@ -50,7 +50,7 @@ def test_every_usual_shape_of_pairs_is_read(row: dict[str, Any], tmp_path: Path)
     file.write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
     found = read_preferences(file)
     assert [(each.text, each.chosen, each.rejected) for each in found] == [("Hi", "Good day.", "What?")] * 2
-    assert found[1].where == "pairs.jsonl:2"
+    assert found[1].location == "pairs.jsonl:2"
 
 
 def test_equal_answers_are_left_out_and_what_is_no_pair_is_refused(tmp_path: Path) -> None:

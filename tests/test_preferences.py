@@ -120,8 +120,8 @@ def test_one_answer_of_several_turns_is_a_fault_of_its_row_alone(tmp_path: Path)
         file.write(json.dumps(odd) + "\n")
     with pytest.raises(InputError) as raised:
         read_rows(RowSource(tmp_path / "rows.jsonl"))
-    (fault,) = raised.value.faults
-    assert (fault.kind, fault.where) == ("roles", "rows.jsonl:42")
+    (fault,) = raised.value.issues
+    assert (fault.kind, fault.location) == ("roles", "rows.jsonl:42")
     assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "new.yaml")]) == 0
 
 
@@ -138,5 +138,5 @@ def test_answers_with_a_thumbs_down_are_listed(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
     (one,) = found(tmp_path)
-    assert (one.kind, one.where) == ("preference", ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7"))
+    assert (one.kind, one.locations) == ("preference", ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7"))
     assert "3 rows (33.3%) have label: false" in one.message

@@ -409,13 +409,13 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "review_name": 3,
         "review_health": 1,
     }
-    assert all(one.severity == "note" and not one.fix and one.evidence for one in found)
+    assert all(one.severity == "note" and not one.fix and one.excerpts for one in found)
     named = next(one for one in found if one.kind == "review_name")
-    assert [one.text for one in named.evidence[:2]] == [
+    assert [one.text for one in named.excerpts[:2]] == [
         "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••, L••••• N•• 6••.",
         "My name is A••• G••• and I was diagnosed with a•••••.",
     ]
-    assert [one.text[low:high] for one in named.evidence for low, high in one.marks] == [
+    assert [one.text[low:high] for one in named.excerpts for low, high in one.spans] == [
         "J••• S••••",
         "A•••",
         "A•••• H••••",
@@ -454,9 +454,9 @@ def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
     material = Material(task, Dataset(rows))
     (found,) = for_review(material)
-    assert [one.part for one in found.evidence] == ["input", "output"]
-    assert max(len(one.text) for one in found.evidence) <= 162
-    shown = " ".join(one.text for one in found.evidence)
+    assert [one.column for one in found.excerpts] == ["input", "output"]
+    assert max(len(one.text) for one in found.excerpts) <= 162
+    shown = " ".join(one.text for one in found.excerpts)
     assert "is A••• G•••, •••" in shown
     assert not [part for part in ("nna", "old", "ann@", "9018") if part in shown]
 
@@ -490,8 +490,8 @@ def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
 
 def test_what_to_review_is_marked_once_and_in_order(tmp_path: Path) -> None:
     rows = [("John Miller and I met, and my name is Ann Moor.", "Dear Ann Moor, my name is John Miller.")]
-    (shown,) = findings_of(tmp_path, "answer", rows)["review_name"].evidence
-    assert [shown.text[low:high] for low, high in shown.marks] == ["J••• M•••••", "A•• M•••"]
+    (shown,) = findings_of(tmp_path, "answer", rows)["review_name"].excerpts
+    assert [shown.text[low:high] for low, high in shown.spans] == ["J••• M•••••", "A•• M•••"]
 
 
 def test_the_words_around_a_value_are_shown_and_the_value_is_not(tmp_path: Path) -> None:
@@ -502,7 +502,7 @@ def test_the_words_around_a_value_are_shown_and_the_value_is_not(tmp_path: Path)
     ]
     found = findings_of(tmp_path, "answer", rows)
     shown = {
-        kind: [one.text for one in found[f"privacy_{kind}"].evidence]
+        kind: [one.text for one in found[f"privacy_{kind}"].excerpts]
         for kind in ("card", "password", "email")
     }
     assert shown == {
@@ -510,14 +510,14 @@ def test_the_words_around_a_value_are_shown_and_the_value_is_not(tmp_path: Path)
         "password": ["My password is ••••••••••, write to •••••••••••"],
         "email": ["My password is ••••••••••, write to •••••••••••"],
     }
-    (card,) = found["privacy_card"].evidence
-    assert [card.text[low:high] for low, high in card.marks] == ["•" * 19]
+    (card,) = found["privacy_card"].excerpts
+    assert [card.text[low:high] for low, high in card.spans] == ["•" * 19]
 
 
 def test_a_value_that_only_the_answer_has_a_label_for_is_covered_in_the_input(tmp_path: Path) -> None:
     rows = [("I typed bLue7horse, it failed", "Your password is bLue7horse."), ("How?", "Thus.")]
-    (shown,) = findings_of(tmp_path, "answer", rows)["privacy_password"].evidence
-    assert (shown.part, shown.text) == ("input", "I typed ••••••••••, it failed")
+    (shown,) = findings_of(tmp_path, "answer", rows)["privacy_password"].excerpts
+    assert (shown.column, shown.text) == ("input", "I typed ••••••••••, it failed")
     findings_of(tmp_path, "answer", rows * 2)
     assert "bLue7horse" not in as_json(check(tmp_path / "task.yaml"))
 

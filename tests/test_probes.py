@@ -109,7 +109,7 @@ def test_sections_with_one_name_are_all_read() -> None:
 def test_answers_that_say_the_same(kind: Kind, one: Any, other: Any, same: bool) -> None:
     texts = ("not JSON", "something else") if one is None else (str(one), str(other))
     answers = [
-        Answer("0", text, value, None, (), None, 1, 0, 1, 0.0, cut=False)
+        Answer("0", text, value, None, (), None, 1, 0, 1, 0.0, truncated=False)
         for text, value in zip(texts, (one, other), strict=True)
     ]
     assert _same(kind, *answers) == same

@@ -47,7 +47,7 @@ HARMLESS = (
 def test_advice_is_named_by_its_subject_and_marked(subject: str, place: int) -> None:
     (found,) = found_in([*clean(5), ("What now?", ADVISING[subject][place])], advice)
     assert (found.kind, found.severity, found.rows) == (f"advice_{subject}", "note", ("5",))
-    assert found.evidence[0].marks
+    assert found.excerpts[0].spans
 
 
 def test_talk_on_a_subject_is_no_advice() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.comparison import compare
-from etude.comparison.climb import Climb
+from etude.comparison.ladder_run import LadderRun
 from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset, load_dataset
 from etude.data.splits import Split, split
@@ -23,7 +23,7 @@ from etude.methods.fit_context import Effort, blank
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.events import Event, Said
+from etude.runs.events import Event, NoteEvent
 from etude.task import load_task
 from etude.types import Example, Message
 from small_task import KINDS, library, output, pairs, write_task
@@ -40,7 +40,7 @@ def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes
     metric = choose_metric(task, parts.train)
     methods = possible(ladder(task.methods), task, named=False)
     run.update(format=1, methods=[method.name for method in methods])
-    climb = Climb(task, parts, run, models, metric, Plan(Effort(), {}), lambda event: None, methods)
+    climb = LadderRun(task, parts, run, models, metric, Plan(Effort(), {}), lambda event: None, methods)
     climb.fit_all(blank(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
@@ -111,7 +111,7 @@ def under_a_fixed_split(folder: Path, lines: list[dict[str, object]], sides: Map
     """The run of `compare` on other rows, once its split.json says where each of them stands."""
 
     def stop_once_split(event: Event) -> None:
-        if isinstance(event, Said) and any(folder.glob("runs/*/split.json")):
+        if isinstance(event, NoteEvent) and any(folder.glob("runs/*/split.json")):
             raise KeyboardInterrupt
 
     text = "".join(json.dumps(line) + "\n" for line in lines)

@@ -20,7 +20,7 @@ from scipy.stats import binom
 
 from etude.comparison.decide import Verdict, decide_on_dev, verdict
 from etude.metrics import Metric
-from etude.runs.verdict import Inputs, Measured, Rows
+from etude.runs.verdict import Inputs, MethodResult, ScoredRows
 from etude.stats import disagreement, score_sample, smallest_difference, smallest_shown
 
 Floats = npt.NDArray[np.float64]
@@ -86,9 +86,9 @@ def compared(rows: Floats, num: int, margin: float = 0.02, num_methods: int = le
     flat = [dev.reshape(-1, num_methods)[:, index] for index in range(num_methods)]
     samples = [(name, tuned, ACCURACY.sample(flat[i], dev_units)) for i, (name, tuned) in enumerate(ladder)]
     results = test.reshape(-1, num_methods)
-    methods = [Measured(name, tuned, results[:, index]) for index, (name, tuned) in enumerate(ladder)]
+    methods = [MethodResult(name, tuned, results[:, index]) for index, (name, tuned) in enumerate(ladder)]
     inputs = Inputs(
-        Rows(ids, test_units),
+        ScoredRows(ids, test_units),
         methods,
         decide_on_dev(samples),
         ACCURACY,
@@ -198,7 +198,9 @@ def test_of_equal_methods_the_lowest_is_recommended(accuracy: float) -> None:
 
 
 def false_gains(
-    metric: Metric, one: Callable[[np.random.Generator], tuple[Measured, Measured, Rows]], repeats: int
+    metric: Metric,
+    one: Callable[[np.random.Generator], tuple[MethodResult, MethodResult, ScoredRows]],
+    repeats: int,
 ) -> int:
     """Repetitions in which two equal methods are called a gain."""
     rng, gains = np.random.default_rng(7), 0
@@ -223,23 +225,23 @@ def false_gains(
 def test_equal_methods_are_seldom_called_a_gain_in_macro_f1(repeats: int) -> None:
     sizes = np.array([120, 40, 20, 12, 8])
 
-    def one(rng: np.random.Generator) -> tuple[Measured, Measured, Rows]:
+    def one(rng: np.random.Generator) -> tuple[MethodResult, MethodResult, ScoredRows]:
         truth = np.repeat(np.arange(5), sizes)
         guesses = np.where(rng.random((2, 200)) < 0.8, truth, rng.integers(0, 5, (2, 200)))
         ids, _ = names(200, 1)
         labels = [[str(code) for code in guess] for guess in guesses]
-        first = Measured("prompt", False, (guesses[0] == truth).astype(float), labels[0])
-        second = Measured("fine_tune", True, (guesses[1] == truth).astype(float), labels[1])
-        return first, second, Rows(ids, None, [str(code) for code in truth])
+        first = MethodResult("prompt", False, (guesses[0] == truth).astype(float), labels[0])
+        second = MethodResult("fine_tune", True, (guesses[1] == truth).astype(float), labels[1])
+        return first, second, ScoredRows(ids, None, [str(code) for code in truth])
 
     assert false_gains(MACRO_F1, one, repeats) <= most_false(repeats)
 
 
 def test_equal_methods_are_seldom_called_a_gain_in_scores_of_few_groups() -> None:
-    def one(rng: np.random.Generator) -> tuple[Measured, Measured, Rows]:
+    def one(rng: np.random.Generator) -> tuple[MethodResult, MethodResult, ScoredRows]:
         scores = rng.beta(0.5, 0.5, size=(2, 10, 1)) * rng.random((2, 10, 5))
         ids, units = names(50, 5)
-        first = Measured("prompt", False, scores[0].ravel())
-        return first, Measured("fine_tune", True, scores[1].ravel()), Rows(ids, units)
+        first = MethodResult("prompt", False, scores[0].ravel())
+        return first, MethodResult("fine_tune", True, scores[1].ravel()), ScoredRows(ids, units)
 
     assert false_gains(Metric("chrf", "answer"), one, REPEATS) <= most_false(REPEATS)

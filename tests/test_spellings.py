@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from etude.checks import check
 from etude.cli import main
 from etude.comparison import compare
-from etude.runs.events import Event, Said
+from etude.runs.events import Event, NoteEvent
 from etude.text.spellings import spellings, written_alike
 from small_task import rows, write_task
 
@@ -98,7 +98,9 @@ def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
     told: list[Event] = []
     compare(task, on_event=told.append)
-    (note,) = (event.text for event in told if isinstance(event, Said) and "spelling counts" in event.text)
+    (note,) = (
+        event.text for event in told if isinstance(event, NoteEvent) and "spelling counts" in event.text
+    )
     assert said in note
     assert note.endswith("accuracy would be the metric instead of macro-F1.")
 

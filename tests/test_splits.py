@@ -25,7 +25,7 @@ SIDES: tuple[Side, ...] = ("train", "dev", "test")
 
 def example(number: int, text: str, output: str = "x", group: str | None = None) -> Example:
     return Example(
-        f"r{number}", (Message("user", text),), output, group=group, where=f"rows.csv:{number + 2}"
+        f"r{number}", (Message("user", text),), output, group=group, location=f"rows.csv:{number + 2}"
     )
 
 

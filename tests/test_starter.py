@@ -344,7 +344,7 @@ def test_columns_that_cannot_be_told_are_refused_with_a_task_file_that_works(tmp
     rows = [{name: words(1) for name in ("red", "green", "blue")} for _ in range(30)]
     with pytest.raises(InputError) as caught:
         start(written(tmp_path / "rows.csv", rows))
-    (fault,) = caught.value.faults
+    (fault,) = caught.value.issues
     line = re.search(r"examples: \{.*?\}", fault.remedy)
     assert line
     assert "kind: answer" in fault.remedy
@@ -568,7 +568,7 @@ def test_answers_of_test_rows_do_not_bear_on_the_task_file(tmp_path: Path, form:
     before = start(path)
     task, dataset = load_dataset(load_task(before.task_file))
     assert task.examples.group == ("customer" if grouped else None)
-    test = {row.where for row in split(dataset, task.kind, task.seed).test}
+    test = {row.location for row in split(dataset, task.kind, task.seed).test}
     assert len(test) >= 50
     for n, row in enumerate(rows):
         if f"rows.jsonl:{n + 1}" in test:
@@ -886,7 +886,7 @@ def test_real_sets_are_read_as_they_are_meant(
     assert (task.kind, task.examples.input, task.examples.output) == (kind, inputs, output)
     test = {row.id for row in split(dataset, task.kind, task.seed).test}
     read = [row for row in dataset if row.id not in test]
-    assert not [row.where for row in read if task.contract and task.contract.check(row.output)]
+    assert not [row.location for row in read if task.contract and task.contract.check(row.output)]
 
 
 def test_a_test_file_is_written_with_its_own_columns_where_they_differ(tmp_path: Path) -> None:

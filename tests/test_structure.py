@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etude.task import LADDER
+from etude.task import METHOD_NAMES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "etude"
@@ -88,7 +88,7 @@ ALLOWED = {
 
 def test_no_module_outside_names_a_method_or_a_backend() -> None:
     """Everyone else goes through the ladder and the registry, and asks what a method or a backend says of itself."""
-    owners = {f"etude.methods.{name}": "methods" for name in LADDER}
+    owners = {f"etude.methods.{name}": "methods" for name in METHOD_NAMES}
     owners |= {f"etude.models.{name}": "models" for name in ("fake", "classical", "local", "loading")}
     found = {
         (str(path.relative_to(SOURCE)), node.module.rpartition(".")[2])

@@ -22,7 +22,7 @@ from etude.comparison.compare import compare
 from etude.errors import InputError
 from etude.feedback import FILE, Feedback, FeedbackLog
 from etude.runs import find_run
-from etude.runs.events import Ended, Event
+from etude.runs.events import Event, MethodEnded
 from etude.studio import progress
 from etude.studio.app import make_app
 from etude.studio.blind import Blind
@@ -31,7 +31,7 @@ from etude.studio.requests import read_requests
 from etude.studio.security import Keys, invited
 from etude.studio.studio import Studio
 from etude.suites.run import examine
-from etude.types import Evidence, Finding, Message
+from etude.types import Excerpt, Finding, Message
 from small_task import rows, write_task
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -393,7 +393,7 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
     assert studio.run == find_run(task.parent / "runs", None), "nothing was run"
 
     def stop(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, MethodEnded):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -516,10 +516,8 @@ def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) ->
     split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
     ids = (split["train"][0], split["test"][0])
     by_id = {row.id: row for row in rows}
-    evidence = tuple(
-        Evidence(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids
-    )
-    studio.data.set_findings([Finding("odd", "warning", ids, ATTACK, "Look.", evidence=evidence)])
+    evidence = tuple(Excerpt(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids)
+    studio.data.set_findings([Finding("odd", "warning", ids, ATTACK, "Look.", excerpts=evidence)])
     page = client.get("/findings").text
     assert "<mark>&lt;script&gt;</mark>" in page
     assert by_id[ids[0]].text in page

@@ -55,12 +55,12 @@ def pairs(num: int = 120) -> list[Pair]:
 def styles(rows: Sequence[Pair]) -> dict[str, Finding]:
     """The findings of style in these inputs and answers."""
     examples = tuple(
-        Example(str(place), (Message("user", asked),), text, where=f"rows.jsonl:{place + 1}")
+        Example(str(place), (Message("user", asked),), text, location=f"rows.jsonl:{place + 1}")
         for place, (asked, text) in enumerate(rows)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
     found = check_material(Material(task, Dataset(examples)), (split_style,))
-    return {kind: one for one in found for kind in (one.kind, *one.also)}
+    return {kind: one for one in found for kind in (one.kind, *one.other_kinds)}
 
 
 def changed(make: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5) -> list[Pair]:
@@ -99,13 +99,13 @@ def test_what_is_split_by_chance_is_found_and_said_with_both_shares(name: str) -
     assert found.message.endswith("nothing in the input tells which.")
     assert found.message.count("%") >= 2
     assert found.numbers["rows"] == len(found.rows) > 0
-    assert found.evidence
+    assert found.excerpts
 
 
 def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
     found = styles(changed(before("Hello 😊")))
     one = found["style_greeting"]
-    assert "style_emoji" in one.also
+    assert "style_emoji" in one.other_kinds
     assert found["style_emoji"] is one
     assert "hold an emoji" in one.message
     apart = [

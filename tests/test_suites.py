@@ -121,7 +121,7 @@ def test_every_error_of_a_suite_file_is_named_with_its_line(tmp_path: Path) -> N
     )
     with pytest.raises(InputError) as caught:
         read_suite(file)
-    assert [fault.where for fault in caught.value.faults] == [
+    assert [fault.location for fault in caught.value.issues] == [
         f"suite.yaml:{line}" for line in (3, 4, 6, 7, 9, 10)
     ]
 

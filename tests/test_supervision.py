@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etude.errors import InputError, place_of
+from etude.errors import InputError, parse_location
 from etude.render import end_of_turn, render_training
 from etude.training.rows.batches import TokenRow
 from etude.training.rows.supervision import spans, supervise, telling
@@ -52,8 +52,8 @@ def test_rows_whose_end_of_turn_is_not_learned_are_all_named() -> None:
     dumb = replace(bad, trained=tuple(on and number not in at for number, on in enumerate(bad.trained)))
     with pytest.raises(InputError) as caught:
         supervise([good, dumb], END, dev_rows=[good, replace(dumb, id="rows.jsonl:7")])
-    assert [fault.where for fault in caught.value.faults] == ["bad", "bad", "rows.jsonl:7", "rows.jsonl:7"]
-    assert place_of(caught.value.faults[-1].where) == ("rows.jsonl", 7)
+    assert [fault.location for fault in caught.value.issues] == ["bad", "bad", "rows.jsonl:7", "rows.jsonl:7"]
+    assert parse_location(caught.value.issues[-1].location) == ("rows.jsonl", 7)
     assert "would not know when to stop" in str(caught.value)
 
 

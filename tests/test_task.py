@@ -17,7 +17,18 @@ from etude.base.remedies import nearest
 from etude.base.wording import defaults, setting
 from etude.comparison.costs import request_price
 from etude.errors import InputError
-from etude.task import LADDER, CheckRef, Endpoint, Judge, Prices, RowSource, Task, Usage, duration, load_task
+from etude.task import (
+    METHOD_NAMES,
+    CheckRef,
+    Endpoint,
+    Judge,
+    Prices,
+    RowSource,
+    Task,
+    Usage,
+    duration,
+    load_task,
+)
 from etude.task.foreign import RENAMED
 from etude.task.rules import number
 from etude.task.settings import AROUND, SETTINGS
@@ -55,7 +66,7 @@ max_tokens: 200
 evidence: full
 judge: {endpoint: http://localhost:1/v1, model: m, rubric: It is kind., labels: rows.jsonl}
 """
-EXAMPLE = Example("r1", (Message("user", "hi"),), "hello", where="rows.csv:2")
+EXAMPLE = Example("r1", (Message("user", "hi"),), "hello", location="rows.csv:2")
 
 
 REQUIRED = "kind: classify\nmodel: m\nexamples: rows.csv\n"
@@ -107,7 +118,7 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
 def test_a_short_task_has_the_defaults(folder: Path) -> None:
     task = read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\n")
     assert task.name == folder.name
-    assert (task.methods, task.margin, task.seed, task.budget_seconds) == (LADDER, 0.02, 0, None)
+    assert (task.methods, task.margin, task.seed, task.budget_seconds) == (METHOD_NAMES, 0.02, 0, None)
     assert (task.contract, task.check, task.test, task.prices, task.notes) == (None, None, None, None, ())
 
 
@@ -190,7 +201,7 @@ def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder
     for line in (f"train: {{{theirs}: {setting(value)}}}", f"{theirs}: {setting(value)}"):
         with pytest.raises(InputError) as caught:
             read(folder, f"{REQUIRED}{line}\n")
-        [fault] = caught.value.faults
+        [fault] = caught.value.issues
         [remedy] = re.findall(r"write (\w+: (?:\[.*\]|[\w.]+))", fault.remedy)
         assert remedy == f"{ours}: {setting(value)}"
         assert read(folder, f"{REQUIRED}train: {{{remedy}}}\n").train
@@ -219,7 +230,7 @@ def test_warmup_steps_are_a_share_below_one_and_none_above(folder: Path) -> None
 def test_a_way_of_training_that_is_not_there_is_no_typing_error(folder: Path, line: str) -> None:
     with pytest.raises(InputError) as caught:
         read(folder, f"{REQUIRED}{line}\n")
-    [fault] = caught.value.faults
+    [fault] = caught.value.issues
     assert "not in this version" in fault.remedy or "write fine_tune" in fault.remedy
     assert "weights: lora" in fault.remedy
     assert "weights: full" in fault.remedy
@@ -453,8 +464,8 @@ def test_a_misspelt_key_is_one_fault_and_is_not_called_missing_besides(folder: P
     for wrong in (key + "s", key[0] + key[2] + key[1] + key[3:]):
         with pytest.raises(InputError) as error:
             read(folder, REQUIRED.replace(f"{key}:", f"{wrong}:"))
-        assert len(error.value.faults) == 1
-        assert error.value.faults[0].remedy == f"write {key!r}"
+        assert len(error.value.issues) == 1
+        assert error.value.issues[0].remedy == f"write {key!r}"
     with pytest.raises(InputError) as error:
         read(folder, "kind: answer\nmodel: m\nexamples: {fiel: rows.csv}\n")
-    assert [fault.remedy for fault in error.value.faults] == ["write 'file'"]
+    assert [fault.remedy for fault in error.value.issues] == ["write 'file'"]

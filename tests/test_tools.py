@@ -132,9 +132,9 @@ def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
     other = [{"messages": asked("Bath"), "tools": [{**WEATHER, "name": "tides"}]} for _ in range(3)]
     with pytest.raises(InputError) as raised:
         read(written(tmp_path / "m.jsonl", [*rows, *other]))
-    (fault,) = raised.value.faults
-    assert (fault.where, fault.kind, fault.got) == ("m.jsonl:10", "tools", "'tides'")
-    assert "other functions than rows before" in fault.what
+    (fault,) = raised.value.issues
+    assert (fault.location, fault.kind, fault.value) == ("m.jsonl:10", "tools", "'tides'")
+    assert "other functions than rows before" in fault.message
 
 
 def task_of(folder: Path, rows: list[dict[str, Any]], more: str = "") -> Path:
@@ -219,10 +219,10 @@ def test_calls_that_cannot_be_read_are_one_fault_of_the_file(tmp_path: Path, tur
     talk = [{"role": "user", "content": "a"}, turn]
     with pytest.raises(InputError) as raised:
         read(written(tmp_path / "r.jsonl", [{"messages": talk} for _ in range(9)]))
-    (fault,) = raised.value.faults
-    assert (fault.where, fault.kind, raised.value.count) == ("r.jsonl:1", "tools", 1)
-    assert "calls cannot be read" in fault.what
-    assert "in 9 rows" in fault.what
+    (fault,) = raised.value.issues
+    assert (fault.location, fault.kind, raised.value.count) == ("r.jsonl:1", "tools", 1)
+    assert "calls cannot be read" in fault.message
+    assert "in 9 rows" in fault.message
 
 
 def test_functions_that_are_no_list_are_refused(tmp_path: Path) -> None:

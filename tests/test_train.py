@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from etude.errors import Diverged, InputError, ModelError, RunError
+from etude.errors import InputError, ModelError, RunError, TrainingDiverged
 from etude.models.adapters import fold, with_adapter
 from etude.task import settings as task_settings
 from etude.training import (
@@ -187,8 +187,8 @@ def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
     config = TrainConfig(max_tokens=40)
     with pytest.raises(InputError) as caught:
         train(tiny_model(), rows, token_rows(2), config, Output(tmp_path, tmp_path))
-    assert {fault.where for fault in caught.value.faults} == {"mute", "long", "torn"}
-    assert all(fault.remedy for fault in caught.value.faults)
+    assert {fault.location for fault in caught.value.issues} == {"mute", "long", "torn"}
+    assert all(fault.remedy for fault in caught.value.issues)
     assert not list(tmp_path.iterdir())
 
 
@@ -551,10 +551,12 @@ def test_a_dev_loss_that_is_no_number_names_its_rows_and_the_remedy_of_its_epoch
     clean = [row for row in token_rows(20, seed=2) if 95 not in row.ids]
     output = Output(tmp_path / "c", tmp_path / "a")
     module.model.embed_tokens.weight.data[95] = float("nan")
-    with pytest.raises(Diverged, match=r"epoch 0 is nan.*: bad 0, .*bad 4 and 2 more\. .*not trained yet"):
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 0 is nan.*: bad 0, .*bad 4 and 2 more\. .*not trained yet"
+    ):
         train(module, clean, dev, CONFIG, output)
     module.model.norm.weight.data[0] = float("nan")
-    with pytest.raises(Diverged, match=r"epoch 0.*weights are damaged"):
+    with pytest.raises(TrainingDiverged, match=r"epoch 0.*weights are damaged"):
         train(module, clean, dev, CONFIG, output)
 
 
@@ -564,7 +566,7 @@ def test_a_score_that_is_no_number_stops_the_run_with_what_was_learned_before(
 ) -> None:
     scores = iter([0.1, 0.2, score])
     output = Output(tmp_path / "c", tmp_path / "a", on_eval=lambda: {"score": next(scores)})
-    with pytest.raises(Diverged, match=rf"score of epoch 2 on dev is {score}.*weights of epoch 1"):
+    with pytest.raises(TrainingDiverged, match=rf"score of epoch 2 on dev is {score}.*weights of epoch 1"):
         train(tiny_model(), token_rows(8), token_rows(4), CONFIG, output)
     assert (tmp_path / "a" / ADAPTER).exists()
 
@@ -640,7 +642,7 @@ def test_a_spike_names_its_rows_leaves_the_best_epoch_and_the_run_goes_on_withou
 
     assert poisoned_run(tmp_path / "clean", poison=False)[-1]["epoch"] == 3
     said = r"spike.*poison.*stop_on_spike: false.*weights of epoch 1, the best so far, are in .*adapter\.$"
-    with pytest.raises(Diverged, match=said):
+    with pytest.raises(TrainingDiverged, match=said):
         poisoned_run(tmp_path / "cut")
     kept = load_checkpoint(tmp_path / "cut" / "checkpoint")
     assert kept is not None
@@ -656,7 +658,9 @@ def test_a_spike_names_its_rows_leaves_the_best_epoch_and_the_run_goes_on_withou
 
 def test_a_spike_among_the_first_steps_is_told_by_the_loss_before_training(tmp_path: Path) -> None:
     config = replace(CONFIG, learning_rate=1.0, weights="full")
-    with pytest.raises(Diverged, match=r"stopped at step [2-7]: .*spike.*loss on dev before training was"):
+    with pytest.raises(
+        TrainingDiverged, match=r"stopped at step [2-7]: .*spike.*loss on dev before training was"
+    ):
         train(tiny_model(), token_rows(40), token_rows(6), config, Output(tmp_path / "c", tmp_path / "a"))
 
 
@@ -800,13 +804,13 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: by
     import resource
 
     from etude.base.files import read_lines
-    from etude.runs.events import Event, Said
+    from etude.runs.events import Event, NoteEvent
     from etude.runs.training_log import TrainingLog
 
     said: list[str] = []
 
     def hear(event: Event) -> None:
-        if isinstance(event, Said):
+        if isinstance(event, NoteEvent):
             said.append(event.text)
 
     lines: list[Mapping[str, Any]] = []
@@ -926,8 +930,8 @@ def test_wrong_settings_are_refused_all_at_once() -> None:
     wrong = {"rnak": 4, "epochs": 0, "dropout": 1.5, "betas": 3, "seed": "one", "rslora": 1, "targets": "q"}
     with pytest.raises(InputError) as caught:
         auto_config(500, 135_000_000, wrong)
-    assert len(caught.value.faults) == len(wrong)
-    assert "rank" in caught.value.faults[0].remedy
+    assert len(caught.value.issues) == len(wrong)
+    assert "rank" in caught.value.issues[0].remedy
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from etude.methods.tuned.training_run import _notes, _sentence
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
-from etude.runs.events import EpochEnded, Event, Prepared, Said, Trained
+from etude.runs.events import EpochEnded, Event, NoteEvent, StepTrained, TrainingPrepared
 from etude.runs.split import drawn_split
 from etude.stats import estimate_sample
 from etude.task import load_task
@@ -112,15 +112,15 @@ def test_the_result_takes_its_room_on_the_disk_once(trained: tuple[Path, Run, li
     _, run, told = trained
     kept, work = (run.method("fine_tune") / folder / WEIGHTS for folder in ("assistant", "work"))
     assert kept.samefile(work)
-    [line] = [event.text for event in told if isinstance(event, Said) and event.text.startswith("Disk:")]
+    [line] = [event.text for event in told if isinstance(event, NoteEvent) and event.text.startswith("Disk:")]
     assert "for the tuned weights" in line
 
 
 def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run, list[Event]]) -> None:
     _, run, told = trained
     kinds = [type(event) for event in told]
-    assert kinds.index(Prepared) < kinds.index(EpochEnded) < kinds.index(Trained)
-    (prepared,) = [event for event in told if isinstance(event, Prepared)]
+    assert kinds.index(TrainingPrepared) < kinds.index(EpochEnded) < kinds.index(StepTrained)
+    (prepared,) = [event for event in told if isinstance(event, TrainingPrepared)]
     text = " ".join(prepared.learned)
     for part in ("only read", "end of turn", "Left out", "Longest rows", "<|im_start|>"):
         assert part in text
@@ -292,17 +292,17 @@ def test_layers_that_the_model_lacks_are_refused_before_anything_is_told(
         preview(task, 1)
     with pytest.raises((InputError, ModelError), match=why):
         train(task, on_event=told.append)
-    assert not [event for event in told if isinstance(event, Prepared)]
+    assert not [event for event in told if isinstance(event, TrainingPrepared)]
 
 
 def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Path) -> None:
     limit = 60
     with pytest.raises(InputError) as caught:
         preview(tiny_task(tmp_path / "low", train=f"max_tokens: {limit}"), 1)
-    said = [re.search(r"set train: {max_tokens: (\d+)}", fault.remedy) for fault in caught.value.faults]
+    said = [re.search(r"set train: {max_tokens: (\d+)}", fault.remedy) for fault in caught.value.issues]
     wanted = [int(found[1]) for found in said if found]
-    assert len(wanted) == len(caught.value.faults) > 1
-    assert "methods" not in caught.value.faults[0].remedy
+    assert len(wanted) == len(caught.value.issues) > 1
+    assert "methods" not in caught.value.issues[0].remedy
     assert len(set(wanted)) == 1
     assert wanted[0] > limit
     found = preview(tiny_task(tmp_path / "raised", train=f"max_tokens: {wanted[0]}, seed: 3"), 1)
@@ -456,7 +456,7 @@ def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]]
     for step in (1, 6, 14):
 
         def stop(event: Event, step: int = step) -> None:
-            if isinstance(event, Trained) and event.step == step:
+            if isinstance(event, StepTrained) and event.step == step:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -513,18 +513,18 @@ def test_a_row_too_long_to_learn_is_the_only_one_that_is_named(tmp_path: Path, w
     add_row(task, input="What stands in chapter 9?", output="where is it " * words)
     with pytest.raises(InputError) as caught:
         preview(task, 1)
-    [fault] = caught.value.faults
-    assert fault.where == "examples.jsonl:101"
-    assert "longer than the 300 tokens" in fault.what
+    [fault] = caught.value.issues
+    assert fault.location == "examples.jsonl:101"
+    assert "longer than the 300 tokens" in fault.message
 
 
 def test_room_for_an_answer_that_leaves_none_for_a_prompt_is_one_fault(tmp_path: Path) -> None:
     model = tiny_folder(tmp_path / "model", max_position_embeddings=256)
     with pytest.raises(InputError) as caught:
         preview(write_task(tmp_path / "task", "answer", str(model), 130, "max_tokens: 256\n"), 1)
-    [fault] = caught.value.faults
-    assert fault.where == "max_tokens"
-    assert "reads 256 tokens" in fault.what
+    [fault] = caught.value.issues
+    assert fault.location == "max_tokens"
+    assert "reads 256 tokens" in fault.message
 
 
 def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> None:
@@ -581,8 +581,8 @@ def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_la
     told: list[Event] = []
     run = train(write_task(tmp_path / "one", num=60), on_event=told.append).run
     assert run.info["split"] == {"train": 50, "dev": 10, "test": 0, "notes": []}
-    assert any(isinstance(event, Said) and "no test (needs 150 rows)" in event.text for event in told)
-    said = [event.text for event in told if isinstance(event, Said)]
+    assert any(isinstance(event, NoteEvent) and "no test (needs 150 rows)" in event.text for event in told)
+    said = [event.text for event in told if isinstance(event, NoteEvent)]
     [note] = [text for text in said if "are few" in text]
     assert "50 rows to train on and 10 to choose the epoch" in note
     assert not [text for text in (*said, *run.info["notes"]) if "verdict" in text]

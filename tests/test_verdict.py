@@ -24,11 +24,11 @@ from etude.errors import RunError
 from etude.metrics import Metric
 from etude.report.phrasing import UNDECIDED, _reading
 from etude.runs.verdict import (
-    Decided,
+    HeadlinePair,
     Inputs,
-    Measured,
-    Rows,
+    MethodResult,
     RowsAnswered,
+    ScoredRows,
     Verdict,
     measured,
     read_verdict,
@@ -51,18 +51,18 @@ def scores(right: int, num: int, start: int = 0) -> list[float]:
     return marks.tolist()
 
 
-def method(name: str, values: Sequence[float], **parts: Any) -> Measured:
+def method(name: str, values: Sequence[float], **parts: Any) -> MethodResult:
     model = CLASSICAL if name == "baseline" else "m"
-    return Measured(name, name == "fine_tune", values, model=model, **parts)
+    return MethodResult(name, name == "fine_tune", values, model=model, **parts)
 
 
-def inputs(methods: Sequence[Measured], **parts: Any) -> Inputs:
+def inputs(methods: Sequence[MethodResult], **parts: Any) -> Inputs:
     num = len(methods[0].scores)
     names = [one.name for one in methods]
     tuned = "fine_tune" if "fine_tune" in names else None
     untuned = next((name for name in reversed(names) if name != "fine_tune"), None)
-    rows = Rows([f"{row:05d}" for row in range(num)])
-    fixed = {"rows": rows, "decided": Decided(untuned, tuned), "metric": ACCURACY, "total_rows": 5 * num}
+    rows = ScoredRows([f"{row:05d}" for row in range(num)])
+    fixed = {"rows": rows, "decided": HeadlinePair(untuned, tuned), "metric": ACCURACY, "total_rows": 5 * num}
     return Inputs(methods=methods, model="smollm2", **(fixed | parts))
 
 
@@ -367,7 +367,7 @@ def test_another_tuned_step_that_saw_a_part_is_named_beside_a_verdict_that_stand
         method("fine_tune", scores(100, 400), learned=240),
         replace(method("fine_tune_retrieval", scores(340, 400), learned=240), tuned=True),
     ]
-    decided = Decided("prompt", "fine_tune_retrieval")
+    decided = HeadlinePair("prompt", "fine_tune_retrieval")
     found = verdict(inputs(methods, decided=decided, train_rows=1_440, full_seconds={"fine_tune": 300.0}))
     assert found.recommended == "fine_tune_retrieval"
     assert [step.status for step in found.ladder] == ["worse", "undecided", "among the best"]
@@ -403,7 +403,7 @@ def test_one_number_has_one_interval_whatever_the_order_of_its_rows(metric: Metr
     order = draw.permutation(90)
     one = estimate(values, names)
     assert estimate(values[order], [names[row] for row in order]) == one
-    rows = Rows([name[4:] for name in names], names)
+    rows = ScoredRows([name[4:] for name in names], names)
     assert verdict(inputs([method("prompt", values)], rows=rows, metric=metric)).ladder[0].estimate == one
 
 
@@ -442,7 +442,7 @@ def test_cut_answers_are_counted_in_one_line_for_all_methods() -> None:
 
 
 def test_groups_are_counted_and_said() -> None:
-    rows = Rows([f"{row:05d}" for row in range(400)], [str(row // 4) for row in range(400)])
+    rows = ScoredRows([f"{row:05d}" for row in range(400)], [str(row // 4) for row in range(400)])
     found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
     assert found.headline is not None
     assert (found.headline.test, found.headline.difference.n) == ("sign flips", 100)
@@ -569,7 +569,9 @@ def test_rare_use_is_not_earned_back_within_a_year() -> None:
 
 
 def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
-    rows = Rows([f"{row:05d}" for row in range(400)], tags=[{"source": "ab"[row % 2]} for row in range(400)])
+    rows = ScoredRows(
+        [f"{row:05d}" for row in range(400)], tags=[{"source": "ab"[row % 2]} for row in range(400)]
+    )
     found = to_json(verdict(costly(rows=rows, target=0.9)))
     assert list(found) == [
         *(
@@ -644,7 +646,7 @@ def test_a_file_that_holds_no_verdict_is_named_with_the_part(
 
 
 def test_a_single_group_gives_a_verdict_that_decides_nothing() -> None:
-    rows = Rows([f"{row:05d}" for row in range(400)], ["all"] * 400)
+    rows = ScoredRows([f"{row:05d}" for row in range(400)], ["all"] * 400)
     found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
     assert found.recommended is None
     assert found.critical is None
@@ -662,7 +664,9 @@ def test_the_order_of_rows_changes_nothing(metric: Metric) -> None:
     ]
 
     def of(order: Sequence[int]) -> Inputs:
-        rows = Rows([f"{row:05d}" for row in order], [str(row // 3) for row in order], labels[order].tolist())
+        rows = ScoredRows(
+            [f"{row:05d}" for row in order], [str(row // 3) for row in order], labels[order].tolist()
+        )
         methods = [
             method(name, value[order].tolist(), predicted=guess[order].tolist())
             for name, value, guess in zip(("prompt", "few_shot", "fine_tune"), values, guesses, strict=True)
@@ -690,7 +694,7 @@ def test_other_measures_are_estimated_and_decide_nothing() -> None:
             right = [float(x == y) for x, y in zip(guess, labels, strict=True)]
             others = {"macro_f1": right} if beside else {}
             methods.append(method(name, right, predicted=guess, others=others))
-        return inputs(methods, rows=Rows([f"{row:05d}" for row in range(400)], expected=labels))
+        return inputs(methods, rows=ScoredRows([f"{row:05d}" for row in range(400)], expected=labels))
 
     with_others, without = to_json(verdict(of(True))), to_json(verdict(of(False)))
     shown = with_others.pop("others")
@@ -710,7 +714,7 @@ def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
         method(name, [float(x == y) for x, y in zip(guess, labels, strict=True)], predicted=guess)
         for name, guess in guesses.items()
     ]
-    rows = Rows([f"{row:05d}" for row in range(400)], expected=labels)
+    rows = ScoredRows([f"{row:05d}" for row in range(400)], expected=labels)
     found = verdict(inputs(methods, rows=rows, metric=Metric("macro_f1", "classify")))
     assert found.headline is not None
     assert (found.headline.test, found.recommended) == ("swaps", "fine_tune")
@@ -724,7 +728,7 @@ def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
     found = verdict(
         inputs(
             [method("few_shot", scores(300, 400), predicted=["a"] * 400)],
-            rows=Rows(
+            rows=ScoredRows(
                 [f"{row:05d}" for row in range(400)],
                 expected=labels,
                 tags=[{"label": tag, "label (tag)": "x"} for tag in tags],

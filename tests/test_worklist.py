@@ -71,12 +71,12 @@ def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
     assert found
     assert found.message.startswith("At least ")
     assert "They look random" in found.message
-    assert 0.5 * len(wrong) <= len(found.where) <= 1.05 * len(wrong)
-    assert len(wrong.intersection(found.where)) >= 0.95 * len(found.where)
-    lines = [int(place.rpartition(":")[2]) - 2 for place in found.where]
-    assert sum(right[row][1] == label for row, label in zip(lines, found.about, strict=True)) >= 0.95 * len(
-        lines
-    )
+    assert 0.5 * len(wrong) <= len(found.locations) <= 1.05 * len(wrong)
+    assert len(wrong.intersection(found.locations)) >= 0.95 * len(found.locations)
+    lines = [int(place.rpartition(":")[2]) - 2 for place in found.locations]
+    assert sum(
+        right[row][1] == label for row, label in zip(lines, found.subjects, strict=True)
+    ) >= 0.95 * len(lines)
 
 
 def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
     found = found_in(tmp_path, given)
     assert found
     assert f"Not at random: Business as World: {len(found.rows)} rows." in found.message
-    assert set(found.about) == {"Business"}
+    assert set(found.subjects) == {"Business"}
 
 
 def test_right_labels_are_not_called_wrong(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_an_input_with_two_labels_is_named_as_a_contradiction_alone(tmp_path: Pa
     text, label = given[0]
     rows = [*given, (text, "Sports" if label != "Sports" else "World"), given[0]]
     findings = check(task(tmp_path, rows))
-    named = {kind: {place for one in findings.of(kind) for place in one.where} for kind in findings.kinds}
+    named = {kind: {place for one in findings.of(kind) for place in one.locations} for kind in findings.kinds}
     assert {"news.csv:2", f"news.csv:{len(rows)}", f"news.csv:{len(rows) + 1}"} <= named["contradiction"]
     for kind in ("wrong_label", "repeated_input", "near_duplicate"):
         assert named[kind].isdisjoint(named["contradiction"])

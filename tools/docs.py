@@ -18,7 +18,7 @@ from unittest.mock import patch
 from etude.checks import CHECKS, FindingKind
 from etude.checks.record import ALL, SEVERITIES
 from etude.cli import main as etude
-from etude.methods import LADDER, Method
+from etude.methods import METHODS, Method
 from etude.models.backend import CAPABILITIES
 from etude.models.registry import BACKENDS
 
@@ -55,7 +55,7 @@ wrong, 3 a bug of ours, 130 stopped by Ctrl-C (torchrun's own code is then 1).
 """
 
 
-METHODS = """# Methods and models
+METHODS_TABLE = """# Methods and models
 
 Written by `make docs` from what methods and model backends say about themselves.
 
@@ -87,7 +87,7 @@ def methods(_: str) -> str:
     """The page of methods and backends."""
     steps = [
         (f"`{each.name}`", each.label, summary(each), yes(each.asks_model), yes(each.tuned), keys(each))
-        for each in LADDER
+        for each in METHODS
     ]
     titles = ("method", "in reports", "what it does", "asks a language model", "changes weights", "keys")
     backends = [
@@ -95,7 +95,7 @@ def methods(_: str) -> str:
         for each in BACKENDS
     ]
     tables = table(titles, steps), table(("backend", "names", *CAPABILITIES.values()), backends)
-    return f"{METHODS}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
+    return f"{METHODS_TABLE}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
 
 
 def checks(page: str) -> str:

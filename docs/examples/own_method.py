@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, replace
 
 import etude
-from etude.methods import LADDER, Candidate
+from etude.methods import METHODS, Candidate
 
 
 @dataclass(frozen=True)
@@ -20,5 +20,5 @@ class Loud(etude.Method):
         return context.choose([Candidate("in capitals", loud)], dev).assistant
 
 
-prompts = [method for method in LADDER if method.prompted]
+prompts = [method for method in METHODS if method.prompted]
 print(etude.compare(sys.argv[1], methods=[*prompts, Loud()]).verdict.sentence)

@@ -28,7 +28,7 @@ from etude.data.formats.asked import question, survey
 from etude.data.formats.cells import Cells
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row
-from etude.errors import Fault, InputError, RunError
+from etude.errors import InputError, Issue, RunError
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, Sending, agreed, confirm_endpoint
 from etude.runs.recommended import columns_of_examples, endpoints_for, load, run_of
@@ -79,10 +79,10 @@ def predict(
     """
     assistant, file, output = load(place, method), Path(file), Path(output)
     if output.exists():
-        raise InputError([Fault(str(output), "the file exists", "", "delete it, or name another one")])
+        raise InputError([Issue(str(output), "the file exists", "", "delete it, or name another one")])
     if output.suffix.lower() not in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
         raise InputError(
-            [Fault(str(output), "an unknown kind of file", "", "name a .jsonl, .csv or .tsv file")]
+            [Issue(str(output), "an unknown kind of file", "", "name a .jsonl, .csv or .tsv file")]
         )
     run = run_of(Path(place))
     names, total, columns = survey(file, input, columns_of_examples(run))
@@ -179,15 +179,20 @@ def _turns(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Me
     turns = question(cells, columns)
     if found := cells.reading.faults[before:]:
         del cells.reading.faults[before:]
-        return found[0][1].what
+        return found[0][1].message
     return turns if limit.fits(turns) else f"longer than the {limit.tokens:,} tokens that the model reads"
 
 
 def _told(answer: Answer) -> Json:
     """What is said of one answer, and the value of each field by itself."""
-    problem = "; ".join((*answer.failures, *(["stopped by the length limit"] if answer.cut else [])))
+    problem = "; ".join((*answer.failures, *(["stopped by the length limit"] if answer.truncated else [])))
     parts = answer.value.items() if isinstance(answer.value, dict) else ()
-    told = {"answer": answer.text, "label": answer.value, "fields": answer.value, "form": answer.form}
+    told = {
+        "answer": answer.text,
+        "label": answer.value,
+        "fields": answer.value,
+        "form": answer.keeps_contract,
+    }
     told |= {"confidence": answer.confidence, "handed_over": answer.handed_over}
     told |= {"citations": list(answer.citations), "problem": problem}
     return told | {f"fields.{name}": value for name, value in parts}

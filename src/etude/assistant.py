@@ -18,7 +18,7 @@ from shutil import copytree
 from typing import Any, Literal, NamedTuple, cast, overload
 
 from etude.base.files import REMEDY, folder_aside, link_or_copy, read_json
-from etude.errors import Fault, InputError, RunError
+from etude.errors import InputError, Issue, RunError
 from etude.index.passages import Passage
 from etude.index.search import Search, load_search
 from etude.models.backend import Capability
@@ -207,7 +207,7 @@ class Assistant:
     def _request(self, turns: Sequence[Message], num_shots: int) -> Request:
         dropped = len(self.shots) - num_shots
         form = self.contract.form if self.enforced and self.contract else None
-        return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped, form=form)
+        return Request(self.messages(turns, num_shots), self.max_tokens, self.choices, dropped, grammar=form)
 
     def _answer(self, row: str, done: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
         text = done.text.strip()
@@ -216,14 +216,14 @@ class Assistant:
             id=row,
             text=text,
             value=self.contract.parse(text) if self.contract else text,
-            form=not self.contract.check(text) if self.contract else None,
+            keeps_contract=not self.contract.check(text) if self.contract else None,
             failures=self.contract.check(text) if self.contract else (),
             confidence=sure,
             prompt_tokens=done.prompt_tokens,
             cached_tokens=done.cached_tokens,
             answer_tokens=done.answer_tokens,
             seconds=done.seconds,
-            cut=done.finish == "length",
+            truncated=done.finish == "length",
             shots_dropped=shots_dropped,
             citations=citations,
             handed_over=self.handover is not None and sure is not None and sure < self.handover,
@@ -291,7 +291,7 @@ def _turns(given: Input) -> tuple[Message, ...]:
     if not {"user", "assistant"}.issuperset(roles) or roles[-1:] != ["user"]:
         what = "a chat has turns of user and assistant, and ends with the user's"
         remedy = "leave out a system message (the assistant has its own instructions) and any last answer"
-        raise InputError([Fault("inputs", what, ", ".join(roles), remedy)])
+        raise InputError([Issue("inputs", what, ", ".join(roles), remedy)])
     return turns
 
 

@@ -22,14 +22,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Issue:
     """One thing that is wrong with an input: where, what, the value we got, what to do."""
 
-    where: str
+    location: str
     """`file:line`, or `file` when no line can be named."""
-    what: str
+    message: str
     """What is wrong, as a phrase without a full stop."""
-    got: str
+    value: str
     """The offending value, shortened for reading."""
     remedy: str
     """What to do now, as a phrase without a full stop."""
@@ -37,11 +37,11 @@ class Fault:
     """Kind of finding that the fault is among the results of a check."""
 
     def __str__(self) -> str:
-        got = f" (got {self.got})" if self.got else ""
-        return f"{self.where}: {self.what}{got}. {self.remedy}."
+        got = f" (got {self.value})" if self.value else ""
+        return f"{self.location}: {self.message}{got}. {self.remedy}."
 
 
-def place_of(where: str) -> tuple[str, int]:
+def parse_location(where: str) -> tuple[str, int]:
     """The file and the line, from 1, of a `file:line`, by which places are put in order; 0 where no line is named."""
     file, _, line = where.rpartition(":")
     return file, int(line) if line.isdecimal() else 0
@@ -59,11 +59,11 @@ class InputError(EtudeError, ValueError):
     `count` is the number of things that are wrong where `faults` does not spell out every one.
     """
 
-    def __init__(self, faults: Iterable[Fault], count: int | None = None) -> None:
-        self.faults: tuple[Fault, ...] = tuple(faults)
-        assert self.faults, "an InputError names at least one fault"
-        self.count = len(self.faults) if count is None else count
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+    def __init__(self, issues: Iterable[Issue], count: int | None = None) -> None:
+        self.issues: tuple[Issue, ...] = tuple(issues)
+        assert self.issues, "an InputError names at least one fault"
+        self.count = len(self.issues) if count is None else count
+        super().__init__("\n".join(str(fault) for fault in self.issues))
 
 
 class MissingExtraError(EtudeError, ImportError):
@@ -77,11 +77,11 @@ class ModelError(EtudeError, RuntimeError):
     """Weights cannot be found, read or run."""
 
 
-class FormError(ModelError):
+class GrammarError(ModelError):
     """A form that was asked for cannot be enforced."""
 
 
-class Diverged(ModelError):  # noqa: N818 - what became of a training
+class TrainingDiverged(ModelError):  # noqa: N818 - what became of a training
     """The loss of a training is a spike or no number. Every process that trains raises it at the same step."""
 
 
@@ -89,7 +89,7 @@ class RunError(EtudeError, RuntimeError):
     """A run folder cannot be read, continued or written."""
 
 
-class Parted(EtudeError, RuntimeError):  # noqa: N818 - the fault is another process's
+class WorkerExited(EtudeError, RuntimeError):  # noqa: N818 - the fault is another process's
     """Another of the processes that train together has ended; that one says why."""
 
 
@@ -99,16 +99,18 @@ class Declined(EtudeError):  # noqa: N818 - an answer, not a fault
     exit_code = 1
 
 
-def shown(value: object, limit: int = 80) -> str:
+def quote_value(value: object, limit: int = 80) -> str:
     """`value` as it stands in a message: quoted, on one line, at most `limit` characters long."""
-    return _short(repr(value), limit)
+    return _truncate(repr(value), limit)
 
 
-def shown_setting(value: object, limit: int = 80) -> str:
+def quote_setting(value: object, limit: int = 80) -> str:
     """`shown` for what a task file may hold: a text in quotes, all else as YAML and JSON write it."""
-    text = shown(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
-    return _short(text, limit)
+    text = (
+        quote_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    )
+    return _truncate(text, limit)
 
 
-def _short(text: str, limit: int) -> str:
+def _truncate(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -92,9 +92,13 @@ class Metric:
         Raises InputError when the check function fails; see `CheckRef.load`.
         """
         checked = None if self.check is None else float(self.check(example, answer.text))
-        value = _passes(answer.form, checked) if self.name == "passes" else _ROW[self.name](example, answer)
+        value = (
+            _passes(answer.keeps_contract, checked)
+            if self.name == "passes"
+            else _ROW[self.name](example, answer)
+        )
         others = {name: _BESIDE[name](example, answer) for name in OTHERS[self.kind] if name != self.name}
-        return Score(value, answer.form, checked, others)
+        return Score(value, answer.keeps_contract, checked, others)
 
     def sample(
         self,

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from jinja2 import TemplateError
 
-from etude.errors import ModelError, shown
+from etude.errors import ModelError, quote_value
 from etude.types import Message
 
 Chat = Sequence[Message]
@@ -140,7 +140,7 @@ def frame(tokenizer: Tokenizer) -> Frame:
     lead, found, tail = whole[len(head) :].partition(PROBE)
     if not (whole.startswith(head) and found):
         raise ModelError(
-            f"The chat template asks with {shown(head[-60:])} and shows an answer as {shown(whole[-60:])}: it "
+            f"The chat template asks with {quote_value(head[-60:])} and shows an answer as {quote_value(whole[-60:])}: it "
             "leaves no place for an answer without thinking. Use a model that can answer at once."
         )
     ids = _encode(tokenizer, tail)
@@ -151,7 +151,7 @@ def frame(tokenizer: Tokenizer) -> Frame:
     if not tokenizer.eos_token:
         raise ModelError(
             f"Neither the chat template nor the tokenizer has a special token that ends an answer (it renders "
-            f"{shown(whole)}). Use the instruction-tuned version of the model, or its tokenizer."
+            f"{quote_value(whole)}). Use the instruction-tuned version of the model, or its tokenizer."
         )
     return Frame(lead, str(tokenizer.eos_token), own=False)
 
@@ -245,7 +245,7 @@ def _check_unchanged(tokenizer: Tokenizer, messages: Chat, around: Frame) -> Non
     at = next((i for i, (a, b) in enumerate(zip(whole, wanted, strict=False)) if a != b), len(whole))
     raise ModelError(
         "The chat template rewrites the conversation, so training would not match answering: it renders "
-        f"{shown(whole[max(0, at - 20) : at + 30])} where {shown(wanted[max(0, at - 20) : at + 30])} was given. "
+        f"{quote_value(whole[max(0, at - 20) : at + 30])} where {quote_value(wanted[max(0, at - 20) : at + 30])} was given. "
         "Remove spaces and line breaks around the answers."
     )
 
@@ -279,7 +279,7 @@ def _plain(tokenizer: Tokenizer, messages: Chat, prompt: bool) -> str:
     if not tokenizer.eos_token:
         raise ModelError(
             f"The tokenizer has neither a chat template nor an end-of-text token (got "
-            f"{shown(tokenizer.eos_token)}). Use the instruction-tuned version of the model."
+            f"{quote_value(tokenizer.eos_token)}). Use the instruction-tuned version of the model."
         )
     heads = {"system": "", "user": "User:\n", "assistant": "Assistant:\n"}
     tails = {"system": "\n\n", "user": "\n\n", "assistant": f"{tokenizer.eos_token}\n\n"}
@@ -292,4 +292,4 @@ def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _roles(messages: Chat) -> str:
-    return shown([message.role for message in messages])
+    return quote_value([message.role for message in messages])

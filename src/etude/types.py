@@ -48,7 +48,7 @@ class Example:
     """Rows of one group never stand on two sides of the split."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Names and values by which results are shown apart."""
-    where: str = ""
+    location: str = ""
     """`file:line` the row was read from."""
     source: str | None = None
     """The document that the answer was written from, or file and place of a passage, as answers cite it."""
@@ -59,7 +59,7 @@ class Example:
         return "\n".join(message.content for message in self.input)
 
 
-class Form(NamedTuple):
+class Grammar(NamedTuple):
     """What an answer is kept to, token by token."""
 
     kind: Literal["json_schema", "regex"]
@@ -79,7 +79,7 @@ class Request:
     """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
     citations: tuple[str, ...] = ()
     """Names of the passages that the prompt shows, the best first."""
-    form: Form | None = None
+    grammar: Grammar | None = None
     """What the answer is kept to, by backends that can do "grammar"."""
 
 
@@ -202,7 +202,7 @@ class Answer:
     text: str
     value: Any
     """The parsed answer: a label, a JSON value, a mapping of fields, or the text itself."""
-    form: bool | None
+    keeps_contract: bool | None
     """Whether the answer keeps the contract; None without a contract."""
     failures: tuple[str, ...]
     """Kinds of contract failure, e.g. "missing field: Ages"."""
@@ -212,7 +212,7 @@ class Answer:
     cached_tokens: int
     answer_tokens: int
     seconds: float
-    cut: bool
+    truncated: bool
     """Stopped by the length limit."""
     shots_dropped: int = 0
     """Examples left out of the prompt, which would not have fitted the model's context."""
@@ -228,7 +228,7 @@ class Score:
 
     value: float
     """The headline metric's score of this row, 0 to 1 (for macro-F1: 1 when the label is right)."""
-    form: bool | None
+    keeps_contract: bool | None
     """Contract kept."""
     check: float | None
     """What the task's check function said, 0 to 1."""
@@ -261,7 +261,7 @@ class PricedCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class MethodPair:
     """Method a minus method b, with an interval that holds for all pairs together."""
 
     a: str
@@ -278,8 +278,8 @@ class Preference:
     """As an Example has it."""
     chosen: str
     rejected: str
-    who: tuple[str, ...] = ()
-    where: str = ""
+    authors: tuple[str, ...] = ()
+    location: str = ""
     """`file:line` it was read from."""
 
     @property
@@ -288,21 +288,21 @@ class Preference:
         return "\n".join(message.content for message in self.input)
 
 
-Part = Literal["input", "output"]
+Column = Literal["input", "output"]
 """The two texts of a row."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Excerpt:
     """A passage of one row that shows what a finding speaks of."""
 
     row: str
     """Id of the row; "" where the row could not be read."""
-    where: str
+    location: str
     """`file:line` of the row."""
-    part: Part
+    column: Column
     text: str
-    marks: tuple[tuple[int, int], ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
     """Begin and end of the characters of `text` that matter, ascending."""
 
 
@@ -318,17 +318,17 @@ class Finding:
     """What was found, in a sentence."""
     remedy: str
     """What to do, in a sentence."""
-    where: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
     """`file:line` of each row, in the order of `rows`; also of rows that could not be read."""
-    about: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
     """What each row is named for, in the order of `rows`, such as a field; empty where the kind says it all."""
-    evidence: tuple[Evidence, ...] = ()
+    excerpts: tuple[Excerpt, ...] = ()
     """Passages of a few of the rows."""
     numbers: Mapping[str, float] = field(default_factory=dict)
     """What was counted or estimated, by name."""
     fix: str = ""
     """What can be done about it without a person; "" where only a person can tell."""
-    also: tuple[str, ...] = ()
+    other_kinds: tuple[str, ...] = ()
     """Further kinds that the finding tells of, in the same rows."""
 
 

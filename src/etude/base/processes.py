@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from etude.errors import Parted, RunError
+from etude.errors import RunError, WorkerExited
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +156,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise Parted(
+        raise WorkerExited(
             "Another of the processes that train together has ended; its own message says why. The same command "
             "goes on from the last checkpoint."
         ) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 
 MOST_FAULTS = 50
 """So many faults of a file are spelled out; the others are counted."""
@@ -44,12 +44,12 @@ def nearest_path(path: Path, fits: Callable[[Path], bool] = Path.exists) -> Path
 NOT_UTF8, UTF16 = "not UTF-8", "this is UTF-16, not UTF-8"
 
 
-def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError, table: bool = False) -> Fault:
+def decoding_fault(where: str, raw: bytes, error: UnicodeDecodeError, table: bool = False) -> Issue:
     """The fault of bytes that are not UTF-8, naming the byte and its position in `raw` (from 1), and how to convert
     them: in a shell, of a `table` in Excel too."""
     wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
     got = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
-    return Fault(where, UTF16 if wide else NOT_UTF8, got, as_utf8(wide, table), "encoding")
+    return Issue(where, UTF16 if wide else NOT_UTF8, got, as_utf8(wide, table), "encoding")
 
 
 def as_utf8(wide: bool, table: bool) -> str:
@@ -59,37 +59,37 @@ def as_utf8(wide: bool, table: bool) -> str:
     return f"save the file as UTF-8 ({excel}{shell} -t UTF-8 FILE > NEW)"
 
 
-def _of_one_cause(faults: Sequence[Fault]) -> list[Fault]:
+def _of_one_cause(faults: Sequence[Issue]) -> list[Issue]:
     """The faults with those of a whole file in another encoding as one, and those of turns that use tools."""
     return _one_of_tools(_one_of_encoding(faults))
 
 
-def _one_of_tools(faults: Sequence[Fault]) -> list[Fault]:
+def _one_of_tools(faults: Sequence[Issue]) -> list[Issue]:
     tools = [fault for fault in faults if fault.kind == "tools"]
     if len(tools) < 2:
         return list(faults)
-    places = ", ".join(fault.where for fault in tools[1 : FEW_LINES + 1])
-    first = replace(tools[0], what=f"in {len(tools):,} rows {tools[0].what}; the next: {places}")
+    places = ", ".join(fault.location for fault in tools[1 : FEW_LINES + 1])
+    first = replace(tools[0], message=f"in {len(tools):,} rows {tools[0].message}; the next: {places}")
     return [first, *(fault for fault in faults if fault.kind != "tools")]
 
 
-def _one_of_encoding(faults: Sequence[Fault]) -> list[Fault]:
-    undecoded = [fault for fault in faults if fault.what == NOT_UTF8]
+def _one_of_encoding(faults: Sequence[Issue]) -> list[Issue]:
+    undecoded = [fault for fault in faults if fault.message == NOT_UTF8]
     if len(undecoded) <= FEW_LINES:
         return list(faults)
-    first = replace(undecoded[0], what=f"{len(undecoded):,} lines are {NOT_UTF8}")
+    first = replace(undecoded[0], message=f"{len(undecoded):,} lines are {NOT_UTF8}")
     rest = [
         fault
         for fault in faults
-        if fault.what != NOT_UTF8 and fault.where not in {one.where for one in undecoded}
+        if fault.message != NOT_UTF8 and fault.location not in {one.location for one in undecoded}
     ]
     return [first, *rest]
 
 
-def raise_faults(faults: Sequence[Fault], file: Path) -> None:
+def raise_faults(faults: Sequence[Issue], file: Path) -> None:
     """Raises InputError when there are faults; the first 50 are spelled out, the others counted."""
     faults = _of_one_cause(faults)
     if faults:
         more = len(faults) - MOST_FAULTS
-        rest = [Fault(file.name, f"and {more:,} more faults", "", "correct these first")] if more > 0 else []
+        rest = [Issue(file.name, f"and {more:,} more faults", "", "correct these first")] if more > 0 else []
         raise InputError([*faults[:MOST_FAULTS], *rest], len(faults))

@@ -108,7 +108,16 @@ class Spool:
     def append(self, row: Example) -> None:
         """Adds a row at the end."""
         turns = [[turn.role, turn.content, turn.trained] for turn in row.input]
-        parts = [row.id, turns, row.output, row.references, row.group, dict(row.tags), row.where, row.source]
+        parts = [
+            row.id,
+            turns,
+            row.output,
+            row.references,
+            row.group,
+            dict(row.tags),
+            row.location,
+            row.source,
+        ]
         self._rows.append(json.dumps(parts))
 
     def __len__(self) -> int:

@@ -19,13 +19,13 @@ from etude.base.wording import count
 from etude.checks.evidence import covered, covered_label, hidden, shortened
 from etude.checks.language.identification import language_of, own_language
 from etude.checks.safety.sensitive import SensitiveRows, repeated, sensitive_rows
-from etude.errors import Fault
+from etude.errors import Issue
 from etude.index.documents import published_contacts
 from etude.privacy import OwnContact, find
 from etude.task import Task
 from etude.text.near_duplicates import near_duplicate_clusters
 from etude.text.normal_forms import normalise, with_signs
-from etude.types import Evidence, Example, Finding, Part, Severity
+from etude.types import Column, Example, Excerpt, Finding, Severity
 
 MOST_EVIDENCE = 20
 """Rows of a finding whose texts are kept with it."""
@@ -46,9 +46,9 @@ class Material:
     """The rows that can be read."""
     test: Examples | None = None
     """The test: the user's own file, or the sealed side of a split."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Issue, ...] = ()
     """Errors of rows that could not be read or contradict the task."""
-    test_faults: tuple[Fault, ...] = ()
+    test_faults: tuple[Issue, ...] = ()
     stand_ins: frozenset[str] = frozenset()
     """Surrogates that an earlier fix put into the rows; they are nobody's data."""
     systems: Mapping[str, str] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class Material:
         remedy: str,
         *,
         about: Sequence[str] = (),
-        evidence: Iterable[Evidence] = (),
+        evidence: Iterable[Excerpt] = (),
         numbers: Mapping[str, float] | None = None,
         fix: str = "",
     ) -> Finding:
@@ -160,25 +160,27 @@ class Material:
             rows=tuple(row.id for row in rows),
             message=message,
             remedy=remedy,
-            where=tuple(row.where for row in rows),
-            about=tuple(about),
-            evidence=tuple(islice(evidence, MOST_EVIDENCE)),
+            locations=tuple(row.location for row in rows),
+            subjects=tuple(about),
+            excerpts=tuple(islice(evidence, MOST_EVIDENCE)),
             numbers=dict(numbers or {"rows": len(rows), "of": len(self.rows)}),
             fix=fix,
         )
 
-    def shown_input(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
+    def shown_input(self, position: int, marks: Sequence[Mark] = ()) -> Excerpt:
         """The input of a row as evidence."""
         return excerpt(self.rows[position], "input", marks)
 
-    def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Evidence:
+    def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Excerpt:
         """The answer of a row as evidence."""
         if self.task.kind == "classify":
             row = self.rows[position]
-            return Evidence(row.id, row.where, "output", covered_label(row.output[:MOST_TEXT]), tuple(marks))
+            return Excerpt(
+                row.id, row.location, "output", covered_label(row.output[:MOST_TEXT]), tuple(marks)
+            )
         return excerpt(self.rows[position], "output", marks)
 
-    def both(self, positions: Iterable[int]) -> Iterable[Evidence]:
+    def both(self, positions: Iterable[int]) -> Iterable[Excerpt]:
         """Input and answer of each row as evidence."""
         for position in positions:
             yield self.shown_input(position)
@@ -187,11 +189,11 @@ class Material:
 
 def excerpt(
     row: Example,
-    part: Part,
+    part: Column,
     marks: Sequence[Mark] = (),
     doubtful: Sequence[Mark] = (),
     most: int = MOST_TEXT,
-) -> Evidence:
+) -> Excerpt:
     """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
 
     Personal data and secrets are covered, also those that only the row's other text labels. Of `doubtful` marks only
@@ -210,7 +212,7 @@ def excerpt(
     cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     shift = 1 if begin else 0
     moved = tuple((low + shift, high + shift) for low, high in kept)
-    return Evidence(row.id, row.where, part, cut, moved)
+    return Excerpt(row.id, row.location, part, cut, moved)
 
 
 def marks_of(matches: Iterable[re.Match[str]]) -> list[Mark]:

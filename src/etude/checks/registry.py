@@ -26,7 +26,7 @@ from etude.checks.rows import (
 from etude.checks.safety import instructions, insults, personal, phrases, refusals, review
 from etude.checks.style import split_style
 from etude.data.dataset import Survey, survey_dataset, survey_test
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.repair import stand_ins
 from etude.task import Task, load_task
 from etude.types import Finding
@@ -111,7 +111,7 @@ class Findings:
 
     def of(self, *kinds: str) -> tuple[Finding, ...]:
         """The findings of these kinds, or that also report one of them."""
-        return tuple(one for one in self.found if not {one.kind, *one.also}.isdisjoint(kinds))
+        return tuple(one for one in self.found if not {one.kind, *one.other_kinds}.isdisjoint(kinds))
 
     def failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
         """The findings that a gate names: by their kind (`*` for any letters), or by a severity, which includes graver
@@ -163,7 +163,9 @@ def check_gates(gates: Sequence[str]) -> None:
     unknown = [gate for gate in gates if not any(names(gate, kind) for kind in known)]
     if unknown:
         what = "no such kind or severity of finding"
-        raise InputError([Fault("--fail-on", what, shown(gate), _instead(gate, known)) for gate in unknown])
+        raise InputError(
+            [Issue("--fail-on", what, quote_value(gate), _instead(gate, known)) for gate in unknown]
+        )
 
 
 def _instead(gate: str, known: Sequence[str]) -> str:
@@ -177,4 +179,4 @@ def _instead(gate: str, known: Sequence[str]) -> str:
 def _fails(finding: Finding, gate: str) -> bool:
     if gate in SEVERITIES:
         return SEVERITIES.index(finding.severity) <= SEVERITIES.index(gate)
-    return any(names(gate, kind) for kind in (finding.kind, *finding.also))
+    return any(names(gate, kind) for kind in (finding.kind, *finding.other_kinds))

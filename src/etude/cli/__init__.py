@@ -188,7 +188,7 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Compare methods on one sealed test and say which is enough."""
-    from etude.cli.live import run_compare
+    from etude.cli.compare_board import run_compare
 
     raise typer.Exit(
         run_compare(

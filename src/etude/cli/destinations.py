@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from etude.base.files import write_text
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
 
 _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
@@ -19,14 +19,14 @@ def check_output(task: Task, output: Path | None) -> None:
     if output is None or not output.exists():
         return
     if fault := _fault(task, output):
-        raise InputError([Fault("--output", *fault)])
+        raise InputError([Issue("--output", *fault)])
 
 
 def _fault(task: Task, output: Path) -> tuple[str, str, str] | None:
     """(what is wrong, the value, what to do)."""
     sources = (task.examples, task.test)
     own = [task.file, *(source.file for source in sources if source), task.check and task.check.file]
-    name = shown(str(output))
+    name = quote_value(str(output))
     if output.is_dir():
         return "a folder, not a file", name, "name a file in it, such as check.html"
     if output.resolve() in {path.resolve() for path in own if path}:

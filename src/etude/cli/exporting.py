@@ -10,7 +10,7 @@ import typer
 from etude import assistant
 from etude.base.remedies import instead
 from etude.base.wording import points
-from etude.errors import Fault, InputError, MissingExtraError
+from etude.errors import InputError, Issue, MissingExtraError
 from etude.export import TARGETS, export, retest
 from etude.runs.recommended import load, run_at
 from etude.types import CLASSICAL
@@ -24,12 +24,12 @@ def run_export(
     """Writes the assistant and answers test rows with it; returns the exit code, 1 if it loses more than the margin."""
     for name, given, known in (("--to", to, tuple(TARGETS)), ("--kind", kind, KINDS)):
         if given not in known:
-            raise InputError([Fault(name, "unknown", given, instead(given, known))])
+            raise InputError([Issue(name, "unknown", given, instead(given, known))])
     if not all(find_spec(module) for module in ("torch", "gguf")):
         raise MissingExtraError("etude export", "train")
     if output.exists():
         raise InputError(
-            [Fault(str(output), "something is there already", "", "delete it, or write to another place")]
+            [Issue(str(output), "something is there already", "", "delete it, or write to another place")]
         )
     found = load(place, method)
     if found.model.adapter is None and to != "ollama":
@@ -37,11 +37,11 @@ def run_export(
             "tunes no weights, so there are none to export",
             "serve it with etude serve, or name a --method that tunes",
         )
-        raise InputError([Fault("export", what, found.method, remedy)])
+        raise InputError([Issue("export", what, found.method, remedy)])
     if found.model.name == CLASSICAL:
         raise InputError(
             [
-                Fault(
+                Issue(
                     "export", "no language model, which --to needs", found.method, "serve it with etude serve"
                 )
             ]

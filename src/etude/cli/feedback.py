@@ -14,7 +14,7 @@ from rich.text import Text
 from etude.base.files import write_lines
 from etude.base.wording import command, count, first_of
 from etude.cli.printing import print_bullets, screen, shortest
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.feedback import FILE, Feedback, FeedbackLog
 from etude.feedback.apply import ADDED, EXCLUDED, REPLACED, Applied, apply, read_task_feedback
 from etude.feedback.export import exported
@@ -37,7 +37,7 @@ def print_feedback(task_file: Path) -> None:
     for heading in ("when", "who", "said", "input", "answer"):
         table.add_column(heading)
     for entry in entries:
-        texts = (shown(text, EXCERPT) for text in (entry.input[-1].content, entry.answer))
+        texts = (quote_value(text, EXCERPT) for text in (entry.input[-1].content, entry.answer))
         table.add_row(entry.at[:16].replace("T", " "), *map(Text, (entry.who, said(entry), *texts)))
     console.print(table)
     gathered = read_task_feedback(task)[0]
@@ -47,7 +47,7 @@ def print_feedback(task_file: Path) -> None:
 
 def said(entry: Feedback) -> str:
     """What the person said, in a few words."""
-    return f"{entry.said}: {shown(entry.reason, EXCERPT)}" if entry.reason else entry.said
+    return f"{entry.said}: {quote_value(entry.reason, EXCERPT)}" if entry.reason else entry.said
 
 
 def run_apply(task_file: Path, update: bool) -> None:
@@ -70,7 +70,7 @@ def applied_in_words(done: Applied, task_file: Path, updated: bool) -> Iterator[
     if done.known:
         yield f"In {files.source.name} already: {count(done.known, 'right answer')}."
     if done.unwritten:
-        asked = first_of([shown(each.input[-1].content, EXCERPT) for each in done.unwritten], 5)
+        asked = first_of([quote_value(each.input[-1].content, EXCERPT) for each in done.unwritten], 5)
         yield f"{files.source.name} cannot hold {count(len(done.unwritten), 'chat')} of several turns: {asked}."
     yield from _findings(done.gathered)
     if len(done.changes) and updated:
@@ -105,5 +105,5 @@ def _sums(gathered: Gathered) -> str:
 
 def _findings(gathered: Gathered) -> Iterator[str]:
     for finding in gathered.findings:
-        who = first_of(list(dict.fromkeys(finding.where)), 5)
+        who = first_of(list(dict.fromkeys(finding.locations)), 5)
         yield f"{finding.severity}: {finding.message} {finding.remedy}. ({who})"

@@ -26,7 +26,7 @@ from etude.checks.shown.terminal import WIDTH, in_words
 from etude.cli.destinations import check_output, is_written_through, write_output
 from etude.cli.printing import screen
 from etude.data.dataset import Dataset
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.repair.changes import KINDS
 from etude.repair.fix import Fixed, fix, source_line, undo
 from etude.repair.worklist import COLUMNS
@@ -56,13 +56,13 @@ def run_check(
     """Prints the findings or writes them to a file, with a `worklist` also the labels that look wrong to one; returns 1
     if a finding is of a kind or severity in `fail_on`."""
     if form and form not in FORMS:
-        raise InputError([Fault("--format", "no such format", shown(form), instead(form, FORMS))])
+        raise InputError([Issue("--format", "no such format", quote_value(form), instead(form, FORMS))])
     check_gates(fail_on)
     loaded = load_task(task, needs_model=False)
     check_output(loaded, output)
     if worklist and worklist.exists():
         remedy = "name another: a worklist that somebody may have filled in is not overwritten"
-        raise InputError([Fault("--worklist", "the file exists", shown(str(worklist)), remedy)])
+        raise InputError([Issue("--worklist", "the file exists", quote_value(str(worklist)), remedy)])
     name = form or _form_of(output)
     with Console(stderr=True).status("Reading") as status:
         material = read_material(loaded)
@@ -93,7 +93,7 @@ def _form_of(output: Path | None) -> str:
     ends = [suffix for suffix in BY_SUFFIX if output.name.lower().endswith(suffix)]
     if not ends:
         remedy = f"end the name in {', '.join(BY_SUFFIX)}, or set --format"
-        raise InputError([Fault("--output", "unknown format", shown(output.name), remedy)])
+        raise InputError([Issue("--output", "unknown format", quote_value(output.name), remedy)])
     return BY_SUFFIX[max(ends, key=len)]
 
 
@@ -101,13 +101,13 @@ def check_together(*, fix: bool, undo: bool, only: bool, of_the_check: Mapping[s
     """Raises InputError for flags that would be ignored; `of_the_check` is flag -> whether it is given."""
     faults = []
     if fix and undo:
-        faults.append(Fault("--undo", "cannot be combined with --fix", "", "run one after the other"))
+        faults.append(Issue("--undo", "cannot be combined with --fix", "", "run one after the other"))
     if only and not fix:
-        faults.append(Fault("--only", "works only with --fix", "", "add --fix"))
+        faults.append(Issue("--only", "works only with --fix", "", "add --fix"))
     if fix or undo:
         remedy = "run etude check separately, also for the fixed rows"
         faults += [
-            Fault(flag, f"{'--fix' if fix else '--undo'} does not check", "", remedy)
+            Issue(flag, f"{'--fix' if fix else '--undo'} does not check", "", remedy)
             for flag, given in of_the_check.items()
             if given
         ]
@@ -161,7 +161,7 @@ def _not_masked(material: Material) -> Iterator[str]:
 def _left_alone(material: Material) -> Iterator[str]:
     """What is personal in the instructions and system messages, which a fix does not change."""
     for finding in personal_instructions(material):
-        yield f"Not changed: {finding.message} {finding.remedy} It is in {', '.join(finding.where)}."
+        yield f"Not changed: {finding.message} {finding.remedy} It is in {', '.join(finding.locations)}."
 
 
 def run_undo(task_file: Path, rows: Sequence[str]) -> None:

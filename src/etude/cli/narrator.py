@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from etude.cli.printing import shortest
-from etude.runs.events import Event, Opened, Said
+from etude.runs.events import Event, NoteEvent, RunOpened
 from etude.runs.questions import UNANSWERED, agreed
 
 PAUSE = 30.0
@@ -39,9 +39,9 @@ class Narrator:
     def take(self, event: Event) -> None:
         """Handles the events that both boards treat alike, and ignores all others."""
         match event:
-            case Opened(folder):
+            case RunOpened(folder):
                 self.run = folder
-            case Said(text, detail) if self.verbose or not detail:
+            case NoteEvent(text, detail) if self.verbose or not detail:
                 self.say(text)
 
     def say(self, text: str, style: str = "") -> None:

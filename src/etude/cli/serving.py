@@ -16,7 +16,7 @@ import typer
 
 from etude.base.remedies import instead
 from etude.base.wording import count
-from etude.errors import Fault, InputError, MissingExtraError
+from etude.errors import InputError, Issue, MissingExtraError
 from etude.task.endpoint import is_url
 
 if TYPE_CHECKING:
@@ -65,16 +65,16 @@ def run_serve(
     if new_key is not None:
         if keys is None:
             raise InputError(
-                [Fault("--new-key", "no file to add the key to", new_key, "name it: --keys FILE")]
+                [Issue("--new-key", "no file to add the key to", new_key, "name it: --keys FILE")]
             )
         typer.echo(made(keys, new_key, scopes))
         return
     if not places:
         raise InputError(
-            [Fault("PLACE", "nothing to serve", "", "name a task file, a run or a saved assistant")]
+            [Issue("PLACE", "nothing to serve", "", "name a task file, a run or a saved assistant")]
         )
     if engine not in ENGINES and not is_url(engine):
-        raise InputError([Fault("--engine", "unknown", engine, instead(engine, ENGINES))])
+        raise InputError([Issue("--engine", "unknown", engine, instead(engine, ENGINES))])
     held = read_keys(keys) if keys else ()
     settings = Settings(limits_of(limits), held, strict, not held, tuple(origins), log_prompts)
     run(places, method, engine, *address, settings)
@@ -88,9 +88,9 @@ def limits_of(given: Sequence[str]) -> Limits:
     for each in given:
         name, _, value = each.partition("=")
         if name not in known:
-            raise InputError([Fault("--limit", "unknown", name, instead(name, known))])
+            raise InputError([Issue("--limit", "unknown", name, instead(name, known))])
         if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
-            raise InputError([Fault("--limit", "not a number above 0", each, f"write {name}={known[name]}")])
+            raise InputError([Issue("--limit", "not a number above 0", each, f"write {name}={known[name]}")])
         found[name] = type(known[name])(math.ceil(float(value)) if isinstance(known[name], int) else value)
     return Limits(**found)  # type: ignore[arg-type]
 
@@ -140,7 +140,7 @@ def run_studio(
 def _bound(host: str, port: int) -> socket.socket:
     if host in ("0.0.0.0", "::", ""):
         what, remedy = "not an address that a browser can open", "name the one that people use"
-        raise InputError([Fault("--host", what, host, remedy)])
+        raise InputError([Issue("--host", what, host, remedy)])
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -149,5 +149,5 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         what = f"port {port} of {host} cannot be used ({error.strerror})"
-        raise InputError([Fault("--port", what, "", "Choose another; 0 takes a free one")]) from error
+        raise InputError([Issue("--port", what, "", "Choose another; 0 takes a free one")]) from error
     return listening

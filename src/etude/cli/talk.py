@@ -9,7 +9,7 @@ from pathlib import Path
 from etude.assistant import Assistant, PromptLimit, load
 from etude.base.wording import share
 from etude.cli.history import runs_folder
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.models.registry import Models, title
 from etude.runs import find_run
 from etude.runs.recommended import endpoints_for, recommended
@@ -71,7 +71,7 @@ class Conversation:
         first, self.num_gone = self.num_gone + 1, self.num_gone + begin
         said, self.turns = self.turns[0].content, self.turns[begin:]
         return [
-            f"turns {first} to {self.num_gone} of this conversation, starting with {shown(said, 40)}, are no longer "
+            f"turns {first} to {self.num_gone} of this conversation, starting with {quote_value(said, 40)}, are no longer "
             f"sent, {self._reason}"
         ]
 

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from etude.base.processes import rank_given
 from etude.base.wording import command, defaults, loss, setting, size_in_words, time_in_words
-from etude.cli.live import interval, seconds_of
+from etude.cli.compare_board import interval, seconds_of
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_bullets, print_training, screen
-from etude.errors import Parted
-from etude.runs.events import EpochEnded, Event, Prepared, Trained
+from etude.errors import WorkerExited
+from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
 from etude.tuning import Preview, preview, train
 from etude.tuning.preview import Piece
 
@@ -55,7 +55,7 @@ def _follow(task: Path) -> int:
     would make torchrun stop the first while it writes its report."""
     try:
         train(task)
-    except (KeyboardInterrupt, Parted):
+    except (KeyboardInterrupt, WorkerExited):
         return 0
     return 0
 
@@ -149,14 +149,14 @@ class TrainingBoard:
         """Takes one event of the training."""
         self.narrator.take(event)
         match event:
-            case Prepared(learned, settings, others) if self.narrator.verbose:
+            case TrainingPrepared(learned, settings, others) if self.narrator.verbose:
                 print_prepared(self.narrator.console, learned, settings, others)
-            case Trained():
+            case StepTrained():
                 self._step(event)
             case EpochEnded():
                 self._epoch(event)
 
-    def _step(self, event: Trained) -> None:
+    def _step(self, event: StepTrained) -> None:
         if not self.narrator.console.is_terminal:
             place = f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}"
             self.narrator.now_and_then(f"{place}: {figures(event)}")
@@ -200,7 +200,7 @@ class TrainingBoard:
             self._stop()
 
 
-def figures(event: Trained) -> str:
+def figures(event: StepTrained) -> str:
     """`loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
     memory = f"  {size_in_words(event.memory)}" if event.memory else ""
     left = time_in_words(event.seconds_left)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
-from etude.checks.vetting import vetted
-from etude.comparison.climb import Climb
+from etude.checks.quick_checks import run_quick_checks
 from etude.comparison.equal_rows import answer_equal, fit_equal
 from etude.comparison.evidence import answer_evidence, fit_evidence
+from etude.comparison.ladder_run import LadderRun
 from etude.comparison.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
 from etude.comparison.prepare import describe, planned
 from etude.methods import Method, asks_a_model, ladder, own_ladder, possible
@@ -30,7 +30,7 @@ from etude.runs.openings import open_test
 from etude.runs.questions import Confirm, agreed
 from etude.runs.split import split_once
 from etude.runs.verdict import Verdict, write_verdict
-from etude.task import LADDER, EvidenceLevel
+from etude.task import METHOD_NAMES, EvidenceLevel
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def compare(
     task, dataset, test = read_task(task_file, budget)
     task = replace(task, evidence=evidence or task.evidence)
     given = ladder(task.methods) if methods is None else own_ladder(methods)
-    steps = possible(given, task, named=methods is None and task.methods != LADDER)
+    steps = possible(given, task, named=methods is None and task.methods != METHOD_NAMES)
     task = replace(task, methods=tuple(step.name for step in steps))
     inputs = fingerprints(task, dataset, test) | _named(methods)
     task_run = TaskRun(task, dataset, test, inputs)
@@ -104,7 +104,7 @@ def _climb(
 ) -> None:
     """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
-    checked = vetted(run, task, dataset, test, on_event, confirm)
+    checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
     parts = split_once(run, task, dataset, test, checked)
     metric = choose_metric(task, parts.train)
     describe(run, task, parts, metric, on_event)
@@ -112,7 +112,7 @@ def _climb(
     start = blank(task, parts.train, models if asks_a_model(methods) else None)
     plan, pacing = planned(run, task, methods, parts, start, models, started, on_event, confirm)
     methods = [method for method in methods if method.name not in plan.left_out]
-    climb = Climb(task, parts, run, models, metric, plan, on_event, methods, pacing)
+    climb = LadderRun(task, parts, run, models, metric, plan, on_event, methods, pacing)
     tell_planned_power(climb)
 
     fitted = climb.fit_all(start)

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from etude.base.wording import decimal, time_in_words
-from etude.runs.verdict import BreakEven, Inputs, Measured
+from etude.runs.verdict import BreakEven, Inputs, MethodResult
 from etude.task import Prices
 from etude.types import PricedCost
 
@@ -18,7 +18,7 @@ def priced(cost: PricedCost, prices: Prices | None) -> PricedCost:
     return replace(cost, price=request_price(cost, prices))
 
 
-def prices_for(inputs: Inputs, method: Measured) -> Prices | None:
+def prices_for(inputs: Inputs, method: MethodResult) -> Prices | None:
     """The prices that hold for a method: an endpoint's own; else the task's, of which those of tokens are for `model`
     alone."""
     if method.model in inputs.endpoints:
@@ -38,7 +38,7 @@ def request_price(cost: PricedCost, prices: Prices | None) -> float | None:
     return None if prices.per_hour is None else cost.seconds * prices.per_hour / _HOUR
 
 
-def break_even(inputs: Inputs, tuned: Measured, untuned: Measured) -> BreakEven:
+def break_even(inputs: Inputs, tuned: MethodResult, untuned: MethodResult) -> BreakEven:
     """F / (c_U - c_T) requests; in money when a request and a machine hour have prices, else in seconds."""
     saved = untuned.cost.prompt_tokens - tuned.cost.prompt_tokens
     money = [request_price(method.cost, prices_for(inputs, method)) for method in (untuned, tuned)]

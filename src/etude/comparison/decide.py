@@ -30,16 +30,16 @@ from etude.data.splits.sides import TEST_SHARE
 from etude.metrics import sample_under
 from etude.runs.verdict import (
     BreakEven,
-    Decided,
+    ContractRates,
     EqualRows,
     Evidence,
-    Forms,
+    HeadlinePair,
     HeadlineResult,
     Inputs,
-    Measured,
+    LadderRow,
+    MethodResult,
     RowsAnswered,
     Status,
-    Step,
     TagEstimate,
     TargetResult,
     TrainingRunResult,
@@ -62,7 +62,7 @@ from etude.stats import (
     simultaneous,
 )
 from etude.stats.intervals import Z
-from etude.types import Estimate, Pair
+from etude.types import Estimate, MethodPair
 
 LABEL = "label"
 """Name of the wanted label among the tags."""
@@ -70,7 +70,7 @@ OWN = " (tag)"
 """What is added to the name of a tag of the rows that would be taken for it."""
 
 
-def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
+def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> HeadlinePair:
     """The best untuned method U and the best tuned method T, from their dev rows alone.
 
     `methods`: (name, tuned, dev sample) in the order of the ladder. Within one standard error of the best
@@ -82,7 +82,7 @@ def decide_on_dev(methods: Sequence[tuple[str, bool, Sample]]) -> Decided:
         choice = choose(group) if group else None
         names.append(group[choice.index][0] if choice else None)
         reasons += [choice.reason] if choice else []
-    return Decided(names[0], names[1], tuple(reasons))
+    return HeadlinePair(names[0], names[1], tuple(reasons))
 
 
 def verdict(inputs: Inputs) -> Verdict:
@@ -106,7 +106,7 @@ def verdict(inputs: Inputs) -> Verdict:
 
 def _worded(
     inputs: Inputs,
-    ladder: Sequence[Step],
+    ladder: Sequence[LadderRow],
     compared: HeadlineResult | None,
     joint: Joint,
     collect: int | None,
@@ -150,13 +150,15 @@ def _worded(
     )
 
 
-def _choice(inputs: Inputs, ladder: Sequence[Step], joint: Joint) -> tuple[Sequence[Step], Step]:
+def _choice(
+    inputs: Inputs, ladder: Sequence[LadderRow], joint: Joint
+) -> tuple[Sequence[LadderRow], LadderRow]:
     """The steps that may be recommended, each as it stands among them, and the one that the verdict leans to."""
     kept = [index for index, step in enumerate(ladder) if step.method not in inputs.copies]
     if len(kept) in (0, len(ladder)):
         return ladder, ladder[_leaning(joint, inputs.margin)]
     some = joint.only(kept)
-    choice: Sequence[Step] = [ladder[index] for index in kept]
+    choice: Sequence[LadderRow] = [ladder[index] for index in kept]
     if any(step.status != "undecided" for step in ladder):
         methods, estimates = [inputs.methods[index] for index in kept], [step.estimate for step in choice]
         choice = _ladder(inputs, methods, estimates, some)
@@ -188,7 +190,7 @@ def _test_rows(inputs: Inputs) -> RowsAnswered:
     return RowsAnswered(answered, answered if inputs.whole_test is None else inputs.whole_test)
 
 
-def _sample(inputs: Inputs, method: Measured) -> Sample:
+def _sample(inputs: Inputs, method: MethodResult) -> Sample:
     rows = inputs.rows
     return inputs.metric.sample(method.scores, rows.units, rows.expected, method.predicted)
 
@@ -236,11 +238,11 @@ def _worth(inputs: Inputs, compared: HeadlineResult | None) -> float:
 
 
 def _ladder(
-    inputs: Inputs, methods: Sequence[Measured], estimates: Sequence[Estimate], joint: Joint
-) -> list[Step]:
+    inputs: Inputs, methods: Sequence[MethodResult], estimates: Sequence[Estimate], joint: Joint
+) -> list[LadderRow]:
     """How each method stands among the `methods`. One that is worse with a part of its training is undecided."""
     if len(estimates) == 1:
-        return [Step(methods[0].name, estimates[0], "undecided", learned=methods[0].learned)]
+        return [LadderRow(methods[0].name, estimates[0], "undecided", learned=methods[0].learned)]
     differences = joint.values[:, None] - joint.values
     others = ~np.eye(len(estimates), dtype=bool)
     good = ~np.any((differences - joint.down <= -inputs.margin) & others, axis=1)
@@ -251,7 +253,7 @@ def _ladder(
         rows = _rows_to_decide(inputs, joint, index) if status == "undecided" else None
         if method.name in inputs.cut and status != "among the best":
             status, rows = "undecided", None
-        steps.append(Step(method.name, found, status, rows, method.learned))
+        steps.append(LadderRow(method.name, found, status, rows, method.learned))
     return steps
 
 
@@ -268,12 +270,12 @@ def _leaning(joint: Joint, margin: float) -> int:
     return int(np.argmax(joint.values >= joint.values.max() - margin))
 
 
-def _pairs(inputs: Inputs, joint: Joint) -> Iterator[Pair]:
+def _pairs(inputs: Inputs, joint: Joint) -> Iterator[MethodPair]:
     for a, b in combinations(range(len(inputs.methods)), 2):
-        yield Pair(inputs.methods[a].name, inputs.methods[b].name, joint.difference(a, b))
+        yield MethodPair(inputs.methods[a].name, inputs.methods[b].name, joint.difference(a, b))
 
 
-def _target(inputs: Inputs, ladder: Sequence[Step]) -> TargetResult | None:
+def _target(inputs: Inputs, ladder: Sequence[LadderRow]) -> TargetResult | None:
     if inputs.target is None:
         return None
     met_by = next((step.method for step in ladder if step.estimate.low >= inputs.target), None)
@@ -287,12 +289,12 @@ def _break_even(inputs: Inputs, compared: HeadlineResult | None) -> BreakEven | 
     return break_even(inputs, inputs.methods[tuned], inputs.methods[untuned])
 
 
-def _forms(inputs: Inputs, method: Measured) -> Forms:
+def _forms(inputs: Inputs, method: MethodResult) -> ContractRates:
     form, check = (estimate_known(values, inputs.rows.units) for values in (method.form, method.check))
-    return Forms(form, check, sum(map(bool, method.cut)))
+    return ContractRates(form, check, sum(map(bool, method.cut)))
 
 
-def _others(inputs: Inputs, method: Measured) -> dict[str, Estimate]:
+def _others(inputs: Inputs, method: MethodResult) -> dict[str, Estimate]:
     rows, guesses = inputs.rows, method.predicted
     samples = {
         name: sample_under(name, values, rows.units, rows.expected, guesses)

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from etude.assistant import Assistant
 from etude.base.files import write_lines
-from etude.comparison.climb import Climb
+from etude.comparison.ladder_run import LadderRun
 from etude.evaluate import evaluate
 from etude.methods.baseline import METHOD as BASELINE
 from etude.methods.fit_context import FitContext
 from etude.methods.tuned.training_rows import drawn
 from etude.runs.record import prediction, records
-from etude.runs.verdict import Measured, measured
+from etude.runs.verdict import MethodResult, measured
 from etude.types import CLASSICAL
 
 FOLDER = "equal_rows"
 
 
-def fit_equal(climb: Climb, start: Assistant) -> tuple[Assistant, int] | None:
+def fit_equal(climb: LadderRun, start: Assistant) -> tuple[Assistant, int] | None:
     """The baseline on as many rows as the tuned method of the headline, and how many; None where these are all."""
     known, tuned = records(climb.run), climb.run.info["decided"]["tuned"]
     rows = known[tuned].get("learned") if tuned and BASELINE.name in known else None
@@ -31,7 +31,7 @@ def fit_equal(climb: Climb, start: Assistant) -> tuple[Assistant, int] | None:
     return BASELINE.fitted(climb.task, part, climb.split.dev, start, context)[0].assistant, rows
 
 
-def answer_equal(climb: Climb, equal: tuple[Assistant, int] | None) -> Measured | None:
+def answer_equal(climb: LadderRun, equal: tuple[Assistant, int] | None) -> MethodResult | None:
     """Its answers to the test rows, which a predictions.jsonl of its own keeps."""
     if equal is None:
         return None

@@ -16,17 +16,17 @@ from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.files import Json, read_json, read_lines, write_json, write_lines
-from etude.comparison.climb import Climb
+from etude.comparison.ladder_run import LadderRun
 from etude.comparison.plan import EVIDENCE, FURTHER_RUNS, PARTS, Taken
 from etude.data.dataset import Dataset
 from etude.evaluate import answer_log, evaluate, outcome_of, sample_of, unit
 from etude.methods import FitContext, Method
 from etude.methods.fit_context import sampled
 from etude.methods.tuned.training_rows import drawn
-from etude.runs.events import Began
+from etude.runs.events import MethodStarted
 from etude.runs.record import prediction, records
 from etude.runs.training_log import TrainingLog
-from etude.runs.verdict import CurvePoint, Evidence, Measured, TrainingRunResult, measured
+from etude.runs.verdict import CurvePoint, Evidence, MethodResult, TrainingRunResult, measured
 from etude.stats import headline
 from etude.stats.intervals import estimate_sample
 from etude.stats.sample import Sample
@@ -57,7 +57,9 @@ class Fit:
         return self.answers.exists()
 
 
-def fit_evidence(climb: Climb, fitted: Mapping[str, Assistant], start: Assistant) -> dict[Path, Assistant]:
+def fit_evidence(
+    climb: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
+) -> dict[Path, Assistant]:
     """Fits what is planned and answers dev; the assistants that the test still needs, by the folders of their fits."""
     if climb.pacing is not None and climb.pacing.work.evidence:
         climb.shorten(EVIDENCE)
@@ -77,14 +79,14 @@ def fit_evidence(climb: Climb, fitted: Mapping[str, Assistant], start: Assistant
 
 
 def answer_evidence(
-    climb: Climb, waiting: Mapping[Path, Assistant]
-) -> tuple[Evidence | None, list[tuple[int, Measured]]]:
+    climb: LadderRun, waiting: Mapping[Path, Assistant]
+) -> tuple[Evidence | None, list[tuple[int, MethodResult]]]:
     """Answers the test with the further training runs; what all of it shows, and those runs by their seeds."""
     fits = list(_fits(climb))
     for fit in fits:
         if fit.folder in waiting:
             assistant, rows = waiting[fit.folder], climb.test_rows
-            climb.on_event(Began(fit.title, "test"))
+            climb.on_event(MethodStarted(fit.title, "test"))
             log = answer_log(fit.folder / WORK, assistant, rows)
             scored = evaluate(
                 assistant, climb.models, rows, climb.metric, log, partial(climb.counted, fit.title)
@@ -97,14 +99,14 @@ def answer_evidence(
     return (_evidence(climb, fits), [*_runs(climb, fits)]) if fits else (None, [])
 
 
-def _tuned(climb: Climb) -> Method | None:
+def _tuned(climb: LadderRun) -> Method | None:
     """The method that the evidence is about."""
     name = climb.run.info["decided"]["tuned"]
     wanted = climb.task.evidence == "full" and climb.plan.effort.evidence != 0
     return next((each for each in climb.methods if wanted and each.name == name), None)
 
 
-def _fits(climb: Climb) -> Iterator[Fit]:
+def _fits(climb: LadderRun) -> Iterator[Fit]:
     """The fits beside the one that is used, the quickest first."""
     if (method := _tuned(climb)) is None:
         return
@@ -117,11 +119,11 @@ def _fits(climb: Climb) -> Iterator[Fit]:
         yield Fit(folder / f"seed-{other}", f"{method.name}, seed {other}", train, other, True)
 
 
-def _seed(climb: Climb) -> int:
+def _seed(climb: LadderRun) -> int:
     return int(climb.task.train.get("seed", climb.task.seed))
 
 
-def _learned(climb: Climb, method: Method) -> Dataset:
+def _learned(climb: LadderRun, method: Method) -> Dataset:
     """The training rows that the method has learned from."""
     train = climb.split.train
     rows = records(climb.run)[method.name].get("learned") or len(train)
@@ -137,7 +139,7 @@ def _part(train: Dataset, size: int, seed: int) -> Dataset:
     return train.select(sorted(order[:size]), f"{size:,} of {len(train):,} rows, for the learning curve")
 
 
-def _fitted(climb: Climb, fit: Fit, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
+def _fitted(climb: LadderRun, fit: Fit, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
     """The assistant of one fit; what dev answered goes to disk, unless the test is to be answered instead."""
     method = _tuned(climb)
     assert method is not None, "a fit is that of a tuned method"
@@ -157,7 +159,7 @@ def _fitted(climb: Climb, fit: Fit, fitted: Mapping[str, Assistant], start: Assi
         # The search is that of the run: the curve is about the weights alone.
         lower=[climb.work(each.name) for each in climb.methods[: place + 1] if each.searches],
     )
-    climb.on_event(Began(fit.title, "dev"))
+    climb.on_event(MethodStarted(fit.title, "dev"))
     task = replace(climb.task, train={**climb.task.train, "seed": fit.seed})
     assistant = method.fit(task, fit.rows, dev, climb.best_so_far(below, start), context)
     climb.release(assistant)
@@ -168,14 +170,14 @@ def _fitted(climb: Climb, fit: Fit, fitted: Mapping[str, Assistant], start: Assi
     return assistant
 
 
-def _runs(climb: Climb, fits: list[Fit]) -> Iterator[tuple[int, Measured]]:
+def _runs(climb: LadderRun, fits: list[Fit]) -> Iterator[tuple[int, MethodResult]]:
     ids = [row.id for row in climb.test_rows]
     for fit in fits:
         if fit.on_test:
             yield fit.seed, measured(fit.title, read_lines(fit.answers), ids, tuned=True)
 
 
-def _evidence(climb: Climb, fits: list[Fit]) -> Evidence:
+def _evidence(climb: LadderRun, fits: list[Fit]) -> Evidence:
     """The learning curve on dev; the training runs are added with the verdict."""
     method = _tuned(climb)
     assert method is not None, "evidence is about a tuned method"
@@ -192,6 +194,6 @@ def _evidence(climb: Climb, fits: list[Fit]) -> Evidence:
     return Evidence(method.name, tuple(points), doubling, (used,), seconds)
 
 
-def _sample(climb: Climb, lines: list[Json]) -> Sample:
+def _sample(climb: LadderRun, lines: list[Json]) -> Sample:
     ordered = sorted(lines, key=lambda line: str(line["id"]))
     return sample_of(climb.metric, [outcome_of(line) for line in ordered])

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 
 from etude.base.files import Json
-from etude.comparison.climb import Climb
+from etude.comparison.ladder_run import LadderRun
 from etude.data.formats.pairs import Judged, read_judged
 from etude.data.splits import Split
 from etude.models.registry import Models
-from etude.runs.events import OnEvent, Said
+from etude.runs.events import NoteEvent, OnEvent
 from etude.runs.questions import Confirm, Sending, confirm_endpoint
 from etude.runs.verdict import JudgedPair, JudgedShare, JudgeResult
 from etude.stats import estimate_sample, kappa, score_sample
@@ -45,11 +45,11 @@ def confirm_judging(task: Task, parts: Split, models: Models, on_event: OnEvent,
     )
 
 
-def judged(climb: Climb) -> JudgeResult | None:
+def judged(climb: LadderRun) -> JudgeResult | None:
     """What the judge makes of the test answers of the declared pair; None without a judge."""
     if (judge := climb.task.judge) is None:
         return None
-    climb.on_event(Said(f"Asking the judge, {judge.endpoint.title} ..."))
+    climb.on_event(NoteEvent(f"Asking the judge, {judge.endpoint.title} ..."))
     labelled = _labelled(judge)
     replies = _asked(climb, [_alone(judge, each.row.text, each.row.output) for each in labelled])
     known = [
@@ -77,7 +77,7 @@ def judged(climb: Climb) -> JudgeResult | None:
 
 
 def _compared(
-    climb: Climb, judge: Judge, names: Sequence[str], untuned: Sequence[Json], tuned: Sequence[Json]
+    climb: LadderRun, judge: Judge, names: Sequence[str], untuned: Sequence[Json], tuned: Sequence[Json]
 ) -> JudgedPair:
     """How often the judge prefers the tuned answer in both orders, the untuned one in both, or neither."""
     rows = list(zip(untuned, tuned, strict=True))
@@ -105,7 +105,7 @@ def _request(role: str, judge: Judge, parts: dict[str, str]) -> Request:
     return Request((Message("system", role), Message("user", text)), ROOM)
 
 
-def _asked(climb: Climb, requests: Sequence[Request]) -> list[str]:
+def _asked(climb: LadderRun, requests: Sequence[Request]) -> list[str]:
     """The first word of each reply, in small letters."""
     judge = climb.task.judge
     assert judge is not None, "only a judge is asked"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from etude.assistant import Assistant
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.evaluate import Scored
 from etude.types import Side
 
@@ -34,6 +34,6 @@ def same_answer(method: str, rows: Sequence[Scored]) -> Iterator[str]:
     wanted = sum(outcome.expected == label for outcome in outcomes)
     if given >= NEARLY_ALL * len(rows) and given > wanted:
         yield (
-            f"{method} answers {shown(label)} on {given / len(rows):.0%} of {len(rows):,} dev rows; "
+            f"{method} answers {quote_value(label)} on {given / len(rows):.0%} of {len(rows):,} dev rows; "
             f"{wanted / len(rows):.0%} have that label"
         )

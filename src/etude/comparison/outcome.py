@@ -8,30 +8,30 @@ from dataclasses import asdict, replace
 from etude.assistant import Assistant
 from etude.base.files import Json
 from etude.base.wording import points
-from etude.comparison.climb import Climb
 from etude.comparison.decide import decide_on_dev, verdict
 from etude.comparison.judging import judged
+from etude.comparison.ladder_run import LadderRun
 from etude.comparison.prepare import power_of, power_words
 from etude.evaluate import unit
 from etude.methods.tuned.training_run import CUT
 from etude.runs.details import details_of
-from etude.runs.events import Said
+from etude.runs.events import NoteEvent
 from etude.runs.record import records
-from etude.runs.verdict import Decided, Evidence, Inputs, Measured, Verdict, measured, rows_of
+from etude.runs.verdict import Evidence, HeadlinePair, Inputs, MethodResult, Verdict, measured, rows_of
 from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
 
 FACTS = ("tuned", "model", "train_seconds", "learned")
 """What the verdict takes from a method's method.json."""
 
 
-def decided_on_dev(climb: Climb, fitted: Mapping[str, Assistant]) -> Json:
+def decided_on_dev(climb: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
     """The pair of the headline by dev rows alone, as run.json keeps it."""
     tuned = tuned_names(climb)
     samples = [(name, name in tuned, sample) for name, sample in climb.dev_samples(fitted)]
     return asdict(decide_on_dev(samples))
 
 
-def tell_planned_power(climb: Climb) -> None:
+def tell_planned_power(climb: LadderRun) -> None:
     """If the plan answers a part of the test, report the smallest difference that this part can show.
 
     It takes the whole test's place in run.json.
@@ -43,11 +43,13 @@ def tell_planned_power(climb: Climb) -> None:
     climb.run.update(power=power)
     part = f"{len(rows):,} of {len(climb.split.test):,} test rows"
     climb.on_event(
-        Said(f"The plan answers {part}, and these can show: {power_words(power, climb.metric)}.", detail=True)
+        NoteEvent(
+            f"The plan answers {part}, and these can show: {power_words(power, climb.metric)}.", detail=True
+        )
     )
 
 
-def tell_power(climb: Climb) -> None:
+def tell_power(climb: LadderRun) -> None:
     """Report the smallest difference that the test can show, with the disagreement now known from dev."""
     decided = climb.run.info["decided"]
     if decided["tuned"] is None or decided["untuned"] is None:
@@ -62,20 +64,22 @@ def tell_power(climb: Climb) -> None:
     shows = f"From how {pair} differ on dev, the test can show"
     if difference is not None:
         climb.on_event(
-            Said(f"{shows} a difference of {points(difference)} points between them.", detail=True)
+            NoteEvent(f"{shows} a difference of {points(difference)} points between them.", detail=True)
         )
         return
     least = points(least_shown(rows))
-    climb.on_event(Said(f"{shows} nothing: {rows:,} rows show no difference of less than {least} points."))
+    climb.on_event(
+        NoteEvent(f"{shows} nothing: {rows:,} rows show no difference of less than {least} points.")
+    )
 
 
 def final_verdict(
-    climb: Climb,
+    climb: LadderRun,
     fitted: Mapping[str, Assistant],
     openings: int,
-    equal: Measured | None,
+    equal: MethodResult | None,
     evidence: Evidence | None,
-    further: Sequence[tuple[int, Measured]],
+    further: Sequence[tuple[int, MethodResult]],
 ) -> Verdict:
     """The verdict from the test lines of predictions.jsonl and the pair decided before.
 
@@ -101,7 +105,7 @@ def final_verdict(
     inputs = Inputs(
         rows=rows,
         methods=methods,
-        decided=Decided(decided["untuned"], decided["tuned"], tuple(decided["reasons"])),
+        decided=HeadlinePair(decided["untuned"], decided["tuned"], tuple(decided["reasons"])),
         metric=climb.metric,
         model=task.model,
         prompt_model=task.prompt_model,
@@ -129,12 +133,12 @@ def final_verdict(
     )
 
 
-def _about_budget(climb: Climb) -> list[str]:
+def _about_budget(climb: LadderRun) -> list[str]:
     """What the budget has cut, since a fuller run may say something else."""
     cut = "; ".join(climb.plan.shrunk)
     return [f"Cut to fit the budget: {cut}. Without a budget the verdict may differ."] if cut else []
 
 
-def tuned_names(climb: Climb) -> set[str]:
+def tuned_names(climb: LadderRun) -> set[str]:
     """Names of the methods that change weights."""
     return {method.name for method in climb.methods if method.tuned}

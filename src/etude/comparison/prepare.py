@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from etude.assistant import Assistant
 from etude.base.wording import points, rough_time, share, time_in_words
-from etude.checks.vetting import row_notes
+from etude.checks.quick_checks import row_notes
 from etude.comparison.judging import confirm_judging
 from etude.comparison.plan import EVIDENCE, Pacing, Plan, Workload, leave_out, make_plan
 from etude.comparison.sending import confirm_sending
@@ -23,7 +23,7 @@ from etude.methods.foresight.too_long import check_lengths
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.events import OnEvent, Said
+from etude.runs.events import NoteEvent, OnEvent
 from etude.runs.questions import LONG, Confirm
 from etude.runs.record import describe_data
 from etude.runs.split import sizes_of
@@ -44,11 +44,11 @@ def describe(run: Run, task: Task, parts: Split, metric: Metric, on_event: OnEve
     notes = describe_data(run, task, parts, metric, [*few, *row_notes(task, parts, metric)])
     run.update(power=power)
     sides = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
-    on_event(Said(f"{total:,} rows: {sides}. Metric: {metric.label}."))
-    on_event(Said(f"This metric was chosen {metric.why}.", detail=True))
-    on_event(Said(f"This test can show: {power_words(power, metric)}.", detail=True))
+    on_event(NoteEvent(f"{total:,} rows: {sides}. Metric: {metric.label}."))
+    on_event(NoteEvent(f"This metric was chosen {metric.why}.", detail=True))
+    on_event(NoteEvent(f"This test can show: {power_words(power, metric)}.", detail=True))
     for note in notes:
-        on_event(Said(f"Note: {note}", detail=BY_NAMES in note))
+        on_event(NoteEvent(f"Note: {note}", detail=BY_NAMES in note))
 
 
 def power_of(test: Dataset, metric: Metric) -> list[dict[str, float | None]]:
@@ -98,7 +98,7 @@ def planned(
     confirm_sending(task, methods, parts, start, models, on_event, confirm)
     confirm_judging(task, parts, models, on_event, confirm)
     if asks_a_model(methods):
-        on_event(Said("Timing a few steps ...", detail=True))
+        on_event(NoteEvent("Timing a few steps ...", detail=True))
     tries = {method.name: method.tries(task, parts.train, start) for method in methods}
     work = Workload(
         tries={name: count for name, count in tries.items() if count},
@@ -118,9 +118,9 @@ def planned(
     if left is not None and plan.total > left:
         plan = leave_out(work, rates, left)
     first, *cuts = plan_lines(plan, task.budget_seconds)
-    on_event(Said(first, detail=plan.total < 60 and not plan.shrunk))
+    on_event(NoteEvent(first, detail=plan.total < 60 and not plan.shrunk))
     for line in cuts:
-        on_event(Said(line, detail=True))
+        on_event(NoteEvent(line, detail=True))
     if (asked := question(plan, task.budget_seconds, smallest)) and not confirm(asked):
         raise Declined("Nothing was run. Set `budget:` in the task file, such as budget: 15m.")
     run.update(

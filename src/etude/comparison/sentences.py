@@ -12,13 +12,13 @@ from etude.models.registry import backend_of, title
 from etude.runs.verdict import (
     Advice,
     BreakEven,
+    ContractRates,
     EqualRows,
     Evidence,
-    Forms,
     HeadlineResult,
     Inputs,
-    Measured,
-    Step,
+    LadderRow,
+    MethodResult,
 )
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
 from etude.types import CLASSICAL, Estimate
@@ -44,10 +44,10 @@ def about(rows: int) -> str:
 
 def verdict_sentence(
     inputs: Inputs,
-    ladder: Sequence[Step],
+    ladder: Sequence[LadderRow],
     headline: HeadlineResult | None,
     recommended: str | None,
-    leaning: Step,
+    leaning: LadderRow,
 ) -> str:
     """The verdict in one sentence: what tuning did, and which method to use. `ladder`: those that may be."""
     parts = [] if headline is None else [_tuning(inputs, headline)]
@@ -69,13 +69,13 @@ def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
     return _opened(inputs, f"{rows}: collect {about(collect)} (at least {VERDICT_LEAST}){aim}")
 
 
-def nothing_right(ladder: Sequence[Step]) -> bool:
+def nothing_right(ladder: Sequence[LadderRow]) -> bool:
     """Whether every method scored 0: then nothing is among the best, and no number of rows would decide."""
     return all(step.estimate.value == 0 for step in ladder)
 
 
 def partial_measures(
-    forms: Mapping[str, Forms], others: Mapping[str, Mapping[str, Estimate]]
+    forms: Mapping[str, ContractRates], others: Mapping[str, Mapping[str, Estimate]]
 ) -> dict[str, tuple[str, Estimate]]:
     """Measure in words -> the method that is best by it, the lowest of equals; none by which all are at 0."""
     found: dict[str, tuple[str, Estimate]] = {}
@@ -98,7 +98,7 @@ def nothing_right_sentence(inputs: Inputs, partial: Mapping[str, tuple[str, Esti
     return _opened(inputs, "; ".join([f"no method {nothing}", *best]))
 
 
-def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> str:
+def target_text(target: float, met_by: str | None, ladder: Sequence[LadderRow]) -> str:
     """Which is the lowest method that is sure to reach the target, or how near the best one comes."""
     found = next((step for step in ladder if step.method == met_by), None)
     nearest = found or max(ladder, key=lambda step: step.estimate.low)
@@ -111,10 +111,10 @@ def target_text(target: float, met_by: str | None, ladder: Sequence[Step]) -> st
 
 def caveats(
     inputs: Inputs,
-    ladder: Sequence[Step],
+    ladder: Sequence[LadderRow],
     headline: HeadlineResult | None,
     recommended: str | None,
-    forms: dict[str, Forms],
+    forms: dict[str, ContractRates],
     error: float,
     equal: EqualRows | None,
 ) -> tuple[str, ...]:
@@ -171,7 +171,7 @@ def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
     return f"{begin}this test shows no gain{of} over {untuned}: {found} {interval(difference)}"
 
 
-def _named(inputs: Inputs, name: str) -> Measured:
+def _named(inputs: Inputs, name: str) -> MethodResult:
     return next(method for method in inputs.methods if method.name == name)
 
 
@@ -203,7 +203,7 @@ def _needs_no_model(inputs: Inputs, name: str) -> bool:
     return whole and _named(inputs, name).model == CLASSICAL
 
 
-def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
+def _too_close(inputs: Inputs, ladder: Sequence[LadderRow], leaning: LadderRow) -> str:
     more = _needed(leaning, len(inputs.rows.ids))
     if leaning.method in inputs.cut:
         more = "all of its training would tell"
@@ -214,7 +214,7 @@ def _too_close(inputs: Inputs, ladder: Sequence[Step], leaning: Step) -> str:
     return f"too close to call {margin}, leaning to {leaning.method}; {more}"
 
 
-def _needed(step: Step, answered: int) -> str:
+def _needed(step: LadderRow, answered: int) -> str:
     """How many test rows would decide an undecided step, as the end of a sentence."""
     rows = step.rows_to_decide
     if not rows:
@@ -277,7 +277,7 @@ def _about_test(inputs: Inputs, units: int) -> Iterator[str]:
 
 
 def _about_rows(
-    inputs: Inputs, ladder: Sequence[Step], headline: HeadlineResult | None, equal: EqualRows | None
+    inputs: Inputs, ladder: Sequence[LadderRow], headline: HeadlineResult | None, equal: EqualRows | None
 ) -> Iterator[str]:
     """What a part of the training leaves open, and what only copies."""
     if equal is not None and headline is not None:
@@ -307,7 +307,7 @@ def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
         yield f"This test would often miss a gain smaller than about {least} points."
 
 
-def _about_lower_steps(inputs: Inputs, ladder: Sequence[Step], recommended: str | None) -> Iterator[str]:
+def _about_lower_steps(inputs: Inputs, ladder: Sequence[LadderRow], recommended: str | None) -> Iterator[str]:
     for step in ladder:
         if step.method == recommended or recommended is None:
             return

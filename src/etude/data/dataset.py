@@ -19,7 +19,7 @@ from etude.base.spool import Examples
 from etude.base.wording import count, first_of
 from etude.data.formats import Rows, read_rows, survey_rows
 from etude.data.formats.tools import without_offer
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
 from etude.types import Example
 
@@ -64,9 +64,9 @@ class Dataset:
         object.__setattr__(self, "examples", tuple(self.examples))
         twice = [name for name, count in Counter(row.id for row in self.examples).items() if count > 1]
         if twice:
-            where = ", ".join(row.where or "?" for row in self.examples if row.id == twice[0])
+            where = ", ".join(row.location or "?" for row in self.examples if row.id == twice[0])
             raise InputError(
-                [Fault(where, "rows share an id", shown(twice[0]), "give every row a different id")]
+                [Issue(where, "rows share an id", quote_value(twice[0]), "give every row a different id")]
             )
 
     def __len__(self) -> int:
@@ -148,7 +148,7 @@ def load_test(task: Task) -> Dataset | None:
     faults = [*_system_faults(own, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
     if not task.instructions.endswith(rows.tools):
         what, remedy = "the test offers other functions than the examples", "offer the same in both"
-        faults.append(Fault(task.test.file.name, what, shown(rows.tools), remedy, "tools"))
+        faults.append(Issue(task.test.file.name, what, quote_value(rows.tools), remedy, "tools"))
     raise_faults(faults, task.test.file)
     notes = (*rows.notes, *_without_system(rows), *_note_of(broken, "the test file"))
     return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)
@@ -158,7 +158,7 @@ class Survey(NamedTuple):
     """The rows of the task's examples that can be read, and what is said about them."""
 
     rows: Examples
-    faults: tuple[Fault, ...]
+    faults: tuple[Issue, ...]
     """Every one for which `load_dataset` would refuse or note the rows."""
     systems: Mapping[str, str]
     """Each system message, and the place where it first stands."""
@@ -171,16 +171,16 @@ def survey_dataset(task: Task) -> Survey:
     if any(rows.systems):
         for system, example in zip(rows.systems, rows.examples, strict=True):
             if system:
-                systems.setdefault(system, example.where)
+                systems.setdefault(system, example.location)
     return Survey(*_surveyed(task, rows, _whole_faults(task, rows)), systems)
 
 
-def survey_test(task: Task) -> tuple[Examples, tuple[Fault, ...]] | None:
+def survey_test(task: Task) -> tuple[Examples, tuple[Issue, ...]] | None:
     """The same for the task's own test file; None when it names none."""
     return _surveyed(task, survey_rows(task.test, task.kind), ()) if task.test else None
 
 
-def _surveyed(task: Task, rows: Rows, more: Iterable[Fault]) -> tuple[Examples, tuple[Fault, ...]]:
+def _surveyed(task: Task, rows: Rows, more: Iterable[Issue]) -> tuple[Examples, tuple[Issue, ...]]:
     if not len(rows.examples):
         raise_faults(rows.faults, rows.source.file)
     faults = (*rows.faults, *_system_faults(task, rows), *_foreign_labels(task, rows), *more)
@@ -191,19 +191,19 @@ def _read_sentence(rows: Rows) -> str:
     return f"read from {rows.source.file.name}: {len(rows.examples):,} rows"
 
 
-def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
+def _system_faults(task: Task, rows: Rows) -> Iterator[Issue]:
     """A system message that is not the instructions, not the same in all rows that have one, or in few rows only."""
     first: dict[str, str] = {}
     for system, example in zip(rows.systems, rows.examples, strict=True) if any(rows.systems) else ():
         if system:
-            first.setdefault(system.strip(), example.where)
+            first.setdefault(system.strip(), example.location)
     others = {system: where for system, where in first.items() if system != task.instructions.strip()}
     if task.instructions and others:
         places = list(others.values())
         more = f", and so do others at {first_of(places[1:], 4)}" if len(others) > 1 else ""
         what = f"the system message conflicts with instructions: in the task file{more}"
-        got = shown(next(iter(others)))
-        yield Fault(places[0], what, got, "delete one of the two, or make them equal", "instructions")
+        got = quote_value(next(iter(others)))
+        yield Issue(places[0], what, got, "delete one of the two, or make them equal", "instructions")
     if task.instructions:
         return
     if len(first) > 1:
@@ -217,7 +217,7 @@ def _system_faults(task: Task, rows: Rows) -> Iterator[Fault]:
         remedy = (
             "write it as instructions: in the task file, if it is meant for all, or delete it from the rows"
         )
-        yield Fault(where, what, shown(system), remedy, "instructions")
+        yield Issue(where, what, quote_value(system), remedy, "instructions")
 
 
 def shares_system(systems: Sequence[str | None]) -> bool:
@@ -226,7 +226,7 @@ def shares_system(systems: Sequence[str | None]) -> bool:
     return len(set(have)) == 1 and 2 * len(have) > len(systems)
 
 
-def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Fault]:
+def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Issue]:
     """One fault for all system messages but the most frequent; `first` has the place where each begins to be used."""
     counts = Counter(system.strip() for system in rows.systems if system)
     num_none = len(rows.systems) - counts.total()
@@ -242,12 +242,14 @@ def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Fault]:
         "write what they share as instructions: in the task file and delete the system messages; what differs from row "
         "to row belongs in the user's turn"
     )
-    yield Fault(first[others[0]], what, shown(others[0]), remedy, "instructions")
+    yield Issue(first[others[0]], what, quote_value(others[0]), remedy, "instructions")
 
 
 def _without_system(rows: Rows) -> Iterator[str]:
     """That some rows have a system message and others have none."""
-    bare = [example.where for system, example in zip(rows.systems, rows.examples, strict=True) if not system]
+    bare = [
+        example.location for system, example in zip(rows.systems, rows.examples, strict=True) if not system
+    ]
     if 0 < len(bare) < len(rows.examples):
         yield without_system(rows.source.file.name, len(rows.examples), len(bare), bare[0])
 
@@ -262,18 +264,22 @@ def without_system(file: str, total: int, bare: int, first: str) -> str:
     )
 
 
-def _foreign_labels(task: Task, rows: Rows) -> Iterator[Fault]:
+def _foreign_labels(task: Task, rows: Rows) -> Iterator[Issue]:
     """Rows whose label the contract does not list."""
     labels = task.contract.labels if task.contract else ()
     for example in rows.examples if labels else ():
         if example.output not in labels:
             remedy = f"{instead(example.output, labels)}, or add it to labels: in the task file"
-            yield Fault(
-                example.where, "the label is not in the contract", shown(example.output), remedy, "label"
+            yield Issue(
+                example.location,
+                "the label is not in the contract",
+                quote_value(example.output),
+                remedy,
+                "label",
             )
 
 
-def _broken_answers(task: Task, rows: Rows) -> list[Fault]:
+def _broken_answers(task: Task, rows: Rows) -> list[Issue]:
     """Rows whose own answer breaks the contract, labels left aside."""
     if task.contract is None or task.contract.labels:
         return []
@@ -281,29 +287,29 @@ def _broken_answers(task: Task, rows: Rows) -> list[Fault]:
     return [_broken_fault(example, failures) for example, failures in found if failures]
 
 
-def _broken_fault(example: Example, failures: tuple[str, ...]) -> Fault:
+def _broken_fault(example: Example, failures: tuple[str, ...]) -> Issue:
     what = f"the answer breaks the contract: {'; '.join(failures)}"
-    return Fault(
-        example.where,
+    return Issue(
+        example.location,
         what,
-        shown(example.output),
+        quote_value(example.output),
         "correct the row, or loosen contract: in the task file",
         "contract",
     )
 
 
-def _too_many(broken: list[Fault], rows: Rows) -> list[Fault]:
+def _too_many(broken: list[Issue], rows: Rows) -> list[Issue]:
     return broken if len(broken) > MOST_BROKEN * len(rows.examples) else []
 
 
-def _note_of(broken: list[Fault], place: str) -> tuple[str, ...]:
-    places = first_of(broken, 10, told=lambda fault: fault.where)
+def _note_of(broken: list[Issue], place: str) -> tuple[str, ...]:
+    places = first_of(broken, 10, told=lambda fault: fault.location)
     one = len(broken) == 1
     said = "answer of {} breaks the contract itself" if one else "answers of {} break the contract themselves"
     return (f"{len(broken):,} {said.format(place)}: {places}",) if broken else ()
 
 
-def _whole_faults(task: Task, rows: Rows, least: Least = COMPARED) -> Iterator[Fault]:
+def _whole_faults(task: Task, rows: Rows, least: Least = COMPARED) -> Iterator[Issue]:
     file, count = task.examples.file.name, len(rows.examples)
     if count < least.train:  # more may be enough to go on from an earlier split, as only a split can tell
         yield too_few(file, count, task.test is not None, least)
@@ -319,7 +325,7 @@ def least_rows(own_test: bool, least: Least = COMPARED) -> tuple[int, str]:
     return least.dev + least.train + test, ", ".join(parts)
 
 
-def too_few(file: str, count: int, own_test: bool, least: Least = COMPARED) -> Fault:
+def too_few(file: str, count: int, own_test: bool, least: Least = COMPARED) -> Issue:
     """The fault of `count` rows, which are fewer than a comparison takes, or a training where `least` is its: the
     limit, and what can be done."""
     needed, parts = least_rows(own_test, least)
@@ -335,7 +341,7 @@ def too_few(file: str, count: int, own_test: bool, least: Least = COMPARED) -> F
         remedy += f". etude train, which compares nothing, takes {least_rows(True, TRAINED)[0]}"
     what = f"too few rows for a {'comparison' if compared else 'training'}; {needed} is the least: {parts}"
     got = f"{count} row{'' if count == 1 else 's'}"
-    return Fault(file, what, got, remedy, "too_few")
+    return Issue(file, what, got, remedy, "too_few")
 
 
 def few_for_tuning(total: int) -> str:
@@ -346,11 +352,13 @@ def few_for_tuning(total: int) -> str:
     )
 
 
-def _label_faults(file: str, labels: Counter[str]) -> Iterator[Fault]:
+def _label_faults(file: str, labels: Counter[str]) -> Iterator[Issue]:
     first, total = next(iter(labels)), labels.total()
     if len(labels) > total / 2:
-        got = f"{len(labels):,} labels in {total:,} rows, such as {shown(first, 40)}"
+        got = f"{len(labels):,} labels in {total:,} rows, such as {quote_value(first, 40)}"
         remedy = "set kind: answer, extract or rewrite, or name the column of the labels: output: COLUMN under examples"
-        yield Fault(file, "the answers are no labels", got, remedy, "label")
+        yield Issue(file, "the answers are no labels", got, remedy, "label")
     if len(labels) == 1:
-        yield Fault(file, "every row has the same label", shown(first), "add rows with other labels", "label")
+        yield Issue(
+            file, "every row has the same label", quote_value(first), "add rows with other labels", "label"
+        )

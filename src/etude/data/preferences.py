@@ -27,12 +27,14 @@ def read_preferences(file: Path) -> list[Preference]:
                 each.row.input,
                 each.row.output if each.good else "",
                 "" if each.good else each.row.output,
-                where=each.row.where,
+                location=each.row.location,
             )
             for each in read_judged(file)
         ]
     return [
-        Preference(each.better.id, each.better.input, each.better.output, each.worse, where=each.better.where)
+        Preference(
+            each.better.id, each.better.input, each.better.output, each.worse, location=each.better.location
+        )
         for each in read_pairs(file)
         if each.better.output != each.worse
     ]

@@ -24,7 +24,7 @@ from etude.data.formats.pairs import ROLES as SHAREGPT
 from etude.data.formats.tools import COLUMNS as TOOLS
 from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, turns_in
 from etude.data.splits import input_key
-from etude.errors import Fault, InputError, place_of
+from etude.errors import InputError, Issue, parse_location
 from etude.feedback.entry import FILE, Feedback, FeedbackLog
 from etude.feedback.gather import Gathered, RightAnswer, gather, rows_meant
 from etude.feedback.sealed import sealed_rows
@@ -103,7 +103,7 @@ def apply(task: Task | Path | str, update: bool = False) -> Applied:
     check_ours(files, read_log(files.log))
     made = _Rows(task, by_key)
     out = {
-        place_of(row.where)[1]: (row.id, said)
+        parse_location(row.location)[1]: (row.id, said)
         for key, said in gathered.excluded.items()
         for row in rows_meant(by_key.get(key, ()), said)
     }
@@ -144,7 +144,7 @@ class _Rows:
         """Replaces the answers of the rows that are there, adds the others behind the last row, and leaves out the rows
         that begin on the lines of `out`: their ids, and who says so."""
         old = {
-            place_of(row.where)[1]: (row.id, answer)
+            parse_location(row.location)[1]: (row.id, answer)
             for answer in answers
             for row in self.rows.get(answer.key, ())
             if answer.differs(row)
@@ -270,7 +270,7 @@ def update_task(task: Task, file: Path) -> None:
     if yaml.safe_load(new) != wanted:
         line = source_line(task, file)
         raise InputError(
-            [Fault(task.file.name, "examples: cannot be changed in place", "", f"write in it: {line}")]
+            [Issue(task.file.name, "examples: cannot be changed in place", "", f"write in it: {line}")]
         )
     write_text(task.file, new)
 

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from etude.base.files import Json, append_line, held, parse_json
 from etude.base.typed_json import from_json
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.types import Message
 
 FILE = "feedback.jsonl"
@@ -144,7 +144,7 @@ def _check(entry: Feedback, where: str) -> None:
 
 def _refused(where: str, problem: str, body: Mapping[str, Any]) -> InputError:
     remedy = "send id, at, who, assistant, input, answer, and one of thumb, correction, choice, flag, exclude and undo"
-    return InputError([Fault(where, problem, shown(dict(body)), remedy)])
+    return InputError([Issue(where, problem, quote_value(dict(body)), remedy)])
 
 
 def _problem(entry: Feedback) -> str:
@@ -225,9 +225,9 @@ class FeedbackLog:
         try:
             body = parse_json(line.decode())
         except ValueError as error:
-            got = shown(line.decode(errors="replace").strip())
+            got = quote_value(line.decode(errors="replace").strip())
             raise InputError(
-                [Fault(where, f"not JSON: {error}", got, "correct or delete the line")]
+                [Issue(where, f"not JSON: {error}", got, "correct or delete the line")]
             ) from error
         entry = read_feedback(body if isinstance(body, dict) else {}, where)
         self._entries.setdefault(entry.id, entry)

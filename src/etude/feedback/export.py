@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from etude.base.files import Json
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.feedback.gather import Gathered
 from etude.types import Message
 
@@ -25,7 +25,7 @@ def exported(gathered: Gathered, shape: str) -> Iterator[Json]:
     """
     if shape not in get_args(Shape):
         remedy = f"write one of: {', '.join(get_args(Shape))}"
-        raise InputError([Fault("--as", "no shape of rows", shown(shape), remedy)])
+        raise InputError([Issue("--as", "no shape of rows", quote_value(shape), remedy)])
     if shape == "examples":
         yield from ({"input": _asked(each.input), "output": each.output} for each in gathered.answers)
     elif shape == "preferences":

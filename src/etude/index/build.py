@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.errors import Fault, InputError, MissingExtraError, ModelError
+from etude.errors import InputError, Issue, MissingExtraError, ModelError
 from etude.index.documents import read_passages
 from etude.index.fetch import PAUSE, fetch
 from etude.index.vectors import vectors_of
@@ -48,7 +48,7 @@ def build_index(
     """
     if task.documents is None:
         remedy = "add documents: FOLDER, or {urls: [...]}, {sitemap: URL} or {sql: QUERY, url: env:VARIABLE}"
-        raise InputError([Fault(task.file.name, "the task names no documents", "", remedy)])
+        raise InputError([Issue(task.file.name, "the task names no documents", "", remedy)])
     started = time.perf_counter()
     problems = fetch(task.remote, lambda *of: on_progress("fetched", *of), pause) if task.remote else []
     passages = read_passages(task.documents)

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 from etude.base.files import read_json
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading
-from etude.errors import EtudeError, Fault, InputError, MissingExtraError, shown
+from etude.errors import EtudeError, InputError, Issue, MissingExtraError, quote_value
 from etude.index.passages import Passage, passages_at, passages_of
 from etude.privacy import find_by_form
 from etude.privacy.own_contact import CONTACT, value_of
@@ -55,19 +55,19 @@ def published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
 def _read(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Passage, ...]:
     """The passages of files that are as they were at these times; a comparison asks for them several times."""
     found: dict[str, Passage] = {}
-    faults: list[Fault] = []
+    faults: list[Issue] = []
     for file, name, _ in files:
         try:
             for passage in _of_file(file, name):
                 found.setdefault(passage.text, passage)
         except InputError as error:
-            faults.extend(error.faults)
+            faults.extend(error.issues)
         except _UNREADABLE as error:
             faults.append(
-                Fault(f"documents: {name}", "this document cannot be read", _reason(error), _REMEDY)
+                Issue(f"documents: {name}", "this document cannot be read", _reason(error), _REMEDY)
             )
     if not found and not faults:
-        faults.append(Fault("documents", "there is no text in it", shown(str(path)), _REMEDY))
+        faults.append(Issue("documents", "there is no text in it", quote_value(str(path)), _REMEDY))
     if faults:
         raise InputError(faults)
     return tuple(found.values())
@@ -80,7 +80,7 @@ def files_of(path: Path) -> dict[Path, str]:
     """
     if not path.exists():
         raise InputError(
-            [Fault("documents", "they are not fetched yet", shown(str(path)), "run etude index TASK")]
+            [Issue("documents", "they are not fetched yet", quote_value(str(path)), "run etude index TASK")]
         )
     if path.is_file():
         return {path: path.name}

@@ -21,7 +21,7 @@ import httpx2
 
 from etude import __version__
 from etude.base.files import folder_aside, read_json, write_json, write_lines
-from etude.errors import Fault, InputError, MissingExtraError, shown
+from etude.errors import InputError, Issue, MissingExtraError, quote_value
 from etude.index.documents import ADDRESSES, main_text
 from etude.task import Remote
 
@@ -74,7 +74,7 @@ def _rows(remote: Remote) -> Iterator[dict[str, object]]:
 
     if not (url := os.environ.get(remote.url or "")):
         what, remedy = f"the variable {remote.url} is not set", "export it with the address of the database"
-        raise InputError([Fault("documents.url", what, "", remedy)])
+        raise InputError([Issue("documents.url", what, "", remedy)])
     try:
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect() as connection:
@@ -82,13 +82,13 @@ def _rows(remote: Remote) -> Iterator[dict[str, object]]:
             for row in streamed.execute(text(remote.sql or "")).mappings():
                 yield {str(key): _plain(value) for key, value in row.items()}
     except ModuleNotFoundError as error:
-        fault = Fault(
+        fault = Issue(
             "documents.url", f"the driver {error.name} is not installed", "", f"pip install {error.name}"
         )
         raise InputError([fault]) from error
     except SQLAlchemyError as error:
-        reason = shown(str(getattr(error, "orig", None) or type(error).__name__).strip())
-        fault = Fault(
+        reason = quote_value(str(getattr(error, "orig", None) or type(error).__name__).strip())
+        fault = Issue(
             "documents.sql", "the query failed", reason, "correct it, or the address of the database"
         )
         raise InputError([fault]) from error
@@ -127,7 +127,7 @@ def _pages(remote: Remote, web: _Web, on_page: Callable[[int, int], None]) -> li
             on_page(done, len(urls))
         if not kept:
             said = problems or ["the sitemap lists none"]
-            raise InputError(Fault("documents", "no page is fetched", each, "correct it") for each in said)
+            raise InputError(Issue("documents", "no page is fetched", each, "correct it") for each in said)
         write_json(aside / ADDRESSES, kept)
     return problems
 
@@ -158,7 +158,7 @@ class _Web:
         try:
             body, _ = self._get(sitemap)
         except (_PageError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            fault = Fault(
+            fault = Issue(
                 "documents.sitemap", "it cannot be fetched", f"{sitemap}: {error}", "correct the address"
             )
             raise InputError([fault]) from error

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
-from etude.task import LADDER as NAMES
+from etude.task import METHOD_NAMES as NAMES
 from etude.task import VERDICT_KEYS, Task
 
 __all__ = [
-    "LADDER",
+    "METHODS",
     "Candidate",
     "FitContext",
     "Method",
@@ -27,13 +27,13 @@ __all__ = [
     "unused_keys",
 ]
 
-LADDER: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD for name in NAMES)
+METHODS: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD for name in NAMES)
 """In the order of effort that a step asks of the user."""
 
 
 def ladder(names: Sequence[str]) -> list[Method]:
     """The named methods in the order of the ladder."""
-    return [method for method in LADDER if method.name in names]
+    return [method for method in METHODS if method.name in names]
 
 
 def possible(methods: Sequence[Method], task: Task, *, named: bool) -> list[Method]:
@@ -43,7 +43,7 @@ def possible(methods: Sequence[Method], task: Task, *, named: bool) -> list[Meth
     InputError is raised.
     """
     faults = [
-        Fault(
+        Issue(
             f"methods: {method.name}",
             f"it needs {key}",
             "",
@@ -64,7 +64,7 @@ def asks_a_model(methods: Iterable[Method]) -> bool:
 
 def unused_keys(method: Method, task: Task) -> frozenset[str]:
     """Keys of the task file on which what `method` fits does not depend: those of the verdict and of other methods."""
-    taken = {key for each in LADDER for key in each.keys}
+    taken = {key for each in METHODS for key in each.keys}
     return frozenset({*taken, *VERDICT_KEYS} - {*method.takes(task)})
 
 
@@ -76,18 +76,20 @@ def own_ladder(methods: Sequence[Method]) -> list[Method]:
     return list(methods)
 
 
-def _both(methods: Sequence[Method]) -> Iterator[Fault]:
+def _both(methods: Sequence[Method]) -> Iterator[Issue]:
     for method in methods:
         if method.tuned and method.prompted:
             what = "a method that changes weights is no prompt on which later methods may build"
-            yield Fault("methods", what, shown(method.name), "set `prompted = False` beside `tuned = True`")
+            yield Issue(
+                "methods", what, quote_value(method.name), "set `prompted = False` beside `tuned = True`"
+            )
 
 
-def _faults(names: Sequence[str]) -> Iterator[Fault]:
+def _faults(names: Sequence[str]) -> Iterator[Issue]:
     if not names:
-        yield Fault("methods", "there are none", "[]", "give at least one, such as LADDER")
+        yield Issue("methods", "there are none", "[]", "give at least one, such as LADDER")
     for number, name in enumerate(names):
         if not re.fullmatch(r"\w[\w-]*", name):
-            yield Fault("methods", "no name for a step", shown(name), "use letters, digits, _ and -")
+            yield Issue("methods", "no name for a step", quote_value(name), "use letters, digits, _ and -")
         elif name in names[:number]:
-            yield Fault("methods", "two steps of one name", shown(name), "give each a different name")
+            yield Issue("methods", "two steps of one name", quote_value(name), "give each a different name")

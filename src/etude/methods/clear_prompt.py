@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
-from etude.errors import Fault
+from etude.errors import Issue
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.foresight.row_lengths import RowLengths
 from etude.methods.method import Method
@@ -50,7 +50,7 @@ class ClearPrompt(Method):
             context.notes.append(f"the same prompts as those of a simpler wording, so not tried: {left}")
         return context.choose(kept, dev).assistant
 
-    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Fault]:
+    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Issue]:
         """Test rows that do not fit with a wording which every row that `fit` sees fits with."""
         seen = [*rows.train, *rows.dev]
         for candidate in fitting(self.candidates(task, start), rows.models.get(start.model), seen)[1:]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.errors import FormError
+from etude.errors import GrammarError
 from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
 from etude.models.registry import backend_of
@@ -39,7 +39,7 @@ class Constrained(Method):
         enforced = replace(start, method=self.name, enforced=True)
         try:
             return context.choose([Candidate("form enforced", enforced)], dev).assistant
-        except FormError as error:
+        except GrammarError as error:
             context.notes.append(f"the form is not enforced ({error})")
             plain = replace(start, method=self.name)
             return context.choose([Candidate("form not enforced", plain)], dev).assistant

@@ -46,9 +46,9 @@ class FewShot(Method):
         base = replace(start, method=self.name, shots=())
         candidates = self.candidates(task, train, base)
         fitting = [candidate for candidate in candidates if fits_most(candidate, dev, context)]
-        if left := [candidate.name for candidate in candidates if candidate not in fitting]:
+        if too_long := [candidate.name for candidate in candidates if candidate not in fitting]:
             context.notes.append(
-                f"longer than the context with most dev rows, so not tried: {', '.join(left)}"
+                f"longer than the context with most dev rows, so not tried: {', '.join(too_long)}"
             )
         return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
 
@@ -65,8 +65,8 @@ class FewShot(Method):
         for size in sizes(task, forms):
             for draw in range(DRAWS):
                 shots = cover(forms, size, random.Random(f"{task.seed}/{size}/{draw}"))
-                found = Candidate(f"{len(shots)} examples, draw {draw + 1}", replace(base, shots=shots))
-                unique.setdefault(tuple(shot.id for shot in shots), found)
+                candidate = Candidate(f"{len(shots)} examples, draw {draw + 1}", replace(base, shots=shots))
+                unique.setdefault(tuple(shot.id for shot in shots), candidate)
         return list(unique.values())
 
 

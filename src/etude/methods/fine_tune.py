@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from etude.assistant import Assistant
 from etude.base.files import read_json, write_json
 from etude.data.dataset import Dataset
-from etude.errors import Fault
+from etude.errors import Issue
 from etude.evaluate import evaluate, sample_of
 from etude.methods.fit_context import Candidate, FitContext, longest_answer
 from etude.methods.foresight.row_lengths import RowLengths
@@ -135,14 +135,14 @@ class FineTune(Method):
 
         return seconds
 
-    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Fault]:
+    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Issue]:
         """Rows that the model cannot be trained on, and rows that it could not answer afterwards."""
         student = self.asked(task, start, rows.train, rows.models)
         others = len(task.methods) > 1
         otherwise = (
             f", leave it out, or leave {self.name} out of `methods:`" if others else " or leave it out"
         )
-        faults: list[Fault] = []
+        faults: list[Issue] = []
         if not learns_by_itself(task):
             model = rows.models.trainable(student.model)
             faults += too_long_to_train(student, (*rows.train, *rows.dev), model, task.row_tokens, otherwise)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.errors import Fault
+from etude.errors import Issue
 from etude.methods.fit_context import FitContext
 from etude.methods.foresight.row_lengths import RowLengths
 from etude.models.registry import Models
@@ -75,7 +75,7 @@ class Method(ABC):
         answer of `asked`."""
         return None
 
-    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Fault]:
+    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Issue]:
         """Rows that the method could not answer or be trained on. Those too long for the prompt of `start` are
         found without it."""
         return ()

@@ -14,7 +14,7 @@ from etude.assistant import Assistant
 from etude.base.files import read_json, write_json
 from etude.data.dataset import Dataset
 from etude.data.preferences import read_preferences
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.methods.fine_tune import METHOD as FINE_TUNE
 from etude.methods.fine_tune import FineTune, learns_by_itself
 from etude.methods.fit_context import Candidate, FitContext
@@ -144,7 +144,7 @@ def _run(
     if len(rows) < 2 * LEAST or not dev_rows:
         got = f"{len(rows) // 2} to learn from and {len(dev_rows) // 2} to choose by"
         what = f"too few preferences: prefer takes {LEAST} and {'four answers' if is_kto else 'one'}"
-        raise InputError([Fault("preferences", what, got, "Collect more, or leave prefer out of methods:")])
+        raise InputError([Issue("preferences", what, got, "Collect more, or leave prefer out of methods:")])
     config = replace(
         config,
         learning_rate=config.learning_rate * RATE_SHARE,
@@ -174,10 +174,10 @@ def _pairs(
     tuned: Assistant, model: TrainableModel, preferences: Sequence[Preference], most: int
 ) -> list[TokenRow]:
     """Two rows for each pair that fits, the better answer first. Raises InputError for thumbs, which are no pairs."""
-    alone = [each.where or each.id for each in preferences if not (each.chosen and each.rejected)]
+    alone = [each.location or each.id for each in preferences if not (each.chosen and each.rejected)]
     if alone:
         what, remedy = "thumbs are no pairs", "set train: {preference_loss: kto}"
-        raise InputError([Fault("preferences", what, alone[0], remedy)])
+        raise InputError([Issue("preferences", what, alone[0], remedy)])
     rows = _answers(tuned, model, preferences)
     pairs = zip(rows[: len(preferences)], rows[len(preferences) :], strict=True)
     return [row for pair in pairs if max(len(row.ids) for row in pair) <= most for row in pair]
@@ -193,7 +193,7 @@ def _answers(
             answer = each.chosen if side == BETTER else each.rejected
             if answer:
                 asked = tuple(replace(turn, trained=False) for turn in each.input)
-                row = Example(f"{each.where or each.id} {side} {number}", asked, answer)
+                row = Example(f"{each.location or each.id} {side} {number}", asked, answer)
                 found.append(token_rows(model, tuned, [row])[-1])
     return [row for row in found if len(row.ids) <= most]
 

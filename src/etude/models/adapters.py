@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from etude.base.files import write_bytes, write_json
-from etude.errors import ModelError, shown
+from etude.errors import ModelError, quote_value
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -135,7 +135,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     ]
     if odd or not isinstance(alpha, int | float):
         raise ModelError(
-            f"{path} asks for {', '.join(f'{name}={shown(config.get(name))}' for name in odd) or shown(alpha)} "
+            f"{path} asks for {', '.join(f'{name}={quote_value(config.get(name))}' for name in odd) or quote_value(alpha)} "
             f"({kind}); Etude lays plain LoRA adapters over a model. Merge the adapter with PEFT and name "
             "the merged folder."
         )
@@ -160,6 +160,6 @@ def read_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     odd += [name for name, both in halves.items() if len(both) < 2]
     if odd or not halves:
         raise ModelError(
-            f"{path} holds tensors that are not pairs of a LoRA adapter: {shown(odd)}. Train it again."
+            f"{path} holds tensors that are not pairs of a LoRA adapter: {quote_value(odd)}. Train it again."
         )
     return {name: (both["lora_A"], both["lora_B"]) for name, both in halves.items()}

@@ -19,7 +19,7 @@ from functools import cached_property
 from itertools import pairwise, takewhile
 from pathlib import Path
 
-from etude.errors import ModelError, shown
+from etude.errors import ModelError, quote_value
 from etude.models.backend import BatchedModel
 from etude.models.registry import Models
 from etude.types import Batch, Completion, Example, Message, ModelRef, Request
@@ -166,11 +166,11 @@ def _parse_options(name: str) -> FakeOptions:
         options = FakeOptions(float(given.pop("delay", 0.0)), int(given.pop("context", 4096)))
     except ValueError as error:
         raise ModelError(
-            f"An option of {shown(name)} is not a number: {error}. Example: fake:delay=0.01."
+            f"An option of {quote_value(name)} is not a number: {error}. Example: fake:delay=0.01."
         ) from None
     if given:
         raise ModelError(
-            f"The fake model knows delay and context, not {shown(list(given))}. Correct {shown(name)}."
+            f"The fake model knows delay and context, not {quote_value(list(given))}. Correct {quote_value(name)}."
         )
     return options
 

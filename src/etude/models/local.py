@@ -23,7 +23,7 @@ from etude.models.choices import Trie, build_trie
 from etude.models.live.answers import LiveAnswer, LiveBatch
 from etude.models.shared_prefix import Prefix
 from etude.render import end_of_turn, render, render_answer, render_text
-from etude.types import Batch, Completion, Form, Message, Request, Sampling
+from etude.types import Batch, Completion, Grammar, Message, Request, Sampling
 
 if TYPE_CHECKING:
     from etude.models.live.kept_form import KeptForm
@@ -152,7 +152,7 @@ class LocalModel:
         prompt = render(self.tokenizer, request.messages)
         self._check_lengths([prompt], [request.max_tokens])
         rows = Rows(self._engine, None, 1)
-        draft = Draft(request.max_tokens, form=self._kept(request.form))
+        draft = Draft(request.max_tokens, form=self._kept(request.grammar))
         given = ""
         for _ in self._write(rows, rows.read([prompt]), [draft]):
             text = self._text(draft.tokens)
@@ -166,10 +166,10 @@ class LocalModel:
         """An answer that can join a `live_batch`. Raises ModelError when the request and its answer do not fit."""
         prompt = render(self.tokenizer, request.messages)
         self._check_lengths([prompt], [request.max_tokens])
-        form = Form("json_schema", sampling.json_schema) if sampling.json_schema else request.form
+        form = Grammar("json_schema", sampling.json_schema) if sampling.json_schema else request.grammar
         return LiveAnswer(self.tokenizer, self.stop, prompt, request.max_tokens, sampling, self._kept(form))
 
-    def _kept(self, form: Form | None) -> KeptForm | None:
+    def _kept(self, form: Grammar | None) -> KeptForm | None:
         if form is None:
             return None
         from etude.models.live.kept_form import KeptForm, tokens_of
@@ -233,7 +233,7 @@ class LocalModel:
         if requests[0].choices:
             return self._choose(prefix, tails, requests[0].choices)
         rows = Rows(self._engine, prefix, len(tails))
-        drafts = [Draft(request.max_tokens, form=self._kept(request.form)) for request in requests]
+        drafts = [Draft(request.max_tokens, form=self._kept(request.grammar)) for request in requests]
         for _ in self._write(rows, rows.read(tails), drafts):
             pass
         return [self._written(draft) for draft in drafts]

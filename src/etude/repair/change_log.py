@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from etude.base.files import Json, file_aside, read_lines, write_lines
 from etude.base.spool import Texts
-from etude.errors import Fault, InputError, RunError
+from etude.errors import InputError, Issue, RunError
 
 FORMAT = 1
 REMEDY = "Delete it and the fixed file beside it, and run `etude check TASK --fix` again."
@@ -197,13 +197,13 @@ def check_ours(files: Files, log: FixLog | None) -> None:
     """Raises InputError where the fixed file was not written by a fix of this source, or was changed since."""
     if log is not None and log.source != files.source.name:
         what = f"is the log of another file, {log.source}, not of {files.source.name}"
-        raise InputError([Fault(files.log.name, what, "", "rename or delete it; nothing is written over it")])
+        raise InputError([Issue(files.log.name, what, "", "rename or delete it; nothing is written over it")])
     now = hash_of(files.fixed)
     if not now or (log is not None and now in (log.fixed_hash, log.earlier_hash)):
         return
     what = "was changed since it was written" if log else "is there, and Étude has not written it"
     remedy = "rename or delete it; nothing is written over it"
-    raise InputError([Fault(files.fixed.name, what, "", remedy)])
+    raise InputError([Issue(files.fixed.name, what, "", remedy)])
 
 
 def hash_of(file: Path) -> str:

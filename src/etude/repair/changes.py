@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.data.formats.columns import named
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.index.documents import published_contacts
 from etude.privacy import BLOCKING, Masker, OwnContact, Span
 from etude.privacy.mask.occurrences import Standing
@@ -70,7 +70,7 @@ def changes(
     outcome = _gone_over(drafts, _Steps(wanted, menders, personal, held, columns, labels))
     if outcome.examples and not outcome.left:
         file = task.examples.file.name
-        raise InputError([Fault(file, "no row would be left", "", "look at them with etude check first")])
+        raise InputError([Issue(file, "no row would be left", "", "look at them with etude check first")])
     return outcome
 
 

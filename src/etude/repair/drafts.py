@@ -11,7 +11,7 @@ from itertools import chain
 
 from etude.base.spool import Texts
 from etude.data.dataset import Survey
-from etude.errors import place_of
+from etude.errors import parse_location
 from etude.privacy import Masker, Span, find
 from etude.privacy.detect.phones import names_phones
 from etude.privacy.mask.same_value import Values, is_word
@@ -224,10 +224,10 @@ class Drafts:
         self._source, self._kind = task.examples, task.kind
         self._lines, self._ids = array("Q"), Texts()
         for row in survey.rows:
-            self._lines.append(place_of(row.where)[1])
+            self._lines.append(parse_location(row.location)[1])
             self._ids.append(row.id)
         left_out = (fault for fault in survey.faults if fault.kind in LEFT_OUT)
-        self._faults = {place_of(fault.where)[1]: fault.kind for fault in left_out}
+        self._faults = {parse_location(fault.location)[1]: fault.kind for fault in left_out}
         for line in self._lines if self._faults else ():
             self._faults.pop(line, None)
 

@@ -15,7 +15,7 @@ import yaml
 from etude.base.remedies import instead
 from etude.data.dataset import Survey, survey_dataset
 from etude.data.formats.columns import as_written
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.privacy import Masker
 from etude.repair.change_log import (
     Change,
@@ -106,7 +106,7 @@ def accept(made: Proposal, positions: Collection[int], note: str) -> Proposal:
     check_ours(made.files, read_log(made.files.log))
     if hash_of(made.files.source) != made.log.source_hash:
         what = "was changed since it was checked"
-        raise InputError([Fault(made.files.source.name, what, "", "check it again")])
+        raise InputError([Issue(made.files.source.name, what, "", "check it again")])
     noted, before = Changes(), made.accepted
     for number, change in enumerate(made.log.changes):
         new = number in positions and number not in before
@@ -122,7 +122,10 @@ def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | 
     unknown = [kind for kind in only if kind not in KINDS]
     if unknown:
         raise InputError(
-            [Fault("--only", "nothing to fix by", shown(kind), instead(kind, KINDS)) for kind in unknown]
+            [
+                Issue("--only", "nothing to fix by", quote_value(kind), instead(kind, KINDS))
+                for kind in unknown
+            ]
         )
     files = Files(task.examples.file)
     before = read_log(files.log)
@@ -209,14 +212,14 @@ def undo(task: Task | Path | str, rows: Sequence[str]) -> Fixed:
     files = _files_of(task if isinstance(task, Task) else load_task(task, needs_model=False))
     log = read_log(files.log)
     if log is None:
-        fault = Fault(
+        fault = Issue(
             files.log.name, "there is no log, so nothing was fixed", "", "run etude check TASK --fix first"
         )
         raise InputError([fault])
     check_ours(files, log)
     if hash_of(files.source) != log.source_hash:
         remedy = "run etude check TASK --fix again; what was taken back before stays so"
-        raise InputError([Fault(files.source.name, "was changed since it was fixed", "", remedy)])
+        raise InputError([Issue(files.source.name, "was changed since it was fixed", "", remedy)])
     log = replace(log, undone=log.undone | _meant(log, rows))
     return Fixed(files, write_fix(files, log), written=True)
 
@@ -241,7 +244,7 @@ def _meant(log: FixLog, rows: Sequence[str]) -> set[int]:
     unknown = [row for row in rows if row not in named]
     if unknown:
         raise InputError(
-            [Fault("--undo", "no change of this row", shown(row), _known(log)) for row in unknown]
+            [Issue("--undo", "no change of this row", quote_value(row), _known(log)) for row in unknown]
         )
     return set(named.values())
 

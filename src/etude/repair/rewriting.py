@@ -34,7 +34,7 @@ from etude.data.formats.turns import (
     turns_in,
     written_turns,
 )
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.privacy import find
 from etude.task import RowSource
 from etude.types import Kind
@@ -92,7 +92,7 @@ def records(source: RowSource, kind: Kind) -> Iterator[Record]:
     all, OSError where it can no more."""
     if is_packed(source.file):
         remedy = f"write it as text first: {command('convert', source.file)} --to openai"
-        raise InputError([Fault(source.file.name, "rows of this kind of file are not corrected", "", remedy)])
+        raise InputError([Issue(source.file.name, "rows of this kind of file are not corrected", "", remedy)])
     columns = columns_of(source)
     reading = Reading(source.file, kind)
     at = 0
@@ -102,7 +102,7 @@ def records(source: RowSource, kind: Kind) -> Iterator[Record]:
                 what = "a list of objects, of which --fix cannot write single rows"
                 each = f"jq -c '.[]' {shlex.quote(source.file.name)} > rows.jsonl"
                 remedy = f"write one object on each line ({each}) and name that file under examples:"
-                raise InputError([Fault(source.file.name, what, "", remedy)])
+                raise InputError([Issue(source.file.name, what, "", remedy)])
             raw = b"".join(islice(stream, row.line - 1 - at, row.last - at))
             at = row.last
             if _is_text(raw):

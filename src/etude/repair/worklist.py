@@ -8,7 +8,7 @@ from pathlib import Path
 from etude.base.remedies import instead, raise_faults
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.types import Example
 
 COLUMNS = ("id", "where", "input", "label", "suggested_label", "corrected_label")
@@ -29,10 +29,10 @@ def corrected_labels(file: Path, rows: Mapping[str, Example], labels: Collection
             reading.fault(
                 row.line,
                 what,
-                shown(f"{name}, {old}"),
+                quote_value(f"{name}, {old}"),
                 "write the worklist anew: etude check TASK --worklist FILE",
             )
         elif new not in labels:
-            reading.fault(row.line, "no such label", shown(new), instead(new, sorted(labels)))
+            reading.fault(row.line, "no such label", quote_value(new), instead(new, sorted(labels)))
     raise_faults([fault for _, fault in reading.faults], file)
     return found

@@ -23,7 +23,7 @@ from etude.runs import Run
 from etude.runs.training_log import last_epochs
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
-from etude.task import LADDER
+from etude.task import METHOD_NAMES
 from etude.types import Estimate, Finding
 
 CHECK = "check"
@@ -99,7 +99,7 @@ def _method_names(run_folder: Path, verdict: Verdict | None) -> list[str]:
     """In ladder order: the verdict's, else the design's; methods without a file are left out."""
     folder = run_folder / "methods"
     found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-    order = [step.method for step in verdict.ladder] if verdict else list(LADDER)
+    order = [step.method for step in verdict.ladder] if verdict else list(METHOD_NAMES)
     return [name for name in order if name in found] + sorted(found - set(order))
 
 

@@ -12,7 +12,7 @@ from etude.base import wording
 from etude.base.files import Json, write_text
 from etude.base.pages import asset, environment, source_hash
 from etude.base.wording import count, p_value
-from etude.errors import RunError, shown
+from etude.errors import RunError, quote_value
 from etude.report import pictures
 from etude.runs import Run
 from etude.runs.fingerprints import changed
@@ -73,7 +73,7 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
     altered = sorted(set().union(*(_altered(first, second, name) for name in shared)))
     skipped = (
         f"Skipped, because the wanted answer differs between the runs: {count(len(altered), 'test row')}, such as "
-        f"{shown(altered[0], EXCERPT)}."
+        f"{quote_value(altered[0], EXCERPT)}."
         if altered
         else ""
     )

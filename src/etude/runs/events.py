@@ -28,14 +28,14 @@ PAUSE = 1.0
 
 
 @dataclass(frozen=True)
-class Opened:
+class RunOpened:
     """The run has its folder."""
 
     folder: Path
 
 
 @dataclass(frozen=True)
-class Said:
+class NoteEvent:
     """A sentence for the user."""
 
     text: str
@@ -44,7 +44,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Began:
+class MethodStarted:
     """A method is being fitted, or is answering the test."""
 
     method: str
@@ -52,7 +52,7 @@ class Began:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleAnswer:
     """An answer to a dev row."""
 
     answer: str
@@ -61,7 +61,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Answered:
+class BatchAnswered:
     """A batch of rows was answered and scored."""
 
     method: str
@@ -72,12 +72,12 @@ class Answered:
     """For the rows from `done` to `total`, at the pace of those answered; training is no part of it."""
     trial: Trial | None = None
     """Which of the method's candidates answers dev; None on the test."""
-    sample: Sample | None = None
+    sample: SampleAnswer | None = None
     """The latest answer; None on the test, whose answers nobody should read."""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingPrepared:
     """What a training run will learn and how, told before its first step."""
 
     learned: Sequence[str]
@@ -89,7 +89,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Trained:
+class StepTrained:
     """A step of training is done."""
 
     method: str
@@ -123,7 +123,7 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
-class Ended:
+class MethodEnded:
     """A method has its result on one side; `sample` is one of the answers behind it,
     on dev only."""
 
@@ -135,7 +135,7 @@ class Ended:
     check: Estimate | None
     """Mean of what the check said; None without a check."""
     seconds: float
-    sample: Sample | None
+    sample: SampleAnswer | None
     num_rows: int
     """Rows that were answered; the estimate's n is lower where rows of one group count as one."""
     of_rows: int
@@ -151,7 +151,17 @@ class RunEnded:
     """The error of a run that failed."""
 
 
-Event = Opened | Said | Began | Answered | Prepared | Trained | EpochEnded | Ended | RunEnded
+Event = (
+    RunOpened
+    | NoteEvent
+    | MethodStarted
+    | BatchAnswered
+    | TrainingPrepared
+    | StepTrained
+    | EpochEnded
+    | MethodEnded
+    | RunEnded
+)
 OnEvent = Callable[[Event], None]
 KINDS: Mapping[str, type[Event]] = {
     re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in get_args(Event)
@@ -161,7 +171,7 @@ _NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True)
-class Noted:
+class TimedEvent:
     """An event and when it happened."""
 
     time: datetime
@@ -180,7 +190,7 @@ class EventLog:
 
     def __call__(self, event: Event) -> None:
         """Publishes one event."""
-        progress, now = isinstance(event, Answered | Trained), time.monotonic()
+        progress, now = isinstance(event, BatchAnswered | StepTrained), time.monotonic()
         if not progress or now >= self.next_progress:
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
             self.log.append({"time": stamp, "event": _NAMES[type(event)], **to_json(event)})
@@ -189,7 +199,7 @@ class EventLog:
         self.on_event(event)
 
 
-def read_events(run: Run) -> list[Noted]:
+def read_events(run: Run) -> list[TimedEvent]:
     """The events of a run so far, the earliest first; none where it has written none.
 
     A half-written last line is left out. Raises RunError for a line that is no event.
@@ -201,7 +211,7 @@ def read_events(run: Run) -> list[Noted]:
         return list(_whole_lines(stream))
 
 
-def follow(run: Run, pause: float = 0.2) -> Iterator[Noted]:
+def follow(run: Run, pause: float = 0.2) -> Iterator[TimedEvent]:
     """The events of a run from its first, then those to come, until no process works on it.
 
     Looks for new ones every `pause` seconds. Raises RunError as `read_events`, and for a run without events.
@@ -219,13 +229,15 @@ def follow(run: Run, pause: float = 0.2) -> Iterator[Noted]:
             time.sleep(pause)
 
 
-def _whole_lines(stream: BinaryIO) -> Iterator[Noted]:
+def _whole_lines(stream: BinaryIO) -> Iterator[TimedEvent]:
     while line := stream.readline():
         if not line.endswith(b"\n"):
             stream.seek(-len(line), os.SEEK_CUR)
             return
         try:
             body = parse_json(line.decode())
-            yield Noted(datetime.fromisoformat(body.pop("time")), from_json(KINDS[body.pop("event")], body))
+            yield TimedEvent(
+                datetime.fromisoformat(body.pop("time")), from_json(KINDS[body.pop("event")], body)
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{stream.name} holds a line that is no event ({error}). {REMEDY}") from error

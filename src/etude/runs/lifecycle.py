@@ -22,7 +22,7 @@ from etude.base.files import REMEDY, read_json, read_lines
 from etude.data.dataset import COMPARED, Dataset, Least, load_dataset, load_test
 from etude.errors import EtudeError, RunError
 from etude.models.registry import backend_of
-from etude.runs.events import EventLog, OnEvent, Opened, RunEnded, Said
+from etude.runs.events import EventLog, NoteEvent, OnEvent, RunEnded, RunOpened
 from etude.runs.folder import FOLDER, LOCK, REQUESTS, Run
 from etude.runs.openings import read_openings
 from etude.runs.record import begin
@@ -90,9 +90,9 @@ def carry_out(
         if not run.complete:
             publish = EventLog(run, on_event)
             if kept:
-                publish(Said(f"Starting again from scratch. The earlier run is kept as {kept.name}."))
+                publish(NoteEvent(f"Starting again from scratch. The earlier run is kept as {kept.name}."))
             begin(run, task_run.task, task_run.inputs, publish)
-            publish(Opened(run.folder))
+            publish(RunOpened(run.folder))
             _worked(run, lambda: work(run, publish), report, publish)
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             report(run.folder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from etude.base.wording import decimal, two_digits
 from etude.errors import Declined
-from etude.runs.events import OnEvent, Said
+from etude.runs.events import NoteEvent, OnEvent
 from etude.task import Endpoint
 
 LONG = 3600.0
@@ -46,7 +46,7 @@ def confirm_endpoint(
     """Says `what` an endpoint gets and what it costs at most, and asks. Raises Declined."""
     told = " ".join(in_words(endpoint, most, what))
     if endpoint.on_this_machine and endpoint.prices is None:
-        on_event(Said(told))
+        on_event(NoteEvent(told))
     elif not confirm((str if endpoint.on_this_machine else Sensitive)(f"{told} Continue?")):
         raise Declined(
             "Nothing was sent. To agree beforehand add --yes; from Python, confirm=lambda question: True."

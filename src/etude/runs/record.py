@@ -20,7 +20,7 @@ from etude.evaluate import Scored, unit
 from etude.methods.fit_context import FitContext
 from etude.methods.method import Method
 from etude.metrics import Metric
-from etude.runs.events import OnEvent, Said
+from etude.runs.events import NoteEvent, OnEvent
 from etude.runs.fingerprints import changed
 from etude.runs.folder import FORMAT, Run, siblings
 from etude.runs.openings import seen_as_test
@@ -38,7 +38,7 @@ def begin(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEvent) ->
         _go_on(run)
         return
     if why := _why_new(run, inputs):
-        on_event(Said(why))
+        on_event(NoteEvent(why))
     (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
     run.update(
         format=FORMAT,
@@ -94,7 +94,7 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     return {
         "side": side,
         "id": example.id,
-        "where": example.where,
+        "where": example.location,
         "unit": unit(example),
         "group": example.group,
         "tags": dict(example.tags),
@@ -104,12 +104,12 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
         "answer": answer.text,
         "value": answer.value,
         "score": score.value,
-        "form": score.form,
+        "form": score.keeps_contract,
         "check": score.check,
         "others": dict(score.others),
         "failures": list(answer.failures),
         "confidence": answer.confidence,
-        "cut": answer.cut,
+        "cut": answer.truncated,
         "shots_dropped": answer.shots_dropped,
         **({"citations": list(answer.citations)} if answer.citations else {}),
         **({"handed_over": True} if answer.handed_over else {}),

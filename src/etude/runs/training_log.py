@@ -9,7 +9,7 @@ from statistics import median_low
 from typing import Any
 
 from etude.base.files import LineLog, read_lines
-from etude.runs.events import EpochEnded, OnEvent, Said, Trained
+from etude.runs.events import EpochEnded, NoteEvent, OnEvent, StepTrained
 from etude.types import Estimate
 
 LATEST = 32
@@ -78,12 +78,12 @@ class TrainingLog:
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Writes and shows one line."""
         for text in line.get("supervision", ()):
-            self.on_event(Said(text, detail=True))
+            self.on_event(NoteEvent(text, detail=True))
         for key in ("note", "warning"):
             if key in line:
-                self.on_event(Said(str(line[key])))
+                self.on_event(NoteEvent(str(line[key])))
         if line.get("resumed_at_step"):
-            self.on_event(Said(f"{self.method}: resuming after step {line['resumed_at_step']}"))
+            self.on_event(NoteEvent(f"{self.method}: resuming after step {line['resumed_at_step']}"))
         if "resumed_at_step" in line:
             self._show_again(line["resumed_at_step"])
         if "step" in line:
@@ -98,7 +98,7 @@ class TrainingLog:
         if (error := self.log.append(line)) and len(self.log.held) == 1:
             failed = f"{self.log.file} cannot be written ({error.strerror})."
             self.on_event(
-                Said(f"{failed} Training continues; free disk space, and the missing lines are written.")
+                NoteEvent(f"{failed} Training continues; free disk space, and the missing lines are written.")
             )
 
     def _written(self, line: Mapping[str, Any]) -> bool:
@@ -122,7 +122,7 @@ class TrainingLog:
         if self.steps_here < FIRST and (whole := self.foreseen()):
             left = whole * (line["steps"] - line["step"]) / line["steps"]
         self.on_event(
-            Trained(
+            StepTrained(
                 method=self.method,
                 step=line["step"],
                 steps=line["steps"],

@@ -14,7 +14,7 @@ from etude.metrics import Metric
 from etude.runs.details import Details
 from etude.stats.sample import RESAMPLES
 from etude.task import Endpoint, Prices, Task, Usage
-from etude.types import CLASSICAL, Estimate, Pair, PricedCost
+from etude.types import CLASSICAL, Estimate, MethodPair, PricedCost
 
 PRICED = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
 """What of a line of predictions.jsonl a request costs."""
@@ -23,7 +23,7 @@ TargetMark = Literal["met", "missed", "not sure"]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ScoredRows:
     """The test rows, one entry each, in any order."""
 
     ids: Sequence[str]
@@ -35,7 +35,7 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MethodResult:
     """One method on the test rows: every sequence has one entry per row, in the order of `Rows`."""
 
     name: str
@@ -61,7 +61,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class HeadlinePair:
     """The pair of the headline, named on dev before the test was opened; None where none was run."""
 
     untuned: str | None
@@ -141,10 +141,10 @@ class JudgeResult:
 class Inputs:
     """Everything a verdict depends on."""
 
-    rows: Rows
-    methods: Sequence[Measured]
+    rows: ScoredRows
+    methods: Sequence[MethodResult]
     """In the order of the ladder, lowest method first."""
-    decided: Decided
+    decided: HeadlinePair
     metric: Metric
     model: str
     total_rows: int
@@ -161,10 +161,10 @@ class Inputs:
     """Rows there are to learn from."""
     full_seconds: Mapping[str, float] = field(default_factory=dict)
     """Tuned method -> what its training on all rows would take."""
-    equal: Measured | None = None
+    equal: MethodResult | None = None
     """The baseline fitted on the rows of the tuned method of the headline, where these are not all."""
     evidence: Evidence | None = None
-    further: Sequence[tuple[int, Measured]] = ()
+    further: Sequence[tuple[int, MethodResult]] = ()
     """(seed, result) of further training runs of the tuned method of the headline."""
     whole_test: int | None = None
     """Rows of the whole test where a budget left some unanswered; None when all were answered."""
@@ -224,7 +224,7 @@ class TargetResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LadderRow:
     """One method's place on the ladder."""
 
     method: str
@@ -271,7 +271,7 @@ class TagEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Forms:
+class ContractRates:
     """Contract kept, check passed, and answers cut at the length limit."""
 
     form: Estimate | None
@@ -313,14 +313,14 @@ class Verdict:
     test_rows: RowsAnswered
     headline: HeadlineResult | None
     target: TargetResult | None
-    ladder: tuple[Step, ...]
-    pairs: tuple[Pair, ...]
+    ladder: tuple[LadderRow, ...]
+    pairs: tuple[MethodPair, ...]
     critical: float | None
     """Standard errors that the intervals of `pairs` reach to; None with a single unit."""
     break_even: BreakEven | None
     by_tag: tuple[TagEstimate, ...]
     costs: Mapping[str, PricedCost] = field(default_factory=dict)
-    forms: Mapping[str, Forms] = field(default_factory=dict)
+    forms: Mapping[str, ContractRates] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     """Method -> further metric -> its estimate; they decide nothing."""
     details: Mapping[str, Details] = field(default_factory=dict)
@@ -347,10 +347,10 @@ def read_verdict(file: Path) -> Verdict | None:
         raise RunError(f"{file} is no verdict of this version of Étude ({error}). {REMEDY}") from error
 
 
-def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Rows:
+def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> ScoredRows:
     """The Rows of one side, from lines of predictions.jsonl; `labels` when the task is to classify."""
     lines = list(lines)
-    return Rows(
+    return ScoredRows(
         ids=[line["id"] for line in lines],
         units=[line["unit"] for line in lines],
         expected=[line["expected"].strip() for line in lines] if labels else (),
@@ -358,7 +358,7 @@ def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Rows:
     )
 
 
-def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], **facts: Any) -> Measured:
+def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], **facts: Any) -> MethodResult:
     """One method from its lines of predictions.jsonl, brought into the order of `ids`. `facts`: the other fields,
     `tuned` among them.
 
@@ -366,7 +366,7 @@ def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], 
     """
     by_id = {line["id"]: line for line in lines}
     rows = [by_id[row] for row in ids]
-    return Measured(
+    return MethodResult(
         name=name,
         scores=[float(row["score"]) for row in rows],
         predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],

@@ -174,13 +174,13 @@ def handover(done: Finished) -> str | None:
         return f"the answer breaks its contract: {'; '.join(done.answer.failures)}"
     if done.answer.handed_over:
         return "the assistant is less sure than the promise of its task asks"
-    return "the answer was cut at the length limit" if done.answer.cut else None
+    return "the answer was cut at the length limit" if done.answer.truncated else None
 
 
 def about(done: Finished) -> Json:
     """What is said of an answer beside its text."""
     answer, reason = done.answer, handover(done)
-    said = {"form": answer.form, "confidence": answer.confidence, "handover": reason is not None}
+    said = {"form": answer.keeps_contract, "confidence": answer.confidence, "handover": reason is not None}
     return said | {"handover_reason": reason, "citations": list(answer.citations)}
 
 

@@ -30,12 +30,12 @@ from etude.serve.answering import (
 from etude.serve.catalogue import Served
 from etude.serve.engine import Engine, Finished, Limits
 from etude.serve.errors import ApiError, add_handlers, as_api_error
-from etude.serve.figures import Figures
+from etude.serve.feedback import Given, Recent, entry, exchange
 from etude.serve.guard import Guard, needs
 from etude.serve.keys import Key
-from etude.serve.opinions import Given, Recent, entry, exchange
+from etude.serve.metrics import Figures
+from etude.serve.responses import Chat, Shape, Text, chunks, whole
 from etude.serve.schemas import ChatRequest, CompletionRequest, ErrorBody, FeedbackRequest, Json
-from etude.serve.shapes import Chat, Shape, Text, chunks, whole
 
 LOG = logging.getLogger("etude.serve")
 T = TypeVar("T")
@@ -176,7 +176,7 @@ def _completions(app: FastAPI, server: Server) -> None:
         try:
             return {"object": "feedback", "kept": True, "new": await server.take(body, who)}
         except InputError as error:
-            raise ApiError(400, error.faults[0].what, code="invalid_value") from error
+            raise ApiError(400, error.issues[0].message, code="invalid_value") from error
 
     @app.get("/v1/models", dependencies=chat, responses=ERRORS)
     async def models() -> Json:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from etude.assistant import FILE, Assistant
-from etude.errors import Fault, InputError, ModelError
+from etude.errors import InputError, Issue, ModelError
 from etude.index.passages import MOST_CHARACTERS
 from etude.models.adapters import CONFIG_FILE
 from etude.models.registry import backend_of
@@ -109,7 +109,7 @@ def catalogue(places: Sequence[str], method: str | None = None, engine: str = "l
         if served.name in found:
             remedy = f"give one of them another name: NAME={served.place}"
             raise InputError(
-                [Fault(str(served.place), f"a second assistant named {served.name!r}", "", remedy)]
+                [Issue(str(served.place), f"a second assistant named {served.name!r}", "", remedy)]
             )
         assistant = on(engine, served.assistant)
         if is_url(engine) and assistant != served.assistant:

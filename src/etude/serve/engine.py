@@ -20,7 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from etude.assistant import Assistant
-from etude.errors import EtudeError, FormError
+from etude.errors import EtudeError, GrammarError
 from etude.models.registry import Models, backend_of
 from etude.types import Answer, Completion, Message, ModelRef, Request, Sampling, TokenScore
 
@@ -244,8 +244,8 @@ class Engine:
             self._pool.submit(self._follow, job, self.models.concurrent(assistant.model))
             return None
         if "live" not in can or restricted:
-            if job.sampling.json_schema or request.form:
-                raise FormError("This assistant cannot keep an answer to a JSON schema.")
+            if job.sampling.json_schema or request.grammar:
+                raise GrammarError("This assistant cannot keep an answer to a JSON schema.")
             (completion,) = model.generate([request])
             self._finish(job, completion, ())
             return None

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from etude.errors import EtudeError, FormError, InputError, ModelError
+from etude.errors import EtudeError, GrammarError, InputError, ModelError
 from etude.serve.engine import Busy, Late, TooLong
 
 LOG = logging.getLogger("etude.serve")
@@ -62,7 +62,7 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(400, str(error), "messages", "context_length_exceeded")
         case ModelError() if "reads at most" in str(error):
             return ApiError(400, str(error), "messages", "context_length_exceeded")
-        case FormError():
+        case GrammarError():
             return ApiError(400, str(error), "response_format", "invalid_value")
         case InputError():
             return ApiError(400, str(error), "messages")

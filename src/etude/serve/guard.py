@@ -14,8 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from etude.serve.errors import ApiError
-from etude.serve.figures import Figures
 from etude.serve.keys import Key, holder
+from etude.serve.metrics import Figures
 
 LOG = logging.getLogger("etude.serve")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from etude.base.files import read_lines, write_lines
 from etude.base.typed_json import from_json
-from etude.errors import Fault, InputError, RunError
+from etude.errors import InputError, Issue, RunError
 
 Scope = Literal["chat", "feedback", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -37,11 +37,11 @@ def new_key(file: Path, name: str, scopes: Sequence[str]) -> str:
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise InputError(
-            [Fault("--scope", "an unknown scope", unknown[0], f"use one of {', '.join(SCOPES)}")]
+            [Issue("--scope", "an unknown scope", unknown[0], f"use one of {', '.join(SCOPES)}")]
         )
     if any(key.name == name for key in keys):
         raise InputError(
-            [Fault(str(file), f"{name!r} has a key already", "", "delete its line to replace it")]
+            [Issue(str(file), f"{name!r} has a key already", "", "delete its line to replace it")]
         )
     token = f"etude-{secrets.token_urlsafe(32)}"
     key = Key(name, hashlib.sha256(token.encode()).hexdigest(), tuple(scopes))
@@ -57,10 +57,10 @@ def read_keys(file: Path) -> tuple[Key, ...]:
         )
     except (RunError, ValueError) as error:
         raise InputError(
-            [Fault(str(file), "not a file of keys", str(error), "make one with --new-key NAME")]
+            [Issue(str(file), "not a file of keys", str(error), "make one with --new-key NAME")]
         ) from error
     if not keys:
-        raise InputError([Fault(str(file), "the file holds no key", "", "make one with --new-key NAME")])
+        raise InputError([Issue(str(file), "the file holds no key", "", "make one with --new-key NAME")])
     return keys
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from etude.errors import Fault, InputError, RunError
+from etude.errors import InputError, Issue, RunError
 from etude.models.registry import Models
 from etude.runs.recommended import endpoints_for
 from etude.serve.app import Settings, build_app
@@ -31,7 +31,7 @@ def run(
     """
     if host not in LOOPBACK and not settings.keys:
         remedy = "make keys with --keys FILE --new-key NAME and add --keys FILE, or leave --host out"
-        raise InputError([Fault("--host", "a host that others reach needs keys", host, remedy)])
+        raise InputError([Issue("--host", "a host that others reach needs keys", host, remedy)])
     served = catalogue(places, method, engine)
     listening = _bound(host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")

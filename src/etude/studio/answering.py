@@ -61,7 +61,7 @@ def answered(items: Sequence[Item], assistant: Assistant, models: Models) -> lis
 
 
 def _with(item: Item, answer: Answer) -> Item:
-    failures = (*answer.failures, *(("cut by the length limit",) if answer.cut else ()))
+    failures = (*answer.failures, *(("cut by the length limit",) if answer.truncated else ()))
     return replace(
         item,
         answer=answer.text,

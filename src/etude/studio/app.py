@@ -24,7 +24,7 @@ from etude.errors import EtudeError, RunError
 from etude.feedback import new_id
 from etude.feedback.apply import EXCLUDED, apply
 from etude.feedback.entry import now
-from etude.methods import LADDER
+from etude.methods import METHODS
 from etude.repair.fix import source_line
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.studio.blind import Blind
@@ -122,7 +122,7 @@ def static(request: Request) -> Response:
 
 def named(method: str) -> str:
     """A method's label with its name; of a method of the user's own the name alone."""
-    label = next((each.label for each in LADDER if each.name == method), "")
+    label = next((each.label for each in METHODS if each.name == method), "")
     return f"{label} ({method})" if label else method
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from etude.assistant import Assistant, load
 from etude.base.files import parse_json
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.feedback import Feedback, read_feedback
 from etude.studio.studio import Studio
 from etude.types import Message
@@ -41,7 +41,7 @@ def turns_of(text: str) -> list[Message]:
     try:
         return [Message(turn["role"], str(turn["content"])) for turn in parse_json(text or "[]")]
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError([Fault("chat", "no conversation", shown(text), "reload the page")]) from error
+        raise InputError([Issue("chat", "no conversation", quote_value(text), "reload the page")]) from error
 
 
 def as_text(turns: Sequence[Message]) -> str:
@@ -62,7 +62,7 @@ def answers(studio: Studio, turns: Sequence[Message], methods: Sequence[str]) ->
         assistant = load(studio.run.assistant(method))
         with studio.answering.lock:
             answer = assistant.answer(list(asked_turns(assistant, turns)), studio.answering.models)
-        failures = (*answer.failures, *(("cut by the length limit",) if answer.cut else ()))
+        failures = (*answer.failures, *(("cut by the length limit",) if answer.truncated else ()))
         found.append(Said(f"{studio.run.name}/{method}", method, answer.text, answer.citations, failures))
     return found
 

@@ -18,7 +18,7 @@ from etude.feedback.sealed import Sealed
 from etude.runs import Run
 from etude.studio.proposals import Proposals
 from etude.task import Task
-from etude.types import Evidence, Example, Finding, Message
+from etude.types import Example, Excerpt, Finding, Message
 
 PAGE = 50
 """Rows of a page."""
@@ -70,7 +70,7 @@ class Data:
         self.tags.update(tags)
         turns = json.dumps([(turn.role, turn.content) for turn in row.input])
         said = (row.text, row.output, json.dumps(dict(row.tags)), turns, input_key(row))
-        line = (number, row.id, row.where, *said)
+        line = (number, row.id, row.location, *said)
         self._database.execute("insert into rows values (?, ?, ?, ?, ?, ?, ?, ?)", line)
         self._database.executemany("insert into tagged values (?, ?)", [(tag, number) for tag in tags])
 
@@ -161,11 +161,11 @@ def findings_of(run: Run) -> list[Finding]:
     return [from_json(Finding, line) for line in lines]
 
 
-def _shown(finding: Finding, known: set[str]) -> tuple[Finding, list[Evidence], int]:
+def _shown(finding: Finding, known: set[str]) -> tuple[Finding, list[Excerpt], int]:
     """A finding, its passages in rows that may be shown, and how many of these rows it names."""
     return (
         finding,
-        [each for each in finding.evidence if each.row in known],
+        [each for each in finding.excerpts if each.row in known],
         len(known.intersection(finding.rows)),
     )
 

@@ -13,7 +13,16 @@ from typing import IO
 from etude.base.wording import bounds, percent, time_in_words
 from etude.errors import RunError
 from etude.runs import Run
-from etude.runs.events import Answered, Began, Ended, Event, RunEnded, Said, Trained, read_events
+from etude.runs.events import (
+    BatchAnswered,
+    Event,
+    MethodEnded,
+    MethodStarted,
+    NoteEvent,
+    RunEnded,
+    StepTrained,
+    read_events,
+)
 from etude.runs.questions import UNANSWERED
 
 LOG = "studio-compare.log"
@@ -40,22 +49,22 @@ class Progress:
 
     def take(self, event: Event) -> None:
         """Adds one event."""
-        if isinstance(event, Said) and not event.detail:
+        if isinstance(event, NoteEvent) and not event.detail:
             self.notes.append(event.text)
         elif isinstance(event, RunEnded):
             self.notes += [event.why] if event.why else []
             for step in self.steps.values():
                 step.doing = ""
-        elif isinstance(event, Began | Answered | Trained | Ended):
+        elif isinstance(event, MethodStarted | BatchAnswered | StepTrained | MethodEnded):
             _take(self.steps.setdefault(event.method, Step(event.method)), event)
 
 
-def _take(step: Step, event: Began | Answered | Trained | Ended) -> None:
-    if isinstance(event, Began):
+def _take(step: Step, event: MethodStarted | BatchAnswered | StepTrained | MethodEnded) -> None:
+    if isinstance(event, MethodStarted):
         step.doing = "being fitted" if event.side == "dev" else "answering the test"
-    elif isinstance(event, Answered):
+    elif isinstance(event, BatchAnswered):
         step.doing = f"answered {event.done:,} of {event.total:,}, {time_in_words(event.seconds_left)} left"
-    elif isinstance(event, Trained):
+    elif isinstance(event, StepTrained):
         step.doing = (
             f"training: step {event.step:,} of {event.steps:,}, {time_in_words(event.seconds_left)} left"
         )

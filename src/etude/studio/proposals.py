@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from threading import Lock
 
-from etude.errors import EtudeError, Fault, InputError
+from etude.errors import EtudeError, InputError, Issue
 from etude.feedback.entry import now
 from etude.repair import Proposal, accept, propose
 from etude.task import Task
@@ -102,7 +102,7 @@ class Proposals:
             known = {number for numbers in self._by_kind.values() for number in numbers}
             if made is None or not meant or not meant <= known:
                 raise InputError(
-                    [Fault("findings", "there is no such change any more", which, "check the rows again")]
+                    [Issue("findings", "there is no such change any more", which, "check the rows again")]
                 )
             wanted = self._accepted | meant if on else self._accepted - meant
             self.made = accept(made, wanted, f"{who}, {now()}")

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 
 MOST_BYTES = 2**20
 """Bytes of a request's body."""
@@ -61,7 +61,7 @@ def invited(given: str) -> tuple[Person, str]:
     known = next((each for each in ROLES if each == role), None)
     if not name.strip() or known is None:
         remedy = f"write NAME:ROLE, with one of {', '.join(ROLES)}"
-        raise InputError([Fault("--invite", "not a person with a role", shown(given), remedy)])
+        raise InputError([Issue("--invite", "not a person with a role", quote_value(given), remedy)])
     key = secrets.token_urlsafe(32)
     return Person(name.strip(), known, _hash(key)), key
 

@@ -12,7 +12,7 @@ from etude.assistant import load
 from etude.base.files import Json
 from etude.data.dataset import survey_dataset
 from etude.data.splits import input_key
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.feedback import FILE, Feedback, FeedbackLog, new_id, standing
 from etude.feedback.entry import now
 from etude.feedback.gather import Gathered, canonical, gather, rows_meant
@@ -154,7 +154,7 @@ class Studio:
         """Keeps that what was said in an entry no longer counts. Raises InputError if there is none."""
         found = next((each for each in self.log.entries if each.id == entry), None)
         if found is None:
-            raise InputError([Fault("undo", "there is no such entry", shown(entry), "reload the page")])
+            raise InputError([Issue("undo", "there is no such entry", quote_value(entry), "reload the page")])
         self.log.add(Feedback(new_id(), now(), who, "", found.input, found.answer, undo=entry))
 
     def history(self, row: DataRow) -> list[tuple[Feedback, bool]]:
@@ -194,7 +194,7 @@ class Studio:
         self.num_sealed = sum(met)
         if self.num_sealed == len(inputs):
             what = "every request is a test row or nearly one, and the test is sealed"
-            raise InputError([Fault(str(file), what, "", "give requests that the test does not hold")])
+            raise InputError([Issue(str(file), what, "", "give requests that the test does not hold")])
         yield from (
             Item("requests", turns, self.name)
             for turns, is_near in zip(inputs, met, strict=True)

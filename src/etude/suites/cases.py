@@ -122,7 +122,7 @@ def fixed_cases(entry: Entry) -> Iterator[Case]:
     """The cases of an entry that names no row."""
     for number, turns in enumerate(entry.patterns, 1):
         name = f"{entry.case.suite}/{entry.case.about}/{entry.case.where}.{number}"
-        row = Example(name, chat(turns), entry.answer, tags=dict(entry.tags), where=entry.case.where)
+        row = Example(name, chat(turns), entry.answer, tags=dict(entry.tags), location=entry.case.where)
         known = entry.tags or entry.answer
         yield replace(
             entry.case, id=name, input=row.input, example=row if known else None, unit=f"case {name}"

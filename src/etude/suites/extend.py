@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from etude.base.files import write_lines
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.task.definition import JSON_SUFFIXES, RowSource
 
 
@@ -22,7 +22,7 @@ def with_rows(source: RowSource, rows: Iterable[Mapping[str, object]], word: str
         ]
     if not lines or not {"input", "output"} <= lines[0].keys():
         what = "only JSON lines with input and output can be extended"
-        raise InputError([Fault(file.name, what, "", "write such a file, or add the rows by hand")])
+        raise InputError([Issue(file.name, what, "", "write such a file, or add the rows by hand")])
     target = file.with_name(f"{file.stem}.{word}{file.suffix}")
     known = lines[0].keys()
     write_lines(target, [*lines, *({key: row[key] for key in row if key in known} for row in rows)])

@@ -8,7 +8,7 @@ from typing import Literal
 
 from etude.base.remedies import instead
 from etude.base.wording import points, share
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.stats import wilson
 from etude.suites.measures import Measure
 from etude.suites.probes.bias import SWAPS
@@ -53,7 +53,9 @@ def decide(
         known = ("canaries",) if gate.relation == "=" else (*shares, *SOMETIMES)
         if whole and gate.measure not in known and "/" not in gate.measure:
             name = f"gates: {gate.text}"
-            faults.append(Fault(name, "no such measure", shown(gate.measure), instead(gate.measure, known)))
+            faults.append(
+                Issue(name, "no such measure", quote_value(gate.measure), instead(gate.measure, known))
+            )
     if faults:
         raise InputError(faults)
     return [_outcome(gate, shares, counts) for gate in gates]

@@ -86,7 +86,7 @@ class Judge:
             why=why,
             passed=passed,
             score=score if score is not None and self._is_graded(case) else float(passed),
-            form=answer.form if case.form and "answer" in case.expect and self.contract else None,
+            form=answer.keeps_contract if case.form and "answer" in case.expect and self.contract else None,
             failures=tuple(failures),
             citations=answer.citations,
             invented=self._invented(case, answer),

@@ -14,7 +14,7 @@ from etude.assistant import load
 from etude.base.files import read_json, write_json, write_lines, write_text
 from etude.base.remedies import instead
 from etude.base.wording import count
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.index.documents import read_passages
 from etude.methods.fit_context import sampled
 from etude.models.registry import Models
@@ -231,7 +231,7 @@ def _in_part(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
 def _check_known(suites: Sequence[str], cases: Sequence[Case]) -> None:
     known = list(dict.fromkeys(case.suite for case in cases))
     faults = [
-        Fault("--suite", "no such suite", shown(name), instead(name, known))
+        Issue("--suite", "no such suite", quote_value(name), instead(name, known))
         for name in suites
         if name not in (*known, BIAS, LEAKS)
     ]

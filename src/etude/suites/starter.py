@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from etude.base.files import write_text
 from etude.data.dataset import load_dataset
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.task import load_task
 
 NAME = "suite.yaml"
@@ -22,7 +22,7 @@ def start_suite(task_file: Path) -> Path:
     task, rows = load_dataset(load_task(task_file, needs_model=False))
     file = task.folder / NAME
     if file.exists():
-        fault = Fault(str(file), "the file exists", "", "edit it, or move it away first")
+        fault = Issue(str(file), "the file exists", "", "edit it, or move it away first")
         raise InputError([fault])
     example = rows[0]
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)

@@ -10,7 +10,7 @@ from etude import assistant as saved
 from etude.assistant import Assistant
 from etude.base.files import read_json
 from etude.data.dataset import Dataset, load_dataset
-from etude.errors import Fault, InputError, RunError, shown
+from etude.errors import InputError, Issue, RunError, quote_value
 from etude.methods import ladder
 from etude.methods.fit_context import blank
 from etude.metrics import Metric
@@ -71,7 +71,7 @@ def find_subject(place: Path, run_name: str | None, method: str | None, models: 
         return _of_run(Run(place), method, models)
     if not place.exists():
         remedy = "name a task file, a run's folder or an assistant's folder"
-        raise InputError([Fault(str(place), "no such file or folder", shown(str(place)), remedy)])
+        raise InputError([Issue(str(place), "no such file or folder", quote_value(str(place)), remedy)])
     root = (place if place.is_dir() else place.parent) / FOLDER
     return _of_run(find_run(root, run_name), method, models)
 
@@ -83,7 +83,7 @@ def _alone(folder: Path) -> Subject:
             "an assistant without a language model is tested in its run alone",
             "name the run's folder",
         )
-        raise InputError([Fault(str(folder), what, assistant.model.name, remedy)])
+        raise InputError([Issue(str(folder), what, assistant.model.name, remedy)])
     base = replace(
         assistant.without_examples(),
         method=BASE,

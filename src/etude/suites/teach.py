@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude.base.files import Json, held, read_lines, write_lines
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.suites.cases import Case
 from etude.suites.extend import with_rows
 from etude.suites.measures import Judged, must_not_refuse
@@ -52,7 +52,7 @@ def teach(tested: Examined, own: Mapping[Act, Sequence[str]]) -> Taught:
     task = tested.subject.task
     if task is None:
         raise InputError(
-            [Fault("--teach", "there is no task to teach", "", "name a task or a run in its folder")]
+            [Issue("--teach", "there is no task to teach", "", "name a task or a run in its folder")]
         )
     file = task.folder / FILE
     before = {line["input"]: line for line in read_lines(file)} if file.exists() else {}
@@ -85,7 +85,7 @@ def decide(task: Task, question: str, output: str, approved: bool, by: str) -> l
         row = next((row for row in rows if row["input"] == question), None)
         if row is None:
             raise InputError(
-                [Fault(FILE, "no such row is proposed any more", shown(question), "reload the page")]
+                [Issue(FILE, "no such row is proposed any more", quote_value(question), "reload the page")]
             )
         row |= {"output": text or row["output"], "approved": approved, "by": by}
         write_lines(file, rows)

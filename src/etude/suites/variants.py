@@ -86,7 +86,7 @@ def plain_case(row: Example, rows: Rows) -> Case:
     """A dev row as it is."""
     expect = (rows.act(row),)
     return Case(
-        plain_id(row), "normal", DEV_ROWS, row.input, expect, example=row, unit=unit(row), where=row.where
+        plain_id(row), "normal", DEV_ROWS, row.input, expect, example=row, unit=unit(row), where=row.location
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from etude.task.check_function import Check, CheckRef
 from etude.task.definition import (
     JSON_SUFFIXES,
-    LADDER,
+    METHOD_NAMES,
     PACKED_SUFFIXES,
     ROW_TOKENS,
     TABLE_SUFFIXES,
@@ -31,7 +31,7 @@ from etude.task.readers import duration
 
 __all__ = [
     "JSON_SUFFIXES",
-    "LADDER",
+    "METHOD_NAMES",
     "PACKED_SUFFIXES",
     "ROW_TOKENS",
     "TABLE_SUFFIXES",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.base.remedies import instead
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.types import Example
 
 Check = Callable[[Example, str], bool | float]
@@ -50,21 +50,21 @@ class CheckRef:
         return module
 
     def _value(self, check: Check, example: Example, answer: str) -> bool | float:
-        failed = f"failed on the row {example.id} ({example.where or 'no file'})"
+        failed = f"failed on the row {example.id} ({example.location or 'no file'})"
         with _importing_from(self.file.parent):
             value = self._guarded(failed, lambda: check(example, answer))
         if isinstance(value, int | float) and 0 <= value <= 1:
             return value
         what = f"returned neither a bool nor a number from 0 to 1 on the row {example.id}"
-        raise InputError([self._fault(f"{self.function} {what}", shown(value))])
+        raise InputError([self._fault(f"{self.function} {what}", quote_value(value))])
 
     def _guarded(self, failed: str, call: Callable[[], Any]) -> Any:
         try:
             return call()
         # The user's own code can raise anything, and whatever it raises is a fault of the input.
         except (Exception, SystemExit) as error:
-            fault = self._fault(f"the check {failed}: {type(error).__name__}", shown(str(error)))
-            raise InputError([replace(fault, where=self._line(error))]) from error
+            fault = self._fault(f"the check {failed}: {type(error).__name__}", quote_value(str(error)))
+            raise InputError([replace(fault, location=self._line(error))]) from error
 
     def _line(self, error: BaseException) -> str:
         frames = traceback.extract_tb(error.__traceback__)
@@ -73,8 +73,8 @@ class CheckRef:
             lines = [error.lineno]
         return f"{self.file.name}:{lines[-1]}" if lines else self.file.name
 
-    def _fault(self, what: str, got: str) -> Fault:
-        return Fault(self.file.name, what, got, f"correct {self.function} in {self.file.name} and run again")
+    def _fault(self, what: str, got: str) -> Issue:
+        return Issue(self.file.name, what, got, f"correct {self.function} in {self.file.name} and run again")
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def function_fault(path: Path, name: str) -> tuple[str, str, str] | None:
     if any(name in _bound(part) for part in body):
         return None
     remedy = instead(name, functions) if functions else f"write def {name}(example, answer)"
-    return f"no function of that name in {path.name}", shown(name), remedy
+    return f"no function of that name in {path.name}", quote_value(name), remedy
 
 
 def _arguments_fault(function: ast.FunctionDef) -> tuple[str, str, str] | None:

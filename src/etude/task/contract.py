@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import Any
 
 from etude.base.files import parse_json
-from etude.errors import Fault, InputError, shown
-from etude.types import Form
+from etude.errors import InputError, Issue, quote_value
+from etude.types import Grammar
 
 _TRAILING = " \t\r\n.,;:!?\"'`´’‘“”„»«*"
 _LEADING = " \t\r\n\"'`´’‘“”„»«*"
@@ -61,7 +61,7 @@ class Contract:
         for name in ("labels", "fields", "must_contain", "must_not_contain"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         faults = [
-            Fault(f"contract: {part}", what, got, remedy) for part, what, got, remedy in _unusable(self)
+            Issue(f"contract: {part}", what, got, remedy) for part, what, got, remedy in _unusable(self)
         ]
         if faults:
             raise InputError(faults)
@@ -105,14 +105,14 @@ class Contract:
         return ""
 
     @property
-    def form(self) -> Form | None:
+    def form(self) -> Grammar | None:
         """What can be enforced while an answer is written: the schema, the fields, or else the regular expression.
         Labels are enforced as choices."""
         if self.json_schema is not None:
-            return Form("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
+            return Grammar("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
         if self.fields:
             return _field_form(self._names)
-        return Form("regex", self.regex) if self.regex else None
+        return Grammar("regex", self.regex) if self.regex else None
 
     @cached_property
     def _names(self) -> dict[str, bool]:
@@ -185,7 +185,7 @@ class Contract:
             yield f"The answer must not contain {_quoted(self.must_not_contain, 'or')}."
 
 
-def _field_form(names: Mapping[str, bool]) -> Form | None:
+def _field_form(names: Mapping[str, bool]) -> Grammar | None:
     """One line a field, each with a text; None if every field may be absent."""
     needed = [position for position, need in enumerate(names.values()) if need]
     if not needed:
@@ -196,7 +196,7 @@ def _field_form(names: Mapping[str, bool]) -> Form | None:
         before = position < needed[0]
         line = f"{line}\\n" if before else line if position == needed[0] else f"\\n{line}"
         parts.append(line if need else f"({line})?")
-    return Form("regex", "".join(parts))
+    return Grammar("regex", "".join(parts))
 
 
 def regex_fault(pattern: str) -> str | None:
@@ -244,15 +244,20 @@ def _unusable(contract: Contract) -> Iterator[tuple[str, str, str, str]]:
             f"keep one of {' and '.join(forms)}",
         )
     if contract.regex is not None and (why := regex_fault(contract.regex)):
-        yield "regex", f"the regular expression does not compile: {why}", shown(contract.regex), "correct it"
+        yield (
+            "regex",
+            f"the regular expression does not compile: {why}",
+            quote_value(contract.regex),
+            "correct it",
+        )
     if contract.json_schema is not None and (why := schema_fault(contract.json_schema)):
         yield "json_schema", f"this is not a usable JSON schema, {why}", "", "correct the schema"
     for name in contract.fields:
         if why := field_fault(name):
-            yield "fields", why, shown(name), "give a plain name such as Title"
+            yield "fields", why, quote_value(name), "give a plain name such as Title"
     for part in ("labels", "fields"):
         for twice in _repeated(getattr(contract, part)):
-            yield part, "named twice", shown(twice), "name it once"
+            yield part, "named twice", quote_value(twice), "name it once"
 
 
 def _repeated(names: tuple[str, ...]) -> list[str]:

@@ -18,7 +18,7 @@ MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "t
 EvidenceLevel = Literal["one_run", "full"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
-LADDER = (
+METHOD_NAMES = (
     *("baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
     *("fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
@@ -155,7 +155,7 @@ class Task:
     contract: Contract | None = None
     check: CheckRef | None = None
     metric: MetricName | None = None
-    methods: tuple[str, ...] = LADDER
+    methods: tuple[str, ...] = METHOD_NAMES
     """In the order of the ladder."""
     margin: float = 0.02
     target: float | None = None

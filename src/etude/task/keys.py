@@ -12,10 +12,18 @@ import yaml
 
 from etude.base.files import parse_json
 from etude.base.remedies import instead
-from etude.errors import InputError, shown
+from etude.errors import InputError, quote_value
 from etude.task.check_function import CheckRef, function_fault
 from etude.task.contract import Contract
-from etude.task.definition import LADDER, EvidenceLevel, FactsChange, Judge, MetricName, RowSource, Usage
+from etude.task.definition import (
+    METHOD_NAMES,
+    EvidenceLevel,
+    FactsChange,
+    Judge,
+    MetricName,
+    RowSource,
+    Usage,
+)
 from etude.task.endpoint import FORM, Endpoint, Prices, endpoint_of, is_url
 from etude.task.foreign import meant
 from etude.task.gates import gates
@@ -56,7 +64,7 @@ def _weights(page: Page, key: str, node: yaml.Node) -> str | None:
         return str(tidy if tidy.exists() and tidy.samefile(path) else path)
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
         if page.needs_model:
-            page.fault(node, f"the {key} is not there", shown(name), near_file(path))
+            page.fault(node, f"the {key} is not there", quote_value(name), near_file(path))
         return str(path)
     return name
 
@@ -85,8 +93,10 @@ def _contract(page: Page, key: str, node: yaml.Node) -> Contract | None:
     try:
         return Contract(**given) if given else None
     except InputError as error:
-        for fault in error.faults:
-            page.fault(nodes[fault.where.removeprefix("contract: ")], fault.what, fault.got, fault.remedy)
+        for fault in error.issues:
+            page.fault(
+                nodes[fault.location.removeprefix("contract: ")], fault.message, fault.value, fault.remedy
+            )
         return None
 
 
@@ -121,11 +131,13 @@ def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
         return None
     match = re.fullmatch(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)", name)
     if not match:
-        page.fault(node, f"{key} must name a file and a function", shown(name), "write it as checks.py:fits")
+        page.fault(
+            node, f"{key} must name a file and a function", quote_value(name), "write it as checks.py:fits"
+        )
         return None
     path = page.folder / Path(match["file"]).expanduser()
     if not path.is_file():
-        page.fault(node, f"{key} names a file that is not there", shown(match["file"]), near_file(path))
+        page.fault(node, f"{key} names a file that is not there", quote_value(match["file"]), near_file(path))
         return None
     fault = function_fault(path, match["function"])
     if fault:
@@ -138,26 +150,26 @@ def _train(page: Page, key: str, node: yaml.Node) -> dict[str, Any]:
     read = {name: _TRAIN[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
     values = {name: value for name, value in read.items() if value is not None}
     for fault in at_odds(values):
-        name = fault.where.removeprefix("train: ")
-        page.fault(nodes[name], f"{key}.{name} {fault.what}", fault.got, fault.remedy)
+        name = fault.location.removeprefix("train: ")
+        page.fault(nodes[name], f"{key}.{name} {fault.message}", fault.value, fault.remedy)
     return values
 
 
 def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
     """The named methods in the order of the ladder."""
     if isinstance(node, yaml.ScalarNode) and node.value == "all":
-        return LADDER
+        return METHOD_NAMES
     words = texts(page, key, node)
     if isinstance(node, yaml.SequenceNode) and not node.value:
-        page.fault(node, f"{key} is empty", "[]", f"write all, or some of: {', '.join(LADDER)}")
+        page.fault(node, f"{key} is empty", "[]", f"write all, or some of: {', '.join(METHOD_NAMES)}")
     for word in words:
-        if word in LADDER:
+        if word in METHOD_NAMES:
             continue
         if word.casefold() in (*ABSENT, *get_args(Weights)):
-            page.fault(node, "no method of the ladder", shown(word), _AS_FINE_TUNE)
+            page.fault(node, "no method of the ladder", quote_value(word), _AS_FINE_TUNE)
         else:
-            page.fault(node, "unknown method", shown(word), instead(word, LADDER))
-    return tuple(name for name in LADDER if name in words)
+            page.fault(node, "unknown method", quote_value(word), instead(word, METHOD_NAMES))
+    return tuple(name for name in METHOD_NAMES if name in words)
 
 
 def _judge(page: Page, key: str, node: yaml.Node) -> Judge | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task.definition import Remote, RowSource, Task
 from etude.task.endpoint import Endpoint, Prices
 from etude.task.foreign import meant_for_training
@@ -56,7 +56,7 @@ def _follow(file: Path) -> None:
     try:
         file.resolve()
     except (RuntimeError, OSError) as error:
-        fault = Fault(str(file), "a link that leads nowhere", shown(str(error)), "name the file itself")
+        fault = Issue(str(file), "a link that leads nowhere", quote_value(str(error)), "name the file itself")
         raise InputError([fault]) from error
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.task.endpoint import NO_LIMIT, Endpoint, Prices
 from etude.task.readers import nested, prose, ruled, text
 from etude.task.rules import number
@@ -65,7 +65,10 @@ def _model_name(page: Page, key: str, node: yaml.Node) -> str | None:
     name = text(page, key, node)
     if name and (";" in name or "\n" in name.strip()):
         page.fault(
-            node, f"{key} is no name of a model", shown(name), "write it as the endpoint's own list has it"
+            node,
+            f"{key} is no name of a model",
+            quote_value(name),
+            "write it as the endpoint's own list has it",
         )
     return name and name.strip()
 

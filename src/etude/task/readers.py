@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from etude.base.remedies import nearest_path
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.task.rules import Rule
 from etude.task.yaml_nodes import Page, Reader, got, is_number, plain
 
@@ -56,8 +56,8 @@ def ruled(rule: Rule) -> Reader:
         fault = rule.fault("", key, value)
         if fault is None:
             return rule.take(value)
-        written = fault.got if isinstance(node, yaml.SequenceNode) else got(node)
-        page.fault(node, f"{key} {fault.what}", written, fault.remedy)
+        written = fault.value if isinstance(node, yaml.SequenceNode) else got(node)
+        page.fault(node, f"{key} {fault.message}", written, fault.remedy)
         return None
 
     return read
@@ -88,7 +88,7 @@ def existing(page: Page, key: str, node: yaml.Node) -> Path | None:
         return None
     path = page.folder / Path(name).expanduser()
     if not path.exists():
-        page.fault(node, f"{key} names a file that is not there", shown(name), near_file(path))
+        page.fault(node, f"{key} names a file that is not there", quote_value(name), near_file(path))
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.task.definition import Remote
 from etude.task.endpoint import is_url
 from etude.task.readers import existing, prose, ruled, texts
@@ -45,7 +45,9 @@ def _urls(page: Page, key: str, node: yaml.Node) -> tuple[str, ...]:
     urls = texts(page, key, node)
     for url in urls:
         if not is_url(url):
-            page.fault(node, f"{key} holds what is no address of a page", shown(url), "write https://...")
+            page.fault(
+                node, f"{key} holds what is no address of a page", quote_value(url), "write https://..."
+            )
     return urls
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etude.base.remedies import instead
-from etude.errors import Fault, shown_setting
+from etude.errors import Issue, quote_setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Rule:
     remedy: Callable[[str, Any], str]
     """From a key and a value that it may not have to what to write in its place."""
 
-    def fault(self, where: str, key: str, value: Any) -> Fault | None:
+    def fault(self, where: str, key: str, value: Any) -> Issue | None:
         """What is wrong with `key: value`, as the end of a sentence on the key; None where nothing is."""
         try:
             self.take(value)
         except (TypeError, ValueError, OverflowError):
-            return Fault(where, f"must be {self.wanted}", shown_setting(value), self.remedy(key, value))
+            return Issue(where, f"must be {self.wanted}", quote_setting(value), self.remedy(key, value))
         return None
 
 

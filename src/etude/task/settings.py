@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from etude.base.remedies import instead
 from etude.base.word_lists import read_table
-from etude.errors import Fault, shown_setting
+from etude.errors import Issue, quote_setting
 from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
 
 Weights = Literal["lora", "full"]
@@ -89,13 +89,13 @@ LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers")
 """Settings of adapters, which `weights: full` does not have."""
 
 
-def at_odds(given: Mapping[str, Any]) -> Iterator[Fault]:
+def at_odds(given: Mapping[str, Any]) -> Iterator[Issue]:
     """Faults of settings that are right alone and wrong together, each the end of a sentence on one of those
     `given`."""
     if given.get("weights") == "full":
         what, remedy = "is of adapters, and weights: full has none", "leave it out, or set weights: lora"
         yield from (
-            Fault(f"train: {name}", what, shown_setting(given[name]), remedy)
+            Issue(f"train: {name}", what, quote_setting(given[name]), remedy)
             for name in LORA_ONLY
             if name in given
         )

@@ -18,7 +18,7 @@ import yaml
 
 from etude.base.remedies import decoding_fault, instead, nearest, nearest_path
 from etude.base.wording import command
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task.definition import is_row_file, row_files
 
 Meant = Callable[[str, Any], str | None]
@@ -33,7 +33,7 @@ class Page:
     folder: Path
     needs_model: bool = True
     """Whether a model that is not there is a fault."""
-    faults: list[tuple[int, Fault]] = field(default_factory=list)
+    faults: list[tuple[int, Issue]] = field(default_factory=list)
     misspelt: set[tuple[str, str]] = field(default_factory=set)
     """(name of a mapping, known key) where an unknown key was told to be that key."""
 
@@ -80,9 +80,9 @@ class Page:
         first[word] = _line(key)
         return True
 
-    def _located(self, node: yaml.Node | None, what: str, got: str, remedy: str) -> tuple[int, Fault]:
+    def _located(self, node: yaml.Node | None, what: str, got: str, remedy: str) -> tuple[int, Issue]:
         line = _line(node) if node is not None else 1
-        return line, Fault(f"{self.name}:{line}", what, got, remedy)
+        return line, Issue(f"{self.name}:{line}", what, got, remedy)
 
 
 Reader = Callable[[Page, str, yaml.Node], Any]
@@ -97,22 +97,22 @@ def compose(page: Page, file: Path) -> yaml.Node:
     except yaml.YAMLError as error:
         raise InputError([_yaml_fault(page, error, text)]) from error
     except RecursionError as error:
-        raise InputError([Fault(page.name, "nested too deep", "", "write it flatter")]) from error
+        raise InputError([Issue(page.name, "nested too deep", "", "write it flatter")]) from error
     # An alias would let a short file stand for an endless one, and hide which line a value is on.
     if aliases:
         lines = [alias.start_mark.line + 1 if alias.start_mark else 1 for alias in aliases]
         anchor = f"*{aliases[0].anchor}"
         what = "YAML aliases are not read"
-        raise InputError(Fault(f"{page.name}:{line}", what, anchor, "write the value out") for line in lines)
+        raise InputError(Issue(f"{page.name}:{line}", what, anchor, "write the value out") for line in lines)
     if root is None:
-        raise InputError([Fault(page.name, "the task file is empty", "", "run etude init FILE to write one")])
+        raise InputError([Issue(page.name, "the task file is empty", "", "run etude init FILE to write one")])
     return root
 
 
 def _read_text(page: Page, file: Path) -> str:
     if is_row_file(file) and file.exists():
         remedy = f"write a task file for it with {command('init', file)}"
-        raise InputError([Fault(str(file), "a file of rows, not a task file", "", remedy)])
+        raise InputError([Issue(str(file), "a file of rows, not a task file", "", remedy)])
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -124,29 +124,29 @@ def _read_text(page: Page, file: Path) -> str:
         raise InputError([decoding_fault(f"{page.name}:{line}", raw, error)]) from error
 
 
-def unreadable_task(file: Path, got: str) -> Fault:
+def unreadable_task(file: Path, got: str) -> Issue:
     """The fault of a task file that cannot be read, with the nearest one that is there."""
     close = nearest_path(file, _may_be_task)
     meant = f"did you mean {close}? Else " if close else ""
     remedy = f"{meant}name a task file, or write one with etude init {row_files(file.parent) or 'FILE'}"
-    return Fault(str(file), "cannot read the task file", got, remedy)
+    return Issue(str(file), "cannot read the task file", got, remedy)
 
 
 def _may_be_task(path: Path) -> bool:
     return path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file()
 
 
-def _yaml_fault(page: Page, error: yaml.YAMLError, text: str) -> Fault:
+def _yaml_fault(page: Page, error: yaml.YAMLError, text: str) -> Issue:
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
         what = f"not YAML: {getattr(error, 'problem', None) or error}"
         words = next(islice(text.splitlines(), mark.line, None), "the end of the file").strip()
         remedy = "check colons, quotes and indentation"
-        return Fault(f"{page.name}:{mark.line + 1}", what, shown(words), remedy)
+        return Issue(f"{page.name}:{mark.line + 1}", what, quote_value(words), remedy)
     position = getattr(error, "position", 0)
-    got = shown(text[position : position + 1])
+    got = quote_value(text[position : position + 1])
     line = text.count("\n", 0, position) + 1
-    return Fault(f"{page.name}:{line}", "a character that YAML does not allow", got, "delete it")
+    return Issue(f"{page.name}:{line}", "a character that YAML does not allow", got, "delete it")
 
 
 def _line(node: yaml.Node) -> int:
@@ -160,7 +160,7 @@ def _is_null(node: yaml.Node) -> bool:
 def got(node: yaml.Node) -> str:
     """A node as it stands in a message."""
     if isinstance(node, yaml.ScalarNode):
-        return shown(node.value)
+        return quote_value(node.value)
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 

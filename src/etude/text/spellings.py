@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import OSA
 
 from etude.base.wording import count, first_of
-from etude.errors import shown
+from etude.errors import quote_value
 
 MOST_TOLD = 3
 """Lines of one spelling that are told."""
@@ -35,9 +35,9 @@ class Spelling:
         gives the place of the row at a position."""
         lines = ", ".join(where(position) for position in self.positions[:MOST_TOLD])
         more = ", ..." if len(self.positions) > MOST_TOLD else ""
-        usual = f"{shown(self.usual)} ({count(self.num_usual, 'row')})"
+        usual = f"{quote_value(self.usual)} ({count(self.num_usual, 'row')})"
         places = f"{count(len(self.positions), 'row')}: {lines}{more}"
-        return f"{shown(self.label)} ({places}) differs only in {self._difference} from {usual}"
+        return f"{quote_value(self.label)} ({places}) differs only in {self._difference} from {usual}"
 
     @property
     def _difference(self) -> str:

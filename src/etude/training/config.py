@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from etude.base.remedies import instead
-from etude.errors import Fault, InputError, shown_setting
+from etude.errors import InputError, Issue, quote_setting
 from etude.task import ROW_TOKENS
 from etude.task.foreign import meant
 from etude.task.settings import ALL, LORA_ONLY, SETTINGS, DataParallel, Schedule, Weights, at_odds
@@ -199,7 +199,7 @@ def _take(
     return given.get(name, proposal[0])
 
 
-def _taken(given: Mapping[str, Any], more: Iterable[Fault] = ()) -> dict[str, Any]:
+def _taken(given: Mapping[str, Any], more: Iterable[Issue] = ()) -> dict[str, Any]:
     """Settings by name, each in its own type, without those whose value means the same as leaving them out. Raises
     InputError listing all that are unknown or impossible, and `more` faults."""
     faults = [fault for name, value in given.items() if (fault := _fault(name, value))]
@@ -209,13 +209,13 @@ def _taken(given: Mapping[str, Any], more: Iterable[Fault] = ()) -> dict[str, An
     return {name: value for name, value in taken.items() if value is not None}
 
 
-def _fault(name: str, value: Any) -> Fault | None:
+def _fault(name: str, value: Any) -> Issue | None:
     where = f"train: {name}"
     if name not in SETTINGS:
-        return Fault(
+        return Issue(
             where,
             "there is no such training setting",
-            shown_setting(value),
+            quote_setting(value),
             meant(name, value) or instead(name, SETTINGS),
         )
     return SETTINGS[name].fault(where, name, value)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from etude.base.files import folder_aside
 from etude.base.processes import ONE, World
 from etude.base.wording import change_of_loss, size_in_words
-from etude.errors import Diverged, RunError
+from etude.errors import RunError, TrainingDiverged
 from etude.models.loading import save_weights
 from etude.training import early_stopping
 from etude.training.checkpoints import FILE, Checkpointer, fingerprint
@@ -107,7 +107,7 @@ def _train(
                 _epoch(run, rows, checkpointer)
             _measure(run, dev_rows, output)
             checkpointer.save()
-    except Diverged as error:
+    except TrainingDiverged as error:
         raise _with_best_kept(error, run, module, output) from error
 
 
@@ -150,7 +150,7 @@ def _check_spike(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
     if run.config.stop_on_spike and loss > limit:
         usual = f"{early_stopping.usual_loss(progress.recent, untrained):.2f}"
         early = len(progress.recent) < early_stopping.LEAST
-        raise Diverged(
+        raise TrainingDiverged(
             f"Training stopped at step {progress.steps}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
             f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
             f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
@@ -188,11 +188,11 @@ def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[f
     """The dev loss, what the epoch is chosen by, and all that `on_eval` returned. Raises Diverged."""
     loss = dev_loss(run.placement, dev_rows, run.config.micro_tokens)
     if not math.isfinite(loss):
-        raise Diverged(_about_dev(run, dev_rows, loss))
+        raise TrainingDiverged(_about_dev(run, dev_rows, loss))
     found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
     score = float(found.get("score", -loss))
     if not math.isfinite(score):
-        raise Diverged(
+        raise TrainingDiverged(
             f"The score of epoch {run.progress.epoch + 1} on dev is {score}, and no epoch can be chosen by it. Look at "
             "what scores the answers (metric and check in the task file), or leave train: dev_metric out."
         )
@@ -233,13 +233,15 @@ def _trained(progress: TrainResult) -> dict[str, Any]:
     return {"train_loss": progress.train_losses[-1], "overfits": overfits}
 
 
-def _with_best_kept(error: Diverged, run: Run, module: PreTrainedModel, output: Output) -> Diverged:
+def _with_best_kept(
+    error: TrainingDiverged, run: Run, module: PreTrainedModel, output: Output
+) -> TrainingDiverged:
     """Write the best epoch before the error, if there is one, and add its folder to the message."""
     best = run.progress.best_epoch
     if not best:
         return error
     _write_best(run, module, output)
-    return Diverged(f"{error} The weights of epoch {best}, the best so far, are in {output.adapter}.")
+    return TrainingDiverged(f"{error} The weights of epoch {best}, the best so far, are in {output.adapter}.")
 
 
 def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:

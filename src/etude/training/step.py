@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from etude.base.processes import ONE, World
-from etude.errors import Diverged
+from etude.errors import TrainingDiverged
 from etude.training.config import TrainConfig
 from etude.training.distributed.placement import Placement
 from etude.training.layers.body import can_pack
@@ -184,7 +184,7 @@ def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
     norm = float(total_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
-        raise Diverged(
+        raise TrainingDiverged(
             f"Training stopped at step {run.progress.steps + 1}: loss {loss}, gradient norm {norm}. "
             f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."

@@ -17,7 +17,7 @@ from etude.data.dataset import (
     Least,
 )
 from etude.data.splits import Split
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune
 from etude.methods.fit_context import blank
@@ -54,7 +54,7 @@ def check_processes(task: Task, world: World) -> None:
     """Raises InputError where the processes of `world` cannot train together as the task asks."""
     if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
         what = f"with data_parallel: fsdp none of {world.size} processes holds the whole model that would answer dev"
-        raise InputError([Fault("train: dev_metric", what, "true", "leave one of the two out")])
+        raise InputError([Issue("train: dev_metric", what, "true", "leave one of the two out")])
 
 
 def checked_student(task: Task, parts: Split, models: Models) -> Assistant:

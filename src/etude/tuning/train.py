@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from etude.base.files import Json, read_json
 from etude.base.processes import World, joined
 from etude.base.wording import count
+from etude.checks.quick_checks import row_notes, run_quick_checks
 from etude.checks.rows.enough import USUAL
-from etude.checks.vetting import row_notes, vetted
 from etude.data.dataset import VERDICT_LEAST
 from etude.data.formats.columns import BY_NAMES
 from etude.data.splits import Split
@@ -27,7 +27,7 @@ from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
 from etude.runs import Run
-from etude.runs.events import OnEvent, Prepared, Said
+from etude.runs.events import NoteEvent, OnEvent, TrainingPrepared
 from etude.runs.lifecycle import TaskRun, carry_out
 from etude.runs.questions import Confirm, agreed
 from etude.runs.record import describe_data, write_record
@@ -104,7 +104,7 @@ def _led(task_run: TaskRun, fresh: bool, world: World, on_event: OnEvent, confir
 def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
     """From the split to the assistant. Behind the split nothing is given a test row."""
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
-    checked = vetted(run, task, dataset, test, on_event, confirm)
+    checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
     parts = split_once(run, task, dataset, test, checked, sizes(task_run))
     metric = choose_metric(task, parts.train)
     noted = [*_few_to_train_on(task, parts), *row_notes(task, parts, metric)]
@@ -124,12 +124,12 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
 
     def prepared() -> TrainingRun:
         found = replace(training(task, student, parts, rows, models), world=world)
-        on_event(Prepared(found.supervision, found.settings, found.config.defaults))
+        on_event(TrainingPrepared(found.supervision, found.settings, found.config.defaults))
         if not run.info.get("plan"):
             disk = disk_in_words(found, context.folder / CHECKPOINT)
-            on_event(Said(disk, detail=True))
+            on_event(NoteEvent(disk, detail=True))
             _agree_to_hold(found, confirm)
-            on_event(Said("Timing a few steps ...", detail=True))
+            on_event(NoteEvent("Timing a few steps ...", detail=True))
             expected = foreseen(task, found, student, parts.dev, models)
             _agree(run, task, expected, found.config, on_event, confirm)
         return found
@@ -144,9 +144,9 @@ def _tell(task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None
     sizes = sizes_of(parts)
     test = f"{sizes['test']:,} test (sealed)" if sizes["test"] else f"no test (needs {VERDICT_LEAST} rows)"
     sides = f"{sizes['train']:,} train, {sizes['dev']:,} dev, {test}"
-    on_event(Said(f"{sum(sizes.values()):,} rows: {sides}. Model: {task.model}."))
+    on_event(NoteEvent(f"{sum(sizes.values()):,} rows: {sides}. Model: {task.model}."))
     for note in notes:
-        on_event(Said(f"Note: {note}", detail=BY_NAMES in note))
+        on_event(NoteEvent(f"Note: {note}", detail=BY_NAMES in note))
 
 
 def _few_to_train_on(task: Task, parts: Split) -> list[str]:
@@ -173,9 +173,9 @@ def _agree(
 ) -> None:
     """Report what the run will take and ask if that is too much; keep it, so a resumed run does not ask again."""
     first, *others = expected["lines"]
-    on_event(Said(first))
+    on_event(NoteEvent(first))
     for line in others:
-        on_event(Said(line, detail=True))
+        on_event(NoteEvent(line, detail=True))
     if (asked := question(expected, task.budget_seconds)) and not confirm(asked):
         raise Declined(f"Nothing was trained. {remedy(expected, task.budget_seconds, config)}")
     run.update(plan=expected)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from etude.base.wording import count, first_of
 from etude.checks.material import hashed, of_rows
 from etude.checks.rows.repeats import with_several_answers
-from etude.errors import place_of
+from etude.errors import parse_location
 from etude.metrics import SKEWED
 from etude.task import Task
 from etude.text.normal_forms import with_signs
@@ -28,7 +28,7 @@ def contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
     no labels. Texts are the same as `etude check` counts them, by their `with_signs` forms."""
     if task.kind != "classify":
         return
-    rows = sorted(rows, key=lambda row: place_of(row.where))
+    rows = sorted(rows, key=lambda row: parse_location(row.location))
     asked = hashed(with_signs(row.text) for row in rows)
     given = hashed(with_signs(row.output) for row in rows)
     groups = [[rows[position] for position in group] for group in with_several_answers(asked, given)]
@@ -46,12 +46,12 @@ def spelling_notes(task: Task, rows: Sequence[Example], metric: str) -> Iterator
     it says so where macro-F1 is the metric by their spelling alone."""
     if task.kind != "classify":
         return
-    rows = sorted(rows, key=lambda row: place_of(row.where))
+    rows = sorted(rows, key=lambda row: parse_location(row.location))
     labels = [row.output for row in rows]
     found = spellings(labels)
     if not found:
         return
-    text = all_told(found, lambda position: rows[position].where, MOST_TOLD)
+    text = all_told(found, lambda position: rows[position].location, MOST_TOLD)
     note = f"Labels: {text}. Every spelling counts as a separate class: write each label in one way."
     sizes = written_alike(Counter(labels)).values()
     if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
@@ -68,4 +68,4 @@ def _first_of_each_label(group: Sequence[Example]) -> list[Example]:
 def _lines(rows: Sequence[Example]) -> str:
     """`rows.csv:3 and rows.csv:9`, one row of each label."""
     more = [f"{len(rows) - MOST_TOLD:,} more"] if len(rows) > MOST_TOLD else []
-    return " and ".join([*(row.where for row in rows[:MOST_TOLD]), *more])
+    return " and ".join([*(row.location for row in rows[:MOST_TOLD]), *more])

@@ -18,7 +18,7 @@ from etude.checks.records.parsing import LEAST_STATED, Record, all_records
 from etude.checks.records.support import unsupported
 from etude.privacy.mask.same_value import escaped
 from etude.text.normal_forms import normalise
-from etude.types import Evidence, Finding, Part
+from etude.types import Column, Excerpt, Finding
 
 MOST_ROWS = 20_000
 """Rows looked at; a larger set is sampled evenly."""
@@ -42,7 +42,7 @@ class Pairs:
     texts: tuple[str, ...]
     plain: tuple[str, ...]
     """The texts normalised, with a space at both ends."""
-    part: Part
+    part: Column
     """Where the records stand; the texts are the other part."""
 
     @property
@@ -67,7 +67,7 @@ def unsupported_fields(material: Material) -> Iterator[Finding]:
 
 def _pairs(material: Material) -> Pairs | None:
     """The records and texts of a task; None where it has too few or none."""
-    part: Part = "output" if material.task.kind == "extract" else "input"
+    part: Column = "output" if material.task.kind == "extract" else "input"
     sample = range(0, len(material.rows), -(-len(material.rows) // MOST_ROWS))
     said, read = (
         (material.outputs, material.inputs) if part == "output" else (material.inputs, material.outputs)
@@ -100,7 +100,7 @@ def _unsupported(material: Material, pairs: Pairs, found: Sequence[Named]) -> Fi
     )
 
 
-def _shown(material: Material, pairs: Pairs, places: Sequence[Named]) -> Iterator[Evidence]:
+def _shown(material: Material, pairs: Pairs, places: Sequence[Named]) -> Iterator[Excerpt]:
     """Both parts of each row, the field's values marked in the record, its name where they are written otherwise."""
     for place, name in places:
         row = pairs.rows[place]

@@ -11,7 +11,7 @@ from etude.checks.material import MOST_EVIDENCE, Mark, Material, marks_of, rows_
 from etude.checks.record import TEXTS, FindingKind, finds
 from etude.repair.texts import LEFTOVER, decoded, markup_in, without_markup, wrong_characters
 from etude.text.normal_forms import with_signs
-from etude.types import Evidence, Example, Finding
+from etude.types import Example, Excerpt, Finding
 
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
@@ -218,7 +218,7 @@ def _has_more_words(texts: Sequence[str], most: int) -> bool:
     return sum(map(len, texts)) > most and sum(len(text.split()) for text in texts) > most
 
 
-def _longer(material: Material, position: int) -> Evidence:
+def _longer(material: Material, position: int) -> Excerpt:
     """The longer text of a row as evidence."""
     of_input = len(material.inputs[position]) > len(material.outputs[position])
     return material.shown_input(position) if of_input else material.shown_output(position)
@@ -226,11 +226,11 @@ def _longer(material: Material, position: int) -> Evidence:
 
 def _matching(
     material: Material, in_input: Look, in_answer: Look | None = None
-) -> tuple[list[int], list[Evidence]]:
+) -> tuple[list[int], list[Excerpt]]:
     """Rows in whose input or answer marks are found, and evidence of them; one look for both where no
     other is given for the answer."""
     rows: list[int] = []
-    shown: list[Evidence] = []
+    shown: list[Excerpt] = []
     for row, (asked, given) in enumerate(zip(material.inputs, material.outputs, strict=True)):
         of_input, of_answer = in_input(asked), (in_answer or in_input)(given)
         if of_input or of_answer:
@@ -241,7 +241,7 @@ def _matching(
     return rows, shown
 
 
-def _first(shown: Sequence[Evidence]) -> str:
+def _first(shown: Sequence[Excerpt]) -> str:
     """The most frequent marked passage."""
-    passages = Counter(one.text[low:high] for one in shown for low, high in one.marks)
+    passages = Counter(one.text[low:high] for one in shown for low, high in one.spans)
     return passages.most_common(1)[0][0] if passages else ""

@@ -19,7 +19,7 @@ def written_otherwise(material: Material) -> Iterator[Finding]:
     if not (found := spellings(material.outputs)):
         return
     rows = sorted(position for spelling in found for position in spelling.positions)
-    text = all_told(found, lambda position: material.rows[position].where, _MOST_TOLD)
+    text = all_told(found, lambda position: material.rows[position].location, _MOST_TOLD)
     yield material.finding(
         "label_spelling",
         "warning",

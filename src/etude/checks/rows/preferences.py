@@ -12,7 +12,7 @@ from etude.checks.record import FindingKind, finds
 from etude.data.formats import guess_columns, peek_rows, preference_columns, read_values
 from etude.data.formats.columns import is_thumbs_down, thumbs_column
 from etude.data.formats.turns import TEXT_KEYS, key_of
-from etude.errors import place_of
+from etude.errors import parse_location
 from etude.types import Finding
 
 
@@ -58,7 +58,7 @@ def _thumbs_down(material: Material, column: str) -> Iterator[Finding]:
             f"Nothing to do. If {column} means something else, name it under examples: as output: or in tags:.",
             numbers={"rows": len(where), "of": total},
         )
-        yield replace(told, where=where)
+        yield replace(told, locations=where)
 
 
 def _worse(material: Material, column: str) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _worse(material: Material, column: str) -> Iterator[str]:
     values = read_values(material.task.examples.file, column)
     line, value = 0, None
     for row in material.rows:
-        wanted = place_of(row.where)[1]
+        wanted = parse_location(row.location)[1]
         while line < wanted:
             line, value = next(values, (wanted, None))
         yield _text_of(value)

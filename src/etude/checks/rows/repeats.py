@@ -225,7 +225,7 @@ def test_overlap(material: Material) -> Iterator[Finding]:
     near = near_matches(asked, material.inputs)
     if not near:
         return
-    of_test = {row: material.test[like].where for row, like, _ in near_matches(material.inputs, asked)}
+    of_test = {row: material.test[like].location for row, like, _ in near_matches(material.inputs, asked)}
     matches = list(of_test)
     yield material.finding(
         "test_overlap",
@@ -260,7 +260,7 @@ def test_answers(material: Material) -> Iterator[Finding]:
     if num <= 0.02 * len(answers):
         return
     rows = np.flatnonzero(np.isin(material.output_hashes, answers)).tolist()
-    first = {answer: row.where for answer, row in zip(answers.tolist(), material.test, strict=True)}
+    first = {answer: row.location for answer, row in zip(answers.tolist(), material.test, strict=True)}
     yield material.finding(
         "test_answers",
         "note",

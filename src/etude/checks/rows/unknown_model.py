@@ -28,6 +28,6 @@ def unknown_models(material: Material) -> Iterator[Finding]:
             "it has at least as many tokens.",
             remedy=f"Correct {' and '.join(absent)} in {task.file.name} before etude compare and etude train, which "
             "stop there.",
-            where=(task.file.name,),
+            locations=(task.file.name,),
             numbers={"rows": 0, "of": len(material.rows)},
         )

@@ -13,7 +13,7 @@ from etude.checks.evidence import covered, covered_label
 from etude.checks.material import Material
 from etude.checks.record import FindingKind, finds
 from etude.data.formats.turns import of_any_turn
-from etude.errors import Fault, place_of
+from etude.errors import Issue, parse_location
 from etude.repair.drafts import LEFT_OUT
 from etude.types import Finding, Severity
 
@@ -40,9 +40,9 @@ def unread(material: Material) -> Iterator[Finding]:
     ids = _readable(material.rows, material.faults)
     num_own = _num_rows(material.rows, material.faults, ids)
     num_test = _num_rows(test, material.test_faults, _readable(test, material.test_faults))
-    groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[Issue]] = defaultdict(list)
     for fault in (*material.faults, *_of_the_test(material)):
-        groups[fault.kind, of_any_turn(fault.what)].append(fault)
+        groups[fault.kind, of_any_turn(fault.message)].append(fault)
     for (kind, what), faults in groups.items():
         of_own = not own.isdisjoint(faults)
         total = num_own * of_own + num_test * (not own.issuperset(faults))
@@ -50,23 +50,23 @@ def unread(material: Material) -> Iterator[Finding]:
 
 
 def _finding(
-    kind: str, what: str, faults: Sequence[Fault], ids: Mapping[str, str], total: int, of_own: bool
+    kind: str, what: str, faults: Sequence[Issue], ids: Mapping[str, str], total: int, of_own: bool
 ) -> Finding:
     """The finding of faults of one kind; `total` are the rows of the files that they stand in, `ids` those of the
     examples that can be read all the same, by their places."""
     several = len(faults) > 1
-    said = covered_label(what if several else faults[0].what)
+    said = covered_label(what if several else faults[0].message)
     first = "the first: " if several else ""
-    got = f" ({first}{covered(faults[0].got)})" if faults[0].got not in ("", "''") else ""
+    got = f" ({first}{covered(faults[0].value)})" if faults[0].value not in ("", "''") else ""
     remedy = covered_label(faults[0].remedy)
-    places = tuple(fault.where for fault in faults)
+    places = tuple(fault.location for fault in faults)
     return Finding(
         kind=kind,
         severity=_SEVERITY.get(kind, "error"),
         rows=tuple(ids[place] for place in places if place in ids),
         message=(f"{count(len(faults), 'place')}: {said}" if several else _begun(said)) + f"{got}.",
         remedy=f"{_begun(remedy)}.",
-        where=places,
+        locations=places,
         numbers={"rows": len(set(filter(_line, places))), "of": total},
         fix="leaves these rows out" if kind in LEFT_OUT and of_own else "",
     )
@@ -78,28 +78,28 @@ def _begun(phrase: str) -> str:
 
 
 def _line(where: str) -> int:
-    return place_of(where)[1]
+    return parse_location(where)[1]
 
 
-def _readable(rows: Examples, faults: Sequence[Fault]) -> dict[str, str]:
+def _readable(rows: Examples, faults: Sequence[Issue]) -> dict[str, str]:
     """Place -> id of the rows that have a fault and can be read."""
-    places = {fault.where for fault in faults}
-    return {row.where: row.id for row in rows if row.where in places} if places else {}
+    places = {fault.location for fault in faults}
+    return {row.location: row.id for row in rows if row.location in places} if places else {}
 
 
-def _num_rows(rows: Examples, faults: Sequence[Fault], readable: Collection[str]) -> int:
+def _num_rows(rows: Examples, faults: Sequence[Issue], readable: Collection[str]) -> int:
     """The rows of a file, with those that cannot be read; `readable` are the places of `_readable`."""
-    lines = {fault.where for fault in faults if _line(fault.where)}
+    lines = {fault.location for fault in faults if _line(fault.location)}
     return len(rows) + len(lines.difference(readable))
 
 
-def _of_the_test(material: Material) -> Iterator[Fault]:
+def _of_the_test(material: Material) -> Iterator[Issue]:
     """The faults of the test; where it has the name of the file of examples, its places begin with its folder."""
     task = material.task
     name = task.test.file.name if task.test else ""
     for fault in material.test_faults:
-        if task.test and name == task.examples.file.name and fault.where.startswith(name):
+        if task.test and name == task.examples.file.name and fault.location.startswith(name):
             path = relpath(task.test.file, task.folder)
-            yield replace(fault, where=path + fault.where.removeprefix(name))
+            yield replace(fault, location=path + fault.location.removeprefix(name))
         else:
             yield fault

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from etude.checks.material import Mark, excerpt
 from etude.privacy import REVIEW, find
 from etude.privacy.names.people import capitalised
-from etude.types import Evidence, Example, Part
+from etude.types import Column, Example, Excerpt
 
 MOST_AROUND = 160
 """Characters shown around what is to be read: enough to judge by, and little of what the rules may have missed."""
@@ -39,7 +39,7 @@ def sides(asked: Collection[int], given: Collection[int], answer: str = "answer"
     return f", in the {'input' if asked else answer}"
 
 
-def passage(row: Example, part: Part, marks: Sequence[Mark], doubted: Sequence[Mark] = ()) -> Evidence:
+def passage(row: Example, part: Column, marks: Sequence[Mark], doubted: Sequence[Mark] = ()) -> Excerpt:
     """What stands around the first mark, with first letters alone of what is `doubted` and of what else may be
     personal."""
     text = row.text if part == "input" else row.output

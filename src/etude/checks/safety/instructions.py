@@ -31,6 +31,6 @@ def personal_instructions(material: Material) -> Iterator[Finding]:
                 message=f"What every prompt begins with holds what looks like {NAMES[kind]}, in "
                 f"{count(len(places), 'text')} of the instructions and system messages.",
                 remedy="Take it out by hand: what is served can repeat its instructions, and --fix leaves them alone.",
-                where=tuple(places),
+                locations=tuple(places),
                 numbers={"texts": len(places), "rows": len(material.rows), "of": len(material.rows)},
             )

@@ -10,7 +10,7 @@ from etude.checks.record import FindingKind, family, finds
 from etude.checks.safety.excerpts import NAMES, passage, sides
 from etude.privacy import BLOCKING, GRAVE, Span
 from etude.privacy.own_contact import SHARE
-from etude.types import Evidence, Finding
+from etude.types import Excerpt, Finding
 
 MOST_OWN = 3
 """Values of the organisation's own contact data that are shown, by their first letters."""
@@ -65,7 +65,7 @@ def _finding(material: Material, kind: str, asked: set[int], given: set[int]) ->
     )
 
 
-def _covered_passages(material: Material, kind: str, rows: Sequence[int]) -> Iterator[Evidence]:
+def _covered_passages(material: Material, kind: str, rows: Sequence[int]) -> Iterator[Excerpt]:
     """What stands around the values of a row, input before answer, the values themselves covered."""
     inputs, outputs = material.sensitive
     for position in rows:

@@ -21,7 +21,7 @@ from etude.base.word_lists import any_of, as_set, read_table
 from etude.checks.material import Mark, Material, marks_of, rows_that
 from etude.checks.record import FREE, FindingKind, family, finds
 from etude.checks.rows.quotations import without_quotations
-from etude.types import Finding, Part, Severity
+from etude.types import Column, Finding, Severity
 
 LONGEST = 200_000
 """Characters of a text that are looked at."""
@@ -140,7 +140,7 @@ def _rows(material: Material, found: Found, verb: str = "have") -> str:
 
 
 def finding(
-    material: Material, kind: str, severity: Severity, part: Part, found: Found, message: str, remedy: str
+    material: Material, kind: str, severity: Severity, part: Column, found: Found, message: str, remedy: str
 ) -> Iterator[Finding]:
     """The finding of rows with phrases in one of their texts; none if there are no such rows."""
     if found:

@@ -16,7 +16,7 @@ from etude.checks.safety.sensitive import repeated, review_step
 from etude.privacy import REVIEW, Span
 from etude.privacy.find import find_for_review
 from etude.privacy.names.people import GREETED, TITLED
-from etude.types import Evidence, Finding, Part
+from etude.types import Column, Excerpt, Finding
 
 Rows = defaultdict[str, dict[int, set[Mark]]]
 """Kind -> rows, each with the places in its text."""
@@ -79,10 +79,10 @@ def _reviewed(material: Material, step: int) -> tuple[Rows, Rows]:
 
 def _passages(
     material: Material, rows: Sequence[int], asked: Mapping[int, set[Mark]], given: Mapping[int, set[Mark]]
-) -> Iterator[Evidence]:
+) -> Iterator[Excerpt]:
     """What stands around the first place in a row, with first letters alone of all that may be personal."""
     for position in rows:
-        part: Part = "input" if position in asked else "output"
+        part: Column = "input" if position in asked else "output"
         marks = sorted(asked.get(position) or given[position])
         yield passage(material.rows[position], part, marks, marks)
 

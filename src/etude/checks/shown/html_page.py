@@ -22,7 +22,7 @@ from etude.checks.record import SEVERITIES
 from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
 from etude.checks.shown.terminal import rows_of
-from etude.types import Evidence, Finding, Severity
+from etude.types import Excerpt, Finding, Severity
 
 MOST_PLACES = 300
 """Places of a finding that are listed."""
@@ -113,24 +113,24 @@ def _groups(findings: Findings, severity: Severity) -> Iterator[Group]:
 def share(finding: Finding) -> float:
     """Rows concerned among the rows looked at, 0 to 1."""
     total = finding.numbers.get("of", 0)
-    return min(finding.numbers.get("rows", len(finding.where)) / total, 1) if total else 0.0
+    return min(finding.numbers.get("rows", len(finding.locations)) / total, 1) if total else 0.0
 
 
 def concerned(finding: Finding) -> str:
     """The same in words; "" for a finding on the set as a whole."""
-    rows, total = int(finding.numbers.get("rows", len(finding.where))), int(finding.numbers.get("of", 0))
+    rows, total = int(finding.numbers.get("rows", len(finding.locations))), int(finding.numbers.get("of", 0))
     return of_rows(rows, total) if rows and total else ""
 
 
 def named(finding: Finding) -> dict[str, str]:
     """Place -> the reason given for its row; empty if the kind says it all."""
-    return dict(zip(finding.where, finding.about, strict=False))
+    return dict(zip(finding.locations, finding.subjects, strict=False))
 
 
-def pieces(evidence: Evidence) -> Iterator[tuple[str, bool]]:
+def pieces(evidence: Excerpt) -> Iterator[tuple[str, bool]]:
     """The passage cut at its marks: (text, whether it is marked), in order, none empty."""
     text, at = evidence.text, 0
-    for low, high in (*evidence.marks, (len(text), len(text))):
+    for low, high in (*evidence.spans, (len(text), len(text))):
         low = max(low, at)
         yield from (
             (_visible(part), on) for part, on in ((text[at:low], False), (text[low:high], True)) if part

@@ -17,7 +17,7 @@ from etude.checks.record import FindingKind
 from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
 from etude.checks.shown.terminal import quoted, rows_of
-from etude.errors import place_of
+from etude.errors import parse_location
 from etude.repair.worklist import COLUMNS
 from etude.types import Example, Finding
 
@@ -45,14 +45,14 @@ def as_worklist(findings: Findings, rows: Iterable[Example]) -> str:
     suggested = {
         row: label
         for one in findings.of("wrong_label")
-        for row, label in zip(one.rows, one.about, strict=True)
+        for row, label in zip(one.rows, one.subjects, strict=True)
     }
     known = {row.id: row for row in rows if row.id in suggested}
     out = io.StringIO(newline="")
     table = csv.writer(out)
     table.writerow(COLUMNS)
     table.writerows(
-        [row, known[row].where, known[row].text, known[row].output, label, ""]
+        [row, known[row].location, known[row].text, known[row].output, label, ""]
         for row, label in suggested.items()
     )
     return out.getvalue()
@@ -95,13 +95,15 @@ def _sentence(text: str) -> str:
 def _passages(finding: Finding) -> dict[str, str]:
     """Place -> what is shown of its row, for the rows of which something is."""
     return {
-        shown[0].where: " -> ".join(quoted(one, ROOM // len(shown)) for one in shown)
-        for shown in rows_of(finding.evidence)
+        shown[0].location: " -> ".join(quoted(one, ROOM // len(shown)) for one in shown)
+        for shown in rows_of(finding.excerpts)
     }
 
 
 def _results(finding: Finding, findings: Findings) -> Iterator[dict[str, Any]]:
-    named = list(islice(zip_longest(finding.where, finding.about), MOST_RESULTS)) or [(findings.file, None)]
+    named = list(islice(zip_longest(finding.locations, finding.subjects), MOST_RESULTS)) or [
+        (findings.file, None)
+    ]
     uris = {file: _uri(findings.path_of(file)) for file in {_file_and_line(place)[0] for place, _ in named}}
     shown = _passages(finding)
     for place, about in named:
@@ -122,7 +124,7 @@ def _location(uris: Mapping[str, str], place: str, about: str | None) -> dict[st
 
 def _file_and_line(place: str) -> tuple[str, int]:
     """Of `file:line`; line 1 where none is named."""
-    file, line = place_of(place)
+    file, line = parse_location(place)
     return (file, line) if file and line else (place, 1)
 
 

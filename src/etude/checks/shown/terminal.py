@@ -9,7 +9,7 @@ from itertools import chain, groupby
 from etude.base.wording import count, first_of
 from etude.checks.registry import Findings
 from etude.checks.shown.summary import summary
-from etude.types import Evidence, Finding
+from etude.types import Excerpt, Finding
 
 MOST_PLACES = 5
 MOST_SHOWN = 4
@@ -42,11 +42,11 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
     head = f"{finding.severity}: {finding.kind}"
     yield head
     yield from _wrapped(finding.message, width)
-    if finding.where:
-        yield from _wrapped(places(finding.where, finding.about), width)
-    for pair in list(rows_of(finding.evidence))[:MOST_SHOWN]:
-        room = max((width - 12 - len(pair[0].where)) // len(pair), 30)
-        yield f"    {pair[0].where}  " + " -> ".join(quoted(one, room) for one in pair)
+    if finding.locations:
+        yield from _wrapped(places(finding.locations, finding.subjects), width)
+    for pair in list(rows_of(finding.excerpts))[:MOST_SHOWN]:
+        room = max((width - 12 - len(pair[0].location)) // len(pair), 30)
+        yield f"    {pair[0].location}  " + " -> ".join(quoted(one, room) for one in pair)
     yield from _wrapped(f"-> {finding.remedy}", width)
     if finding.fix:
         yield from _wrapped(f"--fix {finding.fix}.", width)
@@ -69,15 +69,15 @@ def places(where: Sequence[str], about: Sequence[str] = ()) -> str:
     return first_of(range(len(where)), MOST_PLACES, told=told)
 
 
-def rows_of(evidence: Sequence[Evidence]) -> Iterator[tuple[Evidence, ...]]:
+def rows_of(evidence: Sequence[Excerpt]) -> Iterator[tuple[Excerpt, ...]]:
     """The passages of each row together: input and answer."""
-    for _, passages in groupby(evidence, key=lambda one: (one.row, one.where)):
+    for _, passages in groupby(evidence, key=lambda one: (one.row, one.location)):
         yield tuple(passages)
 
 
-def quoted(one: Evidence, room: int) -> str:
+def quoted(one: Excerpt, room: int) -> str:
     """The passage around the first mark, on one line of at most `room` characters."""
-    begin = max(one.marks[0][0] - room // 2, 0) if one.marks else 0
+    begin = max(one.spans[0][0] - room // 2, 0) if one.spans else 0
     text = one.text[begin : begin + room]
     cut = "…" if begin else ""
     end = "…" if begin + room < len(one.text) else ""

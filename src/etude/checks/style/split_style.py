@@ -16,7 +16,7 @@ from etude.checks.material import Material, in_turn
 from etude.checks.record import FREE, family, finds
 from etude.checks.style.features import NO_OCCASION, STYLES, Style
 from etude.checks.style.telling import is_split, is_untold, told_by_inputs
-from etude.types import Evidence, Finding
+from etude.types import Excerpt, Finding
 
 MOST_OTHERWISE = 0.1
 """Answers that two features part otherwise, as a share of those that stand apart, up to which they are one finding."""
@@ -114,7 +114,7 @@ def _finding(material: Material, split: Split, alike: Sequence[Split]) -> Findin
         evidence=_evidence(material, style, [np.flatnonzero(sides == side) for side in order[:MOST_SIDES]]),
         numbers={"rows": len(others), "share": len(others) / total, "told": split.area, "of": total},
     )
-    return replace(found, also=tuple(f"style_{one.style.name}" for one in alike))
+    return replace(found, other_kinds=tuple(f"style_{one.style.name}" for one in alike))
 
 
 def _said(style: Style, counts: NDArray[np.int64], rows: int) -> str:
@@ -130,7 +130,7 @@ def _said(style: Style, counts: NDArray[np.int64], rows: int) -> str:
     return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
 
-def _evidence(material: Material, style: Style, sides: Sequence[NDArray[np.int64]]) -> Iterator[Evidence]:
+def _evidence(material: Material, style: Style, sides: Sequence[NDArray[np.int64]]) -> Iterator[Excerpt]:
     """Answers of each side in turn."""
     for row in in_turn(*(side.tolist() for side in sides)):
         yield material.shown_output(row, style.marks(material.outputs[row]))

@@ -13,7 +13,7 @@ from etude.data.formats.columns import input_columns
 from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading
 from etude.data.formats.turns import holds_turns, role_of, speaker_of, turns_in, written_turns
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.types import Message
 
 _HEAD = 100
@@ -69,6 +69,6 @@ def survey(
     elif not columns:
         fault, remedy = "unclear which column is the input", "name it: --input COLUMN, which may be repeated"
     if fault:
-        reading.fault(1, fault, shown(", ".join(names)), remedy)
+        reading.fault(1, fault, quote_value(", ".join(names)), remedy)
     raise_faults([each for _, each in reading.faults], file)
     return [*names], total, columns

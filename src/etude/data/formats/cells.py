@@ -10,7 +10,7 @@ from etude.base.remedies import nearest
 from etude.base.wording import count
 from etude.data.formats.reading import Reading, Row
 from etude.data.formats.turns import holds_turns
-from etude.errors import shown
+from etude.errors import quote_value
 
 
 @dataclass
@@ -33,10 +33,10 @@ class Cells:
         value = self.row.cells.get(column)
         if isinstance(value, str):
             if needed and not value.strip():
-                self.fault(f"{column} is empty", shown(value), "fill it in, or delete the row", "empty")
+                self.fault(f"{column} is empty", quote_value(value), "fill it in, or delete the row", "empty")
             return value if self.is_clean(column, value) else ""
         if value is not None:
-            self.fault(f"{column} must be a text", shown(value), "write it in quotes")
+            self.fault(f"{column} must be a text", quote_value(value), "write it in quotes")
         elif needed:
             self._absent(column)
         return ""
@@ -48,10 +48,12 @@ class Cells:
             return self.trimmed(self.text(column))
         if holds_turns(value):
             what = f"{column} holds {count(len(value), 'turn')} of a chat, where one answer is needed"
-            self.fault(what, shown(value), "keep the assistant's turn that is the answer", "roles")
+            self.fault(what, quote_value(value), "keep the assistant's turn that is the answer", "roles")
             return ""
         if self.reading.kind not in (None, "extract") and not isinstance(value, int | float):
-            self.fault(f"{column} must be a text", shown(value), "write it in quotes, or set kind: extract")
+            self.fault(
+                f"{column} must be a text", quote_value(value), "write it in quotes, or set kind: extract"
+            )
             return ""
         text = json.dumps(value, ensure_ascii=False)
         return text if self.is_clean(column, text) else ""
@@ -72,7 +74,7 @@ class Cells:
         own = self.row.line, hash(repr(self.row.cells))
         line, content = self.reading.ids.setdefault(name, own)
         if line != own[0]:
-            got = f"{shown(name)}, first on line {line}"
+            got = f"{quote_value(name)}, first on line {line}"
             if content == own[1]:
                 self.fault("the row repeats an earlier one, its id too", got, "delete it", "repeated_input")
             else:
@@ -88,7 +90,7 @@ class Cells:
             return value if self.is_clean(str(column), value) else None
         if isinstance(value, int | float):
             return json.dumps(value)
-        self.fault(f"{column} must be a text", shown(value), "write it in quotes")
+        self.fault(f"{column} must be a text", quote_value(value), "write it in quotes")
         return None
 
     def several(self, columns: Sequence[str]) -> Iterator[str]:
@@ -139,7 +141,7 @@ class Cells:
         remedy = f"rename {close!r} to {column!r}" if close else "fill it in, or delete the row"
         self.fault(
             f"the row has no {column!r}",
-            f"only {shown(', '.join(names))}",
+            f"only {quote_value(', '.join(names))}",
             remedy,
             "unreadable" if close else "empty",
         )

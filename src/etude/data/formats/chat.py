@@ -10,7 +10,7 @@ from etude.base.remedies import instead
 from etude.data.formats.cells import Cells
 from etude.data.formats.tools import KEYS, as_text, joined_results
 from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, speaker_of, turns_in, uses_tools
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.types import Message, Role
 
 
@@ -40,11 +40,11 @@ def _no_turns(cells: Cells, column: str, value: Any) -> None:
     """Adds the fault of a row whose chat is empty, or is no list of turns."""
     write = 'write [{"role": "user", "content": "..."}, ...]'
     if value is None or value == [] or (isinstance(value, str) and value.strip() in ("", "[]")):
-        cells.fault(f"{column} holds no turn", shown(value), f"{write}, or delete the row", "roles")
+        cells.fault(f"{column} holds no turn", quote_value(value), f"{write}, or delete the row", "roles")
     elif isinstance(value, str) and value.lstrip().startswith("["):
-        cells.fault(f"{column} must be a list of turns, as JSON", shown(value), write, "roles")
+        cells.fault(f"{column} must be a list of turns, as JSON", quote_value(value), write, "roles")
     else:
-        cells.fault(f"{column} must be a list of turns", shown(value), write)
+        cells.fault(f"{column} must be a list of turns", quote_value(value), write)
 
 
 def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
@@ -69,15 +69,20 @@ def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
             content = as_text(turn, content)
         except ValueError as error:
             remedy = "write each call as a name and arguments in JSON, or leave the row out"
-            cells.fault(f"{place}: calls cannot be read ({error})", shown(turn), remedy, "tools")
+            cells.fault(f"{place}: calls cannot be read ({error})", quote_value(turn), remedy, "tools")
             return None
     if not isinstance(content, str):
         got = turn.get(text_key)
         kind = "empty_turn" if got is None else "unreadable"
-        cells.fault(f"{place}: {text_key} must be a text", shown(got), "write the turn as one text", kind)
+        cells.fault(
+            f"{place}: {text_key} must be a text", quote_value(got), "write the turn as one text", kind
+        )
     elif not content.strip():
         cells.fault(
-            f"{place}: {text_key} is empty", shown(content), "write the turn, or delete the row", "empty_turn"
+            f"{place}: {text_key} is empty",
+            quote_value(content),
+            "write the turn, or delete the row",
+            "empty_turn",
         )
     elif cells.is_clean(place, content):
         if turn.keys() - {named, text_key, "weight", *keys}:
@@ -92,7 +97,7 @@ def _refuse_role(cells: Cells, place: str, got: Any, key: str) -> None:
     known = get_args(Role) if key == "role" else ("system", "human", "gpt")
     is_name = isinstance(got, str) and got
     remedy = instead(got, known) if is_name else 'write {"role": "user", "content": "..."}'
-    cells.fault(f"{place}: unknown role", shown(got), remedy, "roles")
+    cells.fault(f"{place}: unknown role", quote_value(got), remedy, "roles")
 
 
 def _is_trained(cells: Cells, place: str, turn: Mapping[str, Any]) -> bool:
@@ -100,7 +105,7 @@ def _is_trained(cells: Cells, place: str, turn: Mapping[str, Any]) -> bool:
     weight = turn.get("weight", 1)
     if isinstance(weight, bool) or weight not in (0, 1, None):
         cells.fault(
-            f"{place}: weight must be 0 or 1", shown(weight), "write 0 for a turn that is not learned"
+            f"{place}: weight must be 0 or 1", quote_value(weight), "write 0 for a turn that is not learned"
         )
     elif weight == 0 and speaker_of(turn) != "assistant":
         cells.reading.counts["turns of the user or the system with weight 0, which are never learned"] += 1

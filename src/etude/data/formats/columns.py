@@ -9,7 +9,7 @@ from typing import Any
 from etude.data.formats.column_names import names_of, plain_name
 from etude.data.formats.tools import COLUMNS as TOOLS
 from etude.data.formats.turns import holds_turns, role_of, written_turns
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 
 _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -206,7 +206,7 @@ def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
     return replace(source, **extras)
 
 
-def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Fault:
+def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Issue:
     chats = [name for name in names if _holds_chats(rows, name)]
     if chats:
         what = "unclear which columns are the input and the output"
@@ -229,7 +229,7 @@ def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], sour
             f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file; if there is "
             "none yet, that line and kind: answer are enough"
         )
-    return Fault(f"{source.file.name}:1", what, shown(", ".join(names)), remedy)
+    return Issue(f"{source.file.name}:1", what, quote_value(", ".join(names)), remedy)
 
 
 def _sentence(source: RowSource, full: RowSource) -> str:

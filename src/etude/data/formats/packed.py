@@ -12,7 +12,7 @@ from typing import Any
 
 from etude.base.files import parse_json
 from etude.data.formats.reading import Reading, Row
-from etude.errors import Fault, InputError, MissingExtraError, shown
+from etude.errors import InputError, Issue, MissingExtraError, quote_value
 from etude.task import PACKED_SUFFIXES, row_files
 
 _STATE = "state.json"
@@ -49,8 +49,8 @@ def _arrow_rows(file: Path, files: Iterable[Path]) -> Iterator[dict[str, Any]]:
                 for batch in stream:
                     yield from batch.to_pylist()
     except (ArrowException, OSError) as error:
-        reason = shown(str(error).splitlines()[0])
-        raise InputError([Fault(str(file), "the table cannot be read", reason, "write it again")]) from error
+        reason = quote_value(str(error).splitlines()[0])
+        raise InputError([Issue(str(file), "the table cannot be read", reason, "write it again")]) from error
 
 
 def _arrow_files(folder: Path) -> list[Path]:
@@ -65,9 +65,9 @@ def _arrow_files(folder: Path) -> list[Path]:
         remedy = (
             remedy or f"name a file: {row_files(folder) or 'a .jsonl, .csv, .tsv, .parquet or .xlsx file'}"
         )
-        raise InputError([Fault(str(folder), what, "", remedy)]) from None
+        raise InputError([Issue(str(folder), what, "", remedy)]) from None
     except (ValueError, KeyError, TypeError) as error:
-        fault = Fault(
+        fault = Issue(
             str(folder / _STATE), "it does not name the files of a dataset", str(error), "save it again"
         )
         raise InputError([fault]) from error
@@ -89,7 +89,9 @@ def _sheet_rows(reading: Reading) -> Iterator[Row]:
         names = book.sheet_names
         sheets = {name: rows for name in names if (rows := book.get_sheet_by_name(name).to_python())}
     except (CalamineError, OSError) as error:
-        fault = Fault(reading.file.name, "the workbook cannot be read", shown(str(error)), "save it again")
+        fault = Issue(
+            reading.file.name, "the workbook cannot be read", quote_value(str(error)), "save it again"
+        )
         raise InputError([fault]) from error
     if not sheets:
         return

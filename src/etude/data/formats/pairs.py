@@ -10,7 +10,7 @@ from typing import Any
 from etude.base.remedies import raise_faults
 from etude.data.formats.columns import guess_columns, is_thumbs_down, preference_columns, thumbs_column
 from etude.data.formats.read import peek_rows, read_rows
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.types import Example, Message
 
@@ -49,7 +49,7 @@ def read_pairs(file: Path) -> list[Pair]:
     columns = preference_columns(names)
     if not columns:
         what, remedy = "no columns of a better and a worse answer", "name them chosen and rejected"
-        raise InputError([Fault(file.name, what, shown(", ".join(names)), remedy)])
+        raise InputError([Issue(file.name, what, quote_value(", ".join(names)), remedy)])
     source = guess_columns(head, RowSource(file)).source
     better = read_rows(source)
     chats = source.messages == columns[0]
@@ -58,8 +58,10 @@ def read_pairs(file: Path) -> list[Pair]:
     ).examples
     both = list(zip(better.examples, worse, strict=True))
     what = f"{columns[0]} and {columns[1]} ask different things"
-    different = [(one.where, other.text) for one, other in both if one.input != other.input]
-    raise_faults([Fault(where, what, shown(text), "make them equal") for where, text in different], file)
+    different = [(one.location, other.text) for one, other in both if one.input != other.input]
+    raise_faults(
+        [Issue(where, what, quote_value(text), "make them equal") for where, text in different], file
+    )
     return [
         Pair(system, *pair)
         for system, pair in zip(better.systems, ((a, b.output) for a, b in both), strict=True)
@@ -74,9 +76,9 @@ def read_judged(file: Path) -> list[Judged]:
     head = peek_rows(file)
     source = guess_columns(head, RowSource(file)).source
     if thumbs_column(head, source) is None:
-        names = shown(", ".join(dict.fromkeys(name for row in head for name in row)))
+        names = quote_value(", ".join(dict.fromkeys(name for row in head for name in row)))
         remedy = "give each row a prompt, a completion and a label, true or false"
-        raise InputError([Fault(file.name, "no column that says whether an answer is right", names, remedy)])
+        raise InputError([Issue(file.name, "no column that says whether an answer is right", names, remedy)])
     rows = read_rows(replace(source, tags=(THUMB,)))
     return [
         Judged(system, replace(row, tags={}), not is_thumbs_down(row.tags.get(THUMB)))

@@ -15,7 +15,7 @@ from etude.base.files import parse_json
 from etude.base.wording import count
 from etude.data.formats.packed import is_packed, packed_rows
 from etude.data.formats.reading import Reading, Row, Table
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 
 _OTHER_SUFFIXES = {
@@ -57,7 +57,9 @@ def raw_rows(reading: Reading) -> Iterator[Row]:
     if suffix in TABLE_SUFFIXES:
         return _table_rows(reading)
     remedy = _OTHER_SUFFIXES.get(suffix, "give a .jsonl, .ndjson, .csv, .tsv, .parquet or .xlsx file")
-    raise InputError([Fault(reading.file.name, "a kind of file that is not read", shown(suffix), remedy)])
+    raise InputError(
+        [Issue(reading.file.name, "a kind of file that is not read", quote_value(suffix), remedy)]
+    )
 
 
 def _json_rows(reading: Reading) -> Iterator[Row]:
@@ -72,7 +74,7 @@ def _json_rows(reading: Reading) -> Iterator[Row]:
         elif not begun and line.strip() == "{":
             what = "one JSON value over many lines, not an object on each"
             remedy = "write one JSON object on each line, or a list of them (jq -c . FILE > NEW)"
-            reading.fault(number, what, shown(line.strip()), remedy)
+            reading.fault(number, what, quote_value(line.strip()), remedy)
             return
         elif number not in reading.broken:
             cells = _json_object(reading, number, line)
@@ -112,7 +114,7 @@ def _listed_rows(reading: Reading, text: str) -> Iterator[Row]:
             )
     except (json.JSONDecodeError, RecursionError) as error:
         what, at = getattr(error, "msg", "nested too deep"), getattr(error, "pos", end)
-        got, remedy = shown(text[at:][:80]), "correct it: nothing after it was read"
+        got, remedy = quote_value(text[at:][:80]), "correct it: nothing after it was read"
         reading.fault(text.count("\n", 0, at) + 1, f"not JSON: {_JSON_FAULTS.get(what, what)}", got, remedy)
     if number > line:
         reading.notes.append(
@@ -124,15 +126,15 @@ def _json_object(reading: Reading, number: int, line: str) -> dict[str, Any] | N
     try:
         value = parse_json(line, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
-        got = f"{shown(line.strip())}, at position {error.pos + 1}"
+        got = f"{quote_value(line.strip())}, at position {error.pos + 1}"
         what = _JSON_FAULTS.get(error.msg, error.msg)
         reading.fault(number, f"not JSON: {what}", got, _json_remedy(line))
     except ValueError as error:  # JSON that Python could read and that means nothing certain
-        reading.fault(number, str(error), shown(line.strip()), "correct the line")
+        reading.fault(number, str(error), quote_value(line.strip()), "correct the line")
     else:
         if isinstance(value, dict):
             return value
-        reading.fault(number, "the line is no JSON object", shown(line.strip()), _json_remedy(line))
+        reading.fault(number, "the line is no JSON object", quote_value(line.strip()), _json_remedy(line))
     return None
 
 
@@ -169,7 +171,7 @@ def _table_rows(reading: Reading) -> Iterator[Row]:
         elif len(record) != len(header):
             what = f"{count(len(record), 'value')} for {count(len(header), 'column')}"
             remedy = "quote values that hold the separator or a line break, and fill up missing ones"
-            reading.fault(line, what, shown(delimiter.join(record)), remedy)
+            reading.fault(line, what, quote_value(delimiter.join(record)), remedy)
         else:
             yield Row(line, last, dict(zip(header, record, strict=True)))
 
@@ -200,7 +202,7 @@ def _records(
             except StopIteration:
                 return
             except csv.Error as error:
-                got = shown(taken[0].strip())
+                got = quote_value(taken[0].strip())
                 what = f"not {_table_name(reading)}: {_table_fault(error)}"
                 reading.fault(start, what, got, _table_remedy(error))
             else:
@@ -277,5 +279,5 @@ def _header(reading: Reading, line: int, record: list[str]) -> list[str]:
     names = [name.strip() for name in record]
     for name, number in Counter(names).items():
         if name and number > 1:
-            reading.fault(line, "two columns of one name", shown(name), "rename one of them")
+            reading.fault(line, "two columns of one name", quote_value(name), "rename one of them")
     return names

@@ -33,7 +33,7 @@ from etude.data.formats.raw import raw_rows
 from etude.data.formats.reading import Reading, Row
 from etude.data.formats.tools import names_in, offer
 from etude.data.formats.turns import single_turn, turns_in, written_turns
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.types import Example, Kind, Message
 
@@ -52,7 +52,7 @@ class Rows:
     """The columns as they were read, guessed ones included."""
     notes: tuple[str, ...]
     """What was guessed, left out or changed, a sentence each."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Issue, ...] = ()
     """What is wrong with the rows that are not among the examples, in the order of the lines."""
     tools: str = ""
     """The functions on offer, in words, as the instructions are to name them."""
@@ -105,13 +105,13 @@ def _offered(cells: Cells, columns: RowSource) -> str:
         found = offer(row[name])
     except ValueError as error:
         remedy = "write them as OpenAI does, or name the column otherwise if it means something else"
-        cells.fault(f"{name}: {error}", shown(row[name]), remedy, "tools")
+        cells.fault(f"{name}: {error}", quote_value(row[name]), remedy, "tools")
         return ""
     reading.tools = reading.tools or found
     if found and found != reading.tools:
         what = "the row offers other functions than rows before it"
         remedy = "offer the same functions in all rows, in the same order, or write a file for each set"
-        cells.fault(what, shown(", ".join(names_in(found))), remedy, "tools")
+        cells.fault(what, quote_value(", ".join(names_in(found))), remedy, "tools")
     return found
 
 
@@ -137,7 +137,7 @@ def _finished(reading: Reading, columns: RowSource) -> Rows:
     reading.refuse_encoding()
     for name in optional(columns):
         if reading.examples and name not in reading.seen:
-            reading.fault(1, "no such column", shown(name), instead(name, sorted(reading.seen)))
+            reading.fault(1, "no such column", quote_value(name), instead(name, sorted(reading.seen)))
     if not reading.faults and not reading.examples:
         _hold_no_rows(reading)
     faults = tuple(fault for _, fault in sorted(reading.faults, key=lambda pair: pair[0]))
@@ -167,7 +167,7 @@ def _hold_no_rows(reading: Reading) -> None:
     if reading.table:
         what, got = (
             "the file holds no rows, only the names of its columns",
-            shown(", ".join(reading.table.header)),
+            quote_value(", ".join(reading.table.header)),
         )
         remedy = (
             "write rows under them; if this line is a row, put a line with the names of the columns before it"
@@ -194,7 +194,7 @@ def _columns(reading: Reading, head: Sequence[Row], source: RowSource) -> RowSou
     try:
         guess = guess_columns(cells, source)
     except InputError as error:
-        reading.faults.extend((1, fault) for fault in error.faults)
+        reading.faults.extend((1, fault) for fault in error.issues)
         return None
     if guess.sentence:
         reading.notes.append(guess.sentence)
@@ -214,7 +214,7 @@ def _refuse_absent(reading: Reading, absent: Sequence[str], cells: Sequence[Mapp
             mapping = yaml.safe_dump(parts, default_flow_style=True, sort_keys=False, width=10_000).strip()
             remedy = f"if the file's own names are meant, write {mapping} in the task file"
     what = f"no column {' and no column '.join(map(repr, absent))}"
-    reading.fault(1, what, shown(", ".join(names)), remedy)
+    reading.fault(1, what, quote_value(", ".join(names)), remedy)
 
 
 def _take(reading: Reading, row: Row, columns: RowSource) -> None:
@@ -233,7 +233,7 @@ def _take(reading: Reading, row: Row, columns: RowSource) -> None:
     if turns[0].role == "system":
         if system and system.strip() != turns[0].content.strip():
             what = f"{columns.system} and the first turn are different system messages"
-            cells.fault(what, shown(system), "delete one of the two", "instructions")
+            cells.fault(what, quote_value(system), "delete one of the two", "instructions")
             return
         system, turns = turns[0].content, turns[1:]
     reading.offering += bool(offered)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 from etude.base.remedies import FEW_LINES, NOT_UTF8, decoding_fault, nearest_path, raise_faults
 from etude.base.spool import Spool
 from etude.data.formats.signatures import HEAD_BYTES, foreign_file
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.task.definition import TABLE_SUFFIXES, is_row_file
 from etude.types import Example, Kind
 
@@ -44,7 +44,7 @@ class Reading:
 
     file: Path
     kind: Kind | None = None
-    faults: list[tuple[int, Fault]] = field(default_factory=list)
+    faults: list[tuple[int, Issue]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     examples: list[Example] | Spool = field(default_factory=list)
     systems: list[str | None] = field(default_factory=list)
@@ -71,13 +71,13 @@ class Reading:
 
     def fault(self, line: int, what: str, got: str, remedy: str, kind: str = "unreadable") -> None:
         """Adds a fault of a line."""
-        self.faults.append((line, Fault(self.where(line), what, got, remedy, kind)))
+        self.faults.append((line, Issue(self.where(line), what, got, remedy, kind)))
 
     def where(self, line: int) -> str:
         """`file:line`, as messages and examples name a row."""
         return f"{self.file.name}:{line}"
 
-    def foreign(self) -> Fault | None:
+    def foreign(self) -> Issue | None:
         """The fault of a file that is no text by its first bytes."""
         with _opened(self.file) as stream:
             return foreign_file(self.file.name, stream.read(HEAD_BYTES))
@@ -109,7 +109,7 @@ class Reading:
     def refuse_encoding(self) -> None:
         """Raises InputError, of one fault, where the file as it was read so far is in another encoding: what else is
         found in it comes of that."""
-        faults = [fault for _, fault in self.faults if fault.what == NOT_UTF8]
+        faults = [fault for _, fault in self.faults if fault.message == NOT_UTF8]
         if len(faults) > max(FEW_LINES, self.num_decoded):
             raise_faults(faults, self.file)
 
@@ -132,6 +132,6 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         close = nearest_path(file, is_row_file)
         meant = f"did you mean {close}? Else " if close and close != file else ""
         what, remedy = "cannot read the file of rows", f"{meant}check the name and the rights"
-        raise InputError([Fault(str(file), what, error.strerror or "", remedy)]) from error
+        raise InputError([Issue(str(file), what, error.strerror or "", remedy)]) from error
     with stream:
         yield stream

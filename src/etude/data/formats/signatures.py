@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 from etude.base.remedies import UTF16, as_utf8
-from etude.errors import Fault
+from etude.errors import Issue
 
 HEAD_BYTES = 1024
 """So many bytes tell."""
@@ -22,7 +22,7 @@ _UTF16 = (UTF16, as_utf8(wide=True, table=True))
 _BINARY = ("bytes of a program or a picture, not text", "give the rows as .jsonl, .csv or .tsv")
 
 
-def foreign_file(name: str, head: bytes) -> Fault | None:
+def foreign_file(name: str, head: bytes) -> Issue | None:
     """The fault of a file whose first `HEAD_BYTES` are those of another kind of file, of no text, or of UTF-16, with or
     without its mark; None where they are none of these."""
     found = next((told for begin, told in _SIGNATURES.items() if head.startswith(begin)), None)
@@ -39,4 +39,4 @@ def foreign_file(name: str, head: bytes) -> Fault | None:
     if found is None:
         return None
     got = f"bytes {' '.join(f'0x{byte:02X}' for byte in four)} at position 1"
-    return Fault(f"{name}:1", found[0], got, found[1], "encoding")
+    return Issue(f"{name}:1", found[0], got, found[1], "encoding")

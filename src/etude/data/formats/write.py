@@ -26,7 +26,7 @@ from etude.data.formats.pairs import (
 )
 from etude.data.formats.read import Rows, peek_rows, read_rows
 from etude.data.formats.tools import functions_in, structured
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.types import Example
 
@@ -83,11 +83,11 @@ def convert(file: Path, shape: str, output: Path | None = None) -> tuple[int, Se
     Raises InputError for the shape, the file and its rows, and where the new file is there already.
     """
     if shape not in SHAPES:
-        raise InputError([Fault("--to", "an unknown shape", shown(shape), instead(shape, SHAPES))])
+        raise InputError([Issue("--to", "an unknown shape", quote_value(shape), instead(shape, SHAPES))])
     ending = "" if SHAPES[shape][1] == f".{shape}" else f".{shape}"
     output = output or file.with_name(f"{file.stem}{ending}{SHAPES[shape][1]}")
     if output.exists():
-        raise InputError([Fault(str(output), "the file is there already", "", "name another with --output")])
+        raise InputError([Issue(str(output), "the file is there already", "", "name another with --output")])
     head = peek_rows(file)
     if preference_columns(name for row in head for name in row):
         return write_pairs(read_pairs(file), shape, output), (), output
@@ -104,7 +104,9 @@ def write_pairs(pairs: Sequence[Pair], shape: str, file: Path) -> int:
     """Writes preferences in a shape, and returns the number of rows. Raises InputError where it holds none."""
     if shape not in PAIR_SHAPES:
         remedy = f"convert to {', '.join(PAIR_SHAPES)}"
-        raise InputError([Fault("--to", "no shape for a better and a worse answer", shown(shape), remedy)])
+        raise InputError(
+            [Issue("--to", "no shape for a better and a worse answer", quote_value(shape), remedy)]
+        )
     rows = [row for pair in pairs for row in PAIR_SHAPES[shape](pair)]
     write_lines(file, rows)
     return len(rows)
@@ -137,10 +139,10 @@ def write_rows(rows: Rows, shape: str, file: Path) -> None:
 
 
 def _refuse_several_turns(rows: Rows) -> None:
-    long = [each.where for each in rows.examples if len(each.input) > 1]
+    long = [each.location for each in rows.examples if len(each.input) > 1]
     if long:
         what = f"{len(long):,} rows have several turns, and alpaca holds one question each"
-        fault = Fault(long[0], what, "", "convert to openai, sharegpt or trl")
+        fault = Issue(long[0], what, "", "convert to openai, sharegpt or trl")
         raise InputError([fault])
 
 

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from etude.base.wording import count
 from etude.data.dataset import COMPARED, TEST_LEAST, Dataset, Least, too_few
 from etude.data.splits.fill import Cluster, Places, fill, labels_of, wanted_rows
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.text.near_duplicates import clusters, near_duplicate_clusters, near_matches
 from etude.text.normal_forms import with_signs
 from etude.types import Example, Finding, Kind, Side
@@ -263,20 +263,20 @@ def _check_sizes(
 
 def _unsplittable(
     sizes: Mapping[Side, int], least: Mapping[Side, int], places: Places, dataset: Dataset
-) -> Fault:
+) -> Issue:
     """The fault of too few rows, or of rows that are enough and cannot be parted."""
-    file = dataset[0].where.rpartition(":")[0] or "examples" if len(dataset) else "examples"
+    file = dataset[0].location.rpartition(":")[0] or "examples" if len(dataset) else "examples"
     total = sum(sizes.values())
     if total < sum(least.values()):
         return too_few(file, total, not least["test"], Least(least["train"], least["dev"], least["test"]))
     largest = max((cluster.size for taken in places.taken.values() for cluster in taken), default=0)
     needed = ", ".join(f"{least[side]} for {side}" for side in ("test", "dev", "train") if least[side])
     shown = ", ".join(f"{sizes[side]} for {side}" for side in ("test", "dev", "train") if least[side])
-    return Fault(
-        where=file,
-        what=f"too few rows that can be split: at least {needed} are needed, and rows that belong together (up to "
+    return Issue(
+        location=file,
+        message=f"too few rows that can be split: at least {needed} are needed, and rows that belong together (up to "
         f"{largest:,}) stay on one side",
-        got=f"{total:,} rows: {shown}",
+        value=f"{total:,} rows: {shown}",
         remedy="Check the group column (group:) and repeated rows, or collect more varied rows",
     )
 

@@ -19,7 +19,7 @@ from etude.data.starter.guess_columns import Roles, guess_roles
 from etude.data.starter.guesses_in_words import guesses
 from etude.data.starter.schema import infer_schema
 from etude.data.starter.task_page import page
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 
 __all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]
@@ -102,7 +102,7 @@ def _task_file(rows: Path, target: Path | str | None) -> tuple[Path, bool]:
 def _refuse_to_overwrite(target: Path, makes_folder: bool) -> None:
     if target.exists():
         remedy = "delete it, write elsewhere with --output FILE, or go on with etude compare"
-        raise InputError([Fault(str(target), "the task file is there already", "", remedy)])
+        raise InputError([Issue(str(target), "the task file is there already", "", remedy)])
     if not (makes_folder or target.parent.is_dir()):
         remedy = "make the folder first, name another, or end the name in a slash to have a folder made"
-        raise InputError([Fault(str(target), "no such folder", shown(str(target.parent)), remedy)])
+        raise InputError([Issue(str(target), "no such folder", quote_value(str(target.parent)), remedy)])

@@ -86,7 +86,7 @@ class Draft:
                 least=COMPARED._replace(test=0 if self.test else TEST_LEAST),
             )
         except InputError as error:
-            return error.faults[0].got
+            return error.issues[0].value
         return ""
 
     @cached_property
@@ -136,7 +136,7 @@ class Draft:
     def without_system(self) -> list[str]:
         """`file:line` of the rows that have no system message."""
         rows = zip(self.rows.systems, self.examples, strict=True)
-        return [example.where for system, example in rows if not system]
+        return [example.location for system, example in rows if not system]
 
     @property
     def system(self) -> bool:

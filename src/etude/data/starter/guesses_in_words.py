@@ -9,7 +9,7 @@ from etude.base.wording import count, first_of
 from etude.data.dataset import VERDICT_LEAST, few_for_tuning, least_rows, too_few, without_system
 from etude.data.formats.turns import of_any_turn
 from etude.data.starter.draft import Draft, contract_parts, listed
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.task import RowSource
 
 LIKENESS = (
@@ -50,7 +50,7 @@ def guesses(draft: Draft) -> Iterator[str]:
     own_test = draft.test is not None
     if number < least_rows(own_test)[0]:
         fault = too_few(draft.columns.file.name, number, own_test)
-        yield f"rows: {fault.what} (got {fault.got}); {fault.remedy}"
+        yield f"rows: {fault.message} (got {fault.value}); {fault.remedy}"
     elif number < VERDICT_LEAST:
         yield few_for_tuning(number)
     yield from draft.rows.notes
@@ -77,7 +77,7 @@ def _left_out_sentences(draft: Draft) -> Iterator[str]:
     """That rows are left out that a comparison would refuse, and what to do."""
     by_cause: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for fault in draft.rows.faults:
-        by_cause[fault.kind, of_any_turn(fault.what)][fault.where] = None
+        by_cause[fault.kind, of_any_turn(fault.message)][fault.location] = None
     for (kind, what), found in by_cause.items():
         places = list(found)
         it, one = ("it", "is") if len(places) == 1 else ("them", "are")
@@ -99,7 +99,7 @@ def bare_sentence(draft: Draft) -> str:
 def systems_sentence(draft: Draft) -> str:
     """How many system messages the rows bring, and what to do: a comparison takes one."""
     most_common = draft.systems.most_common(_MOST_SYSTEMS)
-    most = [f"{shown(system, 40)} in {number:,}" for system, number in most_common]
+    most = [f"{quote_value(system, 40)} in {number:,}" for system, number in most_common]
     num_more = len(draft.systems) - len(most_common)
     more = f"; and {num_more:,} more" if num_more else ""
     more += f"; none in {len(draft.without_system):,}" if draft.without_system else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
-from etude.errors import Fault
+from etude.errors import Issue
 from etude.models.registry import Models
 from etude.types import Side
 
@@ -32,7 +32,7 @@ class RowLengths:
 
     def unanswered(
         self, assistant: Assistant, what: str, remedy: str, sides: Sequence[Side]
-    ) -> Iterator[Fault]:
+    ) -> Iterator[Issue]:
         """The rows of `sides` whose prompt (called `what`) is longer than the model can read before its answer.
 
         Raises ModelError where the model's backend cannot do what the assistant needs.
@@ -42,7 +42,7 @@ class RowLengths:
             message = (
                 f"leaves no room for a prompt: the model reads {limit.model.context} tokens with its answer"
             )
-            yield Fault(
+            yield Issue(
                 "max_tokens", message, str(assistant.max_tokens), "lower max_tokens: in the task file"
             )
             return
@@ -52,4 +52,4 @@ class RowLengths:
                 message = (
                     f"{what} is longer than the {limit.tokens} tokens the model can read before its answer"
                 )
-                yield Fault(row.where or row.id, message, f"{tokens} tokens", remedy)
+                yield Issue(row.where or row.id, message, f"{tokens} tokens", remedy)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from etude.assistant import SEAMS, Assistant
 from etude.data.dataset import Dataset
-from etude.errors import Fault
+from etude.errors import Issue
 from etude.methods.fit_context import FitContext, longest_answer
 from etude.methods.tuned.training_run import token_rows
 from etude.models.registry import Models
@@ -36,7 +36,7 @@ def drawn(task: Task, train: Dataset, size: int) -> Dataset:
 
 def too_long_to_train(
     student: Assistant, rows: Iterable[Example], model: TrainableModel, limit: int, otherwise: str
-) -> Iterator[Fault]:
+) -> Iterator[Issue]:
     """Rows of more tokens than the model can read, or than the task's `limit`, with one limit that takes them all.
     `otherwise` ends what to do."""
     most = min(limit, model.context)
@@ -45,8 +45,8 @@ def too_long_to_train(
     readable = [tokens for _, tokens in found if tokens <= model.context]
     for row, tokens in found:
         allow = f", set train: {{max_tokens: {max(readable)}}}" if tokens <= model.context else ""
-        yield Fault(
-            row.where or row.id,
+        yield Issue(
+            row.location or row.id,
             what,
             f"{tokens} tokens with its answer",
             f"shorten the row{allow}{otherwise}",
@@ -54,12 +54,12 @@ def too_long_to_train(
 
 
 def with_room_for(
-    faults: Sequence[Fault], task: Task, student: Assistant, train: Dataset, models: Models
+    faults: Sequence[Issue], task: Task, student: Assistant, train: Dataset, models: Models
 ) -> Assistant:
     """The student with the room for an answer that the rows without `faults` need, so that a row is not named for
     another's length."""
-    named = {fault.where for fault in faults}
-    left = [row.id for row in train if (row.where or row.id) not in named]
+    named = {fault.location for fault in faults}
+    left = [row.id for row in train if (row.location or row.id) not in named]
     if task.max_tokens is not None or not left or len(left) == len(train):
         return student
     max_tokens = longest_answer(train.select(left, "those that can be learned"), models, student.model)

@@ -12,7 +12,7 @@ from etude.base.files import write_lines
 from etude.base.processes import ONE, World
 from etude.base.wording import change_of_loss, loss
 from etude.data.dataset import Dataset
-from etude.errors import shown
+from etude.errors import quote_value
 from etude.methods.tuned.prompt import kept_by_tuned
 from etude.task import Task
 from etude.task.settings import AROUND, SETTINGS
@@ -199,7 +199,7 @@ def training_run(
 
 def _id_of(example: Example) -> str:
     """What a training row is called: its `file:line` where it has one."""
-    return example.where or example.id
+    return example.location or example.id
 
 
 def token_rows(model: TrainableModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
@@ -275,7 +275,7 @@ def _about_prompt(task: Task, student: Assistant) -> str:
     """What of the instructions is learned with, and why."""
     if not task.instructions.strip():
         return "There are no instructions, so no system message is added."
-    said = f"with this system message: {shown(student.instructions, 200)}"
+    said = f"with this system message: {quote_value(student.instructions, 200)}"
     added = said if student.instructions else "without the instructions"
     return f"The model is trained and used {added} ({kept_by_tuned(task).why}; to change this: train: instructions)."
 
@@ -295,8 +295,8 @@ def _about_template(model: TrainableModel, own: str) -> str:
     before, between, behind = around_turns(model.tokenizer)
     whose = "the model's own" if model.tokenizer.chat_template else "a plain one, for the model brings none"
     return (
-        f"Chat template: {whose}. It puts {shown(before, 200)} before a question, {shown(between)} before the "
-        f"answer and {shown(behind)} behind it.{own if shows_system(model.tokenizer) else NO_SYSTEM}"
+        f"Chat template: {whose}. It puts {quote_value(before, 200)} before a question, {quote_value(between)} before the "
+        f"answer and {quote_value(behind)} behind it.{own if shows_system(model.tokenizer) else NO_SYSTEM}"
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 
 from etude.base.files import Json, parse_json
-from etude.errors import ModelError, shown
+from etude.errors import ModelError, quote_value
 from etude.task import Endpoint
 
 ATTEMPTS = 8
@@ -127,7 +127,7 @@ class Client:
             choice = answer["choices"][0]
             choice["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError):
-            raise PassingError(f"an answer that is no chat completion: {shown(content[:80])}") from None
+            raise PassingError(f"an answer that is no chat completion: {quote_value(content[:80])}") from None
         return dict(answer)
 
     def _read(self, response: httpx2.Response) -> bytes:
@@ -174,7 +174,7 @@ class Client:
         """The first names of models that the endpoint lists; none where it lists none."""
         try:
             listed = parse_json(self._http.get(self._url("models")).text)["data"]
-            return [shown(str(each["id"])) for each in listed[:20]]
+            return [quote_value(str(each["id"])) for each in listed[:20]]
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return []
 
@@ -230,11 +230,11 @@ def _error(content: bytes) -> tuple[str, str, str]:
         error: Any = parse_json(content.decode())
         error = error.get("error", error)
         if not isinstance(error, dict):
-            return shown(str(error), 300), "", ""
+            return quote_value(str(error), 300), "", ""
         message = error.get("message") or error.get("detail") or ""
-        return shown(str(message), 300), str(error.get("code") or ""), str(error.get("param") or "")
+        return quote_value(str(message), 300), str(error.get("code") or ""), str(error.get("param") or "")
     except (ValueError, AttributeError):
-        return shown(content[:200].decode(errors="replace")) if content else "", "", ""
+        return quote_value(content[:200].decode(errors="replace")) if content else "", "", ""
 
 
 def _retry_after(value: str | None) -> float:

@@ -16,7 +16,7 @@ from contextlib import closing
 from typing import Any
 
 from etude.base.files import Json
-from etude.errors import ModelError, shown
+from etude.errors import ModelError, quote_value
 from etude.models.backend import BatchedModel
 from etude.models.endpoint.client import FIRST_WAIT, RESUME, Client, RefusedError, piece_of
 from etude.models.endpoint.journal import Journal, hash_of
@@ -142,7 +142,7 @@ class EndpointModel(BatchedModel):
             raise
         by = str(answer.get("model") or self.endpoint.model)
         if self.endpoint.model not in by:
-            self.notes.setdefault(f"{self.endpoint.title} gave its name as {shown(by)}.")
+            self.notes.setdefault(f"{self.endpoint.title} gave its name as {quote_value(by)}.")
         self._leave(completion, key, by)
         return completion
 

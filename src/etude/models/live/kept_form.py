@@ -11,8 +11,8 @@ from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from etude.errors import FormError
-from etude.types import Form
+from etude.errors import GrammarError
+from etude.types import Grammar
 
 SPACE = r" |\n {0,16}"
 """White space between two parts: a space, or a new line and its indentation; without a limit some models write no more
@@ -30,7 +30,7 @@ SPARE = 8
 class KeptForm:
     """Which tokens an answer may go on with, and how it keeps its form where the length limit would cut it."""
 
-    def __init__(self, tokenizer: Any, form: Form) -> None:
+    def __init__(self, tokenizer: Any, form: Grammar) -> None:
         """`tokenizer` is what `tokens_of` gave. Raises FormError for a form that cannot be enforced."""
         self.cut = False
         """Whether the answer was brought to its end because of the length limit."""
@@ -40,10 +40,10 @@ class KeptForm:
         try:
             self._matcher = LLMatcher(tokenizer, _grammar(form), log_level=0)
         except ValueError as error:
-            raise FormError(f"The {name} cannot be read ({error}).") from error
+            raise GrammarError(f"The {name} cannot be read ({error}).") from error
         if self._matcher.is_error():
             reason = self._matcher.get_error().strip().splitlines()[0]
-            raise FormError(f"The {name} cannot be enforced ({reason}).")
+            raise GrammarError(f"The {name} cannot be enforced ({reason}).")
 
     @property
     def ended(self) -> bool:
@@ -81,7 +81,7 @@ def _allowed(matcher: LLMatcher) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little").astype(bool)
 
 
-def _grammar(form: Form) -> str:
+def _grammar(form: Grammar) -> str:
     if form.kind == "regex":
         return str(LLMatcher.grammar_from_regex(form.text))
     return str(LLMatcher.grammar_from_json_schema(form.text, overrides={"whitespace_pattern": SPACE}))

@@ -25,7 +25,7 @@ from etude.models.backend import BatchedModel
 from etude.models.llama_cpp.gguf import base_file, write_adapter
 from etude.models.loading import read_tokenizer
 from etude.render import render, render_text
-from etude.types import Completion, Form, Message, ModelRef, Request, Sampling, TokenScore
+from etude.types import Completion, Grammar, Message, ModelRef, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
     from etude.models.registry import Models
@@ -95,8 +95,8 @@ class LlamaModel(BatchedModel):
             )
         written, started = Written(on_piece), perf_counter()
         asked = _asked(prompt, request.max_tokens, sampling) | {"lora": self._base.scales(self._adapter)}
-        if request.form and not sampling.json_schema:
-            asked["grammar"] = grammar(request.form)
+        if request.grammar and not sampling.json_schema:
+            asked["grammar"] = grammar(request.grammar)
         self._base.server.handle_completions(asked, written.take)
         return written.completion(perf_counter() - started), written.scores
 
@@ -188,7 +188,7 @@ def _asked(prompt: Sequence[int], max_tokens: int, sampling: Sampling) -> dict[s
     return asked
 
 
-def grammar(form: Form) -> str:
+def grammar(form: Grammar) -> str:
     """A form as llama.cpp reads it, which keeps answers to it by llguidance too."""
     if form.kind == "json_schema":
         return f"%llguidance {{}}\nstart: %json {form.text}"

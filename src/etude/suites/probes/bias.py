@@ -52,7 +52,7 @@ def bias_cases(rows: Rows, num: int) -> Iterator[Case]:
                     same=about != kind,
                     plain="" if about == kind else f"{SUITE}/{kind}/{name}",
                     unit=unit(row),
-                    where=row.where,
+                    where=row.location,
                 )
 
 

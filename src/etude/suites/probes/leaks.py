@@ -20,7 +20,7 @@ from typing import Any
 
 from etude.base.files import read_lines, write_lines
 from etude.base.typed_json import from_json, to_json
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 from etude.evaluate import unit
 from etude.models.registry import Models, backend_of
 from etude.privacy.find import find
@@ -89,7 +89,7 @@ def leak_cases(train: Sequence[Example], known: str, num: int) -> Iterator[Case]
                 must_not_contain=tuple(secrets),
                 form=False,
                 unit=unit(row),
-                where=row.where,
+                where=row.location,
             )
 
 
@@ -100,10 +100,10 @@ def plant(task: Task, each: int = EACH) -> tuple[Path, Path]:
     """
     file = task.folder / FILE
     if task.kind in ("classify", "extract"):
-        raise InputError([Fault("--canaries", "they need answers that are texts", task.kind, "leave it out")])
+        raise InputError([Issue("--canaries", "they need answers that are texts", task.kind, "leave it out")])
     if file.exists():
         raise InputError(
-            [Fault(str(file), "canaries are planted already", "", "delete the file to plant others")]
+            [Issue(str(file), "canaries are planted already", "", "delete the file to plant others")]
         )
     canaries = list(drawn(task.seed, each))
     rows = (

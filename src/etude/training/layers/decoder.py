@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from etude.errors import Fault, InputError, ModelError
+from etude.errors import InputError, Issue, ModelError
 from etude.task.settings import ALL, TOP
 
 
@@ -43,7 +43,7 @@ def chosen_layers(module: nn.Module, layers: str) -> Callable[[str], bool]:
     match = TOP.fullmatch(layers)
     if match is None or int(match[1]) > len(parts):
         remedy = f"give all or top-1 to top-{len(parts)}; the model has {len(parts)} decoder layers"
-        raise InputError([Fault("train: lora_layers", "there are no such layers", layers, remedy)])
+        raise InputError([Issue("train: lora_layers", "there are no such layers", layers, remedy)])
     above = tuple(f"{path}.{number}." for number in range(len(parts) - int(match[1]), len(parts)))
     return lambda name: name.startswith(above)
 

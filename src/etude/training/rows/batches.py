@@ -15,7 +15,7 @@ from operator import attrgetter
 
 import torch
 
-from etude.errors import Fault, InputError
+from etude.errors import InputError, Issue
 
 MICRO_BATCH_COST = 64
 """What one more micro-batch costs beyond its tokens, in tokens: measured on two CPU cores, and used for GPUs
@@ -65,10 +65,10 @@ def check_rows(
     faults = [fault for row in [*rows, *dev_rows] for fault in _faults(row, max_tokens, weight)]
     for where, side in (("training rows", rows), ("dev rows", dev_rows)):
         if not side:
-            faults.append(Fault(where, "there are none", "", "give at least one row"))
+            faults.append(Issue(where, "there are none", "", "give at least one row"))
         if len(side) % together:
             remedy = f"give a multiple of {together} rows"
-            faults.append(Fault(where, "the last group is not complete", f"{len(side)} rows", remedy))
+            faults.append(Issue(where, "the last group is not complete", f"{len(side)} rows", remedy))
     if faults:
         raise InputError(faults)
 
@@ -180,15 +180,15 @@ def _cut_at(groups: Sequence[Sequence[TokenRow]], cut: Sequence[int]) -> list[tu
     return parts[::-1]
 
 
-def _faults(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float]) -> list[Fault]:
+def _faults(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float]) -> list[Issue]:
     if len(row.ids) != len(row.trained):
         got = f"{len(row.ids)} tokens, {len(row.trained)} marks"
-        return [Fault(row.id, "tokens and their marks differ in number", got, "mark every token once")]
+        return [Issue(row.id, "tokens and their marks differ in number", got, "mark every token once")]
     faults = []
     if not weight(row) > 0:
         remedy = "give the row an answer, or leave the row out"
-        faults.append(Fault(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
+        faults.append(Issue(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
     if len(row.ids) > max_tokens:
         remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {len(row.ids)}}}"
-        faults.append(Fault(row.id, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
+        faults.append(Issue(row.id, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
     return faults

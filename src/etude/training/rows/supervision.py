@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from etude.errors import Fault, InputError, shown
+from etude.errors import InputError, Issue, quote_value
 from etude.training.rows.batches import TokenRow
 
 if TYPE_CHECKING:
@@ -133,11 +133,11 @@ def _answers(row: TokenRow) -> list[list[int]]:
     return [[token for token, _ in part] for learned, part in groupby(pairs, lambda pair: pair[1]) if learned]
 
 
-def _endless(row: TokenRow, end: int) -> Iterator[Fault]:
+def _endless(row: TokenRow, end: int) -> Iterator[Issue]:
     for number, answer in enumerate(_answers(row), start=1):
         if answer[-1] != end:
             what = (
                 f"the end of turn of answer {number} is not learned, so the model would not know when to stop"
             )
-            got = f"last learned token {shown(answer[-1])}, wanted {shown(end)}"
-            yield Fault(row.id, what, got, "leave the row out, or set model: to another model")
+            got = f"last learned token {quote_value(answer[-1])}, wanted {quote_value(end)}"
+            yield Issue(row.id, what, got, "leave the row out, or set model: to another model")

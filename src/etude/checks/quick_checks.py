@@ -21,7 +21,7 @@ from etude.metrics import Metric
 from etude.privacy import GRAVE
 from etude.repair import stand_ins
 from etude.runs import Run
-from etude.runs.events import OnEvent, Said
+from etude.runs.events import NoteEvent, OnEvent
 from etude.runs.questions import Confirm, Sensitive
 from etude.task import Task
 from etude.types import Finding
@@ -33,7 +33,7 @@ ASKED = (*PRIVATE, MARKS)
 """Kinds of finding that are asked about."""
 
 
-def vetted(
+def run_quick_checks(
     run: Run, task: Task, dataset: Dataset, test: Dataset | None, on_event: OnEvent, confirm: Confirm
 ) -> tuple[Finding, ...]:
     """What the quick checks find, reported in a line; nothing if the run is resumed. Raises Declined on a no."""
@@ -42,9 +42,9 @@ def vetted(
     begin = time.perf_counter()
     found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
     summary = _summary(len(dataset), found.found, time.perf_counter() - begin)
-    on_event(Said(summary, detail=not found.found))
+    on_event(NoteEvent(summary, detail=not found.found))
     grave = found.of(*ASKED)
-    said = [f"{finding.message.removesuffix('.')} ({places(finding.where)})." for finding in grave]
+    said = [f"{finding.message.removesuffix('.')} ({places(finding.locations)})." for finding in grave]
     if grave and not confirm(Sensitive("\n".join([*said, "Train on these rows anyway?"]))):
         raise Declined(f"Nothing was run. {' '.join(said)} {_remedies(grave)}")
     return found.found

@@ -15,8 +15,8 @@ from etude.base.wording import bounds, percent, time_in_words
 from etude.cli.narrator import INTERRUPTED, Narrator
 from etude.cli.printing import print_verdict, screen
 from etude.comparison import Comparison, compare
-from etude.errors import Fault, InputError, shown
-from etude.runs.events import Answered, Began, Ended, Event, Sample, Trained
+from etude.errors import InputError, Issue, quote_value
+from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, SampleAnswer, StepTrained
 from etude.task import EvidenceLevel, load_task
 from etude.task.readers import duration
 from etude.types import Estimate
@@ -40,7 +40,7 @@ def run_compare(
 ) -> int:
     """Runs a comparison with the board on screen; returns the exit code: with `gate`, 1 for a missed target."""
     if gate and load_task(task).target is None:
-        fault = Fault("--gate", "the task has no target", "", "add target: to the task file, such as 0.9")
+        fault = Issue("--gate", "the task has no target", "", "add target: to the task file, such as 0.9")
         raise InputError([fault])
     console = screen()
     board = Board(Narrator(console, yes=yes, agreed=agreed, verbose=verbose))
@@ -81,7 +81,9 @@ def seconds_of(budget: str | None) -> float | None:
         return math.inf
     seconds = duration(budget)
     if seconds is None:
-        raise InputError([Fault("--budget", "not a duration", shown(budget), "write 15m, 2h, 90s or none")])
+        raise InputError(
+            [Issue("--budget", "not a duration", quote_value(budget), "write 15m, 2h, 90s or none")]
+        )
     return seconds
 
 
@@ -121,15 +123,15 @@ class Board:
         """Takes one event of the comparison."""
         self.narrator.take(event)
         match event:
-            case Began(method, side):
+            case MethodStarted(method, side):
                 self.line(method).state = f"{side} ..."
-            case Answered(method):
+            case BatchAnswered(method):
                 self.line(method).state = answered_in_words(event)
-            case Trained(method):
+            case StepTrained(method):
                 self.line(method).state = trained_in_words(event)
-            case Ended():
+            case MethodEnded():
                 self._ended(event)
-        if not self.live and isinstance(event, Answered | Trained):
+        if not self.live and isinstance(event, BatchAnswered | StepTrained):
             self.narrator.now_and_then(f"{event.method}: {self.line(event.method).state}")
 
     def ask(self, question: str) -> bool:
@@ -159,7 +161,7 @@ class Board:
             table.add_row(name, shown(line.dev), shown(line.test), line.state)
         return table
 
-    def _ended(self, event: Ended) -> None:
+    def _ended(self, event: MethodEnded) -> None:
         line, verbose = self.line(event.method), self.narrator.verbose
         line.state = "; ".join(more_of(event))
         if event.side == "dev":
@@ -172,7 +174,7 @@ class Board:
             self.narrator.say(f"    {one_line(event.sample)}")
 
 
-def answered_in_words(event: Answered) -> str:
+def answered_in_words(event: BatchAnswered) -> str:
     """`16 of 1,030 rows, 80 s left`, or `candidate 2 of 6: 16 of 30 rows, 80 s left for it`."""
     several = event.trial if event.trial and event.trial.of > 1 else None
     words = f"candidate {several.number} of {several.of}: " if several else ""
@@ -182,27 +184,27 @@ def answered_in_words(event: Answered) -> str:
     return words
 
 
-def trained_in_words(event: Trained) -> str:
+def trained_in_words(event: StepTrained) -> str:
     """`step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
     left = time_in_words(event.seconds_left)
     speed = f"{event.tokens_per_second:,.0f} tokens/s"
     return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {left} left"
 
 
-def ended_in_words(event: Ended) -> str:
+def ended_in_words(event: MethodEnded) -> str:
     """A method that ended: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; form 100%, check 31%; 40 s`."""
     found = f"{event.method} on {event.side}: {interval(event.estimate)}, n = {counted(event)}"
     return "; ".join([found, *more_of(event)])
 
 
-def more_of(event: Ended) -> list[str]:
+def more_of(event: MethodEnded) -> list[str]:
     """What a method's result says beside the metric: `["form 100%, check 31%", "40 s"]`."""
     shares = {"form": event.form, "check": event.check}
     parts = ", ".join(f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share)
     return [*([parts] if parts else []), time_in_words(event.seconds)]
 
 
-def counted(event: Ended) -> str:
+def counted(event: MethodEnded) -> str:
     """n, and why it is not the number of the side's rows: `29 groups of 31 rows`, `50 of 160 rows, by the budget`."""
     n, rows, whole = event.estimate.n, event.num_rows, event.of_rows
     cut = f"{rows:,} of {whole:,} rows, by the budget" if rows < whole else f"{rows:,} rows"
@@ -223,7 +225,7 @@ def share_of(estimate: Estimate | None) -> str:
     return "" if estimate is None else percent(estimate.value)
 
 
-def one_line(row: Sample) -> str:
+def one_line(row: SampleAnswer) -> str:
     """An answer on one line with its mark."""
     flat = " | ".join(part.strip() for part in row.answer.splitlines() if part.strip())
     mark = "right" if row.score == 1 else "wrong" if row.score == 0 else f"{row.score:.2f}"

@@ -26,7 +26,7 @@ from etude.methods.fit_context import Trial, sampled
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.events import Answered, Began, Ended, OnEvent, Said, Sample
+from etude.runs.events import BatchAnswered, MethodEnded, MethodStarted, NoteEvent, OnEvent, SampleAnswer
 from etude.runs.record import prediction, write_record
 from etude.runs.training_log import TrainingLog
 from etude.stats.intervals import estimate_known, estimate_sample
@@ -37,7 +37,7 @@ from etude.types import Estimate, Preference, Side
 
 
 @dataclass
-class Climb:
+class LadderRun:
     """One comparison under way: what is fixed for all of its methods."""
 
     task: Task
@@ -70,7 +70,7 @@ class Climb:
         """Answers the test rows with every method, into predictions.jsonl."""
         rows = self.test_rows
         for name, assistant in fitted.items():
-            self.on_event(Began(name, "test"))
+            self.on_event(MethodStarted(name, "test"))
             started = time.perf_counter()
             log = answer_log(self.work(name), assistant, rows)
             on_batch = partial(self.counted, name)
@@ -112,7 +112,7 @@ class Climb:
         if not (folder / "method.json").exists():
             self._fit(method, start, folder)
         else:
-            self.on_event(Said(f"{method.name}: already fitted"))
+            self.on_event(NoteEvent(f"{method.name}: already fitted"))
         return load(folder / "assistant")
 
     def shorten(self, begins: str) -> None:
@@ -123,14 +123,14 @@ class Climb:
         if plan is not before:
             self.plan = plan
             self.run.update(plan={**self.run.info["plan"], **plan.to_dict()})
-            self.on_event(Said(f"To keep to the budget, cut {plan.shrunk[-1]}."))
+            self.on_event(NoteEvent(f"To keep to the budget, cut {plan.shrunk[-1]}."))
 
     def _in_time(self, name: str, seconds: float) -> bool:
         return self.pacing is None or self.pacing.in_time(self.plan, name, self.taken, seconds)
 
     def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
         self.shorten(method.name)
-        self.on_event(Began(method.name, "dev"))
+        self.on_event(MethodStarted(method.name, "dev"))
         begun = time.perf_counter()
         foreseen = self.plan.training_seconds.get
         context = FitContext(
@@ -182,7 +182,7 @@ class Climb:
         """Publishes the notes and returns them."""
         said = list(notes)
         for note in said:
-            self.on_event(Said(f"Note: {note}.", detail=True))
+            self.on_event(NoteEvent(f"Note: {note}.", detail=True))
         return said
 
     def _add_notes(self, name: str, notes: Iterable[str]) -> None:
@@ -200,21 +200,21 @@ class Climb:
         self, name: str, trial: Trial, rows: Sequence[Scored], done: int, total: int, left: float
     ) -> None:
         """Reports dev rows that a candidate has answered."""
-        self.on_event(Answered(name, done, total, left, trial, _sample(rows[-1:])))
+        self.on_event(BatchAnswered(name, done, total, left, trial, _sample(rows[-1:])))
 
     def counted(self, name: str, rows: Sequence[Scored], done: int, total: int, left: float) -> None:
         """Reports test rows that were answered."""
-        self.on_event(Answered(name, done, total, left))
+        self.on_event(BatchAnswered(name, done, total, left))
 
     def tell_end(self, name: str, side: Side, rows: Sequence[Scored], seconds: float) -> None:
         """Reports that a side is answered, with its numbers."""
         units = [unit(row.example) for row in rows]
         self.on_event(
-            Ended(
+            MethodEnded(
                 method=name,
                 side=side,
                 estimate=self.metric_estimate(rows),
-                form=estimate_known([row.score.form for row in rows], units),
+                form=estimate_known([row.score.keeps_contract for row in rows], units),
                 check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
                 sample=_sample(rows[:1]) if side == "dev" else None,  # reading test answers would unseal them
@@ -243,5 +243,5 @@ class Climb:
         write_lines(self.run.method(name) / "tried.jsonl", lines)
 
 
-def _sample(rows: Sequence[Scored]) -> Sample | None:
-    return Sample(rows[0].answer.text, rows[0].score.value) if rows else None
+def _sample(rows: Sequence[Scored]) -> SampleAnswer | None:
+    return SampleAnswer(rows[0].answer.text, rows[0].score.value) if rows else None
